@@ -1,0 +1,61 @@
+import { getSystemErrorMap } from 'node:util';
+import { LametunError } from '../errors.js';
+
+/** The errnos that this package tells apart, asm-generic/errno-base.h and errno.h. */
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  EBADF: 9,
+  EAGAIN: 11,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENOSPC: 28,
+  EBADFD: 77,
+  EMSGSIZE: 90,
+  EPROTONOSUPPORT: 93,
+  EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
+  EADDRINUSE: 98,
+  EADDRNOTAVAIL: 99,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  ENOBUFS: 105,
+  ECONNREFUSED: 111,
+  EHOSTDOWN: 112,
+  EHOSTUNREACH: 113,
+} as const;
+
+/** What to do about an errno, whatever the call was. A call that knows better says so itself. */
+export const ERRNO_HINT: Readonly<Record<number, string>> = {
+  [ERRNO.EPERM]: 'needs root (try sudo) or the capability CAP_NET_ADMIN',
+  [ERRNO.EADDRINUSE]: 'another program has it: stop that one, or choose another port',
+  [ERRNO.EADDRNOTAVAIL]: 'no interface of this machine has that address',
+  [ERRNO.EAFNOSUPPORT]: 'this machine has that address family switched off',
+};
+
+/** Not in libuv's table, so not in node's. */
+const MESSAGES: Readonly<Record<number, string>> = {
+  [ERRNO.EBADFD]: 'File descriptor in bad state',
+};
+
+/** The kernel's words for an errno, as strerror(3) has them where node knows them. */
+export function describeErrno(number: number): string {
+  const known = getSystemErrorMap().get(-number);
+  const text = known?.[1] ?? MESSAGES[number];
+  return text === undefined ? `errno ${number}` : text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** A call that the kernel refused: what was tried, on what, why, and what to do. */
+export class LinuxError extends LametunError {
+  readonly errno: number;
+  constructor(what: string, number: number, hint?: string, options?: ErrorOptions) {
+    super('linux', `${what}: ${describeErrno(number)}${hint === undefined ? '' : `: ${hint}`}`, options);
+    this.errno = number;
+  }
+}

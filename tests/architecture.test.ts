@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { test } from 'node:test';
+
+/** Which rooms of src/ may import which; `docs/ARCHITECTURE.md` says why. An absent pair is forbidden. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  ip: [],
+  linux: ['ip'],
+  plain: ['ip', 'linux'],
+  demo: ['ip', 'linux', 'plain'],
+  cli: ['ip', 'linux', 'plain', 'demo'],
+  testkit: ['ip', 'linux', 'plain', 'demo', 'cli'],
+};
+
+/** Tests of a room stand beside its code and may use the test kit as well. */
+const TESTS_MAY_IMPORT = ['testkit'];
+
+/** Which packages a room may import; every other one may import none. `node:` is for rooms that do I/O. */
+const MAY_USE: Readonly<Record<string, readonly string[]>> = {
+  linux: ['koffi'],
+  cli: ['commander', 'picocolors'],
+  demo: ['picocolors'],
+  testkit: ['fast-check'],
+};
+const PURE = ['ip'];
+
+interface Import {
+  readonly file: string;
+  readonly room: string;
+  readonly specifier: string;
+}
+
+const root = process.cwd();
+const imports: readonly Import[] = readdirSync('src', { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts') && file.includes('/'))
+  .flatMap((file) =>
+    [...readFileSync(join('src', file), 'utf8').matchAll(/(?:from|import|import\()\s*'([^']+)'/g)].map(
+      ([, specifier]) => ({ file: join('src', file), room: file.split('/')[0]!, specifier: specifier! }),
+    ),
+  );
+const isTest = (file: string): boolean => file.endsWith('.test.ts');
+
+test('the import scanner finds imports', () => {
+  assert.ok(imports.length > 20);
+  assert.ok(imports.some(({ specifier }) => specifier === 'koffi'));
+});
+
+test('every room is listed', () => {
+  assert.deepEqual(new Set(imports.map(({ room }) => room)), new Set(Object.keys(MAY_IMPORT)));
+});
+
+test('rooms import only the rooms they may', () => {
+  for (const { file, room, specifier } of imports) {
+    if (!specifier.startsWith('.')) continue;
+    const path = relative(root, join(root, file, '..', specifier)).split('/');
+    if (path[0] !== 'src' || path.length === 2) continue; // src/errors.ts is for everyone
+    const target = path[1]!;
+    const allowed = [room, ...MAY_IMPORT[room]!, ...(isTest(file) ? TESTS_MAY_IMPORT : [])];
+    assert.ok(allowed.includes(target), `${file} must not import from ${target}/`);
+  }
+});
+
+test('only the room that needs a package imports it', () => {
+  for (const { file, room, specifier } of imports) {
+    if (specifier.startsWith('.') || specifier.startsWith('node:')) continue;
+    if (isTest(file) && specifier === 'fast-check') continue;
+    assert.ok(MAY_USE[room]?.includes(specifier), `${file} must not import ${specifier}`);
+  }
+});
+
+test('the pure rooms know no I/O', () => {
+  for (const { file, room, specifier } of imports) {
+    if (!PURE.includes(room) || isTest(file)) continue;
+    assert.ok(!specifier.startsWith('node:'), `${file} must not import ${specifier}`);
+  }
+});
