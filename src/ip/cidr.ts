@@ -1,0 +1,38 @@
+import { formatAddress, type IpAddress, parseAddress } from './address.js';
+
+/** An address with the length of its network's prefix, RFC 4632: `10.0.0.1/24`. Host bits may be set. */
+export interface Cidr {
+  readonly address: IpAddress;
+  /** In bits: 0 to 32 for IPv4, 0 to 128 for IPv6. */
+  readonly prefix: number;
+}
+
+/** @returns undefined when the text is not `ADDRESS/PREFIX` */
+export function parseCidr(text: string): Cidr | undefined {
+  const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text);
+  const address = match === null ? undefined : parseAddress(match[1]!);
+  const prefix = Number(match?.[2]);
+  return address === undefined || prefix > address.length * 8 ? undefined : { address, prefix };
+}
+
+export const formatCidr = ({ address, prefix }: Cidr): string => `${formatAddress(address)}/${prefix}`;
+
+/** The network that a CIDR names: the same prefix, with all host bits zero. */
+export function networkOf({ address, prefix }: Cidr): Cidr {
+  const masked = address.map((byte, i) => byte & maskByte(prefix, i));
+  return { address: masked, prefix };
+}
+
+/** Whether an address lies in a network. Addresses of the other family lie in none. */
+export function contains(network: Cidr, address: IpAddress): boolean {
+  return (
+    network.address.length === address.length &&
+    address.every((byte, i) => ((byte ^ network.address[i]!) & maskByte(network.prefix, i)) === 0)
+  );
+}
+
+/** The `index`-th byte of the mask that has `prefix` leading ones. */
+function maskByte(prefix: number, index: number): number {
+  const ones = Math.min(8, Math.max(0, prefix - 8 * index));
+  return (0xff00 >> ones) & 0xff;
+}
