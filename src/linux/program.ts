@@ -1,0 +1,50 @@
+import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
+import { LametunError } from '../errors.js';
+
+/** The Debian package that brings a program, where its name is not the program's. */
+const PACKAGE: Readonly<Record<string, string>> = {
+  ip: 'iproute2',
+  nft: 'nftables',
+  ping: 'iputils-ping',
+  unshare: 'util-linux',
+};
+
+/** How to get a program that is not there. */
+export const howToGet = (program: string): string => `apt install ${PACKAGE[program] ?? program}`;
+
+export interface RunOptions {
+  /** What the program reads on its standard input. */
+  readonly input?: string | undefined;
+  readonly env?: NodeJS.ProcessEnv | undefined;
+  /** Milliseconds after which it is killed, and the run has failed. */
+  readonly timeout?: number | undefined;
+  /** Who needs the program, for the message when it is missing: `forwarding`. */
+  readonly purpose?: string | undefined;
+}
+
+/**
+ * Runs a program to its end and gives what it printed. The calling thread waits.
+ *
+ * @throws LametunError `missing` when there is no such program, `linux` when it did not end with status 0: the
+ *   message is what it printed on stderr
+ */
+export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): string {
+  const spawnOptions: SpawnSyncOptions = { encoding: 'utf8', maxBuffer: 64 << 20 };
+  if (options.input !== undefined) spawnOptions.input = options.input;
+  if (options.env !== undefined) spawnOptions.env = options.env;
+  if (options.timeout !== undefined) spawnOptions.timeout = options.timeout;
+  const done = spawnSync(program, args, spawnOptions);
+  const code = (done.error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === 'ENOENT') {
+    const who = options.purpose === undefined ? 'this' : options.purpose;
+    throw new LametunError('missing', `${who} needs the program ${program}: ${howToGet(program)}`);
+  }
+  if (done.error !== undefined || done.status !== 0) {
+    const why =
+      String(done.stderr ?? '').trim() ||
+      done.error?.message ||
+      (done.signal === null ? `it ended with status ${done.status}` : `it was ended by ${done.signal}`);
+    throw new LametunError('linux', `${[program, ...args].join(' ')}: ${why}`);
+  }
+  return String(done.stdout);
+}
