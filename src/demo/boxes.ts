@@ -15,12 +15,23 @@ export function drawPacket(packet: PacketEvent, columns: number): Line[] {
   const bytes = fromHex(packet.bytes);
   const before = packet.before === undefined ? undefined : fromHex(packet.before);
   const changed = (offset: number): boolean => before !== undefined && bytes[offset] !== before[offset];
-  const layers = dissect(bytes);
-  return drawLayers(
-    { bytes, changed, layers: layers.slice(0, packet.depth), hues: huesOf(layers) },
-    0,
-    columns,
-  );
+  const all = dissect(bytes);
+  const layers = packet.depth === undefined ? all : outermost(all, packet.depth);
+  return drawLayers({ bytes, changed, layers, hues: huesOf(layers) }, 0, columns);
+}
+
+/** The first `depth` headers, and the rest as one lump. */
+function outermost(layers: readonly Layer[], depth: number): readonly Layer[] {
+  const [first, last] = [layers[depth], layers.at(-1)];
+  if (first === undefined || last === undefined) return layers;
+  const rest: Layer = {
+    ...first,
+    name: 'data',
+    title: `${last.end - first.start} bytes`,
+    fields: [],
+    end: last.end,
+  };
+  return [...layers.slice(0, depth), rest];
 }
 
 interface Drawing {
@@ -50,7 +61,7 @@ function drawLayers(drawing: Drawing, index: number, columns: number): Line[] {
   const lines = [
     ...content,
     ...(hue === 'payload' ? [] : hexLines(drawing, layer, columns - 4)),
-    ...(layer.fields.length === 0 ? [] : wrap([span(layer.fields.join(' · '), 'quiet')], columns - 4)),
+    ...fieldLines(layer.fields, columns - 4),
     ...drawLayers(drawing, index + 1, columns - 4),
   ];
   return box(layer, hue, lines, columns);
@@ -92,7 +103,18 @@ function hexLines({ bytes, changed }: Drawing, { start, end }: Layer, columns: n
   return lines;
 }
 
+/** As many fields a line as fit. A field is not broken. */
+function fieldLines(fields: readonly string[], columns: number): Line[] {
+  const lines: string[] = [];
+  for (const field of fields) {
+    const longer = lines.length === 0 ? field : `${lines.at(-1)} · ${field}`;
+    if (lines.length === 0 || longer.length > columns) lines.push(field);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines.map((line) => [span(line, 'quiet')]);
+}
+
 function httpLines(bytes: Uint8Array, columns: number): Line[] {
   const lines = Buffer.from(bytes).toString('latin1').trimEnd().split(/\r?\n/).slice(1);
-  return lines.flatMap((line) => wrap([span(line)], columns));
+  return lines.flatMap((line) => (line === '' ? [[]] : wrap([span(line)], columns)));
 }

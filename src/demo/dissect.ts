@@ -54,8 +54,8 @@ function ipv4Layer(view: DataView, start: number, layers: Layer[]): void {
   const fields = [
     `length ${view.getUint16(start + IPV4.totalLength)}`,
     `TTL ${view.getUint8(start + IPV4.timeToLive)}`,
-    `protocol ${protocol} = ${protocolName(protocol)}`,
-    `header checksum ${verdict(checksum(view, start, end) === 0)}`,
+    `protocol ${protocol} ${protocolName(protocol)}`,
+    `checksum ${verdict(checksum(view, start, end) === 0)}`,
   ];
   if ((fragment & 0x4000) !== 0) fields.push("don't fragment");
   if (more || offset > 0) fields.push(`fragment at ${offset}, ${more ? 'more follow' : 'the last'}`);
@@ -77,7 +77,7 @@ function ipv6Layer(view: DataView, start: number, layers: Layer[]): void {
     fields: [
       `payload ${view.getUint16(start + IPV6.payloadLength)}`,
       `hop limit ${view.getUint8(start + IPV6.hopLimit)}`,
-      `next header ${protocol} = ${protocolName(protocol)}`,
+      `next header ${protocol} ${protocolName(protocol)}`,
     ],
     start,
     end,

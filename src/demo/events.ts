@@ -25,15 +25,15 @@ export type LessonEvent =
 
 export interface PacketEvent {
   readonly kind: 'packet';
-  /** The number of the station on the packet's way, from 1. */
-  readonly station: number;
+  /** The number of the station on the packet's way, from 1, where it is followed. */
+  readonly station?: number;
   /** Where that is: `the internet, after the NAT`. */
   readonly place: string;
   /** The IP packet in hexadecimal, without the Ethernet header. */
   readonly bytes: string;
   /** The same packet as it was at an earlier station: bytes that differ are marked. */
   readonly before?: string;
-  /** What to say about each marked field, by the name the renderer gives it: see `dissect.ts`. */
+  /** What to say about the marked bytes. */
   readonly remarks?: readonly string[];
   /** Draw only the outermost so many headers. */
   readonly depth?: number;

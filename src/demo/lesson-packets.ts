@@ -59,7 +59,6 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
     place: 'office LAN: on the last cable to the server',
     bytes: toHex(office),
     before: toHex(gateway),
-    depth: 2,
     remarks: [
       `\`--forward\` let it through, with the gateway's address \`${ADDRESS.gateway.v4}\` as its sender: so the ` +
         'server can answer without a route to `10.0.0.2`.',
@@ -114,20 +113,15 @@ export async function observe(stage: Stage, seen: readonly Seen[]): Promise<void
     bytes: toHex(request),
   });
   await stage.text(
-    'Addresses, the page that was asked for, the cookie that proves who asks: all of it. The answer as well:',
+    'Addresses, the page that was asked for, the cookie that proves who asks: all of it. So is the answer, ' +
+      'header in header down to the text:',
   );
-  const body = dissect(answer).at(-1)!;
-  await stage.show({
-    kind: 'output',
-    text: afterHeader(Buffer.from(answer.subarray(body.start)).toString('latin1')),
-  });
+  await stage.show({ kind: 'packet', place: 'the internet: the answer', bytes: toHex(answer) });
   await stage.text(
     'A tunnel makes networks reachable. It does not make them *private*: that takes encryption of what is ' +
       'inside, and keys to know each other by.',
   );
 }
-
-const afterHeader = (answer: string): string => answer.split('\r\n\r\n')[1]?.trimEnd() ?? answer;
 
 const sender = (layer: Layer | undefined): string => layer?.title.split(' → ')[0] ?? '';
 const portOf = (layer: Layer | undefined): string => `\`${layer?.title.split(' → ')[0] ?? ''}\``;

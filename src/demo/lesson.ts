@@ -15,7 +15,7 @@ export async function playLesson(stage: Stage): Promise<void> {
   const learned = await startTunnel(stage);
   const seen = await tryWith(stage);
   const stations = await showStations(stage, seen.ping);
-  await explainLearning(stage, await learned(), stations.internet);
+  await explainLearning(stage, await learned(), stations.internet, seen.ping);
   await observe(stage, seen.fetch);
   await measureMtu(stage);
   await sumUp(stage);
@@ -49,7 +49,7 @@ async function tryWithout(stage: Stage): Promise<void> {
       'This is the packet there, with the address of the router as its sender:',
   );
   const request = stage.find(seen, 'the ping on the internet', isEcho('internet', 'echo request'));
-  await stage.show({ kind: 'packet', station: 1, place: 'the internet', bytes: toHex(request), depth: 2 });
+  await stage.show({ kind: 'packet', place: 'the internet', bytes: toHex(request) });
   await stage.text(
     `And there it ends. Thousands of networks use \`${OFFICE_LAN.v4}\`, so no router of the internet has a ` +
       `route to it, and the first one says so: \`Destination Net Unreachable\`. (The office could not answer ` +
@@ -97,40 +97,48 @@ async function tryWith(stage: Stage): Promise<{ ping: Seen[]; fetch: Seen[] }> {
   stage.capture.take();
   await stage.run('laptop', laptop, ['ping', '-c', '3', '-i', '0.2', ADDRESS.server.v4]);
   const ping = stage.capture.take();
-  const page = stage.fetchPage();
-  const fetch = stage.capture.take();
   await stage.text(`A program that knows of no tunnel reads \`http://${ADDRESS.server.v4}/plans.txt\`:`);
-  await stage.show({ kind: 'output', text: page });
-  await stage.text('One of these pings is now followed from station to station.');
-  return { ping, fetch };
+  await stage.show({ kind: 'output', text: stage.fetchPage() });
+  return { ping, fetch: stage.capture.take() };
 }
 
 async function explainLearning(
   stage: Stage,
   { inner, outer }: { inner: string; outer: string },
-  onTheInternet: Uint8Array,
+  request: Uint8Array,
+  seen: readonly Seen[],
 ): Promise<void> {
   await stage.scene('learning', 'How the listener learned where to send answers');
-  const [ip, udp] = dissect(onTheInternet);
   await stage.text(
     `The laptop was told where the office is: \`-server ${ADDRESS.office.v4}\`. Nobody told the office where ` +
-      `the laptop is, and nobody could have: the router chose the port a moment ago, and it opened the way ` +
-      'back only by sending out. So the listener looks at the datagrams themselves:',
+      'the laptop is, and nobody could have: the router chose the port a moment ago, and lets in only what ' +
+      'answers something that went out. So the listener remembers of each datagram who sent it:',
   );
   await stage.show({
     kind: 'table',
-    head: ['sender inside', 'sender outside', 'so answers for', 'go to'],
-    rows: [[inner, outer, inner, `\`${outer}\``]],
+    head: ['sender of the inner packet', 'sender of the datagram around it'],
+    rows: [[inner, `\`${outer}\``]],
   });
+  const [address, port] = [senderOf(request, 0), senderOf(request, 1).replace('port ', '')];
+  const isAnswer = ({ station, packet }: Seen): boolean =>
+    station === 'internet' && dissect(packet)[0]?.title === `${ADDRESS.office.v4} → ${address}`;
+  const answer = stage.find(seen, 'an answer on the internet', isAnswer);
+  const same = outer === `${address}:${port}` ? 'That is the sender of station 3, and a' : 'A';
   await stage.text(
-    `That is the very sender that station 3 showed: \`${ip?.title}\`, \`${udp?.title}\`. The router knows ` +
-      `whose port this is, and sends what comes back to \`${ADDRESS.laptop.v4}\`.`,
+    `${same}nswers for \`${inner}\` go there. Here is one on the internet. The router knows whose port this ` +
+      `is: it writes \`${ADDRESS.laptop.v4}\` and \`1234\` over it, and passes it on to the laptop.`,
   );
+  const place = 'the internet: an answer, before the NAT';
+  await stage.show({ kind: 'packet', place, bytes: toHex(answer), depth: 2 });
   await stage.text(
     'Note the weakness: *whoever* sends a well-formed datagram with this inner sender is believed. The ' +
-      'listener has no way to know better, as nothing here is signed.',
+      'listener cannot know better, as nothing here is signed.',
   );
 }
+
+/** Who sent it, by the header at this depth: an address or a port. */
+const senderOf = (packet: Uint8Array, depth: number): string =>
+  dissect(packet)[depth]?.title.split(' → ')[0] ?? '';
 
 async function sumUp(stage: Stage): Promise<void> {
   await stage.scene('end', 'What you have seen');

@@ -99,12 +99,11 @@ const ASCII: Readonly<Record<string, string>> = {
   '┴': '+',
   '┼': '+',
   '═': '=',
+  '╞': '+',
+  '╡': '+',
   '→': '>',
   '←': '<',
   '·': '.',
-  '×': 'x',
-  '−': '-',
-  '▲': '^',
 };
 const toAscii = (text: string): string => text.replace(/[^\x20-\x7e]/g, (char) => ASCII[char] ?? '?');
 
@@ -124,33 +123,29 @@ export function parseText(text: string): Line {
 export function wrap(line: Line, columns: number): Line[] {
   const lines: Span[][] = [[]];
   let used = 0;
-  for (const { text, style } of line) {
-    for (const word of text.split(/( +)/)) {
-      let rest = [...word];
-      while (rest.length > 0) {
-        const room = columns - used;
-        if (rest.length <= room) {
-          lines.at(-1)!.push(span(rest.join(''), style));
-          used += rest.length;
-          break;
-        }
-        if (rest[0] === ' ') break; // the line ends here anyway
-        if (used === 0) {
-          lines.at(-1)!.push(span(rest.slice(0, columns).join(''), style));
-          rest = rest.slice(columns);
-        }
-        lines.push([]);
-        used = 0;
-      }
+  for (const word of wordsOf(line, columns)) {
+    const size = width(word);
+    if (used > 0 && used + size > columns) {
+      lines.push([]);
+      used = 0;
     }
+    if (used === 0 && lines.length > 1 && word[0]?.text === ' ') continue; // the blank at which it was broken
+    lines.at(-1)!.push(...word);
+    used += size;
   }
-  return lines.map(trimBlanks).filter((made) => made.length > 0);
+  return lines.map(merge).filter((made) => made.length > 0);
 }
 
-/** Without the blanks at which a line was broken. */
-function trimBlanks(line: readonly Span[]): Line {
-  const spans = [...line];
-  while (spans.length > 0 && spans.at(-1)!.text.trim() === '') spans.pop();
-  while (spans.length > 0 && spans[0]!.text.trim() === '') spans.shift();
-  return spans;
+/** Words and single blanks. A word may have several styles: `code`, and the comma after it. */
+function wordsOf(line: Line, columns: number): Line[] {
+  const words: Span[][] = [[]];
+  for (const { text, style } of line) {
+    for (const char of text) {
+      const word = words.at(-1)!;
+      const apart = char === ' ' || word[0]?.text === ' ' || word.length === columns;
+      if (apart) words.push([span(char, style)]);
+      else word.push(span(char, style));
+    }
+  }
+  return words;
 }

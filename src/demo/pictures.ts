@@ -16,14 +16,13 @@ export const networks = (public4: string): string[] => [
 /** The same, with the tunnel: what travels, and what seems to travel. */
 export const tunnel = (port: number): string[] => [
   '┌──────────────────┐                                   ┌──────────────────┐',
-  '│ laptop           │     what it looks like            │ gateway          │',
-  '│ tun0 10.0.0.2    ├═══════════════════════════════════┤ tun0 10.0.0.1    │',
-  '│   │              │                                   │   │              │',
-  '│ lametun          │     what really happens           │ lametun          │',
-  `│ ${pad(ADDRESS.laptop.v4)} ├── router ── internet ─────────────┤ ${pad(ADDRESS.office.v4)} │`,
-  `│                  │     UDP, to port ${String(port).padEnd(5)}            │   │              │`,
-  '└──────────────────┘                                   │ office LAN       │',
-  '                                                       └──────────────────┘',
+  '│ laptop           │        what programs see          │ gateway          │',
+  '│ tun0 10.0.0.2    ╞═══════════════════════════════════╡ tun0 10.0.0.1    │',
+  '│   │ packets      │                                   │   │ packets      │',
+  '│ lametun          │        what travels               │ lametun          │',
+  `│   │ datagrams    │        UDP to port ${String(port).padEnd(5)}          │   │ datagrams    │`,
+  `│ ${pad(ADDRESS.laptop.v4)} ├──────── router ── internet ───────┤ ${pad(ADDRESS.office.v4)} │`,
+  '└──────────────────┘                                   └──────────────────┘',
 ];
 
 const pad = (text: string): string => text.padEnd(16);

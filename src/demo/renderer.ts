@@ -44,16 +44,16 @@ export class Renderer {
       case 'drawing':
         return event.lines.map((line) => indent([span(line)]));
       case 'command':
-        return wrap([span(`${event.host}$ `, 'quiet'), span(event.command, 'code')], this.#columns - 4).map(
-          (line, i) => [span(i === 0 ? '  ' : '    '), ...line],
-        );
+        return this.#command(event.host, event.command);
       case 'output':
         return event.text
           .split('\n')
           .flatMap((text) => wrap([span(text)], this.#columns - 4).map(indentTwice));
       case 'packet':
         return [
-          indent([span(`${event.station}`, 'strong'), span('  '), span(event.place, 'strong')]),
+          indent([
+            span(`${event.station === undefined ? '' : `${event.station}  `}${event.place}`, 'strong'),
+          ]),
           ...drawPacket(event, this.#columns - 4).map(indent),
           ...(event.remarks ?? []).flatMap((remark) => this.#remark(remark)),
         ];
@@ -68,6 +68,16 @@ export class Renderer {
     const text = ` ${number}/${SCENES.length}  ${title} `;
     const rule = '─'.repeat(Math.max(0, this.#columns - 2 - [...text].length));
     return [[span('──', 'outer'), span(text, 'title'), span(rule, 'outer')]];
+  }
+
+  /** Broken as a shell would take it. */
+  #command(host: string, command: string): Line[] {
+    const lines = wrap([span(`${host}$ `, 'quiet'), span(command, 'code')], this.#columns - 6);
+    return lines.map((line, i) => [
+      span(i === 0 ? '  ' : '      '),
+      ...line,
+      ...(i < lines.length - 1 ? [span('\\', 'code')] : []),
+    ]);
   }
 
   #remark(text: string): Line[] {

@@ -26,8 +26,9 @@ export class Stage {
   constructor(show: (event: LessonEvent) => Promise<void>, file?: number) {
     this.#show = show;
     this.topology = Topology.build({ nat: 'hard' });
-    const { laptop, internet, server } = this.topology;
+    const { laptop, internet, gateway, server } = this.topology;
     for (const host of [laptop, server]) host.inside(() => computeChecksumsInKernel('eth0'));
+    for (const device of ['wan', 'lan']) gateway.inside(() => computeChecksumsInKernel(device));
     this.capture = new Capture(file);
     this.capture.watch('home-lan', laptop, 'eth0');
     this.capture.watch('internet', internet, 'home0');
