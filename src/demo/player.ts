@@ -61,8 +61,9 @@ export class Player {
   }
 
   /** A command to be copied from the terminal: never wrapped. */
-  command(host: string, command: string): void {
-    process.stdout.write(`    ${`${host}:`.padEnd(13)}${command}\n`);
+  command(name: string, command: string): void {
+    const label = name === '' ? '' : `${name}:`.padEnd(13);
+    process.stdout.write(`    ${label}${command}\n`);
   }
 
   /**
