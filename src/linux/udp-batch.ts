@@ -44,6 +44,9 @@ const CONTROL_ROOM = 64;
  */
 export const ENDPOINT = { name: 0, nameLength: 28, control: 32, controlLength: 72, size: 80 } as const;
 
+/** Memory that is written to from here, and not by the kernel. */
+type Writable = Pick<Memory, 'bytes' | 'view'>;
+
 /** Receives up to `capacity` datagrams with one system call, each into a slot of its own. */
 export class ReceiveBatch {
   /** The memory that holds the datagrams: slot `i` begins at `offset(i)`. */
@@ -127,7 +130,7 @@ export class ReceiveBatch {
   }
 
   /** Writes an `ENDPOINT` record that answers the sender of a datagram, from the address it wrote to. */
-  writeEndpoint(slot: number, out: Memory, offset: number): void {
+  writeEndpoint(slot: number, out: Writable, offset: number): void {
     const { bytes, view } = this.#headers;
     const header = slot * MMSGHDR.size;
     const nameLength = view.getUint32(header + MMSGHDR.nameLength, true);
@@ -156,7 +159,7 @@ export class ReceiveBatch {
  * @param used how many bytes of control messages there are
  * @returns the length of the control message; 0 when there is no packet information
  */
-function copyOurAddress(from: DataView, offset: number, used: number, out: Memory, at: number): number {
+function copyOurAddress(from: DataView, offset: number, used: number, out: Writable, at: number): number {
   for (let message = offset; message + CMSGHDR.data <= offset + used; message = nextControl(from, message)) {
     const level = from.getInt32(message + CMSGHDR.level, true);
     const type = from.getInt32(message + CMSGHDR.type, true);
