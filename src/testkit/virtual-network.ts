@@ -28,12 +28,14 @@ export interface Datagram {
   readonly from: VirtualEndpoint;
   readonly to: VirtualEndpoint;
   readonly bytes: Uint8Array;
+  /** When it was sent. */
+  readonly at: number;
   /** How many were sent before it. */
   readonly nth: number;
 }
 
 /** After how many milliseconds a datagram arrives: not at all, once, or several times. */
-export type Weather = (datagram: Datagram, now: number) => readonly number[];
+export type Weather = (datagram: Datagram) => readonly number[];
 
 /** Nodes, a clock that moves only when told to, and the datagrams between them. */
 export class VirtualNetwork {
@@ -60,9 +62,9 @@ export class VirtualNetwork {
   }
 
   send(from: VirtualEndpoint, to: VirtualEndpoint, bytes: Uint8Array): void {
-    const datagram = { from, to, bytes, nth: this.sent.length };
+    const datagram = { from, to, bytes, at: this.now, nth: this.sent.length };
     this.sent.push(datagram);
-    for (const delay of this.weather(datagram, this.now)) {
+    for (const delay of this.weather(datagram)) {
       const copy = Uint8Array.from(bytes);
       this.at(this.now + delay, () => this.#nodes.get(to.key)?.receive(copy, from));
     }
@@ -93,13 +95,6 @@ export class VirtualNetwork {
 
   runFor(milliseconds: number): void {
     this.runUntil(this.now + milliseconds);
-  }
-
-  /** The types of the messages sent so far, with their times being the test's business. */
-  sentTypes(from: VirtualNode): number[] {
-    return this.sent
-      .filter((datagram) => datagram.from.equals(from.endpoint))
-      .map(({ bytes }) => messageType(viewOf(bytes), 0, bytes.length));
   }
 }
 

@@ -23,7 +23,10 @@ export class Deadlines<T extends Deadlined> {
 
   set(member: T, deadline: number): void {
     member.deadline = deadline;
-    if (deadline === Infinity) return this.delete(member);
+    if (deadline === Infinity) {
+      this.delete(member);
+      return;
+    }
     if (member.heapIndex < 0) {
       member.heapIndex = this.#heap.length;
       this.#heap.push(member);

@@ -114,19 +114,21 @@ export class Peer implements Deadlined {
   /** Reads what the data path left in the row, and does what is due. */
   look(now: number): void {
     this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]!, now);
-    const asked = this.#row[this.#at + ACTIVITY.asked]!;
-    if (asked > this.#lastAskSeen) {
-      this.#lastAskSeen = asked;
-      // An ask that crossed with the end of a handshake is answered already.
-      if (!this.#keypairs.current || asked > this.#keypairs.current.createdAt) this.#initiate(now, 'new');
-    }
     for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now)) this.#expired[due](now);
+    const asked = this.#row[this.#at + ACTIVITY.asked]!;
+    if (asked <= this.#lastAskSeen) return;
+    this.#lastAskSeen = asked;
+    // An ask that crossed with the end of a handshake is answered already.
+    if (!this.#keypairs.current || asked > this.#keypairs.current.createdAt) this.#initiate(now, 'new');
   }
 
   /** [W] 6: what is done when a timer is due. */
   readonly #expired = {
     retransmitInitiation: (now: number) => {
-      if (now - this.#attemptSince >= REKEY_ATTEMPT_TIME) return this.#giveUp(now);
+      if (now - this.#attemptSince >= REKEY_ATTEMPT_TIME) {
+        this.#giveUp(now);
+        return;
+      }
       this.#host.emit({ kind: 'forget-source', peer: this });
       this.#initiate(now, 'retry');
     },
@@ -136,7 +138,7 @@ export class Peer implements Deadlined {
       this.#initiate(now, 'new');
     },
     persistentKeepalive: (now: number) => this.keepalive(now),
-    eraseKeys: () => this.#eraseKeys(),
+    eraseKeys: () => this.#eraseSessions(), // not a handshake under way: its end is bounded by itself
   };
 
   /** Sends an empty packet, or makes a session first; the data path confirms a new session by one anyway. */
@@ -168,14 +170,16 @@ export class Peer implements Deadlined {
   /** Ends sessions and timers; what must outlast them stays: the newest timestamp, above all. */
   stop(now: number): void {
     this.#timers.stop(now);
-    this.#eraseKeys();
+    this.#dropPending();
+    this.#eraseSessions();
     this.#mayInitiateAtOnce();
     this.#host.emit({ kind: 'discard-queue', peer: this });
   }
 
   /** Our private key changed: nothing that was made with the old one is of use. */
   forgetPrivateKey(): void {
-    this.#eraseKeys();
+    this.#dropPending();
+    this.#eraseSessions();
     erase(this.#staticStatic);
     this.#staticStatic = undefined;
     this.#mayInitiateAtOnce();
@@ -220,7 +224,10 @@ export class Peer implements Deadlined {
       timestamp,
       noise,
     );
-    if (!transcript) return ephemeral.destroy();
+    if (!transcript) {
+      ephemeral.destroy();
+      return;
+    }
     const localIndex = this.#host.allocateIndex(this);
     this.#pending = { transcript, ephemeral, localIndex };
     const view = viewOf(message);
@@ -360,8 +367,7 @@ export class Peer implements Deadlined {
     this.#host.emit({ kind: 'discard-queue', peer: this });
   }
 
-  #eraseKeys(): void {
-    this.#dropPending();
+  #eraseSessions(): void {
     if (this.#keypairs.current) {
       this.#host.emit({ kind: 'use-keypair', peer: this, keypair: undefined, confirm: false });
     }
