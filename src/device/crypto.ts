@@ -128,27 +128,11 @@ export class NodeCrypto implements Crypto {
   }
 
   seal(key: Uint8Array, counter: number, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
-    const cipher = createCipheriv('chacha20-poly1305', key, this.#nonceOf(counter), AEAD);
-    cipher.setAAD(data, { plaintextLength: plaintext.length });
-    out.set(cipher.update(plaintext));
-    cipher.final();
-    out.set(cipher.getAuthTag(), plaintext.length);
+    sealWithNonce(key, this.#nonceOf(counter), plaintext, data, out);
   }
 
   open(key: Uint8Array, counter: number, sealed: Uint8Array, data: Uint8Array, out: Uint8Array): boolean {
-    const length = sealed.length - LENGTH.tag;
-    if (length < 0) return false;
-    const decipher = createDecipheriv('chacha20-poly1305', key, this.#nonceOf(counter), AEAD);
-    decipher.setAuthTag(sealed.subarray(length));
-    decipher.setAAD(data, { plaintextLength: length });
-    out.set(decipher.update(sealed.subarray(0, length)));
-    try {
-      decipher.final();
-      return true;
-    } catch {
-      out.fill(0);
-      return false;
-    }
+    return openWithNonce(key, this.#nonceOf(counter), sealed, data, out);
   }
 
   xseal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
@@ -182,6 +166,44 @@ export class NodeCrypto implements Crypto {
     this.#nonceView.setUint32(4, counter >>> 0, true);
     this.#nonceView.setUint32(8, Math.floor(counter / 2 ** 32), true);
     return this.#nonce;
+  }
+}
+
+/** ChaCha20-Poly1305, RFC 8439 §2.8. */
+export function sealWithNonce(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  plaintext: Uint8Array,
+  data: Uint8Array,
+  out: Uint8Array,
+): void {
+  const cipher = createCipheriv('chacha20-poly1305', key, nonce, AEAD);
+  cipher.setAAD(data, { plaintextLength: plaintext.length });
+  out.set(cipher.update(plaintext));
+  cipher.final();
+  out.set(cipher.getAuthTag(), plaintext.length);
+}
+
+/** Reverses `sealWithNonce`. False, and zeros, when the tag is wrong. */
+export function openWithNonce(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  sealed: Uint8Array,
+  data: Uint8Array,
+  out: Uint8Array,
+): boolean {
+  const length = sealed.length - LENGTH.tag;
+  if (length < 0) return false;
+  const decipher = createDecipheriv('chacha20-poly1305', key, nonce, AEAD);
+  decipher.setAuthTag(sealed.subarray(length));
+  decipher.setAAD(data, { plaintextLength: length });
+  out.set(decipher.update(sealed.subarray(0, length)));
+  try {
+    decipher.final();
+    return true;
+  } catch {
+    out.fill(0);
+    return false;
   }
 }
 
