@@ -21,7 +21,7 @@ const TESTS_MAY_IMPORT = ['testkit'];
 /** Which packages a room may import; every other one may import none. `node:` is for rooms that do I/O. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   linux: ['koffi'],
-  device: ['@noble/ciphers/chacha.js', '@noble/hashes/blake2.js'],
+  device: ['@noble/ciphers/chacha.js'],
   cli: ['commander', 'picocolors'],
   demo: ['picocolors'],
   testkit: ['fast-check'],

@@ -1,8 +1,6 @@
 import {
   createCipheriv,
   createDecipheriv,
-  createHash,
-  createHmac,
   createPrivateKey,
   createPublicKey,
   diffieHellman,
@@ -12,9 +10,9 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
-import { blake2s } from '@noble/hashes/blake2.js';
 import type { Crypto, PrivateKey, PublicKey } from '../wireguard/crypto.js';
 import { LENGTH } from '../wireguard/crypto.js';
+import { blake2s, kdf } from './blake2s.js';
 
 /** The DER of an X25519 private key up to its 32 bytes, RFC 8410 §7. */
 const PRIVATE_DER = Buffer.from('302e020100300506032b656e04220420', 'hex');
@@ -62,7 +60,7 @@ class NodePrivateKey implements PrivateKey {
   }
 }
 
-/** [W] 5.4 by OpenSSL, through node:crypto, and by noble what node does not offer: the two rare functions. */
+/** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
   readonly #basePoint = new NodePublicKey(BASE_POINT);
   readonly #nonce = new Uint8Array(12);
@@ -102,29 +100,15 @@ export class NodeCrypto implements Crypto {
   }
 
   hash(a: Uint8Array, b: Uint8Array, out: Uint8Array): void {
-    out.set(createHash('blake2s256').update(a).update(b).digest());
+    blake2s([a, b], out);
   }
 
   mac(key: Uint8Array, input: Uint8Array, out: Uint8Array): void {
-    out.set(blake2s(input, { key, dkLen: LENGTH.mac }));
+    blake2s([input], out, LENGTH.mac, key);
   }
 
   kdf(key: Uint8Array, input: Uint8Array, out1: Uint8Array, out2?: Uint8Array, out3?: Uint8Array): void {
-    const root = hmac(key, input);
-    let last = hmac(root, ONE);
-    out1.set(last);
-    for (const [out, counter] of [
-      [out2, TWO],
-      [out3, THREE],
-    ] as const) {
-      if (!out) break;
-      const next = createHmac('blake2s256', root).update(last).update(counter).digest();
-      last.fill(0);
-      out.set(next);
-      last = next;
-    }
-    last.fill(0);
-    root.fill(0);
+    kdf(key, input, out1, out2, out3);
   }
 
   seal(key: Uint8Array, counter: number, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
@@ -208,9 +192,3 @@ export function openWithNonce(
 }
 
 const AEAD = { authTagLength: LENGTH.tag } as const;
-const ONE = Uint8Array.of(1);
-const TWO = Uint8Array.of(2);
-const THREE = Uint8Array.of(3);
-
-const hmac = (key: Uint8Array, input: Uint8Array): Buffer =>
-  createHmac('blake2s256', key).update(input).digest();
