@@ -87,7 +87,7 @@ export class Device {
 
   /** An authentic packet came from elsewhere: handshake messages go there too, [W] 2.1. */
   handleRoaming(peer: Peer, endpoint: Endpoint): void {
-    peer.setEndpoint(endpoint);
+    peer.endpoint = endpoint; // and no event: the data path knows
   }
 
   /**

@@ -24,7 +24,7 @@ import {
   type Transcript,
 } from './noise.js';
 import { isAfter, TAI64N, type TimestampSource } from './tai64n.js';
-import { Timers } from './timers.js';
+import { type TimerName, Timers } from './timers.js';
 
 /** What a peer needs of its device. */
 export interface PeerHost {
@@ -114,7 +114,8 @@ export class Peer implements Deadlined {
   /** Reads what the data path left in the row, and does what is due. */
   look(now: number): void {
     this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]!, now);
-    for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now)) this.#expired[due](now);
+    for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now))
+      Peer.#expired[due](this, now);
     const asked = this.#row[this.#at + ACTIVITY.asked]!;
     if (asked <= this.#lastAskSeen) return;
     this.#lastAskSeen = asked;
@@ -123,22 +124,12 @@ export class Peer implements Deadlined {
   }
 
   /** [W] 6: what is done when a timer is due. */
-  readonly #expired = {
-    retransmitInitiation: (now: number) => {
-      if (now - this.#attemptSince >= REKEY_ATTEMPT_TIME) {
-        this.#giveUp(now);
-        return;
-      }
-      this.#host.emit({ kind: 'forget-source', peer: this });
-      this.#initiate(now, 'retry');
-    },
-    sendKeepalive: (now: number) => this.keepalive(now),
-    newHandshake: (now: number) => {
-      this.#host.emit({ kind: 'forget-source', peer: this });
-      this.#initiate(now, 'new');
-    },
-    persistentKeepalive: (now: number) => this.keepalive(now),
-    eraseKeys: () => this.#eraseSessions(), // not a handshake under way: its end is bounded by itself
+  static readonly #expired: Readonly<Record<TimerName, (peer: Peer, now: number) => void>> = {
+    retransmitInitiation: (peer, now) => peer.#retry(now),
+    sendKeepalive: (peer, now) => peer.keepalive(now),
+    newHandshake: (peer, now) => peer.#initiateElsewhere(now, 'new'),
+    persistentKeepalive: (peer, now) => peer.keepalive(now),
+    eraseKeys: (peer) => peer.#eraseSessions(), // not a handshake under way: it ends by itself
   };
 
   /** Sends an empty packet, or makes a session first; the data path confirms a new session by one anyway. */
@@ -202,12 +193,13 @@ export class Peer implements Deadlined {
   #initiate(now: number, attempt: 'new' | 'retry'): void {
     const { crypto, privateKey, timestamps, wallClock } = this.#host;
     if (attempt === 'new') this.#attemptSince = now;
-    if (!this.endpoint || !privateKey) return;
+    if (!this.endpoint) return; // the data path knows, and does not ask
     if (now - this.#lastInitiationSent < REKEY_TIMEOUT) {
       this.#timers.on('initiationHeldBack', this.#lastInitiationSent);
       return;
     }
-    const staticStatic = this.#sharedSecret(privateKey);
+    this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
+    const staticStatic = privateKey && this.#sharedSecret(privateKey);
     if (!staticStatic) return;
     this.#dropPending();
 
@@ -235,7 +227,6 @@ export class Peer implements Deadlined {
     view.setUint32(INITIATION.sender, localIndex, true);
     this.#send(message, this.endpoint, now);
     this.#lastInitiationSent = now;
-    this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
     this.#timers.on('initiationSent', now);
   }
 
@@ -356,12 +347,22 @@ export class Peer implements Deadlined {
     return at >= 0 && ours[at]! < theirs[at]!;
   }
 
+  /** Nothing comes back: perhaps because our source address is no longer the right one. */
+  #initiateElsewhere(now: number, attempt: 'new' | 'retry'): void {
+    this.#host.emit({ kind: 'forget-source', peer: this });
+    this.#initiate(now, attempt);
+  }
+
   #mayInitiateAtOnce(): void {
     this.#lastInitiationSent = -Infinity;
     this.#row[this.#at + ACTIVITY.askAgainAt] = 0;
   }
 
-  #giveUp(now: number): void {
+  #retry(now: number): void {
+    if (now - this.#attemptSince < REKEY_ATTEMPT_TIME) {
+      this.#initiateElsewhere(now, 'retry');
+      return;
+    }
     this.#dropPending();
     this.#timers.on('handshakeGivenUp', now);
     this.#host.emit({ kind: 'discard-queue', peer: this });
