@@ -164,10 +164,10 @@ export class VirtualNode {
   }
 
   receive(bytes: Uint8Array, from: VirtualEndpoint): void {
-    if (!this.device.isUp) this.device.drops.count('down');
-    else if (messageType(viewOf(bytes), 0, bytes.length) === MESSAGE_TYPE.transport)
-      this.dataPath.handleDatagram(bytes, from, this.now);
-    else this.device.handleDatagram(bytes, from, this.now, this.queued);
+    if (messageType(viewOf(bytes), 0, bytes.length) !== MESSAGE_TYPE.transport)
+      this.device.handleDatagram(bytes, from, this.now, this.queued);
+    else if (this.device.isUp) this.dataPath.handleDatagram(bytes, from, this.now);
+    else this.device.drops.count('down');
     this.settle();
   }
 

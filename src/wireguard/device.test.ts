@@ -283,6 +283,21 @@ test('the endpoint follows authentic packets, and nothing else, [W] 2.1', () => 
   assert.equal(payloadOf(a.received.at(-1)!.bytes), 'found you');
 });
 
+test('a responder that answers the first packet at once does not begin a handshake of its own', () => {
+  const { net, a, b } = acquainted();
+  net.weather = ({ bytes }) => (bytes[0] === MESSAGE_TYPE.transport ? [] : [10]);
+  a.sendTo(2);
+  net.runFor(20);
+  const [first] = sentBy(net, a, MESSAGE_TYPE.transport);
+  net.now += 1;
+  b.dataPath.handleDatagram(first!, a.endpoint, net.now); // the control plane has not looked yet
+  b.dataPath.handlePacket(innerPacket(2, 1, 'at once'), net.now);
+  net.now += 0.01;
+  b.settle();
+  assert.equal(sentBy(net, b, MESSAGE_TYPE.initiation).length, 0);
+  assert.equal(sentBy(net, b, MESSAGE_TYPE.transport).length, 1);
+});
+
 test('a peer whose endpoint is unknown is learned from its handshake', () => {
   const { net, a, b } = network();
   a.addPeer(b);

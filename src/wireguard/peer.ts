@@ -80,6 +80,8 @@ export class Peer implements Deadlined {
   #lastInitiationReceived = -Infinity;
   readonly #lastTimestamp = new Uint8Array(TAI64N.length);
   #lastAskSeen = 0;
+  /** When the current keypair became current. */
+  #usableSince = 0;
 
   constructor(host: PeerHost, publicKey: PublicKey, id: number, row: Float64Array, at: number) {
     this.#host = host;
@@ -120,7 +122,7 @@ export class Peer implements Deadlined {
     if (asked <= this.#lastAskSeen) return;
     this.#lastAskSeen = asked;
     // An ask that crossed with the end of a handshake is answered already.
-    if (!this.#keypairs.current || asked > this.#keypairs.current.createdAt) this.#initiate(now, 'new');
+    if (!this.#keypairs.current || asked > this.#usableSince) this.#initiate(now, 'new');
   }
 
   /** [W] 6: what is done when a timer is due. */
@@ -303,6 +305,7 @@ export class Peer implements Deadlined {
 
     const keypair = makeKeypair(pending.localIndex, view.getUint32(RESPONSE.sender, true), true, now);
     this.#begin(keypair, transcript, now);
+    this.#usableSince = now;
     // [W] 5.4.3 leaves the responder in doubt until a first packet comes: a keepalive, if nothing waits.
     this.#host.emit({ kind: 'use-keypair', peer: this, keypair, confirm: true });
     return undefined;
@@ -331,6 +334,7 @@ export class Peer implements Deadlined {
     if (!dropped) return;
     this.#timers.on('authenticatedReceived', now);
     this.lastHandshake = this.#host.wallClock();
+    this.#usableSince = now;
     const { current } = this.#keypairs;
     if (current) this.#host.emit({ kind: 'use-keypair', peer: this, keypair: current, confirm: false });
     this.#drop(dropped);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { FakeCrypto } from '../testkit/fake-crypto.js';
 import { SeededRandom } from '../testkit/random.js';
 import { payloadOf, VirtualNetwork, VirtualNode, type Weather } from '../testkit/virtual-network.js';
+import { ACTIVITY } from './activity.js';
 import {
   ERASE_AFTER_TIME,
   JITTER,
@@ -338,6 +339,30 @@ test('without new sessions all keys are erased after 3 x REJECT_AFTER_TIME, [W] 
   for (const { events } of [a, b]) assert.ok(!events.some(({ kind }) => kind === 'drop-keypair'));
   network.runUntil(since + ERASE_AFTER_TIME);
   for (const { events } of [a, b]) assert.ok(events.some(({ kind }) => kind === 'drop-keypair'));
+});
+
+test('attempts at a handshake that fail do not prolong the life of keys, [W] 6.3', () => {
+  const { network, a, since } = session();
+  network.weather = () => [];
+  for (let i = 0; i < 500; i++) {
+    a.sendTo(2);
+    network.runUntil(Math.max(network.now, since) + 1000);
+  }
+  network.runUntil(since + ERASE_AFTER_TIME);
+  assert.equal(a.events.filter(({ kind }) => kind === 'drop-keypair').length, 1);
+});
+
+test('an ask for a handshake that crossed with the end of one is not heard, [W] 6.2', () => {
+  const { network, a, b_, sent, since } = session();
+  const row = a.rows.get(2)!;
+  row[ACTIVITY.asked] = since - 1;
+  a.device.look(b_, network.now);
+  a.settle();
+  assert.equal(sent(a, 'initiation').length, 1);
+  row[ACTIVITY.asked] = since + 1;
+  a.device.look(b_, network.now);
+  a.settle();
+  assert.equal(sent(a, 'initiation').length, 2);
 });
 
 test('an idle pair sends nothing at all, and wants no timeout after the keys are erased, [W] 6', () => {
