@@ -1,8 +1,6 @@
 import {
   createCipheriv,
   createDecipheriv,
-  createHash,
-  createHmac,
   createPrivateKey,
   createPublicKey,
   diffieHellman,
@@ -12,13 +10,12 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
-import { blake2s } from '@noble/hashes/blake2.js';
 import type { Crypto, PrivateKey, PublicKey } from '../wireguard/crypto.js';
 import { LENGTH } from '../wireguard/crypto.js';
+import { blake2s, kdf } from './blake2s.js';
 
-/** The DER of an X25519 key up to its 32 bytes, RFC 8410 §4 and §7. */
+/** The DER of an X25519 private key up to its 32 bytes, RFC 8410 §7. */
 const PRIVATE_DER = Buffer.from('302e020100300506032b656e04220420', 'hex');
-const SPKI_LENGTH = 44;
 
 /** The base point, RFC 7748 §4.1: DH with it makes a public key. */
 const BASE_POINT = new Uint8Array(LENGTH.key).fill(9, 0, 1);
@@ -63,7 +60,7 @@ class NodePrivateKey implements PrivateKey {
   }
 }
 
-/** [W] 5.4 by OpenSSL, through node:crypto, and by noble what node does not offer: the two rare functions. */
+/** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
   readonly #basePoint = new NodePublicKey(BASE_POINT);
   readonly #nonce = new Uint8Array(12);
@@ -78,16 +75,12 @@ export class NodeCrypto implements Crypto {
     const der = Buffer.concat([PRIVATE_DER, bytes]);
     const object = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
     der.fill(0);
-    const publicBytes = new Uint8Array(diffieHellman({ privateKey: object, publicKey: this.#basePoint.object }));
-    return new NodePrivateKey(object, new NodePublicKey(publicBytes));
+    return this.#privateKeyOf(object);
   }
 
   generate(): NodePrivateKey {
-    // The types do not know that a side without an encoding comes as a KeyObject.
-    const pair: unknown = generateKeyPairSync('x25519', GENERATE);
-    const { privateKey, publicKey } = pair as { privateKey: KeyObject; publicKey: Buffer };
-    const bytes = Uint8Array.from(publicKey.subarray(SPKI_LENGTH - LENGTH.key));
-    return new NodePrivateKey(privateKey, new NodePublicKey(bytes));
+    // Not exported from the pair's public object: as DER that is slower than a DH, and as JWK Node 20 hangs.
+    return this.#privateKeyOf(generateKeyPairSync('x25519').privateKey);
   }
 
   dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
@@ -107,50 +100,23 @@ export class NodeCrypto implements Crypto {
   }
 
   hash(a: Uint8Array, b: Uint8Array, out: Uint8Array): void {
-    out.set(createHash('blake2s256').update(a).update(b).digest());
+    blake2s([a, b], out);
   }
 
   mac(key: Uint8Array, input: Uint8Array, out: Uint8Array): void {
-    out.set(blake2s(input, { key, dkLen: LENGTH.mac }));
+    blake2s([input], out, LENGTH.mac, key);
   }
 
   kdf(key: Uint8Array, input: Uint8Array, out1: Uint8Array, out2?: Uint8Array, out3?: Uint8Array): void {
-    const root = hmac(key, input);
-    let last = hmac(root, ONE);
-    out1.set(last);
-    for (const [out, counter] of [[out2, TWO], [out3, THREE]] as const) {
-      if (!out) break;
-      const next = createHmac('blake2s256', root).update(last).update(counter).digest();
-      last.fill(0);
-      out.set(next);
-      last = next;
-    }
-    last.fill(0);
-    root.fill(0);
+    kdf(key, input, out1, out2, out3);
   }
 
   seal(key: Uint8Array, counter: number, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
-    const cipher = createCipheriv('chacha20-poly1305', key, this.#nonceOf(counter), AEAD);
-    cipher.setAAD(data, { plaintextLength: plaintext.length });
-    out.set(cipher.update(plaintext));
-    cipher.final();
-    out.set(cipher.getAuthTag(), plaintext.length);
+    sealWithNonce(key, this.#nonceOf(counter), plaintext, data, out);
   }
 
   open(key: Uint8Array, counter: number, sealed: Uint8Array, data: Uint8Array, out: Uint8Array): boolean {
-    const length = sealed.length - LENGTH.tag;
-    if (length < 0) return false;
-    const decipher = createDecipheriv('chacha20-poly1305', key, this.#nonceOf(counter), AEAD);
-    decipher.setAuthTag(sealed.subarray(length));
-    decipher.setAAD(data, { plaintextLength: length });
-    out.set(decipher.update(sealed.subarray(0, length)));
-    try {
-      decipher.final();
-      return true;
-    } catch {
-      out.fill(0);
-      return false;
-    }
+    return openWithNonce(key, this.#nonceOf(counter), sealed, data, out);
   }
 
   xseal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
@@ -174,6 +140,11 @@ export class NodeCrypto implements Crypto {
     return a.length === b.length && timingSafeEqual(a, b);
   }
 
+  #privateKeyOf(object: KeyObject): NodePrivateKey {
+    const bytes = diffieHellman({ privateKey: object, publicKey: this.#basePoint.object });
+    return new NodePrivateKey(object, new NodePublicKey(Uint8Array.from(bytes)));
+  }
+
   /** [W] 5.4: 32 zero bits, then the counter as a little-endian u64. */
   #nonceOf(counter: number): Uint8Array {
     this.#nonceView.setUint32(4, counter >>> 0, true);
@@ -182,12 +153,42 @@ export class NodeCrypto implements Crypto {
   }
 }
 
-const AEAD = { authTagLength: LENGTH.tag } as const;
-/** The private key stays an object. (Exporting the public one of a pair of objects costs twice as much.) */
-const GENERATE = { publicKeyEncoding: { type: 'spki', format: 'der' } } as never;
-const ONE = Uint8Array.of(1);
-const TWO = Uint8Array.of(2);
-const THREE = Uint8Array.of(3);
+/** ChaCha20-Poly1305, RFC 8439 §2.8. */
+export function sealWithNonce(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  plaintext: Uint8Array,
+  data: Uint8Array,
+  out: Uint8Array,
+): void {
+  const cipher = createCipheriv('chacha20-poly1305', key, nonce, AEAD);
+  cipher.setAAD(data, { plaintextLength: plaintext.length });
+  out.set(cipher.update(plaintext));
+  cipher.final();
+  out.set(cipher.getAuthTag(), plaintext.length);
+}
 
-const hmac = (key: Uint8Array, input: Uint8Array): Buffer =>
-  createHmac('blake2s256', key).update(input).digest();
+/** Reverses `sealWithNonce`. False, and zeros, when the tag is wrong. */
+export function openWithNonce(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  sealed: Uint8Array,
+  data: Uint8Array,
+  out: Uint8Array,
+): boolean {
+  const length = sealed.length - LENGTH.tag;
+  if (length < 0) return false;
+  const decipher = createDecipheriv('chacha20-poly1305', key, nonce, AEAD);
+  decipher.setAuthTag(sealed.subarray(length));
+  decipher.setAAD(data, { plaintextLength: length });
+  out.set(decipher.update(sealed.subarray(0, length)));
+  try {
+    decipher.final();
+    return true;
+  } catch {
+    out.fill(0);
+    return false;
+  }
+}
+
+const AEAD = { authTagLength: LENGTH.tag } as const;

@@ -59,7 +59,13 @@ export function noteReceived(row: Float64Array, at: number, hasData: boolean, no
   return hasData && noteUnanswered(row, at, ACTIVITY.unansweredReceived, ACTIVITY.answeredReceived, now);
 }
 
-function noteUnanswered(row: Float64Array, at: number, first: number, answered: number, now: number): boolean {
+function noteUnanswered(
+  row: Float64Array,
+  at: number,
+  first: number,
+  answered: number,
+  now: number,
+): boolean {
   const since = row[at + first]!;
   if (since !== 0 && since >= row[at + answered]!) return false;
   row[at + first] = now;

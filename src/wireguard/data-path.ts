@@ -2,7 +2,7 @@ import { PrefixLookup, PrefixTable } from '../ip/prefix-table.js';
 import { askForHandshake, noteConfirmed, noteReceived, noteSent } from './activity.js';
 import { COUNTER_LIMIT } from './constants.js';
 import { type Crypto, EMPTY, LENGTH } from './crypto.js';
-import type { DropCounters } from './drops.js';
+import type { Drop, DropCounters } from './drops.js';
 import type { DeviceEvent, Endpoint } from './events.js';
 import { innerAddresses, innerLength } from './inner.js';
 import { type Keypair, maySend, wantsRekeySending } from './keypair.js';
@@ -136,40 +136,50 @@ export class DataPath {
 
   /** Out: a packet from an application. */
   handlePacket(packet: Uint8Array, now: number): void {
-    const { drops, maxQueued } = this.#options;
-    if (innerLength(packet) !== packet.length) return drops.count('bad-inner-packet');
-    const route = this.#routes.get(this.#find(packet, innerAddresses(packet).destination));
-    if (!route) return drops.count('no-peer');
-    if (!route.endpoint) return drops.count('no-endpoint');
-    if (this.#send(route, packet, now)) return;
-    if (route.waiting.length >= maxQueued.perPeer || this.#queued >= maxQueued.total) {
-      drops.count('queue-full');
-    } else {
-      route.waiting.push(Uint8Array.from(packet));
-      this.#queued++;
-    }
-    this.#ask(route.peer, now);
+    this.#count(this.#out(packet, now));
   }
 
   /** In: a transport message from the network. */
   handleDatagram(datagram: Uint8Array, from: Endpoint, now: number): void {
-    const { crypto, drops } = this.#options;
+    this.#count(this.#in(datagram, from, now));
+  }
+
+  #count(reason: Drop | undefined): void {
+    if (reason !== undefined) this.#options.drops.count(reason);
+  }
+
+  #out(packet: Uint8Array, now: number): Drop | undefined {
+    const { maxQueued } = this.#options;
+    if (innerLength(packet) !== packet.length) return 'bad-inner-packet';
+    const route = this.#routes.get(this.#find(packet, innerAddresses(packet).destination));
+    if (!route) return 'no-peer';
+    if (!route.endpoint) return 'no-endpoint';
+    if (this.#send(route, packet, now)) return undefined;
+    this.#ask(route.peer, now);
+    if (route.waiting.length >= maxQueued.perPeer || this.#queued >= maxQueued.total) return 'queue-full';
+    route.waiting.push(Uint8Array.from(packet));
+    this.#queued++;
+    return undefined;
+  }
+
+  #in(datagram: Uint8Array, from: Endpoint, now: number): Drop | undefined {
+    const { crypto } = this.#options;
     const view = viewOf(datagram);
-    if (messageType(view, 0, datagram.length) !== MESSAGE_TYPE.transport) return drops.count('malformed');
+    if (messageType(view, 0, datagram.length) !== MESSAGE_TYPE.transport) return 'malformed';
     const session = this.#sessions.get(view.getUint32(TRANSPORT.receiver, true));
-    if (!session) return drops.count('unknown-index');
+    if (!session) return 'unknown-index';
     const { keypair, peer } = session;
     const counter = readCounter(view, TRANSPORT.counter);
-    if (counter >= COUNTER_LIMIT) return drops.count('counter-limit');
-    if (now >= keypair.rejectAt) return drops.count('expired-key');
+    if (counter >= COUNTER_LIMIT) return 'counter-limit';
+    if (now >= keypair.rejectAt) return 'expired-key';
     const sealed = datagram.subarray(TRANSPORT.payload);
     const plaintext = new Uint8Array(sealed.length - LENGTH.tag);
-    if (!crypto.open(session.receivingKey, counter, sealed, EMPTY, plaintext)) return drops.count('bad-tag');
-    if (!replayAccept(session.window, 0, counter)) return drops.count('replayed');
+    if (!crypto.open(session.receivingKey, counter, sealed, EMPTY, plaintext)) return 'bad-tag';
+    if (!replayAccept(session.window, 0, counter)) return 'replayed';
 
     // Authentic from here on: it counts for roaming and the timers, whatever is inside.
     const route = this.#routes.get(peer.id);
-    if (!route) return drops.count('unknown-index');
+    if (!route) return 'unknown-index';
     const { row, at } = this.#options.rowOf(peer);
     if (!route.endpoint?.equals(from)) {
       route.endpoint = from;
@@ -183,12 +193,13 @@ export class DataPath {
     if (noteReceived(row, at, plaintext.length > 0, now)) this.#outputs.push({ kind: 'look', peer });
     if (session === route.current && now >= keypair.rekeyReceivingAt) this.#ask(peer, now);
 
-    if (plaintext.length === 0) return; // a keepalive
+    if (plaintext.length === 0) return undefined; // a keepalive
     const length = innerLength(plaintext);
-    if (length === 0) return drops.count('bad-inner-packet');
+    if (length === 0) return 'bad-inner-packet';
     const packet = plaintext.subarray(0, length);
-    if (this.#find(packet, innerAddresses(packet).source) !== peer.id) return drops.count('not-allowed-source');
+    if (this.#find(packet, innerAddresses(packet).source) !== peer.id) return 'not-allowed-source';
     this.#outputs.push({ kind: 'packet', bytes: packet });
+    return undefined;
   }
 
   /** Seals and sends, unless there is no key to do it with. An empty packet is a keepalive. */
@@ -216,7 +227,8 @@ export class DataPath {
   /** Sends what waits, and with `orKeepalive` an empty packet if nothing does. */
   #flush(route: Route, orKeepalive: boolean, now: number): void {
     if (!route.current) return;
-    if (route.waiting.length === 0 && orKeepalive && !this.#send(route, EMPTY, now)) this.#ask(route.peer, now);
+    if (route.waiting.length === 0 && orKeepalive && !this.#send(route, EMPTY, now))
+      this.#ask(route.peer, now);
     while (route.waiting.length > 0 && this.#send(route, route.waiting[0]!, now)) {
       route.waiting.shift();
       this.#queued--;

@@ -23,7 +23,10 @@ export class Deadlines<T extends Deadlined> {
 
   set(member: T, deadline: number): void {
     member.deadline = deadline;
-    if (deadline === Infinity) return this.delete(member);
+    if (deadline === Infinity) {
+      this.delete(member);
+      return;
+    }
     if (member.heapIndex < 0) {
       member.heapIndex = this.#heap.length;
       this.#heap.push(member);
@@ -47,7 +50,11 @@ export class Deadlines<T extends Deadlined> {
   #settle(member: T): void {
     const heap = this.#heap;
     let index = member.heapIndex;
-    for (let up = (index - 1) >> 1; index > 0 && heap[up]!.deadline > member.deadline; up = (index - 1) >> 1) {
+    for (
+      let up = (index - 1) >> 1;
+      index > 0 && heap[up]!.deadline > member.deadline;
+      up = (index - 1) >> 1
+    ) {
       this.#put(heap[up]!, index);
       index = up;
     }

@@ -87,7 +87,7 @@ export class Device {
 
   /** An authentic packet came from elsewhere: handshake messages go there too, [W] 2.1. */
   handleRoaming(peer: Peer, endpoint: Endpoint): void {
-    peer.setEndpoint(endpoint);
+    peer.endpoint = endpoint; // and no event: the data path knows
   }
 
   /**
@@ -149,11 +149,7 @@ export class Device {
   #handleInitiation(datagram: Uint8Array, from: Endpoint, now: number): Drop | undefined {
     const { crypto, privateKey } = this.#host;
     if (!privateKey) return 'down';
-    const claimed = openStatic(
-      crypto,
-      privateKey,
-      datagram.subarray(INITIATION.ephemeral, INITIATION.mac1),
-    );
+    const claimed = openStatic(crypto, privateKey, datagram.subarray(INITIATION.ephemeral, INITIATION.mac1));
     if (!claimed) return 'bad-handshake';
     const peer = this.#peers.get(mapKey(claimed.initiator));
     const reason = peer ? peer.handleInitiation(claimed, datagram, from, now) : 'unknown-peer';

@@ -1,7 +1,10 @@
 import type { Keypair } from './keypair.js';
 import type { Peer } from './peer.js';
 
-/** Where a peer is, as far as the protocol cares: nothing but identity, and bytes that a cookie is bound to. */
+/**
+ * Where a peer is, as far as the protocol cares: nothing but identity, and bytes that a cookie is bound to.
+ * Endpoints are kept, so they must not change.
+ */
 export interface Endpoint {
   /** The remote address and port: 4 + 2 or 16 + 2 bytes. */
   readonly bytes: Uint8Array;

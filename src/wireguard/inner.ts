@@ -22,5 +22,6 @@ export function innerLength(packet: Uint8Array): number {
 }
 
 /** Where the addresses of a packet are, of which `innerLength` was not 0. */
-export const innerAddresses = (packet: Uint8Array): { readonly source: number; readonly destination: number } =>
-  packet[0]! >> 4 === 4 ? IPV4 : IPV6;
+export const innerAddresses = (
+  packet: Uint8Array,
+): { readonly source: number; readonly destination: number } => (packet[0]! >> 4 === 4 ? IPV4 : IPV6);

@@ -24,7 +24,7 @@ import {
   type Transcript,
 } from './noise.js';
 import { isAfter, TAI64N, type TimestampSource } from './tai64n.js';
-import { Timers } from './timers.js';
+import { type TimerName, Timers } from './timers.js';
 
 /** What a peer needs of its device. */
 export interface PeerHost {
@@ -80,6 +80,8 @@ export class Peer implements Deadlined {
   #lastInitiationReceived = -Infinity;
   readonly #lastTimestamp = new Uint8Array(TAI64N.length);
   #lastAskSeen = 0;
+  /** When the current keypair became current. */
+  #usableSince = 0;
 
   constructor(host: PeerHost, publicKey: PublicKey, id: number, row: Float64Array, at: number) {
     this.#host = host;
@@ -114,29 +116,22 @@ export class Peer implements Deadlined {
   /** Reads what the data path left in the row, and does what is due. */
   look(now: number): void {
     this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]!, now);
+    for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now))
+      Peer.#expired[due](this, now);
     const asked = this.#row[this.#at + ACTIVITY.asked]!;
-    if (asked > this.#lastAskSeen) {
-      this.#lastAskSeen = asked;
-      // An ask that crossed with the end of a handshake is answered already.
-      if (!this.#keypairs.current || asked > this.#keypairs.current.createdAt) this.#initiate(now, 'new');
-    }
-    for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now)) this.#expired[due](now);
+    if (asked <= this.#lastAskSeen) return;
+    this.#lastAskSeen = asked;
+    // An ask that crossed with the end of a handshake is answered already.
+    if (!this.#keypairs.current || asked > this.#usableSince) this.#initiate(now, 'new');
   }
 
   /** [W] 6: what is done when a timer is due. */
-  readonly #expired = {
-    retransmitInitiation: (now: number) => {
-      if (now - this.#attemptSince >= REKEY_ATTEMPT_TIME) return this.#giveUp(now);
-      this.#host.emit({ kind: 'forget-source', peer: this });
-      this.#initiate(now, 'retry');
-    },
-    sendKeepalive: (now: number) => this.keepalive(now),
-    newHandshake: (now: number) => {
-      this.#host.emit({ kind: 'forget-source', peer: this });
-      this.#initiate(now, 'new');
-    },
-    persistentKeepalive: (now: number) => this.keepalive(now),
-    eraseKeys: () => this.#eraseKeys(),
+  static readonly #expired: Readonly<Record<TimerName, (peer: Peer, now: number) => void>> = {
+    retransmitInitiation: (peer, now) => peer.#retry(now),
+    sendKeepalive: (peer, now) => peer.keepalive(now),
+    newHandshake: (peer, now) => peer.#initiateElsewhere(now, 'new'),
+    persistentKeepalive: (peer, now) => peer.keepalive(now),
+    eraseKeys: (peer) => peer.#eraseSessions(), // not a handshake under way: it ends by itself
   };
 
   /** Sends an empty packet, or makes a session first; the data path confirms a new session by one anyway. */
@@ -168,14 +163,16 @@ export class Peer implements Deadlined {
   /** Ends sessions and timers; what must outlast them stays: the newest timestamp, above all. */
   stop(now: number): void {
     this.#timers.stop(now);
-    this.#eraseKeys();
+    this.#dropPending();
+    this.#eraseSessions();
     this.#mayInitiateAtOnce();
     this.#host.emit({ kind: 'discard-queue', peer: this });
   }
 
   /** Our private key changed: nothing that was made with the old one is of use. */
   forgetPrivateKey(): void {
-    this.#eraseKeys();
+    this.#dropPending();
+    this.#eraseSessions();
     erase(this.#staticStatic);
     this.#staticStatic = undefined;
     this.#mayInitiateAtOnce();
@@ -198,12 +195,13 @@ export class Peer implements Deadlined {
   #initiate(now: number, attempt: 'new' | 'retry'): void {
     const { crypto, privateKey, timestamps, wallClock } = this.#host;
     if (attempt === 'new') this.#attemptSince = now;
-    if (!this.endpoint || !privateKey) return;
+    if (!this.endpoint) return; // the data path knows, and does not ask
     if (now - this.#lastInitiationSent < REKEY_TIMEOUT) {
       this.#timers.on('initiationHeldBack', this.#lastInitiationSent);
       return;
     }
-    const staticStatic = this.#sharedSecret(privateKey);
+    this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
+    const staticStatic = privateKey && this.#sharedSecret(privateKey);
     if (!staticStatic) return;
     this.#dropPending();
 
@@ -220,7 +218,10 @@ export class Peer implements Deadlined {
       timestamp,
       noise,
     );
-    if (!transcript) return ephemeral.destroy();
+    if (!transcript) {
+      ephemeral.destroy();
+      return;
+    }
     const localIndex = this.#host.allocateIndex(this);
     this.#pending = { transcript, ephemeral, localIndex };
     const view = viewOf(message);
@@ -228,7 +229,6 @@ export class Peer implements Deadlined {
     view.setUint32(INITIATION.sender, localIndex, true);
     this.#send(message, this.endpoint, now);
     this.#lastInitiationSent = now;
-    this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
     this.#timers.on('initiationSent', now);
   }
 
@@ -291,9 +291,7 @@ export class Peer implements Deadlined {
       return 'unknown-index';
     const noise = message.subarray(RESPONSE.ephemeral, RESPONSE.mac1);
     const transcript = pending.transcript.copy();
-    if (
-      !openResponse(crypto, transcript, privateKey, pending.ephemeral, this.#presharedKey, noise, EMPTY)
-    ) {
+    if (!openResponse(crypto, transcript, privateKey, pending.ephemeral, this.#presharedKey, noise, EMPTY)) {
       transcript.erase();
       return 'bad-handshake';
     }
@@ -307,6 +305,7 @@ export class Peer implements Deadlined {
 
     const keypair = makeKeypair(pending.localIndex, view.getUint32(RESPONSE.sender, true), true, now);
     this.#begin(keypair, transcript, now);
+    this.#usableSince = now;
     // [W] 5.4.3 leaves the responder in doubt until a first packet comes: a keepalive, if nothing waits.
     this.#host.emit({ kind: 'use-keypair', peer: this, keypair, confirm: true });
     return undefined;
@@ -335,6 +334,7 @@ export class Peer implements Deadlined {
     if (!dropped) return;
     this.#timers.on('authenticatedReceived', now);
     this.lastHandshake = this.#host.wallClock();
+    this.#usableSince = now;
     const { current } = this.#keypairs;
     if (current) this.#host.emit({ kind: 'use-keypair', peer: this, keypair: current, confirm: false });
     this.#drop(dropped);
@@ -351,19 +351,28 @@ export class Peer implements Deadlined {
     return at >= 0 && ours[at]! < theirs[at]!;
   }
 
+  /** Nothing comes back: perhaps because our source address is no longer the right one. */
+  #initiateElsewhere(now: number, attempt: 'new' | 'retry'): void {
+    this.#host.emit({ kind: 'forget-source', peer: this });
+    this.#initiate(now, attempt);
+  }
+
   #mayInitiateAtOnce(): void {
     this.#lastInitiationSent = -Infinity;
     this.#row[this.#at + ACTIVITY.askAgainAt] = 0;
   }
 
-  #giveUp(now: number): void {
+  #retry(now: number): void {
+    if (now - this.#attemptSince < REKEY_ATTEMPT_TIME) {
+      this.#initiateElsewhere(now, 'retry');
+      return;
+    }
     this.#dropPending();
     this.#timers.on('handshakeGivenUp', now);
     this.#host.emit({ kind: 'discard-queue', peer: this });
   }
 
-  #eraseKeys(): void {
-    this.#dropPending();
+  #eraseSessions(): void {
     if (this.#keypairs.current) {
       this.#host.emit({ kind: 'use-keypair', peer: this, keypair: undefined, confirm: false });
     }

@@ -55,5 +55,8 @@ export function replayWouldRefuse(words: Uint32Array, at: number, counter: numbe
   if (counter > newest) return false;
   if (newest - counter > REPLAY.window) return true;
   const bit = counter % 64;
-  return (words[at + REPLAY.ring + (Math.floor(counter / 64) % BLOCKS) * 2 + (bit >> 5)]! & (1 << (bit & 31))) !== 0;
+  return (
+    (words[at + REPLAY.ring + (Math.floor(counter / 64) % BLOCKS) * 2 + (bit >> 5)]! & (1 << (bit & 31))) !==
+    0
+  );
 }

@@ -19,8 +19,7 @@ const DUE = {
   sendKeepalive: (t: Timers) => after(t.unanswered('Received'), KEEPALIVE_TIMEOUT),
 
   /** [W] 6.5: data went out, and nothing came back although the peer would have sent a keepalive by now. */
-  newHandshake: (t: Timers) =>
-    after(t.unanswered('Sent'), KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + t.jitter),
+  newHandshake: (t: Timers) => after(t.unanswered('Sent'), KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + t.jitter),
 
   /** Nothing authenticated was sent or received for the interval that the user chose, to keep a NAT open. */
   persistentKeepalive: (t: Timers) =>
@@ -109,7 +108,8 @@ export class Timers {
   on(event: TimerEvent, now: number): void {
     if (event === 'initiationSent') this.jitter = this.#random() * JITTER;
     // A handshake given up does not prolong the life of keys that exist.
-    if (event === 'handshakeGivenUp' && this.mark.session !== 0) this.#apply(EXPIRED.retransmitInitiation, now);
+    if (event === 'handshakeGivenUp' && this.mark.session !== 0)
+      this.#apply(EXPIRED.retransmitInitiation, now);
     else this.#apply(REACTIONS[event], now);
   }
 
