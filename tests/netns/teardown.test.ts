@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { ADDRESS, OFFICE_LAN } from '../../src/demo/topology.js';
+import type { Namespace } from '../../src/linux/namespace.js';
+import { Lab, OFFICE_ADDRESSES } from '../../src/testkit/lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing } from '../../src/testkit/traffic.js';
+
+/** What the program sets up it undoes, however it ends. */
+
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
+
+/** Everything about a host that the program might change. */
+function stateOf(host: Namespace): string {
+  const sysctls = ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'].map((name) =>
+    host.run('cat', [`/proc/sys/${name.replaceAll('.', '/')}`]),
+  );
+  return [
+    // Not their states nor numbers: a device that nobody has open any more is down for other reasons.
+    host.run('ip', ['-o', 'link']).replace(/^\d+: |<.*?> | state \S+/gm, ''),
+    host.run('ip', ['-o', 'address', 'show', 'scope', 'global']).replace(/^\d+: | valid_lft.*$/gm, ''),
+    host.run('ip', ['route', 'show', 'table', 'all']).replace(/ linkdown| dead/g, ''),
+    host.run('ip', ['-6', 'route', 'show', 'table', 'main']).replace(/ linkdown| dead/g, ''),
+    host.run('nft', ['list', 'ruleset']),
+    ...sysctls,
+  ].join('\n--\n');
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  test(`after ${signal} the machine is as it was before, and the exit status is 0`, async (t) => {
+    if (!canRun(t)) return;
+    const lab = new Lab(t);
+    const hosts = [lab.net.laptop, lab.net.gateway];
+    const before = hosts.map(stateOf);
+    const tunnels = [await lab.office(), await lab.home()];
+    await assertPing(lab.net.laptop, ADDRESS.server.v4);
+    for (const [i, host] of hosts.entries()) assert.notEqual(stateOf(host), before[i]);
+    for (const tunnel of tunnels) {
+      assert.equal(await tunnel.stop(signal), 0);
+      assert.equal(tunnel.all('end')[0]?.reason, 'stopped');
+      assert.equal(tunnel.stderr, '');
+    }
+    for (const [i, host] of hosts.entries()) assert.equal(stateOf(host), before[i]);
+  });
+}
+
+test('a device that was there before is as it was before', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const { laptop } = lab.net;
+  laptop.ip([
+    'tuntap add dev tun0 mode tun',
+    'address add 10.9.9.9/32 dev tun0',
+    'link set tun0 mtu 1400 up',
+    'route add 192.168.77.0/24 dev tun0',
+  ]);
+  const before = stateOf(laptop);
+  const home = await lab.home();
+  assert.equal((await home.event('start')).mtu, 1468);
+  await home.stop();
+  assert.equal(stateOf(laptop), before);
+});
+
+test('after kill -9 with --forward, the next start undoes what was left, and its end leaves nothing', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const { gateway } = lab.net;
+  const before = stateOf(gateway);
+  const first = await lab.office();
+  await first.stop('SIGKILL');
+  assert.notEqual(stateOf(gateway), before, 'nothing was left: this test tests nothing');
+  const second = await lab.office();
+  await lab.home();
+  await assertPing(lab.net.laptop, ADDRESS.server.v4);
+  await second.stop();
+  assert.equal(stateOf(gateway), before);
+});
+
+test('after kill -9 with --forward, a start without --forward undoes what was left', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const { gateway } = lab.net;
+  const before = stateOf(gateway);
+  await (await lab.office()).stop('SIGKILL');
+  const second = await lab.lametun(gateway, ['-listen', ...OFFICE_ADDRESSES]).ready();
+  assert.doesNotMatch(gateway.run('nft', ['list', 'ruleset']), /masquerade/);
+  await second.stop();
+  assert.equal(stateOf(gateway), before);
+});
+
+test('two devices that forward are independent: the end of one leaves the other', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const { gateway } = lab.net;
+  const before = stateOf(gateway);
+  const first = await lab.office();
+  const second = await lab
+    .lametun(gateway, [
+      ...['-listen', '--device', 'tun1', '--port', '1235', '--address', '10.1.0.1/24', '--forward'],
+    ])
+    .ready();
+  await second.stop();
+  await lab.home();
+  await assertPing(lab.net.laptop, ADDRESS.server.v4);
+  await first.stop();
+  assert.equal(stateOf(gateway), before);
+});
+
+test('an unprivileged user runs it on a device that was prepared for that user', async (t) => {
+  if (!canRun(t) || !needs(t, 'setpriv')) return;
+  const lab = new Lab(t);
+  const { laptop } = lab.net;
+  await lab.office();
+  laptop.ip([
+    'tuntap add dev tun0 mode tun user 65534',
+    'address add 10.0.0.2/24 dev tun0',
+    'link set tun0 mtu 1468 up',
+    `route add ${OFFICE_LAN.v4} dev tun0`,
+  ]);
+  // It may read everything, for this clone may be where that user cannot look; nothing else.
+  const wrapper = [
+    ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--no-new-privs'],
+    ...['--inh-caps=-all,+dac_read_search', '--ambient-caps=-all,+dac_read_search'],
+  ];
+  const home = await lab.lametun(laptop, ['-server', ADDRESS.office.v4], { wrapper }).ready();
+  await assertPing(laptop, ADDRESS.server.v4);
+  assert.deepEqual(home.all('warning'), []);
+  assert.equal(await home.stop(), 0);
+  assert.match(laptop.run('ip', ['-o', 'address']), /10\.0\.0\.2\/24 .*tun0/);
+});
