@@ -166,7 +166,7 @@ const addressing = ({ device, addresses = [] }: CableEnd): string[] => [
   ...addresses.map(
     (address) => `address add ${address} dev ${device}${address.includes(':') ? ' nodad' : ''}`,
   ),
-  `link set ${device} up`,
+  `link set dev ${device} up`,
 ];
 
 const routing = ({ device, routes = [] }: CableEnd): string[] =>

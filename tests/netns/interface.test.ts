@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { formatAddress, parseAddress } from '../../src/ip/address.js';
+import { type Cidr, formatCidr, parseCidr } from '../../src/ip/cidr.js';
+import { ERRNO, LinuxError } from '../../src/linux/errno.js';
+import { Interface } from '../../src/linux/interface.js';
+import { findLink, type Link } from '../../src/linux/link.js';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { listRoutes, routeTo } from '../../src/linux/route.js';
+import { Tun } from '../../src/linux/tun.js';
+import { type Watch, watchLink } from '../../src/linux/watch.js';
+import { needs } from '../../src/testkit/requirements.js';
+
+const cidr = (text: string): Cidr => parseCidr(text)!;
+const address = (text: string): Uint8Array => parseAddress(text)!;
+const refusedWith = (errno: number, message: RegExp) => (error: unknown) =>
+  error instanceof LinuxError && error.errno === errno && message.test(error.message);
+
+/** A TUN device in a namespace of its own; both go with the test. */
+function tunDevice(t: TestContext): { namespace: Namespace; device: Interface; tun: Tun } {
+  const namespace = Namespace.create(`lt-if-${process.pid}-${count++}`);
+  t.after(() => namespace.remove());
+  return namespace.inside(() => {
+    const tun = Tun.open({ name: 'tun7', packetInformation: true });
+    t.after(() => tun.close());
+    return { namespace, device: Interface.open('tun7'), tun };
+  });
+}
+let count = 0;
+
+test('a device is found by name and by number, and says what it is', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  namespace.inside(() => {
+    const link = device.link();
+    assert.deepEqual([link.name, link.mtu, link.up, link.kind], ['tun7', 1500, false, 'tun']);
+    assert.equal(Interface.open(link.index).name, 'tun7');
+    assert.equal(findLink('tun8'), undefined);
+  });
+});
+
+test('MTU and state are set', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  namespace.inside(() => {
+    device.setMtu(1468);
+    device.setUp(true);
+    assert.deepEqual([device.link().mtu, device.link().up, device.link().carrier], [1468, true, true]);
+    device.setUp(false);
+    assert.equal(device.link().up, false);
+    assert.throws(
+      () => device.setMtu(1),
+      refusedWith(ERRNO.EINVAL, /^set the MTU of tun7 to 1: Invalid argument: /),
+    );
+  });
+  assert.match(namespace.run('ip', ['link', 'show', 'tun7']), /mtu 1468/);
+});
+
+test('addresses of both families are added, listed and removed, as `ip` sees them', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  namespace.inside(() => {
+    device.setUp(true);
+    device.addAddress(cidr('10.0.0.1/24'));
+    device.addAddress(cidr('fd00::1/64'));
+    const own = device.addresses().map(formatCidr);
+    assert.ok(own.includes('10.0.0.1/24') && own.includes('fd00::1/64'), own.join());
+    assert.throws(() => device.addAddress(cidr('10.0.0.1/24')), refusedWith(ERRNO.EEXIST, /has it already/));
+    assert.throws(() => device.addAddress(cidr('fd00::1/64')), refusedWith(ERRNO.EEXIST, /has it already/));
+  });
+  const shown = namespace.run('ip', ['addr', 'show', 'tun7']);
+  assert.match(shown, /inet 10\.0\.0\.1\/24/);
+  assert.match(shown, /inet6 fd00::1\/64 scope global nodad/, 'usable at once');
+  namespace.inside(() => {
+    device.removeAddress(cidr('10.0.0.1/24'));
+    device.removeAddress(cidr('fd00::1/64'));
+    assert.deepEqual(
+      device.addresses().filter(({ address }) => address.length === 4 || address[0] !== 0xfe),
+      [],
+    );
+    const gone = refusedWith(ERRNO.EADDRNOTAVAIL, /^remove address 10\.0\.0\.1\/24 from tun7: /);
+    assert.throws(() => device.removeAddress(cidr('10.0.0.1/24')), gone);
+  });
+});
+
+test('routes of both families are added, listed and removed', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  namespace.inside(() => {
+    assert.throws(
+      () => device.addRoute(cidr('10.9.0.0/16')),
+      refusedWith(ERRNO.ENETDOWN, /set the device up first/),
+    );
+    device.setUp(true);
+    device.addAddress(cidr('10.0.0.1/24'));
+    device.addRoute(cidr('10.9.1.2/16')); // host bits are ignored
+    device.addRoute(cidr('10.9.0.0/16'), { metric: 50 });
+    device.addRoute(cidr('192.168.7.0/24'), { gateway: address('10.0.0.2') });
+    device.addRoute(cidr('fd09::/48'), { metric: 7 });
+    device.addRoute(cidr('10.10.0.0/16'), { table: 51_820 });
+    const shown = device.routes().map((route) => `${formatCidr(route.destination)} ${route.metric}`);
+    for (const route of [
+      '10.0.0.0/24 0',
+      '10.9.0.0/16 0',
+      '10.9.0.0/16 50',
+      '192.168.7.0/24 0',
+      'fd09::/48 7',
+    ]) {
+      assert.ok(shown.includes(route), `${route} in ${shown}`);
+    }
+    assert.ok(!shown.some((route) => route.startsWith('10.10.')), 'that one is in another table');
+    assert.equal(formatCidr(device.routes(51_820)[0]!.destination), '10.10.0.0/16');
+    assert.throws(() => device.addRoute(cidr('10.9.0.0/16')), refusedWith(ERRNO.EEXIST, /already/));
+    assert.throws(
+      () => device.addRoute(cidr('fd09::/48'), { metric: 7 }),
+      refusedWith(ERRNO.EEXIST, /already/),
+    );
+  });
+  assert.match(namespace.run('ip', ['route']), /^10\.9\.0\.0\/16 dev tun7 scope link/m);
+  assert.match(namespace.run('ip', ['-6', 'route']), /^fd09::\/48 dev tun7 metric 7/m);
+  namespace.inside(() => {
+    device.removeRoute(cidr('10.9.0.0/16'), { metric: 50 });
+    device.removeRoute(cidr('10.9.0.0/16'));
+    device.removeRoute(cidr('192.168.7.0/24'));
+    device.removeRoute(cidr('fd09::/48'));
+    device.removeRoute(cidr('10.10.0.0/16'), { table: 51_820 });
+    const gone = refusedWith(
+      ERRNO.ESRCH,
+      /^remove route 10\.9\.0\.0\/16 through tun7: .*there is no such route/,
+    );
+    assert.throws(() => device.removeRoute(cidr('10.9.0.0/16')), gone);
+    const left = listRoutes().filter(({ protocol }) => protocol === 3);
+    assert.deepEqual(left, []);
+  });
+});
+
+test('a default route is listed with prefix 0', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  namespace.inside(() => {
+    device.setUp(true);
+    device.addRoute(cidr('0.0.0.0/0'));
+    device.addRoute(cidr('::/0'));
+    const shown = listRoutes().map(({ destination }) => formatCidr(destination));
+    assert.ok(shown.includes('0.0.0.0/0') && shown.includes('::/0'), shown.join());
+  });
+});
+
+test('the route to an address names device, gateway, source and MTU', (t) => {
+  if (!needs(t, 'netns')) return;
+  const [a, b] = Namespace.createAll([`lt-a-${process.pid}`, `lt-b-${process.pid}`]) as [
+    Namespace,
+    Namespace,
+  ];
+  t.after(() => [a, b].map((namespace) => namespace.remove()));
+  connect(
+    {
+      namespace: a,
+      device: 'left',
+      addresses: ['10.1.0.1/24', 'fd01::1/64'],
+      routes: [
+        { to: '0.0.0.0/0', via: '10.1.0.2' },
+        { to: '::/0', via: 'fd01::2' },
+      ],
+    },
+    { namespace: b, device: 'right', addresses: ['10.1.0.2/24', 'fd01::2/64'] },
+    1400,
+  );
+  a.ip(['route add 10.3.0.0/16 via 10.1.0.2 mtu 1300', 'route add unreachable 10.4.0.0/16']);
+  a.inside(() => {
+    const far = routeTo(address('203.0.113.9'));
+    assert.equal(far?.deviceName, 'left');
+    assert.deepEqual(
+      [far?.gateway, far?.preferredSource].map((a) => a && formatAddress(a)),
+      ['10.1.0.2', '10.1.0.1'],
+    );
+    assert.deepEqual([far?.pathMtu, far?.local], [1400, false]);
+    const far6 = routeTo(address('2001:db8::9'));
+    assert.deepEqual(
+      [far6?.gateway, far6?.preferredSource].map((a) => a && formatAddress(a)),
+      ['fd01::2', 'fd01::1'],
+    );
+    assert.equal(far6?.pathMtu, 1400);
+    assert.equal(routeTo(address('10.1.0.2'))?.gateway, undefined, 'a neighbour');
+    assert.equal(routeTo(address('10.3.0.1'))?.pathMtu, 1300, 'the MTU of the route');
+    assert.equal(routeTo(address('10.4.0.1')), undefined, 'unreachable');
+    assert.equal(routeTo(address('10.1.0.1'))?.local, true);
+  });
+  b.inside(() => {
+    assert.equal(routeTo(address('203.0.113.9')), undefined, 'no route');
+    assert.equal(routeTo(address('2001:db8::9')), undefined, 'no route');
+  });
+});
+
+test('a path MTU learned from ICMP is the one that counts', (t) => {
+  if (!needs(t, 'netns', 'ping')) return;
+  const names = ['near', 'middle', 'far'].map((name) => `lt-${name}-${process.pid}`);
+  const [near, middle, far] = Namespace.createAll(names) as [Namespace, Namespace, Namespace];
+  t.after(() => [near, middle, far].map((namespace) => namespace.remove()));
+  connect(
+    {
+      namespace: near,
+      device: 'n',
+      addresses: ['10.1.0.1/24'],
+      routes: [{ to: '0.0.0.0/0', via: '10.1.0.2' }],
+    },
+    { namespace: middle, device: 'm1', addresses: ['10.1.0.2/24'] },
+  );
+  connect(
+    { namespace: middle, device: 'm2', addresses: ['10.2.0.2/24'] },
+    {
+      namespace: far,
+      device: 'f',
+      addresses: ['10.2.0.1/24'],
+      routes: [{ to: '0.0.0.0/0', via: '10.2.0.2' }],
+    },
+    1300,
+  );
+  middle.sysctl({ 'net.ipv4.ip_forward': 1 });
+  assert.throws(() => near.run('ping', ['-c1', '-W1', '-Mdo', '-s1400', '10.2.0.1']));
+  near.inside(() => {
+    assert.equal(routeTo(address('10.2.0.1'))?.pathMtu, 1300);
+    assert.equal(routeTo(address('10.2.0.77'))?.pathMtu, 1500);
+  });
+});
+
+test('a device that does not exist is named, with what to do', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device, tun } = tunDevice(t);
+  namespace.inside(() => {
+    const missing =
+      /^look for tun9: No such device: there is no device tun9 \(any more\): `ip link` lists them$/;
+    assert.throws(() => Interface.open('tun9'), refusedWith(ERRNO.ENODEV, missing));
+    tun.close(); // and with it the device
+    assert.throws(() => device.link(), refusedWith(ERRNO.ENODEV, /tun7/));
+    assert.throws(() => device.setUp(true), refusedWith(ERRNO.ENODEV, /^set tun7 up: /));
+    assert.throws(() => device.addAddress(cidr('10.0.0.1/24')), refusedWith(ERRNO.ENODEV, /^add address 10/));
+    assert.throws(() => device.addRoute(cidr('10.0.0.0/24')), refusedWith(ERRNO.ENODEV, /^add route 10/));
+    assert.deepEqual(device.addresses(), []);
+  });
+});
+
+test('changes of a device are reported as they happen, until it is gone', { timeout: 5_000 }, async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  const seen: (Link | undefined)[] = [];
+  const events = new EventTarget();
+  let watch: Watch | undefined;
+  namespace.inside(() => {
+    watch = watchLink(device.index, (link) => {
+      seen.push(link);
+      events.dispatchEvent(new Event('change'));
+    });
+  });
+  t.after(() => watch?.close());
+  const until = async (holds: (link: Link | undefined) => boolean): Promise<void> => {
+    while (seen.length === 0 || !holds(seen.at(-1))) await once(events, 'change');
+  };
+  namespace.ip(['link set tun7 up']);
+  await until((link) => link?.up === true);
+  namespace.ip(['link set tun7 mtu 1400', 'link add other type veth peer name other2']);
+  await until((link) => link?.mtu === 1400);
+  namespace.ip(['link set tun7 down']);
+  await until((link) => link?.up === false);
+  namespace.ip(['link del tun7']);
+  await until((link) => link === undefined);
+  assert.ok(
+    seen.every((link) => link === undefined || link.name === 'tun7'),
+    'only that device',
+  );
+});
+
+test('changes that come faster than they are read are not missed in the end', {
+  timeout: 10_000,
+}, async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace, device } = tunDevice(t);
+  let last: Link | undefined;
+  const watch = namespace.inside(() => watchLink(device.index, (link) => (last = link)));
+  t.after(() => watch.close());
+  namespace.inside(() => {
+    for (let mtu = 1400; mtu >= 900; mtu--) device.setMtu(mtu); // more than the socket's buffer holds
+  });
+  for (let tries = 0; last?.mtu !== 900 && tries < 200; tries++)
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(last?.mtu, 900);
+});
