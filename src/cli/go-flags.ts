@@ -68,15 +68,13 @@ function parseBool(name: string, text: string): boolean {
   throw usage(`invalid boolean value "${text}" for -${name}: parse error`);
 }
 
-/** Go's base 0: decimal, 0x, 0o or a leading 0, 0b, with underscores between digits. */
+/** Go's base 0: decimal, 0x, 0o or a leading 0, 0b; an underscore may stand between digits. */
+const INTEGER = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o?(?:_?[0-7])+|0|[1-9](?:_?[0-9])*)$/i;
+
 function parseInteger(name: string, text: string): number {
-  const octal = /^([+-]?)0(_?[0-7].*)$/.exec(text);
-  const plain = (octal ? `${octal[1]}0o${octal[2]}` : text).replace(
-    /(?<=[0-9a-fA-FxXoObB])_(?=[0-9a-fA-F])/g,
-    '',
-  );
-  const match = /^([+-]?)(0x[0-9a-f]+|0o[0-7]+|0b[01]+|[0-9]+)$/i.exec(plain);
-  const value = match === null ? Number.NaN : Number(match[2]) * (match[1] === '-' ? -1 : 1);
+  const match = INTEGER.exec(text);
+  const digits = match?.[2]?.replaceAll('_', '').replace(/^0(?=[0-7])/, '0o');
+  const value = Number(digits) * (match?.[1] === '-' ? -1 : 1);
   if (Number.isSafeInteger(value)) return value;
   throw usage(`invalid value "${text}" for flag -${name}: parse error`);
 }

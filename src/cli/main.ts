@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { LametunError } from '../errors.js';
+import { demoCommand } from './demo.js';
 import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
@@ -18,16 +19,10 @@ async function main(args: readonly string[]): Promise<number> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
-  let status = 0;
-  program
-    .command('demo')
-    .description('watch two private networks become one, on this machine, with nothing to set up')
-    .action(async () => {
-      status = 0;
-    });
+  program.addCommand(demoCommand().copyInheritedSettings(program));
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
-  return status;
+  return 0;
 }
 
 function fail(error: unknown): number {

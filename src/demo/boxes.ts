@@ -17,7 +17,7 @@ export function drawPacket(packet: PacketEvent, columns: number): Line[] {
   const changed = (offset: number): boolean => before !== undefined && bytes[offset] !== before[offset];
   const all = dissect(bytes);
   const layers = packet.depth === undefined ? all : outermost(all, packet.depth);
-  return drawLayers({ bytes, changed, layers, hues: huesOf(layers) }, 0, columns);
+  return drawLayers({ bytes, changed, layers, hues: huesOf(all) }, 0, columns);
 }
 
 /** The first `depth` headers, and the rest as one lump. */
@@ -55,7 +55,7 @@ export function huesOf(layers: readonly Layer[]): Hue[] {
 function drawLayers(drawing: Drawing, index: number, columns: number): Line[] {
   const layer = drawing.layers[index];
   if (layer === undefined) return [];
-  const hue = drawing.hues[index]!;
+  const hue = layer.name === 'data' ? 'payload' : drawing.hues[index]!;
   const content =
     layer.name === 'HTTP' ? httpLines(drawing.bytes.subarray(layer.start, layer.end), columns - 4) : [];
   const lines = [

@@ -170,7 +170,7 @@ function addresses(view: DataView, start: number, length: number): string {
   return `${formatAddress(bytes.slice(0, length))} → ${formatAddress(bytes.slice(length))}`;
 }
 
-const verdict = (good: boolean): string => (good ? 'correct' : 'wrong');
+const verdict = (good: boolean): string => (good ? 'ok' : 'wrong');
 
 /** RFC 9293 §3.1. */
 const FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];

@@ -22,8 +22,8 @@ export async function measureMtu(stage: Stage): Promise<void> {
   await stage.scene('mtu', 'The MTU: room for the wrapping');
   await stage.text(
     `A cable carries packets of at most 1500 bytes: its *MTU*. The tunnel's wrapping needs ${WRAPPING} of them ` +
-      '(IPv4 20, UDP 8, packet information 4), so 1468 are left. What if `tun0` promises more? With the MTU of ' +
-      '1500 that a new TUN device has:',
+      '(IPv4 20, UDP 8, packet information 4), so 1468 are left. A new TUN device promises 1500 all the same. ' +
+      '`ping -s` chooses how many bytes to send; here is what was then captured on the home LAN:',
   );
   const rows: string[][] = [];
   let refused = '';
@@ -40,7 +40,7 @@ export async function measureMtu(stage: Stage): Promise<void> {
     rows,
   });
   await stage.text(
-    `One byte more, and each packet becomes *two fragments*: twice the work, lost if either is lost, and some ` +
+    'One byte more, and each packet becomes *two fragments*: twice the work, lost if either is lost, and some ' +
       'networks drop fragments altogether. The post sets 1472 and forgets the 4 bytes of packet information, ' +
       'so its full packets still break in two. At 1468 the kernel refuses *before* the packet enters the ' +
       'tunnel, and the sender learns the right size:',

@@ -40,13 +40,14 @@ export interface Look {
  * white. The first 16 are the terminal's own choice: of them only magenta and red are readable on both with
  * common palettes, and cyan and green nearly.
  */
-const COLORS_256: Readonly<Record<Hue | 'code' | 'changed', number>> = {
+const COLORS_256: Readonly<Record<Hue | 'quiet' | 'code' | 'changed', number>> = {
   outer: 31,
   udp: 133,
   information: 64,
   inner: 130,
   transport: 63,
   payload: 243,
+  quiet: 243,
   code: 31,
   changed: 161,
 };
@@ -73,7 +74,7 @@ function palette(colors: Look['colors']): Readonly<Record<Style, Painter>> {
     plain: (text) => text,
     title: pico.bold,
     strong: pico.bold,
-    quiet: pico.dim,
+    quiet: fixed('quiet', pico.dim),
     code: fixed('code', pico.magenta),
     changed: (text) => pico.bold(pico.inverse(fixed('changed', pico.red)(text))),
     outer: fixed('outer', pico.cyan),

@@ -5,20 +5,20 @@ import { Renderer } from './renderer.js';
 
 /** Time to read, in milliseconds: for each event, and for each character of a paragraph. */
 const PAUSE: Readonly<Record<LessonEvent['kind'], number>> = {
-  scene: 500,
-  text: 300,
-  drawing: 1200,
-  command: 400,
-  output: 600,
-  packet: 1500,
-  bytes: 1500,
-  table: 1500,
+  scene: 400,
+  text: 250,
+  drawing: 900,
+  command: 300,
+  output: 500,
+  packet: 1000,
+  bytes: 1100,
+  table: 1100,
 };
-const PAUSE_PER_CHARACTER = 2.5;
+const PAUSE_PER_CHARACTER = 2;
 /** After so much waiting there is no more: a slow machine shall not make the lesson long. */
-const PATIENCE = 36_000;
+const PATIENCE = 32_000;
 /** Drawings are put down line by line, so that the eye can follow. */
-const PAUSE_PER_LINE = 15;
+const PAUSE_PER_LINE = 10;
 
 export interface PlayerOptions {
   readonly step: boolean;
@@ -61,8 +61,9 @@ export class Player {
   }
 
   /** A command to be copied from the terminal: never wrapped. */
-  command(host: string, command: string): void {
-    process.stdout.write(`    ${`${host}:`.padEnd(13)}${command}\n`);
+  command(name: string, command: string): void {
+    const label = name === '' ? '' : `${name}:`.padEnd(13);
+    process.stdout.write(`    ${label}${command}\n`);
   }
 
   /**

@@ -25,9 +25,9 @@ export const CMSGHDR = { length: 0, level: 8, type: 12, data: 16 } as const;
 const IP_PKTINFO = 8;
 const IPV6_PKTINFO = 50;
 /** struct in_pktinfo, linux/in.h: interface i32, our address 4 bytes, the header's destination 4 bytes. */
-const IN_PKTINFO = { interface: 0, ours: 4, size: 12 } as const;
+export const IN_PKTINFO = { interface: 0, ours: 4, size: 12 } as const;
 /** struct in6_pktinfo, linux/ipv6.h: address 16 bytes, interface u32. */
-const IN6_PKTINFO = { address: 0, interface: 16, size: 20 } as const;
+export const IN6_PKTINFO = { address: 0, interface: 16, size: 20 } as const;
 
 /** The largest datagram there is. */
 export const MAX_DATAGRAM = 65_535;
