@@ -10,20 +10,29 @@ import { assertPing } from '../../src/testkit/traffic.js';
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
 
-/** Everything about a host that the program might change. */
-function stateOf(host: Namespace): string {
-  const sysctls = ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'].map((name) =>
-    host.run('cat', [`/proc/sys/${name.replaceAll('.', '/')}`]),
-  );
+/** Everything about a host that the program might change, line by line. */
+function stateOf(host: Namespace): string[] {
+  const lines = (program: string, ...args: string[]) => host.run(program, args).trim().split('\n');
   return [
-    // Not their states nor numbers: a device that nobody has open any more is down for other reasons.
-    host.run('ip', ['-o', 'link']).replace(/^\d+: |<.*?> | state \S+/gm, ''),
-    host.run('ip', ['-o', 'address', 'show', 'scope', 'global']).replace(/^\d+: | valid_lft.*$/gm, ''),
-    host.run('ip', ['route', 'show', 'table', 'all']).replace(/ linkdown| dead/g, ''),
-    host.run('ip', ['-6', 'route', 'show', 'table', 'main']).replace(/ linkdown| dead/g, ''),
-    host.run('nft', ['list', 'ruleset']),
-    ...sysctls,
-  ].join('\n--\n');
+    // Without the states of a device that nobody has open at the moment: only whether it is set up.
+    ...lines('ip', '-o', 'link').map((line) =>
+      line
+        .replace(/^\d+: | state \S+/g, '')
+        .replace(/<.*?>/, (flags) => (/\bUP\b/.test(flags) ? 'up' : 'down')),
+    ),
+    ...lines('ip', '-o', 'address', 'show', 'scope', 'global').map((line) =>
+      line.replace(/^\d+:|valid_lft.*/g, ''),
+    ),
+    // Without what the kernel adds of itself, some of it later.
+    ...[
+      ...lines('ip', 'route', 'show', 'table', 'all'),
+      ...lines('ip', '-6', 'route', 'show', 'table', 'all'),
+    ]
+      .filter((line) => !/table local|^fe80:|^multicast|^anycast/.test(line))
+      .map((line) => line.replace(/ linkdown| dead/g, '').trim()),
+    ...lines('nft', 'list', 'ruleset'),
+    ...lines('cat', '/proc/sys/net/ipv4/ip_forward', '/proc/sys/net/ipv6/conf/all/forwarding'),
+  ];
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -34,13 +43,13 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const before = hosts.map(stateOf);
     const tunnels = [await lab.office(), await lab.home()];
     await assertPing(lab.net.laptop, ADDRESS.server.v4);
-    for (const [i, host] of hosts.entries()) assert.notEqual(stateOf(host), before[i]);
+    for (const [i, host] of hosts.entries()) assert.notDeepEqual(stateOf(host), before[i]);
     for (const tunnel of tunnels) {
       assert.equal(await tunnel.stop(signal), 0);
       assert.equal(tunnel.all('end')[0]?.reason, 'stopped');
       assert.equal(tunnel.stderr, '');
     }
-    for (const [i, host] of hosts.entries()) assert.equal(stateOf(host), before[i]);
+    for (const [i, host] of hosts.entries()) assert.deepEqual(stateOf(host), before[i]);
   });
 }
 
@@ -58,7 +67,7 @@ test('a device that was there before is as it was before', async (t) => {
   const home = await lab.home();
   assert.equal((await home.event('start')).mtu, 1468);
   await home.stop();
-  assert.equal(stateOf(laptop), before);
+  assert.deepEqual(stateOf(laptop), before);
 });
 
 test('after kill -9 with --forward, the next start undoes what was left, and its end leaves nothing', async (t) => {
@@ -68,12 +77,12 @@ test('after kill -9 with --forward, the next start undoes what was left, and its
   const before = stateOf(gateway);
   const first = await lab.office();
   await first.stop('SIGKILL');
-  assert.notEqual(stateOf(gateway), before, 'nothing was left: this test tests nothing');
+  assert.notDeepEqual(stateOf(gateway), before, 'nothing was left: this test tests nothing');
   const second = await lab.office();
   await lab.home();
   await assertPing(lab.net.laptop, ADDRESS.server.v4);
   await second.stop();
-  assert.equal(stateOf(gateway), before);
+  assert.deepEqual(stateOf(gateway), before);
 });
 
 test('after kill -9 with --forward, a start without --forward undoes what was left', async (t) => {
@@ -85,7 +94,7 @@ test('after kill -9 with --forward, a start without --forward undoes what was le
   const second = await lab.lametun(gateway, ['-listen', ...OFFICE_ADDRESSES]).ready();
   assert.doesNotMatch(gateway.run('nft', ['list', 'ruleset']), /masquerade/);
   await second.stop();
-  assert.equal(stateOf(gateway), before);
+  assert.deepEqual(stateOf(gateway), before);
 });
 
 test('two devices that forward are independent: the end of one leaves the other', async (t) => {
@@ -103,7 +112,7 @@ test('two devices that forward are independent: the end of one leaves the other'
   await lab.home();
   await assertPing(lab.net.laptop, ADDRESS.server.v4);
   await first.stop();
-  assert.equal(stateOf(gateway), before);
+  assert.deepEqual(stateOf(gateway), before);
 });
 
 test('an unprivileged user runs it on a device that was prepared for that user', async (t) => {
