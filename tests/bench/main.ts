@@ -11,6 +11,7 @@ import { arch, availableParallelism, cpus, release } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { connect, Namespace } from '../../src/linux/namespace.js';
+import { runProgram } from '../../src/linux/program.js';
 import { Lametun } from '../../src/testkit/lametun.js';
 import { ping } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
@@ -34,6 +35,7 @@ async function main(): Promise<number> {
     const why = whyNoSandbox();
     return why === undefined ? runInSandbox() : fail(`needs namespaces of its own: ${why} (try sudo)`, 1);
   }
+  runProgram('iperf3', ['--version'], { purpose: 'the benchmark' });
   const subjects = await setUp();
   const results = await run(subjects, rounds, values.quick ? 1 : 3);
   say(`\n${table(results, OURS)}\n`);
@@ -136,4 +138,4 @@ function fail(message: string, status: number): number {
 }
 
 // The tunnels still run; they end with this process's namespaces.
-process.exit(await main());
+process.exit(await main().catch((error: Error) => fail(error.message, 1)));

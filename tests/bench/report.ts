@@ -39,14 +39,17 @@ export function ratio(results: Results, subject: string, other: string, metric: 
   return ratios.length < LEAST_ROUNDS ? undefined : spread(ratios);
 }
 
-/** The table for the terminal: a line for each metric, the subject in focus first, and it beside the others. */
+/** The table for the terminal: a line for each metric, the subject in focus first, at the end it over each other. */
 export function table(results: Results, focus: string): string {
   const others = Object.keys(results).filter((subject) => subject !== focus);
-  const header = ['', focus, ...others, ...others.map((other) => `${focus} / ${other}`)];
+  const header = ['', focus, ...others, ...others.map((other) => `/ ${other}`)];
   const rows = (Object.keys(METRICS) as Metric[]).map((metric) => [
     `${metric}, ${METRICS[metric].unit}`,
     ...[focus, ...others].map((subject) => show(medianOf(results, subject, metric))),
-    ...others.map((other) => show(ratio(results, focus, other, metric), 'x')),
+    ...others.map((other) => {
+      const ratios = ratio(results, focus, other, metric);
+      return ratios === undefined ? '-' : `${figures(ratios.median)}x`;
+    }),
   ]);
   const widths = header.map((_, column) => Math.max(...[header, ...rows].map((row) => row[column]!.length)));
   return [header, ...rows]
@@ -59,10 +62,8 @@ export function table(results: Results, focus: string): string {
     .join('\n');
 }
 
-const show = (value: Spread | undefined, unit = ''): string =>
-  value === undefined
-    ? '-'
-    : `${figures(value.median)}${unit} (${figures(value.least)}-${figures(value.most)})`;
+const show = (value: Spread | undefined): string =>
+  value === undefined ? '-' : `${figures(value.median)} (${figures(value.least)}-${figures(value.most)})`;
 
 /** Three digits, for there is no more to them. */
 const figures = (value: number): string =>
