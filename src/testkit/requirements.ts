@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, closeSync, constants, openSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { whatIsMissing } from '../demo/machine.js';
 import { howToGet } from '../linux/program.js';
 
 /** When `1`, a test that cannot run here has failed. */
@@ -10,8 +11,8 @@ export const MUST_RUN_VARIABLE = 'LAMETUN_TESTS_MUST_RUN';
 /** How the message of a skipped test begins, where the machine and not the test's author skipped it. */
 export const COULD_NOT_RUN = 'could not run: ';
 
-/** `root`: user id 0. `tun`: /dev/net/tun opens. `netns`: `ip netns add` works. Anything else: that program. */
-export type Requirement = 'root' | 'tun' | 'netns' | (string & {});
+/** `demo`: all that `lametun demo` needs. `root`: user id 0. `tun`: /dev/net/tun opens. `netns`: `ip netns add` works. Anything else: that program. */
+export type Requirement = 'demo' | 'root' | 'tun' | 'netns' | (string & {});
 
 /**
  * Says whether a test can run on this machine, and marks it as skipped when it cannot:
@@ -45,6 +46,7 @@ function whyMissing(requirement: Requirement): string | undefined {
 const findings = new Map<Requirement, string | undefined>();
 
 const CHECKS: Readonly<Record<string, () => string | undefined>> = {
+  demo: whatIsMissing,
   root: () => (process.geteuid?.() === 0 ? undefined : 'needs root: run the tests with sudo'),
   tun: () => {
     try {

@@ -1,0 +1,24 @@
+import { Command, Option } from 'commander';
+import { runDemo } from '../demo/demo.js';
+
+interface Flags {
+  readonly pcap?: string;
+  readonly keep?: boolean;
+  readonly step?: boolean;
+  readonly record?: string;
+}
+
+/** `lametun demo`: the lesson. */
+export function demoCommand(): Command {
+  return new Command('demo')
+    .description('show on this machine alone how a tunnel joins two private networks')
+    .option('--pcap <file>', 'write the packets of all stations to FILE, for Wireshark')
+    .option('--keep', 'leave it standing at the end, and say how to enter each host')
+    .option('--step', 'wait for Enter between scenes')
+    .addOption(new Option('--record <file>', 'write the lesson to FILE, to be played elsewhere').hideHelp())
+    .allowExcessArguments(false)
+    .action(async ({ pcap, keep = false, step = false, record }: Flags) => {
+      // Not exitCode: a terminal that waits for input would keep the process alive.
+      process.exit(await runDemo({ pcap, keep, step, record }));
+    });
+}

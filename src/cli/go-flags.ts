@@ -1,0 +1,82 @@
+import { LametunError } from '../errors.js';
+
+/** One flag: what its value is, in Go's words, and what it is for. */
+export interface FlagSpec {
+  readonly type: 'bool' | 'int' | 'string' | 'strings';
+  readonly help: string;
+  /** What stands for the value in the usage text. */
+  readonly value?: string;
+}
+
+type Value<S extends FlagSpec> = S['type'] extends 'bool'
+  ? boolean
+  : S['type'] extends 'int'
+    ? number
+    : S['type'] extends 'string'
+      ? string
+      : readonly string[];
+export type FlagValues<S extends Readonly<Record<string, FlagSpec>>> = {
+  -readonly [K in keyof S]?: Value<S[K]>;
+};
+
+/**
+ * Parses arguments by the grammar of Go's package `flag`, which the post's program uses: `-x`, `--x`, `-x=v`
+ * and, except for booleans, `-x v`. Unlike there, words that are left over are an error and not ignored: after
+ * `-listen true` the original would silently drop every flag that follows.
+ *
+ * @throws LametunError `usage`
+ */
+export function parseGoFlags<const S extends Readonly<Record<string, FlagSpec>>>(
+  specs: S,
+  args: readonly string[],
+): FlagValues<S> {
+  const values: Record<string, unknown> = {};
+  const rest = [...args];
+  for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
+    const match = /^--?([^-=][^=]*)(?:=([\s\S]*))?$/.exec(arg);
+    if (match === null) throw leftOver(arg);
+    const name = match[1]!;
+    const spec = Object.hasOwn(specs, name) ? specs[name] : undefined;
+    if (spec === undefined) throw usage(`flag provided but not defined: -${name}`);
+    let text = match[2];
+    if (spec.type === 'bool') {
+      values[name] = parseBool(name, text ?? 'true');
+      continue;
+    }
+    text ??= rest.shift();
+    if (text === undefined) throw usage(`flag needs an argument: -${name}`);
+    if (spec.type === 'int') values[name] = parseInteger(name, text);
+    else if (spec.type === 'string') values[name] = text;
+    else values[name] = [...((values[name] as string[] | undefined) ?? []), text];
+  }
+  return values as FlagValues<S>;
+}
+
+function leftOver(arg: string): LametunError {
+  if (arg.startsWith('-')) return usage(`bad flag syntax: ${arg}`);
+  return usage(
+    `unexpected argument "${arg}": every option begins with -, and booleans are set as -x or -x=true`,
+  );
+}
+
+const TRUE = ['1', 't', 'T', 'true', 'TRUE', 'True'];
+const FALSE = ['0', 'f', 'F', 'false', 'FALSE', 'False'];
+
+function parseBool(name: string, text: string): boolean {
+  if (TRUE.includes(text)) return true;
+  if (FALSE.includes(text)) return false;
+  throw usage(`invalid boolean value "${text}" for -${name}: parse error`);
+}
+
+/** Go's base 0: decimal, 0x, 0o or a leading 0, 0b; an underscore may stand between digits. */
+const INTEGER = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o?(?:_?[0-7])+|0|[1-9](?:_?[0-9])*)$/i;
+
+function parseInteger(name: string, text: string): number {
+  const match = INTEGER.exec(text);
+  const digits = match?.[2]?.replaceAll('_', '').replace(/^0(?=[0-7])/, '0o');
+  const value = Number(digits) * (match?.[1] === '-' ? -1 : 1);
+  if (Number.isSafeInteger(value)) return value;
+  throw usage(`invalid value "${text}" for flag -${name}: parse error`);
+}
+
+const usage = (message: string): LametunError => new LametunError('usage', message);

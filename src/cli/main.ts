@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { LametunError } from '../errors.js';
+import { demoCommand } from './demo.js';
+import { packageVersion } from './package-version.js';
+import { plainUsage } from './plain-options.js';
+
+/**
+ * The command line. Whoever knows the post types `lametun -listen`: when the first argument begins with `-`,
+ * that program's flags apply. Everything else is a subcommand.
+ *
+ * Exit status: 0, 1 when something failed, 2 when the arguments were wrong.
+ */
+async function main(args: readonly string[]): Promise<number> {
+  if (args[0]?.startsWith('-')) return (await import('./plain.js')).plainCommand(args);
+  const program = new Command('lametun')
+    .description('a VPN that explains itself')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
+    .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
+    .addHelpText('after', `\n${packageVersion()}`);
+  program.addCommand(demoCommand().copyInheritedSettings(program));
+  if (args.length === 0) program.help({ error: true });
+  await program.parseAsync(args, { from: 'user' });
+  return 0;
+}
+
+function fail(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof LametunError) {
+    const help = error.code === 'usage' ? ' (lametun -help lists the options)' : '';
+    process.stderr.write(`lametun: ${error.message}${help}\n`);
+    return error.code === 'usage' ? 2 : 1;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`lametun: this is a defect of lametun, please report it: ${text}\n`);
+  return 1;
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch(fail);

@@ -1,0 +1,7 @@
+import { readFileSync } from 'node:fs';
+
+/** The version in package.json, which stands above dist/ in a checkout and in an installed package alike. */
+export function packageVersion(): string {
+  const file = new URL('../../../package.json', import.meta.url);
+  return `lametun ${(JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version}`;
+}

@@ -1,0 +1,103 @@
+import { LametunError } from '../errors.js';
+import { parseAddress } from '../ip/address.js';
+import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
+import type { PlainOptions } from '../plain/run.js';
+import { MAX_MTU } from '../plain/wire.js';
+import { type FlagValues, parseGoFlags } from './go-flags.js';
+
+/** The flags of the post's program, and below them what its reader had to do by hand. */
+export const PLAIN_FLAGS = {
+  listen: { type: 'bool', help: 'designate this machine as the server' },
+  server: { type: 'string', value: 'HOST', help: 'the server to connect to: a name or an address' },
+  port: { type: 'int', value: 'N', help: 'the UDP port of both sides (default 1234)' },
+  device: { type: 'string', value: 'NAME', help: 'the TUN device (default tun0)' },
+  address: { type: 'strings', value: 'CIDR', help: "the device's address, as 10.0.0.1/24; repeatable" },
+  mtu: { type: 'int', value: 'BYTES', help: "the device's MTU (default with -address: what fits the path)" },
+  route: {
+    type: 'strings',
+    value: 'CIDR',
+    help: 'send packets for this network into the tunnel; repeatable',
+  },
+  forward: { type: 'bool', help: 'let the other side reach the networks of this machine (NAT, by nftables)' },
+  peer: { type: 'strings', value: 'IP', help: 'with -listen: only this address may speak; repeatable' },
+  verbose: { type: 'bool', help: 'print a line for each packet' },
+  json: { type: 'bool', help: 'print events as JSON, one a line' },
+  help: { type: 'bool', help: 'print this' },
+  version: { type: 'bool', help: 'print the version' },
+} as const;
+
+export type PlainFlags = FlagValues<typeof PLAIN_FLAGS>;
+
+export const parsePlainFlags = (args: readonly string[]): PlainFlags =>
+  parseGoFlags(
+    PLAIN_FLAGS,
+    args.map((arg) => (arg === '-h' || arg === '--h' ? '-help' : arg)),
+  );
+
+/** The usage text, in two columns. */
+export function plainUsage(): string {
+  const rows = Object.entries(PLAIN_FLAGS).map(([name, spec]) => {
+    const flag = `-${name}${'value' in spec ? ` ${spec.value}` : ''}`;
+    return `  ${flag.padEnd(16)}${spec.help}`;
+  });
+  return ['usage: lametun -listen [options]', '       lametun -server HOST [options]', '', ...rows].join(
+    '\n',
+  );
+}
+
+/**
+ * Checks what the flags say.
+ *
+ * @throws LametunError `usage`
+ */
+export function plainOptions(flags: PlainFlags): PlainOptions {
+  const listen = flags.listen ?? false;
+  const server = flags.server ?? '';
+  if (listen && server !== '') throw usage('Cannot listen and set server flag');
+  if (!listen && server === '') throw usage('You must specify the server or mark this host to listen');
+  if (!listen && flags.peer !== undefined) {
+    throw usage('-peer goes with -listen: a client hears its server only, anyway');
+  }
+  const addresses = (flags.address ?? []).map((text) => cidr('-address', text, '10.0.0.1/24'));
+  return {
+    server,
+    peers: (flags.peer ?? []).map((text) => {
+      const address = parseAddress(text);
+      if (address === undefined) throw usage(`-peer "${text}" is not an IP address, as 203.0.113.7`);
+      return address;
+    }),
+    port: inRange('-port', flags.port ?? 1234, 1, 65_535),
+    device: flags.device ?? 'tun0',
+    addresses,
+    ...(flags.mtu !== undefined && { mtu: mtu(flags.mtu, addresses) }),
+    routes: (flags.route ?? []).map((text) => {
+      const route = cidr('-route', text, '192.168.50.0/24');
+      const network = networkOf(route);
+      if (route.address.every((byte, i) => byte === network.address[i])) return route;
+      throw usage(
+        `-route "${text}" has host bits set: a network's address ends in zeros, as 192.168.50.0/24`,
+      );
+    }),
+    forward: flags.forward ?? false,
+    logPackets: flags.verbose ?? false,
+  };
+}
+
+function cidr(flag: string, text: string, example: string): Cidr {
+  const parsed = parseCidr(text);
+  if (parsed === undefined) throw usage(`${flag} "${text}" is not ADDRESS/PREFIX, as ${example}`);
+  return parsed;
+}
+
+/** RFC 791 asks every link for 68 bytes, RFC 8200 for 1280. */
+function mtu(value: number, addresses: readonly Cidr[]): number {
+  const least = addresses.some(({ address }) => address.length === 16) ? 1280 : 68;
+  return inRange('-mtu', value, least, MAX_MTU);
+}
+
+function inRange(flag: string, value: number, least: number, most: number): number {
+  if (value >= least && value <= most) return value;
+  throw usage(`${flag} ${value} is out of range: ${least} to ${most}`);
+}
+
+const usage = (message: string): LametunError => new LametunError('usage', message);

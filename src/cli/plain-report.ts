@@ -1,0 +1,135 @@
+import type { PlainEvent, StartEvent, StatsEvent } from '../plain/events.js';
+
+/** Shows a person or a program what a tunnel tells. */
+export interface Reporter {
+  readonly report: (event: PlainEvent) => void;
+  /** Leaves the terminal as it should be. */
+  close(): void;
+}
+
+/** One JSON object a line on stdout. */
+export function jsonReporter(): Reporter {
+  return { report: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`), close() {} };
+}
+
+/** Sentences on stderr, packets on stdout, and on a terminal a last line that shows what flows. */
+export function textReporter(): Reporter {
+  const status = new StatusLine(process.stderr);
+  let start: StartEvent | undefined;
+  let last: { readonly at: number; readonly stats: StatsEvent } | undefined;
+
+  const say = (text: string): void => status.above(() => process.stderr.write(`lametun: ${text}\n`));
+  const report = (event: PlainEvent): void => {
+    switch (event.event) {
+      case 'start':
+        start = event;
+        for (const line of introduction(event)) say(line);
+        break;
+      case 'ready':
+        break;
+      case 'learned':
+        say(`${event.inner} is behind ${event.outer}`);
+        break;
+      case 'packet': {
+        const port = (number: number | undefined) => (number === undefined ? '' : ` port ${number}`);
+        const way = event.direction === 'out' ? `to ${event.outer}` : `from ${event.outer}`;
+        const from = event.source + port(event.sourcePort);
+        const to = event.destination + port(event.destinationPort);
+        const line = `${event.direction.padEnd(3)} ${event.length} bytes ${event.protocol} ${from} > ${to} ${way}`;
+        status.above(() => process.stdout.write(`${line}\n`));
+        break;
+      }
+      case 'missed':
+        say(`${event.packets} packets more, too fast to print`);
+        break;
+      case 'stats': {
+        const at = performance.now();
+        if (start !== undefined) status.set(statusText(start, event, last, at));
+        last = { at, stats: event };
+        break;
+      }
+      case 'warning':
+        say(`warning: ${event.message}`);
+        break;
+      case 'end':
+        status.clear();
+        say(event.message);
+        break;
+    }
+  };
+  return { report, close: () => status.clear() };
+}
+
+function introduction(event: StartEvent): string[] {
+  const device = `device ${event.device}, MTU ${event.mtu}`;
+  return [
+    event.role === 'listen'
+      ? `listening on UDP port ${event.port}; ${device}`
+      : `talking to ${event.servers.join(', then ')} from UDP port ${event.port}; ${device}`,
+    'this tunnel is NEITHER ENCRYPTED NOR AUTHENTICATED: everyone on the way can read and forge what passes',
+  ];
+}
+
+function statusText(
+  start: StartEvent,
+  stats: StatsEvent,
+  last: { readonly at: number; readonly stats: StatsEvent } | undefined,
+  at: number,
+): string {
+  const seconds = last === undefined ? 0 : (at - last.at) / 1000;
+  const rate = (now: number, before: number | undefined) =>
+    seconds > 0 ? (now - (before ?? 0)) / seconds : 0;
+  const bits = (now: number, before?: number) => `${withUnit(8 * rate(now, before))}bit/s`;
+  const packets = (now: number, before?: number) => `${Math.round(rate(now, before))} p/s`;
+  const drops = Object.values(stats.drops).reduce((sum, count) => sum + count, 0);
+  const before = last?.stats;
+  return [
+    start.device,
+    start.role === 'listen' ? `${stats.clients} clients` : stats.server,
+    `out ${bits(stats.bytesOut, before?.bytesOut)} ${packets(stats.packetsOut, before?.packetsOut)}`,
+    `in ${bits(stats.bytesIn, before?.bytesIn)} ${packets(stats.packetsIn, before?.packetsIn)}`,
+    `${drops} dropped`,
+  ].join(' | ');
+}
+
+/** `12.3 M`: three digits and a decimal prefix. */
+function withUnit(value: number): string {
+  const step = value < 1 ? 0 : Math.min(3, Math.floor(Math.log10(value) / 3));
+  return `${Number((value / 1000 ** step).toPrecision(3))} ${['', 'k', 'M', 'G'][step]}`;
+}
+
+/** The last line of a terminal, that is written over. Where there is no terminal it shows nothing. */
+class StatusLine {
+  readonly #stream: NodeJS.WriteStream;
+  #text = '';
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+  }
+
+  set(text: string): void {
+    this.#text = text;
+    this.#draw();
+  }
+
+  /** Lets something be printed above the line. */
+  above(print: () => void): void {
+    this.#erase();
+    print();
+    this.#draw();
+  }
+
+  clear(): void {
+    this.#erase();
+    this.#text = '';
+  }
+
+  #draw(): void {
+    if (!this.#stream.isTTY || this.#text === '') return;
+    this.#stream.write(`\r\x1b[K${this.#text.slice(0, this.#stream.columns - 1)}`);
+  }
+
+  #erase(): void {
+    if (this.#stream.isTTY && this.#text !== '') this.#stream.write('\r\x1b[K');
+  }
+}

@@ -1,0 +1,132 @@
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
+import type { LessonEvent } from './events.js';
+import { whatIsMissing } from './machine.js';
+import { Player } from './player.js';
+import { Sandbox } from './sandbox.js';
+import { Stop } from './stop.js';
+
+export interface DemoOptions {
+  /** Where to write the captured packets, for Wireshark. */
+  readonly pcap?: string | undefined;
+  /** Leave it standing at the end, until Enter or Ctrl-C. */
+  readonly keep: boolean;
+  /** Wait for Enter between scenes. */
+  readonly step: boolean;
+  /** Where to write the lesson's events: how the recording is made. */
+  readonly record?: string | undefined;
+}
+
+const RECORDING = new URL('recording/demo.json', import.meta.url);
+
+/** A recorded run. */
+export interface Recording {
+  /** Where and when, in words for the audience. */
+  readonly made: string;
+  readonly events: readonly LessonEvent[];
+}
+
+export const readRecording = (): Recording => JSON.parse(readFileSync(RECORDING, 'utf8')) as Recording;
+
+/**
+ * Shows the lesson on stdout: live where the machine can, as a recording where it cannot.
+ *
+ * @returns the exit status
+ */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const missing = whatIsMissing();
+  if (missing === undefined) return playLive(options);
+  const wish = options.pcap !== undefined ? '--pcap' : options.keep ? '--keep' : undefined;
+  if (wish !== undefined || options.record !== undefined) {
+    process.stderr.write(
+      `lametun demo: ${wish ?? '--record'} needs a live run, and this machine cannot: ${missing}\n`,
+    );
+    return 1;
+  }
+  process.stderr.write(`lametun demo: this machine cannot run it live: ${missing}\n`);
+  return playRecording(options);
+}
+
+async function playLive(options: DemoOptions): Promise<number> {
+  const stop = new Stop();
+  let file: number | undefined;
+  try {
+    if (options.pcap !== undefined) file = openSync(options.pcap, 'w');
+  } catch (error) {
+    process.stderr.write(`lametun demo: --pcap: ${(error as Error).message}\n`);
+    return 1;
+  }
+  const sandbox = new Sandbox(file);
+  if (file !== undefined) closeSync(file); // the inside has its own
+  const player = new Player({ step: options.step, signal: stop.signal });
+  const recorded: LessonEvent[] = [];
+  try {
+    const hosts = await stop.race(playSandbox(sandbox, player, recorded));
+    if (options.keep) await stop.race(keepStanding(sandbox, player, hosts, options.pcap));
+  } catch (error) {
+    if (stop.status === undefined) {
+      process.stderr.write(`lametun demo: ${(error as Error).message}\n`);
+      stop.end(1);
+    }
+  } finally {
+    await sandbox.end();
+    stop.forget();
+  }
+  if (stop.status !== undefined) return stop.status;
+  if (options.record !== undefined) writeRecording(options.record, recorded);
+  if (options.pcap !== undefined) {
+    player.say('The packets of all stations are in a file:');
+    player.command('', `wireshark ${options.pcap}`);
+  }
+  player.say('Everything that was built here is gone again, and nothing else was touched.');
+  return 0;
+}
+
+async function playSandbox(
+  sandbox: Sandbox,
+  player: Player,
+  recorded: LessonEvent[],
+): Promise<Readonly<Record<string, string>>> {
+  const events = sandbox.events();
+  for (;;) {
+    const { done, value } = await events.next();
+    if (done) return value;
+    recorded.push(value);
+    await player.show(value);
+  }
+}
+
+async function keepStanding(
+  sandbox: Sandbox,
+  player: Player,
+  hosts: Readonly<Record<string, string>>,
+  pcap: string | undefined,
+): Promise<void> {
+  player.say('*It all stands still*, tunnel included. To enter a host, type in another terminal:');
+  for (const [host, command] of Object.entries(hosts)) player.command(host, command);
+  if (pcap !== undefined) player.say(`What you do there is captured too, into \`${pcap}\`.`);
+  player.say('Enter or Ctrl-C here ends it.');
+  await Promise.race([player.enter({ endIsEnter: false }), sandbox.ended]);
+}
+
+async function playRecording(options: DemoOptions): Promise<number> {
+  const stop = new Stop();
+  const player = new Player({ step: options.step, signal: stop.signal, recorded: true });
+  const { made, events } = readRecording();
+  try {
+    player.say(`*This is a recording*, made ${made}. Nothing below happens on this machine.`);
+    for (const event of events) await stop.race(player.show(event));
+    player.say('*That was a recording.* Above it stands what this machine lacks to run it live.');
+  } catch (error) {
+    if (stop.status === undefined) throw error;
+  } finally {
+    stop.forget();
+  }
+  return stop.status ?? 0;
+}
+
+function writeRecording(path: string, events: readonly LessonEvent[]): void {
+  const made = `on ${new Date().toISOString().slice(0, 10)} with Linux ${release().split(/[.-]/).slice(0, 2).join('.')}`;
+  const lines = events.map((event) => `    ${JSON.stringify(event)}`).join(',\n');
+  writeFileSync(path, `{\n  "made": ${JSON.stringify(made)},\n  "events": [\n${lines}\n  ]\n}\n`);
+}

@@ -1,0 +1,45 @@
+import { readlinkSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { runProgram } from '../linux/program.js';
+import type { LessonEvent } from './events.js';
+import { playLesson } from './lesson.js';
+import type { Message } from './sandbox.js';
+import { Stage } from './stage.js';
+
+/**
+ * Process 1 of the sandbox: plays the lesson, tells it line by line on stdout, and waits after each event for a
+ * line on stdin. When stdin ends, whoever watched is gone, and so is this.
+ */
+const told: (() => void)[] = [];
+createInterface({ input: process.stdin })
+  .on('line', () => told.shift()?.())
+  .on('close', () => process.exit(0));
+
+const send = (message: Message): void => {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+};
+const show = (event: LessonEvent): Promise<void> =>
+  new Promise((resolve) => {
+    told.push(resolve);
+    send({ kind: 'event', event });
+  });
+
+try {
+  // /proc is still the outside's, so this is the number under which the outside knows this process.
+  send({ kind: 'up', pid: Number(readlinkSync('/proc/self')) });
+  // The names of network namespaces live in /run/netns: in a /run of our own nobody else sees them.
+  runProgram('mount', ['-t', 'tmpfs', 'tmpfs', '/run']);
+  const capture = process.env['LAMETUN_DEMO_CAPTURE'];
+  const stage = new Stage(show, capture === undefined ? undefined : Number(capture));
+  await playLesson(stage);
+  // Whoever keeps it standing wants what he does there in the file as well.
+  setInterval(() => stage.capture.take(), 200);
+  const { laptop, homes, internet, gateway, server } = stage.topology;
+  const hosts = { laptop, 'home router': homes[0]!.router, internet, gateway, server };
+  send({
+    kind: 'done',
+    hosts: Object.fromEntries(Object.entries(hosts).map(([host, { name }]) => [host, name])),
+  });
+} catch (error) {
+  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+}

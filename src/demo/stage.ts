@@ -1,0 +1,96 @@
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { LametunError } from '../errors.js';
+import type { Namespace } from '../linux/namespace.js';
+import { computeChecksumsInKernel } from '../linux/packet-socket.js';
+import { Capture, type Seen } from './capture.js';
+import type { LessonEvent, SceneId } from './events.js';
+import { ADDRESS, Topology } from './topology.js';
+
+const ACTORS = fileURLToPath(new URL('actors.js', import.meta.url));
+
+/** Where the lesson is played: the hosts, the watched stations, and the way to the audience. */
+export class Stage {
+  readonly topology: Topology;
+  readonly capture: Capture;
+  readonly #show: (event: LessonEvent) => Promise<void>;
+  #webServer: ChildProcess | undefined;
+
+  /**
+   * Builds home, internet and office.
+   *
+   * @param show resolves when the audience has seen the event: so the lesson is never ahead of them
+   * @param file a file descriptor for the captured packets
+   */
+  constructor(show: (event: LessonEvent) => Promise<void>, file?: number) {
+    this.#show = show;
+    this.topology = Topology.build({ nat: 'hard' });
+    const { laptop, internet, gateway, server } = this.topology;
+    for (const host of [laptop, server]) host.inside(() => computeChecksumsInKernel('eth0'));
+    for (const device of ['wan', 'lan']) gateway.inside(() => computeChecksumsInKernel(device));
+    this.capture = new Capture(file);
+    this.capture.watch('home-lan', laptop, 'eth0');
+    this.capture.watch('internet', internet, 'home0');
+    this.capture.watch('office-lan', server, 'eth0');
+  }
+
+  scene = (id: SceneId, title: string): Promise<void> => this.#show({ kind: 'scene', id, title });
+  text = (text: string): Promise<void> => this.#show({ kind: 'text', text });
+  show = (event: LessonEvent): Promise<void> => this.#show(event);
+
+  /**
+   * Shows a command, runs it on a host, and shows those lines of what it prints that matter.
+   *
+   * @param wanted which lines to show; what they are tested on is what is shown
+   * @returns all that it printed, stdout first
+   */
+  async run(name: string, host: Namespace, words: readonly string[], wanted = /\S/): Promise<string> {
+    await this.#show({ kind: 'command', host: name, command: words.join(' ') });
+    const printed = this.quietly(host, words);
+    const text = printed
+      .split('\n')
+      .filter((line) => wanted.test(line))
+      .join('\n');
+    await this.#show({ kind: 'output', text: text.trimEnd() });
+    return printed;
+  }
+
+  /** Runs a command on a host. That it fails may be the point of the lesson, so that is no error. */
+  quietly(host: Namespace, words: readonly string[]): string {
+    const done = spawnSync('ip', ['netns', 'exec', host.name, ...words], {
+      encoding: 'utf8',
+      timeout: 10_000,
+    });
+    return `${done.stdout}${done.stderr}`;
+  }
+
+  async startWebServer(): Promise<void> {
+    const { server } = this.topology;
+    const stdio = ['ignore', 'pipe', 'ignore'] as const;
+    this.#webServer = server.spawn(process.execPath, [ACTORS, 'serve', ADDRESS.server.v4], {
+      stdio: [...stdio],
+    });
+    await once(this.#webServer.stdout!, 'data'); // its one line: it listens
+  }
+
+  /** Reads a page from the office's web server, as any program on the laptop could. */
+  fetchPage(): string {
+    return this.quietly(this.topology.laptop, [
+      process.execPath,
+      ACTORS,
+      'fetch',
+      ADDRESS.server.v4,
+    ]).trimEnd();
+  }
+
+  /**
+   * @returns the first captured packet that fits
+   * @throws LametunError when there is none: then the lesson would tell what did not happen
+   */
+  find(seen: readonly Seen[], what: string, fits: (seen: Seen) => boolean): Uint8Array {
+    const found = seen.find(fits);
+    if (found === undefined) throw new LametunError('linux', `no packet was captured: ${what}`);
+    return found.packet;
+  }
+}

@@ -1,0 +1,203 @@
+import { connect, Namespace } from '../linux/namespace.js';
+import { runProgram } from '../linux/program.js';
+
+/**
+ * What the home router does to what leaves the house:
+ *   none: it routes, and the home has addresses that the internet knows a way to;
+ *   easy: masquerade, and the port stays what it was where it can;
+ *   hard: masquerade with a random port for each destination.
+ */
+export type Nat = 'none' | 'easy' | 'hard';
+
+export interface TopologyOptions {
+  /** Put before the names of the namespaces, so that several may stand side by side. At most 20 letters. */
+  readonly prefix?: string;
+  readonly nat?: Nat;
+  /** How many homes there are, 1 to 8, each with a laptop behind a router. All use the same private addresses. */
+  readonly homes?: number;
+  /** Bytes, of every cable. */
+  readonly mtu?: number;
+}
+
+export interface Home {
+  readonly laptop: Namespace;
+  readonly router: Namespace;
+  /** The router's own address on the internet, behind which the laptop hides. */
+  readonly public4: string;
+  readonly public6: string;
+}
+
+/** The addresses that all homes and the office have in common, by host. */
+export const ADDRESS = {
+  laptop: { v4: '192.168.1.23', v6: 'fd00:192:168:1::23' },
+  homeRouter: { v4: '192.168.1.1', v6: 'fd00:192:168:1::1' },
+  /** The gateway's public one. */
+  office: { v4: '203.0.113.5', v6: '2001:db8:203::5' },
+  gateway: { v4: '192.168.50.1', v6: 'fd00:192:168:50::1' },
+  server: { v4: '192.168.50.10', v6: 'fd00:192:168:50::10' },
+} as const;
+
+/** The office's private networks: what the tunnel makes reachable. */
+export const OFFICE_LAN = { v4: '192.168.50.0/24', v6: 'fd00:192:168:50::/64' } as const;
+
+/**
+ * Homes and an office, with the internet between them, as network namespaces:
+ *
+ *     laptop eth0 ── lan router wan ── home0 internet office ── wan gateway lan ── eth0 server
+ *
+ * The internet knows ways to public addresses only. Neither end knows anything of the other's private network.
+ */
+export class Topology {
+  readonly homes: readonly Home[];
+  readonly internet: Namespace;
+  readonly gateway: Namespace;
+  readonly server: Namespace;
+
+  private constructor(namespaces: readonly Namespace[]) {
+    const [internet, gateway, server, ...rest] = namespaces;
+    this.internet = internet!;
+    this.gateway = gateway!;
+    this.server = server!;
+    this.homes = Array.from({ length: rest.length / 2 }, (_, i) => ({
+      laptop: rest[2 * i]!,
+      router: rest[2 * i + 1]!,
+      public4: `198.51.100.${16 * i + 7}`,
+      public6: `2001:db8:51:${i}::7`,
+    }));
+  }
+
+  /**
+   * Builds it all. When something fails, what was built before is removed again.
+   *
+   * @throws LametunError
+   */
+  static build({ prefix = '', nat = 'hard', homes = 1, mtu = 1500 }: TopologyOptions = {}): Topology {
+    if (!Number.isInteger(homes) || homes < 1 || homes > 8) throw new RangeError('homes must be 1 to 8');
+    const names = ['internet', 'gateway', 'server'];
+    for (let i = 0; i < homes; i++) names.push(homeName('laptop', i), homeName('home-router', i));
+    const topology = new Topology(Namespace.createAll(names.map((name) => `${prefix}${name}`)));
+    try {
+      topology.#office(mtu);
+      for (const [i, home] of topology.homes.entries()) topology.#home(home, i, nat, mtu);
+    } catch (error) {
+      topology.remove();
+      throw error;
+    }
+    return topology;
+  }
+
+  /** The first home's, for whoever needs one only. */
+  get laptop(): Namespace {
+    return this.homes[0]!.laptop;
+  }
+
+  get namespaces(): readonly Namespace[] {
+    const ofHomes = this.homes.flatMap(({ laptop, router }) => [laptop, router]);
+    return [...ofHomes, this.internet, this.gateway, this.server];
+  }
+
+  /** Removes the names; the rest goes with the last process inside. */
+  remove(): void {
+    for (const namespace of this.namespaces) namespace.remove();
+  }
+
+  #office(mtu: number): void {
+    const { internet, gateway, server } = this;
+    internet.sysctl(FORWARD);
+    connect(
+      { namespace: internet, device: 'office', addresses: ['203.0.113.1/24', '2001:db8:203::1/64'] },
+      {
+        namespace: gateway,
+        device: 'wan',
+        addresses: [`${ADDRESS.office.v4}/24`, `${ADDRESS.office.v6}/64`],
+        routes: [
+          { to: 'default', via: '203.0.113.1' },
+          { to: 'default', via: '2001:db8:203::1' },
+        ],
+      },
+      mtu,
+    );
+    connect(
+      {
+        namespace: gateway,
+        device: 'lan',
+        addresses: [`${ADDRESS.gateway.v4}/24`, `${ADDRESS.gateway.v6}/64`],
+      },
+      {
+        namespace: server,
+        device: 'eth0',
+        addresses: [`${ADDRESS.server.v4}/24`, `${ADDRESS.server.v6}/64`],
+        routes: [
+          { to: 'default', via: ADDRESS.gateway.v4 },
+          { to: 'default', via: ADDRESS.gateway.v6 },
+        ],
+      },
+      mtu,
+    );
+  }
+
+  #home({ laptop, router, public4, public6 }: Home, index: number, nat: Nat, mtu: number): void {
+    const here = { v4: `198.51.100.${16 * index + 1}`, v6: `2001:db8:51:${index}::1` };
+    router.sysctl(FORWARD);
+    connect(
+      { namespace: this.internet, device: `home${index}`, addresses: [`${here.v4}/28`, `${here.v6}/64`] },
+      {
+        namespace: router,
+        device: 'wan',
+        addresses: [`${public4}/28`, `${public6}/64`],
+        routes: [
+          { to: 'default', via: here.v4 },
+          { to: 'default', via: here.v6 },
+        ],
+      },
+      mtu,
+    );
+    connect(
+      {
+        namespace: router,
+        device: 'lan',
+        addresses: [`${ADDRESS.homeRouter.v4}/24`, `${ADDRESS.homeRouter.v6}/64`],
+      },
+      {
+        namespace: laptop,
+        device: 'eth0',
+        addresses: [`${ADDRESS.laptop.v4}/24`, `${ADDRESS.laptop.v6}/64`],
+        routes: [
+          { to: 'default', via: ADDRESS.homeRouter.v4 },
+          { to: 'default', via: ADDRESS.homeRouter.v6 },
+        ],
+      },
+      mtu,
+    );
+    if (nat === 'none') {
+      this.internet.ip([
+        `route add ${ADDRESS.laptop.v4}/32 via ${public4}`,
+        `route add ${ADDRESS.laptop.v6}/128 via ${public6}`,
+      ]);
+    } else runProgram('ip', ['netns', 'exec', router.name, 'nft', '-f', '-'], { input: natRules(nat) });
+  }
+}
+
+const homeName = (name: string, index: number): string => (index === 0 ? name : `${name}-${index + 1}`);
+
+/** A router. Reverse path filtering is off: whether it is on in a new namespace depends on the machine. */
+const FORWARD = {
+  'net.ipv4.ip_forward': 1,
+  'net.ipv6.conf.all.forwarding': 1,
+  'net.ipv4.conf.all.rp_filter': 0,
+  'net.ipv4.conf.default.rp_filter': 0,
+} as const;
+
+/** Strangers' packets to the router are dropped, as home routers do: answered, they would take the ports of the house. */
+const natRules = (nat: Exclude<Nat, 'none'>): string => `
+table inet nat {
+  chain postrouting {
+    type nat hook postrouting priority srcnat;
+    oifname "wan" masquerade${nat === 'hard' ? ' fully-random' : ''}
+  }
+  chain input {
+    type filter hook input priority filter;
+    iifname "wan" ct state new meta l4proto { tcp, udp } drop
+  }
+}
+`;

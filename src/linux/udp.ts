@@ -1,0 +1,110 @@
+import { ERRNO } from './errno.js';
+import { call, errno, libc } from './libc.js';
+import { allocate } from './memory.js';
+import { AF, readSocketAddress, writeSocketAddress } from './socket-address.js';
+
+/** linux/net.h, asm-generic/fcntl.h. */
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0x80000;
+const SOCK_NONBLOCK = 0x800;
+
+/** Levels and options, asm-generic/socket.h, linux/in.h, linux/in6.h. */
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+export const SOL_IP = 0;
+const IP_PKTINFO = 8;
+export const SOL_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const IPV6_RECVPKTINFO = 49;
+
+const AF_UNSPEC = 0;
+
+/** A UDP socket for both IP versions, or for IPv4 alone where the machine has no IPv6. It does not block. */
+export class UdpSocket {
+  readonly fd: number;
+  /** `AF.inet6`, or `AF.inet` on a machine without IPv6: how this socket writes addresses. */
+  readonly family: number;
+
+  private constructor(fd: number, family: number) {
+    this.fd = fd;
+    this.family = family;
+  }
+
+  /**
+   * @param port the local port on every address of the machine; 0 lets the kernel choose one
+   * @throws LinuxError, with EADDRINUSE when another program has the port
+   */
+  static open(port: number): UdpSocket {
+    const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    const dual = libc.socket(AF.inet6, type, 0);
+    const without6 = dual < 0 && errno() === ERRNO.EAFNOSUPPORT;
+    const fd = call(without6 ? libc.socket(AF.inet, type, 0) : dual, 'open a UDP socket');
+    const socket = new UdpSocket(fd, without6 ? AF.inet : AF.inet6);
+    try {
+      if (!without6) socket.#set(SOL_IPV6, IPV6_V6ONLY, 0);
+      const any = allocate(32);
+      const address = new Uint8Array(without6 ? 4 : 16);
+      const length = writeSocketAddress(any.view, 0, socket.family, { address, port });
+      call(libc.bind(fd, any.address, length), `listen on UDP port ${port}`, {
+        [ERRNO.EACCES]: 'ports below 1024 need root or CAP_NET_BIND_SERVICE',
+      });
+      return socket;
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+  }
+
+  /** The port that the socket has. */
+  get port(): number {
+    const memory = allocate(40);
+    memory.view.setUint32(32, 32, true);
+    call(libc.getsockname(this.fd, memory.address, memory.address + 32), 'getsockname');
+    return readSocketAddress(memory.view, 0).port;
+  }
+
+  /**
+   * Asks for room for bursts, in bytes. Beyond the system's limit only with CAP_NET_ADMIN; without it the
+   * limit is what one gets.
+   */
+  setBuffers(size: number): void {
+    if (!this.#try(SOL_SOCKET, SO_RCVBUFFORCE, size)) this.#try(SOL_SOCKET, SO_RCVBUF, size);
+    if (!this.#try(SOL_SOCKET, SO_SNDBUFFORCE, size)) this.#try(SOL_SOCKET, SO_SNDBUF, size);
+  }
+
+  /** Makes each receipt say which of the machine's addresses the datagram was sent to. */
+  reportDestinations(): void {
+    if (this.family === AF.inet) this.#set(SOL_IP, IP_PKTINFO, 1);
+    else this.#set(SOL_IPV6, IPV6_RECVPKTINFO, 1);
+  }
+
+  close(): void {
+    libc.close(this.fd);
+  }
+
+  #set(level: number, option: number, value: number): void {
+    if (!this.#try(level, option, value)) call(-1, `setsockopt ${level}/${option}`);
+  }
+
+  #try(level: number, option: number, value: number): boolean {
+    const memory = allocate(4);
+    memory.view.setInt32(0, value, true);
+    return libc.setsockopt(this.fd, level, option, memory.address, 4) === 0;
+  }
+}
+
+/**
+ * Connects a UDP socket anew: from now on the kernel hands it datagrams of that address only, reports ICMP
+ * errors, and chooses the source address as the routes are now.
+ *
+ * @returns 0, or the errno (ENETUNREACH when there is no route), after which it is connected to nobody
+ */
+export function reconnect(fd: number, socketAddress: number, length: number): number {
+  const nobody = allocate(16);
+  nobody.view.setUint16(0, AF_UNSPEC, true);
+  libc.connect(fd, nobody.address, 16);
+  return libc.connect(fd, socketAddress, length) === 0 ? 0 : errno();
+}

@@ -1,0 +1,94 @@
+import { IPV4, IPV6 } from '../ip/packet.js';
+import { ERRNO } from '../linux/errno.js';
+import { allocate } from '../linux/memory.js';
+import { type Endpoint, writeSocketAddress } from '../linux/socket-address.js';
+import { reconnect } from '../linux/udp.js';
+import { ENDPOINT, type ReceiveBatch } from '../linux/udp-batch.js';
+import { ServerChoice } from './server-choice.js';
+import { COUNT, dropCounter } from './shared.js';
+import type { Side } from './side.js';
+
+const STRANGER = dropCounter('stranger');
+
+/** How soon a way to the server is looked for again after there was none, milliseconds. */
+const RETRY = 1_000;
+
+/** Errors that are about one datagram or about now, not about the way to the server. */
+const NOT_THE_WAY: ReadonlySet<number> = new Set([ERRNO.ENOBUFS, ERRNO.EMSGSIZE, ERRNO.EPERM]);
+
+/** The side that may be behind a NAT: it speaks to its server, and hears nobody else. */
+export class Client implements Side {
+  readonly endpoints;
+  readonly noRoute = dropCounter('unreachable');
+  readonly #fd: number;
+  readonly #choice: ServerChoice;
+  readonly #counters: Float64Array;
+  /** Offset of the record of the address in use. */
+  #server = 0;
+  #connected = false;
+  #triedAt = Number.NEGATIVE_INFINITY;
+
+  /**
+   * @param fd the socket, of that `family`
+   * @param servers the addresses of the server, best first
+   */
+  constructor(fd: number, family: number, servers: readonly Endpoint[], counters: Float64Array) {
+    this.#fd = fd;
+    this.#counters = counters;
+    this.#choice = new ServerChoice(servers.length);
+    this.endpoints = allocate(servers.length * ENDPOINT.size);
+    for (const [i, server] of servers.entries()) {
+      const record = i * ENDPOINT.size;
+      const length = writeSocketAddress(this.endpoints.view, record + ENDPOINT.name, family, server);
+      this.endpoints.view.setUint32(record + ENDPOINT.nameLength, length, true);
+    }
+    this.#connect();
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  route(bytes: Uint8Array, packet: number, version: 4 | 6, now: number): number {
+    if (!this.#connected) return -1;
+    if (!isMulticast(bytes, packet, version)) this.#choice.sent(now);
+    return this.#server;
+  }
+
+  accept(batch: ReceiveBatch, slot: number): number {
+    // The socket is connected, but what came before it was is still in its queue.
+    const sender = batch.senderOffset(slot);
+    const length = this.endpoints.view.getUint32(this.#server + ENDPOINT.nameLength, true);
+    for (let i = 0; i < length; i++) {
+      if (batch.senderBytes[sender + i] !== this.endpoints.bytes[this.#server + i]) return STRANGER;
+    }
+    this.#choice.heard();
+    return 0;
+  }
+
+  failed(errno: number): void {
+    if (!NOT_THE_WAY.has(errno)) this.#choice.failed();
+  }
+
+  tick(now: number): void {
+    const lost = !this.#connected && now - this.#triedAt >= RETRY;
+    if (!lost && !this.#choice.due(now)) return;
+    this.#triedAt = now;
+    this.#server = this.#choice.next(now) * ENDPOINT.size;
+    this.#counters[COUNT.server] = this.#choice.current;
+    this.#connect();
+  }
+
+  #connect(): void {
+    const address = this.endpoints.address + this.#server + ENDPOINT.name;
+    const length = this.endpoints.view.getUint32(this.#server + ENDPOINT.nameLength, true);
+    const errno = reconnect(this.#fd, address, length);
+    this.#connected = errno === 0;
+    if (errno !== 0) this.#counters[COUNT.errors + errno]!++;
+  }
+}
+
+/** Whether a packet is for many, so that nobody owes an answer: the kernel sends such ones unasked. */
+function isMulticast(bytes: Uint8Array, packet: number, version: 4 | 6): boolean {
+  return version === 4 ? bytes[packet + IPV4.destination]! >= 224 : bytes[packet + IPV6.destination] === 0xff;
+}

@@ -1,0 +1,88 @@
+import { type IpAddress, toIpv6 } from '../ip/address.js';
+import { allocate } from '../linux/memory.js';
+import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../linux/socket-address.js';
+import { ENDPOINT, type ReceiveBatch } from '../linux/udp-batch.js';
+import { Clients, LEARNED, MAX_CLIENTS } from './clients.js';
+import { KIND, type PacketLog } from './packet-log.js';
+import { COUNT, dropCounter } from './shared.js';
+import type { Side } from './side.js';
+import { PACKET } from './wire.js';
+
+const STRANGER = dropCounter('stranger');
+const TABLE_FULL = dropCounter('table-full');
+
+/** How often silent clients are looked for, milliseconds. */
+const SWEEP = 10_000;
+
+/** The side with a public address: it serves whoever speaks to it, and learns where they are. */
+export class Listener implements Side {
+  readonly endpoints = allocate(MAX_CLIENTS * ENDPOINT.size);
+  readonly connected = false;
+  readonly noRoute = dropCounter('no-client');
+  readonly #clients: Clients;
+  readonly #allowed: readonly Uint8Array[];
+  readonly #family: number;
+  readonly #counters: Float64Array;
+  readonly #log: PacketLog;
+  #sweptAt = 0;
+
+  /**
+   * @param family that of the socket
+   * @param allowed who may speak; nobody named means everybody
+   */
+  constructor(
+    family: number,
+    allowed: readonly IpAddress[],
+    seed: number,
+    counters: Float64Array,
+    log: PacketLog,
+  ) {
+    this.#family = family;
+    this.#allowed = family === AF.inet ? allowed : allowed.map(toIpv6);
+    this.#clients = new Clients(seed);
+    this.#counters = counters;
+    this.#log = log;
+  }
+
+  route(bytes: Uint8Array, packet: number, version: 4 | 6): number {
+    const client = this.#clients.clientFor(bytes, packet, version);
+    return client < 0 ? -1 : client * ENDPOINT.size;
+  }
+
+  accept(batch: ReceiveBatch, slot: number, version: 4 | 6, now: number): number {
+    const sender = batch.senderOffset(slot);
+    if (!this.#mayEnter(batch.senderBytes, sender)) return STRANGER;
+    const packet = batch.offset(slot) + PACKET;
+    const learned = this.#clients.hear(batch.memory.bytes, packet, version, batch.senderBytes, sender, now);
+    if (learned === LEARNED.tableFull) return TABLE_FULL;
+    // Every time, not just when it is news: the client may have begun to write to another of our addresses.
+    const client = this.#clients.heard;
+    if (client >= 0) batch.writeEndpoint(slot, this.endpoints, client * ENDPOINT.size);
+    if (learned === LEARNED.news) {
+      const length = batch.length(slot) - PACKET;
+      this.#log.write(KIND.learned, batch.memory.bytes, packet, length, batch.senderBytes, sender);
+      this.#counters[COUNT.clients] = this.#clients.count;
+    }
+    return 0;
+  }
+
+  failed(): void {} // an error on the way to one client says nothing about the others
+
+  tick(now: number): void {
+    if (now - this.#sweptAt < SWEEP) return;
+    this.#sweptAt = now;
+    this.#clients.expire(now);
+    this.#counters[COUNT.clients] = this.#clients.count;
+  }
+
+  #mayEnter(bytes: Uint8Array, sender: number): boolean {
+    if (this.#allowed.length === 0) return true;
+    const address = sender + (this.#family === AF.inet ? SOCKADDR_IN.address : SOCKADDR_IN6.address);
+    for (const allowed of this.#allowed) {
+      let same = true;
+      for (let i = 0; same && i < allowed.length; i++) same = allowed[i] === bytes[address + i];
+      if (same) return true;
+    }
+    return false;
+  }
+}

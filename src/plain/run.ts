@@ -1,0 +1,257 @@
+import { randomBytes } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+import { LametunError } from '../errors.js';
+import { formatAddress, type IpAddress } from '../ip/address.js';
+import { type Cidr, formatCidr } from '../ip/cidr.js';
+import { ERRNO, LinuxError } from '../linux/errno.js';
+import { Interface } from '../linux/interface.js';
+import { findLink } from '../linux/link.js';
+import { Waker } from '../linux/poll.js';
+import { routeTo } from '../linux/route.js';
+import { AF, type Endpoint, formatEndpoint } from '../linux/socket-address.js';
+import { Tun } from '../linux/tun.js';
+import { UdpSocket } from '../linux/udp.js';
+import { watchLink } from '../linux/watch.js';
+import type { PlainEvent } from './events.js';
+import { recordEvent, statsEvent, Warnings } from './observe.js';
+import { PacketLog } from './packet-log.js';
+import { resolveHost } from './resolve.js';
+import { DeviceSetup } from './setup.js';
+import { SharedState } from './shared.js';
+import type { TunnelEnd } from './tunnel.js';
+import { tunnelMtu } from './wire.js';
+import type { TunnelJob } from './worker.js';
+
+export interface PlainOptions {
+  /** The server's name or address; empty makes this side the listener. */
+  readonly server: string;
+  /** Who may speak to the listener; none named means everybody. */
+  readonly peers: readonly IpAddress[];
+  /** UDP port of both sides. */
+  readonly port: number;
+  readonly device: string;
+  /** Addresses for the device. None, no MTU and no routes leave the device as it was prepared. */
+  readonly addresses: readonly Cidr[];
+  /** In bytes; without it, what fits the path, if there are addresses to set. */
+  readonly mtu?: number;
+  readonly routes: readonly Cidr[];
+  /** Whether the other side shall reach the networks that this machine is in. */
+  readonly forward: boolean;
+  /** Whether every packet is told. */
+  readonly logPackets: boolean;
+}
+
+type Report = (event: PlainEvent) => void;
+
+/**
+ * Runs the post's tunnel until it is told to stop or its device is removed, and then undoes what it had set
+ * up, also when it could not start.
+ *
+ * @param report is told what happens
+ * @param signal ends the tunnel
+ * @returns why it ended
+ * @throws LametunError: `unknown-host`, `usage`, `missing`, or a LinuxError; nothing is left behind
+ */
+export async function runPlain(
+  options: PlainOptions,
+  report: Report,
+  signal: AbortSignal,
+): Promise<TunnelEnd> {
+  const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
+  const undo: (() => void)[] = [];
+  const undoAll = (): void => {
+    for (const step of undo.splice(0).reverse()) step();
+  };
+  process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
+  try {
+    const attached = findLink(options.device) !== undefined;
+    const tun = Tun.open({ name: options.device, packetInformation: true });
+    undo.push(() => tun.close());
+    const udp = openSocket(options, report);
+    undo.push(() => udp.close());
+    if (options.server === '') udp.reportDestinations();
+    udp.setBuffers(SOCKET_BUFFER);
+    const servers =
+      udp.family === AF.inet ? resolved.filter(({ address }) => address.length === 4) : resolved;
+    if (servers.length < 1 && options.server !== '') {
+      throw new LametunError(
+        'unknown-host',
+        `"${options.server}" has IPv6 addresses only, and this machine no IPv6`,
+      );
+    }
+
+    const device = Interface.open(tun.name);
+    const setup = new DeviceSetup(device, { ...options, mtu: wantedMtu(options, servers) });
+    undo.push(() => setup.undo());
+    setup.apply();
+    refuseLoop(device, servers);
+    report({
+      event: 'start',
+      role: options.server === '' ? 'listen' : 'client',
+      device: tun.name,
+      attached,
+      port: udp.port,
+      mtu: device.link().mtu,
+      servers: servers.map(formatEndpoint),
+      encrypted: false,
+      authenticated: false,
+    });
+
+    const keepUp = keepDeviceSetUp(device, setup, report);
+    undo.push(() => keepUp.close());
+    const end = await runWorker(options, { tun, udp }, servers, report, signal, undo);
+    undoAll();
+    const message = END_MESSAGE[end](tun.name);
+    report({ event: 'end', reason: end, message });
+    return end;
+  } finally {
+    undoAll();
+    process.off('exit', undoAll);
+  }
+}
+
+const END_MESSAGE: Readonly<Record<TunnelEnd, (device: string) => string>> = {
+  stopped: () => 'stopped',
+  'device-gone': (device) => `the device ${device} was removed: the tunnel has ended`,
+};
+
+/** Room for bursts in the socket's queues, bytes. */
+const SOCKET_BUFFER = 4 << 20;
+
+/** The listener must have its port. A client takes it if it can, as the post's does, and else any. */
+function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
+  try {
+    return UdpSocket.open(port);
+  } catch (error) {
+    const taken = error instanceof LinuxError && error.errno === ERRNO.EADDRINUSE;
+    if (server === '' || !taken) throw error;
+    const udp = UdpSocket.open(0);
+    report({
+      event: 'warning',
+      message: `UDP port ${port} is taken on this machine: using ${udp.port} here`,
+    });
+    return udp;
+  }
+}
+
+/** The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. */
+function wantedMtu({ mtu, addresses }: PlainOptions, [server]: readonly Endpoint[]): number | undefined {
+  if (mtu !== undefined || addresses.length === 0) return mtu;
+  if (server === undefined) return tunnelMtu(undefined, 4);
+  return tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
+}
+
+/** Datagrams that the routes send into the tunnel again would go round in circles. */
+function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
+  for (const { address } of servers) {
+    if (routeTo(address)?.device !== device.index) continue;
+    const host = formatCidr({ address, prefix: address.length * 8 });
+    throw new LametunError(
+      'usage',
+      `the server ${formatAddress(address)} itself would be reached through ${device.name}: ` +
+        `choose a narrower -route, or first add one for ${host} through your gateway`,
+    );
+  }
+}
+
+/** Which IP versions to forward: those that the device has addresses of, link-local ones aside. */
+function familiesOf(
+  { addresses, routes }: PlainOptions,
+  device: Interface,
+): { ipv4: boolean; ipv6: boolean } {
+  const all = [...addresses, ...routes, ...device.addresses()].map(({ address }) => address);
+  const ipv6 = all.some((address) => address.length === 16 && address[0] !== 0xfe);
+  return { ipv4: !ipv6 || all.some((address) => address.length === 4), ipv6 };
+}
+
+/** A device that went down has lost routes and addresses: give them back when it comes up again. */
+function keepDeviceSetUp(device: Interface, setup: DeviceSetup, report: Report): { close(): void } {
+  let up = device.link().up;
+  const watch = watchLink(device.index, (link) => {
+    const cameUp = link?.up === true && !up;
+    up = link?.up ?? false;
+    if (!cameUp) return;
+    try {
+      setup.apply();
+    } catch (error) {
+      report({
+        event: 'warning',
+        message: `cannot set ${device.name} up again: ${(error as Error).message}`,
+      });
+    }
+  });
+  return watch;
+}
+
+/** How often the main thread looks at what the worker did, milliseconds. */
+const LOOK = 100;
+const LOOKS_PER_STATS = 10;
+
+/** Lets packets move, and tells what happens, until the worker ends. */
+async function runWorker(
+  options: PlainOptions,
+  { tun, udp }: { tun: Tun; udp: UdpSocket },
+  servers: readonly Endpoint[],
+  report: Report,
+  signal: AbortSignal,
+  undo: (() => void)[],
+): Promise<TunnelEnd> {
+  const state = new SharedState();
+  const log = new PacketLog();
+  const waker = new Waker();
+  undo.push(() => waker.close());
+  const job: TunnelJob = {
+    fds: { tun: tun.fd, udp: udp.fd, wake: waker.fd },
+    family: udp.family,
+    servers,
+    allowed: options.peers,
+    seed: randomBytes(4).readInt32LE(),
+    state: state.buffer,
+    log: log.buffer,
+    logPackets: options.logPackets,
+  };
+  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: job });
+  const stop = (): void => {
+    state.stop();
+    waker.wake();
+  };
+  // A worker that waits in poll(2) would keep a process that ends from ending.
+  undo.push(stop);
+  signal.addEventListener('abort', stop);
+  if (signal.aborted) stop();
+
+  const warnings = new Warnings(state.counters);
+  let looks = 0;
+  let missed = 0;
+  const look = (): void => {
+    for (let record = log.read(); record !== undefined; record = log.read()) {
+      const event = recordEvent(record);
+      if (event !== undefined) report(event);
+    }
+    if (log.missed !== missed) report({ event: 'missed', packets: (log.missed - missed) | 0 });
+    missed = log.missed;
+    const stats = statsEvent(state.counters, servers);
+    for (const message of warnings.look(stats.server ?? 'a client', performance.now())) {
+      report({ event: 'warning', message });
+    }
+    if (looks++ % LOOKS_PER_STATS === 0) report(stats);
+  };
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const end = await new Promise<TunnelEnd>((resolve, reject) => {
+      worker.on('message', (message: 'ready' | TunnelEnd) => {
+        if (message !== 'ready') return resolve(message);
+        report({ event: 'ready' });
+        timer = setInterval(look, LOOK);
+      });
+      worker.once('error', reject);
+      worker.once('exit', () => reject(new Error('the worker of the tunnel ended without a word')));
+    });
+    looks = 0;
+    look();
+    return end;
+  } finally {
+    clearInterval(timer);
+    signal.removeEventListener('abort', stop);
+  }
+}

@@ -1,0 +1,68 @@
+/** Why a packet or datagram was dropped. Counted, never thrown: anyone on the Internet can cause these. */
+export const DROP = [
+  /** Not one whole IP packet behind matching packet information. */
+  'malformed',
+  /** From an address that is not the server's, or not one given with --peer. */
+  'stranger',
+  /** For a destination that no client was heard from, while there is not exactly one client. */
+  'no-client',
+  /** The tables of clients are full; whoever is in them is served on. */
+  'table-full',
+  /** The kernel knows no way to the other side, or the other side's port is closed. */
+  'unreachable',
+  /** Larger than a datagram or the path allows. */
+  'too-big',
+  /** The kernel had no room for it. */
+  'congested',
+  /** Arrived while the device was down. */
+  'device-down',
+] as const;
+export type DropReason = (typeof DROP)[number];
+
+/** What a tunnel counts: packets and their bytes (the inner packets', without packet information). */
+export const COUNT = {
+  packetsOut: 0,
+  bytesOut: 1,
+  packetsIn: 2,
+  bytesIn: 3,
+  /** How many clients there are now. */
+  clients: 4,
+  /** The number of the server's address in use now. */
+  server: 5,
+  /** Reasons to drop begin here, in the order of `DROP`. */
+  drops: 6,
+  /** Failed calls by errno begin here: what went wrong on the way out. */
+  errors: 6 + DROP.length,
+} as const;
+/** asm-generic/errno.h ends at 133. */
+const ERRNOS = 134;
+
+/** Where a reason to drop is counted. */
+export const dropCounter = (reason: DropReason): number => COUNT.drops + DROP.indexOf(reason);
+
+/**
+ * What the two threads of a tunnel share. The worker alone writes counters and the main thread alone reads
+ * them, so they need no locks; doubles are exact to 2^53.
+ */
+export class SharedState {
+  readonly counters: Float64Array<SharedArrayBuffer>;
+  readonly #stop: Int32Array<SharedArrayBuffer>;
+
+  readonly buffer: SharedArrayBuffer;
+
+  /** @param buffer that of the other thread's `SharedState`; without it, a new one is made */
+  constructor(buffer = new SharedArrayBuffer(8 + 8 * (COUNT.errors + ERRNOS))) {
+    this.buffer = buffer;
+    this.#stop = new Int32Array(buffer, 0, 1);
+    this.counters = new Float64Array(buffer, 8);
+  }
+
+  /** Asks the worker to end. It looks when it next wakes. */
+  stop(): void {
+    Atomics.store(this.#stop, 0, 1);
+  }
+
+  get stopping(): boolean {
+    return Atomics.load(this.#stop, 0) === 1;
+  }
+}

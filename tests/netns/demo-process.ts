@@ -1,0 +1,96 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Marks every process that descends from one run of the demo, whatever namespaces it is in. */
+const MARK = 'LAMETUN_TEST_RUN';
+
+export interface Prefix {
+  /** A command and its arguments, put before node's. */
+  readonly words?: readonly string[];
+  readonly main?: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** One run of `lametun demo`, as a user starts it. */
+export class DemoProcess {
+  readonly child: ChildProcess;
+  readonly #mark = randomUUID();
+  #stdout = '';
+  #stderr = '';
+  readonly #closed: Promise<unknown>;
+
+  constructor(args: readonly string[], { words = [], main = 'dist/src/cli/main.js', env = {} }: Prefix = {}) {
+    const [command, ...rest] = [...words, process.execPath, resolve(main), 'demo', ...args];
+    this.child = spawn(command!, rest, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', ...env, [MARK]: this.#mark },
+    });
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.#stdout += text;
+    });
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr += text;
+    });
+    this.child.stdin!.on('error', () => {});
+    this.#closed = once(this.child, 'close');
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  enter(): void {
+    this.child.stdin!.write('\n');
+  }
+
+  /** Waits until stdout matches. */
+  async shows(pattern: RegExp): Promise<void> {
+    const deadline = Date.now() + 20_000;
+    while (!pattern.test(this.#stdout)) {
+      if (Date.now() > deadline || this.child.exitCode !== null) {
+        throw new Error(`the demo did not show ${pattern}:\n${this.#stdout}\n${this.#stderr}`);
+      }
+      await sleep(20);
+    }
+  }
+
+  /** @returns the exit status as a shell has it: 128 and the signal's number where a signal ended it */
+  async end(): Promise<number> {
+    await this.#closed;
+    const { exitCode, signalCode } = this.child;
+    return exitCode ?? 128 + (signalCode === 'SIGKILL' ? 9 : 0);
+  }
+
+  /** The command lines of what still runs of it, this process's children of children included. */
+  remains(): { pid: number; command: string }[] {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((name) => {
+        try {
+          if (!readFileSync(`/proc/${name}/environ`, 'latin1').includes(`${MARK}=${this.#mark}`)) return [];
+          const command = readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' ');
+          return [{ pid: Number(name), command }];
+        } catch {
+          return []; // it ended meanwhile
+        }
+      });
+  }
+
+  /** @returns the milliseconds that it took until nothing remained */
+  async vanishes(): Promise<number> {
+    const start = Date.now();
+    while (this.remains().length > 0) {
+      if (Date.now() - start > 5000) throw new Error(`still there: ${JSON.stringify(this.remains())}`);
+      await sleep(10);
+    }
+    return Date.now() - start;
+  }
+}

@@ -1,0 +1,299 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { readRecording } from '../../src/demo/demo.js';
+import { SCENES } from '../../src/demo/events.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { DemoProcess } from './demo-process.js';
+
+/** What a run must leave as it was: mounts, names of namespaces, devices, firewall, files. */
+function machine(): unknown {
+  const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
+  return {
+    mounts: readFileSync('/proc/self/mounts', 'utf8'),
+    namespaces: list('/run/netns'),
+    devices: list('/sys/class/net'),
+    routes: readFileSync('/proc/net/route', 'utf8'),
+    firewall: spawnSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }).stdout,
+    forwarding: readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8'),
+    temporary: list(tmpdir()).filter((name) => name.includes('lametun')),
+  };
+}
+
+const NOTHING_LEFT = 'Everything that was built here is gone again';
+
+test('the demo shows every scene, and leaves nothing behind', async (t) => {
+  if (!needs(t, 'demo')) return;
+  const before = machine();
+  const start = Date.now();
+  const demo = new DemoProcess([]);
+  assert.equal(await demo.end(), 0, demo.stderr);
+  assert.ok(Date.now() - start < 50_000);
+  assert.equal(demo.stderr, '');
+  assert.deepEqual(machine(), before);
+  assert.deepEqual(demo.remains(), []);
+
+  const text = demo.stdout;
+  for (let i = 1; i <= SCENES.length; i++) assert.match(text, new RegExp(`^── ${i}/${SCENES.length}  `, 'm'));
+  for (const line of text.split('\n')) assert.ok([...line].length <= 80, line);
+  assert.ok(!text.includes('\x1b'), 'plain text to a pipe');
+  assert.match(text, /Destination Net Unreachable/);
+  assert.match(text, /3 packets transmitted, 3 received/);
+  assert.match(text, /The launch is on Friday/);
+  assert.match(text, /UDP {2}port (?!1234)\d+ → port 1234/, 'the NAT changed the port');
+  assert.match(text, /Nothing is marked: it is, byte for byte/);
+  assert.match(text, /That is the sender of station 3/);
+  assert.match(text, /Cookie: sessio/);
+  assert.match(text, /^ {2}1500 +1440 +1468 +1 datagram of 1500 bytes$/m);
+  assert.match(text, /^ {2}1500 +1441 +1469 +2 fragments of 1500 \+ 21 bytes$/m);
+  assert.match(text, /^ {2}1468 +1441 +1469 +nothing: refused$/m);
+  assert.match(text, /local error: message too long, mtu=1468/);
+  assert.ok(!text.includes('checksum wrong'));
+  assert.ok(text.includes(NOTHING_LEFT));
+});
+
+test('the recording has the scenes and kinds of events of a live run', async (t) => {
+  if (!needs(t, 'demo')) return;
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-recording-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'demo.json');
+  const demo = new DemoProcess(['--record', file]);
+  assert.equal(await demo.end(), 0, demo.stderr);
+  const live = JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readRecording>;
+  const outline = ({ events }: typeof live): string[] =>
+    events.map((event) => (event.kind === 'scene' ? `scene ${event.id}: ${event.title}` : event.kind));
+  assert.deepEqual(outline(readRecording()), outline(live), 'make it again: lametun demo --record');
+});
+
+test('without root it runs in a user namespace', async (t) => {
+  if (!needs(t, 'demo')) return;
+  if (process.geteuid?.() !== 0) return; // then every other test here is this one
+  if (!needs(t, 'setpriv', 'unshare', 'mknod')) return;
+  // A copy that everyone can read, and a TUN device that everyone can open, which not every machine has.
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-nobody-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  chmodSync(folder, 0o755);
+  cpSync('dist/src', join(folder, 'dist/src'), { recursive: true });
+  cpSync('package.json', join(folder, 'package.json'));
+  mkdirSync(join(folder, 'node_modules'));
+  for (const name of ['koffi', '@koromix', 'commander', 'picocolors']) {
+    cpSync(join('node_modules', name), join(folder, 'node_modules', name), { recursive: true });
+  }
+  execFileSync('chmod', ['-R', 'a+rX', folder]);
+  const asNobody = 'exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all "$@"';
+  const node = 'mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200';
+  const words = ['unshare', '--mount', 'sh', '-c', `${node} && ${asNobody}`, 'sh'];
+  const start = { words, main: join(folder, 'dist/src/cli/main.js'), env: { HOME: '/nonexistent' } };
+  const demo = new DemoProcess([], start);
+  assert.equal(await demo.end(), 0, demo.stderr);
+  assert.match(demo.stdout, /3 packets transmitted, 3 received/);
+  assert.ok(demo.stdout.includes(NOTHING_LEFT));
+  assert.ok(!demo.stdout.includes('recording'), demo.stderr);
+  assert.deepEqual(demo.remains(), []);
+});
+
+/** A run that stands in the middle of its lesson, with the tunnel up. */
+async function halfway(): Promise<DemoProcess> {
+  const demo = new DemoProcess(['--step']);
+  for (const scene of [1, 2, 3, 4]) {
+    await demo.shows(new RegExp(`^── ${scene}/`, 'm'));
+    demo.enter();
+  }
+  await demo.shows(/^── 5\//m);
+  assert.ok(demo.remains().length > 4, 'the tunnel stands');
+  return demo;
+}
+
+/** The process 1 of the demo's world, and the `unshare` around it. */
+function innerProcess(demo: DemoProcess, name: RegExp): number {
+  const found = demo.remains().find(({ command }) => name.test(command));
+  assert.ok(found !== undefined, JSON.stringify(demo.remains()));
+  return found.pid;
+}
+
+for (const [signal, status] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+  ['SIGKILL', 137],
+] as const) {
+  test(`${signal} ends it at once, with status ${status}, and nothing is left`, async (t) => {
+    if (!needs(t, 'demo')) return;
+    const before = machine();
+    const demo = await halfway();
+    demo.child.kill(signal);
+    assert.equal(await demo.end(), status);
+    const took = await demo.vanishes();
+    // Whoever can tidy up has done so before it ends; after a kill the kernel does it.
+    assert.ok(took < (signal === 'SIGKILL' ? 2000 : 100), `${took} ms`);
+    assert.equal(demo.stderr, '');
+    assert.deepEqual(machine(), before);
+  });
+}
+
+for (const [what, name] of [
+  ['the process inside', /^\S*node \S*inside\.js/],
+  ['unshare', /^unshare /],
+] as const) {
+  test(`when ${what} is killed, it says so with status 1, and nothing is left`, async (t) => {
+    if (!needs(t, 'demo')) return;
+    const before = machine();
+    const demo = await halfway();
+    process.kill(innerProcess(demo, name), 'SIGKILL');
+    demo.enter();
+    assert.equal(await demo.end(), 1);
+    assert.match(demo.stderr, /^lametun demo: the demo's inner process ended too early \([^\n]+\)\n$/);
+    await demo.vanishes();
+    assert.deepEqual(machine(), before);
+  });
+}
+
+test('it ends without a word when the reader of its output goes away', async (t) => {
+  if (!needs(t, 'demo')) return;
+  const demo = new DemoProcess([]);
+  await demo.shows(/^── 1\//m);
+  demo.child.stdout!.destroy();
+  assert.equal(await demo.end(), 0);
+  assert.equal(demo.stderr, '');
+  await demo.vanishes();
+});
+
+test('--pcap writes what tshark reads: one interface a station, the packets of the lesson', async (t) => {
+  if (!needs(t, 'demo', 'tshark')) return;
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-pcap-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'demo.pcapng');
+  const demo = new DemoProcess(['--pcap', file]);
+  assert.equal(await demo.end(), 0, demo.stderr);
+  assert.ok(demo.stdout.includes(`wireshark ${file}`));
+  const rows = tshark(file, [
+    'frame.interface_name',
+    'ip.src',
+    'ip.dst',
+    'udp.dstport',
+    'icmp.seq',
+    'http.request.uri',
+  ]);
+  const at = (station: string): string[][] => rows.filter(([name]) => name === station);
+  const stations = ['home-lan', 'internet', 'office-lan', 'laptop-tun0', 'gateway-tun0'];
+  assert.deepEqual(new Set(rows.map(([name]) => name)), new Set(stations));
+  for (const tun of ['laptop-tun0', 'gateway-tun0']) {
+    assert.ok(
+      at(tun).some((row) => row.slice(1).join() === '10.0.0.2,192.168.50.10,,2,'),
+      `ping at ${tun}`,
+    );
+    assert.ok(
+      at(tun).some((row) => row[5] === '/plans.txt'),
+      `HTTP at ${tun}`,
+    );
+  }
+  assert.ok(at('home-lan').some((row) => row.slice(1, 4).join() === '192.168.1.23,203.0.113.5,1234'));
+  assert.ok(at('internet').some((row) => row.slice(1, 4).join() === '198.51.100.7,203.0.113.5,1234'));
+  assert.ok(at('office-lan').some((row) => row[5] === '/plans.txt'));
+  // Wireshark has no dissector for the four bytes of packet information, so the inner packet is looked for.
+  const payloads = tshark(file, ['frame.interface_name', 'udp.payload'], 'udp.dstport == 1234');
+  assert.ok(
+    payloads.some(([name, bytes]) => name === 'internet' && /^0000080045.*0a000002c0a8320a/.test(bytes!)),
+  );
+  const times = tshark(file, ['frame.time_epoch']).map(([time]) => Number(time));
+  assert.ok(
+    times.every((time, i) => i === 0 || time >= times[i - 1]! - 1),
+    'in order, with sensible times',
+  );
+  assert.ok(Math.abs(times[0]! * 1000 - Date.now()) < 120_000);
+});
+
+function tshark(file: string, fields: readonly string[], filter = ''): string[][] {
+  const wanted = fields.flatMap((field) => ['-e', field]);
+  const args = ['-n', '-r', file, '-Y', filter, '-T', 'fields', '-E', 'separator=;', ...wanted];
+  return execFileSync('tshark', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.split(';'));
+}
+
+test('--keep leaves it standing and says how to enter each host; Enter ends it', async (t) => {
+  if (!needs(t, 'demo', 'nsenter')) return;
+  const demo = new DemoProcess(['--keep']);
+  await demo.shows(/Enter or Ctrl-C/);
+  const commands = new Map(
+    [...demo.stdout.matchAll(/^ {4}([a-z ]+): +((?:sudo )?nsenter .*) bash$/gm)].map(([, host, words]) => [
+      host!,
+      words!,
+    ]),
+  );
+  assert.deepEqual([...commands.keys()], ['laptop', 'home router', 'internet', 'gateway', 'server']);
+  const inside = (host: string, command: string): string =>
+    execFileSync('sh', ['-c', `${commands.get(host)!.replace(/^sudo /, '')} ${command}`], {
+      encoding: 'utf8',
+    });
+  assert.match(inside('laptop', 'ping -c 1 192.168.50.10'), /1 received/);
+  assert.match(inside('server', 'ip address'), /192\.168\.50\.10/);
+  assert.equal(demo.child.exitCode, null);
+  demo.enter();
+  assert.equal(await demo.end(), 0, demo.stderr);
+  assert.ok(demo.stdout.includes(NOTHING_LEFT));
+  assert.deepEqual(demo.remains(), []);
+});
+
+test('Ctrl-C ends what --keep left standing', async (t) => {
+  if (!needs(t, 'demo')) return;
+  const demo = new DemoProcess(['--keep']);
+  await demo.shows(/Enter or Ctrl-C/);
+  demo.child.kill('SIGINT');
+  assert.equal(await demo.end(), 130);
+  assert.deepEqual(demo.remains(), []);
+});
+
+/** Starts the demo on a machine that has no TUN. */
+function withoutTun(t: TestContext, args: readonly string[]): DemoProcess | undefined {
+  if (!needs(t, 'root', 'unshare')) return undefined;
+  const words = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /dev/net && exec "$@"', 'sh'];
+  return new DemoProcess(args, { words });
+}
+
+test('where it cannot run it says in one line what is missing, and plays a recording, labelled', async (t) => {
+  const demo = withoutTun(t, []);
+  if (demo === undefined) return;
+  assert.equal(await demo.end(), 0);
+  assert.match(demo.stderr, /^lametun demo: [^\n]*\/dev\/net\/tun[^\n]*modprobe tun[^\n]*\n$/);
+  assert.match(demo.stdout, /^ {2}This is a recording, made on \d{4}-\d\d-\d\d/);
+  for (let i = 1; i <= SCENES.length; i++) {
+    assert.match(demo.stdout, new RegExp(`^── ${i}/${SCENES.length} .*\\(recorded\\)`, 'm'));
+  }
+  assert.match(demo.stdout, /That was a recording\./);
+});
+
+test('what needs a live run is refused where there can be none', async (t) => {
+  const demo = withoutTun(t, ['--keep']);
+  if (demo === undefined) return;
+  assert.equal(await demo.end(), 1);
+  assert.match(demo.stderr, /^lametun demo: --keep needs a live run[^\n]*modprobe tun[^\n]*\n$/);
+  assert.equal(demo.stdout, '');
+});
+
+test('bad options end it with one clear line: status 2, or 1 for a file that cannot be written', async (t) => {
+  for (const args of [['--nonsense'], ['--pcap'], ['home']]) {
+    const demo = new DemoProcess(args);
+    assert.equal(await demo.end(), 2, args.join(' '));
+    assert.match(demo.stderr, /^lametun[^\n]*\n$/);
+    assert.equal(demo.stdout, '');
+  }
+  if (!needs(t, 'demo')) return;
+  const demo = new DemoProcess(['--pcap', '/nonexistent/demo.pcapng']);
+  assert.equal(await demo.end(), 1);
+  assert.match(demo.stderr, /^lametun demo: --pcap: [^\n]*\/nonexistent\/demo\.pcapng[^\n]*\n$/);
+  assert.equal(demo.stdout, '');
+});
