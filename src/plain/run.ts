@@ -61,7 +61,13 @@ export async function runPlain(
   const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
   const undo: (() => void)[] = [];
   const undoAll = (): void => {
-    for (const step of undo.splice(0).reverse()) step();
+    for (const step of undo.splice(0).reverse()) {
+      try {
+        step();
+      } catch (error) {
+        report({ event: 'warning', message: `left behind: ${(error as Error).message}` });
+      }
+    }
   };
   process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
   try {
