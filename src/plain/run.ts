@@ -4,6 +4,7 @@ import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
+import { startForwarding } from '../linux/forwarding.js';
 import { Interface } from '../linux/interface.js';
 import { findLink } from '../linux/link.js';
 import { Waker } from '../linux/poll.js';
@@ -60,7 +61,13 @@ export async function runPlain(
   const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
   const undo: (() => void)[] = [];
   const undoAll = (): void => {
-    for (const step of undo.splice(0).reverse()) step();
+    for (const step of undo.splice(0).reverse()) {
+      try {
+        step();
+      } catch (error) {
+        report({ event: 'warning', message: `left behind: ${(error as Error).message}` });
+      }
+    }
   };
   process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
   try {
@@ -85,6 +92,10 @@ export async function runPlain(
     undo.push(() => setup.undo());
     setup.apply();
     refuseLoop(device, servers);
+    if (options.forward) {
+      const forwarding = startForwarding({ device: tun.name, families: familiesOf(options, device) });
+      undo.push(() => forwarding.stop());
+    }
     report({
       event: 'start',
       role: options.server === '' ? 'listen' : 'client',
