@@ -4,7 +4,7 @@ import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
-import { startForwarding } from '../linux/forwarding.js';
+import { startForwarding, sweepForwarding } from '../linux/forwarding.js';
 import { Interface } from '../linux/interface.js';
 import { findLink } from '../linux/link.js';
 import { Waker } from '../linux/poll.js';
@@ -95,6 +95,8 @@ export async function runPlain(
     if (options.forward) {
       const forwarding = startForwarding({ device: tun.name, families: familiesOf(options, device) });
       undo.push(() => forwarding.stop());
+    } else {
+      sweepLeftovers(report);
     }
     report({
       event: 'start',
@@ -162,6 +164,16 @@ function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
       `the server ${formatAddress(address)} itself would be reached through ${device.name}: ` +
         `choose a narrower -route, or first add one for ${host} through your gateway`,
     );
+  }
+}
+
+/** Undoes the forwarding of a tunnel that was killed. Whoever is not root had none. */
+function sweepLeftovers(report: Report): void {
+  if (process.geteuid?.() !== 0) return;
+  try {
+    sweepForwarding();
+  } catch (error) {
+    report({ event: 'warning', message: `left by a tunnel that was killed: ${(error as Error).message}` });
   }
 }
 
