@@ -75,8 +75,8 @@ async function playLive(options: DemoOptions): Promise<number> {
   if (stop.status !== undefined) return stop.status;
   if (options.record !== undefined) writeRecording(options.record, recorded);
   if (options.pcap !== undefined) {
-    player.say('The packets of all stations are in a file:');
-    player.command('', `wireshark ${options.pcap}`);
+    player.say('The packets of all stations are in a file. Wireshark takes the packet information for GRE:');
+    player.command('', `wireshark -d udp.port==1234,gre ${options.pcap}`);
   }
   player.say('Everything that was built here is gone again, and nothing else was touched.');
   return 0;
