@@ -102,7 +102,7 @@ async function tryWith(stage: Stage): Promise<{ ping: Seen[]; fetch: Seen[] }> {
   await stage.run('laptop', laptop, ['ping', '-c', '3', '-i', '0.2', ADDRESS.server.v4]);
   const ping = stage.capture.take();
   await stage.text(`A program that knows of no tunnel reads \`http://${ADDRESS.server.v4}/plans.txt\`:`);
-  await stage.show({ kind: 'output', text: stage.fetchPage() });
+  await stage.show({ kind: 'output', text: await stage.fetchPage() });
   return { ping, fetch: stage.capture.take() };
 }
 

@@ -42,11 +42,13 @@ export class Player {
     if (event.kind === 'scene' && this.#scenes++ > 0 && this.#options.step) {
       process.stdout.write('\n  Enter: next scene ');
       const typed = await this.enter({ endIsEnter: true });
+      if (this.#options.signal.aborted) return;
       if (!typed || !process.stdin.isTTY) process.stdout.write('\n'); // else the terminal has echoed one
     }
     const recorded = event.kind === 'scene' && this.#options.recorded === true;
     const shown = recorded ? { ...event, title: `${event.title} (recorded)` } : event;
     for (const line of this.#renderer.render(shown).split(/(?<=\n)/)) {
+      if (this.#options.signal.aborted) return;
       process.stdout.write(line);
       await this.#pause(PAUSE_PER_LINE);
     }
