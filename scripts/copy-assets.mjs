@@ -1,7 +1,14 @@
-// Copies into dist/ what the compiler leaves behind: data files that code reads from beside itself.
-import { chmodSync, cpSync } from 'node:fs';
+// Completes dist/ after the compiler: copies the data files that code reads from beside itself, and removes
+// what was compiled from a source that is gone, which would otherwise be tested and published for ever.
+import { chmodSync, cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 
 for (const folder of ['tests/vectors', 'src/demo/recording']) {
-  cpSync(folder, `dist/${folder}`, { recursive: true, force: true });
+  if (existsSync(folder)) cpSync(folder, `dist/${folder}`, { recursive: true, force: true });
 }
-chmodSync('dist/src/cli/main.js', 0o755);
+for (const top of ['src', 'tests']) {
+  for (const file of readdirSync(`dist/${top}`, { recursive: true })) {
+    const source = `${top}/${file.replace(/\.(js|d\.ts)(\.map)?$/, '.ts')}`;
+    if (/\.(js|d\.ts)(\.map)?$/.test(file) && !existsSync(source)) rmSync(`dist/${top}/${file}`);
+  }
+}
+if (existsSync('dist/src/cli/main.js')) chmodSync('dist/src/cli/main.js', 0o755);

@@ -1,0 +1,116 @@
+import type { ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Namespace } from '../linux/namespace.js';
+import type { PlainEvent } from '../plain/events.js';
+import { until } from './wait.js';
+
+export const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+
+type Named<Name extends PlainEvent['event']> = Extract<PlainEvent, { event: Name }>;
+
+export interface LametunOptions {
+  /** A command that starts the program given behind it: `['setpriv', '--reuid=65534']`. */
+  readonly wrapper?: readonly string[];
+  /** Print for people: then there are no events. */
+  readonly text?: boolean;
+}
+
+/** `lametun` as a process of its own on some host, and what it says. */
+export class Lametun {
+  readonly events: PlainEvent[] = [];
+  /** How it ended: the exit status, or the signal's name. */
+  readonly ended: Promise<number | NodeJS.Signals>;
+  stdout = '';
+  stderr = '';
+  readonly #child: ChildProcess;
+  readonly #args: readonly string[];
+  #end: number | NodeJS.Signals | undefined;
+
+  /** @param args as a user types them, without `--json` */
+  constructor(host: Namespace, args: readonly string[], { wrapper = [], text = false }: LametunOptions = {}) {
+    this.#args = args;
+    const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args, ...(text ? [] : ['--json'])];
+    this.#child = host.spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
+      this.stderr += chunk;
+    });
+    if (text) {
+      this.#child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+        this.stdout += chunk;
+      });
+    } else {
+      createInterface({ input: this.#child.stdout! }).on('line', (line) => {
+        this.events.push(JSON.parse(line) as PlainEvent);
+      });
+    }
+    this.ended = new Promise((resolve, reject) => {
+      this.#child.on('error', reject);
+      this.#child.on('close', (code, signal) => {
+        this.#end = code ?? signal!;
+        resolve(this.#end);
+      });
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  get running(): boolean {
+    return this.#end === undefined;
+  }
+
+  /** All events of a kind until now. */
+  all<Name extends PlainEvent['event']>(name: Name): Named<Name>[] {
+    return this.events.filter((event): event is Named<Name> => event.event === name);
+  }
+
+  /** The newest totals. */
+  get stats(): Named<'stats'> | undefined {
+    return this.all('stats').at(-1);
+  }
+
+  /**
+   * Waits for an event, or finds that it has been.
+   *
+   * @throws Error with what it said on stderr, when it ends first, or nothing of the kind comes
+   */
+  async event<Name extends PlainEvent['event']>(
+    name: Name,
+    matches: (event: Named<Name>) => boolean = () => true,
+    milliseconds = 10_000,
+  ): Promise<Named<Name>> {
+    const found = await until(
+      `"${name}" of lametun ${this.#args.join(' ')}`,
+      () => this.all(name).find(matches) ?? (this.running ? undefined : null),
+      milliseconds,
+    );
+    if (found !== null) return found;
+    throw new Error(`lametun ${this.#args.join(' ')} ended with ${this.#end}: ${this.stderr}`);
+  }
+
+  /** Waits until packets move. */
+  async ready(): Promise<this> {
+    await this.event('ready');
+    return this;
+  }
+
+  /** Ends it, and waits until it has. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
+    if (this.running) process.kill(this.pid, signal);
+    return this.ended;
+  }
+
+  /** Its memory, in bytes. */
+  get residentBytes(): number {
+    const [, kibibytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8')) ?? [];
+    return Number(kibibytes) * 1024;
+  }
+
+  /** How many file descriptors it has open. */
+  get openFiles(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length;
+  }
+}

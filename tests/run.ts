@@ -1,0 +1,100 @@
+/**
+ * Runs the tests: `node dist/tests/run.js [--slow] [FILE...]`
+ *
+ * Without files, all `*.test.js` under dist/src and dist/tests: the quick ones, or with `--slow` those named
+ * `*.slow.test.js`. As root the whole run happens in network, mount and pid namespaces of its own.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, relative, resolve } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
+import { MUST_RUN_VARIABLE } from '../src/testkit/requirements.js';
+import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from './runner/sandbox.js';
+import { Summary, type TestEvent } from './runner/summary.js';
+
+const dist = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Tests against a program that is not ours and that no package brings. They exist only where it does. */
+const LIVE = [{ file: 'tests/netns/go.test.js', variable: 'LAMETUN_GO', program: 'the original Go program' }];
+
+/**
+ * How long, in milliseconds, one file may take, and the whole run. They end what hangs, and are no measure of
+ * a good test. (Newer versions of node apply the first to single tests, whose file may then still hang.)
+ */
+const LIMITS = { quick: { file: 150_000, run: 600_000 }, slow: { file: 900_000, run: 3_600_000 } };
+
+async function main(args: readonly string[]): Promise<number> {
+  const slow = args.includes('--slow');
+  const named = args.filter((argument) => !argument.startsWith('--'));
+  const unknown = args.find((argument) => argument.startsWith('--') && argument !== '--slow');
+  if (unknown !== undefined) return usage(`unknown option ${unknown}`);
+
+  const notes: string[] = [];
+  const files = named.length > 0 ? named.map(compiled) : allTests(slow);
+  const absent = files.find((file) => !existsSync(file));
+  if (absent !== undefined) return usage(`no such test: ${relative('.', absent)}`);
+  for (const { file, variable, program } of LIVE) {
+    const index = files.indexOf(resolve(dist, file));
+    if (index < 0 || process.env[variable] !== undefined) continue;
+    files.splice(index, 1);
+    notes.push(`Not part of this run: the live tests against ${program}. Name its binary in ${variable}.`);
+  }
+
+  if (process.env[SANDBOX_VARIABLE] === undefined) {
+    const why = whyNoSandbox();
+    if (why === undefined) return runInSandbox();
+    notes.push(`Not run in namespaces of its own (${why}).`);
+  }
+  return runTests(files, slow ? LIMITS.slow : LIMITS.quick, notes);
+}
+
+async function runTests(
+  files: string[],
+  limits: { readonly file: number; readonly run: number },
+  notes: readonly string[],
+): Promise<number> {
+  const summary = new Summary(files);
+  if (files.length > 0) {
+    const override = Number(process.env['LAMETUN_TEST_LIMIT']);
+    const events = run({
+      files,
+      timeout: override || limits.file,
+      signal: AbortSignal.timeout(override * 2 || limits.run),
+      concurrency: Math.min(availableParallelism(), 4),
+    });
+    const on = (name: string, listener: (event: TestEvent) => void) => events.on(name, listener);
+    on('test:dequeue', (event) => summary.started(event));
+    on('test:pass', (event) => summary.ended(event, 'pass'));
+    on('test:fail', (event) => summary.ended(event, 'fail'));
+    for await (const text of events.compose(new spec())) process.stdout.write(text);
+  }
+  const { lines, status } = summary.close(process.env[MUST_RUN_VARIABLE] === '1', notes);
+  process.stdout.write(`${lines.join('\n')}\n`);
+  return status;
+}
+
+function allTests(slow: boolean): string[] {
+  return ['src', 'tests']
+    .flatMap((folder) =>
+      readdirSync(resolve(dist, folder), { recursive: true, encoding: 'utf8' }).map((file) =>
+        resolve(dist, folder, file),
+      ),
+    )
+    .filter((file) => file.endsWith('.test.js') && file.endsWith('.slow.test.js') === slow)
+    .sort();
+}
+
+/** `src/x.test.ts`, as a person names it, is compiled to `dist/src/x.test.js`. */
+function compiled(file: string): string {
+  const path = relative(dirname(dist), resolve(file));
+  return path.endsWith('.ts') ? resolve(dist, path.replace(/\.ts$/, '.js')) : resolve(file);
+}
+
+function usage(problem: string): number {
+  process.stderr.write(`tests: ${problem} (usage: npm test -- [FILE...])\n`);
+  return 2;
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,94 @@
+import { relative, resolve } from 'node:path';
+import { COULD_NOT_RUN } from '../../src/testkit/requirements.js';
+
+/** What this module reads of an event of node's test runner. */
+export interface TestEvent {
+  readonly name: string;
+  readonly file?: string | undefined;
+  readonly skip?: string | boolean | undefined;
+  readonly details?: { readonly type?: string | undefined };
+}
+
+/**
+ * Counts what became of the tests, and says it in the run's last lines. Node's own summary counts a file that
+ * ran no test as a passed one, and says nothing of why tests were skipped.
+ */
+export class Summary {
+  #passed = 0;
+  #failed = 0;
+  readonly #skipped = new Map<string, number>();
+  /** By file: how many tests have ended, and the ones now running, for a file that never ends. */
+  readonly #files = new Map<string, { ended: number; failed: boolean; running: string[] }>();
+
+  constructor(files: readonly string[]) {
+    for (const file of files) this.#files.set(file, { ended: 0, failed: false, running: [] });
+  }
+
+  started(event: TestEvent): void {
+    if (!isWholeFile(event)) this.#file(event)?.running.push(event.name);
+  }
+
+  ended(event: TestEvent, result: 'pass' | 'fail'): void {
+    const file = this.#file(event);
+    if (result === 'fail' && file !== undefined) file.failed = true;
+    if (isWholeFile(event)) {
+      if (result === 'fail') this.#failed++;
+      return;
+    }
+    if (file !== undefined) {
+      file.ended++;
+      const index = file.running.lastIndexOf(event.name);
+      if (index >= 0) file.running.splice(index, 1);
+    }
+    if (event.details?.type === 'suite') return; // its tests count, and fail it
+    if (event.skip !== undefined && event.skip !== false) {
+      const reason = typeof event.skip === 'string' ? event.skip : '';
+      const why = reason.startsWith(COULD_NOT_RUN) ? reason.slice(COULD_NOT_RUN.length) : `skipped ${reason}`;
+      this.#skipped.set(why.trim(), (this.#skipped.get(why.trim()) ?? 0) + 1);
+    } else if (result === 'pass') this.#passed++;
+    else this.#failed++;
+  }
+
+  /**
+   * The closing lines, and the exit status.
+   *
+   * @param mustRun a test that could not run is a failure
+   * @param notes lines about this run, said before the count
+   */
+  close(
+    mustRun: boolean,
+    notes: readonly string[] = [],
+  ): { readonly lines: string[]; readonly status: 0 | 1 } {
+    const skipped = [...this.#skipped.values()].reduce((sum, count) => sum + count, 0);
+    const problems: string[] = [];
+    for (const [path, { ended, failed, running }] of this.#files) {
+      const file = relative('.', path);
+      if (failed && running.length > 0) problems.push(`${file} ended while running: ${running.join(', ')}`);
+      if (ended === 0 && !failed) problems.push(`${file} ran no test`);
+    }
+    if (this.#files.size === 0) problems.push('there is no test to run');
+    if (mustRun && skipped > 0) problems.push(`${tests(skipped)} could not run, and here every test must`);
+
+    const lines = [
+      '',
+      ...notes,
+      `${tests(this.#passed + this.#failed + skipped)}: ${this.#passed} passed, ${this.#failed} failed` +
+        (skipped > 0 ? `, ${skipped} could not run` : ''),
+      ...problems.map((problem) => `FAILED: ${problem}`),
+    ];
+    if (skipped > 0) {
+      lines.push('', `${tests(skipped)} could not run here:`);
+      for (const [why, count] of this.#skipped) lines.push(`${String(count).padStart(4)}  ${why}`);
+    }
+    return { lines, status: this.#failed > 0 || problems.length > 0 ? 1 : 0 };
+  }
+
+  #file(event: TestEvent) {
+    return event.file === undefined ? undefined : this.#files.get(event.file);
+  }
+}
+
+/** Node reports a file as a test of that name, when it ran none or ended badly. */
+const isWholeFile = ({ name, file }: TestEvent): boolean => file !== undefined && resolve(name) === file;
+
+const tests = (count: number): string => `${count} ${count === 1 ? 'test' : 'tests'}`;
