@@ -76,7 +76,7 @@ async function playLive(options: DemoOptions): Promise<number> {
   if (options.record !== undefined) writeRecording(options.record, recorded);
   if (options.pcap !== undefined) {
     player.say('The packets of all stations are in a file. Wireshark takes the packet information for GRE:');
-    player.command('', `wireshark -d udp.port==1234,gre ${options.pcap}`);
+    player.commands([['', `wireshark -d udp.port==1234,gre ${options.pcap}`]]);
   }
   player.say('Everything that was built here is gone again, and nothing else was touched.');
   return 0;
@@ -102,8 +102,8 @@ async function keepStanding(
   hosts: Readonly<Record<string, string>>,
   pcap: string | undefined,
 ): Promise<void> {
-  player.say('*It all stands still*, tunnel included. To enter a host, type in another terminal:');
-  for (const [host, command] of Object.entries(hosts)) player.command(host, command);
+  player.say('*It is all left standing*, tunnel included. To enter a host, type in another terminal:');
+  player.commands(Object.entries(hosts));
   if (pcap !== undefined) player.say(`What you do there is captured too, into \`${pcap}\`.`);
   player.say('Enter or Ctrl-C here ends it.');
   await Promise.race([player.enter({ endIsEnter: false }), sandbox.ended]);

@@ -62,10 +62,11 @@ export class Player {
     process.stdout.write(this.#renderer.render({ kind: 'text', text }));
   }
 
-  /** A command to be copied from the terminal: never wrapped. */
-  command(name: string, command: string): void {
-    const label = name === '' ? '' : `${name}:`.padEnd(13);
-    process.stdout.write(`    ${label}${command}\n`);
+  /** Commands to be copied from the terminal, each with a name or without: never wrapped. */
+  commands(commands: readonly (readonly [name: string, command: string])[]): void {
+    const label = (name: string): string => (name === '' ? '' : `${name}:`.padEnd(13));
+    const lines = commands.map(([name, command]) => `    ${label(name)}${command}\n`);
+    process.stdout.write(`\n${lines.join('')}`);
   }
 
   /**
