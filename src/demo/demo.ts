@@ -44,7 +44,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     return 1;
   }
   process.stderr.write(`lametun demo: this machine cannot run it live: ${missing}\n`);
-  return playRecording(options);
+  return playRecording(options, missing);
 }
 
 async function playLive(options: DemoOptions): Promise<number> {
@@ -109,14 +109,14 @@ async function keepStanding(
   await Promise.race([player.enter({ endIsEnter: false }), sandbox.ended]);
 }
 
-async function playRecording(options: DemoOptions): Promise<number> {
+async function playRecording(options: DemoOptions, missing: string): Promise<number> {
   const stop = new Stop();
   const player = new Player({ step: options.step, signal: stop.signal, recorded: true });
   const { made, events } = readRecording();
   try {
     player.say(`*This is a recording*, made ${made}. Nothing below happens on this machine.`);
     for (const event of events) await stop.race(player.show(event));
-    player.say('*That was a recording.* Above it stands what this machine lacks to run it live.');
+    player.say(`*That was a recording.* This machine cannot run it live: ${missing}`);
   } catch (error) {
     if (stop.status === undefined) throw error;
   } finally {

@@ -285,15 +285,18 @@ test('Ctrl-C ends what --keep left standing', async (t) => {
   assert.deepEqual(demo.remains(), []);
 });
 
-/** Starts the demo on a machine that has no TUN. */
-function withoutTun(t: TestContext, args: readonly string[]): DemoProcess | undefined {
-  if (!needs(t, 'root', 'unshare')) return undefined;
-  const words = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /dev/net && exec "$@"', 'sh'];
-  return new DemoProcess(args, { words });
+/** Starts the demo on a machine from which something was taken away first, by a shell command. */
+function without(t: TestContext, taken: string, args: readonly string[] = []): DemoProcess | undefined {
+  if (!needs(t, 'root', 'unshare', 'setpriv')) return undefined;
+  return new DemoProcess(args, { words: ['unshare', '--mount', 'sh', '-c', `${taken} "$@"`, 'sh'] });
 }
 
+const NO_TUN = 'mount -t tmpfs tmpfs /dev/net && exec';
+const NO_NFT = 'for nft in /usr/sbin/nft /sbin/nft; do mount --bind /dev/null $nft; done; exec';
+const NO_NAMESPACES = 'exec setpriv --bounding-set -sys_admin';
+
 test('where it cannot run it says in one line what is missing, and plays a recording, labelled', async (t) => {
-  const demo = withoutTun(t, []);
+  const demo = without(t, NO_TUN);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 0);
   assert.match(demo.stderr, /^lametun demo: [^\n]*\/dev\/net\/tun[^\n]*modprobe tun[^\n]*\n$/);
@@ -304,8 +307,22 @@ test('where it cannot run it says in one line what is missing, and plays a recor
   assert.match(demo.stdout, /That was a recording\./);
 });
 
+for (const [taken, hint] of [
+  [NO_NFT, /no nft here: apt install nftables/],
+  [NO_NAMESPACES, /no network namespaces \(unshare: [^\n]*not permitted\): a container needs/],
+] as const) {
+  test(`the one line says what to do: ${hint.source.slice(0, 24)}`, async (t) => {
+    if (!needs(t, 'demo')) return;
+    const demo = without(t, taken, ['--keep']); // which spares the test the recording
+    if (demo === undefined) return;
+    assert.equal(await demo.end(), 1);
+    assert.match(demo.stderr, hint);
+    assert.equal(demo.stderr.split('\n').length, 2);
+  });
+}
+
 test('what needs a live run is refused where there can be none', async (t) => {
-  const demo = withoutTun(t, ['--keep']);
+  const demo = without(t, NO_TUN, ['--keep']);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 1);
   assert.match(demo.stderr, /^lametun demo: --keep needs a live run[^\n]*modprobe tun[^\n]*\n$/);
