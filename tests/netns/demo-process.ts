@@ -16,6 +16,11 @@ export interface Prefix {
   readonly env?: NodeJS.ProcessEnv;
 }
 
+const folders: string[] = [];
+process.once('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
 /** One run of `lametun demo`, as a user starts it. */
 export class DemoProcess {
   readonly child: ChildProcess;
@@ -48,7 +53,7 @@ export class DemoProcess {
     this.child.stdin!.on('error', () => {});
     this.#closed = once(this.child, 'close');
     chmodSync(this.temporary, 0o777);
-    process.once('exit', () => rmSync(this.temporary, { recursive: true, force: true }));
+    folders.push(this.temporary);
   }
 
   get stdout(): string {

@@ -317,11 +317,15 @@ test('where it cannot run it says in one line what is missing, and plays a recor
   assert.match(demo.stdout, /That was a recording\./);
 });
 
-for (const [taken, hint] of [
-  [NO_NFT, /no nft here: apt install nftables/],
-  [NO_NAMESPACES, /no network namespaces \(unshare: [^\n]*not permitted\): a container needs/],
+for (const [what, taken, hint] of [
+  ['no nft', NO_NFT, /no nft here: apt install nftables/],
+  [
+    'no namespaces',
+    NO_NAMESPACES,
+    /no network namespaces \(unshare: [^\n]*not permitted\): a container needs/,
+  ],
 ] as const) {
-  test(`the one line says what to do: ${hint.source.slice(0, 24)}`, async (t) => {
+  test(`where there is ${what} the one line says what to do`, async (t) => {
     if (!needs(t, 'demo')) return;
     const demo = without(t, taken, ['--keep']); // which spares the test the recording
     if (demo === undefined) return;
