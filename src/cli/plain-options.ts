@@ -1,6 +1,7 @@
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
+import { checkDeviceName } from '../linux/tun.js';
 import type { PlainOptions } from '../plain/run.js';
 import { MAX_MTU } from '../plain/wire.js';
 import { type FlagValues, parseGoFlags } from './go-flags.js';
@@ -58,6 +59,8 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
   if (!listen && flags.peer !== undefined) {
     throw usage('-peer goes with -listen: a client hears its server only, anyway');
   }
+  const device = flags.device ?? 'tun0';
+  checkDeviceName(device);
   const addresses = (flags.address ?? []).map((text) => cidr('-address', text, '10.0.0.1/24'));
   return {
     server,
@@ -67,7 +70,7 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
       return address;
     }),
     port: inRange('-port', flags.port ?? 1234, 1, 65_535),
-    device: flags.device ?? 'tun0',
+    device,
     addresses,
     ...(flags.mtu !== undefined && { mtu: mtu(flags.mtu, addresses) }),
     routes: (flags.route ?? []).map((text) => {

@@ -63,6 +63,7 @@ export const libc = {
   ) as (fd: number, messages: number, count: number, flags: number, timeout: number) => number,
   if_nametoindex: process_.func('unsigned int if_nametoindex(const char *name)') as (name: string) => number,
   setns: process_.func('int setns(int fd, int type)') as (fd: number, type: number) => number,
+  flock: process_.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number,
   fcntl: process_.func('int fcntl(int fd, int command, intptr_t argument)') as Transfer,
 };
 

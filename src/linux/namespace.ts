@@ -2,7 +2,7 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { call, libc } from './libc.js';
-import { type RunOptions, runProgram } from './program.js';
+import { type RunOptions, runProgram, withSystemPrograms } from './program.js';
 
 /** Flags of open(2) and setns(2), asm-generic/fcntl.h and linux/sched.h. */
 const O_RDONLY_CLOEXEC = 0x80000;
@@ -96,7 +96,8 @@ export class Namespace {
 
   /** Starts a program inside, as node:child_process does. The pid is the program's own. */
   spawn(command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    return spawn('ip', ['netns', 'exec', this.name, command, ...args], options);
+    const env = withSystemPrograms(options.env);
+    return spawn('ip', ['netns', 'exec', this.name, command, ...args], { ...options, env });
   }
 
   /**

@@ -12,6 +12,12 @@ const PACKAGE: Readonly<Record<string, string>> = {
 /** How to get a program that is not there. */
 export const howToGet = (program: string): string => `apt install ${PACKAGE[program] ?? program}`;
 
+/** An environment in which `ip` and `nft` are found: Debian has them in folders that are not on a user's PATH. */
+export const withSystemPrograms = (env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv => ({
+  ...env,
+  PATH: `${env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`,
+});
+
 export interface RunOptions {
   /** What the program reads on its standard input. */
   readonly input?: string | undefined;
@@ -29,9 +35,9 @@ export interface RunOptions {
  *   message is what it printed on stderr
  */
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): string {
-  const spawnOptions: SpawnSyncOptions = { encoding: 'utf8', maxBuffer: 64 << 20 };
+  const env = withSystemPrograms(options.env);
+  const spawnOptions: SpawnSyncOptions = { encoding: 'utf8', maxBuffer: 64 << 20, env };
   if (options.input !== undefined) spawnOptions.input = options.input;
-  if (options.env !== undefined) spawnOptions.env = options.env;
   if (options.timeout !== undefined) spawnOptions.timeout = options.timeout;
   const done = spawnSync(program, args, spawnOptions);
   const code = (done.error as NodeJS.ErrnoException | undefined)?.code;

@@ -84,8 +84,12 @@ export class Tun {
   }
 }
 
-/** The names that `wg-quick` takes, too: everything the kernel allows that needs no quoting anywhere. */
-function checkDeviceName(name: string): void {
+/**
+ * The names that `wg-quick` takes, too: everything the kernel allows that needs no quoting anywhere.
+ *
+ * @throws LametunError `usage`
+ */
+export function checkDeviceName(name: string): void {
   if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return;
   throw new LametunError(
     'usage',

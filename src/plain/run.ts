@@ -4,6 +4,7 @@ import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
+import { startForwarding, sweepForwarding } from '../linux/forwarding.js';
 import { Interface } from '../linux/interface.js';
 import { findLink } from '../linux/link.js';
 import { Waker } from '../linux/poll.js';
@@ -60,7 +61,13 @@ export async function runPlain(
   const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
   const undo: (() => void)[] = [];
   const undoAll = (): void => {
-    for (const step of undo.splice(0).reverse()) step();
+    for (const step of undo.splice(0).reverse()) {
+      try {
+        step();
+      } catch (error) {
+        report({ event: 'warning', message: `left behind: ${(error as Error).message}` });
+      }
+    }
   };
   process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
   try {
@@ -85,6 +92,12 @@ export async function runPlain(
     undo.push(() => setup.undo());
     setup.apply();
     refuseLoop(device, servers);
+    if (options.forward) {
+      const forwarding = startForwarding({ device: tun.name, families: familiesOf(options, device) });
+      undo.push(() => forwarding.stop());
+    } else {
+      sweepLeftovers(report);
+    }
     report({
       event: 'start',
       role: options.server === '' ? 'listen' : 'client',
@@ -151,6 +164,16 @@ function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
       `the server ${formatAddress(address)} itself would be reached through ${device.name}: ` +
         `choose a narrower -route, or first add one for ${host} through your gateway`,
     );
+  }
+}
+
+/** Undoes the forwarding of a tunnel that was killed. Whoever is not root had none. */
+function sweepLeftovers(report: Report): void {
+  if (process.geteuid?.() !== 0) return;
+  try {
+    sweepForwarding();
+  } catch (error) {
+    report({ event: 'warning', message: `left by a tunnel that was killed: ${(error as Error).message}` });
   }
 }
 

@@ -55,9 +55,9 @@ export class Lab {
     ];
   }
 
-  /** Serves transfers on the office's server, for `transfer`. */
-  async serve(): Promise<void> {
-    const { stop } = await serveTransfers(this.net.server);
+  /** Serves transfers on a host, for `transfer`; if none is named, on the office's server. */
+  async serve(host: Namespace = this.net.server): Promise<void> {
+    const { stop } = await serveTransfers(host);
     this.#stops.push(stop);
   }
 }

@@ -1,0 +1,115 @@
+import {
+  chmodSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { LametunError } from '../errors.js';
+import { ERRNO, LinuxError } from './errno.js';
+import { call, errno, libc } from './libc.js';
+
+/** What one process leaves for the next one to tidy up, in case it is killed. Empty after every boot. */
+export const STATE_DIRECTORY = '/run/lametun';
+
+/** sys/file.h. */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+const LOCK_TIMEOUT = 10_000; // milliseconds; what is done under the lock takes tens of them
+
+/**
+ * Runs `fn` while no other process is in here. The lock goes with the process, however that ends.
+ *
+ * @throws LinuxError when the directory cannot be made, or belongs to somebody else; whatever `fn` throws
+ */
+export function withStateLock<T>(fn: () => T): T {
+  const path = `${STATE_DIRECTORY}/lock`;
+  const fd = openLockFile(path);
+  try {
+    lock(fd, path);
+    return fn();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function lock(fd: number, path: string): void {
+  const deadline = Date.now() + LOCK_TIMEOUT;
+  while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (errno() === ERRNO.EINTR) continue;
+    if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
+    if (Date.now() > deadline) {
+      throw new LinuxError(
+        `lock ${path}`,
+        ERRNO.EBUSY,
+        'another lametun hangs: `fuser -v` on that file names it',
+      );
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5); // sleeps
+  }
+}
+
+function openLockFile(path: string): number {
+  try {
+    mkdirSync(STATE_DIRECTORY, { recursive: true, mode: 0o700 });
+    const found = lstatSync(STATE_DIRECTORY);
+    const isOurs = found.isDirectory() && (found.uid === 0 || found.uid === process.geteuid?.());
+    if (!isOurs) throw new LametunError('linux', `${STATE_DIRECTORY} belongs to somebody else: remove it`);
+    if ((found.mode & 0o077) !== 0) chmodSync(STATE_DIRECTORY, 0o700);
+    return openSync(path, 'w', 0o600); // with O_CLOEXEC: programs that are run do not inherit the lock
+  } catch (error) {
+    const number = (error as NodeJS.ErrnoException).errno;
+    if (error instanceof LametunError || number === undefined) throw error;
+    throw new LinuxError(`open ${path}`, -number, 'needs root (try sudo)', { cause: error });
+  }
+}
+
+/** Reads a state file; undefined when there is none. Under the lock. */
+export function readState(name: string): unknown {
+  try {
+    return JSON.parse(readFileSync(`${STATE_DIRECTORY}/${name}`, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes a state file: afterwards there is either the old one or the new one, whole. Under the lock. */
+export function writeState(name: string, state: unknown): void {
+  const path = `${STATE_DIRECTORY}/${name}`;
+  writeFileSync(`${path}.new`, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+export function removeState(name: string): void {
+  rmSync(`${STATE_DIRECTORY}/${name}`, { force: true });
+}
+
+/** A process, told apart from a later one with the same number. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** When it started, in clock ticks since boot. */
+  readonly startTime: number;
+}
+
+export function thisProcess(): ProcessIdentity {
+  return { pid: process.pid, startTime: startTime(process.pid) ?? 0 };
+}
+
+export const isAlive = (who: ProcessIdentity): boolean => startTime(who.pid) === who.startTime;
+
+/** Field 22 of /proc/PID/stat, proc(5); undefined when there is no such process, or it only waits to be reaped. */
+function startTime(pid: number): number | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return undefined;
+  }
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // the name before it may contain anything
+  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : Number(fields[22 - 3]);
+}

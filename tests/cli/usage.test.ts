@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { type TestContext, test } from 'node:test';
+import { Namespace } from '../../src/linux/namespace.js';
+import { UdpSocket } from '../../src/linux/udp.js';
+import { MAIN } from '../../src/testkit/lametun.js';
+import { needs } from '../../src/testkit/requirements.js';
+
+/** Whatever is wrong, the program says it in one line that helps, and ends: 2 for how it was called, 1 for the rest. */
+
+interface Outcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const lametun = (args: readonly string[]): Outcome =>
+  spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 10_000 });
+
+function assertOneLine({ status, stdout, stderr }: Outcome, expectedStatus: number, says: RegExp): void {
+  assert.match(stderr, /^lametun: [^\n]+\n$/);
+  assert.match(stderr, says);
+  assert.equal(status, expectedStatus);
+  assert.equal(stdout, '');
+}
+
+const LISTEN = ['-listen'] as const;
+const HELP = / \(lametun -help lists the options\)\n$/;
+
+/** What is typed, and what of it the line must name. */
+const USAGE_ERRORS: readonly (readonly [args: readonly string[], says: RegExp])[] = [
+  [['-port', '1234'], /You must specify the server or mark this host to listen/], // as the original
+  [['-listen', '-server', '192.0.2.1'], /Cannot listen and set server flag/], // as the original
+  [['-bogus'], /-bogus/],
+  [['--bogus=1'], /-bogus/],
+  [['-=x'], /-=x/],
+  [['-port'], /-port/],
+  [['-port', 'x', ...LISTEN], /"x" for flag -port/],
+  [['-port=', ...LISTEN], /-port/],
+  [['-port', '0', ...LISTEN], /-port 0 .*1 to 65535/],
+  [['-port', '65536', ...LISTEN], /-port 65536 .*1 to 65535/],
+  [['-port', '1e3', ...LISTEN], /"1e3" for flag -port/],
+  [['-listen=maybe'], /"maybe" for -listen/],
+  [['-server'], /-server/],
+  [[...LISTEN, 'extra'], /extra/],
+  [[...LISTEN, '-address', '10.0.0.1'], /-address "10\.0\.0\.1" .*10\.0\.0\.1\/24/],
+  [[...LISTEN, '-address', '10.0.0.256/24'], /10\.0\.0\.256\/24/],
+  [[...LISTEN, '-address', '010.0.0.1/24'], /010\.0\.0\.1\/24/],
+  [[...LISTEN, '-address', 'fd00::1/129'], /fd00::1\/129/],
+  [[...LISTEN, '-mtu', '67'], /-mtu 67 .*68 to/],
+  [[...LISTEN, '-mtu', '1279', '-address', 'fd00::1/64'], /-mtu 1279 .*1280 to/],
+  [[...LISTEN, '-mtu', '70000'], /-mtu 70000/],
+  [[...LISTEN, '-route', '192.168.50.1/24'], /192\.168\.50\.1\/24.*host bits/],
+  [[...LISTEN, '-route', 'office'], /-route "office"/],
+  [[...LISTEN, '-peer', 'home.example'], /-peer "home\.example" .*203\.0\.113\.7/],
+  [['-server', '192.0.2.1', '-peer', '192.0.2.1'], /-peer/],
+  [[...LISTEN, '-device', 'a-name-that-is-too-long'], /a-name-that-is-too-long.*15/],
+  [[...LISTEN, '-device', 'tun/0'], /tun\/0/],
+  [[...LISTEN, '-device', ''], /device/],
+];
+
+for (const [args, says] of USAGE_ERRORS) {
+  test(`usage error: lametun ${args.map((arg) => (arg === '' ? "''" : arg)).join(' ')}`, () => {
+    const outcome = lametun(args);
+    assertOneLine(outcome, 2, says);
+    assert.match(outcome.stderr, HELP);
+  });
+}
+
+for (const args of [['nonsense'], ['demo', '--nonsense'], ['demo', 'nonsense'], ['demo', '--pcap']]) {
+  test(`usage error: lametun ${args.join(' ')}`, () =>
+    assertOneLine(lametun(args), 2, /nonsense|--pcap|too many arguments/));
+}
+
+test('help and version are answers, not errors', () => {
+  for (const args of [['-help'], ['-h'], ['--help'], ['-version'], ['--version']]) {
+    const { status, stdout, stderr } = lametun(args);
+    assert.equal(status, 0, args.join(' '));
+    assert.equal(stderr, '');
+    assert.match(stdout, /lametun/);
+  }
+});
+
+test('a host that nobody knows', () => {
+  // Names under .invalid never resolve, RFC 6761; a name server that is not there must not be waited for long.
+  assertOneLine(lametun(['-server', 'home.invalid']), 1, /cannot resolve "home\.invalid".*\?/);
+});
+
+test('a server with its port in its name is told how the port is given', () => {
+  assertOneLine(lametun(['-server', 'vpn.invalid:1234']), 1, /the port is given with -port/);
+});
+
+/** A network of its own for a test, with a device that is attached or a port that is taken. */
+function namespace(t: TestContext): Namespace {
+  const made = Namespace.create(`u${process.pid.toString(36)}`);
+  t.after(() => made.remove());
+  return made;
+}
+
+/** Runs it in a namespace, where it must end by itself. */
+function inside(host: Namespace, args: readonly string[], wrapper: readonly string[] = []): Outcome {
+  const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args];
+  return host.inside(() => spawnSync(command!, rest, { encoding: 'utf8', timeout: 10_000 }));
+}
+
+test('the right to make a device is missing', (t) => {
+  if (!needs(t, 'root', 'tun', 'netns', 'setpriv')) return;
+  const wrapper = [
+    ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
+    ...['--inh-caps=-all,+dac_read_search', '--ambient-caps=-all,+dac_read_search'],
+  ];
+  const outcome = inside(namespace(t), LISTEN, wrapper);
+  assertOneLine(
+    outcome,
+    1,
+    /TUNSETIFF tun0: Operation not permitted: needs CAP_NET_ADMIN, or .*ip tuntap add/,
+  );
+});
+
+test('the device belongs to another user', (t) => {
+  if (!needs(t, 'root', 'tun', 'netns', 'setpriv')) return;
+  const host = namespace(t);
+  host.ip(['tuntap add dev tun0 mode tun user 65533']);
+  const wrapper = [
+    ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
+    ...['--inh-caps=-all,+dac_read_search', '--ambient-caps=-all,+dac_read_search'],
+  ];
+  assertOneLine(inside(host, LISTEN, wrapper), 1, /tun0: Operation not permitted: needs CAP_NET_ADMIN/);
+});
+
+test('the device is busy', async (t) => {
+  if (!needs(t, 'root', 'tun', 'netns')) return;
+  const host = namespace(t);
+  const other = host.inside(() => spawn(process.execPath, [MAIN, ...LISTEN, '--json']));
+  t.after(() => other.kill('SIGKILL'));
+  await new Promise((resolve) => other.stdout.once('data', resolve));
+  const outcome = inside(host, ['-listen', '-port', '1235']);
+  assertOneLine(outcome, 1, /tun0: [^:]*busy[^:]*: another program is attached/i);
+});
+
+test('the device is no TUN device', (t) => {
+  if (!needs(t, 'root', 'tun', 'netns')) return;
+  assertOneLine(inside(namespace(t), ['-listen', '-device', 'lo']), 1, /lo: .*it is not a TUN device/);
+});
+
+test('the port is taken', (t) => {
+  if (!needs(t, 'root', 'tun', 'netns')) return;
+  const host = namespace(t);
+  const holder = host.inside(() => UdpSocket.open(1234));
+  t.after(() => holder.close());
+  assertOneLine(inside(host, LISTEN), 1, /UDP port 1234: Address already in use: .*choose another port/i);
+  assert.doesNotMatch(host.run('ip', ['link']), /tun0/);
+});

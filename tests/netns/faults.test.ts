@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ADDRESS } from '../../src/demo/topology.js';
+import { Lab } from '../../src/testkit/lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, ping, runOn, transfer } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+
+/** What ended the original program, or would have, and what is in the way of packets in real life. */
+
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
+const { server, office } = ADDRESS;
+
+test('a client whose server is not there yet says so once, and goes on', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const home = await lab.home();
+  assert.equal((await ping(lab.net.laptop, server.v4, { count: 10, wait: 0.2 })).received, 0);
+  const warning = await home.event('warning');
+  assert.match(warning.message, /^nobody listens at 203\.0\.113\.5:1234 yet \(Connection refused\)/);
+  await lab.office();
+  await until('the first answer', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
+  await assertPing(lab.net.laptop, server.v4);
+  assert.deepEqual(home.all('warning'), [warning]);
+});
+
+test('a client without any route to its server says so once, and goes on', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const { laptop } = lab.net;
+  laptop.ip(['route del default']);
+  const home = await lab.home();
+  await ping(laptop, server.v4, { count: 5, wait: 0.2 });
+  const warning = await home.event('warning');
+  assert.match(warning.message, /Network is unreachable/);
+  await lab.office();
+  laptop.ip([`route add default via ${ADDRESS.homeRouter.v4}`]);
+  await until('the first answer', async () => (await ping(laptop, server.v4)).received === 1);
+  assert.deepEqual(home.all('warning'), [warning]);
+});
+
+test('a listener whose only client is gone goes on, and serves it when it is back', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t, { nat: 'none' });
+  const listener = await lab.office();
+  const home = await lab.home();
+  await assertPing(lab.net.laptop, server.v4);
+  await home.stop('SIGKILL');
+  await ping(lab.net.gateway, '10.0.0.2', { count: 10, wait: 0.2 }); // answered by ICMP: port unreachable
+  assert.ok(listener.running);
+  await lab.home();
+  await assertPing(lab.net.laptop, server.v4);
+});
+
+test('the tunnel carries again after its device was set down and up', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const listener = await lab.office();
+  const home = await lab.home();
+  for (const [host, tunnel] of [
+    [lab.net.laptop, home],
+    [lab.net.gateway, listener],
+  ] as const) {
+    await assertPing(lab.net.laptop, server.v4);
+    await assertPing(lab.net.laptop, server.v6);
+    host.ip(['link set tun0 down']);
+    assert.equal((await ping(lab.net.laptop, server.v4, { count: 3, wait: 0.2 })).received, 0);
+    host.ip(['link set tun0 up']);
+    for (const to of [server.v4, server.v6]) {
+      await until(`${to} to answer`, async () => (await ping(lab.net.laptop, to)).received === 1);
+    }
+    assert.ok(tunnel.running);
+  }
+});
+
+test('the tunnel carries again after the way between was cut', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  await lab.office();
+  const home = await lab.home();
+  await assertPing(lab.net.laptop, server.v4);
+  lab.net.laptop.ip(['link set eth0 down']);
+  assert.equal((await ping(lab.net.laptop, server.v4, { count: 5, wait: 0.2 })).received, 0);
+  lab.net.laptop.ip(['link set eth0 up', `route add default via ${ADDRESS.homeRouter.v4}`]);
+  await until('an answer', async () => (await ping(lab.net.laptop, server.v4)).received === 1, 15_000);
+  assert.ok(home.all('warning').length <= 2, JSON.stringify(home.all('warning')));
+});
+
+for (const text of [false, true]) {
+  test(`when its device is deleted it ends with status 1 and a clear word, ${text ? 'for people' : 'as JSON'}`, async (t) => {
+    if (!canRun(t)) return;
+    const lab = new Lab(t);
+    await lab.office();
+    const home = lab.lametun(lab.net.laptop, lab.homeArguments(), { text });
+    await until('a ping', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
+    lab.net.laptop.ip(['link del tun0']);
+    assert.equal(await home.ended, 1);
+    const word = text ? home.stderr : (home.all('end')[0]?.message ?? '');
+    assert.match(word, /the device tun0 was removed/);
+    assert.doesNotMatch(home.stderr, /defect|\n {4}at /);
+  });
+}
+
+for (const { dead, how, within } of [
+  { dead: '192.0.2.1', how: 'is silent', within: 9_000 },
+  { dead: '203.0.113.1', how: 'refuses', within: 3_000 },
+  { dead: '192.0.2.2', how: 'cannot be reached', within: 9_000 },
+]) {
+  test(`of a name with two addresses it turns to the second when the first ${how}`, async (t) => {
+    if (!canRun(t)) return;
+    const lab = new Lab(t);
+    const { laptop, internet } = lab.net;
+    internet.ip(['route add blackhole 192.0.2.1', 'route add unreachable 192.0.2.2']);
+    await lab.office();
+    const folder = await mkdtemp(join(tmpdir(), 'lametun-'));
+    t.after(() => rm(folder, { recursive: true }));
+    const hosts = join(folder, 'hosts');
+    writeFileSync(hosts, `${dead} vpn.example\n${office.v4} vpn.example\n`);
+    // `ip netns exec` gives each program mounts of its own, so this is the /etc/hosts of one program.
+    const wrapper = ['sh', '-c', `mount --bind ${hosts} /etc/hosts && exec "$@"`, 'sh'];
+    const home = lab.lametun(laptop, lab.homeArguments(0, 'vpn.example'), { wrapper });
+    const { servers } = await (await home.ready()).event('start');
+    assert.deepEqual(servers, [`${dead}:1234`, `${office.v4}:1234`]);
+    await until(
+      'an answer',
+      async () => (await ping(laptop, server.v4, { wait: 0.2 })).received === 1,
+      within,
+    );
+    const { server: used } = await home.event('stats', (stats) => stats.packetsIn > 0);
+    assert.equal(used, `${office.v4}:1234`);
+  });
+}
+
+test('with --peer, only that address may speak', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t, { homes: 2 });
+  const listener = await lab.office('--peer', lab.net.homes[1]!.public4);
+  await Promise.all([lab.home(0), lab.home(1)]);
+  await assertPing(lab.net.homes[1]!.laptop, server.v4);
+  assert.equal((await ping(lab.net.homes[0]!.laptop, server.v4, { count: 2, wait: 0.2 })).received, 0);
+  await listener.event('stats', ({ drops, clients }) => (drops.stranger ?? 0) >= 2 && clients === 1);
+});
+
+test('a client hears its server only', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t, { nat: 'none' });
+  await lab.office();
+  const home = await lab.home();
+  await assertPing(lab.net.laptop, server.v4);
+  const { packetsIn } = await home.event('stats', (stats) => stats.packetsIn >= 3);
+  // A packet that the original sent, well formed in every way, but not from the server's address.
+  const vectors = readFileSync(new URL('../vectors/go-lametun.json', import.meta.url), 'utf8');
+  const forged = JSON.parse(vectors).datagrams[1].hex.replace(/../g, '\\x$&');
+  await runOn(lab.net.internet, 'bash', [
+    '-c',
+    `for i in 1 2 3; do printf '${forged}' > /dev/udp/${ADDRESS.laptop.v4}/1234; done`,
+  ]);
+  await assertPing(lab.net.laptop, server.v4);
+  const stats = await home.event('stats', (later) => later.packetsIn >= packetsIn + 3);
+  assert.equal(stats.packetsIn, packetsIn + 3);
+});
+
+test('a packet that is too large for the path does not end the tunnel', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  await lab.serve();
+  await lab.office('--mtu', '1500');
+  await lab.home(0, office.v4, '--mtu', '1500');
+  await assertPing(lab.net.laptop, server.v4, { size: 1440 });
+  await assertPing(lab.net.laptop, server.v4, { size: 1472 });
+  await transfer('put', lab.net.laptop, server.v4, 2_000_000);
+});

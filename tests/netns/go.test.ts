@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import type { Namespace } from '../../src/linux/namespace.js';
+import { INNER, Lab, OFFICE_ADDRESSES } from '../../src/testkit/lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, transfer } from '../../src/testkit/traffic.js';
+
+/**
+ * Ours against the original Go program, either way round. The test runner includes this file only where
+ * LAMETUN_GO names the program's binary.
+ */
+
+const GO = process.env['LAMETUN_GO'] ?? '';
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
+const MB = 1_000_000;
+
+/** Prepares a device as the post says, with the MTU that it should have said, and starts the original. */
+function startOriginal(
+  t: TestContext,
+  host: Namespace,
+  inner: { v4: string; v6: string },
+  args: readonly string[],
+) {
+  assert.ok(existsSync(GO), `LAMETUN_GO names no program: ${GO}`);
+  host.ip([
+    'tuntap add dev tun0 mode tun',
+    `address add ${inner.v4}/24 dev tun0`,
+    `address add ${inner.v6}/64 dev tun0 nodad`,
+    'link set tun0 mtu 1468 up',
+  ]);
+  const child = host.spawn(GO, args, { stdio: 'ignore' });
+  t.after(() => child.kill('SIGKILL'));
+}
+
+async function exchange(lab: Lab): Promise<void> {
+  const { laptop } = lab.net;
+  await lab.serve(lab.net.gateway);
+  await assertPing(laptop, INNER.office.v4, { count: 5, wait: 3 });
+  await assertPing(laptop, INNER.office.v6);
+  for (const to of [INNER.office.v4, INNER.office.v6]) {
+    await transfer('put', laptop, to, 10 * MB);
+    await transfer('get', laptop, to, 10 * MB);
+  }
+}
+
+test('our client talks to the original listener', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  startOriginal(t, lab.net.gateway, INNER.office, ['-listen']);
+  await lab.home();
+  await exchange(lab);
+});
+
+test('the original client talks to our listener', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  await lab.lametun(lab.net.gateway, ['-listen', ...OFFICE_ADDRESSES]).ready();
+  startOriginal(t, lab.net.laptop, INNER.home(0), ['-server', '203.0.113.5']);
+  await exchange(lab);
+});
+
+test('an original client and one of ours share our listener', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t, { homes: 2 });
+  await lab.lametun(lab.net.gateway, ['-listen', ...OFFICE_ADDRESSES]).ready();
+  startOriginal(t, lab.net.laptop, INNER.home(0), ['-server', '203.0.113.5']);
+  await lab.home(1);
+  await exchange(lab);
+  await assertPing(lab.net.homes[1]!.laptop, INNER.office.v4);
+});
