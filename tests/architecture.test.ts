@@ -8,11 +8,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ip: [],
   wireguard: ['ip'],
   linux: ['ip'],
-  device: ['ip', 'wireguard', 'linux'],
+  tunnel: ['ip', 'wireguard', 'linux'],
+  device: ['ip', 'wireguard', 'linux', 'tunnel'],
   plain: ['ip', 'linux'],
   demo: ['ip', 'linux', 'plain'],
-  cli: ['ip', 'linux', 'plain', 'demo'],
-  testkit: ['ip', 'wireguard', 'linux', 'device', 'plain', 'demo', 'cli'],
+  cli: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'plain', 'demo'],
+  testkit: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'plain', 'demo', 'cli'],
 };
 
 /** Tests of a room stand beside its code and may use the test kit as well. */

@@ -53,7 +53,10 @@ export interface Engine {
   setMtu(mtu: number): void;
   /** While down, datagrams are read and dropped, and packets too. */
   setUp(up: boolean): void;
-  /** From now on this socket (an IPv6 one for both IP versions, or an IPv4 one) is used; -1 for none. */
+  /**
+   * From now on this socket (an IPv6 one for both IP versions, or an IPv4 one) is used; -1 for none. It is to report
+   * destinations and traffic classes. The one before must stay open until the worker has heard of it.
+   */
   setSocket(fd: number, family: number): void;
 
   /** Sends a handshake message at once, from the address that the other side wrote to if it is an answer. */
@@ -66,6 +69,6 @@ export interface Engine {
   drops(): ReadonlyMap<string, number>;
   /** Milliseconds of CLOCK_BOOTTIME: the clock of rows and keypairs, never 0. */
   now(): number;
-  /** Ends the worker; resolves when it has let go of all descriptors and zeroed all keys. */
+  /** Ends the worker; resolves when it uses no descriptor any more and has zeroed all keys. */
   close(): Promise<void>;
 }

@@ -2,7 +2,6 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { PrefixLookup } from '../ip/prefix-table.js';
 import { loadAead } from '../linux/aead.js';
 import { bootTime } from '../linux/clock.js';
-import { libc } from '../linux/libc.js';
 import { POLL, Poller, Waker } from '../linux/poll.js';
 import { SharedRing } from '../linux/shared-ring.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
@@ -92,7 +91,6 @@ class TunnelWorker {
     }
     this.#peers.eraseKeys();
     this.#aead.forget();
-    if (this.#context.udpFd >= 0) libc.close(this.#context.udpFd);
     return this.#context.deviceGone;
   }
 
@@ -170,7 +168,6 @@ class TunnelWorker {
         this.#context.up = argument === 1;
         break;
       case COMMAND.setSocket:
-        if (this.#context.udpFd >= 0) libc.close(this.#context.udpFd);
         this.#context.udpFd = argument;
         this.#poller.replace(UDP, argument);
         break;
