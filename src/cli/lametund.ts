@@ -59,7 +59,7 @@ async function open(name: string): Promise<Opened> {
     import('../device/uapi-socket.js'),
   ]);
   const given = descriptor(TUN_FD);
-  const tunFd = given ?? Tun.open({ name, packetInformation: false }).fd;
+  const tunFd = given ?? Tun.open({ name, packetInformation: false, virtioHeader: true }).fd;
   const device = given === undefined ? name : adoptTun(given);
   return { device, tunFd, uapiFd: descriptor(UAPI_FD) ?? (await openUapiSocket(uapiPath(device))) };
 }

@@ -22,6 +22,11 @@ const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_RECVTCLASS = 66;
 
+/** linux/udp.h. */
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const UDP_GRO = 104;
+
 const AF_UNSPEC = 0;
 
 /** A UDP socket for both IP versions, or for IPv4 alone where the machine has no IPv6. It does not block. */
@@ -89,6 +94,15 @@ export class UdpSocket {
     if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVTCLASS, 1);
   }
 
+  /**
+   * Lets the kernel hand over several datagrams of one sender at once, UDP_GRO: `ReceiveBatch.segmentSize`.
+   *
+   * @returns whether it can (Linux 5.0)
+   */
+  receiveSegments(): boolean {
+    return this.#try(SOL_UDP, UDP_GRO, 1);
+  }
+
   close(): void {
     libc.close(this.fd);
   }
@@ -102,6 +116,11 @@ export class UdpSocket {
     memory.view.setInt32(0, value, true);
     return libc.setsockopt(this.fd, level, option, memory.address, 4) === 0;
   }
+}
+
+/** Whether the kernel can cut up what a UDP socket sends, UDP_SEGMENT (Linux 4.18): `SendBatch.addRun`. */
+export function canSendSegments(fd: number): boolean {
+  return libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, allocate(4).address, 4) === 0; // 0: not without being asked
 }
 
 /**

@@ -4,7 +4,9 @@ import { loadAead } from '../linux/aead.js';
 import { bootTime } from '../linux/clock.js';
 import { POLL, Poller, Waker } from '../linux/poll.js';
 import { SharedRing } from '../linux/shared-ring.js';
+import { canSendSegments } from '../linux/udp.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
+import { makeArena } from './arena.js';
 import { Inbound } from './inbound.js';
 import {
   COMMAND,
@@ -67,8 +69,12 @@ class TunnelWorker {
         waker: new Waker(data.wakeEngine),
       },
     );
-    this.#outbound = new Outbound(this.#context, this.#aead);
-    this.#inbound = new Inbound(this.#context, this.#aead);
+    const arena = makeArena();
+    const { virtioHeader, tcp, udp } = this.#context.offloads;
+    const checksum = createChecksum(arena.memory);
+    this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, checksum));
+    const coalescer = virtioHeader ? new Coalescer(arena, checksum, { tcp, udp }) : undefined;
+    this.#inbound = new Inbound(this.#context, this.#aead, arena, coalescer);
     this.#poller = new Poller([data.tunFd, -1, data.wakeWorker]);
   }
 
@@ -169,6 +175,7 @@ class TunnelWorker {
         break;
       case COMMAND.setSocket:
         this.#context.udpFd = argument;
+        this.#context.sendsSegments = argument >= 0 && canSendSegments(argument);
         this.#poller.replace(UDP, argument);
         break;
       case COMMAND.readPort:
