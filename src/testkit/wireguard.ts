@@ -1,9 +1,10 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { findLink } from '../linux/link.js';
 import type { Namespace } from '../linux/namespace.js';
 import { runProgram } from '../linux/program.js';
 import { until } from './wait.js';
@@ -185,4 +186,5 @@ function withFiles(action: (write: (text: string) => string) => void): void {
 
 export const socketPath = (device: string): string => `/var/run/wireguard/${device}.sock`;
 
-export const deviceExists = (device: string): boolean => existsSync(`/sys/class/net/${device}`);
+/** In the network namespace of the calling thread; /sys shows those of the one that mounted it. */
+export const deviceExists = (device: string): boolean => findLink(device) !== undefined;
