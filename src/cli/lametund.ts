@@ -28,7 +28,7 @@ const USAGE = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === '--version') {
     process.stdout.write(
-      `lametund ${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
+      `lametund v${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
     );
     return 0;
   }
