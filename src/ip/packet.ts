@@ -23,6 +23,22 @@ export const IPV6 = {
   headerLength: 40,
 } as const;
 
+/** TCP header, RFC 9293 §3.1. Byte offsets; big-endian. */
+export const TCP = {
+  sequence: 4,
+  acknowledgment: 8,
+  dataOffset: 12,
+  flags: 13,
+  checksum: 16,
+  minLength: 20,
+} as const;
+
+/** Bits of the byte at `TCP.flags`. */
+export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
+
+/** UDP header, RFC 768. Byte offsets; big-endian. */
+export const UDP = { length: 4, checksum: 6, headerLength: 8 } as const;
+
 /** Protocol numbers that this package looks at, from IANA's registry. */
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
 
