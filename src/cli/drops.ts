@@ -40,8 +40,9 @@ const MEANING: Readonly<Partial<Record<string, string>>> = {
   'no-endpoint': "the peer's address is not known",
   'queue-full': 'too many packets waited for a handshake',
   'no-session': 'the handshake was given up',
+  busy: 'more handshakes than could be looked at',
   congestion: 'marked as congestion, and the packet inside cannot carry the mark',
-} satisfies Record<Drop, string>;
+} satisfies Record<Drop | 'busy', string>;
 
 function table(device: string, counts: readonly (readonly [string, number])[]): string {
   if (counts.length === 0) return `${device} dropped nothing\n`;
