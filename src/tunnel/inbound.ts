@@ -1,4 +1,7 @@
-import type { Coalescer } from '../ip/coalesce.js';
+import { VIRTIO } from '../ip/virtio.js';
+
+type Coalescer = any;
+
 import { IPV4, IPV6, ipVersion } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
 import type { Aead } from '../linux/aead.js';
@@ -144,7 +147,11 @@ export class Inbound {
     const outer = this.#batch.trafficClass(slot) & ECN.mask;
     if (outer !== 0 && !applyEcn(view, packet, version, outer)) return 'congestion';
     const coalescer = this.#coalescer;
-    if (coalescer === undefined) return this.#write(packet, whole);
+    if (coalescer === undefined) {
+      const h = this.#context.offloads.virtioHeader ? 10 : 0;
+      bytes.fill(0, packet - h, packet);
+      return this.#write(packet - h, whole + h);
+    }
     if (!coalescer.add(packet, whole)) {
       this.#writeGroups();
       coalescer.begin();

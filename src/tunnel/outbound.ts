@@ -1,6 +1,7 @@
 import { IPV4, IPV6, ipVersion, wholePacket } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
-import type { Segmenter } from '../ip/segmenter.js';
+import type { Segmenter } from '../ip/segment.js';
+import { VIRTIO } from '../ip/virtio.js';
 import type { Aead } from '../linux/aead.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
@@ -84,7 +85,7 @@ export class Outbound {
   /** Takes what the TUN device has, up to a batch, and sends it. */
   fromTun(now: number): void {
     const { tunFd, offloads } = this.#context;
-    const header = offloads.virtioHeader ? ARENA.virtioHeader : 0;
+    const header = offloads.virtioHeader ? VIRTIO.length : 0;
     const begin = ARENA.packet - header;
     while (this.#end < ENOUGH && this.#batch.room > 1) {
       const length = libc.read(tunFd, this.#arena.address + begin, header + ARENA.packetSize);

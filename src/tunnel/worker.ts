@@ -1,5 +1,7 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { wordSum } from '../ip/checksum.js';
 import { PrefixLookup } from '../ip/prefix-table.js';
+import { Segmenter } from '../ip/segment.js';
 import { loadAead } from '../linux/aead.js';
 import { bootTime } from '../linux/clock.js';
 import { POLL, Poller, Waker } from '../linux/poll.js';
@@ -70,10 +72,9 @@ class TunnelWorker {
       },
     );
     const arena = makeArena();
-    const { virtioHeader, tcp, udp } = this.#context.offloads;
-    const checksum = createChecksum(arena.memory);
-    this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, checksum));
-    const coalescer = virtioHeader ? new Coalescer(arena, checksum, { tcp, udp }) : undefined;
+    const sum = wordSum(arena.bytes);
+    this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, sum));
+    const coalescer = undefined;
     this.#inbound = new Inbound(this.#context, this.#aead, arena, coalescer);
     this.#poller = new Poller([data.tunFd, -1, data.wakeWorker]);
   }
