@@ -75,7 +75,9 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
   checkDevice(device);
   const owner: Owner = { ...thisProcess(), id: randomBytes(8).toString('hex'), device };
   withStateLock(() => {
-    const others = sweep();
+    // Not what a dead one left for this very device: that is taken over in one step, without a gap in which the
+    // answers to its connections would find no NAT and be refused.
+    const others = sweep(device);
     const state = joined(others, owner, families);
     writeState(fileName(), state);
     try {
@@ -115,13 +117,16 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
  * @throws LametunError when something could not be undone
  */
 export function sweepForwarding(): void {
-  withStateLock(sweep);
+  withStateLock(() => sweep());
 }
 
-/** @returns what living processes have set up here */
-function sweep(): State | undefined {
+/**
+ * @param spared a device whose dead owner stays
+ * @returns what living processes, and that one, have set up here
+ */
+function sweep(spared?: string): State | undefined {
   const state = readValidState();
-  const dead = state?.owners.filter((owner) => !isAlive(owner)) ?? [];
+  const dead = state?.owners.filter((owner) => owner.device !== spared && !isAlive(owner)) ?? [];
   return dead.reduce((left, owner) => left && leave(left, owner), state);
 }
 

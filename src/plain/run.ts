@@ -4,7 +4,7 @@ import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
-import { startForwarding } from '../linux/forwarding.js';
+import { startForwarding, sweepForwarding } from '../linux/forwarding.js';
 import { Interface } from '../linux/interface.js';
 import { findLink } from '../linux/link.js';
 import { Waker } from '../linux/poll.js';
@@ -95,7 +95,7 @@ export async function runPlain(
     if (options.forward) {
       const forwarding = startForwarding({ device: tun.name, families: familiesOf(options, device) });
       undo.push(() => forwarding.stop());
-    }
+    } else sweepOldForwarding(report);
     report({
       event: 'start',
       role: options.server === '' ? 'listen' : 'client',
@@ -162,6 +162,19 @@ function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
       `the server ${formatAddress(address)} itself would be reached through ${device.name}: ` +
         `choose a narrower -route, or first add one for ${host} through your gateway`,
     );
+  }
+}
+
+/** Undoes what a killed listener left behind, also when nobody forwards any more. Only root can have left it. */
+function sweepOldForwarding(report: Report): void {
+  if (process.geteuid?.() !== 0) return;
+  try {
+    sweepForwarding();
+  } catch (error) {
+    report({
+      event: 'warning',
+      message: `cannot undo an earlier forwarding: ${(error as Error).message}`,
+    });
   }
 }
 
