@@ -18,7 +18,7 @@ function runner(fixtures: readonly string[], variables: Readonly<Record<string, 
       ...process.env,
       NODE_TEST_CONTEXT: undefined,
       LAMETUN_TESTS_MUST_RUN: undefined,
-      [SANDBOX_VARIABLE]: '1',
+      [SANDBOX_VARIABLE]: 'none',
       ...variables,
     },
   });
