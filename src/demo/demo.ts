@@ -44,7 +44,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     return 1;
   }
   process.stderr.write(`lametun demo: this machine cannot run it live: ${missing}\n`);
-  return playRecording(options);
+  return playRecording(options, missing);
 }
 
 async function playLive(options: DemoOptions): Promise<number> {
@@ -75,8 +75,8 @@ async function playLive(options: DemoOptions): Promise<number> {
   if (stop.status !== undefined) return stop.status;
   if (options.record !== undefined) writeRecording(options.record, recorded);
   if (options.pcap !== undefined) {
-    player.say('The packets of all stations are in a file:');
-    player.command('', `wireshark ${options.pcap}`);
+    player.say('The packets of all stations are in a file. Wireshark takes the packet information for GRE:');
+    player.commands([['', `wireshark -d udp.port==1234,gre ${options.pcap}`]]);
   }
   player.say('Everything that was built here is gone again, and nothing else was touched.');
   return 0;
@@ -102,21 +102,21 @@ async function keepStanding(
   hosts: Readonly<Record<string, string>>,
   pcap: string | undefined,
 ): Promise<void> {
-  player.say('*It all stands still*, tunnel included. To enter a host, type in another terminal:');
-  for (const [host, command] of Object.entries(hosts)) player.command(host, command);
+  player.say('*It is all left standing*, tunnel included. To enter a host, type in another terminal:');
+  player.commands(Object.entries(hosts));
   if (pcap !== undefined) player.say(`What you do there is captured too, into \`${pcap}\`.`);
   player.say('Enter or Ctrl-C here ends it.');
   await Promise.race([player.enter({ endIsEnter: false }), sandbox.ended]);
 }
 
-async function playRecording(options: DemoOptions): Promise<number> {
+async function playRecording(options: DemoOptions, missing: string): Promise<number> {
   const stop = new Stop();
   const player = new Player({ step: options.step, signal: stop.signal, recorded: true });
   const { made, events } = readRecording();
   try {
     player.say(`*This is a recording*, made ${made}. Nothing below happens on this machine.`);
     for (const event of events) await stop.race(player.show(event));
-    player.say('*That was a recording.* Above it stands what this machine lacks to run it live.');
+    player.say(`*That was a recording.* This machine cannot run it live: ${missing}`);
   } catch (error) {
     if (stop.status === undefined) throw error;
   } finally {

@@ -58,7 +58,7 @@ async function tryPing(
 ): Promise<{ said: string; packets: Uint8Array[] }> {
   stage.capture.take();
   // -M do: the inner packet may not be fragmented. On the outer one that has no influence.
-  const said = stage.quietly(laptop, [
+  const said = await stage.quietly(laptop, [
     'ping',
     '-c',
     '1',

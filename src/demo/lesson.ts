@@ -8,6 +8,9 @@ import type { Stage } from './stage.js';
 import { ADDRESS, OFFICE_LAN } from './topology.js';
 import { TunnelProcess } from './tunnels.js';
 
+/** The tunnel's own addresses. */
+const INNER = { gateway: '10.0.0.1', laptop: '10.0.0.2' } as const;
+
 /** The lesson of the post, scene by scene. What it tells, it has just seen happen. */
 export async function playLesson(stage: Stage): Promise<void> {
   await showNetworks(stage);
@@ -66,15 +69,15 @@ async function startTunnel(stage: Stage): Promise<() => Promise<{ inner: string;
       'A *TUN device* makes that possible. It is a network device without a cable: what the kernel sends into ' +
       'it, a program reads as bytes; what the program writes, the kernel receives as a packet.',
   );
-  const listen = ['-listen', '--address', '10.0.0.1/24', '--forward'];
+  const listen = ['-listen', '--address', `${INNER.gateway}/24`, '--forward'];
   await stage.show({ kind: 'command', host: 'gateway', command: `lametun ${listen.join(' ')}` });
   const listener = new TunnelProcess(gateway, listen);
   const started = await listener.event('start');
   await stage.text(
-    `It made \`tun0\` with the address \`10.0.0.1\`, waits for datagrams on UDP port \`${started['port']}\`, ` +
+    `It made \`tun0\` with the address \`${INNER.gateway}\`, waits for datagrams on UDP port \`${started['port']}\`, ` +
       'and lets through to the office network what comes out of the tunnel.',
   );
-  const connect = ['-server', ADDRESS.office.v4, '--address', '10.0.0.2/24', '--route', OFFICE_LAN.v4];
+  const connect = ['-server', ADDRESS.office.v4, '--address', `${INNER.laptop}/24`, '--route', OFFICE_LAN.v4];
   await stage.show({ kind: 'command', host: 'laptop', command: `lametun ${connect.join(' ')}` });
   const client = new TunnelProcess(laptop, connect);
   await client.event('start');
@@ -85,7 +88,8 @@ async function startTunnel(stage: Stage): Promise<() => Promise<{ inner: string;
   await stage.run('laptop', laptop, ['ip', 'route', 'get', ADDRESS.server.v4], /dev/);
   await stage.show({ kind: 'drawing', lines: tunnel(Number(started['port'])) });
   return async () => {
-    const { inner, outer } = await listener.event('learned');
+    // The kernel's own IPv6 packets (router solicitation) may have been the first to be learned from.
+    const { inner, outer } = await listener.event('learned', (event) => event['inner'] === INNER.laptop);
     return { inner: String(inner), outer: String(outer) };
   };
 }
@@ -98,7 +102,7 @@ async function tryWith(stage: Stage): Promise<{ ping: Seen[]; fetch: Seen[] }> {
   await stage.run('laptop', laptop, ['ping', '-c', '3', '-i', '0.2', ADDRESS.server.v4]);
   const ping = stage.capture.take();
   await stage.text(`A program that knows of no tunnel reads \`http://${ADDRESS.server.v4}/plans.txt\`:`);
-  await stage.show({ kind: 'output', text: stage.fetchPage() });
+  await stage.show({ kind: 'output', text: await stage.fetchPage() });
   return { ping, fetch: stage.capture.take() };
 }
 

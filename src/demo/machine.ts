@@ -55,7 +55,7 @@ const PROBE = [
   'ip netns add probe',
   'ip netns exec probe ip tuntap add dev tun0 mode tun',
   'ip link add probe0 type veth peer name probe1',
-  'ip netns exec probe nft add table inet probe',
+  "ip netns exec probe nft 'table inet p { chain n { type nat hook postrouting priority srcnat; masquerade; }; }'",
 ].join(' && ');
 
 function whyNoNamespaces(): string | undefined {

@@ -6,19 +6,23 @@ import { Renderer } from './renderer.js';
 /** Time to read, in milliseconds: for each event, and for each character of a paragraph. */
 const PAUSE: Readonly<Record<LessonEvent['kind'], number>> = {
   scene: 400,
-  text: 250,
+  text: 200,
   drawing: 900,
   command: 300,
   output: 500,
-  packet: 1000,
+  packet: 900,
   bytes: 1100,
   table: 1100,
 };
-const PAUSE_PER_CHARACTER = 2;
+const PAUSE_PER_CHARACTER = 1.6;
 /** After so much waiting there is no more: a slow machine shall not make the lesson long. */
-const PATIENCE = 32_000;
+const PATIENCE = 36_000;
 /** Drawings are put down line by line, so that the eye can follow. */
-const PAUSE_PER_LINE = 10;
+const PAUSE_PER_LINE = 5;
+
+/** How long to wait after an event, in milliseconds. */
+export const pauseAfter = (event: LessonEvent): number =>
+  PAUSE[event.kind] + (event.kind === 'text' ? event.text.length * PAUSE_PER_CHARACTER : 0);
 
 export interface PlayerOptions {
   readonly step: boolean;
@@ -42,17 +46,17 @@ export class Player {
     if (event.kind === 'scene' && this.#scenes++ > 0 && this.#options.step) {
       process.stdout.write('\n  Enter: next scene ');
       const typed = await this.enter({ endIsEnter: true });
+      if (this.#options.signal.aborted) return;
       if (!typed || !process.stdin.isTTY) process.stdout.write('\n'); // else the terminal has echoed one
     }
     const recorded = event.kind === 'scene' && this.#options.recorded === true;
     const shown = recorded ? { ...event, title: `${event.title} (recorded)` } : event;
     for (const line of this.#renderer.render(shown).split(/(?<=\n)/)) {
+      if (this.#options.signal.aborted) return;
       process.stdout.write(line);
       await this.#pause(PAUSE_PER_LINE);
     }
-    await this.#pause(
-      PAUSE[event.kind] + (event.kind === 'text' ? event.text.length * PAUSE_PER_CHARACTER : 0),
-    );
+    await this.#pause(pauseAfter(event));
   }
 
   /** A remark that is not part of the lesson. */
@@ -60,10 +64,11 @@ export class Player {
     process.stdout.write(this.#renderer.render({ kind: 'text', text }));
   }
 
-  /** A command to be copied from the terminal: never wrapped. */
-  command(name: string, command: string): void {
-    const label = name === '' ? '' : `${name}:`.padEnd(13);
-    process.stdout.write(`    ${label}${command}\n`);
+  /** Commands to be copied from the terminal, each with a name or without: never wrapped. */
+  commands(commands: readonly (readonly [name: string, command: string])[]): void {
+    const label = (name: string): string => (name === '' ? '' : `${name}:`.padEnd(13));
+    const lines = commands.map(([name, command]) => `    ${label(name)}${command}\n`);
+    process.stdout.write(`\n${lines.join('')}`);
   }
 
   /**

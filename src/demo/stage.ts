@@ -1,5 +1,6 @@
-import { type ChildProcess, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import type { Namespace } from '../linux/namespace.js';
@@ -47,7 +48,7 @@ export class Stage {
    */
   async run(name: string, host: Namespace, words: readonly string[], wanted = /\S/): Promise<string> {
     await this.#show({ kind: 'command', host: name, command: words.join(' ') });
-    const printed = this.quietly(host, words);
+    const printed = await this.quietly(host, words);
     const text = printed
       .split('\n')
       .filter((line) => wanted.test(line))
@@ -57,12 +58,16 @@ export class Stage {
   }
 
   /** Runs a command on a host. That it fails may be the point of the lesson, so that is no error. */
-  quietly(host: Namespace, words: readonly string[]): string {
-    const done = spawnSync('ip', ['netns', 'exec', host.name, ...words], {
-      encoding: 'utf8',
-      timeout: 10_000,
-    });
-    return `${done.stdout}${done.stderr}`;
+  async quietly(host: Namespace, words: readonly string[]): Promise<string> {
+    const [command, ...args] = words;
+    const child = host.spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 10_000 });
+    const read = async (stream: Readable): Promise<string> => {
+      let text = '';
+      for await (const part of stream.setEncoding('utf8')) text += part;
+      return text;
+    };
+    const [said, complained] = await Promise.all([read(child.stdout!), read(child.stderr!)]);
+    return `${said}${complained}`;
   }
 
   async startWebServer(): Promise<void> {
@@ -75,13 +80,9 @@ export class Stage {
   }
 
   /** Reads a page from the office's web server, as any program on the laptop could. */
-  fetchPage(): string {
-    return this.quietly(this.topology.laptop, [
-      process.execPath,
-      ACTORS,
-      'fetch',
-      ADDRESS.server.v4,
-    ]).trimEnd();
+  async fetchPage(): Promise<string> {
+    const words = [process.execPath, ACTORS, 'fetch', ADDRESS.server.v4];
+    return (await this.quietly(this.topology.laptop, words)).trimEnd();
   }
 
   /**

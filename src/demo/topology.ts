@@ -1,4 +1,5 @@
-import { connect, Namespace } from '../linux/namespace.js';
+import { existsSync } from 'node:fs';
+import { type CableEnd, connect, Namespace } from '../linux/namespace.js';
 import { runProgram } from '../linux/program.js';
 
 /**
@@ -103,8 +104,8 @@ export class Topology {
 
   #office(mtu: number): void {
     const { internet, gateway, server } = this;
-    internet.sysctl(FORWARD);
-    connect(
+    internet.sysctl(forwarding());
+    cable(
       { namespace: internet, device: 'office', addresses: ['203.0.113.1/24', '2001:db8:203::1/64'] },
       {
         namespace: gateway,
@@ -117,7 +118,7 @@ export class Topology {
       },
       mtu,
     );
-    connect(
+    cable(
       {
         namespace: gateway,
         device: 'lan',
@@ -138,8 +139,8 @@ export class Topology {
 
   #home({ laptop, router, public4, public6 }: Home, index: number, nat: Nat, mtu: number): void {
     const here = { v4: `198.51.100.${16 * index + 1}`, v6: `2001:db8:51:${index}::1` };
-    router.sysctl(FORWARD);
-    connect(
+    router.sysctl(forwarding());
+    cable(
       { namespace: this.internet, device: `home${index}`, addresses: [`${here.v4}/28`, `${here.v6}/64`] },
       {
         namespace: router,
@@ -152,7 +153,7 @@ export class Topology {
       },
       mtu,
     );
-    connect(
+    cable(
       {
         namespace: router,
         device: 'lan',
@@ -170,23 +171,33 @@ export class Topology {
       mtu,
     );
     if (nat === 'none') {
-      this.internet.ip([
-        `route add ${ADDRESS.laptop.v4}/32 via ${public4}`,
-        `route add ${ADDRESS.laptop.v6}/128 via ${public6}`,
-      ]);
+      this.internet.ip([`route add ${ADDRESS.laptop.v4}/32 via ${public4}`]);
+      if (hasIpv6()) this.internet.ip([`route add ${ADDRESS.laptop.v6}/128 via ${public6}`]);
     } else runProgram('ip', ['netns', 'exec', router.name, 'nft', '-f', '-'], { input: natRules(nat) });
   }
 }
 
 const homeName = (name: string, index: number): string => (index === 0 ? name : `${name}-${index + 1}`);
 
+/** Some machines have IPv6 switched off: then these networks have none either. */
+const hasIpv6 = (): boolean => existsSync('/proc/sys/net/ipv6');
+
+function cable(a: CableEnd, b: CableEnd, mtu: number): void {
+  const usable = (end: CableEnd): CableEnd => ({
+    ...end,
+    addresses: (end.addresses ?? []).filter((address) => hasIpv6() || !address.includes(':')),
+    routes: (end.routes ?? []).filter(({ via }) => hasIpv6() || !via?.includes(':')),
+  });
+  connect(usable(a), usable(b), mtu);
+}
+
 /** A router. Reverse path filtering is off: whether it is on in a new namespace depends on the machine. */
-const FORWARD = {
+const forwarding = (): Record<string, number> => ({
   'net.ipv4.ip_forward': 1,
-  'net.ipv6.conf.all.forwarding': 1,
   'net.ipv4.conf.all.rp_filter': 0,
   'net.ipv4.conf.default.rp_filter': 0,
-} as const;
+  ...(hasIpv6() ? { 'net.ipv6.conf.all.forwarding': 1 } : {}),
+});
 
 /** Strangers' packets to the router are dropped, as home routers do: answered, they would take the ports of the house. */
 const natRules = (nat: Exclude<Nat, 'none'>): string => `

@@ -39,12 +39,13 @@ export class TunnelProcess {
   /**
    * Waits until the program has said that something happened, or finds that it has already.
    *
+   * @param fits which of several events of this name is meant
    * @throws LametunError when it ends instead, or says nothing of the kind for ten seconds
    */
-  async event(name: string): Promise<TunnelEvent> {
+  async event(name: string, fits: (event: TunnelEvent) => boolean = () => true): Promise<TunnelEvent> {
     const deadline = Date.now() + PATIENCE;
     for (;;) {
-      const found = this.#events.find(({ event }) => event === name);
+      const found = this.#events.find((event) => event.event === name && fits(event));
       if (found !== undefined) return found;
       if (this.#ended !== undefined) throw new LametunError('linux', `the tunnel ended: ${this.#ended}`);
       const left = deadline - Date.now();

@@ -95,7 +95,9 @@ export async function runPlain(
     if (options.forward) {
       const forwarding = startForwarding({ device: tun.name, families: familiesOf(options, device) });
       undo.push(() => forwarding.stop());
-    } else sweepOldForwarding(report);
+    } else {
+      sweepLeftovers(report);
+    }
     report({
       event: 'start',
       role: options.server === '' ? 'listen' : 'client',
@@ -165,16 +167,13 @@ function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
   }
 }
 
-/** Undoes what a killed listener left behind, also when nobody forwards any more. Only root can have left it. */
-function sweepOldForwarding(report: Report): void {
+/** Undoes the forwarding of a tunnel that was killed. Whoever is not root had none. */
+function sweepLeftovers(report: Report): void {
   if (process.geteuid?.() !== 0) return;
   try {
     sweepForwarding();
   } catch (error) {
-    report({
-      event: 'warning',
-      message: `cannot undo an earlier forwarding: ${(error as Error).message}`,
-    });
+    report({ event: 'warning', message: `left by a tunnel that was killed: ${(error as Error).message}` });
   }
 }
 

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Marks every process that descends from one run of the demo, whatever namespaces it is in. */
@@ -15,9 +16,16 @@ export interface Prefix {
   readonly env?: NodeJS.ProcessEnv;
 }
 
+const folders: string[] = [];
+process.once('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
 /** One run of `lametun demo`, as a user starts it. */
 export class DemoProcess {
   readonly child: ChildProcess;
+  /** Where it would put temporary files. */
+  readonly temporary = mkdtempSync(join(tmpdir(), 'lametun-demo-'));
   readonly #mark = randomUUID();
   #stdout = '';
   #stderr = '';
@@ -27,7 +35,14 @@ export class DemoProcess {
     const [command, ...rest] = [...words, process.execPath, resolve(main), 'demo', ...args];
     this.child = spawn(command!, rest, {
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', ...env, [MARK]: this.#mark },
+      env: {
+        ...process.env,
+        LANG: 'C.UTF-8',
+        LC_ALL: 'C.UTF-8',
+        ...env,
+        TMPDIR: this.temporary,
+        [MARK]: this.#mark,
+      },
     });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
@@ -37,6 +52,8 @@ export class DemoProcess {
     });
     this.child.stdin!.on('error', () => {});
     this.#closed = once(this.child, 'close');
+    chmodSync(this.temporary, 0o777);
+    folders.push(this.temporary);
   }
 
   get stdout(): string {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
@@ -18,32 +18,44 @@ import { SCENES } from '../../src/demo/events.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { DemoProcess } from './demo-process.js';
 
-/** What a run must leave as it was: mounts, names of namespaces, devices, firewall, files. */
-function machine(): unknown {
-  const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
-  return {
-    mounts: readFileSync('/proc/self/mounts', 'utf8'),
-    namespaces: list('/run/netns'),
-    devices: list('/sys/class/net'),
-    routes: readFileSync('/proc/net/route', 'utf8'),
-    firewall: spawnSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }).stdout,
-    forwarding: readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8'),
-    temporary: list(tmpdir()).filter((name) => name.includes('lametun')),
-  };
+/** Names that nothing but the demo uses for what it makes. Other tests run at the same time. */
+const OURS = ['laptop', 'home-router', 'internet', 'gateway', 'server', 'home0', 'office', 'probe', 'probe0'];
+
+/** What a run has left behind. */
+function leftovers(demo: DemoProcess): string[] {
+  const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
+  const named = ['/run/netns', '/sys/class/net'].flatMap(list).filter((name) => OURS.includes(name));
+  const mounted = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+  return [
+    ...named,
+    ...mounted.filter((line) => OURS.some((name) => line.includes(`/run/netns/${name} `))),
+    ...list(demo.temporary),
+    ...demo.remains().map(({ command }) => command),
+  ];
 }
+
+/** Runs a command in a machine of its own, and fails when that is not afterwards as it was before. */
+const UNTOUCHED = `
+state() {
+  ip -d address; ip route show table all; ip -6 route show table all; ip rule; nft list ruleset
+  cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding /proc/self/mounts; ls /run /run/netns
+}
+ip link set lo up
+before=$(state 2>&1); "$@"; status=$?; after=$(state 2>&1)
+[ "$before" = "$after" ] || { echo "before: $before" >&2; echo "after: $after" >&2; exit 99; }
+exit $status`;
 
 const NOTHING_LEFT = 'Everything that was built here is gone again';
 
 test('the demo shows every scene, and leaves nothing behind', async (t) => {
   if (!needs(t, 'demo')) return;
-  const before = machine();
+  const alone = process.geteuid?.() === 0 ? ['unshare', '--net', '--mount', 'sh', '-c', UNTOUCHED, 'sh'] : [];
   const start = Date.now();
-  const demo = new DemoProcess([]);
+  const demo = new DemoProcess([], { words: alone });
   assert.equal(await demo.end(), 0, demo.stderr);
   assert.ok(Date.now() - start < 50_000);
   assert.equal(demo.stderr, '');
-  assert.deepEqual(machine(), before);
-  assert.deepEqual(demo.remains(), []);
+  assert.deepEqual(leftovers(demo), []);
 
   const text = demo.stdout;
   for (let i = 1; i <= SCENES.length; i++) assert.match(text, new RegExp(`^── ${i}/${SCENES.length}  `, 'm'));
@@ -101,7 +113,7 @@ test('without root it runs in a user namespace', async (t) => {
   assert.match(demo.stdout, /3 packets transmitted, 3 received/);
   assert.ok(demo.stdout.includes(NOTHING_LEFT));
   assert.ok(!demo.stdout.includes('recording'), demo.stderr);
-  assert.deepEqual(demo.remains(), []);
+  assert.deepEqual(leftovers(demo), []);
 });
 
 /** A run that stands in the middle of its lesson, with the tunnel up. */
@@ -131,7 +143,6 @@ for (const [signal, status] of [
 ] as const) {
   test(`${signal} ends it at once, with status ${status}, and nothing is left`, async (t) => {
     if (!needs(t, 'demo')) return;
-    const before = machine();
     const demo = await halfway();
     demo.child.kill(signal);
     assert.equal(await demo.end(), status);
@@ -139,7 +150,7 @@ for (const [signal, status] of [
     // Whoever can tidy up has done so before it ends; after a kill the kernel does it.
     assert.ok(took < (signal === 'SIGKILL' ? 2000 : 100), `${took} ms`);
     assert.equal(demo.stderr, '');
-    assert.deepEqual(machine(), before);
+    assert.deepEqual(leftovers(demo), []);
   });
 }
 
@@ -149,14 +160,13 @@ for (const [what, name] of [
 ] as const) {
   test(`when ${what} is killed, it says so with status 1, and nothing is left`, async (t) => {
     if (!needs(t, 'demo')) return;
-    const before = machine();
     const demo = await halfway();
     process.kill(innerProcess(demo, name), 'SIGKILL');
     demo.enter();
     assert.equal(await demo.end(), 1);
     assert.match(demo.stderr, /^lametun demo: the demo's inner process ended too early \([^\n]+\)\n$/);
     await demo.vanishes();
-    assert.deepEqual(machine(), before);
+    assert.deepEqual(leftovers(demo), []);
   });
 }
 
@@ -177,7 +187,7 @@ test('--pcap writes what tshark reads: one interface a station, the packets of t
   const file = join(folder, 'demo.pcapng');
   const demo = new DemoProcess(['--pcap', file]);
   assert.equal(await demo.end(), 0, demo.stderr);
-  assert.ok(demo.stdout.includes(`wireshark ${file}`));
+  assert.ok(demo.stdout.includes(`wireshark ${AS_GRE.join(' ')} ${file}\n`));
   const rows = tshark(file, [
     'frame.interface_name',
     'ip.src',
@@ -202,11 +212,16 @@ test('--pcap writes what tshark reads: one interface a station, the packets of t
   assert.ok(at('home-lan').some((row) => row.slice(1, 4).join() === '192.168.1.23,203.0.113.5,1234'));
   assert.ok(at('internet').some((row) => row.slice(1, 4).join() === '198.51.100.7,203.0.113.5,1234'));
   assert.ok(at('office-lan').some((row) => row[5] === '/plans.txt'));
-  // Wireshark has no dissector for the four bytes of packet information, so the inner packet is looked for.
-  const payloads = tshark(file, ['frame.interface_name', 'udp.payload'], 'udp.dstport == 1234');
-  assert.ok(
-    payloads.some(([name, bytes]) => name === 'internet' && /^0000080045.*0a000002c0a8320a/.test(bytes!)),
-  );
+  const wrapped = tshark(file, ['frame.interface_name', 'ip.src', 'icmp.seq'], 'udp.dstport == 1234', AS_GRE);
+  for (const [station, sender] of [
+    ['home-lan', '192.168.1.23'],
+    ['internet', '198.51.100.7'],
+  ]) {
+    assert.ok(
+      wrapped.some((row) => row.join(';') === `${station};${sender},10.0.0.2;2`),
+      `wrapped at ${station}`,
+    );
+  }
   const times = tshark(file, ['frame.time_epoch']).map(([time]) => Number(time));
   assert.ok(
     times.every((time, i) => i === 0 || time >= times[i - 1]! - 1),
@@ -215,9 +230,32 @@ test('--pcap writes what tshark reads: one interface a station, the packets of t
   assert.ok(Math.abs(times[0]! * 1000 - Date.now()) < 120_000);
 });
 
-function tshark(file: string, fields: readonly string[], filter = ''): string[][] {
+/** What precedes the inner packet is four bytes like a GRE header without options, RFC 2784: 0, EtherType. */
+const AS_GRE = ['-d', 'udp.port==1234,gre'];
+
+function tshark(
+  file: string,
+  fields: readonly string[],
+  filter = '',
+  more: readonly string[] = [],
+): string[][] {
   const wanted = fields.flatMap((field) => ['-e', field]);
-  const args = ['-n', '-r', file, '-Y', filter, '-T', 'fields', '-E', 'separator=;', ...wanted];
+  // One TCP segment at three stations is no retransmission here.
+  const apart = ['-o', 'tcp.analyze_sequence_numbers:FALSE'];
+  const args = [
+    '-n',
+    '-r',
+    file,
+    ...apart,
+    ...more,
+    '-Y',
+    filter,
+    '-T',
+    'fields',
+    '-E',
+    'separator=;',
+    ...wanted,
+  ];
   return execFileSync('tshark', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
     .trimEnd()
     .split('\n')
@@ -245,7 +283,7 @@ test('--keep leaves it standing and says how to enter each host; Enter ends it',
   demo.enter();
   assert.equal(await demo.end(), 0, demo.stderr);
   assert.ok(demo.stdout.includes(NOTHING_LEFT));
-  assert.deepEqual(demo.remains(), []);
+  assert.deepEqual(leftovers(demo), []);
 });
 
 test('Ctrl-C ends what --keep left standing', async (t) => {
@@ -254,18 +292,21 @@ test('Ctrl-C ends what --keep left standing', async (t) => {
   await demo.shows(/Enter or Ctrl-C/);
   demo.child.kill('SIGINT');
   assert.equal(await demo.end(), 130);
-  assert.deepEqual(demo.remains(), []);
+  assert.deepEqual(leftovers(demo), []);
 });
 
-/** Starts the demo on a machine that has no TUN. */
-function withoutTun(t: TestContext, args: readonly string[]): DemoProcess | undefined {
-  if (!needs(t, 'root', 'unshare')) return undefined;
-  const words = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /dev/net && exec "$@"', 'sh'];
-  return new DemoProcess(args, { words });
+/** Starts the demo on a machine from which something was taken away first, by a shell command. */
+function without(t: TestContext, taken: string, args: readonly string[] = []): DemoProcess | undefined {
+  if (!needs(t, 'root', 'unshare', 'setpriv')) return undefined;
+  return new DemoProcess(args, { words: ['unshare', '--mount', 'sh', '-c', `${taken} "$@"`, 'sh'] });
 }
 
+const NO_TUN = 'mount -t tmpfs tmpfs /dev/net && exec';
+const NO_NFT = 'for nft in /usr/sbin/nft /sbin/nft; do mount --bind /dev/null $nft; done; exec';
+const NO_NAMESPACES = 'exec setpriv --bounding-set -sys_admin';
+
 test('where it cannot run it says in one line what is missing, and plays a recording, labelled', async (t) => {
-  const demo = withoutTun(t, []);
+  const demo = without(t, NO_TUN);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 0);
   assert.match(demo.stderr, /^lametun demo: [^\n]*\/dev\/net\/tun[^\n]*modprobe tun[^\n]*\n$/);
@@ -276,8 +317,26 @@ test('where it cannot run it says in one line what is missing, and plays a recor
   assert.match(demo.stdout, /That was a recording\./);
 });
 
+for (const [what, taken, hint] of [
+  ['no nft', NO_NFT, /no nft here: apt install nftables/],
+  [
+    'no namespaces',
+    NO_NAMESPACES,
+    /no network namespaces \(unshare: [^\n]*not permitted\): a container needs/,
+  ],
+] as const) {
+  test(`where there is ${what} the one line says what to do`, async (t) => {
+    if (!needs(t, 'demo')) return;
+    const demo = without(t, taken, ['--keep']); // which spares the test the recording
+    if (demo === undefined) return;
+    assert.equal(await demo.end(), 1);
+    assert.match(demo.stderr, hint);
+    assert.equal(demo.stderr.split('\n').length, 2);
+  });
+}
+
 test('what needs a live run is refused where there can be none', async (t) => {
-  const demo = withoutTun(t, ['--keep']);
+  const demo = without(t, NO_TUN, ['--keep']);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 1);
   assert.match(demo.stderr, /^lametun demo: --keep needs a live run[^\n]*modprobe tun[^\n]*\n$/);
