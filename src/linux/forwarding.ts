@@ -75,20 +75,23 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
   checkDevice(device);
   const owner: Owner = { ...thisProcess(), id: randomBytes(8).toString('hex'), device };
   withStateLock(() => {
-    // Not what a dead one left for this very device: that is taken over in one step, without a gap in which the
-    // answers to its connections would find no NAT and be refused.
-    const others = sweep(device);
-    const state = joined(others, owner, families);
+    // What the dead left is taken over, not undone first: connections that go through it would break.
+    const found = readValidState();
+    const dead = found?.owners.filter((other) => !isAlive(other)) ?? [];
+    const living = found && { ...found, owners: found.owners.filter((other) => !dead.includes(other)) };
+    const state = joined(living, owner, families);
     writeState(fileName(), state);
     try {
       nft([
         `add table inet ${state.marker}`,
-        ...removal(tableName(device)), // of somebody who was killed, or whose device is gone
+        ...dead.flatMap((other) => removal(tableName(other.device))),
+        ...removal(tableName(device)), // of one whose device is gone
         ruleset(device, families),
       ]);
     } catch (error) {
-      if (others === undefined) removeState(fileName());
-      else writeState(fileName(), others);
+      if (found === undefined) removeState(fileName());
+      else writeState(fileName(), found);
+      sweep();
       throw error;
     }
     try {
@@ -117,16 +120,13 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
  * @throws LametunError when something could not be undone
  */
 export function sweepForwarding(): void {
-  withStateLock(() => sweep());
+  withStateLock(sweep);
 }
 
-/**
- * @param spared a device whose dead owner stays
- * @returns what living processes, and that one, have set up here
- */
-function sweep(spared?: string): State | undefined {
+/** @returns what living processes have set up here */
+function sweep(): State | undefined {
   const state = readValidState();
-  const dead = state?.owners.filter((owner) => owner.device !== spared && !isAlive(owner)) ?? [];
+  const dead = state?.owners.filter((owner) => !isAlive(owner)) ?? [];
   return dead.reduce((left, owner) => left && leave(left, owner), state);
 }
 
