@@ -297,7 +297,7 @@ test('Ctrl-C ends what --keep left standing', async (t) => {
 
 /** Starts the demo on a machine from which something was taken away first, by a shell command. */
 function without(t: TestContext, taken: string, args: readonly string[] = []): DemoProcess | undefined {
-  if (!needs(t, 'root', 'unshare', 'setpriv')) return undefined;
+  if (!needs(t, 'root', 'netns', 'unshare', 'setpriv')) return undefined;
   return new DemoProcess(args, { words: ['unshare', '--mount', 'sh', '-c', `${taken} "$@"`, 'sh'] });
 }
 

@@ -20,7 +20,7 @@ const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mo
 const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up || exit 125
 if [ ! -c /dev/net/tun ] && mkdir -p /dev/net && mount -t tmpfs tmpfs /dev/net; then
-  mknod -m 666 /dev/net/tun c 10 200 || umount /dev/net
+  mknod -m 666 /dev/net/tun c 10 200 2>/dev/null || umount /dev/net
 fi`;
 
 /**
