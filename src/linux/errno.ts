@@ -1,4 +1,4 @@
-import { getSystemErrorMap } from 'node:util';
+import koffi from 'koffi';
 import { LametunError } from '../errors.js';
 
 /** The errnos that this package tells apart, asm-generic/errno-base.h and errno.h. */
@@ -40,17 +40,10 @@ export const ERRNO_HINT: Readonly<Record<number, string>> = {
   [ERRNO.EAFNOSUPPORT]: 'this machine has that address family switched off',
 };
 
-/** Not in libuv's table, so not in node's. */
-const MESSAGES: Readonly<Record<number, string>> = {
-  [ERRNO.EBADFD]: 'File descriptor in bad state',
-};
-
-/** The kernel's words for an errno, as strerror(3) has them where node knows them. */
-export function describeErrno(number: number): string {
-  const known = getSystemErrorMap().get(-number);
-  const text = known?.[1] ?? MESSAGES[number];
-  return text === undefined ? `errno ${number}` : text.charAt(0).toUpperCase() + text.slice(1);
-}
+/** The kernel's words for an errno, strerror(3). */
+export const describeErrno = koffi.load(null).func('const char *strerror(int number)') as (
+  number: number,
+) => string;
 
 /** A call that the kernel refused: what was tried, on what, why, and what to do. */
 export class LinuxError extends LametunError {

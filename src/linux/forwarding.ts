@@ -75,18 +75,23 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
   checkDevice(device);
   const owner: Owner = { ...thisProcess(), id: randomBytes(8).toString('hex'), device };
   withStateLock(() => {
-    const others = sweep();
-    const state = joined(others, owner, families);
+    // What the dead left is taken over, not undone first: connections that go through it would break.
+    const found = readValidState();
+    const dead = found?.owners.filter((other) => !isAlive(other)) ?? [];
+    const living = found && { ...found, owners: found.owners.filter((other) => !dead.includes(other)) };
+    const state = joined(living, owner, families);
     writeState(fileName(), state);
     try {
       nft([
         `add table inet ${state.marker}`,
-        ...removal(tableName(device)), // of somebody who was killed, or whose device is gone
+        ...dead.flatMap((other) => removal(tableName(other.device))),
+        ...removal(tableName(device)), // of one whose device is gone
         ruleset(device, families),
       ]);
     } catch (error) {
-      if (others === undefined) removeState(fileName());
-      else writeState(fileName(), others);
+      if (found === undefined) removeState(fileName());
+      else writeState(fileName(), found);
+      sweep();
       throw error;
     }
     try {

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { parseCidr } from '../../src/ip/cidr.js';
+import { ERRNO, LinuxError } from '../../src/linux/errno.js';
+import { Interface } from '../../src/linux/interface.js';
+import { errno, libc } from '../../src/linux/libc.js';
+import { allocate } from '../../src/linux/memory.js';
+import { Namespace } from '../../src/linux/namespace.js';
+import { POLL, Poller, Waker } from '../../src/linux/poll.js';
+import { ETHERTYPE, PACKET_INFORMATION, Tun } from '../../src/linux/tun.js';
+import { UdpSocket } from '../../src/linux/udp.js';
+import { Lab } from '../../src/testkit/lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { ping } from '../../src/testkit/traffic.js';
+
+let count = 0;
+
+function host(t: TestContext): Namespace {
+  const namespace = Namespace.create(`lt-tun-${process.pid}-${count++}`);
+  t.after(() => namespace.remove());
+  return namespace;
+}
+
+/** A TUN device that is up and has an address, whose network can be sent to. */
+function readyTun(t: TestContext, namespace: Namespace, packetInformation: boolean): Tun {
+  const tun = Tun.open({ name: 'tun3', packetInformation });
+  t.after(() => tun.close());
+  namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
+  const device = Interface.open('tun3');
+  device.setUp(true);
+  device.addAddress(parseCidr('10.7.0.1/24')!);
+  return tun;
+}
+
+/** Sends one UDP datagram from inside a namespace, through whatever its routes say. */
+function sendDatagram(length: number): void {
+  const udp = UdpSocket.open(0);
+  const packet = allocate(Math.max(length, 1));
+  const address = allocate(32);
+  address.view.setUint16(0, 10, true);
+  address.view.setUint16(2, 9);
+  address.bytes.set([0xff, 0xff, 10, 7, 0, 2], 8 + 10);
+  assert.equal(libc.connect(udp.fd, address.address, 28), 0);
+  assert.equal(libc.send(udp.fd, packet.address, length, 0), length);
+  udp.close();
+}
+
+for (const packetInformation of [true, false]) {
+  test(`a packet is read ${packetInformation ? 'behind packet information' : 'as it is'}, and then there is none`, (t) => {
+    if (!needs(t, 'netns', 'tun')) return;
+    const namespace = host(t);
+    namespace.inside(() => {
+      const tun = readyTun(t, namespace, packetInformation);
+      sendDatagram(10);
+      const { bytes, view, address } = allocate(2048);
+      const offset = packetInformation ? PACKET_INFORMATION.size : 0;
+      assert.equal(libc.read(tun.fd, address, 2048), offset + 20 + 8 + 10);
+      if (packetInformation) {
+        assert.equal(view.getUint16(PACKET_INFORMATION.flags), 0);
+        assert.equal(view.getUint16(PACKET_INFORMATION.protocol), ETHERTYPE.ipv4);
+      }
+      assert.deepEqual([...bytes.subarray(offset + 16, offset + 20)], [10, 7, 0, 2]);
+      assert.equal(libc.read(tun.fd, address, 2048), -1);
+      assert.equal(errno(), ERRNO.EAGAIN); // it does not block
+    });
+  });
+}
+
+test('a device that is attached to is busy, and the error says what to do', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  host(t).inside(() => {
+    const tun = Tun.open({ name: 'tun3', packetInformation: true });
+    t.after(() => tun.close());
+    assert.throws(
+      () => Tun.open({ name: 'tun3', packetInformation: true }),
+      (error) =>
+        error instanceof LinuxError &&
+        error.errno === ERRNO.EBUSY &&
+        error.message.startsWith('TUNSETIFF tun3: Device or resource busy: another program is attached'),
+    );
+  });
+});
+
+test('a device that is made persistent outlives its descriptor, another does not', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  host(t).inside(() => {
+    const kept = Tun.open({ name: 'tunkept', packetInformation: true });
+    kept.setPersistent(true);
+    kept.setOwner(65534);
+    kept.close();
+    assert.equal(Interface.open('tunkept').link().kind, 'tun');
+    Tun.open({ name: 'tungone', packetInformation: true }).close();
+    assert.throws(() => Interface.open('tungone'), /tungone/);
+  });
+});
+
+test('a removed device wakes its poller, and a woken one knows who woke it', (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  host(t).inside(() => {
+    const tun = Tun.open({ name: 'tun3', packetInformation: true });
+    t.after(() => tun.close());
+    const waker = new Waker();
+    t.after(() => waker.close());
+    const poller = new Poller([tun.fd, waker.fd]);
+    assert.equal(poller.wait(0), false);
+    waker.wake();
+    assert.equal(poller.wait(1000), true);
+    assert.deepEqual([poller.events(0), poller.events(1)], [0, POLL.in]);
+    waker.clear();
+    assert.equal(poller.wait(0), false);
+  });
+});
+
+test('an MTU that is raised while the tunnel runs truncates nothing', async (t) => {
+  if (!needs(t, 'root', 'tun', 'netns', 'nft', 'ping')) return;
+  const lab = new Lab(t);
+  const office = await lab.office();
+  const home = await lab.home();
+  const { laptop, gateway } = lab.net;
+  for (const mtu of [1468, 9000, 60_000]) {
+    laptop.ip([`link set tun0 mtu ${mtu}`]);
+    gateway.ip([`link set tun0 mtu ${mtu}`]);
+    const size = mtu - 28; // one packet as large as may be; on the way its datagram is cut up and put together
+    const { received } = await ping(laptop, '10.0.0.1', { size, whole: true, count: 3 });
+    assert.equal(received, 3, `MTU ${mtu}`);
+  }
+  for (const tunnel of [office, home]) {
+    const stats = tunnel.events.findLast((event) => event.event === 'stats');
+    assert.equal(stats?.drops['too-big'] ?? 0, 0);
+    assert.equal(stats?.drops.malformed ?? 0, 0);
+  }
+});
