@@ -164,13 +164,10 @@ test('an observer on the internet reads what passes, as the program says at its 
   const home = lab.lametun(lab.net.laptop, lab.homeArguments(), { text: true });
   await until('the warning', () => /NEITHER ENCRYPTED NOR AUTHENTICATED/.test(home.stderr));
   await assertPing(lab.net.laptop, server.v4);
-  const capture = lab.net.internet.spawn(
-    'tshark',
-    ['-l', '-i', 'home0', '-f', 'udp port 1234', '-x', '-c', '8'],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
+  const show = ['-T', 'fields', '-e', 'udp.payload'];
+  const capture = lab.net.internet.spawn('tshark', ['-l', '-i', 'home0', '-f', 'udp port 1234', ...show], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   t.after(() => capture.kill('SIGKILL'));
   let seen = '';
   let said = '';
@@ -183,6 +180,6 @@ test('an observer on the internet reads what passes, as the program says at its 
   await until('tshark to listen', () => said.includes('Capturing on'));
   await until('the words on the wire', async () => {
     await runOn(lab.net.laptop, 'bash', ['-c', `echo 'get 1' > /dev/tcp/${server.v4}/${TRANSFER_PORT}`]);
-    return seen.includes('get 1');
+    return seen.includes(Buffer.from('get 1').toString('hex'));
   });
 });
