@@ -20,7 +20,7 @@ import { resolveHost } from './resolve.js';
 import { DeviceSetup } from './setup.js';
 import { SharedState } from './shared.js';
 import type { TunnelEnd } from './tunnel.js';
-import { tunnelMtu } from './wire.js';
+import { leastMtu, tunnelMtu } from './wire.js';
 import type { TunnelJob } from './worker.js';
 
 export interface PlainOptions {
@@ -149,11 +149,18 @@ function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
   }
 }
 
-/** The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. */
-function wantedMtu({ mtu, addresses }: PlainOptions, [server]: readonly Endpoint[]): number | undefined {
+/**
+ * The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. On a path too
+ * narrow for what is inside, some packets travel in fragments.
+ */
+function wantedMtu(
+  { mtu, addresses, routes }: PlainOptions,
+  [server]: readonly Endpoint[],
+): number | undefined {
   if (mtu !== undefined || addresses.length === 0) return mtu;
   if (server === undefined) return tunnelMtu(undefined, 4);
-  return tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
+  const fits = tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
+  return Math.max(leastMtu([...addresses, ...routes]), fits);
 }
 
 /** Datagrams that the routes send into the tunnel again would go round in circles. */
