@@ -106,12 +106,14 @@ function statusText(
   const before = last?.stats;
   return [
     start.device,
-    start.role === 'listen' ? `${stats.clients} clients` : stats.server,
+    start.role === 'listen' ? clientCount(stats.clients) : stats.server,
     `out ${bits(stats.bytesOut, before?.bytesOut)} ${packets(stats.packetsOut, before?.packetsOut)}`,
     `in ${bits(stats.bytesIn, before?.bytesIn)} ${packets(stats.packetsIn, before?.packetsIn)}`,
     `${drops} dropped`,
   ].join(' | ');
 }
+
+const clientCount = (count: number): string => `${count} ${count === 1 ? 'client' : 'clients'}`;
 
 /** `12.3 M`: three digits and a decimal prefix. */
 function withUnit(value: number): string {
