@@ -42,6 +42,15 @@ for (const outer of ['v4', 'v6'] as const) {
   });
 }
 
+test('on a path too narrow for IPv6 inside, the device keeps the least that IPv6 asks for', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t, { mtu: 1300 });
+  await lab.office();
+  const home = await lab.home();
+  assert.equal((await home.event('start')).mtu, 1280);
+  await assertPing(lab.net.laptop, INNER.office.v6, { size: 1280 - 48, whole: true });
+});
+
 /** How many packets a host has had to cut up or put together, /proc/net/snmp and snmp6. */
 function fragments(host: Namespace): number {
   const [names, values] = host
