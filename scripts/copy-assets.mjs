@@ -11,4 +11,6 @@ for (const top of ['src', 'tests']) {
     if (/\.(js|d\.ts)(\.map)?$/.test(file) && !existsSync(source)) rmSync(`dist/${top}/${file}`);
   }
 }
-if (existsSync('dist/src/cli/main.js')) chmodSync('dist/src/cli/main.js', 0o755);
+for (const program of ['dist/src/cli/main.js', 'dist/src/cli/lametund.js']) {
+  if (existsSync(program)) chmodSync(program, 0o755);
+}

@@ -6,11 +6,14 @@ import { test } from 'node:test';
 /** Which rooms of src/ may import which; `docs/ARCHITECTURE.md` says why. An absent pair is forbidden. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ip: [],
+  wireguard: ['ip'],
   linux: ['ip'],
+  tunnel: ['ip', 'wireguard', 'linux'],
+  device: ['ip', 'wireguard', 'linux', 'tunnel'],
   plain: ['ip', 'linux'],
   demo: ['ip', 'linux', 'plain'],
-  cli: ['ip', 'linux', 'plain', 'demo'],
-  testkit: ['ip', 'linux', 'plain', 'demo', 'cli'],
+  cli: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'plain', 'demo'],
+  testkit: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'plain', 'demo', 'cli'],
 };
 
 /** Tests of a room stand beside its code and may use the test kit as well. */
@@ -19,11 +22,12 @@ const TESTS_MAY_IMPORT = ['testkit'];
 /** Which packages a room may import; every other one may import none. `node:` is for rooms that do I/O. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   linux: ['koffi'],
+  device: ['@noble/ciphers/chacha.js'],
   cli: ['commander', 'picocolors'],
   demo: ['picocolors'],
   testkit: ['fast-check'],
 };
-const PURE = ['ip'];
+const PURE = ['ip', 'wireguard'];
 
 interface Import {
   readonly file: string;

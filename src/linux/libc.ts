@@ -18,6 +18,10 @@ export const libc = {
   write: process_.func('intptr_t write(int fd, intptr_t buffer, size_t length)') as Transfer,
   ioctl: process_.func('int ioctl(int fd, unsigned long request, intptr_t argument)') as Transfer,
   poll: process_.func('int poll(intptr_t fds, unsigned long count, int timeout)') as Transfer,
+  clock_gettime: process_.func('int clock_gettime(int clock, intptr_t time)') as (
+    clock: number,
+    time: number,
+  ) => number,
   eventfd: process_.func('int eventfd(unsigned int initial, int flags)') as (
     initial: number,
     flags: number,
@@ -46,6 +50,11 @@ export const libc = {
     fd: number,
     buffer: number,
     length: number,
+    flags: number,
+  ) => number,
+  sendmsg: process_.func('intptr_t sendmsg(int fd, intptr_t message, int flags)') as (
+    fd: number,
+    message: number,
     flags: number,
   ) => number,
   sendmmsg: process_.func('int sendmmsg(int fd, intptr_t messages, unsigned int count, int flags)') as Batch,

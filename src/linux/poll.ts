@@ -22,6 +22,11 @@ export class Poller {
     });
   }
 
+  /** Puts another descriptor into the place at `index`; a negative one is not waited for. */
+  replace(index: number, fd: number): void {
+    this.#memory.view.setInt32(index * POLLFD.size + POLLFD.fd, fd, true);
+  }
+
   /** Chooses which events of the descriptor at `index` end a wait. */
   watch(index: number, events: number): void {
     this.#memory.view.setInt16(index * POLLFD.size + POLLFD.events, events, true);

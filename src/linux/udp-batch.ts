@@ -1,6 +1,6 @@
 import { errno, libc } from './libc.js';
 import { allocate, type Memory } from './memory.js';
-import { SOCKADDR_IN6 } from './socket-address.js';
+import { AF, SOCKADDR_IN6 } from './socket-address.js';
 import { SOL_IP, SOL_IPV6 } from './udp.js';
 
 /** struct iovec, linux/uio.h: base u64, length u64. */
@@ -22,8 +22,10 @@ export const MMSGHDR = {
 /** struct cmsghdr, linux/socket.h: length u64 (header included), level i32, type i32, then the data. */
 export const CMSGHDR = { length: 0, level: 8, type: 12, data: 16 } as const;
 
+const IP_TOS = 1;
 const IP_PKTINFO = 8;
 const IPV6_PKTINFO = 50;
+const IPV6_TCLASS = 67;
 /** struct in_pktinfo, linux/in.h: interface i32, our address 4 bytes, the header's destination 4 bytes. */
 export const IN_PKTINFO = { interface: 0, ours: 4, size: 12 } as const;
 /** struct in6_pktinfo, linux/ipv6.h: address 16 bytes, interface u32. */
@@ -41,6 +43,9 @@ const CONTROL_ROOM = 64;
  * it. Layout of one record: socket address, its length u32, control message, its length u32.
  */
 export const ENDPOINT = { name: 0, nameLength: 28, control: 32, controlLength: 72, size: 80 } as const;
+
+/** Memory that is written to from here, and not by the kernel. */
+type Writable = Pick<Memory, 'bytes' | 'view'>;
 
 /** Receives up to `capacity` datagrams with one system call, each into a slot of its own. */
 export class ReceiveBatch {
@@ -98,8 +103,34 @@ export class ReceiveBatch {
     return this.#name(slot);
   }
 
+  /** Whether a datagram came from the address of an `ENDPOINT` record. */
+  sentBy(slot: number, endpoints: Memory, offset: number): boolean {
+    const { bytes, view } = this.#headers;
+    const name = this.#name(slot);
+    const length = view.getUint32(slot * MMSGHDR.size + MMSGHDR.nameLength, true);
+    if (endpoints.view.getUint32(offset + ENDPOINT.nameLength, true) !== length) return false;
+    for (let i = 0; i < length; i++) {
+      if (bytes[name + i] !== endpoints.bytes[offset + ENDPOINT.name + i]) return false;
+    }
+    return true;
+  }
+
+  /** The traffic class (IPv4: type of service) that a datagram came with; 0 when the socket does not report it. */
+  trafficClass(slot: number): number {
+    const { view } = this.#headers;
+    const used = view.getUint32(slot * MMSGHDR.size + MMSGHDR.controlLength, true);
+    const start = this.#control(slot);
+    for (let message = start; message + CMSGHDR.data < start + used; message = nextControl(view, message)) {
+      const level = view.getInt32(message + CMSGHDR.level, true);
+      const type = view.getInt32(message + CMSGHDR.type, true);
+      if (level === SOL_IP && type === IP_TOS) return view.getUint8(message + CMSGHDR.data);
+      if (level === SOL_IPV6 && type === IPV6_TCLASS) return view.getUint8(message + CMSGHDR.data);
+    }
+    return 0;
+  }
+
   /** Writes an `ENDPOINT` record that answers the sender of a datagram, from the address it wrote to. */
-  writeEndpoint(slot: number, out: Memory, offset: number): void {
+  writeEndpoint(slot: number, out: Writable, offset: number): void {
     const { bytes, view } = this.#headers;
     const header = slot * MMSGHDR.size;
     const nameLength = view.getUint32(header + MMSGHDR.nameLength, true);
@@ -107,7 +138,8 @@ export class ReceiveBatch {
     for (let i = 0; i < SOCKADDR_IN6.size; i++) out.bytes[offset + i] = i < nameLength ? bytes[name + i]! : 0;
     out.view.setUint32(offset + ENDPOINT.nameLength, nameLength, true);
     const used = view.getUint32(header + MMSGHDR.controlLength, true);
-    const length = used === 0 ? 0 : copyOurAddress(view, this.#control(slot), out, offset + ENDPOINT.control);
+    const length =
+      used === 0 ? 0 : copyOurAddress(view, this.#control(slot), used, out, offset + ENDPOINT.control);
     out.view.setUint32(offset + ENDPOINT.controlLength, length, true);
   }
 
@@ -121,29 +153,37 @@ export class ReceiveBatch {
 }
 
 /**
- * Turns the packet information of a receipt into that of an answer. The interface is left open (0), so that
- * an answer may take another way out when the routes change.
+ * Turns the packet information among the control messages of a receipt into that of an answer. The interface is left
+ * open (0), so that an answer may take another way out when the routes change.
  *
- * @returns the length of the control message
+ * @param used how many bytes of control messages there are
+ * @returns the length of the control message; 0 when there is no packet information
  */
-function copyOurAddress(from: DataView, offset: number, out: Memory, at: number): number {
-  const level = from.getInt32(offset + CMSGHDR.level, true);
-  const type = from.getInt32(offset + CMSGHDR.type, true);
-  const data = offset + CMSGHDR.data;
-  if (level === SOL_IPV6 && type === IPV6_PKTINFO) {
-    writeControlHeader(out.view, at, level, type, IN6_PKTINFO.size);
-    for (let i = 0; i < 16; i++) out.bytes[at + CMSGHDR.data + i] = from.getUint8(data + i);
-    out.view.setUint32(at + CMSGHDR.data + IN6_PKTINFO.interface, 0, true);
-    return CMSGHDR.data + 24; // the data padded to 8
-  }
-  if (level === SOL_IP && type === IP_PKTINFO) {
-    writeControlHeader(out.view, at, level, type, IN_PKTINFO.size);
-    out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.interface, 0, true);
-    out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours, from.getUint32(data + IN_PKTINFO.ours), false);
-    out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours + 4, 0, true);
-    return CMSGHDR.data + 16;
+function copyOurAddress(from: DataView, offset: number, used: number, out: Writable, at: number): number {
+  for (let message = offset; message + CMSGHDR.data <= offset + used; message = nextControl(from, message)) {
+    const level = from.getInt32(message + CMSGHDR.level, true);
+    const type = from.getInt32(message + CMSGHDR.type, true);
+    const data = message + CMSGHDR.data;
+    if (level === SOL_IPV6 && type === IPV6_PKTINFO) {
+      writeControlHeader(out.view, at, level, type, IN6_PKTINFO.size);
+      for (let i = 0; i < 16; i++) out.bytes[at + CMSGHDR.data + i] = from.getUint8(data + i);
+      out.view.setUint32(at + CMSGHDR.data + IN6_PKTINFO.interface, 0, true);
+      return CMSGHDR.data + 24; // the data padded to 8
+    }
+    if (level === SOL_IP && type === IP_PKTINFO) {
+      writeControlHeader(out.view, at, level, type, IN_PKTINFO.size);
+      out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.interface, 0, true);
+      out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours, from.getUint32(data + IN_PKTINFO.ours));
+      out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours + 4, 0, true);
+      return CMSGHDR.data + 16;
+    }
   }
   return 0;
+}
+
+/** Where the control message behind the one at `offset` begins. A length of 0 would stand still: the kernel writes none. */
+function nextControl(view: DataView, offset: number): number {
+  return offset + Math.max(CMSGHDR.data, (view.getUint32(offset + CMSGHDR.length, true) + 7) & ~7);
 }
 
 function writeControlHeader(view: DataView, at: number, level: number, type: number, size: number): void {
@@ -155,6 +195,8 @@ function writeControlHeader(view: DataView, at: number, level: number, type: num
 /** Collects datagrams, wherever they lie in memory, and sends them with as few system calls as possible. */
 export class SendBatch {
   readonly #headers: Memory;
+  /** Room for the control messages of datagrams that have some of their own. */
+  readonly #controls: Memory;
   readonly #capacity: number;
   #first = 0;
   #end = 0;
@@ -162,6 +204,7 @@ export class SendBatch {
   constructor(capacity: number) {
     this.#capacity = capacity;
     this.#headers = allocate(capacity * (MMSGHDR.size + IOVEC.size));
+    this.#controls = allocate(capacity * CONTROL_ROOM);
     const { view, address } = this.#headers;
     for (let i = 0; i < capacity; i++) {
       const vector = capacity * MMSGHDR.size + i * IOVEC.size;
@@ -191,6 +234,26 @@ export class SendBatch {
     const controlLength = endpoints.view.getUint32(offset + ENDPOINT.controlLength, true);
     const control = controlLength === 0 ? 0 : record + ENDPOINT.control;
     this.#add(data, length, record + ENDPOINT.name, nameLength, control, controlLength);
+  }
+
+  /** Like `addTo`, with a traffic class (IPv4: type of service) for the outer header. */
+  addWithTrafficClass(
+    data: number,
+    length: number,
+    endpoints: Memory,
+    offset: number,
+    trafficClass: number,
+  ): void {
+    const { view, bytes, address } = this.#controls;
+    const at = this.#end * CONTROL_ROOM;
+    const pinned = endpoints.view.getUint32(offset + ENDPOINT.controlLength, true);
+    for (let i = 0; i < pinned; i++) bytes[at + i] = endpoints.bytes[offset + ENDPOINT.control + i]!;
+    const ipv6 = isIpv6Name(endpoints.view, offset + ENDPOINT.name);
+    writeControlHeader(view, at + pinned, ipv6 ? SOL_IPV6 : SOL_IP, ipv6 ? IPV6_TCLASS : IP_TOS, 4);
+    view.setInt32(at + pinned + CMSGHDR.data, trafficClass, true);
+    const nameLength = endpoints.view.getUint32(offset + ENDPOINT.nameLength, true);
+    const controlLength = pinned + CMSGHDR.data + 8;
+    this.#add(data, length, endpoints.address + offset, nameLength, address + at, controlLength);
   }
 
   #add(
@@ -244,6 +307,17 @@ export class SendBatch {
     writePointer(this.#headers.view, header + MMSGHDR.control, 0);
     this.#headers.view.setUint32(header + MMSGHDR.controlLength, 0, true);
   }
+}
+
+/** Whether a socket address is one of IPv6, and not an IPv4 one in its mapped form. */
+function isIpv6Name(view: DataView, name: number): boolean {
+  if (view.getUint16(name, true) !== AF.inet6) return false;
+  const address = name + SOCKADDR_IN6.address;
+  return (
+    view.getUint32(address + 8) !== 0xffff ||
+    view.getUint32(address) !== 0 ||
+    view.getUint32(address + 4) !== 0
+  );
 }
 
 /** Writes a user-space address, which is below 2^48, without a BigInt. */

@@ -16,9 +16,11 @@ const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 export const SOL_IP = 0;
 const IP_PKTINFO = 8;
+const IP_RECVTOS = 13;
 export const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
+const IPV6_RECVTCLASS = 66;
 
 const AF_UNSPEC = 0;
 
@@ -99,6 +101,12 @@ export class UdpSocket {
   reportDestinations(): void {
     if (this.family === AF.inet) this.#set(SOL_IP, IP_PKTINFO, 1);
     else this.#set(SOL_IPV6, IPV6_RECVPKTINFO, 1);
+  }
+
+  /** Makes each receipt say which traffic class (IPv4: type of service) the datagram came with. */
+  reportTrafficClass(): void {
+    this.#set(SOL_IP, IP_RECVTOS, 1);
+    if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVTCLASS, 1);
   }
 
   close(): void {

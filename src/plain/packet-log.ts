@@ -1,3 +1,5 @@
+import { SharedRing } from '../linux/shared-ring.js';
+
 /** What a record of the log tells. */
 export const KIND = {
   /** A packet left through the tunnel. */
@@ -16,11 +18,6 @@ const RECORD = { kind: 0, length: 4, outer: 8, outerLength: 28, head: 36, size: 
 export const HEAD_LENGTH = RECORD.size - RECORD.head;
 
 const RECORDS = 1024;
-const HEADER = 16;
-/** Words of the header: how many records were written, read, and lost because the reader was too slow. */
-const WRITTEN = 0;
-const READ = 1;
-const MISSED = 2;
 
 export interface LogRecord {
   readonly kind: Kind;
@@ -33,21 +30,19 @@ export interface LogRecord {
 }
 
 /**
- * A ring in shared memory through which the worker tells the main thread what it saw. One writes, the other
- * reads; when the reader is too slow records are lost and counted, and packets never wait for it.
+ * Through this the worker tells the main thread what it saw. When the reader is too slow records are lost and
+ * counted, and packets never wait for it.
  */
 export class PacketLog {
-  readonly buffer: SharedArrayBuffer;
-  readonly #words: Int32Array;
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  readonly buffers: { readonly ring: SharedArrayBuffer; readonly missed: SharedArrayBuffer };
+  readonly #ring: SharedRing;
+  readonly #missed: Int32Array;
 
-  /** @param buffer that of the other thread's log; without it, a new one is made */
-  constructor(buffer = new SharedArrayBuffer(HEADER + RECORDS * RECORD.size)) {
-    this.buffer = buffer;
-    this.#words = new Int32Array(buffer, 0, HEADER / 4);
-    this.#bytes = new Uint8Array(buffer);
-    this.#view = new DataView(buffer);
+  /** @param buffers those of the other thread's log; without them, new ones are made */
+  constructor(buffers?: PacketLog['buffers']) {
+    this.#ring = new SharedRing(RECORD.size, RECORDS, buffers?.ring);
+    this.buffers = { ring: this.#ring.buffer, missed: buffers?.missed ?? new SharedArrayBuffer(4) };
+    this.#missed = new Int32Array(this.buffers.missed);
   }
 
   /**
@@ -62,27 +57,27 @@ export class PacketLog {
     outerBytes: Uint8Array,
     outer: number,
   ): void {
-    const written = this.#words[WRITTEN]!;
-    if (((written - Atomics.load(this.#words, READ)) | 0) >= RECORDS) {
-      this.#words[MISSED]!++;
+    const ring = this.#ring;
+    const at = ring.claim();
+    if (at < 0) {
+      Atomics.add(this.#missed, 0, 1);
       return;
     }
-    const at = recordOffset(written);
-    this.#view.setUint32(at + RECORD.kind, kind);
-    this.#view.setUint32(at + RECORD.length, length);
-    for (let i = 0; i < RECORD.outerLength; i++) this.#bytes[at + RECORD.outer + i] = outerBytes[outer + i]!;
+    ring.view.setUint32(at + RECORD.kind, kind);
+    ring.view.setUint32(at + RECORD.length, length);
+    for (let i = 0; i < RECORD.outerLength; i++) ring.bytes[at + RECORD.outer + i] = outerBytes[outer + i]!;
     const head = Math.min(length, HEAD_LENGTH);
-    for (let i = 0; i < head; i++) this.#bytes[at + RECORD.head + i] = bytes[packet + i]!;
-    Atomics.store(this.#words, WRITTEN, (written + 1) | 0);
+    for (let i = 0; i < head; i++) ring.bytes[at + RECORD.head + i] = bytes[packet + i]!;
+    ring.commit();
   }
 
   /** Takes the next record. @returns undefined when there is none */
   read(): LogRecord | undefined {
-    const read = this.#words[READ]!;
-    if (read === Atomics.load(this.#words, WRITTEN)) return undefined;
-    const at = recordOffset(read);
-    const copy = this.#bytes.slice(at, at + RECORD.size);
-    Atomics.store(this.#words, READ, (read + 1) | 0); // from here on the worker may write over it
+    const at = this.#ring.peek();
+    if (at < 0) return undefined;
+    const copy = new Uint8Array(RECORD.size);
+    copy.set(this.#ring.bytes.subarray(at, at + RECORD.size));
+    this.#ring.release(); // from here on the worker may write over it
     const view = new DataView(copy.buffer);
     const length = view.getUint32(RECORD.length);
     return {
@@ -93,11 +88,8 @@ export class PacketLog {
     };
   }
 
-  /** How many records were lost so far. */
+  /** How many records were lost so far, modulo 2^32. */
   get missed(): number {
-    return Atomics.load(this.#words, MISSED);
+    return Atomics.load(this.#missed, 0);
   }
 }
-
-/** Counts wrap at 2^32, which `RECORDS` divides. */
-const recordOffset = (count: number): number => HEADER + ((count >>> 0) % RECORDS) * RECORD.size;

@@ -239,7 +239,7 @@ async function runWorker(
     allowed: options.peers,
     seed: randomBytes(4).readInt32LE(),
     state: state.buffer,
-    log: log.buffer,
+    log: log.buffers,
     logPackets: options.logPackets,
   };
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: job });

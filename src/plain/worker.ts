@@ -19,7 +19,7 @@ export interface TunnelJob {
   /** A 32-bit number that strangers cannot know. */
   readonly seed: number;
   readonly state: SharedArrayBuffer;
-  readonly log: SharedArrayBuffer;
+  readonly log: PacketLog['buffers'];
   /** Whether every packet is noted in the log. */
   readonly logPackets: boolean;
 }

@@ -1,0 +1,133 @@
+#!/usr/bin/env node
+import { spawn } from 'node:child_process';
+import { closeSync, rmSync, writeSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../device/log.js';
+import { LametunError } from '../errors.js';
+import { packageVersion } from './package-version.js';
+
+/**
+ * `lametund INTERFACE`: a WireGuard device by a program, in wireguard-go's place: its command line, its environment
+ * and its ways. What there is to see of it is seen by `wg`.
+ *
+ * It begins in the foreground, opens the TUN device and the configuration socket, and hands both to a process in
+ * the background, as the descriptors that these variables name; it ends when that one answers. Whoever sets the
+ * variables can do so itself.
+ *
+ * Exit status: 0, or 1 when it could not start.
+ */
+const TUN_FD = 'WG_TUN_FD';
+const UAPI_FD = 'WG_UAPI_FD';
+const FOREGROUND = 'WG_PROCESS_FOREGROUND';
+/** Ours: where the process in the background tells how the start went. */
+const READY_FD = 'LAMETUND_READY_FD';
+const READY = 'ready';
+
+const USAGE = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
+
+async function main(args: readonly string[]): Promise<number> {
+  if (args.length === 1 && args[0] === '--version') {
+    process.stdout.write(
+      `lametund v${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
+    );
+    return 0;
+  }
+  const foreground = args[0] === '-f' || args[0] === '--foreground';
+  const names = foreground ? args.slice(1) : args;
+  if (names.length !== 1 || names[0]!.startsWith('-')) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const level = logLevel(process.env['LOG_LEVEL']);
+  const { device, tunFd, uapiFd } = await open(names[0]!);
+  if (foreground || process.env[FOREGROUND] === '1') return run(device, tunFd, uapiFd, level);
+  const loud = process.env['LOG_LEVEL'] !== undefined && level !== LOG_LEVEL.silent;
+  return runInBackground(device, tunFd, uapiFd, loud, args);
+}
+
+interface Opened {
+  readonly device: string;
+  readonly tunFd: number;
+  readonly uapiFd: number;
+}
+
+/** Opens the TUN device and the configuration socket, or takes over those that were handed to us. */
+async function open(name: string): Promise<Opened> {
+  const [{ Tun }, { adoptTun }, { openUapiSocket, uapiPath }] = await Promise.all([
+    import('../linux/tun.js'),
+    import('../linux/tun-state.js'),
+    import('../device/uapi-socket.js'),
+  ]);
+  const given = descriptor(TUN_FD);
+  const tunFd = given ?? Tun.open({ name, packetInformation: false }).fd;
+  const device = given === undefined ? name : adoptTun(given);
+  return { device, tunFd, uapiFd: descriptor(UAPI_FD) ?? (await openUapiSocket(uapiPath(device))) };
+}
+
+function descriptor(variable: string): number | undefined {
+  const text = process.env[variable];
+  if (text === undefined || text === '') return undefined;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new LametunError('usage', `${variable} must be the number of a file descriptor`);
+}
+
+async function run(device: string, tunFd: number, uapiFd: number, level: LogLevel): Promise<number> {
+  const log = new TextLog(level, device, (line) => process.stdout.write(line));
+  process.stdout.on('error', () => {}); // nobody reads the log any more
+  const [{ runDaemon }, { stopOnSignals }] = await Promise.all([
+    import('../device/daemon.js'),
+    import('./signals.js'),
+  ]);
+  const signal = stopOnSignals();
+  await runDaemon({ device, tunFd, uapiFd, log, signal, onReady: () => tellParent(READY) });
+  return 0;
+}
+
+/** @returns when the process in the background answers, or has ended */
+async function runInBackground(
+  device: string,
+  tunFd: number,
+  uapiFd: number,
+  loud: boolean,
+  args: readonly string[],
+): Promise<number> {
+  const output = loud ? 'inherit' : 'ignore';
+  const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), ...args], {
+    detached: true,
+    stdio: ['ignore', output, output, tunFd, uapiFd, 'pipe'],
+    env: { ...process.env, [TUN_FD]: '3', [UAPI_FD]: '4', [FOREGROUND]: '1', [READY_FD]: '5' },
+  });
+  const report = (child.stdio as readonly unknown[])[5] as NodeJS.ReadableStream;
+  let said = '';
+  for await (const part of report) said += String(part);
+  if (said === READY) {
+    child.unref();
+    return 0;
+  }
+  const { uapiPath } = await import('../device/uapi-socket.js');
+  rmSync(uapiPath(device), { force: true });
+  throw new LametunError('linux', said || 'the process in the background ended before it was ready');
+}
+
+/** In the background, the parent waits for this. */
+function tellParent(text: string): void {
+  const fd = descriptor(READY_FD);
+  if (fd === undefined) return;
+  delete process.env[READY_FD];
+  try {
+    writeSync(fd, text);
+  } catch {} // it was killed
+  closeSync(fd);
+}
+
+function fail(error: unknown): number {
+  const isOurs = error instanceof LametunError;
+  const text = isOurs
+    ? error.message
+    : `this is a defect of lametun, please report it: ${error instanceof Error ? error.stack : String(error)}`;
+  if (process.env[READY_FD] === undefined) process.stderr.write(`lametund: ${text}\n`);
+  else tellParent(text);
+  return 1;
+}
+
+process.exit(await main(process.argv.slice(2)).catch(fail));

@@ -1,0 +1,123 @@
+import { lstatSync } from 'node:fs';
+import { libc } from '../linux/libc.js';
+import { findLink, setLinkMtu } from '../linux/link.js';
+import { setSocketMark } from '../linux/socket-options.js';
+import { UdpSocket } from '../linux/udp.js';
+import { WorkerEngine } from '../tunnel/worker-engine.js';
+import { NodeCrypto } from './crypto.js';
+import { followLink } from './follow-link.js';
+import { WireGuardInterface } from './interface.js';
+import type { Log } from './log.js';
+import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi-socket.js';
+import type { DeviceSocket } from './udp-sockets.js';
+
+/** What a new device has, in bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
+export const DEFAULT_MTU = 1420;
+
+export interface DaemonOptions {
+  readonly device: string;
+  /** Open descriptors, which are closed at the end: the TUN device, and the socket at `uapiPath(device)`. */
+  readonly tunFd: number;
+  readonly uapiFd: number;
+  readonly log: Log;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+  /** Is called when `wg` gets an answer. */
+  readonly onReady: () => void;
+}
+
+/**
+ * Runs a device until it is told to stop, or the device or its configuration socket is removed. Nothing is left
+ * behind then, nor when it cannot start: the TUN device goes with its descriptor, unless it was made to stay.
+ *
+ * @throws LametunError
+ */
+export async function runDaemon({
+  device,
+  tunFd,
+  uapiFd,
+  log,
+  signal,
+  onReady,
+}: DaemonOptions): Promise<void> {
+  const path = uapiPath(device);
+  const inode = lstatSync(path).ino;
+  const undo: (() => void | Promise<void>)[] = [() => void libc.close(tunFd)];
+  const removeSocket = (): void => removeUapiSocket(path, inode);
+  process.once('exit', removeSocket); // also when something else in the program ends it
+  try {
+    const link = findLink(device);
+    if (link) setLinkMtu(link.index, device, DEFAULT_MTU);
+    const wireguard = new WireGuardInterface({
+      crypto: new NodeCrypto(),
+      wallClock: () => Date.now(),
+      log,
+      engine: (events) => new WorkerEngine({ tunFd, mtu: DEFAULT_MTU, events }),
+      openSocket,
+    });
+    undo.push(() => wireguard.close());
+    log.verbose('Device started');
+
+    const end = deferred<string>();
+    const following = followLink(
+      tunFd,
+      ({ up, mtu }) => {
+        if (mtu !== undefined) wireguard.setMtu(mtu);
+        wireguard.setUp(up);
+      },
+      () => end.resolve('the device was removed'),
+    );
+    undo.push(() => following.close());
+    const uapi = await UapiServer.listen(uapiFd, {
+      device: wireguard,
+      log,
+      interfaceIndex: libc.if_nametoindex,
+    });
+    undo.push(() => uapi.close());
+    const removal = watchRemoval(path, () => end.resolve('the UAPI socket was removed'));
+    undo.push(() => removal.close());
+    const stop = (): void => end.resolve('told to stop');
+    signal.addEventListener('abort', stop);
+    if (signal.aborted) stop();
+    void wireguard.ended.then((reason) => {
+      if (reason === 'device-gone') end.resolve('the device was removed');
+      else end.reject(reason);
+    });
+    log.verbose('UAPI listener started');
+    onReady();
+    log.verbose(`Shutting down: ${await end.promise}`);
+  } finally {
+    for (const step of undo.reverse()) await step();
+    removeSocket();
+    process.off('exit', removeSocket);
+  }
+}
+
+/** A socket that hears which of our addresses was written to, so that answers leave from it, and congestion marks. */
+function openSocket(port: number): DeviceSocket {
+  const socket = UdpSocket.open(port);
+  socket.reportDestinations();
+  socket.reportTrafficClass();
+  socket.setBuffers(SOCKET_BUFFER);
+  const { fd, family } = socket;
+  return {
+    fd,
+    family,
+    port: socket.port,
+    setMark: (mark) => setSocketMark(fd, mark),
+    close: () => socket.close(),
+  };
+}
+
+/** Room for bursts, bytes. */
+const SOCKET_BUFFER = 4 << 20;
+
+function deferred<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (error: Error) => void;
+  const promise = new Promise<T>((res, rej) => {
+    resolve = res;
+    reject = rej;
+  });
+  return { promise, resolve, reject };
+}

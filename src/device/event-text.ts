@@ -1,0 +1,24 @@
+import type { DeviceEvent } from '../wireguard/events.js';
+import { MESSAGE_TYPE } from '../wireguard/messages.js';
+
+/** What a log says of an event, in wireguard-go's words; undefined for what it does not mention. */
+export function eventText(event: DeviceEvent): string | undefined {
+  switch (event.kind) {
+    case 'datagram':
+      return SENT[event.bytes[0]!];
+    case 'install-keypair':
+      return event.keypair.initiator ? 'Received handshake response' : 'Received handshake initiation';
+    case 'keepalive':
+      return 'Sending keepalive packet';
+    case 'use-keypair':
+      return event.keypair && 'Session established';
+    default:
+      return undefined;
+  }
+}
+
+const SENT: Readonly<Record<number, string>> = {
+  [MESSAGE_TYPE.initiation]: 'Sending handshake initiation',
+  [MESSAGE_TYPE.response]: 'Sending handshake response',
+  [MESSAGE_TYPE.cookieReply]: 'Sending cookie response',
+};

@@ -1,0 +1,375 @@
+import type { Cidr } from '../ip/cidr.js';
+import type { Prefix } from '../ip/prefix-table.js';
+import type { Endpoint } from '../linux/socket-address.js';
+import type { Engine, EngineEvents, PeerEndpoint } from '../tunnel/engine.js';
+import type { Crypto } from '../wireguard/crypto.js';
+import { Device } from '../wireguard/device.js';
+import type { DeviceEvent } from '../wireguard/events.js';
+import type { Peer } from '../wireguard/peer.js';
+import { AllowedIps } from './allowed-ips.js';
+import { eventText } from './event-text.js';
+import { type Log, peerName } from './log.js';
+import { type DeviceSocket, UdpSockets } from './udp-sockets.js';
+
+export type EndReason = 'device-gone' | Error;
+
+export interface InterfaceOptions {
+  readonly crypto: Crypto;
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number;
+  readonly log: Log;
+  /** Makes the data plane. */
+  readonly engine: (events: EngineEvents) => Engine;
+  /** Makes a UDP socket on a port, any for 0; throws a LinuxError. */
+  readonly openSocket: (port: number) => DeviceSocket;
+}
+
+/** Bytes on the wire below UDP, as `wg show` has them. */
+export interface Transfer {
+  readonly received: number;
+  readonly sent: number;
+}
+
+/** The longest time without a look at the clock, milliseconds: timers stand still while the machine sleeps. */
+const LONGEST_SLEEP = 5_000;
+
+/**
+ * One WireGuard interface: joins the protocol machine, the data plane and the socket, and has what they need of
+ * configuration. It begins down, without a key, with a socket on a port that the kernel chose.
+ *
+ * Changes that come in numbers are followed by `commit`. Wrong arguments throw and change nothing.
+ */
+export class WireGuardInterface {
+  /** Why there is nothing to do any more: the device was removed, or the data plane failed. */
+  readonly ended: Promise<EndReason>;
+  readonly #crypto: Crypto;
+  readonly #log: Log;
+  readonly #device: Device;
+  readonly #engine: Engine;
+  readonly #sockets: UdpSockets;
+  readonly #allowedIps: AllowedIps;
+  readonly #byId = new Map<number, Peer>();
+  /** A copy of the clamped key, for `get=1`; not on the garbage-collected heap, where it would be copied about. */
+  readonly #privateKey = new Uint8Array(new ArrayBuffer(32));
+  #fwmark = 0;
+  #mtu = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #timerFor = Infinity;
+  #closed = false;
+  /** The data plane has been told for the last time. */
+  #detached = false;
+
+  /** @throws LinuxError when there is no socket to be had */
+  constructor({ crypto, wallClock, log, engine, openSocket }: InterfaceOptions) {
+    this.#crypto = crypto;
+    this.#log = log;
+    this.#device = new Device({ crypto, wallClock });
+    this.#sockets = new UdpSockets(openSocket);
+    const socket = this.#sockets.move(0);
+    let end!: (reason: EndReason) => void;
+    this.ended = new Promise((resolve) => {
+      end = resolve;
+    });
+    this.#engine = engine({
+      datagram: (bytes, from, queued) => {
+        this.#device.handleDatagram(bytes, from, this.#engine.now(), queued);
+        this.#settle();
+      },
+      look: (id) => this.#look(id),
+      roaming: (id, from) => this.#roam(id, from),
+      ended: end,
+    });
+    this.#allowedIps = new AllowedIps(
+      (table) => this.#detached || this.#engine.setAllowedIps(table),
+      (owner) => this.#detached || this.#engine.removePeer(owner),
+    );
+    this.#engine.setSocket(socket.fd, socket.family);
+  }
+
+  // State, for `get=1`.
+
+  get listenPort(): number {
+    return this.#sockets.current?.port ?? 0;
+  }
+
+  get fwmark(): number {
+    return this.#fwmark;
+  }
+
+  /** Clamped; undefined when there is none. Not to be kept, nor made a string of. */
+  get privateKey(): Readonly<Uint8Array> | undefined {
+    return this.#device.publicKey && this.#privateKey;
+  }
+
+  get publicKey(): Readonly<Uint8Array> | undefined {
+    return this.#device.publicKey?.bytes;
+  }
+
+  get isUp(): boolean {
+    return this.#device.isUp;
+  }
+
+  get peers(): IterableIterator<Peer> {
+    return this.#device.peers;
+  }
+
+  peer(publicKey: Uint8Array): Peer | undefined {
+    return this.#device.peer(publicKey);
+  }
+
+  allowedIpsOf(peer: Peer): IterableIterator<Prefix> {
+    return this.#allowedIps.of(peer.id);
+  }
+
+  transfer(peer: Peer): Transfer {
+    const { receivedBytes, sentBytes } = this.#engine.traffic(peer.id);
+    return {
+      received: receivedBytes + peer.handshakeBytes.received,
+      sent: sentBytes + peer.handshakeBytes.sent,
+    };
+  }
+
+  /** What was dropped, by reason, in both planes. */
+  drops(): Map<string, number> {
+    const all = new Map(this.#engine.drops());
+    for (const [reason, count] of this.#device.drops.entries())
+      all.set(reason, (all.get(reason) ?? 0) + count);
+    return all;
+  }
+
+  // Configuration of the device.
+
+  /**
+   * Takes over a private key, all zeros for none. The same as before changes nothing, else all sessions end, and a
+   * peer with our own public key is removed.
+   *
+   * @param bytes 32 of them, erased here
+   */
+  setPrivateKey(bytes: Uint8Array): void {
+    const none = bytes.every((byte) => byte === 0);
+    if (!none) {
+      bytes[0]! &= 0xf8; // RFC 7748 §5: so does X25519 itself, and so `wg` shows it
+      bytes[31] = (bytes[31]! & 0x7f) | 0x40;
+    }
+    const key = none ? undefined : this.#crypto.privateKey(bytes);
+    if (this.#crypto.equal(key?.publicKey.bytes ?? NONE, this.publicKey ?? NONE)) {
+      key?.destroy();
+    } else {
+      const own = key && this.peer(key.publicKey.bytes);
+      if (own) this.removePeer(own);
+      this.#device.setPrivateKey(key, this.#engine.now());
+      this.#privateKey.set(bytes);
+      this.#log.verbose('UAPI: Updating private key');
+      this.#settle();
+    }
+    bytes.fill(0);
+  }
+
+  /**
+   * Moves to another UDP port; to any with 0.
+   *
+   * @throws LinuxError EADDRINUSE above all; the port is the same as before then
+   */
+  setListenPort(port: number): void {
+    const before = this.#sockets.current;
+    const socket = this.#sockets.move(port);
+    if (socket === before) return;
+    try {
+      socket.setMark(this.#fwmark);
+    } catch (error) {
+      this.#log.error(`UDP port ${socket.port}: ${(error as Error).message}`);
+    }
+    this.#engine.setSocket(socket.fd, socket.family);
+    this.#forgetSources();
+    this.#log.verbose('UDP bind has been updated');
+  }
+
+  /** @throws LinuxError EPERM; the mark is the same as before then */
+  setFwmark(mark: number): void {
+    this.#sockets.current?.setMark(mark);
+    this.#fwmark = mark;
+    this.#forgetSources(); // other rules of routing may apply
+  }
+
+  // Configuration of peers.
+
+  /** @throws LametunError `usage` for a key that is there already, or our own */
+  addPeer(publicKey: Uint8Array): Peer {
+    const { id, row, at } = this.#engine.addPeer();
+    try {
+      const peer = this.#device.addPeer(publicKey, id, row, at);
+      this.#byId.set(id, peer);
+      return peer;
+    } catch (error) {
+      this.#engine.removePeer(id);
+      throw error;
+    }
+  }
+
+  removePeer(peer: Peer): void {
+    this.#device.removePeer(peer, this.#engine.now());
+    this.#settle();
+    this.#byId.delete(peer.id);
+    this.#allowedIps.removeOwner(peer.id);
+  }
+
+  removeAllPeers(): void {
+    for (const peer of [...this.peers]) this.removePeer(peer);
+    this.#allowedIps.commit(); // their numbers are free for those that come
+  }
+
+  /** @param key 32 bytes, all zeros for none; erased here */
+  setPresharedKey(peer: Peer, key: Uint8Array): void {
+    this.#device.setPresharedKey(peer, key.some((byte) => byte !== 0) ? key : undefined);
+    key.fill(0);
+  }
+
+  setEndpoint(peer: Peer, endpoint: Endpoint): void {
+    this.#device.setEndpoint(peer, this.#engine.endpoint(endpoint));
+    this.#settle();
+  }
+
+  /** @param seconds 0 turns it off; turned on, one is sent now */
+  setPersistentKeepalive(peer: Peer, seconds: number): void {
+    this.#device.setPersistentKeepalive(peer, seconds * 1000, this.#engine.now());
+    this.#settle();
+  }
+
+  /** Gives a network to a peer, and takes it from the one that had it. Host bits are ignored. */
+  allow(peer: Peer, network: Cidr): void {
+    this.#allowedIps.insert(network, peer.id);
+  }
+
+  /** Takes a network from a peer; does nothing when it has not got it. */
+  disallow(peer: Peer, network: Cidr): void {
+    this.#allowedIps.remove(network, peer.id);
+  }
+
+  disallowAll(peer: Peer): void {
+    this.#allowedIps.removeAllOf(peer.id);
+  }
+
+  /** Makes changes of allowed IPs, and removals of peers, known to the data plane. */
+  commit(): void {
+    this.#allowedIps.commit();
+  }
+
+  // What the kernel says of the device.
+
+  setUp(up: boolean): void {
+    if (up === this.#device.isUp || this.#closed) return;
+    const now = this.#engine.now();
+    if (up) {
+      this.#engine.setUp(true);
+      this.#device.up(now);
+    } else {
+      this.#device.down(now);
+    }
+    this.#settle();
+    if (!up) this.#engine.setUp(false);
+    const [from, to] = up ? ['Down', 'Up'] : ['Up', 'Down'];
+    this.#log.verbose(`Interface state was ${from}, requested ${to}, now ${to}`);
+  }
+
+  /** @param mtu bytes */
+  setMtu(mtu: number): void {
+    if (mtu === this.#mtu || this.#closed) return;
+    this.#mtu = mtu;
+    this.#engine.setMtu(mtu);
+    this.#log.verbose(`MTU updated: ${mtu}`);
+  }
+
+  /** Ends all sessions and the data plane, and closes the socket. The TUN device stays the caller's. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.setUp(false);
+    this.#closed = true;
+    this.#device.setPrivateKey(undefined, this.#engine.now());
+    this.#settle();
+    clearTimeout(this.#timer);
+    this.#privateKey.fill(0);
+    this.#allowedIps.commit();
+    this.#detached = true;
+    await this.#engine.close();
+    this.#sockets.close();
+  }
+
+  #look(id: number): void {
+    const peer = this.#byId.get(id);
+    if (!peer) return; // it was removed meanwhile
+    this.#device.look(peer, this.#engine.now());
+    this.#settle();
+  }
+
+  #roam(id: number, from: PeerEndpoint): void {
+    const peer = this.#byId.get(id);
+    if (!peer) return;
+    this.#device.handleRoaming(peer, from);
+    // The data plane is there already, or farther: it must not be sent back.
+    for (let event = this.#device.poll(); event; event = this.#device.poll()) {
+      if (event.kind !== 'endpoint') this.#act(event);
+    }
+  }
+
+  #forgetSources(): void {
+    for (const { id } of this.peers) this.#engine.forgetSource(id);
+  }
+
+  /** To be called after everything that was done to the protocol machine. */
+  #settle(): void {
+    for (let event = this.#device.poll(); event; event = this.#device.poll()) this.#act(event);
+    const next = this.#device.nextTimeout();
+    if (next >= this.#timerFor || this.#closed) return; // the timer comes in time, and sets the next
+    clearTimeout(this.#timer);
+    this.#timerFor = next;
+    const delay = Math.ceil(next - this.#engine.now());
+    this.#timer = setTimeout(this.#expire, Math.min(Math.max(delay, 0), LONGEST_SLEEP));
+  }
+
+  readonly #expire = (): void => {
+    this.#timerFor = Infinity;
+    this.#device.handleTimeout(this.#engine.now());
+    this.#settle();
+  };
+
+  #act(event: DeviceEvent): void {
+    if (this.#detached) return;
+    if (this.#log.isVerbose) this.#tell(event);
+    const engine = this.#engine;
+    switch (event.kind) {
+      case 'datagram':
+        engine.sendDatagram(event.bytes, event.to as PeerEndpoint);
+        break;
+      case 'install-keypair':
+        engine.installKeypair(event.peer.id, event.keypair, event.sendingKey, event.receivingKey);
+        break;
+      case 'use-keypair':
+        engine.useKeypair(event.peer.id, event.keypair?.localIndex ?? 0, event.confirm);
+        break;
+      case 'drop-keypair':
+        engine.dropKeypair(event.peer.id, event.localIndex);
+        break;
+      case 'keepalive':
+        engine.keepalive(event.peer.id);
+        break;
+      case 'discard-queue':
+        engine.discardQueue(event.peer.id);
+        break;
+      case 'endpoint':
+        engine.setEndpoint(event.peer.id, event.endpoint as PeerEndpoint); // all of them are the engine's
+        break;
+      case 'forget-source':
+        engine.forgetSource(event.peer.id);
+        break;
+    }
+  }
+
+  #tell(event: DeviceEvent): void {
+    const text = eventText(event);
+    if (text === undefined) return;
+    this.#log.verbose(event.peer ? `${peerName(event.peer.publicKey.bytes)} - ${text}` : text);
+  }
+}
+
+/** In place of a public key where there is none. */
+const NONE = new Uint8Array(32);

@@ -1,0 +1,55 @@
+/** Where a device tells what it does. Never keys, never packets. */
+export interface Log {
+  /** Whether `verbose` leads anywhere: asked before a text is made that costs something. */
+  readonly isVerbose: boolean;
+  verbose(text: string): void;
+  error(text: string): void;
+}
+
+export const LOG_LEVEL = { silent: 0, error: 1, verbose: 2 } as const;
+export type LogLevel = (typeof LOG_LEVEL)[keyof typeof LOG_LEVEL];
+
+/** LOG_LEVEL as wireguard-go reads it: whatever it does not know, and nothing at all, means `error`. */
+export function logLevel(variable: string | undefined): LogLevel {
+  if (variable === 'verbose' || variable === 'debug') return LOG_LEVEL.verbose;
+  return variable === 'silent' ? LOG_LEVEL.silent : LOG_LEVEL.error;
+}
+
+/** Lines in wireguard-go's form, `DEBUG: (wg0) 2026/11/23 12:45:50 Device started`. */
+export class TextLog implements Log {
+  readonly isVerbose: boolean;
+  readonly #level: LogLevel;
+  readonly #device: string;
+  readonly #write: (line: string) => void;
+  readonly #clock: () => Date;
+
+  constructor(level: LogLevel, device: string, write: (line: string) => void, clock = () => new Date()) {
+    this.isVerbose = level >= LOG_LEVEL.verbose;
+    this.#level = level;
+    this.#device = device;
+    this.#write = write;
+    this.#clock = clock;
+  }
+
+  verbose(text: string): void {
+    if (this.isVerbose) this.#line('DEBUG', text);
+  }
+
+  error(text: string): void {
+    if (this.#level >= LOG_LEVEL.error) this.#line('ERROR', text);
+  }
+
+  #line(label: string, text: string): void {
+    const now = this.#clock();
+    const two = (value: number): string => `${value}`.padStart(2, '0');
+    const date = `${now.getFullYear()}/${two(now.getMonth() + 1)}/${two(now.getDate())}`;
+    const time = `${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
+    this.#write(`${label}: (${this.#device}) ${date} ${time} ${text}\n`);
+  }
+}
+
+/** A public key as logs name it: `peer(q6ur…rq6s)`, the ends of its base64 text. */
+export function peerName(publicKey: Uint8Array): string {
+  const text = Buffer.from(publicKey).toString('base64');
+  return `peer(${text.slice(0, 4)}…${text.slice(39, 43)})`;
+}

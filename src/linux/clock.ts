@@ -1,0 +1,22 @@
+import { libc } from './libc.js';
+import { allocate } from './memory.js';
+
+/** linux/time.h. */
+const CLOCK_BOOTTIME = 7;
+
+/** struct timespec on 64-bit machines: seconds i64, nanoseconds i64. */
+const TIMESPEC = { seconds: 0, nanoseconds: 8, size: 16 } as const;
+
+const time = allocate(TIMESPEC.size);
+
+/**
+ * Milliseconds since the machine was started, the time that it was suspended included, with a fraction. Never goes
+ * back, and never is 0. The same in all threads and processes.
+ */
+export function bootTime(): number {
+  libc.clock_gettime(CLOCK_BOOTTIME, time.address);
+  const { view } = time;
+  const seconds =
+    view.getUint32(TIMESPEC.seconds, true) + view.getUint32(TIMESPEC.seconds + 4, true) * 2 ** 32;
+  return seconds * 1000 + view.getUint32(TIMESPEC.nanoseconds, true) / 1e6;
+}

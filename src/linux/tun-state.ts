@@ -1,0 +1,77 @@
+import { ERRNO } from './errno.js';
+import { call, errno, libc } from './libc.js';
+import { allocate } from './memory.js';
+import { IFREQ } from './tun.js';
+
+/** linux/if_tun.h. */
+const TUNGETIFF = 0x800454d2;
+const TUNGETDEVNETNS = 0x54e3;
+const CLONE_NEWNET = 0x40000000;
+const O_RDONLY_CLOEXEC = 0x80000;
+/** asm-generic/fcntl.h. */
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0x800;
+
+/**
+ * The name that a TUN device has now.
+ *
+ * @throws LinuxError EBADFD when it is gone, EBADF or ENOTTY when the descriptor is something else
+ */
+export function tunName(fd: number): string {
+  const request = allocate(IFREQ.size);
+  call(libc.ioctl(fd, TUNGETIFF, request.address), `TUNGETIFF ${fd}`);
+  const name = new Uint8Array(request.bytes.slice(IFREQ.name, IFREQ.name + IFREQ.nameLength));
+  return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
+}
+
+/**
+ * Takes over a TUN device that another program has opened, without packet information.
+ *
+ * @returns its name
+ * @throws LinuxError; see `tunName`
+ */
+export function adoptTun(fd: number): string {
+  const name = tunName(fd);
+  const flags = call(libc.fcntl(fd, F_GETFL, 0), `fcntl ${fd}`);
+  call(libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK), `fcntl ${fd}`);
+  return name;
+}
+
+/** Whether a TUN device is up, in whichever network namespace it is: tun_get_user() in drivers/net/tun.c. */
+export function tunState(fd: number): 'up' | 'down' | 'gone' {
+  if (libc.write(fd, allocate(1).address, 0) >= 0) return 'up';
+  switch (errno()) {
+    case ERRNO.EIO:
+      return 'down';
+    case ERRNO.EBADFD:
+      return 'gone';
+    default:
+      return 'up'; // EINVAL: an empty packet is refused by a device that would take another
+  }
+}
+
+/**
+ * Runs `fn` with the calling thread in the network namespace that a TUN device is in: sockets that it makes belong
+ * there. The thread is back when this returns.
+ *
+ * @throws LinuxError EPERM, and ENOTTY where Linux is older than 4.20 or so
+ */
+export function insideNamespaceOf<T>(tunFd: number, fn: () => T): T {
+  const home = call(libc.open('/proc/thread-self/ns/net', O_RDONLY_CLOEXEC), 'open /proc/thread-self/ns/net');
+  try {
+    const there = call(libc.ioctl(tunFd, TUNGETDEVNETNS, 0), 'TUNGETDEVNETNS');
+    try {
+      call(libc.setns(there, CLONE_NEWNET), "setns to the device's namespace");
+    } finally {
+      libc.close(there);
+    }
+    try {
+      return fn();
+    } finally {
+      call(libc.setns(home, CLONE_NEWNET), 'setns back');
+    }
+  } finally {
+    libc.close(home);
+  }
+}

@@ -1,0 +1,44 @@
+import koffi from 'koffi';
+import { LametunError } from '../errors.js';
+import { call, libc } from './libc.js';
+import { allocate } from './memory.js';
+
+/** linux/socket.h, linux/net.h, linux/un.h: family u16, path char[108]. */
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0x800;
+const SOCK_CLOEXEC = 0x80000;
+export const SOCKADDR_UN = { family: 0, path: 2, pathLength: 108, size: 110 } as const;
+
+const listen = koffi.load(null).func('int listen(int fd, int backlog)') as (
+  fd: number,
+  backlog: number,
+) => number;
+
+/**
+ * Listens on a path, as a descriptor that another program may be given. From here on connections wait there to be
+ * accepted. Only the owner may connect.
+ *
+ * @returns the descriptor, which does not block
+ * @throws LinuxError EADDRINUSE when the path exists, ENOENT when its directory does not
+ */
+export function listenUnix(path: string, backlog = 128): number {
+  const name = new TextEncoder().encode(path);
+  if (name.length >= SOCKADDR_UN.pathLength)
+    throw new LametunError('usage', `${path} is too long for a socket`);
+  const fd = call(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'open a unix socket');
+  const before = process.umask(0o177); // of the whole process: no other file is made meanwhile
+  try {
+    const { bytes, view, address } = allocate(SOCKADDR_UN.size);
+    view.setUint16(SOCKADDR_UN.family, AF_UNIX, true);
+    bytes.set(name, SOCKADDR_UN.path);
+    call(libc.bind(fd, address, SOCKADDR_UN.path + name.length + 1), `listen on ${path}`);
+    call(listen(fd, backlog), `listen on ${path}`);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  } finally {
+    process.umask(before);
+  }
+}

@@ -1,0 +1,74 @@
+import type { Endpoint } from '../linux/socket-address.js';
+import type { Keypair } from '../wireguard/keypair.js';
+
+/** Where a peer is: the remote address, and our own address that it wrote to, which our answers must leave from. */
+export interface PeerEndpoint {
+  /** The remote address and port, as the protocol machine compares them and binds cookies to them. */
+  readonly bytes: Uint8Array;
+  /** The same, to show. */
+  readonly remote: Endpoint;
+  equals(other: { readonly bytes: Uint8Array }): boolean;
+}
+
+/** Bytes on the wire below UDP, and packets, as `wg show` counts them: the data path's part. */
+export interface PeerTraffic {
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+}
+
+/** What the engine tells the control plane, on its thread. */
+export interface EngineEvents {
+  /** A datagram that is no transport message; `queued` are waiting behind it. `Device.handleDatagram` is for it. */
+  datagram(bytes: Uint8Array, from: PeerEndpoint, queued: number): void;
+  /** The row of a peer wants a look: `Device.look`. */
+  look(peer: number): void;
+  /** An authentic packet came from elsewhere: `Device.handleRoaming`. */
+  roaming(peer: number, from: PeerEndpoint): void;
+  /** The TUN device was removed, or the worker failed. Nothing moves any more. */
+  ended(reason: 'device-gone' | Error): void;
+}
+
+/**
+ * The data plane of one interface, as the control plane sees it: a worker that moves packets between a TUN device
+ * and UDP, and a ring of commands to it. All calls return at once; commands take effect in their order.
+ */
+export interface Engine {
+  /** Gives a peer a number and a row (`ACTIVITY`), both for its lifetime. */
+  addPeer(): { readonly id: number; readonly row: Float64Array; readonly at: number };
+  /** Takes it back. Its keypairs must have been dropped, its allowed IPs removed. */
+  removePeer(id: number): void;
+
+  /** Copies the keys, and erases what it was given. */
+  installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void;
+  /** Sends under a keypair from now on, first what waits; `confirm`: a keepalive if nothing does. 0 for none. */
+  useKeypair(peer: number, localIndex: number, confirm: boolean): void;
+  dropKeypair(peer: number, localIndex: number): void;
+  keepalive(peer: number): void;
+  discardQueue(peer: number): void;
+  setEndpoint(peer: number, endpoint: PeerEndpoint): void;
+  forgetSource(peer: number): void;
+
+  /** Replaces the table of allowed IPs: `PrefixTable.compile` over shared memory, owners are peers' numbers. */
+  setAllowedIps(table: Int32Array): void;
+  setMtu(mtu: number): void;
+  /** While down, datagrams are read and dropped, and packets too. */
+  setUp(up: boolean): void;
+  /**
+   * From now on this socket (an IPv6 one for both IP versions, or an IPv4 one) is used; -1 for none. It is to report
+   * destinations and traffic classes. The one before must stay open until the worker has heard of it.
+   */
+  setSocket(fd: number, family: number): void;
+
+  /** Sends a handshake message at once, from the address that the other side wrote to if it is an answer. */
+  sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void;
+  /** An endpoint as configuration has it: our own address is left to the kernel. */
+  endpoint(remote: Endpoint): PeerEndpoint;
+
+  traffic(peer: number): PeerTraffic;
+  /** Reasons of `wireguard/drops.ts` and of the data plane, with their counts. */
+  drops(): ReadonlyMap<string, number>;
+  /** Milliseconds of CLOCK_BOOTTIME: the clock of rows and keypairs, never 0. */
+  now(): number;
+  /** Ends the worker; resolves when it uses no descriptor any more and has zeroed all keys. */
+  close(): Promise<void>;
+}

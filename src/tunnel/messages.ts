@@ -1,0 +1,70 @@
+/**
+ * What the two threads of a tunnel say to each other, in rings of fixed records. Keys travel to the worker in these
+ * records and nowhere else, and are wiped from them when they are read.
+ */
+
+/** Commands of the control plane, executed in their order. */
+export const COMMAND = {
+  installKeypair: 1,
+  useKeypair: 2,
+  dropKeypair: 3,
+  keepalive: 4,
+  discardQueue: 5,
+  setEndpoint: 6,
+  forgetSource: 7,
+  addPeer: 8,
+  removePeer: 9,
+  setMtu: 10,
+  setUp: 11,
+  setSocket: 12,
+  /** Something that does not fit a record waits at the message port: see `PortMessage`. */
+  readPort: 13,
+  stop: 14,
+} as const;
+
+/**
+ * A command: what u32, peer u32, local and remote index u32, an argument i32; four times f64 (`Keypair`); then the
+ * sending and the receiving key, or an `ENDPOINT` record.
+ */
+export const COMMAND_RECORD = {
+  command: 0,
+  peer: 4,
+  localIndex: 8,
+  remoteIndex: 12,
+  argument: 16,
+  createdAt: 24,
+  rekeySendingAt: 32,
+  rekeyReceivingAt: 40,
+  rejectAt: 48,
+  sendingKey: 56,
+  receivingKey: 88,
+  endpoint: 56,
+  size: 136,
+} as const;
+export const COMMANDS = 4096;
+
+/** What goes to the worker's message port, announced by `COMMAND.readPort`. */
+export type PortMessage =
+  | { readonly kind: 'rows'; readonly page: SharedArrayBuffer }
+  | { readonly kind: 'allowed-ips'; readonly table: Int32Array };
+
+/** Reports of the worker. Each is: what u32, peer u32, length u32, then an `ENDPOINT` record, then a datagram. */
+export const REPORT = {
+  /** A datagram that is no transport message. */
+  datagram: 1,
+  /** An authentic packet of a peer came from another address. */
+  roaming: 2,
+} as const;
+export const REPORT_RECORD = {
+  report: 0,
+  peer: 4,
+  length: 8,
+  endpoint: 16,
+  datagram: 96,
+  size: 256,
+} as const;
+export const REPORTS = 1024;
+
+/** Peers whose rows want a look; a peer is in it at most once. */
+export const LOOK_RECORD = { peer: 0, size: 8 } as const;
+export const LOOKS = 65_536;

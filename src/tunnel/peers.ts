@@ -1,0 +1,105 @@
+import { allocate, type Memory } from '../linux/memory.js';
+import { ENDPOINT } from '../linux/udp-batch.js';
+import type { Keypair } from '../wireguard/keypair.js';
+import { REPLAY, replayReset } from '../wireguard/replay.js';
+import { KeyMemory, type KeySlot } from './keys.js';
+import type { Rows } from './rows.js';
+
+/** A keypair with all that the data path needs to seal and open under it. */
+export interface Session {
+  readonly peer: PeerState;
+  readonly keypair: Keypair;
+  readonly keys: KeySlot;
+  /** Of the next packet that is sent. */
+  counter: number;
+  readonly window: Uint32Array;
+  /** Whether anything was received under it: until then its initiator may not know of it. */
+  confirmed: boolean;
+}
+
+/** What the worker knows of a peer. */
+export interface PeerState {
+  readonly id: number;
+  readonly row: Float64Array;
+  readonly at: number;
+  /** Its `ENDPOINT` record; a name of length 0 while the endpoint is not known. */
+  readonly endpoints: Memory;
+  readonly endpoint: number;
+  current: Session | undefined;
+  /** Packets that wait for a handshake, oldest first. */
+  readonly waiting: Uint8Array[];
+}
+
+const ENDPOINTS_PER_PAGE = 256;
+
+/** The worker's tables: peers by number, sessions by receiver index. */
+export class Peers {
+  readonly #rows: Rows;
+  readonly #peers: (PeerState | undefined)[] = [];
+  readonly #sessions = new Map<number, Session>();
+  readonly #keys = new KeyMemory();
+  readonly #windows: Uint32Array[] = [];
+  readonly #endpointPages: Memory[] = [];
+
+  constructor(rows: Rows) {
+    this.#rows = rows;
+  }
+
+  get(id: number): PeerState | undefined {
+    return this.#peers[id];
+  }
+
+  add(id: number): void {
+    const page = Math.floor(id / ENDPOINTS_PER_PAGE);
+    while (this.#endpointPages.length <= page) {
+      this.#endpointPages.push(allocate(ENDPOINTS_PER_PAGE * ENDPOINT.size));
+    }
+    const endpoints = this.#endpointPages[page]!;
+    const endpoint = (id % ENDPOINTS_PER_PAGE) * ENDPOINT.size;
+    endpoints.bytes.fill(0, endpoint, endpoint + ENDPOINT.size);
+    this.#peers[id] = {
+      id,
+      row: this.#rows.array(id),
+      at: this.#rows.offset(id),
+      endpoints,
+      endpoint,
+      current: undefined,
+      waiting: [],
+    };
+  }
+
+  /** Forgets a peer, whose sessions must have ended. */
+  remove(id: number): void {
+    this.#peers[id] = undefined;
+  }
+
+  session(localIndex: number): Session | undefined {
+    return this.#sessions.get(localIndex);
+  }
+
+  /** @param at where the sending and the receiving key stand in `bytes`; they are copied */
+  beginSession(peer: PeerState, keypair: Keypair, bytes: Uint8Array, at: number): void {
+    const window = this.#windows.pop() ?? new Uint32Array(REPLAY.words);
+    replayReset(window, 0);
+    const keys = this.#keys.store(bytes, at);
+    const confirmed = keypair.initiator;
+    this.#sessions.set(keypair.localIndex, { peer, keypair, keys, counter: 0, window, confirmed });
+  }
+
+  endSession(localIndex: number): void {
+    const session = this.#sessions.get(localIndex);
+    if (session === undefined) return;
+    this.#sessions.delete(localIndex);
+    this.#keys.erase(session.keys);
+    this.#windows.push(session.window);
+    if (session.peer.current === session) session.peer.current = undefined;
+  }
+
+  eraseKeys(): void {
+    this.#keys.eraseAll();
+  }
+}
+
+/** Whether it is known where a peer is. */
+export const hasEndpoint = (peer: PeerState): boolean =>
+  peer.endpoints.view.getUint32(peer.endpoint + ENDPOINT.nameLength, true) !== 0;

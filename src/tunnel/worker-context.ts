@@ -1,0 +1,88 @@
+import { ERRNO } from '../linux/errno.js';
+import type { Waker } from '../linux/poll.js';
+import type { SharedRing } from '../linux/shared-ring.js';
+import type { ReceiveBatch } from '../linux/udp-batch.js';
+import { LOOK_RECORD, REPORT_RECORD } from './messages.js';
+import type { Peers } from './peers.js';
+import type { Rows } from './rows.js';
+import type { SharedDrops } from './shared-drops.js';
+
+/** What both directions of a worker share: descriptors, tables, and the way to the control plane. */
+export class WorkerContext {
+  readonly tunFd: number;
+  udpFd = -1;
+  mtu: number;
+  up = false;
+  deviceGone = false;
+  readonly peers: Peers;
+  readonly drops: SharedDrops;
+  readonly #rows: Rows;
+  readonly #reports: SharedRing;
+  readonly #looks: SharedRing;
+  readonly #waker: Waker;
+  #wake = false;
+
+  constructor(
+    device: { readonly tunFd: number; readonly mtu: number },
+    tables: { readonly peers: Peers; readonly rows: Rows; readonly drops: SharedDrops },
+    upward: { readonly reports: SharedRing; readonly looks: SharedRing; readonly waker: Waker },
+  ) {
+    this.tunFd = device.tunFd;
+    this.mtu = device.mtu;
+    this.peers = tables.peers;
+    this.drops = tables.drops;
+    this.#rows = tables.rows;
+    this.#reports = upward.reports;
+    this.#looks = upward.looks;
+    this.#waker = upward.waker;
+  }
+
+  /** Asks the control plane to look at a peer's row. */
+  wantLook(peer: number): void {
+    if (!this.#rows.askLook(peer)) return;
+    const at = this.#looks.claim();
+    if (at < 0) {
+      // More peers than the ring has room for: its timers will have the control plane look by and by.
+      this.#rows.takeLook(peer);
+      return;
+    }
+    this.#looks.view.setUint32(at + LOOK_RECORD.peer, peer, true);
+    this.#looks.commit();
+    this.#wake = true;
+  }
+
+  /**
+   * Hands the control plane a datagram, or where a peer is now.
+   *
+   * @returns false when there are too many that it has not read: the cheapest answer to a flood
+   */
+  report(report: number, peer: number, batch: ReceiveBatch, slot: number): boolean {
+    const ring = this.#reports;
+    const at = ring.claim();
+    if (at < 0) return false;
+    const length = Math.min(batch.length(slot), REPORT_RECORD.size - REPORT_RECORD.datagram);
+    ring.view.setUint32(at + REPORT_RECORD.report, report, true);
+    ring.view.setUint32(at + REPORT_RECORD.peer, peer, true);
+    ring.view.setUint32(at + REPORT_RECORD.length, length, true);
+    batch.writeEndpoint(slot, ring, at + REPORT_RECORD.endpoint);
+    const from = batch.offset(slot);
+    for (let i = 0; i < length; i++) {
+      ring.bytes[at + REPORT_RECORD.datagram + i] = batch.memory.bytes[from + i]!;
+    }
+    ring.commit();
+    this.#wake = true;
+    return true;
+  }
+
+  /** Wakes the control plane if there is something for it: once for all that a turn of the loop had. */
+  wakeControlPlane(): void {
+    if (!this.#wake) return;
+    this.#wake = false;
+    this.#waker.wake();
+  }
+
+  /** A call on the TUN device failed. */
+  deviceFailed(number: number): void {
+    if (number === ERRNO.EBADFD) this.deviceGone = true;
+  }
+}

@@ -1,0 +1,316 @@
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { bootTime } from '../linux/clock.js';
+import { allocate, type Memory } from '../linux/memory.js';
+import { Waker } from '../linux/poll.js';
+import { SharedRing } from '../linux/shared-ring.js';
+import { AF, type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
+import { ENDPOINT, SendBatch } from '../linux/udp-batch.js';
+import { type Watch, watchReadable } from '../linux/watch.js';
+import { resetActivity } from '../wireguard/activity.js';
+import type { Keypair } from '../wireguard/keypair.js';
+import { erase } from '../wireguard/messages.js';
+import type { Engine, EngineEvents, PeerEndpoint, PeerTraffic } from './engine.js';
+import {
+  COMMAND,
+  COMMAND_RECORD,
+  COMMANDS,
+  LOOK_RECORD,
+  LOOKS,
+  type PortMessage,
+  REPORT,
+  REPORT_RECORD,
+  REPORTS,
+} from './messages.js';
+import { Rows, TRAFFIC } from './rows.js';
+import { SharedDrops } from './shared-drops.js';
+import type { TunnelWorkerData } from './worker.js';
+
+/** How many handshake messages are handled before other events of the main thread get their turn. */
+const REPORTS_PER_TURN = 64;
+
+/** How long to wait before looking again whether the worker has made room for a command, milliseconds. */
+const ROOM_PAUSE = 1;
+
+export interface WorkerEngineOptions {
+  /** A TUN device without packet information; the engine does not close it. */
+  readonly tunFd: number;
+  /** Bytes. */
+  readonly mtu: number;
+  readonly events: EngineEvents;
+}
+
+/** The engine of a device: a worker thread, and the rings that lead to it and back. */
+export class WorkerEngine implements Engine {
+  readonly #events: EngineEvents;
+  readonly #commands = new SharedRing(COMMAND_RECORD.size, COMMANDS);
+  readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
+  readonly #looks = new SharedRing(LOOK_RECORD.size, LOOKS);
+  readonly #drops = new SharedDrops();
+  readonly #rows = new Rows();
+  readonly #toWorker = new Waker();
+  readonly #fromWorker = new Waker();
+  readonly #channel = new MessageChannel();
+  readonly #worker: Worker;
+  readonly #watch: Watch;
+  readonly #pause = new Int32Array(new SharedArrayBuffer(4));
+  readonly #freeIds: number[] = [];
+  #nextId = 0;
+  #udpFd = -1;
+  #family: number = AF.inet6;
+  readonly #out: Memory = allocate(REPORT_RECORD.size + ENDPOINT.size);
+  readonly #outBatch = new SendBatch(1);
+  #closing = false;
+  readonly #exited: Promise<void>;
+
+  constructor({ tunFd, mtu, events }: WorkerEngineOptions) {
+    this.#events = events;
+    const data: TunnelWorkerData = {
+      tunFd,
+      mtu,
+      wakeWorker: this.#toWorker.fd,
+      wakeEngine: this.#fromWorker.fd,
+      commands: this.#commands.buffer,
+      reports: this.#reports.buffer,
+      looks: this.#looks.buffer,
+      drops: this.#drops.buffer,
+      port: this.#channel.port2,
+    };
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData: data,
+      transferList: [this.#channel.port2],
+    });
+    this.#worker.once('error', (error) => this.#end(error));
+    this.#channel.port1.on('message', () => this.#end('device-gone'));
+    this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    this.#watch = watchReadable(this.#fromWorker.fd, () => this.#readReports());
+    process.once('exit', this.#stopWorker);
+  }
+
+  addPeer(): { readonly id: number; readonly row: Float64Array; readonly at: number } {
+    const id = this.#freeIds.pop() ?? this.#nextId++;
+    const page = this.#rows.grow(id);
+    if (page !== undefined) this.#post({ kind: 'rows', page });
+    this.#rows.clear(id);
+    const row = this.#rows.array(id);
+    const at = this.#rows.offset(id);
+    resetActivity(row, at);
+    this.#command(COMMAND.addPeer, id);
+    return { id, row, at };
+  }
+
+  removePeer(id: number): void {
+    this.#command(COMMAND.removePeer, id);
+    this.#freeIds.push(id);
+  }
+
+  installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
+    this.#command(COMMAND.installKeypair, peer, (at) => {
+      const { view, bytes } = this.#commands;
+      view.setUint32(at + COMMAND_RECORD.localIndex, keypair.localIndex, true);
+      view.setUint32(at + COMMAND_RECORD.remoteIndex, keypair.remoteIndex, true);
+      view.setInt32(at + COMMAND_RECORD.argument, keypair.initiator ? 1 : 0, true);
+      view.setFloat64(at + COMMAND_RECORD.createdAt, keypair.createdAt, true);
+      view.setFloat64(at + COMMAND_RECORD.rekeySendingAt, keypair.rekeySendingAt, true);
+      view.setFloat64(at + COMMAND_RECORD.rekeyReceivingAt, keypair.rekeyReceivingAt, true);
+      view.setFloat64(at + COMMAND_RECORD.rejectAt, keypair.rejectAt, true);
+      bytes.set(sendingKey, at + COMMAND_RECORD.sendingKey);
+      bytes.set(receivingKey, at + COMMAND_RECORD.receivingKey);
+    });
+    erase(sendingKey, receivingKey);
+  }
+
+  useKeypair(peer: number, localIndex: number, confirm: boolean): void {
+    this.#command(COMMAND.useKeypair, peer, (at) => {
+      this.#commands.view.setUint32(at + COMMAND_RECORD.localIndex, localIndex, true);
+      this.#commands.view.setInt32(at + COMMAND_RECORD.argument, confirm ? 1 : 0, true);
+    });
+  }
+
+  dropKeypair(peer: number, localIndex: number): void {
+    this.#command(COMMAND.dropKeypair, peer, (at) =>
+      this.#commands.view.setUint32(at + COMMAND_RECORD.localIndex, localIndex, true),
+    );
+  }
+
+  keepalive(peer: number): void {
+    this.#command(COMMAND.keepalive, peer);
+  }
+
+  discardQueue(peer: number): void {
+    this.#command(COMMAND.discardQueue, peer);
+  }
+
+  setEndpoint(peer: number, endpoint: PeerEndpoint): void {
+    this.#command(COMMAND.setEndpoint, peer, (at) =>
+      this.#writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, endpoint),
+    );
+  }
+
+  forgetSource(peer: number): void {
+    this.#command(COMMAND.forgetSource, peer);
+  }
+
+  setAllowedIps(table: Int32Array): void {
+    this.#post({ kind: 'allowed-ips', table });
+  }
+
+  setMtu(mtu: number): void {
+    this.#commandWith(COMMAND.setMtu, mtu);
+  }
+
+  setUp(up: boolean): void {
+    this.#commandWith(COMMAND.setUp, up ? 1 : 0);
+  }
+
+  setSocket(fd: number, family: number): void {
+    this.#udpFd = fd;
+    this.#family = family;
+    this.#commandWith(COMMAND.setSocket, fd);
+  }
+
+  sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void {
+    if (this.#udpFd < 0) return;
+    const { bytes: out, address } = this.#out;
+    this.#writeEndpoint(this.#out, REPORT_RECORD.size, to);
+    out.set(bytes);
+    this.#outBatch.addTo(address, bytes.length, this.#out, REPORT_RECORD.size);
+    if (this.#outBatch.flush(this.#udpFd) === 0) return;
+    this.#outBatch.unpinSource(); // it may be our own address that is gone
+    if (this.#outBatch.flush(this.#udpFd) !== 0) this.#outBatch.skip(); // a handshake message is sent again anyway
+  }
+
+  endpoint(remote: Endpoint): PeerEndpoint {
+    return new SocketEndpoint(remote, new Uint8Array(0));
+  }
+
+  traffic(peer: number): PeerTraffic {
+    const row = this.#rows.array(peer);
+    const at = this.#rows.offset(peer);
+    return { receivedBytes: row[at + TRAFFIC.received]!, sentBytes: row[at + TRAFFIC.sent]! };
+  }
+
+  drops(): ReadonlyMap<string, number> {
+    return new Map(this.#drops.entries());
+  }
+
+  now(): number {
+    return bootTime();
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#watch.close();
+    this.#stopWorker();
+    await this.#exited;
+    process.off('exit', this.#stopWorker);
+    this.#channel.port1.close();
+    this.#toWorker.close();
+    this.#fromWorker.close();
+  }
+
+  /** A worker in poll(2) would keep a process that ends from ending. */
+  readonly #stopWorker = (): void => this.#commandWith(COMMAND.stop, 0);
+
+  #end(reason: 'device-gone' | Error): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#events.ended(reason);
+  }
+
+  #command(command: number, peer: number, write?: (at: number) => void): void {
+    const at = this.#claim();
+    if (at < 0) return;
+    this.#commands.view.setUint32(at + COMMAND_RECORD.command, command, true);
+    this.#commands.view.setUint32(at + COMMAND_RECORD.peer, peer, true);
+    write?.(at);
+    this.#commands.commit();
+    this.#toWorker.wake();
+  }
+
+  /** A command that is for no peer. */
+  #commandWith(command: number, argument: number): void {
+    this.#command(command, NO_PEER, (at) =>
+      this.#commands.view.setInt32(at + COMMAND_RECORD.argument, argument, true),
+    );
+  }
+
+  #post(message: PortMessage): void {
+    this.#channel.port1.postMessage(message);
+    this.#commandWith(COMMAND.readPort, 0);
+  }
+
+  /** Waits for room in the ring: the worker reads it within microseconds, unless it has died. */
+  #claim(): number {
+    for (let at = this.#commands.claim(); ; at = this.#commands.claim()) {
+      if (at >= 0 || this.#worker.threadId < 0) return at;
+      Atomics.wait(this.#pause, 0, 0, ROOM_PAUSE);
+    }
+  }
+
+  #readReports(): void {
+    this.#fromWorker.clear();
+    for (let at = this.#looks.peek(); at >= 0; at = this.#looks.peek()) {
+      const peer = this.#looks.view.getUint32(at + LOOK_RECORD.peer, true);
+      this.#looks.release();
+      this.#rows.takeLook(peer);
+      this.#events.look(peer);
+    }
+    for (let i = 0; i < REPORTS_PER_TURN; i++) {
+      const at = this.#reports.peek();
+      if (at < 0) return;
+      this.#readReport(at);
+    }
+    this.#fromWorker.wake(); // there is more: when the others had their turn
+  }
+
+  #readReport(at: number): void {
+    const { view, bytes } = this.#reports;
+    const report = view.getUint32(at + REPORT_RECORD.report, true);
+    const peer = view.getUint32(at + REPORT_RECORD.peer, true);
+    const length = view.getUint32(at + REPORT_RECORD.length, true);
+    const datagram = bytes.slice(at + REPORT_RECORD.datagram, at + REPORT_RECORD.datagram + length);
+    const from = readEndpoint(this.#reports, at + REPORT_RECORD.endpoint);
+    this.#reports.release();
+    if (report === REPORT.roaming) this.#events.roaming(peer, from);
+    else this.#events.datagram(datagram, from, this.#reports.pending);
+  }
+
+  #writeEndpoint(out: Pick<Memory, 'bytes' | 'view'>, at: number, endpoint: PeerEndpoint): void {
+    const { remote, control } = endpoint as SocketEndpoint;
+    const length = writeSocketAddress(out.view, at + ENDPOINT.name, this.#family, remote);
+    out.view.setUint32(at + ENDPOINT.nameLength, length, true);
+    out.bytes.set(control, at + ENDPOINT.control);
+    out.view.setUint32(at + ENDPOINT.controlLength, control.length, true);
+  }
+}
+
+/** No peer has this number. */
+const NO_PEER = 0xffff_ffff;
+
+/** An outer address, with the control message that makes answers leave from the address it wrote to. */
+class SocketEndpoint implements PeerEndpoint {
+  readonly remote: Endpoint;
+  readonly control: Uint8Array;
+  readonly bytes: Uint8Array;
+
+  constructor(remote: Endpoint, control: Uint8Array) {
+    this.remote = remote;
+    this.control = control;
+    this.bytes = new Uint8Array(remote.address.length + 2);
+    this.bytes.set(remote.address);
+    new DataView(this.bytes.buffer).setUint16(remote.address.length, remote.port);
+  }
+
+  equals(other: { readonly bytes: Uint8Array }): boolean {
+    return this.bytes.length === other.bytes.length && this.bytes.every((byte, i) => byte === other.bytes[i]);
+  }
+}
+
+function readEndpoint({ bytes, view }: Pick<Memory, 'bytes' | 'view'>, at: number): SocketEndpoint {
+  const control = at + ENDPOINT.control;
+  const length = view.getUint32(at + ENDPOINT.controlLength, true);
+  return new SocketEndpoint(
+    readSocketAddress(view, at + ENDPOINT.name),
+    bytes.slice(control, control + length),
+  );
+}

@@ -1,0 +1,202 @@
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { PrefixLookup } from '../ip/prefix-table.js';
+import { loadAead } from '../linux/aead.js';
+import { bootTime } from '../linux/clock.js';
+import { POLL, Poller, Waker } from '../linux/poll.js';
+import { SharedRing } from '../linux/shared-ring.js';
+import { ENDPOINT } from '../linux/udp-batch.js';
+import { Inbound } from './inbound.js';
+import {
+  COMMAND,
+  COMMAND_RECORD,
+  COMMANDS,
+  LOOK_RECORD,
+  LOOKS,
+  type PortMessage,
+  REPORT_RECORD,
+  REPORTS,
+} from './messages.js';
+import { Outbound } from './outbound.js';
+import { hasEndpoint, type PeerState, Peers } from './peers.js';
+import { Rows } from './rows.js';
+import { SharedDrops } from './shared-drops.js';
+import { WorkerContext } from './worker-context.js';
+
+/** What the engine gives its worker. */
+export interface TunnelWorkerData {
+  readonly tunFd: number;
+  readonly mtu: number;
+  /** Eventfds: one that wakes the worker, one by which it wakes the control plane. */
+  readonly wakeWorker: number;
+  readonly wakeEngine: number;
+  readonly commands: SharedArrayBuffer;
+  readonly reports: SharedArrayBuffer;
+  readonly looks: SharedArrayBuffer;
+  readonly drops: SharedArrayBuffer;
+  readonly port: MessagePort;
+}
+
+const TUN = 0;
+const UDP = 1;
+const WAKE = 2;
+
+/** The data plane's thread: it blocks in poll(2), and moves packets and executes commands as they come. */
+class TunnelWorker {
+  readonly #data: TunnelWorkerData;
+  readonly #rows = new Rows();
+  readonly #peers = new Peers(this.#rows);
+  readonly #aead = loadAead();
+  readonly #commands: SharedRing;
+  readonly #waker: Waker;
+  readonly #context: WorkerContext;
+  readonly #outbound: Outbound;
+  readonly #inbound: Inbound;
+  readonly #poller: Poller;
+  #stopping = false;
+
+  constructor(data: TunnelWorkerData) {
+    this.#data = data;
+    this.#commands = new SharedRing(COMMAND_RECORD.size, COMMANDS, data.commands);
+    this.#waker = new Waker(data.wakeWorker);
+    this.#context = new WorkerContext(
+      data,
+      { peers: this.#peers, rows: this.#rows, drops: new SharedDrops(data.drops) },
+      {
+        reports: new SharedRing(REPORT_RECORD.size, REPORTS, data.reports),
+        looks: new SharedRing(LOOK_RECORD.size, LOOKS, data.looks),
+        waker: new Waker(data.wakeEngine),
+      },
+    );
+    this.#outbound = new Outbound(this.#context, this.#aead);
+    this.#inbound = new Inbound(this.#context, this.#aead);
+    this.#poller = new Poller([data.tunFd, -1, data.wakeWorker]);
+  }
+
+  /** @returns whether the device was removed; otherwise it was told to stop */
+  run(): boolean {
+    while (!this.#stopping && !this.#context.deviceGone) {
+      this.#poller.wait(-1);
+      const now = bootTime();
+      if (this.#poller.events(WAKE) !== 0) this.#execute(now);
+      const udp = this.#poller.events(UDP);
+      if (this.#context.udpFd >= 0) {
+        if ((udp & ~POLL.out) !== 0) this.#inbound.fromUdp(now);
+        if (this.#outbound.blocked) this.#outbound.flush();
+      }
+      if (this.#poller.events(TUN) !== 0 && !this.#outbound.blocked) this.#outbound.fromTun(now);
+      // When the socket is full the device is not read: its queue fills, and senders feel it.
+      this.#poller.watch(TUN, this.#outbound.blocked ? 0 : POLL.in);
+      this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
+      this.#context.wakeControlPlane();
+    }
+    this.#peers.eraseKeys();
+    this.#aead.forget();
+    return this.#context.deviceGone;
+  }
+
+  #execute(now: number): void {
+    this.#waker.clear();
+    const ring = this.#commands;
+    for (let at = ring.peek(); at >= 0; at = ring.peek()) {
+      const peer = this.#peers.get(ring.view.getUint32(at + COMMAND_RECORD.peer, true));
+      const command = ring.view.getUint32(at + COMMAND_RECORD.command, true);
+      if (peer !== undefined) this.#executeForPeer(command, peer, at, now);
+      else this.#executeForAll(command, at);
+      ring.bytes.fill(0, at, at + COMMAND_RECORD.size); // keys do not stay
+      ring.release();
+    }
+  }
+
+  #executeForPeer(command: number, peer: PeerState, at: number, now: number): void {
+    const { view, bytes } = this.#commands;
+    const localIndex = view.getUint32(at + COMMAND_RECORD.localIndex, true);
+    switch (command) {
+      case COMMAND.installKeypair: {
+        const keypair = {
+          localIndex,
+          remoteIndex: view.getUint32(at + COMMAND_RECORD.remoteIndex, true),
+          initiator: view.getInt32(at + COMMAND_RECORD.argument, true) === 1,
+          createdAt: view.getFloat64(at + COMMAND_RECORD.createdAt, true),
+          rekeySendingAt: view.getFloat64(at + COMMAND_RECORD.rekeySendingAt, true),
+          rekeyReceivingAt: view.getFloat64(at + COMMAND_RECORD.rekeyReceivingAt, true),
+          rejectAt: view.getFloat64(at + COMMAND_RECORD.rejectAt, true),
+        };
+        this.#peers.beginSession(peer, keypair, bytes, at + COMMAND_RECORD.sendingKey);
+        break;
+      }
+      case COMMAND.useKeypair:
+        peer.current = localIndex === 0 ? undefined : this.#peers.session(localIndex);
+        if (peer.current !== undefined) {
+          this.#outbound.release(peer, view.getInt32(at + COMMAND_RECORD.argument, true) === 1, now);
+        }
+        break;
+      case COMMAND.dropKeypair:
+        this.#peers.endSession(localIndex);
+        this.#aead.forget();
+        break;
+      case COMMAND.keepalive:
+        this.#outbound.release(peer, true, now);
+        break;
+      case COMMAND.discardQueue:
+        this.#outbound.discard(peer);
+        break;
+      case COMMAND.setEndpoint:
+        for (let i = 0; i < ENDPOINT.size; i++) {
+          peer.endpoints.bytes[peer.endpoint + i] = bytes[at + COMMAND_RECORD.endpoint + i]!;
+        }
+        break;
+      case COMMAND.forgetSource:
+        if (hasEndpoint(peer)) peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.controlLength, 0, true);
+        break;
+      case COMMAND.removePeer:
+        this.#outbound.discard(peer);
+        this.#peers.remove(peer.id);
+        break;
+    }
+  }
+
+  #executeForAll(command: number, at: number): void {
+    const argument = this.#commands.view.getInt32(at + COMMAND_RECORD.argument, true);
+    switch (command) {
+      case COMMAND.addPeer:
+        this.#peers.add(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true));
+        break;
+      case COMMAND.setMtu:
+        this.#context.mtu = argument;
+        break;
+      case COMMAND.setUp:
+        this.#context.up = argument === 1;
+        break;
+      case COMMAND.setSocket:
+        this.#context.udpFd = argument;
+        this.#poller.replace(UDP, argument);
+        break;
+      case COMMAND.readPort:
+        this.#readPort();
+        break;
+      case COMMAND.stop:
+        this.#stopping = true;
+        break;
+    }
+  }
+
+  #readPort(): void {
+    for (
+      let next = receiveMessageOnPort(this.#data.port);
+      next;
+      next = receiveMessageOnPort(this.#data.port)
+    ) {
+      const message = next.message as PortMessage;
+      if (message.kind === 'rows') this.#rows.addPage(message.page);
+      else {
+        this.#outbound.allowedIps = new PrefixLookup(message.table);
+        this.#inbound.allowedIps = new PrefixLookup(message.table);
+      }
+    }
+  }
+}
+
+const data = workerData as TunnelWorkerData;
+const deviceGone = new TunnelWorker(data).run();
+data.port.postMessage(deviceGone ? 'device-gone' : 'stopped');
+data.port.close();

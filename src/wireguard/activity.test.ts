@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ACTIVITY, askForHandshake, noteReceived, noteSent, resetActivity } from './activity.js';
+import { KEEPALIVE_TIMEOUT } from './constants.js';
+import { type TimerName, Timers } from './timers.js';
+
+const AT = 3;
+
+function setup() {
+  const row = new Float64Array(AT + ACTIVITY.words + 1).fill(-1);
+  resetActivity(row, AT);
+  const timers = new Timers(row, AT, () => 0);
+  /** What the control plane does when it looks. */
+  const look = (now: number): TimerName[] => {
+    const expired: TimerName[] = [];
+    for (let name = timers.expire(now); name; name = timers.expire(now)) expired.push(name);
+    row[AT + ACTIVITY.lookAt] = timers.nextTimeout();
+    return expired;
+  };
+  return { row, timers, look };
+}
+
+test('the control plane is woken by the first unanswered packet, and not by those after it', () => {
+  const { row, look } = setup();
+  assert.equal(noteReceived(row, AT, true, 1000), true);
+  look(1000);
+  for (let now = 1001; now < 1100; now++) assert.equal(noteReceived(row, AT, true, now), false);
+  assert.deepEqual(look(1000 + KEEPALIVE_TIMEOUT), ['sendKeepalive']);
+});
+
+test('a busy conversation wakes it once in KEEPALIVE_TIMEOUT at most', () => {
+  const { row, look } = setup();
+  let wakes = 0;
+  for (let now = 1000; now < 61_000; now++) {
+    if (now >= row[AT + ACTIVITY.lookAt]!) assert.deepEqual(look(now), []);
+    const woken = [noteSent(row, AT, true, now), noteReceived(row, AT, true, now + 0.5)].filter(
+      Boolean,
+    ).length;
+    if (woken > 0) look(now + 0.6);
+    wakes += woken;
+  }
+  assert.ok(wakes >= 1 && wakes <= 7, `${wakes}`);
+});
+
+test('keepalives need no answer and wake nobody', () => {
+  const { row } = setup();
+  assert.equal(noteSent(row, AT, false, 1000), false);
+  assert.equal(noteReceived(row, AT, false, 1000), false);
+  assert.equal(row[AT + ACTIVITY.unansweredReceived], 0);
+});
+
+test('a handshake message answers what came before it, and not what comes after', () => {
+  const { row, timers, look } = setup();
+  noteReceived(row, AT, true, 1000);
+  timers.on('responseSent', 2000);
+  assert.equal(timers.nextTimeout(), Infinity);
+  look(2000);
+  assert.equal(noteReceived(row, AT, true, 3000), true);
+  assert.equal(timers.nextTimeout(), 3000 + KEEPALIVE_TIMEOUT);
+});
+
+test('a handshake is not asked for before it is of use', () => {
+  const { row } = setup();
+  row[AT + ACTIVITY.askAgainAt] = 6000;
+  assert.equal(askForHandshake(row, AT, 5999), false);
+  assert.equal(row[AT + ACTIVITY.asked], 0);
+  assert.equal(askForHandshake(row, AT, 6000), true);
+  assert.equal(row[AT + ACTIVITY.asked], 6000);
+});
+
+test('nothing is written outside of a row', () => {
+  const { row, timers } = setup();
+  noteSent(row, AT, true, 1000);
+  noteReceived(row, AT, true, 1000);
+  timers.stop(2000);
+  for (const outside of [0, 1, 2, AT + ACTIVITY.words]) assert.equal(row[outside], -1);
+});

@@ -1,0 +1,90 @@
+import { KEEPALIVE_TIMEOUT } from './constants.js';
+
+/**
+ * What the data path lets the control plane know about one peer's traffic, and the other way round: the seam
+ * that lets packets stay off the main thread while the timers of [W] 6 run on it.
+ *
+ * A row is `ACTIVITY.words` doubles in a Float64Array from `at` on, possibly shared between two threads; every
+ * word has one writer. Times are milliseconds of a clock that counts suspended time, with a fraction if there is
+ * one, and never 0: 0 means "never".
+ */
+export const ACTIVITY = {
+  // written by the control plane
+  /** What was sent up to this time needs no answer any more: a handshake message came, or is being asked for. */
+  answeredSent: 0,
+  /** What was received up to this time needs no answer any more: a handshake message or a keepalive went out. */
+  answeredReceived: 1,
+  /** When the control plane will look at this row of its own accord. */
+  lookAt: 2,
+  /** Before this time it is of no use to ask for a handshake. */
+  askAgainAt: 3,
+  // written by the data path
+  /** Last authenticated packet sent. */
+  sent: 4,
+  /** Last authenticated packet received. */
+  received: 5,
+  /** First packet with data that was sent since the last authenticated one was received; 0 if there is none. */
+  unansweredSent: 6,
+  /** First packet with data that was received since the last authenticated one was sent; 0 if there is none. */
+  unansweredReceived: 7,
+  /** When a handshake was last asked for. */
+  asked: 8,
+  /** The receiver index of the last keypair that a first packet came in under. */
+  confirmed: 9,
+  words: 10,
+} as const;
+
+/** A row before any traffic. */
+export function resetActivity(row: Float64Array, at: number): void {
+  row.fill(0, at, at + ACTIVITY.words);
+  row[at + ACTIVITY.lookAt] = Infinity;
+}
+
+/**
+ * The data path sent an authenticated packet.
+ *
+ * @param hasData false for a keepalive
+ * @returns whether the control plane must be woken, or else would look too late
+ */
+export function noteSent(row: Float64Array, at: number, hasData: boolean, now: number): boolean {
+  row[at + ACTIVITY.sent] = now;
+  row[at + ACTIVITY.unansweredReceived] = 0;
+  return hasData && noteUnanswered(row, at, ACTIVITY.unansweredSent, ACTIVITY.answeredSent, now);
+}
+
+/** The data path received an authenticated packet; like `noteSent`. */
+export function noteReceived(row: Float64Array, at: number, hasData: boolean, now: number): boolean {
+  row[at + ACTIVITY.received] = now;
+  row[at + ACTIVITY.unansweredSent] = 0;
+  return hasData && noteUnanswered(row, at, ACTIVITY.unansweredReceived, ACTIVITY.answeredReceived, now);
+}
+
+function noteUnanswered(
+  row: Float64Array,
+  at: number,
+  first: number,
+  answered: number,
+  now: number,
+): boolean {
+  const since = row[at + first]!;
+  if (since !== 0 && since >= row[at + answered]!) return false;
+  row[at + first] = now;
+  // No timer that this starts is shorter: who looks before then, looks in time.
+  return row[at + ACTIVITY.lookAt]! > now + KEEPALIVE_TIMEOUT;
+}
+
+/**
+ * The data path wants a handshake: it has no key to send under, or one that is getting old.
+ *
+ * @returns whether the control plane must be woken
+ */
+export function askForHandshake(row: Float64Array, at: number, now: number): boolean {
+  if (now < row[at + ACTIVITY.askAgainAt]!) return false;
+  row[at + ACTIVITY.asked] = now;
+  return true;
+}
+
+/** A first packet came in under a keypair that we made as the responder: it may be used for sending now. */
+export function noteConfirmed(row: Float64Array, at: number, localIndex: number): void {
+  row[at + ACTIVITY.confirmed] = localIndex;
+}

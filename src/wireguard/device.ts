@@ -1,0 +1,289 @@
+import { LametunError } from '../errors.js';
+import { ACTIVITY, resetActivity } from './activity.js';
+import { CookieChecker } from './cookie.js';
+import { type Crypto, mapKey, type PrivateKey, type PublicKey } from './crypto.js';
+import { Deadlines } from './deadlines.js';
+import { type Drop, DropCounters } from './drops.js';
+import type { DeviceEvent, Endpoint } from './events.js';
+import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, messageType, RESPONSE, viewOf } from './messages.js';
+import { openStatic } from './noise.js';
+import { Peer } from './peer.js';
+import { RateLimiter } from './ratelimit.js';
+import { TimestampSource } from './tai64n.js';
+
+/** With this many handshake messages waiting we are under load, and for a second after (as wireguard-go). */
+export const UNDER_LOAD_QUEUE = 128;
+const UNDER_LOAD_TIME = 1000;
+
+export interface DeviceOptions {
+  readonly crypto: Crypto;
+  /** Milliseconds since 1970; may jump. Only timestamps in messages and on displays come from it. */
+  readonly wallClock: () => number;
+}
+
+/**
+ * WireGuard's control plane for one interface, sans-I/O: handshakes, sessions, timers, cookies.
+ *
+ * Contract. Call `handleDatagram` for every handshake message and cookie reply, `handleTimeout` when
+ * `nextTimeout()` comes, and `look` when the data path asks for it; after each, and after configuration, take
+ * all of `poll()` and ask `nextTimeout()` again. `now` is in milliseconds (fractions welcome), never 0, of a clock
+ * that counts suspended time and never goes back.
+ *
+ * Packets do not pass here. A data path seals and opens them under the keypairs that events hand to it, and
+ * writes what happened into the peer's row (`ACTIVITY`), by `noteSent`, `noteReceived`, `askForHandshake` and
+ * `noteConfirmed`; when one of these says so, it has the control plane call `look`. `DataPath` is a readable one.
+ *
+ * Bytes from strangers are counted in `drops`, never thrown; configuration throws `LametunError`.
+ */
+export class Device {
+  readonly drops = new DropCounters();
+  readonly #host;
+  readonly #events: DeviceEvent[] = [];
+  #nextEvent = 0;
+  readonly #peers = new Map<string, Peer>();
+  readonly #byIndex = new Map<number, Peer>();
+  readonly #deadlines = new Deadlines<Peer>();
+  readonly #rateLimiter = new RateLimiter();
+  #checker: CookieChecker | undefined;
+  #underLoadUntil = -Infinity;
+  #isUp = false;
+
+  constructor(options: DeviceOptions) {
+    this.#host = {
+      crypto: options.crypto,
+      wallClock: options.wallClock,
+      timestamps: new TimestampSource(),
+      privateKey: undefined as PrivateKey | undefined,
+      emit: (event: DeviceEvent) => void this.#events.push(event),
+      allocateIndex: (peer: Peer) => this.#allocateIndex(peer),
+      releaseIndex: (index: number) => void this.#byIndex.delete(index),
+    };
+  }
+
+  /** The next thing to be done; undefined when all is. */
+  poll(): DeviceEvent | undefined {
+    const event = this.#events[this.#nextEvent++];
+    if (event === undefined) {
+      this.#events.length = 0;
+      this.#nextEvent = 0;
+    }
+    return event;
+  }
+
+  /** When to call `handleTimeout`; Infinity when there is nothing to wait for. */
+  nextTimeout(): number {
+    return this.#deadlines.next();
+  }
+
+  handleTimeout(now: number): void {
+    for (let peer = this.#deadlines.due(now); peer; peer = this.#deadlines.due(now)) this.look(peer, now);
+  }
+
+  /** Looks at what the data path wrote about a peer, and does what is due. */
+  look(peer: Peer, now: number): void {
+    if (this.#isUp && !peer.isRemoved) peer.look(now);
+    this.#settle(peer);
+  }
+
+  /** An authentic packet came from elsewhere: handshake messages go there too, [W] 2.1. */
+  handleRoaming(peer: Peer, endpoint: Endpoint): void {
+    peer.endpoint = endpoint; // and no event: the data path knows
+  }
+
+  /**
+   * A datagram that is not transport data. Whatever is wrong with it is counted, and nothing else happens.
+   *
+   * @param queued how many more are waiting: what tells us that we are under load
+   */
+  handleDatagram(datagram: Uint8Array, from: Endpoint, now: number, queued: number): void {
+    const reason = this.#handle(datagram, from, now, queued);
+    if (reason !== undefined) this.drops.count(reason);
+  }
+
+  #handle(datagram: Uint8Array, from: Endpoint, now: number, queued: number): Drop | undefined {
+    if (!this.#isUp) return 'down';
+    const view = viewOf(datagram);
+    switch (messageType(view, 0, datagram.length)) {
+      case MESSAGE_TYPE.initiation:
+        return (
+          this.#refusal(datagram, view.getUint32(INITIATION.sender, true), from, now, queued) ??
+          this.#handleInitiation(datagram, from, now)
+        );
+      case MESSAGE_TYPE.response:
+        return (
+          this.#refusal(datagram, view.getUint32(RESPONSE.sender, true), from, now, queued) ??
+          this.#toPeer(view.getUint32(RESPONSE.receiver, true), (peer) =>
+            peer.handleResponse(datagram, from, now),
+          )
+        );
+      case MESSAGE_TYPE.cookieReply:
+        return this.#toPeer(view.getUint32(COOKIE_REPLY.receiver, true), (peer) =>
+          peer.handleCookieReply(datagram, now),
+        );
+      case MESSAGE_TYPE.transport:
+        return 'unknown-index'; // the data path, which knows all indices, should have taken it
+      default:
+        return 'malformed';
+    }
+  }
+
+  /** [W] 5.3: the checks before any expensive cryptography, cheapest first. */
+  #refusal(
+    datagram: Uint8Array,
+    sender: number,
+    from: Endpoint,
+    now: number,
+    queued: number,
+  ): Drop | undefined {
+    if (!this.#checker?.hasMac1(datagram)) return 'bad-mac1';
+    if (queued >= UNDER_LOAD_QUEUE) this.#underLoadUntil = now + UNDER_LOAD_TIME;
+    if (now >= this.#underLoadUntil) return undefined;
+    if (!this.#checker.hasMac2(datagram, from.bytes, now)) {
+      const reply = this.#checker.reply(datagram, sender, from.bytes, now);
+      this.#host.emit({ kind: 'datagram', to: from, bytes: reply });
+      return 'cookie-sent';
+    }
+    return this.#rateLimiter.allows(from.bytes, now) ? undefined : 'rate-limited';
+  }
+
+  #handleInitiation(datagram: Uint8Array, from: Endpoint, now: number): Drop | undefined {
+    const { crypto, privateKey } = this.#host;
+    if (!privateKey) return 'down';
+    const claimed = openStatic(crypto, privateKey, datagram.subarray(INITIATION.ephemeral, INITIATION.mac1));
+    if (!claimed) return 'bad-handshake';
+    const peer = this.#peers.get(mapKey(claimed.initiator));
+    const reason = peer ? peer.handleInitiation(claimed, datagram, from, now) : 'unknown-peer';
+    claimed.transcript.erase();
+    if (peer) this.#settle(peer);
+    return reason;
+  }
+
+  #toPeer(index: number, handle: (peer: Peer) => Drop | undefined): Drop | undefined {
+    const peer = this.#byIndex.get(index);
+    if (!peer) return 'unknown-index';
+    const reason = handle(peer);
+    this.#settle(peer);
+    return reason;
+  }
+
+  // Configuration.
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  get publicKey(): PublicKey | undefined {
+    return this.#host.privateKey?.publicKey;
+  }
+
+  get peers(): IterableIterator<Peer> {
+    return this.#peers.values();
+  }
+
+  peer(publicKey: Uint8Array): Peer | undefined {
+    return this.#peers.get(mapKey(publicKey));
+  }
+
+  /** The interface comes up: peers with a persistent keepalive say hello. */
+  up(now: number): void {
+    if (this.#isUp) return;
+    this.#isUp = true;
+    for (const peer of this.#peers.values()) {
+      if (peer.persistentKeepalive > 0) peer.keepalive(now);
+      this.#settle(peer);
+    }
+  }
+
+  /** The interface goes down: all sessions end, and nothing is answered. */
+  down(now: number): void {
+    if (!this.#isUp) return;
+    this.#isUp = false;
+    for (const peer of this.#peers.values()) {
+      peer.stop(now);
+      this.#settle(peer);
+    }
+    this.#checker?.erase();
+  }
+
+  /**
+   * Takes over a private key, or with undefined goes without. All sessions end. A peer with our own public key
+   * is removed: there would be no telling it from us.
+   */
+  setPrivateKey(key: PrivateKey | undefined, now: number): void {
+    const { crypto } = this.#host;
+    const own = key && this.#peers.get(mapKey(key.publicKey.bytes));
+    if (own) this.removePeer(own, now);
+    this.#host.privateKey?.destroy();
+    this.#host.privateKey = key;
+    this.#checker?.erase();
+    this.#checker = key && new CookieChecker(crypto, key.publicKey.bytes);
+    for (const peer of this.#peers.values()) {
+      peer.forgetPrivateKey();
+      this.#settle(peer);
+    }
+  }
+
+  /**
+   * @param id the caller's number for the peer
+   * @param row where its `ACTIVITY` is, from `at` on: in memory shared with the data path, if that is a thread
+   * @throws LametunError `usage` for a public key that is there already, or is our own; nothing has changed then
+   */
+  addPeer(
+    publicKey: Uint8Array,
+    id: number,
+    row: Float64Array = new Float64Array(ACTIVITY.words),
+    at = 0,
+  ): Peer {
+    const key = mapKey(publicKey);
+    if (publicKey.length !== 32) throw new LametunError('usage', 'a public key has 32 bytes');
+    if (this.#peers.has(key)) throw new LametunError('usage', 'the peer exists already');
+    if (this.publicKey && mapKey(this.publicKey.bytes) === key)
+      throw new LametunError('usage', "a peer cannot have the device's own public key");
+    resetActivity(row, at);
+    const peer = new Peer(this.#host, this.#host.crypto.publicKey(publicKey), id, row, at);
+    this.#peers.set(key, peer);
+    return peer;
+  }
+
+  /** Ends its sessions and forgets it. Its row may be used again when the events have been polled. */
+  removePeer(peer: Peer, now: number): void {
+    peer.destroy(now);
+    this.#peers.delete(mapKey(peer.publicKey.bytes));
+    this.#deadlines.delete(peer);
+  }
+
+  /** @param key 32 bytes, which are copied; undefined for none */
+  setPresharedKey(peer: Peer, key: Uint8Array | undefined): void {
+    peer.setPresharedKey(key);
+  }
+
+  setEndpoint(peer: Peer, endpoint: Endpoint): void {
+    peer.setEndpoint(endpoint);
+  }
+
+  /** @param interval milliseconds; 0 turns it off */
+  setPersistentKeepalive(peer: Peer, interval: number, now: number): void {
+    const wasOff = peer.setPersistentKeepalive(interval, now);
+    if (wasOff && interval > 0 && this.#isUp) peer.keepalive(now);
+    this.#settle(peer);
+  }
+
+  /** Notes when to look next, where both sides of the seam can see it. */
+  #settle(peer: Peer): void {
+    const next = this.#isUp && !peer.isRemoved ? peer.nextTimeout() : Infinity;
+    this.#deadlines.set(peer, next);
+    peer.announceLook(next);
+  }
+
+  /** [W] 5.4.2: an index is random, so that it tells strangers nothing. 0 is left out, to mean none. */
+  #allocateIndex(peer: Peer): number {
+    const bytes = new Uint8Array(4);
+    for (;;) {
+      this.#host.crypto.random(bytes);
+      const index = viewOf(bytes).getUint32(0, true);
+      if (index === 0 || this.#byIndex.has(index)) continue;
+      this.#byIndex.set(index, peer);
+      return index;
+    }
+  }
+}

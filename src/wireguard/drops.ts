@@ -1,0 +1,48 @@
+/**
+ * Why a datagram or packet was dropped. Counted, never thrown: anyone on the Internet can cause most of these.
+ * The first group is the control plane's, the second the data path's.
+ */
+export const DROP = [
+  'malformed', // no WireGuard message by type and length
+  'down', // the interface is down: silence
+  'bad-mac1', // the sender does not know our public key
+  'cookie-sent', // under load, without a mac2: a cookie went out instead
+  'rate-limited', // under load, too many from this source
+  'bad-handshake', // a tag is wrong, or a shared secret all zeros
+  'unknown-peer', // a public key that is not configured
+  'old-timestamp', // an initiation that is not newer than one before: replayed, or the peer's clock went back
+  'flooding', // a second initiation of a peer within 20 ms
+  'bad-cookie', // a cookie reply that does not answer our last message
+  'unknown-index', // no handshake or session has this receiver index
+  'bad-tag', // transport data that is not authentic
+  'replayed', // a counter that was received before, or is too old
+  'counter-limit', // a counter of 2^53 or more
+  'expired-key', // received under a session older than REJECT_AFTER_TIME
+  'bad-inner-packet', // no IP packet, or one whose length lies
+  'not-allowed-source', // the inner source is not among the peer's allowed IPs
+  'no-peer', // outbound: no peer's allowed IPs hold the destination
+  'no-endpoint', // outbound: the peer's address is not known
+  'queue-full', // outbound: too many packets wait for a handshake
+  'no-session', // outbound: the handshake was given up, the packets that waited are dropped
+  'congestion', // the outer header says congestion, and the inner one cannot carry it (RFC 6040)
+] as const;
+
+export type Drop = (typeof DROP)[number];
+
+/** One counter per reason. */
+export class DropCounters {
+  readonly #counts = new Float64Array(DROP.length);
+
+  count(reason: Drop, times = 1): void {
+    this.#counts[DROP.indexOf(reason)]! += times;
+  }
+
+  of(reason: Drop): number {
+    return this.#counts[DROP.indexOf(reason)]!;
+  }
+
+  /** All reasons that have occurred. */
+  entries(): [Drop, number][] {
+    return DROP.map((reason): [Drop, number] => [reason, this.of(reason)]).filter(([, count]) => count > 0);
+  }
+}

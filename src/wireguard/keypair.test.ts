@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Keypairs, makeKeypair } from './keypair.js';
+
+const begun = (index: number, at = index): ReturnType<typeof makeKeypair> => makeKeypair(index, 0, true, at);
+const answered = (index: number, at = index): ReturnType<typeof makeKeypair> =>
+  makeKeypair(index, 0, false, at);
+const indices = (keypairs: readonly { localIndex: number }[] | undefined): number[] | undefined =>
+  keypairs?.map(({ localIndex }) => localIndex);
+const slots = ({ previous, current, next }: Keypairs): (number | undefined)[] =>
+  [previous, current, next].map((keypair) => keypair?.localIndex);
+
+test('the initiator uses a new keypair at once, and still receives under the one before', () => {
+  const keypairs = new Keypairs();
+  assert.deepEqual(indices(keypairs.begin(begun(1))), []);
+  assert.deepEqual(indices(keypairs.begin(begun(2))), []);
+  assert.deepEqual(slots(keypairs), [1, 2, undefined]);
+  assert.deepEqual(indices(keypairs.begin(begun(3))), [1]);
+  assert.deepEqual(slots(keypairs), [2, 3, undefined]);
+});
+
+test('the responder uses a new keypair when the first packet came in under it', () => {
+  const keypairs = new Keypairs();
+  keypairs.begin(answered(1));
+  assert.deepEqual(slots(keypairs), [undefined, undefined, 1]);
+  assert.deepEqual(indices(keypairs.confirm(1, false)), []);
+  assert.deepEqual(slots(keypairs), [undefined, 1, undefined]);
+  keypairs.begin(answered(2));
+  assert.deepEqual(slots(keypairs), [undefined, 1, 2]);
+  assert.equal(keypairs.confirm(1, false), undefined);
+  assert.deepEqual(indices(keypairs.begin(answered(3))), [2]);
+  assert.deepEqual(indices(keypairs.confirm(3, true)), []);
+  assert.deepEqual(slots(keypairs), [1, 3, undefined]);
+});
+
+test('when both began at once the senior stays with its own session, and the other takes it over', () => {
+  const senior = new Keypairs();
+  const junior = new Keypairs();
+  senior.begin(answered(2, 100));
+  senior.begin(begun(1, 110));
+  junior.begin(answered(1, 100));
+  junior.begin(begun(2, 110));
+  senior.confirm(2, true);
+  junior.confirm(1, false);
+  assert.deepEqual(slots(senior), [2, 1, undefined]);
+  assert.deepEqual(slots(junior), [2, 1, undefined]);
+});
+
+test('clearing gives back all there are', () => {
+  const keypairs = new Keypairs();
+  keypairs.begin(begun(1));
+  keypairs.begin(begun(2));
+  keypairs.begin(answered(3));
+  assert.deepEqual(indices(keypairs.clear()), [1, 2, 3]);
+  assert.deepEqual(slots(keypairs), [undefined, undefined, undefined]);
+});

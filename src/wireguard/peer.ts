@@ -1,0 +1,418 @@
+import { ACTIVITY } from './activity.js';
+import { INITIATION_INTERVAL, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT } from './constants.js';
+import { CookieHolder } from './cookie.js';
+import {
+  type Crypto,
+  EMPTY,
+  LENGTH,
+  NO_PRESHARED_KEY,
+  type PrivateKey,
+  type PublicKey,
+  randomFraction,
+} from './crypto.js';
+import type { Deadlined } from './deadlines.js';
+import type { Drop } from './drops.js';
+import type { DeviceEvent, Endpoint } from './events.js';
+import { type Keypair, Keypairs, makeKeypair } from './keypair.js';
+import { erase, INITIATION, MESSAGE_TYPE, RESPONSE, viewOf } from './messages.js';
+import {
+  type ClaimedInitiation,
+  createInitiation,
+  createResponse,
+  openPayload,
+  openResponse,
+  type Transcript,
+} from './noise.js';
+import { isAfter, TAI64N, type TimestampSource } from './tai64n.js';
+import { type TimerName, Timers } from './timers.js';
+
+/** What a peer needs of its device. */
+export interface PeerHost {
+  readonly crypto: Crypto;
+  readonly timestamps: TimestampSource;
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number;
+  /** Ours; undefined while none is set. */
+  readonly privateKey: PrivateKey | undefined;
+  emit(event: DeviceEvent): void;
+  /** A receiver index that is in use nowhere else; it leads to this peer until it is released. */
+  allocateIndex(peer: Peer): number;
+  releaseIndex(index: number): void;
+}
+
+/** An initiation that we sent and that may still be answered. */
+interface PendingInitiation {
+  readonly transcript: Transcript;
+  readonly ephemeral: PrivateKey;
+  readonly localIndex: number;
+}
+
+/**
+ * The protocol with one peer: handshakes in both roles, its keypairs and timers. Its contract is the device's
+ * (see `Device`), which calls all methods here and settles `nextTimeout` after each.
+ */
+export class Peer implements Deadlined {
+  deadline = Infinity;
+  heapIndex = -1;
+  /** No configuration mentions it any more: events about it may still be on their way. */
+  isRemoved = false;
+
+  readonly publicKey: PublicKey;
+  /** The caller's number for this peer: its row in tables, its name in a prefix table. */
+  readonly id: number;
+  endpoint: Endpoint | undefined;
+  /** When the last session began, in milliseconds since 1970; 0 if none did. */
+  lastHandshake = 0;
+  /** Bytes of handshake messages; those of packets are the data path's to count. */
+  readonly handshakeBytes = { sent: 0, received: 0 };
+
+  readonly #host: PeerHost;
+  readonly #row: Float64Array;
+  readonly #at: number;
+  readonly #timers: Timers;
+  readonly #keypairs = new Keypairs();
+  #presharedKey: Uint8Array = NO_PRESHARED_KEY as Uint8Array;
+  #staticStatic: Uint8Array | undefined;
+  #cookies: CookieHolder | undefined;
+  #pending: PendingInitiation | undefined;
+  #attemptSince = 0;
+  #lastInitiationSent = -Infinity;
+  #lastInitiationReceived = -Infinity;
+  readonly #lastTimestamp = new Uint8Array(TAI64N.length);
+  #lastAskSeen = 0;
+  /** When the current keypair became current. */
+  #usableSince = 0;
+
+  constructor(host: PeerHost, publicKey: PublicKey, id: number, row: Float64Array, at: number) {
+    this.#host = host;
+    this.publicKey = publicKey;
+    this.id = id;
+    this.#row = row;
+    this.#at = at;
+    this.#timers = new Timers(row, at, () => randomFraction(host.crypto));
+  }
+
+  get presharedKey(): Readonly<Uint8Array> {
+    return this.#presharedKey;
+  }
+
+  get persistentKeepalive(): number {
+    return this.#timers.persistentInterval;
+  }
+
+  /** The keypair that packets go out under, fresh or not. */
+  get currentKeypair(): Keypair | undefined {
+    return this.#keypairs.current;
+  }
+
+  get handshakePending(): boolean {
+    return this.#pending !== undefined;
+  }
+
+  nextTimeout(): number {
+    return this.#timers.nextTimeout();
+  }
+
+  /** Reads what the data path left in the row, and does what is due. */
+  look(now: number): void {
+    this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]!, now);
+    for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now))
+      Peer.#expired[due](this, now);
+    const asked = this.#row[this.#at + ACTIVITY.asked]!;
+    if (asked <= this.#lastAskSeen) return;
+    this.#lastAskSeen = asked;
+    // An ask that crossed with the end of a handshake is answered already.
+    if (!this.#keypairs.current || asked > this.#usableSince) this.#initiate(now, 'new');
+  }
+
+  /** [W] 6: what is done when a timer is due. */
+  static readonly #expired: Readonly<Record<TimerName, (peer: Peer, now: number) => void>> = {
+    retransmitInitiation: (peer, now) => peer.#retry(now),
+    sendKeepalive: (peer, now) => peer.keepalive(now),
+    newHandshake: (peer, now) => peer.#initiateElsewhere(now, 'new'),
+    persistentKeepalive: (peer, now) => peer.keepalive(now),
+    eraseKeys: (peer) => peer.#eraseSessions(), // not a handshake under way: it ends by itself
+  };
+
+  /** Sends an empty packet, or makes a session first; the data path confirms a new session by one anyway. */
+  keepalive(now: number): void {
+    const { current } = this.#keypairs;
+    if (current && now < current.rejectAt) this.#host.emit({ kind: 'keepalive', peer: this });
+    else this.#initiate(now, 'new');
+  }
+
+  setPresharedKey(key: Uint8Array | undefined): void {
+    if (this.#presharedKey !== NO_PRESHARED_KEY) erase(this.#presharedKey);
+    this.#presharedKey = key ? Uint8Array.from(key) : (NO_PRESHARED_KEY as Uint8Array);
+  }
+
+  /** @returns whether it was off before */
+  setPersistentKeepalive(interval: number, now: number): boolean {
+    const wasOff = this.#timers.persistentInterval === 0;
+    this.#timers.persistentInterval = interval;
+    this.#timers.on('persistentKeepaliveSet', now);
+    return wasOff;
+  }
+
+  setEndpoint(endpoint: Endpoint): void {
+    if (this.endpoint?.equals(endpoint)) return;
+    this.endpoint = endpoint;
+    this.#host.emit({ kind: 'endpoint', peer: this, endpoint });
+  }
+
+  /** Ends sessions and timers; what must outlast them stays: the newest timestamp, above all. */
+  stop(now: number): void {
+    this.#timers.stop(now);
+    this.#dropPending();
+    this.#eraseSessions();
+    this.#mayInitiateAtOnce();
+    this.#host.emit({ kind: 'discard-queue', peer: this });
+  }
+
+  /** Our private key changed: nothing that was made with the old one is of use. */
+  forgetPrivateKey(): void {
+    this.#dropPending();
+    this.#eraseSessions();
+    erase(this.#staticStatic);
+    this.#staticStatic = undefined;
+    this.#mayInitiateAtOnce();
+  }
+
+  /** The peer is removed. */
+  destroy(now: number): void {
+    this.stop(now);
+    this.forgetPrivateKey();
+    this.setPresharedKey(undefined);
+    this.isRemoved = true;
+  }
+
+  /** Writes `ACTIVITY.lookAt`; the device calls it when it has noted the deadline. */
+  announceLook(at: number): void {
+    this.#row[this.#at + ACTIVITY.lookAt] = at;
+  }
+
+  /** `-> e, es, s, ss, {t}` goes out, unless one did within REKEY_TIMEOUT ([W] 6.1): then it follows later. */
+  #initiate(now: number, attempt: 'new' | 'retry'): void {
+    const { crypto, privateKey, timestamps, wallClock } = this.#host;
+    if (attempt === 'new') this.#attemptSince = now;
+    if (!this.endpoint) return; // the data path knows, and does not ask
+    if (now - this.#lastInitiationSent < REKEY_TIMEOUT) {
+      this.#timers.on('initiationHeldBack', this.#lastInitiationSent);
+      return;
+    }
+    this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
+    const staticStatic = privateKey && this.#sharedSecret(privateKey);
+    if (!staticStatic) return;
+    this.#dropPending();
+
+    const message = new Uint8Array(INITIATION.length);
+    const ephemeral = crypto.generate();
+    const timestamp = timestamps.next(wallClock());
+    const noise = message.subarray(INITIATION.ephemeral, INITIATION.mac1);
+    const transcript = createInitiation(
+      crypto,
+      privateKey.publicKey,
+      ephemeral,
+      this.publicKey,
+      staticStatic,
+      timestamp,
+      noise,
+    );
+    if (!transcript) {
+      ephemeral.destroy();
+      return;
+    }
+    const localIndex = this.#host.allocateIndex(this);
+    this.#pending = { transcript, ephemeral, localIndex };
+    const view = viewOf(message);
+    view.setUint32(0, MESSAGE_TYPE.initiation, true);
+    view.setUint32(INITIATION.sender, localIndex, true);
+    this.#send(message, this.endpoint, now);
+    this.#lastInitiationSent = now;
+    this.#timers.on('initiationSent', now);
+  }
+
+  /**
+   * An initiation whose static key is this peer's: reads the rest, and answers with `<- e, ee, se, psk, {}`.
+   * An initiation of our own that is on its way stays good: see `Keypairs` for what happens to both.
+   *
+   * @returns why it is dropped; undefined when it was answered
+   */
+  handleInitiation(
+    claimed: ClaimedInitiation,
+    message: Uint8Array,
+    from: Endpoint,
+    now: number,
+  ): Drop | undefined {
+    const { crypto, privateKey } = this.#host;
+    const staticStatic = privateKey && this.#sharedSecret(privateKey);
+    const timestamp = new Uint8Array(TAI64N.length);
+    const noise = message.subarray(INITIATION.ephemeral, INITIATION.mac1);
+    if (!staticStatic || !openPayload(claimed, staticStatic, noise, timestamp)) return 'bad-handshake';
+    if (!isAfter(timestamp, this.#lastTimestamp)) return 'old-timestamp';
+    if (now - this.#lastInitiationReceived < INITIATION_INTERVAL) return 'flooding';
+
+    const response = new Uint8Array(RESPONSE.length);
+    const ephemeral = crypto.generate();
+    const answered = createResponse(
+      claimed,
+      ephemeral,
+      this.publicKey,
+      this.#presharedKey,
+      EMPTY,
+      response.subarray(RESPONSE.ephemeral, RESPONSE.mac1),
+    );
+    ephemeral.destroy();
+    if (!answered) return 'bad-handshake';
+    this.#lastTimestamp.set(timestamp);
+    this.#lastInitiationReceived = now;
+    this.handshakeBytes.received += message.length;
+    this.#timers.on('authenticatedReceived', now);
+    this.setEndpoint(from);
+
+    const remoteIndex = viewOf(message).getUint32(INITIATION.sender, true);
+    const localIndex = this.#host.allocateIndex(this);
+    const view = viewOf(response);
+    view.setUint32(0, MESSAGE_TYPE.response, true);
+    view.setUint32(RESPONSE.sender, localIndex, true);
+    view.setUint32(RESPONSE.receiver, remoteIndex, true);
+    this.#begin(makeKeypair(localIndex, remoteIndex, false, now), claimed.transcript, now);
+    this.#send(response, from, now);
+    this.#timers.on('responseSent', now);
+    return undefined;
+  }
+
+  /** A response to our initiation. @returns why it is dropped; undefined when there is a new session */
+  handleResponse(message: Uint8Array, from: Endpoint, now: number): Drop | undefined {
+    const { crypto, privateKey } = this.#host;
+    const pending = this.#pending;
+    const view = viewOf(message);
+    if (!pending || !privateKey || view.getUint32(RESPONSE.receiver, true) !== pending.localIndex)
+      return 'unknown-index';
+    const noise = message.subarray(RESPONSE.ephemeral, RESPONSE.mac1);
+    const transcript = pending.transcript.copy();
+    if (!openResponse(crypto, transcript, privateKey, pending.ephemeral, this.#presharedKey, noise, EMPTY)) {
+      transcript.erase();
+      return 'bad-handshake';
+    }
+    this.#pending = undefined; // its index lives on as the keypair's
+    pending.transcript.erase();
+    pending.ephemeral.destroy();
+    this.handshakeBytes.received += message.length;
+    this.#timers.on('authenticatedReceived', now);
+    this.#timers.on('handshakeComplete', now);
+    this.setEndpoint(from);
+
+    const keypair = makeKeypair(pending.localIndex, view.getUint32(RESPONSE.sender, true), true, now);
+    this.#begin(keypair, transcript, now);
+    this.#usableSince = now;
+    // [W] 5.4.3 leaves the responder in doubt until a first packet comes: a keepalive, if nothing waits.
+    this.#host.emit({ kind: 'use-keypair', peer: this, keypair, confirm: true });
+    return undefined;
+  }
+
+  /** A cookie reply to our last handshake message. */
+  handleCookieReply(message: Uint8Array, now: number): Drop | undefined {
+    return this.#cookieHolder().open(message, now) ? undefined : 'bad-cookie';
+  }
+
+  #begin(keypair: Keypair, transcript: Transcript, now: number): void {
+    const sendingKey = new Uint8Array(LENGTH.key);
+    const receivingKey = new Uint8Array(LENGTH.key);
+    transcript.split(sendingKey, receivingKey, keypair.initiator);
+    transcript.erase();
+    const dropped = this.#keypairs.begin(keypair);
+    this.#host.emit({ kind: 'install-keypair', peer: this, keypair, sendingKey, receivingKey });
+    this.#drop(dropped);
+    this.#timers.on('sessionDerived', now);
+    if (keypair.initiator) this.lastHandshake = this.#host.wallClock();
+  }
+
+  #confirm(localIndex: number, now: number): void {
+    if (localIndex === 0) return;
+    const dropped = this.#keypairs.confirm(localIndex, this.#isSenior());
+    if (!dropped) return;
+    this.#timers.on('authenticatedReceived', now);
+    this.lastHandshake = this.#host.wallClock();
+    this.#usableSince = now;
+    const { current } = this.#keypairs;
+    if (current) this.#host.emit({ kind: 'use-keypair', peer: this, keypair: current, confirm: false });
+    this.#drop(dropped);
+    // The other side has a session with us: what we asked for is there, whoever began it.
+    this.#timers.on('handshakeComplete', now);
+    this.#dropPending();
+  }
+
+  /** Any order of two peers does, as long as both see the same. */
+  #isSenior(): boolean {
+    const ours = this.#host.privateKey?.publicKey.bytes ?? EMPTY;
+    const theirs = this.publicKey.bytes;
+    const at = ours.findIndex((byte, i) => byte !== theirs[i]);
+    return at >= 0 && ours[at]! < theirs[at]!;
+  }
+
+  /** Nothing comes back: perhaps because our source address is no longer the right one. */
+  #initiateElsewhere(now: number, attempt: 'new' | 'retry'): void {
+    this.#host.emit({ kind: 'forget-source', peer: this });
+    this.#initiate(now, attempt);
+  }
+
+  #mayInitiateAtOnce(): void {
+    this.#lastInitiationSent = -Infinity;
+    this.#row[this.#at + ACTIVITY.askAgainAt] = 0;
+  }
+
+  #retry(now: number): void {
+    if (now - this.#attemptSince < REKEY_ATTEMPT_TIME) {
+      this.#initiateElsewhere(now, 'retry');
+      return;
+    }
+    this.#dropPending();
+    this.#timers.on('handshakeGivenUp', now);
+    this.#host.emit({ kind: 'discard-queue', peer: this });
+  }
+
+  #eraseSessions(): void {
+    if (this.#keypairs.current) {
+      this.#host.emit({ kind: 'use-keypair', peer: this, keypair: undefined, confirm: false });
+    }
+    this.#drop(this.#keypairs.clear());
+    this.#cookies?.erase();
+  }
+
+  #drop(keypairs: readonly Keypair[]): void {
+    for (const { localIndex } of keypairs) {
+      this.#host.releaseIndex(localIndex);
+      this.#host.emit({ kind: 'drop-keypair', peer: this, localIndex });
+    }
+  }
+
+  #dropPending(): void {
+    const pending = this.#pending;
+    if (!pending) return;
+    this.#pending = undefined;
+    this.#host.releaseIndex(pending.localIndex);
+    pending.transcript.erase();
+    pending.ephemeral.destroy();
+  }
+
+  #send(message: Uint8Array, to: Endpoint, now: number): void {
+    this.#cookieHolder().seal(message, now);
+    this.handshakeBytes.sent += message.length;
+    this.#host.emit({ kind: 'datagram', peer: this, to, bytes: message });
+  }
+
+  /** DH(S_priv, S_pub): the same in all handshakes, and a third of a responder's work in each. */
+  #sharedSecret(privateKey: PrivateKey): Uint8Array | undefined {
+    if (this.#staticStatic) return this.#staticStatic;
+    const secret = new Uint8Array(LENGTH.key);
+    if (!this.#host.crypto.dh(privateKey, this.publicKey, secret)) return undefined;
+    this.#staticStatic = secret;
+    return secret;
+  }
+
+  #cookieHolder(): CookieHolder {
+    this.#cookies ??= new CookieHolder(this.#host.crypto, this.publicKey.bytes);
+    return this.#cookies;
+  }
+}
