@@ -1,0 +1,350 @@
+import { fold, pseudoHeaderSum, type Sum, updateChecksum } from './checksum.js';
+import { findKind, isIpv4, isTcp, KIND, type Kind, sameFlow, sameHeaders, transportOf } from './flow.js';
+import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP } from './packet.js';
+import { type Arena, GSO, NEEDS_CHECKSUM, VIRTIO } from './virtio.js';
+
+export interface CoalescerOptions {
+  /** Merge TCP. Default true. */
+  readonly tcp?: boolean;
+  /** Merge UDP, which needs a device that took the USO offloads. Default true. */
+  readonly udp?: boolean;
+  /** How many packets one batch may have. Default 1024. */
+  readonly maxPackets?: number;
+  /** How many packets may become one. Default 64, which every kernel accepts for UDP. */
+  readonly maxSegments?: number;
+}
+
+/** A merged packet is one IP packet still. */
+const MAX_PACKET = 0xffff;
+
+/** What a group may still take. Its first packet's checksum is not looked at before a second one wants to join. */
+const STATE = { unverified: 0, verified: 1, closed: 2 } as const;
+
+/** Flags with which a segment may not be merged, and those with which it is the last that can be. */
+const NEVER = TCP_FLAG.syn | TCP_FLAG.rst | TCP_FLAG.urg | TCP_FLAG.cwr;
+const LAST = TCP_FLAG.psh | TCP_FLAG.fin;
+
+/** How far a flow is looked for from its home in the table. Beyond, another flow has to make room. */
+const MAX_PROBES = 8;
+
+/**
+ * Merges consecutive TCP segments and UDP datagrams of a flow into super-packets for a TUN device with
+ * IFF_VNET_HDR, by the rules of Linux's generic receive offload (net/ipv4/tcp_offload.c, udp_offload.c,
+ * af_inet.c, net/ipv6/ip6_offload.c), so that cutting them again gives the same packets. Payloads stay where they
+ * are: a group is a list of pieces for writev(2), the first of which begins with the virtio_net_hdr. A packet that
+ * cannot be merged is a group of its own, behind a header of zeros, and unchanged. In particular one with a bad
+ * checksum, which whoever it is for shall see. Packets of one flow never overtake each other.
+ *
+ * `begin()`, `add()` for each packet, `finish()`; then read `groupCount` and the pieces. Allocates nothing.
+ */
+export class Coalescer {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #sum: Sum;
+  readonly #tcp: boolean;
+  readonly #udp: boolean;
+  readonly #maxPackets: number;
+  readonly #maxSegments: number;
+  #generation = 0;
+  #packetCount = 0;
+  #groupCount = 0;
+  /** Groups before this one are closed, whatever their state says. */
+  #openFrom = 0;
+
+  /** By packet: the piece it contributes, and the packet behind it in its group. */
+  readonly #offsets: Int32Array;
+  readonly #lengths: Int32Array;
+  readonly #next: Int32Array;
+
+  /** By group. */
+  readonly #kind: Int32Array;
+  readonly #state: Int32Array;
+  readonly #head: Int32Array;
+  readonly #tail: Int32Array;
+  readonly #count: Int32Array;
+  /** Length of all of it as one IP packet. */
+  readonly #total: Int32Array;
+  readonly #headerLength: Int32Array;
+  readonly #gsoSize: Int32Array;
+  readonly #nextSequence: Int32Array;
+  /** PSH and FIN of the last segment. */
+  readonly #lastFlags: Int32Array;
+  /** Whether its IPv4 identifications are all the same rather than counting up. */
+  readonly #fixedId: Int32Array;
+
+  /** Open-addressing hash table: the latest group of each flow, of the batch that the stamp says. */
+  readonly #slotGroup: Int32Array;
+  readonly #slotStamp: Int32Array;
+
+  /** What finish() leaves: the packets of all groups in order, and where each group begins there. */
+  readonly #order: Int32Array;
+  readonly #groupStart: Int32Array;
+
+  constructor(arena: Arena, sum: Sum, options: CoalescerOptions = {}) {
+    this.#bytes = arena.bytes;
+    this.#view = arena.view;
+    this.#sum = sum;
+    this.#tcp = options.tcp ?? true;
+    this.#udp = options.udp ?? true;
+    this.#maxPackets = options.maxPackets ?? 1024;
+    this.#maxSegments = options.maxSegments ?? 64;
+    const perPacket = () => new Int32Array(this.#maxPackets);
+    this.#offsets = perPacket();
+    this.#lengths = perPacket();
+    this.#next = perPacket();
+    this.#kind = perPacket();
+    this.#state = perPacket();
+    this.#head = perPacket();
+    this.#tail = perPacket();
+    this.#count = perPacket();
+    this.#total = perPacket();
+    this.#headerLength = perPacket();
+    this.#gsoSize = perPacket();
+    this.#nextSequence = perPacket();
+    this.#lastFlags = perPacket();
+    this.#fixedId = perPacket();
+    this.#order = perPacket();
+    this.#groupStart = perPacket();
+    const slots = 2 ** Math.ceil(Math.log2(2 * this.#maxPackets));
+    this.#slotGroup = new Int32Array(slots);
+    this.#slotStamp = new Int32Array(slots);
+  }
+
+  /** Begins a new batch. */
+  begin(): void {
+    this.#packetCount = 0;
+    this.#groupCount = 0;
+    this.#openFrom = 0;
+    this.#generation = (this.#generation + 1) | 0;
+    if (this.#generation === 0) {
+      this.#slotStamp.fill(0);
+      this.#generation = 1;
+    }
+  }
+
+  /**
+   * Takes a whole IP packet with 10 bytes to spare in front of it. It must stay as it is until the pieces are used.
+   *
+   * @returns false, without having taken it, when the batch is full
+   */
+  add(offset: number, length: number): boolean {
+    if (this.#packetCount === this.#maxPackets) return false;
+    if (offset < VIRTIO.length || length < 0 || offset + length > this.#bytes.length) {
+      throw new RangeError('a packet to coalesce lies outside the arena');
+    }
+    const kind = findKind(this.#view, offset, length);
+    if (kind === KIND.opaque) {
+      // Whose flow it is takes more to find out than it is worth: nothing may overtake it.
+      this.#begin(kind, offset, length, STATE.closed);
+      this.#openFrom = this.#groupCount;
+    } else if (kind === KIND.other || !(isTcp(kind) ? this.#tcp : this.#udp)) {
+      this.#begin(kind, offset, length, STATE.closed);
+    } else {
+      this.#addToFlow(kind, offset, length);
+    }
+    return true;
+  }
+
+  /** Writes the headers of all groups. */
+  finish(): void {
+    let at = 0;
+    for (let group = 0; group < this.#groupCount; group++) {
+      this.#groupStart[group] = at;
+      for (let packet = this.#head[group]!; packet >= 0; packet = this.#next[packet]!) {
+        this.#order[at++] = packet;
+      }
+      const header = this.#offsets[this.#head[group]!]!;
+      this.#bytes.fill(0, header, header + VIRTIO.length);
+      if (this.#count[group]! > 1) this.#writeHeaders(group, header);
+    }
+  }
+
+  /** How many groups the batch has become, in the order of their first packets. */
+  get groupCount(): number {
+    return this.#groupCount;
+  }
+
+  /** Of how many pieces a group consists; the first is its virtio_net_hdr and first packet, the others payloads. */
+  pieceCount(group: number): number {
+    return this.#count[group]!;
+  }
+
+  pieceOffset(group: number, piece: number): number {
+    return this.#offsets[this.#order[this.#groupStart[group]! + piece]!]!;
+  }
+
+  pieceLength(group: number, piece: number): number {
+    return this.#lengths[this.#order[this.#groupStart[group]! + piece]!]!;
+  }
+
+  #addToFlow(kind: Kind, offset: number, length: number): void {
+    const view = this.#view;
+    const transport = offset + transportOf(kind);
+    const tcp = isTcp(kind);
+    const header = tcp ? (this.#bytes[transport + TCP.dataOffset]! >> 4) * 4 : UDP.headerLength;
+    const headerLength = transport - offset + header;
+    const payload = length - headerLength;
+    const slot = this.#slotOf(kind, offset, transport);
+    const found = this.#slotStamp[slot] === this.#generation ? this.#slotGroup[slot]! : -1;
+    const flags = tcp ? this.#bytes[transport + TCP.flags]! : 0;
+    const mergeable =
+      payload > 0 &&
+      (tcp
+        ? header >= TCP.minLength && (flags & (NEVER | TCP_FLAG.ack)) === TCP_FLAG.ack
+        : datagramFits(view, transport, offset + length));
+    let state: number = mergeable && (flags & LAST) === 0 ? STATE.unverified : STATE.closed;
+    if (mergeable && found >= this.#openFrom && this.#mayJoin(found, kind, offset, headerLength, payload)) {
+      if (this.#state[found] === STATE.unverified) this.#verifyFirst(found);
+      if (this.#state[found] === STATE.verified) {
+        if (this.#hasGoodChecksums(kind, offset, length)) {
+          this.#join(found, offset + headerLength, payload, flags);
+          return;
+        }
+        state = STATE.closed;
+      }
+    }
+    this.#slotStamp[slot] = this.#generation;
+    this.#slotGroup[slot] = this.#groupCount;
+    this.#begin(kind, offset, length, state);
+    if (state === STATE.closed) return;
+    const group = this.#groupCount - 1;
+    this.#headerLength[group] = headerLength;
+    this.#gsoSize[group] = payload;
+    if (tcp) this.#nextSequence[group] = view.getInt32(transport + TCP.sequence) + payload;
+  }
+
+  /** The flow's place in the table, or one that it may take. */
+  #slotOf(kind: Kind, offset: number, transport: number): number {
+    const view = this.#view;
+    const mask = this.#slotGroup.length - 1;
+    let hash = kind ^ view.getInt32(transport);
+    const addresses = isIpv4(kind) ? IPV4.source : IPV6.source;
+    for (let at = offset + addresses; at < transport; at += 4) {
+      hash = Math.imul(hash ^ view.getInt32(at), 0x9e3779b1);
+      hash ^= hash >>> 15;
+    }
+    const home = hash & mask;
+    for (let probe = 0; probe < MAX_PROBES; probe++) {
+      const slot = (home + probe) & mask;
+      if (this.#slotStamp[slot] !== this.#generation) return slot;
+      const group = this.#slotGroup[slot]!;
+      if (this.#kind[group] !== kind) continue;
+      if (sameFlow(view, kind, offset, this.#firstPacket(group))) return slot;
+    }
+    return home;
+  }
+
+  /** Whether a packet may follow those of a group, checksums aside. */
+  #mayJoin(group: number, kind: Kind, offset: number, headerLength: number, payload: number): boolean {
+    if (this.#state[group] === STATE.closed) return false;
+    if (headerLength !== this.#headerLength[group] || payload > this.#gsoSize[group]!) return false;
+    if (this.#count[group] === this.#maxSegments || this.#total[group]! + payload > MAX_PACKET) return false;
+    const view = this.#view;
+    const first = this.#firstPacket(group);
+    if (isTcp(kind)) {
+      const sequence = view.getInt32(offset + transportOf(kind) + TCP.sequence);
+      if (sequence !== this.#nextSequence[group]) return false;
+    }
+    if (!sameHeaders(view, kind, offset, first, headerLength)) return false;
+    if (!isIpv4(kind)) return true;
+    // RFC 6864: behind DF the identification has no meaning, and many senders leave it at zero.
+    const word = view.getInt32(offset + IPV4.identification);
+    const step = ((word >>> 16) - view.getUint16(first + IPV4.identification)) & 0xffff;
+    const count = this.#count[group]!;
+    if (count === 1) this.#fixedId[group] = step === 0 && (word & 0x4000) !== 0 ? 1 : 0;
+    return step === (this.#fixedId[group] === 1 ? 0 : count);
+  }
+
+  #begin(kind: Kind, offset: number, length: number, state: number): void {
+    const packet = this.#packetCount++;
+    const group = this.#groupCount++;
+    this.#offsets[packet] = offset - VIRTIO.length;
+    this.#lengths[packet] = length + VIRTIO.length;
+    this.#next[packet] = -1;
+    this.#kind[group] = kind;
+    this.#state[group] = state;
+    this.#head[group] = packet;
+    this.#tail[group] = packet;
+    this.#count[group] = 1;
+    this.#total[group] = length;
+    this.#lastFlags[group] = 0;
+  }
+
+  #join(group: number, payloadOffset: number, payload: number, flags: number): void {
+    const packet = this.#packetCount++;
+    this.#offsets[packet] = payloadOffset;
+    this.#lengths[packet] = payload;
+    this.#next[packet] = -1;
+    this.#next[this.#tail[group]!] = packet;
+    this.#tail[group] = packet;
+    this.#count[group]!++;
+    this.#total[group]! += payload;
+    this.#nextSequence[group]! += payload;
+    this.#lastFlags[group] = flags & LAST;
+    if (payload < this.#gsoSize[group]! || (flags & LAST) !== 0) this.#state[group] = STATE.closed;
+  }
+
+  #verifyFirst(group: number): void {
+    const good = this.#hasGoodChecksums(
+      this.#kind[group] as Kind,
+      this.#firstPacket(group),
+      this.#total[group]!,
+    );
+    this.#state[group] = good ? STATE.verified : STATE.closed;
+  }
+
+  /** The addresses stand right before the transport header: one pass covers them and all behind. */
+  #hasGoodChecksums(kind: Kind, offset: number, length: number): boolean {
+    const version4 = isIpv4(kind);
+    if (version4 && this.#sum(offset, IPV4.minLength) !== 0xffff) return false;
+    const from = version4 ? IPV4.source : IPV6.source;
+    const protocol = isTcp(kind) ? PROTOCOL.tcp : PROTOCOL.udp;
+    const transportLength = length - transportOf(kind);
+    return fold(this.#sum(offset + from, length - from) + protocol + transportLength) === 0xffff;
+  }
+
+  /** Makes the first packet of a group the head of all of it. */
+  #writeHeaders(group: number, header: number): void {
+    const view = this.#view;
+    const kind = this.#kind[group] as Kind;
+    const tcp = isTcp(kind);
+    const packet = header + VIRTIO.length;
+    const ipLength = transportOf(kind);
+    const transport = packet + ipLength;
+    const total = this.#total[group]!;
+    const checksumOffset: number = tcp ? TCP.checksum : UDP.checksum;
+    view.setUint8(header + VIRTIO.flags, NEEDS_CHECKSUM);
+    view.setUint8(
+      header + VIRTIO.gsoType,
+      kind === KIND.tcp4 ? GSO.tcp4 : kind === KIND.tcp6 ? GSO.tcp6 : GSO.udp,
+    );
+    view.setUint16(header + VIRTIO.headerLength, this.#headerLength[group]!, true);
+    view.setUint16(header + VIRTIO.gsoSize, this.#gsoSize[group]!, true);
+    view.setUint16(header + VIRTIO.checksumStart, ipLength, true);
+    view.setUint16(header + VIRTIO.checksumOffset, checksumOffset, true);
+    if (isIpv4(kind)) {
+      const checksum = view.getUint16(packet + IPV4.checksum);
+      const before = view.getUint16(packet + IPV4.totalLength);
+      view.setUint16(packet + IPV4.checksum, updateChecksum(checksum, before, total));
+      view.setUint16(packet + IPV4.totalLength, total);
+    } else {
+      view.setUint16(packet + IPV6.payloadLength, total - IPV6.headerLength);
+    }
+    if (tcp) this.#bytes[transport + TCP.flags]! |= this.#lastFlags[group]!;
+    else view.setUint16(transport + UDP.length, total - ipLength);
+    const partial = pseudoHeaderSum(view, packet, tcp ? PROTOCOL.tcp : PROTOCOL.udp, total - ipLength);
+    view.setUint16(transport + checksumOffset, partial);
+  }
+
+  #firstPacket(group: number): number {
+    return this.#offsets[this.#head[group]!]! + VIRTIO.length;
+  }
+}
+
+/** Whether a datagram fills its packet and has a checksum. */
+function datagramFits(view: DataView, transport: number, end: number): boolean {
+  return (
+    transport + view.getUint16(transport + UDP.length) === end &&
+    view.getUint16(transport + UDP.checksum) !== 0
+  );
+}
