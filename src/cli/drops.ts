@@ -42,6 +42,7 @@ const MEANING: Readonly<Partial<Record<string, string>>> = {
   'no-session': 'the handshake was given up',
   'too-big': 'larger than the path to the peer takes',
   congested: 'the kernel had no room for it',
+  refused: 'the TUN device would not take it',
   unreachable: "no route leads to the peer's address",
   busy: 'more handshakes than could be looked at',
   congestion: 'marked as congestion, and the packet inside cannot carry the mark',

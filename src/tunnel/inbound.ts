@@ -1,6 +1,4 @@
-import { VIRTIO } from '../ip/virtio.js';
-
-type Coalescer = any;
+import type { Coalescer } from '../ip/coalesce.js';
 
 import { IPV4, IPV6, ipVersion } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
@@ -147,11 +145,7 @@ export class Inbound {
     const outer = this.#batch.trafficClass(slot) & ECN.mask;
     if (outer !== 0 && !applyEcn(view, packet, version, outer)) return 'congestion';
     const coalescer = this.#coalescer;
-    if (coalescer === undefined) {
-      const h = this.#context.offloads.virtioHeader ? 10 : 0;
-      bytes.fill(0, packet - h, packet);
-      return this.#write(packet - h, whole + h);
-    }
+    if (coalescer === undefined) return this.#write(packet, whole);
     if (!coalescer.add(packet, whole)) {
       this.#writeGroups();
       coalescer.begin();
@@ -165,7 +159,7 @@ export class Inbound {
     const coalescer = this.#coalescer;
     if (coalescer === undefined) return;
     coalescer.finish();
-    for (let group = 0; group < coalescer.groups; group++) {
+    for (let group = 0; group < coalescer.groupCount; group++) {
       const pieces = coalescer.pieceCount(group);
       const reason =
         pieces === 1

@@ -1,5 +1,6 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { wordSum } from '../ip/checksum.js';
+import { Coalescer } from '../ip/coalesce.js';
 import { PrefixLookup } from '../ip/prefix-table.js';
 import { Segmenter } from '../ip/segment.js';
 import { loadAead } from '../linux/aead.js';
@@ -74,7 +75,8 @@ class TunnelWorker {
     const arena = makeArena();
     const sum = wordSum(arena.bytes);
     this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, sum));
-    const coalescer = undefined;
+    const { virtioHeader, tcp, udp } = this.#context.offloads;
+    const coalescer = virtioHeader ? new Coalescer(arena, sum, { tcp, udp }) : undefined;
     this.#inbound = new Inbound(this.#context, this.#aead, arena, coalescer);
     this.#poller = new Poller([data.tunFd, -1, data.wakeWorker]);
   }
