@@ -16,6 +16,7 @@ export const libc = {
   close: process_.func('int close(int fd)') as (fd: number) => number,
   read: process_.func('intptr_t read(int fd, intptr_t buffer, size_t length)') as Transfer,
   write: process_.func('intptr_t write(int fd, intptr_t buffer, size_t length)') as Transfer,
+  memcpy: process_.func('intptr_t memcpy(intptr_t to, intptr_t from, size_t length)') as Transfer,
   writev: process_.func('intptr_t writev(int fd, intptr_t vectors, int count)') as Transfer,
   ioctl: process_.func('int ioctl(int fd, unsigned long request, intptr_t argument)') as Transfer,
   poll: process_.func('int poll(intptr_t fds, unsigned long count, int timeout)') as Transfer,
@@ -54,6 +55,11 @@ export const libc = {
     flags: number,
   ) => number,
   sendmsg: process_.func('intptr_t sendmsg(int fd, intptr_t message, int flags)') as (
+    fd: number,
+    message: number,
+    flags: number,
+  ) => number,
+  recvmsg: process_.func('intptr_t recvmsg(int fd, intptr_t message, int flags)') as (
     fd: number,
     message: number,
     flags: number,

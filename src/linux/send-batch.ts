@@ -10,6 +10,7 @@ import {
   IP_TOS,
   IPV6_TCLASS,
   MMSGHDR,
+  NAME_ROOM,
   SOL_UDP,
   writeControlHeader,
   writePointer,
@@ -26,6 +27,8 @@ export class SendBatch {
   readonly #headers: Memory;
   /** Room for the control messages of datagrams that have some of their own. */
   readonly #controls: Memory;
+  /** Room for the addresses of what waits for longer. */
+  readonly #names: Memory;
   /** Of the runs. */
   readonly #segmentSizes: Int32Array;
   readonly #capacity: number;
@@ -36,6 +39,7 @@ export class SendBatch {
     this.#capacity = capacity;
     this.#headers = allocate(capacity * (MMSGHDR.size + IOVEC.size));
     this.#controls = allocate(capacity * CONTROL_ROOM);
+    this.#names = allocate(capacity * NAME_ROOM);
     this.#segmentSizes = new Int32Array(capacity);
     const { view, address } = this.#headers;
     for (let i = 0; i < capacity; i++) {
@@ -160,6 +164,22 @@ export class SendBatch {
     this.#first++;
     if (this.#first === this.#end) this.#first = this.#end = 0;
     return length;
+  }
+
+  /**
+   * Copies where what waits is to go, so that the endpoints' records may be written anew meanwhile: a batch that finds
+   * the socket full must not follow a record to somebody else.
+   */
+  keepAddresses(): void {
+    const { view } = this.#headers;
+    for (let i = this.#first; i < this.#end; i++) {
+      const header = i * MMSGHDR.size;
+      const length = view.getUint32(header + MMSGHDR.nameLength, true);
+      if (readPointer(view, header + MMSGHDR.name) === 0) continue; // of a connected socket
+      const at = i * NAME_ROOM;
+      libc.memcpy(this.#names.address + at, readPointer(view, header + MMSGHDR.name), length);
+      writePointer(view, header + MMSGHDR.name, this.#names.address + at);
+    }
   }
 
   /** Lets the kernel choose the address that the first waiting datagram, or run, leaves from. */

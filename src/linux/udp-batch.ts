@@ -37,7 +37,7 @@ export const IN6_PKTINFO = { address: 0, interface: 16, size: 20 } as const;
 /** The largest datagram there is. */
 export const MAX_DATAGRAM = 65_535;
 
-const NAME_ROOM = 32;
+export const NAME_ROOM = 32;
 export const CONTROL_ROOM = 96;
 
 /**

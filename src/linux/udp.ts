@@ -18,6 +18,8 @@ export const SOL_IP = 0;
 const IP_PKTINFO = 8;
 const IP_RECVTOS = 13;
 export const SOL_IPV6 = 41;
+const IP_RECVERR = 11;
+const IPV6_RECVERR = 25;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_RECVTCLASS = 66;
@@ -26,6 +28,9 @@ const IPV6_RECVTCLASS = 66;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
+
+/** struct msghdr, linux/socket.h. */
+const MSGHDR_SIZE = 56;
 
 const AF_UNSPEC = 0;
 
@@ -108,6 +113,15 @@ export class UdpSocket {
     else this.#set(SOL_IPV6, IPV6_RECVPKTINFO, 1);
   }
 
+  /**
+   * Lets a connected socket hear of all ICMP errors, of unreachable hosts and networks, too. They wait in a queue of
+   * their own as well, which must be emptied: `dropQueuedErrors`.
+   */
+  reportErrors(): void {
+    this.#set(SOL_IP, IP_RECVERR, 1);
+    if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVERR, 1);
+  }
+
   /** Makes each receipt say which traffic class (IPv4: type of service) the datagram came with. */
   reportTrafficClass(): void {
     this.#set(SOL_IP, IP_RECVTOS, 1);
@@ -141,6 +155,17 @@ export class UdpSocket {
 /** Whether the kernel can cut up what a UDP socket sends, UDP_SEGMENT (Linux 4.18): `SendBatch.addRun`. */
 export function canSendSegments(fd: number): boolean {
   return libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, allocate(4).address, 4) === 0; // 0: not without being asked
+}
+
+/** linux/socket.h. */
+const MSG_ERRQUEUE = 0x2000;
+
+/** A message that nothing is read into. */
+const nothing = allocate(MSGHDR_SIZE);
+
+/** Empties a socket's queue of errors: each was told by a failed call already, and would keep poll(2) from waiting. */
+export function dropQueuedErrors(fd: number): void {
+  while (libc.recvmsg(fd, nothing.address, MSG_ERRQUEUE) >= 0);
 }
 
 /**

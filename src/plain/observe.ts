@@ -4,7 +4,7 @@ import { describeErrno, ERRNO } from '../linux/errno.js';
 import { type Endpoint, formatEndpoint, readSocketAddress } from '../linux/socket-address.js';
 import type { LearnedEvent, PacketEvent, StatsEvent } from './events.js';
 import { KIND, type LogRecord } from './packet-log.js';
-import { COUNT, DROP, type DropReason } from './shared.js';
+import { COUNT, DROP, type DropReason, dropCounter } from './shared.js';
 
 /** Turns what the worker wrote into shared memory into events. */
 
@@ -56,6 +56,8 @@ export class Warnings {
   readonly #counters: Float64Array;
   readonly #told = new Map<number, { count: number; seenAt: number; packetsIn: number }>();
 
+  #loopTold = false;
+
   constructor(counters: Float64Array) {
     this.#counters = counters;
   }
@@ -67,6 +69,12 @@ export class Warnings {
    */
   look(whom: string, now: number): string[] {
     const messages: string[] = [];
+    if (!this.#loopTold && this.#counters[dropCounter('loop')]! > 0) {
+      this.#loopTold = true;
+      messages.push(
+        `the routes lead the tunnel's own datagrams back into it: use a narrower -route, or add one to ${whom}`,
+      );
+    }
     const packetsIn = this.#counters[COUNT.packetsIn]!;
     for (let errno = 1; COUNT.errors + errno < this.#counters.length; errno++) {
       const count = this.#counters[COUNT.errors + errno]!;

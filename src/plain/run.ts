@@ -79,6 +79,7 @@ export async function runPlain(
     const udp = openSocket(options, report);
     undo.push(() => udp.close());
     if (options.server === '') udp.reportDestinations();
+    else udp.reportErrors();
     udp.setBuffers(SOCKET_BUFFER);
     const servers =
       udp.family === AF.inet ? resolved.filter(({ address }) => address.length === 4) : resolved;

@@ -16,6 +16,8 @@ export const DROP = [
   'congested',
   /** Arrived while the device was down. */
   'device-down',
+  /** A datagram of the tunnel itself: the routes lead back into it. */
+  'loop',
 ] as const;
 export type DropReason = (typeof DROP)[number];
 

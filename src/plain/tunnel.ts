@@ -1,9 +1,12 @@
+import { IPV4, IPV6, PROTOCOL } from '../ip/packet.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
-import { allocate } from '../linux/memory.js';
+import { allocate, type Memory } from '../linux/memory.js';
 import { POLL, Poller } from '../linux/poll.js';
 import { SendBatch } from '../linux/send-batch.js';
-import { MAX_DATAGRAM, ReceiveBatch } from '../linux/udp-batch.js';
+import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../linux/socket-address.js';
+import { dropQueuedErrors } from '../linux/udp.js';
+import { ENDPOINT, MAX_DATAGRAM, ReceiveBatch } from '../linux/udp-batch.js';
 import { KIND, type Kind, type PacketLog } from './packet-log.js';
 import { COUNT, dropCounter, type SharedState } from './shared.js';
 import type { Side } from './side.js';
@@ -28,6 +31,7 @@ const DROP = {
   congested: dropCounter('congested'),
   unreachable: dropCounter('unreachable'),
   deviceDown: dropCounter('device-down'),
+  loop: dropCounter('loop'),
 };
 
 /** Why a tunnel ended. */
@@ -76,7 +80,9 @@ export class Tunnel {
       this.#poller.wait(TICK);
       if (this.#poller.events(WAKE) !== 0 && this.#state.stopping) return 'stopped';
       const now = performance.now();
-      if (this.#poller.events(UDP) !== 0) this.#fromUdpToTun(now);
+      const udp = this.#poller.events(UDP);
+      if (udp !== 0) this.#fromUdpToTun(now);
+      if ((udp & POLL.error) !== 0) dropQueuedErrors(this.#fds.udp);
       if (this.#poller.events(TUN) !== 0 && this.#outgoing.pending === 0) this.#fromTunToUdp(now);
       if (this.#outgoing.pending > 0) this.#send();
       if (this.#deviceGone) return 'device-gone';
@@ -103,6 +109,10 @@ export class Tunnel {
         this.#counters[this.#side.noRoute]!++;
         continue;
       }
+      if (isOwnDatagram(bytes, at + PACKET, version, this.#side.endpoints, endpoint)) {
+        this.#counters[DROP.loop]!++;
+        continue;
+      }
       // The packet stays where it is until it is sent; the next one is read behind it.
       if (this.#side.connected) this.#outgoing.add(address + at, length);
       else this.#outgoing.addTo(address + at, length, this.#side.endpoints, endpoint);
@@ -121,6 +131,7 @@ export class Tunnel {
       const blocked = number === ERRNO.EAGAIN;
       this.#poller.watch(TUN, blocked ? 0 : POLL.in);
       this.#poller.watch(UDP, blocked ? POLL.in | POLL.out : POLL.in);
+      if (blocked) this.#outgoing.keepAddresses();
       if (number === 0 || blocked) return;
       if (number === ERRNO.EINTR) continue;
       this.#counters[COUNT.errors + number]!++;
@@ -191,4 +202,29 @@ export class Tunnel {
 function sendDrop(number: number): number {
   if (number === ERRNO.EMSGSIZE) return DROP.tooBig;
   return number === ERRNO.ENOBUFS ? DROP.congested : DROP.unreachable;
+}
+
+/**
+ * Whether a packet is itself a datagram to the endpoint that it is about to be sent to: the routes lead what leaves the
+ * tunnel back into it. Wrapped once more it would come again, larger, for ever.
+ */
+function isOwnDatagram(
+  bytes: Uint8Array,
+  packet: number,
+  version: 4 | 6,
+  endpoints: Memory,
+  endpoint: number,
+): boolean {
+  const header = version === 4 ? IPV4 : IPV6;
+  const protocol = bytes[packet + (version === 4 ? IPV4.protocol : IPV6.nextHeader)];
+  if (protocol !== PROTOCOL.udp) return false;
+  const name = endpoint + ENDPOINT.name;
+  const inet = endpoints.view.getUint16(name, true) === AF.inet;
+  // An IPv4 address is the end of its mapped form; of an IPv6 address that is enough to know it by.
+  const length = version === 4 ? 4 : 16;
+  const end = name + (inet ? SOCKADDR_IN.address + 4 : SOCKADDR_IN6.address + 16);
+  for (let i = 1; i <= length; i++) {
+    if (bytes[packet + header.destination + length - i] !== endpoints.bytes[end - i]) return false;
+  }
+  return true;
 }
