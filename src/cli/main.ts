@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
+import { dropsCommand } from './drops.js';
 import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
@@ -20,6 +21,7 @@ async function main(args: readonly string[]): Promise<number> {
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
   program.addCommand(demoCommand().copyInheritedSettings(program));
+  program.addCommand(dropsCommand().copyInheritedSettings(program));
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
   return 0;
