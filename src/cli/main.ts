@@ -20,8 +20,9 @@ async function main(args: readonly string[]): Promise<number> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
-  program.addCommand(demoCommand().copyInheritedSettings(program));
-  program.addCommand(dropsCommand().copyInheritedSettings(program));
+  for (const command of [demoCommand(), dropsCommand()]) {
+    program.addCommand(command.copyInheritedSettings(program));
+  }
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
   return 0;
