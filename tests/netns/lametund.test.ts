@@ -1,15 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { findLink } from '../../src/linux/link.js';
@@ -30,7 +21,7 @@ const pidsOf = (device: string): number[] =>
     .filter((pid) => {
       try {
         const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return args.includes(LAMETUND) && args.includes(device);
+        return device !== '' && args.includes(LAMETUND) && args.includes(device);
       } catch {
         return false; // it has ended
       }
