@@ -74,12 +74,20 @@ function descriptor(variable: string): number | undefined {
 async function run(device: string, tunFd: number, uapiFd: number, level: LogLevel): Promise<number> {
   const log = new TextLog(level, device, (line) => process.stdout.write(line));
   process.stdout.on('error', () => {}); // nobody reads the log any more
-  const [{ runDaemon }, { stopOnSignals }] = await Promise.all([
+  const [{ runDaemon }, { abortOnSignals }] = await Promise.all([
     import('../device/daemon.js'),
     import('./signals.js'),
   ]);
-  const signal = stopOnSignals();
-  await runDaemon({ device, tunFd, uapiFd, log, signal, onReady: () => tellParent(READY) });
+  const controller = new AbortController();
+  abortOnSignals(controller);
+  await runDaemon({
+    device,
+    tunFd,
+    uapiFd,
+    log,
+    signal: controller.signal,
+    onReady: () => tellParent(READY),
+  });
   return 0;
 }
 

@@ -1,4 +1,4 @@
-import { ERRNO } from './errno.js';
+import { ERRNO, LinuxError } from './errno.js';
 import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
 import { AF, readSocketAddress, writeSocketAddress } from './socket-address.js';
@@ -24,6 +24,9 @@ const IPV6_RECVTCLASS = 66;
 
 const AF_UNSPEC = 0;
 
+/** How often a port is chosen that somebody else takes before we can. */
+const CHOOSE_ATTEMPTS = 10;
+
 /** A UDP socket for both IP versions, or for IPv4 alone where the machine has no IPv6. It does not block. */
 export class UdpSocket {
   readonly fd: number;
@@ -40,6 +43,23 @@ export class UdpSocket {
    * @throws LinuxError, with EADDRINUSE when another program has the port
    */
   static open(port: number): UdpSocket {
+    if (port !== 0) return UdpSocket.#bound(port);
+    // A port that the kernel chose at bind(2) is lost when the socket is connected anew, and becomes another
+    // (__udp_disconnect, net/ipv4/udp.c). One that was asked for by its number stays.
+    for (let attempt = 1; ; attempt++) {
+      const chooser = UdpSocket.#bound(0);
+      const chosen = chooser.port;
+      chooser.close();
+      try {
+        return UdpSocket.#bound(chosen);
+      } catch (error) {
+        const taken = error instanceof LinuxError && error.errno === ERRNO.EADDRINUSE;
+        if (!taken || attempt === CHOOSE_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  static #bound(port: number): UdpSocket {
     const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const dual = libc.socket(AF.inet6, type, 0);
     const without6 = dual < 0 && errno() === ERRNO.EAFNOSUPPORT;

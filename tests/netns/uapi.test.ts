@@ -174,9 +174,11 @@ test('what was dropped is told by a command', async (t) => {
   const drops = (...args: string[]) =>
     spawnSync(process.execPath, [main, 'drops', ...args], { encoding: 'utf8' });
   wireguard.ip(`link set ${wireguard.device} up`);
-  spawnSync('ping', ['-c1', '-W1', '-I', wireguard.device, 'ff02::1']);
-  const counts = JSON.parse(drops('--json', wireguard.device).stdout) as Record<string, number>;
-  assert.ok((counts['no-peer'] ?? 0) > 0, JSON.stringify(counts));
+  await until('a packet to be dropped', () => {
+    spawnSync('ping', ['-c1', '-W0.1', '-I', wireguard.device, 'ff02::1']);
+    const counts = JSON.parse(drops('--json', wireguard.device).stdout) as Record<string, number>;
+    return (counts['no-peer'] ?? 0) > 0;
+  });
   assert.match(
     drops(wireguard.device).stdout,
     /^\d+ {2}no-peer {13}no peer's allowed IPs hold the destination$/m,
