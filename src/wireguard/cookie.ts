@@ -1,5 +1,5 @@
 import { COOKIE_LATENCY, COOKIE_LIFETIME } from './constants.js';
-import { ascii, type Crypto, EMPTY, LENGTH } from './crypto.js';
+import { ascii, type Crypto, LENGTH, secretBytes } from './crypto.js';
 import { COOKIE_REPLY, erase, MESSAGE_TYPE, viewOf } from './messages.js';
 
 /** [W] 5.4: what the keys of mac1 and of cookie replies are hashed from, beside the receiver's public key. */
@@ -24,7 +24,7 @@ export class CookieChecker {
   readonly #crypto: Crypto;
   readonly #mac1Key: Uint8Array;
   readonly #cookieKey: Uint8Array;
-  readonly #secret = new Uint8Array(LENGTH.key);
+  readonly #secret = secretBytes();
   #secretSince = -Infinity;
   readonly #mac = new Uint8Array(LENGTH.mac);
 
@@ -149,11 +149,4 @@ export class CookieHolder {
     this.#cookieSince = -Infinity;
     this.#awaitsReply = false;
   }
-}
-
-/** Whether two endpoints, or anything else that is no secret, have the same bytes. */
-export function sameBytes(a: Uint8Array, b: Uint8Array = EMPTY): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }

@@ -4,8 +4,8 @@
  */
 export const DROP = [
   'malformed', // no WireGuard message by type and length
-  'down', // the interface is down: silence
-  'bad-mac1', // the sender does not know our public key
+  'down', // the interface is down: silence, and nothing is sent
+  'bad-mac1', // the sender does not know our public key, or we have none
   'cookie-sent', // under load, without a mac2: a cookie went out instead
   'rate-limited', // under load, too many from this source
   'bad-handshake', // a tag is wrong, or a shared secret all zeros

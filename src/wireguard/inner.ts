@@ -5,7 +5,7 @@ const IPV6 = { payloadLength: 4, source: 8, destination: 24, headerLength: 40 } 
 /**
  * How long an inner packet says it is. What follows is padding ([W] 5.4.6).
  *
- * @returns 0 when it is no IP packet, or says that it is longer than it is or shorter than its own header
+ * @returns 0 when it is no IP packet, or says that it is longer than it is or shorter than the least header
  */
 export function innerLength(packet: Uint8Array): number {
   const version = (packet[0] ?? 0) >> 4;

@@ -1,4 +1,4 @@
-import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey } from './crypto.js';
+import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey, secretBytes } from './crypto.js';
 import { erase } from './messages.js';
 
 /** [W] 5.4: the name of the Noise handshake, and what WireGuard mixes in as its prologue. */
@@ -17,13 +17,15 @@ export const IDENTIFIER = ascii('WireGuard v1 zx2c4 Jason@zx2c4.com');
  * other side's bytes are not what they should be: a tag is wrong, or a shared secret is all zeros.
  */
 
-/** C, H and the AEAD key of the paper: everything said so far, by both sides. Erase it after use. */
+/** C, H and κ of the paper: everything said so far, by both sides. Erase it after use. */
 export class Transcript {
   /** H: the hash of all that went over the wire. */
   readonly hash = new Uint8Array(LENGTH.hash);
-  readonly #chain = new Uint8Array(LENGTH.key);
-  readonly #key = new Uint8Array(LENGTH.key);
-  readonly #secret = new Uint8Array(LENGTH.key);
+  /** C: the chaining key, which all secrets go into. */
+  readonly #chain = secretBytes();
+  /** κ: seals one field. */
+  readonly #key = secretBytes();
+  readonly #secret = secretBytes();
   readonly #crypto: Crypto;
 
   constructor(crypto: Crypto) {
@@ -53,17 +55,17 @@ export class Transcript {
     this.#crypto.hash(this.hash, data, this.hash);
   }
 
-  /** C := Kdf1(C, data): for an ephemeral public key, which makes no AEAD key. */
+  /** C := Kdf1(C, data): for an ephemeral public key, which makes no κ. */
   mixChain(data: Uint8Array): void {
     this.#crypto.kdf(this.#chain, data, this.#chain);
   }
 
-  /** (C, key) := Kdf2(C, secret) */
+  /** (C, κ) := Kdf2(C, secret) */
   mixKey(secret: Uint8Array): void {
     this.#crypto.kdf(this.#chain, secret, this.#chain, this.#key);
   }
 
-  /** (C, key) := Kdf2(C, DH(private, public)). False when that is all zeros. */
+  /** (C, κ) := Kdf2(C, DH(private, public)). False when that is all zeros. */
   mixDh(privateKey: PrivateKey, publicKey: PublicKey): boolean {
     const usable = this.#crypto.dh(privateKey, publicKey, this.#secret);
     if (usable) this.mixKey(this.#secret);
@@ -71,14 +73,14 @@ export class Transcript {
     return usable;
   }
 
-  /** (C, tau, key) := Kdf3(C, Q); H := Hash(H || tau) */
+  /** (C, τ, κ) := Kdf3(C, Q); H := Hash(H || τ) */
   mixPresharedKey(presharedKey: Uint8Array): void {
     this.#crypto.kdf(this.#chain, presharedKey, this.#chain, this.#secret, this.#key);
     this.mixHash(this.#secret);
     this.#secret.fill(0);
   }
 
-  /** field := Aead(key, 0, plaintext, H); H := Hash(H || field). A key seals one field only: its counter is 0. */
+  /** field := Aead(κ, 0, plaintext, H); H := Hash(H || field). A κ seals one field only: its counter is 0. */
   sealAndHash(plaintext: Uint8Array, field: Uint8Array): void {
     this.#crypto.seal(this.#key, 0, plaintext, this.hash, field);
     this.mixHash(field);

@@ -106,6 +106,7 @@ test('garbage on one connection harms no other', async (t) => {
   const wireguard = await start(t);
   const { device } = wireguard;
   const good = await connection(t, device);
+  await good.say('get=1\n\n'); // it has been accepted
   const files = wireguard.openFiles;
   for (const garbage of [
     '\0'.repeat(1_000_000),
@@ -118,7 +119,7 @@ test('garbage on one connection harms no other', async (t) => {
     bad.socket.end(Buffer.from(garbage, 'latin1'));
     assert.match(await good.say('get=1\n\n'), /^listen_port=\d+\nerrno=0\n\n$/);
   }
-  await until('all to be closed', () => wireguard.openFiles === files);
+  await until('all to be closed', () => wireguard.openFiles <= files);
 });
 
 test('somebody who asks and never reads costs little, and holds up nobody', async (t) => {
