@@ -127,9 +127,10 @@ export class Inbound {
   #noteSender(peer: PeerState, slot: number, message: number, length: number): void {
     this.#comparedPeer = peer;
     const roamed = !this.#batch.sentBy(slot, peer.endpoints, peer.endpoint);
+    // Both threads follow a peer, or neither does: with the ring full, the next packet tries again.
+    if (roamed && !this.#context.report(REPORT.roaming, peer.id, this.#batch, slot, message, length)) return;
     // Our own address too: answers leave from the one that the peer writes to now.
     this.#batch.writeEndpoint(slot, peer.endpoints, peer.endpoint);
-    if (roamed) this.#context.report(REPORT.roaming, peer.id, this.#batch, slot, message, length);
   }
 
   /** Checks what was inside, and hands it on. */

@@ -168,12 +168,12 @@ export class Outbound {
 
   #wait(peer: PeerState, packet: Uint8Array, now: number): TunnelDrop | undefined {
     this.#ask(peer, now);
-    if (peer.waiting.length >= WAITING_PER_PEER || this.#waitingBytes + packet.length > WAITING_BYTES) {
-      return 'queue-full';
-    }
+    if (this.#waitingBytes + packet.length > WAITING_BYTES) return 'queue-full';
     peer.waiting.push(packet);
     this.#waitingBytes += packet.length;
-    return undefined;
+    if (peer.waiting.length <= WAITING_PER_PEER) return undefined;
+    this.#waitingBytes -= peer.waiting.shift()!.length; // the oldest is the one least missed
+    return 'queue-full';
   }
 
   #ask(peer: PeerState, now: number): void {
@@ -282,6 +282,7 @@ export class Outbound {
       if (number === 0) break;
       if (number === ERRNO.EAGAIN) {
         this.#blocked = true;
+        batch.keepAddresses();
         return;
       }
       if (number === ERRNO.EINTR) continue;
@@ -297,7 +298,7 @@ export class Outbound {
         batch.sendRunSingly(udpFd);
         continue;
       }
-      drops.count(number === ERRNO.EMSGSIZE ? 'too-big' : 'unreachable');
+      drops.count(sendDrop(number));
       batch.skip();
     }
     this.#end = 0;
@@ -306,6 +307,12 @@ export class Outbound {
 }
 
 const EMPTY = new Uint8Array(0);
+
+/** Why a message that the kernel refused was dropped. */
+function sendDrop(number: number): TunnelDrop {
+  if (number === ERRNO.EMSGSIZE) return 'too-big';
+  return number === ERRNO.ENOBUFS ? 'congested' : 'unreachable';
+}
 
 /** IPv6 and TCP with all options: what each segment has in front of its payload, at most. */
 const MAX_HEADERS = 40 + 60;

@@ -47,6 +47,11 @@ export class Rows {
     this.takeLook(peer);
   }
 
+  /** Worker: forgets what it wrote itself. */
+  clearWorkerWords(peer: number): void {
+    this.array(peer).fill(0, this.offset(peer) + ACTIVITY.sent, this.offset(peer) + ROW_WORDS);
+  }
+
   /** Worker: asks for a look. @returns whether nobody had asked before */
   askLook(peer: number): boolean {
     return Atomics.exchange(this.#flags[Math.floor(peer / PAGE_ROWS)]!, peer % PAGE_ROWS, 1) === 0;

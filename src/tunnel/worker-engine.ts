@@ -53,7 +53,7 @@ export class WorkerEngine implements Engine {
   readonly #channel = new MessageChannel();
   readonly #worker: Worker;
   readonly #watch: Watch;
-  readonly #pause = new Int32Array(new SharedArrayBuffer(4));
+  readonly #ended = new Int32Array(new SharedArrayBuffer(4));
   readonly #freeIds: number[] = [];
   #nextId = 0;
   #udpFd = -1;
@@ -74,6 +74,7 @@ export class WorkerEngine implements Engine {
       reports: this.#reports.buffer,
       looks: this.#looks.buffer,
       drops: this.#drops.buffer,
+      ended: this.#ended.buffer,
       port: this.#channel.port2,
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
@@ -243,8 +244,8 @@ export class WorkerEngine implements Engine {
   /** Waits for room in the ring: the worker reads it within microseconds, unless it has died. */
   #claim(): number {
     for (let at = this.#commands.claim(); ; at = this.#commands.claim()) {
-      if (at >= 0 || this.#worker.threadId < 0) return at;
-      Atomics.wait(this.#pause, 0, 0, ROOM_PAUSE);
+      if (at >= 0 || Atomics.load(this.#ended, 0) !== 0) return at;
+      Atomics.wait(this.#ended, 0, 0, ROOM_PAUSE);
     }
   }
 

@@ -38,6 +38,8 @@ export interface TunnelWorkerData {
   readonly reports: SharedArrayBuffer;
   readonly looks: SharedArrayBuffer;
   readonly drops: SharedArrayBuffer;
+  /** One word, that becomes 1 when the worker reads no more commands. */
+  readonly ended: SharedArrayBuffer;
   readonly port: MessagePort;
 }
 
@@ -92,7 +94,10 @@ class TunnelWorker {
         if ((udp & ~POLL.out) !== 0) this.#inbound.fromUdp(now);
         if (this.#outbound.blocked) this.#outbound.flush();
       }
-      if (this.#poller.events(TUN) !== 0 && !this.#outbound.blocked) this.#outbound.fromTun(now);
+      const tun = this.#poller.events(TUN);
+      if ((tun & POLL.error) !== 0)
+        this.#context.deviceGone = true; // nothing else makes one
+      else if (tun !== 0 && !this.#outbound.blocked) this.#outbound.fromTun(now);
       // When the socket is full the device is not read: its queue fills, and senders feel it.
       this.#poller.watch(TUN, this.#outbound.blocked ? 0 : POLL.in);
       this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
@@ -168,7 +173,7 @@ class TunnelWorker {
     const argument = this.#commands.view.getInt32(at + COMMAND_RECORD.argument, true);
     switch (command) {
       case COMMAND.addPeer:
-        this.#peers.add(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true));
+        this.#addPeer(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true));
         break;
       case COMMAND.setMtu:
         this.#context.mtu = argument;
@@ -190,6 +195,12 @@ class TunnelWorker {
     }
   }
 
+  /** The row may have been another peer's, whom we served until this command. */
+  #addPeer(peer: number): void {
+    this.#rows.clearWorkerWords(peer);
+    this.#peers.add(peer);
+  }
+
   #readPort(): void {
     for (
       let next = receiveMessageOnPort(this.#data.port);
@@ -207,6 +218,10 @@ class TunnelWorker {
 }
 
 const data = workerData as TunnelWorkerData;
-const deviceGone = new TunnelWorker(data).run();
-data.port.postMessage(deviceGone ? 'device-gone' : 'stopped');
-data.port.close();
+try {
+  const deviceGone = new TunnelWorker(data).run();
+  data.port.postMessage(deviceGone ? 'device-gone' : 'stopped');
+} finally {
+  Atomics.store(new Int32Array(data.ended), 0, 1);
+  data.port.close();
+}
