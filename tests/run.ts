@@ -4,6 +4,7 @@
  * Without files, all `*.test.js` under dist/src and dist/tests: the quick ones, or with `--slow` those named
  * `*.slow.test.js`. As root the whole run happens in network, mount and pid namespaces of its own.
  */
+import { setMaxListeners } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, relative, resolve } from 'node:path';
@@ -11,7 +12,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { MUST_RUN_VARIABLE } from '../src/testkit/requirements.js';
-import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from './runner/sandbox.js';
+import { runInSandbox, SANDBOX_VARIABLE, sandboxEachChild, whyNoSandbox } from './runner/sandbox.js';
 import { Summary, type TestEvent } from './runner/summary.js';
 
 const dist = resolve(dirname(fileURLToPath(import.meta.url)), '..');
@@ -57,11 +58,14 @@ async function runTests(
 ): Promise<number> {
   const summary = new Summary(files);
   if (files.length > 0) {
+    if (process.env[SANDBOX_VARIABLE] === '1') sandboxEachChild();
     const override = Number(process.env['LAMETUN_TEST_LIMIT']);
+    const stop = AbortSignal.timeout(override * 2 || limits.run);
+    setMaxListeners(0, stop); // every file listens
     const events = run({
       files,
       timeout: override || limits.file,
-      signal: AbortSignal.timeout(override * 2 || limits.run),
+      signal: stop,
       concurrency: Math.min(availableParallelism(), 4),
     });
     const on = (name: string, listener: (event: TestEvent) => void) => events.on(name, listener);

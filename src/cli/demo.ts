@@ -18,7 +18,10 @@ export function demoCommand(): Command {
     .addOption(new Option('--record <file>', 'write the lesson to FILE, to be played elsewhere').hideHelp())
     .allowExcessArguments(false)
     .action(async ({ pcap, keep = false, step = false, record }: Flags) => {
+      const status = await runDemo({ pcap, keep, step, record });
+      // What a slow reader of a pipe has not taken yet would be lost; after a signal nobody waits for it.
+      if (status < 128) await new Promise((resolve) => process.stdout.write('', resolve));
       // Not exitCode: a terminal that waits for input would keep the process alive.
-      process.exit(await runDemo({ pcap, keep, step, record }));
+      process.exit(status);
     });
 }

@@ -28,13 +28,13 @@ const USAGE = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === '--version') {
     process.stdout.write(
-      `lametund ${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
+      `lametund v${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
     );
     return 0;
   }
   const foreground = args[0] === '-f' || args[0] === '--foreground';
   const names = foreground ? args.slice(1) : args;
-  if (names.length !== 1) {
+  if (names.length !== 1 || names[0]!.startsWith('-')) {
     process.stdout.write(USAGE);
     return 0;
   }
@@ -59,7 +59,7 @@ async function open(name: string): Promise<Opened> {
     import('../device/uapi-socket.js'),
   ]);
   const given = descriptor(TUN_FD);
-  const tunFd = given ?? Tun.open({ name, packetInformation: false }).fd;
+  const tunFd = given ?? Tun.open({ name, packetInformation: false, virtioHeader: true }).fd;
   const device = given === undefined ? name : adoptTun(given);
   return { device, tunFd, uapiFd: descriptor(UAPI_FD) ?? (await openUapiSocket(uapiPath(device))) };
 }
@@ -74,12 +74,20 @@ function descriptor(variable: string): number | undefined {
 async function run(device: string, tunFd: number, uapiFd: number, level: LogLevel): Promise<number> {
   const log = new TextLog(level, device, (line) => process.stdout.write(line));
   process.stdout.on('error', () => {}); // nobody reads the log any more
-  const [{ runDaemon }, { stopOnSignals }] = await Promise.all([
+  const [{ runDaemon }, { abortOnSignals }] = await Promise.all([
     import('../device/daemon.js'),
     import('./signals.js'),
   ]);
-  const signal = stopOnSignals();
-  await runDaemon({ device, tunFd, uapiFd, log, signal, onReady: () => tellParent(READY) });
+  const controller = new AbortController();
+  abortOnSignals(controller);
+  await runDaemon({
+    device,
+    tunFd,
+    uapiFd,
+    log,
+    signal: controller.signal,
+    onReady: () => tellParent(READY),
+  });
   return 0;
 }
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
+import { dropsCommand } from './drops.js';
 import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
@@ -19,7 +20,9 @@ async function main(args: readonly string[]): Promise<number> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
-  program.addCommand(demoCommand().copyInheritedSettings(program));
+  for (const command of [demoCommand(), dropsCommand()]) {
+    program.addCommand(command.copyInheritedSettings(program));
+  }
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
   return 0;

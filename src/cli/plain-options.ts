@@ -3,7 +3,7 @@ import { parseAddress } from '../ip/address.js';
 import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
 import { checkDeviceName } from '../linux/tun.js';
 import type { PlainOptions } from '../plain/run.js';
-import { MAX_MTU } from '../plain/wire.js';
+import { leastMtu, MAX_MTU } from '../plain/wire.js';
 import { type FlagValues, parseGoFlags } from './go-flags.js';
 
 /** The flags of the post's program, and below them what its reader had to do by hand. */
@@ -41,9 +41,13 @@ export function plainUsage(): string {
     const flag = `-${name}${'value' in spec ? ` ${spec.value}` : ''}`;
     return `  ${flag.padEnd(16)}${spec.help}`;
   });
-  return ['usage: lametun -listen [options]', '       lametun -server HOST [options]', '', ...rows].join(
-    '\n',
-  );
+  return [
+    'usage: lametun -listen [options]',
+    '       lametun -server HOST [options]',
+    '       lametun demo              shows on this machine alone how it works',
+    '',
+    ...rows,
+  ].join('\n');
 }
 
 /**
@@ -62,6 +66,12 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
   const device = flags.device ?? 'tun0';
   checkDeviceName(device);
   const addresses = (flags.address ?? []).map((text) => cidr('-address', text, '10.0.0.1/24'));
+  const routes = (flags.route ?? []).map((text) => {
+    const route = cidr('-route', text, '192.168.50.0/24');
+    const network = networkOf(route);
+    if (route.address.every((byte, i) => byte === network.address[i])) return route;
+    throw usage(`-route "${text}" has host bits set: a network's address ends in zeros, as 192.168.50.0/24`);
+  });
   return {
     server,
     peers: (flags.peer ?? []).map((text) => {
@@ -72,15 +82,10 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
     port: inRange('-port', flags.port ?? 1234, 1, 65_535),
     device,
     addresses,
-    ...(flags.mtu !== undefined && { mtu: mtu(flags.mtu, addresses) }),
-    routes: (flags.route ?? []).map((text) => {
-      const route = cidr('-route', text, '192.168.50.0/24');
-      const network = networkOf(route);
-      if (route.address.every((byte, i) => byte === network.address[i])) return route;
-      throw usage(
-        `-route "${text}" has host bits set: a network's address ends in zeros, as 192.168.50.0/24`,
-      );
+    ...(flags.mtu !== undefined && {
+      mtu: inRange('-mtu', flags.mtu, leastMtu([...addresses, ...routes]), MAX_MTU),
     }),
+    routes,
     forward: flags.forward ?? false,
     logPackets: flags.verbose ?? false,
   };
@@ -90,12 +95,6 @@ function cidr(flag: string, text: string, example: string): Cidr {
   const parsed = parseCidr(text);
   if (parsed === undefined) throw usage(`${flag} "${text}" is not ADDRESS/PREFIX, as ${example}`);
   return parsed;
-}
-
-/** RFC 791 asks every link for 68 bytes, RFC 8200 for 1280. */
-function mtu(value: number, addresses: readonly Cidr[]): number {
-  const least = addresses.some(({ address }) => address.length === 16) ? 1280 : 68;
-  return inRange('-mtu', value, least, MAX_MTU);
 }
 
 function inRange(flag: string, value: number, least: number, most: number): number {

@@ -9,8 +9,29 @@ export interface Reporter {
 
 /** One JSON object a line on stdout. */
 export function jsonReporter(): Reporter {
-  return { report: (event) => void process.stdout.write(`${JSON.stringify(event)}\n`), close() {} };
+  const report = (event: PlainEvent): void => void process.stdout.write(`${JSON.stringify(event)}\n`);
+  return { report: leaveOut(process.stdout, report), close() {} };
 }
+
+/**
+ * Leaves out what there is much of while the reader of a stream has not taken what was printed before: that waits in
+ * memory, and a reader who has stopped must not fill it.
+ */
+function leaveOut(stream: NodeJS.WriteStream, report: Reporter['report']): Reporter['report'] {
+  let missed = 0;
+  return (event) => {
+    if (!MANY.has(event.event)) return report(event);
+    if (stream.writableNeedDrain) {
+      if (event.event !== 'stats') missed += event.event === 'missed' ? event.count : 1;
+      return;
+    }
+    if (missed > 0) report({ event: 'missed', count: missed });
+    missed = 0;
+    report(event);
+  };
+}
+
+const MANY: ReadonlySet<PlainEvent['event']> = new Set(['packet', 'learned', 'missed', 'stats']);
 
 /** Sentences on stderr, packets on stdout, and on a terminal a last line that shows what flows. */
 export function textReporter(): Reporter {
@@ -40,7 +61,7 @@ export function textReporter(): Reporter {
         break;
       }
       case 'missed':
-        say(`${event.packets} packets more, too fast to print`);
+        say(`${event.count} more, too fast to print`);
         break;
       case 'stats': {
         const at = performance.now();
@@ -57,7 +78,7 @@ export function textReporter(): Reporter {
         break;
     }
   };
-  return { report, close: () => status.clear() };
+  return { report: leaveOut(process.stdout, report), close: () => status.clear() };
 }
 
 function introduction(event: StartEvent): string[] {
@@ -85,12 +106,14 @@ function statusText(
   const before = last?.stats;
   return [
     start.device,
-    start.role === 'listen' ? `${stats.clients} clients` : stats.server,
+    start.role === 'listen' ? clientCount(stats.clients) : stats.server,
     `out ${bits(stats.bytesOut, before?.bytesOut)} ${packets(stats.packetsOut, before?.packetsOut)}`,
     `in ${bits(stats.bytesIn, before?.bytesIn)} ${packets(stats.packetsIn, before?.packetsIn)}`,
     `${drops} dropped`,
   ].join(' | ');
 }
+
+const clientCount = (count: number): string => `${count} ${count === 1 ? 'client' : 'clients'}`;
 
 /** `12.3 M`: three digits and a decimal prefix. */
 function withUnit(value: number): string {

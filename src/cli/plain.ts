@@ -1,8 +1,9 @@
+import { LametunError } from '../errors.js';
 import { runPlain } from '../plain/run.js';
 import { packageVersion } from './package-version.js';
 import { parsePlainFlags, plainOptions, plainUsage } from './plain-options.js';
 import { jsonReporter, textReporter } from './plain-report.js';
-import { stopOnSignals } from './signals.js';
+import { abortOnSignals } from './signals.js';
 
 /**
  * `lametun -listen`, `lametun -server HOST`: the post's program.
@@ -20,11 +21,39 @@ export async function plainCommand(args: readonly string[]): Promise<number> {
     return 0;
   }
   const options = plainOptions(flags);
+  process.chdir('/'); // a program that runs for long holds no folder; and in one that is gone no worker starts
   const reporter = flags.json ? jsonReporter() : textReporter();
+  const stop = new AbortController();
+  const output = watchOutput(stop);
   try {
-    const end = await runPlain(options, reporter.report, stopOnSignals());
+    const end = await runPlain(options, reporter.report, () => {
+      abortOnSignals(stop);
+      return stop.signal;
+    });
+    if (output.error !== undefined) throw output.error;
     return end === 'stopped' ? 0 : 1;
   } finally {
     reporter.close();
+    setTimeout(() => process.exit(), SLOW_READER).unref(); // what was not read by then never will be
   }
 }
+
+/**
+ * Ends the tunnel when what it says cannot be said any more. That the reader has gone away (`lametun ... | head`) is
+ * no failure; anything else, as a full disk, is.
+ */
+function watchOutput(stop: AbortController): { readonly error: LametunError | undefined } {
+  const output: { error: LametunError | undefined } = { error: undefined };
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      if (code !== 'EPIPE') {
+        output.error ??= new LametunError('linux', `cannot print: ${message}: make room, or print elsewhere`);
+      }
+      stop.abort();
+    });
+  }
+  return output;
+}
+
+/** How long a reader who does not read is waited for at the end, milliseconds. */
+const SLOW_READER = 1_000;

@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { runProgram } from '../linux/program.js';
 import type { LessonEvent } from './events.js';
 import { playLesson } from './lesson.js';
+import { OWN_RUN } from './machine.js';
 import type { Message } from './sandbox.js';
 import { Stage } from './stage.js';
 
@@ -28,7 +29,8 @@ try {
   // /proc is still the outside's, so this is the number under which the outside knows this process.
   send({ kind: 'up', pid: Number(readlinkSync('/proc/self')) });
   // The names of network namespaces live in /run/netns: in a /run of our own nobody else sees them.
-  runProgram('mount', ['-t', 'tmpfs', 'tmpfs', '/run']);
+  const [mount, ...how] = OWN_RUN;
+  runProgram(mount, how);
   const capture = process.env['LAMETUN_DEMO_CAPTURE'];
   const stage = new Stage(show, capture === undefined ? undefined : Number(capture));
   await playLesson(stage);

@@ -125,7 +125,9 @@ async function explainLearning(
   });
   const [address, port] = [senderOf(request, 0), senderOf(request, 1).replace('port ', '')];
   const isAnswer = ({ station, packet }: Seen): boolean =>
-    station === 'internet' && dissect(packet)[0]?.title === `${ADDRESS.office.v4} → ${address}`;
+    station === 'internet' &&
+    dissect(packet)[0]?.title === `${ADDRESS.office.v4} → ${address}` &&
+    dissect(packet).some(({ title }) => title === 'echo reply');
   const answer = stage.find(seen, 'an answer on the internet', isAnswer);
   const same = outer === `${address}:${port}` ? 'That is the sender of station 3, and a' : 'A';
   await stage.text(

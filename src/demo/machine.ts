@@ -50,8 +50,11 @@ export function whatIsMissing(): string | undefined {
   return whyNoNamespaces();
 }
 
+/** `-n`: otherwise mount(8) makes a folder /run/mount first, in the machine's own /run. */
+export const OWN_RUN = ['mount', '-n', '-t', 'tmpfs', 'tmpfs', '/run'] as const;
+
 const PROBE = [
-  'mount -t tmpfs tmpfs /run',
+  OWN_RUN.join(' '),
   'ip netns add probe',
   'ip netns exec probe ip tuntap add dev tun0 mode tun',
   'ip link add probe0 type veth peer name probe1',

@@ -99,6 +99,7 @@ function openSocket(port: number): DeviceSocket {
   socket.reportDestinations();
   socket.reportTrafficClass();
   socket.setBuffers(SOCKET_BUFFER);
+  socket.receiveSegments();
   const { fd, family } = socket;
   return {
     fd,

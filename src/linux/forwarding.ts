@@ -3,6 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { runProgram } from './program.js';
 import {
+  hasState,
   isAlive,
   type ProcessIdentity,
   readState,
@@ -120,7 +121,7 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
  * @throws LametunError when something could not be undone
  */
 export function sweepForwarding(): void {
-  withStateLock(sweep);
+  if (hasState(fileName())) withStateLock(sweep);
 }
 
 /** @returns what living processes have set up here */

@@ -16,6 +16,7 @@ export const libc = {
   close: process_.func('int close(int fd)') as (fd: number) => number,
   read: process_.func('intptr_t read(int fd, intptr_t buffer, size_t length)') as Transfer,
   write: process_.func('intptr_t write(int fd, intptr_t buffer, size_t length)') as Transfer,
+  writev: process_.func('intptr_t writev(int fd, intptr_t vectors, int count)') as Transfer,
   ioctl: process_.func('int ioctl(int fd, unsigned long request, intptr_t argument)') as Transfer,
   poll: process_.func('int poll(intptr_t fds, unsigned long count, int timeout)') as Transfer,
   clock_gettime: process_.func('int clock_gettime(int clock, intptr_t time)') as (

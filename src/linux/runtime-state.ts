@@ -1,6 +1,7 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -65,9 +66,14 @@ function openLockFile(path: string): number {
   } catch (error) {
     const number = (error as NodeJS.ErrnoException).errno;
     if (error instanceof LametunError || number === undefined) throw error;
-    throw new LinuxError(`open ${path}`, -number, 'needs root (try sudo)', { cause: error });
+    const forbidden = number === -ERRNO.EACCES || number === -ERRNO.EPERM;
+    const hint = forbidden ? 'needs root (try sudo)' : 'lametun notes there what to undo: make /run writable';
+    throw new LinuxError(`open ${path}`, -number, hint, { cause: error });
   }
 }
+
+/** Whether there is a state file. Needs no lock, and leaves nothing where there was nothing. */
+export const hasState = (name: string): boolean => existsSync(`${STATE_DIRECTORY}/${name}`);
 
 /** Reads a state file; undefined when there is none. Under the lock. */
 export function readState(name: string): unknown {

@@ -11,8 +11,14 @@ const O_CLOEXEC = 0x80000;
 const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOWNER = 0x400454cc;
+const TUNSETOFFLOAD = 0x400454d0;
+const TUNGETIFF = 0x800454d2;
 const IFF_TUN = 0x1;
 const IFF_NO_PI = 0x1000;
+export const IFF_VNET_HDR = 0x4000;
+
+/** TUN_F_*: what a reader can take. USO needs Linux 6.2, and comes for both IP versions or not at all. */
+const OFFLOAD = { checksum: 0x01, tso: 0x02 | 0x04, uso: 0x20 | 0x40 } as const;
 
 /** struct ifreq, linux/if.h: name char[16], flags u16 @16. 40 bytes on 64-bit machines. */
 export const IFREQ = { name: 0, flags: 16, size: 40, nameLength: 16 } as const;
@@ -31,6 +37,18 @@ export interface TunOptions {
   readonly name: string;
   /** Whether each packet is preceded by `PACKET_INFORMATION`. */
   readonly packetInformation: boolean;
+  /** Whether each packet is preceded by a `virtio_net_hdr`, so that `setOffloads` is possible. */
+  readonly virtioHeader?: boolean;
+}
+
+/** What passes a device in one piece, to be cut up or put together by the program. */
+export interface Offloads {
+  /** Packets come with a `virtio_net_hdr` of 10 bytes. */
+  readonly virtioHeader: boolean;
+  /** TCP segments in one, both IP versions. */
+  readonly tcp: boolean;
+  /** UDP datagrams in one, both IP versions. */
+  readonly udp: boolean;
 }
 
 /** An open TUN device: reads give one packet each, that the kernel sends; writes hand it one to receive. */
@@ -49,13 +67,14 @@ export class Tun {
    *
    * @throws LinuxError when the kernel refuses, LametunError `missing` where it has no TUN at all
    */
-  static open({ name, packetInformation }: TunOptions): Tun {
+  static open({ name, packetInformation, virtioHeader = false }: TunOptions): Tun {
     checkDeviceName(name);
     const fd = openDeviceNode();
     try {
       const request = allocate(IFREQ.size);
+      const flags = IFF_TUN | (packetInformation ? 0 : IFF_NO_PI) | (virtioHeader ? IFF_VNET_HDR : 0);
       request.bytes.set(new TextEncoder().encode(name), IFREQ.name);
-      request.view.setUint16(IFREQ.flags, IFF_TUN | (packetInformation ? 0 : IFF_NO_PI), true);
+      request.view.setUint16(IFREQ.flags, flags, true);
       call(libc.ioctl(fd, TUNSETIFF, request.address), `TUNSETIFF ${name}`, {
         [ERRNO.EPERM]: `needs CAP_NET_ADMIN, or create the device for this user with \`ip tuntap add dev ${name} mode tun user NAME\``,
         [ERRNO.EBUSY]: 'another program is attached to it: stop that one, or choose another device',
@@ -106,4 +125,18 @@ function openDeviceNode(): number {
     [ERRNO.EPERM]: 'the container must be given the device /dev/net/tun',
     [ERRNO.EACCES]: 'needs root, or `chmod 666 /dev/net/tun` as most distributions have it',
   });
+}
+
+/**
+ * Switches on what a device can: it hands over TCP segments and UDP datagrams in one piece, and takes them so.
+ *
+ * @param fd of a TUN device, whoever has opened it
+ */
+export function setOffloads(fd: number): Offloads {
+  const request = allocate(IFREQ.size);
+  call(libc.ioctl(fd, TUNGETIFF, request.address), `TUNGETIFF ${fd}`);
+  const virtioHeader = (request.view.getUint16(IFREQ.flags, true) & IFF_VNET_HDR) !== 0;
+  const can = (flags: number): boolean => virtioHeader && libc.ioctl(fd, TUNSETOFFLOAD, flags) === 0;
+  const both = can(OFFLOAD.checksum | OFFLOAD.tso | OFFLOAD.uso);
+  return { virtioHeader, tcp: both || can(OFFLOAD.checksum | OFFLOAD.tso), udp: both };
 }

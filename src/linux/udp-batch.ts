@@ -1,6 +1,6 @@
 import { errno, libc } from './libc.js';
 import { allocate, type Memory } from './memory.js';
-import { AF, SOCKADDR_IN6 } from './socket-address.js';
+import { SOCKADDR_IN6 } from './socket-address.js';
 import { SOL_IP, SOL_IPV6 } from './udp.js';
 
 /** struct iovec, linux/uio.h: base u64, length u64. */
@@ -22,10 +22,13 @@ export const MMSGHDR = {
 /** struct cmsghdr, linux/socket.h: length u64 (header included), level i32, type i32, then the data. */
 export const CMSGHDR = { length: 0, level: 8, type: 12, data: 16 } as const;
 
-const IP_TOS = 1;
+export const IP_TOS = 1;
 const IP_PKTINFO = 8;
 const IPV6_PKTINFO = 50;
-const IPV6_TCLASS = 67;
+export const IPV6_TCLASS = 67;
+/** linux/udp.h. */
+export const SOL_UDP = 17;
+const UDP_GRO = 104;
 /** struct in_pktinfo, linux/in.h: interface i32, our address 4 bytes, the header's destination 4 bytes. */
 export const IN_PKTINFO = { interface: 0, ours: 4, size: 12 } as const;
 /** struct in6_pktinfo, linux/ipv6.h: address 16 bytes, interface u32. */
@@ -35,7 +38,7 @@ export const IN6_PKTINFO = { address: 0, interface: 16, size: 20 } as const;
 export const MAX_DATAGRAM = 65_535;
 
 const NAME_ROOM = 32;
-const CONTROL_ROOM = 64;
+export const CONTROL_ROOM = 96;
 
 /**
  * A peer's outer address in memory that the kernel reads directly, with the control message that makes our
@@ -47,19 +50,28 @@ export const ENDPOINT = { name: 0, nameLength: 28, control: 32, controlLength: 7
 /** Memory that is written to from here, and not by the kernel. */
 type Writable = Pick<Memory, 'bytes' | 'view'>;
 
+/**
+ * From one slot to the next. Not a power of two, or the first bytes of all slots would compete for the same few lines
+ * of the cache.
+ */
+const STRIDE = MAX_DATAGRAM + 1 + 1600;
+
 /** Receives up to `capacity` datagrams with one system call, each into a slot of its own. */
 export class ReceiveBatch {
   /** The memory that holds the datagrams: slot `i` begins at `offset(i)`. */
   readonly memory: Memory;
   readonly #headers: Memory;
   readonly #capacity: number;
-  readonly #stride: number;
+  readonly #base: number;
 
-  constructor(capacity: number) {
+  /**
+   * @param memory where the datagrams are to lie, `ReceiveBatch.size(capacity)` bytes from `base` on; without it, it is
+   *   made
+   */
+  constructor(capacity: number, memory: Memory = allocate(ReceiveBatch.size(capacity)), base = 0) {
     this.#capacity = capacity;
-    // Not a power of two, or the first bytes of all slots would compete for the same few lines of the cache.
-    this.#stride = MAX_DATAGRAM + 1 + 1600;
-    this.memory = allocate(capacity * this.#stride);
+    this.#base = base;
+    this.memory = memory;
     this.#headers = allocate(capacity * (MMSGHDR.size + IOVEC.size + NAME_ROOM + CONTROL_ROOM));
     const { view, address } = this.#headers;
     for (let i = 0; i < capacity; i++) {
@@ -72,6 +84,11 @@ export class ReceiveBatch {
       view.setBigUint64(header + MMSGHDR.vectorCount, 1n, true);
       view.setBigUint64(header + MMSGHDR.control, BigInt(address + this.#control(i)), true);
     }
+  }
+
+  /** Bytes of memory that a batch needs. */
+  static size(capacity: number): number {
+    return capacity * STRIDE;
   }
 
   /** @returns how many datagrams came, or the errno as a negative number */
@@ -87,7 +104,7 @@ export class ReceiveBatch {
   }
 
   offset(slot: number): number {
-    return slot * this.#stride;
+    return this.#base + slot * STRIDE;
   }
 
   length(slot: number): number {
@@ -113,6 +130,23 @@ export class ReceiveBatch {
       if (bytes[name + i] !== endpoints.bytes[offset + ENDPOINT.name + i]) return false;
     }
     return true;
+  }
+
+  /**
+   * How long each of the datagrams is that the kernel has put together in a slot, UDP_GRO; the last may be shorter.
+   * The slot's whole length when it is one alone.
+   */
+  segmentSize(slot: number): number {
+    const { view } = this.#headers;
+    const used = view.getUint32(slot * MMSGHDR.size + MMSGHDR.controlLength, true);
+    const start = this.#control(slot);
+    for (let message = start; message + CMSGHDR.data < start + used; message = nextControl(view, message)) {
+      if (view.getInt32(message + CMSGHDR.level, true) !== SOL_UDP) continue;
+      if (view.getInt32(message + CMSGHDR.type, true) !== UDP_GRO) continue;
+      const size = view.getInt32(message + CMSGHDR.data, true);
+      if (size > 0) return size;
+    }
+    return this.length(slot);
   }
 
   /** The traffic class (IPv4: type of service) that a datagram came with; 0 when the socket does not report it. */
@@ -186,142 +220,20 @@ function nextControl(view: DataView, offset: number): number {
   return offset + Math.max(CMSGHDR.data, (view.getUint32(offset + CMSGHDR.length, true) + 7) & ~7);
 }
 
-function writeControlHeader(view: DataView, at: number, level: number, type: number, size: number): void {
+export function writeControlHeader(
+  view: DataView,
+  at: number,
+  level: number,
+  type: number,
+  size: number,
+): void {
   view.setBigUint64(at + CMSGHDR.length, BigInt(CMSGHDR.data + size), true);
   view.setInt32(at + CMSGHDR.level, level, true);
   view.setInt32(at + CMSGHDR.type, type, true);
 }
 
-/** Collects datagrams, wherever they lie in memory, and sends them with as few system calls as possible. */
-export class SendBatch {
-  readonly #headers: Memory;
-  /** Room for the control messages of datagrams that have some of their own. */
-  readonly #controls: Memory;
-  readonly #capacity: number;
-  #first = 0;
-  #end = 0;
-
-  constructor(capacity: number) {
-    this.#capacity = capacity;
-    this.#headers = allocate(capacity * (MMSGHDR.size + IOVEC.size));
-    this.#controls = allocate(capacity * CONTROL_ROOM);
-    const { view, address } = this.#headers;
-    for (let i = 0; i < capacity; i++) {
-      const vector = capacity * MMSGHDR.size + i * IOVEC.size;
-      view.setUint32(i * MMSGHDR.size + MMSGHDR.vectorCount, 1, true);
-      writePointer(view, i * MMSGHDR.size + MMSGHDR.vectors, address + vector);
-    }
-  }
-
-  /** How many datagrams wait to be sent. */
-  get pending(): number {
-    return this.#end - this.#first;
-  }
-
-  get full(): boolean {
-    return this.#end === this.#capacity;
-  }
-
-  /** Adds a datagram for the address that the socket is connected to. @param data address of its first byte */
-  add(data: number, length: number): void {
-    this.#add(data, length, 0, 0, 0, 0);
-  }
-
-  /** Adds a datagram for the `ENDPOINT` record at `offset` in `endpoints`. */
-  addTo(data: number, length: number, endpoints: Memory, offset: number): void {
-    const record = endpoints.address + offset;
-    const nameLength = endpoints.view.getUint32(offset + ENDPOINT.nameLength, true);
-    const controlLength = endpoints.view.getUint32(offset + ENDPOINT.controlLength, true);
-    const control = controlLength === 0 ? 0 : record + ENDPOINT.control;
-    this.#add(data, length, record + ENDPOINT.name, nameLength, control, controlLength);
-  }
-
-  /** Like `addTo`, with a traffic class (IPv4: type of service) for the outer header. */
-  addWithTrafficClass(
-    data: number,
-    length: number,
-    endpoints: Memory,
-    offset: number,
-    trafficClass: number,
-  ): void {
-    const { view, bytes, address } = this.#controls;
-    const at = this.#end * CONTROL_ROOM;
-    const pinned = endpoints.view.getUint32(offset + ENDPOINT.controlLength, true);
-    for (let i = 0; i < pinned; i++) bytes[at + i] = endpoints.bytes[offset + ENDPOINT.control + i]!;
-    const ipv6 = isIpv6Name(endpoints.view, offset + ENDPOINT.name);
-    writeControlHeader(view, at + pinned, ipv6 ? SOL_IPV6 : SOL_IP, ipv6 ? IPV6_TCLASS : IP_TOS, 4);
-    view.setInt32(at + pinned + CMSGHDR.data, trafficClass, true);
-    const nameLength = endpoints.view.getUint32(offset + ENDPOINT.nameLength, true);
-    const controlLength = pinned + CMSGHDR.data + 8;
-    this.#add(data, length, endpoints.address + offset, nameLength, address + at, controlLength);
-  }
-
-  #add(
-    data: number,
-    length: number,
-    name: number,
-    nameLength: number,
-    control: number,
-    controlLength: number,
-  ): void {
-    const { view } = this.#headers;
-    const header = this.#end * MMSGHDR.size;
-    const vector = this.#capacity * MMSGHDR.size + this.#end * IOVEC.size;
-    writePointer(view, vector + IOVEC.base, data);
-    view.setUint32(vector + IOVEC.length, length, true);
-    writePointer(view, header + MMSGHDR.name, name);
-    view.setUint32(header + MMSGHDR.nameLength, nameLength, true);
-    writePointer(view, header + MMSGHDR.control, control);
-    view.setUint32(header + MMSGHDR.controlLength, controlLength, true);
-    this.#end++;
-  }
-
-  /**
-   * Sends what waits, in order, until all is sent or the kernel refuses one.
-   *
-   * @returns 0 when nothing waits any more, else the errno that the first waiting datagram met
-   */
-  flush(fd: number): number {
-    while (this.#first < this.#end) {
-      const start = this.#headers.address + this.#first * MMSGHDR.size;
-      const sent = libc.sendmmsg(fd, start, this.#end - this.#first, 0);
-      if (sent < 0) return errno();
-      this.#first += sent;
-    }
-    this.#first = this.#end = 0;
-    return 0;
-  }
-
-  /** Gives up the first waiting datagram. @returns its length */
-  skip(): number {
-    const vector = this.#capacity * MMSGHDR.size + this.#first * IOVEC.size;
-    const length = this.#headers.view.getUint32(vector + IOVEC.length, true);
-    this.#first++;
-    if (this.#first === this.#end) this.#first = this.#end = 0;
-    return length;
-  }
-
-  /** Lets the kernel choose the address that the first waiting datagram leaves from. */
-  unpinSource(): void {
-    const header = this.#first * MMSGHDR.size;
-    writePointer(this.#headers.view, header + MMSGHDR.control, 0);
-    this.#headers.view.setUint32(header + MMSGHDR.controlLength, 0, true);
-  }
-}
-
-/** Whether a socket address is one of IPv6, and not an IPv4 one in its mapped form. */
-function isIpv6Name(view: DataView, name: number): boolean {
-  if (view.getUint16(name, true) !== AF.inet6) return false;
-  const address = name + SOCKADDR_IN6.address;
-  return (
-    view.getUint32(address + 8) !== 0xffff ||
-    view.getUint32(address) !== 0 ||
-    view.getUint32(address + 4) !== 0
-  );
-}
-
 /** Writes a user-space address, which is below 2^48, without a BigInt. */
-function writePointer(view: DataView, offset: number, pointer: number): void {
+export function writePointer(view: DataView, offset: number, pointer: number): void {
   view.setUint32(offset, pointer % 0x1_0000_0000, true);
   view.setUint32(offset + 4, Math.floor(pointer / 0x1_0000_0000), true);
 }

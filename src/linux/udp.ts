@@ -1,4 +1,4 @@
-import { ERRNO } from './errno.js';
+import { ERRNO, LinuxError } from './errno.js';
 import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
 import { AF, readSocketAddress, writeSocketAddress } from './socket-address.js';
@@ -22,7 +22,15 @@ const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_RECVTCLASS = 66;
 
+/** linux/udp.h. */
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const UDP_GRO = 104;
+
 const AF_UNSPEC = 0;
+
+/** How often a port is chosen that somebody else takes before we can. */
+const CHOOSE_ATTEMPTS = 10;
 
 /** A UDP socket for both IP versions, or for IPv4 alone where the machine has no IPv6. It does not block. */
 export class UdpSocket {
@@ -40,6 +48,23 @@ export class UdpSocket {
    * @throws LinuxError, with EADDRINUSE when another program has the port
    */
   static open(port: number): UdpSocket {
+    if (port !== 0) return UdpSocket.#bound(port);
+    // A port that the kernel chose at bind(2) is lost when the socket is connected anew, and becomes another
+    // (__udp_disconnect, net/ipv4/udp.c). One that was asked for by its number stays.
+    for (let attempt = 1; ; attempt++) {
+      const chooser = UdpSocket.#bound(0);
+      const chosen = chooser.port;
+      chooser.close();
+      try {
+        return UdpSocket.#bound(chosen);
+      } catch (error) {
+        const taken = error instanceof LinuxError && error.errno === ERRNO.EADDRINUSE;
+        if (!taken || attempt === CHOOSE_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  static #bound(port: number): UdpSocket {
     const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const dual = libc.socket(AF.inet6, type, 0);
     const without6 = dual < 0 && errno() === ERRNO.EAFNOSUPPORT;
@@ -89,6 +114,15 @@ export class UdpSocket {
     if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVTCLASS, 1);
   }
 
+  /**
+   * Lets the kernel hand over several datagrams of one sender at once, UDP_GRO: `ReceiveBatch.segmentSize`.
+   *
+   * @returns whether it can (Linux 5.0)
+   */
+  receiveSegments(): boolean {
+    return this.#try(SOL_UDP, UDP_GRO, 1);
+  }
+
   close(): void {
     libc.close(this.fd);
   }
@@ -102,6 +136,11 @@ export class UdpSocket {
     memory.view.setInt32(0, value, true);
     return libc.setsockopt(this.fd, level, option, memory.address, 4) === 0;
   }
+}
+
+/** Whether the kernel can cut up what a UDP socket sends, UDP_SEGMENT (Linux 4.18): `SendBatch.addRun`. */
+export function canSendSegments(fd: number): boolean {
+  return libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, allocate(4).address, 4) === 0; // 0: not without being asked
 }
 
 /**

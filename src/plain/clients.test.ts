@@ -95,6 +95,11 @@ for (const source of ['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', ':
   });
 }
 
+test('an IPv6 address that begins with zeros is learned, as those of a NAT64 do', () => {
+  const scene = new Scene();
+  assert.equal(scene.hear('64:ff9b::192.0.2.1', 1), LEARNED.news);
+});
+
 test('a flood of strangers fills the table and no more, and whoever was there is served on', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);

@@ -144,6 +144,6 @@ export class Clients {
 
 /** Whether an address can be one host's: not unspecified, not loopback, not multicast or reserved. */
 function isHostAddress(key: Uint8Array): boolean {
-  if (key[0] !== 0) return key[0] !== 0xff;
+  for (let i = 0; i < 10; i++) if (key[i] !== 0) return key[0] !== 0xff;
   return key[10] === 0xff && key[11] === 0xff && key[12] !== 0 && key[12] !== 127 && key[12]! < 224;
 }

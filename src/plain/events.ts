@@ -8,8 +8,8 @@ export type PlainEvent =
   | { readonly event: 'ready' }
   | LearnedEvent
   | PacketEvent
-  /** The log of packets was too slow for some of them. */
-  | { readonly event: 'missed'; readonly packets: number }
+  /** So many packets, and addresses that were learned, are not told of: there were too many to tell. */
+  | { readonly event: 'missed'; readonly count: number }
   | StatsEvent
   /** Something is wrong that the tunnel survives. */
   | { readonly event: 'warning'; readonly message: string }

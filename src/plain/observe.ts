@@ -93,3 +93,25 @@ function explain(errno: number, whom: string): string {
       return `cannot send to ${whom} now (${words}): trying on`;
   }
 }
+
+/** How many addresses may be told of at once, and how long it then takes until one more may, milliseconds. */
+const LEARNED_AT_ONCE = 100;
+const LEARNED_AGAIN = 1_000;
+
+/**
+ * Lets only so many learned addresses be told of. Anyone can make the listener learn one with each datagram, by
+ * sending them from two ports in turn; that must not fill a disk with lines.
+ */
+export class LearnedLimit {
+  #left = LEARNED_AT_ONCE;
+  #at = 0;
+
+  /** Whether one more may be told of. @param now milliseconds */
+  allows(now: number): boolean {
+    this.#left = Math.min(LEARNED_AT_ONCE, this.#left + (now - this.#at) / LEARNED_AGAIN);
+    this.#at = now;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}

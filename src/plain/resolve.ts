@@ -20,9 +20,11 @@ export async function resolveHost(host: string, port: number): Promise<Endpoint[
     const hint = /^[^:]+:\d+$/.test(name) ? ' (the port is given with -port)' : '';
     throw new LametunError('unknown-host', `cannot resolve "${host}"${hint}: ${WHY[code ?? ''] ?? code}`);
   }
-  const endpoints = found.flatMap(({ address }) => toEndpoint(address, port) ?? []);
-  if (endpoints.length > 0) return endpoints;
-  throw new LametunError('unknown-host', `"${host}" resolves to no address that can be used`);
+  const endpoints = found.map(({ address }) => toEndpoint(address, port));
+  const usable = endpoints.filter((endpoint) => whyUseless(endpoint) === undefined);
+  if (usable.length > 0) return usable;
+  const why = endpoints[0] === undefined ? 'it has no address' : whyUseless(endpoints[0]);
+  throw new LametunError('unknown-host', `there can be no server at "${host}": ${why}`);
 }
 
 const WHY: Readonly<Record<string, string>> = {
@@ -32,9 +34,19 @@ const WHY: Readonly<Record<string, string>> = {
 };
 
 /** @param text an address, with a zone (`fe80::1%eth0`) where it is link-local */
-function toEndpoint(text: string, port: number): Endpoint | undefined {
+function toEndpoint(text: string, port: number): Endpoint {
   const [plain, zone] = text.split('%');
   const address = parseAddress(plain!);
-  if (address === undefined) return undefined;
+  if (address === undefined) throw new TypeError(`the resolver gave "${text}"`);
   return { address, port, scope: zone === undefined ? 0 : Number(zone) || libc.if_nametoindex(zone) };
+}
+
+/** Why nobody can be talked to at an address; undefined when somebody can. RFC 6890, RFC 4291 §2.4. */
+function whyUseless({ address, scope }: Endpoint): string | undefined {
+  const [first, second] = address as Uint8Array & [number, number];
+  const multicast = address.length === 4 ? first >= 224 : first === 0xff;
+  if (multicast || address.every((byte) => byte === 0)) return 'that is not the address of one host';
+  const linkLocal = address.length === 16 && first === 0xfe && (second & 0xc0) === 0x80;
+  if (linkLocal && !scope) return 'say behind which of your devices, as fe80::1%eth0 (`ip link` lists them)';
+  return undefined;
 }

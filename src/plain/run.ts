@@ -14,13 +14,13 @@ import { Tun } from '../linux/tun.js';
 import { UdpSocket } from '../linux/udp.js';
 import { watchLink } from '../linux/watch.js';
 import type { PlainEvent } from './events.js';
-import { recordEvent, statsEvent, Warnings } from './observe.js';
+import { LearnedLimit, recordEvent, statsEvent, Warnings } from './observe.js';
 import { PacketLog } from './packet-log.js';
 import { resolveHost } from './resolve.js';
 import { DeviceSetup } from './setup.js';
 import { SharedState } from './shared.js';
 import type { TunnelEnd } from './tunnel.js';
-import { tunnelMtu } from './wire.js';
+import { leastMtu, tunnelMtu } from './wire.js';
 import type { TunnelJob } from './worker.js';
 
 export interface PlainOptions {
@@ -49,16 +49,18 @@ type Report = (event: PlainEvent) => void;
  * up, also when it could not start.
  *
  * @param report is told what happens
- * @param signal ends the tunnel
+ * @param stopSignal gives what ends the tunnel. It is called when the server's name is resolved: until then there is
+ *   nothing to undo, and a name server that does not answer must not keep anyone from ending the program
  * @returns why it ended
  * @throws LametunError: `unknown-host`, `usage`, `missing`, or a LinuxError; nothing is left behind
  */
 export async function runPlain(
   options: PlainOptions,
   report: Report,
-  signal: AbortSignal,
+  stopSignal: () => AbortSignal,
 ): Promise<TunnelEnd> {
   const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
+  const signal = stopSignal();
   const undo: (() => void)[] = [];
   const undoAll = (): void => {
     for (const step of undo.splice(0).reverse()) {
@@ -147,11 +149,18 @@ function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
   }
 }
 
-/** The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. */
-function wantedMtu({ mtu, addresses }: PlainOptions, [server]: readonly Endpoint[]): number | undefined {
+/**
+ * The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. On a path too
+ * narrow for what is inside, some packets travel in fragments.
+ */
+function wantedMtu(
+  { mtu, addresses, routes }: PlainOptions,
+  [server]: readonly Endpoint[],
+): number | undefined {
   if (mtu !== undefined || addresses.length === 0) return mtu;
   if (server === undefined) return tunnelMtu(undefined, 4);
-  return tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
+  const fits = tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
+  return Math.max(leastMtu([...addresses, ...routes]), fits);
 }
 
 /** Datagrams that the routes send into the tunnel again would go round in circles. */
@@ -244,20 +253,28 @@ async function runWorker(
   if (signal.aborted) stop();
 
   const warnings = new Warnings(state.counters);
+  const learnedLimit = new LearnedLimit();
   let looks = 0;
+  let untold = 0;
   let missed = 0;
   const look = (): void => {
+    const now = performance.now();
     for (let record = log.read(); record !== undefined; record = log.read()) {
       const event = recordEvent(record);
-      if (event !== undefined) report(event);
+      if (event === undefined) continue;
+      if (event.event === 'learned' && !learnedLimit.allows(now)) untold++;
+      else report(event);
     }
-    if (log.missed !== missed) report({ event: 'missed', packets: (log.missed - missed) | 0 });
-    missed = log.missed;
     const stats = statsEvent(state.counters, servers);
-    for (const message of warnings.look(stats.server ?? 'a client', performance.now())) {
+    for (const message of warnings.look(stats.server ?? 'a client', now)) {
       report({ event: 'warning', message });
     }
-    if (looks++ % LOOKS_PER_STATS === 0) report(stats);
+    if (looks++ % LOOKS_PER_STATS !== 0) return;
+    const count = untold + ((log.missed - missed) | 0);
+    untold = 0;
+    missed = log.missed;
+    if (count > 0) report({ event: 'missed', count });
+    report(stats);
   };
   let timer: NodeJS.Timeout | undefined;
   try {

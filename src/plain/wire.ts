@@ -1,3 +1,4 @@
+import type { Cidr } from '../ip/cidr.js';
 import { wholePacket } from '../ip/packet.js';
 import { ETHERTYPE, PACKET_INFORMATION } from '../linux/tun.js';
 
@@ -31,6 +32,13 @@ const USUAL_PATH_MTU = 1500;
 
 /** The largest packet of any tunnel: a UDP datagram over IPv4 carries at most 65507 bytes. */
 export const MAX_MTU = 65_507 - PACKET;
+
+/** RFC 791 asks every link for 68 bytes, RFC 8200 for 1280: a device with less has no IPv6. */
+const LEAST_MTU = { 4: 68, 6: 1280 } as const;
+
+/** The smallest MTU of a device that has these addresses, or routes. */
+export const leastMtu = (networks: readonly Cidr[]): number =>
+  networks.some(({ address }) => address.length === 16) ? LEAST_MTU[6] : LEAST_MTU[4];
 
 /**
  * The MTU at which every packet fits one datagram that needs no fragments. The post says 1472 for a path of

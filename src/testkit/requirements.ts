@@ -62,7 +62,7 @@ const CHECKS: Readonly<Record<string, () => string | undefined>> = {
     const name = `lametun-probe-${process.pid}`;
     const made = spawnSync('ip', ['netns', 'add', name], { encoding: 'utf8' });
     if (made.status !== 0) {
-      return `network namespaces cannot be made (${made.stderr.trim()}): run the tests with sudo`;
+      return `network namespaces cannot be made (${made.stderr.trim()}): run the tests with sudo, a container with --privileged`;
     }
     spawnSync('ip', ['netns', 'del', name]);
     return undefined;

@@ -33,8 +33,9 @@ export async function runOn(host: Namespace, command: string, args: readonly str
 
 export interface PingOptions {
   readonly count?: number;
-  /** Seconds between two, and to wait for the last answer. */
+  /** Seconds between two. That long, too, ping waits for the last answer when it has had others. */
   readonly interval?: number;
+  /** Seconds to wait when there has been no answer at all. */
   readonly wait?: number;
   /** Bytes behind the ICMP header. */
   readonly size?: number;
@@ -80,7 +81,7 @@ export async function assertPing(
   to: string,
   options: PingOptions = {},
 ): Promise<PingResult> {
-  const result = await ping(from, to, { count: 3, ...options });
+  const result = await ping(from, to, { count: 3, interval: 0.25, ...options });
   assert.ok(result.sent > 0 && result.received === result.sent, result.output);
   return result;
 }

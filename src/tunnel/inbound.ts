@@ -1,36 +1,50 @@
+import { VIRTIO } from '../ip/virtio.js';
+
+type Coalescer = any;
+
 import { IPV4, IPV6, ipVersion } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
 import type { Aead } from '../linux/aead.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
-import type { Memory } from '../linux/memory.js';
-import { ReceiveBatch } from '../linux/udp-batch.js';
+import { allocate, type Memory } from '../linux/memory.js';
+import { IOVEC, ReceiveBatch, writePointer } from '../linux/udp-batch.js';
 import { askForHandshake, noteConfirmed, noteReceived } from '../wireguard/activity.js';
 import { COUNTER_LIMIT } from '../wireguard/constants.js';
 import { ECN, ECN_DROP, ecnDecapsulate } from '../wireguard/ecn.js';
 import { MESSAGE_TYPE, messageType, readCounter, TRANSPORT } from '../wireguard/messages.js';
 import { replayAccept, replayWouldRefuse } from '../wireguard/replay.js';
+import { ARENA, RECEIVE_BATCH } from './arena.js';
 import { REPORT } from './messages.js';
 import type { PeerState, Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
 
-const BATCH = 64;
+/** How many packets are put together at most before they are handed to the kernel. */
+const PIECES = 1024;
 
 /**
- * The way in: a batch of datagrams is received; transport messages find their session by receiver index, are opened
- * where they lie, and what is in them is written to the TUN device. Everything else is the control plane's.
+ * The way in: a batch of datagrams is received, bundles of them among it; transport messages find their session by
+ * receiver index, are opened where they lie, and what is in them is put together, flow by flow, and written to the TUN
+ * device. Everything else is the control plane's.
  */
 export class Inbound {
   readonly #context: WorkerContext;
   readonly #aead: Aead;
-  readonly #batch = new ReceiveBatch(BATCH);
+  readonly #batch: ReceiveBatch;
+  /** Puts packets together, where the device takes that. */
+  readonly #coalescer: Coalescer | undefined;
+  readonly #vectors = allocate(PIECES * IOVEC.size);
   #allowedIps: PrefixLookup | undefined;
+  /** Whose endpoint was compared with the sender of the slot at hand. */
+  #comparedPeer: PeerState | undefined;
 
-  constructor(context: WorkerContext, aead: Aead) {
+  constructor(context: WorkerContext, aead: Aead, arena: Memory, coalescer: Coalescer | undefined) {
     this.#context = context;
     this.#aead = aead;
+    this.#batch = new ReceiveBatch(RECEIVE_BATCH, arena, ARENA.receive);
+    this.#coalescer = coalescer;
   }
 
   set allowedIps(lookup: PrefixLookup) {
@@ -40,22 +54,31 @@ export class Inbound {
   /** Takes what the socket has, up to a batch. */
   fromUdp(now: number): void {
     const batch = this.#batch;
-    const { drops, up } = this.#context;
     const count = batch.receive(this.#context.udpFd);
+    this.#coalescer?.begin();
     for (let slot = 0; slot < count; slot++) {
-      const reason = up
-        ? this.#handle(slot, batch.memory, batch.offset(slot), batch.length(slot), now)
-        : 'down';
-      if (reason !== undefined) drops.count(reason);
+      this.#comparedPeer = undefined;
+      const length = batch.length(slot);
+      const size = batch.segmentSize(slot);
+      for (let at = 0; at < length; at += size) {
+        this.#take(slot, batch.offset(slot) + at, Math.min(size, length - at), now);
+      }
     }
+    this.#writeGroups();
+  }
+
+  #take(slot: number, at: number, length: number, now: number): void {
+    const { up, drops } = this.#context;
+    const reason = up ? this.#handle(slot, at, length, now) : 'down';
+    if (reason !== undefined) drops.count(reason);
   }
 
   /** @returns why a datagram is dropped; undefined when it is not */
-  #handle(slot: number, { view }: Memory, at: number, length: number, now: number): TunnelDrop | undefined {
-    const type = messageType(view, at, length);
+  #handle(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
+    const type = messageType(this.#batch.memory.view, at, length);
     if (type === MESSAGE_TYPE.transport) return this.#open(slot, at, length, now);
     if (type === 0) return 'malformed';
-    return this.#context.report(REPORT.datagram, 0, this.#batch, slot) ? undefined : 'busy';
+    return this.#context.report(REPORT.datagram, 0, this.#batch, slot, at, length) ? undefined : 'busy';
   }
 
   #open(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
@@ -74,18 +97,22 @@ export class Inbound {
     }
     if (!replayAccept(window, 0, counter)) return 'replayed';
     // Authentic from here on: it counts for roaming and the timers, whatever is inside.
-    this.#noteAuthentic(session, slot, length, plain > 0, now);
+    this.#noteAuthentic(session, slot, at, length, plain > 0, now);
     return plain === 0 ? undefined : this.#deliver(peer, slot, payload, plain);
   }
 
-  #noteAuthentic(session: Session, slot: number, length: number, hasData: boolean, now: number): void {
+  #noteAuthentic(
+    session: Session,
+    slot: number,
+    message: number,
+    length: number,
+    hasData: boolean,
+    now: number,
+  ): void {
     const { peer, keypair } = session;
     const { row, at } = peer;
     const context = this.#context;
-    const roamed = !this.#batch.sentBy(slot, peer.endpoints, peer.endpoint);
-    // Our own address too: answers leave from the one that the peer writes to now.
-    this.#batch.writeEndpoint(slot, peer.endpoints, peer.endpoint);
-    if (roamed) context.report(REPORT.roaming, peer.id, this.#batch, slot);
+    if (this.#comparedPeer !== peer) this.#noteSender(peer, slot, message, length);
     row[at + TRAFFIC.received]! += length;
     if (!session.confirmed) {
       session.confirmed = true;
@@ -98,9 +125,18 @@ export class Inbound {
     }
   }
 
-  /** Checks what was inside, and hands it to the kernel. */
+  /** An authentic packet says where its peer is. All datagrams of a slot come from one address. */
+  #noteSender(peer: PeerState, slot: number, message: number, length: number): void {
+    this.#comparedPeer = peer;
+    const roamed = !this.#batch.sentBy(slot, peer.endpoints, peer.endpoint);
+    // Our own address too: answers leave from the one that the peer writes to now.
+    this.#batch.writeEndpoint(slot, peer.endpoints, peer.endpoint);
+    if (roamed) this.#context.report(REPORT.roaming, peer.id, this.#batch, slot, message, length);
+  }
+
+  /** Checks what was inside, and hands it on. */
   #deliver(peer: PeerState, slot: number, packet: number, length: number): TunnelDrop | undefined {
-    const { bytes, view, address } = this.#batch.memory;
+    const { bytes, view } = this.#batch.memory;
     const whole = innerLength(view, packet, length);
     if (whole === 0) return 'bad-inner-packet';
     const version = ipVersion(view, packet);
@@ -110,10 +146,55 @@ export class Inbound {
     if (owner !== peer.id) return 'not-allowed-source';
     const outer = this.#batch.trafficClass(slot) & ECN.mask;
     if (outer !== 0 && !applyEcn(view, packet, version, outer)) return 'congestion';
-    if (libc.write(this.#context.tunFd, address + packet, whole) >= 0) return undefined;
+    const coalescer = this.#coalescer;
+    if (coalescer === undefined) {
+      const h = this.#context.offloads.virtioHeader ? 10 : 0;
+      bytes.fill(0, packet - h, packet);
+      return this.#write(packet - h, whole + h);
+    }
+    if (!coalescer.add(packet, whole)) {
+      this.#writeGroups();
+      coalescer.begin();
+      coalescer.add(packet, whole);
+    }
+    return undefined;
+  }
+
+  /** Hands the kernel what was put together. */
+  #writeGroups(): void {
+    const coalescer = this.#coalescer;
+    if (coalescer === undefined) return;
+    coalescer.finish();
+    for (let group = 0; group < coalescer.groups; group++) {
+      const pieces = coalescer.pieceCount(group);
+      const reason =
+        pieces === 1
+          ? this.#write(coalescer.pieceOffset(group, 0), coalescer.pieceLength(group, 0))
+          : this.#writePieces(coalescer, group, pieces);
+      if (reason !== undefined) this.#context.drops.count(reason, pieces);
+    }
+  }
+
+  #write(at: number, length: number): TunnelDrop | undefined {
+    const written = libc.write(this.#context.tunFd, this.#batch.memory.address + at, length);
+    return written >= 0 ? undefined : this.#refused();
+  }
+
+  #writePieces(coalescer: Coalescer, group: number, pieces: number): TunnelDrop | undefined {
+    const { view, address } = this.#vectors;
+    for (let i = 0; i < pieces; i++) {
+      const base = this.#batch.memory.address + coalescer.pieceOffset(group, i);
+      writePointer(view, i * IOVEC.size + IOVEC.base, base);
+      view.setUint32(i * IOVEC.size + IOVEC.length, coalescer.pieceLength(group, i), true);
+    }
+    return libc.writev(this.#context.tunFd, address, pieces) >= 0 ? undefined : this.#refused();
+  }
+
+  /** Why the kernel did not take a packet. */
+  #refused(): TunnelDrop {
     const number = errno();
     this.#context.deviceFailed(number);
-    return number === ERRNO.EIO ? 'down' : undefined;
+    return number === ERRNO.EIO ? 'down' : 'refused';
   }
 }
 

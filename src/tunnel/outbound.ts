@@ -1,107 +1,118 @@
 import { IPV4, IPV6, ipVersion, wholePacket } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
+import type { Segmenter } from '../ip/segment.js';
+import { VIRTIO } from '../ip/virtio.js';
 import type { Aead } from '../linux/aead.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory } from '../linux/memory.js';
-import { MAX_DATAGRAM, SendBatch } from '../linux/udp-batch.js';
+import { SendBatch } from '../linux/send-batch.js';
 import { askForHandshake, noteSent } from '../wireguard/activity.js';
 import { ecnEncapsulate } from '../wireguard/ecn.js';
 import { maySend, wantsRekeySending } from '../wireguard/keypair.js';
 import { MESSAGE_TYPE, paddingOf, TRANSPORT, writeCounter } from '../wireguard/messages.js';
-import { hasEndpoint, type PeerState } from './peers.js';
+import { ARENA } from './arena.js';
+import { hasEndpoint, type PeerState, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
+import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
 
-/** How many datagrams go with one system call. */
-const BATCH = 64;
+/** Room for sealed messages, and how full it may get before they are sent: the other side shall not wait for us. */
+const ROOM = 512 * 1024;
+const ENOUGH = 96 * 1024;
 
-/** Room for a batch of usual packets, or for a few of the largest. */
-const ROOM = 4 * MAX_DATAGRAM;
+/** How many messages or runs of messages go with one system call at most. */
+const BATCH = 1024;
 
-/** What a packet needs in the room at most: header, padding and tag around it. */
-const LARGEST = MAX_DATAGRAM + TRANSPORT.overhead + 16;
+/** What the kernel takes for one run: segments, UDP_MAX_SEGMENTS of older kernels, and bytes (FACTS: 65440 in one go). */
+const RUN_SEGMENTS = 64;
+const RUN_BYTES = 65_440;
 
 /** How many packets may wait for a handshake, and how many bytes of all peers together. */
-const WAITING_PER_PEER = 32;
+const WAITING_PER_PEER = 128;
 const WAITING_BYTES = 4 << 20;
+
+/** The most that padding adds, and then some: what a sealed message is longer than its packet. */
+const GROWTH = TRANSPORT.overhead + 16;
 
 /** Errors that tell of an address of ours that is gone, as kernels of different age report it. */
 const SOURCE_GONE: ReadonlySet<number> = new Set([ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.ENETUNREACH]);
 
+/** Errors for which a run may still pass datagram by datagram. */
+const NOT_AS_RUN: ReadonlySet<number> = new Set([ERRNO.EIO, ERRNO.EINVAL, ERRNO.EMSGSIZE]);
+
 /**
- * The way out: packets are read from the TUN device, find their peer by destination, are sealed where they lie,
- * and leave as a batch of datagrams. Packets without a session wait in their peer's queue.
+ * The way out: packets are read from the TUN device, super-packets are cut up, each finds its peer by destination and
+ * is sealed, and what is sealed leaves as a batch of datagrams, in runs of one size that the kernel cuts up. Packets
+ * without a session wait in their peer's queue.
  */
 export class Outbound {
   readonly #context: WorkerContext;
   readonly #aead: Aead;
+  /** Where packets are read to. */
+  readonly #arena: Memory;
+  readonly #segmenter: Segmenter;
+  /** Sealed messages, one behind the other. */
   readonly #room: Memory = allocate(ROOM);
+  #end = 0;
+  #blocked = false;
   readonly #batch = new SendBatch(BATCH);
-  /** Room for one packet from a queue, and for keepalives. */
-  readonly #aside: Memory = allocate(LARGEST);
-  readonly #asideBatch = new SendBatch(1);
+  /** The run that grows at the end of the room: for whom, where it begins, how large its messages are. */
+  #runPeer: PeerState | undefined;
+  #runStart = 0;
+  #runSize = 0;
+  #runCount = 0;
+  #runEcn = 0;
   #allowedIps: PrefixLookup | undefined;
   #waitingBytes = 0;
 
-  constructor(context: WorkerContext, aead: Aead) {
+  constructor(context: WorkerContext, aead: Aead, arena: Memory, segmenter: Segmenter) {
     this.#context = context;
     this.#aead = aead;
+    this.#arena = arena;
+    this.#segmenter = segmenter;
   }
 
   set allowedIps(lookup: PrefixLookup) {
     this.#allowedIps = lookup;
   }
 
-  /** Whether datagrams wait for the socket to have room. */
+  /** Whether messages wait for the socket to have room. */
   get blocked(): boolean {
-    return this.#batch.pending > 0;
+    return this.#blocked;
   }
 
   /** Takes what the TUN device has, up to a batch, and sends it. */
   fromTun(now: number): void {
-    const { bytes, view, address } = this.#room;
-    const { tunFd, drops, up } = this.#context;
-    for (let at = 0; !this.#batch.full && at + LARGEST <= ROOM; ) {
-      const packet = at + TRANSPORT.payload;
-      const length = libc.read(tunFd, address + packet, MAX_DATAGRAM);
+    const { tunFd, offloads } = this.#context;
+    const header = offloads.virtioHeader ? VIRTIO.length : 0;
+    const begin = ARENA.packet - header;
+    while (this.#end < ENOUGH && this.#batch.room > 1) {
+      const length = libc.read(tunFd, this.#arena.address + begin, header + ARENA.packetSize);
       if (length < 0) {
         this.#context.deviceFailed(errno());
         break;
       }
-      if (!up) {
-        drops.count('down');
-        continue;
-      }
-      const version = wholePacket(view, packet, length);
-      if (version === 0) {
-        drops.count('bad-inner-packet');
-        continue;
-      }
-      const peer = this.#peerFor(bytes, packet, version);
-      if (peer === undefined) drops.count('no-peer');
-      else if (!hasEndpoint(peer)) drops.count('no-endpoint');
-      else if (this.#seal(peer, this.#room, at, length, this.#batch, now)) {
-        at += (TRANSPORT.overhead + length + 31) & ~15;
-      } else this.#wait(peer, bytes.slice(packet, packet + length), now);
+      if (header === 0) this.#takePacket(ARENA.packet, length, now);
+      else this.#takeSuperPacket(begin, length, now);
+      if (this.#blocked) break; // room had to be made for a super-packet, and the socket is full
     }
     this.flush();
   }
 
-  /** Sends what waits for the socket. */
+  /** Sends what is sealed. */
   flush(): void {
-    this.#send(this.#batch, true);
+    this.#endRun();
+    this.#send();
   }
 
   /** Sends what waits for a session of a peer; with `orKeepalive` an empty packet if nothing does. */
   release(peer: PeerState, orKeepalive: boolean, now: number): void {
-    if (peer.waiting.length === 0) {
-      if (orKeepalive && !this.#sendAside(peer, EMPTY, now)) this.#ask(peer, now);
-      return;
-    }
-    while (peer.waiting.length > 0 && this.#sendAside(peer, peer.waiting[0]!, now)) {
+    if (peer.waiting.length === 0 && orKeepalive && !this.#sendCopy(peer, EMPTY, now)) this.#ask(peer, now);
+    while (peer.waiting.length > 0 && this.#sendCopy(peer, peer.waiting[0]!, now)) {
       this.#waitingBytes -= peer.waiting.shift()!.length;
     }
+    this.flush();
   }
 
   /** The handshake was given up: drops what waits for it. */
@@ -109,6 +120,40 @@ export class Outbound {
     this.#context.drops.count('no-session', peer.waiting.length);
     for (const packet of peer.waiting) this.#waitingBytes -= packet.length;
     peer.waiting.length = 0;
+  }
+
+  /** A packet, or many in one, behind its `virtio_net_hdr`. */
+  #takeSuperPacket(at: number, length: number, now: number): void {
+    const { drops } = this.#context;
+    const segmenter = this.#segmenter;
+    const count = segmenter.start(at, length);
+    if (count === 0) drops.count('bad-inner-packet');
+    else if (!this.#makeRoom(length + count * (GROWTH + MAX_HEADERS), count)) drops.count('congested', count);
+    else while (segmenter.next()) this.#takePacket(segmenter.packet, segmenter.length, now);
+  }
+
+  /** @returns whether so many bytes and messages fit, after sending what is there if need be */
+  #makeRoom(bytes: number, messages: number): boolean {
+    if (this.#end + bytes <= ROOM && this.#batch.room > messages) return true;
+    this.flush();
+    return this.#end + bytes <= ROOM && this.#batch.room > messages;
+  }
+
+  #takePacket(packet: number, length: number, now: number): void {
+    const reason = this.#context.up ? this.#handle(packet, length, now) : 'down';
+    if (reason !== undefined) this.#context.drops.count(reason);
+  }
+
+  /** @returns why a packet is dropped; undefined when it is not */
+  #handle(packet: number, length: number, now: number): TunnelDrop | undefined {
+    const { bytes, view } = this.#arena;
+    const version = wholePacket(view, packet, length);
+    if (version === 0) return 'bad-inner-packet';
+    const peer = this.#peerFor(bytes, packet, version);
+    if (peer === undefined) return 'no-peer';
+    if (!hasEndpoint(peer)) return 'no-endpoint';
+    if (this.#seal(peer, packet, length, now)) return undefined;
+    return this.#wait(peer, bytes.slice(packet, packet + length), now);
   }
 
   #peerFor(bytes: Uint8Array, packet: number, version: 4 | 6): PeerState | undefined {
@@ -121,64 +166,124 @@ export class Outbound {
     return id < 0 ? undefined : this.#context.peers.get(id);
   }
 
-  #wait(peer: PeerState, packet: Uint8Array, now: number): void {
-    if (peer.waiting.length >= WAITING_PER_PEER || this.#waitingBytes + packet.length > WAITING_BYTES) {
-      this.#context.drops.count('queue-full');
-    } else {
-      peer.waiting.push(packet);
-      this.#waitingBytes += packet.length;
-    }
+  #wait(peer: PeerState, packet: Uint8Array, now: number): TunnelDrop | undefined {
     this.#ask(peer, now);
+    if (peer.waiting.length >= WAITING_PER_PEER || this.#waitingBytes + packet.length > WAITING_BYTES) {
+      return 'queue-full';
+    }
+    peer.waiting.push(packet);
+    this.#waitingBytes += packet.length;
+    return undefined;
   }
 
   #ask(peer: PeerState, now: number): void {
     if (askForHandshake(peer.row, peer.at, now)) this.#context.wantLook(peer.id);
   }
 
+  /** Seals one packet that lies elsewhere. @returns false when there is no session, or no room */
+  #sendCopy(peer: PeerState, packet: Uint8Array, now: number): boolean {
+    if (!hasEndpoint(peer) || !this.#makeRoom(packet.length + GROWTH, 1)) return false;
+    this.#arena.bytes.set(packet, ARENA.packet);
+    return this.#seal(peer, ARENA.packet, packet.length, now);
+  }
+
   /**
-   * Seals a packet in place, [W] 5.4.6, and adds it to a batch.
+   * Seals a packet of the arena, [W] 5.4.6, behind the messages that are in the room already.
    *
-   * @param at where its message begins in `memory`: the packet stands `TRANSPORT.payload` bytes behind
    * @returns false when there is no session to do it under
    */
-  #seal(peer: PeerState, memory: Memory, at: number, length: number, batch: SendBatch, now: number): boolean {
+  #seal(peer: PeerState, packet: number, length: number, now: number): boolean {
     const session = peer.current;
     if (session === undefined || !maySend(session.keypair, session.counter, now)) return false;
-    const { bytes, view, address } = memory;
-    const payload = at + TRANSPORT.payload;
+    const arena = this.#arena;
+    const { view, address } = this.#room;
+    const at = this.#end;
     const padding = paddingOf(length, this.#context.mtu);
-    bytes.fill(0, payload + length, payload + length + padding);
     const counter = session.counter++;
     view.setUint32(at, MESSAGE_TYPE.transport, true);
     view.setUint32(at + TRANSPORT.receiver, session.keypair.remoteIndex, true);
     writeCounter(view, at + TRANSPORT.counter, counter);
-    const ecn = length === 0 ? 0 : ecnEncapsulate(trafficClass(view, payload));
-    this.#aead.seal(session.keys.sendingKey, counter, address + payload, address + payload, length + padding);
+    const ecn = length === 0 ? 0 : ecnEncapsulate(trafficClass(arena.view, packet));
+    const output = address + at + TRANSPORT.payload;
+    if (padding > 0) this.#pad(packet + length, padding);
+    this.#aead.seal(session.keys.sendingKey, counter, arena.address + packet, output, length + padding);
+    if (padding > 0) this.#unpad(packet + length, padding);
     const total = TRANSPORT.overhead + length + padding;
-    if (ecn === 0) batch.addTo(address + at, total, peer.endpoints, peer.endpoint);
-    else batch.addWithTrafficClass(address + at, total, peer.endpoints, peer.endpoint, ecn);
+    this.#extendRun(peer, total, ecn);
     peer.row[peer.at + TRAFFIC.sent]! += total;
-    if (noteSent(peer.row, peer.at, length > 0, now)) this.#context.wantLook(peer.id);
+    this.#noteSent(peer, session, counter, length > 0, now);
+    return true;
+  }
+
+  #noteSent(peer: PeerState, session: Session, counter: number, hasData: boolean, now: number): void {
+    if (noteSent(peer.row, peer.at, hasData, now)) this.#context.wantLook(peer.id);
     if (wantsRekeySending(session.keypair, counter, now)) this.#ask(peer, now);
-    return true;
   }
 
-  /** Sends one packet at once, or drops it when the socket is full. @returns false when there is no session */
-  #sendAside(peer: PeerState, packet: Uint8Array, now: number): boolean {
-    if (!hasEndpoint(peer)) return false;
-    this.#aside.bytes.set(packet, TRANSPORT.payload);
-    if (!this.#seal(peer, this.#aside, 0, packet.length, this.#asideBatch, now)) return false;
-    this.#send(this.#asideBatch, false);
-    return true;
+  /** What follows a packet in the arena is the next segment's: it is put aside for the zeros, and put back. */
+  readonly #aside = new Uint8Array(16);
+
+  #pad(at: number, padding: number): void {
+    const { bytes } = this.#arena;
+    for (let i = 0; i < padding; i++) {
+      this.#aside[i] = bytes[at + i]!;
+      bytes[at + i] = 0;
+    }
   }
 
-  /** @param mayWait whether what finds the socket full stays in the batch */
-  #send(batch: SendBatch, mayWait: boolean): void {
+  #unpad(at: number, padding: number): void {
+    const { bytes } = this.#arena;
+    for (let i = 0; i < padding; i++) bytes[at + i] = this.#aside[i]!;
+  }
+
+  /** Lets the message at the end of the room belong to the run that grows there, or to a new one. */
+  #extendRun(peer: PeerState, total: number, ecn: number): void {
+    const length = this.#end - this.#runStart;
+    const fits =
+      this.#runPeer === peer &&
+      this.#runEcn === ecn &&
+      total <= this.#runSize &&
+      this.#runCount < RUN_SEGMENTS &&
+      length + total <= RUN_BYTES;
+    if (!fits) {
+      this.#endRun();
+      this.#runPeer = peer;
+      this.#runEcn = ecn;
+      this.#runSize = total;
+    }
+    this.#runCount++;
+    this.#end += total;
+    // A shorter one can only be the last.
+    if (total < this.#runSize || !this.#context.sendsSegments) this.#endRun();
+  }
+
+  #endRun(): void {
+    const peer = this.#runPeer;
+    const length = this.#end - this.#runStart;
+    if (peer !== undefined && length > 0) {
+      const size = Math.min(this.#runSize, length);
+      const data = this.#room.address + this.#runStart;
+      this.#batch.addRun(data, length, size, peer.endpoints, peer.endpoint, this.#runEcn);
+    }
+    this.#runPeer = undefined;
+    this.#runStart = this.#end;
+    this.#runCount = 0;
+  }
+
+  /** Sends the batch; what finds the socket full waits in it. */
+  #send(): void {
+    const batch = this.#batch;
+    const { drops, udpFd } = this.#context;
     let again = true;
+    this.#blocked = false;
     while (batch.pending > 0) {
       const before = batch.pending;
-      const number = batch.flush(this.#context.udpFd);
-      if (number === 0 || (number === ERRNO.EAGAIN && mayWait)) return;
+      const number = batch.flush(udpFd);
+      if (number === 0) break;
+      if (number === ERRNO.EAGAIN) {
+        this.#blocked = true;
+        return;
+      }
       if (number === ERRNO.EINTR) continue;
       if (batch.pending !== before) again = true;
       if (again && SOURCE_GONE.has(number)) {
@@ -187,15 +292,23 @@ export class Outbound {
         continue;
       }
       again = true;
-      this.#context.drops.count(
-        number === ERRNO.EMSGSIZE ? 'too-big' : number === ERRNO.EAGAIN ? 'congested' : 'unreachable',
-      );
+      if (batch.isRun && NOT_AS_RUN.has(number)) {
+        if (number === ERRNO.EIO) this.#context.sendsSegments = false; // no checksum offload on this path
+        batch.sendRunSingly(udpFd);
+        continue;
+      }
+      drops.count(number === ERRNO.EMSGSIZE ? 'too-big' : 'unreachable');
       batch.skip();
     }
+    this.#end = 0;
+    this.#runStart = 0;
   }
 }
 
 const EMPTY = new Uint8Array(0);
+
+/** IPv6 and TCP with all options: what each segment has in front of its payload, at most. */
+const MAX_HEADERS = 40 + 60;
 
 /** The traffic class of IPv6 and the type of service of IPv4, where the ECN field is in the low two bits. */
 function trafficClass(view: DataView, packet: number): number {

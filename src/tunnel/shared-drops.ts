@@ -4,6 +4,7 @@ import { DROP, type Drop } from '../wireguard/drops.js';
 const TUNNEL_DROP = [
   'too-big', // the kernel would not send it: larger than the path allows
   'congested', // the kernel had no room for it
+  'refused', // the TUN device would not take it
   'unreachable', // the kernel knows no way there
   'busy', // more handshake messages than the control plane reads
 ] as const;

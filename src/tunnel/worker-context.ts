@@ -1,6 +1,7 @@
 import { ERRNO } from '../linux/errno.js';
 import type { Waker } from '../linux/poll.js';
 import type { SharedRing } from '../linux/shared-ring.js';
+import { type Offloads, setOffloads } from '../linux/tun.js';
 import type { ReceiveBatch } from '../linux/udp-batch.js';
 import { LOOK_RECORD, REPORT_RECORD } from './messages.js';
 import type { Peers } from './peers.js';
@@ -14,6 +15,9 @@ export class WorkerContext {
   mtu: number;
   up = false;
   deviceGone = false;
+  /** Whether the kernel cuts up runs of messages. */
+  sendsSegments = false;
+  readonly offloads: Offloads;
   readonly peers: Peers;
   readonly drops: SharedDrops;
   readonly #rows: Rows;
@@ -28,6 +32,7 @@ export class WorkerContext {
     upward: { readonly reports: SharedRing; readonly looks: SharedRing; readonly waker: Waker },
   ) {
     this.tunFd = device.tunFd;
+    this.offloads = setOffloads(device.tunFd);
     this.mtu = device.mtu;
     this.peers = tables.peers;
     this.drops = tables.drops;
@@ -54,18 +59,26 @@ export class WorkerContext {
   /**
    * Hands the control plane a datagram, or where a peer is now.
    *
+   * @param from where the datagram begins in the batch's memory, in its slot, and its size
+   *
    * @returns false when there are too many that it has not read: the cheapest answer to a flood
    */
-  report(report: number, peer: number, batch: ReceiveBatch, slot: number): boolean {
+  report(
+    report: number,
+    peer: number,
+    batch: ReceiveBatch,
+    slot: number,
+    from: number,
+    size: number,
+  ): boolean {
     const ring = this.#reports;
     const at = ring.claim();
     if (at < 0) return false;
-    const length = Math.min(batch.length(slot), REPORT_RECORD.size - REPORT_RECORD.datagram);
+    const length = Math.min(size, REPORT_RECORD.size - REPORT_RECORD.datagram);
     ring.view.setUint32(at + REPORT_RECORD.report, report, true);
     ring.view.setUint32(at + REPORT_RECORD.peer, peer, true);
     ring.view.setUint32(at + REPORT_RECORD.length, length, true);
     batch.writeEndpoint(slot, ring, at + REPORT_RECORD.endpoint);
-    const from = batch.offset(slot);
     for (let i = 0; i < length; i++) {
       ring.bytes[at + REPORT_RECORD.datagram + i] = batch.memory.bytes[from + i]!;
     }

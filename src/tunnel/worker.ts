@@ -1,10 +1,14 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { wordSum } from '../ip/checksum.js';
 import { PrefixLookup } from '../ip/prefix-table.js';
+import { Segmenter } from '../ip/segment.js';
 import { loadAead } from '../linux/aead.js';
 import { bootTime } from '../linux/clock.js';
 import { POLL, Poller, Waker } from '../linux/poll.js';
 import { SharedRing } from '../linux/shared-ring.js';
+import { canSendSegments } from '../linux/udp.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
+import { makeArena } from './arena.js';
 import { Inbound } from './inbound.js';
 import {
   COMMAND,
@@ -67,8 +71,11 @@ class TunnelWorker {
         waker: new Waker(data.wakeEngine),
       },
     );
-    this.#outbound = new Outbound(this.#context, this.#aead);
-    this.#inbound = new Inbound(this.#context, this.#aead);
+    const arena = makeArena();
+    const sum = wordSum(arena.bytes);
+    this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, sum));
+    const coalescer = undefined;
+    this.#inbound = new Inbound(this.#context, this.#aead, arena, coalescer);
     this.#poller = new Poller([data.tunFd, -1, data.wakeWorker]);
   }
 
@@ -169,6 +176,7 @@ class TunnelWorker {
         break;
       case COMMAND.setSocket:
         this.#context.udpFd = argument;
+        this.#context.sendsSegments = argument >= 0 && canSendSegments(argument);
         this.#poller.replace(UDP, argument);
         break;
       case COMMAND.readPort:

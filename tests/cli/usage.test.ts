@@ -49,6 +49,7 @@ const USAGE_ERRORS: readonly (readonly [args: readonly string[], says: RegExp])[
   [[...LISTEN, '-address', 'fd00::1/129'], /fd00::1\/129/],
   [[...LISTEN, '-mtu', '67'], /-mtu 67 .*68 to/],
   [[...LISTEN, '-mtu', '1279', '-address', 'fd00::1/64'], /-mtu 1279 .*1280 to/],
+  [[...LISTEN, '-mtu', '1279', '-route', 'fd00::/64'], /-mtu 1279 .*1280 to/],
   [[...LISTEN, '-mtu', '70000'], /-mtu 70000/],
   [[...LISTEN, '-route', '192.168.50.1/24'], /192\.168\.50\.1\/24.*host bits/],
   [[...LISTEN, '-route', 'office'], /-route "office"/],
@@ -85,6 +86,18 @@ test('a host that nobody knows', () => {
   // Names under .invalid never resolve, RFC 6761; a name server that is not there must not be waited for long.
   assertOneLine(lametun(['-server', 'home.invalid']), 1, /cannot resolve "home\.invalid".*\?/);
 });
+
+for (const [server, says] of [
+  ['0.0.0.0', /not the address of one host/],
+  ['::', /not the address of one host/],
+  ['255.255.255.255', /not the address of one host/],
+  ['ff02::1', /not the address of one host/],
+  ['fe80::1', /fe80::1%eth0/],
+  ['fe80::1%nosuchdevice', /ip link/],
+] as const) {
+  test(`an address at which there can be no server: ${server}`, () =>
+    assertOneLine(lametun(['-server', server]), 1, says));
+}
 
 test('a server with its port in its name is told how the port is given', () => {
   assertOneLine(lametun(['-server', 'vpn.invalid:1234']), 1, /the port is given with -port/);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { LametunError } from '../../src/errors.js';
 import {
@@ -19,6 +19,8 @@ let count = 0;
 function namespaces(t: TestContext, ...names: string[]): Namespace[] {
   const made = Namespace.createAll(names.map((name) => `lt-${name}-${process.pid}-${count++}`));
   t.after(() => made.map((namespace) => namespace.remove()));
+  // The kernel gives out the numbers of dead namespaces again, and with them what was noted about those.
+  for (const namespace of made) namespace.inside(() => rmSync(stateFile(), { force: true }));
   return made;
 }
 

@@ -42,6 +42,15 @@ for (const outer of ['v4', 'v6'] as const) {
   });
 }
 
+test('on a path too narrow for IPv6 inside, the device keeps the least that IPv6 asks for', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t, { mtu: 1300 });
+  await lab.office();
+  const home = await lab.home();
+  assert.equal((await home.event('start')).mtu, 1280);
+  await assertPing(lab.net.laptop, INNER.office.v6, { size: 1280 - 48, whole: true });
+});
+
 /** How many packets a host has had to cut up or put together, /proc/net/snmp and snmp6. */
 function fragments(host: Namespace): number {
   const [names, values] = host
@@ -164,13 +173,10 @@ test('an observer on the internet reads what passes, as the program says at its 
   const home = lab.lametun(lab.net.laptop, lab.homeArguments(), { text: true });
   await until('the warning', () => /NEITHER ENCRYPTED NOR AUTHENTICATED/.test(home.stderr));
   await assertPing(lab.net.laptop, server.v4);
-  const capture = lab.net.internet.spawn(
-    'tshark',
-    ['-l', '-i', 'home0', '-f', 'udp port 1234', '-x', '-c', '8'],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
+  const show = ['-T', 'fields', '-e', 'udp.payload'];
+  const capture = lab.net.internet.spawn('tshark', ['-l', '-i', 'home0', '-f', 'udp port 1234', ...show], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   t.after(() => capture.kill('SIGKILL'));
   let seen = '';
   let said = '';
@@ -183,6 +189,6 @@ test('an observer on the internet reads what passes, as the program says at its 
   await until('tshark to listen', () => said.includes('Capturing on'));
   await until('the words on the wire', async () => {
     await runOn(lab.net.laptop, 'bash', ['-c', `echo 'get 1' > /dev/tcp/${server.v4}/${TRANSFER_PORT}`]);
-    return seen.includes('get 1');
+    return seen.includes(Buffer.from('get 1').toString('hex'));
   });
 });

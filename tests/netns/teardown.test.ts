@@ -97,6 +97,17 @@ test('after kill -9 with --forward, a start without --forward undoes what was le
   assert.deepEqual(stateOf(gateway), before);
 });
 
+test('a start without --forward needs no /run to write to, and says nothing of it', async (t) => {
+  if (!canRun(t)) return;
+  const lab = new Lab(t);
+  const wrapper = ['sh', '-c', 'mount -t tmpfs -o ro tmpfs /run && exec "$@"', 'sh'];
+  const home = await lab.lametun(lab.net.laptop, lab.homeArguments(), { wrapper }).ready();
+  assert.deepEqual(home.all('warning'), []);
+  const office = lab.lametun(lab.net.gateway, ['-listen', '--forward'], { wrapper });
+  assert.equal(await office.ended, 1);
+  assert.match(office.stderr, /^lametun: open \/run\/lametun\/lock: [^:]+: [^\n]*make \/run writable\n$/);
+});
+
 test('two devices that forward are independent: the end of one leaves the other', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);

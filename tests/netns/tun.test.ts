@@ -12,6 +12,7 @@ import { UdpSocket } from '../../src/linux/udp.js';
 import { Lab } from '../../src/testkit/lab.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { ping } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
 
 let count = 0;
 
@@ -121,8 +122,10 @@ test('an MTU that is raised while the tunnel runs truncates nothing', async (t) 
     laptop.ip([`link set tun0 mtu ${mtu}`]);
     gateway.ip([`link set tun0 mtu ${mtu}`]);
     const size = mtu - 28; // one packet as large as may be; on the way its datagram is cut up and put together
-    const { received } = await ping(laptop, '10.0.0.1', { size, whole: true, count: 3 });
-    assert.equal(received, 3, `MTU ${mtu}`);
+    // One of 41 fragments may be lost on a busy machine, and with it the packet: but not all of them.
+    await until(`packets of ${mtu} bytes`, async () => {
+      return (await ping(laptop, '10.0.0.1', { size, whole: true })).received === 1;
+    });
   }
   for (const tunnel of [office, home]) {
     const stats = tunnel.events.findLast((event) => event.event === 'stats');

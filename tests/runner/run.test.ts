@@ -18,7 +18,7 @@ function runner(fixtures: readonly string[], variables: Readonly<Record<string, 
       ...process.env,
       NODE_TEST_CONTEXT: undefined,
       LAMETUN_TESTS_MUST_RUN: undefined,
-      [SANDBOX_VARIABLE]: '1',
+      [SANDBOX_VARIABLE]: 'none',
       ...variables,
     },
   });
@@ -89,7 +89,7 @@ test('a file that is not there is a usage error', () => {
 });
 
 test('as root the run has a network and a /run of its own, and nothing that it started outlives it', (t) => {
-  if (!needs(t, 'root', 'unshare', 'setpriv', 'ip')) return;
+  if (!needs(t, 'root', 'netns', 'unshare', 'setpriv')) return;
   assert.equal(whyNoSandbox(), undefined);
   const { status, stdout } = runner(['sandboxed'], { [SANDBOX_VARIABLE]: undefined });
   assert.equal(status, 0, stdout);

@@ -1,7 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { constants } from 'node:os';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
 
-/** Set for everything that runs inside the sandbox. */
+/** `1` for everything that runs inside the sandbox; `none` lets a run do without one. */
 export const SANDBOX_VARIABLE = 'LAMETUN_SANDBOX';
 
 /**
@@ -12,22 +14,28 @@ export const SANDBOX_VARIABLE = 'LAMETUN_SANDBOX';
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
 /**
- * The first process of the sandbox. It stays a shell: one that never waits for its orphans, as node would not,
- * collects them for ever. A machine without a TUN device node gets one in a /dev/net of its own; where making
- * it is forbidden the tests that need it say so.
+ * What the sandbox needs to be usable. A machine without a TUN device node gets one in a /dev/net of its own; where
+ * making it is forbidden the tests that need it say so.
  */
-const INIT = `
+const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up || exit 125
 if [ ! -c /dev/net/tun ] && mkdir -p /dev/net && mount -t tmpfs tmpfs /dev/net; then
-  mknod -m 666 /dev/net/tun c 10 200 || umount /dev/net
-fi
+  mknod -m 666 /dev/net/tun c 10 200 2>/dev/null || umount /dev/net
+fi`;
+
+/**
+ * The first process of the sandbox. It stays a shell: one that never waits for its orphans, as node would not,
+ * collects them for ever. Temporary files have a folder of their own, which other users may enter, too.
+ */
+const INIT = `${PREPARE}
+TMPDIR=$(mktemp -d) && chmod 755 "$TMPDIR" && export TMPDIR || exit 125
 "$@"
 `;
 
 /** Why this process cannot have a sandbox, or undefined when it can. */
 export function whyNoSandbox(): string | undefined {
   if (process.geteuid?.() !== 0) return 'not root';
-  const { error, status, stderr } = spawnSync('unshare', [...NAMESPACES, 'sh', '-c', INIT, 'sh', 'true'], {
+  const { error, status, stderr } = spawnSync('unshare', [...NAMESPACES, 'sh', '-c', PREPARE], {
     encoding: 'utf8',
   });
   if (error !== undefined) return `unshare does not start (${error.message})`;
@@ -41,17 +49,51 @@ export function whyNoSandbox(): string | undefined {
  */
 export function runInSandbox(): Promise<number> {
   const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  // Not /tmp itself, and nothing mounted over it: this very program may be there.
+  const temporary = mkdtempSync(join(tmpdir(), 'lametun-tests-'));
+  chmodSync(temporary, 0o755); // some tests run programs as other users
   // Should this process be killed, setpriv has the kernel end the sandbox too.
   const child = spawn(
     'setpriv',
     ['--pdeathsig', 'KILL', 'unshare', ...NAMESPACES, 'sh', '-c', INIT, 'sh', ...program],
-    { stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, [SANDBOX_VARIABLE]: '1' } },
+    {
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, [SANDBOX_VARIABLE]: '1', TMPDIR: temporary },
+    },
   );
   // A Ctrl-C reaches the program inside by way of the terminal; unshare(1) itself blocks both signals.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGKILL'));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']));
+    child.on('close', (code, signal) => {
+      rmSync(temporary, { recursive: true, force: true });
+      resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']);
+    });
   });
+}
+
+/**
+ * Gives each program that node starts as a copy of itself a sandbox of its own inside this one, so that test files
+ * that run at the same time do not see each other's namespaces, devices and files.
+ *
+ * Node's test runner has no way to say how a test file is started, but it starts `process.execPath`.
+ */
+export function sandboxEachChild(): void {
+  const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
+  const words = [
+    'setpriv',
+    '--pdeathsig',
+    'KILL',
+    'unshare',
+    ...NAMESPACES,
+    'sh',
+    '-c',
+    INIT,
+    'sh',
+    process.execPath,
+  ];
+  // The shell stays: it ends at the signal that unshare(1) blocks, and the rest with it.
+  writeFileSync('/run/node', `#!/bin/sh\n${words.map(quote).join(' ')} "$@"\nexit $?\n`, { mode: 0o755 });
+  process.execPath = '/run/node';
 }

@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { type FakeInterface, FIRST_PORT, fakeInterface } from '../testkit/fake-interface.js';
+import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { Keypair } from '../wireguard/keypair.js';
+import type { Peer } from '../wireguard/peer.js';
+
+const key = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
+const address = (last: number) => ({ address: Uint8Array.of(192, 0, 2, last), port: 5 });
+
+/** A device with a key, up, and one peer. */
+function ready(t: TestContext, privateKey = 1, publicKey = key(9)): FakeInterface & { peer: Peer } {
+  const fake = fakeInterface(t);
+  fake.device.setPrivateKey(key(privateKey));
+  const peer = fake.device.addPeer(publicKey);
+  fake.device.setEndpoint(peer, address(1));
+  fake.device.setUp(true);
+  fake.engine.forget();
+  return { ...fake, peer };
+}
+
+/** Two devices that are each other's peer. */
+function pair(t: TestContext) {
+  const [one, two] = [fakeInterface(t), fakeInterface(t)];
+  one.device.setPrivateKey(key(1));
+  two.device.setPrivateKey(key(2));
+  const toTwo = one.device.addPeer(Uint8Array.from(two.device.publicKey!));
+  const toOne = two.device.addPeer(Uint8Array.from(one.device.publicKey!));
+  one.device.setEndpoint(toTwo, address(2));
+  for (const { device } of [one, two]) device.setUp(true);
+  return { one, two, toTwo, toOne };
+}
+
+/** Carries the handshake messages that one sent to the other. */
+function carry(from: FakeInterface, to: FakeInterface, last: number): number {
+  const messages = from.engine.of('sendDatagram').map(([bytes]) => bytes as Uint8Array);
+  from.engine.forget();
+  for (const bytes of messages) to.engine.events.datagram(bytes, to.engine.endpoint(address(last)), 0);
+  return messages.length;
+}
+
+test('a handshake of two devices gives both data planes the same keys, crosswise', (t) => {
+  const { one, two, toTwo } = pair(t);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  assert.equal(carry(one, two, 1), 1);
+  const [, , twoSends, twoReceives] = two.engine.of('installKeypair')[0]!;
+  assert.equal(carry(two, one, 2), 1);
+  const [, keypair, oneSends, oneReceives] = one.engine.of('installKeypair')[0]!;
+  assert.deepEqual([oneSends, oneReceives], [twoReceives, twoSends]);
+  assert.deepEqual(one.engine.of('useKeypair'), [[toTwo.id, (keypair as Keypair).localIndex, true]]);
+  assert.deepEqual(one.device.transfer(toTwo), { received: 92, sent: 148 });
+  assert.equal(toTwo.lastHandshake, 1_700_000_000_123);
+});
+
+test('what happens is logged per peer in the words of wireguard-go, with a short public key', (t) => {
+  const { one, two, toTwo } = pair(t);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  carry(one, two, 1);
+  carry(two, one, 2);
+  assert.match(one.lines.join('\n'), /peer\(.{4}….{4}\) - Sending handshake initiation/);
+  assert.match(one.lines.join('\n'), /- Received handshake response/);
+  assert.match(two.lines.join('\n'), /- Received handshake initiation/);
+  assert.match(two.lines.join('\n'), /- Sending handshake response/);
+});
+
+test('silence while the interface is down', (t) => {
+  const { one, two, toTwo } = pair(t);
+  two.device.setUp(false);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  carry(one, two, 1);
+  assert.equal(two.engine.of('sendDatagram').length, 0);
+  assert.equal(two.device.drops().get('down'), 1);
+});
+
+test('going down ends all sessions before the data plane falls silent', (t) => {
+  const { one, two, toTwo } = pair(t);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  carry(one, two, 1);
+  carry(two, one, 2);
+  one.engine.forget();
+  one.device.setUp(false);
+  const calls = one.engine.told.map(({ call }) => call);
+  assert.ok(calls.includes('dropKeypair'));
+  assert.equal(calls.at(-1), 'setUp');
+});
+
+test('the same private key again ends no session, another one does', (t) => {
+  const { one, two, toTwo } = pair(t);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  carry(one, two, 1);
+  carry(two, one, 2);
+  one.engine.forget();
+  const again = key(1);
+  one.device.setPrivateKey(again);
+  assert.equal(one.engine.of('dropKeypair').length, 0);
+  assert.ok(
+    again.every((byte) => byte === 0),
+    'what was given is erased',
+  );
+  one.device.setPrivateKey(key(3));
+  assert.equal(one.engine.of('dropKeypair').length, 1);
+});
+
+test('a private key is shown clamped, and all zeros mean none', (t) => {
+  const { device } = fakeInterface(t);
+  device.setPrivateKey(key(0xff));
+  assert.equal(Buffer.from(device.privateKey!).toString('hex'), `f8${'ff'.repeat(30)}7f`);
+  device.setPrivateKey(key(0));
+  assert.equal(device.privateKey, undefined);
+  assert.equal(device.publicKey, undefined);
+});
+
+test('where a peer has roamed to is not told to the data plane that found it', (t) => {
+  const { engine, peer } = ready(t);
+  engine.events.roaming(peer.id, engine.endpoint(address(7)));
+  assert.deepEqual((peer.endpoint as PeerEndpoint).remote, address(7));
+  assert.equal(engine.of('setEndpoint').length, 0);
+});
+
+test('what the data plane says of a peer that was removed meanwhile is ignored', (t) => {
+  const { device, engine, peer } = ready(t);
+  device.removePeer(peer);
+  device.commit();
+  engine.events.look(peer.id);
+  engine.events.roaming(peer.id, engine.endpoint(address(7)));
+  assert.equal(engine.peers.size, 0);
+});
+
+test('a lost initiation is sent again when its time has come, also when the timer was late', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { device, engine, peer } = ready(t);
+  device.setPersistentKeepalive(peer, 25);
+  assert.equal(engine.of('sendDatagram').length, 1);
+  engine.time += 4_000;
+  t.mock.timers.tick(4_000);
+  assert.equal(engine.of('sendDatagram').length, 1);
+  engine.time += 1_400;
+  t.mock.timers.tick(1_400);
+  assert.equal(engine.of('sendDatagram').length, 2);
+});
+
+test('after a sleep of the machine, of which timers know nothing, what is due is done within 5 seconds', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { one, two, toTwo } = pair(t);
+  one.device.setPersistentKeepalive(toTwo, 65_535);
+  carry(one, two, 1);
+  carry(two, one, 2);
+  one.engine.time += 3_600_000; // an hour, in no time
+  t.mock.timers.tick(5_000);
+  assert.equal(one.engine.of('dropKeypair').length, 1);
+});
+
+test('a new port: the old socket stays open until the data plane has followed', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { device, engine, sockets } = fakeInterface(t);
+  device.setFwmark(51);
+  engine.forget();
+  device.setListenPort(7);
+  assert.deepEqual(engine.of('setSocket'), [[7, 10]]);
+  assert.deepEqual(
+    [...sockets],
+    [
+      [FIRST_PORT, 51],
+      [7, 51],
+    ],
+  );
+  device.setListenPort(FIRST_PORT);
+  assert.equal(device.listenPort, FIRST_PORT, 'back at once');
+  t.mock.timers.tick(1_000);
+  assert.deepEqual([...sockets.keys()], [FIRST_PORT]);
+  device.setListenPort(FIRST_PORT);
+  assert.equal(engine.of('setSocket').length, 2, 'the same again is no change');
+  device.setListenPort(0);
+  assert.notEqual(device.listenPort, FIRST_PORT, '0 is another one');
+});
+
+test('a mark, or a new port, lets the kernel choose our addresses anew', (t) => {
+  const { device, engine, peer, sockets } = ready(t);
+  device.setFwmark(51820);
+  assert.equal(sockets.get(FIRST_PORT), 51820);
+  assert.deepEqual(engine.of('forgetSource'), [[peer.id]]);
+});
+
+test('changes of a request that does not come to its end reach the data plane soon', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { device, engine, peer } = ready(t);
+  device.allow(peer, { address: Uint8Array.of(10, 0, 0, 0), prefix: 8 });
+  assert.equal(engine.of('setAllowedIps').length, 0);
+  t.mock.timers.tick(100);
+  assert.equal(engine.of('setAllowedIps').length, 1);
+});
+
+test('drops of both planes are added up', (t) => {
+  const { device, engine } = ready(t);
+  engine.dropped.set('malformed', 2);
+  engine.events.datagram(new Uint8Array(5), engine.endpoint(address(1)), 0);
+  assert.deepEqual(device.drops(), new Map([['malformed', 3]]));
+});
+
+test('an end of the data plane is told', async (t) => {
+  const { device, engine } = ready(t);
+  engine.events.ended('device-gone');
+  assert.equal(await device.ended, 'device-gone');
+});
+
+test('closing drops all keys, ends the data plane, and then closes the sockets', async (t) => {
+  const { one, two, toTwo } = pair(t);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  carry(one, two, 1);
+  carry(two, one, 2);
+  const shown = one.device.privateKey!;
+  await one.device.close();
+  assert.equal(one.engine.of('dropKeypair').length, 1);
+  assert.equal(one.engine.told.at(-1)!.call, 'close');
+  assert.equal(one.sockets.size, 0);
+  assert.ok(shown.every((byte) => byte === 0));
+});

@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LearnedLimit } from './observe.js';
+
+test('a flood of learned addresses is told of at first, and then once a second', () => {
+  const limit = new LearnedLimit();
+  const told = (seconds: number): number => {
+    let count = 0;
+    for (let now = seconds * 1000; now < (seconds + 1) * 1000; now += 0.5) if (limit.allows(now)) count++;
+    return count;
+  };
+  assert.equal(told(10), 100);
+  for (let second = 11; second < 20; second++) assert.equal(told(second), 1);
+  assert.equal(told(500), 100);
+});
