@@ -115,6 +115,7 @@ export class Inbound {
     if (!session.confirmed) {
       session.confirmed = true;
       noteConfirmed(row, at, keypair.localIndex);
+      useConfirmed(session);
       context.wantLook(peer.id);
     }
     if (noteReceived(row, at, hasData, now)) context.wantLook(peer.id);
@@ -190,6 +191,18 @@ export class Inbound {
     const number = errno();
     this.#context.deviceFailed(number);
     return number === ERRNO.EIO ? 'down' : 'refused';
+  }
+}
+
+/**
+ * Its initiator has a session: send under it from now on. The control plane says so, too, but the answer to this very
+ * packet may be read before it does, and a peer that was restarted knows no older session. Where both sides began at
+ * once, what to use is the control plane's decision alone.
+ */
+function useConfirmed(session: Session): void {
+  const { current } = session.peer;
+  if (current === undefined || current.keypair.createdAt < session.keypair.createdAt) {
+    session.peer.current = session;
   }
 }
 

@@ -303,7 +303,8 @@ class SocketEndpoint implements PeerEndpoint {
     new DataView(this.bytes.buffer).setUint16(remote.address.length, remote.port);
   }
 
-  equals(other: { readonly bytes: Uint8Array }): boolean {
+  equals(other: { readonly bytes: Uint8Array; readonly remote?: Endpoint }): boolean {
+    if ((this.remote.scope ?? 0) !== (other.remote?.scope ?? 0)) return false;
     return this.bytes.length === other.bytes.length && this.bytes.every((byte, i) => byte === other.bytes[i]);
   }
 }

@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { wordSum } from '../ip/checksum.js';
+import { createChecksum } from '../ip/checksum-wasm.js';
 import { Coalescer } from '../ip/coalesce.js';
 import { PrefixLookup } from '../ip/prefix-table.js';
 import { Segmenter } from '../ip/segment.js';
@@ -75,7 +75,7 @@ class TunnelWorker {
       },
     );
     const arena = makeArena();
-    const sum = wordSum(arena.bytes);
+    const { sum } = createChecksum(arena.bytes, arena.memory);
     this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, sum));
     const { virtioHeader, tcp, udp } = this.#context.offloads;
     const coalescer = virtioHeader ? new Coalescer(arena, sum, { tcp, udp }) : undefined;
