@@ -30,6 +30,9 @@ export interface Transfer {
   readonly sent: number;
 }
 
+/** How many peers whose time has come are seen to before others get their turn: `wg` above all. */
+const PEERS_PER_TURN = 32;
+
 /** The longest time without a look at the clock, milliseconds: timers stand still while the machine sleeps. */
 const LONGEST_SLEEP = 5_000;
 
@@ -336,7 +339,7 @@ export class WireGuardInterface {
 
   readonly #expire = (): void => {
     this.#timerFor = Infinity;
-    this.#device.handleTimeout(this.#engine.now());
+    this.#device.handleTimeout(this.#engine.now(), PEERS_PER_TURN);
     this.#settle();
   };
 

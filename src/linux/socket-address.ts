@@ -26,7 +26,7 @@ export function formatEndpoint({ address, port }: Endpoint): string {
 /**
  * Writes a socket address for a socket of `family`. An IPv6 socket names IPv4 addresses in their mapped form.
  *
- * @returns its length in bytes
+ * @returns its length in bytes; 0 when an IPv4 socket has no name for it, since it is an IPv6 address
  */
 export function writeSocketAddress(
   view: DataView,
@@ -36,6 +36,7 @@ export function writeSocketAddress(
 ): number {
   const bytes = new Uint8Array(view.buffer, view.byteOffset + offset, SOCKADDR_IN6.size);
   bytes.fill(0);
+  if (family === AF.inet && address.length !== 4) return 0;
   view.setUint16(offset + SOCKADDR_IN.family, family, true);
   view.setUint16(offset + SOCKADDR_IN.port, port);
   if (family === AF.inet) {

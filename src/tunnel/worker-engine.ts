@@ -26,8 +26,9 @@ import { Rows, TRAFFIC } from './rows.js';
 import { SharedDrops } from './shared-drops.js';
 import type { TunnelWorkerData } from './worker.js';
 
-/** How many handshake messages are handled before other events of the main thread get their turn. */
+/** How many handshake messages and looks are handled before other events of the main thread get their turn. */
 const REPORTS_PER_TURN = 64;
+const LOOKS_PER_TURN = 64;
 
 /** How long to wait before looking again whether the worker has made room for a command, milliseconds. */
 const ROOM_PAUSE = 1;
@@ -251,18 +252,19 @@ export class WorkerEngine implements Engine {
 
   #readReports(): void {
     this.#fromWorker.clear();
-    for (let at = this.#looks.peek(); at >= 0; at = this.#looks.peek()) {
-      const peer = this.#looks.view.getUint32(at + LOOK_RECORD.peer, true);
-      this.#looks.release();
-      this.#rows.takeLook(peer);
-      this.#events.look(peer);
+    for (let i = 0; i < LOOKS_PER_TURN && this.#looks.pending > 0; i++) this.#readLook(this.#looks.peek());
+    for (let i = 0; i < REPORTS_PER_TURN && this.#reports.pending > 0; i++) {
+      this.#readReport(this.#reports.peek());
     }
-    for (let i = 0; i < REPORTS_PER_TURN; i++) {
-      const at = this.#reports.peek();
-      if (at < 0) return;
-      this.#readReport(at);
-    }
-    this.#fromWorker.wake(); // there is more: when the others had their turn
+    // There may be more: when the others had their turn.
+    if (this.#looks.pending > 0 || this.#reports.pending > 0) this.#fromWorker.wake();
+  }
+
+  #readLook(at: number): void {
+    const peer = this.#looks.view.getUint32(at + LOOK_RECORD.peer, true);
+    this.#looks.release();
+    this.#rows.takeLook(peer);
+    this.#events.look(peer);
   }
 
   #readReport(at: number): void {

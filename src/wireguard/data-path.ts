@@ -188,6 +188,9 @@ export class DataPath {
     if (!session.confirmed) {
       session.confirmed = true;
       noteConfirmed(row, at, keypair.localIndex);
+      // Its initiator has it, and may know no older one: the answer to this packet must not wait for the control plane.
+      // Where both sides began at once, that decides.
+      if (!route.current || route.current.keypair.createdAt < keypair.createdAt) route.current = session;
       this.#outputs.push({ kind: 'look', peer });
     }
     if (noteReceived(row, at, plaintext.length > 0, now)) this.#outputs.push({ kind: 'look', peer });

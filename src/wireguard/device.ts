@@ -75,8 +75,16 @@ export class Device {
     return this.#deadlines.next();
   }
 
-  handleTimeout(now: number): void {
-    for (let peer = this.#deadlines.due(now); peer; peer = this.#deadlines.due(now)) this.look(peer, now);
+  /**
+   * @param limit how many peers to see to at most: thousands can be due at once, and each may cost a DH. If any is left,
+   *   `nextTimeout()` has passed already.
+   */
+  handleTimeout(now: number, limit = Infinity): void {
+    for (let i = 0; i < limit; i++) {
+      const peer = this.#deadlines.due(now);
+      if (!peer) return;
+      this.look(peer, now);
+    }
   }
 
   /** Looks at what the data path wrote about a peer, and does what is due. */
