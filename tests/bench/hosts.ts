@@ -13,7 +13,7 @@ export interface Tunnel {
   readonly pids: readonly number[];
 }
 
-export const OUTER = { client: '192.0.2.1', server: '192.0.2.2', stranger: '192.0.2.3' } as const;
+export const OUTER = { client: '192.0.2.1', server: '192.0.2.2' } as const;
 
 /** All tunnels have it, so that all cut traffic into the same packets. */
 export const MTU = 1420;

@@ -13,14 +13,16 @@ import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/linux/program.js';
 import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from '../runner/sandbox.js';
 import { implementations } from './daemon.js';
+import { FLOOD } from './flood.js';
 import { Hosts } from './hosts.js';
+import { LOOKUPS } from './lookups.js';
 import { PEER_SCALE } from './peers.js';
 import { compare, LEAST_ROUNDS, medianOf, tables } from './report.js';
 import { type Results, runSection, type Section } from './section.js';
 import { START } from './start.js';
 import { PING, TCP, UDP } from './traffic.js';
 
-const SECTIONS: readonly Section[] = [TCP, UDP, PING, START, PEER_SCALE];
+const SECTIONS: readonly Section[] = [TCP, UDP, PING, START, PEER_SCALE, LOOKUPS, FLOOD];
 const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, START];
 
 async function main(): Promise<number> {
