@@ -34,7 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const foreground = args[0] === '-f' || args[0] === '--foreground';
   const names = foreground ? args.slice(1) : args;
-  if (names.length !== 1) {
+  if (names.length !== 1 || names[0]!.startsWith('-')) {
     process.stdout.write(USAGE);
     return 0;
   }

@@ -97,7 +97,8 @@ function serve(socket: Socket, context: SetContext): void {
     socket.pause();
     send(session.handle(chunk))
       .then(() => {
-        if (session.isOver) socket.end();
+        if (session.isOver)
+          socket.destroySoon(); // and what it still says is nobody's concern
         else socket.resume();
       })
       .catch(fail)
@@ -105,7 +106,7 @@ function serve(socket: Socket, context: SetContext): void {
   });
   socket.on('end', () => {
     send(session.end())
-      .then(() => socket.end())
+      .then(() => socket.destroySoon())
       .catch(fail);
   });
 }

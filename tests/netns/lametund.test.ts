@@ -1,15 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { findLink } from '../../src/linux/link.js';
@@ -30,7 +21,7 @@ const pidsOf = (device: string): number[] =>
     .filter((pid) => {
       try {
         const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return args.includes(LAMETUND) && args.includes(device);
+        return device !== '' && args.includes(LAMETUND) && args.includes(device);
       } catch {
         return false; // it has ended
       }
@@ -72,15 +63,32 @@ test('returns when wg gets an answer, silently, and a process in the background 
   assert.equal(Number(stat[3]), pid, 'a session of its own');
 });
 
-test('only root may use the socket, or find it', (t) => {
-  if (!needs(t, ...REQUIREMENTS)) return;
+/** Runs a script in a mount namespace with a /run of its own, where other tests have no sockets. */
+const withOwnRun = (t: TestContext, device: string, script: string): string => {
+  t.after(() => {
+    for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
+  });
+  const prologue = 'set -e; mount -t tmpfs tmpfs /run; umask 0';
+  return runProgram('unshare', [
+    '--mount',
+    'sh',
+    '-c',
+    `${prologue}; ${script}`,
+    process.execPath,
+    LAMETUND,
+    device,
+  ]);
+};
+
+test('only root may use the socket, or find it, whatever the umask', (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'unshare')) return;
   const device = newName();
-  const before = process.umask(0);
-  t.after(() => process.umask(before));
-  rmSync('/var/run/wireguard', { recursive: true, force: true });
-  lametund(t, [device]);
-  assert.equal(statSync(socketPath(device)).mode & 0o7777, 0o600);
-  assert.equal(statSync('/var/run/wireguard').mode & 0o7777, 0o700);
+  const modes = withOwnRun(
+    t,
+    device,
+    '"$0" "$1" "$2"; stat -c %a /var/run/wireguard "/var/run/wireguard/$2.sock"',
+  );
+  assert.equal(modes, '700\n600\n');
 });
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
@@ -113,10 +121,9 @@ test('removing the socket ends it, and nothing is left', async (t) => {
 });
 
 test('removing the whole directory of sockets ends it, too', async (t) => {
-  if (!needs(t, ...REQUIREMENTS)) return;
+  if (!needs(t, ...REQUIREMENTS, 'unshare')) return;
   const device = newName();
-  lametund(t, [device]);
-  rmSync('/var/run/wireguard', { recursive: true });
+  withOwnRun(t, device, '"$0" "$1" "$2"; wg show "$2"; rm -r /run/wireguard');
   await nothingLeft(device);
 });
 
@@ -198,7 +205,7 @@ test('what it cannot do it says in a line, with status 1', (t) => {
 });
 
 test('usage and version', (t) => {
-  for (const args of [[], ['a', 'b'], ['-f'], ['-f', 'a', 'b']]) {
+  for (const args of [[], ['a', 'b'], ['-f'], ['-f', 'a', 'b'], ['--help'], ['-f', '-h']]) {
     const { status, stdout } = lametund(t, args);
     assert.equal(stdout, 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n');
     assert.equal(status, 0);
