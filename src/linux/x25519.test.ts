@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { loadX25519, X25519_IMPLEMENTATIONS } from './x25519.js';
 
-const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
+const hex = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'));
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 /** What works on this machine; that the first does is what the speed depends on. */
