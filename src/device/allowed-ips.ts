@@ -48,7 +48,7 @@ export class AllowedIps {
     this.#gone.push(owner);
   }
 
-  of(owner: number): IterableIterator<Prefix> {
+  of(owner: number): Iterable<Prefix> {
     return this.#table.ownedBy(owner);
   }
 

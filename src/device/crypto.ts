@@ -1,102 +1,52 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createPrivateKey,
-  createPublicKey,
-  diffieHellman,
-  generateKeyPairSync,
-  type KeyObject,
-  randomFillSync,
-  timingSafeEqual,
-} from 'node:crypto';
+import { randomFillSync, timingSafeEqual } from 'node:crypto';
 import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
+import { type FieldSealer, loadFieldSealer } from '../linux/sealed-field.js';
+import { loadX25519, type X25519, type X25519Key } from '../linux/x25519.js';
 import type { Crypto, PrivateKey, PublicKey } from '../wireguard/crypto.js';
 import { LENGTH } from '../wireguard/crypto.js';
 import { blake2s, kdf } from './blake2s.js';
 
-/** The DER of an X25519 private key up to its 32 bytes, RFC 8410 §7. */
-const PRIVATE_DER = Buffer.from('302e020100300506032b656e04220420', 'hex');
-
-/** The base point, RFC 7748 §4.1: DH with it makes a public key. */
-const BASE_POINT = new Uint8Array(LENGTH.key).fill(9, 0, 1);
-
-class NodePublicKey implements PublicKey {
-  readonly kind = 'public';
-  readonly bytes: Uint8Array;
-  #object: KeyObject | undefined;
-
-  constructor(bytes: Uint8Array, object?: KeyObject) {
-    this.bytes = bytes;
-    this.#object = object;
-  }
-
-  /** Made when first needed: most of ten thousand peers may never speak. A JWK is 12 times faster than DER. */
-  get object(): KeyObject {
-    this.#object ??= createPublicKey({
-      key: { kty: 'OKP', crv: 'X25519', x: Buffer.from(this.bytes).toString('base64url') },
-      format: 'jwk',
-    });
-    return this.#object;
-  }
-}
-
-class NodePrivateKey implements PrivateKey {
+class DevicePrivateKey implements PrivateKey {
   readonly kind = 'private';
-  readonly publicKey: NodePublicKey;
-  #object: KeyObject | undefined;
+  readonly publicKey: PublicKey;
+  readonly key: X25519Key;
 
-  constructor(object: KeyObject, publicKey: NodePublicKey) {
-    this.#object = object;
-    this.publicKey = publicKey;
-  }
-
-  get object(): KeyObject {
-    if (!this.#object) throw new TypeError('the private key was destroyed');
-    return this.#object;
+  constructor(key: X25519Key, publicKey: Uint8Array) {
+    this.key = key;
+    this.publicKey = { kind: 'public', bytes: publicKey };
   }
 
   destroy(): void {
-    this.#object = undefined; // OpenSSL clears the key's memory when the object is collected
+    this.key.destroy();
   }
 }
 
 /** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
-  readonly #basePoint = new NodePublicKey(BASE_POINT);
+  readonly #x25519: X25519 = loadX25519();
+  readonly #fields: FieldSealer = loadFieldSealer();
+  /** Random bytes in store: asking for four at a time costs as much as for hundreds. */
+  readonly #store = new Uint8Array(512);
+  #used = this.#store.length;
   readonly #nonce = new Uint8Array(12);
   readonly #nonceView = new DataView(this.#nonce.buffer);
 
-  publicKey(bytes: Uint8Array): NodePublicKey {
-    return new NodePublicKey(Uint8Array.from(bytes));
+  publicKey(bytes: Uint8Array): PublicKey {
+    return { kind: 'public', bytes: Uint8Array.from(bytes) };
   }
 
-  /** Not by JWK: that would leave the key in a string, which nobody can erase. */
-  privateKey(bytes: Uint8Array): NodePrivateKey {
-    const der = Buffer.concat([PRIVATE_DER, bytes]);
-    const object = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-    der.fill(0);
-    return this.#privateKeyOf(object);
+  privateKey(bytes: Uint8Array): PrivateKey {
+    const publicKey = new Uint8Array(LENGTH.key);
+    return new DevicePrivateKey(this.#x25519.load(bytes, publicKey), publicKey);
   }
 
-  generate(): NodePrivateKey {
-    // Not exported from the pair's public object: as DER that is slower than a DH, and as JWK Node 20 hangs.
-    return this.#privateKeyOf(generateKeyPairSync('x25519').privateKey);
+  generate(): PrivateKey {
+    const publicKey = new Uint8Array(LENGTH.key);
+    return new DevicePrivateKey(this.#x25519.generate(publicKey), publicKey);
   }
 
   dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
-    let secret: Buffer;
-    try {
-      secret = diffieHellman({
-        privateKey: (privateKey as NodePrivateKey).object,
-        publicKey: (publicKey as NodePublicKey).object,
-      });
-    } catch {
-      out.fill(0); // OpenSSL refuses an all-zero result itself
-      return false;
-    }
-    out.set(secret);
-    secret.fill(0);
-    return out.some((byte) => byte !== 0);
+    return this.#x25519.derive((privateKey as DevicePrivateKey).key, publicKey.bytes, out);
   }
 
   hash(a: Uint8Array, b: Uint8Array, out: Uint8Array): void {
@@ -112,11 +62,11 @@ export class NodeCrypto implements Crypto {
   }
 
   seal(key: Uint8Array, counter: number, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
-    sealWithNonce(key, this.#nonceOf(counter), plaintext, data, out);
+    this.#fields.seal(key, this.#nonceOf(counter), plaintext, data, out);
   }
 
   open(key: Uint8Array, counter: number, sealed: Uint8Array, data: Uint8Array, out: Uint8Array): boolean {
-    return openWithNonce(key, this.#nonceOf(counter), sealed, data, out);
+    return this.#fields.open(key, this.#nonceOf(counter), sealed, data, out);
   }
 
   xseal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
@@ -133,16 +83,19 @@ export class NodeCrypto implements Crypto {
   }
 
   random(out: Uint8Array): void {
-    randomFillSync(out);
+    if (out.length > SMALL) {
+      randomFillSync(out);
+      return;
+    }
+    if (this.#used + out.length > this.#store.length) {
+      randomFillSync(this.#store);
+      this.#used = 0;
+    }
+    for (let i = 0; i < out.length; i++) out[i] = this.#store[this.#used++]!;
   }
 
   equal(a: Uint8Array, b: Uint8Array): boolean {
     return a.length === b.length && timingSafeEqual(a, b);
-  }
-
-  #privateKeyOf(object: KeyObject): NodePrivateKey {
-    const bytes = diffieHellman({ privateKey: object, publicKey: this.#basePoint.object });
-    return new NodePrivateKey(object, new NodePublicKey(Uint8Array.from(bytes)));
   }
 
   /** [W] 5.4: 32 zero bits, then the counter as a little-endian u64. */
@@ -153,42 +106,5 @@ export class NodeCrypto implements Crypto {
   }
 }
 
-/** ChaCha20-Poly1305, RFC 8439 §2.8. */
-export function sealWithNonce(
-  key: Uint8Array,
-  nonce: Uint8Array,
-  plaintext: Uint8Array,
-  data: Uint8Array,
-  out: Uint8Array,
-): void {
-  const cipher = createCipheriv('chacha20-poly1305', key, nonce, AEAD);
-  cipher.setAAD(data, { plaintextLength: plaintext.length });
-  out.set(cipher.update(plaintext));
-  cipher.final();
-  out.set(cipher.getAuthTag(), plaintext.length);
-}
-
-/** Reverses `sealWithNonce`. False, and zeros, when the tag is wrong. */
-export function openWithNonce(
-  key: Uint8Array,
-  nonce: Uint8Array,
-  sealed: Uint8Array,
-  data: Uint8Array,
-  out: Uint8Array,
-): boolean {
-  const length = sealed.length - LENGTH.tag;
-  if (length < 0) return false;
-  const decipher = createDecipheriv('chacha20-poly1305', key, nonce, AEAD);
-  decipher.setAuthTag(sealed.subarray(length));
-  decipher.setAAD(data, { plaintextLength: length });
-  out.set(decipher.update(sealed.subarray(0, length)));
-  try {
-    decipher.final();
-    return true;
-  } catch {
-    out.fill(0);
-    return false;
-  }
-}
-
-const AEAD = { authTagLength: LENGTH.tag } as const;
+/** Enough for an index or a jitter; what is longer may be a secret, and is nobody else's for a moment. */
+const SMALL = 8;

@@ -123,7 +123,7 @@ export class WireGuardInterface {
     return this.#device.peer(publicKey);
   }
 
-  allowedIpsOf(peer: Peer): IterableIterator<Prefix> {
+  allowedIpsOf(peer: Peer): Iterable<Prefix> {
     return this.#allowedIps.of(peer.id);
   }
 

@@ -15,7 +15,7 @@ export class LineSplitter {
    */
   *lines(chunk: Buffer): Generator<Buffer | 'too-long', void, void> {
     let at = 0;
-    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, at)) {
+    for (let end = endOfLine(chunk, at); end < chunk.length; end = endOfLine(chunk, at)) {
       if (this.#length + end - at > MAX_LINE) return yield 'too-long';
       if (this.#length === 0) yield chunk.subarray(at, end);
       else {
@@ -49,4 +49,11 @@ export class LineSplitter {
 }
 
 const NEWLINE = 0x0a;
+
+/** Not by `indexOf`: lines are short, and that costs more than the whole parsing of one. */
+function endOfLine(chunk: Buffer, at: number): number {
+  let end = at;
+  while (end < chunk.length && chunk[end] !== NEWLINE) end++;
+  return end;
+}
 const MIN_KEPT = 256;

@@ -85,8 +85,9 @@ export type Section = keyof typeof SECTIONS;
 export function parseSetLine(line: Buffer, section: Section): SetLine {
   const end = line.at(-1) === CARRIAGE_RETURN ? line.length - 1 : line.length;
   const text = end === line.length ? line : line.subarray(0, end);
-  const equals = text.indexOf(EQUALS);
-  if (equals < 0) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
+  let equals = 0;
+  while (equals < text.length && text[equals] !== EQUALS) equals++;
+  if (equals === text.length) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
   const key = text.toString('latin1', 0, Math.min(equals, MAX_KEY));
   if (!SECTIONS[section].has(key)) {
     throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${printable(key)}`);

@@ -31,7 +31,8 @@ export class UapiSession {
         this.isOver = true;
         yield* this.#fail(new UapiError(UAPI_ERRNO.io, 'a line is too long'));
       } else {
-        yield* this.#line(line);
+        const answers = this.#line(line);
+        if (answers !== NOTHING) yield* answers;
       }
       if (this.isOver) return this.#lines.erase();
     }
@@ -51,19 +52,21 @@ export class UapiSession {
     this.#request = undefined;
   }
 
-  *#line(line: Buffer): Generator<Buffer, void, void> {
+  /** Answers are rare, and a generator for each of 65 000 lines is slow: so it is called for those only. */
+  #line(line: Buffer): Iterable<Buffer> {
     switch (this.#state) {
       case 'idle':
-        return this.#begin(line);
+        this.#begin(line);
+        return NOTHING;
       case 'set':
-        return yield* this.#setLine(line);
+        return this.#setLine(line);
       case 'skip':
         // Neither is a line of a request, so whoever did not finish the last one has begun anew.
-        if (isText(line, 'set=1') || isText(line, 'get=1')) return this.#begin(line);
-        if (line.length === 0) this.#state = 'idle';
-        return;
+        if (isText(line, 'set=1') || isText(line, 'get=1')) this.#begin(line);
+        else if (line.length === 0) this.#state = 'idle';
+        return NOTHING;
       default:
-        return yield* this.#get(line, this.#state);
+        return this.#get(line, this.#state);
     }
   }
 
@@ -76,13 +79,14 @@ export class UapiSession {
     this.isOver = true;
   }
 
-  *#setLine(line: Buffer): Generator<Buffer, void, void> {
-    if (line.length === 0 || isText(line, '\r')) return yield* this.#endSet(0);
+  #setLine(line: Buffer): Iterable<Buffer> {
+    if (line.length === 0 || isText(line, '\r')) return this.#endSet(0);
     try {
       this.#request?.line(line);
+      return NOTHING;
     } catch (error) {
       if (!(error instanceof UapiError)) throw error;
-      yield* this.#fail(error);
+      return this.#fail(error);
     }
   }
 
@@ -108,6 +112,8 @@ export class UapiSession {
     else yield answer(error.errno);
   }
 }
+
+const NOTHING: Iterable<Buffer> = [];
 
 const OPERATIONS = [
   ['set=1', 'set'],

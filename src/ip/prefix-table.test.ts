@@ -107,6 +107,32 @@ test('a prefix that another owner is given moves to it', () => {
   assert.equal(find(table.compile(), Uint8Array.of(10, 9, 9, 9)), 2);
 });
 
+test('prefixes are listed in the order they were given, also while they change', () => {
+  const table = new PrefixTable();
+  const insert = (third: number, owner = 1): void => table.insert(Uint8Array.of(10, 0, third, 0), 24, owner);
+  for (const third of [3, 1, 2, 4]) insert(third);
+  insert(1); // given again: it is the newest now
+  const listed: number[] = [];
+  for (const { address } of table.ownedBy(1)) {
+    listed.push(address[2]!);
+    if (address[2] === 3) {
+      table.remove(Uint8Array.of(10, 0, 3, 0), 24, 1);
+      table.remove(Uint8Array.of(10, 0, 2, 0), 24, 1);
+      insert(4, 2);
+      insert(5);
+    }
+  }
+  assert.deepEqual(listed, [3, 1, 5]);
+  table.insert(Uint8Array.from([0x20, 1, 0xd, 0xb8, ...new Array(12).fill(0xff)]), 65, 2);
+  assert.deepEqual(
+    [...table.ownedBy(2)].map(({ address }) => [...address]),
+    [
+      [10, 0, 4, 0],
+      [0x20, 1, 0xd, 0xb8, 0xff, 0xff, 0xff, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0],
+    ],
+  );
+});
+
 test('addresses are read at any offset, and tables in shared memory', () => {
   const table = new PrefixTable();
   table.insert(new Uint8Array(4), 0, 3);

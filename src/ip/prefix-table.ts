@@ -6,54 +6,82 @@ export interface Prefix {
   readonly owner: number;
 }
 
+/** A prefix in the table, in the list of its owner's. Its words are those of `NODE.address`. */
+interface Entry {
+  readonly isIpv4: boolean;
+  readonly word0: number;
+  readonly word1: number;
+  readonly word2: number;
+  readonly word3: number;
+  readonly length: number;
+  /** -1 when it was removed; who stands at it may still go on to what came after it. */
+  owner: number;
+  before: Entry | undefined;
+  after: Entry | undefined;
+}
+
+/** What an owner has, oldest first. */
+interface Owned {
+  first: Entry | undefined;
+  last: Entry | undefined;
+}
+
 /**
  * Which owner has the longest prefix of an address: routing, and WireGuard's allowed IPs. A prefix has one owner
  * at a time. This is the table that is changed; `compile` makes the one that is looked up, as a whole.
  */
 export class PrefixTable {
-  readonly #prefixes = new Map<number | string, Prefix>();
+  readonly #entries = new Map<number | string, Entry>();
   /** By owner, so that listing and removing do not search the whole table. */
-  readonly #owned = new Map<number, Map<number | string, Prefix>>();
+  readonly #owned = new Map<number, Owned>();
 
   get size(): number {
-    return this.#prefixes.size;
+    return this.#entries.size;
   }
 
   /** Gives a prefix to an owner, taking it from the one that had it. Bits beyond `length` are ignored. */
   insert(address: Uint8Array, length: number, owner: number): void {
-    const masked = maskAddress(address, length);
-    const key = keyOf(masked, length);
-    const before = this.#prefixes.get(key);
-    if (before) this.#owned.get(before.owner)?.delete(key);
-    const prefix = { address: masked, length, owner };
-    this.#prefixes.set(key, prefix);
-    let owned = this.#owned.get(owner);
-    if (!owned) {
-      owned = new Map();
-      this.#owned.set(owner, owned);
-    }
-    owned.set(key, prefix);
+    const isIpv4 = address.length === 4;
+    const word0 = maskedWord(address, 0, length);
+    const word1 = isIpv4 ? 0 : maskedWord(address, 4, length);
+    const word2 = isIpv4 ? 0 : maskedWord(address, 8, length);
+    const word3 = isIpv4 ? 0 : maskedWord(address, 12, length);
+    const key = keyOf(isIpv4, word0, word1, word2, word3, length);
+    const replaced = this.#entries.get(key);
+    if (replaced) this.#unlink(replaced);
+    const owned = this.#owned.get(owner) ?? this.#addOwner(owner);
+    const before = owned.last;
+    const entry = { isIpv4, word0, word1, word2, word3, length, owner, before, after: undefined };
+    if (before) before.after = entry;
+    else owned.first = entry;
+    owned.last = entry;
+    this.#entries.set(key, entry);
   }
 
   /** Takes a prefix from an owner; does nothing, and returns false, when it is not that owner's. */
   remove(address: Uint8Array, length: number, owner: number): boolean {
-    const key = keyOf(maskAddress(address, length), length);
-    if (!this.#owned.get(owner)?.delete(key)) return false;
-    return this.#prefixes.delete(key);
+    const isIpv4 = address.length === 4;
+    const words = [0, 4, 8, 12].map((at) => (at < address.length ? maskedWord(address, at, length) : 0));
+    const key = keyOf(isIpv4, words[0]!, words[1]!, words[2]!, words[3]!, length);
+    const entry = this.#entries.get(key);
+    if (entry?.owner !== owner) return false;
+    this.#unlink(entry);
+    return this.#entries.delete(key);
   }
 
   removeOwner(owner: number): void {
-    for (const key of this.#owned.get(owner)?.keys() ?? []) this.#prefixes.delete(key);
+    for (let entry = this.#owned.get(owner)?.first; entry; entry = entry.after) {
+      this.#entries.delete(keyOfEntry(entry));
+      entry.owner = -1;
+    }
     this.#owned.delete(owner);
   }
 
-  /** The prefixes of an owner, in the order they were given to it. */
-  ownedBy(owner: number): IterableIterator<Prefix> {
-    return (this.#owned.get(owner) ?? new Map<number, Prefix>()).values();
-  }
-
-  [Symbol.iterator](): IterableIterator<Prefix> {
-    return this.#prefixes.values();
+  /** The prefixes of an owner, in the order they were given to it. The table may change between two of them. */
+  *ownedBy(owner: number): Generator<Prefix, void, void> {
+    for (let entry = this.#owned.get(owner)?.first; entry; entry = entry.after) {
+      if (entry.owner === owner) yield { address: addressOf(entry), length: entry.length, owner };
+    }
   }
 
   /**
@@ -62,11 +90,26 @@ export class PrefixTable {
    * @param allocate where it is to lie: for another thread, over a SharedArrayBuffer
    */
   compile(allocate: (words: number) => Int32Array = (words) => new Int32Array(words)): Int32Array {
-    const builder = new TrieBuilder(this.#prefixes.size);
-    for (const { address, length, owner } of this.#prefixes.values()) builder.insert(address, length, owner);
+    const builder = new TrieBuilder(this.#entries.size);
+    for (const entry of this.#entries.values()) builder.insert(entry);
     const table = allocate(builder.words);
     table.set(builder.nodes.subarray(0, builder.words));
     return table;
+  }
+
+  #addOwner(owner: number): Owned {
+    const owned = { first: undefined, last: undefined };
+    this.#owned.set(owner, owned);
+    return owned;
+  }
+
+  #unlink(entry: Entry): void {
+    const owned = this.#owned.get(entry.owner)!;
+    if (entry.before) entry.before.after = entry.after;
+    else owned.first = entry.after;
+    if (entry.after) entry.after.before = entry.before;
+    else owned.last = entry.before;
+    entry.owner = -1;
   }
 }
 
@@ -132,75 +175,99 @@ const word = (bytes: Uint8Array, at: number): number =>
 class TrieBuilder {
   readonly nodes: Int32Array;
   words: number = HEAD.words;
+  /** The address that is being inserted. */
+  readonly #address = new Int32Array(4);
 
   constructor(prefixes: number) {
     this.nodes = new Int32Array(HEAD.words + 2 * prefixes * NODE.words);
   }
 
-  insert(address: Uint8Array, length: number, owner: number): void {
+  insert({ isIpv4, word0, word1, word2, word3, length, owner }: Entry): void {
     const { nodes } = this;
-    let link: number = address.length === 4 ? HEAD.ipv4 : HEAD.ipv6;
+    const address = this.#address;
+    address[0] = word0;
+    address[1] = word1;
+    address[2] = word2;
+    address[3] = word3;
+    let link: number = isIpv4 ? HEAD.ipv4 : HEAD.ipv6;
     for (;;) {
       const node = nodes[link]!;
       if (node === 0) {
-        nodes[link] = this.#add(address, length, owner);
+        nodes[link] = this.#add(length, owner);
         return;
       }
       const nodeLength = nodes[node + NODE.length]!;
-      const common = this.#commonBits(node, address, Math.min(length, nodeLength));
+      const common = this.#commonBits(node, Math.min(length, nodeLength));
       if (common === nodeLength) {
         if (common === length) {
           nodes[node + NODE.owner] = owner;
           return;
         }
-        link = node + NODE.zero + bitAt(address, common);
+        link = node + NODE.zero + bitAt(address, 0, common);
         continue;
       }
       // The node's prefix goes on where ours ends or differs: a shorter node comes between.
-      const between = this.#add(address, common, common === length ? owner : -1);
-      nodes[between + NODE.zero + this.#nodeBit(node, common)] = node;
+      const between = this.#add(common, common === length ? owner : -1);
+      nodes[between + NODE.zero + bitAt(nodes, node + NODE.address, common)] = node;
       nodes[link] = between;
       if (common === length) return;
-      link = between + NODE.zero + bitAt(address, common);
+      link = between + NODE.zero + bitAt(address, 0, common);
     }
   }
 
-  #add(address: Uint8Array, length: number, owner: number): number {
+  #add(length: number, owner: number): number {
     const node = this.words;
     this.words += NODE.words;
     this.nodes[node + NODE.length] = length;
     this.nodes[node + NODE.owner] = owner;
-    for (let i = 0; i < address.length / 4; i++) this.nodes[node + NODE.address + i] = word(address, i * 4);
+    for (let i = 0; i < 4; i++) this.nodes[node + NODE.address + i] = this.#address[i]!;
     return node;
   }
 
-  /** How many bits, up to `limit`, an address has in common with a node's prefix. */
-  #commonBits(node: number, address: Uint8Array, limit: number): number {
+  /** How many bits, up to `limit`, the address has in common with a node's prefix. */
+  #commonBits(node: number, limit: number): number {
     for (let bit = 0; bit < limit; bit += 32) {
-      const difference = this.nodes[node + NODE.address + (bit >> 5)]! ^ word(address, bit >> 3);
+      const difference = this.nodes[node + NODE.address + (bit >> 5)]! ^ this.#address[bit >> 5]!;
       if (difference !== 0) return Math.min(limit, bit + Math.clz32(difference));
     }
     return limit;
   }
-
-  #nodeBit(node: number, bit: number): number {
-    return (this.nodes[node + NODE.address + (bit >> 5)]! >>> (31 - (bit & 31))) & 1;
-  }
 }
 
-const bitAt = (address: Uint8Array, bit: number): number => (address[bit >> 3]! >> (7 - (bit & 7))) & 1;
+/** A bit of an address of big-endian words, of which the first is at `at`. */
+const bitAt = (words: Int32Array, at: number, bit: number): number =>
+  (words[at + (bit >> 5)]! >>> (31 - (bit & 31))) & 1;
 
-/** A copy of an address without the bits beyond `length`. */
-function maskAddress(address: Uint8Array, length: number): Uint8Array {
-  const masked = Uint8Array.from(address);
-  for (let i = length >> 3; i < masked.length; i++) {
-    masked[i]! &= i === length >> 3 ? 0xff00 >> (length & 7) : 0;
-  }
-  return masked;
+/** The word at `at` of an address, without the bits beyond a prefix of `length`. */
+function maskedWord(address: Uint8Array, at: number, length: number): number {
+  const rest = length - at * 8;
+  if (rest <= 0) return 0;
+  return rest >= 32 ? word(address, at) : word(address, at) & (-1 << (32 - rest));
 }
+
+function addressOf({ isIpv4, word0, word1, word2, word3 }: Entry): Uint8Array {
+  const address = new Uint8Array(isIpv4 ? 4 : 16);
+  const view = new DataView(address.buffer);
+  view.setInt32(0, word0);
+  if (isIpv4) return address;
+  view.setInt32(4, word1);
+  view.setInt32(8, word2);
+  view.setInt32(12, word3);
+  return address;
+}
+
+const keyOfEntry = ({ isIpv4, word0, word1, word2, word3, length }: Entry): number | string =>
+  keyOf(isIpv4, word0, word1, word2, word3, length);
 
 /** IPv4 prefixes fit into a double, which makes for faster maps. */
-function keyOf(address: Uint8Array, length: number): number | string {
-  if (address.length === 4) return (word(address, 0) >>> 0) * 64 + length;
-  return `${String.fromCharCode(...address)}/${length}`;
+function keyOf(
+  isIpv4: boolean,
+  word0: number,
+  word1: number,
+  word2: number,
+  word3: number,
+  length: number,
+): number | string {
+  if (isIpv4) return (word0 >>> 0) * 64 + length;
+  return `${word0},${word1},${word2},${word3}/${length}`;
 }

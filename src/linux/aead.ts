@@ -52,8 +52,8 @@ export const IMPLEMENTATIONS: readonly (() => Aead)[] = [
 ];
 
 /** OSSL_PARAM, openssl/core.h: key pointer @0, type u32 @8, data pointer @16, size @24, return size @32. */
-const OSSL_PARAM = { key: 0, type: 8, data: 16, dataSize: 24, size: 40 } as const;
-const OSSL_PARAM_OCTET_STRING = 5;
+export const OSSL_PARAM = { key: 0, type: 8, data: 16, dataSize: 24, size: 40 } as const;
+export const OSSL_PARAM_OCTET_STRING = 5;
 
 /** Layout of the scratch memory of `EvpAead`. */
 const SCRATCH = { nonce: 0, outLength: 16, tagName: 24, parameters: 32, noKey: 128, size: 160 } as const;
@@ -124,7 +124,7 @@ class EvpAead implements Aead {
 type Init = (context: number, cipher: number, key: number, nonce: number, parameters: number) => number;
 type Update = (context: number, out: number, outLength: number, input: number, length: number) => number;
 
-function declareEvp(library: string | null) {
+export function declareEvp(library: string | null) {
   const lib = koffi.load(library);
   const init = 'intptr_t context, intptr_t cipher, intptr_t key, intptr_t nonce, intptr_t parameters';
   const update = 'intptr_t context, intptr_t out, intptr_t outLength, intptr_t input, int length';

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Results, ratio, spread, table } from './report.js';
+import { compare, spread, tables } from './report.js';
+import type { Rounds } from './section.js';
 
-const PING = 'ping, round trip';
-const rounds = (...values: number[]) => values.map((value) => ({ [PING]: value }));
+const rounds = (...values: number[]) => values.map((value) => ({ ping: value }));
+const METRICS = { ping: { unit: 'ms', better: 'less' } } as const;
+const table = (of: Rounds, width = 100) =>
+  tables({ section: '', title: '', metrics: METRICS, rounds: of }, width);
 
 test('the middle of an odd and of an even number of values, whatever their order', () => {
   assert.deepEqual(spread([10, 1, 2]), { median: 2, least: 1, most: 10, rounds: 3 });
@@ -12,21 +15,34 @@ test('the middle of an odd and of an even number of values, whatever their order
 });
 
 test('a ratio is the middle of the ratios of each round, so that a slow hour does not count', () => {
-  const results: Results = { ours: rounds(2, 20, 200), other: rounds(1, 10, 100) };
-  assert.deepEqual(ratio(results, 'ours', 'other', PING), { median: 2, least: 2, most: 2, rounds: 3 });
+  const of: Rounds = { ours: rounds(2, 20, 200), other: rounds(1, 10, 100) };
+  assert.deepEqual(compare(of, 'ours', 'other', 'ping'), { median: 2, least: 2, most: 2, rounds: 3 });
 });
 
 test('there is no ratio of fewer than three rounds', () => {
-  const results: Results = { ours: rounds(2, 20), other: rounds(1, 10) };
-  assert.equal(ratio(results, 'ours', 'other', PING), undefined);
-  assert.match(table(results, 'ours'), /^ping, round trip, ms +11 \(2-20\) +5\.5 \(1-10\) +-$/m);
+  const of: Rounds = { ours: rounds(2, 20), other: rounds(1, 10) };
+  assert.equal(compare(of, 'ours', 'other', 'ping'), undefined);
+  assert.match(table(of), /^ping, ms +11 ±82% +5\.5 ±82% +-$/m);
 });
 
 test('a round that lacks one of the two is no part of a ratio', () => {
-  const results: Results = { ours: rounds(2, 2, 2, 2), other: [{}, ...rounds(1, 1, 2)] };
-  assert.equal(ratio(results, 'ours', 'other', PING)?.median, 2);
+  const of: Rounds = { ours: rounds(2, 2, 2, 2), other: [{}, ...rounds(1, 1, 2)] };
+  assert.equal(compare(of, 'ours', 'other', 'ping')?.median, 2);
   assert.equal(
-    ratio({ ours: rounds(2, 2, 2), other: [{}, ...rounds(1, 1)] }, 'ours', 'other', PING),
+    compare({ ours: rounds(2, 2, 2), other: [{}, ...rounds(1, 1)] }, 'ours', 'other', 'ping'),
     undefined,
   );
+});
+
+test('where there may be zeros, the difference is told', () => {
+  const of: Rounds = { ours: rounds(1, 2, 3), other: rounds(0, 0, 2) };
+  assert.equal(compare(of, 'ours', 'other', 'ping', 'difference')?.median, 1);
+});
+
+test('what does not fit beside the first subject stands below it', () => {
+  const of: Rounds = { ours: rounds(2, 2, 2), one: rounds(1, 1, 1), another: rounds(4, 4, 4) };
+  assert.equal(table(of).split('\n').length, 2);
+  const narrow = table(of, 40);
+  assert.equal(narrow.match(/ours/g)?.length, 2);
+  assert.match(narrow, /^ping, ms +2 ±0% +4 ±0% +0\.50x$/m);
 });

@@ -1,7 +1,4 @@
-import { METRICS, type Measurement, type Metric } from './measure.js';
-
-/** By subject, one measurement for each round. */
-export type Results = Readonly<Record<string, readonly Measurement[]>>;
+import type { Metric, Results, Rounds } from './section.js';
 
 /** A ratio from fewer rounds than this is an accident. */
 export const LEAST_ROUNDS = 3;
@@ -22,49 +19,101 @@ export function spread(values: readonly number[]): Spread | undefined {
   return { median, least: sorted[0]!, most: sorted.at(-1)!, rounds: sorted.length };
 }
 
-export const medianOf = (results: Results, subject: string, metric: Metric): Spread | undefined =>
-  spread((results[subject] ?? []).flatMap((round) => round[metric] ?? []));
+export const medianOf = (rounds: Rounds, subject: string, metric: string): Spread | undefined =>
+  spread((rounds[subject] ?? []).flatMap((round) => round[metric] ?? []));
 
 /**
- * How many times as much a subject measures as another one, round by round: what slows the machine down for a
- * while slows both.
+ * How many times as much a subject measures as another one, or how much more, round by round: what slows the machine
+ * down for a while slows both.
  *
  * @returns undefined where there are fewer than `LEAST_ROUNDS` rounds that have both
  */
-export function ratio(results: Results, subject: string, other: string, metric: Metric): Spread | undefined {
-  const ratios = (results[subject] ?? []).flatMap((round, i) => {
-    const [a, b] = [round[metric], results[other]?.[i]?.[metric]];
-    return a === undefined || b === undefined || b === 0 ? [] : [a / b];
+export function compare(
+  rounds: Rounds,
+  subject: string,
+  other: string,
+  metric: string,
+  how: Metric['compare'] = 'ratio',
+): Spread | undefined {
+  const compared = (rounds[subject] ?? []).flatMap((round, i) => {
+    const [a, b] = [round[metric], rounds[other]?.[i]?.[metric]];
+    if (a === undefined || b === undefined) return [];
+    if (how === 'difference') return [a - b];
+    return b === 0 ? [] : [a / b];
   });
-  return ratios.length < LEAST_ROUNDS ? undefined : spread(ratios);
+  return compared.length < LEAST_ROUNDS ? undefined : spread(compared);
 }
 
-/** The table for the terminal: a line for each metric, the subject in focus first, at the end it over each other. */
-export function table(results: Results, focus: string): string {
-  const others = Object.keys(results).filter((subject) => subject !== focus);
-  const header = ['', focus, ...others, ...others.map((other) => `/ ${other}`)];
-  const rows = (Object.keys(METRICS) as Metric[]).map((metric) => [
-    `${metric}, ${METRICS[metric].unit}`,
-    ...[focus, ...others].map((subject) => show(medianOf(results, subject, metric))),
-    ...others.map((other) => {
-      const ratios = ratio(results, focus, other, metric);
-      return ratios === undefined ? '-' : `${figures(ratios.median)}x`;
-    }),
-  ]);
-  const widths = header.map((_, column) => Math.max(...[header, ...rows].map((row) => row[column]!.length)));
-  return [header, ...rows]
-    .map((row) =>
-      row
-        .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)))
-        .join('  ')
-        .trimEnd(),
+/**
+ * The tables for the terminal: a line for each metric, the first subject with each other one beside it, and how the
+ * first compares with it. As many subjects stand side by side as fit; the others follow below.
+ */
+export function tables(results: Results, width: number): string {
+  const { rounds } = results;
+  const isMeasured = (name: string): boolean =>
+    Object.values(rounds).some((all) => all.some((round) => name in round));
+  const metrics = Object.fromEntries(Object.entries(results.metrics).filter(([name]) => isMeasured(name)));
+  const [focus, ...others] = Object.keys(rounds) as [string, ...string[]];
+  const columns: string[][] = [
+    ['', ...Object.entries(metrics).map(([name, { unit }]) => `${name}, ${unit}`)],
+    [focus, ...Object.keys(metrics).map((name) => show(medianOf(rounds, focus, name)))],
+    ...others.map((other) =>
+      [
+        other,
+        ...Object.entries(metrics).map(([name, { compare: how }]) => {
+          const value = medianOf(rounds, other, name);
+          return value && `${show(value)} ${showComparison(compare(rounds, focus, other, name, how), how)}`;
+        }),
+      ].map((cell) => cell ?? '-'),
+    ),
+  ];
+  const [names, first, ...rest] = columns.map(padded) as [string[], string[], ...string[][]];
+  const parts: string[][][] = [[names, first]];
+  for (const column of rest) {
+    const part = parts.at(-1)!;
+    if (part.length > 2 && widthOf([...part, column]) > width) parts.push([names, first, column]);
+    else part.push(column);
+  }
+  return parts
+    .map((part) =>
+      names
+        .map((_, row) =>
+          part
+            .map((column) => column[row])
+            .join('  ')
+            .trimEnd(),
+        )
+        .join('\n'),
     )
-    .join('\n');
+    .join('\n\n');
 }
 
-const show = (value: Spread | undefined): string =>
-  value === undefined ? '-' : `${figures(value.median)} (${figures(value.least)}-${figures(value.most)})`;
+const widthOf = (columns: readonly string[][]): number =>
+  columns.reduce((sum, column) => sum + column[0]!.length + 2, -2);
+
+/** The first column to the left, the others to the right. */
+function padded(column: readonly string[], index: number): string[] {
+  const width = Math.max(...column.map((cell) => cell.length));
+  return column.map((cell) => (index === 0 ? cell.padEnd(width) : cell.padStart(width)));
+}
+
+/** `1930 ±4%`: the middle, and how far the farthest round is from it. */
+function show(value: Spread | undefined): string {
+  if (value === undefined) return '-';
+  const { median, least, most, rounds } = value;
+  if (rounds === 1) return figures(median);
+  if (median === 0) return most === 0 ? '0' : `0 (to ${figures(most)})`;
+  return `${figures(median)} ±${Math.round((Math.max(most - median, median - least) / Math.abs(median)) * 100)}%`;
+}
+
+function showComparison(value: Spread | undefined, how: Metric['compare']): string {
+  if (value === undefined) return '  -  ';
+  if (how === 'difference') return `${value.median < 0 ? '' : '+'}${figures(value.median)}`.padStart(5);
+  return `${value.median >= 100 ? Math.round(value.median) : value.median.toPrecision(value.median < 1 ? 2 : 3)}x`.padStart(
+    5,
+  );
+}
 
 /** Three digits, for there is no more to them. */
-const figures = (value: number): string =>
-  value >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
+export const figures = (value: number): string =>
+  Math.abs(value) >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));

@@ -1,0 +1,130 @@
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import type { Namespace } from '../../src/linux/namespace.js';
+import { runProgram } from '../../src/linux/program.js';
+import { until } from '../../src/testkit/wait.js';
+import { LAMETUND } from '../../src/testkit/wireguard.js';
+import { cpuOf, memoryOf } from './process.js';
+
+/** A program that provides a WireGuard device, with wireguard-go's command line: `program [-f] DEVICE`. */
+export interface Implementation {
+  readonly name: string;
+  readonly command: readonly string[];
+}
+
+const OURS: Implementation = { name: 'lametund', command: [process.execPath, LAMETUND] };
+const DEBIAN: Implementation = { name: 'wireguard-go', command: ['wireguard-go'] };
+
+/** Ours, Debian's wireguard-go, and the programs that BENCH_PEER names, separated by commas. */
+export function implementations(): Implementation[] {
+  const others = (process.env['BENCH_PEER'] ?? '').split(',').filter(Boolean);
+  return [OURS, DEBIAN, ...others.map((path) => ({ name: nameOf(path), command: [path] }))];
+}
+
+/** `/opt/new/wireguard` is `new/wireguard`: the newest wireguard-go calls itself that. */
+const nameOf = (path: string): string => `${basename(dirname(path))}/${basename(path)}`;
+
+/** Silent, and no dropping of privileges where a program does that by itself (boringtun). */
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LOG_LEVEL: 'error', WG_SUDO: '1' });
+
+export interface KeyPair {
+  /** Base64, as `wg` has them. */
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+export function newKey(): KeyPair {
+  const privateKey = runProgram('wg', ['genkey']).trim();
+  return { privateKey, publicKey: runProgram('wg', ['pubkey'], { input: privateKey }).trim() };
+}
+
+/** A WireGuard device, and the process that provides it. */
+export class Daemon {
+  readonly device: string;
+  readonly pid: number;
+  readonly host: Namespace;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, host: Namespace, device: string) {
+    this.#child = child;
+    this.pid = child.pid!;
+    this.host = host;
+    this.device = device;
+  }
+
+  /** Starts one in the foreground, and waits until `wg` gets an answer. */
+  static async start({ name, command }: Implementation, host: Namespace, device: string): Promise<Daemon> {
+    const child = host.spawn(command[0]!, [...command.slice(1), '-f', device], {
+      stdio: 'ignore',
+      env: environment(),
+    });
+    const daemon = new Daemon(child, host, device);
+    await until(`${name} to answer`, () => {
+      if (child.exitCode !== null) throw new Error(`${name} ended with status ${child.exitCode}`);
+      return answers(device);
+    });
+    return daemon;
+  }
+
+  /** `wg setconf`, `addconf`, `syncconf`. @returns how long it took, in seconds */
+  configure(command: 'setconf' | 'addconf', config: string): number {
+    const folder = mkdtempSync(join(tmpdir(), 'lametun-bench-'));
+    try {
+      const file = join(folder, 'config');
+      writeFileSync(file, config, { mode: 0o600 });
+      const start = performance.now();
+      runProgram('wg', [command, this.device, file]);
+      return (performance.now() - start) / 1000;
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+
+  /** Gives the device an address, and brings it up. */
+  up(address: string): void {
+    this.host.ip([`address add ${address} dev ${this.device}`, `link set ${this.device} mtu 1420 up`]);
+  }
+
+  show(what: string): string {
+    return runProgram('wg', ['show', this.device, what]);
+  }
+
+  get cpu(): number {
+    return cpuOf([this.pid]);
+  }
+
+  get memory(): number {
+    return memoryOf([this.pid]);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGTERM');
+    await ended;
+  }
+}
+
+const answers = (device: string): boolean => spawnSync('wg', ['show', device]).status === 0;
+
+/** Seconds from the command line of a daemon, which goes to the background, to an answer to `wg show`. */
+export async function startUpTime(
+  { name, command }: Implementation,
+  host: Namespace,
+  device: string,
+): Promise<number> {
+  const start = performance.now();
+  const child = host.spawn(command[0]!, [...command.slice(1), device], {
+    stdio: 'ignore',
+    env: environment(),
+  });
+  await once(child, 'exit');
+  await until(`${name} to answer`, () => answers(device));
+  const seconds = (performance.now() - start) / 1000;
+  host.ip([`link delete ${device}`]); // which ends it
+  await until(`${name} to end`, () => !answers(device));
+  return seconds;
+}

@@ -1,0 +1,108 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { PacketSocket } from '../../src/linux/packet-socket.js';
+import { ping } from '../../src/testkit/traffic.js';
+import { MESSAGE_TYPE, TRANSPORT } from '../../src/wireguard/messages.js';
+import type { Daemon } from './daemon.js';
+import { FLOOD_KINDS, type FloodKind, type FloodOrder } from './flood-order.js';
+import { Helper } from './helper.js';
+import type { Hosts } from './hosts.js';
+import type { Measurement, Prepared, Section } from './section.js';
+
+/** Datagrams a second. */
+const RATE = 50_000;
+const SECONDS = 4;
+const PING_INTERVAL = 0.01;
+/** Where the stranger reaches the server. */
+const VICTIM = '198.51.100.1';
+
+/** What a stranger can do to others' packets. */
+export const FLOOD: Section = {
+  name: 'flood',
+  title: `A ping of ${1 / PING_INTERVAL}/s through the tunnel, while a stranger sends the server ${RATE} datagrams/s`,
+  async prepare(hosts): Promise<Prepared> {
+    const stranger = Namespace.create('bench-stranger');
+    connect(
+      { namespace: stranger, device: 'eth0', addresses: ['198.51.100.2/24'] },
+      { namespace: hosts.server, device: 'eth1', addresses: [`${VICTIM}/24`] },
+    );
+    const flooder = await Helper.start(stranger, './flooder.js', []);
+    return {
+      metrics: Object.fromEntries([
+        ...FLOOD_KINDS.map((kind) => [`${kind}: lost`, { unit: '%', better: 'less', compare: 'difference' }]),
+        ...FLOOD_KINDS.map((kind) => [`${kind}: round trip, p50`, { unit: 'ms', better: 'less' }]),
+        ...FLOOD_KINDS.map((kind) => [`${kind}: sent`, { unit: 'k/s', better: 'more' }]),
+      ]),
+      subjects: hosts.implementations.map(({ name }) => name),
+      measure: (subject) => measure(hosts, subject, flooder),
+      close: () => flooder.close(),
+    };
+  },
+};
+
+async function measure(hosts: Hosts, subject: string, flooder: Helper): Promise<Measurement> {
+  const { server, address, stop } = await hosts.pair(hosts.implementation(subject));
+  const measured: Record<string, number> = {};
+  try {
+    await ping(hosts.client, address, { count: 200, interval: 0.005 });
+    for (const kind of FLOOD_KINDS)
+      Object.assign(measured, await measureKind(hosts, server, address, kind, flooder));
+    return measured;
+  } finally {
+    await stop();
+  }
+}
+
+async function measureKind(
+  hosts: Hosts,
+  server: Daemon,
+  address: string,
+  kind: FloodKind,
+  flooder: Helper,
+): Promise<Measurement> {
+  const port = Number(server.show('listen-port'));
+  const order: FloodOrder = {
+    kind,
+    address: VICTIM,
+    port,
+    rate: RATE,
+    seconds: SECONDS + 1,
+    publicKey: server.show('public-key').trim(),
+    index: await receiverIndex(hosts, address, port),
+  };
+  const flooding = flooder.ask(JSON.stringify(order));
+  await sleep(kind === 'initiations' ? 1500 : 500); // it has to make them first
+  const { sent, received, output } = await ping(hosts.client, address, {
+    count: Math.round(SECONDS / PING_INTERVAL) - 100,
+    interval: PING_INTERVAL,
+  });
+  const rate = Number(await flooding);
+  await sleep(1500); // until it does not believe to be under load any more
+  const times = [...output.matchAll(/ time=([\d.]+) ms$/gm)]
+    .map(([, time]) => Number(time))
+    .sort((a, b) => a - b);
+  return {
+    [`${kind}: lost`]: (1 - received / sent) * 100,
+    ...(times.length > 0 && { [`${kind}: round trip, p50`]: times[times.length >> 1]! }),
+    [`${kind}: sent`]: rate / 1000,
+  };
+}
+
+/** Finds an index that the server receives under, which is in the clear: who sees packets on their way knows it. */
+async function receiverIndex(hosts: Hosts, address: string, port: number): Promise<number> {
+  const capture = hosts.server.inside(() => PacketSocket.open('eth0'));
+  try {
+    await ping(hosts.client, address, { count: 2 });
+    for (const { bytes, outgoing } of capture.drain()) {
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      // Ethernet 14 bytes, IPv4 20, UDP 8: nothing else goes over this cable with this port.
+      if (outgoing || bytes.length < PAYLOAD + TRANSPORT.minLength || view.getUint16(36) !== port) continue;
+      if (view.getUint32(PAYLOAD, true) !== MESSAGE_TYPE.transport) continue;
+      return view.getUint32(PAYLOAD + TRANSPORT.receiver, true);
+    }
+    throw new Error('no packet of the tunnel was seen');
+  } finally {
+    capture.close();
+  }
+}
+const PAYLOAD = 14 + 20 + 8;

@@ -1,0 +1,186 @@
+/**
+ * Many peers in one process, that shake hands with one device: `node handshake-load.js PEERS`. Their first messages are
+ * made before time is taken, so that making them does not slow the other side. For each line on standard input, an
+ * address and a port, all shake hands with that device, and a line of JSON (`HandshakeLoad`) says how it went.
+ */
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseAddress } from '../../src/ip/address.js';
+import { allocate, type Memory } from '../../src/linux/memory.js';
+import { Poller } from '../../src/linux/poll.js';
+import { writeSocketAddress } from '../../src/linux/socket-address.js';
+import { UdpSocket } from '../../src/linux/udp.js';
+import { ENDPOINT, ReceiveBatch, SendBatch } from '../../src/linux/udp-batch.js';
+import { CookieHolder } from '../../src/wireguard/cookie.js';
+import {
+  EMPTY,
+  LENGTH,
+  NO_PRESHARED_KEY,
+  type PrivateKey,
+  type PublicKey,
+} from '../../src/wireguard/crypto.js';
+import { INITIATION, MESSAGE_TYPE, messageType, RESPONSE, TRANSPORT } from '../../src/wireguard/messages.js';
+import { createInitiation, openResponse, type Transcript } from '../../src/wireguard/noise.js';
+import { tai64n } from '../../src/wireguard/tai64n.js';
+import { crypto, peerKey, responderKey } from './many-peers.js';
+
+export interface HandshakeLoad {
+  readonly answered: number;
+  /** From the first initiation to the last response. */
+  readonly seconds: number;
+  /** Responses that were genuine, and were answered by a first packet. */
+  readonly completed: number;
+  /** Cookie replies: the device believed to be under load. */
+  readonly cookies: number;
+}
+
+/** So many initiations are on their way at once: less than makes a device believe to be under load. */
+const WINDOW = 64;
+/** Bytes from one initiation, and one response, to the next. */
+const STRIDE = 160;
+/** After so long without a response the ones that were sent are lost, milliseconds. */
+const PATIENCE = 1000;
+
+interface Peer {
+  readonly key: PrivateKey;
+  readonly ephemeral: PrivateKey;
+  readonly transcript: Transcript;
+}
+
+class Load {
+  readonly #responder: PublicKey = responderKey().publicKey;
+  readonly #peers: Peer[] = [];
+  readonly #initiations: Memory;
+  readonly #responses: Memory;
+  readonly #batch = new SendBatch(WINDOW);
+  readonly #received = new ReceiveBatch(WINDOW);
+  readonly #endpoint = allocate(ENDPOINT.size);
+
+  constructor(count: number) {
+    this.#initiations = allocate(count * STRIDE);
+    this.#responses = allocate(count * STRIDE);
+    const time = Math.floor(Date.now() / 1000);
+    for (let i = 0; i < count; i++) this.#peers.push(this.#prepare(i, time));
+  }
+
+  async run(address: string, port: number): Promise<HandshakeLoad> {
+    const socket = UdpSocket.open(0);
+    try {
+      socket.setBuffers(4 << 20);
+      const remote = { address: parseAddress(address)!, port };
+      const length = writeSocketAddress(this.#endpoint.view, ENDPOINT.name, socket.family, remote);
+      this.#endpoint.view.setUint32(ENDPOINT.nameLength, length, true);
+      const { cookies, answered, seconds } = this.#shakeHands(socket.fd);
+      return { answered, seconds, cookies, completed: await this.#complete(socket.fd) };
+    } finally {
+      socket.close();
+    }
+  }
+
+  /** Makes a peer's initiation, [W] 5.4.2. */
+  #prepare(index: number, time: number): Peer {
+    const key = peerKey(index);
+    const ephemeral = crypto.generate();
+    const at = index * STRIDE;
+    const message = this.#initiations.bytes.subarray(at, at + INITIATION.length);
+    const shared = new Uint8Array(LENGTH.key);
+    crypto.dh(key, this.#responder, shared);
+    const noise = message.subarray(INITIATION.ephemeral, INITIATION.mac1);
+    const timestamp = tai64n(time, 0);
+    const local = key.publicKey;
+    const transcript = createInitiation(crypto, local, ephemeral, this.#responder, shared, timestamp, noise)!;
+    this.#initiations.view.setUint32(at, MESSAGE_TYPE.initiation, true);
+    this.#initiations.view.setUint32(at + INITIATION.sender, index, true);
+    new CookieHolder(crypto, this.#responder.bytes).seal(message, 0);
+    return { key, ephemeral, transcript };
+  }
+
+  /** Sends all initiations, as fast as they are answered, and keeps the responses. */
+  #shakeHands(fd: number): { cookies: number; answered: number; seconds: number } {
+    const poller = new Poller([fd]);
+    this.#responses.bytes.fill(0);
+    let sent = 0;
+    let answered = 0;
+    let cookies = 0;
+    let waiting = 0;
+    const start = performance.now();
+    let last = start;
+    while (sent < this.#peers.length || waiting > 0) {
+      for (; waiting < WINDOW && sent < this.#peers.length; waiting++, sent++) {
+        this.#batch.addTo(this.#initiations.address + sent * STRIDE, INITIATION.length, this.#endpoint, 0);
+      }
+      if (this.#batch.pending > 0) this.#batch.flush(fd);
+      if (!poller.wait(PATIENCE)) {
+        waiting = 0;
+        continue;
+      }
+      const count = this.#received.receive(fd);
+      for (let slot = 0; slot < count; slot++) {
+        waiting--;
+        if (this.#keep(slot)) answered++;
+        else cookies++;
+      }
+      if (count > 0) last = performance.now();
+    }
+    return { cookies, answered, seconds: (last - start) / 1000 };
+  }
+
+  #keep(slot: number): boolean {
+    const { view, bytes } = this.#received.memory;
+    const at = this.#received.offset(slot);
+    if (messageType(view, at, this.#received.length(slot)) !== MESSAGE_TYPE.response) return false;
+    const index = view.getUint32(at + RESPONSE.receiver, true);
+    this.#responses.bytes.set(bytes.subarray(at, at + RESPONSE.length), index * STRIDE);
+    return true;
+  }
+
+  /** Opens the responses, and sends a first packet under each session, without which it would not be one. */
+  async #complete(fd: number): Promise<number> {
+    const packets = allocate(WINDOW * TRANSPORT.overhead);
+    let completed = 0;
+    for (const [index, peer] of this.#peers.entries()) {
+      const at = index * STRIDE;
+      const response = this.#responses.bytes.subarray(at, at + RESPONSE.length);
+      const noise = response.subarray(RESPONSE.ephemeral, RESPONSE.mac1);
+      const transcript = peer.transcript.copy();
+      if (this.#responses.view.getUint32(at, true) !== MESSAGE_TYPE.response) continue;
+      if (
+        !openResponse(
+          crypto,
+          transcript,
+          peer.key,
+          peer.ephemeral,
+          NO_PRESHARED_KEY as Uint8Array,
+          noise,
+          EMPTY,
+        )
+      )
+        continue;
+      const [sending, receiving] = [new Uint8Array(LENGTH.key), new Uint8Array(LENGTH.key)];
+      transcript.split(sending, receiving, true);
+      const packet = (completed % WINDOW) * TRANSPORT.overhead;
+      packets.view.setUint32(packet, MESSAGE_TYPE.transport, true);
+      packets.view.setUint32(
+        packet + TRANSPORT.receiver,
+        this.#responses.view.getUint32(at + RESPONSE.sender, true),
+        true,
+      );
+      const tag = packets.bytes.subarray(packet + TRANSPORT.payload, packet + TRANSPORT.overhead);
+      crypto.seal(sending, 0, EMPTY, EMPTY, tag);
+      this.#batch.addTo(packets.address + packet, TRANSPORT.overhead, this.#endpoint, 0);
+      completed++;
+      if (!this.#batch.full && completed < this.#peers.length) continue;
+      this.#batch.flush(fd);
+      await sleep(1);
+    }
+    this.#batch.flush(fd);
+    return completed;
+  }
+}
+
+const load = new Load(Number(process.argv[2]));
+process.stdout.write('ready\n');
+for await (const line of createInterface({ input: process.stdin })) {
+  const [address, port] = line.split(' ') as [string, string];
+  process.stdout.write(`${JSON.stringify(await load.run(address, Number(port)))}\n`);
+}

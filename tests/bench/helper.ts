@@ -1,0 +1,40 @@
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Namespace } from '../../src/linux/namespace.js';
+
+/** A node program of the benchmark on some host, that answers each line with one. */
+export class Helper {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** @param program the name of its file, beside this one; it says a first line when it is ready */
+  static async start(host: Namespace, program: string, args: readonly string[]): Promise<Helper> {
+    const path = fileURLToPath(new URL(program, import.meta.url));
+    const helper = new Helper(
+      host.spawn(process.execPath, [path, ...args], { stdio: ['pipe', 'pipe', 'inherit'] }),
+    );
+    await helper.#line();
+    return helper;
+  }
+
+  async ask(line: string): Promise<string> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.#line();
+  }
+
+  close(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  async #line(): Promise<string> {
+    const { done, value } = await this.#lines.next();
+    if (done) throw new Error(`${this.#child.spawnargs.join(' ')} ended`);
+    return value;
+  }
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto';
+import { NodeCrypto } from '../../src/device/crypto.js';
+import type { PrivateKey } from '../../src/wireguard/crypto.js';
+import { interfaceText, peerText } from './hosts.js';
+
+export const crypto = new NodeCrypto();
+
+/** A key that is the same in every process, and secret to nobody. */
+const keyBytes = (name: string): Uint8Array =>
+  Uint8Array.from(createHash('sha256').update(`lametun bench ${name}`).digest());
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
+
+/** The key of the device that everybody shakes hands with. */
+export const responderKey = (): PrivateKey => crypto.privateKey(keyBytes('responder'));
+export const peerKey = (index: number): PrivateKey => crypto.privateKey(keyBytes(`peer ${index}`));
+export const strangerKey = (index: number): PrivateKey => crypto.privateKey(keyBytes(`stranger ${index}`));
+
+/** Public keys of the first peers, base64. They are made once: that takes longer than to load them. */
+export function publicKeys(count: number): readonly string[] {
+  while (made.length < count) made.push(base64(peerKey(made.length).publicKey.bytes));
+  return made.slice(0, count);
+}
+const made: string[] = [];
+
+export const responderText = (port: number): string => interfaceText(base64(keyBytes('responder')), port);
+
+/** Some of the peers, each with an address of its own. */
+export const peersText = (from: number, to: number): string =>
+  publicKeys(to)
+    .slice(from)
+    .map((key, i) =>
+      peerText(key, [`10.${128 + ((from + i) >> 16)}.${((from + i) >> 8) & 255}.${(from + i) & 255}/32`]),
+    )
+    .join('');
+
+/** One peer with 65 025 networks. */
+export function networksText(): string {
+  const networks: string[] = [];
+  for (let a = 0; a < 255; a++) for (let b = 0; b < 255; b++) networks.push(`10.${a}.${b}.0/24`);
+  return peerText(publicKeys(1)[0]!, networks);
+}

@@ -1,0 +1,22 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** Microseconds that all threads of some processes have run, Documentation/scheduler/sched-stats.rst. */
+export function cpuOf(pids: readonly number[]): number {
+  let sum = 0;
+  for (const pid of pids) {
+    for (const task of readdirSync(`/proc/${pid}/task`)) {
+      sum += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1000;
+    }
+  }
+  return sum;
+}
+
+/** Resident memory of some processes, in MB. */
+export function memoryOf(pids: readonly number[]): number {
+  let sum = 0;
+  for (const pid of pids) {
+    const [, kibibytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+    sum += (Number(kibibytes) * 1024) / 1e6;
+  }
+  return sum;
+}
