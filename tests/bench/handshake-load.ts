@@ -8,9 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAddress } from '../../src/ip/address.js';
 import { allocate, type Memory } from '../../src/linux/memory.js';
 import { Poller } from '../../src/linux/poll.js';
+import { SendBatch } from '../../src/linux/send-batch.js';
 import { writeSocketAddress } from '../../src/linux/socket-address.js';
 import { UdpSocket } from '../../src/linux/udp.js';
-import { ENDPOINT, ReceiveBatch, SendBatch } from '../../src/linux/udp-batch.js';
+import { ENDPOINT, ReceiveBatch } from '../../src/linux/udp-batch.js';
 import { CookieHolder } from '../../src/wireguard/cookie.js';
 import {
   EMPTY,
