@@ -1,102 +1,45 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createPrivateKey,
-  createPublicKey,
-  diffieHellman,
-  generateKeyPairSync,
-  type KeyObject,
-  randomFillSync,
-  timingSafeEqual,
-} from 'node:crypto';
+import { createCipheriv, createDecipheriv, randomFillSync, timingSafeEqual } from 'node:crypto';
 import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
+import { loadX25519, type X25519Key } from '../linux/x25519.js';
 import type { Crypto, PrivateKey, PublicKey } from '../wireguard/crypto.js';
 import { LENGTH } from '../wireguard/crypto.js';
 import { blake2s, kdf } from './blake2s.js';
 
-/** The DER of an X25519 private key up to its 32 bytes, RFC 8410 §7. */
-const PRIVATE_DER = Buffer.from('302e020100300506032b656e04220420', 'hex');
-
-/** The base point, RFC 7748 §4.1: DH with it makes a public key. */
-const BASE_POINT = new Uint8Array(LENGTH.key).fill(9, 0, 1);
-
-class NodePublicKey implements PublicKey {
-  readonly kind = 'public';
-  readonly bytes: Uint8Array;
-  #object: KeyObject | undefined;
-
-  constructor(bytes: Uint8Array, object?: KeyObject) {
-    this.bytes = bytes;
-    this.#object = object;
-  }
-
-  /** Made when first needed: most of ten thousand peers may never speak. A JWK is 12 times faster than DER. */
-  get object(): KeyObject {
-    this.#object ??= createPublicKey({
-      key: { kty: 'OKP', crv: 'X25519', x: Buffer.from(this.bytes).toString('base64url') },
-      format: 'jwk',
-    });
-    return this.#object;
-  }
-}
-
-class NodePrivateKey implements PrivateKey {
+class OwnKey implements PrivateKey {
   readonly kind = 'private';
-  readonly publicKey: NodePublicKey;
-  #object: KeyObject | undefined;
+  readonly publicKey: PublicKey;
+  readonly key: X25519Key;
 
-  constructor(object: KeyObject, publicKey: NodePublicKey) {
-    this.#object = object;
-    this.publicKey = publicKey;
-  }
-
-  get object(): KeyObject {
-    if (!this.#object) throw new TypeError('the private key was destroyed');
-    return this.#object;
+  constructor(key: X25519Key) {
+    this.key = key;
+    this.publicKey = { kind: 'public', bytes: key.publicKey };
   }
 
   destroy(): void {
-    this.#object = undefined; // OpenSSL clears the key's memory when the object is collected
+    this.key.destroy();
   }
 }
 
 /** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
-  readonly #basePoint = new NodePublicKey(BASE_POINT);
+  readonly #x25519 = loadX25519();
   readonly #nonce = new Uint8Array(12);
   readonly #nonceView = new DataView(this.#nonce.buffer);
 
-  publicKey(bytes: Uint8Array): NodePublicKey {
-    return new NodePublicKey(Uint8Array.from(bytes));
+  publicKey(bytes: Uint8Array): PublicKey {
+    return { kind: 'public', bytes: Uint8Array.from(bytes) };
   }
 
-  /** Not by JWK: that would leave the key in a string, which nobody can erase. */
-  privateKey(bytes: Uint8Array): NodePrivateKey {
-    const der = Buffer.concat([PRIVATE_DER, bytes]);
-    const object = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-    der.fill(0);
-    return this.#privateKeyOf(object);
+  privateKey(bytes: Uint8Array): OwnKey {
+    return new OwnKey(this.#x25519.importKey(bytes));
   }
 
-  generate(): NodePrivateKey {
-    // Not exported from the pair's public object: as DER that is slower than a DH, and as JWK Node 20 hangs.
-    return this.#privateKeyOf(generateKeyPairSync('x25519').privateKey);
+  generate(): OwnKey {
+    return new OwnKey(this.#x25519.generate());
   }
 
   dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
-    let secret: Buffer;
-    try {
-      secret = diffieHellman({
-        privateKey: (privateKey as NodePrivateKey).object,
-        publicKey: (publicKey as NodePublicKey).object,
-      });
-    } catch {
-      out.fill(0); // OpenSSL refuses an all-zero result itself
-      return false;
-    }
-    out.set(secret);
-    secret.fill(0);
-    return out.some((byte) => byte !== 0);
+    return (privateKey as OwnKey).key.derive(publicKey.bytes, out);
   }
 
   hash(a: Uint8Array, b: Uint8Array, out: Uint8Array): void {
@@ -138,11 +81,6 @@ export class NodeCrypto implements Crypto {
 
   equal(a: Uint8Array, b: Uint8Array): boolean {
     return a.length === b.length && timingSafeEqual(a, b);
-  }
-
-  #privateKeyOf(object: KeyObject): NodePrivateKey {
-    const bytes = diffieHellman({ privateKey: object, publicKey: this.#basePoint.object });
-    return new NodePrivateKey(object, new NodePublicKey(Uint8Array.from(bytes)));
   }
 
   /** [W] 5.4: 32 zero bits, then the counter as a little-endian u64. */
