@@ -1,5 +1,6 @@
 import { type IpAddress, isIpv4Mapped, parseAddress } from '../ip/address.js';
 import { type Cidr, parseCidr } from '../ip/cidr.js';
+import { secretBytes } from '../wireguard/crypto.js';
 import { UAPI_ERRNO, UapiError } from './uapi-error.js';
 
 /** An endpoint as a request has it. */
@@ -126,8 +127,7 @@ function parseUnsigned(text: string, max: number): number | undefined {
 function key32(key: 'private_key' | 'public_key' | 'preshared_key'): Parser {
   return (line, at) => {
     if (line.length - at !== 64) return undefined;
-    // On a buffer of its own: small arrays without one are moved, and so copied, by the garbage collector.
-    const value = new Uint8Array(new ArrayBuffer(32));
+    const value = secretBytes();
     for (let i = 0; i < 32; i++) {
       const byte = (hexDigit(line[at + 2 * i]!) << 4) | hexDigit(line[at + 2 * i + 1]!);
       if (byte < 0) {

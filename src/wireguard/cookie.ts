@@ -1,5 +1,5 @@
 import { COOKIE_LATENCY, COOKIE_LIFETIME } from './constants.js';
-import { ascii, type Crypto, EMPTY, LENGTH } from './crypto.js';
+import { ascii, type Crypto, EMPTY, LENGTH, secretBytes } from './crypto.js';
 import { COOKIE_REPLY, erase, MESSAGE_TYPE, viewOf } from './messages.js';
 
 /** [W] 5.4: what the keys of mac1 and of cookie replies are hashed from, beside the receiver's public key. */
@@ -24,7 +24,7 @@ export class CookieChecker {
   readonly #crypto: Crypto;
   readonly #mac1Key: Uint8Array;
   readonly #cookieKey: Uint8Array;
-  readonly #secret = new Uint8Array(LENGTH.key);
+  readonly #secret = secretBytes();
   #secretSince = -Infinity;
   readonly #mac = new Uint8Array(LENGTH.mac);
 
@@ -101,7 +101,7 @@ export class CookieHolder {
   readonly #cookieKey: Uint8Array;
   readonly #lastMac1 = new Uint8Array(LENGTH.mac);
   #awaitsReply = false;
-  readonly #cookie = new Uint8Array(LENGTH.cookie);
+  readonly #cookie = secretBytes(LENGTH.cookie);
   #cookieSince = -Infinity;
 
   /** @param publicKey the peer's */

@@ -1,4 +1,4 @@
-import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey } from './crypto.js';
+import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey, secretBytes } from './crypto.js';
 import { erase } from './messages.js';
 
 /** [W] 5.4: the name of the Noise handshake, and what WireGuard mixes in as its prologue. */
@@ -20,10 +20,10 @@ export const IDENTIFIER = ascii('WireGuard v1 zx2c4 Jason@zx2c4.com');
 /** C, H and the AEAD key of the paper: everything said so far, by both sides. Erase it after use. */
 export class Transcript {
   /** H: the hash of all that went over the wire. */
-  readonly hash = new Uint8Array(LENGTH.hash);
-  readonly #chain = new Uint8Array(LENGTH.key);
-  readonly #key = new Uint8Array(LENGTH.key);
-  readonly #secret = new Uint8Array(LENGTH.key);
+  readonly hash = secretBytes(LENGTH.hash);
+  readonly #chain = secretBytes();
+  readonly #key = secretBytes();
+  readonly #secret = secretBytes();
   readonly #crypto: Crypto;
 
   constructor(crypto: Crypto) {

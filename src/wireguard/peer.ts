@@ -4,11 +4,11 @@ import { CookieHolder } from './cookie.js';
 import {
   type Crypto,
   EMPTY,
-  LENGTH,
   NO_PRESHARED_KEY,
   type PrivateKey,
   type PublicKey,
   randomFraction,
+  secretBytes,
 } from './crypto.js';
 import type { Deadlined } from './deadlines.js';
 import type { Drop } from './drops.js';
@@ -143,7 +143,8 @@ export class Peer implements Deadlined {
 
   setPresharedKey(key: Uint8Array | undefined): void {
     if (this.#presharedKey !== NO_PRESHARED_KEY) erase(this.#presharedKey);
-    this.#presharedKey = key ? Uint8Array.from(key) : (NO_PRESHARED_KEY as Uint8Array);
+    this.#presharedKey = key ? secretBytes() : (NO_PRESHARED_KEY as Uint8Array);
+    if (key) this.#presharedKey.set(key);
   }
 
   /** @returns whether it was off before */
@@ -317,8 +318,8 @@ export class Peer implements Deadlined {
   }
 
   #begin(keypair: Keypair, transcript: Transcript, now: number): void {
-    const sendingKey = new Uint8Array(LENGTH.key);
-    const receivingKey = new Uint8Array(LENGTH.key);
+    const sendingKey = secretBytes();
+    const receivingKey = secretBytes();
     transcript.split(sendingKey, receivingKey, keypair.initiator);
     transcript.erase();
     const dropped = this.#keypairs.begin(keypair);
@@ -405,7 +406,7 @@ export class Peer implements Deadlined {
   /** DH(S_priv, S_pub): the same in all handshakes, and a third of a responder's work in each. */
   #sharedSecret(privateKey: PrivateKey): Uint8Array | undefined {
     if (this.#staticStatic) return this.#staticStatic;
-    const secret = new Uint8Array(LENGTH.key);
+    const secret = secretBytes();
     if (!this.#host.crypto.dh(privateKey, this.publicKey, secret)) return undefined;
     this.#staticStatic = secret;
     return secret;
