@@ -68,7 +68,7 @@ export async function runDaemon({
       () => end.resolve('the device was removed'),
     );
     undo.push(() => following.close());
-    const uapi = await UapiServer.listen(uapiFd, {
+    const uapi = new UapiServer(uapiFd, {
       device: wireguard,
       log,
       interfaceIndex: libc.if_nametoindex,
