@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { askDevice } from '../device/uapi-client.js';
-import type { Drop } from '../wireguard/drops.js';
+import type { TunnelDrop } from '../tunnel/shared-drops.js';
 
 /** `lametun drops wg0`: what a running lametund dropped, and why. */
 export function dropsCommand(): Command {
@@ -40,8 +40,12 @@ const MEANING: Readonly<Partial<Record<string, string>>> = {
   'no-endpoint': "the peer's address is not known",
   'queue-full': 'too many packets waited for a handshake',
   'no-session': 'the handshake was given up',
+  'too-big': 'larger than the path to the peer takes',
+  congested: 'the kernel had no room for it',
+  unreachable: "no route leads to the peer's address",
+  busy: 'more handshakes than could be looked at',
   congestion: 'marked as congestion, and the packet inside cannot carry the mark',
-} satisfies Record<Drop, string>;
+} satisfies Record<TunnelDrop, string>;
 
 function table(device: string, counts: readonly (readonly [string, number])[]): string {
   if (counts.length === 0) return `${device} dropped nothing\n`;

@@ -28,13 +28,13 @@ const USAGE = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === '--version') {
     process.stdout.write(
-      `lametund ${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
+      `lametund v${packageVersion().split(' ')[1]}\n\nWireGuard in user space, for Linux.\n`,
     );
     return 0;
   }
   const foreground = args[0] === '-f' || args[0] === '--foreground';
   const names = foreground ? args.slice(1) : args;
-  if (names.length !== 1) {
+  if (names.length !== 1 || names[0]!.startsWith('-')) {
     process.stdout.write(USAGE);
     return 0;
   }

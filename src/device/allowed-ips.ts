@@ -12,8 +12,8 @@ const LONGEST_DELAY = 100;
  */
 export class AllowedIps {
   readonly #table = new PrefixTable();
-  readonly #publish: (table: Int32Array) => void;
-  readonly #release: (owner: number) => void;
+  readonly #publish: (table: Int32Array) => unknown;
+  readonly #release: (owner: number) => unknown;
   readonly #gone: number[] = [];
   #changed = false;
   #timer: NodeJS.Timeout | undefined;
@@ -22,7 +22,7 @@ export class AllowedIps {
    * @param publish hands the data plane a table, in shared memory
    * @param release takes back an owner's number
    */
-  constructor(publish: (table: Int32Array) => void, release: (owner: number) => void) {
+  constructor(publish: (table: Int32Array) => unknown, release: (owner: number) => unknown) {
     this.#publish = publish;
     this.#release = release;
   }

@@ -56,6 +56,8 @@ export class WireGuardInterface {
   #timer: NodeJS.Timeout | undefined;
   #timerFor = Infinity;
   #closed = false;
+  /** The data plane has been told for the last time. */
+  #detached = false;
 
   /** @throws LinuxError when there is no socket to be had */
   constructor({ crypto, wallClock, log, engine, openSocket }: InterfaceOptions) {
@@ -78,8 +80,8 @@ export class WireGuardInterface {
       ended: end,
     });
     this.#allowedIps = new AllowedIps(
-      (table) => this.#engine.setAllowedIps(table),
-      (owner) => this.#engine.removePeer(owner),
+      (table) => this.#detached || this.#engine.setAllowedIps(table),
+      (owner) => this.#detached || this.#engine.removePeer(owner),
     );
     this.#engine.setSocket(socket.fd, socket.family);
   }
@@ -287,6 +289,7 @@ export class WireGuardInterface {
     clearTimeout(this.#timer);
     this.#privateKey.fill(0);
     this.#allowedIps.commit();
+    this.#detached = true;
     await this.#engine.close();
     this.#sockets.close();
   }
@@ -330,6 +333,7 @@ export class WireGuardInterface {
   };
 
   #act(event: DeviceEvent): void {
+    if (this.#detached) return;
     if (this.#log.isVerbose) this.#tell(event);
     const engine = this.#engine;
     switch (event.kind) {

@@ -125,7 +125,7 @@ function serve(fd: number, context: SetContext): Socket {
   socket.on('close', () => session.abort());
   socket.on('end', () => {
     send(session.end())
-      .then(() => socket.end())
+      .then(() => socket.destroySoon())
       .catch(fail);
   });
   return socket;

@@ -1,0 +1,190 @@
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { findLink } from '../linux/link.js';
+import type { Namespace } from '../linux/namespace.js';
+import { runProgram } from '../linux/program.js';
+import { until } from './wait.js';
+
+export const LAMETUND = fileURLToPath(new URL('../cli/lametund.js', import.meta.url));
+
+export type Implementation = 'lametund' | 'wireguard-go';
+
+/** How a daemon is started: the program and what stands before the device's name. */
+const COMMAND: Readonly<Record<Implementation, readonly string[]>> = {
+  lametund: [process.execPath, LAMETUND],
+  'wireguard-go': ['wireguard-go'],
+};
+
+export interface KeyPair {
+  /** Base64, as `wg` has them. Test keys, for once in strings. */
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+export function newKey(): KeyPair {
+  const privateKey = runProgram('wg', ['genkey']).trim();
+  return { privateKey, publicKey: runProgram('wg', ['pubkey'], { input: privateKey }).trim() };
+}
+
+export const newPresharedKey = (): string => runProgram('wg', ['genpsk']).trim();
+
+/** What `wg show DEVICE dump` says of a peer. */
+export interface PeerDump {
+  readonly endpoint: string;
+  readonly allowedIps: string;
+  /** Seconds since 1970; 0 for never. */
+  readonly latestHandshake: number;
+  readonly received: number;
+  readonly sent: number;
+}
+
+/** No key, for `WireGuard.set`. */
+export const NO_KEY = '';
+
+/** A WireGuard device of some program, on some host: the machine's own network without one. */
+export class WireGuard {
+  readonly device: string;
+  readonly implementation: Implementation;
+  readonly host: Namespace | undefined;
+  stdout = '';
+  stderr = '';
+  /** How the daemon ended. */
+  readonly ended: Promise<number | NodeJS.Signals>;
+  readonly #child: ChildProcess;
+  #end: number | NodeJS.Signals | undefined;
+
+  private constructor(device: string, implementation: Implementation, host: Namespace | undefined) {
+    this.device = device;
+    this.implementation = implementation;
+    this.host = host;
+    const [command, ...args] = [...COMMAND[implementation], '--foreground', device];
+    const options: SpawnOptions = {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LOG_LEVEL: 'verbose' },
+    };
+    this.#child = host ? host.spawn(command!, args, options) : spawn(command!, args, options);
+    this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.ended = new Promise((resolve, reject) => {
+      this.#child.on('error', reject);
+      this.#child.on('close', (code, signal) => {
+        this.#end = code ?? signal!;
+        resolve(this.#end);
+      });
+    });
+  }
+
+  /** Starts a daemon, and waits until `wg` gets an answer. It ends with the test. */
+  static async start(
+    t: Pick<TestContext, 'after'>,
+    device: string,
+    implementation: Implementation = 'lametund',
+    host?: Namespace,
+  ): Promise<WireGuard> {
+    const wireguard = new WireGuard(device, implementation, host);
+    t.after(() => wireguard.stop('SIGKILL'));
+    await until(`an answer of ${device}`, () => {
+      if (!wireguard.running)
+        throw new Error(`${implementation} ended: ${wireguard.stdout}${wireguard.stderr}`);
+      return spawnSync('wg', ['show', device]).status === 0;
+    });
+    return wireguard;
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  get running(): boolean {
+    return this.#end === undefined;
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
+    if (this.running) this.#child.kill(signal);
+    return this.ended;
+  }
+
+  /** `wg set DEVICE ...`; what stands behind `private-key` and `preshared-key` is the key itself. */
+  set(...args: readonly string[]): void {
+    withFiles((write) => {
+      const isKey = (i: number): boolean => /^(private|preshared)-key$/.test(args[i - 1] ?? '');
+      runProgram('wg', ['set', this.device, ...args.map((arg, i) => (isKey(i) ? write(arg) : arg))]);
+    });
+  }
+
+  /** `wg setconf`, `addconf`, `syncconf`. */
+  configure(command: 'setconf' | 'addconf' | 'syncconf', config: string): void {
+    withFiles((write) => runProgram('wg', [command, this.device, write(config)]));
+  }
+
+  show(...what: readonly string[]): string {
+    return runProgram('wg', ['show', this.device, ...what]);
+  }
+
+  get port(): number {
+    return Number(this.show('listen-port'));
+  }
+
+  /** By public key. */
+  get peers(): Map<string, PeerDump> {
+    const [, ...lines] = this.show('dump').trimEnd().split('\n');
+    return new Map(
+      lines.map((line) => {
+        const [publicKey, , endpoint, allowedIps, handshake, received, sent] = line.split('\t');
+        return [
+          publicKey!,
+          {
+            endpoint: endpoint!,
+            allowedIps: allowedIps!,
+            latestHandshake: Number(handshake),
+            received: Number(received),
+            sent: Number(sent),
+          },
+        ];
+      }),
+    );
+  }
+
+  /** `ip` commands where the device is. */
+  ip(...commands: readonly string[]): void {
+    if (this.host) this.host.ip(commands);
+    else runProgram('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` });
+  }
+
+  get residentBytes(): number {
+    const [, kibibytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8')) ?? [];
+    return Number(kibibytes) * 1024;
+  }
+
+  get openFiles(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length;
+  }
+}
+
+/** Gives `action` a function that makes files, which are gone afterwards. */
+function withFiles(action: (write: (text: string) => string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-'));
+  let files = 0;
+  try {
+    action((text) => {
+      const file = join(folder, `${files++}`);
+      writeFileSync(file, text, { mode: 0o600 });
+      return file;
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+export const socketPath = (device: string): string => `/var/run/wireguard/${device}.sock`;
+
+/** In the network namespace of the calling thread; /sys shows those of the one that mounted it. */
+export const deviceExists = (device: string): boolean => findLink(device) !== undefined;

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, ping, serveTransfers, transfer } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+import type { Implementation } from '../../src/testkit/wireguard.js';
+import { PORT, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+
+const REQUIREMENTS = ['netns', 'tun', 'wg', 'wireguard-go', 'ping'] as const;
+const ROLES: readonly (readonly [Implementation, Implementation])[] = [
+  ['lametund', 'wireguard-go'],
+  ['wireguard-go', 'lametund'],
+  ['lametund', 'lametund'],
+];
+
+test('after 120 seconds there is a new session, and no packet is lost', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  await Promise.all(
+    ROLES.map(async (implementations) => {
+      const { first, second } = await WireGuardPair.start(t, { implementations });
+      const handshake = (): number => first.wireguard.peers.get(second.key.publicKey)!.latestHandshake;
+      await assertPing(first.host, second.inner.v4);
+      const before = handshake();
+      const { sent, received } = await ping(first.host, second.inner.v4, { count: 700, interval: 0.2 });
+      assert.deepEqual([implementations, sent, received], [implementations, 700, 700]);
+      const age = handshake() - before;
+      assert.ok(age >= 119 && age <= 126, `${implementations}: the new session began after ${age} s`);
+    }),
+  );
+});
+
+test('an end that was killed and started again is found by the one that goes on', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  await Promise.all(
+    ROLES.map(async (implementations) => {
+      const pair = await WireGuardPair.start(t, { implementations });
+      const { first, second } = pair;
+      await assertPing(first.host, second.inner.v4);
+      await second.wireguard.stop('SIGKILL');
+      await pair.startEnd(second);
+      // [W] 6.5: unanswered for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s, it makes a new session.
+      const start = performance.now();
+      await until(
+        `${implementations} to speak again`,
+        async () => (await ping(first.host, second.inner.v4, { wait: 0.5 })).received === 1,
+        30_000,
+      );
+      const seconds = (performance.now() - start) / 1000;
+      assert.ok(seconds < 18, `${implementations}: ${seconds} s`);
+    }),
+  );
+});
+
+test('five minutes of transfers and pings: memory flat, descriptors constant, nothing lost', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const pair = await WireGuardPair.start(t, { implementations: ['lametund', 'lametund'] });
+  const { first, second } = pair;
+  first.wireguard.set(
+    'peer',
+    second.key.publicKey,
+    'endpoint',
+    `${second.outer}:${PORT}`,
+    'persistent-keepalive',
+    '25',
+  );
+  const { stop } = await serveTransfers(second.host);
+  t.after(stop);
+  /** About 100 Mbit/s: so much a second. */
+  const BYTES = 12_500_000;
+  const SECONDS = 300;
+  const WARM_UP = 60;
+  const pinging = ping(first.host, second.inner.v6, { count: SECONDS * 5, interval: 0.2 });
+  const ends = [first, second];
+  let settled: { bytes: number; files: number }[] = [];
+  const measure = () =>
+    ends.map(({ wireguard: { residentBytes: bytes, openFiles: files } }) => ({ bytes, files }));
+  const start = performance.now();
+  for (let tick = 1; tick <= SECONDS; tick++) {
+    await transfer(tick % 2 === 0 ? 'put' : 'get', first.host, second.inner.v4, BYTES);
+    if (tick === WARM_UP) settled = measure();
+    await sleep(Math.max(0, start + tick * 1000 - performance.now()));
+  }
+  const { sent, received } = await pinging;
+  assert.equal(received, sent);
+  for (const [i, { bytes, files }] of measure().entries()) {
+    const grown = bytes - settled[i]!.bytes;
+    t.diagnostic(
+      `${(bytes / 2 ** 20).toFixed(0)} MB, ${(grown / 2 ** 20).toFixed(1)} MB more than after a minute`,
+    );
+    assert.equal(files, settled[i]!.files);
+    assert.ok(grown < 10 << 20, `${grown} bytes more`);
+  }
+});

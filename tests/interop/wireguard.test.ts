@@ -1,0 +1,274 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, ping, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+import { type Implementation, newKey, WireGuard } from '../../src/testkit/wireguard.js';
+import { PORT, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+
+const REQUIREMENTS = ['netns', 'tun', 'wg', 'wireguard-go', 'ping'] as const;
+
+/** Who begins, and who answers. */
+const ROLES: readonly (readonly [Implementation, Implementation])[] = [
+  ['lametund', 'wireguard-go'],
+  ['wireguard-go', 'lametund'],
+  ['lametund', 'lametund'],
+];
+
+for (const implementations of ROLES) {
+  const [first, second] = implementations;
+
+  for (const [outside, preshared] of [
+    [4, true],
+    [6, false],
+    [6, true],
+    [4, false],
+  ] as const) {
+    test(`${first} to ${second} over IPv${outside}${preshared ? ' with a preshared key' : ''}`, async (t) => {
+      if (!needs(t, ...REQUIREMENTS)) return;
+      const pair = await WireGuardPair.start(t, { implementations, outside, preshared });
+      const { first, second } = pair;
+      // The first packet waits for the handshake, and is not lost.
+      await assertPing(first.host, second.inner.v4);
+      await assertPing(second.host, first.inner.v6);
+      for (const size of [0, 1, 15, 16, 17, 1391, 1392])
+        await assertPing(first.host, second.inner.v4, { size, whole: true, count: 1 });
+      const dump = first.wireguard.peers.get(second.key.publicKey)!;
+      assert.ok(dump.latestHandshake > 1_600_000_000);
+      const mirrored = second.wireguard.peers.get(first.key.publicKey)!;
+      assert.equal(dump.sent, mirrored.received);
+      assert.equal(dump.received, mirrored.sent);
+    });
+  }
+
+  test(`${first} to ${second}: 100 MB by TCP arrive as they were sent`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const pair = await WireGuardPair.start(t, { implementations });
+    const { stop } = await serveTransfers(pair.second.host);
+    t.after(stop);
+    const { milliseconds } = await transfer('put', pair.first.host, pair.second.inner.v4, 100_000_000);
+    t.diagnostic(`${(800_000 / milliseconds).toFixed(0)} Mbit/s`);
+    await transfer('get', pair.first.host, pair.second.inner.v6, 10_000_000);
+  });
+
+  test(`${first} to ${second}: either side may move to another address and port`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const pair = await WireGuardPair.start(t, { implementations });
+    await assertPing(pair.first.host, pair.second.inner.v4);
+    for (const [mover, stayer, to] of [
+      [pair.first, pair.second, '192.0.2.11'],
+      [pair.second, pair.first, '192.0.2.12'],
+    ] as const) {
+      mover.host.ip([`address add ${to}/24 dev eth0`, `address del ${mover.outer}/24 dev eth0`]);
+      mover.host.ip([`address replace ${to}/24 dev eth0`]); // it went with the first of its network
+      mover.wireguard.set('listen-port', '7777');
+      await assertPing(mover.host, stayer.inner.v4, { wait: 2 });
+      assert.equal(pair.endpointSeenBy(stayer), `${to}:7777`);
+      await assertPing(stayer.host, mover.inner.v4);
+    }
+  });
+
+  test(`${first} to ${second}: either side may be killed and start again`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const pair = await WireGuardPair.start(t, { implementations });
+    await assertPing(pair.first.host, pair.second.inner.v4);
+    await pair.first.wireguard.stop('SIGKILL');
+    await pair.startEnd(pair.first);
+    await assertPing(pair.first.host, pair.second.inner.v4, { count: 2 });
+    await pair.second.wireguard.stop('SIGKILL');
+    await pair.startEnd(pair.second);
+    pair.second.wireguard.set('peer', pair.first.key.publicKey, 'endpoint', `${pair.first.outer}:${PORT}`);
+    await assertPing(pair.second.host, pair.first.inner.v4, { count: 2 });
+  });
+}
+
+test('changes while packets flow: private key, port, mark, MTU, allowed IPs', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const pair = await WireGuardPair.start(t, { implementations: ['lametund', 'wireguard-go'] });
+  const { first, second } = pair;
+  await assertPing(first.host, second.inner.v4);
+
+  const fresh = newKey();
+  second.wireguard.set('peer', first.key.publicKey, 'remove');
+  second.wireguard.set('peer', fresh.publicKey, 'allowed-ips', `${first.inner.v4}/32`);
+  first.wireguard.set('private-key', fresh.privateKey);
+  await assertPing(first.host, second.inner.v4, { wait: 2 });
+
+  first.wireguard.set('listen-port', '0', 'fwmark', '7');
+  await assertPing(first.host, second.inner.v4);
+  assert.equal(
+    second.wireguard.peers.get(fresh.publicKey)!.endpoint,
+    `${first.outer}:${first.wireguard.port}`,
+  );
+
+  for (const { host, device } of [first, second]) host.ip([`link set ${device} mtu 1280`]);
+  await assertPing(first.host, second.inner.v4, { size: 1252, whole: true });
+
+  second.host.ip([`address add 10.9.9.9/32 dev ${second.device}`]);
+  first.host.ip([`route add 10.9.9.9/32 dev ${first.device}`]);
+  assert.equal((await ping(first.host, '10.9.9.9', { wait: 0.3 })).received, 0);
+  first.wireguard.set('peer', second.key.publicKey, 'allowed-ips', `${second.inner.v4}/32,10.9.9.9/32`);
+  await assertPing(first.host, '10.9.9.9');
+  first.wireguard.set('peer', second.key.publicKey, 'remove');
+  assert.equal((await ping(first.host, second.inner.v4, { wait: 0.3 })).received, 0);
+});
+
+test('down is silence, up again is service', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const pair = await WireGuardPair.start(t, { implementations: ['wireguard-go', 'lametund'] });
+  const { first, second } = pair;
+  await assertPing(first.host, second.inner.v4);
+  second.host.ip([`link set ${second.device} down`]);
+  await until('it to go down', () => second.wireguard.stdout.includes('now Down'));
+  const before = second.wireguard.peers.get(first.key.publicKey)!;
+  assert.equal((await ping(first.host, second.inner.v4, { wait: 0.3 })).received, 0);
+  const after = second.wireguard.peers.get(first.key.publicKey)!;
+  assert.equal(after.sent, before.sent);
+  second.host.ip([`link set ${second.device} up`]);
+  await assertPing(second.host, first.inner.v4, { wait: 2 });
+});
+
+test('a tunnel device may live in another namespace than its socket', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const pair = await WireGuardPair.start(t, { implementations: ['lametund', 'lametund'] });
+  const { first, second } = pair;
+  const inside = Namespace.create(`${first.device}in`);
+  t.after(() => inside.remove());
+  first.host.ip([`link set ${first.device} netns ${inside.name}`]);
+  inside.ip([`address add ${first.inner.v4}/24 dev ${first.device}`, `link set ${first.device} up`]);
+  await assertPing(inside, second.inner.v4, { wait: 3 });
+  await assertPing(second.host, first.inner.v4);
+});
+
+test('50 peers on one interface', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const [hub, spokes] = Namespace.createAll(['h', 's'].map((name) => `f${process.pid}${name}`)) as [
+    Namespace,
+    Namespace,
+  ];
+  t.after(() => [hub, spokes].map((host) => host.remove()));
+  connect(
+    { namespace: hub, device: 'eth0', addresses: ['192.0.2.1/24'] },
+    { namespace: spokes, device: 'eth0', addresses: ['192.0.2.2/24'] },
+  );
+  spokes.sysctl({ 'net.ipv4.conf.all.rp_filter': 0, 'net.ipv4.conf.default.rp_filter': 0 });
+  const name = `f${process.pid % 46_656}`;
+  const key = newKey();
+  const center = await WireGuard.start(t, name, 'lametund', hub);
+  const devices = await Promise.all(
+    Array.from({ length: 50 }, async (_, i) => {
+      const wireguard = await WireGuard.start(t, `${name}x${i}`, 'wireguard-go', spokes);
+      const own = newKey();
+      wireguard.set(
+        ...['private-key', own.privateKey, 'peer', key.publicKey, 'endpoint', `192.0.2.1:${PORT}`],
+        ...['allowed-ips', '10.50.0.0/24'],
+      );
+      return { wireguard, own, inner: `10.50.0.${i + 2}` };
+    }),
+  );
+  center.set('private-key', key.privateKey, 'listen-port', `${PORT}`);
+  center.configure(
+    'addconf',
+    devices
+      .map(({ own, inner }) => `[Peer]\nPublicKey = ${own.publicKey}\nAllowedIPs = ${inner}/32\n`)
+      .join(''),
+  );
+  hub.ip([`address add 10.50.0.1/24 dev ${name}`, `link set ${name} up`]);
+  // All spokes live on one host: what comes from the address of one leaves through its device.
+  spokes.ip(
+    devices.flatMap(({ wireguard: { device }, inner }, i) => [
+      `address add ${inner}/32 dev ${device}`,
+      `link set ${device} up`,
+      `route add default dev ${device} table ${1000 + i}`,
+      `rule add from ${inner} table ${1000 + i}`,
+    ]),
+  );
+  await Promise.all(
+    devices.map(async ({ inner }) => {
+      const { status, stdout } = await runOn(spokes, 'ping', [
+        '-c',
+        '1',
+        '-W',
+        '3',
+        '-I',
+        inner,
+        '10.50.0.1',
+      ]);
+      assert.equal(status, 0, stdout);
+    }),
+  );
+  await Promise.all(devices.map(({ inner }) => assertPing(hub, inner, { wait: 2 })));
+  assert.ok([...center.peers.values()].every(({ latestHandshake }) => latestHandshake > 0));
+});
+
+test('a keepalive holds open a NAT that forgets after 2 seconds', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'nft')) return;
+  const { host, home, office } = await behindNat(t, 'lametund');
+  await assertPing(host.laptop, '10.9.0.2', { wait: 2 });
+  home.set('peer', office.key.publicKey, 'persistent-keepalive', '1');
+  await sleep(5_000);
+  await assertPing(host.gateway, '10.9.0.1', { wait: 2 });
+});
+
+const NAT = `
+table ip nat {
+  chain postrouting { type nat hook postrouting priority srcnat; oifname "wan" masquerade; }
+  chain input { type filter hook input priority filter; iifname "wan" drop; }
+}
+`;
+
+/** A tunnel from behind a NAT, whose mappings live 2 s, to a host in the open. */
+async function behindNat(t: TestContext, implementation: Implementation) {
+  const prefix = `k${process.pid % 46_656}`;
+  const [laptop, router, gateway] = Namespace.createAll(['l', 'r', 'g'].map((letter) => prefix + letter)) as [
+    Namespace,
+    Namespace,
+    Namespace,
+  ];
+  t.after(() => [laptop, router, gateway].map((host) => host.remove()));
+  connect(
+    {
+      namespace: laptop,
+      device: 'eth0',
+      addresses: ['192.168.1.2/24'],
+      routes: [{ to: 'default', via: '192.168.1.1' }],
+    },
+    { namespace: router, device: 'lan', addresses: ['192.168.1.1/24'] },
+  );
+  connect(
+    { namespace: router, device: 'wan', addresses: ['192.0.2.1/24'] },
+    { namespace: gateway, device: 'eth0', addresses: ['192.0.2.2/24'] },
+  );
+  router.sysctl({ 'net.ipv4.ip_forward': 1 });
+  router.run('nft', ['-f', '-'], {
+    input: NAT,
+  });
+  router.sysctl({
+    'net.netfilter.nf_conntrack_udp_timeout': 2,
+    'net.netfilter.nf_conntrack_udp_timeout_stream': 2,
+  });
+  const [home, office] = [
+    await WireGuard.start(t, `${prefix}l`, implementation, laptop),
+    await WireGuard.start(t, `${prefix}g`, 'wireguard-go', gateway),
+  ];
+  const [a, b] = [newKey(), newKey()];
+  home.set(
+    ...['private-key', a.privateKey, 'peer', b.publicKey, 'endpoint', `192.0.2.2:${PORT}`],
+    ...['allowed-ips', '10.9.0.2/32'],
+  );
+  office.set(
+    'private-key',
+    b.privateKey,
+    'listen-port',
+    `${PORT}`,
+    'peer',
+    a.publicKey,
+    'allowed-ips',
+    '10.9.0.1/32',
+  );
+  laptop.ip([`address add 10.9.0.1/24 dev ${home.device}`, `link set ${home.device} up`]);
+  gateway.ip([`address add 10.9.0.2/24 dev ${office.device}`, `link set ${office.device} up`]);
+  return { host: { laptop, gateway }, home, office: { wireguard: office, key: b } };
+}

@@ -1,0 +1,350 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { findLink } from '../../src/linux/link.js';
+import { Namespace } from '../../src/linux/namespace.js';
+import { runProgram } from '../../src/linux/program.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { deviceExists, LAMETUND, newKey, socketPath, WireGuard } from '../../src/testkit/wireguard.js';
+
+const REQUIREMENTS = ['root', 'tun', 'wg'] as const;
+let devices = 0;
+const newName = (): string => `ld${process.pid % 100_000}x${devices++}`;
+
+/** Processes of lametund for a device. */
+const pidsOf = (device: string): number[] =>
+  readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .filter((pid) => {
+      try {
+        const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        return device !== '' && args.includes(LAMETUND) && args.includes(device);
+      } catch {
+        return false; // it has ended
+      }
+    })
+    .map(Number);
+
+/** Runs lametund as a user does, and waits until it returns. What runs on ends with the test. */
+function lametund(t: TestContext, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const device = args.at(-1) ?? '';
+  t.after(() => {
+    for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
+  });
+  return spawnSync(process.execPath, [LAMETUND, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    timeout: 10_000,
+  });
+}
+
+const nothingLeft = (device: string): Promise<true> =>
+  until(
+    `nothing to be left of ${device}`,
+    () => pidsOf(device).length === 0 && !existsSync(socketPath(device)) && !deviceExists(device),
+  );
+
+test('returns when wg gets an answer, silently, and a process in the background goes on', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const device = newName();
+  const start = performance.now();
+  const { status, stdout, stderr } = lametund(t, [device]);
+  const shown = runProgram('wg', ['show', device]);
+  t.diagnostic(`start to an answer: ${(performance.now() - start).toFixed(0)} ms`);
+  assert.deepEqual([status, stdout, stderr], [0, '', '']);
+  assert.match(shown, new RegExp(`^interface: ${device}\\n  listening port: \\d+\\n$`));
+  assert.equal(findLink(device)?.mtu, 1420);
+  const [pid] = pidsOf(device);
+  assert.equal(pidsOf(device).length, 1);
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  assert.equal(Number(stat[3]), pid, 'a session of its own');
+});
+
+/** Runs a script in a mount namespace with a /run of its own, where other tests have no sockets. */
+const withOwnRun = (t: TestContext, device: string, script: string): string => {
+  t.after(() => {
+    for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
+  });
+  const prologue = 'set -e; mount -t tmpfs tmpfs /run; umask 0';
+  return runProgram('unshare', [
+    '--mount',
+    'sh',
+    '-c',
+    `${prologue}; ${script}`,
+    process.execPath,
+    LAMETUND,
+    device,
+  ]);
+};
+
+test('only root may use the socket, or find it, whatever the umask', (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'unshare')) return;
+  const device = newName();
+  const modes = withOwnRun(
+    t,
+    device,
+    '"$0" "$1" "$2"; stat -c %a /var/run/wireguard "/var/run/wireguard/$2.sock"',
+  );
+  assert.equal(modes, '700\n600\n');
+});
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  test(`${signal} ends it, and nothing is left`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const device = newName();
+    lametund(t, [device]);
+    process.kill(pidsOf(device)[0]!, signal);
+    await nothingLeft(device);
+  });
+}
+
+test('removing the device ends it, up or down, and nothing is left', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  for (const up of [false, true]) {
+    const device = newName();
+    lametund(t, [device]);
+    if (up) runProgram('ip', ['link', 'set', device, 'up']);
+    runProgram('ip', ['link', 'del', device]);
+    await nothingLeft(device);
+  }
+});
+
+test('removing the socket ends it, and nothing is left', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const device = newName();
+  lametund(t, [device]);
+  rmSync(socketPath(device));
+  await nothingLeft(device);
+});
+
+test('removing the whole directory of sockets ends it, too', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'unshare')) return;
+  const device = newName();
+  withOwnRun(t, device, '"$0" "$1" "$2"; wg show "$2"; rm -r /run/wireguard');
+  await nothingLeft(device);
+});
+
+test('other sockets in the directory are none of its business', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const [one, two] = [newName(), newName()];
+  lametund(t, [one]);
+  lametund(t, [two]);
+  rmSync(socketPath(one));
+  await nothingLeft(one);
+  assert.match(runProgram('wg', ['show', two]), /listening port/);
+});
+
+test('in the foreground it exits with 0, and -f, --foreground and WG_PROCESS_FOREGROUND mean the same', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  for (const [flag, variable] of [['-f'], ['--foreground'], [undefined, '1']] as const) {
+    const device = newName();
+    const env = variable === undefined ? process.env : { ...process.env, WG_PROCESS_FOREGROUND: variable };
+    const child = spawn(process.execPath, [LAMETUND, ...(flag ? [flag] : []), device], {
+      env,
+      stdio: 'ignore',
+    });
+    t.after(() => child.kill('SIGKILL'));
+    await until('an answer', () => spawnSync('wg', ['show', device]).status === 0);
+    assert.deepEqual(pidsOf(device), [child.pid]);
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGTERM');
+    assert.equal(await ended, 0);
+    assert.ok(!existsSync(socketPath(device)));
+  }
+});
+
+test('after kill -9 the next one takes over the stale socket', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const device = newName();
+  lametund(t, [device]);
+  process.kill(pidsOf(device)[0]!, 'SIGKILL');
+  await until('the device to go', () => !deviceExists(device));
+  assert.ok(existsSync(socketPath(device)));
+  assert.equal(lametund(t, [device]).status, 0);
+  assert.match(runProgram('wg', ['show', device]), /listening port/);
+});
+
+test('a device that somebody has, and a socket on which somebody answers, are clear errors', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const device = newName();
+  lametund(t, [device]);
+  const again = lametund(t, [device]);
+  assert.equal(again.status, 1);
+  assert.match(again.stderr, new RegExp(`^lametund: TUNSETIFF ${device}: .*another program is attached`));
+  assert.match(runProgram('wg', ['show', device]), /listening port/, 'the first one goes on');
+
+  const other = newName();
+  mkdirSync('/var/run/wireguard', { recursive: true });
+  const server = createServer().listen(socketPath(other));
+  t.after(() => server.close());
+  await new Promise((resolve) => server.once('listening', resolve));
+  const child = spawn(process.execPath, [LAMETUND, other], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let stderr = '';
+  child.stderr.on('data', (text) => {
+    stderr += String(text);
+  });
+  assert.equal(await new Promise((resolve) => child.once('close', resolve)), 1);
+  assert.match(stderr, /is in use: a daemon answers on it/);
+  assert.ok(!deviceExists(other));
+});
+
+test('what it cannot do it says in a line, with status 1', (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  for (const [args, env, message] of [
+    [['much-too-long-a-name'], {}, /^lametund: .*cannot be a device's name.*\n$/],
+    [[newName()], { WG_TUN_FD: 'x' }, /^lametund: WG_TUN_FD must be the number.*\n$/],
+    [[newName()], { WG_TUN_FD: '0' }, /^lametund: TUNGETIFF 0: .*\n$/],
+  ] as const) {
+    const { status, stderr } = lametund(t, args, env);
+    assert.equal(status, 1);
+    assert.match(stderr, message);
+  }
+});
+
+test('usage and version', (t) => {
+  for (const args of [[], ['a', 'b'], ['-f'], ['-f', 'a', 'b'], ['--help'], ['-f', '-h']]) {
+    const { status, stdout } = lametund(t, args);
+    assert.equal(stdout, 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n');
+    assert.equal(status, 0);
+  }
+  assert.match(lametund(t, ['--version']).stdout, /^lametund v\d+\.\d+\.\d+\n/);
+});
+
+test('logs go to standard output in the form of wireguard-go; no key is among them', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const wireguard = await WireGuard.start(t, newName());
+  const [own, peer] = [newKey(), newKey()];
+  wireguard.set('private-key', own.privateKey, 'peer', peer.publicKey, 'allowed-ips', '10.0.0.0/8');
+  await wireguard.stop();
+  assert.match(
+    wireguard.stdout,
+    new RegExp(
+      `^DEBUG: \\(${wireguard.device}\\) \\d{4}/\\d\\d/\\d\\d \\d\\d:\\d\\d:\\d\\d Device started$`,
+      'm',
+    ),
+  );
+  assert.match(
+    wireguard.stdout,
+    new RegExp(`peer\\(${peer.publicKey.slice(0, 4)}….{4}\\) - UAPI: Created`.replaceAll('+', '\\+')),
+  );
+  for (const { privateKey } of [own, peer]) {
+    const hex = Buffer.from(privateKey, 'base64').toString('hex');
+    assert.ok(!wireguard.stdout.includes(privateKey) && !wireguard.stdout.includes(hex));
+  }
+});
+
+test('a device that is moved to another namespace stays in service there, and its end is noticed', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'netns')) return;
+  const wireguard = await WireGuard.start(t, newName());
+  const { device } = wireguard;
+  const namespace = Namespace.create(`ld-${process.pid}`);
+  t.after(() => namespace.remove());
+  const states = (): string[] =>
+    [...wireguard.stdout.matchAll(/now (Up|Down)|MTU updated: (\d+)/g)].map(([, a, b]) => (a ?? b)!);
+  runProgram('ip', ['link', 'set', device, 'netns', namespace.name]);
+  namespace.ip([`link set ${device} up`]);
+  await until('it to come up', () => states().at(-1) === 'Up');
+  namespace.ip([`link set ${device} mtu 1300`]);
+  await until('its MTU to change', () => states().at(-1) === '1300');
+  namespace.ip([`link set ${device} down`]);
+  await until('it to go down', () => states().at(-1) === 'Down');
+  assert.match(wireguard.show(), /listening port/);
+  namespace.ip([`link del ${device}`]);
+  assert.equal(await wireguard.ended, 0);
+  assert.ok(!existsSync(socketPath(device)));
+});
+
+/** A mount namespace's worth of wg-quick: its configuration and a stand-in for resolvconf, in a folder. */
+function wgQuick(t: TestContext, device: string, config: string) {
+  const folder = `/run/wg-quick-${device}`;
+  mkdirSync(folder, { mode: 0o700 });
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(`${folder}/${device}.conf`, config, { mode: 0o600 });
+  writeFileSync(
+    `${folder}/resolvconf`,
+    `#!/bin/sh\necho "$*" >>${folder}/resolvconf.log; cat >>${folder}/resolvconf.log\n`,
+  );
+  writeFileSync(`${folder}/lametund`, `#!/bin/sh\nexec '${process.execPath}' '${LAMETUND}' "$@"\n`);
+  for (const program of ['resolvconf', 'lametund']) chmodSync(`${folder}/${program}`, 0o755);
+  const env = {
+    ...process.env,
+    PATH: `${folder}:${process.env['PATH']}`,
+    WG_QUICK_USERSPACE_IMPLEMENTATION: 'lametund',
+  };
+  return {
+    folder,
+    run: (verb: 'up' | 'down'): void => {
+      runProgram('wg-quick', [verb, `${folder}/${device}.conf`], { env, timeout: 20_000 });
+    },
+    log: (): string => readFileSync(`${folder}/resolvconf.log`, 'utf8'),
+  };
+}
+
+test('wg-quick up and down: addresses, MTU, DNS, hooks', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'wg-quick')) return;
+  const device = newName();
+  const [own, peer] = [newKey(), newKey()];
+  const quick = wgQuick(
+    t,
+    device,
+    `[Interface]
+PrivateKey = ${own.privateKey}
+Address = 10.7.0.1/24, fd07::1/64
+MTU = 1380
+DNS = 10.7.0.53
+PostUp = echo up %i >/run/wg-quick-%i/hooks
+PostDown = echo down %i >>/run/wg-quick-%i/hooks
+
+[Peer]
+PublicKey = ${peer.publicKey}
+Endpoint = 192.0.2.1:51820
+AllowedIPs = 10.7.0.0/24, fd07::/64, 10.8.0.0/16
+`,
+  );
+  t.after(() => {
+    for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
+  });
+  quick.run('up');
+  const shown = runProgram('ip', ['addr', 'show', 'dev', device]);
+  assert.match(shown, /<[^>]*\bUP\b.*mtu 1380/);
+  assert.match(shown, /inet 10\.7\.0\.1\/24/);
+  assert.match(shown, /inet6 fd07::1\/64/);
+  assert.match(runProgram('ip', ['route', 'show', 'dev', device]), /10\.8\.0\.0\/16/);
+  assert.match(quick.log(), /-a (tun\.)?\S+ .*\n(?:.*\n)*nameserver 10\.7\.0\.53/);
+  quick.run('down');
+  assert.equal(readFileSync(`${quick.folder}/hooks`, 'utf8'), `up ${device}\ndown ${device}\n`);
+  assert.match(quick.log(), /-d /);
+  await nothingLeft(device);
+});
+
+test('wg-quick with a default route marks what the tunnel itself sends', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'wg-quick', 'nft')) return;
+  const device = newName();
+  const quick = wgQuick(
+    t,
+    device,
+    `[Interface]
+PrivateKey = ${newKey().privateKey}
+Address = 10.7.1.1/24
+
+[Peer]
+PublicKey = ${newKey().publicKey}
+Endpoint = 192.0.2.1:51820
+AllowedIPs = 0.0.0.0/0
+`,
+  );
+  t.after(() => {
+    for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
+  });
+  quick.run('up');
+  const mark = Number(runProgram('wg', ['show', device, 'fwmark']));
+  assert.ok(mark >= 51_820);
+  assert.match(runProgram('ip', ['route', 'show', 'table', `${mark}`]), new RegExp(`default dev ${device}`));
+  assert.match(runProgram('ip', ['rule']), /suppress_prefixlength 0/);
+  quick.run('down');
+  assert.doesNotMatch(runProgram('ip', ['rule']), /suppress_prefixlength/);
+  await nothingLeft(device);
+});
