@@ -90,7 +90,7 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
   if (equals < 0) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
   const key = text.toString('latin1', 0, Math.min(equals, MAX_KEY));
   if (!SECTIONS[section].has(key)) {
-    throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${printable(key)}`);
+    throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${presentable(key)}`);
   }
   const parsed = PARSERS[key as Key](text, equals + 1);
   if (parsed === undefined) throw new UapiError(UAPI_ERRNO.invalid, `invalid value of ${key}`);
@@ -103,7 +103,8 @@ const CARRIAGE_RETURN = 0x0d;
 /** Longer than any key. */
 const MAX_KEY = 64;
 
-const printable = (text: string): string => text.replace(/[^!-~]/g, '?');
+/** What stands before a `=` may be anything: a key in base64, which ends in one, must not come into the log. */
+const presentable = (key: string): string => (/^[a-z_]{1,30}$/.test(key) ? key : 'not a word');
 
 function literal(key: Flag, expected: string): Parser {
   return (line, at) => (line.toString('latin1', at) === expected ? { key } : undefined);
