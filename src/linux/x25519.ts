@@ -34,6 +34,8 @@ export interface X25519 {
   /** Takes a copy of 32 bytes; the caller erases its own. */
   importKey(bytes: Uint8Array): X25519Key;
   generate(): X25519Key;
+  /** Overwrites what the last DH left on the stack: OpenSSL does not, and a quiet program may not for long. */
+  forget(): void;
 }
 
 /**
@@ -68,6 +70,8 @@ class EvpX25519 implements X25519 {
   readonly name: string;
   readonly #evp: Evp;
   readonly #scratch: Memory = allocate(SCRATCH.size);
+  /** A key that is no secret. */
+  #dummy: X25519Key | undefined;
 
   /** @param library where to look for OpenSSL; null is what the process has already */
   constructor(library: string | null) {
@@ -85,6 +89,12 @@ class EvpX25519 implements X25519 {
     if (random(this.#scratch.address + SCRATCH.privateKey, LENGTH) !== 1)
       throw new Error('OpenSSL has no random numbers');
     return this.#take();
+  }
+
+  /** Foreign functions have a stack of their own, so the next call of the same one lies where the last one did. */
+  forget(): void {
+    this.#dummy ??= this.importKey(new Uint8Array(LENGTH));
+    this.#dummy.derive(BASE_POINT, NOWHERE);
   }
 
   /** Makes a key of what is in the scratch memory, and erases that. */
@@ -175,6 +185,9 @@ function declareEvp(library: string | null) {
   };
 }
 
+/** Takes a result that nobody wants. */
+const NOWHERE = new Uint8Array(LENGTH);
+
 /** The DER of an X25519 private key up to its 32 bytes, RFC 8410 §7. */
 const PRIVATE_DER = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
@@ -207,6 +220,8 @@ class NodeX25519 implements X25519 {
     bytes.fill(0);
     return key;
   }
+
+  forget(): void {} // its stack is node's own, and never at rest
 }
 
 class NodeKey implements X25519Key {
