@@ -23,6 +23,12 @@ class OwnKey implements PrivateKey {
 /** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
   readonly #x25519 = loadX25519();
+  #forgetting: NodeJS.Immediate | undefined;
+  /** Once for all DHs of a turn of the event loop: it costs as much as one of them. */
+  readonly #forget = (): void => {
+    this.#forgetting = undefined;
+    this.#x25519.forget();
+  };
   readonly #nonce = new Uint8Array(12);
   readonly #nonceView = new DataView(this.#nonce.buffer);
 
@@ -39,6 +45,7 @@ export class NodeCrypto implements Crypto {
   }
 
   dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
+    this.#forgetting ??= setImmediate(this.#forget);
     return (privateKey as OwnKey).key.derive(publicKey.bytes, out);
   }
 

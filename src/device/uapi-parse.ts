@@ -88,7 +88,7 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
   const text = end === line.length ? line : line.subarray(0, end);
   const equals = text.indexOf(EQUALS);
   if (equals < 0) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
-  const key = text.toString('latin1', 0, Math.min(equals, MAX_KEY));
+  const key = equals > MAX_KEY ? '' : text.toString('latin1', 0, equals); // no string of what may be a secret
   if (!SECTIONS[section].has(key)) {
     throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${presentable(key)}`);
   }
@@ -100,8 +100,8 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
 const MINUS = 0x2d;
 const EQUALS = 0x3d;
 const CARRIAGE_RETURN = 0x0d;
-/** Longer than any key. */
-const MAX_KEY = 64;
+/** No key is longer. */
+const MAX_KEY = 30;
 
 /** What stands before a `=` may be anything: a key in base64, which ends in one, must not come into the log. */
 const presentable = (key: string): string => (/^[a-z_]{1,30}$/.test(key) ? key : 'not a word');

@@ -33,7 +33,23 @@ import { TAI64N, TimestampSource } from '../wireguard/tai64n.js';
  * The tool-kit of somebody who attacks a device: messages, valid and not quite, made by hand with our own pure code,
  * and a socket to send them from, fast. Whoever knows a configured key is a peer with it, and knows its session's keys.
  */
-export const crypto = new NodeCrypto();
+class RecordingCrypto extends NodeCrypto {
+  /** When there is one: all that was derived since, which the other side has derived too. */
+  secrets: Uint8Array[] | undefined;
+
+  override dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
+    const usable = super.dh(privateKey, publicKey, out);
+    this.secrets?.push(Uint8Array.from(out));
+    return usable;
+  }
+
+  override kdf(key: Uint8Array, input: Uint8Array, ...outs: [Uint8Array, Uint8Array?, Uint8Array?]): void {
+    super.kdf(key, input, ...outs);
+    for (const out of outs) if (out) this.secrets?.push(Uint8Array.from(out));
+  }
+}
+
+export const crypto = new RecordingCrypto();
 
 export const random = (length: number): Uint8Array => {
   const bytes = new Uint8Array(length);
