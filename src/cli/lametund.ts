@@ -79,6 +79,7 @@ async function run(device: string, tunFd: number, uapiFd: number, level: LogLeve
     import('./signals.js'),
   ]);
   const signal = stopOnSignals();
+  process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
   await runDaemon({ device, tunFd, uapiFd, log, signal, onReady: () => tellParent(READY) });
   return 0;
 }
