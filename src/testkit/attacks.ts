@@ -83,7 +83,8 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
     {
       name: 'an initiation with one byte changed',
       reason: 'bad-handshake',
-      make: (n) => changed([INITIATION.ephemeral, INITIATION.static, INITIATION.timestamp][n % 3]! + n),
+      make: (n) =>
+        changed([INITIATION.ephemeral, INITIATION.static, INITIATION.timestamp][n % 3]! + (n % 16)),
     },
     {
       name: 'a wrong mac1',
@@ -164,7 +165,8 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
       name: 'an inner source that is not allowed',
       reason: 'not-allowed-source',
       authentic: true,
-      make: (n) => inner(n % 2 === 0 ? echoRequest(`10.77.0.${100 + n}`, ADDRESS.inner) : ipv6(40, 0)),
+      make: (n) =>
+        inner(n % 2 === 0 ? echoRequest(`10.77.0.${100 + (n % 100)}`, ADDRESS.inner) : ipv6(40, 0)),
     },
     {
       name: 'an inner packet that is none',

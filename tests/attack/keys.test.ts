@@ -191,3 +191,14 @@ test('keys come into no log, no answer, no title, no environment, and no file', 
   await sleep(300);
   assert.deepEqual(found(siege, { 'key of bad requests': secret }), {});
 });
+
+test("a signal does not open node's debugger, by which every local user could read all of it", async (t) => {
+  if (!canRun(t)) return;
+  const { device } = await Siege.start(t);
+  process.kill(device.pid, 'SIGUSR1');
+  await sleep(500);
+  assert.ok(device.running);
+  assert.equal(device.stderr, '');
+  const listening = device.host!.run('cat', ['/proc/net/tcp', '/proc/net/tcp6']);
+  assert.equal(listening.split('\n').filter((line) => / 0A /.test(line)).length, 0, listening);
+});
