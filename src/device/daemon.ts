@@ -65,7 +65,10 @@ export async function runDaemon({
         if (mtu !== undefined) wireguard.setMtu(mtu);
         wireguard.setUp(up);
       },
-      () => end.resolve('the device was removed'),
+      () => {
+        wireguard.detach();
+        end.resolve('the device was removed');
+      },
     );
     undo.push(() => following.close());
     const uapi = new UapiServer(uapiFd, {

@@ -203,6 +203,16 @@ test('an end of the data plane is told', async (t) => {
   assert.equal(await device.ended, 'device-gone');
 });
 
+test('a data plane that has ended is told nothing more', async (t) => {
+  const { device, engine } = ready(t);
+  engine.events.ended('device-gone');
+  await device.close();
+  assert.deepEqual(
+    engine.told.map(({ call }) => call),
+    ['close'],
+  );
+});
+
 test('closing drops all keys, ends the data plane, and then closes the sockets', async (t) => {
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 25);

@@ -77,7 +77,10 @@ export class WireGuardInterface {
       },
       look: (id) => this.#look(id),
       roaming: (id, from) => this.#roam(id, from),
-      ended: end,
+      ended: (reason) => {
+        this.detach();
+        end(reason);
+      },
     });
     this.#allowedIps = new AllowedIps(
       (table) => this.#detached || this.#engine.setAllowedIps(table),
@@ -266,7 +269,7 @@ export class WireGuardInterface {
       this.#device.down(now);
     }
     this.#settle();
-    if (!up) this.#engine.setUp(false);
+    if (!up && !this.#detached) this.#engine.setUp(false);
     const [from, to] = up ? ['Down', 'Up'] : ['Up', 'Down'];
     this.#log.verbose(`Interface state was ${from}, requested ${to}, now ${to}`);
   }
@@ -277,6 +280,11 @@ export class WireGuardInterface {
     this.#mtu = mtu;
     this.#engine.setMtu(mtu);
     this.#log.verbose(`MTU updated: ${mtu}`);
+  }
+
+  /** The TUN device is gone, and with it the data plane, or soon: there is nobody who would hear what is told it. */
+  detach(): void {
+    this.#detached = true;
   }
 
   /** Ends all sessions and the data plane, and closes the socket. The TUN device stays the caller's. */

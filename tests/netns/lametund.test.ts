@@ -112,6 +112,22 @@ test('removing the device ends it, up or down, and nothing is left', async (t) =
   }
 });
 
+test('removing a device with thousands of peers ends it as quickly', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  const wireguard = await WireGuard.start(t, newName());
+  const key = (i: number): string =>
+    Buffer.alloc(32, 1)
+      .fill(Buffer.of(i >> 8, i & 255), 0, 2)
+      .toString('base64');
+  const peers = Array.from({ length: 10_000 }, (_, i) => `[Peer]\nPublicKey = ${key(i)}\n`);
+  wireguard.configure('setconf', peers.join(''));
+  runProgram('ip', ['link', 'set', wireguard.device, 'up']);
+  await until('it to come up', () => wireguard.stdout.includes('now Up'));
+  runProgram('ip', ['link', 'del', wireguard.device]);
+  await until('its end', () => !wireguard.running);
+  assert.equal(await wireguard.ended, 0);
+});
+
 test('removing the socket ends it, and nothing is left', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const device = newName();
