@@ -1,3 +1,5 @@
+import { secretBytes } from '../wireguard/crypto.js';
+
 /**
  * BLAKE2s, RFC 7693, and HMAC and HKDF with it, as [W] 5.4 uses them.
  *
@@ -36,11 +38,11 @@ const SIGMA = Uint8Array.of(
 );
 const ROUNDS = 10;
 
-/** The state of all hashes: they run one at a time. */
-const state = new Int32Array(8);
-const block = new Uint8Array(BLOCK);
+/** The state of all hashes: they run one at a time. On buffers of their own, as `secretBytes` explains. */
+const state = new Int32Array(new ArrayBuffer(32));
+const block = secretBytes(BLOCK);
 const blockView = new DataView(block.buffer);
-const m = new Int32Array(16);
+const m = new Int32Array(new ArrayBuffer(64));
 let filled = 0;
 let count = 0; // bytes compressed; far below 2^32 here
 
@@ -222,8 +224,8 @@ function hmac(key: Uint8Array, input: Uint8Array, out: Uint8Array): void {
 }
 
 /** Hashes that have taken in the padded root key: all outputs of `kdf` begin with them. */
-const inner = new Int32Array(8);
-const outer = new Int32Array(8);
+const inner = new Int32Array(new ArrayBuffer(32));
+const outer = new Int32Array(new ArrayBuffer(32));
 
 function takeRoot(into: Int32Array, pad: number): void {
   beginPadded(root, pad);
@@ -266,7 +268,7 @@ export function kdf(
   for (const secret of [inner, outer, digest, root]) secret.fill(0);
 }
 
-const digest = new Uint8Array(LENGTH);
-const root = new Uint8Array(LENGTH);
+const digest = secretBytes(LENGTH);
+const root = secretBytes(LENGTH);
 const NOTHING = new Uint8Array(0);
 const COUNTER = [Uint8Array.of(1), Uint8Array.of(2), Uint8Array.of(3)] as const;

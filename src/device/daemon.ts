@@ -71,7 +71,7 @@ export async function runDaemon({
       },
     );
     undo.push(() => following.close());
-    const uapi = await UapiServer.listen(uapiFd, {
+    const uapi = new UapiServer(uapiFd, {
       device: wireguard,
       log,
       interfaceIndex: libc.if_nametoindex,

@@ -1,7 +1,10 @@
 import type { DeviceEvent } from '../wireguard/events.js';
 import { MESSAGE_TYPE } from '../wireguard/messages.js';
 
-/** What a log says of an event, in wireguard-go's words; undefined for what it does not mention. */
+/**
+ * What a log says of an event, in wireguard-go's words; undefined for what it does not mention: cookie replies above
+ * all, which strangers can cause by the thousand.
+ */
 export function eventText(event: DeviceEvent): string | undefined {
   switch (event.kind) {
     case 'datagram':
@@ -20,5 +23,4 @@ export function eventText(event: DeviceEvent): string | undefined {
 const SENT: Readonly<Record<number, string>> = {
   [MESSAGE_TYPE.initiation]: 'Sending handshake initiation',
   [MESSAGE_TYPE.response]: 'Sending handshake response',
-  [MESSAGE_TYPE.cookieReply]: 'Sending cookie response',
 };

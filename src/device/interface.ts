@@ -2,7 +2,7 @@ import type { Cidr } from '../ip/cidr.js';
 import type { Prefix } from '../ip/prefix-table.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { Engine, EngineEvents, PeerEndpoint } from '../tunnel/engine.js';
-import type { Crypto } from '../wireguard/crypto.js';
+import { type Crypto, secretBytes } from '../wireguard/crypto.js';
 import { Device } from '../wireguard/device.js';
 import type { DeviceEvent } from '../wireguard/events.js';
 import type { Peer } from '../wireguard/peer.js';
@@ -52,8 +52,8 @@ export class WireGuardInterface {
   readonly #sockets: UdpSockets;
   readonly #allowedIps: AllowedIps;
   readonly #byId = new Map<number, Peer>();
-  /** A copy of the clamped key, for `get=1`; not on the garbage-collected heap, where it would be copied about. */
-  readonly #privateKey = new Uint8Array(new ArrayBuffer(32));
+  /** A copy of the clamped key, for `get=1`. */
+  readonly #privateKey = secretBytes();
   #fwmark = 0;
   #mtu = 0;
   #timer: NodeJS.Timeout | undefined;

@@ -1,5 +1,6 @@
 import { type IpAddress, isIpv4Mapped, parseAddress } from '../ip/address.js';
 import { type Cidr, parseCidr } from '../ip/cidr.js';
+import { secretBytes } from '../wireguard/crypto.js';
 import { UAPI_ERRNO, UapiError } from './uapi-error.js';
 
 /** An endpoint as a request has it. */
@@ -90,7 +91,7 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
   if (equals === text.length) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
   const key = text.toString('latin1', 0, Math.min(equals, MAX_KEY));
   if (!SECTIONS[section].has(key)) {
-    throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${printable(key)}`);
+    throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${presentable(key)}`);
   }
   const parsed = PARSERS[key as Key](text, equals + 1);
   if (parsed === undefined) throw new UapiError(UAPI_ERRNO.invalid, `invalid value of ${key}`);
@@ -100,10 +101,11 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
 const MINUS = 0x2d;
 const EQUALS = 0x3d;
 const CARRIAGE_RETURN = 0x0d;
-/** Longer than any key. */
-const MAX_KEY = 64;
+/** No key is longer. */
+const MAX_KEY = 30;
 
-const printable = (text: string): string => text.replace(/[^!-~]/g, '?');
+/** What stands before a `=` may be anything: a key in base64, which ends in one, must not come into the log. */
+const presentable = (key: string): string => (/^[a-z_]{1,30}$/.test(key) ? key : 'not a word');
 
 function literal(key: Flag, expected: string): Parser {
   return (line, at) => (line.toString('latin1', at) === expected ? { key } : undefined);
@@ -127,8 +129,7 @@ function parseUnsigned(text: string, max: number): number | undefined {
 function key32(key: 'private_key' | 'public_key' | 'preshared_key'): Parser {
   return (line, at) => {
     if (line.length - at !== 64) return undefined;
-    // On a buffer of its own: small arrays without one are moved, and so copied, by the garbage collector.
-    const value = new Uint8Array(new ArrayBuffer(32));
+    const value = secretBytes();
     for (let i = 0; i < 32; i++) {
       const byte = (hexDigit(line[at + 2 * i]!) << 4) | hexDigit(line[at + 2 * i + 1]!);
       if (byte < 0) {

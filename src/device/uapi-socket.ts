@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { lstatSync, mkdirSync, unlinkSync, watch } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { LametunError } from '../errors.js';
-import { listenUnix } from '../linux/unix-socket.js';
+import { libc } from '../linux/libc.js';
+import { acceptUnix, listenUnix } from '../linux/unix-socket.js';
+import { type Watch, watchReadable } from '../linux/watch.js';
 import { UapiSession } from './uapi-session.js';
 import type { SetContext } from './uapi-set.js';
 
@@ -47,37 +49,65 @@ async function answers(path: string): Promise<boolean> {
   }
 }
 
+/** Bytes that are read at a time. */
+const READ_BUFFER = 65_536;
+
 /** Answers on a device's configuration socket. */
 export class UapiServer {
-  readonly #server: Server;
+  readonly #fd: number;
+  readonly #context: SetContext;
+  readonly #watch: Watch;
   readonly #sockets = new Set<Socket>();
 
-  private constructor(context: SetContext) {
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => {
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
-      serve(socket, context);
-    });
-    this.#server.maxConnections = MAX_CONNECTIONS;
-  }
-
   /** @param fd as `openUapiSocket` made it; closed by `close` */
-  static async listen(fd: number, context: SetContext): Promise<UapiServer> {
-    const uapi = new UapiServer(context);
-    uapi.#server.listen({ fd });
-    await once(uapi.#server, 'listening');
-    return uapi;
+  constructor(fd: number, context: SetContext) {
+    this.#fd = fd;
+    this.#context = context;
+    this.#watch = watchReadable(fd, () => this.#accept());
   }
 
   close(): void {
-    this.#server.close();
+    this.#watch.close();
+    libc.close(this.#fd);
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #accept(): void {
+    for (let fd = acceptUnix(this.#fd); fd >= 0; fd = acceptUnix(this.#fd)) {
+      if (this.#sockets.size >= MAX_CONNECTIONS) {
+        libc.close(fd);
+        continue;
+      }
+      const socket = serve(fd, this.#context);
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    }
   }
 }
 
-/** Serves one connection: a part at a time, and no more is read while somebody does not take the answers. */
-function serve(socket: Socket, context: SetContext): void {
+/**
+ * Serves one connection: a part at a time, and no more is read while somebody does not take the answers. What comes in
+ * is read into a buffer of ours, and erased there: node's own are larger than what came, and leave a copy behind.
+ */
+function serve(fd: number, context: SetContext): Socket {
   const session = new UapiSession(context);
+  const buffer = Buffer.alloc(READ_BUFFER);
+  const receive = (length: number): boolean => {
+    const chunk = buffer.subarray(0, length);
+    send(session.handle(chunk))
+      .catch(fail)
+      .finally(() => {
+        chunk.fill(0); // there may be keys in it
+        if (session.isOver) socket.destroySoon();
+        else socket.resume();
+      });
+    return false; // no more for now
+  };
+  const options: SocketConstructorOpts & { onread: OnReadOpts } = {
+    ...{ fd, readable: true, writable: true, allowHalfOpen: true },
+    onread: { buffer, callback: receive },
+  };
+  const socket = new Socket(options);
   const send = async (answers: Iterable<Buffer>): Promise<void> => {
     for (const part of answers) {
       if (socket.destroyed) return;
@@ -93,22 +123,12 @@ function serve(socket: Socket, context: SetContext): void {
   };
   socket.on('error', () => {}); // it is closed next, and that is all there is to it
   socket.on('close', () => session.abort());
-  socket.on('data', (chunk: Buffer) => {
-    socket.pause();
-    send(session.handle(chunk))
-      .then(() => {
-        if (session.isOver)
-          socket.destroySoon(); // and what it still says is nobody's concern
-        else socket.resume();
-      })
-      .catch(fail)
-      .finally(() => chunk.fill(0)); // there may be keys in it
-  });
   socket.on('end', () => {
     send(session.end())
       .then(() => socket.destroySoon())
       .catch(fail);
   });
+  return socket;
 }
 
 /** How often the socket is looked for where the kernel will not tell, milliseconds. */

@@ -56,7 +56,16 @@ export const OSSL_PARAM = { key: 0, type: 8, data: 16, dataSize: 24, size: 40 } 
 export const OSSL_PARAM_OCTET_STRING = 5;
 
 /** Layout of the scratch memory of `EvpAead`. */
-const SCRATCH = { nonce: 0, outLength: 16, tagName: 24, parameters: 32, noKey: 128, size: 160 } as const;
+const SCRATCH = {
+  nonce: 0,
+  outLength: 16,
+  tagName: 24,
+  parameters: 32,
+  noKey: 128,
+  data: 160,
+  dataLength: 1024,
+  size: 1200,
+} as const;
 
 /** OpenSSL's EVP, three or four calls a packet: EVP_EncryptInit(3ssl). */
 class EvpAead implements Aead {
@@ -106,9 +115,10 @@ class EvpAead implements Aead {
 
   forget(): void {
     const { address } = this.#scratch;
-    this.#prepare(0, address);
-    this.#evp.encryptInit(this.#sealing, 0, address + SCRATCH.noKey, address + SCRATCH.nonce, 0);
-    this.#evp.decryptInit(this.#opening, 0, address + SCRATCH.noKey, address + SCRATCH.nonce, 0);
+    // With some data, so that nothing is left on the stack either.
+    const data = address + SCRATCH.data;
+    this.seal(address + SCRATCH.noKey, 0, data, data, SCRATCH.dataLength);
+    this.open(address + SCRATCH.noKey, 0, data, data, SCRATCH.dataLength);
   }
 
   /** Writes the nonce, and where OpenSSL finds or leaves the tag. */

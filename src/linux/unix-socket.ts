@@ -10,10 +10,17 @@ const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
 export const SOCKADDR_UN = { family: 0, path: 2, pathLength: 108, size: 110 } as const;
 
-const listen = koffi.load(null).func('int listen(int fd, int backlog)') as (
+const libc_ = koffi.load(null);
+const listen = libc_.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
+const accept4 = libc_.func('int accept4(int fd, intptr_t address, intptr_t length, int flags)') as (
   fd: number,
-  backlog: number,
+  address: number,
+  length: number,
+  flags: number,
 ) => number;
+
+/** The next connection that waits at a listening socket, as a descriptor; -1 when there is none. */
+export const acceptUnix = (fd: number): number => accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 /**
  * Listens on a path, as a descriptor that another program may be given. From here on connections wait there to be

@@ -101,7 +101,7 @@ export class CookieHolder {
   readonly #cookieKey: Uint8Array;
   readonly #lastMac1 = new Uint8Array(LENGTH.mac);
   #awaitsReply = false;
-  readonly #cookie = new Uint8Array(LENGTH.cookie);
+  readonly #cookie = secretBytes(LENGTH.cookie);
   #cookieSince = -Infinity;
 
   /** @param publicKey the peer's */

@@ -54,6 +54,13 @@ export interface PrivateKey {
 /** The lengths of [W] 5.4: keys, hashes and chaining keys; AEAD tags; macs and cookies; XAEAD nonces. */
 export const LENGTH = { key: 32, hash: 32, tag: 16, mac: 16, cookie: 16, xnonce: 24 } as const;
 
+/**
+ * Zeros, to put a secret in. On a buffer of its own: small arrays without one lie on the garbage-collected heap, which
+ * moves them and leaves the old bytes where they were. Erase it after use.
+ */
+export const secretBytes = (length: number = LENGTH.key): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(new ArrayBuffer(length));
+
 /** Optional wherever [W] 5.4 has Q; its default is zeros. */
 export const NO_PRESHARED_KEY: Readonly<Uint8Array> = new Uint8Array(LENGTH.key);
 

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { base64, crypto, hex, isType } from '../../src/testkit/attacker.js';
+import { findInMemory, readMemory } from '../../src/testkit/process-memory.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { ADDRESS, Siege } from '../../src/testkit/siege.js';
+import { ping } from '../../src/testkit/traffic.js';
+import { ERASE_AFTER_TIME } from '../../src/wireguard/constants.js';
+import { INITIATION, MESSAGE_TYPE } from '../../src/wireguard/messages.js';
+
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg', 'ping');
+
+test('a session of which nobody has heard is erased after 3 x REJECT_AFTER_TIME', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { sendingKey, receivingKey } = await siege.handshake();
+  const established = performance.now();
+  const names = () =>
+    [...new Set(findInMemory(siege.device.pid, { sendingKey, receivingKey }).map(({ what }) => what))].length;
+  const at = (milliseconds: number) => sleep(milliseconds - (performance.now() - established));
+  await at(ERASE_AFTER_TIME - 20_000);
+  assert.equal(names(), 4, 'the control: both halves of both keys');
+  await at(ERASE_AFTER_TIME + 5_000);
+  assert.equal(names(), 0);
+});
+
+test('nothing of a removed peer is left 30 s later', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { sendingKey, receivingKey } = await siege.handshake();
+  const secrets = { sendingKey, receivingKey, psk: siege.peer.presharedKey };
+  assert.notDeepEqual(findInMemory(siege.device.pid, secrets), []);
+  siege.device.set('peer', base64(siege.peer.publicKey), 'remove');
+  await sleep(30_000);
+  assert.deepEqual(findInMemory(siege.device.pid, secrets), []);
+});
+
+/**
+ * How many private keys of a public key there are in a process. Nobody knows them but the process, so everything that
+ * looks like a key is tried. Memory is allocated at multiples of 8.
+ */
+function privateKeysOf(publicKey: Uint8Array, pid: number): number {
+  const tried = new Set<string>();
+  const expected = hex(publicKey);
+  let found = 0;
+  for (const { bytes } of readMemory(pid, 40)) {
+    for (let at = 0; at + 32 <= bytes.length; at += 8) {
+      if (!looksRandom(bytes, at)) continue;
+      const candidate = bytes.toString('latin1', at, at + 32);
+      if (tried.has(candidate)) continue;
+      tried.add(candidate);
+      const key = crypto.privateKey(bytes.subarray(at, at + 32));
+      if (hex(key.publicKey.bytes) === expected) found++;
+      key.destroy();
+    }
+  }
+  assert.ok(tried.size > 100, 'nothing was tried');
+  return found;
+}
+
+/** Of 32 random bytes hardly ever more than 8 repeat others, or any 4 of a word are all but the same. */
+function looksRandom(bytes: Uint8Array, at: number): boolean {
+  const seen = new Uint32Array(8);
+  let distinct = 0;
+  let high = 0;
+  for (let i = at; i < at + 32; i++) {
+    const byte = bytes[i]!;
+    const bit = 1 << (byte & 31);
+    if ((seen[byte >> 5]! & bit) === 0) distinct++;
+    seen[byte >> 5]! |= bit;
+    if (byte >= 0x80) high++;
+  }
+  return distinct >= 24 && high >= 5 && high <= 27;
+}
+
+test('the ephemeral private key of an initiation is in memory until it is answered, and nowhere after', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { device, peer, socket } = siege;
+  device.set('peer', base64(peer.publicKey), 'endpoint', `192.0.2.2:${socket.port}`);
+  const pinging = ping(device.host!, ADDRESS.peer, { count: 1, wait: 1 });
+  const initiation = await socket.wait(isType(MESSAGE_TYPE.initiation));
+  assert.ok(initiation);
+  const ephemeral = initiation.slice(INITIATION.ephemeral, INITIATION.static);
+  assert.equal(privateKeysOf(ephemeral, device.pid), 1, 'the control');
+  // It has been some time; another initiation may have followed, with another key.
+  await pinging;
+  const latest = (await socket.wait(isType(MESSAGE_TYPE.initiation), 100)) ?? initiation;
+  const { message, session } = peer.respond(latest);
+  socket.send(message);
+  assert.ok(await socket.wait((datagram) => session.open(datagram) && true), 'the response was not taken');
+  await sleep(500);
+  for (const each of new Set([initiation, latest])) {
+    const key = each.slice(INITIATION.ephemeral, INITIATION.static);
+    assert.equal(privateKeysOf(key, device.pid), 0);
+  }
+});
+
+test('the ephemeral private key of a response is nowhere when it was sent', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  await siege.handshake();
+  await sleep(100);
+  const { message, complete } = siege.peer.initiation();
+  siege.socket.send(message);
+  const response = await siege.socket.wait((datagram) => (complete(datagram) ? datagram : undefined));
+  assert.ok(response);
+  assert.equal(privateKeysOf(response.slice(12, 44), siege.device.pid), 0);
+});

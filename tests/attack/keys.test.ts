@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { base64, crypto, HandmadePeer, hex, random, randomKey } from '../../src/testkit/attacker.js';
+import { findInMemory } from '../../src/testkit/process-memory.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { Siege } from '../../src/testkit/siege.js';
+import { socketPath } from '../../src/testkit/wireguard.js';
+
+/** Where keys are, and are not: in memory only as long as they are of use, and nowhere else at all. */
+
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg');
+
+/** The names of secrets that were found, with how often; each was looked for by halves. */
+function found(siege: Siege, secrets: Readonly<Record<string, Uint8Array>>): Record<string, number> {
+  const names: Record<string, number> = {};
+  for (const { what } of findInMemory(siege.device.pid, secrets)) names[what] = (names[what] ?? 0) + 1;
+  return names;
+}
+
+/** The same, by the name of the secret alone. */
+const namesOf = (names: Record<string, number>): string[] =>
+  [...new Set(Object.keys(names).map((name) => name.split(':')[0]!))].sort();
+
+/** Has the garbage collector move what it moves: handshakes of strangers, and answers to `wg`. */
+async function stir(siege: Siege): Promise<void> {
+  const socket = siege.open('192.0.2.3');
+  const stranger = new HandmadePeer(siege.publicKey);
+  for (let i = 0; i < 10; i++) siege.device.show('dump');
+  await siege.flood(socket, 3000, () => stranger.initiation().message, 100);
+  socket.take();
+}
+
+test('session keys are in memory while they live, handshake secrets are not, and nothing of a removed peer', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const first = await siege.handshake();
+  await stir(siege);
+  crypto.secrets = [];
+  const second = await siege.handshake();
+  const [, ...handshake] = crypto.secrets; // the first is of public things alone
+  crypto.secrets = undefined;
+  const staticStatic = new Uint8Array(32);
+  crypto.dh(siege.peer.privateKey, crypto.publicKey(siege.publicKey), staticStatic);
+  const sessions = {
+    'first sending key': first.sendingKey,
+    'first receiving key': first.receivingKey,
+    'second sending key': second.sendingKey,
+    'second receiving key': second.receivingKey,
+    'preshared key': siege.peer.presharedKey,
+    'static-static secret': staticStatic,
+  };
+  const isSession = (secret: Uint8Array): boolean =>
+    Object.values(sessions).some((key) => hex(key) === hex(secret));
+  const between = Object.fromEntries(
+    handshake.filter((secret) => !isSession(secret)).map((secret, i) => [`handshake secret ${i}`, secret]),
+  );
+  assert.ok(Object.keys(between).length >= 8, 'handshake secrets are not recorded');
+
+  // The control: what is needed is found, and a third handshake ends the first session.
+  const living = found(siege, sessions);
+  assert.deepEqual(namesOf(living), Object.keys(sessions).sort());
+  t.diagnostic(`copies: ${JSON.stringify(living)}`);
+  assert.deepEqual(found(siege, between), {});
+  await siege.handshake();
+  await siege.handshake();
+  await sleep(100);
+  const kept = ['preshared key', 'static-static secret'];
+  assert.deepEqual(namesOf(found(siege, sessions)), kept);
+
+  const { sendingKey, receivingKey } = await siege.handshake();
+  await stir(siege);
+  siege.device.set('peer', base64(siege.peer.publicKey), 'remove');
+  await sleep(500);
+  assert.deepEqual(found(siege, { ...sessions, ...between, sendingKey, receivingKey }), {});
+});
+
+test('a key that was replaced is nowhere any more: private and preshared, and sessions when the device goes down', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { device, peer } = siege;
+  const { sendingKey, receivingKey } = await siege.handshake();
+  const secrets = {
+    'private key': siege.privateKey,
+    'preshared key': peer.presharedKey,
+    sendingKey,
+    receivingKey,
+  };
+  await stir(siege); // `wg show dump` has the keys in its answer
+  const living = found(siege, secrets);
+  t.diagnostic(`copies: ${JSON.stringify(living)}`);
+  assert.deepEqual(namesOf(living), Object.keys(secrets).sort());
+
+  device.ip(`link set ${device.device} down`);
+  await sleep(300);
+  assert.deepEqual(namesOf(found(siege, secrets)), ['preshared key', 'private key']);
+  device.set(
+    'private-key',
+    base64(randomKey()),
+    'peer',
+    base64(peer.publicKey),
+    'preshared-key',
+    base64(random(32)),
+  );
+  await sleep(300);
+  assert.deepEqual(found(siege, secrets), {});
+});
+
+/** Wrong in as many ways as there are. `KEY` is a key in hex, `B64` in base64, `ODD` one where there should be none. */
+const BAD_REQUESTS: readonly string[] = [
+  'set=1\nprivate_key=KEYff\n\n',
+  'set=1\nprivate_key=B64\n\n',
+  'set=1\nprivate_key=KEY;\n\n',
+  'set=1\nprivate_keyKEY\n\n',
+  'set=1\nKEY=private_key\n\n',
+  'set=1\nB64\n\n',
+  'set=1\nPrivateKey=B64\n\n',
+  'set=1\npreshared_key=KEY\n\n',
+  'set=1\npublic_key=PUB\npreshared_key=KEYKEY\n\n',
+  'set=1\npublic_key=PUB\nendpoint=ODD\n\n',
+  'set=1\npublic_key=PUB\nendpoint=[fe80::1%ODD]:1\n\n',
+  'set=1\npublic_key=PUB\nallowed_ip=ODD\n\n',
+  'set=1\npublic_key=PUB\nprivate_key=KEY\n\n',
+  'set=1\nlisten_port=ODD\n\n',
+  'get=1\nKEY\n\n',
+  'KEY\n\n',
+  'set=1\nprivate_key=KEY', // and no more
+];
+
+test('keys come into no log, no answer, no title, no environment, and no file', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { device, peer } = siege;
+  const session = await siege.handshake();
+  const [secret, misplaced] = [randomKey(), randomKey()];
+  let answers = '';
+  for (const request of BAD_REQUESTS) {
+    const socket = connect(socketPath(device.device));
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      answers += text;
+    });
+    await once(socket, 'connect');
+    socket.end(
+      request
+        .replaceAll('KEY', hex(secret))
+        .replaceAll('ODD', hex(misplaced))
+        .replaceAll('B64', base64(secret))
+        .replaceAll('PUB', hex(peer.publicKey)),
+      'latin1',
+    );
+    await once(socket, 'close');
+  }
+  assert.match(answers, /errno=-22/); // the control: they were heard
+  assert.match(device.stdout, /IPC error/);
+  const secrets = [
+    secret,
+    misplaced,
+    siege.privateKey,
+    peer.presharedKey,
+    session.sendingKey,
+    session.receivingKey,
+  ];
+  const { pid } = device;
+  const places: Record<string, string> = { log: device.stdout + device.stderr, answers };
+  for (const name of ['cmdline', 'comm', 'environ', 'status'])
+    places[name] = readFileSync(`/proc/${pid}/${name}`, 'latin1');
+  for (const thread of readdirSync(`/proc/${pid}/task`))
+    places[`thread ${thread}`] = readFileSync(`/proc/${pid}/task/${thread}/comm`, 'latin1');
+  for (const [place, text] of Object.entries(places)) {
+    for (const key of secrets) {
+      for (const form of [hex(key), base64(key)]) {
+        // Not even a part of it.
+        for (const part of [form.slice(0, 12), form.slice(16, 28), form.slice(-13, -1)])
+          assert.ok(!text.toLowerCase().includes(part.toLowerCase()), `a key is in ${place}: ${text}`);
+      }
+    }
+  }
+
+  // It has no file open but devices, sockets and the like, and others can neither read nor reach its socket.
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    const target = readlinkSync(`/proc/${pid}/fd/${fd}`);
+    assert.match(target, /^(socket:|pipe:|anon_inode:|\/dev\/(null|net\/tun)$)/, target);
+  }
+  const path = socketPath(device.device);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(statSync('/var/run/wireguard').mode & 0o777, 0o700);
+  // In memory neither, unless it stood for an address or a number: those are made strings of.
+  await sleep(300);
+  assert.deepEqual(found(siege, { 'key of bad requests': secret }), {});
+});
+
+test("a signal does not open node's debugger, by which every local user could read all of it", async (t) => {
+  if (!canRun(t)) return;
+  const { device } = await Siege.start(t);
+  process.kill(device.pid, 'SIGUSR1');
+  await sleep(500);
+  assert.ok(device.running);
+  assert.equal(device.stderr, '');
+  const listening = device.host!.run('cat', ['/proc/net/tcp', '/proc/net/tcp6']);
+  assert.equal(listening.split('\n').filter((line) => / 0A /.test(line)).length, 0, listening);
+});

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { needs } from '../../src/testkit/requirements.js';
+import { ping } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+import { deviceExists, type Implementation, socketPath } from '../../src/testkit/wireguard.js';
+import { WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+
+const ROUNDS = 3;
+/** How much slower a restart of ours may be, milliseconds: node starts in a few times what a Go program takes. */
+const SLACK = 1500;
+
+/** Kills a daemon as the kernel does when memory is short, and starts it again. @returns milliseconds until a ping is answered */
+async function killAndRestart(t: TestContext, implementation: Implementation): Promise<number[]> {
+  const pair = await WireGuardPair.start(t, {
+    implementations: [implementation, 'wireguard-go'],
+    preshared: true,
+  });
+  const { first, second } = pair;
+  assert.equal((await ping(first.host, second.inner.v4, { wait: 5 })).received, 1);
+  const times: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    assert.equal(await first.wireguard.stop('SIGKILL'), 'SIGKILL');
+    await until('the device to go', () => !deviceExists(first.device));
+    assert.ok(existsSync(socketPath(first.device)), 'a stale socket was expected');
+    const started = performance.now();
+    await pair.startEnd(first);
+    assert.equal(
+      (await ping(first.host, second.inner.v4, { wait: 10 })).received,
+      1,
+      'the first packet was lost',
+    );
+    times.push(performance.now() - started);
+    // And the other way, to an endpoint that has not changed.
+    assert.equal((await ping(second.host, first.inner.v4, { wait: 5 })).received, 1);
+  }
+  return times.sort((a, b) => a - b);
+}
+
+test('killed and restarted with the same configuration, traffic flows again as fast as with wireguard-go', async (t) => {
+  if (!needs(t, 'root', 'tun', 'netns', 'wg', 'wireguard-go', 'ping')) return;
+  const ours = await killAndRestart(t, 'lametund');
+  const theirs = await killAndRestart(t, 'wireguard-go');
+  const text = (times: readonly number[]): string => times.map((time) => `${time.toFixed(0)} ms`).join(', ');
+  t.diagnostic(`from the start to the first answer: lametund ${text(ours)}; wireguard-go ${text(theirs)}`);
+  assert.ok(ours[1]! < theirs[1]! + SLACK);
+});

@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import {
+  type AttackerSocket,
+  base64,
+  echoRequest,
+  HandmadePeer,
+  hex,
+  isType,
+  random,
+} from '../../src/testkit/attacker.js';
+import { attacks, LOW_ORDER } from '../../src/testkit/attacks.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { ADDRESS, Siege } from '../../src/testkit/siege.js';
+import { until } from '../../src/testkit/wait.js';
+import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, viewOf } from '../../src/wireguard/messages.js';
+
+/** What strangers, and peers that lie, may send to a running lametund, and that nothing comes of it. */
+
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg');
+const TIMES = 10;
+
+test('bad messages are counted by reason, and nothing else happens', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { device } = siege;
+  const stranger = siege.open('192.0.2.3');
+  for (const attack of await attacks(siege)) {
+    await t.test(`${attack.name}: ${attack.reason}`, async () => {
+      // What is authentic comes from where the peer is: from elsewhere it would move it there.
+      const socket = attack.authentic ? siege.socket : stranger;
+      const bad = Array.from({ length: TIMES }, (_, i) => attack.make(i));
+      siege.socket.take();
+      const [drops, state, log] = [await siege.drops(), siege.state, device.stdout];
+      socket.send(...bad);
+      assert.deepEqual(await siege.dropped(drops, TIMES), { [attack.reason]: TIMES });
+      assert.deepEqual([...stranger.take(), ...siege.socket.take()], [], 'there was an answer');
+      if (!attack.authentic) assert.equal(siege.state, state);
+      assert.equal(withoutReceived(siege.state), withoutReceived(state));
+      await siege.ping(attack.session);
+      assert.deepEqual(stranger.take(), []);
+      assert.equal(device.stdout, log);
+      assert.deepEqual(await siege.dropped(drops, TIMES), { [attack.reason]: TIMES });
+    });
+  }
+  // The control: the same strange socket does hear an answer to what is valid.
+  await siege.handshake(stranger);
+  assert.match(siege.state, /192\.0\.2\.3:/);
+  assert.equal(device.stderr, '');
+});
+
+/** `wg show dump` without the bytes received, which count what is authentic, whatever is inside. */
+const withoutReceived = (dump: string): string => dump.replace(/(\d+)(\t\d+\t\S+\n)$/, '$2');
+
+test('a peer of low order may be configured, and no handshake with it succeeds', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const before = siege.state;
+  const stranger = siege.open('192.0.2.3');
+  for (const point of LOW_ORDER) {
+    siege.device.set('peer', base64(point), 'allowed-ips', '10.77.0.9/32', 'endpoint', '192.0.2.3:9');
+    const liar = HandmadePeer.claiming(siege.publicKey, point);
+    const drops = await siege.drops();
+    const { message } = liar.initiation();
+    stranger.send(message);
+    assert.deepEqual(await siege.dropped(drops, 1), { 'bad-handshake': 1 });
+    siege.device.set('peer', base64(point), 'remove');
+  }
+  assert.deepEqual(stranger.take(), []);
+  assert.equal(siege.state, before);
+  await siege.handshake();
+});
+
+test('a device that is down is silent, and counts', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { device, socket, peer } = siege;
+  const session = await siege.handshake();
+  const last = session.seal(echoRequest(ADDRESS.peer, ADDRESS.inner));
+  device.ip(`link set ${device.device} down`);
+  await until('the device to be down', () => device.stdout.includes('requested Down'));
+  socket.take();
+  const [drops, log] = [await siege.drops(), device.stdout];
+  const cookieReply = random(COOKIE_REPLY.length);
+  viewOf(cookieReply).setUint32(0, MESSAGE_TYPE.cookieReply, true);
+  socket.send(peer.initiation().message, last, session.seal(), cookieReply, random(100));
+  assert.deepEqual(await siege.dropped(drops, 5), { down: 5 });
+  assert.deepEqual(socket.take(), []);
+  assert.equal(device.stdout, log);
+
+  device.ip(`link set ${device.device} up`);
+  await until('the device to be up', () => device.stdout.endsWith('now Up\n'));
+  const up = await siege.drops();
+  socket.send(last); // its session is no more
+  assert.deepEqual(await siege.dropped(up, 1), { 'unknown-index': 1 });
+  await siege.handshake();
+});
+
+test('a peer roams by authentic packets, and by nothing else', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const session = await siege.handshake();
+  const elsewhere = siege.open('192.0.2.4', 40_004);
+  const endpoint = (): string => [...siege.device.peers.values()][0]!.endpoint;
+  assert.equal(endpoint(), '192.0.2.2:40000');
+
+  const drops = await siege.drops();
+  const seen = session.seal();
+  siege.socket.send(seen);
+  const forged = session.seal();
+  forged[forged.length - 1]! ^= 1;
+  elsewhere.send(seen, forged);
+  assert.deepEqual(await siege.dropped(drops, 2), { replayed: 1, 'bad-tag': 1 });
+  assert.equal(endpoint(), '192.0.2.2:40000');
+  await siege.ping(session);
+  assert.deepEqual(elsewhere.take(), []);
+
+  await siege.ping(session, elsewhere);
+  assert.equal(endpoint(), '192.0.2.4:40004');
+  elsewhere.send(session.seal(echoRequest('10.77.0.66', ADDRESS.inner))); // authentic, whatever is inside
+  siege.socket.send(session.seal(echoRequest('10.77.0.66', ADDRESS.inner)));
+  await until('the peer to be back', () => endpoint() === '192.0.2.2:40000');
+});
+
+/** Keeps a device under load by initiations of nobody, from an address, until it is stopped. */
+function keepUnderLoad(siege: Siege, socket: AttackerSocket): { stop(): Promise<void> } {
+  const nobody = new HandmadePeer(siege.publicKey);
+  const burst = Array.from({ length: 512 }, () => nobody.initiation().message);
+  let stopped = false;
+  const running = (async () => {
+    while (!stopped) {
+      const total = await siege.total();
+      socket.send(...burst);
+      await until('the burst to be dropped', async () => (await siege.total()) - total >= burst.length);
+      socket.take();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  return {
+    stop: () => {
+      stopped = true;
+      return running;
+    },
+  };
+}
+
+test('under load a peer that answers the cookie gets through, and a flood that does not is ignored', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { peer, socket, device } = siege;
+  const session = await siege.handshake();
+  const log = device.stdout;
+  const flood = keepUnderLoad(siege, siege.open('192.0.2.5'));
+  await until(
+    'the device to be under load',
+    async () => ((await siege.drops()).get('cookie-sent') ?? 0) > 100,
+  );
+  const strangers = (await siege.drops()).get('unknown-peer');
+
+  socket.take();
+  const first = peer.initiation();
+  socket.send(first.message);
+  const reply = await socket.wait(isType(MESSAGE_TYPE.cookieReply));
+  assert.ok(reply, 'no cookie');
+  assert.equal(
+    viewOf(reply).getUint32(COOKIE_REPLY.receiver),
+    viewOf(first.message).getUint32(INITIATION.sender),
+  );
+  assert.ok(peer.cookies.open(reply, performance.now()), 'the cookie cannot be opened');
+
+  // The cookie is good at the address and port that it was sent to, and nowhere else.
+  const second = peer.initiation();
+  assert.notEqual(hex(second.message.subarray(INITIATION.mac2)), '0'.repeat(32));
+  const thief = siege.open('192.0.2.2', 40_002);
+  thief.send(second.message);
+  assert.ok(await thief.wait(isType(MESSAGE_TYPE.cookieReply)), 'a stolen cookie was taken');
+  socket.send(second.message);
+  const next = await socket.wait(second.complete);
+  assert.ok(next, 'a peer with a cookie does not get through');
+  await siege.ping(session); // the session from before goes on under load
+
+  assert.equal((await siege.drops()).get('unknown-peer'), strangers, 'the flood is listened to');
+  await flood.stop();
+  const more = device.stdout.slice(log.length);
+  assert.ok(!more.includes('cookie'), more);
+});
+
+test('under load one address gets 20 handshakes a second with a burst of 5, also with a cookie', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const socket = siege.open('192.0.2.3');
+  const stranger = new HandmadePeer(siege.publicKey);
+  const flood = keepUnderLoad(siege, siege.open('192.0.2.5'));
+  await until(
+    'the device to be under load',
+    async () => ((await siege.drops()).get('cookie-sent') ?? 0) > 100,
+  );
+  socket.send(stranger.initiation().message);
+  const reply = await socket.wait(isType(MESSAGE_TYPE.cookieReply));
+  assert.ok(reply && stranger.cookies.open(reply, performance.now()), 'no cookie');
+
+  const before = await siege.drops();
+  const started = performance.now();
+  const counts = async () => {
+    const now = await siege.drops();
+    const grown = (reason: string): number => (now.get(reason) ?? 0) - (before.get(reason) ?? 0);
+    return { limited: grown('rate-limited'), heard: grown('unknown-peer') };
+  };
+  for (let sent = 0; sent < 100; sent += 20) {
+    socket.send(...Array.from({ length: 20 }, () => stranger.initiation().message));
+    await until('them to be read', async () => {
+      const { limited, heard } = await counts();
+      return limited + heard >= sent + 20;
+    });
+  }
+  const { limited, heard } = await counts();
+  const seconds = (performance.now() - started) / 1000;
+  assert.equal(limited + heard, 100);
+  assert.ok(heard >= 5 && heard <= 5 + Math.ceil(20 * seconds), `${heard} were heard in ${seconds} s`);
+  await flood.stop();
+});
+
+test('100 000 bad messages leave no trace: no log, no memory, no answer, and the session lives', async (t) => {
+  if (!canRun(t)) return;
+  const siege = await Siege.start(t);
+  const { device } = siege;
+  const stranger = siege.open('192.0.2.3');
+  const kinds = await attacks(siege);
+  const cheap = kinds.filter(({ authentic }) => !authentic);
+  const prepared = cheap.map(({ make }) => Array.from({ length: 64 }, (_, i) => make(i)));
+  const any = (i: number): Uint8Array =>
+    prepared[i % prepared.length]![Math.floor(i / prepared.length) % 64]!;
+  const { session } = kinds.at(-1)!;
+  const [log, state] = [device.stdout, siege.state];
+  await siege.flood(stranger, 40_000, any, 1000);
+  const before = device.residentBytes;
+  await siege.flood(stranger, 100_000, any, 1000);
+  const grown = device.residentBytes - before;
+  t.diagnostic(
+    `memory: ${(before / 1e6).toFixed(1)} MB, and ${(grown / 1e6).toFixed(1)} MB after 100 000 more`,
+  );
+  t.diagnostic(`${[...(await siege.drops())].map(([reason, count]) => `${reason} ${count}`).join(', ')}`);
+  assert.ok(grown < 16e6, `memory has grown by ${grown} bytes`);
+  assert.equal(device.stdout, log);
+  assert.equal(siege.state, state);
+  // Under load a handshake gets a cookie, which is sent to prove an address; nothing else may ever be an answer.
+  assert.ok(stranger.take().every(({ bytes }) => bytes[0] === MESSAGE_TYPE.cookieReply));
+  await siege.ping(session);
+});
