@@ -25,6 +25,13 @@ class DevicePrivateKey implements PrivateKey {
 export class NodeCrypto implements Crypto {
   readonly #x25519: X25519 = loadX25519();
   readonly #fields: FieldSealer = loadFieldSealer();
+  #forgetting: NodeJS.Immediate | undefined;
+  /** Once for all handshakes of a turn of the event loop: it costs as much as a DH. */
+  readonly #forget = (): void => {
+    this.#forgetting = undefined;
+    this.#x25519.forget();
+    this.#fields.forget();
+  };
   /** Random bytes in store: asking for four at a time costs as much as for hundreds. */
   readonly #store = new Uint8Array(512);
   #used = this.#store.length;
@@ -46,6 +53,7 @@ export class NodeCrypto implements Crypto {
   }
 
   dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
+    this.#forgetting ??= setImmediate(this.#forget);
     return this.#x25519.derive((privateKey as DevicePrivateKey).key, publicKey.bytes, out);
   }
 

@@ -31,6 +31,8 @@ export interface X25519 {
    * @returns false, and zeros, when that is all zeros: the public key is of low order
    */
   derive(key: X25519Key, publicKey: Uint8Array, secret: Uint8Array): boolean;
+  /** Overwrites what the last derivation left on the stack: OpenSSL does not, and a quiet program may not for long. */
+  forget(): void;
 }
 
 /**
@@ -69,6 +71,8 @@ class EvpX25519 implements X25519 {
   readonly #evp;
   readonly #scratch = allocate(SCRATCH.size);
   readonly #generator: number;
+  /** A key that is no secret. */
+  #dummy: X25519Key | undefined;
 
   /** @param library where to look for OpenSSL; null is what the process has already */
   constructor(library: string | null) {
@@ -119,6 +123,12 @@ class EvpX25519 implements X25519 {
     return any !== 0;
   }
 
+  /** Foreign functions have a stack of their own, so the next call of the same one lies where the last one did. */
+  forget(): void {
+    this.#dummy ??= this.load(new Uint8Array(KEY), new Uint8Array(KEY));
+    this.derive(this.#dummy, BASE_POINT, NOWHERE);
+  }
+
   #keyOf(key: number, publicKey: Uint8Array): EvpKey {
     const evp = this.#evp;
     const { bytes, view, address } = this.#scratch;
@@ -138,6 +148,9 @@ class EvpX25519 implements X25519 {
     return new EvpKey(evp, key, context);
   }
 }
+
+/** Takes a result that nobody wants. */
+const NOWHERE = new Uint8Array(KEY);
 
 /** Public keys of X25519 need none: any 32 bytes are one. */
 const NO_VALIDATION = 0;
@@ -241,6 +254,8 @@ class NodeX25519 implements X25519 {
     shared.fill(0);
     return secret.some((byte) => byte !== 0);
   }
+
+  forget(): void {} // its stack is node's own, and never at rest
 
   #keyOf(object: KeyObject, publicKey: Uint8Array): NodeKey {
     const key = new NodeKey(object);

@@ -4,8 +4,9 @@ import { type IpAddress, parseAddress } from '../ip/address.js';
 import { call, libc } from '../linux/libc.js';
 import { allocate } from '../linux/memory.js';
 import type { Namespace } from '../linux/namespace.js';
+import { SendBatch } from '../linux/send-batch.js';
 import { AF, type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
-import { ENDPOINT, ReceiveBatch, SendBatch } from '../linux/udp-batch.js';
+import { ENDPOINT, ReceiveBatch } from '../linux/udp-batch.js';
 import { CookieHolder } from '../wireguard/cookie.js';
 import { EMPTY, LENGTH, NO_PRESHARED_KEY, type PrivateKey, type PublicKey } from '../wireguard/crypto.js';
 import {

@@ -64,13 +64,6 @@ export const secretBytes = (length: number = LENGTH.key): Uint8Array<ArrayBuffer
 /** Optional wherever [W] 5.4 has Q; its default is zeros. */
 export const NO_PRESHARED_KEY: Readonly<Uint8Array> = new Uint8Array(LENGTH.key);
 
-/**
- * Room for a secret, zeroed. On a buffer of its own: small arrays without one lie in the garbage collector's heap, which
- * moves them about and leaves copies behind that nobody can erase.
- */
-export const secretBytes = (length: number = LENGTH.key): Uint8Array =>
-  new Uint8Array(new ArrayBuffer(length));
-
 export const EMPTY: Uint8Array = new Uint8Array(0);
 
 /** The bytes of an ASCII string: labels and names of [W] 5.4. */
