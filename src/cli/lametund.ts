@@ -80,6 +80,7 @@ async function run(device: string, tunFd: number, uapiFd: number, level: LogLeve
   ]);
   const controller = new AbortController();
   abortOnSignals(controller);
+  process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
   await runDaemon({
     device,
     tunFd,

@@ -89,7 +89,7 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
   let equals = 0;
   while (equals < text.length && text[equals] !== EQUALS) equals++;
   if (equals === text.length) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
-  const key = text.toString('latin1', 0, Math.min(equals, MAX_KEY));
+  const key = equals > MAX_KEY ? '' : text.toString('latin1', 0, equals); // no string of what may be a secret
   if (!SECTIONS[section].has(key)) {
     throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${presentable(key)}`);
   }

@@ -58,6 +58,7 @@ export class Inbound {
       this.#comparedPeer = undefined;
       const length = batch.length(slot);
       const size = batch.segmentSize(slot);
+      if (length === 0) this.#take(slot, batch.offset(slot), 0, now);
       for (let at = 0; at < length; at += size) {
         this.#take(slot, batch.offset(slot) + at, Math.min(size, length - at), now);
       }
