@@ -1,4 +1,5 @@
 import { lstatSync } from 'node:fs';
+import { LametunError } from '../errors.js';
 import { libc } from '../linux/libc.js';
 import { findLink, setLinkMtu } from '../linux/link.js';
 import { setSocketMark } from '../linux/socket-options.js';
@@ -41,7 +42,8 @@ export async function runDaemon({
   onReady,
 }: DaemonOptions): Promise<void> {
   const path = uapiPath(device);
-  const inode = lstatSync(path).ino;
+  const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
+  if (inode === undefined) throw new LametunError('usage', `${path} was removed before it was of use`);
   const undo: (() => void | Promise<void>)[] = [() => void libc.close(tunFd)];
   const removeSocket = (): void => removeUapiSocket(path, inode);
   process.once('exit', removeSocket); // also when something else in the program ends it

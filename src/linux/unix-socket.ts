@@ -1,3 +1,4 @@
+import { renameSync } from 'node:fs';
 import koffi from 'koffi';
 import { LametunError } from '../errors.js';
 import { call, libc } from './libc.js';
@@ -27,10 +28,13 @@ export const acceptUnix = (fd: number): number => accept4(fd, 0, 0, SOCK_NONBLOC
  * accepted. Only the owner may connect.
  *
  * @returns the descriptor, which does not block
- * @throws LinuxError EADDRINUSE when the path exists, ENOENT when its directory does not
+ * @param path is replaced if it exists
+ * @throws LinuxError ENOENT when its directory does not exist
  */
 export function listenUnix(path: string, backlog = 128): number {
-  const name = new TextEncoder().encode(path);
+  // Until it listens it has another name: `wg` removes sockets on which nobody does.
+  const unlistened = `${path}.${process.pid}`;
+  const name = new TextEncoder().encode(unlistened);
   if (name.length >= SOCKADDR_UN.pathLength)
     throw new LametunError('usage', `${path} is too long for a socket`);
   const fd = call(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'open a unix socket');
@@ -41,6 +45,7 @@ export function listenUnix(path: string, backlog = 128): number {
     bytes.set(name, SOCKADDR_UN.path);
     call(libc.bind(fd, address, SOCKADDR_UN.path + name.length + 1), `listen on ${path}`);
     call(listen(fd, backlog), `listen on ${path}`);
+    renameSync(unlistened, path);
     return fd;
   } catch (error) {
     libc.close(fd);

@@ -56,6 +56,7 @@ export class Siege {
     const hosts = Namespace.createAll([`${prefix}d`, `${prefix}a`]);
     const [host, attacker] = hosts as [Namespace, Namespace];
     t.after(() => hosts.map((each) => each.remove()));
+    host.sysctl({ 'net.ipv6.conf.default.disable_ipv6': 1 }); // or the kernel sends packets of its own, to no peer
     connect(
       { namespace: host, device: 'eth0', addresses: [`${ADDRESS.device}/24`] },
       {

@@ -242,7 +242,7 @@ test('100 000 bad messages leave no trace: no log, no memory, no answer, and the
   t.diagnostic(`${[...(await siege.drops())].map(([reason, count]) => `${reason} ${count}`).join(', ')}`);
   assert.ok(grown < 16e6, `memory has grown by ${grown} bytes`);
   assert.equal(device.stdout, log);
-  assert.equal(siege.state, state);
+  assert.equal(withoutReceived(siege.state), withoutReceived(state));
   // Under load a handshake gets a cookie, which is sent to prove an address; nothing else may ever be an answer.
   assert.ok(stranger.take().every(({ bytes }) => bytes[0] === MESSAGE_TYPE.cookieReply));
   await siege.ping(session);
