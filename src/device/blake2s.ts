@@ -41,6 +41,7 @@ const ROUNDS = 10;
 /** The state of all hashes: they run one at a time. On buffers of their own, as `secretBytes` explains. */
 const state = new Int32Array(new ArrayBuffer(32));
 const block = secretBytes(BLOCK);
+const blockWords = new Int32Array(block.buffer);
 const blockView = new DataView(block.buffer);
 const m = new Int32Array(new ArrayBuffer(64));
 let filled = 0;
@@ -48,13 +49,13 @@ let count = 0; // bytes compressed; far below 2^32 here
 
 /** RFC 7693 §3.3 to begin with: the parameter block has the lengths of the output and of the key. */
 function begin(length: number, key?: Uint8Array): void {
-  state.set(IV);
+  for (let i = 0; i < 8; i++) state[i] = IV[i]!;
   state[0]! ^= 0x01010000 ^ ((key?.length ?? 0) << 8) ^ length;
   filled = 0;
   count = 0;
   if (key && key.length > 0) {
-    block.fill(0);
-    block.set(key);
+    zero(blockWords);
+    for (let i = 0; i < key.length; i++) block[i] = key[i]!;
     filled = BLOCK;
   }
 }
@@ -69,7 +70,7 @@ function update(input: Uint8Array): void {
 }
 
 function end(out: Uint8Array, length: number): void {
-  block.fill(0, filled);
+  for (let i = filled; i < BLOCK; i++) block[i] = 0;
   compress(true);
   for (let i = 0; i < length; i++) out[i] = state[i >> 2]! >>> ((i & 3) * 8);
 }
@@ -181,9 +182,14 @@ const rotate = (word: number, bits: number): number => (word >>> bits) | (word <
 
 /** Leaves nothing of keys behind. */
 function wipe(): void {
-  state.fill(0);
-  block.fill(0);
-  m.fill(0);
+  zero(state);
+  zero(m);
+  zero(blockWords);
+}
+
+/** `fill` is a call out of JavaScript, which for arrays this small takes longer than all else. */
+function zero(words: Int32Array): void {
+  for (let i = 0; i < words.length; i++) words[i] = 0;
 }
 
 /**
@@ -230,11 +236,11 @@ const outer = new Int32Array(new ArrayBuffer(32));
 function takeRoot(into: Int32Array, pad: number): void {
   beginPadded(root, pad);
   compress(false);
-  into.set(state);
+  for (let i = 0; i < 8; i++) into[i] = state[i]!;
 }
 
 function resume(from: Int32Array): void {
-  state.set(from);
+  for (let i = 0; i < 8; i++) state[i] = from[i]!;
   filled = 0;
   count = BLOCK;
 }
@@ -265,10 +271,15 @@ export function kdf(
   if (out2) expand(out1, COUNTER[1], out2);
   if (out2 && out3) expand(out2, COUNTER[2], out3);
   wipe();
-  for (const secret of [inner, outer, digest, root]) secret.fill(0);
+  zero(inner);
+  zero(outer);
+  zero(digestWords);
+  zero(rootWords);
 }
 
 const digest = secretBytes(LENGTH);
+const digestWords = new Int32Array(digest.buffer);
 const root = secretBytes(LENGTH);
+const rootWords = new Int32Array(root.buffer);
 const NOTHING = new Uint8Array(0);
 const COUNTER = [Uint8Array.of(1), Uint8Array.of(2), Uint8Array.of(3)] as const;

@@ -97,18 +97,19 @@ export class CookieChecker {
 /** The sending side of [W] 5.4.4: puts macs on handshake messages to one peer, and keeps the cookie it sent us. */
 export class CookieHolder {
   readonly #crypto: Crypto;
+  readonly #publicKey: Uint8Array;
   readonly #mac1Key: Uint8Array;
-  readonly #cookieKey: Uint8Array;
   readonly #lastMac1 = new Uint8Array(LENGTH.mac);
   #awaitsReply = false;
-  readonly #cookie = secretBytes(LENGTH.cookie);
+  /** Made for the first one: most peers never send any. */
+  #cookie: Uint8Array | undefined;
   #cookieSince = -Infinity;
 
   /** @param publicKey the peer's */
   constructor(crypto: Crypto, publicKey: Uint8Array) {
     this.#crypto = crypto;
+    this.#publicKey = publicKey;
     this.#mac1Key = hashed(crypto, LABEL_MAC1, publicKey);
-    this.#cookieKey = hashed(crypto, LABEL_COOKIE, publicKey);
   }
 
   /** Writes mac1, and mac2 if there is a fresh cookie, to the end of a handshake message. */
@@ -119,7 +120,7 @@ export class CookieHolder {
     this.#lastMac1.set(mac1);
     this.#awaitsReply = true;
     const mac2 = message.subarray(mac2At(message));
-    if (now - this.#cookieSince < COOKIE_LIFETIME - COOKIE_LATENCY) {
+    if (this.#cookie && now - this.#cookieSince < COOKIE_LIFETIME - COOKIE_LATENCY) {
       this.#crypto.mac(this.#cookie, message.subarray(0, mac2At(message)), mac2);
     } else {
       mac2.fill(0);
@@ -135,10 +136,12 @@ export class CookieHolder {
   open(reply: Uint8Array, now: number): boolean {
     if (!this.#awaitsReply) return false;
     const nonce = reply.subarray(COOKIE_REPLY.nonce, COOKIE_REPLY.cookie);
-    const cookie = new Uint8Array(LENGTH.cookie);
+    const cookie = secretBytes(LENGTH.cookie);
     const sealed = reply.subarray(COOKIE_REPLY.cookie);
-    if (!this.#crypto.xopen(this.#cookieKey, nonce, sealed, this.#lastMac1, cookie)) return false;
-    this.#cookie.set(cookie);
+    const key = hashed(this.#crypto, LABEL_COOKIE, this.#publicKey);
+    if (!this.#crypto.xopen(key, nonce, sealed, this.#lastMac1, cookie)) return false;
+    erase(this.#cookie);
+    this.#cookie = cookie;
     this.#cookieSince = now;
     this.#awaitsReply = false;
     return true;
