@@ -3,6 +3,7 @@ import { libc } from '../linux/libc.js';
 import { findLink, setLinkMtu } from '../linux/link.js';
 import { setSocketMark } from '../linux/socket-options.js';
 import { UdpSocket } from '../linux/udp.js';
+import type { Offload } from '../tunnel/offloads.js';
 import { WorkerEngine } from '../tunnel/worker-engine.js';
 import { NodeCrypto } from './crypto.js';
 import { followLink } from './follow-link.js';
@@ -20,6 +21,8 @@ export interface DaemonOptions {
   readonly tunFd: number;
   readonly uapiFd: number;
   readonly log: Log;
+  /** What may be used of what this machine can. */
+  readonly offloads: readonly Offload[];
   /** Ends it. */
   readonly signal: AbortSignal;
   /** Is called when `wg` gets an answer. */
@@ -37,6 +40,7 @@ export async function runDaemon({
   tunFd,
   uapiFd,
   log,
+  offloads,
   signal,
   onReady,
 }: DaemonOptions): Promise<void> {
@@ -52,7 +56,7 @@ export async function runDaemon({
       crypto: new NodeCrypto(),
       wallClock: () => Date.now(),
       log,
-      engine: (events) => new WorkerEngine({ tunFd, mtu: DEFAULT_MTU, events }),
+      engine: (events) => new WorkerEngine({ tunFd, mtu: DEFAULT_MTU, offloads, events }),
       openSocket,
     });
     undo.push(() => wireguard.close());
@@ -102,7 +106,6 @@ function openSocket(port: number): DeviceSocket {
   socket.reportDestinations();
   socket.reportTrafficClass();
   socket.setBuffers(SOCKET_BUFFER);
-  socket.receiveSegments();
   const { fd, family } = socket;
   return {
     fd,
