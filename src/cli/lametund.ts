@@ -4,6 +4,7 @@ import { closeSync, rmSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../device/log.js';
 import { LametunError } from '../errors.js';
+import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { packageVersion } from './package-version.js';
 
 /**
@@ -39,10 +40,11 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   const level = logLevel(process.env['LOG_LEVEL']);
-  const { device, tunFd, uapiFd } = await open(names[0]!);
-  if (foreground || process.env[FOREGROUND] === '1') return run(device, tunFd, uapiFd, level);
+  const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
+  const opened = await open(names[0]!, offloads);
+  if (foreground || process.env[FOREGROUND] === '1') return run(opened, offloads, level);
   const loud = process.env['LOG_LEVEL'] !== undefined && level !== LOG_LEVEL.silent;
-  return runInBackground(device, tunFd, uapiFd, loud, args);
+  return runInBackground(opened, loud, args);
 }
 
 interface Opened {
@@ -52,14 +54,15 @@ interface Opened {
 }
 
 /** Opens the TUN device and the configuration socket, or takes over those that were handed to us. */
-async function open(name: string): Promise<Opened> {
+async function open(name: string, offloads: readonly Offload[]): Promise<Opened> {
   const [{ Tun }, { adoptTun }, { openUapiSocket, uapiPath }] = await Promise.all([
     import('../linux/tun.js'),
     import('../linux/tun-state.js'),
     import('../device/uapi-socket.js'),
   ]);
   const given = descriptor(TUN_FD);
-  const tunFd = given ?? Tun.open({ name, packetInformation: false, virtioHeader: true }).fd;
+  const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
+  const tunFd = given ?? Tun.open({ name, packetInformation: false, virtioHeader }).fd;
   const device = given === undefined ? name : adoptTun(given);
   return { device, tunFd, uapiFd: descriptor(UAPI_FD) ?? (await openUapiSocket(uapiPath(device))) };
 }
@@ -71,7 +74,11 @@ function descriptor(variable: string): number | undefined {
   throw new LametunError('usage', `${variable} must be the number of a file descriptor`);
 }
 
-async function run(device: string, tunFd: number, uapiFd: number, level: LogLevel): Promise<number> {
+async function run(
+  { device, tunFd, uapiFd }: Opened,
+  offloads: readonly Offload[],
+  level: LogLevel,
+): Promise<number> {
   const log = new TextLog(level, device, (line) => process.stdout.write(line));
   process.stdout.on('error', () => {}); // nobody reads the log any more
   const [{ runDaemon }, { abortOnSignals }] = await Promise.all([
@@ -86,6 +93,7 @@ async function run(device: string, tunFd: number, uapiFd: number, level: LogLeve
     tunFd,
     uapiFd,
     log,
+    offloads,
     signal: controller.signal,
     onReady: () => tellParent(READY),
   });
@@ -94,9 +102,7 @@ async function run(device: string, tunFd: number, uapiFd: number, level: LogLeve
 
 /** @returns when the process in the background answers, or has ended */
 async function runInBackground(
-  device: string,
-  tunFd: number,
-  uapiFd: number,
+  { device, tunFd, uapiFd }: Opened,
   loud: boolean,
   args: readonly string[],
 ): Promise<number> {

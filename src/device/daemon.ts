@@ -4,6 +4,7 @@ import { libc } from '../linux/libc.js';
 import { findLink, setLinkMtu } from '../linux/link.js';
 import { setSocketMark } from '../linux/socket-options.js';
 import { UdpSocket } from '../linux/udp.js';
+import type { Offload } from '../tunnel/offloads.js';
 import { WorkerEngine } from '../tunnel/worker-engine.js';
 import { NodeCrypto } from './crypto.js';
 import { followLink } from './follow-link.js';
@@ -21,6 +22,8 @@ export interface DaemonOptions {
   readonly tunFd: number;
   readonly uapiFd: number;
   readonly log: Log;
+  /** What may be used of what this machine can. */
+  readonly offloads: readonly Offload[];
   /** Ends it. */
   readonly signal: AbortSignal;
   /** Is called when `wg` gets an answer. */
@@ -38,6 +41,7 @@ export async function runDaemon({
   tunFd,
   uapiFd,
   log,
+  offloads,
   signal,
   onReady,
 }: DaemonOptions): Promise<void> {
@@ -54,7 +58,7 @@ export async function runDaemon({
       crypto: new NodeCrypto(),
       wallClock: () => Date.now(),
       log,
-      engine: (events) => new WorkerEngine({ tunFd, mtu: DEFAULT_MTU, events }),
+      engine: (events) => new WorkerEngine({ tunFd, mtu: DEFAULT_MTU, offloads, events }),
       openSocket,
     });
     undo.push(() => wireguard.close());
@@ -104,7 +108,6 @@ function openSocket(port: number): DeviceSocket {
   socket.reportDestinations();
   socket.reportTrafficClass();
   socket.setBuffers(SOCKET_BUFFER);
-  socket.receiveSegments();
   const { fd, family } = socket;
   return {
     fd,

@@ -2,6 +2,8 @@ import type { Cidr } from '../ip/cidr.js';
 import type { Prefix } from '../ip/prefix-table.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { Engine, EngineEvents, PeerEndpoint } from '../tunnel/engine.js';
+
+import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
 import { type Crypto, secretBytes } from '../wireguard/crypto.js';
 import { Device } from '../wireguard/device.js';
 import type { DeviceEvent } from '../wireguard/events.js';
@@ -56,6 +58,8 @@ export class WireGuardInterface {
   readonly #privateKey = secretBytes();
   #fwmark = 0;
   #mtu = 0;
+  /** What was said of them last. */
+  #offloads = '';
   #timer: NodeJS.Timeout | undefined;
   #timerFor = Infinity;
   #closed = false;
@@ -80,6 +84,7 @@ export class WireGuardInterface {
       },
       look: (id) => this.#look(id),
       roaming: (id, from) => this.#roam(id, from),
+      offloads: (inUse) => this.#noteOffloads(inUse),
       ended: (reason) => {
         this.detach();
         end(reason);
@@ -320,6 +325,12 @@ export class WireGuardInterface {
     for (let event = this.#device.poll(); event; event = this.#device.poll()) {
       if (event.kind !== 'endpoint') this.#act(event);
     }
+  }
+
+  #noteOffloads(inUse: OffloadsInUse): void {
+    const text = `Offloads: ${describeOffloads(inUse)}`;
+    if (text !== this.#offloads) this.#log.verbose(text);
+    this.#offloads = text;
   }
 
   #forgetSources(): void {

@@ -33,9 +33,11 @@ export interface Aead {
 /**
  * The fastest implementation that works here: OpenSSL's EVP from the node binary, from the system's libcrypto
  * where node links to that, else node:crypto. Each proves itself before it is used.
+ *
+ * @param evp whether OpenSSL may be called directly
  */
-export function loadAead(): Aead {
-  for (const make of IMPLEMENTATIONS) {
+export function loadAead(evp = true): Aead {
+  for (const make of evp ? IMPLEMENTATIONS : IMPLEMENTATIONS.slice(-1)) {
     try {
       const aead = make();
       if (passesSelfTest(aead)) return aead;

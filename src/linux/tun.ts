@@ -131,12 +131,16 @@ function openDeviceNode(): number {
  * Switches on what a device can: it hands over TCP segments and UDP datagrams in one piece, and takes them so.
  *
  * @param fd of a TUN device, whoever has opened it
+ * @param allowed what may be switched on, if the device can
  */
-export function setOffloads(fd: number): Offloads {
+export function setOffloads(fd: number, allowed = { tcp: true, udp: true }): Offloads {
   const request = allocate(IFREQ.size);
   call(libc.ioctl(fd, TUNGETIFF, request.address), `TUNGETIFF ${fd}`);
   const virtioHeader = (request.view.getUint16(IFREQ.flags, true) & IFF_VNET_HDR) !== 0;
   const can = (flags: number): boolean => virtioHeader && libc.ioctl(fd, TUNSETOFFLOAD, flags) === 0;
-  const both = can(OFFLOAD.checksum | OFFLOAD.tso | OFFLOAD.uso);
-  return { virtioHeader, tcp: both || can(OFFLOAD.checksum | OFFLOAD.tso), udp: both };
+  const tso = allowed.tcp ? OFFLOAD.tso : 0;
+  const udp = allowed.udp && can(OFFLOAD.checksum | tso | OFFLOAD.uso);
+  const tcp = allowed.tcp && (udp || can(OFFLOAD.checksum | tso));
+  if (!tcp && !udp) can(0); // who had the device before us may have switched something on
+  return { virtioHeader, tcp, udp };
 }

@@ -128,15 +128,6 @@ export class UdpSocket {
     if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVTCLASS, 1);
   }
 
-  /**
-   * Lets the kernel hand over several datagrams of one sender at once, UDP_GRO: `ReceiveBatch.segmentSize`.
-   *
-   * @returns whether it can (Linux 5.0)
-   */
-  receiveSegments(): boolean {
-    return this.#try(SOL_UDP, UDP_GRO, 1);
-  }
-
   close(): void {
     libc.close(this.fd);
   }
@@ -155,6 +146,17 @@ export class UdpSocket {
 /** Whether the kernel can cut up what a UDP socket sends, UDP_SEGMENT (Linux 4.18): `SendBatch.addRun`. */
 export function canSendSegments(fd: number): boolean {
   return libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, allocate(4).address, 4) === 0; // 0: not without being asked
+}
+
+/**
+ * Lets the kernel hand over several datagrams of one sender at once, UDP_GRO: `ReceiveBatch.segmentSize`.
+ *
+ * @returns whether it can (Linux 5.0)
+ */
+export function receiveSegments(fd: number): boolean {
+  const memory = allocate(4);
+  memory.view.setInt32(0, 1, true);
+  return libc.setsockopt(fd, SOL_UDP, UDP_GRO, memory.address, 4) === 0;
 }
 
 /** linux/socket.h. */

@@ -19,6 +19,12 @@ export interface PairOptions {
   /** Which IP version is outside. */
   readonly outside?: 4 | 6;
   readonly preshared?: boolean;
+  /** What each may use, as LAMETUN_OFFLOADS. */
+  readonly offloads?: readonly [string | undefined, string | undefined];
+  /** Of the devices; 1420 without it. */
+  readonly mtu?: number;
+  /** Of the cable; 1500 without it. */
+  readonly outerMtu?: number;
 }
 
 /** The UDP port of both ends. */
@@ -36,6 +42,7 @@ export class WireGuardPair {
   readonly #t: Pick<TestContext, 'after'>;
   readonly #presharedKey: string | undefined;
   readonly #outside: 4 | 6;
+  readonly #options: PairOptions;
 
   private constructor(t: Pick<TestContext, 'after'>, first: End, second: End, options: PairOptions) {
     this.#t = t;
@@ -43,6 +50,7 @@ export class WireGuardPair {
     this.second = second;
     this.#presharedKey = options.preshared ? newPresharedKey() : undefined;
     this.#outside = options.outside ?? 4;
+    this.#options = options;
   }
 
   static async start(t: Pick<TestContext, 'after'>, options: PairOptions): Promise<WireGuardPair> {
@@ -67,6 +75,9 @@ export class WireGuardPair {
       addresses: [`${outer}/${options.outside === 6 ? 64 : 24}`],
     });
     connect(cable(ends[0]), cable(ends[1]));
+    if (options.outerMtu !== undefined) {
+      for (const host of hosts) host.ip([`link set eth0 mtu ${options.outerMtu}`]);
+    }
     const pair = new WireGuardPair(t, ends[0], ends[1], options);
     await Promise.all([pair.startEnd(pair.first), pair.startEnd(pair.second)]);
     return pair;
@@ -79,12 +90,14 @@ export class WireGuardPair {
   /** Starts, or after its end starts again, one end as it is configured. */
   async startEnd(end: End): Promise<void> {
     const { host, device, inner, implementation } = end;
-    end.wireguard = await WireGuard.start(this.#t, device, implementation, host);
+    const { offloads, mtu } = this.#options;
+    const allowed = offloads?.[end === this.first ? 0 : 1];
+    end.wireguard = await WireGuard.start(this.#t, device, implementation, host, allowed);
     this.configure(end);
     host.ip([
       `address add ${inner.v4}/24 dev ${device}`,
       `address add ${inner.v6}/64 dev ${device} nodad`,
-      `link set ${device} up`,
+      `link set ${device}${mtu === undefined ? '' : ` mtu ${mtu}`} up`,
     ]);
   }
 

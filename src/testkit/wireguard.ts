@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { findLink } from '../linux/link.js';
 import type { Namespace } from '../linux/namespace.js';
 import { runProgram } from '../linux/program.js';
+import { OFFLOADS_VARIABLE } from '../tunnel/offloads.js';
 import { until } from './wait.js';
 
 export const LAMETUND = fileURLToPath(new URL('../cli/lametund.js', import.meta.url));
@@ -57,14 +58,23 @@ export class WireGuard {
   readonly #child: ChildProcess;
   #end: number | NodeJS.Signals | undefined;
 
-  private constructor(device: string, implementation: Implementation, host: Namespace | undefined) {
+  private constructor(
+    device: string,
+    implementation: Implementation,
+    host: Namespace | undefined,
+    offloads: string | undefined,
+  ) {
     this.device = device;
     this.implementation = implementation;
     this.host = host;
     const [command, ...args] = [...COMMAND[implementation], '--foreground', device];
     const options: SpawnOptions = {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LOG_LEVEL: 'verbose' },
+      env: {
+        ...process.env,
+        LOG_LEVEL: 'verbose',
+        ...(offloads === undefined ? {} : { [OFFLOADS_VARIABLE]: offloads }),
+      },
     };
     this.#child = host ? host.spawn(command!, args, options) : spawn(command!, args, options);
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -82,14 +92,19 @@ export class WireGuard {
     });
   }
 
-  /** Starts a daemon, and waits until `wg` gets an answer. It ends with the test. */
+  /**
+   * Starts a daemon, and waits until `wg` gets an answer. It ends with the test.
+   *
+   * @param offloads what it may use, as LAMETUN_OFFLOADS
+   */
   static async start(
     t: Pick<TestContext, 'after'>,
     device: string,
     implementation: Implementation = 'lametund',
     host?: Namespace,
+    offloads?: string,
   ): Promise<WireGuard> {
-    const wireguard = new WireGuard(device, implementation, host);
+    const wireguard = new WireGuard(device, implementation, host, offloads);
     t.after(() => wireguard.stop('SIGKILL'));
     await until(`an answer of ${device}`, () => {
       if (!wireguard.running)

@@ -1,5 +1,6 @@
 import type { Endpoint } from '../linux/socket-address.js';
 import type { Keypair } from '../wireguard/keypair.js';
+import type { OffloadsInUse } from './offloads.js';
 
 /** Where a peer is: the remote address, and our own address that it wrote to, which our answers must leave from. */
 export interface PeerEndpoint {
@@ -24,6 +25,8 @@ export interface EngineEvents {
   look(peer: number): void;
   /** An authentic packet came from elsewhere: `Device.handleRoaming`. */
   roaming(peer: number, from: PeerEndpoint): void;
+  /** What the data plane uses: when it has its first socket, and when that changes. */
+  offloads(inUse: OffloadsInUse): void;
   /** The TUN device was removed, or the worker failed. Nothing moves any more. */
   ended(reason: 'device-gone' | Error): void;
 }

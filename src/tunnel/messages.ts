@@ -1,3 +1,5 @@
+import type { OffloadsInUse } from './offloads.js';
+
 /**
  * What the two threads of a tunnel say to each other, in rings of fixed records. Keys travel to the worker in these
  * records and nowhere else, and are wiped from them when they are read.
@@ -47,6 +49,12 @@ export const COMMANDS = 4096;
 export type PortMessage =
   | { readonly kind: 'rows'; readonly page: SharedArrayBuffer }
   | { readonly kind: 'allowed-ips'; readonly table: Int32Array };
+
+/** What comes from the worker's message port. */
+export type WorkerMessage =
+  | { readonly kind: 'offloads'; readonly inUse: OffloadsInUse }
+  /** It has ended, and why. */
+  | { readonly kind: 'device-gone' | 'stopped' };
 
 /** Reports of the worker. Each is: what u32, peer u32, length u32, then an `ENDPOINT` record, then a datagram. */
 export const REPORT = {

@@ -1,7 +1,7 @@
 import { ERRNO } from '../linux/errno.js';
 import type { Waker } from '../linux/poll.js';
 import type { SharedRing } from '../linux/shared-ring.js';
-import { type Offloads, setOffloads } from '../linux/tun.js';
+import type { Offloads } from '../linux/tun.js';
 import type { ReceiveBatch } from '../linux/udp-batch.js';
 import { LOOK_RECORD, REPORT_RECORD } from './messages.js';
 import type { Peers } from './peers.js';
@@ -27,12 +27,12 @@ export class WorkerContext {
   #wake = false;
 
   constructor(
-    device: { readonly tunFd: number; readonly mtu: number },
+    device: { readonly tunFd: number; readonly mtu: number; readonly offloads: Offloads },
     tables: { readonly peers: Peers; readonly rows: Rows; readonly drops: SharedDrops },
     upward: { readonly reports: SharedRing; readonly looks: SharedRing; readonly waker: Waker },
   ) {
     this.tunFd = device.tunFd;
-    this.offloads = setOffloads(device.tunFd);
+    this.offloads = device.offloads;
     this.mtu = device.mtu;
     this.peers = tables.peers;
     this.drops = tables.drops;

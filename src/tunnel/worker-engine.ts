@@ -21,7 +21,9 @@ import {
   REPORT,
   REPORT_RECORD,
   REPORTS,
+  type WorkerMessage,
 } from './messages.js';
+import type { Offload } from './offloads.js';
 import { Rows, TRAFFIC } from './rows.js';
 import { SharedDrops } from './shared-drops.js';
 import type { TunnelWorkerData } from './worker.js';
@@ -38,6 +40,8 @@ export interface WorkerEngineOptions {
   readonly tunFd: number;
   /** Bytes. */
   readonly mtu: number;
+  /** What may be used of what this machine can. */
+  readonly offloads: readonly Offload[];
   readonly events: EngineEvents;
 }
 
@@ -64,11 +68,12 @@ export class WorkerEngine implements Engine {
   #closing = false;
   readonly #exited: Promise<void>;
 
-  constructor({ tunFd, mtu, events }: WorkerEngineOptions) {
+  constructor({ tunFd, mtu, offloads, events }: WorkerEngineOptions) {
     this.#events = events;
     const data: TunnelWorkerData = {
       tunFd,
       mtu,
+      offloads,
       wakeWorker: this.#toWorker.fd,
       wakeEngine: this.#fromWorker.fd,
       commands: this.#commands.buffer,
@@ -83,7 +88,10 @@ export class WorkerEngine implements Engine {
       transferList: [this.#channel.port2],
     });
     this.#worker.once('error', (error) => this.#end(error));
-    this.#channel.port1.on('message', () => this.#end('device-gone'));
+    this.#channel.port1.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'offloads') this.#events.offloads(message.inUse);
+      else this.#end('device-gone');
+    });
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     this.#watch = watchReadable(this.#fromWorker.fd, () => this.#readReports());
     process.once('exit', this.#stopWorker);

@@ -3,11 +3,12 @@ import { createChecksum } from '../ip/checksum-wasm.js';
 import { Coalescer } from '../ip/coalesce.js';
 import { PrefixLookup } from '../ip/prefix-table.js';
 import { Segmenter } from '../ip/segment.js';
-import { loadAead } from '../linux/aead.js';
+import { type Aead, loadAead } from '../linux/aead.js';
 import { bootTime } from '../linux/clock.js';
 import { POLL, Poller, Waker } from '../linux/poll.js';
 import { SharedRing } from '../linux/shared-ring.js';
-import { canSendSegments } from '../linux/udp.js';
+import { setOffloads } from '../linux/tun.js';
+import { canSendSegments, receiveSegments } from '../linux/udp.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
 import { makeArena } from './arena.js';
 import { Inbound } from './inbound.js';
@@ -20,7 +21,9 @@ import {
   type PortMessage,
   REPORT_RECORD,
   REPORTS,
+  type WorkerMessage,
 } from './messages.js';
+import type { Offload } from './offloads.js';
 import { Outbound } from './outbound.js';
 import { hasEndpoint, type PeerState, Peers } from './peers.js';
 import { Rows } from './rows.js';
@@ -31,6 +34,7 @@ import { WorkerContext } from './worker-context.js';
 export interface TunnelWorkerData {
   readonly tunFd: number;
   readonly mtu: number;
+  readonly offloads: readonly Offload[];
   /** Eventfds: one that wakes the worker, one by which it wakes the control plane. */
   readonly wakeWorker: number;
   readonly wakeEngine: number;
@@ -52,21 +56,28 @@ class TunnelWorker {
   readonly #data: TunnelWorkerData;
   readonly #rows = new Rows();
   readonly #peers = new Peers(this.#rows);
-  readonly #aead = loadAead();
+  readonly #aead: Aead;
   readonly #commands: SharedRing;
   readonly #waker: Waker;
   readonly #context: WorkerContext;
   readonly #outbound: Outbound;
   readonly #inbound: Inbound;
   readonly #poller: Poller;
+  /** Which implementation sums checksums. */
+  readonly #checksum: string;
+  #receivesSegments = false;
+  /** What was told of `WorkerContext.sendsSegments`. */
+  #toldToSendSegments: boolean | undefined;
   #stopping = false;
 
   constructor(data: TunnelWorkerData) {
     this.#data = data;
+    this.#aead = loadAead(data.offloads.includes('evp'));
     this.#commands = new SharedRing(COMMAND_RECORD.size, COMMANDS, data.commands);
     this.#waker = new Waker(data.wakeWorker);
+    const allowed = { tcp: data.offloads.includes('tun-tcp'), udp: data.offloads.includes('tun-udp') };
     this.#context = new WorkerContext(
-      data,
+      { tunFd: data.tunFd, mtu: data.mtu, offloads: setOffloads(data.tunFd, allowed) },
       { peers: this.#peers, rows: this.#rows, drops: new SharedDrops(data.drops) },
       {
         reports: new SharedRing(REPORT_RECORD.size, REPORTS, data.reports),
@@ -75,7 +86,11 @@ class TunnelWorker {
       },
     );
     const arena = makeArena();
-    const { sum } = createChecksum(arena.bytes, arena.memory);
+    const { sum, kernel } = createChecksum(
+      arena.bytes,
+      data.offloads.includes('simd') ? arena.memory : undefined,
+    );
+    this.#checksum = kernel;
     this.#outbound = new Outbound(this.#context, this.#aead, arena, new Segmenter(arena, sum));
     const { virtioHeader, tcp, udp } = this.#context.offloads;
     const coalescer = virtioHeader ? new Coalescer(arena, sum, { tcp, udp }) : undefined;
@@ -101,6 +116,7 @@ class TunnelWorker {
       // When the socket is full the device is not read: its queue fills, and senders feel it.
       this.#poller.watch(TUN, this.#outbound.blocked ? 0 : POLL.in);
       this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
+      if (this.#context.sendsSegments !== this.#toldToSendSegments) this.#tellOffloads();
       this.#context.wakeControlPlane();
     }
     this.#peers.eraseKeys();
@@ -182,9 +198,7 @@ class TunnelWorker {
         this.#context.up = argument === 1;
         break;
       case COMMAND.setSocket:
-        this.#context.udpFd = argument;
-        this.#context.sendsSegments = argument >= 0 && canSendSegments(argument);
-        this.#poller.replace(UDP, argument);
+        this.#setSocket(argument);
         break;
       case COMMAND.readPort:
         this.#readPort();
@@ -193,6 +207,33 @@ class TunnelWorker {
         this.#stopping = true;
         break;
     }
+  }
+
+  #setSocket(fd: number): void {
+    const { offloads } = this.#data;
+    this.#context.udpFd = fd;
+    this.#poller.replace(UDP, fd);
+    this.#toldToSendSegments = undefined;
+    if (fd < 0) return;
+    this.#receivesSegments = offloads.includes('receive') && receiveSegments(fd);
+    this.#context.sendsSegments = offloads.includes('send') && canSendSegments(fd);
+  }
+
+  #tellOffloads(): void {
+    const { offloads, sendsSegments, udpFd } = this.#context;
+    if (udpFd < 0) return;
+    this.#toldToSendSegments = sendsSegments;
+    tell(this.#data.port, {
+      kind: 'offloads',
+      inUse: {
+        tunTcp: offloads.tcp,
+        tunUdp: offloads.udp,
+        send: sendsSegments,
+        receive: this.#receivesSegments,
+        checksum: this.#checksum,
+        aead: this.#aead.name,
+      },
+    });
   }
 
   /** The row may have been another peer's, whom we served until this command. */
@@ -217,10 +258,12 @@ class TunnelWorker {
   }
 }
 
+const tell = (port: MessagePort, message: WorkerMessage): void => port.postMessage(message);
+
 const data = workerData as TunnelWorkerData;
 try {
   const deviceGone = new TunnelWorker(data).run();
-  data.port.postMessage(deviceGone ? 'device-gone' : 'stopped');
+  tell(data.port, { kind: deviceGone ? 'device-gone' : 'stopped' });
 } finally {
   Atomics.store(new Int32Array(data.ended), 0, 1);
   data.port.close();
