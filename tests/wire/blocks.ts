@@ -208,7 +208,6 @@ function transportKeys(responder: Trace, initiator: Trace): string {
 
 function mac1(t: Trace, receiver: string): string {
   const key = t.next('hash');
-  t.next('hash'); // the key of cookie replies, not needed yet
   return [
     line('', `Hash(LABEL_MAC1 || ${receiver})`, '', key),
     line('', 'mac1 := Mac(Hash(…), msg_α)', '', t.next('mac')),
