@@ -1,5 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -109,7 +110,8 @@ export class WireGuard {
     await until(`an answer of ${device}`, () => {
       if (!wireguard.running)
         throw new Error(`${implementation} ended: ${wireguard.stdout}${wireguard.stderr}`);
-      return spawnSync('wg', ['show', device]).status === 0;
+      // Not by `wg` before: it removes a socket that has not begun to listen, and wireguard-go then ends.
+      return listens(socketPath(device)).then((yes) => yes && spawnSync('wg', ['show', device]).status === 0);
     });
     return wireguard;
   }
@@ -197,6 +199,16 @@ function withFiles(action: (write: (text: string) => string) => void): void {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
 }
 
 export const socketPath = (device: string): string => `/var/run/wireguard/${device}.sock`;
