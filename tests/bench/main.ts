@@ -1,10 +1,11 @@
 /**
  * Measures ours beside other WireGuards, the plain tunnel and the bare cable between two hosts:
  *
- *     npm run bench [-- --quick] [-- --only tcp,udp] [-- --rounds N] [-- --seconds S] [-- --output FILE] [-- --svg FILE]
+ *     npm run bench -- [--quick] [--only tcp,udp] [--rounds N] [--seconds S] [--output FILE] [--svg FILE]
  *
  * The others are Debian's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas; called
- * like wireguard-go); LAMETUN_GO names the Go program that the plain tunnel is modelled on. Both ends, and who makes the traffic, share this machine's processors.
+ * like wireguard-go); LAMETUN_GO names the Go program that the plain tunnel is modelled on. Both ends, and who makes
+ * the traffic, share this machine's processors.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, release } from 'node:os';
