@@ -95,6 +95,8 @@ export class Hosts {
       tunnels.push({ name: implementation.name, address, pids: [client.pid, server.pid] });
     }
     if (!this.quick) tunnels.push(await this.#plain());
+    const go = process.env['LAMETUN_GO'];
+    if (go !== undefined) tunnels.push(await this.#original(go));
     tunnels.push({ name: 'bare cable', address: OUTER.server, pids: [] });
     return tunnels;
   }
@@ -107,6 +109,25 @@ export class Hosts {
     await Promise.all(ends.map((end) => end.ready()));
     await this.#answer('lametun', '10.8.0.1');
     return { name: 'lametun (plain)', address: '10.8.0.1', pids: ends.map(({ pid }) => pid) };
+  }
+
+  /** The original program of the post, whose packets are four bytes longer than ours. */
+  async #original(program: string): Promise<Tunnel> {
+    const start = (host: Namespace, address: string, args: readonly string[]): number => {
+      host.ip([
+        'tuntap add dev go0 mode tun',
+        `address add ${address}/24 dev go0`,
+        `link set go0 mtu ${MTU} up`,
+      ]);
+      // It prints two lines for each packet, which here nobody reads.
+      return host.spawn(program, ['-device', 'go0', '-port', '1235', ...args], { stdio: 'ignore' }).pid!;
+    };
+    const pids = [
+      start(this.server, '10.6.0.1', ['-listen']),
+      start(this.client, '10.6.0.2', ['-server', OUTER.server]),
+    ];
+    await this.#answer('the Go original', '10.6.0.1');
+    return { name: 'Go original', address: '10.6.0.1', pids };
   }
 
   #answer(name: string, address: string): Promise<true> {

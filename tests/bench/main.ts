@@ -1,10 +1,11 @@
 /**
  * Measures ours beside other WireGuards, the plain tunnel and the bare cable between two hosts:
  *
- *     npm run bench [-- --quick] [-- --only tcp,udp] [-- --rounds N] [-- --seconds S] [-- --output FILE]
+ *     npm run bench -- [--quick] [--only tcp,udp] [--rounds N] [--seconds S] [--output FILE] [--svg FILE]
  *
  * The others are Debian's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas; called
- * like wireguard-go). Both ends, and who makes the traffic, share this machine's processors.
+ * like wireguard-go); LAMETUN_GO names the Go program that the plain tunnel is modelled on. Both ends, and who makes
+ * the traffic, share this machine's processors.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, release } from 'node:os';
@@ -12,6 +13,7 @@ import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/linux/program.js';
 import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from '../runner/sandbox.js';
+import { chart } from './chart.js';
 import { implementations } from './daemon.js';
 import { FLOOD } from './flood.js';
 import { Hosts } from './hosts.js';
@@ -32,6 +34,7 @@ async function main(): Promise<number> {
       only: { type: 'string' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
+      svg: { type: 'string' },
       output: { type: 'string', default: 'bench-results/bench.json' },
     },
   });
@@ -61,7 +64,8 @@ async function main(): Promise<number> {
   );
   say('much (or, behind + and -, how much more) ours is, the median of what it was in each round.');
   if (rounds < LEAST_ROUNDS) say(`No comparison: it takes at least ${LEAST_ROUNDS} rounds.`);
-  say(`Written to ${values.output}.`);
+  if (values.svg !== undefined) writeFileSync(values.svg, chart(all));
+  say(`Written to ${[values.output, values.svg].filter(Boolean).join(' and ')}.`);
   return 0;
 }
 
