@@ -1,0 +1,338 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { type Datagram, Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
+import { makePacket } from '../../src/testkit/packets.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+import type { Implementation } from '../../src/testkit/wireguard.js';
+import { type End, type PairOptions, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
+
+const REQUIREMENTS = ['netns', 'tun', 'wg', 'ping'] as const;
+const PORT = 5300;
+
+const LAMETUNDS: readonly [Implementation, Implementation] = ['lametund', 'lametund'];
+
+/** Pseudo-random bytes, so that no two datagrams of a test are alike, whatever is cut off them. */
+function noise(length: number, seed: number): Uint8Array {
+  let state = (seed + 1) * 0x9e3779b1;
+  return Uint8Array.from({ length }, () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state;
+  });
+}
+
+/** Traffic classes: DSCP with each of the ECN marks. */
+const CLASSES = [0, 0xb8, 0xb9, 0x02, 0x03, 0x28];
+
+/** Of a UDP datagram over IPv4. */
+const LARGEST = 65_507;
+
+/** Datagrams that are like each other, or a little unlike: what merging must tell apart. */
+function oddDatagrams(mtu: number): Datagram[][] {
+  const full = mtu - 28;
+  const batches = [
+    Array.from({ length: 40 }, (_, i) => i + 1),
+    [full, full, full, full, full - 1, full, full, 1, full, 2, full],
+    [full + 1, full, full - 20, full - 19, Math.min(2 * full, LARGEST), full],
+    [100, 100, 100, 50, 50, 50, 51, 100, 100, 1, 1, 1, 1, 1],
+    [1, 16, 17, 1352, 1353, 1391, 1392, 1393, 9000, 30_000, LARGEST, 3],
+    Array.from({ length: 60 }, () => full),
+  ];
+  return batches.map((sizes, nth) =>
+    sizes.map((size, i) => ({
+      payload: noise(size, nth * 1000 + i),
+      trafficClass: nth === 5 ? CLASSES[Math.floor(i / 10)]! : nth % 2 ? 0 : CLASSES[(i >> 1) % 6]!,
+    })),
+  );
+}
+
+/** Sends batches of datagrams, and asserts that they come as they were sent: each, in order, whole and unmerged. */
+async function assertDatagrams({ pair, from, to }: Started, mtu: number): Promise<void> {
+  for (const version of ['v4', 'v6'] as const) {
+    const { [version]: target } = pair.second.inner;
+    const { [version]: source } = pair.first.inner;
+    for (const batch of oddDatagrams(mtu)) {
+      from.send(target, PORT, batch);
+      assertSame(await to.receive(batch.length), batch, `${version}, MTU ${mtu}`);
+      to.send(source, PORT, batch);
+      assertSame(await from.receive(batch.length), batch, `back, ${version}, MTU ${mtu}`);
+    }
+    for (const [count, size] of [
+      [40, 1000],
+      [64, 33],
+      [Math.min(7, Math.floor(65_000 / (mtu - 48))), mtu - 48],
+    ] as const) {
+      const bytes = noise(count * size + 11, size);
+      from.sendRun(target, PORT, bytes, size, 0x29);
+      const expected = Array.from({ length: count + 1 }, (_, i) => ({
+        payload: bytes.slice(i * size, (i + 1) * size),
+        trafficClass: 0x29,
+      }));
+      assertSame(await to.receive(count + 1), expected, `${version}, MTU ${mtu}, run of ${count} by ${size}`);
+    }
+  }
+}
+
+function assertSame(came: readonly Datagram[], sent: readonly Datagram[], what: string): void {
+  const short = (list: readonly Datagram[]): string[] =>
+    list.map(({ payload, trafficClass }) => `${payload.length} bytes, class ${trafficClass}`);
+  assert.deepEqual(short(came), short(sent), what);
+  came.forEach(({ payload }, i) => {
+    assert.ok(Buffer.from(payload).equals(sent[i]!.payload), `${what}: datagram ${i} has other bytes`);
+  });
+}
+
+interface Started {
+  readonly pair: WireGuardPair;
+  /** On the first host, and on the second. */
+  readonly from: Datagrams;
+  readonly to: Datagrams;
+}
+
+async function start(t: TestContext, options: Partial<PairOptions> = {}): Promise<Started> {
+  const pair = await WireGuardPair.start(t, { implementations: LAMETUNDS, ...options });
+  await assertPing(pair.first.host, pair.second.inner.v4, { count: 1, wait: 3 });
+  const { stop } = await serveTransfers(pair.second.host);
+  t.after(stop);
+  const [from, to] = [pair.first, pair.second].map(({ host }) => new Datagrams(t, host, PORT));
+  return { pair, from: from!, to: to! };
+}
+
+/** Device and cable: the one fits into the other, or its datagrams are sent in fragments. */
+const MTUS = [
+  [1280, 1500],
+  [1420, 1500],
+  [1500, 1500],
+  [4000, 4080],
+  [9000, 9080],
+  [9000, 1500],
+  [65_000, 65_080],
+] as const;
+
+for (const outside of [4, 6] as const) {
+  test(`over IPv${outside}, at every MTU, streams and datagrams arrive as they were sent`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const started = await start(t, { outside });
+    const { pair } = started;
+    const ends = [pair.first, pair.second];
+    for (const [i, [mtu, outer]] of MTUS.entries()) {
+      for (const { host, device } of ends) {
+        host.ip([`link set eth0 mtu ${outer}`, `link set ${device} mtu ${mtu}`]);
+      }
+      for (const { wireguard } of ends) {
+        const note = new RegExp(`MTU updated: ${mtu}\\n[^]*$`);
+        await until(`MTU ${mtu}`, () => mtu === 1420 || note.test(wireguard.stdout));
+      }
+      const inner = i % 2 ? pair.second.inner.v6 : pair.second.inner.v4;
+      await transfer('put', pair.first.host, inner, 2_000_001 + 1367 * i);
+      await transfer('get', pair.first.host, inner, 1_000_003 - 977 * i);
+      await assertDatagrams(started, mtu);
+    }
+  });
+}
+
+for (const implementations of [
+  LAMETUNDS,
+  ['lametund', 'wireguard-go'],
+  ['wireguard-go', 'lametund'],
+] as const) {
+  const [first, second] = implementations;
+  test(`${first} to ${second}: streams, datagrams and pings at once, marked in every way`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS, 'wireguard-go')) return;
+    const started = await start(t, { implementations });
+    const { pair, from, to } = started;
+    await assertDatagrams(started, 1420);
+    const here = pair.first.host;
+    const { v4, v6 } = pair.second.inner;
+    let streaming = true;
+    const streams = Promise.all([
+      transfer('put', here, v4, 4_000_001),
+      transfer('put', here, v6, 4_000_007),
+      transfer('get', here, v4, 4_000_003),
+    ]).finally(() => {
+      streaming = false;
+    });
+    const pings = Promise.all(
+      ['0x02', '0xb9'].map((mark) =>
+        runOn(here, 'ping', ['-n', '-c', '10', '-i', '0.05', '-W', '2', '-s', '1200', '-Q', mark, v4]),
+      ),
+    );
+    let round = 0;
+    for (; streaming || round < 5; round++) {
+      const batch = oddDatagrams(1420)[round % 6]!;
+      from.send(round % 2 ? v6 : v4, PORT, batch);
+      // Queues are full: datagrams may be lost, but not changed, doubled or swapped.
+      assertAmong(await to.receive(batch.length, 100), batch);
+    }
+    await streams;
+    for (const { stdout } of await pings) {
+      assert.match(stdout, /, [1-9]\d* received/);
+      assert.doesNotMatch(stdout, /wrong data|DUP!/);
+    }
+    t.diagnostic(`${round} rounds of datagrams`);
+  });
+}
+
+/** Asserts that what came is of what was sent, in its order. */
+function assertAmong(came: readonly Datagram[], sent: readonly Datagram[]): void {
+  let at = 0;
+  for (const { payload, trafficClass } of came) {
+    const same = (other: Datagram): boolean =>
+      other.trafficClass === trafficClass && Buffer.from(other.payload).equals(payload);
+    while (at < sent.length && !same(sent[at]!)) at++;
+    assert.ok(at++ < sent.length, `${payload.length} bytes, class ${trafficClass}, were not sent so`);
+  }
+}
+
+/** What the log says of each that is in use. */
+const IN_USE: Readonly<Record<Offload, RegExp>> = {
+  'tun-tcp': /TUN TCP /,
+  'tun-udp': /TUN [a-zA-Z ]*UDP segments/,
+  send: /(?<!no )UDP send segments/,
+  receive: /(?<!no )UDP receive bundles/,
+  simd: /wasm-simd/,
+  evp: /EVP/,
+};
+
+for (const offload of ['any offload', ...OFFLOADS]) {
+  const allowed = OFFLOADS.filter((name) => offload !== 'any offload' && name !== offload);
+  test(`without ${offload} all goes on`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const limit = allowed.join(',') || 'none';
+    const started = await start(t, { offloads: [limit, offload === 'any offload' ? undefined : limit] });
+    const { first, second } = started.pair;
+    const line = await until('the offloads', () => /Offloads: (.*)\n/.exec(first.wireguard.stdout)?.[1]);
+    for (const name of OFFLOADS) assert.equal(IN_USE[name].test(line), allowed.includes(name), line);
+    await transfer('put', first.host, second.inner.v4, 2_000_001);
+    await transfer('get', first.host, second.inner.v6, 2_000_003);
+    await assertDatagrams(started, 1420);
+  });
+}
+
+test('a name that LAMETUN_OFFLOADS does not know keeps lametund from starting', async (t) => {
+  if (!needs(t, ...REQUIREMENTS)) return;
+  await assert.rejects(
+    WireGuardPair.start(t, { implementations: LAMETUNDS, offloads: ['tso', undefined] }),
+    /LAMETUN_OFFLOADS: "tso" is none/,
+  );
+});
+
+/** `makePacket`'s addresses: 10.0.0.1 to 10.0.1.1, fd00::1 to fd00:100::1, and its port. */
+const CHECKED_PORT = 5201;
+
+for (const where of ['the receiver', 'a host behind a forwarding gateway'] as const) {
+  test(`a corrupted packet among others is caught by ${where}`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const { pair } = await start(t);
+    const target = where === 'the receiver' ? pair.second.host : behind(t, pair.second.host);
+    routeMadePackets(pair, target === pair.second.host);
+    const receiver = new Datagrams(t, target, CHECKED_PORT);
+    for (const version of [4, 6] as const) {
+      for (const protocol of ['udp', 'tcp'] as const) {
+        await assertPing(pair.first.host, pair.second.inner.v4, { count: 1 });
+        const packets = madePackets(version, protocol);
+        packets[4]![700]! ^= 1;
+        const before = checksumErrors(target, version, protocol);
+        injectPackets(pair.first.host, pair.first.device, packets);
+        const what = `${protocol} over IPv${version}`;
+        if (protocol === 'udp') {
+          // The kernel sums up what goes to a UDP socket when it is read.
+          const came = await receiver.receive(packets.length, 200);
+          const good = packets
+            .filter((_, i) => i !== 4)
+            .map((packet) => packet.slice(version === 4 ? 28 : 48));
+          assertSame(
+            came,
+            good.map((payload) => ({ payload, trafficClass: 0 })),
+            what,
+          );
+        }
+        await until(`an error of ${what}`, () => checksumErrors(target, version, protocol) > before);
+        assert.equal(checksumErrors(target, version, protocol), before + 1, what);
+      }
+    }
+  });
+}
+
+/** A host for which another forwards, with the destination of made packets. */
+function behind(t: TestContext, gateway: Namespace): Namespace {
+  const host = Namespace.create(`${gateway.name}g`);
+  t.after(() => host.remove());
+  connect(
+    { namespace: gateway, device: 'lan', addresses: ['10.0.1.254/24', 'fd00:100::fe/64'] },
+    {
+      namespace: host,
+      device: 'eth0',
+      addresses: ['10.0.1.1/24', 'fd00:100::1/64'],
+      routes: [
+        { to: 'default', via: '10.0.1.254' },
+        { to: 'default', via: 'fd00:100::fe' },
+      ],
+    },
+  );
+  gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
+  return host;
+}
+
+/** Lets what `makePacket` makes through the tunnel, and to its second end itself if it `isTarget`. */
+function routeMadePackets({ first, second }: WireGuardPair, isTarget: boolean): void {
+  const allow = (end: End, other: End, networks: string): void =>
+    end.wireguard.set(
+      ...[
+        'peer',
+        other.key.publicKey,
+        'allowed-ips',
+        `${other.inner.v4}/32,${other.inner.v6}/128,${networks}`,
+      ],
+    );
+  allow(first, second, '10.0.1.0/24,fd00:100::/32');
+  allow(second, first, '10.0.0.0/24,fd00::/32');
+  first.host.ip([
+    `address add 10.0.0.1/32 dev ${first.device}`,
+    `address add fd00::1/128 dev ${first.device} nodad`,
+    `route add 10.0.1.0/24 dev ${first.device}`,
+    `route add fd00:100::/32 dev ${first.device}`,
+  ]);
+  second.host.ip([
+    `route add 10.0.0.0/24 dev ${second.device}`,
+    `route add fd00::/32 dev ${second.device}`,
+    ...(isTarget
+      ? [
+          `address add 10.0.1.1/32 dev ${second.device}`,
+          `address add fd00:100::1/128 dev ${second.device} nodad`,
+        ]
+      : []),
+  ]);
+}
+
+/** Ten packets of one flow, which go into one if nothing is wrong with them. */
+function madePackets(version: 4 | 6, protocol: 'tcp' | 'udp'): Uint8Array[] {
+  return Array.from({ length: 10 }, (_, i) =>
+    makePacket({
+      version,
+      protocol,
+      sequence: 1 + i * 1000,
+      identification: i,
+      payload: noise(1000, i),
+    }),
+  );
+}
+
+/** How many packets a host has refused for their checksum. */
+function checksumErrors(host: Namespace, version: 4 | 6, protocol: 'tcp' | 'udp'): number {
+  const read = (file: string): string =>
+    host.inside(() => readFileSync(`/proc/thread-self/net/${file}`, 'utf8'));
+  if (version === 6 && protocol === 'udp')
+    return Number(/^Udp6InCsumErrors\s+(\d+)/m.exec(read('snmp6'))![1]);
+  const name = protocol === 'tcp' ? 'Tcp' : 'Udp'; // Tcp counts for both versions
+  const [names, values] = [...read('snmp').matchAll(new RegExp(`^${name}: (.*)$`, 'gm'))].map(([, row]) =>
+    row!.split(' '),
+  );
+  return Number(values![names!.indexOf('InCsumErrors')]);
+}
