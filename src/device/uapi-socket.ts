@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { lstatSync, mkdirSync, unlinkSync, watch } from 'node:fs';
+import { lstatSync, mkdirSync, renameSync, unlinkSync, watch } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { LametunError } from '../errors.js';
@@ -30,7 +30,11 @@ export async function openUapiSocket(path: string): Promise<number> {
     if (await answers(path)) throw new LametunError('usage', `${path} is in use: a daemon answers on it`);
     unlinkSync(path);
   }
-  return listenUnix(path);
+  // `wg` removes a socket that refuses it, as one does between bind(2) and listen(2): it gets its name afterwards.
+  const unnamed = `${path}.${process.pid}`;
+  const fd = listenUnix(unnamed);
+  renameSync(unnamed, path);
+  return fd;
 }
 
 async function answers(path: string): Promise<boolean> {
