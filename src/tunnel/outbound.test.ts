@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { VIRTIO } from '../ip/virtio.js';
+import { ERRNO } from '../linux/errno.js';
+import { errno, libc } from '../linux/libc.js';
+import { allocate } from '../linux/memory.js';
+import { MMSGHDR } from '../linux/udp-batch.js';
+import { DataPlane } from '../testkit/data-plane.js';
+import { makeSuperPacket } from '../testkit/packets.js';
+
+test('a path on which the kernel cannot cut up runs gets datagrams one by one, and nothing is lost', (t) => {
+  const refused = refuseRuns(t);
+  const plane = new DataPlane();
+  t.after(() => plane.close());
+  const payload = Uint8Array.from({ length: 40 * 1000 + 7 }, (_, i) => i * 31 + (i >> 8));
+  const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, 1000);
+  const memory = allocate(packet.length);
+  memory.bytes.set(packet);
+  assert.ok(plane.context.sendsSegments);
+  // Several at once: what was prepared as runs before the first is refused has to go, too.
+  const transfer = (): void => {
+    for (let i = 0; i < 3; i++) plane.give(memory.address, packet.length);
+    for (let i = 0; i < 8; i++) plane.turn();
+    let came = 0;
+    for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
+    assert.equal(came, 3 * payload.length);
+  };
+  transfer();
+  assert.equal(plane.context.sendsSegments, false);
+  const before = refused.count;
+  assert.ok(before > 0);
+  transfer();
+  assert.equal(refused.count, before, 'runs are tried no more');
+  assert.deepEqual(plane.drops.entries(), []);
+});
+
+/** From here on the kernel takes no runs: EIO, as before Linux 6.11 where the way out does not sum checksums. */
+function refuseRuns(t: TestContext): { count: number } {
+  const refused = { count: 0 };
+  const { sendmmsg } = libc;
+  t.after(() => {
+    libc.sendmmsg = sendmmsg;
+  });
+  const header = allocate(MMSGHDR.size);
+  libc.sendmmsg = (fd, messages, count, flags) => {
+    for (let i = 0; i < count; i++) {
+      const message = messages + i * MMSGHDR.size;
+      libc.memcpy(header.address, message, MMSGHDR.size);
+      const isRun = header.view.getUint32(MMSGHDR.controlLength, true) !== 0; // nothing else has a control message here
+      if (!isRun && sendmmsg(fd, message, 1, flags) === 1) continue;
+      if (isRun) refused.count++;
+      if (i > 0) return i;
+      if (isRun) leaveEio();
+      return -1;
+    }
+    return count;
+  };
+  return refused;
+}
+
+/** There is nothing at address 0 of any process: mem_rw(), fs/proc/base.c. */
+function leaveEio(): void {
+  const memory = libc.open('/proc/self/mem', 0);
+  const failed = libc.read(memory, allocate(8).address, 8);
+  assert.ok(failed < 0 && errno() === ERRNO.EIO);
+  // The descriptor stays open, for close(2) is free to change errno.
+}
