@@ -384,3 +384,28 @@ test('memory stays flat under a flood of strangers', () => {
   assert.equal(b.device.poll(), undefined);
   assert.equal(b.device.drops.of('bad-mac1'), 20_000);
 });
+
+test('what first handshakes would take longest for can be done before, a few peers at a time', (t) => {
+  const { net, crypto, a, b, peerOfA } = acquainted();
+  const c = new VirtualNode(net, crypto, 3);
+  const peerC = a.addPeer(c);
+  const dh = t.mock.method(crypto, 'dh');
+  const derived = () => dh.mock.callCount();
+  assert.equal(a.device.prepare(1), true);
+  assert.equal(derived(), 1);
+  a.device.removePeer(peerC, net.now);
+  assert.equal(a.device.prepare(1), false, 'a removed peer is none to prepare for');
+  assert.equal(derived(), 1);
+
+  a.sendTo(2);
+  net.runFor(100);
+  assert.equal(b.received.length, 1);
+  const before = derived();
+  a.device.setPrivateKey(undefined, net.now);
+  assert.equal(a.device.prepare(9), false);
+  assert.equal(derived(), before, 'without a key there is nothing to derive');
+  a.device.setPrivateKey(crypto.generate(), net.now);
+  assert.equal(a.device.prepare(9), false);
+  assert.equal(derived(), before + 1, 'with another key all is done anew');
+  assert.equal(peerOfA.isRemoved, false);
+});

@@ -42,6 +42,7 @@ export class Device {
   #nextEvent = 0;
   readonly #peers = new Map<string, Peer>();
   readonly #byIndex = new Map<number, Peer>();
+  readonly #unprepared = new Set<Peer>();
   readonly #deadlines = new Deadlines<Peer>();
   readonly #rateLimiter = new RateLimiter();
   #checker: CookieChecker | undefined;
@@ -227,6 +228,7 @@ export class Device {
     this.#checker = key && new CookieChecker(crypto, key.publicKey.bytes);
     for (const peer of this.#peers.values()) {
       peer.forgetPrivateKey();
+      this.#unprepared.add(peer);
       this.#settle(peer);
     }
   }
@@ -250,6 +252,7 @@ export class Device {
     resetActivity(row, at);
     const peer = new Peer(this.#host, this.#host.crypto.publicKey(publicKey), id, row, at);
     this.#peers.set(key, peer);
+    this.#unprepared.add(peer);
     return peer;
   }
 
@@ -258,6 +261,24 @@ export class Device {
     peer.destroy(now);
     this.#peers.delete(mapKey(peer.publicKey.bytes));
     this.#deadlines.delete(peer);
+    this.#unprepared.delete(peer);
+  }
+
+  /**
+   * Does some of what first handshakes would have to do. For when there is nothing else to be done: a device with
+   * thousands of peers that starts anew hears from all of them at once.
+   *
+   * @param peers how many at most
+   * @returns whether there are more
+   */
+  prepare(peers: number): boolean {
+    let left = peers;
+    for (const peer of this.#host.privateKey ? this.#unprepared : []) {
+      if (left-- === 0) return true;
+      this.#unprepared.delete(peer);
+      peer.prepare();
+    }
+    return false;
   }
 
   /** @param key 32 bytes, which are copied; undefined for none */

@@ -403,6 +403,12 @@ export class Peer implements Deadlined {
     this.#host.emit({ kind: 'datagram', peer: this, to, bytes: message });
   }
 
+  /** Does now what the first handshake would have to do. */
+  prepare(): void {
+    const { privateKey } = this.#host;
+    if (privateKey && !this.isRemoved) this.#sharedSecret(privateKey);
+  }
+
   /** DH(S_priv, S_pub): the same in all handshakes, and a third of a responder's work in each. */
   #sharedSecret(privateKey: PrivateKey): Uint8Array | undefined {
     if (this.#staticStatic) return this.#staticStatic;

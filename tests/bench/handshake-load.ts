@@ -20,7 +20,14 @@ import {
   type PrivateKey,
   type PublicKey,
 } from '../../src/wireguard/crypto.js';
-import { INITIATION, MESSAGE_TYPE, messageType, RESPONSE, TRANSPORT } from '../../src/wireguard/messages.js';
+import {
+  INITIATION,
+  MESSAGE_TYPE,
+  messageType,
+  RESPONSE,
+  TRANSPORT,
+  writeCounter,
+} from '../../src/wireguard/messages.js';
 import { createInitiation, openResponse, type Transcript } from '../../src/wireguard/noise.js';
 import { tai64n } from '../../src/wireguard/tai64n.js';
 import { crypto, peerKey, responderKey } from './many-peers.js';
@@ -41,6 +48,16 @@ const WINDOW = 64;
 const STRIDE = 160;
 /** After so long without a response the ones that were sent are lost, milliseconds. */
 const PATIENCE = 1000;
+
+/** Each session gets so many packets, in case one finds the device's socket full; in bursts of so many. */
+const PACKETS = 3;
+const BURST = 32;
+
+/** What packets are sealed under, and the other side's index. */
+interface Session {
+  readonly key: Uint8Array;
+  readonly index: number;
+}
 
 interface Peer {
   readonly key: PrivateKey;
@@ -135,47 +152,42 @@ class Load {
     return true;
   }
 
-  /** Opens the responses, and sends a first packet under each session, without which it would not be one. */
+  /** Opens the responses, and sends first packets under each session, without which it would not be one. */
   async #complete(fd: number): Promise<number> {
-    const packets = allocate(WINDOW * TRANSPORT.overhead);
-    let completed = 0;
-    for (const [index, peer] of this.#peers.entries()) {
-      const at = index * STRIDE;
-      const response = this.#responses.bytes.subarray(at, at + RESPONSE.length);
-      const noise = response.subarray(RESPONSE.ephemeral, RESPONSE.mac1);
-      const transcript = peer.transcript.copy();
-      if (this.#responses.view.getUint32(at, true) !== MESSAGE_TYPE.response) continue;
-      if (
-        !openResponse(
-          crypto,
-          transcript,
-          peer.key,
-          peer.ephemeral,
-          NO_PRESHARED_KEY as Uint8Array,
-          noise,
-          EMPTY,
-        )
-      )
-        continue;
-      const [sending, receiving] = [new Uint8Array(LENGTH.key), new Uint8Array(LENGTH.key)];
-      transcript.split(sending, receiving, true);
-      const packet = (completed % WINDOW) * TRANSPORT.overhead;
-      packets.view.setUint32(packet, MESSAGE_TYPE.transport, true);
-      packets.view.setUint32(
-        packet + TRANSPORT.receiver,
-        this.#responses.view.getUint32(at + RESPONSE.sender, true),
-        true,
-      );
-      const tag = packets.bytes.subarray(packet + TRANSPORT.payload, packet + TRANSPORT.overhead);
-      crypto.seal(sending, 0, EMPTY, EMPTY, tag);
-      this.#batch.addTo(packets.address + packet, TRANSPORT.overhead, this.#endpoint, 0);
-      completed++;
-      if (!this.#batch.full && completed < this.#peers.length) continue;
+    const sessions = this.#peers.flatMap((peer, index) => this.#openResponse(peer, index) ?? []);
+    for (let counter = 0; counter < PACKETS; counter++) await this.#sendPackets(fd, sessions, counter);
+    return sessions.length;
+  }
+
+  #openResponse(peer: Peer, index: number): Session | undefined {
+    const { view, bytes } = this.#responses;
+    const at = index * STRIDE;
+    if (view.getUint32(at, true) !== MESSAGE_TYPE.response) return undefined;
+    const noise = bytes.subarray(at + RESPONSE.ephemeral, at + RESPONSE.mac1);
+    const transcript = peer.transcript.copy();
+    const presharedKey = NO_PRESHARED_KEY as Uint8Array;
+    if (!openResponse(crypto, transcript, peer.key, peer.ephemeral, presharedKey, noise, EMPTY))
+      return undefined;
+    const [key, receiving] = [new Uint8Array(LENGTH.key), new Uint8Array(LENGTH.key)];
+    transcript.split(key, receiving, true);
+    return { key, index: view.getUint32(at + RESPONSE.sender, true) };
+  }
+
+  async #sendPackets(fd: number, sessions: readonly Session[], counter: number): Promise<void> {
+    const packets = allocate(BURST * TRANSPORT.overhead);
+    for (let first = 0; first < sessions.length; first += BURST) {
+      for (const [i, { key, index }] of sessions.slice(first, first + BURST).entries()) {
+        const at = i * TRANSPORT.overhead;
+        packets.view.setUint32(at, MESSAGE_TYPE.transport, true);
+        packets.view.setUint32(at + TRANSPORT.receiver, index, true);
+        writeCounter(packets.view, at + TRANSPORT.counter, counter);
+        const tag = packets.bytes.subarray(at + TRANSPORT.payload, at + TRANSPORT.overhead);
+        crypto.seal(key, counter, EMPTY, EMPTY, tag);
+        this.#batch.addTo(packets.address + at, TRANSPORT.overhead, this.#endpoint, 0);
+      }
       this.#batch.flush(fd);
       await sleep(1);
     }
-    this.#batch.flush(fd);
-    return completed;
   }
 }
 
