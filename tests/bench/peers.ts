@@ -29,7 +29,7 @@ export const PEER_SCALE: Section = {
         'above idle, all shook hands': MEMORY,
         'memory, all shook hands': MEMORY,
         'handshakes answered': { unit: '/s', better: 'more' },
-        'CPU of an answer': { unit: 'µs', better: 'less' },
+        'CPU of a handshake': { unit: 'µs', better: 'less' },
         '65025 allowed IPs': SECONDS,
       },
       subjects: hosts.implementations.map(({ name }) => name),
@@ -67,7 +67,7 @@ async function measurePeers(hosts: Hosts, subject: string, load: Helper): Promis
       'above idle, all shook hands': shaken - idle,
       'memory, all shook hands': shaken,
       'handshakes answered': result.answered / result.seconds,
-      'CPU of an answer': cpu / result.answered,
+      'CPU of a handshake': cpu / result.answered,
     };
   } finally {
     await daemon.stop();
