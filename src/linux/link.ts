@@ -45,12 +45,6 @@ export function findLink(device: string | number, socket?: NetlinkSocket): Link 
   }
 }
 
-/** All devices. */
-export function listLinks(): Link[] {
-  const message = new MessageWriter(RTM.getLink, NLM_F.request | NLM_F.dump, IFINFOMSG.size);
-  return rtnetlink(message, 'list the devices').flatMap((answer) => readLink(answer) ?? []);
-}
-
 /**
  * Sets the largest packet that a device takes.
  *
