@@ -9,7 +9,13 @@ export type ErrorCode =
   /** The machine lacks a program or a kernel feature that is needed. Nothing was changed. */
   | 'missing'
   /** The device was removed while in use. Everything that depended on it has ended. */
-  | 'device-gone';
+  | 'device-gone'
+  /** The other side said what the protocol does not know. The connection is given up. */
+  | 'protocol'
+  /** The hub said no, and why. Nothing was changed. */
+  | 'refused'
+  /** Nobody answers: the hub, or the process that was to be asked. */
+  | 'unreachable';
 
 /** Base of everything this package throws. Match on `code`; messages may change. */
 export class LametunError extends Error {

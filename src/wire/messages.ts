@@ -1,0 +1,218 @@
+/**
+ * What nodes and the hub say to each other inside the channel (`channel.ts`): JSON objects, one a message. Every one
+ * that comes from outside is checked by the schemas in `schemas.ts` before anything else sees it.
+ *
+ * A node asks (`NodeMessage` with an `id`), the hub answers (`answer` with the same id in `re`); in between the hub
+ * tells what has changed. Addresses and networks are text in their canonical form (`10.1.2.3`, `fd00::/64`), keys are
+ * base64, times are milliseconds since 1970.
+ */
+
+/** The versions of this protocol that this program speaks, the newest last. */
+export const PROTOCOL_VERSIONS: readonly number[] = [1];
+
+/** The payload of the channel's first message, which is encrypted to the hub's key already. */
+export interface Hello {
+  readonly protocol: readonly number[];
+  /** `lametun 0.1.0`: to be shown, and never to be decided on. */
+  readonly program: string;
+}
+
+/** The payload of the hub's answer. With `refused` it is the last that is heard of it. */
+export type Welcome =
+  | { readonly protocol: number; readonly program: string }
+  | { readonly refused: string; readonly protocol: readonly number[]; readonly program: string };
+
+/** A member as all members see it. */
+export interface MapNode {
+  /** 1 to 2^32 - 1, never given out twice. It stands for the member's key in relay frames. */
+  readonly id: number;
+  /** A DNS label, unique in the network. */
+  readonly name: string;
+  /** The WireGuard public key, base64. It is also the key by which the member opened its channel. */
+  readonly key: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  /** Networks behind it that an administrator, or its invitation, has approved. */
+  readonly shares: readonly string[];
+}
+
+/** Where in a network's history a map stands. Another epoch (a restored backup): all anew. */
+export interface MapVersion {
+  readonly epoch: string;
+  readonly revision: number;
+}
+
+/** What all members have in common. */
+export interface NetworkInfo {
+  /** Random, for its lifetime. */
+  readonly id: string;
+  /** A DNS label. */
+  readonly name: string;
+  /** The ranges that members' addresses are from. They do not change. */
+  readonly ipv4: string;
+  readonly ipv6: string;
+  /** Bytes. */
+  readonly mtu: number;
+}
+
+/** What a node is told of itself alone. */
+export interface Membership {
+  readonly id: number;
+  readonly name: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly admin: boolean;
+  /** Waits for an administrator: until then there is no map. */
+  readonly pending: boolean;
+  /** Everything it offers. */
+  readonly shares: readonly OfferedShare[];
+}
+
+export interface OfferedShare {
+  readonly network: string;
+  readonly state: 'approved' | 'pending' | 'refused';
+  /** Why it is refused: `overlaps 192.168.1.0/24 of office`. */
+  readonly why?: string;
+}
+
+/** By which a node makes the relay listen to its UDP datagrams (`relay.ts`). */
+export interface RelayCredentials {
+  /** The hub's UDP port; its address is the one that the channel leads to. */
+  readonly port: number;
+  /** 8 bytes, base64. */
+  readonly session: string;
+  /** 32 bytes, base64. */
+  readonly key: string;
+}
+
+export type NodeMessage =
+  /** Whether the secret is good, and for what network. Uses nothing up. */
+  | { readonly type: 'look'; readonly id: number; readonly secret: string }
+  /**
+   * Becomes a member, by the channel's own key. Asked again by the same key it answers the same: the first answer
+   * may have been lost.
+   */
+  | {
+      readonly type: 'join';
+      readonly id: number;
+      readonly secret: string;
+      /** Wished for; the hub appends a number when it is taken. */
+      readonly name: string;
+      readonly shares: readonly string[];
+    }
+  /** A member is here, and has this map (none: all of it). The answer is `Attached`; the map follows. */
+  | { readonly type: 'attach'; readonly id: number; readonly have?: MapVersion | undefined }
+  /** What it offers from now on, instead of what it offered before. */
+  | { readonly type: 'share'; readonly id: number; readonly shares: readonly string[] }
+  | { readonly type: 'leave'; readonly id: number }
+  /** Who is attached. */
+  | { readonly type: 'who'; readonly id: number }
+  | { readonly type: 'admin'; readonly id: number; readonly request: AdminRequest };
+
+/** Answers by the type of what was asked. */
+export interface Answers {
+  readonly look: { readonly network: NetworkInfo };
+  readonly join: { readonly network: NetworkInfo; readonly you: Membership };
+  readonly attach: {
+    readonly network: NetworkInfo;
+    readonly you: Membership;
+    readonly relay: RelayCredentials;
+  };
+  readonly share: { readonly shares: readonly OfferedShare[] };
+  readonly leave: Record<string, never>;
+  readonly who: { readonly online: readonly number[] };
+  readonly admin: AdminAnswer;
+}
+
+/** Why the hub does not do what was asked. */
+export const REFUSALS = [
+  'bad-request',
+  'bad-secret', // unknown, wrong, revoked
+  'expired',
+  'used-up',
+  'not-a-member', // removed, or never joined
+  'not-an-admin',
+  'not-found',
+  'full', // the range is used up
+  'overlap',
+  'unavailable', // the database is away: ask again
+  'too-many', // slow down
+] as const;
+export type Refusal = (typeof REFUSALS)[number];
+
+export type HubMessage =
+  | { readonly type: 'answer'; readonly re: number; readonly value: unknown }
+  | { readonly type: 'refused'; readonly re: number; readonly code: Refusal; readonly message: string }
+  /** All of the map; `self` included. */
+  | { readonly type: 'map'; readonly version: MapVersion; readonly nodes: readonly MapNode[] }
+  /** What has changed since `from`: nodes that are new or other than before, and ids of those that are gone. */
+  | {
+      readonly type: 'delta';
+      readonly from: number;
+      readonly version: MapVersion;
+      readonly nodes: readonly MapNode[];
+      readonly removed: readonly number[];
+    }
+  /** Something of the node's own has changed: it was approved, made an administrator, a share was decided on. */
+  | { readonly type: 'you'; readonly you: Membership }
+  /** It is no member any more. */
+  | { readonly type: 'removed' };
+
+/** What administrators ask: over the channel, or root on the hub's machine over its control socket. */
+export type AdminRequest =
+  | {
+      readonly op: 'invite';
+      /** Seconds from now. */
+      readonly expires: number;
+      readonly reusable: boolean;
+      readonly admin: boolean;
+      /** Networks that whoever joins by it may share without being asked. */
+      readonly shares: readonly string[];
+    }
+  | { readonly op: 'invites' }
+  | { readonly op: 'revoke'; readonly invite: string }
+  | { readonly op: 'nodes' }
+  /** By name, or by id in decimal. */
+  | { readonly op: 'remove'; readonly node: string }
+  /** Lets a waiting node in, and approves what it offers: all, or only these. */
+  | { readonly op: 'approve'; readonly node: string; readonly shares?: readonly string[] | undefined };
+
+export interface InviteRow {
+  /** Short, to name it by; no secret. */
+  readonly id: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly reusable: boolean;
+  readonly admin: boolean;
+  readonly shares: readonly string[];
+  readonly state: 'open' | 'used' | 'expired' | 'revoked';
+  /** Names of who came by it. */
+  readonly usedBy: readonly string[];
+}
+
+export interface NodeRow extends MapNode {
+  readonly admin: boolean;
+  readonly pending: boolean;
+  readonly online: boolean;
+  readonly joinedAt: number;
+  readonly offered: readonly OfferedShare[];
+}
+
+/** By the request's `op`. */
+export interface AdminAnswers {
+  readonly invite: {
+    readonly token: string;
+    readonly invite: string;
+    readonly expiresAt: number;
+    /** What stands in the token: `203.0.113.5:443`. */
+    readonly addresses: readonly string[];
+    /** Such as that none of them is public. */
+    readonly warnings: readonly string[];
+  };
+  readonly invites: { readonly invites: readonly InviteRow[] };
+  readonly revoke: Record<string, never>;
+  readonly nodes: { readonly nodes: readonly NodeRow[] };
+  readonly remove: { readonly name: string };
+  readonly approve: { readonly name: string; readonly shares: readonly OfferedShare[] };
+}
+export type AdminAnswer = AdminAnswers[keyof AdminAnswers];
