@@ -31,6 +31,15 @@ export function contains(network: Cidr, address: IpAddress): boolean {
   );
 }
 
+/** Whether two networks have an address in common: then one lies in the other. */
+export function overlap(a: Cidr, b: Cidr): boolean {
+  return a.prefix <= b.prefix ? contains(a, b.address) : contains(b, a.address);
+}
+
+/** Whether all of `inner` lies in `outer`. */
+export const covers = (outer: Cidr, inner: Cidr): boolean =>
+  outer.prefix <= inner.prefix && contains(outer, inner.address);
+
 /** The `index`-th byte of the mask that has `prefix` leading ones. */
 function maskByte(prefix: number, index: number): number {
   const ones = Math.min(8, Math.max(0, prefix - 8 * index));
