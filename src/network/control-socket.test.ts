@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { lstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { LametunError } from '../errors.js';
+import type { PingAnswer } from './control.js';
+import { askControl, type ControlHandler, controlPath, serveControl } from './control-socket.js';
+
+function directory(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'lametun-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+async function serving(t: TestContext, handle: ControlHandler): Promise<string> {
+  const state = directory(t);
+  const server = await serveControl(state, handle);
+  t.after(() => server.close());
+  return state;
+}
+
+const pong = (sequence: number): PingAnswer => ({
+  node: 'office',
+  address: '10.1.0.1',
+  sequence,
+  rttMs: 2,
+  path: { kind: 'relayed', why: 'no answer', since: 1 },
+});
+
+test('answers come one by one, in their order, and then it is done', async (t) => {
+  const state = await serving(t, async (request, answer) => {
+    assert.deepEqual(request, { command: 'ping', node: 'office', count: 2 });
+    answer(pong(1));
+    answer(pong(2));
+  });
+  const got: number[] = [];
+  await askControl(state, { command: 'ping', node: 'office', count: 2 }, ({ sequence }) =>
+    got.push(sequence),
+  );
+  assert.deepEqual(got, [1, 2]);
+});
+
+test('what fails says the same on the other side', async (t) => {
+  const state = await serving(t, async () => {
+    throw new LametunError('usage', 'there is no node attic: `lametun status` lists them');
+  });
+  await assert.rejects(
+    askControl(state, { command: 'ping', node: 'attic' }, () => {}),
+    (error) => error instanceof LametunError && error.code === 'usage' && /no node attic/.test(error.message),
+  );
+});
+
+test('only the owner may open the socket', async (t) => {
+  const state = await serving(t, async () => {});
+  assert.equal(lstatSync(controlPath(state)).mode & 0o777, 0o600);
+});
+
+test('where nobody answers the error says what to start', async (t) => {
+  const state = directory(t);
+  const ask = () => askControl(state, { command: 'status' }, () => {});
+  await assert.rejects(ask, { code: 'unreachable', message: /`lametun serve --state .*` or|lametun join/ });
+  writeFileSync(join(state, 'node.json'), '{}');
+  await assert.rejects(ask, { code: 'unreachable', message: /lametun up --state/ });
+});
+
+test('a handler hears when whoever asked has gone', async (t) => {
+  let tell!: () => void;
+  const gone = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
+  const state = await serving(t, async (_request, answer, signal) => {
+    answer({});
+    if (!signal.aborted) await once(signal, 'abort');
+    tell();
+  });
+  const stop = new AbortController();
+  await askControl(state, { command: 'watch' }, () => stop.abort(), stop.signal);
+  await gone;
+});
+
+test('what is no request is answered with an error, and does no harm', async (t) => {
+  const state = await serving(t, async () => assert.fail('it was taken for a request'));
+  for (const bytes of ['no JSON\n', 'null\n', '{"command":"fly"}\n', 'x'.repeat(70_000)]) {
+    const socket = connect(controlPath(state)).setEncoding('utf8');
+    let answer = '';
+    socket.on('data', (text: string) => {
+      answer += text;
+    });
+    socket.on('error', () => {}); // it need not have read all of it
+    socket.write(bytes);
+    await once(socket, 'close');
+    assert.equal(JSON.parse(answer).error.code, 'protocol', bytes.slice(0, 20));
+  }
+});
+
+test('a process that ends before it has answered is told of', async (t) => {
+  const state = directory(t);
+  const server = await serveControl(state, async (_request, answer, signal) => {
+    answer({});
+    if (!signal.aborted) await once(signal, 'abort');
+  });
+  const asking = askControl(state, { command: 'watch' }, () => void server.close());
+  await assert.rejects(asking, { code: 'unreachable', message: /ended before/ });
+});
+
+test('a socket that a killed process left is replaced', async (t) => {
+  const state = directory(t);
+  writeFileSync(controlPath(state), '');
+  const server = await serveControl(state, async () => {});
+  await askControl(state, { command: 'status' }, () => {});
+  await server.close();
+});

@@ -1,0 +1,229 @@
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { LametunError } from '../errors.js';
+import type { ControlAnswers, ControlCommand, ControlError, ControlRequest } from './control.js';
+
+/** The socket of a state directory. */
+export const controlPath = (state: string): string => join(state, 'control.sock');
+
+/** Of a request, bytes. */
+const LONGEST_REQUEST = 65_536;
+const MOST_CONNECTIONS = 64;
+/** How long a connection may say nothing before its request, milliseconds. */
+const REQUEST_TIMEOUT = 5_000;
+/** How much may wait for somebody who does not read, bytes. */
+const MOST_UNREAD = 4 << 20;
+
+/**
+ * Does what is asked.
+ *
+ * @param answer sends a line
+ * @param signal aborts when whoever asked has gone
+ */
+export type ControlHandler = (
+  request: ControlRequest,
+  answer: (value: object) => void,
+  signal: AbortSignal,
+) => Promise<void>;
+
+/**
+ * Answers on the control socket of a state directory, 0600, whose lock the caller holds: what a killed process left
+ * there is replaced.
+ *
+ * @throws LametunError when the path is too long for a socket, or the directory not ours
+ */
+export async function serveControl(state: string, handle: ControlHandler): Promise<ControlServer> {
+  const path = controlPath(state);
+  if (Buffer.byteLength(path) > 107)
+    throw new LametunError('usage', `${path} is too long for a socket: choose a shorter --state`);
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path);
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    if (sockets.size >= MOST_CONNECTIONS) {
+      socket.destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    serve(socket, handle);
+  });
+  const before = process.umask(0o177); // of the whole process, for as long as it takes to bind, which is synchronous
+  try {
+    await listen(server, path, () => process.umask(before));
+  } finally {
+    process.umask(before);
+  }
+  return {
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of sockets) socket.destroySoon();
+      setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, 500).unref();
+      await closed;
+    },
+  };
+}
+
+export interface ControlServer {
+  /** What is being answered is ended; the socket's file goes. */
+  close(): Promise<void>;
+}
+
+function listen(server: Server, path: string, bound: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(new LametunError('linux', `cannot listen on ${path}: ${error.message}`, { cause: error })),
+    );
+    server.listen(path, () => resolve());
+    bound();
+  });
+}
+
+function serve(socket: Socket, handle: ControlHandler): void {
+  const gone = new AbortController();
+  let text = '';
+  let asked = false;
+  const timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT);
+  const send = (value: object): void => {
+    if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(value)}\n`);
+    else gone.abort();
+  };
+  const fail = (error: unknown): void => send({ error: describe(error) });
+  const run = async (line: string): Promise<void> => {
+    try {
+      await handle(parseRequest(line), (value) => send({ value }), gone.signal);
+      send({ done: true });
+    } catch (error) {
+      fail(error);
+    }
+    socket.end();
+  };
+  socket.setEncoding('utf8');
+  socket.on('error', () => {}); // it is closed next
+  socket.on('close', () => {
+    clearTimeout(timer);
+    gone.abort();
+  });
+  socket.on('end', () => {
+    gone.abort(); // nobody half-closes who still wants to hear
+    if (!asked) socket.end();
+  });
+  socket.on('data', (chunk: string) => {
+    if (asked) return;
+    text += chunk;
+    const end = text.indexOf('\n');
+    if (end < 0 && text.length <= LONGEST_REQUEST) return;
+    asked = true;
+    clearTimeout(timer);
+    if (end < 0) {
+      fail(new LametunError('protocol', 'a request is one line of JSON'));
+      socket.end();
+    } else {
+      void run(text.slice(0, end));
+    }
+  });
+}
+
+const COMMANDS: readonly ControlCommand[] = ['status', 'watch', 'ping', 'leave', 'share', 'admin'];
+
+function parseRequest(line: string): ControlRequest {
+  let request: unknown;
+  try {
+    request = JSON.parse(line);
+  } catch {
+    throw new LametunError('protocol', 'a request is one line of JSON');
+  }
+  const command = (request as { command?: unknown } | null)?.command;
+  if (!COMMANDS.includes(command as ControlCommand))
+    throw new LametunError(
+      'protocol',
+      `the process that runs does not know "${command}": it is another version`,
+    );
+  return request as ControlRequest; // from root, who may do anything: handlers check what they use
+}
+
+function describe(error: unknown): ControlError {
+  if (error instanceof LametunError) return { code: error.code, message: error.message };
+  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
+}
+
+/**
+ * Asks the process that runs on a state directory.
+ *
+ * @param onAnswer gets every line
+ * @param signal ends it early, without an error
+ * @throws LametunError `unreachable` when none runs, `usage` when the right is missing; else what the process answered
+ */
+export async function askControl<C extends ControlCommand>(
+  state: string,
+  request: Extract<ControlRequest, { command: C }>,
+  onAnswer: (value: ControlAnswers[C]) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const path = controlPath(state);
+  const socket = connect(path);
+  const stop = (): void => void socket.destroy();
+  signal?.addEventListener('abort', stop);
+  if (signal?.aborted) stop();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      let text = '';
+      socket.setEncoding('utf8');
+      socket.once('connect', () => socket.write(`${JSON.stringify(request)}\n`));
+      socket.on('error', (error: NodeJS.ErrnoException) => reject(connectError(state, error)));
+      socket.on('close', () => {
+        if (signal?.aborted) resolve();
+        else reject(new LametunError('unreachable', 'lametun ended before it had answered'));
+      });
+      socket.on('data', (chunk: string) => {
+        const lines = (text + chunk).split('\n');
+        text = lines.pop()!;
+        for (const line of lines) {
+          try {
+            if (readAnswer(line, onAnswer)) resolve();
+          } catch (error) {
+            reject(error);
+          }
+        }
+      });
+    });
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    socket.destroy();
+  }
+}
+
+/** @returns whether it was the last line */
+function readAnswer<T>(line: string, onAnswer: (value: T) => void): boolean {
+  const answer = JSON.parse(line) as { value?: T; done?: boolean; error?: ControlError };
+  if (answer.error) throw new ControlFailure(answer.error);
+  if (answer.done) return true;
+  onAnswer(answer.value!);
+  return false;
+}
+
+/** What the other process could not do. Its code is whatever that process said. */
+class ControlFailure extends LametunError {
+  constructor({ code, message }: ControlError) {
+    super(code as LametunError['code'], message);
+  }
+}
+
+function connectError(state: string, error: NodeJS.ErrnoException): LametunError {
+  const path = controlPath(state);
+  if (error.code === 'EACCES' || error.code === 'EPERM')
+    return new LametunError('usage', `${path} is root's: try sudo`, { cause: error });
+  if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') return notRunning(state, error);
+  return new LametunError('unreachable', `${path}: ${error.message}`, { cause: error });
+}
+
+function notRunning(state: string, cause: Error): LametunError {
+  const option = state === '/var/lib/lametun' ? '' : ` --state ${state}`;
+  const todo =
+    existsSync(join(state, 'node.json')) || existsSync(join(state, 'hub.json'))
+      ? `start it with \`lametun up${option}\``
+      : `begin with \`lametun serve${option}\`, or with \`lametun join${option} TOKEN\``;
+  return new LametunError('unreachable', `no lametun runs on ${state}: ${todo}`, { cause });
+}
