@@ -1,3 +1,6 @@
+import type { Crypto } from '../wireguard/crypto.js';
+import { messageType, viewOf } from '../wireguard/messages.js';
+
 /**
  * What goes beside WireGuard on a node's UDP socket, told apart by its first four bytes: WireGuard's messages begin with
  * 1 to 4 and three zeros, ours with these letters. Numbers are little-endian.
@@ -22,13 +25,17 @@ export const MAGIC = {
  * A relay frame: magic, a member's id u32, then the datagram. To the relay the id says whom it is for, from the relay
  * whom it is from. The relay knows the sender by its bound address, or by the channel the frame came through.
  */
-export const RELAY_FRAME = { peer: 4, payload: 8 } as const;
+export const RELAY_FRAME = { peer: 4, payload: 8, maxPayload: 2048 } as const;
 
 /**
  * A node and the relay: magic, kind u32, session 8 bytes, sequence f64 (only ever grows within a session), an address 16
- * bytes (IPv4 in its mapped form) and its port u16, 6 zeros; then 16 bytes of BLAKE2s keyed with the session's key, over
- * all that. `bind` goes to the relay, its address is zeros: from now on what comes from this sender is the session's,
- * and what is for it goes there. `bound` answers it with the same sequence, and the sender's address as the relay sees it.
+ * bytes (IPv4 in its mapped form) and its port u16, a cookie 6 bytes; then 16 bytes of BLAKE2s keyed with the session's
+ * key, over all that.
+ *
+ * `bind` goes to the relay, its address is zeros, its cookie the last one that the relay has given, or zeros: from now on
+ * what comes from this sender is the session's, and what is for it goes there. `bound` answers it with the same sequence,
+ * and the sender's address as the relay sees it. `challenge` answers instead when the address is new to the session: bind
+ * again at once, with its cookie. So nobody binds an address at which he does not hear.
  */
 export const RELAY_CONTROL = {
   kind: 4,
@@ -36,11 +43,81 @@ export const RELAY_CONTROL = {
   sequence: 16,
   address: 24,
   port: 40,
+  cookie: 42,
   mac: 48,
   length: 64,
 } as const;
-export const RELAY_KIND = { bind: 1, bound: 2 } as const;
+export const RELAY_KIND = { bind: 1, bound: 2, challenge: 3 } as const;
 
 /** How often a node binds again, which keeps its NAT's mapping, and after how long without it the relay forgets it; ms. */
 export const BIND_INTERVAL = 20_000;
 export const BIND_LIFETIME = 65_000;
+
+/** Between a node and the relay. */
+export interface RelayControl {
+  readonly kind: number;
+  /** 8 bytes. */
+  readonly session: Uint8Array;
+  readonly sequence: number;
+  /** 16 bytes; IPv4 in its mapped form. Zeros unless given. */
+  readonly address?: Uint8Array;
+  readonly port?: number;
+  /** 6 bytes; zeros unless given. */
+  readonly cookie?: Uint8Array;
+}
+
+/** @param key the session's, 32 bytes */
+export function encodeControl(
+  crypto: Pick<Crypto, 'mac'>,
+  key: Uint8Array,
+  { kind, session, sequence, address, port = 0, cookie }: RelayControl,
+): Uint8Array {
+  const out = new Uint8Array(RELAY_CONTROL.length);
+  const view = viewOf(out);
+  view.setInt32(0, MAGIC.control, true);
+  view.setUint32(RELAY_CONTROL.kind, kind, true);
+  out.set(session, RELAY_CONTROL.session);
+  view.setFloat64(RELAY_CONTROL.sequence, sequence, true);
+  if (address !== undefined) out.set(address, RELAY_CONTROL.address);
+  view.setUint16(RELAY_CONTROL.port, port, true);
+  if (cookie !== undefined) out.set(cookie, RELAY_CONTROL.cookie);
+  crypto.mac(key, out.subarray(0, RELAY_CONTROL.mac), out.subarray(RELAY_CONTROL.mac));
+  return out;
+}
+
+/** @returns undefined when it is none, or not of whoever has the session's key */
+export function decodeControl(
+  crypto: Pick<Crypto, 'mac' | 'equal'>,
+  key: Uint8Array,
+  bytes: Uint8Array,
+): Required<RelayControl> | undefined {
+  if (bytes.length !== RELAY_CONTROL.length) return undefined;
+  const view = viewOf(bytes);
+  if (view.getInt32(0, true) !== MAGIC.control) return undefined;
+  const mac = new Uint8Array(RELAY_CONTROL.length - RELAY_CONTROL.mac);
+  crypto.mac(key, bytes.subarray(0, RELAY_CONTROL.mac), mac);
+  if (!crypto.equal(mac, bytes.subarray(RELAY_CONTROL.mac))) return undefined;
+  const sequence = view.getFloat64(RELAY_CONTROL.sequence, true);
+  if (!Number.isFinite(sequence)) return undefined;
+  return {
+    kind: view.getUint32(RELAY_CONTROL.kind, true),
+    session: bytes.slice(RELAY_CONTROL.session, RELAY_CONTROL.sequence),
+    sequence,
+    address: bytes.slice(RELAY_CONTROL.address, RELAY_CONTROL.port),
+    port: view.getUint16(RELAY_CONTROL.port, true),
+    cookie: bytes.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.mac),
+  };
+}
+
+/** A probe's length at most, bytes: `probe.ts`. */
+const MAX_PROBE = 256;
+
+/**
+ * Whether a datagram is one that the relay carries: what can be a WireGuard message, or a probe. It is not a tunnel for
+ * anything else, as far as one can tell from outside of what is sealed.
+ */
+export function mayBeRelayed(view: DataView, at: number, length: number): boolean {
+  if (length > RELAY_FRAME.maxPayload || length < 4) return false;
+  if (messageType(view, at, length) !== 0) return true;
+  return length <= MAX_PROBE && view.getInt32(at, true) === MAGIC.probe;
+}

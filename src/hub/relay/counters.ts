@@ -1,0 +1,96 @@
+/** Why the relay drops a datagram. Counted, never thrown: anyone can cause most of these. */
+const DROPS = [
+  'malformed', // neither a relay frame nor a bind
+  'unbound', // a frame from an address that nobody has bound
+  'unknown-member', // for an id that is not attached
+  'to-self',
+  'not-relayed', // too large, or inside is neither a WireGuard message nor a probe
+  'over-rate', // beyond what one member may send
+  'over-share', // the relay has more to do than it can, and this member is among those who sent most
+  'channel-busy', // more frames to or from channels than are read
+  'bad-bind', // of no session, or not by its key
+  'replayed-bind', // its sequence has not grown
+  'congested', // the kernel had no room for it
+  'unreachable', // the kernel would not send it there
+  'too-big', // larger than the path allows
+] as const;
+export type RelayDrop = (typeof DROPS)[number];
+
+/** What is counted besides. */
+const COUNTS = [
+  'udp-frames-in',
+  'udp-bytes-in',
+  'udp-frames-out',
+  'udp-bytes-out',
+  'channel-frames-in',
+  'channel-bytes-in',
+  'channel-frames-out',
+  'channel-bytes-out',
+  'bound', // members that are bound now
+  'binds',
+  'challenges',
+  'cpu', // that the worker has used, ms
+] as const;
+export type RelayCount = (typeof COUNTS)[number];
+
+/** Frames, and their bytes without the header. */
+interface Traffic {
+  readonly frames: number;
+  readonly bytes: number;
+}
+
+export interface RelayCounters {
+  /** Frames of members that were taken; not all of them need have come out again. */
+  readonly in: { readonly udp: Traffic; readonly channel: Traffic };
+  readonly out: { readonly udp: Traffic; readonly channel: Traffic };
+  /** Members whose UDP address is known now. */
+  readonly bound: number;
+  readonly binds: number;
+  readonly challenges: number;
+  /** Datagrams, by reason; only those that have occurred. */
+  readonly dropped: Readonly<Partial<Record<RelayDrop, number>>>;
+  /** CPU time that the relay's thread has used, milliseconds. At most 100 ms old. */
+  readonly cpu: number;
+}
+
+const NAMES = [...DROPS, ...COUNTS] as const;
+type Name = RelayDrop | RelayCount;
+
+/** Where in the memory each is counted. */
+export const AT = Object.fromEntries(NAMES.map((name, i) => [name, i])) as Readonly<Record<Name, number>>;
+
+/** Counters in shared memory: one thread counts, any may read. */
+export class Counters {
+  readonly buffer: SharedArrayBuffer;
+  readonly values: Float64Array<SharedArrayBuffer>;
+
+  /** @param buffer that of the other thread's; without it, a new one is made */
+  constructor(buffer = new SharedArrayBuffer(8 * NAMES.length)) {
+    this.buffer = buffer;
+    this.values = new Float64Array(buffer);
+  }
+
+  add(at: number, times = 1): void {
+    this.values[at]! += times;
+  }
+}
+
+/** What several threads have counted, together. */
+export function sumCounters(all: readonly Counters[]): RelayCounters {
+  const sum = (name: Name): number => all.reduce((total, { values }) => total + values[AT[name]]!, 0);
+  return {
+    in: {
+      udp: { frames: sum('udp-frames-in'), bytes: sum('udp-bytes-in') },
+      channel: { frames: sum('channel-frames-in'), bytes: sum('channel-bytes-in') },
+    },
+    out: {
+      udp: { frames: sum('udp-frames-out'), bytes: sum('udp-bytes-out') },
+      channel: { frames: sum('channel-frames-out'), bytes: sum('channel-bytes-out') },
+    },
+    bound: sum('bound'),
+    binds: sum('binds'),
+    challenges: sum('challenges'),
+    dropped: Object.fromEntries(DROPS.map((name) => [name, sum(name)] as const).filter(([, n]) => n > 0)),
+    cpu: sum('cpu'),
+  };
+}
