@@ -1,17 +1,10 @@
 import { lstatSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { libc } from '../linux/libc.js';
-import { findLink, setLinkMtu } from '../linux/link.js';
-import { setSocketMark } from '../linux/socket-options.js';
-import { UdpSocket } from '../linux/udp.js';
 import type { Offload } from '../tunnel/offloads.js';
-import { WorkerEngine } from '../tunnel/worker-engine.js';
-import { NodeCrypto } from './crypto.js';
-import { followLink } from './follow-link.js';
-import { WireGuardInterface } from './interface.js';
 import type { Log } from './log.js';
+import { assemble } from './running-device.js';
 import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi-socket.js';
-import type { DeviceSocket } from './udp-sockets.js';
 
 /** What a new device has, in bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
 export const DEFAULT_MTU = 1420;
@@ -48,35 +41,14 @@ export async function runDaemon({
   const path = uapiPath(device);
   const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   if (inode === undefined) throw new LametunError('usage', `${path} was removed before it was of use`);
-  const undo: (() => void | Promise<void>)[] = [() => void libc.close(tunFd)];
+  const undo: (() => void | Promise<void>)[] = [];
   const removeSocket = (): void => removeUapiSocket(path, inode);
   process.once('exit', removeSocket); // also when something else in the program ends it
   try {
-    const link = findLink(device);
-    if (link) setLinkMtu(link.index, device, DEFAULT_MTU);
-    const wireguard = new WireGuardInterface({
-      crypto: new NodeCrypto(),
-      wallClock: () => Date.now(),
-      log,
-      engine: (events) => new WorkerEngine({ tunFd, mtu: DEFAULT_MTU, offloads, events }),
-      openSocket,
-    });
-    undo.push(() => wireguard.close());
-    log.verbose('Device started');
-
+    const running = assemble({ tunFd, mtu: DEFAULT_MTU, log, offloads });
+    const wireguard = running.interface;
+    undo.push(() => running.close());
     const end = deferred<string>();
-    const following = followLink(
-      tunFd,
-      ({ up, mtu }) => {
-        if (mtu !== undefined) wireguard.setMtu(mtu);
-        wireguard.setUp(up);
-      },
-      () => {
-        wireguard.detach();
-        end.resolve('the device was removed');
-      },
-    );
-    undo.push(() => following.close());
     const uapi = new UapiServer(uapiFd, {
       device: wireguard,
       log,
@@ -88,7 +60,7 @@ export async function runDaemon({
     const stop = (): void => end.resolve('told to stop');
     signal.addEventListener('abort', stop);
     if (signal.aborted) stop();
-    void wireguard.ended.then((reason) => {
+    void running.ended.then((reason) => {
       if (reason === 'device-gone') end.resolve('the device was removed');
       else end.reject(reason);
     });
@@ -101,25 +73,6 @@ export async function runDaemon({
     process.off('exit', removeSocket);
   }
 }
-
-/** A socket that hears which of our addresses was written to, so that answers leave from it, and congestion marks. */
-function openSocket(port: number): DeviceSocket {
-  const socket = UdpSocket.open(port);
-  socket.reportDestinations();
-  socket.reportTrafficClass();
-  socket.setBuffers(SOCKET_BUFFER);
-  const { fd, family } = socket;
-  return {
-    fd,
-    family,
-    port: socket.port,
-    setMark: (mark) => setSocketMark(fd, mark),
-    close: () => socket.close(),
-  };
-}
-
-/** Room for bursts, bytes. */
-const SOCKET_BUFFER = 4 << 20;
 
 function deferred<T>() {
   let resolve!: (value: T) => void;

@@ -1,12 +1,11 @@
 import type { Cidr } from '../ip/cidr.js';
 import type { Prefix } from '../ip/prefix-table.js';
 import type { Endpoint } from '../linux/socket-address.js';
-import type { Engine, EngineEvents, PeerEndpoint } from '../tunnel/engine.js';
-
+import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
 import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
 import { type Crypto, secretBytes } from '../wireguard/crypto.js';
 import { Device } from '../wireguard/device.js';
-import type { DeviceEvent } from '../wireguard/events.js';
+import type { DeviceEvent, PathRule } from '../wireguard/events.js';
 import type { Peer } from '../wireguard/peer.js';
 import { AllowedIps } from './allowed-ips.js';
 import { eventText } from './event-text.js';
@@ -24,6 +23,27 @@ export interface InterfaceOptions {
   readonly engine: (events: EngineEvents) => Engine;
   /** Makes a UDP socket on a port, any for 0; throws a LinuxError. */
   readonly openSocket: (port: number) => DeviceSocket;
+  /** The UDP port to begin with; any without it. */
+  readonly port?: number;
+  /** Who says where a peer is; `peers` without it. The engine is to be told the same. */
+  readonly paths?: PathRule;
+  /** Gets what travels beside WireGuard: `EngineEvents.beside`. */
+  readonly beside?: (bytes: Uint8Array, from: PeerEndpoint) => void;
+}
+
+/** What passes between us and a peer. Times are `WireGuardInterface.now()`'s, 0 for never. */
+export interface PeerActivity {
+  /** The last packet with data inside. */
+  readonly sentData: number;
+  readonly receivedData: number;
+  /** The last authentic packet, with data or without: the peer was reached, or heard, then. Handshakes do not count. */
+  readonly sent: number;
+  readonly received: number;
+  /** When the last session began, in milliseconds since 1970. */
+  readonly lastHandshake: number;
+  /** Bytes on the wire below UDP. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
 }
 
 /** Bytes on the wire below UDP, as `wg show` has them. */
@@ -71,12 +91,12 @@ export class WireGuardInterface {
   #detached = false;
 
   /** @throws LinuxError when there is no socket to be had */
-  constructor({ crypto, wallClock, log, engine, openSocket }: InterfaceOptions) {
+  constructor({ crypto, wallClock, log, engine, openSocket, port = 0, paths, beside }: InterfaceOptions) {
     this.#crypto = crypto;
     this.#log = log;
-    this.#device = new Device({ crypto, wallClock });
+    this.#device = new Device({ crypto, wallClock, ...(paths && { paths }) });
     this.#sockets = new UdpSockets(openSocket);
-    const socket = this.#sockets.move(0);
+    const socket = this.#sockets.move(port);
     let end!: (reason: EndReason) => void;
     this.ended = new Promise((resolve) => {
       end = resolve;
@@ -86,6 +106,7 @@ export class WireGuardInterface {
         this.#device.handleDatagram(bytes, from, this.#engine.now(), queued);
         this.#settle();
       },
+      beside: (bytes, from) => beside?.(bytes, from),
       look: (id) => this.#look(id),
       roaming: (id, from) => this.#roam(id, from),
       offloads: (inUse) => this.#noteOffloads(inUse),
@@ -142,6 +163,19 @@ export class WireGuardInterface {
       received: receivedBytes + peer.handshakeBytes.received,
       sent: sentBytes + peer.handshakeBytes.sent,
     };
+  }
+
+  /** For thousands of peers, often: nothing is asked of anybody. */
+  activity(peer: Peer): PeerActivity {
+    const { sentData, receivedData, sent, received } = peer.activity;
+    const { received: receivedBytes, sent: sentBytes } = this.transfer(peer);
+    const { lastHandshake } = peer;
+    return { sentData, receivedData, sent, received, lastHandshake, sentBytes, receivedBytes };
+  }
+
+  /** Milliseconds of a clock that counts suspended time and never goes back: `activity`'s. */
+  now(): number {
+    return this.#engine.now();
   }
 
   /** What was dropped, by reason, in both planes. */
@@ -239,9 +273,42 @@ export class WireGuardInterface {
     key.fill(0);
   }
 
-  setEndpoint(peer: Peer, endpoint: Endpoint): void {
-    this.#device.setEndpoint(peer, this.#engine.endpoint(endpoint));
+  /** @param relayPeer the number by which the relay at `remote` knows the peer; 0: there is no relay */
+  setEndpoint(peer: Peer, remote: Endpoint, relayPeer = 0): void {
+    this.#device.setEndpoint(peer, this.#engine.endpoint(remote, relayPeer));
     this.#settle();
+  }
+
+  /** A way to a peer has opened: a handshake that waits for an answer is tried again now. */
+  retryHandshake(peer: Peer): void {
+    this.#device.retryHandshake(peer, this.#engine.now());
+    this.#settle();
+  }
+
+  // What travels beside WireGuard.
+
+  /** An address to send to, directly, or as the member `relayPeer` of the relay that is there. */
+  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
+    return this.#engine.endpoint(remote, relayPeer);
+  }
+
+  /**
+   * The one address that relay frames and control messages count from; undefined for none. Peers that are relayed must
+   * be told of another by `setEndpoint`.
+   */
+  setRelay(relay: Endpoint | undefined): void {
+    if (!this.#detached) this.#engine.setRelay(relay);
+  }
+
+  /**
+   * Sends a datagram through the device's socket, once; in a relay frame if `to` says so. What becomes of it nobody
+   * knows. To answer, `to` is where something came from: the answer leaves from the address that was written to.
+   *
+   * @param bytes at most MAX_BESIDE; they are copied
+   */
+  sendBeside(bytes: Uint8Array, to: PeerEndpoint): void {
+    if (bytes.length > MAX_BESIDE) throw new RangeError(`a datagram of ${bytes.length} bytes`);
+    if (!this.#detached) this.#engine.sendDatagram(bytes, to);
   }
 
   /** @param seconds 0 turns it off; turned on, one is sent now */

@@ -15,6 +15,7 @@ const TUNSETOFFLOAD = 0x400454d0;
 const TUNGETIFF = 0x800454d2;
 const IFF_TUN = 0x1;
 const IFF_NO_PI = 0x1000;
+const IFF_TUN_EXCL = 0x8000;
 export const IFF_VNET_HDR = 0x4000;
 
 /** TUN_F_*: what a reader can take. USO needs Linux 6.2, and comes for both IP versions or not at all. */
@@ -39,6 +40,8 @@ export interface TunOptions {
   readonly packetInformation: boolean;
   /** Whether each packet is preceded by a `virtio_net_hdr`, so that `setOffloads` is possible. */
   readonly virtioHeader?: boolean;
+  /** Whether it must be a new device: one of that name that is there already is an error. */
+  readonly exclusive?: boolean;
 }
 
 /** What passes a device in one piece, to be cut up or put together by the program. */
@@ -67,17 +70,23 @@ export class Tun {
    *
    * @throws LinuxError when the kernel refuses, LametunError `missing` where it has no TUN at all
    */
-  static open({ name, packetInformation, virtioHeader = false }: TunOptions): Tun {
+  static open({ name, packetInformation, virtioHeader = false, exclusive = false }: TunOptions): Tun {
     checkDeviceName(name);
     const fd = openDeviceNode();
     try {
       const request = allocate(IFREQ.size);
-      const flags = IFF_TUN | (packetInformation ? 0 : IFF_NO_PI) | (virtioHeader ? IFF_VNET_HDR : 0);
+      const flags =
+        IFF_TUN |
+        (packetInformation ? 0 : IFF_NO_PI) |
+        (virtioHeader ? IFF_VNET_HDR : 0) |
+        (exclusive ? IFF_TUN_EXCL : 0);
       request.bytes.set(new TextEncoder().encode(name), IFREQ.name);
       request.view.setUint16(IFREQ.flags, flags, true);
       call(libc.ioctl(fd, TUNSETIFF, request.address), `TUNSETIFF ${name}`, {
         [ERRNO.EPERM]: `needs CAP_NET_ADMIN, or create the device for this user with \`ip tuntap add dev ${name} mode tun user NAME\``,
-        [ERRNO.EBUSY]: 'another program is attached to it: stop that one, or choose another device',
+        [ERRNO.EBUSY]: exclusive
+          ? `there is a device of that name already: stop the program that has it, remove it with \`ip link del ${name}\`, or choose another name`
+          : 'another program is attached to it: stop that one, or choose another device',
         [ERRNO.EINVAL]:
           'it is not a TUN device, or was made with other flags (multi_queue, vnet_hdr): choose another device',
       });

@@ -43,9 +43,17 @@ export const CONTROL_ROOM = 96;
 /**
  * A peer's outer address in memory that the kernel reads directly, with the control message that makes our
  * answers leave from the address the peer wrote to: a NAT, a firewall and a connected socket all insist on
- * it. Layout of one record: socket address, its length u32, control message, its length u32.
+ * it. Layout of one record: socket address, its length u32, control message, its length u32; then, not for the kernel,
+ * whose number a relay at that address is to be given, u32, 0 when it is no relay.
  */
-export const ENDPOINT = { name: 0, nameLength: 28, control: 32, controlLength: 72, size: 80 } as const;
+export const ENDPOINT = {
+  name: 0,
+  nameLength: 28,
+  control: 32,
+  controlLength: 72,
+  relayPeer: 76,
+  size: 80,
+} as const;
 
 /** Memory that is written to from here, and not by the kernel. */
 type Writable = Pick<Memory, 'bytes' | 'view'>;
@@ -164,7 +172,7 @@ export class ReceiveBatch {
   }
 
   /** Writes an `ENDPOINT` record that answers the sender of a datagram, from the address it wrote to. */
-  writeEndpoint(slot: number, out: Writable, offset: number): void {
+  writeEndpoint(slot: number, out: Writable, offset: number, relayPeer = 0): void {
     const { bytes, view } = this.#headers;
     const header = slot * MMSGHDR.size;
     const nameLength = view.getUint32(header + MMSGHDR.nameLength, true);
@@ -175,6 +183,7 @@ export class ReceiveBatch {
     const length =
       used === 0 ? 0 : copyOurAddress(view, this.#control(slot), used, out, offset + ENDPOINT.control);
     out.view.setUint32(offset + ENDPOINT.controlLength, length, true);
+    out.view.setUint32(offset + ENDPOINT.relayPeer, relayPeer, true);
   }
 
   #name(slot: number): number {

@@ -95,9 +95,15 @@ export class FakeEngine implements Engine {
     this.#tell('sendDatagram', bytes, to);
   }
 
-  endpoint(remote: Endpoint): PeerEndpoint {
-    const bytes = Uint8Array.of(...remote.address, remote.port >> 8, remote.port & 0xff);
-    return { bytes, remote, equals: (other) => Buffer.compare(bytes, other.bytes) === 0 };
+  setRelay(relay: Endpoint | undefined): void {
+    this.#tell('setRelay', relay);
+  }
+
+  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
+    const member = new Uint8Array(relayPeer === 0 ? 0 : 4);
+    if (relayPeer !== 0) new DataView(member.buffer).setUint32(0, relayPeer);
+    const bytes = Uint8Array.of(...remote.address, remote.port >> 8, remote.port & 0xff, ...member);
+    return { bytes, remote, relayPeer, equals: (other) => Buffer.compare(bytes, other.bytes) === 0 };
   }
 
   traffic(peer: number): PeerTraffic {

@@ -4,12 +4,17 @@ import type { OffloadsInUse } from './offloads.js';
 
 /** Where a peer is: the remote address, and our own address that it wrote to, which our answers must leave from. */
 export interface PeerEndpoint {
-  /** The remote address and port, as the protocol machine compares them and binds cookies to them. */
+  /** The remote address and port, and who it is at a relay, as the protocol machine compares them and binds cookies to them. */
   readonly bytes: Uint8Array;
-  /** The same, to show. */
+  /** The same, to show: where datagrams go, a relay's address if there is one. */
   readonly remote: Endpoint;
+  /** The number by which the relay at `remote` knows the peer; 0: there is no relay. */
+  readonly relayPeer: number;
   equals(other: { readonly bytes: Uint8Array }): boolean;
 }
+
+/** The largest datagram that the control plane sends, bytes. */
+export const MAX_BESIDE = 512;
 
 /** Bytes on the wire below UDP, and packets, as `wg show` counts them: the data path's part. */
 export interface PeerTraffic {
@@ -21,6 +26,11 @@ export interface PeerTraffic {
 export interface EngineEvents {
   /** A datagram that is no transport message; `queued` are waiting behind it. `Device.handleDatagram` is for it. */
   datagram(bytes: Uint8Array, from: PeerEndpoint, queued: number): void;
+  /**
+   * What travels beside WireGuard (`wire/relay.ts`): a probe, from anybody, directly or through the relay; or a control
+   * message of the relay.
+   */
+  beside(bytes: Uint8Array, from: PeerEndpoint): void;
   /** The row of a peer wants a look: `Device.look`. */
   look(peer: number): void;
   /** An authentic packet came from elsewhere: `Device.handleRoaming`. */
@@ -62,10 +72,21 @@ export interface Engine {
    */
   setSocket(fd: number, family: number): void;
 
-  /** Sends a handshake message at once, from the address that the other side wrote to if it is an answer. */
+  /**
+   * The relay's address from now on, or that there is none: frames and control messages count from there alone. Peers
+   * that are reached through it have it in their endpoints.
+   */
+  setRelay(relay: Endpoint | undefined): void;
+
+  /**
+   * Sends a handshake message, or something beside, at once, from the address that the other side wrote to if it is an
+   * answer; framed when it goes to a relay's member.
+   *
+   * @param bytes at most MAX_BESIDE
+   */
   sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void;
   /** An endpoint as configuration has it: our own address is left to the kernel. */
-  endpoint(remote: Endpoint): PeerEndpoint;
+  endpoint(remote: Endpoint, relayPeer?: number): PeerEndpoint;
 
   traffic(peer: number): PeerTraffic;
   /** Reasons of `wireguard/drops.ts` and of the data plane, with their counts. */

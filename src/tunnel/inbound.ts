@@ -6,15 +6,22 @@ import type { Aead } from '../linux/aead.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory } from '../linux/memory.js';
-import { IOVEC, ReceiveBatch, writePointer } from '../linux/udp-batch.js';
+import { ENDPOINT, IOVEC, ReceiveBatch, writePointer } from '../linux/udp-batch.js';
+import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { askForHandshake, noteConfirmed, noteReceived } from '../wireguard/activity.js';
 import { COUNTER_LIMIT } from '../wireguard/constants.js';
 import { ECN, ECN_DROP, ecnDecapsulate } from '../wireguard/ecn.js';
-import { MESSAGE_TYPE, messageType, readCounter, TRANSPORT } from '../wireguard/messages.js';
+import {
+  MESSAGE_TYPE,
+  type MessageType,
+  messageType,
+  readCounter,
+  TRANSPORT,
+} from '../wireguard/messages.js';
 import { replayAccept, replayWouldRefuse } from '../wireguard/replay.js';
 import { ARENA, RECEIVE_BATCH } from './arena.js';
-import { REPORT } from './messages.js';
-import type { PeerState, Session } from './peers.js';
+import { REPORT, REPORT_RECORD } from './messages.js';
+import { type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
@@ -37,6 +44,13 @@ export class Inbound {
   #allowedIps: PrefixLookup | undefined;
   /** Whose endpoint was compared with the sender of the slot at hand. */
   #comparedPeer: PeerState | undefined;
+  #comparedRelayPeer = 0;
+  /** Where the relay is. */
+  readonly #relay = allocate(ENDPOINT.size);
+  /** Whether the slot at hand came from there; undefined while it was not compared. */
+  #fromRelay: boolean | undefined;
+  /** Who the message at hand is from, as the relay has it; 0: it came directly. */
+  #relayPeer = 0;
 
   constructor(context: WorkerContext, aead: Aead, arena: Memory, coalescer: Coalescer | undefined) {
     this.#context = context;
@@ -49,6 +63,11 @@ export class Inbound {
     this.#allowedIps = lookup;
   }
 
+  /** @param at where in `bytes` an `ENDPOINT` record stands, with a name of length 0 when there is no relay */
+  setRelay(bytes: Uint8Array, at: number): void {
+    for (let i = 0; i < ENDPOINT.size; i++) this.#relay.bytes[i] = bytes[at + i]!;
+  }
+
   /** Takes what the socket has, up to a batch. */
   fromUdp(now: number): void {
     const batch = this.#batch;
@@ -56,6 +75,7 @@ export class Inbound {
     this.#coalescer?.begin();
     for (let slot = 0; slot < count; slot++) {
       this.#comparedPeer = undefined;
+      this.#fromRelay = undefined;
       const length = batch.length(slot);
       const size = batch.segmentSize(slot);
       if (length === 0) this.#take(slot, batch.offset(slot), 0, now);
@@ -74,10 +94,46 @@ export class Inbound {
 
   /** @returns why a datagram is dropped; undefined when it is not */
   #handle(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
+    this.#relayPeer = 0;
     const type = messageType(this.#batch.memory.view, at, length);
+    if (type === 0) return this.#context.beside ? this.#takeBeside(slot, at, length, now) : 'malformed';
+    return this.#takeMessage(type, slot, at, length, now);
+  }
+
+  #takeMessage(
+    type: MessageType,
+    slot: number,
+    at: number,
+    length: number,
+    now: number,
+  ): TunnelDrop | undefined {
     if (type === MESSAGE_TYPE.transport) return this.#open(slot, at, length, now);
-    if (type === 0) return 'malformed';
-    return this.#context.report(REPORT.datagram, 0, this.#batch, slot, at, length) ? undefined : 'busy';
+    return this.#report(REPORT.datagram, slot, at, length);
+  }
+
+  /** What is no message of WireGuard's: frames of the relay's, and what the control plane is to see. */
+  #takeBeside(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
+    const { view } = this.#batch.memory;
+    const magic = length < RELAY_FRAME.payload ? 0 : view.getInt32(at, true);
+    if (magic === MAGIC.probe) return this.#report(REPORT.beside, slot, at, length);
+    if (magic !== MAGIC.relay && magic !== MAGIC.control) return 'malformed';
+    this.#fromRelay ??= this.#batch.sentBy(slot, this.#relay, 0);
+    if (!this.#fromRelay) return 'not-the-relay';
+    if (magic === MAGIC.control) return this.#report(REPORT.beside, slot, at, length);
+    this.#relayPeer = view.getUint32(at + RELAY_FRAME.peer, true);
+    const inside = at + RELAY_FRAME.payload;
+    const size = length - RELAY_FRAME.payload;
+    const type = messageType(view, inside, size);
+    if (type !== 0 && this.#relayPeer !== 0) return this.#takeMessage(type, slot, inside, size, now);
+    const isProbe = this.#relayPeer !== 0 && size >= 4 && view.getInt32(inside, true) === MAGIC.probe;
+    return isProbe ? this.#report(REPORT.beside, slot, inside, size) : 'malformed';
+  }
+
+  #report(report: number, slot: number, at: number, length: number): TunnelDrop | undefined {
+    if (length > REPORT_RECORD.size - REPORT_RECORD.datagram) return 'malformed';
+    return this.#context.report(report, 0, this.#batch, slot, at, length, this.#relayPeer)
+      ? undefined
+      : 'busy';
   }
 
   #open(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
@@ -111,7 +167,8 @@ export class Inbound {
     const { peer, keypair } = session;
     const { row, at } = peer;
     const context = this.#context;
-    if (this.#comparedPeer !== peer) this.#noteSender(peer, slot, message, length);
+    if (this.#comparedPeer !== peer || this.#comparedRelayPeer !== this.#relayPeer)
+      this.#noteSender(peer, slot, message, length);
     row[at + TRAFFIC.received]! += length;
     if (!session.confirmed) {
       session.confirmed = true;
@@ -127,12 +184,20 @@ export class Inbound {
 
   /** An authentic packet says where its peer is. All datagrams of a slot come from one address. */
   #noteSender(peer: PeerState, slot: number, message: number, length: number): void {
+    const relayPeer = this.#relayPeer;
+    const roamed =
+      relayPeerOf(peer) !== relayPeer || !this.#batch.sentBy(slot, peer.endpoints, peer.endpoint);
     this.#comparedPeer = peer;
-    const roamed = !this.#batch.sentBy(slot, peer.endpoints, peer.endpoint);
+    this.#comparedRelayPeer = relayPeer;
+    if (roamed && !this.#context.followsPeers) return;
     // Both threads follow a peer, or neither does: with the ring full, the next packet tries again.
-    if (roamed && !this.#context.report(REPORT.roaming, peer.id, this.#batch, slot, message, length)) return;
+    if (
+      roamed &&
+      !this.#context.report(REPORT.roaming, peer.id, this.#batch, slot, message, length, relayPeer)
+    )
+      return;
     // Our own address too: answers leave from the one that the peer writes to now.
-    this.#batch.writeEndpoint(slot, peer.endpoints, peer.endpoint);
+    this.#batch.writeEndpoint(slot, peer.endpoints, peer.endpoint, relayPeer);
   }
 
   /** Checks what was inside, and hands it on. */

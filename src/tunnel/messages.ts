@@ -22,6 +22,8 @@ export const COMMAND = {
   /** Something that does not fit a record waits at the message port: see `PortMessage`. */
   readPort: 13,
   stop: 14,
+  /** Where the relay is, an `ENDPOINT` record. */
+  setRelay: 15,
 } as const;
 
 /**
@@ -62,6 +64,8 @@ export const REPORT = {
   datagram: 1,
   /** An authentic packet of a peer came from another address. */
   roaming: 2,
+  /** A datagram that is none of WireGuard's. */
+  beside: 3,
 } as const;
 export const REPORT_RECORD = {
   report: 0,
@@ -69,9 +73,11 @@ export const REPORT_RECORD = {
   length: 8,
   endpoint: 16,
   datagram: 96,
-  size: 256,
+  size: 352,
 } as const;
 export const REPORTS = 1024;
+/** What travels beside WireGuard may take so many of them: handshakes are not to wait for it. */
+export const REPORTS_BESIDE = REPORTS / 2;
 
 /** Peers whose rows want a look; a peer is in it at most once. */
 export const LOOK_RECORD = { peer: 0, size: 8 } as const;

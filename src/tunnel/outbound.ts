@@ -7,12 +7,13 @@ import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory } from '../linux/memory.js';
 import { SendBatch } from '../linux/send-batch.js';
+import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { askForHandshake, noteSent } from '../wireguard/activity.js';
 import { ecnEncapsulate } from '../wireguard/ecn.js';
 import { maySend, wantsRekeySending } from '../wireguard/keypair.js';
 import { MESSAGE_TYPE, paddingOf, TRANSPORT, writeCounter } from '../wireguard/messages.js';
 import { ARENA } from './arena.js';
-import { hasEndpoint, type PeerState, type Session } from './peers.js';
+import { hasEndpoint, type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
@@ -32,8 +33,8 @@ const RUN_BYTES = 65_440;
 const WAITING_PER_PEER = 128;
 const WAITING_BYTES = 4 << 20;
 
-/** The most that padding adds, and then some: what a sealed message is longer than its packet. */
-const GROWTH = TRANSPORT.overhead + 16;
+/** The most that padding and a relay frame add, and then some: what a sealed message is longer than its packet. */
+const GROWTH = RELAY_FRAME.payload + TRANSPORT.overhead + 16;
 
 /** Errors that tell of an address of ours that is gone, as kernels of different age report it. */
 const SOURCE_GONE: ReadonlySet<number> = new Set([ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.ENETUNREACH]);
@@ -197,7 +198,7 @@ export class Outbound {
     if (session === undefined || !maySend(session.keypair, session.counter, now)) return false;
     const arena = this.#arena;
     const { view, address } = this.#room;
-    const at = this.#end;
+    const at = this.#end + this.#frame(peer);
     const padding = paddingOf(length, this.#context.mtu);
     const counter = session.counter++;
     view.setUint32(at, MESSAGE_TYPE.transport, true);
@@ -209,10 +210,19 @@ export class Outbound {
     this.#aead.seal(session.keys.sendingKey, counter, arena.address + packet, output, length + padding);
     if (padding > 0) this.#unpad(packet + length, padding);
     const total = TRANSPORT.overhead + length + padding;
-    this.#extendRun(peer, total, ecn);
+    this.#extendRun(peer, at - this.#end + total, ecn);
     peer.row[peer.at + TRAFFIC.sent]! += total;
     this.#noteSent(peer, session, counter, length > 0, now);
     return true;
+  }
+
+  /** Puts a relay frame's header at the end of the room, for a peer behind a relay. @returns its length */
+  #frame(peer: PeerState): number {
+    const relayPeer = relayPeerOf(peer);
+    if (relayPeer === 0) return 0;
+    this.#room.view.setInt32(this.#end, MAGIC.relay, true);
+    this.#room.view.setUint32(this.#end + RELAY_FRAME.peer, relayPeer, true);
+    return RELAY_FRAME.payload;
   }
 
   #noteSent(peer: PeerState, session: Session, counter: number, hasData: boolean, now: number): void {

@@ -100,6 +100,10 @@ export class Peers {
   }
 }
 
+/** By which number a relay at its endpoint knows it; 0: there is no relay. */
+export const relayPeerOf = (peer: PeerState): number =>
+  peer.endpoints.view.getUint32(peer.endpoint + ENDPOINT.relayPeer, true);
+
 /** Whether it is known where a peer is. */
 export const hasEndpoint = (peer: PeerState): boolean =>
   peer.endpoints.view.getUint32(peer.endpoint + ENDPOINT.nameLength, true) !== 0;

@@ -6,7 +6,8 @@ const TUNNEL_DROP = [
   'congested', // the kernel had no room for it
   'refused', // the TUN device would not take it
   'unreachable', // the kernel knows no way there
-  'busy', // more handshake messages than the control plane reads
+  'busy', // more handshake messages, or probes, than the control plane reads
+  'not-the-relay', // a relay frame, or what only a relay says, from another address than the relay's
 ] as const;
 
 const REASONS = [...DROP, ...TUNNEL_DROP] as const;

@@ -3,7 +3,7 @@ import type { Waker } from '../linux/poll.js';
 import type { SharedRing } from '../linux/shared-ring.js';
 import type { Offloads } from '../linux/tun.js';
 import type { ReceiveBatch } from '../linux/udp-batch.js';
-import { LOOK_RECORD, REPORT_RECORD } from './messages.js';
+import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE } from './messages.js';
 import type { Peers } from './peers.js';
 import type { Rows } from './rows.js';
 import type { SharedDrops } from './shared-drops.js';
@@ -18,6 +18,10 @@ export class WorkerContext {
   /** Whether the kernel cuts up runs of messages. */
   sendsSegments = false;
   readonly offloads: Offloads;
+  /** Whether an authentic packet says where its sender is. */
+  readonly followsPeers: boolean;
+  /** Whether there is anything beside WireGuard: relay frames, probes. */
+  readonly beside: boolean;
   readonly peers: Peers;
   readonly drops: SharedDrops;
   readonly #rows: Rows;
@@ -27,13 +31,21 @@ export class WorkerContext {
   #wake = false;
 
   constructor(
-    device: { readonly tunFd: number; readonly mtu: number; readonly offloads: Offloads },
+    device: {
+      readonly tunFd: number;
+      readonly mtu: number;
+      readonly offloads: Offloads;
+      readonly followsPeers?: boolean;
+      readonly beside?: boolean;
+    },
     tables: { readonly peers: Peers; readonly rows: Rows; readonly drops: SharedDrops },
     upward: { readonly reports: SharedRing; readonly looks: SharedRing; readonly waker: Waker },
   ) {
     this.tunFd = device.tunFd;
     this.offloads = device.offloads;
     this.mtu = device.mtu;
+    this.followsPeers = device.followsPeers ?? true;
+    this.beside = device.beside ?? false;
     this.peers = tables.peers;
     this.drops = tables.drops;
     this.#rows = tables.rows;
@@ -60,6 +72,7 @@ export class WorkerContext {
    * Hands the control plane a datagram, or where a peer is now.
    *
    * @param from where the datagram begins in the batch's memory, in its slot, and its size
+   * @param relayPeer who it is from, by the relay that the slot came from; 0: there is no relay
    *
    * @returns false when there are too many that it has not read: the cheapest answer to a flood
    */
@@ -70,15 +83,17 @@ export class WorkerContext {
     slot: number,
     from: number,
     size: number,
+    relayPeer: number,
   ): boolean {
     const ring = this.#reports;
+    if (report === REPORT.beside && ring.pending >= REPORTS_BESIDE) return false;
     const at = ring.claim();
     if (at < 0) return false;
     const length = Math.min(size, REPORT_RECORD.size - REPORT_RECORD.datagram);
     ring.view.setUint32(at + REPORT_RECORD.report, report, true);
     ring.view.setUint32(at + REPORT_RECORD.peer, peer, true);
     ring.view.setUint32(at + REPORT_RECORD.length, length, true);
-    batch.writeEndpoint(slot, ring, at + REPORT_RECORD.endpoint);
+    batch.writeEndpoint(slot, ring, at + REPORT_RECORD.endpoint, relayPeer);
     for (let i = 0; i < length; i++) {
       ring.bytes[at + REPORT_RECORD.datagram + i] = batch.memory.bytes[from + i]!;
     }

@@ -7,10 +7,12 @@ import { SharedRing } from '../linux/shared-ring.js';
 import { AF, type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
 import { type Watch, watchReadable } from '../linux/watch.js';
+import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { resetActivity } from '../wireguard/activity.js';
+import type { PathRule } from '../wireguard/events.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import { erase } from '../wireguard/messages.js';
-import type { Engine, EngineEvents, PeerEndpoint, PeerTraffic } from './engine.js';
+import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint, type PeerTraffic } from './engine.js';
 import {
   COMMAND,
   COMMAND_RECORD,
@@ -42,6 +44,10 @@ export interface WorkerEngineOptions {
   readonly mtu: number;
   /** What may be used of what this machine can. */
   readonly offloads: readonly Offload[];
+  /** Who says where a peer is; `peers` without it. */
+  readonly paths?: PathRule;
+  /** Whether relay frames and probes are taken (`wire/relay.ts`), or are nothing but malformed messages. */
+  readonly beside?: boolean;
   readonly events: EngineEvents;
 }
 
@@ -63,17 +69,19 @@ export class WorkerEngine implements Engine {
   #nextId = 0;
   #udpFd = -1;
   #family: number = AF.inet6;
-  readonly #out: Memory = allocate(REPORT_RECORD.size + ENDPOINT.size);
+  readonly #out: Memory = allocate(OUT.size);
   readonly #outBatch = new SendBatch(1);
   #closing = false;
   readonly #exited: Promise<void>;
 
-  constructor({ tunFd, mtu, offloads, events }: WorkerEngineOptions) {
+  constructor({ tunFd, mtu, offloads, paths, beside = false, events }: WorkerEngineOptions) {
     this.#events = events;
     const data: TunnelWorkerData = {
       tunFd,
       mtu,
       offloads,
+      followsPeers: paths !== 'owner',
+      beside,
       wakeWorker: this.#toWorker.fd,
       wakeEngine: this.#fromWorker.fd,
       commands: this.#commands.buffer,
@@ -181,17 +189,28 @@ export class WorkerEngine implements Engine {
 
   sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void {
     if (this.#udpFd < 0) return;
-    const { bytes: out, address } = this.#out;
-    this.#writeEndpoint(this.#out, REPORT_RECORD.size, to);
-    out.set(bytes);
-    this.#outBatch.addTo(address, bytes.length, this.#out, REPORT_RECORD.size);
+    const { bytes: out, view, address } = this.#out;
+    this.#writeEndpoint(this.#out, OUT.endpoint, to);
+    view.setInt32(OUT.frame, MAGIC.relay, true);
+    view.setUint32(OUT.frame + RELAY_FRAME.peer, to.relayPeer, true);
+    out.set(bytes, OUT.datagram);
+    const start = to.relayPeer === 0 ? OUT.datagram : OUT.frame;
+    this.#outBatch.addTo(address + start, OUT.datagram + bytes.length - start, this.#out, OUT.endpoint);
     if (this.#outBatch.flush(this.#udpFd) === 0) return;
     this.#outBatch.unpinSource(); // it may be our own address that is gone
     if (this.#outBatch.flush(this.#udpFd) !== 0) this.#outBatch.skip(); // a handshake message is sent again anyway
   }
 
-  endpoint(remote: Endpoint): PeerEndpoint {
-    return new SocketEndpoint(remote, new Uint8Array(0));
+  setRelay(relay: Endpoint | undefined): void {
+    this.#command(COMMAND.setRelay, NO_PEER, (at) => {
+      if (relay !== undefined) {
+        this.#writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.endpoint(relay));
+      }
+    });
+  }
+
+  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
+    return new SocketEndpoint(remote, new Uint8Array(0), relayPeer);
   }
 
   traffic(peer: number): PeerTraffic {
@@ -284,33 +303,48 @@ export class WorkerEngine implements Engine {
     const from = readEndpoint(this.#reports, at + REPORT_RECORD.endpoint);
     this.#reports.release();
     if (report === REPORT.roaming) this.#events.roaming(peer, from);
+    else if (report === REPORT.beside) this.#events.beside(datagram, from);
     else this.#events.datagram(datagram, from, this.#reports.pending);
   }
 
   #writeEndpoint(out: Pick<Memory, 'bytes' | 'view'>, at: number, endpoint: PeerEndpoint): void {
-    const { remote, control } = endpoint as SocketEndpoint;
+    const { remote, control, relayPeer } = endpoint as SocketEndpoint;
     const length = writeSocketAddress(out.view, at + ENDPOINT.name, this.#family, remote);
     out.view.setUint32(at + ENDPOINT.nameLength, length, true);
     out.bytes.set(control, at + ENDPOINT.control);
     out.view.setUint32(at + ENDPOINT.controlLength, control.length, true);
+    out.view.setUint32(at + ENDPOINT.relayPeer, relayPeer, true);
   }
 }
 
 /** No peer has this number. */
 const NO_PEER = 0xffff_ffff;
 
+/** Where a datagram of the control plane stands: its endpoint's record, room for a relay frame's header, and it. */
+const OUT = {
+  endpoint: 0,
+  frame: ENDPOINT.size,
+  datagram: ENDPOINT.size + RELAY_FRAME.payload,
+  size: ENDPOINT.size + RELAY_FRAME.payload + MAX_BESIDE,
+} as const;
+
 /** An outer address, with the control message that makes answers leave from the address it wrote to. */
 class SocketEndpoint implements PeerEndpoint {
   readonly remote: Endpoint;
   readonly control: Uint8Array;
   readonly bytes: Uint8Array;
+  readonly relayPeer: number;
 
-  constructor(remote: Endpoint, control: Uint8Array) {
+  constructor(remote: Endpoint, control: Uint8Array, relayPeer: number) {
     this.remote = remote;
     this.control = control;
-    this.bytes = new Uint8Array(remote.address.length + 2);
+    this.relayPeer = relayPeer;
+    const { length } = remote.address;
+    this.bytes = new Uint8Array(length + (relayPeer === 0 ? 2 : 6));
     this.bytes.set(remote.address);
-    new DataView(this.bytes.buffer).setUint16(remote.address.length, remote.port);
+    const view = new DataView(this.bytes.buffer);
+    view.setUint16(length, remote.port);
+    if (relayPeer !== 0) view.setUint32(length + 2, relayPeer);
   }
 
   equals(other: { readonly bytes: Uint8Array; readonly remote?: Endpoint }): boolean {
@@ -325,5 +359,6 @@ function readEndpoint({ bytes, view }: Pick<Memory, 'bytes' | 'view'>, at: numbe
   return new SocketEndpoint(
     readSocketAddress(view, at + ENDPOINT.name),
     bytes.slice(control, control + length),
+    view.getUint32(at + ENDPOINT.relayPeer, true),
   );
 }

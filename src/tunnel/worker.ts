@@ -35,6 +35,9 @@ export interface TunnelWorkerData {
   readonly tunFd: number;
   readonly mtu: number;
   readonly offloads: readonly Offload[];
+  /** Whether an authentic packet says where its sender is, and whether there is anything beside WireGuard. */
+  readonly followsPeers: boolean;
+  readonly beside: boolean;
   /** Eventfds: one that wakes the worker, one by which it wakes the control plane. */
   readonly wakeWorker: number;
   readonly wakeEngine: number;
@@ -77,7 +80,7 @@ class TunnelWorker {
     this.#waker = new Waker(data.wakeWorker);
     const allowed = { tcp: data.offloads.includes('tun-tcp'), udp: data.offloads.includes('tun-udp') };
     this.#context = new WorkerContext(
-      { tunFd: data.tunFd, mtu: data.mtu, offloads: setOffloads(data.tunFd, allowed) },
+      { ...data, offloads: setOffloads(data.tunFd, allowed) },
       { peers: this.#peers, rows: this.#rows, drops: new SharedDrops(data.drops) },
       {
         reports: new SharedRing(REPORT_RECORD.size, REPORTS, data.reports),
@@ -199,6 +202,9 @@ class TunnelWorker {
         break;
       case COMMAND.setSocket:
         this.#setSocket(argument);
+        break;
+      case COMMAND.setRelay:
+        this.#inbound.setRelay(this.#commands.bytes, at + COMMAND_RECORD.endpoint);
         break;
       case COMMAND.readPort:
         this.#readPort();

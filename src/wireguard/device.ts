@@ -4,7 +4,7 @@ import { CookieChecker } from './cookie.js';
 import { type Crypto, mapKey, type PrivateKey, type PublicKey } from './crypto.js';
 import { Deadlines } from './deadlines.js';
 import { type Drop, DropCounters } from './drops.js';
-import type { DeviceEvent, Endpoint } from './events.js';
+import type { DeviceEvent, Endpoint, PathRule } from './events.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, messageType, RESPONSE, viewOf } from './messages.js';
 import { openStatic } from './noise.js';
 import { Peer } from './peer.js';
@@ -19,6 +19,8 @@ export interface DeviceOptions {
   readonly crypto: Crypto;
   /** Milliseconds since 1970; may jump. Only timestamps in messages and on displays come from it. */
   readonly wallClock: () => number;
+  /** `peers` without it. */
+  readonly paths?: PathRule;
 }
 
 /**
@@ -53,6 +55,7 @@ export class Device {
     this.#host = {
       crypto: options.crypto,
       wallClock: options.wallClock,
+      followsPeers: options.paths !== 'owner',
       timestamps: new TimestampSource(),
       privateKey: undefined as PrivateKey | undefined,
       emit: (event: DeviceEvent) => void this.#events.push(event),
@@ -288,6 +291,16 @@ export class Device {
 
   setEndpoint(peer: Peer, endpoint: Endpoint): void {
     peer.setEndpoint(endpoint);
+  }
+
+  /**
+   * A way to a peer has opened: an initiation that is on its way, and may be lost, is sent again now, and not when its
+   * timer is due. Does nothing when none is.
+   */
+  retryHandshake(peer: Peer, now: number): void {
+    if (!this.#isUp) return;
+    peer.retryHandshake(now);
+    this.#settle(peer);
   }
 
   /** @param interval milliseconds; 0 turns it off */

@@ -6,11 +6,17 @@ import type { Peer } from './peer.js';
  * Endpoints are kept, so they must not change.
  */
 export interface Endpoint {
-  /** The remote address and port: 4 + 2 or 16 + 2 bytes. */
+  /** The remote address and port: 4 + 2 or 16 + 2 bytes; 4 more say who it is at a relay. */
   readonly bytes: Uint8Array;
   /** False also when only our own side of it differs, if the implementation keeps that here. */
   equals(other: Endpoint): boolean;
 }
+
+/**
+ * Who says where a peer is: the peers themselves, by each authentic message ([W] 2.1), or whoever owns the device, by
+ * `setEndpoint` alone. Answers to handshake messages go back the way these came in either case.
+ */
+export type PathRule = 'peers' | 'owner';
 
 /** What a device wants done, in this order. The first is for a socket, the rest for the data path. */
 export type DeviceEvent =

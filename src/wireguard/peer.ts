@@ -34,6 +34,8 @@ export interface PeerHost {
   readonly wallClock: () => number;
   /** Ours; undefined while none is set. */
   readonly privateKey: PrivateKey | undefined;
+  /** Whether an authentic message says where its sender is: `PathRule`. */
+  readonly followsPeers: boolean;
   emit(event: DeviceEvent): void;
   /** A receiver index that is in use nowhere else; it leads to this peer until it is released. */
   allocateIndex(peer: Peer): number;
@@ -105,6 +107,17 @@ export class Peer implements Deadlined {
     return this.#keypairs.current;
   }
 
+  /** When the data path last moved something, and something with data inside; 0 for never. */
+  get activity(): Readonly<Record<'sent' | 'received' | 'sentData' | 'receivedData', number>> {
+    const word = (at: number): number => this.#row[this.#at + at]!;
+    return {
+      sent: word(ACTIVITY.sent),
+      received: word(ACTIVITY.received),
+      sentData: word(ACTIVITY.sentData),
+      receivedData: word(ACTIVITY.receivedData),
+    };
+  }
+
   get handshakePending(): boolean {
     return this.#pending !== undefined;
   }
@@ -159,6 +172,13 @@ export class Peer implements Deadlined {
     if (this.endpoint?.equals(endpoint)) return;
     this.endpoint = endpoint;
     this.#host.emit({ kind: 'endpoint', peer: this, endpoint });
+  }
+
+  /** Sends an initiation again that was not answered yet. */
+  retryHandshake(now: number): void {
+    if (!this.#pending) return;
+    this.#mayInitiateAtOnce();
+    this.#initiate(now, 'retry');
   }
 
   /** Ends sessions and timers; what must outlast them stays: the newest timestamp, above all. */
@@ -269,7 +289,7 @@ export class Peer implements Deadlined {
     this.#lastInitiationReceived = now;
     this.handshakeBytes.received += message.length;
     this.#timers.on('authenticatedReceived', now);
-    this.setEndpoint(from);
+    if (this.#host.followsPeers) this.setEndpoint(from);
 
     const remoteIndex = viewOf(message).getUint32(INITIATION.sender, true);
     const localIndex = this.#host.allocateIndex(this);
@@ -302,7 +322,7 @@ export class Peer implements Deadlined {
     this.handshakeBytes.received += message.length;
     this.#timers.on('authenticatedReceived', now);
     this.#timers.on('handshakeComplete', now);
-    this.setEndpoint(from);
+    if (this.#host.followsPeers) this.setEndpoint(from);
 
     const keypair = makeKeypair(pending.localIndex, view.getUint32(RESPONSE.sender, true), true, now);
     this.#begin(keypair, transcript, now);

@@ -11,13 +11,13 @@ interface Bucket {
 
 /**
  * Limits handshakes per source, [W] 5.3: asked only under load, and only about sources that have shown by a
- * mac2 that they own their address. A source is an IPv4 address or an IPv6 /64.
+ * mac2 that they own their address. A source is an IPv4 address or an IPv6 /64, or somebody at a relay.
  */
 export class RateLimiter {
   readonly #buckets = new Map<number | string, Bucket>();
   #sweptAt = -Infinity;
 
-  /** @param source 4 or 16 address bytes, whatever follows being ignored when there are 6 or 18 with the port */
+  /** @param source 4 or 16 address bytes, and 2 of the port, which do not matter; 4 more say who it is at a relay */
   allows(source: Uint8Array, now: number): boolean {
     const key = sourceKey(source);
     const bucket = this.#buckets.get(key);
@@ -49,8 +49,14 @@ export class RateLimiter {
   }
 }
 
+/** Lengths of sources at a relay. There is one relay at a time. */
+const RELAYED = { v4: 4 + 2 + 4, v6: 16 + 2 + 4 } as const;
+
 function sourceKey(source: Uint8Array): number | string {
   const view = new DataView(source.buffer, source.byteOffset, source.byteLength);
+  if (source.length === RELAYED.v4 || source.length === RELAYED.v6) {
+    return `relayed:${view.getUint32(source.length - 4)}`;
+  }
   if (source.length < 16) return view.getUint32(0);
   return `${view.getUint32(0)}:${view.getUint32(4)}`;
 }

@@ -1,0 +1,195 @@
+import { lstatSync } from 'node:fs';
+import { Interface } from '../linux/interface.js';
+import { libc } from '../linux/libc.js';
+import { findLink, setLinkMtu } from '../linux/link.js';
+import { setSocketMark } from '../linux/socket-options.js';
+import { Tun } from '../linux/tun.js';
+import { tunName } from '../linux/tun-state.js';
+import { UdpSocket } from '../linux/udp.js';
+import type { PeerEndpoint } from '../tunnel/engine.js';
+import { OFFLOADS, type Offload } from '../tunnel/offloads.js';
+import { WorkerEngine } from '../tunnel/worker-engine.js';
+import type { PathRule } from '../wireguard/events.js';
+import { NodeCrypto } from './crypto.js';
+import { followLink } from './follow-link.js';
+import { type EndReason, WireGuardInterface } from './interface.js';
+import type { Log } from './log.js';
+import { openUapiSocket, removeUapiSocket, UapiServer, uapiPath } from './uapi-socket.js';
+import type { DeviceSocket } from './udp-sockets.js';
+
+/** What a device needs that somebody has opened a TUN device for. */
+export interface AssemblyOptions {
+  /** A TUN device without packet information; closed by the assembly. */
+  readonly tunFd: number;
+  /** Bytes. */
+  readonly mtu: number;
+  readonly log: Log;
+  /** What may be used of what this machine can. */
+  readonly offloads: readonly Offload[];
+  /** The UDP port; any without it. */
+  readonly port?: number;
+  /** Who says where a peer is; `peers` without it, as WireGuard has it. */
+  readonly paths?: PathRule;
+  /** Gets what travels beside WireGuard on the UDP socket, `wire/relay.ts`; without it, that is malformed. */
+  readonly beside?: (bytes: Uint8Array, from: PeerEndpoint) => void;
+}
+
+/** A TUN device, the data plane, and what joins them. */
+export interface Assembly {
+  readonly interface: WireGuardInterface;
+  /** Why nothing moves any more, without having been closed. */
+  readonly ended: Promise<EndReason>;
+  /** Ends all sessions and the data plane, and closes the TUN device. */
+  close(): Promise<void>;
+}
+
+/**
+ * Puts a device together around a TUN device, sets its MTU, and follows it and its state. The UDP socket belongs to the network
+ * namespace of the calling thread.
+ *
+ * @throws LinuxError, EADDRINUSE above all; the TUN device is closed then
+ */
+export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }: AssemblyOptions): Assembly {
+  const undo: (() => void | Promise<void>)[] = [() => void libc.close(tunFd)];
+  const undoAll = async (): Promise<void> => {
+    for (let step = undo.pop(); step; step = undo.pop()) await step();
+  };
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= undoAll();
+    return closing;
+  };
+  const optional = { ...(paths && { paths }), ...(beside && { beside }) };
+  try {
+    const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
+    if (link) setLinkMtu(link.index, link.name, mtu);
+    const wireguard = new WireGuardInterface({
+      crypto: new NodeCrypto(),
+      wallClock: () => Date.now(),
+      log,
+      engine: (events) =>
+        new WorkerEngine({ tunFd, mtu, offloads, events, ...optional, beside: beside !== undefined }),
+      openSocket,
+      port,
+      ...optional,
+    });
+    undo.push(() => wireguard.close());
+    log.verbose('Device started');
+    let gone!: (reason: EndReason) => void;
+    const removed = new Promise<EndReason>((resolve) => {
+      gone = resolve;
+    });
+    const following = followLink(
+      tunFd,
+      (state) => {
+        if (state.mtu !== undefined) wireguard.setMtu(state.mtu);
+        wireguard.setUp(state.up);
+      },
+      () => {
+        wireguard.detach();
+        gone('device-gone');
+      },
+    );
+    undo.push(() => following.close());
+    return { interface: wireguard, ended: Promise.race([removed, wireguard.ended]), close };
+  } catch (error) {
+    void close();
+    throw error;
+  }
+}
+
+export interface DeviceOptions extends Omit<AssemblyOptions, 'tunFd' | 'offloads'> {
+  /** Of the network device, which is made. */
+  readonly name: string;
+  /** 32 bytes, which are erased. */
+  readonly privateKey: Uint8Array;
+  /** SO_MARK of what is sent; 0, which is without it, for none. */
+  readonly fwmark?: number;
+  /** All without it. */
+  readonly offloads?: readonly Offload[];
+  /** Whether `wg` can ask about the device, and change it; yes without it. */
+  readonly uapi?: boolean;
+}
+
+/** A device in this process. */
+export interface RunningDevice extends Assembly {
+  /** To configure the network device by: addresses, routes, up or down. It begins down. */
+  readonly link: Interface;
+  /** The UDP port. */
+  readonly port: number;
+}
+
+/**
+ * Makes a WireGuard device that lives in this process, and as long as that at most. Device and UDP socket belong to the
+ * network namespace that the calling thread is in when it calls.
+ *
+ * @throws LinuxError when there is a device of that name, the port is taken, or a right is missing; LametunError.
+ *   Nothing is left behind then
+ */
+export async function startDevice(options: DeviceOptions): Promise<RunningDevice> {
+  const { name, log, privateKey, fwmark = 0, offloads = OFFLOADS, uapi = true } = options;
+  // No await before all that is of a namespace is there.
+  const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
+  let device: Assembly | undefined;
+  try {
+    const { fd } = Tun.open({ name, packetInformation: false, virtioHeader, exclusive: true });
+    const made = assemble({ ...options, offloads, tunFd: fd });
+    device = made;
+    const link = Interface.open(name);
+    made.interface.setPrivateKey(privateKey);
+    if (fwmark !== 0) made.interface.setFwmark(fwmark);
+    let stopConfiguring = uapi ? await configureByUapi(name, made.interface, log) : NOTHING;
+    return {
+      ...made,
+      link,
+      get port() {
+        return made.interface.listenPort;
+      },
+      close() {
+        stopConfiguring();
+        stopConfiguring = NOTHING;
+        return made.close();
+      },
+    };
+  } catch (error) {
+    privateKey.fill(0);
+    await device?.close();
+    throw error;
+  }
+}
+
+const NOTHING = (): void => {};
+
+/** Lets `wg` reach a device. @returns what ends that, and removes the socket's file */
+async function configureByUapi(name: string, device: WireGuardInterface, log: Log): Promise<() => void> {
+  const path = uapiPath(name);
+  const fd = await openUapiSocket(path);
+  const { ino } = lstatSync(path);
+  const server = new UapiServer(fd, { device, log, interfaceIndex: libc.if_nametoindex });
+  const remove = (): void => removeUapiSocket(path, ino);
+  process.once('exit', remove);
+  return () => {
+    process.off('exit', remove);
+    server.close();
+    remove();
+  };
+}
+
+/** A socket that hears which of our addresses was written to, so that answers leave from it, and congestion marks. */
+function openSocket(port: number): DeviceSocket {
+  const socket = UdpSocket.open(port);
+  socket.reportDestinations();
+  socket.reportTrafficClass();
+  socket.setBuffers(SOCKET_BUFFER);
+  const { fd, family } = socket;
+  return {
+    fd,
+    family,
+    port: socket.port,
+    setMark: (mark) => setSocketMark(fd, mark),
+    close: () => socket.close(),
+  };
+}
+
+/** Room for bursts, bytes. */
+const SOCKET_BUFFER = 4 << 20;
