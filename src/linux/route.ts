@@ -23,7 +23,8 @@ const RTA = {
 const RTAX_MTU = 2;
 const RTPROT_BOOT = 3; // what `ip route add` says, too
 const RT_SCOPE = { universe: 0, link: 253, nowhere: 255 } as const;
-const RTN = { unicast: 1, local: 2 } as const;
+/** What a route is for; all others, such as `unreachable` and broadcasts, lead nowhere. */
+export const RTN = { unicast: 1, local: 2 } as const;
 
 /**
  * struct rtmsg, linux/rtnetlink.h: family u8, destination's prefix u8, source's prefix u8, tos u8, table u8,
@@ -119,11 +120,15 @@ export function removeRoute(
 
 /** All IPv4 and IPv6 routes of a table. */
 export function listRoutes(table = MAIN_TABLE): Route[] {
+  return listAllRoutes().filter((route) => route.table === table);
+}
+
+/** The routes of all tables, those for the addresses of this machine included (`ip route show table all`). */
+export function listAllRoutes(): Route[] {
   return [AF_INET, AF_INET6].flatMap((family) => {
     const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.dump, RTMSG.size);
     message.fixed.setUint8(RTMSG.family, family);
-    const answers = dump(message);
-    return answers.flatMap((answer) => readRoute(answer) ?? []).filter((route) => route.table === table);
+    return dump(message).flatMap((answer) => readRoute(answer) ?? []);
   });
 }
 
