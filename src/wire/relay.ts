@@ -121,3 +121,25 @@ export function mayBeRelayed(view: DataView, at: number, length: number): boolea
   if (messageType(view, at, length) !== 0) return true;
   return length <= MAX_PROBE && view.getInt32(at, true) === MAGIC.probe;
 }
+
+/** Writes the eight bytes in front of a datagram. */
+export function writeFrameHeader(out: Uint8Array, at: number, peer: number): void {
+  writeU32(out, at, MAGIC.relay);
+  writeU32(out, at + RELAY_FRAME.peer, peer);
+}
+
+/** @returns undefined when it is no relay frame, or an empty one. The datagram lies in `bytes`. */
+export function openFrame(bytes: Uint8Array): { peer: number; datagram: Uint8Array } | undefined {
+  if (bytes.length <= RELAY_FRAME.payload || (readU32(bytes, 0) | 0) !== MAGIC.relay) return undefined;
+  return { peer: readU32(bytes, RELAY_FRAME.peer), datagram: bytes.subarray(RELAY_FRAME.payload) };
+}
+
+function writeU32(out: Uint8Array, at: number, value: number): void {
+  out[at] = value;
+  out[at + 1] = value >>> 8;
+  out[at + 2] = value >>> 16;
+  out[at + 3] = value >>> 24;
+}
+
+const readU32 = (bytes: Uint8Array, at: number): number =>
+  (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;

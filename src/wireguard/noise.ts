@@ -32,10 +32,15 @@ export class Transcript {
     this.#crypto = crypto;
   }
 
-  /** @param prologue differs from WireGuard's only in tests with published vectors */
-  static begin(crypto: Crypto, responder: PublicKey, prologue: Uint8Array = IDENTIFIER): Transcript {
+  /** @param prologue, construction differ from WireGuard's in the channel to the hub, and in tests with vectors */
+  static begin(
+    crypto: Crypto,
+    responder: PublicKey,
+    prologue: Uint8Array = IDENTIFIER,
+    construction: Uint8Array = CONSTRUCTION,
+  ): Transcript {
     const t = new Transcript(crypto);
-    crypto.hash(CONSTRUCTION, EMPTY, t.#chain); // C := Hash(Construction)
+    crypto.hash(construction, EMPTY, t.#chain); // C := Hash(Construction)
     crypto.hash(t.#chain, prologue, t.hash); // H := Hash(C || Identifier)
     t.mixHash(responder.bytes); // H := Hash(H || S_pub_r)
     return t;

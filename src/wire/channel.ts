@@ -1,0 +1,364 @@
+import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey } from '../wireguard/crypto.js';
+import type { Transcript } from '../wireguard/noise.js';
+import type { Hello, Welcome } from './messages.js';
+import { type Cipher, OVERHEAD, readFirst, readSecond, split, writeFirst, writeSecond } from './noise-ik.js';
+import { openFrame, RELAY_FRAME, writeFrameHeader } from './relay.js';
+import { parseHello, parseWelcome } from './schemas.js';
+import { decodeJson, encodeJson } from './text.js';
+import { sharedVersion, versionsDiffer } from './versions.js';
+
+/**
+ * A node's connection to the hub: Noise_IK_25519_ChaChaPoly_BLAKE2s over messages that arrive whole and in order (a
+ * WebSocket's). No I/O. What comes in is given to `handle` message by message, and overwritten there; what comes out of
+ * it are events, to be dealt with in order. Nothing else changes a channel: it has no timers, and who waits for it to
+ * open sets one.
+ *
+ * After the handshake a message is a kind u8 and a body, sealed: JSON, or a relay frame. Anything that is not what it
+ * should be ends the channel: between these two there is nothing that could garble a message by accident.
+ */
+export const PROLOGUE = ascii('lametun channel v1');
+export const CHANNEL_PATH = '/lametun';
+
+const KIND = { json: 0, fragment: 1, frame: 2 } as const;
+/** Noise §3: no message is longer, tag included. */
+const NOISE_MESSAGE = 65_535;
+const BODY = NOISE_MESSAGE - LENGTH.tag - 1;
+/** Of `Hello` and `Welcome`, in bytes. */
+const HANDSHAKE_PAYLOAD = 1024;
+/** A JSON message from a node, and from the hub, in bytes: whoever sends more is cut off. */
+export const MESSAGE_LIMIT = { fromNode: 64 * 1024, fromHub: 16 * 1024 * 1024 } as const;
+
+/**
+ * Why a channel ended.
+ * - `key`: the handshake is not for our key, or not by theirs. To a node: this is not the hub of the token.
+ * - `version`: no protocol version that both speak.
+ * - `refused`: the hub's words, for anything else.
+ * - `garbled`: a message that was changed, repeated, left out or put in.
+ * - `protocol`: a message that is authentic, and not what it should be.
+ */
+export type ChannelFailure = 'key' | 'version' | 'refused' | 'garbled' | 'protocol';
+
+/** With which code a side closes the WebSocket after a failure. A hint to the other: these codes are not authentic. */
+export const CLOSE_CODE: Readonly<Record<ChannelFailure, number>> = {
+  key: 4001,
+  version: 4002,
+  refused: 4003,
+  garbled: 4004,
+  protocol: 4005,
+};
+
+/** The `Welcome` of a hub that lets a node in. */
+export type Agreement = Exclude<Welcome, { readonly refused: string }>;
+
+type TransportEvent =
+  /** Unchecked JSON: the caller parses it with `schemas.ts`. */
+  | { readonly kind: 'message'; readonly value: unknown }
+  /** Whom it is for (to the hub) or from (to a node). The datagram lies in the memory that was handled. */
+  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  /** Nothing comes after this; keys are erased. Whatever is to be sent before it should be, then close. */
+  | { readonly kind: 'failed'; readonly why: ChannelFailure; readonly text: string };
+
+export type InitiatorEvent = { readonly kind: 'open'; readonly welcome: Agreement } | TransportEvent;
+
+export type ResponderEvent =
+  | { readonly kind: 'send'; readonly bytes: Uint8Array }
+  /** The node proved by a first message that it is there, and has the private key of `remoteKey`. */
+  | { readonly kind: 'open'; readonly remoteKey: Uint8Array; readonly hello: Hello }
+  | TransportEvent;
+
+export type ChannelEvent = InitiatorEvent | ResponderEvent;
+
+/** Both directions after the handshake. */
+class Transport {
+  readonly #sending: Cipher;
+  readonly #receiving: Cipher;
+  readonly #limit: number;
+  /** Fragments so far, copied: what they came in may be much larger than they are. */
+  #assembly: Uint8Array = EMPTY;
+  #assembled = 0;
+
+  constructor(ciphers: { sending: Cipher; receiving: Cipher }, limit: number) {
+    this.#sending = ciphers.sending;
+    this.#receiving = ciphers.receiving;
+    this.#limit = limit;
+  }
+
+  open(bytes: Uint8Array): TransportEvent | undefined {
+    const plaintext = bytes.length > NOISE_MESSAGE ? undefined : this.#receiving.open(bytes);
+    if (plaintext === undefined) return failure('garbled', 'a message was changed, repeated or left out');
+    const body = plaintext.subarray(1);
+    switch (plaintext[0]) {
+      case KIND.json:
+        return this.#message(body);
+      case KIND.fragment:
+        return this.#keep(body) ? undefined : TOO_LONG;
+      case KIND.frame: {
+        const frame = openFrame(body);
+        return frame === undefined ? failure('protocol', 'not a relay frame') : { kind: 'frame', ...frame };
+      }
+      default:
+        return failure('protocol', `messages of kind ${plaintext[0]} are not known`);
+    }
+  }
+
+  #message(last: Uint8Array): TransportEvent {
+    let whole = last;
+    if (this.#assembled > 0) {
+      if (!this.#keep(last)) return TOO_LONG;
+      whole = this.#assembly.subarray(0, this.#assembled);
+      this.#assembly = EMPTY;
+      this.#assembled = 0;
+    } else if (last.length > this.#limit) return TOO_LONG;
+    const value = decodeJson(whole);
+    return value === undefined ? failure('protocol', 'a message is not JSON') : { kind: 'message', value };
+  }
+
+  #keep(body: Uint8Array): boolean {
+    const length = this.#assembled + body.length;
+    if (length > this.#limit || body.length === 0) return false;
+    if (length > this.#assembly.length) {
+      const larger = new Uint8Array(Math.min(this.#limit, Math.max(length, 2 * this.#assembly.length)));
+      larger.set(this.#assembly.subarray(0, this.#assembled));
+      this.#assembly = larger;
+    }
+    this.#assembly.set(body, this.#assembled);
+    this.#assembled = length;
+    return true;
+  }
+
+  sealJson(json: Uint8Array): Uint8Array[] {
+    const messages: Uint8Array[] = [];
+    let at = 0;
+    do {
+      const end = Math.min(json.length, at + BODY);
+      const out = new Uint8Array(1 + end - at + LENGTH.tag);
+      out[0] = end === json.length ? KIND.json : KIND.fragment;
+      out.set(json.subarray(at, end), 1);
+      messages.push(this.#seal(out));
+      at = end;
+    } while (at < json.length);
+    return messages;
+  }
+
+  sealFrame(peer: number, datagram: Uint8Array): Uint8Array {
+    const out = new Uint8Array(1 + RELAY_FRAME.payload + datagram.length + LENGTH.tag);
+    if (out.length > NOISE_MESSAGE) throw new RangeError('a datagram is longer than UDP allows');
+    out[0] = KIND.frame;
+    writeFrameHeader(out, 1, peer);
+    out.set(datagram, 1 + RELAY_FRAME.payload);
+    return this.#seal(out);
+  }
+
+  #seal(out: Uint8Array): Uint8Array {
+    if (!this.#sending.seal(out)) throw new Error('the channel has sent all that it may');
+    return out;
+  }
+
+  erase(): void {
+    this.#sending.erase();
+    this.#receiving.erase();
+    this.#assembly = EMPTY;
+  }
+}
+
+const failure = (why: ChannelFailure, text: string): Extract<TransportEvent, { kind: 'failed' }> => ({
+  kind: 'failed',
+  why,
+  text,
+});
+const TOO_LONG = failure('protocol', 'a message is too long');
+
+/** What both sides can do once they are connected. */
+abstract class Channel {
+  protected transport: Transport | undefined;
+  #ended = false;
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** A message as Noise messages: to be sent in this order, with nothing of this channel between. */
+  seal(message: object): Uint8Array[] {
+    return this.sealJson(encodeJson(message));
+  }
+
+  /** The same for what many are sent: `encodeJson` once, seal for each. */
+  sealJson(json: Uint8Array): Uint8Array[] {
+    return this.#opened().sealJson(json);
+  }
+
+  sealFrame(peer: number, datagram: Uint8Array): Uint8Array {
+    return this.#opened().sealFrame(peer, datagram);
+  }
+
+  /** Erases the keys. `handle` does nothing from now on, and the rest throws. */
+  close(): void {
+    this.#ended = true;
+    this.transport?.erase();
+    this.transport = undefined;
+    this.forget();
+  }
+
+  /** Erases what only the handshake needs. */
+  protected abstract forget(): void;
+
+  protected fail(why: ChannelFailure, text: string): Extract<TransportEvent, { kind: 'failed' }> {
+    this.close();
+    return failure(why, text);
+  }
+
+  protected receive(bytes: Uint8Array): TransportEvent | undefined {
+    const event = this.transport!.open(bytes);
+    if (event?.kind === 'failed') this.close();
+    return event;
+  }
+
+  #opened(): Transport {
+    if (this.transport === undefined) throw new Error('the channel is not open');
+    return this.transport;
+  }
+}
+
+/** The node's side. */
+export class ChannelInitiator extends Channel {
+  readonly #crypto: Crypto;
+  readonly #privateKey: PrivateKey;
+  readonly #hubKey: PublicKey;
+  readonly #hello: Hello;
+  #ephemeral: PrivateKey | undefined;
+  #transcript: Transcript | undefined;
+
+  /** @param privateKey stays the caller's */
+  constructor(crypto: Crypto, privateKey: PrivateKey, hubKey: PublicKey, hello: Hello) {
+    super();
+    this.#crypto = crypto;
+    this.#privateKey = privateKey;
+    this.#hubKey = hubKey;
+    this.#hello = hello;
+  }
+
+  /** The first message, to be sent as soon as there is a connection. Once. */
+  first(): Uint8Array {
+    const ephemeral = this.#crypto.generate();
+    const written = writeFirst(
+      this.#crypto,
+      PROLOGUE,
+      this.#privateKey,
+      ephemeral,
+      this.#hubKey,
+      encodeJson(this.#hello),
+    );
+    if (written === undefined) {
+      ephemeral.destroy();
+      throw new Error("the hub's key is no X25519 key");
+    }
+    this.#ephemeral = ephemeral;
+    this.#transcript = written.transcript;
+    return written.message;
+  }
+
+  /** @param bytes one whole message; they are overwritten, and what comes out may lie in them */
+  handle(bytes: Uint8Array): InitiatorEvent[] {
+    if (this.ended) return [];
+    if (this.transport === undefined) return [this.#second(bytes)];
+    const event = this.receive(bytes);
+    return event === undefined ? [] : [event];
+  }
+
+  #second(bytes: Uint8Array): InitiatorEvent {
+    const [transcript, ephemeral] = [this.#transcript, this.#ephemeral];
+    if (transcript === undefined || ephemeral === undefined) throw new Error('first() comes first');
+    if (bytes.length > OVERHEAD.second + HANDSHAKE_PAYLOAD) return this.fail('key', NOT_THE_HUB);
+    const payload = readSecond(this.#crypto, transcript, this.#privateKey, ephemeral, bytes);
+    if (payload === undefined) return this.fail('key', NOT_THE_HUB);
+    const welcome = parseWelcome(decodeJson(payload));
+    if (welcome === undefined) return this.fail('protocol', "the hub's welcome is not what it should be");
+    if ('refused' in welcome) {
+      const shared = sharedVersion(this.#hello.protocol, welcome.protocol);
+      if (shared === undefined) return this.fail('version', versionsDiffer(this.#hello, welcome));
+      return this.fail('refused', welcome.refused);
+    }
+    if (!this.#hello.protocol.includes(welcome.protocol))
+      return this.fail('version', versionsDiffer(this.#hello, { ...welcome, protocol: [welcome.protocol] }));
+    this.transport = new Transport(split(transcript, this.#crypto, true), MESSAGE_LIMIT.fromHub);
+    this.forget();
+    return { kind: 'open', welcome };
+  }
+
+  protected forget(): void {
+    this.#transcript?.erase();
+    this.#ephemeral?.destroy();
+    this.#transcript = undefined;
+    this.#ephemeral = undefined;
+  }
+}
+
+const NOT_THE_HUB =
+  'what answers does not have the key that the token names: this is not the hub of the token';
+
+/** The hub's side. */
+export class ChannelResponder extends Channel {
+  readonly #crypto: Crypto;
+  readonly #privateKey: PrivateKey;
+  readonly #answer: (remoteKey: Uint8Array, hello: Hello) => Welcome;
+  /** Until its first message, whoever is there may be a recording. */
+  #claimed: { readonly remoteKey: Uint8Array; readonly hello: Hello } | undefined;
+
+  /**
+   * @param privateKey stays the caller's
+   * @param answer `welcome` of `versions.ts`, or something stricter. It must not change anything: the first message may be
+   *   an old one that somebody sends again
+   */
+  constructor(
+    crypto: Crypto,
+    privateKey: PrivateKey,
+    answer: (remoteKey: Uint8Array, hello: Hello) => Welcome,
+  ) {
+    super();
+    this.#crypto = crypto;
+    this.#privateKey = privateKey;
+    this.#answer = answer;
+  }
+
+  /** @param bytes one whole message; they are overwritten, and what comes out may lie in them */
+  handle(bytes: Uint8Array): ResponderEvent[] {
+    if (this.ended) return [];
+    if (this.transport === undefined) return this.#first(bytes);
+    const event = this.receive(bytes);
+    if (this.#claimed === undefined || event?.kind === 'failed') return event === undefined ? [] : [event];
+    const open = { kind: 'open', ...this.#claimed } as const;
+    this.#claimed = undefined;
+    return event === undefined ? [open] : [open, event];
+  }
+
+  #first(bytes: Uint8Array): ResponderEvent[] {
+    if (bytes.length > OVERHEAD.first + HANDSHAKE_PAYLOAD) return [this.fail('key', NOT_FOR_US)];
+    const first = readFirst(this.#crypto, PROLOGUE, this.#privateKey, bytes);
+    if (first === undefined) return [this.fail('key', NOT_FOR_US)];
+    const hello = parseHello(decodeJson(first.payload));
+    if (hello === undefined) {
+      first.transcript.erase();
+      return [this.fail('protocol', "the node's hello is not what it should be")];
+    }
+    const welcome = this.#answer(first.initiator.bytes, hello);
+    const ephemeral = this.#crypto.generate();
+    const second = writeSecond(first, ephemeral, encodeJson(welcome));
+    ephemeral.destroy();
+    if (second === undefined) return [this.fail('key', NOT_FOR_US)];
+    const send = { kind: 'send', bytes: second } as const;
+    if ('refused' in welcome) {
+      first.transcript.erase();
+      const shared = sharedVersion(hello.protocol, welcome.protocol);
+      return [send, this.fail(shared === undefined ? 'version' : 'refused', welcome.refused)];
+    }
+    this.transport = new Transport(split(first.transcript, this.#crypto, false), MESSAGE_LIMIT.fromNode);
+    this.#claimed = { remoteKey: first.initiator.bytes, hello };
+    return [send];
+  }
+
+  protected forget(): void {
+    this.#claimed = undefined;
+  }
+}
+
+const NOT_FOR_US = 'the first message is not for the key of this hub';

@@ -1,0 +1,72 @@
+import * as v from 'valibot';
+import { formatAddress, parseAddress } from '../ip/address.js';
+import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
+
+/**
+ * The fields that messages are made of. Every one has a length that it cannot exceed, and text that is shown to people
+ * has no control characters: a terminal would obey them.
+ */
+
+/** The longest lists. A network has no more members than its range has addresses. */
+export const LIMIT = { shares: 64, nodes: 65_536, invites: 65_536, addresses: 32, protocols: 16 } as const;
+
+const text = (pattern: RegExp, what: string) => v.pipe(v.string(what), v.regex(pattern, what));
+
+/** RFC 1035 §2.3.1 in lower case, with digits in front allowed. */
+export const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+export const label = text(LABEL, 'must be a DNS label');
+/** 32 bytes in base64: 43 digits, the last of which has two bits only of the key's. */
+export const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
+export const key = text(KEY, 'must be 32 bytes in base64');
+export const secret = text(/^[A-Za-z0-9+/]{21}[AQgw]==$/, 'must be 16 bytes in base64');
+export const session = text(/^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$/, 'must be 8 bytes in base64');
+/** Opaque, to be given back. */
+export const handle = text(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits or any of "_.-"');
+/** For people: any characters but control characters, and those that turn the direction of text. */
+export const prose = (max: number) =>
+  text(
+    new RegExp(`^[^\\u0000-\\u001f\\u007f-\\u009f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]{0,${max}}$`),
+    `must be at most ${max} printable characters`,
+  );
+export const program = prose(64);
+
+const whole = (min: number, max: number) => {
+  const what = `must be a whole number from ${min} to ${max}`;
+  return v.pipe(v.number(what), v.integer(what), v.minValue(min, what), v.maxValue(max, what));
+};
+/** A member's number. */
+export const nodeId = whole(1, 2 ** 32 - 1);
+/** A question's. */
+export const requestId = whole(0, Number.MAX_SAFE_INTEGER);
+export const revision = whole(0, Number.MAX_SAFE_INTEGER);
+export const port = whole(1, 65_535);
+export const time = whole(0, Number.MAX_SAFE_INTEGER);
+/** An invitation's life in seconds: at most ten years. */
+export const lifetime = whole(1, 10 * 366 * 86_400);
+/** IPv6 asks for 1280; a TUN device has 16 bits. */
+export const mtu = whole(1280, 65_535);
+export const flag = v.boolean('must be true or false');
+
+export function isAddress(value: string, length: 4 | 16): boolean {
+  const address = value.length > 45 ? undefined : parseAddress(value);
+  return address?.length === length && formatAddress(address) === value;
+}
+export function isNetwork(value: string, length?: 4 | 16): boolean {
+  const cidr = value.length > 49 ? undefined : parseCidr(value);
+  if (cidr === undefined || (length !== undefined && cidr.address.length !== length)) return false;
+  return formatCidr(networkOf(cidr)) === value;
+}
+
+const checked = (is: (value: string) => boolean, what: string) => v.pipe(v.string(what), v.check(is, what));
+export const ipv4 = checked((value) => isAddress(value, 4), 'must be an IPv4 address');
+export const ipv6 = checked((value) => isAddress(value, 16), 'must be an IPv6 address in its shortest form');
+export const ipv4Network = checked((value) => isNetwork(value, 4), 'must be an IPv4 network');
+export const ipv6Network = checked((value) => isNetwork(value, 16), 'must be an IPv6 network');
+export const network = checked(
+  (value) => isNetwork(value),
+  'must be a network such as 192.168.1.0/24, without host bits',
+);
+
+export const list = <T extends v.GenericSchema>(item: T, max: number) =>
+  v.pipe(v.array(item, 'must be a list'), v.maxLength(max, `must have at most ${max} entries`));
+export const shares = list(network, LIMIT.shares);

@@ -1,0 +1,94 @@
+import type { HubMessage, MapNode, MapVersion } from './messages.js';
+
+export type MapMessage = Extract<HubMessage, { type: 'map' }>;
+export type DeltaMessage = Extract<HubMessage, { type: 'delta' }>;
+
+/** What a message did to the map. A node that is as it was is in none of them. */
+export interface MapChange {
+  readonly added: readonly MapNode[];
+  readonly changed: readonly MapNode[];
+  readonly removed: readonly MapNode[];
+}
+
+/** As much of a map as the client needs. */
+export interface MapKeeper {
+  /** Undefined: there is no map yet. */
+  readonly version: MapVersion | undefined;
+  applyMap(message: MapMessage): MapChange;
+  /** `resync`: this is no delta to the map that is here, which stays as it was; all of it must be asked for. */
+  applyDelta(message: DeltaMessage): MapChange | 'resync';
+}
+
+/** All members of the network, as the hub told last. */
+export class NetworkMap implements MapKeeper {
+  #version: MapVersion | undefined;
+  readonly #nodes = new Map<number, MapNode>();
+
+  get version(): MapVersion | undefined {
+    return this.#version;
+  }
+
+  get size(): number {
+    return this.#nodes.size;
+  }
+
+  get(id: number): MapNode | undefined {
+    return this.#nodes.get(id);
+  }
+
+  /** In no particular order. */
+  nodes(): IterableIterator<MapNode> {
+    return this.#nodes.values();
+  }
+
+  applyMap({ version, nodes }: MapMessage): MapChange {
+    const stay = new Set(nodes.map(({ id }) => id));
+    const removed = this.#remove([...this.#nodes.keys()].filter((id) => !stay.has(id)));
+    this.#version = version;
+    return { ...this.#put(nodes), removed };
+  }
+
+  applyDelta({ from, version, nodes, removed }: DeltaMessage): MapChange | 'resync' {
+    const ours = this.#version;
+    if (ours === undefined || ours.epoch !== version.epoch || ours.revision !== from) return 'resync';
+    if (version.revision < from) return 'resync';
+    this.#version = version;
+    const gone = this.#remove(removed);
+    return { ...this.#put(nodes), removed: gone };
+  }
+
+  /** To be stored, and given to `applyMap` at the next start; undefined when there is no map. */
+  toMessage(): MapMessage | undefined {
+    return this.#version && { type: 'map', version: this.#version, nodes: [...this.#nodes.values()] };
+  }
+
+  #put(nodes: readonly MapNode[]): { added: MapNode[]; changed: MapNode[] } {
+    const [added, changed]: [MapNode[], MapNode[]] = [[], []];
+    for (const node of nodes) {
+      const before = this.#nodes.get(node.id);
+      if (before !== undefined && isSame(before, node)) continue;
+      this.#nodes.set(node.id, node);
+      (before === undefined ? added : changed).push(node);
+    }
+    return { added, changed };
+  }
+
+  #remove(ids: readonly number[]): MapNode[] {
+    return ids.flatMap((id) => {
+      const node = this.#nodes.get(id);
+      this.#nodes.delete(id);
+      return node ?? [];
+    });
+  }
+}
+
+function isSame(a: MapNode, b: MapNode): boolean {
+  return (
+    a.name === b.name &&
+    a.key === b.key &&
+    a.ipv4 === b.ipv4 &&
+    a.ipv6 === b.ipv6 &&
+    a.shares.length === b.shares.length &&
+    a.shares.every((share, i) => share === b.shares[i])
+  );
+}
