@@ -1,0 +1,177 @@
+import { type IpAddress, isIpv4Mapped, toIpv6 } from '../ip/address.js';
+import {
+  ascii,
+  type Crypto,
+  EMPTY,
+  LENGTH,
+  type PrivateKey,
+  type PublicKey,
+  secretBytes,
+} from '../wireguard/crypto.js';
+import { viewOf } from '../wireguard/messages.js';
+import { MAGIC } from './relay.js';
+
+/**
+ * Probes go from node to node, beside WireGuard's messages on the same socket, directly or through the relay. They find
+ * out where the other can be reached. Both seal them with a key of their own, from DH(static, static): the hub, which
+ * may relay them, can neither read nor make one.
+ *
+ * Magic, the sender's and the receiver's id u32, a nonce 24; sealed by XChaCha20-Poly1305 with all before the nonce as
+ * associated data: type u8, transaction 8, body. Little-endian.
+ * - ping: zeros, as many as are wanted to find out what length passes;
+ * - pong, with the ping's transaction: the address 16 (IPv4 in its mapped form) and port u16 that the ping came from,
+ *   zeros when that was the relay;
+ * - call: up to eight such addresses, where the sender may be reached: please ping me there.
+ *
+ * One probe can be sent again by whoever has seen it. A ping makes one answer no longer than itself, a call a few
+ * pings; so whoever reads them bounds how many, and `RecentNonces` knows the last ones again.
+ */
+export const PROBE = {
+  sender: 4,
+  receiver: 8,
+  nonce: 12,
+  sealed: 36,
+  /** What is not the body. */
+  overhead: 36 + 9 + 16,
+  /** The longest that a relay carries. */
+  maxLength: 256,
+  /** The longest of all: what fits Ethernet, and UDP's and IPv4's headers. */
+  maxDirect: 1472,
+} as const;
+const INNER = { type: 0, transaction: 1, body: 9 } as const;
+const TYPE = { ping: 1, pong: 2, call: 3 } as const;
+const ADDRESS = { port: 16, length: 18 } as const;
+export const MAX_CALLED = 8;
+/** Nobody sends longer pongs and calls. */
+const MAX_BODY = MAX_CALLED * ADDRESS.length;
+
+export interface ProbeAddress {
+  /** 4 or 16 bytes. */
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+export type Probe =
+  /** `length`: of the whole datagram; the shortest that is possible if not given. */
+  | { readonly type: 'ping'; readonly transaction: Uint8Array; readonly length?: number | undefined }
+  /** `from`: where the ping came from; undefined when that was the relay. */
+  | { readonly type: 'pong'; readonly transaction: Uint8Array; readonly from?: ProbeAddress | undefined }
+  | { readonly type: 'call'; readonly transaction: Uint8Array; readonly addresses: readonly ProbeAddress[] };
+
+const LABEL = ascii('lametun probe v1');
+
+/** The key that two nodes share. Erase it after use. @returns undefined when the other's key is of low order */
+export function probeKey(crypto: Crypto, own: PrivateKey, theirs: PublicKey): Uint8Array | undefined {
+  const [secret, key, salt] = [secretBytes(), secretBytes(), new Uint8Array(LENGTH.hash)];
+  const isUsable = crypto.dh(own, theirs, secret);
+  crypto.hash(LABEL, EMPTY, salt);
+  if (isUsable) crypto.kdf(salt, secret, key);
+  secret.fill(0);
+  return isUsable ? key : undefined;
+}
+
+/**
+ * Who says that he has sent it, and to whom: to find the key by.
+ * @returns undefined when the datagram can be no probe
+ */
+export function probeParties(datagram: Uint8Array): { sender: number; receiver: number } | undefined {
+  if (datagram.length < PROBE.overhead || datagram.length > PROBE.maxDirect) return undefined;
+  const view = viewOf(datagram);
+  if (view.getInt32(0, true) !== MAGIC.probe) return undefined;
+  return { sender: view.getUint32(PROBE.sender, true), receiver: view.getUint32(PROBE.receiver, true) };
+}
+
+/** @param key of `probeKey` */
+export function sealProbe(
+  crypto: Crypto,
+  key: Uint8Array,
+  sender: number,
+  receiver: number,
+  probe: Probe,
+): Uint8Array {
+  const body = bodyOf(probe);
+  const inner = new Uint8Array(INNER.body + body.length);
+  inner[INNER.type] = TYPE[probe.type];
+  inner.set(probe.transaction.subarray(0, 8), INNER.transaction);
+  inner.set(body, INNER.body);
+  const out = new Uint8Array(PROBE.overhead + body.length);
+  const view = viewOf(out);
+  view.setInt32(0, MAGIC.probe, true);
+  view.setUint32(PROBE.sender, sender, true);
+  view.setUint32(PROBE.receiver, receiver, true);
+  const nonce = out.subarray(PROBE.nonce, PROBE.sealed);
+  crypto.random(nonce);
+  crypto.xseal(key, nonce, inner, out.subarray(0, PROBE.nonce), out.subarray(PROBE.sealed));
+  return out;
+}
+
+/** @returns undefined when it was not made with this key, by and for those whom it names, or makes no sense */
+export function openProbe(crypto: Crypto, key: Uint8Array, datagram: Uint8Array): Probe | undefined {
+  if (probeParties(datagram) === undefined) return undefined;
+  const inner = new Uint8Array(datagram.length - PROBE.sealed - LENGTH.tag);
+  const nonce = datagram.subarray(PROBE.nonce, PROBE.sealed);
+  const head = datagram.subarray(0, PROBE.nonce);
+  if (!crypto.xopen(key, nonce, datagram.subarray(PROBE.sealed), head, inner)) return undefined;
+  const transaction = inner.slice(INNER.transaction, INNER.body);
+  const body = inner.subarray(INNER.body);
+  switch (inner[INNER.type]) {
+    case TYPE.ping:
+      return { type: 'ping', transaction, length: datagram.length };
+    case TYPE.pong:
+      if (body.length !== ADDRESS.length) return undefined;
+      return { type: 'pong', transaction, from: readAddress(body) };
+    case TYPE.call: {
+      if (body.length % ADDRESS.length !== 0 || body.length > MAX_BODY) return undefined;
+      const count = body.length / ADDRESS.length;
+      const addresses = Array.from({ length: count }, (_, i) =>
+        readAddress(body.subarray(i * ADDRESS.length)),
+      );
+      return { type: 'call', transaction, addresses: addresses.filter((address) => address !== undefined) };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function bodyOf(probe: Probe): Uint8Array {
+  if (probe.type === 'ping') {
+    const length = probe.length ?? PROBE.overhead;
+    return new Uint8Array(Math.min(Math.max(length, PROBE.overhead), PROBE.maxDirect) - PROBE.overhead);
+  }
+  const addresses = probe.type === 'call' ? probe.addresses.slice(0, MAX_CALLED) : [probe.from];
+  const body = new Uint8Array(addresses.length * ADDRESS.length);
+  const view = viewOf(body);
+  for (const [i, entry] of addresses.entries()) {
+    if (entry === undefined) continue;
+    body.set(toIpv6(entry.address), i * ADDRESS.length);
+    view.setUint16(i * ADDRESS.length + ADDRESS.port, entry.port, true);
+  }
+  return body;
+}
+
+/** @returns undefined for zeros: no address, or no port */
+function readAddress(body: Uint8Array): ProbeAddress | undefined {
+  const port = body[ADDRESS.port]! | (body[ADDRESS.port + 1]! << 8);
+  const bytes = body.slice(0, ADDRESS.port);
+  if (port === 0 || bytes.every((byte) => byte === 0)) return undefined;
+  return { address: isIpv4Mapped(bytes) ? bytes.slice(12) : bytes, port };
+}
+
+/** The last nonces of one peer's probes, by which one that is sent again is known. */
+export class RecentNonces {
+  readonly #recent = new Set<string>();
+  readonly #limit: number;
+
+  constructor(limit = 64) {
+    this.#limit = limit;
+  }
+
+  /** Whether this probe, which has proved authentic, is new. */
+  add(datagram: Uint8Array): boolean {
+    const nonce = String.fromCharCode(...datagram.subarray(PROBE.nonce, PROBE.sealed));
+    if (this.#recent.has(nonce)) return false;
+    if (this.#recent.size >= this.#limit) this.#recent.delete(this.#recent.values().next().value!);
+    this.#recent.add(nonce);
+    return true;
+  }
+}
