@@ -123,7 +123,8 @@ export class Coalescer {
   }
 
   /**
-   * Takes a whole IP packet with 10 bytes to spare in front of it. It must stay as it is until the pieces are used.
+   * Takes a whole IP packet with 10 bytes to spare in front of it (or see `arrange`). It must stay as it is until the
+   * pieces are used.
    *
    * @returns false, without having taken it, when the batch is full
    */
@@ -145,18 +146,32 @@ export class Coalescer {
     return true;
   }
 
-  /** Writes the headers of all groups. */
+  /** Puts the groups in order, and writes the headers of all. */
   finish(): void {
+    this.arrange();
+    for (let group = 0; group < this.#groupCount; group++) this.prepare(group);
+  }
+
+  /**
+   * `finish` without the headers, for packets that have fewer bytes in front of them to spare: `prepare` then writes
+   * each group's, over the end of the packet before, right before the group is used. Who takes the groups in order has
+   * used that packet by then.
+   */
+  arrange(): void {
     let at = 0;
     for (let group = 0; group < this.#groupCount; group++) {
       this.#groupStart[group] = at;
       for (let packet = this.#head[group]!; packet >= 0; packet = this.#next[packet]!) {
         this.#order[at++] = packet;
       }
-      const header = this.#offsets[this.#head[group]!]!;
-      this.#bytes.fill(0, header, header + VIRTIO.length);
-      if (this.#count[group]! > 1) this.#writeHeaders(group, header);
     }
+  }
+
+  /** Writes the headers of a group. */
+  prepare(group: number): void {
+    const header = this.#offsets[this.#head[group]!]!;
+    this.#bytes.fill(0, header, header + VIRTIO.length);
+    if (this.#count[group]! > 1) this.#writeHeaders(group, header);
   }
 
   /** How many groups the batch has become, in the order of their first packets. */
@@ -175,6 +190,11 @@ export class Coalescer {
 
   pieceLength(group: number, piece: number): number {
     return this.#lengths[this.#order[this.#groupStart[group]! + piece]!]!;
+  }
+
+  /** Bytes of the packets that a group was made of, each with its own headers. */
+  packetBytes(group: number): number {
+    return this.#total[group]! + (this.#count[group]! - 1) * this.#headerLength[group]!;
   }
 
   #addToFlow(kind: Kind, offset: number, length: number): void {
