@@ -4,6 +4,7 @@ import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
 import { checkDeviceName } from '../linux/tun.js';
 import type { PlainOptions } from '../plain/run.js';
 import { leastMtu, MAX_MTU } from '../plain/wire.js';
+import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { type FlagValues, parseGoFlags } from './go-flags.js';
 
 /** The flags of the post's program, and below them what its reader had to do by hand. */
@@ -88,8 +89,18 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
     routes,
     forward: flags.forward ?? false,
     logPackets: flags.verbose ?? false,
+    limits: limitsOf(parseOffloads(process.env[OFFLOADS_VARIABLE])),
   };
 }
+
+/** The same variable as for `lametund`, whose AEAD there is none of here. */
+const limitsOf = (offloads: readonly Offload[]): PlainOptions['limits'] => ({
+  tunTcp: offloads.includes('tun-tcp'),
+  tunUdp: offloads.includes('tun-udp'),
+  send: offloads.includes('send'),
+  receive: offloads.includes('receive'),
+  simd: offloads.includes('simd'),
+});
 
 function cidr(flag: string, text: string, example: string): Cidr {
   const parsed = parseCidr(text);

@@ -1,4 +1,5 @@
 import koffi from 'koffi';
+import type { WasmMemory } from '../ip/checksum-wasm.js';
 
 /** A block of memory that C may keep a pointer to: it does not move, and lives while this object lives. */
 export interface Memory {
@@ -20,4 +21,22 @@ export const allocate = (size: number): Memory => mapShared(new SharedArrayBuffe
 export function mapShared(buffer: SharedArrayBuffer): Memory {
   const bytes = new Uint8Array(buffer);
   return { bytes, view: new DataView(buffer), address: Number(koffi.address(bytes)) };
+}
+
+/** Node has it, but no `lib` that this package is compiled with describes it. */
+declare const WebAssembly: {
+  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
+};
+
+/** Bytes of a page of WebAssembly's memory. */
+const PAGE = 65_536;
+
+/**
+ * Zeroed memory that is WebAssembly's, so that checksums are summed where packets lie: `createChecksum`. It cannot
+ * grow, so it does not move.
+ */
+export function allocateArena(size: number): Memory & { readonly memory: WasmMemory } {
+  const pages = Math.ceil(size / PAGE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return { memory, ...mapShared(memory.buffer as SharedArrayBuffer) };
 }

@@ -157,10 +157,20 @@ export class SendBatch {
     return 0;
   }
 
-  /** Gives up the first waiting datagram. @returns its length */
-  skip(): number {
+  /** Bytes of the first that waits, a datagram or a run. */
+  get firstLength(): number {
     const vector = this.#capacity * MMSGHDR.size + this.#first * IOVEC.size;
-    const length = this.#headers.view.getUint32(vector + IOVEC.length, true);
+    return this.#headers.view.getUint32(vector + IOVEC.length, true);
+  }
+
+  /** Bytes of each of its datagrams, of which the last may be shorter. */
+  get firstSegment(): number {
+    return this.#segmentSizes[this.#first]! || this.firstLength;
+  }
+
+  /** Gives up the first that waits, a datagram or a run. @returns its length */
+  skip(): number {
+    const length = this.firstLength;
     this.#first++;
     if (this.#first === this.#end) this.#first = this.#end = 0;
     return length;
@@ -197,19 +207,16 @@ export class SendBatch {
 
   /** Whether the first that waits is a run, which can be sent one by one as well. */
   get isRun(): boolean {
-    const { view } = this.#headers;
-    const vector = this.#capacity * MMSGHDR.size + this.#first * IOVEC.size;
-    return (
-      this.#segmentSizes[this.#first]! > 0 &&
-      this.#segmentSizes[this.#first]! < view.getUint32(vector + IOVEC.length, true)
-    );
+    return this.firstSegment < this.firstLength;
   }
 
   /**
    * Sends the first run that waits datagram by datagram, for a path on which the kernel cannot cut it up: a device
    * without checksum offload, or an MTU that its datagrams do not fit. What the kernel refuses of it is lost.
+   *
+   * @returns how many bytes were lost
    */
-  sendRunSingly(fd: number): void {
+  sendRunSingly(fd: number): number {
     const { view, address } = this.#headers;
     const header = this.#first * MMSGHDR.size;
     const vector = this.#capacity * MMSGHDR.size + this.#first * IOVEC.size;
@@ -218,12 +225,15 @@ export class SendBatch {
     const size = this.#segmentSizes[this.#first]!;
     const control = view.getUint32(header + MMSGHDR.controlLength, true);
     view.setUint32(header + MMSGHDR.controlLength, control - NUMBER_ROOM, true); // the segment size is the last
+    let lost = 0;
     for (let sent = 0; sent < total; sent += size) {
+      const length = Math.min(size, total - sent);
       writePointer(view, vector + IOVEC.base, data + sent);
-      view.setUint32(vector + IOVEC.length, Math.min(size, total - sent), true);
-      libc.sendmsg(fd, address + header, 0);
+      view.setUint32(vector + IOVEC.length, length, true);
+      if (libc.sendmsg(fd, address + header, 0) < 0) lost += length;
     }
     this.skip();
+    return lost;
   }
 }
 

@@ -150,6 +150,9 @@ export function setOffloads(fd: number, allowed = { tcp: true, udp: true }): Off
   const tso = allowed.tcp ? OFFLOAD.tso : 0;
   const udp = allowed.udp && can(OFFLOAD.checksum | tso | OFFLOAD.uso);
   const tcp = allowed.tcp && (udp || can(OFFLOAD.checksum | tso));
-  if (!tcp && !udp) can(0); // who had the device before us may have switched something on
+  if (!tcp && !udp) clearOffloads(fd); // who had the device before us may have switched something on
   return { virtioHeader, tcp, udp };
 }
+
+/** Switches them off, for whoever has a device that stays after us: it would be given packets larger than the MTU. */
+export const clearOffloads = (fd: number): void => void libc.ioctl(fd, TUNSETOFFLOAD, 0);

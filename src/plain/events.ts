@@ -1,11 +1,12 @@
+import type { MeansInUse } from './means.js';
 import type { DropReason } from './shared.js';
 import type { TunnelEnd } from './tunnel.js';
 
 /** What a tunnel tells the program that runs it; `lametun --json` prints these as they are. */
 export type PlainEvent =
   | StartEvent
-  /** Packets move from now on. */
-  | { readonly event: 'ready' }
+  /** Packets move from now on, with the help of what works on this machine. */
+  | { readonly event: 'ready'; readonly offloads: MeansInUse }
   | LearnedEvent
   | PacketEvent
   /** So many packets, and addresses that were learned, are not told of: there were too many to tell. */

@@ -6,7 +6,6 @@ import { Clients, LEARNED, MAX_CLIENTS } from './clients.js';
 import { KIND, type PacketLog } from './packet-log.js';
 import { COUNT, dropCounter } from './shared.js';
 import type { Side } from './side.js';
-import { PACKET } from './wire.js';
 
 const STRANGER = dropCounter('stranger');
 const TABLE_FULL = dropCounter('table-full');
@@ -49,17 +48,22 @@ export class Listener implements Side {
     return client < 0 ? -1 : client * ENDPOINT.size;
   }
 
-  accept(batch: ReceiveBatch, slot: number, version: 4 | 6, now: number): number {
+  accept(
+    batch: ReceiveBatch,
+    slot: number,
+    packet: number,
+    length: number,
+    version: 4 | 6,
+    now: number,
+  ): number {
     const sender = batch.senderOffset(slot);
     if (!this.#mayEnter(batch.senderBytes, sender)) return STRANGER;
-    const packet = batch.offset(slot) + PACKET;
     const learned = this.#clients.hear(batch.memory.bytes, packet, version, batch.senderBytes, sender, now);
     if (learned === LEARNED.tableFull) return TABLE_FULL;
     // Every time, not just when it is news: the client may have begun to write to another of our addresses.
     const client = this.#clients.heard;
     if (client >= 0) batch.writeEndpoint(slot, this.endpoints, client * ENDPOINT.size);
     if (learned === LEARNED.news) {
-      const length = batch.length(slot) - PACKET;
       this.#log.write(KIND.learned, batch.memory.bytes, packet, length, batch.senderBytes, sender);
       this.#counters[COUNT.clients] = this.#clients.count;
     }

@@ -10,10 +10,11 @@ import { findLink } from '../linux/link.js';
 import { Waker } from '../linux/poll.js';
 import { routeTo } from '../linux/route.js';
 import { AF, type Endpoint, formatEndpoint } from '../linux/socket-address.js';
-import { Tun } from '../linux/tun.js';
+import { clearOffloads, Tun } from '../linux/tun.js';
 import { UdpSocket } from '../linux/udp.js';
 import { watchLink } from '../linux/watch.js';
 import type { PlainEvent } from './events.js';
+import type { MeansLimits } from './means.js';
 import { LearnedLimit, recordEvent, statsEvent, Warnings } from './observe.js';
 import { PacketLog } from './packet-log.js';
 import { resolveHost } from './resolve.js';
@@ -21,7 +22,7 @@ import { DeviceSetup } from './setup.js';
 import { SharedState } from './shared.js';
 import type { TunnelEnd } from './tunnel.js';
 import { leastMtu, tunnelMtu } from './wire.js';
-import type { TunnelJob } from './worker.js';
+import type { TunnelJob, TunnelMessage } from './worker.js';
 
 export interface PlainOptions {
   /** The server's name or address; empty makes this side the listener. */
@@ -40,6 +41,7 @@ export interface PlainOptions {
   readonly forward: boolean;
   /** Whether every packet is told. */
   readonly logPackets: boolean;
+  readonly limits: MeansLimits;
 }
 
 type Report = (event: PlainEvent) => void;
@@ -74,8 +76,11 @@ export async function runPlain(
   process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
   try {
     const attached = findLink(options.device) !== undefined;
-    const tun = Tun.open({ name: options.device, packetInformation: true });
-    undo.push(() => tun.close());
+    const tun = openDevice(options);
+    undo.push(() => {
+      clearOffloads(tun.fd);
+      tun.close();
+    });
     const udp = openSocket(options, report);
     undo.push(() => udp.close());
     if (options.server === '') udp.reportDestinations();
@@ -133,6 +138,16 @@ const END_MESSAGE: Readonly<Record<TunnelEnd, (device: string) => string>> = {
 
 /** Room for bursts in the socket's queues, bytes. */
 const SOCKET_BUFFER = 4 << 20;
+
+/** With the header that offloads need, unless the device was made so that it cannot have one. */
+function openDevice({ device: name, limits }: PlainOptions): Tun {
+  try {
+    return Tun.open({ name, packetInformation: false, virtioHeader: limits.tunTcp || limits.tunUdp });
+  } catch (error) {
+    if (!(error instanceof LinuxError) || error.errno !== ERRNO.EINVAL) throw error;
+    return Tun.open({ name, packetInformation: false });
+  }
+}
 
 /** The listener must have its port. A client takes it if it can, as the post's does, and else any. */
 function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
@@ -242,6 +257,7 @@ async function runWorker(
     state: state.buffer,
     log: log.buffers,
     logPackets: options.logPackets,
+    limits: options.limits,
   };
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: job });
   const stop = (): void => {
@@ -280,9 +296,9 @@ async function runWorker(
   let timer: NodeJS.Timeout | undefined;
   try {
     const end = await new Promise<TunnelEnd>((resolve, reject) => {
-      worker.on('message', (message: 'ready' | TunnelEnd) => {
-        if (message !== 'ready') return resolve(message);
-        report({ event: 'ready' });
+      worker.on('message', (message: TunnelMessage) => {
+        if ('end' in message) return resolve(message.end);
+        report({ event: 'ready', offloads: message.ready });
         timer = setInterval(look, LOOK);
       });
       worker.once('error', reject);

@@ -22,9 +22,18 @@ export interface Side {
   /**
    * Decides whether a well-formed datagram may come in.
    *
+   * @param slot of the batch that it came in, for its sender
+   * @param packet where in the batch's memory its IP packet begins, and its `length`
    * @returns 0, or the counter of drops
    */
-  accept(batch: ReceiveBatch, slot: number, version: 4 | 6, now: number): number;
+  accept(
+    batch: ReceiveBatch,
+    slot: number,
+    packet: number,
+    length: number,
+    version: 4 | 6,
+    now: number,
+  ): number;
 
   /** Hears that the kernel refused to send or receive. */
   failed(errno: number): void;

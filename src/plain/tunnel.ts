@@ -1,22 +1,28 @@
-import { IPV4, IPV6, PROTOCOL } from '../ip/packet.js';
+import type { Sum } from '../ip/checksum.js';
+import { IPV4, IPV6, PROTOCOL, wholePacket } from '../ip/packet.js';
+import { DatagramRuns } from '../linux/datagram-runs.js';
 import { ERRNO } from '../linux/errno.js';
-import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory } from '../linux/memory.js';
 import { POLL, Poller } from '../linux/poll.js';
-import { SendBatch } from '../linux/send-batch.js';
 import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../linux/socket-address.js';
+import type { Offloads } from '../linux/tun.js';
+import { TunReader, TunWriter } from '../linux/tun-packets.js';
 import { dropQueuedErrors } from '../linux/udp.js';
-import { ENDPOINT, MAX_DATAGRAM, ReceiveBatch } from '../linux/udp-batch.js';
+import { ENDPOINT, ReceiveBatch } from '../linux/udp-batch.js';
 import { KIND, type Kind, type PacketLog } from './packet-log.js';
 import { COUNT, dropCounter, type SharedState } from './shared.js';
 import type { Side } from './side.js';
-import { checkDatagram, PACKET } from './wire.js';
+import { checkDatagram, PACKET, writePacketInformation } from './wire.js';
 
-/** How many packets go with one system call. */
-const BATCH = 64;
+/** How many datagrams, or bundles of datagrams, are received with one system call. */
+const BATCH = 32;
 
-/** Room for a batch of usual packets, or for a few of the largest. */
-const ROOM = 4 * MAX_DATAGRAM;
+/** Where in the tunnel's memory is what: a packet that was read, datagrams to send, datagrams that came. */
+const READ = 64;
+const SEND = 128 * 1024;
+const RECEIVE = SEND + DatagramRuns.size;
+/** Bytes of memory that a tunnel needs. */
+export const TUNNEL_MEMORY = RECEIVE + ReceiveBatch.size(BATCH);
 
 /** How long the loop sleeps at most, milliseconds: how late `Side.tick` may be. */
 const TICK = 500;
@@ -34,6 +40,9 @@ const DROP = {
   loop: dropCounter('loop'),
 };
 
+/** Whom a connected socket sends to needs not be said: a record of zeros. */
+const CONNECTED = allocate(ENDPOINT.size);
+
 /** Why a tunnel ended. */
 export type TunnelEnd = 'stopped' | 'device-gone';
 
@@ -44,11 +53,22 @@ export interface TunnelFds {
   readonly wake: number;
 }
 
+/** Where packets lie, how their checksums are summed, and what the kernel can do in larger pieces. */
+export interface TunnelMeans {
+  /** `TUNNEL_MEMORY` bytes. */
+  readonly memory: Memory;
+  readonly sum: Sum;
+  readonly device: Offloads;
+  /** Whether the socket takes runs of datagrams: `canSendSegments`. */
+  readonly sendsRuns: boolean;
+}
+
 /**
  * The tunnel of the post: what the kernel wants to send comes out of the TUN device and goes into UDP
  * datagrams, and what comes in UDP datagrams goes into the TUN device. The post has a thread for each
  * direction that waits in read(2); here one thread waits for both in poll(2) and then moves what is there,
- * many packets with one system call where the kernel allows it.
+ * many packets with one system call where the kernel allows it. How it does that is told elsewhere: `TunReader` and
+ * `TunWriter` give and take single packets, `DatagramRuns` single datagrams.
  *
  * It runs in a worker of its own, so that nothing the main thread does can delay a packet.
  */
@@ -59,19 +79,27 @@ export class Tunnel {
   readonly #counters: Float64Array;
   readonly #log: PacketLog | undefined;
   readonly #poller: Poller;
-  readonly #room = allocate(ROOM);
-  readonly #outgoing = new SendBatch(BATCH);
-  readonly #incoming = new ReceiveBatch(BATCH);
+  readonly #memory: Memory;
+  readonly #reader: TunReader;
+  readonly #writer: TunWriter;
+  readonly #outgoing: DatagramRuns;
+  readonly #incoming: ReceiveBatch;
   #deviceGone = false;
 
   /** @param log where each packet is noted; without it none is */
-  constructor(fds: TunnelFds, side: Side, state: SharedState, log?: PacketLog) {
+  constructor(fds: TunnelFds, side: Side, state: SharedState, means: TunnelMeans, log?: PacketLog) {
+    const { memory, sum, device, sendsRuns } = means;
     this.#fds = fds;
     this.#side = side;
     this.#state = state;
     this.#counters = state.counters;
     this.#log = log;
     this.#poller = new Poller([fds.tun, fds.udp, fds.wake]);
+    this.#memory = memory;
+    this.#reader = new TunReader(fds.tun, device, memory, READ, sum);
+    this.#writer = new TunWriter(fds.tun, device, memory, sum);
+    this.#outgoing = new DatagramRuns(memory, SEND, sendsRuns);
+    this.#incoming = new ReceiveBatch(BATCH, memory, RECEIVE);
   }
 
   /** Moves packets until it is told to stop, or the device is removed. */
@@ -90,36 +118,49 @@ export class Tunnel {
     }
   }
 
-  /** The way out. One read(2) gives one packet, with its packet information in front. */
+  /** The way out. The post reads one packet and sends it; here what one read(2) gave may be many. */
   #fromTunToUdp(now: number): void {
-    const { bytes, view, address } = this.#room;
-    for (let at = 0; !this.#outgoing.full && at + MAX_DATAGRAM <= ROOM; ) {
-      const length = libc.read(this.#fds.tun, address + at, MAX_DATAGRAM);
-      if (length < 0) {
-        this.#deviceFailed(errno());
+    while (!this.#outgoing.enough) {
+      const count = this.#reader.read();
+      if (count < 0) {
+        this.#deviceFailed(-count, 1);
         break;
       }
-      const version = checkDatagram(view, at, length);
-      if (version === 0) {
-        this.#counters[DROP.malformed]!++;
-        continue;
-      }
-      const endpoint = this.#side.route(bytes, at + PACKET, version, now);
-      if (endpoint < 0) {
-        this.#counters[this.#side.noRoute]!++;
-        continue;
-      }
-      if (isOwnDatagram(bytes, at + PACKET, version, this.#side.endpoints, endpoint)) {
-        this.#counters[DROP.loop]!++;
-        continue;
-      }
-      // The packet stays where it is until it is sent; the next one is read behind it.
-      if (this.#side.connected) this.#outgoing.add(address + at, length);
-      else this.#outgoing.addTo(address + at, length, this.#side.endpoints, endpoint);
-      this.#count(COUNT.packetsOut, length);
-      this.#note(KIND.out, bytes, at, length, this.#side.endpoints.bytes, endpoint);
-      at += length;
+      if (count === 0) this.#counters[DROP.malformed]!++;
+      while (this.#reader.next()) this.#wrap(this.#reader.packet, this.#reader.length, now);
     }
+  }
+
+  /** Makes a datagram of a packet, for whom it concerns: packet information, and then the packet as it is. */
+  #wrap(packet: number, length: number, now: number): void {
+    const { bytes, view } = this.#memory;
+    const version = wholePacket(view, packet, length);
+    if (version === 0) {
+      this.#counters[DROP.malformed]!++;
+      return;
+    }
+    const endpoint = this.#side.route(bytes, packet, version, now);
+    if (endpoint < 0) {
+      this.#counters[this.#side.noRoute]!++;
+      return;
+    }
+    if (isOwnDatagram(bytes, packet, version, this.#side.endpoints, endpoint)) {
+      this.#counters[DROP.loop]!++;
+      return;
+    }
+    const size = PACKET + length;
+    if (!this.#outgoing.fits(size)) this.#send();
+    if (!this.#outgoing.fits(size)) {
+      this.#counters[DROP.congested]!++;
+      return;
+    }
+    const at = this.#outgoing.end;
+    writePacketInformation(view, at, version);
+    bytes.copyWithin(at + PACKET, packet, packet + length);
+    if (this.#side.connected) this.#outgoing.add(size, CONNECTED, 0);
+    else this.#outgoing.add(size, this.#side.endpoints, endpoint);
+    this.#count(COUNT.packetsOut, 1, length);
+    this.#note(KIND.out, packet, length, this.#side.endpoints.bytes, endpoint);
   }
 
   /** Sends what was read. When the socket is full, reading from the device waits until it has room. */
@@ -134,45 +175,68 @@ export class Tunnel {
       if (blocked) this.#outgoing.keepAddresses();
       if (number === 0 || blocked) return;
       if (number === ERRNO.EINTR) continue;
-      this.#counters[COUNT.errors + number]!++;
-      this.#side.failed(number);
+      const singly = this.#outgoing.mayPassSingly(number);
+      if (!singly) {
+        this.#counters[COUNT.errors + number]!++;
+        this.#side.failed(number);
+      }
       if (this.#outgoing.pending !== before) again = true;
       if (again) {
         // Most errors are about an earlier datagram: an ICMP message came back. And an address of ours that
         // is gone must not keep the answer from leaving by another.
         again = false;
         this.#outgoing.unpinSource();
-      } else {
-        again = true;
-        this.#counters[sendDrop(number)]!++;
-        this.#counters[COUNT.packetsOut]!--;
-        this.#counters[COUNT.bytesOut]! -= this.#outgoing.skip() - PACKET;
+        continue;
       }
+      again = true;
+      if (singly) this.#outgoing.sendSingly(this.#fds.udp, number);
+      else this.#outgoing.skip();
+      const { lostDatagrams, lostBytes } = this.#outgoing;
+      this.#counters[singly ? DROP.congested : sendDrop(number)]! += lostDatagrams;
+      this.#count(COUNT.packetsOut, -lostDatagrams, lostDatagrams * PACKET - lostBytes);
     }
   }
 
-  /** The way in. One recvmmsg(2) gives many datagrams; each is checked, and written to the device. */
+  /** The way in. One recvmmsg(2) gives many datagrams, of which the kernel may have bundled those of one sender. */
   #fromUdpToTun(now: number): void {
     const batch = this.#incoming;
-    const { bytes, view, address } = batch.memory;
     const count = batch.receive(this.#fds.udp);
     if (count < 0) this.#receiveFailed(-count);
     for (let slot = 0; slot < count; slot++) {
-      const at = batch.offset(slot);
-      const length = batch.length(slot);
-      const version = checkDatagram(view, at, length);
-      const refusal = version === 0 ? DROP.malformed : this.#side.accept(batch, slot, version, now);
-      if (refusal !== 0) {
-        this.#counters[refusal]!++;
-        continue;
-      }
-      if (libc.write(this.#fds.tun, address + at, length) < 0) {
-        this.#deviceFailed(errno());
-        continue;
-      }
-      this.#count(COUNT.packetsIn, length);
-      this.#note(KIND.in, bytes, at, length, batch.senderBytes, batch.senderOffset(slot));
+      const end = batch.offset(slot) + batch.length(slot);
+      const size = batch.segmentSize(slot);
+      let at = batch.offset(slot);
+      do {
+        this.#unwrap(slot, at, Math.min(size, end - at), now);
+        at += size;
+      } while (at < end);
     }
+    this.#deliver();
+  }
+
+  /** Takes the packet out of a datagram, if it is one that may come in. */
+  #unwrap(slot: number, at: number, size: number, now: number): void {
+    const batch = this.#incoming;
+    const packet = at + PACKET;
+    const length = size - PACKET;
+    const version = checkDatagram(this.#memory.view, at, size);
+    const refusal =
+      version === 0 ? DROP.malformed : this.#side.accept(batch, slot, packet, length, version, now);
+    if (refusal !== 0) {
+      this.#counters[refusal]!++;
+      return;
+    }
+    this.#note(KIND.in, packet, length, batch.senderBytes, batch.senderOffset(slot));
+    this.#writer.add(packet, length);
+  }
+
+  /** Hands the packets that came to the device. */
+  #deliver(): void {
+    const writer = this.#writer;
+    writer.flush();
+    this.#count(COUNT.packetsIn, writer.packets, writer.bytes);
+    if (writer.refused > 0) this.#deviceFailed(writer.error, writer.refused);
+    writer.packets = writer.bytes = writer.refused = 0;
   }
 
   #receiveFailed(number: number): void {
@@ -181,20 +245,21 @@ export class Tunnel {
     this.#side.failed(number);
   }
 
-  #deviceFailed(number: number): void {
+  /** @param packets how many packets a call that failed was about */
+  #deviceFailed(number: number, packets: number): void {
     if (number === ERRNO.EAGAIN || number === ERRNO.EINTR) return;
     if (number === ERRNO.EBADFD) this.#deviceGone = true;
-    else if (number === ERRNO.EIO) this.#counters[DROP.deviceDown]!++;
-    else this.#counters[number === ERRNO.EINVAL ? DROP.malformed : DROP.congested]!++;
+    else if (number === ERRNO.EIO) this.#counters[DROP.deviceDown]! += packets;
+    else this.#counters[number === ERRNO.EINVAL ? DROP.malformed : DROP.congested]! += packets;
   }
 
-  #count(packets: number, length: number): void {
-    this.#counters[packets]!++;
-    this.#counters[packets + 1]! += length - PACKET; // bytes are counted next to packets
+  #count(counter: number, packets: number, bytes: number): void {
+    this.#counters[counter]! += packets;
+    this.#counters[counter + 1]! += bytes; // bytes are counted next to packets
   }
 
-  #note(kind: Kind, bytes: Uint8Array, at: number, length: number, outer: Uint8Array, offset: number): void {
-    this.#log?.write(kind, bytes, at + PACKET, length - PACKET, outer, offset);
+  #note(kind: Kind, packet: number, length: number, outer: Uint8Array, offset: number): void {
+    this.#log?.write(kind, this.#memory.bytes, packet, length, outer, offset);
   }
 }
 

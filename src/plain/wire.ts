@@ -7,8 +7,17 @@ import { ETHERTYPE, PACKET_INFORMATION } from '../linux/tun.js';
  * device *with* packet information, so that is 4 bytes (flags, EtherType) and then one IP packet.
  *
  *     | IPv4 20 or IPv6 40 | UDP 8 | flags 2 | EtherType 2 | the IP packet |
+ *
+ * Here the device is opened without it, since it would stand in front of many packets at once (`linux/tun-packets.ts`):
+ * the four bytes are written and taken off by us. On the wire there is no difference.
  */
 export const PACKET = PACKET_INFORMATION.size;
+
+/** Writes the four bytes in front of a packet. */
+export function writePacketInformation(view: DataView, offset: number, version: 4 | 6): void {
+  view.setUint16(offset + PACKET_INFORMATION.flags, 0);
+  view.setUint16(offset + PACKET_INFORMATION.protocol, version === 4 ? ETHERTYPE.ipv4 : ETHERTYPE.ipv6);
+}
 
 /**
  * The post takes anything that arrives. This is the least that can be asked: the EtherType says what the

@@ -3,9 +3,10 @@ import type { IpAddress } from '../ip/address.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { Client } from './client.js';
 import { Listener } from './listener.js';
+import { findMeans, type MeansInUse, type MeansLimits } from './means.js';
 import { PacketLog } from './packet-log.js';
 import { SharedState } from './shared.js';
-import { Tunnel, type TunnelFds } from './tunnel.js';
+import { Tunnel, type TunnelEnd, type TunnelFds } from './tunnel.js';
 
 /** What the main thread gives a tunnel's worker: descriptors, shared memory, and whom to talk to. */
 export interface TunnelJob {
@@ -22,7 +23,11 @@ export interface TunnelJob {
   readonly log: PacketLog['buffers'];
   /** Whether every packet is noted in the log. */
   readonly logPackets: boolean;
+  readonly limits: MeansLimits;
 }
+
+/** What the worker says: that packets move, and why they do no longer. */
+export type TunnelMessage = { readonly ready: MeansInUse } | { readonly end: TunnelEnd };
 
 const job = workerData as TunnelJob;
 const state = new SharedState(job.state);
@@ -31,6 +36,8 @@ const side =
   job.servers.length > 0
     ? new Client(job.fds.udp, job.family, job.servers, state.counters)
     : new Listener(job.family, job.allowed, job.seed, state.counters, log);
-const tunnel = new Tunnel(job.fds, side, state, job.logPackets ? log : undefined);
-parentPort?.postMessage('ready');
-parentPort?.postMessage(tunnel.run());
+const { means, inUse } = findMeans(job.fds, job.limits);
+const tunnel = new Tunnel(job.fds, side, state, means, job.logPackets ? log : undefined);
+const say = (message: TunnelMessage): void => parentPort!.postMessage(message);
+say({ ready: inUse });
+say({ end: tunnel.run() });

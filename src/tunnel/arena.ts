@@ -1,5 +1,4 @@
-import type { WasmMemory } from '../ip/checksum-wasm.js';
-import { type Memory, mapShared } from '../linux/memory.js';
+import { allocateArena } from '../linux/memory.js';
 import { ReceiveBatch } from '../linux/udp-batch.js';
 
 /** How many datagrams, or bundles of datagrams, are received with one system call. */
@@ -13,20 +12,5 @@ export const ARENA = {
   receive: 131_072,
 } as const;
 
-/** Bytes of a page of WebAssembly's memory. */
-const PAGE = 65_536;
-
-/** Node has it, but no `lib` that this package is compiled with describes it. */
-declare const WebAssembly: {
-  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
-};
-
-/**
- * The worker's memory for packets in the clear. It is WebAssembly's, so that checksums are summed in place; it cannot
- * grow, so it does not move.
- */
-export function makeArena(): Memory & { readonly memory: WasmMemory } {
-  const pages = Math.ceil((ARENA.receive + ReceiveBatch.size(RECEIVE_BATCH)) / PAGE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  return { memory, ...mapShared(memory.buffer as SharedArrayBuffer) };
-}
+/** The worker's memory for packets in the clear. */
+export const makeArena = () => allocateArena(ARENA.receive + ReceiveBatch.size(RECEIVE_BATCH));
