@@ -20,6 +20,15 @@ const dist = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 /** Tests against a program that is not ours and that no package brings. They exist only where it does. */
 const LIVE = [{ file: 'tests/netns/go.test.js', variable: 'LAMETUN_GO', program: 'the original Go program' }];
 
+/** Tests that are also run against such a program where it is named. */
+const MORE = [
+  {
+    folder: 'tests/interop/',
+    variable: 'LAMETUN_WIREGUARD_GO',
+    program: "a newer wireguard-go than the system's",
+  },
+];
+
 /**
  * How long, in milliseconds, one file may take, and the whole run. They end what hangs, and are no measure of
  * a good test. (Newer versions of node apply the first to single tests, whose file may then still hang.)
@@ -41,6 +50,10 @@ async function main(args: readonly string[]): Promise<number> {
     if (index < 0 || process.env[variable] !== undefined) continue;
     files.splice(index, 1);
     notes.push(`Not part of this run: the live tests against ${program}. Name its binary in ${variable}.`);
+  }
+  for (const { folder, variable, program } of MORE) {
+    if (process.env[variable] || !files.some((file) => file.startsWith(resolve(dist, folder)))) continue;
+    notes.push(`Not part of this run: interop with ${program}. Name its binary in ${variable}.`);
   }
 
   if (process.env[SANDBOX_VARIABLE] === undefined) {

@@ -13,13 +13,36 @@ import { until } from './wait.js';
 
 export const LAMETUND = fileURLToPath(new URL('../cli/lametund.js', import.meta.url));
 
-export type Implementation = 'lametund' | 'wireguard-go';
+export type Implementation = 'lametund' | 'wireguard-go' | 'LAMETUN_WIREGUARD_GO';
+
+/** Names the binary of one more wireguard-go, usually a newer one than the system's: one that knows offloads. */
+export const FURTHER: Implementation = 'LAMETUN_WIREGUARD_GO';
+const further = process.env[FURTHER] || undefined;
 
 /** How a daemon is started: the program and what stands before the device's name. */
 const COMMAND: Readonly<Record<Implementation, readonly string[]>> = {
   lametund: [process.execPath, LAMETUND],
   'wireguard-go': ['wireguard-go'],
+  [FURTHER]: [further ?? FURTHER],
 };
+
+/** Who is not ours and is to understand ours: the system's wireguard-go, and a further one where it is named. */
+export const OTHERS: readonly Implementation[] = [
+  'wireguard-go',
+  ...(further === undefined ? [] : [FURTHER]),
+];
+
+/** Ours with each of the others, either way round: who begins, and who answers. */
+export const ROLES: readonly (readonly [Implementation, Implementation])[] = OTHERS.flatMap(
+  (other): [Implementation, Implementation][] => [
+    ['lametund', other],
+    [other, 'lametund'],
+  ],
+);
+
+/** What a program of somebody else's calls itself: `wireguard-go v0.0.20220316`. */
+export const versionOf = (implementation: Implementation): string =>
+  runProgram(COMMAND[implementation][0]!, ['--version']).split('\n')[0]!;
 
 export interface KeyPair {
   /** Base64, as `wg` has them. Test keys, for once in strings. */
@@ -201,7 +224,8 @@ function withFiles(action: (write: (text: string) => string) => void): void {
   }
 }
 
-function listens(path: string): Promise<boolean> {
+/** Whether somebody listens on a socket. To ask `wg` first would remove a file that nobody listens on yet. */
+export function listens(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path, () => {
       socket.destroy();

@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Namespace } from '../../src/linux/namespace.js';
 import { runProgram } from '../../src/linux/program.js';
 import { until } from '../../src/testkit/wait.js';
-import { LAMETUND } from '../../src/testkit/wireguard.js';
+import { LAMETUND, listens, socketPath } from '../../src/testkit/wireguard.js';
 import { cpuOf, memoryOf } from './process.js';
 
 /** A program that provides a WireGuard device, with wireguard-go's command line: `program [-f] DEVICE`. */
@@ -108,7 +108,9 @@ export class Daemon {
   }
 }
 
-const answers = (device: string): boolean => spawnSync('wg', ['show', device]).status === 0;
+/** Not by `wg` alone: it removes a socket that has not begun to listen, and who made it ends. */
+const answers = async (device: string): Promise<boolean> =>
+  (await listens(socketPath(device))) && spawnSync('wg', ['show', device]).status === 0;
 
 /** Seconds from the command line of a daemon, which goes to the background, to an answer to `wg show`. */
 export async function startUpTime(
@@ -125,6 +127,6 @@ export async function startUpTime(
   await until(`${name} to answer`, () => answers(device));
   const seconds = (performance.now() - start) / 1000;
   host.ip([`link delete ${device}`]); // which ends it
-  await until(`${name} to end`, () => !answers(device));
+  await until(`${name} to end`, async () => !(await answers(device)));
   return seconds;
 }

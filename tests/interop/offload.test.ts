@@ -8,7 +8,7 @@ import { makePacket } from '../../src/testkit/packets.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { assertPing, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
-import type { Implementation } from '../../src/testkit/wireguard.js';
+import { type Implementation, ROLES } from '../../src/testkit/wireguard.js';
 import { type End, type PairOptions, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
 import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
 
@@ -80,6 +80,31 @@ async function assertDatagrams({ pair, from, to }: Started, mtu: number): Promis
   }
 }
 
+/**
+ * The same through a program whose socket has the system's small buffer: of a burst some may be lost, but none is
+ * changed, doubled or swapped.
+ */
+async function assertDatagramsUnchanged({ pair, from, to }: Started, mtu: number): Promise<void> {
+  for (const version of ['v4', 'v6'] as const) {
+    for (const [sender, receiver, target] of [
+      [from, to, pair.second.inner[version]],
+      [to, from, pair.first.inner[version]],
+    ] as const) {
+      const sent: Datagram[] = [];
+      let found = 0;
+      let count = 0;
+      for (const batch of oddDatagrams(mtu)) {
+        sender.send(target, PORT, batch);
+        sent.push(...batch);
+        const came = await receiver.receive(batch.length, 100);
+        found = assertAmong(came, sent, found);
+        count += came.length;
+      }
+      assert.ok(count > sent.length / 2, `${version}, MTU ${mtu}: ${count} of ${sent.length}`);
+    }
+  }
+}
+
 function assertSame(came: readonly Datagram[], sent: readonly Datagram[], what: string): void {
   const short = (list: readonly Datagram[]): string[] =>
     list.map(({ payload, trafficClass }) => `${payload.length} bytes, class ${trafficClass}`);
@@ -116,10 +141,18 @@ const MTUS = [
   [65_000, 65_080],
 ] as const;
 
-for (const outside of [4, 6] as const) {
-  test(`over IPv${outside}, at every MTU, streams and datagrams arrive as they were sent`, async (t) => {
+/** Ours alone over both IP versions; with others over IPv4, either way round. */
+const AT_EVERY_MTU = [
+  { implementations: LAMETUNDS, outside: 4 },
+  { implementations: LAMETUNDS, outside: 6 },
+  ...ROLES.map((implementations) => ({ implementations, outside: 4 }) as const),
+] as const;
+
+for (const { implementations, outside } of AT_EVERY_MTU) {
+  const [first, second] = implementations;
+  test(`${first} to ${second} over IPv${outside}, at every MTU, streams and datagrams arrive as they were sent`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
-    const started = await start(t, { outside });
+    const started = await start(t, { implementations, outside });
     const { pair } = started;
     const ends = [pair.first, pair.second];
     for (const [i, [mtu, outer]] of MTUS.entries()) {
@@ -133,16 +166,13 @@ for (const outside of [4, 6] as const) {
       const inner = i % 2 ? pair.second.inner.v6 : pair.second.inner.v4;
       await transfer('put', pair.first.host, inner, 2_000_001 + 1367 * i);
       await transfer('get', pair.first.host, inner, 1_000_003 - 977 * i);
-      await assertDatagrams(started, mtu);
+      const exact = implementations === LAMETUNDS;
+      await (exact ? assertDatagrams : assertDatagramsUnchanged)(started, mtu);
     }
   });
 }
 
-for (const implementations of [
-  LAMETUNDS,
-  ['lametund', 'wireguard-go'],
-  ['wireguard-go', 'lametund'],
-] as const) {
+for (const implementations of [LAMETUNDS, ...ROLES]) {
   const [first, second] = implementations;
   test(`${first} to ${second}: streams, datagrams and pings at once, marked in every way`, async (t) => {
     if (!needs(t, ...REQUIREMENTS, 'wireguard-go')) return;

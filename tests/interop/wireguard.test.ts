@@ -5,19 +5,28 @@ import { connect, Namespace } from '../../src/linux/namespace.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { assertPing, ping, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
-import { type Implementation, newKey, WireGuard } from '../../src/testkit/wireguard.js';
+import {
+  type Implementation,
+  newKey,
+  OTHERS,
+  ROLES,
+  versionOf,
+  WireGuard,
+} from '../../src/testkit/wireguard.js';
 import { PORT, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
 
 const REQUIREMENTS = ['netns', 'tun', 'wg', 'wireguard-go', 'ping'] as const;
 
-/** Who begins, and who answers. */
-const ROLES: readonly (readonly [Implementation, Implementation])[] = [
-  ['lametund', 'wireguard-go'],
-  ['wireguard-go', 'lametund'],
-  ['lametund', 'lametund'],
-];
+for (const other of OTHERS) {
+  test(`${other} is there, and says which version it is`, (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const version = versionOf(other);
+    assert.match(version, /^wireguard-go v\d/);
+    t.diagnostic(`${other}: ${version}`);
+  });
+}
 
-for (const implementations of ROLES) {
+for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
   const [first, second] = implementations;
 
   for (const [outside, preshared] of [
