@@ -8,7 +8,7 @@ import { makePacket } from '../../src/testkit/packets.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { assertPing, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
-import { type Implementation, ROLES } from '../../src/testkit/wireguard.js';
+import { FURTHER, type Implementation, ROLES } from '../../src/testkit/wireguard.js';
 import { type End, type PairOptions, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
 import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
 
@@ -141,6 +141,9 @@ const MTUS = [
   [65_000, 65_080],
 ] as const;
 
+/** What a packet grows by over IPv4: the outer headers, WireGuard's own, and its tag. */
+const OVERHEAD = 20 + 8 + 16 + 16;
+
 /** Ours alone over both IP versions; with others over IPv4, either way round. */
 const AT_EVERY_MTU = [
   { implementations: LAMETUNDS, outside: 4 },
@@ -156,6 +159,8 @@ for (const { implementations, outside } of AT_EVERY_MTU) {
     const { pair } = started;
     const ends = [pair.first, pair.second];
     for (const [i, [mtu, outer]] of MTUS.entries()) {
+      // Newer versions of wireguard-go lose what they send in runs where fragments would be needed.
+      if (implementations.includes(FURTHER) && mtu + OVERHEAD > outer) continue;
       for (const { host, device } of ends) {
         host.ip([`link set eth0 mtu ${outer}`, `link set ${device} mtu ${mtu}`]);
       }
