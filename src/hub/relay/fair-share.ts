@@ -41,12 +41,12 @@ export class RateLimit {
 const BURST_TIME = 50; // ms
 const MIN_BURST = 128 * 1024;
 
-/** For how long there must have been more to do than could be done before senders are held to their share, ms. */
-const PATIENCE = 5;
-/** For how long it must have been otherwise before they are not any more, ms. */
+/** How full the kernel's queue may be before senders are held to their share: then there is room for the rest. */
+const FULL = 0.5;
+/** For how long it must have been less full before they are not any more, ms. */
 const RELIEF = 50;
-/** How fast the budget of a turn shrinks while that helps nothing, and grows when it has helped. */
-const SHRINK = 0.75;
+/** How fast the budget of a turn shrinks while the queue grows, and grows when it is short again. */
+const SHRINK = 0.8;
 const GROW = 1.1;
 /** What a turn may cost at least, in bytes: enough for those who send little. */
 const MIN_BUDGET = 16 * 1024;
@@ -55,12 +55,11 @@ const MAX_BUDGET = 64 << 20;
 /**
  * Who may send how much while the relay has more to do than it can.
  *
- * The relay takes what the socket has, turn by turn, and forwards it. As long as a turn finds the socket empty again now
- * and then, all is well and nobody is limited. If for some milliseconds none has (a queue that stands, as in CoDel,
- * RFC 8289), the kernel's queue is filling, and when it is full the kernel drops whatever comes next, from anyone. Then
- * each turn gets a budget, which shrinks until the socket is found empty again, and grows when it is. The budget is
+ * The relay takes what the socket has, turn by turn, and forwards it. When it cannot keep up, the kernel's queue grows,
+ * and when that is full the kernel drops whatever comes next, from anyone. So, while the queue is more than half full,
+ * each turn has a budget, which shrinks as long as the queue does not, and grows when it is short again. The budget is
  * shared out equally: those who want less than their share get all they want, what they leave is the others', and what
- * is beyond is dropped. To take and drop costs a fraction of what forwarding does, so the queue stays short, and who
+ * is beyond is dropped. To take and drop costs a fraction of what forwarding does, so the queue does not fill, and who
  * sends little loses nothing.
  *
  *     begin, want each, settle, may each       in every turn
@@ -74,9 +73,7 @@ export class FairShare {
   #count = 0;
   #budget = MAX_BUDGET;
   #limit = Infinity;
-  #empty = true;
-  /** Since when no turn has found the socket empty, and when one did not the last time. */
-  #fullSince = 0;
+  #fill = 0;
   #fullAt = 0;
   #limiting = false;
 
@@ -96,24 +93,22 @@ export class FairShare {
   /**
    * A turn begins.
    *
-   * @param empty whether it has taken all that the socket had
+   * @param fill how full the kernel's queue was behind what this turn has taken, 0 to 1
    */
-  begin(now: number, empty: boolean): void {
+  begin(now: number, fill: number): void {
     for (let i = 0; i < this.#count; i++) this.#wanted[this.#senders[i]!] = this.#used[this.#senders[i]!] = 0;
     this.#count = 0;
     this.#limit = Infinity;
-    if (!empty) {
-      if (this.#empty) this.#fullSince = now;
+    if (fill > FULL) {
+      if (!this.#limiting) this.#budget = MAX_BUDGET;
+      else if (fill >= this.#fill) this.#budget = Math.max(MIN_BUDGET, this.#budget * SHRINK);
+      this.#limiting = true;
       this.#fullAt = now;
-    }
-    this.#empty = empty;
-    if (!this.#limiting) {
-      this.#limiting = !empty && now - this.#fullSince >= PATIENCE;
-      this.#budget = MAX_BUDGET;
-    } else if (empty) {
+    } else if (this.#limiting) {
       this.#budget = Math.min(MAX_BUDGET, this.#budget * GROW);
       this.#limiting = now - this.#fullAt < RELIEF;
-    } else this.#budget = Math.max(MIN_BUDGET, this.#budget * SHRINK);
+    }
+    this.#fill = fill;
   }
 
   /** A sender has so much to send in this turn; may be said several times. */
@@ -134,7 +129,7 @@ export class FairShare {
       demands[place] = demand;
     }
     // A budget far above what there is would take long to become one that matters.
-    if (!this.#empty) this.#budget = Math.max(MIN_BUDGET, Math.min(this.#budget, total));
+    if (this.#fill > FULL) this.#budget = Math.max(MIN_BUDGET, Math.min(this.#budget, total));
     let left = this.#budget;
     for (let i = 0; i < this.#count; i++) {
       const share = left / (this.#count - i);

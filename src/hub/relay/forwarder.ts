@@ -1,6 +1,7 @@
 import { libc } from '../../linux/libc.js';
 import { allocate, type Memory } from '../../linux/memory.js';
 import { SendBatch } from '../../linux/send-batch.js';
+import { ReceiveQueue } from '../../linux/udp.js';
 import { ReceiveBatch } from '../../linux/udp-batch.js';
 import { MAGIC, mayBeRelayed, RELAY_CONTROL, RELAY_FRAME } from '../../wire/relay.js';
 import { ECN } from '../../wireguard/ecn.js';
@@ -46,6 +47,7 @@ export class Forwarder {
   readonly #rows = new Int32Array(BATCH);
   readonly #share: FairShare;
   readonly #sender: Sender;
+  readonly #queue: ReceiveQueue;
   readonly #answer: Memory = allocate(RELAY_CONTROL.length);
   readonly #answers = new SendBatch(1);
   /** Who the last frame was for: most often the next is for him, too. */
@@ -58,6 +60,7 @@ export class Forwarder {
     this.#members = parts.members;
     this.#counters = parts.counters;
     this.#share = new FairShare(parts.members.ids.length, BATCH);
+    this.#queue = new ReceiveQueue(parts.fd);
     this.#sender = new Sender(parts.fd, parts.members.endpoints, parts.counters, parts.sendsSegments);
   }
 
@@ -73,7 +76,7 @@ export class Forwarder {
     const count = Math.max(0, this.#batch.receive(this.#parts.fd));
     const share = this.#share;
     this.#lastRow = -1; // commands may have been executed
-    share.begin(now, count < BATCH);
+    share.begin(now, count < BATCH ? 0 : this.#queue.fill());
     for (let slot = 0; slot < count; slot++) this.#findSender(slot, now);
     if (share.limiting) share.settle();
     for (let slot = 0; slot < count; slot++) this.#takeSlot(slot, now);
@@ -161,6 +164,11 @@ export class Forwarder {
     up.commit(sender);
     this.#wake = true;
     return true;
+  }
+
+  /** How many datagrams, or bundles of them, came faster than they were taken. */
+  lost(): number {
+    return this.#queue.drops();
   }
 
   /** Sends on what came through channels for members that are bound. */

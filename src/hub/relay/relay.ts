@@ -86,6 +86,7 @@ export class Relay {
   readonly #worker: Worker;
   readonly #watch: Watch;
   readonly #exited: Promise<void>;
+  #started = false;
   #closing = false;
 
   private constructor(options: RelayOptions, socket: UdpSocket) {
@@ -118,7 +119,7 @@ export class Relay {
       transferList: [this.#channel.port2],
     });
     this.#worker.once('error', (error) => {
-      if (!this.#closing) this.#options.onFailed(error);
+      if (this.#started && !this.#closing) this.#options.onFailed(error);
     });
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     this.#watch = watchReadable(this.#fromWorker.fd, () => this.#readFrames());
@@ -141,7 +142,15 @@ export class Relay {
       throw error;
     }
     const relay = new Relay(options, socket);
-    await Promise.race([once(relay.#channel.port1, 'message'), relay.#exited]);
+    try {
+      // Rejects when the thread fails.
+      const ended = once(relay.#worker, 'exit');
+      await Promise.race([once(relay.#channel.port1, 'message'), ended]);
+    } catch (error) {
+      await relay.close();
+      throw error;
+    }
+    relay.#started = true;
     return relay;
   }
 

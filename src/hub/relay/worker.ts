@@ -98,7 +98,6 @@ class RelayWorker {
         this.#execute();
       }
       if (this.#down.ring.pending > 0) this.#forwarder.fromChannels();
-      // A turn without anything to receive tells that the socket was empty, too.
       if (more || this.#poller.events(UDP) !== 0) more = this.#forwarder.fromUdp(now);
       if (this.#forwarder.takeWake()) this.#main.wake();
       this.#tell(now);
@@ -139,6 +138,7 @@ class RelayWorker {
     if (now - this.#toldAt < TELL_INTERVAL) return;
     this.#toldAt = now;
     this.#counters.values[AT.cpu] = threadTime();
+    this.#counters.values[AT.overflow] = this.#forwarder.lost();
   }
 
   /** Leaves no keys behind. */
