@@ -13,8 +13,8 @@ export interface PeerEndpoint {
   equals(other: { readonly bytes: Uint8Array }): boolean;
 }
 
-/** The largest datagram that the control plane sends, bytes. */
-export const MAX_BESIDE = 512;
+/** The largest datagram that the control plane sends, bytes: a probe of the length that Ethernet carries. */
+export const MAX_BESIDE = 1472;
 
 /** Bytes on the wire below UDP, and packets, as `wg show` counts them: the data path's part. */
 export interface PeerTraffic {

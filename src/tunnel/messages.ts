@@ -73,7 +73,8 @@ export const REPORT_RECORD = {
   length: 8,
   endpoint: 16,
   datagram: 96,
-  size: 352,
+  /** A probe may be as long as whatever passes: it finds out whether that does. */
+  size: 96 + 1472,
 } as const;
 export const REPORTS = 1024;
 /** What travels beside WireGuard may take so many of them: handshakes are not to wait for it. */

@@ -1,0 +1,40 @@
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { LametunError } from '../errors.js';
+import { ERRNO } from './errno.js';
+import { call, errno, libc } from './libc.js';
+
+/** sys/file.h. */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** A file that one process at a time holds. It is given back when the process ends, however that happens. */
+export interface FileLock {
+  release(): void;
+}
+
+/**
+ * Holds a lock file, which names the holder's process for others to read. It stays where it is when it is released:
+ * whoever removed it could remove the next holder's.
+ *
+ * @param path made if it does not exist, with mode 0600
+ * @param what is held, for the message: `the hub's database /var/lib/lametun/hub.sqlite`
+ * @throws LametunError `usage` when another process, or this one, holds it; LinuxError
+ */
+export function lockFile(path: string, what: string): FileLock {
+  const fd = openSync(path, 'a+', 0o600); // with O_CLOEXEC: programs that are run do not inherit the lock
+  try {
+    while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
+      if (errno() === ERRNO.EINTR) continue;
+      if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
+      const holder = readFileSync(path, 'utf8').trim();
+      const who = holder === '' ? 'another process' : `process ${holder}`;
+      throw new LametunError('usage', `${what} is in use by ${who} (${path} is locked): stop it first`);
+    }
+    ftruncateSync(fd);
+    writeSync(fd, `${process.pid}\n`);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return { release: () => closeSync(fd) };
+}

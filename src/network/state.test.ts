@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { MapMessage } from '../wire/map.js';
+import { StateDirectory, type StoredNode } from './state.js';
+
+function place(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'lametun-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return join(path, 'state');
+}
+
+function opened(t: TestContext, path = place(t)): StateDirectory {
+  const state = StateDirectory.open(path);
+  t.after(() => state.close());
+  return state;
+}
+
+const key = Buffer.alloc(32, 7).toString('base64');
+
+const node: StoredNode = {
+  network: { id: 'n1', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 },
+  you: {
+    id: 2,
+    name: 'laptop',
+    ipv4: '10.77.0.2',
+    ipv6: 'fd77::2',
+    admin: false,
+    pending: false,
+    shares: [],
+  },
+  hub: { key, addresses: [{ host: '203.0.113.5', port: 443, tls: false }] },
+  port: 41_641,
+  device: 'lametun0',
+  shares: ['192.168.1.0/24'],
+};
+
+const map: MapMessage = {
+  type: 'map',
+  version: { epoch: 'e', revision: 3 },
+  nodes: [{ id: 2, name: 'laptop', key, ipv4: '10.77.0.2', ipv6: 'fd77::2', shares: [] }],
+};
+
+test('what was written is read again, by the next process too', (t) => {
+  const path = place(t);
+  const first = StateDirectory.open(path);
+  assert.equal(first.readNode(), undefined);
+  assert.equal(first.readMap(), undefined);
+  assert.deepEqual(first.readEndpoints(), {});
+  first.writeNode(node);
+  first.writeMap(map);
+  first.writeEndpoints({ 5: '192.168.1.7:41641' });
+  first.close();
+  const second = opened(t, path);
+  assert.deepEqual(second.readNode(), node);
+  assert.deepEqual(second.readMap(), map);
+  assert.deepEqual(second.readEndpoints(), { 5: '192.168.1.7:41641' });
+});
+
+test('only the owner may enter, and read the files', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  state.privateKey(() => new Uint8Array(32).fill(9));
+  assert.equal(lstatSync(state.path).mode & 0o777, 0o700);
+  for (const name of readdirSync(state.path))
+    assert.equal(lstatSync(join(state.path, name)).mode & 0o777, 0o600, name);
+});
+
+test('the private key is made once', (t) => {
+  const state = opened(t);
+  const made = state.privateKey(() => new Uint8Array(32).fill(9));
+  assert.deepEqual(
+    state.privateKey(() => assert.fail('it is there already')),
+    made,
+  );
+});
+
+test('a key that others can read, or that is none, is refused by its name', (t) => {
+  const state = opened(t);
+  const file = state.file('node.key');
+  writeFileSync(file, 'AAAA\n', { mode: 0o600 });
+  const ask = () => state.privateKey(() => assert.fail('one is there'));
+  assert.throws(ask, { code: 'usage', message: /node\.key is not a private key/ });
+  chmodSync(file, 0o644);
+  assert.throws(ask, { code: 'usage', message: /node\.key can be read by others: `chmod 600/ });
+});
+
+test('a second process is refused, and told which one is there', (t) => {
+  const state = opened(t);
+  const script = `
+    import { StateDirectory } from ${JSON.stringify(new URL('./state.js', import.meta.url).href)};
+    try { StateDirectory.open(process.argv[1]); } catch ({ code, message }) { console.log(code, message); }`;
+  const run = () =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', script, state.path], { encoding: 'utf8' });
+  assert.match(run().stdout, new RegExp(`^usage .*${state.path}.* process ${process.pid} `));
+  state.close();
+  assert.equal(run().stdout, '');
+});
+
+test('damaged and foreign files are named', (t) => {
+  const state = opened(t);
+  const broken = ['', 'no JSON', '{}', '[]', 'null', '{"network":{}}', JSON.stringify({ ...node, port: 0 })];
+  for (const text of broken) {
+    writeFileSync(state.file('node.json'), text);
+    assert.throws(() => state.readNode(), { code: 'usage', message: /node\.json is damaged/ }, text);
+  }
+  for (const text of ['x', '{}', '{"type":"removed"}', JSON.stringify({ ...map, nodes: [{}] })]) {
+    writeFileSync(state.file('map.json'), text);
+    assert.throws(() => state.readMap(), { code: 'usage', message: /map\.json is damaged/ }, text);
+  }
+  writeFileSync(state.file('endpoints.json'), '{"5":7}');
+  assert.throws(() => state.readEndpoints(), { code: 'usage', message: /endpoints\.json is damaged/ });
+});
+
+test('a directory with other things in it is left alone', (t) => {
+  const path = place(t);
+  mkdirSync(path, { mode: 0o755 });
+  writeFileSync(join(path, 'diary'), '');
+  assert.throws(() => StateDirectory.open(path), { code: 'usage', message: /holds other files/ });
+  assert.equal(lstatSync(path).mode & 0o777, 0o755);
+  assert.deepEqual(readdirSync(path), ['diary']);
+});
+
+test('an empty directory is taken, and closed for others', (t) => {
+  const path = place(t);
+  mkdirSync(path, { mode: 0o755 });
+  opened(t, path);
+  assert.equal(lstatSync(path).mode & 0o777, 0o700);
+});
+
+test('what is no directory is refused', (t) => {
+  const path = place(t);
+  writeFileSync(path, '');
+  assert.throws(() => StateDirectory.open(path), { code: 'usage', message: /is not a directory/ });
+});
+
+test('a write that fails leaves the old file', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  mkdirSync(state.file('node.json.new'));
+  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'usage', message: /node\.json/ });
+  assert.deepEqual(state.readNode(), node);
+});
+
+test('a network that is left is forgotten with its key, and what is the hub’s stays', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  state.writeMap(map);
+  state.writeEndpoints({});
+  state.privateKey(() => new Uint8Array(32).fill(9));
+  writeFileSync(state.file('hub.key'), 'x');
+  state.forgetNode();
+  assert.deepEqual(readdirSync(state.path).sort(), ['hub.key', 'lock']);
+  assert.ok(existsSync(state.path));
+});

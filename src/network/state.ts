@@ -1,0 +1,267 @@
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { LametunError } from '../errors.js';
+import { type FileLock, lockFile } from '../linux/file-lock.js';
+import type { MapMessage } from '../wire/map.js';
+import type { Membership, NetworkInfo } from '../wire/messages.js';
+import { parseAnswer, parseHubMessage } from '../wire/schemas.js';
+import type { HubAddress } from '../wire/token.js';
+
+/** Where everything is kept unless `--state` says otherwise. */
+export const DEFAULT_STATE = '/var/lib/lametun';
+
+const FILE = {
+  key: 'node.key',
+  node: 'node.json',
+  map: 'map.json',
+  endpoints: 'endpoints.json',
+  lock: 'lock',
+} as const;
+
+/** What a node must know to be one. */
+export interface StoredNode {
+  readonly network: NetworkInfo;
+  readonly you: Membership;
+  readonly hub: {
+    /** Base64. */
+    readonly key: string;
+    readonly addresses: readonly HubAddress[];
+  };
+  /** The UDP port; the same after a restart, for peers that have the old address. */
+  readonly port: number;
+  /** The network interface. */
+  readonly device: string;
+  /** What it offers, whatever the hub has decided. */
+  readonly shares: readonly string[];
+}
+
+/** Where each peer answered last, by its id: `192.168.1.7:41641`. */
+export type StoredEndpoints = Readonly<Record<string, string>>;
+
+/**
+ * A directory with all that a node, or a hub, keeps. One process at a time has it. Files are replaced as a whole:
+ * after a crash there is the old one or the new one.
+ */
+export class StateDirectory {
+  readonly path: string;
+  readonly #lock: FileLock;
+  #closed = false;
+
+  private constructor(path: string, lock: FileLock) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /**
+   * Makes the directory if it is not there, with mode 0700, and locks it.
+   *
+   * @throws LametunError `usage` when another process has it, or it is somebody else's; what is there stays as it was
+   */
+  static open(path: string = DEFAULT_STATE): StateDirectory {
+    prepare(path);
+    return new StateDirectory(
+      path,
+      explained(path, () => lockFile(join(path, FILE.lock), path)),
+    );
+  }
+
+  /** Gives it to the next process. */
+  close(): void {
+    if (!this.#closed) this.#lock.release();
+    this.#closed = true;
+  }
+
+  file(name: string): string {
+    return join(this.path, name);
+  }
+
+  /**
+   * The node's private key, 32 bytes; made now if there is none. The caller erases them.
+   *
+   * @param generate gives 32 random bytes
+   * @throws LametunError that names the file
+   */
+  privateKey(generate: () => Uint8Array): Uint8Array {
+    const path = this.file(FILE.key);
+    const text = read(path);
+    if (text === undefined) {
+      const bytes = generate();
+      this.#write(FILE.key, `${Buffer.from(bytes).toString('base64')}\n`);
+      return bytes;
+    }
+    if ((lstatSync(path).mode & 0o077) !== 0)
+      throw new LametunError('usage', `${path} can be read by others: \`chmod 600 ${path}\``);
+    const bytes = Buffer.from(text.trim(), 'base64');
+    if (bytes.length === 32 && bytes.toString('base64') === text.trim()) return new Uint8Array(bytes);
+    throw new LametunError('usage', `${path} is not a private key of lametun's: ${RESTORE}`);
+  }
+
+  /** @returns undefined when this machine has joined no network @throws LametunError that names the file */
+  readNode(): StoredNode | undefined {
+    return this.#parse(FILE.node, parseNode);
+  }
+
+  writeNode(node: StoredNode): void {
+    this.#write(FILE.node, json(node));
+  }
+
+  /** @throws LametunError that names the file: the hub has all of it, so one may go on without */
+  readMap(): MapMessage | undefined {
+    return this.#parse(FILE.map, (value) => {
+      const message = parseHubMessage(value);
+      if (message.type === 'map') return message;
+      throw new LametunError('protocol', 'it is no map');
+    });
+  }
+
+  writeMap(map: MapMessage): void {
+    this.#write(FILE.map, `${JSON.stringify(map)}\n`);
+  }
+
+  /** @throws LametunError that names the file: one may go on without */
+  readEndpoints(): StoredEndpoints {
+    return this.#parse(FILE.endpoints, (value) => v.parse(endpoints, value)) ?? {};
+  }
+
+  writeEndpoints(stored: StoredEndpoints): void {
+    this.#write(FILE.endpoints, json(stored));
+  }
+
+  /** Forgets the network, and the key by which this machine was its member. What is a hub's stays. */
+  forgetNode(): void {
+    for (const name of [FILE.node, FILE.map, FILE.endpoints, FILE.key])
+      rmSync(this.file(name), { force: true });
+    syncDirectory(this.path);
+  }
+
+  #parse<T>(name: string, parse: (value: unknown) => T): T | undefined {
+    const path = this.file(name);
+    const text = read(path);
+    if (text === undefined) return undefined;
+    try {
+      return parse(JSON.parse(text));
+    } catch (error) {
+      const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
+      throw new LametunError('usage', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #write(name: string, text: string): void {
+    const path = this.file(name);
+    explained(path, () => {
+      const fd = openSync(`${path}.new`, 'w', 0o600);
+      try {
+        for (let bytes = Buffer.from(text); bytes.length > 0; ) bytes = bytes.subarray(writeSync(fd, bytes));
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(`${path}.new`, path);
+      syncDirectory(this.path);
+    });
+  }
+}
+
+const RESTORE = 'put the right one back, or remove it and join again';
+
+const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
+const address = v.strictObject({
+  host: v.pipe(v.string(), v.minLength(1), v.maxLength(253)),
+  port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+  tls: v.boolean(),
+});
+const rest = v.strictObject({
+  hub: v.strictObject({
+    key: v.pipe(v.string(), v.regex(/^[A-Za-z0-9+/]{43}=$/)),
+    addresses: v.pipe(v.array(address), v.minLength(1), v.maxLength(32)),
+  }),
+  port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+  device: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_=+.-]{1,15}$/)),
+  shares: v.pipe(v.array(v.pipe(v.string(), v.maxLength(49))), v.maxLength(64)),
+});
+const endpoints = v.record(v.string(), v.pipe(v.string(), v.maxLength(64)));
+
+function parseNode(value: unknown): StoredNode {
+  const { network, you, ...others } = v.parse(v.looseObject({}), value);
+  return { ...parseAnswer('join', { network, you }), ...v.parse(rest, others) };
+}
+
+/** @returns undefined when there is no such file */
+function read(path: string): string | undefined {
+  return explained(path, () => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  });
+}
+
+function prepare(path: string): void {
+  explained(path, () => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined) {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      syncDirectory(dirname(path));
+      return;
+    }
+    if (!found.isDirectory()) throw new LametunError('usage', `${path} is not a directory`);
+    if (found.uid !== process.geteuid?.())
+      throw new LametunError('usage', `${path} belongs to another user: try sudo, or another --state`);
+    if ((found.mode & 0o077) === 0) return;
+    // Somebody's home, or /tmp, is not to be closed for others because of a slip.
+    const names = readdirSync(path);
+    if (names.length > 0 && !names.includes(FILE.lock))
+      throw new LametunError('usage', `${path} holds other files: choose an empty directory as --state`);
+    chmodSync(path, 0o700);
+  });
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Does something with a file, and says what to do when that is not possible. */
+function explained<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const todo = code === undefined ? undefined : TODO[code];
+    if (error instanceof LametunError || todo === undefined) throw error;
+    throw new LametunError('usage', `${path}: ${todo}`, { cause: error });
+  }
+}
+
+const TODO: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied: try sudo',
+  EPERM: 'permission denied: try sudo',
+  EROFS: 'it is on a file system that cannot be written to: choose another --state',
+  ENOSPC: 'the disk is full: make room, nothing was changed',
+  EDQUOT: 'the disk quota is used up: make room, nothing was changed',
+  ENOTDIR: 'a part of the path is no directory',
+  EISDIR: 'it is a directory: remove it',
+  EIO: 'the disk does not read or write',
+};
