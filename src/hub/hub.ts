@@ -1,0 +1,325 @@
+import type { Log } from '../device/log.js';
+import { LametunError } from '../errors.js';
+import type {
+  AdminAnswer,
+  AdminAnswers,
+  AdminRequest,
+  Answers,
+  HubMessage,
+  NodeMessage,
+  NodeRow,
+  RelayCredentials,
+} from '../wire/messages.js';
+import { Fanout, type Follower } from './fanout.js';
+import { addInvite, listInvites, openInvite, revokeInvite } from './invites.js';
+import { AddressLimit } from './limits.js';
+import { loadMembers, type Member, mapNode, membership } from './members.js';
+import { approve, findNode, join, remove, share } from './nodes.js';
+import { Refused } from './refused.js';
+import type { Registry } from './registry.js';
+import { StoreUnavailable } from './store/trouble.js';
+
+/** Somebody who has opened a channel: whoever has the private half of `key`. */
+export interface Client extends Follower {
+  /** Base64. */
+  readonly key: string;
+  /** The address that it comes from, for limits and nothing else. */
+  readonly remote: string;
+  send(message: HubMessage): void;
+  sendFrame(from: number, datagram: Uint8Array): void;
+  /** Sends what is to be sent, and closes. */
+  close(): void;
+}
+
+/** The hub's relay, as far as it matters here. */
+export interface RelayPort {
+  attach(node: number): RelayCredentials;
+  detach(node: number): void;
+  /** A datagram that came through a member's channel. */
+  fromChannel(from: number, to: number, datagram: Uint8Array): void;
+}
+
+export interface HubOptions {
+  readonly registry: Registry;
+  readonly relay: RelayPort;
+  readonly log: Log;
+  readonly clock: () => number;
+  /** Random bytes. */
+  readonly random: (bytes: number) => Uint8Array;
+  /** SHA-256, hexadecimal. */
+  readonly hash: (bytes: Uint8Array) => string;
+  /** The text that `lametun join` takes. */
+  readonly makeToken: (
+    secret: Uint8Array,
+  ) => Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>;
+}
+
+/** Failures of one address: some at once, for an office that mistypes, and then one in ten seconds. */
+const FAILURES = { rate: 0.1, burst: 20 } as const;
+
+interface Attachment {
+  readonly client: Client;
+  readonly pending: boolean;
+}
+
+/** What the hub does with what it is told. It knows no sockets: `server.ts` has them. */
+export class Hub {
+  readonly #options: HubOptions;
+  readonly #registry: Registry;
+  readonly #fanout: Fanout;
+  readonly #attached = new Map<number, Attachment>();
+  readonly #ids = new Map<Client, number>();
+  readonly #badSecrets = new AddressLimit(FAILURES.rate, FAILURES.burst);
+  readonly #strangers = new AddressLimit(FAILURES.rate, FAILURES.burst);
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+    this.#registry = options.registry;
+    this.#fanout = new Fanout(options.registry.members);
+    options.registry.onChange = (changed) => this.#changed(changed);
+  }
+
+  get online(): number {
+    return this.#attached.size;
+  }
+
+  /** Answers one message. Never throws: who asked is told. One at a time for each client. */
+  async handle(client: Client, message: NodeMessage): Promise<void> {
+    const re = message.id;
+    try {
+      // Nothing is awaited between an attachment and its answer: what follows it must not overtake it.
+      const value = message.type === 'attach' ? this.#attachKnown(client, message) : undefined;
+      if (value !== undefined) return;
+      await this.#dispatch(client, message);
+    } catch (error) {
+      client.send({ type: 'refused', re, ...this.#refusal(error) });
+    }
+  }
+
+  /** It is not there any more. */
+  closed(client: Client): void {
+    const id = this.#ids.get(client);
+    this.#ids.delete(client);
+    if (id === undefined || this.#attached.get(id)?.client !== client) return;
+    this.#attached.delete(id);
+    this.#fanout.delete(client);
+    this.#options.relay.detach(id);
+  }
+
+  /** A relay frame from a client: for members, and from members only. */
+  frame(client: Client, to: number, datagram: Uint8Array): void {
+    const id = this.#ids.get(client);
+    if (id === undefined || this.#attached.get(id)?.pending !== false) return;
+    this.#options.relay.fromChannel(id, to, datagram);
+  }
+
+  /** A relay frame for a member that the relay does not reach by UDP. */
+  deliver(to: number, from: number, datagram: Uint8Array): void {
+    this.#attached.get(to)?.client.sendFrame(from, datagram);
+  }
+
+  async #dispatch(client: Client, message: NodeMessage): Promise<void> {
+    const answer = <T extends keyof Answers>(_: T, value: Answers[T]): void =>
+      client.send({ type: 'answer', re: message.id, value });
+    switch (message.type) {
+      case 'look':
+        await this.#withSecret(client, message.secret, (hash) =>
+          this.#registry.store.read((db) => openInvite(db, hash, this.#options.clock())),
+        );
+        return answer('look', { network: this.#registry.info });
+      case 'join': {
+        const id = await this.#withSecret(client, message.secret, (secretHash) =>
+          this.#registry.change((change) => join(change, { ...message, key: client.key, secretHash })),
+        );
+        const member = await this.#member(client.key);
+        if (member === undefined) throw notAMember(); // removed in the same moment
+        this.#options.log.verbose(`Node ${id}, ${member.row.name}, has joined`);
+        return answer('join', { network: this.#registry.info, you: membership(member) });
+      }
+      case 'attach':
+        return this.#attachUnknown(client, message);
+      case 'share': {
+        const { row } = await this.#required(client);
+        await this.#registry.change((change) => share(change, row.id, message.shares));
+        return answer('share', { shares: (await this.#required(client)).offered });
+      }
+      case 'leave': {
+        const { row } = await this.#required(client);
+        await this.#registry.change((change) => remove(change, row.id));
+        return answer('leave', {});
+      }
+      case 'who':
+        if (this.#registry.members.byKey(client.key) === undefined) throw notAMember();
+        return answer('who', { online: this.#online() });
+      case 'admin':
+        if (this.#registry.members.byKey(client.key)?.row.admin !== 1) {
+          throw new Refused('not-an-admin', 'this node is no administrator of the network');
+        }
+        return answer('admin', await this.administer(message.request));
+    }
+  }
+
+  /** What an administrator asks for. Whoever calls this has made sure that it is one. @throws Refused, StoreUnavailable */
+  async administer(request: AdminRequest): Promise<AdminAnswer> {
+    const registry = this.#registry;
+    switch (request.op) {
+      case 'invite':
+        return this.#invite(request);
+      case 'invites':
+        return { invites: await registry.store.read((db) => listInvites(db, this.#options.clock())) };
+      case 'revoke':
+        await registry.change((change) => revokeInvite(change, request.invite));
+        return {};
+      case 'nodes': {
+        const members = await registry.store.read((db) => loadMembers(db, 'current'));
+        return { nodes: members.map((member) => this.#nodeRow(member)) };
+      }
+      case 'remove': {
+        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
+        await registry.change((change) => remove(change, id));
+        return { name };
+      }
+      case 'approve': {
+        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
+        await registry.change((change) => approve(change, id, request.shares));
+        const [member] = await registry.store.read((db) => loadMembers(db, { ids: [id] }));
+        return { name, shares: member?.offered ?? [] };
+      }
+    }
+  }
+
+  async #invite(request: Extract<AdminRequest, { op: 'invite' }>): Promise<AdminAnswers['invite']> {
+    const { random, hash, clock, makeToken } = this.#options;
+    const secret = random(16);
+    const invite = Buffer.from(random(4)).toString('hex');
+    const expiresAt = clock() + request.expires * 1000;
+    const { reusable, admin, shares } = request;
+    await this.#registry.change((change) =>
+      addInvite(change, { id: invite, secretHash: hash(secret), expiresAt, reusable, admin, shares }),
+    );
+    return { invite, expiresAt, ...makeToken(secret) };
+  }
+
+  /** True when the client is a member that is known here, and has been answered. */
+  #attachKnown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): true | undefined {
+    const member = this.#registry.members.byKey(client.key);
+    if (member === undefined) return undefined;
+    this.#attach(client, member, message);
+    return true;
+  }
+
+  /** Somebody who waits to be let in, or is no member. */
+  async #attachUnknown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): Promise<void> {
+    const { clock } = this.#options;
+    if (!this.#strangers.has(client.remote, clock())) throw tooMany();
+    const member = await this.#member(client.key);
+    if (member === undefined) {
+      this.#strangers.take(client.remote, clock());
+      throw notAMember();
+    }
+    this.#attach(client, member, message);
+  }
+
+  #attach(client: Client, member: Member, { id: re, have }: Extract<NodeMessage, { type: 'attach' }>): void {
+    const { id, state } = member.row;
+    const { members, info } = this.#registry;
+    const pending = state === 'pending';
+    const before = this.#attached.get(id);
+    if (before !== undefined) this.#detach(id, before.client, before.client !== client);
+    // Who waits is not known to the relay: what it gets are numbers that open nothing.
+    const relay = pending ? this.#noRelay() : this.#options.relay.attach(id);
+    this.#attached.set(id, { client, pending });
+    this.#ids.set(client, id);
+    client.send({ type: 'answer', re, value: { network: info, you: membership(member), relay } });
+    if (!pending) this.#fanout.add(client, members.canFollow(have) ? have.revision : undefined);
+  }
+
+  #noRelay(): RelayCredentials {
+    const text = (bytes: number): string => Buffer.from(this.#options.random(bytes)).toString('base64');
+    return { port: 1, session: text(8), key: text(32) };
+  }
+
+  #detach(id: number, client: Client, close: boolean): void {
+    this.#attached.delete(id);
+    this.#ids.delete(client);
+    this.#fanout.delete(client);
+    this.#options.relay.detach(id);
+    if (close) client.close();
+  }
+
+  /** After every change: those that it concerns are told, and then everyone. */
+  #changed(changed: readonly Member[]): void {
+    for (const member of changed) {
+      const { id, state } = member.row;
+      const attachment = this.#attached.get(id);
+      if (attachment === undefined) continue;
+      const { client, pending } = attachment;
+      if (state === 'removed') {
+        client.send({ type: 'removed' });
+        this.#detach(id, client, true);
+        continue;
+      }
+      client.send({ type: 'you', you: membership(member) });
+      if (pending && state === 'active') {
+        this.#attached.set(id, { client, pending: false });
+        this.#options.relay.attach(id);
+        this.#fanout.add(client);
+      }
+    }
+    this.#fanout.changed();
+  }
+
+  async #withSecret<T>(client: Client, secret: string, use: (hash: string) => Promise<T>): Promise<T> {
+    const { clock, hash } = this.#options;
+    if (!this.#badSecrets.has(client.remote, clock())) throw tooMany();
+    try {
+      return await use(hash(Buffer.from(secret, 'base64')));
+    } catch (error) {
+      if (error instanceof Refused && error.refusal === 'bad-secret') {
+        this.#badSecrets.take(client.remote, clock());
+      }
+      throw error;
+    }
+  }
+
+  /** The member or waiting node of that key. */
+  async #member(key: string): Promise<Member | undefined> {
+    const known = this.#registry.members.byKey(key);
+    if (known !== undefined) return known;
+    const [member] = await this.#registry.store.read((db) => loadMembers(db, { key }));
+    return member;
+  }
+
+  async #required(client: Client): Promise<Member> {
+    if (!this.#ids.has(client)) throw notAMember();
+    const member = await this.#member(client.key);
+    if (member === undefined) throw notAMember();
+    return member;
+  }
+
+  #online(): number[] {
+    return Array.from(this.#attached, ([id, { pending }]) => (pending ? 0 : id)).filter((id) => id > 0);
+  }
+
+  #nodeRow({ row, offered }: Member): NodeRow {
+    return {
+      ...mapNode(row, offered),
+      admin: row.admin === 1,
+      pending: row.state === 'pending',
+      online: this.#attached.has(row.id),
+      joinedAt: row.joined_at,
+      offered,
+    };
+  }
+
+  #refusal(error: unknown): Pick<Extract<HubMessage, { type: 'refused' }>, 'code' | 'message'> {
+    if (error instanceof Refused) return { code: error.refusal, message: error.message };
+    if (error instanceof StoreUnavailable) return { code: 'unavailable', message: `${error.message}: try again` };
+    this.#options.log.error(`A request failed: ${(error as Error).stack}`);
+    if (error instanceof LametunError) return { code: 'bad-request', message: error.message };
+    return { code: 'unavailable', message: 'the hub failed to do that: its log says why' };
+  }
+}
+
+const notAMember = (): Refused => new Refused('not-a-member', 'this node is no member of the network');
+const tooMany = (): Refused => new Refused('too-many', 'too many failures from this address: wait a minute');

@@ -1,0 +1,63 @@
+import { parseAddress } from '../ip/address.js';
+
+/** Tokens that come back with time: `burst` at once, then `rate` a second. */
+export class Bucket {
+  readonly #rate: number;
+  readonly #burst: number;
+  #tokens: number;
+  #at: number;
+
+  constructor(rate: number, burst: number, now: number) {
+    this.#rate = rate;
+    this.#burst = burst;
+    this.#tokens = burst;
+    this.#at = now;
+  }
+
+  /** Takes one, or says that there is none. */
+  take(now: number): boolean {
+    if (!this.has(now)) return false;
+    this.#tokens--;
+    return true;
+  }
+
+  has(now: number): boolean {
+    this.#tokens = Math.min(this.#burst, this.#tokens + (Math.max(0, now - this.#at) / 1000) * this.#rate);
+    this.#at = now;
+    return this.#tokens >= 1;
+  }
+}
+
+/** How many addresses are remembered. The oldest is forgotten for a new one. */
+const ADDRESSES = 10_000;
+
+/** A bucket for each remote address; for an IPv6 one its /64, which is one customer's. */
+export class AddressLimit {
+  readonly #rate: number;
+  readonly #burst: number;
+  readonly #buckets = new Map<string, Bucket>();
+
+  constructor(rate: number, burst: number) {
+    this.#rate = rate;
+    this.#burst = burst;
+  }
+
+  /** Whether that address has any left. Remembers nothing. */
+  has(address: string, now: number): boolean {
+    return this.#buckets.get(customer(address))?.has(now) ?? true;
+  }
+
+  take(address: string, now: number): boolean {
+    const key = customer(address);
+    const bucket = this.#buckets.get(key) ?? new Bucket(this.#rate, this.#burst, now);
+    this.#buckets.delete(key);
+    this.#buckets.set(key, bucket);
+    if (this.#buckets.size > ADDRESSES) this.#buckets.delete(this.#buckets.keys().next().value!);
+    return bucket.take(now);
+  }
+}
+
+function customer(text: string): string {
+  const address = parseAddress(text);
+  return address?.length === 16 ? address.subarray(0, 8).join() : text;
+}

@@ -1,0 +1,162 @@
+import type { Transaction } from 'kysely';
+import type { NetworkInfo } from '../wire/messages.js';
+import { loadMembers, loadRemoved, type Member, Members } from './members.js';
+import { chooseIpv6Range } from './ranges.js';
+import type { NetworkTable, Schema } from './store/schema.js';
+import type { Store } from './store/store.js';
+import { StoreUnavailable } from './store/trouble.js';
+
+/** A transaction, and what it does to the map. */
+export class Change {
+  readonly db: Transaction<Schema>;
+  readonly network: Readonly<NetworkTable>;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly touched = new Set<number>();
+  #revision: number;
+  #nextNode: number;
+
+  constructor(db: Transaction<Schema>, network: NetworkTable, now: number) {
+    this.db = db;
+    this.network = network;
+    this.now = now;
+    this.#revision = network.revision;
+    this.#nextNode = network.next_node;
+  }
+
+  /** A node's row or shares were changed, in ways that the map does not show. */
+  touch(node: number): void {
+    this.touched.add(node);
+  }
+
+  /** The revision for rows that the map shows and that this change makes: one more than before. */
+  revise(): number {
+    this.#revision = this.network.revision + 1;
+    return this.#revision;
+  }
+
+  /** An id for a new node. */
+  nextNode(): number {
+    return this.#nextNode++;
+  }
+
+  async end(): Promise<number> {
+    if (this.#revision !== this.network.revision || this.#nextNode !== this.network.next_node) {
+      await this.db
+        .updateTable('network')
+        .set({ revision: this.#revision, next_node: this.#nextNode })
+        .execute();
+    }
+    return this.#revision;
+  }
+}
+
+export interface NetworkOptions {
+  /** A DNS label. */
+  readonly name: string;
+  /** A network; a random one if not given. */
+  readonly ipv4: () => string;
+  readonly ipv6?: string | undefined;
+  readonly mtu?: number | undefined;
+}
+
+/** What all of a network's packets fit into: every IPv6 path has it, so that relay framing never fragments. */
+const DEFAULT_MTU = 1280;
+
+export interface RegistryOptions {
+  /** How the network is to be made, if there is none yet. */
+  readonly network: NetworkOptions;
+  /** Whether an administrator lets new nodes in; as before if not given. */
+  readonly ask?: boolean | undefined;
+  readonly clock: () => number;
+  /** Hexadecimal. */
+  readonly randomId: (bytes: number) => string;
+  readonly random: (limit: number) => number;
+}
+
+/** The network as it is in the store, and in memory what everybody asks for. Changes go through here, one by one. */
+export class Registry {
+  readonly info: NetworkInfo;
+  readonly members: Members;
+  readonly store: Store;
+  readonly #clock: () => number;
+  /** Told of nodes that are other than before, in the order of the changes. */
+  onChange: (changed: readonly Member[]) => void = () => {};
+  /** The database is not the one that it was: a backup was restored under our feet. */
+  onReplaced: () => void = () => {};
+
+  private constructor(store: Store, network: NetworkTable, clock: () => number) {
+    const { id, name, ipv4, ipv6, mtu } = network;
+    this.info = { id, name, ipv4, ipv6, mtu };
+    this.members = new Members({ epoch: network.epoch, revision: network.revision });
+    this.store = store;
+    this.#clock = clock;
+  }
+
+  /** Loads the network, or makes it. */
+  static async open(store: Store, options: RegistryOptions): Promise<Registry> {
+    const network = await store.initialise(async (db) => {
+      const found = await db.selectFrom('network').selectAll().executeTakeFirst();
+      if (found === undefined) {
+        const made = makeNetwork(options);
+        await db.insertInto('network').values(made).onConflict((c) => c.doNothing()).execute();
+      }
+      if (found !== undefined && options.ask !== undefined) {
+        await db.updateTable('network').set({ policy: options.ask ? 'ask' : 'open' }).execute();
+      }
+      return db.selectFrom('network').selectAll().executeTakeFirstOrThrow();
+    });
+    const registry = new Registry(store, network, options.clock);
+    await store.snapshot(async (db) => {
+      const { revision } = await db.selectFrom('network').select('revision').executeTakeFirstOrThrow();
+      const current = await loadMembers(db, 'current');
+      registry.members.apply([...(await loadRemoved(db)), ...current], revision);
+    });
+    return registry;
+  }
+
+  /**
+   * Changes something. `work` may run more than once, and must then come to the same.
+   *
+   * @throws Refused, StoreUnavailable
+   */
+  async change<T>(work: (change: Change) => Promise<T>): Promise<T> {
+    const { value } = await this.store.write(
+      async (db, network) => {
+        const known = this.members.version;
+        if (network.epoch !== known.epoch || network.revision < known.revision) {
+          this.onReplaced();
+          throw new StoreUnavailable('the database was replaced by another one');
+        }
+        const change = new Change(db, network, this.#clock());
+        const value = await work(change);
+        const revision = await change.end();
+        const changed = await loadMembers(db, { ids: [...change.touched] });
+        // Another hub has changed something in between.
+        if (network.revision > known.revision) changed.push(...(await loadMembers(db, { since: known.revision })));
+        return { value, changed, revision };
+      },
+      ({ changed, revision }) => {
+        this.members.apply(changed, revision);
+        this.onChange(changed);
+      },
+    );
+    return value;
+  }
+}
+
+function makeNetwork({ network, ask, clock, randomId, random }: RegistryOptions): NetworkTable {
+  return {
+    single: 1,
+    id: randomId(16),
+    name: network.name,
+    ipv4: network.ipv4(),
+    ipv6: network.ipv6 ?? chooseIpv6Range(random),
+    mtu: network.mtu ?? DEFAULT_MTU,
+    epoch: randomId(8),
+    revision: 1,
+    policy: ask === true ? 'ask' : 'open',
+    next_node: 1,
+    created_at: clock(),
+  };
+}

@@ -1,0 +1,88 @@
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Kysely } from 'kysely';
+import type { Log } from '../../device/log.js';
+import { LametunError } from '../../errors.js';
+import { type FileLock, lockFile } from '../../linux/file-lock.js';
+import { postgresDialect } from './postgres.js';
+import type { Schema } from './schema.js';
+import { SqliteDialect } from './sqlite.js';
+import { Store } from './store.js';
+import { troubleOf } from './trouble.js';
+
+export interface StoreOptions {
+  /** `postgres://USER:PASSWORD@HOST/DATABASE`, or the path of an SQLite file, which is made. */
+  readonly database: string;
+  readonly log?: Pick<Log, 'error'> | undefined;
+  /** Ends the waiting for a database that is away. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const RETRY_INTERVAL = 500; // milliseconds
+const SAY_AGAIN = 60_000;
+
+/**
+ * Opens the database and brings its tables up to date. An SQLite file is then this process's alone; a PostgreSQL server
+ * that is away is waited for.
+ *
+ * @throws LametunError `usage` when another process has the file, or the server refuses us
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  return isPostgres(options.database) ? openPostgres(options) : openSqlite(options.database);
+}
+
+export const isPostgres = (database: string): boolean => /^postgres(ql)?:\/\//.test(database);
+
+async function openSqlite(path: string): Promise<Store> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const lock = lockFile(`${path}.owner`, `the database ${path}`);
+  // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
+  if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
+  return migrated(new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock), lock).catch(
+    (error: Error) => {
+      if (error instanceof LametunError) throw error;
+      throw new LametunError('usage', `the database ${path} cannot be opened: ${error.message}`, { cause: error });
+    },
+  );
+}
+
+async function migrated(store: Store, lock?: FileLock): Promise<Store> {
+  try {
+    await store.migrate();
+    return store;
+  } catch (error) {
+    await store.close().catch(() => lock?.release());
+    throw error;
+  }
+}
+
+async function openPostgres({ database, log, signal }: StoreOptions): Promise<Store> {
+  const where = describe(database);
+  for (let said = 0; ; ) {
+    try {
+      const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
+      return await migrated(new Store(db, 'postgres'));
+    } catch (error) {
+      if (error instanceof LametunError) throw error;
+      if (troubleOf(error) === 'fatal') {
+        throw new LametunError('usage', `the database ${where} refuses: ${(error as Error).message}`, { cause: error });
+      }
+      if (Date.now() - said > SAY_AGAIN) {
+        said = Date.now();
+        log?.error(`Waiting for the database ${where}: ${(error as Error).message}`);
+      }
+      await sleep(RETRY_INTERVAL, undefined, { signal });
+    }
+  }
+}
+
+/** A database's URL without what may be secret. */
+function describe(database: string): string {
+  try {
+    const { hostname, port, pathname } = new URL(database);
+    return `${hostname || 'on this machine'}${port === '' ? '' : `:${port}`}${pathname}`;
+  } catch {
+    throw new LametunError('usage', '--database is no URL: postgres://USER:PASSWORD@HOST/DATABASE');
+  }
+}

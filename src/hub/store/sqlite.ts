@@ -1,0 +1,140 @@
+import {
+  CompiledQuery,
+  type DatabaseConnection,
+  type DatabaseIntrospector,
+  type Dialect,
+  type Driver,
+  type Kysely,
+  type QueryResult,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from 'kysely';
+import sqlite, { type Database as SqliteFile, type Statement } from 'node-sqlite3-wasm';
+
+/** Kysely's dialect for node-sqlite3-wasm: one connection to one file, which nobody else has open. */
+export class SqliteDialect implements Dialect {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  createAdapter = (): SqliteAdapter => new TransactionalAdapter();
+  createDriver = (): Driver => new SqliteFileDriver(this.#path);
+  createQueryCompiler = (): SqliteQueryCompiler => new SqliteQueryCompiler();
+  createIntrospector = (db: Kysely<unknown>): DatabaseIntrospector => new SqliteIntrospector(db);
+}
+
+/** SQLite's tables are made in transactions like everything else, so that a migration is done or not. */
+class TransactionalAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl(): boolean {
+    return true;
+  }
+}
+
+class SqliteFileDriver implements Driver {
+  readonly #path: string;
+  #connection: SqliteFileConnection | undefined;
+  /** Who waits for the connection; undefined while it is free. */
+  #waiting: (() => void)[] | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async init(): Promise<void> {
+    const file = new sqlite.Database(this.#path);
+    try {
+      // WAL in exclusive mode needs no shared memory, which this build does not have. FULL: a commit is on the disk.
+      file.exec('pragma locking_mode = exclusive');
+      file.exec('pragma journal_mode = wal');
+      file.exec('pragma synchronous = full');
+      file.exec('pragma foreign_keys = on');
+      file.exec('pragma busy_timeout = 0');
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    this.#connection = new SqliteFileConnection(file);
+  }
+
+  async acquireConnection(): Promise<DatabaseConnection> {
+    if (this.#waiting === undefined) this.#waiting = [];
+    else await new Promise<void>((resolve) => this.#waiting!.push(resolve));
+    return this.#connection!;
+  }
+
+  async releaseConnection(): Promise<void> {
+    const next = this.#waiting?.shift();
+    if (next === undefined) this.#waiting = undefined;
+    else next();
+  }
+
+  async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw('begin immediate'));
+  }
+
+  async commitTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw('commit'));
+  }
+
+  async rollbackTransaction(): Promise<void> {
+    this.#connection!.rollback();
+  }
+
+  async destroy(): Promise<void> {
+    this.#connection?.close();
+    this.#connection = undefined;
+  }
+}
+
+/** How many prepared statements are kept. There are fewer than these different ones. */
+const STATEMENTS = 100;
+
+class SqliteFileConnection implements DatabaseConnection {
+  readonly #file: SqliteFile;
+  readonly #statements = new Map<string, Statement>();
+
+  constructor(file: SqliteFile) {
+    this.#file = file;
+  }
+
+  async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
+    const values = parameters as (number | string | null)[];
+    if (/^\s*(select|with|pragma)|\breturning\b/i.test(sql)) {
+      return { rows: this.#statement(sql).all(values) as R[] };
+    }
+    const { changes } = this.#statement(sql).run(values);
+    return { rows: [], numAffectedRows: BigInt(changes) };
+  }
+
+  // biome-ignore lint/correctness/useYield: there is nothing to stream
+  async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
+    throw new Error('not supported');
+  }
+
+  /** SQLite has undone some failed transactions by itself, such as when the disk was full. */
+  rollback(): void {
+    if (this.#file.inTransaction) this.#file.exec('rollback');
+  }
+
+  close(): void {
+    for (const statement of this.#statements.values()) statement.finalize();
+    this.#file.close();
+  }
+
+  #statement(sql: string): Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#file.prepare(sql);
+      if (this.#statements.size >= STATEMENTS) {
+        const [oldest, unused] = this.#statements.entries().next().value!;
+        unused.finalize();
+        this.#statements.delete(oldest);
+      }
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}

@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Kysely, Migrator, type Transaction } from 'kysely';
+import { LametunError } from '../../errors.js';
+import type { FileLock } from '../../linux/file-lock.js';
+import { MIGRATIONS, type NetworkTable, type Schema } from './schema.js';
+import { StoreUnavailable, troubleOf } from './trouble.js';
+
+/** What happens in a transaction. It may be run again when the database was lost, even if it had been committed. */
+export type Work<T> = (db: Transaction<Schema>, network: NetworkTable) => Promise<T>;
+
+/** How long a request waits for a database that is away, in milliseconds. */
+const PATIENCE = 8_000;
+const RETRY_INTERVAL = 200;
+const CONFLICTS = 20;
+
+/** The hub's memory that outlives it. What `write` has returned is on the disk. */
+export class Store {
+  readonly db: Kysely<Schema>;
+  readonly #kind: 'sqlite' | 'postgres';
+  readonly #lock: FileLock | undefined;
+  /** The last of the writes that wait for each other. */
+  #writes: Promise<unknown> = Promise.resolve();
+  /** Since when, and when last, the database was away. */
+  #failing: { since: number; last: number } | undefined;
+  #closed = false;
+
+  constructor(db: Kysely<Schema>, kind: 'sqlite' | 'postgres', lock?: FileLock) {
+    this.db = db;
+    this.#kind = kind;
+    this.#lock = lock;
+  }
+
+  /**
+   * Reads something, waiting for the database if need be.
+   *
+   * @throws StoreUnavailable
+   */
+  read<T>(query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
+    return this.#persist(() => query(this.db));
+  }
+
+  /**
+   * Changes something. Writers go one after the other, those of other hubs on the same database too: each holds the
+   * network's row, and sees all that was written before it.
+   *
+   * @param committed is called before the next writer begins
+   * @throws StoreUnavailable; whatever `work` throws, with nothing changed
+   */
+  write<T>(work: Work<T>, committed?: (value: T) => void): Promise<T> {
+    const run = (): Promise<T> =>
+      this.#persist(() =>
+        this.db.transaction().execute(async (db) => {
+          const select = db.selectFrom('network').selectAll();
+          const locked = this.#kind === 'postgres' ? select.forUpdate() : select;
+          return work(db, await locked.executeTakeFirstOrThrow());
+        }),
+      );
+    const done = this.#writes.then(run).then((value) => {
+      committed?.(value);
+      return value;
+    });
+    this.#writes = done.catch(() => {});
+    return done;
+  }
+
+  /** Everything as it was at one moment. */
+  snapshot<T>(query: (db: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return this.#persist(() => {
+      const transaction = this.db.transaction();
+      const level = this.#kind === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction;
+      return level.execute(query);
+    });
+  }
+
+  /** A transaction without the network's row: to make it, or to replace everything. */
+  initialise<T>(work: (db: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return this.#persist(() => this.db.transaction().execute(work));
+  }
+
+  /**
+   * Brings the tables to what this program knows.
+   *
+   * @throws LametunError `usage` when a newer program has been at them
+   */
+  async migrate(): Promise<void> {
+    const migrator = new Migrator({ db: this.db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } });
+    const { error } = await migrator.migrateToLatest();
+    if (error === undefined) return;
+    if (error instanceof Error && /corrupted migrations/.test(error.message)) {
+      throw new LametunError('usage', 'the database was written by a newer lametun: update this one');
+    }
+    throw error;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#writes;
+    await this.db.destroy();
+    this.#lock?.release();
+  }
+
+  async #persist<T>(attempt: () => Promise<T>): Promise<T> {
+    const failing = this.#failing;
+    if (failing !== undefined && this.#isHopeless() && Date.now() - failing.last < RETRY_INTERVAL * 5) {
+      throw new StoreUnavailable('the database is away'); // somebody tried just now
+    }
+    for (let conflicts = 0; ; ) {
+      try {
+        const value = await attempt();
+        this.#failing = undefined;
+        return value;
+      } catch (error) {
+        if (error instanceof LametunError) throw error;
+        const trouble = this.#closed ? 'fatal' : troubleOf(error);
+        if (trouble === 'fatal') throw error;
+        if (trouble === 'no-room') {
+          throw new StoreUnavailable('the database cannot write: is the disk full?', { cause: error });
+        }
+        if (trouble === 'conflict' && ++conflicts <= CONFLICTS) {
+          await sleep(Math.random() * 10 * conflicts);
+          continue;
+        }
+        this.#failing = { since: this.#failing?.since ?? Date.now(), last: Date.now() };
+        if (this.#isHopeless()) throw new StoreUnavailable('the database is away', { cause: error });
+        await sleep(RETRY_INTERVAL * (0.5 + Math.random()));
+      }
+    }
+  }
+
+  #isHopeless(): boolean {
+    return this.#failing !== undefined && Date.now() - this.#failing.since > PATIENCE;
+  }
+}
