@@ -31,7 +31,7 @@ const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   wire: ['valibot'],
   hub: ['ws', 'kysely', 'pg', 'node-sqlite3-wasm'],
   network: ['ws', 'dns-packet', 'valibot'],
-  testkit: ['fast-check'],
+  testkit: ['fast-check', 'ws', 'pg'],
 };
 const PURE = ['ip', 'wireguard', 'wire'];
 

@@ -314,7 +314,8 @@ export class Hub {
 
   #refusal(error: unknown): Pick<Extract<HubMessage, { type: 'refused' }>, 'code' | 'message'> {
     if (error instanceof Refused) return { code: error.refusal, message: error.message };
-    if (error instanceof StoreUnavailable) return { code: 'unavailable', message: `${error.message}: try again` };
+    if (error instanceof StoreUnavailable)
+      return { code: 'unavailable', message: `${error.message}: try again` };
     this.#options.log.error(`A request failed: ${(error as Error).stack}`);
     if (error instanceof LametunError) return { code: 'bad-request', message: error.message };
     return { code: 'unavailable', message: 'the hub failed to do that: its log says why' };

@@ -74,7 +74,8 @@ function inviteState(invite: Selectable<InvitesTable>, now: number): InviteRow['
   return invite.expires_at <= now ? 'expired' : 'open';
 }
 
-export const sharesOf = (invite: Pick<InvitesTable, 'shares'>): string[] => JSON.parse(invite.shares) as string[];
+export const sharesOf = (invite: Pick<InvitesTable, 'shares'>): string[] =>
+  JSON.parse(invite.shares) as string[];
 
 /** @throws Refused when there is none */
 export async function revokeInvite(change: Change, id: string): Promise<void> {

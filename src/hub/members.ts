@@ -83,7 +83,9 @@ export class Members {
   map(): Uint8Array {
     if (this.#map === undefined) {
       const nodes = Array.from(this.#byId.values(), (member) => member.json);
-      this.#map = encode(`{"type":"map","version":${JSON.stringify(this.#version)},"nodes":[${nodes.join()}]}`);
+      this.#map = encode(
+        `{"type":"map","version":${JSON.stringify(this.#version)},"nodes":[${nodes.join()}]}`,
+      );
     }
     return this.#map;
   }
@@ -139,7 +141,11 @@ export const membership = ({ row, offered }: Member): Membership => ({
 /** Nodes by what the query says, with their shares. */
 export async function loadMembers(
   db: Kysely<Schema>,
-  which: { readonly ids: readonly number[] } | { readonly since: number } | { readonly key: string } | 'current',
+  which:
+    | { readonly ids: readonly number[] }
+    | { readonly since: number }
+    | { readonly key: string }
+    | 'current',
 ): Promise<Member[]> {
   let query = db.selectFrom('nodes').selectAll().orderBy('id');
   if (which === 'current') query = query.where('state', '!=', 'removed');
@@ -152,7 +158,11 @@ export async function loadMembers(
   let shares = db.selectFrom('shares').selectAll().orderBy('network');
   if (rows.length < 100) {
     if (rows.length === 0) return [];
-    shares = shares.where('node', 'in', rows.map((row) => row.id));
+    shares = shares.where(
+      'node',
+      'in',
+      rows.map((row) => row.id),
+    );
   }
   const byNode = new Map<number, OfferedShare[]>();
   for (const { node, network, state, why } of await shares.execute()) {

@@ -29,7 +29,4 @@ export function uniqueName(wish: string, isTaken: (name: string) => boolean): st
 }
 
 const trimmed = (label: string, length: number): string =>
-  label
-    .replace(/^-+/, '')
-    .slice(0, length)
-    .replace(/-+$/, '');
+  label.replace(/^-+/, '').slice(0, length).replace(/-+$/, '');

@@ -106,7 +106,8 @@ export async function share(change: Change, id: number, networks: readonly strin
 
 /** @returns whether the approved ones have changed */
 async function offer(change: Change, node: NodeRow, texts: readonly string[]): Promise<boolean> {
-  if (texts.length > MAX_SHARES) throw new Refused('bad-request', `at most ${MAX_SHARES} networks can be shared`);
+  if (texts.length > MAX_SHARES)
+    throw new Refused('bad-request', `at most ${MAX_SHARES} networks can be shared`);
   const wanted = new Set(
     texts.map((text) => {
       const network = canonicalNetwork(text);
@@ -120,7 +121,9 @@ async function offer(change: Change, node: NodeRow, texts: readonly string[]): P
   const approved = new Set(before.filter(({ state }) => state === 'approved').map(({ network }) => network));
   const judge = await judgeOf(change, node);
   const after = [...wanted].map((network) =>
-    approved.has(network) ? { node: node.id, network, state: 'approved' as const, why: null } : judge(network),
+    approved.has(network)
+      ? { node: node.id, network, state: 'approved' as const, why: null }
+      : judge(network),
   );
   await db.deleteFrom('shares').where('node', '=', node.id).execute();
   if (after.length > 0) await db.insertInto('shares').values(after).execute();
@@ -216,7 +219,10 @@ export async function remove(change: Change, id: number): Promise<void> {
 export async function findNode(db: Kysely<Schema>, ref: string): Promise<NodeRow> {
   const nodes = db.selectFrom('nodes').selectAll().where('state', '!=', 'removed');
   const id = /^\d{1,10}$/.test(ref) ? Number(ref) : undefined;
-  const found = await (id === undefined ? nodes.where('name', '=', ref) : nodes.where('id', '=', id)).executeTakeFirst();
+  const found = await (id === undefined
+    ? nodes.where('name', '=', ref)
+    : nodes.where('id', '=', id)
+  ).executeTakeFirst();
   if (found === undefined) throw new Refused('not-found', `there is no node ${ref}`);
   return found;
 }

@@ -1,4 +1,4 @@
-import { type Cidr, contains, formatCidr, networkOf } from '../ip/cidr.js';
+import { type Cidr, formatCidr, networkOf, overlap } from '../ip/cidr.js';
 
 /** A random integer from 0 to below `limit`. */
 export type Random = (limit: number) => number;
@@ -28,18 +28,23 @@ const AVOIDED: readonly (readonly [number, number])[] = [
   [100, 100], // Tailscale's resolver
 ];
 
+/** What is wider is a default route, or one of the two halves that stand in for it. */
+const WIDEST = 8;
+
 /**
  * A /16 for a new network's IPv4 addresses.
  *
- * @param taken what this machine's routes lead to; a default route takes nothing
+ * @param taken what this machine's routes lead to; default routes take nothing
  * @returns undefined when every one collides
  */
 export function chooseIpv4Range(taken: readonly Cidr[], random: Random): string | undefined {
   const all = POOLS.flatMap(({ base, size }) =>
     Array.from({ length: size }, (_, i): readonly [number, number] => [base[0], base[1] + i]),
   );
-  const isAvoided = ([a, b]: readonly [number, number]): boolean => AVOIDED.some(([x, y]) => a === x && b === y);
-  const free = all.filter(([a, b]) => !taken.some((other) => overlaps(ipv4Range(a, b), other)));
+  const isAvoided = ([a, b]: readonly [number, number]): boolean =>
+    AVOIDED.some(([x, y]) => a === x && b === y);
+  const routes = taken.filter(({ prefix }) => prefix >= WIDEST);
+  const free = all.filter(([a, b]) => !routes.some((other) => overlap(ipv4Range(a, b), other)));
   const good = free.filter((range) => !isAvoided(range));
   const choice = good.length > 0 ? good : free;
   const chosen = choice[random(choice.length)];
@@ -54,12 +59,6 @@ export function chooseIpv6Range(random: Random): string {
   address[0] = 0xfd;
   for (let i = 1; i < 6; i++) address[i] = random(256);
   return formatCidr({ address, prefix: 64 });
-}
-
-/** Whether two networks have an address in common. A default route has none with anything: all routes lie within it. */
-export function overlaps(a: Cidr, b: Cidr): boolean {
-  if (a.prefix === 0 || b.prefix === 0) return false;
-  return contains(networkOf(a), b.address) || contains(networkOf(b), a.address);
 }
 
 /**

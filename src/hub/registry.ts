@@ -99,10 +99,17 @@ export class Registry {
       const found = await db.selectFrom('network').selectAll().executeTakeFirst();
       if (found === undefined) {
         const made = makeNetwork(options);
-        await db.insertInto('network').values(made).onConflict((c) => c.doNothing()).execute();
+        await db
+          .insertInto('network')
+          .values(made)
+          .onConflict((c) => c.doNothing())
+          .execute();
       }
       if (found !== undefined && options.ask !== undefined) {
-        await db.updateTable('network').set({ policy: options.ask ? 'ask' : 'open' }).execute();
+        await db
+          .updateTable('network')
+          .set({ policy: options.ask ? 'ask' : 'open' })
+          .execute();
       }
       return db.selectFrom('network').selectAll().executeTakeFirstOrThrow();
     });
@@ -133,7 +140,8 @@ export class Registry {
         const revision = await change.end();
         const changed = await loadMembers(db, { ids: [...change.touched] });
         // Another hub has changed something in between.
-        if (network.revision > known.revision) changed.push(...(await loadMembers(db, { since: known.revision })));
+        if (network.revision > known.revision)
+          changed.push(...(await loadMembers(db, { since: known.revision })));
         return { value, changed, revision };
       },
       ({ changed, revision }) => {

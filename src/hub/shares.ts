@@ -1,5 +1,4 @@
-import { type Cidr, contains, formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
-import { overlaps } from './ranges.js';
+import { covers, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
 
 /** The most networks that one node can offer. */
 export const MAX_SHARES = 64;
@@ -44,21 +43,18 @@ export function whyNotShareable(
 ): string | undefined {
   const cidr = parseCidr(network)!;
   if (cidr.prefix === 0) return 'a default route cannot be shared';
-  const forbidden = FORBIDDEN.find((each) => overlaps(each.network, cidr));
+  const forbidden = FORBIDDEN.find((each) => overlap(each.network, cidr));
   if (forbidden !== undefined) return `${forbidden.text} ${forbidden.why}`;
   const shortest = SHORTEST[cidr.address.length as 4 | 16];
   if (cidr.prefix < shortest) return `is wider than /${shortest}`;
-  const range = ranges.find((each) => overlaps(parseCidr(each)!, cidr));
+  const range = ranges.find((each) => overlap(parseCidr(each)!, cidr));
   if (range !== undefined) return `overlaps ${range}, the range of the network itself`;
-  const other = others.find((claim) => overlaps(parseCidr(claim.network)!, cidr));
+  const other = others.find((claim) => overlap(parseCidr(claim.network)!, cidr));
   return other === undefined ? undefined : `overlaps ${other.network} of ${other.node}`;
 }
 
 /** Whether one of `allowed` contains all of a network. */
 export function isAllowed(network: string, allowed: readonly string[]): boolean {
   const cidr = parseCidr(network)!;
-  return allowed.some((each) => {
-    const outer: Cidr = parseCidr(each)!;
-    return outer.prefix <= cidr.prefix && contains(outer, cidr.address);
-  });
+  return allowed.some((each) => covers(parseCidr(each)!, cidr));
 }

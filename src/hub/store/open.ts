@@ -39,12 +39,15 @@ async function openSqlite(path: string): Promise<Store> {
   const lock = lockFile(`${path}.owner`, `the database ${path}`);
   // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
   if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
-  return migrated(new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock), lock).catch(
-    (error: Error) => {
-      if (error instanceof LametunError) throw error;
-      throw new LametunError('usage', `the database ${path} cannot be opened: ${error.message}`, { cause: error });
-    },
-  );
+  return migrated(
+    new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock),
+    lock,
+  ).catch((error: Error) => {
+    if (error instanceof LametunError) throw error;
+    throw new LametunError('usage', `the database ${path} cannot be opened: ${error.message}`, {
+      cause: error,
+    });
+  });
 }
 
 async function migrated(store: Store, lock?: FileLock): Promise<Store> {
@@ -66,7 +69,9 @@ async function openPostgres({ database, log, signal }: StoreOptions): Promise<St
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {
-        throw new LametunError('usage', `the database ${where} refuses: ${(error as Error).message}`, { cause: error });
+        throw new LametunError('usage', `the database ${where} refuses: ${(error as Error).message}`, {
+          cause: error,
+        });
       }
       if (Date.now() - said > SAY_AGAIN) {
         said = Date.now();

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Kysely, Migrator, type Transaction } from 'kysely';
+import { type Kysely, Migrator, type Transaction } from 'kysely';
 import { LametunError } from '../../errors.js';
 import type { FileLock } from '../../linux/file-lock.js';
 import { MIGRATIONS, type NetworkTable, type Schema } from './schema.js';
@@ -67,7 +67,8 @@ export class Store {
   snapshot<T>(query: (db: Transaction<Schema>) => Promise<T>): Promise<T> {
     return this.#persist(() => {
       const transaction = this.db.transaction();
-      const level = this.#kind === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction;
+      const level =
+        this.#kind === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction;
       return level.execute(query);
     });
   }
@@ -83,7 +84,10 @@ export class Store {
    * @throws LametunError `usage` when a newer program has been at them
    */
   async migrate(): Promise<void> {
-    const migrator = new Migrator({ db: this.db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } });
+    const migrator = new Migrator({
+      db: this.db,
+      provider: { getMigrations: async () => ({ ...MIGRATIONS }) },
+    });
     const { error } = await migrator.migrateToLatest();
     if (error === undefined) return;
     if (error instanceof Error && /corrupted migrations/.test(error.message)) {

@@ -1,0 +1,228 @@
+import type { WebSocket } from 'ws';
+import { LametunError } from '../errors.js';
+import { ChannelResponder, CLOSE_CODE, MESSAGE_LIMIT } from '../wire/channel.js';
+import type { Hello, HubMessage, NodeMessage, Welcome } from '../wire/messages.js';
+import { parseNodeMessage } from '../wire/schemas.js';
+import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import type { Client } from './hub.js';
+import { Bucket } from './limits.js';
+import { Outgoing } from './outgoing.js';
+
+/** What a connection tells the server. */
+export interface ConnectionEvents {
+  /** It has proved a key. */
+  opened(connection: Connection): void;
+  message(connection: Connection, message: NodeMessage): Promise<void>;
+  frame(connection: Connection, to: number, datagram: Uint8Array): void;
+  /** It is over, and why: to be counted. */
+  closed(connection: Connection, why: Ending): void;
+}
+
+export const ENDINGS = [
+  'gone', // closed by the other side, or the network
+  'closed', // by us, as it should be
+  'bad-handshake',
+  'bad-version',
+  'bad-message',
+  'too-many', // messages, faster than they are answered
+  'backlog', // it reads too slowly
+  'silent', // not heard of for too long
+] as const;
+export type Ending = (typeof ENDINGS)[number];
+
+/** Requests of one node: as many at once, and then as many a second. Beyond that they are refused. */
+const REQUESTS = { burst: 60, rate: 10 } as const;
+/** Requests that wait for their turn. Who sends more does not wait for answers. */
+const WAITING = 32;
+/** Bytes under way to one node. A map is made only when the one before has been taken, so more than this is no map. */
+const BACKLOG = MESSAGE_LIMIT.fromHub + (4 << 20);
+/** Beyond this, frames are dropped, as a full link would. */
+const FRAME_BACKLOG = 256 << 10;
+/** Milliseconds. */
+const PING_AFTER = 40_000;
+const SILENT_AFTER = 70_000;
+const STALLED_AFTER = 30_000;
+
+/** One WebSocket, from its upgrade to its end. */
+export class Connection implements Client {
+  readonly remote: string;
+  /** Base64; empty until the channel is open. */
+  key = '';
+  /** Frames that were dropped because it reads too slowly. */
+  droppedFrames = 0;
+  readonly #socket: WebSocket;
+  readonly #channel: ChannelResponder;
+  readonly #events: ConnectionEvents;
+  readonly #outgoing: Outgoing;
+  readonly #requests: Bucket;
+  #lastRequest: Promise<void> = Promise.resolve();
+  #waiting = 0;
+  #heard: number;
+  #pinged = false;
+  #ended = false;
+
+  constructor(
+    socket: WebSocket,
+    remote: string,
+    { crypto, privateKey, answer }: ConnectionKeys,
+    events: ConnectionEvents,
+  ) {
+    this.remote = remote;
+    this.#socket = socket;
+    this.#channel = new ChannelResponder(crypto, privateKey, (_, hello) => answer(hello));
+    this.#events = events;
+    this.#outgoing = new Outgoing(socket);
+    this.#heard = Date.now();
+    this.#requests = new Bucket(REQUESTS.rate, REQUESTS.burst, this.#heard);
+    socket.binaryType = 'nodebuffer';
+    socket.on('message', (data: Buffer, isBinary) => {
+      if (isBinary) this.#receive(data);
+      else this.#end('bad-message', CLOSE_CODE.protocol);
+    });
+    const heard = (): void => this.#heardOf();
+    socket.on('ping', heard);
+    socket.on('pong', heard);
+    socket.on('error', () => {}); // `close` follows
+    socket.on('close', () => this.#finish('gone'));
+  }
+
+  send(message: HubMessage): void {
+    this.#send(() => this.#channel.seal(message));
+  }
+
+  sendEncoded(message: Uint8Array, done: () => void): void {
+    if (this.#ended) done();
+    else this.#send(() => this.#channel.sealJson(message), done);
+  }
+
+  sendFrame(from: number, datagram: Uint8Array): void {
+    if (this.#ended) return;
+    if (this.#outgoing.length > FRAME_BACKLOG) this.droppedFrames++;
+    else this.#send(() => [this.#channel.sealFrame(from, datagram)]);
+  }
+
+  /** Closes when all that was sent has gone out. */
+  close(): void {
+    this.#end('closed', 1000);
+  }
+
+  /** Looks whether anybody is there still. */
+  check(now: number): void {
+    const silence = now - this.#heard;
+    if (this.#outgoing.stalledSince() < now - STALLED_AFTER) this.#abort('backlog');
+    else if (silence > SILENT_AFTER) this.#abort('silent');
+    else if (silence > PING_AFTER && !this.#pinged) {
+      this.#pinged = true;
+      this.#socket.ping();
+    }
+  }
+
+  #send(seal: () => Uint8Array[], done?: () => void): void {
+    if (this.#ended) return;
+    this.#outgoing.push(seal(), done);
+    if (this.#outgoing.length > BACKLOG) this.#abort('backlog');
+  }
+
+  #receive(data: Buffer): void {
+    this.#heardOf();
+    for (const event of this.#channel.handle(data)) {
+      switch (event.kind) {
+        case 'send':
+          this.#outgoing.push([event.bytes]);
+          break;
+        case 'open':
+          this.key = Buffer.from(event.remoteKey).toString('base64');
+          this.#events.opened(this);
+          break;
+        case 'message':
+          this.#request(event.value);
+          break;
+        case 'frame':
+          this.#events.frame(this, event.peer, event.datagram);
+          break;
+        case 'failed':
+          this.#end(
+            event.why === 'version' ? 'bad-version' : this.key === '' ? 'bad-handshake' : 'bad-message',
+            CLOSE_CODE[event.why],
+          );
+          return;
+      }
+    }
+  }
+
+  #heardOf(): void {
+    this.#heard = Date.now();
+    this.#pinged = false;
+  }
+
+  #request(value: unknown): void {
+    let message: NodeMessage;
+    try {
+      message = parseNodeMessage(value);
+    } catch (error) {
+      if (!(error instanceof LametunError)) throw error;
+      this.#malformed(value, error.message);
+      return;
+    }
+    if (!this.#requests.take(Date.now())) {
+      this.send({
+        type: 'refused',
+        re: message.id,
+        code: 'too-many',
+        message: 'too many requests: slow down',
+      });
+      if (++this.#excess > WAITING) this.#end('too-many', CLOSE_CODE.protocol);
+      return;
+    }
+    if (this.#waiting >= WAITING) {
+      this.#end('too-many', CLOSE_CODE.protocol);
+      return;
+    }
+    this.#excess = 0;
+    this.#waiting++;
+    this.#lastRequest = this.#lastRequest.then(async () => {
+      if (!this.#ended) await this.#events.message(this, message);
+      this.#waiting--;
+    });
+  }
+
+  /** Requests in a row that were refused for being too many. */
+  #excess = 0;
+
+  /** A request that is not what it should be is answered, where it can be: the node may be a newer one. */
+  #malformed(value: unknown, why: string): void {
+    const id = (value as { id?: unknown } | null)?.id;
+    if (Number.isSafeInteger(id) && (id as number) >= 0 && this.#requests.take(Date.now())) {
+      this.send({ type: 'refused', re: id as number, code: 'bad-request', message: why.slice(0, 400) });
+    } else this.#end('bad-message', CLOSE_CODE.protocol);
+  }
+
+  #end(why: Ending, code: number): void {
+    if (this.#ended) return;
+    this.#finish(why);
+    // A close frame goes behind what is queued; whoever does not take it is cut off.
+    this.#outgoing.flush(() => this.#socket.close(code));
+    setTimeout(() => this.#socket.terminate(), CLOSE_TIMEOUT).unref();
+  }
+
+  #abort(why: Ending): void {
+    this.#finish(why);
+    this.#outgoing.drop();
+    this.#socket.terminate();
+  }
+
+  #finish(why: Ending): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#channel.close();
+    this.#events.closed(this, why);
+  }
+}
+
+const CLOSE_TIMEOUT = 2_000;
+
+export interface ConnectionKeys {
+  readonly crypto: Crypto;
+  readonly privateKey: PrivateKey;
+  readonly answer: (hello: Hello) => Welcome;
+}

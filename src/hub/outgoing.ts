@@ -1,0 +1,88 @@
+/** The little of a WebSocket that is needed. */
+export interface Sink {
+  send(bytes: Uint8Array, taken: (error?: Error) => void): void;
+}
+
+/** Bytes handed to the socket and not taken by the kernel yet. More than this waits here, where it can be told apart. */
+const IN_FLIGHT = 128 << 10;
+
+interface Entry {
+  readonly bytes: Uint8Array;
+  readonly done: (() => void) | undefined;
+}
+
+/** Sealed messages on their way out, in order. */
+export class Outgoing {
+  readonly #sink: Sink;
+  #queue: Entry[] = [];
+  #next = 0;
+  #length = 0;
+  #inFlight = 0;
+  #progress = 0;
+  #flushed: (() => void) | undefined;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** When the kernel last took something, though there was more; infinity when there is nothing to take. */
+  stalledSince(): number {
+    return this.#length === 0 ? Number.POSITIVE_INFINITY : this.#progress;
+  }
+
+  /** @param done is called when the kernel has taken the last one, or never will */
+  push(messages: readonly Uint8Array[], done?: () => void): void {
+    if (this.#length === 0) this.#progress = Date.now();
+    for (const [i, bytes] of messages.entries()) {
+      this.#queue.push({ bytes, done: i === messages.length - 1 ? done : undefined });
+      this.#length += bytes.length;
+    }
+    this.#pump();
+  }
+
+  /** Calls back when everything has been handed to the socket. */
+  flush(then: () => void): void {
+    if (this.#next === this.#queue.length) then();
+    else this.#flushed = then;
+  }
+
+  /** Gives up what waits. */
+  drop(): void {
+    const rest = this.#queue.slice(this.#next);
+    this.#queue = [];
+    this.#next = 0;
+    this.#flushed = undefined;
+    for (const { bytes, done } of rest) {
+      this.#length -= bytes.length;
+      done?.();
+    }
+  }
+
+  #pump(): void {
+    while (this.#next < this.#queue.length && this.#inFlight < IN_FLIGHT) {
+      const { bytes, done } = this.#queue[this.#next++]!;
+      this.#inFlight += bytes.length;
+      this.#sink.send(bytes, (error) => this.#taken(bytes.length, done, error));
+    }
+    if (this.#next < this.#queue.length) return;
+    this.#queue = [];
+    this.#next = 0;
+    const flushed = this.#flushed;
+    this.#flushed = undefined;
+    flushed?.();
+  }
+
+  #taken(length: number, done: (() => void) | undefined, error: Error | undefined): void {
+    this.#inFlight -= length;
+    this.#length -= length;
+    this.#progress = Date.now();
+    done?.();
+    if (error === undefined || error === null) this.#pump();
+    else this.drop(); // the connection is over
+  }
+}

@@ -1,0 +1,251 @@
+import { createHash, randomBytes, randomInt } from 'node:crypto';
+import { join } from 'node:path';
+import { NodeCrypto } from '../device/crypto.js';
+import type { Log } from '../device/log.js';
+import { LametunError } from '../errors.js';
+import { listAllRoutes, RTN } from '../linux/route.js';
+import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
+import { formatToken } from '../wire/token.js';
+import { welcome } from '../wire/versions.js';
+import { ChannelRelay } from './channel-relay.js';
+import { Hub } from './hub.js';
+import { loadHubKey } from './key.js';
+import { tokenAddresses } from './public-addresses.js';
+import { chooseIpv4Range } from './ranges.js';
+import { Registry } from './registry.js';
+import type { RelayCounters } from './relay/counters.js';
+import type { RelayInterface } from './relay/index.js';
+import { HubServer, type ServerCounters, whyNoPort } from './server.js';
+import { backup, restore } from './store/backup.js';
+import { openStore } from './store/open.js';
+import type { Store } from './store/store.js';
+
+export interface HubStart {
+  /** A directory, which is made: `hub.key` and `hub.sqlite`. */
+  readonly state: string;
+  /** A DNS label; `home` for a new network. */
+  readonly network?: string | undefined;
+  /** Bytes, for a new network; 1280 if not given. */
+  readonly mtu?: number | undefined;
+  /** TCP and UDP; 0 lets the kernel choose. */
+  readonly port: number;
+  /** What tokens say: `HOST`, `HOST:PORT`, `https://HOST[:PORT]`; this machine's own addresses if empty. */
+  readonly public: readonly string[];
+  /** `postgres://...`; an SQLite file in the state directory if not given. */
+  readonly database?: string | undefined;
+  readonly keyFile?: string | undefined;
+  /** Whether an administrator lets new nodes in; as it was if not given, and at first not. */
+  readonly ask?: boolean | undefined;
+  readonly log: Log;
+  /** `lametun 0.1.0`, for nodes to show. */
+  readonly program?: string | undefined;
+  /** Ends the waiting for a database that is away. */
+  readonly signal?: AbortSignal | undefined;
+  /** A /16 or smaller for a new network, for tests; a random one if not given. */
+  readonly ipv4?: string | undefined;
+}
+
+export interface RunningHub {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  readonly port: number;
+  readonly network: NetworkInfo;
+  /** What root on this machine asks for. @throws LametunError `refused`, or `unreachable` when the database is away */
+  administer(request: AdminRequest): Promise<AdminAnswer>;
+  /** Writes the database to a file. @throws LametunError */
+  backup(file: string): Promise<void>;
+  status(): HubStatus;
+  /** Rejects when it cannot go on; resolves after `close`. */
+  readonly ended: Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface HubStatus {
+  readonly members: number;
+  readonly online: number;
+  readonly connections: ServerCounters;
+  readonly relay: RelayCounters | undefined;
+}
+
+const DEFAULT_NETWORK = 'home';
+/** Tries to find a port that is free for TCP and UDP, when any will do. */
+const PORT_TRIES = 10;
+
+/**
+ * Starts a hub. When this returns, nodes can join.
+ *
+ * @throws LametunError `usage`: a port, a key file, an address, a database that cannot be had, and what to do
+ */
+export async function startHub(options: HubStart): Promise<RunningHub> {
+  const crypto = new NodeCrypto();
+  if (options.public.length > 0) tokenAddresses(options.public, options.port || 1); // said before anything is made
+  const privateKey = loadHubKey(crypto, options.keyFile ?? join(options.state, 'hub.key'));
+  const closers: (() => Promise<void> | void)[] = [() => privateKey.destroy()];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const store = await openStore({
+      database: options.database ?? join(options.state, 'hub.sqlite'),
+      log: options.log,
+      signal: options.signal,
+    });
+    closers.push(() => store.close());
+    const registry = await openRegistry(store, options);
+    let fail: (error: Error) => void = () => {};
+    let succeed: () => void = () => {};
+    const ended = new Promise<void>((resolve, reject) => {
+      succeed = resolve;
+      fail = reject;
+    });
+    ended.catch(() => {}); // whoever looks at it hears of it
+    registry.onReplaced = () =>
+      fail(new LametunError('usage', 'a backup was restored meanwhile: start again'));
+
+    const hub: Hub = new Hub({
+      registry,
+      relay: {
+        attach,
+        detach: (node) => relay.detach(node),
+        fromChannel: (...frame) => relay.fromChannel(...frame),
+      },
+      log: options.log,
+      clock: Date.now,
+      random: randomBytes,
+      hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
+      makeToken: (secret) => {
+        const { addresses, warnings } = tokenAddresses(options.public, server.port);
+        const token = formatToken({ hub: privateKey.publicKey.bytes, secret, addresses });
+        return { token, addresses: addresses.map(formatHubAddress), warnings };
+      },
+    });
+    const { server, relay } = await listen();
+    options.log.verbose(`The hub of network ${registry.info.name} listens on port ${server.port}`);
+    return {
+      publicKey: privateKey.publicKey.bytes,
+      port: server.port,
+      network: registry.info,
+      administer: (request) => hub.administer(request),
+      backup: (file) => backup(store, file),
+      status: () => ({
+        members: registry.members.count,
+        online: hub.online,
+        connections: server.counters(),
+        relay: relay instanceof ChannelRelay ? undefined : relay.counters(),
+      }),
+      ended,
+      close: async () => {
+        await close();
+        succeed();
+      },
+    };
+
+    function attach(node: number): { port: number; session: string; key: string } {
+      const { session, key } = relay.attach(node);
+      const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
+      return { port: relay.port, session: text(session), key: text(key) };
+    }
+
+    async function listen(): Promise<{ server: HubServer; relay: RelayInterface }> {
+      for (let tries = 1; ; tries++) {
+        const server = await HubServer.listen({
+          port: options.port,
+          crypto,
+          privateKey,
+          answer: (hello) => welcome(hello, options.program ?? 'lametun'),
+          events: {
+            message: (client, message) => hub.handle(client, message),
+            frame: (client, to, datagram) => hub.frame(client, to, datagram),
+            closed: (client) => hub.closed(client),
+          },
+        });
+        try {
+          const relay = await startRelay(server.port);
+          closers.push(
+            () => relay.close(),
+            () => server.close(),
+          );
+          return { server, relay };
+        } catch (error) {
+          await server.close();
+          const isTaken = (error as { errno?: number }).errno === EADDRINUSE;
+          if (!isTaken || options.port !== 0 || tries === PORT_TRIES) {
+            throw isTaken
+              ? whyNoPort({ ...(error as Error), code: 'EADDRINUSE' }, server.port, 'UDP')
+              : error;
+          }
+        }
+      }
+    }
+
+    async function startRelay(_port: number): Promise<RelayInterface> {
+      return new ChannelRelay((to, from, datagram) => hub.deliver(to, from, datagram));
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+const EADDRINUSE = 98; // asm-generic/errno.h
+
+async function openRegistry(store: Store, options: HubStart): Promise<Registry> {
+  const registry = await Registry.open(store, {
+    network: {
+      name: options.network ?? DEFAULT_NETWORK,
+      ipv4: () => options.ipv4 ?? freeIpv4Range(),
+      mtu: options.mtu,
+    },
+    ask: options.ask,
+    clock: Date.now,
+    randomId: (bytes) => randomBytes(bytes).toString('hex'),
+    random: (limit) => randomInt(limit),
+  });
+  const { name } = registry.info;
+  if (options.network !== undefined && options.network !== name) {
+    throw new LametunError(
+      'usage',
+      `this hub's network is called ${name}, not ${options.network}: leave --network out`,
+    );
+  }
+  return registry;
+}
+
+function freeIpv4Range(): string {
+  const taken = listAllRoutes()
+    .filter(({ type }) => type === RTN.unicast || type === RTN.local)
+    .map(({ destination }) => destination);
+  const range = chooseIpv4Range(taken, (limit) => randomInt(limit));
+  if (range === undefined)
+    throw new LametunError('usage', 'the routes of this machine leave no range for a network');
+  return range;
+}
+
+const formatHubAddress = ({ host, port, tls }: { host: string; port: number; tls: boolean }): string =>
+  `${tls ? 'https://' : ''}${host.includes(':') ? `[${host}]` : host}:${port}`;
+
+/** Where a hub's database is, when it does not run. */
+export interface Place {
+  readonly state: string;
+  readonly database?: string | undefined;
+  readonly log: Log;
+}
+
+/** Writes the database of a hub that does not run to a file. @throws LametunError */
+export async function backupHub(place: Place, file: string): Promise<void> {
+  await withStore(place, (store) => backup(store, file));
+}
+
+/** Replaces the database of a hub that does not run by a backup. @throws LametunError */
+export async function restoreHub(place: Place, file: string): Promise<{ network: string; nodes: number }> {
+  return withStore(place, (store) => restore(store, file, randomBytes(8).toString('hex')));
+}
+
+async function withStore<T>({ state, database, log }: Place, use: (store: Store) => Promise<T>): Promise<T> {
+  const store = await openStore({ database: database ?? join(state, 'hub.sqlite'), log });
+  try {
+    return await use(store);
+  } finally {
+    await store.close();
+  }
+}

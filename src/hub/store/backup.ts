@@ -1,0 +1,110 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { Transaction } from 'kysely';
+import { LametunError } from '../../errors.js';
+import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from './schema.js';
+import type { Store } from './store.js';
+
+/** A whole database as JSON, the same for SQLite and PostgreSQL. It holds no secret: invitations are hashes in it. */
+interface Backup {
+  readonly format: 'lametun hub backup';
+  readonly version: 1;
+  readonly network: NetworkTable;
+  readonly invites: readonly InvitesTable[];
+  readonly nodes: readonly NodesTable[];
+  readonly shares: readonly SharesTable[];
+}
+
+/** Rows in one INSERT: PostgreSQL takes 65 535 parameters, SQLite 32 766. */
+const ROWS = 1_000;
+
+/**
+ * Writes everything as it is at one moment to a file, mode 0600: afterwards it is there whole, or not at all.
+ *
+ * @throws StoreUnavailable; LametunError `usage` when the file cannot be written
+ */
+export async function backup(store: Store, file: string): Promise<void> {
+  const content = await store.snapshot(
+    async (db): Promise<Backup> => ({
+      format: 'lametun hub backup',
+      version: 1,
+      network: await db.selectFrom('network').selectAll().executeTakeFirstOrThrow(),
+      invites: await db.selectFrom('invites').selectAll().orderBy('id').execute(),
+      nodes: await db.selectFrom('nodes').selectAll().orderBy('id').execute(),
+      shares: await db.selectFrom('shares').selectAll().orderBy('node').orderBy('network').execute(),
+    }),
+  );
+  const partial = `${file}.${process.pid}`;
+  try {
+    const fd = openSync(partial, 'w', 0o600);
+    try {
+      writeFileSync(fd, `${JSON.stringify(content, null, 1)}\n`);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(partial, file);
+  } catch (error) {
+    throw new LametunError('usage', `the backup cannot be written: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Replaces everything by what a backup holds. Nodes take their maps anew, since the network gets a new epoch: what
+ * happened after the backup is undone, and its revisions are given out again.
+ *
+ * @param epoch a random one
+ * @returns the network's name, and how many members it has
+ * @throws LametunError `usage` when the file is no backup; StoreUnavailable
+ */
+export async function restore(
+  store: Store,
+  file: string,
+  epoch: string,
+): Promise<{ readonly network: string; readonly nodes: number }> {
+  const { network, invites, nodes, shares } = readBackup(file);
+  await store.initialise(async (db) => {
+    for (const table of ['shares', 'nodes', 'invites', 'network'] as const)
+      await db.deleteFrom(table).execute();
+    await db
+      .insertInto('network')
+      .values({ ...network, epoch })
+      .execute();
+    await insert(db, 'invites', invites);
+    await insert(db, 'nodes', nodes);
+    await insert(db, 'shares', shares);
+  });
+  return { network: network.name, nodes: nodes.filter(({ state }) => state !== 'removed').length };
+}
+
+async function insert<T extends keyof Schema>(
+  db: Transaction<Schema>,
+  table: T,
+  rows: readonly Schema[T][],
+): Promise<void> {
+  for (let from = 0; from < rows.length; from += ROWS) {
+    await db
+      .insertInto(table)
+      .values(rows.slice(from, from + ROWS) as never)
+      .execute();
+  }
+}
+
+function readBackup(file: string): Backup {
+  let content: Partial<Backup>;
+  try {
+    content = JSON.parse(readFileSync(file, 'utf8')) as Partial<Backup>;
+  } catch (error) {
+    throw new LametunError('usage', `${file} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  if (content?.format !== 'lametun hub backup')
+    throw new LametunError('usage', `${file} is no backup of a hub`);
+  if (content.version !== 1) {
+    throw new LametunError('usage', `${file} was written by a newer lametun: update this one`);
+  }
+  const { network, invites, nodes, shares } = content;
+  const isWhole = typeof network === 'object' && [invites, nodes, shares].every(Array.isArray);
+  if (!isWhole) throw new LametunError('usage', `${file} is not whole`);
+  return content as Backup;
+}
