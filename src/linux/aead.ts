@@ -1,9 +1,12 @@
-import { createCipheriv, createDecipheriv, timingSafeEqual } from 'node:crypto';
+import { createCipheriv, createDecipheriv } from 'node:crypto';
 import koffi from 'koffi';
-import { allocate, type Memory } from './memory.js';
+import { allocate, type Memory, writeUint64 } from './memory.js';
 
-/** RFC 8439 §2.8: key, nonce and tag lengths in bytes. */
-export const AEAD = { key: 32, nonce: 12, tag: 16 } as const;
+/**
+ * RFC 8439 §2.8: key, nonce and tag lengths in bytes. Then what an implementation may use around a message: so many
+ * bytes in front of what it reads and of what it writes, and behind their tags.
+ */
+export const AEAD = { key: 32, nonce: 12, tag: 16, before: 64, behind: 16 } as const;
 
 /**
  * ChaCha20-Poly1305 without associated data, as WireGuard's transport uses it ([W] 5.4.6), over memory that is
@@ -14,25 +17,39 @@ export interface Aead {
   /** Which implementation this is, for a log. */
   readonly name: string;
   /**
-   * Encrypts `length` bytes from `input` to `output`, and writes the tag behind them. They may be the same place.
+   * Encrypts `length` bytes, and writes the tag behind them. What is in front of the output stays as it is;
+   * `AEAD.before` bytes in front of the input, and `AEAD.behind` bytes behind the tag, do not.
    *
    * @param key address of 32 bytes
    * @param counter the nonce's last 8 bytes, below 2^53; the first 4 are zero
+   * @param at where the input is in `from`
+   * @param out where the output is to be in `to`; not in the input
    */
-  seal(key: number, counter: number, input: number, output: number, length: number): void;
+  seal(key: number, counter: number, from: Memory, at: number, to: Memory, out: number, length: number): void;
   /**
-   * Decrypts `length` bytes, behind which the tag stands.
+   * Decrypts `length` bytes, behind which the tag stands. What is behind the tag stays as it is; the tag and
+   * `AEAD.before` bytes in front of the input, and of the output, do not.
    *
-   * @returns whether the tag is right; if not, what stands at `output` is garbage
+   * @param at where the input is in `from`
+   * @param out where the output is to be in `to`; not in the input
+   * @returns whether the tag is right; if not, what stands at the output is garbage
    */
-  open(key: number, counter: number, input: number, output: number, length: number): boolean;
+  open(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): boolean;
   /** Wipes what is left of the last key. */
   forget(): void;
 }
 
 /**
- * The fastest implementation that works here: OpenSSL's EVP from the node binary, from the system's libcrypto
- * where node links to that, else node:crypto. Each proves itself before it is used.
+ * The fastest implementation that works here: OpenSSL's primitives, or its EVP, from the node binary; EVP from the
+ * system's libcrypto where node links to that; else node:crypto. Each proves itself before it is used.
  *
  * @param evp whether OpenSSL may be called directly
  */
@@ -48,6 +65,7 @@ export function loadAead(evp = true): Aead {
 
 /** Best first. Exported for tests, which compare them. */
 export const IMPLEMENTATIONS: readonly (() => Aead)[] = [
+  () => new PrimitivesAead(),
   () => new EvpAead(null),
   () => new EvpAead('libcrypto.so.3'),
   () => new NodeAead(),
@@ -96,9 +114,19 @@ class EvpAead implements Aead {
     evp.decryptInit(this.#opening, cipher, address + SCRATCH.noKey, address + SCRATCH.nonce, 0);
   }
 
-  seal(key: number, counter: number, input: number, output: number, length: number): void {
+  seal(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): void {
     const evp = this.#evp;
     const { address } = this.#scratch;
+    const input = from.address + at;
+    const output = to.address + out;
     this.#prepare(counter, output + length);
     evp.encryptInit(this.#sealing, 0, key, address + SCRATCH.nonce, 0);
     evp.encryptUpdate(this.#sealing, output, address + SCRATCH.outLength, input, length);
@@ -106,9 +134,19 @@ class EvpAead implements Aead {
     evp.getParameters(this.#sealing, address + SCRATCH.parameters);
   }
 
-  open(key: number, counter: number, input: number, output: number, length: number): boolean {
+  open(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): boolean {
     const evp = this.#evp;
     const { address } = this.#scratch;
+    const input = from.address + at;
+    const output = to.address + out;
     this.#prepare(counter, input + length);
     evp.decryptInit(this.#opening, 0, key, address + SCRATCH.nonce, address + SCRATCH.parameters);
     evp.decryptUpdate(this.#opening, output, address + SCRATCH.outLength, input, length);
@@ -116,20 +154,18 @@ class EvpAead implements Aead {
   }
 
   forget(): void {
-    const { address } = this.#scratch;
+    const scratch = this.#scratch;
+    const noKey = scratch.address + SCRATCH.noKey;
     // With some data, so that nothing is left on the stack either.
-    const data = address + SCRATCH.data;
-    this.seal(address + SCRATCH.noKey, 0, data, data, SCRATCH.dataLength);
-    this.open(address + SCRATCH.noKey, 0, data, data, SCRATCH.dataLength);
+    this.seal(noKey, 0, scratch, SCRATCH.data, scratch, SCRATCH.data, SCRATCH.dataLength);
+    this.open(noKey, 0, scratch, SCRATCH.data, scratch, SCRATCH.data, SCRATCH.dataLength);
   }
 
   /** Writes the nonce, and where OpenSSL finds or leaves the tag. */
   #prepare(counter: number, tag: number): void {
     const { view } = this.#scratch;
-    view.setUint32(SCRATCH.nonce + 4, counter % 0x1_0000_0000, true);
-    view.setUint32(SCRATCH.nonce + 8, Math.floor(counter / 0x1_0000_0000), true);
-    view.setUint32(SCRATCH.parameters + OSSL_PARAM.data, tag % 0x1_0000_0000, true);
-    view.setUint32(SCRATCH.parameters + OSSL_PARAM.data + 4, Math.floor(tag / 0x1_0000_0000), true);
+    writeUint64(view, SCRATCH.nonce + 4, counter);
+    writeUint64(view, SCRATCH.parameters + OSSL_PARAM.data, tag);
   }
 }
 
@@ -169,26 +205,204 @@ export function declareEvp(library: string | null) {
   };
 }
 
+/** Layout of the scratch memory of `PrimitivesAead`: Poly1305's state is as large as OpenSSL says. */
+const PRIMITIVES = {
+  nonce: 0,
+  tag: 16,
+  noKey: 32,
+  state: 64,
+  data: 1024,
+  dataLength: 1024,
+  size: 3072,
+} as const;
+
+/**
+ * ChaCha20 and Poly1305 themselves, put together by RFC 8439 §2.8 here: four calls a packet.
+ *
+ * EVP needs as many, and takes two to three times as long. Some of that is work of its own. But most is that it hands
+ * Poly1305 the last blocks one by one, and where that is done with AVX-512 the short loop leaves the upper halves of
+ * the registers in use: then each change between code with SSE and code with AVX costs this processor some 100 ns, and
+ * there are two in every call from JavaScript. Four blocks and more end with a VZEROALL. docs/PERFORMANCE.md has figures.
+ *
+ * So Poly1305 sees ciphertext, padding and lengths in one piece: they are written where the tag is to be, or was. And
+ * Poly1305's key, which is the cipher's first block, is made by the same call that encrypts: 64 zeros are put in front
+ * of the input.
+ */
+class PrimitivesAead implements Aead {
+  readonly name = 'OpenSSL primitives (of the node binary)';
+  readonly #openssl;
+  readonly #scratch: Memory = allocate(PRIMITIVES.size);
+  /** What was in front of the output, or behind the input's tag. */
+  readonly #kept = new Int32Array(AEAD.before / 4);
+
+  constructor() {
+    this.#openssl = declarePrimitives();
+    if (this.#openssl.stateSize() > PRIMITIVES.data - PRIMITIVES.state)
+      throw new Error('a Poly1305 unknown here');
+  }
+
+  seal(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): void {
+    const { view } = to;
+    const kept = this.#kept;
+    const inFront = out - AEAD.before;
+    for (let i = 0; i < AEAD.before / 4; i++) kept[i] = view.getInt32(inFront + i * 4, true);
+    this.#crypt(key, counter, from, at, to, out, length);
+    this.#authenticate(to, out, length, to.address + inFront, to.address + out + length);
+    for (let i = 0; i < AEAD.before / 4; i++) view.setInt32(inFront + i * 4, kept[i]!, true);
+  }
+
+  open(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): boolean {
+    const { view } = from;
+    const { view: ours, address } = this.#scratch;
+    const tag = at + length;
+    const tag0 = view.getInt32(tag, true);
+    const tag1 = view.getInt32(tag + 4, true);
+    const tag2 = view.getInt32(tag + 8, true);
+    const tag3 = view.getInt32(tag + 12, true);
+    const behind = tag + AEAD.tag;
+    const behind0 = view.getInt32(behind, true);
+    const behind1 = view.getInt32(behind + 4, true);
+    const behind2 = view.getInt32(behind + 8, true);
+    const behind3 = view.getInt32(behind + 12, true);
+    this.#crypt(key, counter, from, at, to, out, length);
+    this.#authenticate(from, at, length, to.address + out - AEAD.before, address + PRIMITIVES.tag);
+    view.setInt32(behind, behind0, true);
+    view.setInt32(behind + 4, behind1, true);
+    view.setInt32(behind + 8, behind2, true);
+    view.setInt32(behind + 12, behind3, true);
+    // All of it is compared, in the same time wherever they differ.
+    const difference =
+      (tag0 ^ ours.getInt32(PRIMITIVES.tag, true)) |
+      (tag1 ^ ours.getInt32(PRIMITIVES.tag + 4, true)) |
+      (tag2 ^ ours.getInt32(PRIMITIVES.tag + 8, true)) |
+      (tag3 ^ ours.getInt32(PRIMITIVES.tag + 12, true));
+    return difference === 0;
+  }
+
+  forget(): void {
+    const scratch = this.#scratch;
+    const noKey = scratch.address + PRIMITIVES.noKey;
+    const { data, dataLength } = PRIMITIVES;
+    // With some data, so that nothing is left on the stack either.
+    this.seal(noKey, 0, scratch, data, scratch, data, dataLength);
+    this.#kept.fill(0);
+  }
+
+  /** Leaves the cipher's first block in front of the output: Poly1305's key, RFC 8439 §2.6. */
+  #crypt(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): void {
+    const { view, address } = this.#scratch;
+    const input = at - AEAD.before;
+    for (let i = 0; i < AEAD.before; i += 8) from.view.setFloat64(input + i, 0);
+    // A block counter and a nonce of 4 zero bytes come first.
+    writeUint64(view, PRIMITIVES.nonce + 8, counter);
+    this.#openssl.chacha20(
+      to.address + out - AEAD.before,
+      from.address + input,
+      AEAD.before + length,
+      key,
+      address + PRIMITIVES.nonce,
+    );
+  }
+
+  /** Writes the tag of a ciphertext, RFC 8439 §2.8. What is behind the ciphertext is written over. */
+  #authenticate(memory: Memory, at: number, length: number, key: number, tag: number): void {
+    const { view, address } = memory;
+    const end = at + length;
+    for (let i = 0; i < AEAD.tag; i += 4) view.setInt32(end + i, 0);
+    const padded = (length + 15) & ~15;
+    view.setFloat64(at + padded, 0); // there is no associated data
+    view.setInt32(at + padded + 8, length, true);
+    view.setInt32(at + padded + 12, 0);
+    const state = this.#scratch.address + PRIMITIVES.state;
+    this.#openssl.init(state, key);
+    this.#openssl.update(state, address + at, padded + AEAD.tag);
+    this.#openssl.final(state, tag);
+  }
+}
+
+/** include/crypto/chacha.h and poly1305.h of OpenSSL 1.1 to 3: its own, which the node binary happens to export. */
+function declarePrimitives() {
+  const lib = koffi.load(null);
+  const chacha20 = 'intptr_t out, intptr_t input, size_t length, intptr_t key, intptr_t counter';
+  return {
+    chacha20: lib.func(`void ChaCha20_ctr32(${chacha20})`) as (
+      out: number,
+      input: number,
+      length: number,
+      key: number,
+      counter: number,
+    ) => void,
+    stateSize: lib.func('size_t Poly1305_ctx_size()') as () => number,
+    init: lib.func('void Poly1305_Init(intptr_t state, intptr_t key)') as (s: number, key: number) => void,
+    update: lib.func('void Poly1305_Update(intptr_t state, intptr_t input, size_t length)') as (
+      state: number,
+      input: number,
+      length: number,
+    ) => void,
+    final: lib.func('void Poly1305_Final(intptr_t state, intptr_t tag)') as (s: number, tag: number) => void,
+  };
+}
+
 /** node:crypto: six times slower, and there on every node. */
 class NodeAead implements Aead {
   readonly name = 'node:crypto';
   readonly #nonce = Buffer.alloc(AEAD.nonce);
 
-  seal(key: number, counter: number, input: number, output: number, length: number): void {
+  seal(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): void {
     const cipher = createCipheriv('chacha20-poly1305', bytesAt(key, AEAD.key), this.#nonceOf(counter), {
       authTagLength: AEAD.tag,
     });
-    bytesAt(output, length).set(cipher.update(bytesAt(input, length)));
+    to.bytes.set(cipher.update(from.bytes.subarray(at, at + length)), out);
     cipher.final();
-    bytesAt(output + length, AEAD.tag).set(cipher.getAuthTag());
+    to.bytes.set(cipher.getAuthTag(), out + length);
   }
 
-  open(key: number, counter: number, input: number, output: number, length: number): boolean {
+  open(
+    key: number,
+    counter: number,
+    from: Memory,
+    at: number,
+    to: Memory,
+    out: number,
+    length: number,
+  ): boolean {
     const decipher = createDecipheriv('chacha20-poly1305', bytesAt(key, AEAD.key), this.#nonceOf(counter), {
       authTagLength: AEAD.tag,
     });
-    decipher.setAuthTag(bytesAt(input + length, AEAD.tag));
-    bytesAt(output, length).set(decipher.update(bytesAt(input, length)));
+    decipher.setAuthTag(from.bytes.subarray(at + length, at + length + AEAD.tag));
+    to.bytes.set(decipher.update(from.bytes.subarray(at, at + length)), out);
     try {
       decipher.final();
       return true;
@@ -209,28 +423,46 @@ class NodeAead implements Aead {
 /** The bytes at an address. The caller knows that they are there. */
 const bytesAt = (address: number, length: number): Uint8Array => new Uint8Array(koffi.view(address, length));
 
+/** Lengths to prove oneself with: what fits less than a block, and the edges at which OpenSSL takes another loop. */
+const SELF_TEST_LENGTHS = [0, 1, 15, 16, 17, 37, 48, 63, 64, 65, 255, 256, 448, 960, 1000, 1420, 4000];
+
+/** Where `passesSelfTest` has its things: what is read and what is written have room around them. */
+const SELF_TEST = { key: 0, input: 128, output: 4608, size: 9088 } as const;
+
 /** Whether an implementation makes what node:crypto makes of the same, reads it again, and refuses a forgery. */
 function passesSelfTest(aead: Aead): boolean {
-  const { bytes, address } = allocate(256);
-  const counter = 0x4_0000_0007; // more than 32 bits
-  for (let i = 0; i < AEAD.key; i++) bytes[i] = 0x80 + i;
-  const plain = new TextEncoder().encode('to be sealed, and to be opened again');
+  const memory = allocate(SELF_TEST.size);
+  const passes = SELF_TEST_LENGTHS.every((length, i) => passesWith(aead, memory, length, 0x4_0000_0007 + i));
+  aead.forget();
+  return passes;
+}
+
+/** @param counter some of them have more than 32 bits */
+function passesWith(aead: Aead, memory: Memory, length: number, counter: number): boolean {
+  const { bytes, address } = memory;
+  const { key, input, output } = SELF_TEST;
+  for (let i = 0; i < bytes.length; i++) bytes[i] = 0x80 + i * 7 + (i >> 5);
+  const plain = Buffer.from(bytes.slice(input, input + length));
+  const inFront = Buffer.from(bytes.slice(output - AEAD.before, output));
   const nonce = Buffer.alloc(AEAD.nonce);
   nonce.writeBigUInt64LE(BigInt(counter), 4);
-  const reference = createCipheriv('chacha20-poly1305', bytes.subarray(0, AEAD.key), nonce, {
-    authTagLength: 16,
+  const reference = createCipheriv('chacha20-poly1305', bytes.subarray(key, key + AEAD.key), nonce, {
+    authTagLength: AEAD.tag,
   });
   const expected = Buffer.concat([reference.update(plain), reference.final(), reference.getAuthTag()]);
 
-  bytes.set(plain, 64);
-  aead.seal(address, counter, address + 64, address + 64, plain.length);
-  const sealed = bytes.slice(64, 64 + expected.length);
-  if (!timingSafeEqual(sealed, expected)) return false;
-  if (!aead.open(address, counter, address + 64, address + 64, plain.length)) return false;
-  if (!timingSafeEqual(bytes.subarray(64, 64 + plain.length), plain)) return false;
-  sealed[3]! ^= 1;
-  bytes.set(sealed, 64);
-  const forged = aead.open(address, counter, address + 64, address + 64, plain.length);
-  aead.forget();
-  return !forged;
+  aead.seal(address + key, counter, memory, input, memory, output, length);
+  const end = output + expected.length;
+  const isRight =
+    expected.equals(bytes.subarray(output, end)) &&
+    inFront.equals(bytes.subarray(output - AEAD.before, output));
+  if (!isRight) return false;
+
+  const behind = Buffer.from(bytes.slice(end, end + AEAD.behind));
+  if (!aead.open(address + key, counter, memory, output, memory, input, length)) return false;
+  if (!plain.equals(bytes.subarray(input, input + length))) return false;
+  if (!behind.equals(bytes.subarray(end, end + AEAD.behind))) return false;
+  bytes.set(expected, output);
+  bytes[output + (length >> 1)]! ^= 1;
+  return !aead.open(address + key, counter, memory, output, memory, input, length);
 }

@@ -1,5 +1,5 @@
 import { errno, libc } from './libc.js';
-import { allocate, type Memory } from './memory.js';
+import { allocate, type Memory, writeUint64 } from './memory.js';
 import { AF, SOCKADDR_IN6 } from './socket-address.js';
 import { SOL_IP, SOL_IPV6 } from './udp.js';
 import {
@@ -13,7 +13,6 @@ import {
   NAME_ROOM,
   SOL_UDP,
   writeControlHeader,
-  writePointer,
 } from './udp-batch.js';
 
 /** linux/udp.h: the kernel, or the network card, cuts what is sent into datagrams of so many bytes. */
@@ -45,7 +44,7 @@ export class SendBatch {
     for (let i = 0; i < capacity; i++) {
       const vector = capacity * MMSGHDR.size + i * IOVEC.size;
       view.setUint32(i * MMSGHDR.size + MMSGHDR.vectorCount, 1, true);
-      writePointer(view, i * MMSGHDR.size + MMSGHDR.vectors, address + vector);
+      writeUint64(view, i * MMSGHDR.size + MMSGHDR.vectors, address + vector);
     }
   }
 
@@ -132,11 +131,11 @@ export class SendBatch {
     const { view } = this.#headers;
     const header = this.#end * MMSGHDR.size;
     const vector = this.#capacity * MMSGHDR.size + this.#end * IOVEC.size;
-    writePointer(view, vector + IOVEC.base, data);
+    writeUint64(view, vector + IOVEC.base, data);
     view.setUint32(vector + IOVEC.length, length, true);
-    writePointer(view, header + MMSGHDR.name, name);
+    writeUint64(view, header + MMSGHDR.name, name);
     view.setUint32(header + MMSGHDR.nameLength, nameLength, true);
-    writePointer(view, header + MMSGHDR.control, control);
+    writeUint64(view, header + MMSGHDR.control, control);
     view.setUint32(header + MMSGHDR.controlLength, controlLength, true);
     this.#end++;
   }
@@ -188,7 +187,7 @@ export class SendBatch {
       if (readPointer(view, header + MMSGHDR.name) === 0) continue; // of a connected socket
       const at = i * NAME_ROOM;
       libc.memcpy(this.#names.address + at, readPointer(view, header + MMSGHDR.name), length);
-      writePointer(view, header + MMSGHDR.name, this.#names.address + at);
+      writeUint64(view, header + MMSGHDR.name, this.#names.address + at);
     }
   }
 
@@ -201,7 +200,7 @@ export class SendBatch {
     const own = readPointer(view, header + MMSGHDR.control) === this.#controls.address + control;
     // Packet information comes first; what a run has behind it must stay.
     const pinned = own ? packetInformationLength(this.#controls.view, control, length) : length;
-    writePointer(view, header + MMSGHDR.control, own ? this.#controls.address + control + pinned : 0);
+    writeUint64(view, header + MMSGHDR.control, own ? this.#controls.address + control + pinned : 0);
     view.setUint32(header + MMSGHDR.controlLength, length - pinned, true);
   }
 
@@ -228,7 +227,7 @@ export class SendBatch {
     let lost = 0;
     for (let sent = 0; sent < total; sent += size) {
       const length = Math.min(size, total - sent);
-      writePointer(view, vector + IOVEC.base, data + sent);
+      writeUint64(view, vector + IOVEC.base, data + sent);
       view.setUint32(vector + IOVEC.length, length, true);
       if (libc.sendmsg(fd, address + header, 0) < 0) lost += length;
     }

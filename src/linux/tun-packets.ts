@@ -3,9 +3,9 @@ import { Coalescer } from '../ip/coalesce.js';
 import { Segmenter } from '../ip/segment.js';
 import { VIRTIO } from '../ip/virtio.js';
 import { errno, libc } from './libc.js';
-import { allocate, type Memory } from './memory.js';
+import { allocate, type Memory, writeUint64 } from './memory.js';
 import type { Offloads } from './tun.js';
-import { IOVEC, writePointer } from './udp-batch.js';
+import { IOVEC } from './udp-batch.js';
 
 /** The largest IP packet. */
 const MAX_PACKET = 65_535;
@@ -123,7 +123,7 @@ export class TunWriter {
     const { view, address } = this.#vectors;
     for (let i = 0; i < pieces; i++) {
       const base = this.#arena.address + coalescer.pieceOffset(group, i);
-      writePointer(view, i * IOVEC.size + IOVEC.base, base);
+      writeUint64(view, i * IOVEC.size + IOVEC.base, base);
       view.setUint32(i * IOVEC.size + IOVEC.length, coalescer.pieceLength(group, i), true);
     }
     return libc.writev(this.#fd, address, pieces);

@@ -240,9 +240,3 @@ export function writeControlHeader(
   view.setInt32(at + CMSGHDR.level, level, true);
   view.setInt32(at + CMSGHDR.type, type, true);
 }
-
-/** Writes a user-space address, which is below 2^48, without a BigInt. */
-export function writePointer(view: DataView, offset: number, pointer: number): void {
-  view.setUint32(offset, pointer % 0x1_0000_0000, true);
-  view.setUint32(offset + 4, Math.floor(pointer / 0x1_0000_0000), true);
-}

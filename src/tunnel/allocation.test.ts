@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { VIRTIO } from '../ip/virtio.js';
-import { loadAead } from '../linux/aead.js';
+import { AEAD, loadAead } from '../linux/aead.js';
 import { libc } from '../linux/libc.js';
 import { allocate, type Memory } from '../linux/memory.js';
 import { DataPlane } from '../testkit/data-plane.js';
@@ -32,7 +32,7 @@ const TURN = SEGMENTS + SINGLE;
 const DEVICE_CALLS = SINGLE + 1;
 
 /** From one packet to the next. */
-const STRIDE = 1500;
+const STRIDE = 1600;
 const lengthOf = (i: number): number => (i < SEGMENTS ? SEGMENT + 40 : 112);
 
 interface Measured {
@@ -107,19 +107,20 @@ function prepareTraffic(plane: DataPlane): (packets: number) => void {
 /** @returns what makes the calls of C that so many packets need, and nothing else */
 function prepareCalls(): (packets: number) => void {
   const aead = loadAead();
-  const plain = allocate(TURN * STRIDE);
-  const sealed = allocate(TURN * STRIDE);
+  const plain = allocate((TURN + 1) * STRIDE);
+  const sealed = allocate((TURN + 1) * STRIDE);
   const key = allocate(32);
   return (packets) => {
     for (let done = 0; done < packets; done += TURN) {
       for (let i = 0; i < TURN; i++) {
-        const from = plain.address + i * STRIDE;
-        const to = sealed.address + i * STRIDE;
-        aead.seal(key.address, done + i, from, to, lengthOf(i));
+        const at = AEAD.before + i * STRIDE;
+        aead.seal(key.address, done + i, plain, at, sealed, at, lengthOf(i));
       }
       for (let i = 0; i < TURN; i++) {
-        const at = sealed.address + i * STRIDE;
-        if (!aead.open(key.address, done + i, at, at, lengthOf(i))) throw new Error('it did not open');
+        const at = AEAD.before + i * STRIDE;
+        if (!aead.open(key.address, done + i, sealed, at, plain, at, lengthOf(i))) {
+          throw new Error('it did not open');
+        }
       }
       // What gives packets to the device and takes them from it calls C, too: four calls a packet.
       for (let i = 0; i < 4 * DEVICE_CALLS; i++) libc.read(-1, plain.address + i, 1);

@@ -2,7 +2,7 @@ import { IPV4, IPV6, ipVersion, wholePacket } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
 import type { Segmenter } from '../ip/segment.js';
 import { VIRTIO } from '../ip/virtio.js';
-import type { Aead } from '../linux/aead.js';
+import { AEAD, type Aead } from '../linux/aead.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory } from '../linux/memory.js';
@@ -18,8 +18,12 @@ import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
 
-/** Room for sealed messages, and how full it may get before they are sent: the other side shall not wait for us. */
+/**
+ * Room for sealed messages, where it begins, for the AEAD looks at what is in front, and how full it may get before
+ * they are sent: the other side shall not wait for us.
+ */
 const ROOM = 512 * 1024;
+const ROOM_START = AEAD.before;
 const ENOUGH = 96 * 1024;
 
 /** How many messages or runs of messages go with one system call at most. */
@@ -34,7 +38,7 @@ const WAITING_PER_PEER = 128;
 const WAITING_BYTES = 4 << 20;
 
 /** The most that padding and a relay frame add, and then some: what a sealed message is longer than its packet. */
-const GROWTH = RELAY_FRAME.payload + TRANSPORT.overhead + 16;
+const GROWTH = RELAY_FRAME.payload + TRANSPORT.overhead + 16 + AEAD.behind;
 
 /** Errors that tell of an address of ours that is gone, as kernels of different age report it. */
 const SOURCE_GONE: ReadonlySet<number> = new Set([ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.ENETUNREACH]);
@@ -55,12 +59,12 @@ export class Outbound {
   readonly #segmenter: Segmenter;
   /** Sealed messages, one behind the other. */
   readonly #room: Memory = allocate(ROOM);
-  #end = 0;
+  #end: number = ROOM_START;
   #blocked = false;
   readonly #batch = new SendBatch(BATCH);
   /** The run that grows at the end of the room: for whom, where it begins, how large its messages are. */
   #runPeer: PeerState | undefined;
-  #runStart = 0;
+  #runStart: number = ROOM_START;
   #runSize = 0;
   #runCount = 0;
   #runEcn = 0;
@@ -197,7 +201,8 @@ export class Outbound {
     const session = peer.current;
     if (session === undefined || !maySend(session.keypair, session.counter, now)) return false;
     const arena = this.#arena;
-    const { view, address } = this.#room;
+    const room = this.#room;
+    const { view } = room;
     const at = this.#end + this.#frame(peer);
     const padding = paddingOf(length, this.#context.mtu);
     const counter = session.counter++;
@@ -205,9 +210,9 @@ export class Outbound {
     view.setUint32(at + TRANSPORT.receiver, session.keypair.remoteIndex, true);
     writeCounter(view, at + TRANSPORT.counter, counter);
     const ecn = length === 0 ? 0 : ecnEncapsulate(trafficClass(arena.view, packet));
-    const output = address + at + TRANSPORT.payload;
     if (padding > 0) this.#pad(packet + length, padding);
-    this.#aead.seal(session.keys.sendingKey, counter, arena.address + packet, output, length + padding);
+    const { sendingKey } = session.keys;
+    this.#aead.seal(sendingKey, counter, arena, packet, room, at + TRANSPORT.payload, length + padding);
     if (padding > 0) this.#unpad(packet + length, padding);
     const total = TRANSPORT.overhead + length + padding;
     this.#extendRun(peer, at - this.#end + total, ecn);
@@ -311,8 +316,8 @@ export class Outbound {
       drops.count(sendDrop(number));
       batch.skip();
     }
-    this.#end = 0;
-    this.#runStart = 0;
+    this.#end = ROOM_START;
+    this.#runStart = ROOM_START;
   }
 }
 

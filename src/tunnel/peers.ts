@@ -36,6 +36,7 @@ const ENDPOINTS_PER_PAGE = 256;
 export class Peers {
   readonly #rows: Rows;
   readonly #peers: (PeerState | undefined)[] = [];
+  /** By receiver index as a signed integer: as an unsigned one half of them are too large to be hashed fast. */
   readonly #sessions = new Map<number, Session>();
   readonly #keys = new KeyMemory();
   readonly #windows: Uint32Array[] = [];
@@ -74,7 +75,7 @@ export class Peers {
   }
 
   session(localIndex: number): Session | undefined {
-    return this.#sessions.get(localIndex);
+    return this.#sessions.get(localIndex | 0);
   }
 
   /** @param at where the sending and the receiving key stand in `bytes`; they are copied */
@@ -83,13 +84,13 @@ export class Peers {
     replayReset(window, 0);
     const keys = this.#keys.store(bytes, at);
     const confirmed = keypair.initiator;
-    this.#sessions.set(keypair.localIndex, { peer, keypair, keys, counter: 0, window, confirmed });
+    this.#sessions.set(keypair.localIndex | 0, { peer, keypair, keys, counter: 0, window, confirmed });
   }
 
   endSession(localIndex: number): void {
-    const session = this.#sessions.get(localIndex);
+    const session = this.session(localIndex);
     if (session === undefined) return;
-    this.#sessions.delete(localIndex);
+    this.#sessions.delete(localIndex | 0);
     this.#keys.erase(session.keys);
     this.#windows.push(session.window);
     if (session.peer.current === session) session.peer.current = undefined;

@@ -10,6 +10,8 @@ import { COUNTER_LIMIT } from './constants.js';
 export const REPLAY = { low: 0, high: 1, ring: 2, words: 2 + 256, window: 127 * 64 } as const;
 
 const BLOCKS = 128;
+/** log2 of the bits of a block. */
+const BLOCK_BITS = 6;
 
 /** Forgets all counters: for a new key. */
 export function replayReset(words: Uint32Array, at: number): void {
@@ -25,24 +27,23 @@ export function replayReset(words: Uint32Array, at: number): void {
  */
 export function replayAccept(words: Uint32Array, at: number, counter: number): boolean {
   if (counter >= COUNTER_LIMIT) return false;
-  const newest = words[at + REPLAY.high]! * 2 ** 32 + words[at + REPLAY.low]!;
-  const block = Math.floor(counter / 64);
+  const low = words[at + REPLAY.low]!;
+  const newest = words[at + REPLAY.high]! * 2 ** 32 + low;
   if (counter > newest) {
-    const newestBlock = Math.floor(newest / 64);
-    const fresh = Math.min(block - newestBlock, BLOCKS);
+    const newestBlock = low >>> BLOCK_BITS;
+    const fresh = Math.min(Math.floor(counter / 64) - Math.floor(newest / 64), BLOCKS);
     for (let i = 1; i <= fresh; i++) {
-      const slot = at + REPLAY.ring + ((newestBlock + i) % BLOCKS) * 2;
+      const slot = at + REPLAY.ring + ((newestBlock + i) & (BLOCKS - 1)) * 2;
       words[slot] = 0;
       words[slot + 1] = 0;
     }
     words[at + REPLAY.high] = Math.floor(counter / 2 ** 32);
-    words[at + REPLAY.low] = counter % 2 ** 32;
+    words[at + REPLAY.low] = counter >>> 0;
   } else if (newest - counter > REPLAY.window) {
     return false;
   }
-  const bit = counter % 64;
-  const word = at + REPLAY.ring + (block % BLOCKS) * 2 + (bit >> 5);
-  const mask = 1 << (bit & 31);
+  const word = at + REPLAY.ring + wordOf(counter);
+  const mask = 1 << (counter & 31);
   if ((words[word]! & mask) !== 0) return false;
   words[word] = words[word]! | mask;
   return true;
@@ -54,9 +55,8 @@ export function replayWouldRefuse(words: Uint32Array, at: number, counter: numbe
   const newest = words[at + REPLAY.high]! * 2 ** 32 + words[at + REPLAY.low]!;
   if (counter > newest) return false;
   if (newest - counter > REPLAY.window) return true;
-  const bit = counter % 64;
-  return (
-    (words[at + REPLAY.ring + (Math.floor(counter / 64) % BLOCKS) * 2 + (bit >> 5)]! & (1 << (bit & 31))) !==
-    0
-  );
+  return (words[at + REPLAY.ring + wordOf(counter)]! & (1 << (counter & 31))) !== 0;
 }
+
+/** Which word of the ring has a counter's bit. Its low 32 bits decide: `>>>` takes them, where `%` would be fmod(3). */
+const wordOf = (counter: number): number => (counter >>> 5) & (2 * BLOCKS - 1);
