@@ -2,7 +2,7 @@ import { LametunError } from '../errors.js';
 
 /**
  * What makes the data plane fast, and what it can do without, piece by piece: TCP segments and UDP datagrams in one
- * over the TUN device, runs of datagrams to the socket and bundles of them from it, WebAssembly's SIMD, OpenSSL's EVP.
+ * over the TUN device, runs of datagrams to the socket and bundles of them from it, WebAssembly's SIMD, OpenSSL called directly.
  */
 export const OFFLOADS = ['tun-tcp', 'tun-udp', 'send', 'receive', 'simd', 'evp'] as const;
 export type Offload = (typeof OFFLOADS)[number];

@@ -237,7 +237,7 @@ const IN_USE: Readonly<Record<Offload, RegExp>> = {
   send: /(?<!no )UDP send segments/,
   receive: /(?<!no )UDP receive bundles/,
   simd: /wasm-simd/,
-  evp: /EVP/,
+  evp: /OpenSSL/,
 };
 
 for (const offload of ['any offload', ...OFFLOADS]) {
