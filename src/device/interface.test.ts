@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type FakeInterface, FIRST_PORT, fakeInterface } from '../testkit/fake-interface.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
+import { noteReceived, noteSent } from '../wireguard/activity.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { Peer } from '../wireguard/peer.js';
 
@@ -20,8 +21,8 @@ function ready(t: TestContext, privateKey = 1, publicKey = key(9)): FakeInterfac
 }
 
 /** Two devices that are each other's peer. */
-function pair(t: TestContext) {
-  const [one, two] = [fakeInterface(t), fakeInterface(t)];
+function pair(t: TestContext, options: Parameters<typeof fakeInterface>[1] = {}) {
+  const [one, two] = [fakeInterface(t, options), fakeInterface(t, options)];
   one.device.setPrivateKey(key(1));
   two.device.setPrivateKey(key(2));
   const toTwo = one.device.addPeer(Uint8Array.from(two.device.publicKey!));
@@ -32,10 +33,12 @@ function pair(t: TestContext) {
 }
 
 /** Carries the handshake messages that one sent to the other. */
-function carry(from: FakeInterface, to: FakeInterface, last: number): number {
+function carry(from: FakeInterface, to: FakeInterface, last: number, relayPeer = 0): number {
   const messages = from.engine.of('sendDatagram').map(([bytes]) => bytes as Uint8Array);
   from.engine.forget();
-  for (const bytes of messages) to.engine.events.datagram(bytes, to.engine.endpoint(address(last)), 0);
+  for (const bytes of messages) {
+    to.engine.events.datagram(bytes, to.engine.endpoint(address(last), relayPeer), 0);
+  }
   return messages.length;
 }
 
@@ -224,4 +227,89 @@ test('closing drops all keys, ends the data plane, and then closes the sockets',
   assert.equal(one.engine.told.at(-1)!.call, 'close');
   assert.equal(one.sockets.size, 0);
   assert.ok(shown.every((byte) => byte === 0));
+});
+
+test("handshake messages move a peer, or do not where that is its owner's to say, and are answered where they came from", (t) => {
+  for (const paths of ['peers', 'owner'] as const) {
+    const { one, two, toTwo, toOne } = pair(t, { paths });
+    two.device.setEndpoint(toOne, address(9), 5);
+    two.engine.forget();
+    one.device.setPersistentKeepalive(toTwo, 25);
+    carry(one, two, 1, 8);
+    const at = ({ endpoint }: Peer) => {
+      const { remote, relayPeer } = endpoint as PeerEndpoint;
+      return [remote.address[3], relayPeer];
+    };
+    const answer = two.engine.of('sendDatagram')[0]![1] as PeerEndpoint;
+    assert.deepEqual([answer.remote, answer.relayPeer], [address(1), 8]);
+    assert.deepEqual(at(toOne), paths === 'owner' ? [9, 5] : [1, 8]);
+    assert.equal(two.engine.of('setEndpoint').length, paths === 'owner' ? 0 : 1);
+    carry(two, one, 7);
+    assert.equal(one.engine.of('useKeypair').length, 1, 'the response was good');
+    assert.deepEqual(at(toTwo), paths === 'owner' ? [2, 0] : [7, 0]);
+  }
+});
+
+test('the owner moves a peer to another member of the relay, and not to where it is', (t) => {
+  const { device, engine, peer } = ready(t);
+  device.setEndpoint(peer, address(1));
+  assert.equal(engine.of('setEndpoint').length, 0);
+  device.setEndpoint(peer, address(1), 5);
+  device.setEndpoint(peer, address(1), 5);
+  device.setEndpoint(peer, address(1), 6);
+  const members = engine.of('setEndpoint').map(([, endpoint]) => (endpoint as PeerEndpoint).relayPeer);
+  assert.deepEqual(members, [5, 6]);
+});
+
+test('what travels beside WireGuard comes and goes, also while the interface is down', (t) => {
+  const came: unknown[] = [];
+  const { device, engine } = fakeInterface(t, { beside: (...args) => void came.push(args) });
+  const from = device.endpoint(address(3), 7);
+  engine.events.beside(key(1), from);
+  assert.deepEqual(came, [[key(1), from]]);
+  device.sendBeside(key(2), from);
+  assert.deepEqual(engine.of('sendDatagram'), [[key(2), from]]);
+  device.setRelay(address(3));
+  device.setRelay(undefined);
+  assert.deepEqual(engine.of('setRelay'), [[address(3)], [undefined]]);
+  assert.throws(() => device.sendBeside(new Uint8Array(513), from), RangeError);
+});
+
+test('a way that opens has an unanswered initiation sent again at once, and nothing where none is', (t) => {
+  const { one, two, toTwo } = pair(t, { paths: 'owner' });
+  one.device.retryHandshake(toTwo);
+  assert.equal(one.engine.of('sendDatagram').length, 0);
+  one.device.setPersistentKeepalive(toTwo, 25);
+  one.engine.forget(); // it is lost
+  one.engine.time += 30;
+  one.device.setEndpoint(toTwo, address(5), 4);
+  one.device.retryHandshake(toTwo);
+  const [[, to]] = one.engine.of('sendDatagram') as [[Uint8Array, PeerEndpoint]];
+  assert.equal(to.relayPeer, 4);
+  assert.equal(carry(one, two, 1), 1);
+  carry(two, one, 2);
+  one.engine.forget();
+  one.device.retryHandshake(toTwo);
+  assert.equal(one.engine.of('sendDatagram').length, 0);
+});
+
+test('what passed with a peer is told in the clock of the data plane', (t) => {
+  const { device, engine, peer } = ready(t);
+  const nothing = { sentData: 0, receivedData: 0, sent: 0, received: 0 };
+  assert.deepEqual(device.activity(peer), { ...nothing, lastHandshake: 0, sentBytes: 0, receivedBytes: 0 });
+  engine.bytes.set(peer.id, { receivedBytes: 3, sentBytes: 4 });
+  const row = engine.peers.get(peer.id)!;
+  noteSent(row, 0, true, 1010);
+  noteSent(row, 0, false, 1020);
+  noteReceived(row, 0, true, 1030);
+  noteReceived(row, 0, false, 1040);
+  const times = { sentData: 1010, sent: 1020, receivedData: 1030, received: 1040 };
+  assert.deepEqual(device.activity(peer), { ...times, lastHandshake: 0, sentBytes: 4, receivedBytes: 3 });
+  assert.equal(device.now(), 1000);
+});
+
+test('a device can begin on a port', (t) => {
+  const { device, sockets } = fakeInterface(t, { port: 9 });
+  assert.equal(device.listenPort, 9);
+  assert.deepEqual([...sockets.keys()], [9]);
 });

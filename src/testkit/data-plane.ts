@@ -9,14 +9,14 @@ import { libc } from '../linux/libc.js';
 import { allocate } from '../linux/memory.js';
 import { Waker } from '../linux/poll.js';
 import { SharedRing } from '../linux/shared-ring.js';
-import { writeSocketAddress } from '../linux/socket-address.js';
+import { AF, readSocketAddress, SOCKADDR_IN6, writeSocketAddress } from '../linux/socket-address.js';
 import { canSendSegments, receiveSegments, reconnect, UdpSocket } from '../linux/udp.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
 import { makeArena } from '../tunnel/arena.js';
 import { Inbound } from '../tunnel/inbound.js';
-import { LOOK_RECORD, REPORT_RECORD } from '../tunnel/messages.js';
+import { LOOK_RECORD, REPORT_RECORD, REPORTS } from '../tunnel/messages.js';
 import { Outbound } from '../tunnel/outbound.js';
-import { Peers } from '../tunnel/peers.js';
+import { type PeerState, Peers } from '../tunnel/peers.js';
 import { Rows } from '../tunnel/rows.js';
 import { SharedDrops } from '../tunnel/shared-drops.js';
 import { WorkerContext } from '../tunnel/worker-context.js';
@@ -28,6 +28,24 @@ const ROOM = 65_536;
 const BUFFER = 8 << 20;
 /** MSG_DONTWAIT is not needed: no socket of ours blocks. */
 const NO_FLAGS = 0;
+
+export interface DataPlaneOptions {
+  /** Does the cryptography; the best there is without it. */
+  readonly aead?: Aead;
+  /** Has the peer behind a relay, by this number: the tunnel's own socket, too. */
+  readonly relayPeer?: number;
+  /** See `WorkerContext`. */
+  readonly beside?: boolean;
+  readonly followsPeers?: boolean;
+}
+
+/** Something for the control plane: `REPORT`, the sender, and the datagram. */
+export interface DataPlaneReport {
+  readonly report: number;
+  readonly port: number;
+  readonly relayPeer: number;
+  readonly datagram: Uint8Array;
+}
 
 /**
  * Both directions of a tunnel on the calling thread, with itself as its only peer: what it is given as from the TUN
@@ -42,9 +60,13 @@ export class DataPlane {
   readonly #sockets: readonly UdpSocket[];
   readonly #device: UdpSocket;
   readonly #room = allocate(ROOM);
+  readonly #peer: PeerState;
 
-  /** @param aead does the cryptography; the best there is without it */
-  constructor(aead: Aead = loadAead()) {
+  readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
+  /** The tunnel's UDP port on 127.0.0.1. */
+  readonly port: number;
+
+  constructor({ aead = loadAead(), relayPeer = 0, ...ways }: DataPlaneOptions = {}) {
     this.#sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
     const [tun, device, udp] = this.#sockets as [UdpSocket, UdpSocket, UdpSocket];
     for (const socket of this.#sockets) socket.setBuffers(BUFFER);
@@ -60,10 +82,10 @@ export class DataPlane {
     resetActivity(rows.array(0), rows.offset(0));
     const peers = new Peers(rows);
     this.context = new WorkerContext(
-      { tunFd: tun.fd, mtu: 1420, offloads: { virtioHeader: true, tcp: true, udp: true } },
+      { ...ways, tunFd: tun.fd, mtu: 1420, offloads: { virtioHeader: true, tcp: true, udp: true } },
       { peers, rows, drops: this.drops },
       {
-        reports: new SharedRing(REPORT_RECORD.size, 16),
+        reports: this.#reports,
         looks: new SharedRing(LOOK_RECORD.size, 16),
         waker: new Waker(),
       },
@@ -85,9 +107,12 @@ export class DataPlane {
 
     peers.add(0);
     const peer = peers.get(0)!;
-    const length = write(udp);
-    peer.endpoints.bytes.set(address.bytes.subarray(0, length), peer.endpoint);
-    peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.nameLength, length, true);
+    this.#peer = peer;
+    this.port = udp.port;
+    address.view.setUint32(ENDPOINT.nameLength, write(udp), true);
+    if (relayPeer !== 0) this.#inbound.setRelay(address.bytes, 0);
+    address.view.setUint32(ENDPOINT.relayPeer, relayPeer, true);
+    peer.endpoints.bytes.set(address.bytes, peer.endpoint);
     peers.beginSession(peer, makeKeypair(7, 7, true, bootTime()), new Uint8Array(64).fill(9), 0);
     peer.current = peers.session(7);
     const table = new PrefixTable();
@@ -116,6 +141,44 @@ export class DataPlane {
 
   get taken(): Uint8Array {
     return this.#room.bytes;
+  }
+
+  /** Where the peer is, for the data plane. */
+  get endpoint(): { readonly port: number; readonly relayPeer: number } {
+    const { endpoints, endpoint } = this.#peer;
+    const { port } = readSocketAddress(endpoints.view, endpoint);
+    return { port, relayPeer: endpoints.view.getUint32(endpoint + ENDPOINT.relayPeer, true) };
+  }
+
+  /** Sends what comes next to another port of 127.0.0.1. */
+  set peerPort(port: number) {
+    this.#peer.endpoints.view.setUint16(this.#peer.endpoint + SOCKADDR_IN6.port, port);
+  }
+
+  /** From now on the relay is at a port of 127.0.0.1. */
+  set relayPort(port: number) {
+    const record = allocate(ENDPOINT.size);
+    const family = AF.inet6;
+    const length = writeSocketAddress(record.view, 0, family, { address: LOCALHOST, port });
+    record.view.setUint32(ENDPOINT.nameLength, length, true);
+    this.#inbound.setRelay(record.bytes, 0);
+  }
+
+  /** The next that it has for the control plane. */
+  report(): DataPlaneReport | undefined {
+    const at = this.#reports.peek();
+    if (at < 0) return undefined;
+    const { view, bytes } = this.#reports;
+    const endpoint = at + REPORT_RECORD.endpoint;
+    const datagram = at + REPORT_RECORD.datagram;
+    const report = {
+      report: view.getUint32(at + REPORT_RECORD.report, true),
+      port: readSocketAddress(view, endpoint).port,
+      relayPeer: view.getUint32(endpoint + ENDPOINT.relayPeer, true),
+      datagram: bytes.slice(datagram, datagram + view.getUint32(at + REPORT_RECORD.length, true)),
+    };
+    this.#reports.release();
+    return report;
   }
 
   close(): void {

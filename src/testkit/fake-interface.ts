@@ -1,6 +1,6 @@
 import type { TestContext } from 'node:test';
 import { NodeCrypto } from '../device/crypto.js';
-import { WireGuardInterface } from '../device/interface.js';
+import { type InterfaceOptions, WireGuardInterface } from '../device/interface.js';
 import type { Log } from '../device/log.js';
 import type { SetContext } from '../device/uapi-set.js';
 import { LinuxError } from '../linux/errno.js';
@@ -21,7 +21,10 @@ export interface FakeInterface extends SetContext {
 /** The port of a device that did not choose one; each that is asked for gets the next. */
 export const FIRST_PORT = 40_000;
 
-export function fakeInterface(t: Pick<TestContext, 'after'>): FakeInterface {
+export function fakeInterface(
+  t: Pick<TestContext, 'after'>,
+  options: Pick<InterfaceOptions, 'paths' | 'beside' | 'port'> = {},
+): FakeInterface {
   const lines: string[] = [];
   const log: Log = {
     isVerbose: true,
@@ -33,6 +36,7 @@ export function fakeInterface(t: Pick<TestContext, 'after'>): FakeInterface {
   let nextPort = FIRST_PORT;
   let engine!: FakeEngine;
   const device = new WireGuardInterface({
+    ...options,
     crypto: new NodeCrypto(),
     wallClock: () => 1_700_000_000_123,
     log,

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { VIRTIO } from '../ip/virtio.js';
 import { AEAD, loadAead } from '../linux/aead.js';
 import { libc } from '../linux/libc.js';
@@ -43,20 +43,26 @@ interface Measured {
 }
 
 if (isMainThread) {
-  test('packets leave nothing to collect but what calling C leaves', async (t) => {
-    // A worker, as in the daemon, and one whose young generation stays small: so what is allocated is seen.
-    const worker = new Worker(new URL(import.meta.url), { resourceLimits: { maxYoungGenerationSizeMb: 3 } });
-    const [{ collections, alone, drops }] = (await once(worker, 'message')) as [Measured];
-    assert.deepEqual(drops, []);
-    t.diagnostic(`${collections} collections, ${alone} by the calls of C alone`);
-    assert.ok(collections <= alone + ALLOWANCE, `${collections} collections, where ${alone} are C's`);
-  });
+  for (const relayPeer of [0, 3_000_000_000]) {
+    const how = relayPeer === 0 ? '' : ' through a relay';
+    test(`packets${how} leave nothing to collect but what calling C leaves`, async (t) => {
+      // A worker, as in the daemon, and one whose young generation stays small: so what is allocated is seen.
+      const worker = new Worker(new URL(import.meta.url), {
+        resourceLimits: { maxYoungGenerationSizeMb: 3 },
+        workerData: relayPeer,
+      });
+      const [{ collections, alone, drops }] = (await once(worker, 'message')) as [Measured];
+      assert.deepEqual(drops, []);
+      t.diagnostic(`${collections} collections, ${alone} by the calls of C alone`);
+      assert.ok(collections <= alone + ALLOWANCE, `${collections} collections, where ${alone} are C's`);
+    });
+  }
 } else {
-  parentPort!.postMessage(await measure());
+  parentPort!.postMessage(await measure(workerData as number));
 }
 
-async function measure(): Promise<Measured> {
-  const plane = new DataPlane();
+async function measure(relayPeer: number): Promise<Measured> {
+  const plane = new DataPlane({ relayPeer, beside: relayPeer !== 0 });
   const work = prepareTraffic(plane);
   const calls = prepareCalls();
   for (const run of [work, calls]) run(PACKETS / 5); // until it is compiled

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RateLimiter } from './ratelimit.js';
+import { INITIATIONS_BURST, RateLimiter } from './ratelimit.js';
 
 const ipv4 = (last: number, port = 1): Uint8Array => Uint8Array.of(192, 0, 2, last, 0, port);
 const ipv6 = (network: number, host: number): Uint8Array =>
@@ -33,4 +33,12 @@ test('memory is bounded: with too many sources new ones wait until old ones are 
   assert.equal(limiter.allows(ipv4(1), 1010), false);
   assert.equal(limiter.allows(ipv4(1), 1300), true);
   assert.equal(limiter.size, 1);
+});
+
+test('those behind a relay have a share each', () => {
+  const limiter = new RateLimiter();
+  const at = (member: number): Uint8Array => Uint8Array.of(192, 0, 2, 1, 0, 1, 0, 0, 0, member);
+  for (let i = 0; i < INITIATIONS_BURST; i++) assert.equal(limiter.allows(at(1), 1000), true);
+  assert.equal(limiter.allows(at(1), 1000), false);
+  assert.equal(limiter.allows(at(2), 1000), true);
 });

@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { VIRTIO } from '../ip/virtio.js';
+import { allocate } from '../linux/memory.js';
+import { receiveSegments, UdpSocket } from '../linux/udp.js';
+import { ReceiveBatch } from '../linux/udp-batch.js';
+import { DataPlane, type DataPlaneOptions } from '../testkit/data-plane.js';
+import { makeSuperPacket } from '../testkit/packets.js';
+import { SeededRandom } from '../testkit/random.js';
+import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../wire/relay.js';
+import { INITIATION } from '../wireguard/messages.js';
+import { REPORT, REPORTS, REPORTS_BESIDE } from './messages.js';
+
+const MEMBER = 0x8000_0007;
+const SEGMENT = 1000;
+
+/** Sends from a port of its own. */
+interface Sender {
+  readonly port: number;
+  send(...datagrams: readonly Uint8Array[]): Promise<void>;
+}
+
+async function setUp(
+  t: TestContext,
+  options: DataPlaneOptions,
+): Promise<{ plane: DataPlane; sender: Sender }> {
+  const plane = new DataPlane(options);
+  t.after(() => plane.close());
+  const socket = createSocket('udp4').bind(0, '127.0.0.1');
+  t.after(() => socket.close());
+  await once(socket, 'listening');
+  return { plane, sender: { port: socket.address().port, send: sending(socket, plane.port) } };
+}
+
+const sending =
+  (socket: Socket, port: number): Sender['send'] =>
+  async (...datagrams) => {
+    for (const datagram of datagrams) {
+      await new Promise((resolve) => socket.send(datagram, port, '127.0.0.1', resolve));
+    }
+  };
+
+const startingWith = (magic: number, length: number): Uint8Array => {
+  const bytes = new Uint8Array(length).fill(0x5a);
+  new DataView(bytes.buffer).setInt32(0, magic, true);
+  return bytes;
+};
+const frame = (peer: number, inside: Uint8Array): Uint8Array => {
+  const bytes = startingWith(MAGIC.relay, RELAY_FRAME.payload + inside.length);
+  new DataView(bytes.buffer).setUint32(RELAY_FRAME.peer, peer, true);
+  bytes.set(inside, RELAY_FRAME.payload);
+  return bytes;
+};
+const probe = (length: number): Uint8Array => startingWith(MAGIC.probe, length);
+const initiation = startingWith(1, INITIATION.length);
+
+/** A super-packet for the tunnel, and how many bytes of payload are in it. */
+function give(plane: DataPlane, segments: number): number {
+  const payload = Uint8Array.from({ length: segments * SEGMENT - 7 }, (_, i) => i * 31 + (i >> 8));
+  const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, SEGMENT);
+  const memory = allocate(packet.length);
+  memory.bytes.set(packet);
+  plane.give(memory.address, packet.length);
+  return payload.length;
+}
+
+/** Bytes of TCP payload that the device was given. */
+function taken(plane: DataPlane): number {
+  let came = 0;
+  for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
+  return came;
+}
+
+test('messages for a peer behind a relay go each in a frame of its own, and the kernel cuts them up', async (t) => {
+  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
+  const relay = UdpSocket.open(0);
+  t.after(() => relay.close());
+  assert.ok(receiveSegments(relay.fd));
+  plane.peerPort = relay.port;
+  give(plane, 40);
+  plane.turn();
+  const batch = new ReceiveBatch(64);
+  const slots = batch.receive(relay.fd);
+  assert.ok(slots > 0 && slots <= 3, `${slots} bundles`);
+  let messages = 0;
+  for (let slot = 0; slot < slots; slot++) {
+    const size = batch.segmentSize(slot);
+    for (let at = 0; at < batch.length(slot); at += size) {
+      const start = batch.offset(slot) + at;
+      assert.equal(batch.memory.view.getInt32(start, true), MAGIC.relay);
+      assert.equal(batch.memory.view.getUint32(start + RELAY_FRAME.peer, true), MEMBER);
+      assert.equal(batch.memory.view.getUint32(start + RELAY_FRAME.payload, true), 4, 'transport data');
+      messages++;
+    }
+  }
+  assert.equal(messages, 40);
+});
+
+test('framed messages from the relay are opened, bundled by the kernel or not, and nothing is lost', async (t) => {
+  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
+  for (const segments of [true, false]) {
+    plane.context.sendsSegments = segments;
+    let sent = 0;
+    for (let i = 0; i < 3; i++) sent += give(plane, 40);
+    for (let i = 0; i < 8; i++) plane.turn();
+    assert.equal(taken(plane), sent);
+  }
+  assert.deepEqual(plane.drops.entries(), []);
+  assert.equal(plane.report(), undefined, 'the peer is where it was');
+});
+
+test('a device without anything beside WireGuard finds frames and probes malformed', async (t) => {
+  const { plane, sender } = await setUp(t, { relayPeer: MEMBER });
+  plane.relayPort = sender.port;
+  await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.length));
+  plane.turn();
+  assert.deepEqual(plane.drops.entries(), [['malformed', 3]]);
+});
+
+test('what only the relay sends counts from its address alone', async (t) => {
+  const { plane, sender } = await setUp(t, { beside: true });
+  const fromRelay = [frame(5, initiation), startingWith(MAGIC.control, RELAY_CONTROL.length)];
+  await sender.send(...fromRelay);
+  plane.turn();
+  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]], 'there is none yet');
+  plane.relayPort = sender.port + 1;
+  await sender.send(...fromRelay);
+  plane.turn();
+  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 4]]);
+  assert.equal(plane.report(), undefined);
+  plane.relayPort = sender.port;
+  await sender.send(...fromRelay);
+  plane.turn();
+  const { port } = sender;
+  assert.deepEqual(plane.report(), { report: REPORT.datagram, port, relayPeer: 5, datagram: initiation });
+  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: fromRelay[1] });
+  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 4]]);
+});
+
+test('a probe is handed on whole, from anybody, and through the relay with the name of its sender', async (t) => {
+  const { plane, sender } = await setUp(t, { beside: true });
+  const { port } = sender;
+  await sender.send(probe(256), probe(9));
+  plane.turn();
+  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(256) });
+  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(9) });
+  plane.relayPort = port;
+  await sender.send(frame(MEMBER, probe(256)));
+  plane.turn();
+  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: MEMBER, datagram: probe(256) });
+});
+
+test('what is no frame, no probe and no message is dropped, from the relay, too', async (t) => {
+  const { plane, sender } = await setUp(t, { beside: true });
+  plane.relayPort = sender.port;
+  const wrong = [
+    probe(257),
+    probe(7),
+    frame(0, initiation),
+    frame(0, probe(64)),
+    frame(5, new Uint8Array(0)),
+    frame(5, frame(6, initiation)),
+    frame(5, startingWith(MAGIC.control, RELAY_CONTROL.length)),
+    frame(5, initiation.subarray(1)),
+    frame(5, probe(257)),
+    frame(5, initiation).subarray(0, 7),
+    startingWith(MAGIC.control, 257),
+  ];
+  await sender.send(...wrong);
+  plane.turn();
+  assert.deepEqual(plane.drops.entries(), [['malformed', wrong.length]]);
+  assert.equal(plane.report(), undefined);
+});
+
+test('of anything that comes, all is handed on or counted', async (t) => {
+  const { plane, sender } = await setUp(t, { beside: true });
+  plane.relayPort = sender.port;
+  const random = new SeededRandom(5);
+  let handedOn = 0;
+  for (let round = 0; round < 50; round++) {
+    const datagrams = Array.from({ length: 8 }, () => {
+      const inside = new Uint8Array(random.below(300));
+      random.fill(inside);
+      if (inside.length >= 4) inside.set([1 + random.below(4), 0, 0, 0]);
+      return random.chance(0.5) ? inside : frame(random.below(3), inside);
+    });
+    await sender.send(...datagrams);
+    plane.turn();
+    while (plane.report()) handedOn++;
+  }
+  const dropped = plane.drops.entries().reduce((sum, [, count]) => sum + count, 0);
+  assert.equal(handedOn + dropped, 400);
+});
+
+test('probes leave half of the room to handshakes', async (t) => {
+  const { plane, sender } = await setUp(t, { beside: true });
+  for (let sent = 0; sent < REPORTS; sent += 16) {
+    await sender.send(...Array.from({ length: 16 }, () => probe(64)));
+    plane.turn();
+  }
+  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
+  await sender.send(initiation);
+  plane.turn();
+  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
+});
+
+test('an authentic packet from elsewhere moves its peer, a relay and its member included', async (t) => {
+  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
+  give(plane, 1);
+  plane.turn();
+  assert.deepEqual(plane.endpoint, { port: plane.port, relayPeer: MEMBER });
+  assert.equal(plane.report(), undefined);
+  await passOn(t, plane, MEMBER);
+  const { port, relayPeer } = plane.endpoint;
+  assert.notEqual(port, plane.port);
+  assert.equal(relayPeer, MEMBER);
+  await passOn(t, plane, 9);
+  assert.equal(plane.endpoint.relayPeer, 9);
+  const told = plane.report()!;
+  assert.deepEqual([told.report, told.port, told.relayPeer], [REPORT.roaming, plane.endpoint.port, 9]);
+  assert.equal(plane.report(), undefined);
+});
+
+test('where the owner says where peers are, an authentic packet from elsewhere is taken, and moves nobody', async (t) => {
+  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true, followsPeers: false });
+  await passOn(t, plane, 9);
+  assert.equal(plane.endpoint.relayPeer, MEMBER);
+  assert.equal(plane.report(), undefined);
+  assert.equal(taken(plane), SEGMENT - 7);
+  assert.deepEqual(plane.drops.entries(), []);
+});
+
+/** Lets a relay have a packet of the tunnel, and give it back as another member's. */
+async function passOn(t: TestContext, plane: DataPlane, member: number): Promise<void> {
+  const relay = createSocket('udp4').bind(0, '127.0.0.1');
+  t.after(() => relay.close());
+  await once(relay, 'listening');
+  plane.peerPort = relay.address().port;
+  plane.relayPort = relay.address().port;
+  give(plane, 1);
+  plane.turn();
+  const [datagram] = (await once(relay, 'message')) as [Buffer];
+  datagram.writeUInt32LE(member, RELAY_FRAME.peer);
+  await sending(relay, plane.port)(datagram);
+  plane.turn();
+}

@@ -1,0 +1,332 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import type { Log } from '../../src/device/log.js';
+import { type RunningDevice, startDevice } from '../../src/device/running-device.js';
+import { parseAddress } from '../../src/ip/address.js';
+import { parseCidr } from '../../src/ip/cidr.js';
+import { findLink } from '../../src/linux/link.js';
+import { allocate } from '../../src/linux/memory.js';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { runProgram } from '../../src/linux/program.js';
+import { SendBatch } from '../../src/linux/send-batch.js';
+import { type Endpoint, writeSocketAddress } from '../../src/linux/socket-address.js';
+import { UdpSocket } from '../../src/linux/udp.js';
+import { ENDPOINT } from '../../src/linux/udp-batch.js';
+import { TestRelay } from '../../src/testkit/relay.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, serveTransfers, transfer } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+import { socketPath } from '../../src/testkit/wireguard.js';
+import type { PeerEndpoint } from '../../src/tunnel/engine.js';
+import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
+import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../../src/wire/relay.js';
+import type { Peer } from '../../src/wireguard/peer.js';
+
+const PORT = 51_820;
+const RELAY_PORT = 443;
+const IDS = [7, 0xf000_0009] as const;
+
+let labs = 0;
+const newName = (): string => `rd${(process.pid % 46_656).toString(36)}x${labs++}`;
+
+const quiet: Log = { isVerbose: false, verbose: () => {}, error: (text) => assert.fail(text) };
+
+const endpoint = (address: string, port: number): Endpoint => ({ address: parseAddress(address)!, port });
+
+/** A device, and all that its owner knows. */
+interface End {
+  readonly host: Namespace;
+  readonly device: RunningDevice;
+  readonly outer: Endpoint;
+  readonly relay: Endpoint;
+  readonly id: number;
+  readonly inner: string;
+  readonly inner6: string;
+  readonly beside: { readonly bytes: Uint8Array; readonly from: PeerEndpoint }[];
+  peer: Peer;
+}
+
+interface Pair {
+  readonly ends: readonly [End, End];
+  /** Reaches both hosts, and neither is its own. */
+  readonly between: Namespace;
+  readonly relay: TestRelay;
+}
+
+/** Two devices of this process on two hosts, with a router between, where there is a relay, too. Peers are relayed. */
+async function start(
+  t: TestContext,
+  offloads: readonly Offload[],
+  relayOn: 'router' | 'first',
+): Promise<Pair> {
+  const prefix = newName();
+  const [first, router, second] = Namespace.createAll(['a', 'r', 'b'].map((end) => `${prefix}${end}`));
+  const hosts = [first!, second!] as const;
+  t.after(() => [...hosts, router!].map((host) => host.remove()));
+  router!.sysctl({ 'net.ipv4.ip_forward': 1 });
+  hosts.forEach((namespace, i) => {
+    connect(
+      {
+        namespace,
+        device: 'eth0',
+        addresses: [`10.${i}.0.2/24`],
+        routes: [{ to: '0.0.0.0/0', via: `10.${i}.0.1` }],
+      },
+      { namespace: router!, device: `eth${i}`, addresses: [`10.${i}.0.1/24`] },
+    );
+  });
+  const relayAt = (i: number): string => {
+    if (relayOn === 'router') return `10.${i}.0.1`;
+    return i === 0 ? '127.0.0.1' : '10.0.0.2';
+  };
+  const make = async (i: 0 | 1): Promise<End> => {
+    const host = hosts[i];
+    const beside: { bytes: Uint8Array; from: PeerEndpoint }[] = [];
+    let starting!: Promise<RunningDevice>;
+    host.inside(() => {
+      starting = startDevice({
+        name: `${prefix}${i}`,
+        mtu: 1280,
+        port: PORT,
+        privateKey: randomBytes(32),
+        log: quiet,
+        offloads,
+        paths: 'owner',
+        beside: (bytes, from) => void beside.push({ bytes, from }),
+      });
+    });
+    const device = await starting;
+    t.after(() => device.close());
+    const outer = endpoint(`10.${i}.0.2`, PORT);
+    const relay = endpoint(relayAt(i), RELAY_PORT);
+    const [inner, inner6] = [`10.9.0.${i + 1}`, `fd09::${i + 1}`];
+    host.inside(() => {
+      device.link.addAddress(parseCidr(`${inner}/24`)!);
+      device.link.addAddress(parseCidr(`${inner6}/64`)!);
+      device.link.setUp(true);
+    });
+    device.interface.setRelay(relay);
+    return { host, device, outer, relay, id: IDS[i], inner, inner6, beside, peer: undefined! };
+  };
+  const ends = [await make(0), await make(1)] as const;
+  for (const [own, other] of [ends, [ends[1], ends[0]]] as const) {
+    const { interface: wireguard } = own.device;
+    own.peer = wireguard.addPeer(Uint8Array.from(other.device.interface.publicKey!));
+    wireguard.setEndpoint(own.peer, own.relay, other.id);
+    wireguard.allow(own.peer, parseCidr(`${other.inner}/32`)!);
+    wireguard.allow(own.peer, parseCidr(`${other.inner6}/128`)!);
+    wireguard.commit();
+  }
+  const members = ends.map(({ id, outer }, i) => ({
+    id,
+    at: relayOn === 'first' && i === 0 ? endpoint('127.0.0.1', PORT) : outer,
+  }));
+  const relay = new TestRelay(relayOn === 'first' ? first! : router!, RELAY_PORT, members);
+  t.after(() => relay.close());
+  return { ends: [...ends], between: router!, relay };
+}
+
+/** Lets an end send to the other directly, or through the relay. */
+function use(way: 'direct' | 'relay', own: End, other: End): void {
+  const { interface: wireguard } = own.device;
+  if (way === 'direct') wireguard.setEndpoint(own.peer, other.outer);
+  else wireguard.setEndpoint(own.peer, own.relay, other.id);
+}
+
+const BYTES = 6 << 20;
+
+for (const offloads of [OFFLOADS, []] as const) {
+  for (const relayOn of ['router', 'first'] as const) {
+    const where = relayOn === 'router' ? 'elsewhere' : 'on loopback';
+    const how = offloads.length > 0 ? 'with offloads' : 'without offloads';
+    test(`TCP passes a relay ${where} both ways at MTU 1280, ${how}, and then goes directly`, async (t) => {
+      if (!needs(t, 'root', 'netns', 'tun')) return;
+      const { ends, relay } = await start(t, offloads, relayOn);
+      const [a, b] = ends;
+      t.after((await serveTransfers(b.host)).stop);
+      for (const [verb, to] of [
+        ['put', b.inner],
+        ['get', b.inner6],
+      ] as const) {
+        const { milliseconds } = await transfer(verb, a.host, to, BYTES);
+        t.diagnostic(`${verb}: ${((BYTES * 8) / milliseconds / 1000).toFixed(0)} Mbit/s`);
+      }
+      assert.ok(relay.passed > (2 * BYTES) / 1280, `${relay.passed} frames`);
+      assert.equal(relay.refused, 0);
+      use('direct', a, b);
+      use('direct', b, a);
+      const { passed } = relay;
+      for (const verb of ['put', 'get'] as const) await transfer(verb, a.host, b.inner, BYTES);
+      assert.equal(relay.passed, passed, 'nothing went through the relay');
+      for (const { device } of ends) {
+        // What went two ways may come too late; hosts look for routers, which nobody is.
+        const drops = [...device.interface.drops().keys()].filter(
+          (reason) => reason !== 'replayed' && reason !== 'no-peer',
+        );
+        assert.deepEqual(drops, []);
+      }
+    });
+  }
+}
+
+test('what moves between relay and direct path under traffic loses nothing', async (t) => {
+  if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
+  const { ends, relay } = await start(t, OFFLOADS, 'router');
+  const [a, b] = ends;
+  t.after((await serveTransfers(b.host)).stop);
+  await assertPing(a.host, b.inner);
+  let switches = 0;
+  const passed = [relay.passed];
+  const switching = setInterval(() => {
+    const way = (switches >> 1) % 2 === 0 ? 'direct' : 'relay';
+    if (switches % 2 === 0) use(way, a, b);
+    else use(way, b, a); // now the one goes this way, now both
+    switches++;
+    passed.push(relay.passed);
+  }, 40);
+  try {
+    await assertPing(a.host, b.inner, { count: 400, interval: 0.005, size: 1000 });
+    await transfer('put', a.host, b.inner, BYTES);
+    await transfer('get', a.host, b.inner, BYTES);
+  } finally {
+    clearInterval(switching);
+  }
+  const differences = passed.slice(1).map((now, i) => now - passed[i]!);
+  t.diagnostic(`${switches} switches, ${relay.passed} frames`);
+  assert.ok(switches > 20);
+  assert.ok(differences.some((n) => n === 0) && differences.some((n) => n > 0), `${differences}`);
+});
+
+test('an authentic packet that comes another way moves nobody: only the owner does', async (t) => {
+  if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
+  const { ends, relay } = await start(t, OFFLOADS, 'router');
+  const [a, b] = ends;
+  use('direct', a, b);
+  // The handshake, too: a's initiation goes directly, and is answered directly; b's data takes the relay.
+  await assertPing(a.host, b.inner, { count: 5 });
+  assert.equal(relay.passed, 5, 'the answers to the pings, and no handshake');
+  assert.equal((b.peer.endpoint as PeerEndpoint).relayPeer, a.id);
+  const activity = a.device.interface.activity(a.peer);
+  const now = a.device.interface.now();
+  for (const word of ['sentData', 'receivedData', 'sent', 'received'] as const) {
+    assert.ok(activity[word] > now - 5000 && activity[word] <= now, `${word} ${activity[word]} ${now}`);
+  }
+  assert.ok(activity.sentBytes > 5 * 84 && activity.receivedBytes > 5 * 84);
+  assert.ok(Date.now() - activity.lastHandshake < 5000);
+});
+
+test('probes reach the owner of the other device, directly and through the relay, and can be answered', async (t) => {
+  if (!needs(t, 'root', 'netns', 'tun')) return;
+  const [a, b] = (await start(t, OFFLOADS, 'router')).ends;
+  const probe = (fill: number, length: number): Uint8Array => {
+    const bytes = new Uint8Array(length).fill(fill);
+    new DataView(bytes.buffer).setInt32(0, MAGIC.probe, true);
+    return bytes;
+  };
+  const { interface: wireguard } = a.device;
+  wireguard.sendBeside(probe(1, 256), wireguard.endpoint(b.outer));
+  wireguard.sendBeside(probe(2, 30), wireguard.endpoint(a.relay, b.id));
+  await until('both probes', () => b.beside.length === 2);
+  const direct = b.beside.find(({ from }) => from.relayPeer === 0)!;
+  const relayed = b.beside.find(({ from }) => from.relayPeer === a.id)!;
+  assert.deepEqual(direct.bytes, probe(1, 256));
+  assert.deepEqual(direct.from.remote, a.outer);
+  assert.deepEqual(relayed.bytes, probe(2, 30));
+  assert.deepEqual(relayed.from.remote, b.relay);
+  b.device.interface.sendBeside(probe(3, 40), direct.from);
+  b.device.interface.sendBeside(probe(4, 50), relayed.from);
+  await until('both answers', () => a.beside.length === 2);
+  const answers = a.beside.map(({ bytes, from }) => [bytes[39], from.relayPeer, from.remote]);
+  assert.deepEqual(
+    answers.toSorted(([x], [y]) => Number(x) - Number(y)),
+    [
+      [3, 0, b.outer],
+      [4, b.id, a.relay],
+    ],
+  );
+  assert.throws(() => wireguard.sendBeside(new Uint8Array(513), direct.from), RangeError);
+});
+
+test('frames and control messages from elsewhere than the relay are counted, and nothing else', async (t) => {
+  if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
+  const { ends, between } = await start(t, OFFLOADS, 'router');
+  const [a, b] = ends;
+  await assertPing(a.host, b.inner);
+  const frame = Buffer.alloc(RELAY_FRAME.payload + 256);
+  frame.writeInt32LE(MAGIC.relay);
+  frame.writeUInt32LE(b.id, RELAY_FRAME.peer);
+  frame.writeInt32LE(MAGIC.probe, RELAY_FRAME.payload);
+  const control = Buffer.alloc(RELAY_CONTROL.length);
+  control.writeInt32LE(MAGIC.control);
+  // The relay's host, but not its port.
+  const stranger = between.inside(() => UdpSocket.open(RELAY_PORT + 1));
+  t.after(() => stranger.close());
+  for (const datagram of [frame, control]) sendFrom(stranger, datagram, a.outer);
+  const count = (): number => a.device.interface.drops().get('not-the-relay') ?? 0;
+  await until('them to be counted', () => count() >= 2);
+  assert.equal(count(), 2);
+  assert.deepEqual(a.beside, []);
+  await assertPing(a.host, b.inner);
+});
+
+function sendFrom(socket: UdpSocket, datagram: Uint8Array, to: Endpoint): void {
+  const record = allocate(ENDPOINT.size);
+  const data = allocate(datagram.length);
+  data.bytes.set(datagram);
+  const length = writeSocketAddress(record.view, ENDPOINT.name, socket.family, to);
+  record.view.setUint32(ENDPOINT.nameLength, length, true);
+  const batch = new SendBatch(1);
+  batch.addTo(data.address, datagram.length, record, 0);
+  assert.equal(batch.flush(socket.fd), 0);
+}
+
+/** This process is to answer meanwhile. */
+const wgShow = async (device: string): Promise<string> =>
+  (await promisify(execFile)('wg', ['show', device])).stdout;
+
+test('wg shows a device that lives in a process, and nothing is left of it when it is closed', async (t) => {
+  if (!needs(t, 'root', 'tun', 'wg')) return;
+  const name = newName();
+  const privateKey = randomBytes(32);
+  const options = { name, mtu: 1280, log: quiet, privateKey };
+  const device = await startDevice(options);
+  t.after(() => device.close());
+  assert.ok(privateKey.every((byte) => byte === 0));
+  assert.match(await wgShow(name), new RegExp(`listening port: ${device.port}\n`));
+  assert.equal(findLink(name)?.mtu, 1280);
+  await assert.rejects(
+    startDevice({ ...options, privateKey: randomBytes(32) }),
+    new RegExp(`${name}.*there is a device of that name already.*ip link del ${name}.*another name`),
+  );
+  assert.match(await wgShow(name), /listening port/, 'the first goes on');
+  await device.close();
+  await device.close();
+  assert.equal(findLink(name), undefined);
+  assert.equal(existsSync(socketPath(name)), false);
+});
+
+test('a port that is taken is an error, which leaves nothing behind', async (t) => {
+  if (!needs(t, 'root', 'tun')) return;
+  const taken = UdpSocket.open(0);
+  t.after(() => taken.close());
+  const name = newName();
+  const privateKey = randomBytes(32);
+  const starting = startDevice({ name, mtu: 1280, log: quiet, privateKey, port: taken.port });
+  await assert.rejects(starting, /listen on UDP port \d+.*choose another port/);
+  assert.equal(findLink(name), undefined);
+  assert.ok(privateKey.every((byte) => byte === 0));
+});
+
+test('a device that is removed ends, and says so', async (t) => {
+  if (!needs(t, 'root', 'tun')) return;
+  const name = newName();
+  const device = await startDevice({ name, mtu: 1280, log: quiet, privateKey: randomBytes(32), uapi: false });
+  assert.equal(existsSync(socketPath(name)), false);
+  runProgram('ip', ['link', 'del', name]);
+  assert.equal(await device.ended, 'device-gone');
+  await device.close();
+});
