@@ -1,0 +1,414 @@
+import type { Endpoint } from '../linux/socket-address.js';
+import { CLOSE_CODE } from '../wire/channel.js';
+import type { MapChange } from '../wire/map.js';
+import type {
+  AdminAnswers,
+  AdminRequest,
+  Answers,
+  Membership,
+  NetworkInfo,
+  RelayCredentials,
+} from '../wire/messages.js';
+import type { HubAddress } from '../wire/token.js';
+import { randomFraction } from '../wireguard/crypto.js';
+import { AddressRace, interleave } from './address-race.js';
+import { Backoff } from './backoff.js';
+import { closeFailure, HubFailure, summarise } from './hub-failure.js';
+import {
+  HubSession,
+  type Questions,
+  type QuestionType,
+  type SessionOptions,
+  type SessionOutput,
+} from './hub-session.js';
+import { describe, HubSocket, type Target, targetsOf } from './hub-socket.js';
+
+export type HubEvent =
+  /** This node is a member now, and has to be kept as such. Once, and only where `join` was given. */
+  | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
+  /** Attached. After `disconnected` it comes again. */
+  | {
+      readonly kind: 'connected';
+      /** For people: `203.0.113.5:443`. */
+      readonly where: string;
+      /** Where the connection leads: the relay's UDP port is at the same address. */
+      readonly remote: Endpoint;
+      /** Our end of it: an address of this machine that leads to the hub. */
+      readonly local: Endpoint;
+      readonly network: NetworkInfo;
+      readonly you: Membership;
+      readonly relay: RelayCredentials;
+    }
+  /** The map (`options.map`) was changed already. */
+  | { readonly kind: 'map'; readonly change: MapChange }
+  /** Something of this node's own. */
+  | { readonly kind: 'you'; readonly you: Membership }
+  /** Through the WebSocket. The datagram is good until the handler returns. */
+  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  /** This node is no member any more. The client has ended. */
+  | { readonly kind: 'removed'; readonly failure: HubFailure }
+  /** There is no connection. The client tries again in `retryIn` milliseconds, or has ended when that is undefined. */
+  | { readonly kind: 'disconnected'; readonly failure: HubFailure; readonly retryIn: number | undefined };
+
+/** What a client does at the moment, for a status. */
+export type HubState =
+  | { readonly kind: 'connecting'; readonly where: string }
+  | { readonly kind: 'connected'; readonly where: string }
+  | { readonly kind: 'waiting'; readonly failure: HubFailure }
+  | { readonly kind: 'ended'; readonly failure: HubFailure };
+
+export interface HubClientOptions extends SessionOptions {
+  /** Tried in this order, beside each other, names after addresses. */
+  readonly addresses: readonly HubAddress[];
+  /** Called in the order in which things happen, and never from within a call to the client but `close`. */
+  readonly onEvent: (event: HubEvent) => void;
+  /**
+   * With `join`: whether the network suits this machine. What it throws ends the client, and is the `cause` of the
+   * failure; its message is shown.
+   */
+  readonly check?: ((network: NetworkInfo) => void | Promise<void>) | undefined;
+  /** A double in [0, 1); by default the crypto's. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** How long somebody who waits to join is left waiting for a hub that is away or busy, milliseconds. */
+const JOIN_PATIENCE = 60_000;
+
+interface Attempt {
+  readonly socket: HubSocket;
+  readonly session: HubSession;
+}
+
+/**
+ * A node's client of the hub, over real sockets: finds the hub at one of its addresses, joins or attaches, follows the
+ * map, and comes back when the connection breaks. It decides nothing but that: what the hub says is the caller's to
+ * believe.
+ */
+export class HubClient {
+  readonly #options: HubClientOptions;
+  readonly #backoff: Backoff;
+  readonly #attempts = new Set<Attempt>();
+  #join: SessionOptions['join'];
+  #state: HubState;
+  #race: AddressRace<Target> | undefined;
+  #failures: HubFailure[] = [];
+  #resolving = 0;
+  /** The connection that is used. */
+  #current: Attempt | undefined;
+  #attachedAt = 0;
+  #startedAt = 0;
+  /** The address that was last good comes first. */
+  #preferred: Target | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Infinity;
+  /** Whether the hub may already know us, though its answer was lost. */
+  #hasAskedToJoin = false;
+
+  constructor(options: HubClientOptions) {
+    this.#options = options;
+    this.#join = options.join;
+    this.#backoff = new Backoff(options.random ?? (() => randomFraction(options.crypto)));
+    this.#state = { kind: 'connecting', where: '' };
+  }
+
+  get state(): HubState {
+    return this.#state;
+  }
+
+  /** Begins. Once. */
+  start(): void {
+    this.#startedAt = performance.now();
+    this.#connect();
+  }
+
+  /** Ends. Questions under way fail. No event comes after this. */
+  close(): void {
+    this.#stop(new HubFailure('closed', 'the client was closed'));
+  }
+
+  /** Does not wait for the next try any longer: this machine's network has changed. */
+  retryNow(): void {
+    if (this.#state.kind !== 'waiting') return;
+    this.#backoff.reset();
+    this.#connect();
+  }
+
+  /**
+   * Asks the hub.
+   * @throws HubFailure when it refuses, does not answer in time, or is away
+   */
+  request<T extends QuestionType>(type: T, args: Questions[T]): Promise<Answers[T]> {
+    return new Promise((resolve, reject) => {
+      const session = this.#attached(reject);
+      if (session !== undefined)
+        this.#do(session.session.request(performance.now(), type, args, resolve, reject), session);
+    });
+  }
+
+  /** The same for administrators. @throws HubFailure */
+  admin<R extends AdminRequest>(request: R): Promise<AdminAnswers[R['op']]> {
+    return new Promise((resolve, reject) => {
+      const session = this.#attached(reject);
+      if (session !== undefined)
+        this.#do(session.session.admin(performance.now(), request, resolve, reject), session);
+    });
+  }
+
+  /** Sends a datagram through the hub to a member. @returns false when it was dropped: no connection, or too much waits */
+  sendFrame(peer: number, datagram: Uint8Array): boolean {
+    const current = this.#current;
+    if (current === undefined || current.socket.isBusy) return false;
+    const bytes = current.session.sealFrame(peer, datagram);
+    return bytes !== undefined && current.socket.sendFrame(bytes);
+  }
+
+  #attached(reject: (failure: HubFailure) => void): Attempt | undefined {
+    if (this.#current?.session.isAttached) return this.#current;
+    const { failure } = this.#state as { failure?: HubFailure };
+    reject(
+      new HubFailure(
+        'unreachable',
+        `there is no connection to the hub${failure ? `: ${failure.message}` : ''}`,
+      ),
+    );
+    return undefined;
+  }
+
+  #connect(): void {
+    this.#failures = [];
+    const race = new AddressRace<Target>();
+    this.#race = race;
+    const { addresses } = this.#options;
+    this.#state = {
+      kind: 'connecting',
+      where: addresses.map(({ host, port }) => `${host}:${port}`).join(', '),
+    };
+    if (this.#preferred !== undefined) race.add(this.#preferred);
+    const [literal, named] = [
+      addresses.filter(isLiteral),
+      addresses.filter((address) => !isLiteral(address)),
+    ];
+    this.#enter(
+      race,
+      literal.map((address) => ({ ip: address.host, address })),
+    );
+    this.#resolving = named.length;
+    for (const address of named) void this.#resolve(race, address);
+    this.#go();
+  }
+
+  async #resolve(race: AddressRace<Target>, address: HubAddress): Promise<void> {
+    try {
+      const targets = await targetsOf(address);
+      if (race === this.#race) this.#enter(race, targets);
+    } catch (error) {
+      if (race === this.#race) this.#failures.push(error as HubFailure);
+    }
+    if (race !== this.#race) return;
+    this.#resolving--;
+    this.#go();
+  }
+
+  #enter(race: AddressRace<Target>, targets: readonly Target[]): void {
+    const isNew = (target: Target): boolean =>
+      this.#preferred === undefined || describe(target) !== describe(this.#preferred);
+    race.add(...interleave(targets.filter(isNew), ({ ip }) => ip.includes(':')));
+  }
+
+  /** Starts what is due, and gives up when nothing is left. */
+  #go(): void {
+    const race = this.#race;
+    if (race === undefined) return;
+    for (
+      let target = race.start(performance.now());
+      target !== undefined;
+      target = race.start(performance.now())
+    )
+      this.#attempt(race, target);
+    if (race.isLost && this.#resolving === 0) this.#disconnected(summarise(this.#failures), 0);
+    else this.#schedule();
+  }
+
+  #attempt(race: AddressRace<Target>, target: Target): void {
+    const session = new HubSession({ ...this.#options, join: this.#join });
+    const socket = new HubSocket(target, {
+      connected: () => {
+        race.answered(performance.now());
+        this.#schedule();
+      },
+      opened: () => this.#do(session.start(performance.now()), attempt),
+      message: (bytes) => this.#do(session.handle(bytes, performance.now()), attempt),
+      pong: () => session.handlePong(),
+      failed: (failure) => this.#do(session.close(failure), attempt),
+      closed: (code) => {
+        const failure = closeFailure(describe(target), code, attempt === this.#current);
+        this.#do(session.close(failure), attempt);
+      },
+    });
+    const attempt = { socket, session };
+    this.#attempts.add(attempt);
+  }
+
+  #do(outputs: readonly SessionOutput[], attempt: Attempt): void {
+    for (const output of outputs) this.#perform(output, attempt);
+    this.#schedule();
+  }
+
+  #perform(output: SessionOutput, attempt: Attempt): void {
+    const { socket, session } = attempt;
+    switch (output.kind) {
+      case 'send':
+        socket.send(output.bytes);
+        return;
+      case 'ping':
+        socket.ping();
+        return;
+      case 'open':
+        this.#won(attempt);
+        return;
+      case 'look':
+        void this.#look(output.network, attempt);
+        return;
+      case 'joined':
+        this.#join = undefined;
+        this.#options.onEvent(output);
+        return;
+      case 'attached': {
+        const where = describe(socket.target);
+        const { remote, local } = socket;
+        if (remote === undefined || local === undefined) return; // it has just broken
+        this.#attachedAt = performance.now();
+        this.#state = { kind: 'connected', where };
+        this.#options.onEvent({ ...output, kind: 'connected', where, remote, local });
+        return;
+      }
+      case 'map':
+      case 'you':
+      case 'frame':
+        this.#options.onEvent(output);
+        return;
+      case 'ended':
+        this.#attempts.delete(attempt);
+        if (session === this.#current?.session) this.#lost(output.failure, socket);
+        else this.#failed(output.failure, socket);
+    }
+  }
+
+  /** This connection is the one; the others are let go. */
+  #won(attempt: Attempt): void {
+    this.#race = undefined;
+    this.#current = attempt;
+    this.#preferred = attempt.socket.target;
+    this.#attachedAt = 0;
+    for (const other of this.#attempts) {
+      if (other === attempt) continue;
+      this.#attempts.delete(other);
+      other.socket.abandon();
+      other.session.close(new HubFailure('closed', 'another address was faster'));
+    }
+    this.#do(attempt.session.begin(performance.now()), attempt);
+  }
+
+  async #look(network: NetworkInfo, attempt: Attempt): Promise<void> {
+    try {
+      await this.#options.check?.(network);
+    } catch (error) {
+      const failure = new HubFailure('unwanted', (error as Error).message, { cause: error });
+      this.#do(attempt.session.close(failure), attempt);
+      return;
+    }
+    if (attempt !== this.#current) return;
+    this.#hasAskedToJoin = true;
+    this.#do(attempt.session.proceed(performance.now()), attempt);
+  }
+
+  /** An attempt came to nothing. */
+  #failed(failure: HubFailure, socket: HubSocket): void {
+    socket.abandon();
+    if (this.#race === undefined) return;
+    this.#failures.push(failure);
+    this.#race.failed();
+    this.#go();
+  }
+
+  #lost(failure: HubFailure, socket: HubSocket): void {
+    if (failure.kind === 'lost') socket.abandon();
+    else socket.close(failure.kind === 'protocol' ? CLOSE_CODE.protocol : undefined);
+    this.#current = undefined;
+    this.#disconnected(failure, this.#attachedAt === 0 ? 0 : performance.now() - this.#attachedAt);
+  }
+
+  /** @param lasted how long the node was attached, milliseconds */
+  #disconnected(failure: HubFailure, lasted: number): void {
+    this.#race = undefined;
+    if (failure.kind === 'removed' || !this.#mayRetry(failure)) {
+      this.#stop(failure);
+      const isRemoved = failure.kind === 'removed' && this.#join === undefined;
+      this.#options.onEvent(
+        isRemoved ? { kind: 'removed', failure } : { kind: 'disconnected', failure, retryIn: undefined },
+      );
+      return;
+    }
+    if (LASTING.has(failure.kind)) this.#backoff.exhaust();
+    const retryIn = this.#backoff.next(lasted);
+    this.#state = { kind: 'waiting', failure };
+    this.#setTimer(performance.now() + retryIn);
+    this.#options.onEvent({ kind: 'disconnected', failure, retryIn });
+  }
+
+  /** A member tries for ever. Who wants to become one is told what is wrong, unless it may be over in a moment. */
+  #mayRetry(failure: HubFailure): boolean {
+    if (this.#join === undefined) return failure.kind !== 'unwanted';
+    if (performance.now() - this.#startedAt > JOIN_PATIENCE) return false;
+    if (failure.refusal === 'unavailable' || failure.refusal === 'too-many') return true;
+    return failure.kind === 'lost' || (this.#hasAskedToJoin && failure.kind === 'unreachable');
+  }
+
+  #stop(failure: HubFailure): void {
+    if (this.#state.kind === 'ended') return;
+    this.#state = { kind: 'ended', failure };
+    this.#race = undefined;
+    clearTimeout(this.#timer);
+    const current = this.#current;
+    this.#current = undefined;
+    for (const { session, socket } of this.#attempts) {
+      session.close(failure);
+      if (current?.socket === socket) socket.close();
+      else socket.abandon();
+    }
+    this.#attempts.clear();
+  }
+
+  /** One timer for everything; set anew only when it would be too late. */
+  #schedule(): void {
+    if (this.#state.kind === 'waiting' || this.#state.kind === 'ended') return;
+    let next = this.#race?.nextTimeout() ?? Infinity;
+    for (const { session } of this.#attempts) next = Math.min(next, session.nextTimeout());
+    if (next < this.#timerAt) this.#setTimer(next);
+  }
+
+  #setTimer(at: number): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#tick(), Math.max(0, Math.ceil(at - performance.now())));
+  }
+
+  #tick(): void {
+    this.#timerAt = Infinity;
+    if (this.#state.kind === 'waiting') {
+      this.#connect();
+      return;
+    }
+    const now = performance.now();
+    for (const attempt of [...this.#attempts]) {
+      if (attempt.session.nextTimeout() <= now) this.#do(attempt.session.handleTimeout(now), attempt);
+    }
+    this.#go();
+    this.#schedule();
+  }
+}
+
+/** What will not have changed in a moment. */
+const LASTING: ReadonlySet<string> = new Set(['other-hub', 'version', 'protocol']);
+
+const isLiteral = ({ host }: HubAddress): boolean => /^[\d.]+$|:/.test(host);

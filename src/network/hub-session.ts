@@ -1,0 +1,370 @@
+import { LametunError } from '../errors.js';
+import { ChannelInitiator } from '../wire/channel.js';
+import type { MapChange, MapKeeper } from '../wire/map.js';
+import {
+  type AdminAnswers,
+  type AdminRequest,
+  type Answers,
+  type HubMessage,
+  type MapVersion,
+  type Membership,
+  type NetworkInfo,
+  PROTOCOL_VERSIONS,
+  type Refusal,
+  type RelayCredentials,
+} from '../wire/messages.js';
+import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../wire/schemas.js';
+import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import { channelFailure, HubFailure } from './hub-failure.js';
+
+/** What whoever joins gives and wants. */
+export interface JoinWish {
+  /** 16 bytes, of the token. */
+  readonly secret: Uint8Array;
+  /** A DNS label; the hub may append a number. */
+  readonly name: string;
+  /** Networks to offer. */
+  readonly shares: readonly string[];
+}
+
+/** What a node asks of the hub, by type; `admin` has a method of its own. */
+export interface Questions {
+  readonly look: { readonly secret: string };
+  readonly join: { readonly secret: string; readonly name: string; readonly shares: readonly string[] };
+  readonly attach: { readonly have?: { readonly epoch: string; readonly revision: number } | undefined };
+  readonly share: { readonly shares: readonly string[] };
+  readonly leave: Record<never, never>;
+  readonly who: Record<never, never>;
+}
+export type QuestionType = keyof Questions;
+
+export type SessionOutput =
+  /** To be sent, in this order. */
+  | { readonly kind: 'send'; readonly bytes: Uint8Array }
+  /** A WebSocket ping is to be sent. */
+  | { readonly kind: 'ping' }
+  /** The channel stands: the hub has the key that it should have. `begin` goes on. */
+  | { readonly kind: 'open' }
+  /** Before joining: is this network one that the caller can be in? `proceed` goes on. */
+  | { readonly kind: 'look'; readonly network: NetworkInfo }
+  | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
+  | {
+      readonly kind: 'attached';
+      readonly network: NetworkInfo;
+      readonly you: Membership;
+      readonly relay: RelayCredentials;
+    }
+  | { readonly kind: 'map'; readonly change: MapChange }
+  | { readonly kind: 'you'; readonly you: Membership }
+  /** Lies in the memory of what was handled. */
+  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  /** The connection is to be closed. Nothing comes after this, and every question was answered. */
+  | { readonly kind: 'ended'; readonly failure: HubFailure };
+
+/** Milliseconds. */
+export const SESSION = {
+  /** From our first message to the hub's. */
+  channel: 10_000,
+  /** For an answer. A hub to which thousands come back at once is slow. */
+  answer: 20_000,
+  pingInterval: 15_000,
+  /** For anything to be heard after a ping. */
+  pong: 10_000,
+  /** A second map that is asked for within this time is one too many. */
+  resync: 10_000,
+} as const;
+/** Questions under way at most. */
+const MAX_PENDING = 256;
+
+interface Pending {
+  readonly deadline: number;
+  /** Checks the answer, and throws when it is none. */
+  readonly parse: (value: unknown) => unknown;
+  readonly resolve: (value: never, now: number) => void;
+  readonly reject: (failure: HubFailure) => void;
+}
+
+export interface SessionOptions {
+  readonly crypto: Crypto;
+  readonly privateKey: PrivateKey;
+  /** 32 bytes. */
+  readonly hubKey: Uint8Array;
+  /** `lametun 0.1.0` */
+  readonly program: string;
+  readonly map: MapKeeper;
+  /** Absent: a member. */
+  readonly join?: JoinWish | undefined;
+}
+
+/**
+ * One connection to the hub, from the WebSocket's opening to its end. No I/O and no timers: every method tells what is
+ * to be done now, `nextTimeout` when `handleTimeout` wants to be called.
+ */
+export class HubSession {
+  readonly #options: SessionOptions;
+  readonly #channel: ChannelInitiator;
+  readonly #pending = new Map<number, Pending>();
+  #out: SessionOutput[] = [];
+  #nextId = 1;
+  #state: 'channel' | 'open' | 'attached' | 'ended' = 'channel';
+  /** For what is not a question's. */
+  #deadline = Infinity;
+  #nextPing = Infinity;
+  #pongDeadline = Infinity;
+  #resyncedAt = -Infinity;
+  #isResyncing = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    const hubKey = options.crypto.publicKey(options.hubKey);
+    this.#channel = new ChannelInitiator(options.crypto, options.privateKey, hubKey, {
+      protocol: PROTOCOL_VERSIONS,
+      program: options.program,
+    });
+  }
+
+  get isAttached(): boolean {
+    return this.#state === 'attached';
+  }
+
+  /** The WebSocket is open. */
+  start(now: number): SessionOutput[] {
+    this.#deadline = now + SESSION.channel;
+    this.#out.push({ kind: 'send', bytes: this.#channel.first() });
+    return this.#drain();
+  }
+
+  /** Of all connections this is the one to use. Joins, or attaches. */
+  begin(now: number): SessionOutput[] {
+    const { join } = this.#options;
+    if (join === undefined) this.#attach(now, this.#options.map.version);
+    else {
+      this.#ask(now, 'look', { secret: base64(join.secret) }, ({ network }) => {
+        this.#out.push({ kind: 'look', network });
+      });
+    }
+    return this.#drain();
+  }
+
+  /** The network that was looked at suits the caller. */
+  proceed(now: number): SessionOutput[] {
+    const { secret, name, shares } = this.#options.join!;
+    this.#ask(now, 'join', { secret: base64(secret), name, shares }, ({ network, you }, later) => {
+      this.#out.push({ kind: 'joined', network, you });
+      this.#attach(later, this.#options.map.version);
+    });
+    return this.#drain();
+  }
+
+  /** @param bytes one whole message; they are overwritten */
+  handle(bytes: Uint8Array, now: number): SessionOutput[] {
+    this.#heard();
+    for (const event of this.#channel.handle(bytes)) {
+      if (event.kind === 'open') this.#opened(now);
+      else if (event.kind === 'message') this.#parse(event.value, now);
+      else if (event.kind === 'failed') this.#end(channelFailure(event.why, event.text));
+      else if (this.#state === 'attached') this.#out.push(event);
+    }
+    return this.#drain();
+  }
+
+  handlePong(): void {
+    this.#heard();
+  }
+
+  handleTimeout(now: number): SessionOutput[] {
+    if (now >= this.#deadline)
+      this.#end(new HubFailure('unreachable', 'what is there does not answer as a hub does'));
+    if (now >= this.#pongDeadline) this.#end(new HubFailure('lost', 'the hub has fallen silent'));
+    for (const [id, { deadline, reject }] of this.#pending) {
+      if (now < deadline) continue;
+      this.#pending.delete(id);
+      reject(new HubFailure('unreachable', 'the hub did not answer in time'));
+    }
+    if (now >= this.#nextPing && this.#state !== 'ended') {
+      this.#out.push({ kind: 'ping' });
+      this.#nextPing = now + SESSION.pingInterval;
+      this.#pongDeadline = now + SESSION.pong;
+    }
+    return this.#drain();
+  }
+
+  nextTimeout(): number {
+    let next = Math.min(this.#deadline, this.#nextPing, this.#pongDeadline);
+    for (const { deadline } of this.#pending.values()) next = Math.min(next, deadline);
+    return next;
+  }
+
+  /** @param reject gets a HubFailure when there is no answer, the hub refuses, or the connection ends */
+  request<T extends QuestionType>(
+    now: number,
+    type: T,
+    args: Questions[T],
+    resolve: (answer: Answers[T]) => void,
+    reject: (failure: HubFailure) => void,
+  ): SessionOutput[] {
+    this.#ask(now, type, args, resolve, reject);
+    return this.#drain();
+  }
+
+  admin<R extends AdminRequest>(
+    now: number,
+    request: R,
+    resolve: (answer: AdminAnswers[R['op']]) => void,
+    reject: (failure: HubFailure) => void,
+  ): SessionOutput[] {
+    const parse = (value: unknown) => parseAdminAnswer(request.op, value);
+    this.#send(now, { type: 'admin', request }, parse, resolve as (value: never) => void, reject);
+    return this.#drain();
+  }
+
+  /** @returns the message to send; undefined when the node is not attached */
+  sealFrame(peer: number, datagram: Uint8Array): Uint8Array | undefined {
+    return this.#state === 'attached' ? this.#channel.sealFrame(peer, datagram) : undefined;
+  }
+
+  /** The connection has ended, or is to end. */
+  close(failure: HubFailure): SessionOutput[] {
+    this.#end(failure);
+    return this.#drain();
+  }
+
+  #opened(now: number): void {
+    this.#state = 'open';
+    this.#deadline = Infinity;
+    this.#nextPing = now + SESSION.pingInterval;
+    this.#out.push({ kind: 'open' });
+  }
+
+  #heard(): void {
+    this.#pongDeadline = Infinity;
+  }
+
+  #attach(now: number, have: MapVersion | undefined): void {
+    this.#ask(now, 'attach', have === undefined ? {} : { have }, (answer) => {
+      this.#isResyncing = false;
+      if (this.#state === 'attached') return; // all of the map was asked for once more
+      this.#state = 'attached';
+      this.#out.push({ kind: 'attached', ...answer });
+    });
+  }
+
+  /** A question without which the session is of no use, unless there is a `reject`. */
+  #ask<T extends QuestionType>(
+    now: number,
+    type: T,
+    args: Questions[T],
+    resolve: (answer: Answers[T], now: number) => void,
+    reject: (failure: HubFailure) => void = (failure) => this.#end(failure),
+  ): void {
+    const parse = (value: unknown) => parseAnswer(type, value);
+    this.#send(now, { type, ...args }, parse, resolve as (value: never, now: number) => void, reject);
+  }
+
+  #send(
+    now: number,
+    message: object,
+    parse: (value: unknown) => unknown,
+    resolve: (value: never, now: number) => void,
+    reject: (failure: HubFailure) => void,
+  ): void {
+    if (this.#state === 'ended' || this.#state === 'channel') {
+      reject(new HubFailure('unreachable', 'there is no connection to the hub'));
+      return;
+    }
+    if (this.#pending.size >= MAX_PENDING) {
+      reject(new HubFailure('refused', 'too many questions wait for the hub', { refusal: 'too-many' }));
+      return;
+    }
+    const id = this.#nextId++;
+    this.#pending.set(id, { deadline: now + SESSION.answer, parse, resolve, reject });
+    for (const bytes of this.#channel.seal({ ...message, id })) this.#out.push({ kind: 'send', bytes });
+  }
+
+  #parse(value: unknown, now: number): void {
+    if (this.#state === 'ended') return;
+    try {
+      this.#message(parseHubMessage(value), now);
+    } catch (error) {
+      if (!(error instanceof LametunError) || error.code !== 'protocol') throw error; // ours
+      this.#end(nonsense(error));
+    }
+  }
+
+  #message(message: HubMessage, now: number): void {
+    switch (message.type) {
+      case 'answer': {
+        const pending = this.#take(message.re);
+        if (pending === undefined) return; // it was given up
+        try {
+          pending.resolve(pending.parse(message.value) as never, now);
+        } catch (error) {
+          pending.reject(nonsense(error));
+          throw error;
+        }
+        return;
+      }
+      case 'refused':
+        this.#take(message.re)?.reject(refused(message.code, message.message));
+        return;
+      case 'map':
+        this.#isResyncing = false;
+        this.#out.push({ kind: 'map', change: this.#options.map.applyMap(message) });
+        return;
+      case 'delta': {
+        if (this.#isResyncing) return;
+        const change = this.#options.map.applyDelta(message);
+        if (change === 'resync') this.#resync(now);
+        else this.#out.push({ kind: 'map', change });
+        return;
+      }
+      case 'you':
+        this.#out.push({ kind: 'you', you: message.you });
+        return;
+      case 'removed':
+        this.#end(new HubFailure('removed', 'this node was removed from the network'));
+    }
+  }
+
+  /** The hub counts from a map that is not ours: all of it is asked for. */
+  #resync(now: number): void {
+    if (now - this.#resyncedAt < SESSION.resync) {
+      this.#end(new HubFailure('protocol', "the hub's changes do not fit its own map"));
+      return;
+    }
+    this.#resyncedAt = now;
+    this.#attach(now, undefined);
+    this.#isResyncing = true;
+  }
+
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  #end(failure: HubFailure): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#deadline = this.#nextPing = this.#pongDeadline = Infinity;
+    this.#channel.close();
+    for (const { reject } of this.#pending.values()) reject(failure);
+    this.#pending.clear();
+    this.#out.push({ kind: 'ended', failure });
+  }
+
+  #drain(): SessionOutput[] {
+    const out = this.#out;
+    this.#out = [];
+    return out;
+  }
+}
+
+const refused = (code: Refusal, message: string): HubFailure =>
+  new HubFailure(code === 'not-a-member' ? 'removed' : 'refused', message, { refusal: code });
+
+const nonsense = (error: unknown): HubFailure =>
+  new HubFailure('protocol', `the hub said what it should not: ${(error as Error).message}`);
+
+const base64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64');
