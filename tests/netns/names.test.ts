@@ -1,0 +1,403 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+
+const BEFORE = 'search corp.example\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n';
+const MODULE = (name: string): string =>
+  JSON.stringify(new URL(`../../src/network/${name}.js`, import.meta.url).href);
+
+interface Place {
+  readonly etc: string;
+  readonly path: string;
+  readonly state: string;
+  text(): string;
+}
+
+/** A folder that plays /etc. The real one is nobody's to touch. */
+function place(t: TestContext): Place {
+  const root = mkdtempSync(join(tmpdir(), 'lametun-names-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const [etc, state] = [join(root, 'etc'), join(root, 'state')];
+  mkdirSync(etc);
+  mkdirSync(state);
+  const path = join(etc, 'resolv.conf');
+  return { etc, path, state, text: () => readFileSync(path, 'utf8') };
+}
+
+interface Running {
+  readonly child: ChildProcess;
+  readonly lines: string[];
+  /** Sends a signal, and waits for the end. */
+  end(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** A process that has the machine's names until it is ended. `prepare` is run by a shell in a mount namespace before. */
+async function running(
+  t: TestContext,
+  { path, state }: Pick<Place, 'path' | 'state'>,
+  { device = 'lt0', address = '10.7.0.2', prepare = 'true', env = {} as Record<string, string> } = {},
+): Promise<Running> {
+  const options = { device, address, domain: 'home.lametun', stateDirectory: state, resolvConf: path };
+  const script = `
+    const { startSystemNames } = await import(${MODULE('system-names')});
+    const names = startSystemNames({ ...${JSON.stringify(options)}, reverse: ['7.10.in-addr.arpa'], log: (m) => console.log('log', m) });
+    process.once('SIGTERM', () => { names.stop(); names.stop(); process.exit(0); });
+    const tell = () => console.log(names.how, names.upstreams().join(), names.why ?? '');
+    tell();
+    process.on('SIGUSR2', tell);
+    setInterval(() => {}, 1000);`;
+  const node = [process.execPath, '--input-type=module', '-e', script];
+  const child = spawn('unshare', ['-m', 'sh', '-c', `${prepare} && exec "$@"`, 'sh', ...node], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...env },
+    detached: true,
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const lines: string[] = [];
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => lines.push(...chunk.trim().split('\n')));
+  await until('it to start', () => lines.length > 0);
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    const exit = once(child, 'exit');
+    child.kill(signal);
+    await exit;
+  };
+  return { child, lines, end };
+}
+
+/** What the process says of itself now. */
+async function told({ child, lines }: Running): Promise<string> {
+  const before = lines.length;
+  child.kill('SIGUSR2');
+  await until('an answer', () => lines.length > before);
+  return lines.at(-1)!.trim();
+}
+
+/** Nothing of lametun's is left beside the file, and no guard runs for it. */
+function assertNothingLeft({ etc, state }: Place, files = ['resolv.conf']): void {
+  assert.deepEqual(readdirSync(etc).sort(), files);
+  assert.deepEqual(readdirSync(state), []);
+}
+
+const guards = (path: string): number[] =>
+  readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return words.includes('lametun-guard') && words.includes(path) ? [Number(pid)] : [];
+    } catch {
+      return [];
+    }
+  });
+
+test('resolv.conf names the node itself, keeps what else it said, and is put back at the end', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  chmodSync(at.path, 0o640);
+  const one = await running(t, at);
+  assert.equal(one.lines[0]!.trim(), 'resolv.conf 192.0.2.53,192.0.2.54');
+  const lines = at
+    .text()
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'));
+  assert.deepEqual(lines, ['nameserver 10.7.0.2', 'search corp.example home.lametun', 'options edns0']);
+  assert.match(at.text(), /By hand: mv .*resolv\.conf\.before-lametun/);
+  assert.equal(lstatSync(at.path).mode & 0o777, 0o644);
+  assert.equal(guards(at.path).length, 1);
+  await one.end('SIGTERM');
+  assert.equal(at.text(), BEFORE);
+  assert.equal(lstatSync(at.path).mode & 0o777, 0o640);
+  await until('the guard to end', () => guards(at.path).length === 0, 2000);
+  assertNothingLeft(at);
+});
+
+test('after kill -9 the file is back within 2 seconds, a link as a link, and no file as no file', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  for (const kind of ['file', 'link', 'missing'] as const) {
+    const at = place(t);
+    if (kind === 'file') writeFileSync(at.path, BEFORE);
+    if (kind === 'link') {
+      writeFileSync(join(at.etc, 'real'), BEFORE);
+      symlinkSync('real', at.path);
+    }
+    const one = await running(t, at);
+    assert.equal(
+      one.lines[0]!.trim(),
+      kind === 'missing' ? 'resolv.conf' : 'resolv.conf 192.0.2.53,192.0.2.54',
+    );
+    assert.match(at.text(), /^nameserver 10\.7\.0\.2$/m);
+    // Everything in its process group gets a signal first, as from a terminal that is closed.
+    const group = -one.child.pid!;
+    process.kill(group, 'SIGINT');
+    process.kill(group, 'SIGHUP');
+    await one.end('SIGKILL');
+    if (kind === 'missing') await until('it to be gone', () => !existsSync(at.path), 2000);
+    else await until(`the ${kind} to be back`, () => existsSync(at.path) && at.text() === BEFORE, 2000);
+    if (kind === 'link') assert.equal(readlinkSync(at.path), 'real');
+    await until('the guard to end', () => guards(at.path).length === 0, 2000);
+    assertNothingLeft(at, kind === 'link' ? ['real', 'resolv.conf'] : kind === 'file' ? ['resolv.conf'] : []);
+  }
+});
+
+test('a file that is mounted is written in place, and put back in place', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  for (const [signal, readOnly] of [
+    ['SIGTERM', false],
+    ['SIGKILL', false],
+    ['SIGTERM', true],
+    ['SIGKILL', true],
+  ] as const) {
+    const at = place(t);
+    const mounted = join(at.state, '..', 'mounted');
+    writeFileSync(at.path, 'not this one\n');
+    writeFileSync(mounted, BEFORE);
+    const freeze = `mount --bind ${at.etc} ${at.etc} && mount -o remount,ro,bind ${at.etc} && `;
+    const prepare = `${readOnly ? freeze : ''}mount --bind ${mounted} ${at.path}`;
+    const one = await running(t, at, { prepare });
+    assert.equal(one.lines[0]!.trim(), 'resolv.conf 192.0.2.53,192.0.2.54');
+    assert.match(readFileSync(mounted, 'utf8'), /^nameserver 10\.7\.0\.2$/m);
+    await one.end(signal);
+    await until('it to be put back', () => readFileSync(mounted, 'utf8') === BEFORE, 2000);
+    await until('the guard to end', () => guards(at.path).length === 0, 2000);
+    assertNothingLeft(at);
+  }
+});
+
+test('where it cannot be written, the node is told why', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const prepare = `mount --bind ${at.etc} ${at.etc} && mount -o remount,ro,bind ${at.etc}`;
+  const one = await running(t, at, { prepare });
+  assert.match(one.lines[0]!, /^none {2}.*resolv\.conf cannot be written: .*EROFS/);
+  await one.end('SIGTERM');
+  assertNothingLeft(at);
+});
+
+test('what somebody else writes meanwhile is the new file to give back, with the new name servers', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  const lease = 'nameserver 198.51.100.53\nsearch cafe.example\n';
+  writeFileSync(`${at.path}.dhclient`, lease);
+  renameSync(`${at.path}.dhclient`, at.path);
+  await until('it to be taken over again', () => at.text().includes('nameserver 10.7.0.2'));
+  assert.match(at.text(), /^search cafe\.example home\.lametun$/m);
+  assert.equal(await told(one), 'resolv.conf 198.51.100.53');
+  await one.end('SIGKILL');
+  await until('the newer file to be back', () => at.text() === lease, 2000);
+});
+
+test('a change by hand in our file is kept when it is given back', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  writeFileSync(at.path, `${at.text()}nameserver 9.9.9.9\n`);
+  await until('it to be noticed', async () => (await told(one)).includes('9.9.9.9'));
+  await one.end('SIGTERM');
+  assert.match(at.text(), /^nameserver 9\.9\.9\.9$/m);
+  assert.match(at.text(), /^nameserver 192\.0\.2\.53$/m);
+  assert.doesNotMatch(at.text(), /lametun|10\.7\.0\.2/);
+});
+
+test('the servers that a link leads to are followed', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(join(at.etc, 'real'), BEFORE);
+  symlinkSync('real', at.path);
+  const one = await running(t, at);
+  writeFileSync(join(at.etc, 'real'), 'nameserver 198.51.100.53\n');
+  await until('the new server to be known', async () => (await told(one)).endsWith('198.51.100.53'));
+  await one.end('SIGTERM');
+  assert.equal(at.text(), 'nameserver 198.51.100.53\n');
+});
+
+test('nobody’s newer file is overwritten after a kill, nor when the guard was killed before', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  one.child.kill('SIGSTOP'); // it cannot take over again
+  writeFileSync(at.path, 'nameserver 198.51.100.53\n');
+  await one.end('SIGKILL');
+  await until('the guard to end', () => guards(at.path).length === 0, 2000);
+  assert.equal(at.text(), 'nameserver 198.51.100.53\n');
+  assertNothingLeft(at);
+});
+
+test('what was left after a power cut is put back at the next start', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  one.child.kill('SIGSTOP');
+  for (const guard of guards(at.path)) process.kill(guard, 'SIGKILL'); // no guard outlives a power cut
+  await one.end('SIGKILL');
+  await sleep(200);
+  assert.match(at.text(), /^nameserver 10\.7\.0\.2$/m, 'left behind');
+  const two = await running(t, at, { address: '10.7.0.3' });
+  assert.equal(two.lines[0]!.trim(), 'resolv.conf 192.0.2.53,192.0.2.54');
+  await two.end('SIGTERM');
+  assert.equal(at.text(), BEFORE);
+  assertNothingLeft(at);
+});
+
+test('a guard that is killed is replaced', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  const [first] = guards(at.path);
+  process.kill(first!, 'SIGKILL');
+  await until('another guard', () => guards(at.path).some((pid) => pid !== first));
+  await one.end('SIGKILL');
+  await until('the file to be back', () => at.text() === BEFORE, 2000);
+});
+
+test('a second node waits until the first one gives the file back, and says so', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  const state = join(at.state, '..', 'state2');
+  mkdirSync(state);
+  const two = await running(t, { path: at.path, state }, { device: 'lt1', address: '10.8.0.2' });
+  assert.match(await told(two), /^none .*in the hands of the lametun on lt0/);
+  assert.match(two.lines[0]!, /^log .*in the hands of the lametun on lt0/);
+  await one.end('SIGTERM');
+  await until('the second to have it', () => at.text().includes('nameserver 10.8.0.2'));
+  assert.equal(await told(two), 'resolv.conf 192.0.2.53,192.0.2.54');
+  await two.end('SIGKILL');
+  await until('the file to be back', () => at.text() === BEFORE, 2000);
+});
+
+test('systemd-resolved is told of the link’s server and domains where it is in charge', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  if (process.env['LAMETUN_SANDBOX'] !== '1' && existsSync('/run/systemd/resolve')) {
+    t.skip('could not run: this machine has a systemd-resolved of its own: run the tests in their sandbox');
+    return;
+  }
+  const at = place(t);
+  writeFileSync(at.path, 'nameserver 127.0.0.53\n');
+  const bin = join(at.state, '..', 'bin');
+  mkdirSync(bin);
+  const log = join(bin, 'log');
+  const fake = (status: number): void =>
+    writeFileSync(join(bin, 'resolvectl'), `#!/bin/sh\necho "$@" >>${log}\nexit ${status}\n`, {
+      mode: 0o755,
+    });
+  fake(0);
+  const env = { PATH: `${bin}:${process.env['PATH']}` };
+  const prepare = 'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/resolve';
+  const one = await running(t, at, { env, prepare });
+  assert.equal(one.lines[0]!.trim(), 'systemd-resolved');
+  await one.end('SIGTERM');
+  assert.deepEqual(readFileSync(log, 'utf8').trim().split('\n'), [
+    'dns lt0 10.7.0.2',
+    'domain lt0 home.lametun ~home.lametun ~7.10.in-addr.arpa',
+    'default-route lt0 false',
+    'dnssec lt0 no',
+    'dnsovertls lt0 no',
+    'revert lt0',
+  ]);
+  assert.equal(at.text(), 'nameserver 127.0.0.53\n', 'and resolv.conf is left alone');
+  // When it cannot be told, or nobody asks it, resolv.conf it is.
+  fake(1);
+  const two = await running(t, at, { env, prepare });
+  assert.match(two.lines[0]!, /^log systemd-resolved was not told of home\.lametun: resolvectl dns lt0/);
+  assert.equal(await told(two), 'resolv.conf 127.0.0.53');
+  await two.end('SIGTERM');
+  fake(0);
+  writeFileSync(at.path, BEFORE);
+  const three = await running(t, at, { env, prepare });
+  assert.match(three.lines[0]!, /^resolv\.conf/);
+  await three.end('SIGTERM');
+});
+
+test('programs find nodes by name, through the machine’s own resolver, and other names as before', async (t) => {
+  if (!needs(t, 'netns', 'unshare', 'getent')) return;
+  const at = place(t);
+  const etc = join(at.etc, 'mounted');
+  writeFileSync(etc, BEFORE);
+  const script = `
+    import { execFileSync } from 'node:child_process';
+    import { readFileSync } from 'node:fs';
+    const { LocalNames } = await import(${MODULE('local-names')});
+    const { promisify } = await import('node:util');
+    const run = promisify((await import('node:child_process')).execFile);
+    execFileSync('sh', ['-c', 'ip link set lo up; ip addr add 10.7.0.2/16 dev lo; ip addr add fd12::2/64 dev lo nodad']);
+    const ranges = [{ address: Uint8Array.of(10, 7, 0, 0), prefix: 16 }, { address: Uint8Array.of(0xfd, 0x12, ...Array(14).fill(0)), prefix: 64 }];
+    const addresses = { ipv4: Uint8Array.of(10, 7, 0, 2), ipv6: Uint8Array.of(0xfd, 0x12, ...Array(13).fill(0), 2) };
+    const names = await LocalNames.start({ network: 'home', ranges, device: 'lt0', addresses, stateDirectory: ${JSON.stringify(at.state)}, log: (m) => console.log('log', m) });
+    names.set([{ name: 'office', ipv4: '10.7.0.9', ipv6: 'fd12::9' }]);
+    console.log(names.how);
+    const getent = async (...args) => console.log((await run('getent', args).catch((e) => ({ stdout: 'none' }))).stdout.trim().split('\\n')[0]);
+    await getent('ahostsv4', 'office.home.lametun');
+    await getent('ahostsv6', 'office');
+    await getent('hosts', '10.7.0.9');
+    await getent('ahostsv4', 'nobody.home.lametun');
+    names.stop();
+    console.log(JSON.stringify(readFileSync('/etc/resolv.conf', 'utf8')));
+    process.exit(0);`;
+  const said = execFileSync(
+    'unshare',
+    [
+      '-m',
+      '-n',
+      'sh',
+      '-c',
+      `mount --bind ${etc} /etc/resolv.conf && exec "$@"`,
+      'sh',
+      process.execPath,
+      '--input-type=module',
+      '-e',
+      script,
+    ],
+    { encoding: 'utf8', timeout: 60_000 },
+  );
+  const lines = said.trim().split('\n');
+  assert.equal(lines[0], 'resolv.conf');
+  assert.match(lines[1]!, /^10\.7\.0\.9 /);
+  assert.match(lines[2]!, /^fd12::9 /);
+  assert.match(lines[3]!, /^10\.7\.0\.9 +office\.home\.lametun$/);
+  assert.equal(lines[4], 'none');
+  assert.equal(JSON.parse(lines[5]!), BEFORE);
+});
+
+test('another namespace’s resolv.conf is left alone', async (t) => {
+  if (!needs(t, 'netns', 'unshare')) return;
+  const script = `
+    const { startSystemNames } = await import(${MODULE('system-names')});
+    const names = startSystemNames({ device: 'lt0', address: '10.7.0.2', domain: 'home.lametun', stateDirectory: '/nonexistent', log: console.log });
+    console.log(names.how, names.why);
+    process.exit(0);`;
+  const before = existsSync('/etc/resolv.conf') ? readFileSync('/etc/resolv.conf', 'utf8') : undefined;
+  if (before === undefined) return t.skip('could not run: this machine has no /etc/resolv.conf');
+  const said = execFileSync('unshare', ['-n', process.execPath, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+  assert.match(said, /^none .*belongs to another network namespace.*\/etc\/netns\//);
+  assert.equal(readFileSync('/etc/resolv.conf', 'utf8'), before);
+});
