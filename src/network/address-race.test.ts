@@ -38,7 +38,7 @@ test('where somebody answers, the others wait for longer', () => {
   race.add('a', 'b');
   assert.equal(race.start(0), 'a');
   race.answered(100);
-  assert.deepEqual(run(race, 100), [[4100, 'b']]);
+  assert.deepEqual(run(race, 100), [[1600, 'b']]);
 });
 
 test('an address that is found late enters the race', () => {

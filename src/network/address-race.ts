@@ -1,7 +1,7 @@
 /** RFC 8305 §5: how long one attempt is alone before the next is made beside it; milliseconds. */
 const STAGGER = 250;
 /** The same once somebody has answered at all: a hub with much to do is not helped by a second connection. */
-const STAGGER_ANSWERED = 4000;
+const STAGGER_ANSWERED = 1500;
 
 /**
  * In what order, and when, the addresses of a hub are tried: one after the other, each a moment after the one before, or

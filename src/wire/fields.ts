@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { formatAddress, parseAddress } from '../ip/address.js';
+import { isCanonical } from '../ip/canonical.js';
 import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
 
 /**
@@ -47,10 +47,6 @@ export const lifetime = whole(1, 10 * 366 * 86_400);
 export const mtu = whole(1280, 65_535);
 export const flag = v.boolean('must be true or false');
 
-export function isAddress(value: string, length: 4 | 16): boolean {
-  const address = value.length > 45 ? undefined : parseAddress(value);
-  return address?.length === length && formatAddress(address) === value;
-}
 export function isNetwork(value: string, length?: 4 | 16): boolean {
   const cidr = value.length > 49 ? undefined : parseCidr(value);
   if (cidr === undefined || (length !== undefined && cidr.address.length !== length)) return false;
@@ -58,8 +54,11 @@ export function isNetwork(value: string, length?: 4 | 16): boolean {
 }
 
 const checked = (is: (value: string) => boolean, what: string) => v.pipe(v.string(what), v.check(is, what));
-export const ipv4 = checked((value) => isAddress(value, 4), 'must be an IPv4 address');
-export const ipv6 = checked((value) => isAddress(value, 16), 'must be an IPv6 address in its shortest form');
+export const ipv4 = checked((value) => isCanonical(value, 4), 'must be an IPv4 address');
+export const ipv6 = checked(
+  (value) => isCanonical(value, 16),
+  'must be an IPv6 address in its shortest form',
+);
 export const ipv4Network = checked((value) => isNetwork(value, 4), 'must be an IPv4 network');
 export const ipv6Network = checked((value) => isNetwork(value, 16), 'must be an IPv6 network');
 export const network = checked(

@@ -1,0 +1,37 @@
+import { isCanonical } from '../ip/canonical.js';
+import { isNetwork, KEY, LABEL, LIMIT } from './fields.js';
+import type { MapNode } from './messages.js';
+
+/**
+ * Whether everything in a list is a `MapNode`: what the schema says, in a tenth of its time, for maps of thousands. Where
+ * this says no, the schema says why.
+ */
+export function areMapNodes(value: unknown): value is readonly MapNode[] {
+  return Array.isArray(value) && value.length <= LIMIT.nodes && value.every(isMapNode);
+}
+
+const FIELDS = 6;
+
+function isMapNode(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { id, name, key, ipv4, ipv6, shares } = value as Readonly<Record<keyof MapNode, unknown>>;
+  let fields = 0;
+  for (const _ in value) fields++;
+  return (
+    fields === FIELDS &&
+    Number.isInteger(id) &&
+    (id as number) >= 1 &&
+    (id as number) < 2 ** 32 &&
+    typeof name === 'string' &&
+    LABEL.test(name) &&
+    typeof key === 'string' &&
+    KEY.test(key) &&
+    typeof ipv4 === 'string' &&
+    isCanonical(ipv4, 4) &&
+    typeof ipv6 === 'string' &&
+    isCanonical(ipv6, 16) &&
+    Array.isArray(shares) &&
+    shares.length <= LIMIT.shares &&
+    shares.every((share) => typeof share === 'string' && isNetwork(share))
+  );
+}
