@@ -63,8 +63,8 @@ async function running(
     const names = startSystemNames({ ...${JSON.stringify(options)}, reverse: ['7.10.in-addr.arpa'], log: (m) => console.log('log', m) });
     process.once('SIGTERM', () => { names.stop(); names.stop(); process.exit(0); });
     const tell = () => console.log(names.how, names.upstreams().join(), names.why ?? '');
-    tell();
     process.on('SIGUSR2', tell);
+    tell();
     setInterval(() => {}, 1000);`;
   const node = [process.execPath, '--input-type=module', '-e', script];
   const child = spawn('unshare', ['-m', 'sh', '-c', `${prepare} && exec "$@"`, 'sh', ...node], {
@@ -75,7 +75,7 @@ async function running(
   t.after(() => child.kill('SIGKILL'));
   const lines: string[] = [];
   child.stdout!.setEncoding('utf8').on('data', (chunk: string) => lines.push(...chunk.trim().split('\n')));
-  await until('it to start', () => lines.length > 0);
+  await until('it to start', () => lines.some((line) => !line.startsWith('log ')));
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     const exit = once(child, 'exit');
     child.kill(signal);

@@ -8,7 +8,8 @@ export const SANDBOX_VARIABLE = 'LAMETUN_SANDBOX';
 
 /**
  * What the sandbox has of its own: the network, so that no device, route or firewall rule of the machine is
- * touched; the mounts, for a /run of its own where `ip netns` keeps its names; and the process ids, because
+ * touched; the mounts, for a /run of its own where `ip netns` keeps its names, and an /etc, since a node changes
+ * resolv.conf there; and the process ids, because
  * with the first of them the kernel ends all the others, and so removes whatever a crash left behind.
  */
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
@@ -19,6 +20,7 @@ const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mo
  */
 const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up || exit 125
+cp -a /etc /run/etc && mount --bind /run/etc /etc || exit 125
 if [ ! -c /dev/net/tun ] && mkdir -p /dev/net && mount -t tmpfs tmpfs /dev/net; then
   mknod -m 666 /dev/net/tun c 10 200 2>/dev/null || umount /dev/net
 fi`;
