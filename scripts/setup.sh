@@ -44,14 +44,19 @@ fi
 demo='ip:iproute2 nft:nftables ping:iputils-ping unshare:util-linux'
 case $purpose in
   demo) wanted=$demo ;;
-  test) wanted="$demo tshark:tshark setpriv:util-linux wg:wireguard-tools wireguard-go:wireguard-go" ;;
+  test) wanted="$demo tshark:tshark setpriv:util-linux wg:wireguard-tools wireguard-go:wireguard-go postgres:postgresql" ;;
   bench) wanted="$demo iperf3:iperf3 wg:wireguard-tools wireguard-go:wireguard-go" ;;
   *) die "no such purpose: $purpose (demo, test or bench)" ;;
 esac
 
+# Debian keeps a PostgreSQL server's programs out of every PATH.
+has() {
+  command -v "$1" >/dev/null || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1
+}
+
 missing_packages() {
   for pair in $wanted; do
-    command -v "${pair%%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
+    has "${pair%%:*}" || printf '%s\n' "${pair#*:}"
   done | sort -u | tr '\n' ' '
 }
 

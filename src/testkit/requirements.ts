@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { whatIsMissing } from '../demo/machine.js';
 import { howToGet } from '../linux/program.js';
+import { postgresPrograms } from './postgres.js';
 
 /** When `1`, a test that cannot run here has failed. */
 export const MUST_RUN_VARIABLE = 'LAMETUN_TESTS_MUST_RUN';
@@ -11,8 +12,8 @@ export const MUST_RUN_VARIABLE = 'LAMETUN_TESTS_MUST_RUN';
 /** How the message of a skipped test begins, where the machine and not the test's author skipped it. */
 export const COULD_NOT_RUN = 'could not run: ';
 
-/** `demo`: all that `lametun demo` needs. `root`: user id 0. `tun`: /dev/net/tun opens. `netns`: `ip netns add` works. Anything else: that program. */
-export type Requirement = 'demo' | 'root' | 'tun' | 'netns' | (string & {});
+/** `demo`: all that `lametun demo` needs. `root`: user id 0. `tun`: /dev/net/tun opens. `netns`: `ip netns add` works. `postgres`: a PostgreSQL server's programs. Anything else: that program. */
+export type Requirement = 'demo' | 'root' | 'tun' | 'netns' | 'postgres' | (string & {});
 
 /**
  * Says whether a test can run on this machine, and marks it as skipped when it cannot:
@@ -56,6 +57,8 @@ const CHECKS: Readonly<Record<string, () => string | undefined>> = {
       return `/dev/net/tun does not open (${(error as NodeJS.ErrnoException).code}): modprobe tun, and run the tests with sudo`;
     }
   },
+  postgres: () =>
+    postgresPrograms() === undefined ? `needs PostgreSQL: ${howToGet('postgresql')}` : undefined,
   netns: () => {
     const missing = whyNoProgram('ip');
     if (missing !== undefined) return missing;

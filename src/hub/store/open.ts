@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Kysely } from 'kysely';
 import type { Log } from '../../device/log.js';
 import { LametunError } from '../../errors.js';
-import { type FileLock, lockFile } from '../../linux/file-lock.js';
+import { lockFile } from '../../linux/file-lock.js';
 import { postgresDialect } from './postgres.js';
 import type { Schema } from './schema.js';
 import { SqliteDialect } from './sqlite.js';
@@ -39,23 +39,22 @@ async function openSqlite(path: string): Promise<Store> {
   const lock = lockFile(`${path}.owner`, `the database ${path}`);
   // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
   if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
-  return migrated(
-    new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock),
-    lock,
-  ).catch((error: Error) => {
-    if (error instanceof LametunError) throw error;
-    throw new LametunError('usage', `the database ${path} cannot be opened: ${error.message}`, {
-      cause: error,
-    });
-  });
+  return migrated(new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock)).catch(
+    (error: Error) => {
+      if (error instanceof LametunError) throw error;
+      throw new LametunError('usage', `the database ${path} cannot be opened: ${error.message}`, {
+        cause: error,
+      });
+    },
+  );
 }
 
-async function migrated(store: Store, lock?: FileLock): Promise<Store> {
+async function migrated(store: Store): Promise<Store> {
   try {
     await store.migrate();
     return store;
   } catch (error) {
-    await store.close().catch(() => lock?.release());
+    await store.close().catch(() => {});
     throw error;
   }
 }

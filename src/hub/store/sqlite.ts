@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs';
 import {
   CompiledQuery,
   type DatabaseConnection,
@@ -44,6 +45,7 @@ class SqliteFileDriver implements Driver {
   }
 
   async init(): Promise<void> {
+    closeSync(openSync(this.#path, 'a', 0o600)); // SQLite would let others read it
     const file = new sqlite.Database(this.#path);
     try {
       // WAL in exclusive mode needs no shared memory, which this build does not have. FULL: a commit is on the disk.
@@ -102,11 +104,14 @@ class SqliteFileConnection implements DatabaseConnection {
 
   async executeQuery<R>({ sql, parameters }: CompiledQuery): Promise<QueryResult<R>> {
     const values = parameters as (number | string | null)[];
-    if (/^\s*(select|with|pragma)|\breturning\b/i.test(sql)) {
-      return { rows: this.#statement(sql).all(values) as R[] };
+    const statement = this.#statement(sql);
+    try {
+      if (/^\s*(select|with|pragma)|\breturning\b/i.test(sql)) return { rows: statement.all(values) as R[] };
+      return { rows: [], numAffectedRows: BigInt(statement.run(values).changes) };
+    } catch (error) {
+      this.#forget(sql, statement);
+      throw error;
     }
-    const { changes } = this.#statement(sql).run(values);
-    return { rows: [], numAffectedRows: BigInt(changes) };
   }
 
   // biome-ignore lint/correctness/useYield: there is nothing to stream
@@ -120,7 +125,7 @@ class SqliteFileConnection implements DatabaseConnection {
   }
 
   close(): void {
-    for (const statement of this.#statements.values()) statement.finalize();
+    for (const [sql, statement] of this.#statements) this.#forget(sql, statement);
     this.#file.close();
   }
 
@@ -128,13 +133,16 @@ class SqliteFileConnection implements DatabaseConnection {
     let statement = this.#statements.get(sql);
     if (statement === undefined) {
       statement = this.#file.prepare(sql);
-      if (this.#statements.size >= STATEMENTS) {
-        const [oldest, unused] = this.#statements.entries().next().value!;
-        unused.finalize();
-        this.#statements.delete(oldest);
-      }
+      if (this.#statements.size >= STATEMENTS) this.#forget(...this.#statements.entries().next().value!);
       this.#statements.set(sql, statement);
     }
     return statement;
+  }
+
+  #forget(sql: string, statement: Statement): void {
+    this.#statements.delete(sql);
+    try {
+      statement.finalize();
+    } catch {} // it says once more why it failed the last time
   }
 }

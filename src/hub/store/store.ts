@@ -99,9 +99,12 @@ export class Store {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#writes;
-    await this.db.destroy();
-    this.#lock?.release();
+    try {
+      await this.#writes;
+      await this.db.destroy();
+    } finally {
+      this.#lock?.release();
+    }
   }
 
   async #persist<T>(attempt: () => Promise<T>): Promise<T> {

@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Postgres } from '../../testkit/postgres.js';
+import { needs } from '../../testkit/requirements.js';
+import {
+  DATABASES,
+  openTestNetwork,
+  openTestStore,
+  temporaryFolder,
+  withDatabase,
+} from '../../testkit/stores.js';
+import { addInvite } from '../invites.js';
+import { join as joinNetwork } from '../nodes.js';
+import type { Registry } from '../registry.js';
+import { backup, restore } from './backup.js';
+import { openStore } from './open.js';
+import { StoreUnavailable } from './trouble.js';
+
+function onBothDatabases(name: string, fn: (t: TestContext, database: string) => Promise<void>): void {
+  for (const kind of DATABASES) test(`${kind}: ${name}`, (t) => withDatabase(t, kind, fn));
+}
+
+const addNode = (registry: Registry, key: string): Promise<number> =>
+  registry.change((change) =>
+    joinNetwork(change, { key, secretHash: 'secret', name: key, shares: ['192.168.1.0/24'] }),
+  );
+
+async function network(t: TestContext, database: string): Promise<Registry> {
+  const registry = await openTestNetwork(t, database);
+  await registry.change((change) =>
+    addInvite(change, {
+      id: 'all',
+      secretHash: 'secret',
+      expiresAt: 1e12,
+      reusable: true,
+      admin: false,
+      shares: ['192.168.0.0/16'],
+    }),
+  );
+  return registry;
+}
+
+onBothDatabases('what was written is there when it is opened again', async (t, database) => {
+  const registry = await network(t, database);
+  await addNode(registry, 'a');
+  await registry.store.close();
+  const again = await openTestNetwork(t, database);
+  assert.deepEqual(again.info, registry.info);
+  assert.deepEqual(again.members.version, registry.members.version);
+  assert.equal(again.members.byKey('a')?.row.name, 'a');
+});
+
+onBothDatabases(
+  'a change that throws has changed nothing, and its revision is not used',
+  async (t, database) => {
+    const registry = await network(t, database);
+    const { revision } = registry.members.version;
+    await assert.rejects(
+      registry.change(async (change) => {
+        await joinNetwork(change, { key: 'x', secretHash: 'secret', name: 'x', shares: [] });
+        throw new Error('on purpose');
+      }),
+      /on purpose/,
+    );
+    assert.equal(await addNode(registry, 'a'), 1);
+    assert.equal(registry.members.version.revision, revision + 1);
+  },
+);
+
+onBothDatabases('large numbers come back as they were', async (t, database) => {
+  const registry = await network(t, database);
+  const later = 2 ** 51 + 1;
+  await registry.change((change) =>
+    change.db
+      .updateTable('network')
+      .set({ next_node: 2 ** 32 - 1, created_at: later })
+      .execute(),
+  );
+  const row = await registry.store.read((db) =>
+    db.selectFrom('network').selectAll().executeTakeFirstOrThrow(),
+  );
+  assert.equal(row.next_node, 2 ** 32 - 1);
+  assert.equal(row.created_at, later);
+});
+
+for (const from of DATABASES) {
+  for (const to of DATABASES) {
+    test(`a backup of ${from} is restored into ${to}, as another epoch`, async (t) => {
+      const file = join(temporaryFolder(t), 'backup.json');
+      await withDatabase(t, from, async (_, source) => {
+        const registry = await network(t, source);
+        for (const key of ['a', 'b', 'c']) await addNode(registry, key);
+        const saving = backup(registry.store, file);
+        await Promise.all([saving, addNode(registry, 'd')]); // while it is in use
+        assert.equal(statSync(file).mode & 0o777, 0o600);
+        await withDatabase(t, to, async (_, target) => {
+          const store = await openTestStore(t, target);
+          const done = await restore(store, file, 'another');
+          assert.equal(done.network, 'test');
+          await store.close();
+          const restored = await openTestNetwork(t, target);
+          assert.equal(restored.members.version.epoch, 'another');
+          assert.deepEqual(restored.info, registry.info);
+          for (const key of ['a', 'b', 'c']) {
+            assert.deepEqual(restored.members.byKey(key), registry.members.byKey(key));
+          }
+          const next = await addNode(restored, 'e');
+          assert.ok(next > 3, 'ids are not given again');
+        });
+      });
+    });
+  }
+}
+
+onBothDatabases('a restore replaces what was there, and a running hub notices', async (t, database) => {
+  const registry = await network(t, database);
+  await addNode(registry, 'a');
+  const file = join(temporaryFolder(t), 'backup.json');
+  await backup(registry.store, file);
+  await addNode(registry, 'b');
+  await restore(registry.store, file, 'another');
+  let noticed = false;
+  registry.onReplaced = () => {
+    noticed = true;
+  };
+  await assert.rejects(addNode(registry, 'c'), StoreUnavailable);
+  assert.ok(noticed);
+  const again = await (async () => {
+    await registry.store.close();
+    return openTestNetwork(t, database);
+  })();
+  assert.equal(again.members.count, 1);
+});
+
+test('what is no backup is refused, and the database stays as it is', async (t) => {
+  const folder = temporaryFolder(t);
+  const registry = await network(t, join(folder, 'hub.sqlite'));
+  await addNode(registry, 'a');
+  for (const [content, why] of [
+    ['', /cannot be read/],
+    ['{}', /no backup/],
+    ['{"format":"lametun hub backup","version":2}', /newer/],
+    ['{"format":"lametun hub backup","version":1}', /not whole/],
+    [
+      '{"format":"lametun hub backup","version":1,"network":{"id":"x"},"invites":[],"nodes":[],"shares":[]}',
+      /NULL|null/,
+    ],
+  ] as const) {
+    writeFileSync(join(folder, 'backup'), content);
+    await assert.rejects(restore(registry.store, join(folder, 'backup'), 'another'), why);
+  }
+  assert.equal(await addNode(registry, 'b'), 2);
+});
+
+test('SQLite: a second process is refused, and what a killed one left is no obstacle', async (t) => {
+  const path = join(temporaryFolder(t), 'hub.sqlite');
+  const store = await openStore({ database: path });
+  await assert.rejects(openStore({ database: path }), new RegExp(`in use by process ${process.pid}`));
+  await store.close();
+  mkdirSync(`${path}.lock`); // how node-sqlite3-wasm marks it
+  await (await openStore({ database: path })).close();
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+});
+
+test('SQLite: a file that is no database is refused in words', async (t) => {
+  const path = join(temporaryFolder(t), 'hub.sqlite');
+  writeFileSync(path, 'this is no database, whatever else it may be'.repeat(100));
+  await assert.rejects(openStore({ database: path }), /hub.sqlite cannot be opened: file is not a database/);
+  assert.match(readFileSync(path, 'utf8'), /^this is no database/);
+});
+
+onBothDatabases('what a newer program has written is not touched', async (t, database) => {
+  const store = await openTestStore(t, database);
+  await store.initialise((db) =>
+    (db as never as typeof store.db)
+      .insertInto('kysely_migration' as never)
+      .values({ name: '9999-later', timestamp: 'x' } as never)
+      .execute(),
+  );
+  await store.close();
+  await assert.rejects(openStore({ database }), /newer lametun/);
+});
+
+test('PostgreSQL: a password, a database or a server that is wrong is said, and never the password', async (t) => {
+  if (!needs(t, 'postgres')) return;
+  const postgres = await Postgres.start();
+  t.after(() => postgres.close());
+  await assert.rejects(
+    openStore({ database: postgres.url('absent') }),
+    /127.0.0.1:\d+\/absent refuses: .*does not exist/,
+  );
+  await assert.rejects(openStore({ database: 'postgres://host:port/x' }), /URL/);
+  const lines: string[] = [];
+  const stop = new AbortController();
+  const waiting = openStore({
+    database: 'postgres://user:very-secret@127.0.0.1:1/x',
+    log: { error: (line) => void lines.push(line) },
+    signal: stop.signal,
+  });
+  await sleep(300);
+  stop.abort();
+  await assert.rejects(waiting);
+  assert.equal(lines.length, 1);
+  assert.match(lines[0]!, /Waiting for the database 127.0.0.1:1\/x/);
+  assert.ok(!lines.join().includes('very-secret'));
+});
+
+test('PostgreSQL: restarts under load lose nothing that was acknowledged, and refuse nothing', async (t) => {
+  if (!needs(t, 'postgres')) return;
+  const postgres = await Postgres.start();
+  t.after(() => postgres.close());
+  const registry = await network(t, await postgres.database());
+  const acknowledged: string[] = [];
+  let stop = false;
+  const writers = Array.from({ length: 4 }, async (_, writer) => {
+    for (let i = 0; !stop; i++) {
+      const key = `w${writer}-${i}`;
+      await addNode(registry, key);
+      acknowledged.push(key);
+    }
+  });
+  for (const mode of ['fast', 'immediate'] as const) {
+    await sleep(500);
+    await postgres.restart(mode);
+  }
+  await sleep(500);
+  stop = true;
+  await Promise.all(writers);
+  const rows = await registry.store.read((db) => db.selectFrom('nodes').select(['key', 'ipv4']).execute());
+  const keys = new Set(rows.map(({ key }) => key));
+  assert.ok(acknowledged.length > 20);
+  for (const key of acknowledged) assert.ok(keys.has(key), `${key} was acknowledged and is lost`);
+  assert.equal(rows.length, acknowledged.length);
+  assert.equal(registry.members.count, acknowledged.length);
+});
+
+test('PostgreSQL: while it is away requests fail in words, and when it is back all is well', async (t) => {
+  if (!needs(t, 'postgres')) return;
+  const postgres = await Postgres.start();
+  t.after(() => postgres.close());
+  const registry = await network(t, await postgres.database());
+  postgres.down('fast');
+  const began = performance.now();
+  await assert.rejects(addNode(registry, 'a'), StoreUnavailable);
+  assert.ok(performance.now() - began > 5_000, 'it has waited');
+  const again = performance.now();
+  await assert.rejects(addNode(registry, 'a'), StoreUnavailable);
+  assert.ok(performance.now() - again < 1_000, 'nobody waits for what is known to be away');
+  const waiting = openTestNetwork(t, postgres.url('test1')); // a hub that is started meanwhile
+  await postgres.up();
+  assert.equal((await waiting).info.name, 'test');
+  await sleep(1_000);
+  assert.equal(await addNode(registry, 'a'), 1);
+});
