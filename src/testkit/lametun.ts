@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Namespace } from '../linux/namespace.js';
 import type { PlainEvent } from '../plain/events.js';
+import { OFFLOADS_VARIABLE } from '../tunnel/offloads.js';
 import { until } from './wait.js';
 
 export const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
@@ -15,6 +16,8 @@ export interface LametunOptions {
   readonly wrapper?: readonly string[];
   /** Print for people: then there are no events. */
   readonly text?: boolean;
+  /** What it may use, as LAMETUN_OFFLOADS; everything without it. */
+  readonly offloads?: string;
 }
 
 /** `lametun` as a process of its own on some host, and what it says. */
@@ -29,10 +32,12 @@ export class Lametun {
   #end: number | NodeJS.Signals | undefined;
 
   /** @param args as a user types them, without `--json` */
-  constructor(host: Namespace, args: readonly string[], { wrapper = [], text = false }: LametunOptions = {}) {
+  constructor(host: Namespace, args: readonly string[], options: LametunOptions = {}) {
+    const { wrapper = [], text = false, offloads = '' } = options;
     this.#args = args;
     const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args, ...(text ? [] : ['--json'])];
-    this.#child = host.spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = { ...process.env, [OFFLOADS_VARIABLE]: offloads };
+    this.#child = host.spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'], env });
     this.#child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
       this.stderr += chunk;
     });

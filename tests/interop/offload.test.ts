@@ -4,6 +4,16 @@ import { type TestContext, test } from 'node:test';
 import { connect, Namespace } from '../../src/linux/namespace.js';
 import { computeChecksumsInKernel } from '../../src/linux/packet-socket.js';
 import { type Datagram, Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
+import {
+  assertAmong,
+  assertDatagrams,
+  assertDatagramsUnchanged,
+  assertSame,
+  type Exchange,
+  noise,
+  oddDatagrams,
+  PORT,
+} from '../../src/testkit/odd-datagrams.js';
 import { makePacket } from '../../src/testkit/packets.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { assertPing, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
@@ -13,112 +23,11 @@ import { type End, type PairOptions, WireGuardPair } from '../../src/testkit/wir
 import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
 
 const REQUIREMENTS = ['netns', 'tun', 'wg', 'ping'] as const;
-const PORT = 5300;
 
 const LAMETUNDS: readonly [Implementation, Implementation] = ['lametund', 'lametund'];
 
-/** Pseudo-random bytes, so that no two datagrams of a test are alike, whatever is cut off them. */
-function noise(length: number, seed: number): Uint8Array {
-  let state = (seed + 1) * 0x9e3779b1;
-  return Uint8Array.from({ length }, () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state;
-  });
-}
-
-/** Traffic classes: DSCP with each of the ECN marks. */
-const CLASSES = [0, 0xb8, 0xb9, 0x02, 0x03, 0x28];
-
-/** Of a UDP datagram over IPv4. */
-const LARGEST = 65_507;
-
-/** Datagrams that are like each other, or a little unlike: what merging must tell apart. */
-function oddDatagrams(mtu: number): Datagram[][] {
-  const full = mtu - 28;
-  const batches = [
-    Array.from({ length: 40 }, (_, i) => i + 1),
-    [full, full, full, full, full - 1, full, full, 1, full, 2, full],
-    [full + 1, full, full - 20, full - 19, Math.min(2 * full, LARGEST), full],
-    [100, 100, 100, 50, 50, 50, 51, 100, 100, 1, 1, 1, 1, 1],
-    [1, 16, 17, 1352, 1353, 1391, 1392, 1393, 9000, 30_000, LARGEST, 3],
-    Array.from({ length: 60 }, () => full),
-  ];
-  return batches.map((sizes, nth) =>
-    sizes.map((size, i) => ({
-      payload: noise(size, nth * 1000 + i),
-      trafficClass: nth === 5 ? CLASSES[Math.floor(i / 10)]! : nth % 2 ? 0 : CLASSES[(i >> 1) % 6]!,
-    })),
-  );
-}
-
-/** Sends batches of datagrams, and asserts that they come as they were sent: each, in order, whole and unmerged. */
-async function assertDatagrams({ pair, from, to }: Started, mtu: number): Promise<void> {
-  for (const version of ['v4', 'v6'] as const) {
-    const { [version]: target } = pair.second.inner;
-    const { [version]: source } = pair.first.inner;
-    for (const batch of oddDatagrams(mtu)) {
-      from.send(target, PORT, batch);
-      assertSame(await to.receive(batch.length), batch, `${version}, MTU ${mtu}`);
-      to.send(source, PORT, batch);
-      assertSame(await from.receive(batch.length), batch, `back, ${version}, MTU ${mtu}`);
-    }
-    for (const [count, size] of [
-      [40, 1000],
-      [64, 33],
-      [Math.min(7, Math.floor(65_000 / (mtu - 48))), mtu - 48],
-    ] as const) {
-      const bytes = noise(count * size + 11, size);
-      from.sendRun(target, PORT, bytes, size, 0x29);
-      const expected = Array.from({ length: count + 1 }, (_, i) => ({
-        payload: bytes.slice(i * size, (i + 1) * size),
-        trafficClass: 0x29,
-      }));
-      assertSame(await to.receive(count + 1), expected, `${version}, MTU ${mtu}, run of ${count} by ${size}`);
-    }
-  }
-}
-
-/**
- * The same through a program whose socket has the system's small buffer: of a burst some may be lost, but none is
- * changed, doubled or swapped.
- */
-async function assertDatagramsUnchanged({ pair, from, to }: Started, mtu: number): Promise<void> {
-  for (const version of ['v4', 'v6'] as const) {
-    for (const [sender, receiver, target] of [
-      [from, to, pair.second.inner[version]],
-      [to, from, pair.first.inner[version]],
-    ] as const) {
-      const sent: Datagram[] = [];
-      let found = 0;
-      let count = 0;
-      for (const batch of oddDatagrams(mtu)) {
-        sender.send(target, PORT, batch);
-        sent.push(...batch);
-        const came = await receiver.receive(batch.length, 100);
-        found = assertAmong(came, sent, found);
-        count += came.length;
-      }
-      assert.ok(count > sent.length / 2, `${version}, MTU ${mtu}: ${count} of ${sent.length}`);
-    }
-  }
-}
-
-function assertSame(came: readonly Datagram[], sent: readonly Datagram[], what: string): void {
-  const short = (list: readonly Datagram[]): string[] =>
-    list.map(({ payload, trafficClass }) => `${payload.length} bytes, class ${trafficClass}`);
-  assert.deepEqual(short(came), short(sent), what);
-  came.forEach(({ payload }, i) => {
-    assert.ok(Buffer.from(payload).equals(sent[i]!.payload), `${what}: datagram ${i} has other bytes`);
-  });
-}
-
-interface Started {
+interface Started extends Exchange {
   readonly pair: WireGuardPair;
-  /** On the first host, and on the second. */
-  readonly from: Datagrams;
-  readonly to: Datagrams;
 }
 
 async function start(t: TestContext, options: Partial<PairOptions> = {}): Promise<Started> {
@@ -126,7 +35,10 @@ async function start(t: TestContext, options: Partial<PairOptions> = {}): Promis
   await assertPing(pair.first.host, pair.second.inner.v4, { count: 1, wait: 3 });
   const { stop } = await serveTransfers(pair.second.host);
   t.after(stop);
-  const [from, to] = [pair.first, pair.second].map(({ host }) => new Datagrams(t, host, PORT));
+  const [from, to] = [pair.first, pair.second].map(({ host, inner }) => ({
+    socket: new Datagrams(t, host, PORT),
+    inner,
+  }));
   return { pair, from: from!, to: to! };
 }
 
@@ -204,10 +116,10 @@ for (const implementations of [LAMETUNDS, ...ROLES]) {
     let round = 0;
     for (; streaming || round < 5; round++) {
       const batch = oddDatagrams(1420)[round % 6]!;
-      from.send(v6, PORT, batch);
+      from.socket.send(v6, PORT, batch);
       sent.push(...batch);
       // Queues are full: datagrams may be lost, but not changed, doubled or swapped.
-      found = assertAmong(await to.receive(batch.length, 100), sent, found);
+      found = assertAmong(await to.socket.receive(batch.length, 100), sent, found);
     }
     await streams;
     for (const { stdout } of await pings) {
@@ -216,18 +128,6 @@ for (const implementations of [LAMETUNDS, ...ROLES]) {
     }
     t.diagnostic(`${round} rounds of datagrams`);
   });
-}
-
-/** Asserts that what came is of what was sent from a place on, in its order. @returns where the next may be */
-function assertAmong(came: readonly Datagram[], sent: readonly Datagram[], from: number): number {
-  let at = from;
-  for (const { payload, trafficClass } of came) {
-    const same = (other: Datagram): boolean =>
-      other.trafficClass === trafficClass && Buffer.from(other.payload).equals(payload);
-    while (at < sent.length && !same(sent[at]!)) at++;
-    assert.ok(at++ < sent.length, `${payload.length} bytes, class ${trafficClass}, were not sent so`);
-  }
-  return at;
 }
 
 /** What the log says of each that is in use. */

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { IPV4, PROTOCOL } from '../../src/ip/packet.js';
+import { libc } from '../../src/linux/libc.js';
+import { allocate } from '../../src/linux/memory.js';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { Tun } from '../../src/linux/tun.js';
+import { Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
+import { Lametun } from '../../src/testkit/lametun.js';
+import {
+  assertDatagrams,
+  assertDatagramsUnchanged,
+  assertSame,
+  type Exchange,
+  noise,
+  PORT,
+} from '../../src/testkit/odd-datagrams.js';
+import { makePacket } from '../../src/testkit/packets.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { assertPing, serveTransfers, transfer } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+
+/** The plain tunnel with many packets in one, over a cable between two hosts. */
+
+const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'ping');
+
+const OUTER = ['192.0.2.1', '192.0.2.2'] as const;
+const INNER = [
+  { v4: '10.8.0.1', v6: 'fd08::1' },
+  { v4: '10.8.0.2', v6: 'fd08::2' },
+] as const;
+const DEVICE = 'tun0';
+
+let pairs = 0;
+
+/** Two hosts on a cable. The first is to be the client, the second the listener. */
+function cable(t: TestContext): [Namespace, Namespace] {
+  const prefix = `po${process.pid.toString(36)}${pairs++}`;
+  const hosts = Namespace.createAll([`${prefix}a`, `${prefix}b`]) as [Namespace, Namespace];
+  t.after(() => hosts.map((host) => host.remove()));
+  const end = (i: 0 | 1) => ({ namespace: hosts[i], device: 'eth0', addresses: [`${OUTER[i]}/24`] });
+  connect(end(0), end(1));
+  return hosts;
+}
+
+const addresses = (end: 0 | 1): string[] => [
+  ...['--address', `${INNER[end].v4}/24`, '--address', `${INNER[end].v6}/64`],
+];
+
+interface Started extends Exchange {
+  readonly hosts: readonly [Namespace, Namespace];
+  readonly client: Lametun;
+}
+
+/** @param offloads what the client may use, and the listener */
+async function start(t: TestContext, offloads: readonly [string, string] = ['', '']): Promise<Started> {
+  const hosts = cable(t);
+  const run = (end: 0 | 1, ...args: string[]): Promise<Lametun> => {
+    const lametun = new Lametun(hosts[end], [...args, ...addresses(end)], { offloads: offloads[end] });
+    t.after(() => lametun.stop('SIGKILL'));
+    return lametun.ready();
+  };
+  await run(1, '-listen');
+  const client = await run(0, '-server', OUTER[1]);
+  await assertPing(hosts[0], INNER[1].v6, { count: 1, wait: 3 });
+  await assertPing(hosts[0], INNER[1].v4, { count: 1 });
+  const { stop } = await serveTransfers(hosts[1]);
+  t.after(stop);
+  const end = (i: 0 | 1) => ({ socket: new Datagrams(t, hosts[i], PORT), inner: INNER[i] });
+  return { hosts, client, from: end(0), to: end(1) };
+}
+
+/** Device and cable. The post's own MTU, and a device left as it was made, need fragments. */
+const MTUS = [
+  [1280, 1500],
+  [1468, 1500],
+  [1472, 1500],
+  [1500, 1500],
+  [9000, 9080],
+  [9000, 1500],
+  [65_000, 65_080],
+] as const;
+
+test('at every MTU, streams and datagrams arrive as they were sent', async (t) => {
+  if (!canRun(t)) return;
+  const started = await start(t);
+  const { hosts } = started;
+  for (const [i, [mtu, outer]] of MTUS.entries()) {
+    for (const host of hosts) host.ip([`link set eth0 mtu ${outer}`, `link set ${DEVICE} mtu ${mtu}`]);
+    const to = i % 2 ? INNER[1].v6 : INNER[1].v4;
+    await transfer('put', hosts[0], to, 2_000_001 + 1367 * i);
+    await transfer('get', hosts[0], to, 1_000_003 - 977 * i);
+    // The listener writes to the socket's buffer what fragments wait for in the kernel, which may be too much.
+    await (mtu + 32 > outer ? assertDatagramsUnchanged : assertDatagrams)(started, mtu);
+  }
+});
+
+const OFFLOADS = {
+  'tun-tcp': 'tunTcp',
+  'tun-udp': 'tunUdp',
+  send: 'send',
+  receive: 'receive',
+  simd: 'checksum',
+} as const;
+
+for (const without of ['any offload', ...Object.keys(OFFLOADS)]) {
+  const allowed = Object.keys(OFFLOADS).filter((name) => without !== 'any offload' && name !== without);
+  test(`without ${without} all goes on, with an end that has them all`, async (t) => {
+    if (!canRun(t)) return;
+    const started = await start(t, [allowed.join(',') || 'none', '']);
+    const { offloads } = await started.client.event('ready');
+    for (const [name, key] of Object.entries(OFFLOADS)) {
+      const used = key === 'checksum' ? offloads.checksum === 'wasm-simd' : offloads[key];
+      assert.equal(used, allowed.includes(name), name);
+    }
+    await transfer('put', started.hosts[0], INNER[1].v4, 2_000_001);
+    await transfer('get', started.hosts[0], INNER[1].v6, 2_000_003);
+    await assertDatagrams(started, 1468);
+  });
+}
+
+/** Packet information in front of IPv4. */
+const IPV4_FOLLOWS = '00000800';
+
+test('on the wire each packet is a datagram of its own behind its packet information, as ever', async (t) => {
+  if (!canRun(t)) return;
+  const [host, server] = cable(t);
+  const socket = new Datagrams(t, server, 1234);
+  const client = new Lametun(host, ['-server', OUTER[1], ...addresses(0)]);
+  t.after(() => client.stop('SIGKILL'));
+  await client.ready();
+  const sender = new Datagrams(t, host, PORT);
+  await socket.receive(99, 200); // what the kernel sends of its own accord
+  const payload = noise(40 * 1000 + 7, 1);
+  sender.sendRun(INNER[1].v4, PORT, payload, 1000);
+  const came = await socket.receive(41);
+  assert.deepEqual(
+    came.map(({ payload }) => [Buffer.from(payload).toString('hex', 0, 4), payload.length]),
+    Array.from({ length: 41 }, (_, i) => [IPV4_FOLLOWS, 4 + 28 + (i < 40 ? 1000 : 7)]),
+  );
+  const inside = came.map(({ payload }) => payload.subarray(4 + 28));
+  assert.ok(Buffer.concat(inside).equals(payload));
+});
+
+test('a corrupted packet among others is caught by the receiver, and the others arrive', async (t) => {
+  if (!canRun(t)) return;
+  const { hosts, to } = await start(t);
+  hosts[0].ip([`address add 10.0.0.1/32 dev ${DEVICE}`, `route add 10.0.1.0/24 dev ${DEVICE}`]);
+  hosts[1].ip([`address add 10.0.1.1/32 dev ${DEVICE}`, `route add 10.0.0.0/24 dev ${DEVICE}`]);
+  const packets = Array.from({ length: 10 }, (_, i) =>
+    makePacket({
+      protocol: 'udp',
+      identification: i,
+      destinationPort: PORT,
+      payload: noise(1000, i),
+    }),
+  );
+  packets[4]![700]! ^= 1;
+  injectPackets(hosts[0], DEVICE, packets);
+  const good = packets.filter((_, i) => i !== 4);
+  assertSame(
+    await to.socket.receive(packets.length, 300),
+    good.map((packet) => ({ payload: packet.slice(28), trafficClass: 0 })),
+    'all but the corrupted one',
+  );
+});
+
+for (const end of ['stops', 'is killed, and started and stopped again'] as const) {
+  test(`a device that was there before has no offloads left when the tunnel ${end}`, async (t) => {
+    if (!canRun(t)) return;
+    const [host] = cable(t);
+    host.ip([
+      `tuntap add dev ${DEVICE} mode tun`,
+      `address add 10.8.0.2/24 dev ${DEVICE}`,
+      `link set ${DEVICE} up`,
+    ]);
+    const run = async (offloads: string): Promise<Lametun> => {
+      const lametun = new Lametun(host, ['-listen'], { offloads });
+      t.after(() => lametun.stop('SIGKILL'));
+      return lametun.ready();
+    };
+    const first = await run('');
+    assert.ok((await first.event('ready')).offloads.tunTcp);
+    if (end === 'stops') await first.stop();
+    else {
+      await first.stop('SIGKILL');
+      await (await run('none')).stop();
+    }
+    // Whoever comes next may open it as the post's program does, and expects no packet above the MTU.
+    const tun = host.inside(() => Tun.open({ name: DEVICE, packetInformation: true }));
+    t.after(() => tun.close());
+    const room = allocate(65_536);
+    const sender = new Datagrams(t, host, PORT);
+    const lengths = await until('the device to pass packets on', () => {
+      sender.sendRun('10.8.0.1', PORT, noise(5000, 1), 1000);
+      const read: number[] = [];
+      for (;;) {
+        const length = libc.read(tun.fd, room.address, room.bytes.length);
+        if (length < 0) return read.length > 0 && read;
+        if (room.bytes[4 + IPV4.protocol] === PROTOCOL.udp) read.push(length); // the kernel sends some of its own
+      }
+    });
+    assert.deepEqual(lengths, Array(5).fill(4 + 28 + 1000));
+  });
+}
