@@ -1,8 +1,9 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { LametunError } from '../../src/errors.js';
 import type { Namespace } from '../../src/linux/namespace.js';
 import { runProgram } from '../../src/linux/program.js';
 import { until } from '../../src/testkit/wait.js';
@@ -11,24 +12,50 @@ import { cpuOf, memoryOf } from './process.js';
 
 /** A program that provides a WireGuard device, with wireguard-go's command line: `program [-f] DEVICE`. */
 export interface Implementation {
+  /** What it calls itself, with its version; ours goes without one. */
   readonly name: string;
   readonly command: readonly string[];
 }
 
-const OURS: Implementation = { name: 'lametund', command: [process.execPath, LAMETUND] };
-const DEBIAN: Implementation = { name: 'wireguard-go', command: ['wireguard-go'] };
+/** The system's, which every run measures. */
+const SYSTEM = 'wireguard-go';
 
-/** Ours, Debian's wireguard-go, and the programs that BENCH_PEER names, separated by commas. */
+/** Ours, the system's wireguard-go, and the programs that BENCH_PEER names, separated by commas. */
 export function implementations(): Implementation[] {
   const others = (process.env['BENCH_PEER'] ?? '').split(',').filter(Boolean);
-  return [OURS, DEBIAN, ...others.map((path) => ({ name: nameOf(path), command: [path] }))];
+  const all = [{ name: 'lametund', command: [process.execPath, LAMETUND] }];
+  for (const program of [SYSTEM, ...others]) {
+    const name = nameOf(program);
+    const taken = all.some((one) => one.name === name);
+    all.push({ name: taken ? `${name} (${program})` : name, command: [program] });
+  }
+  return all;
 }
 
-/** `/opt/new/wireguard` is `new/wireguard`: the newest wireguard-go calls itself that. */
-const nameOf = (path: string): string => `${basename(dirname(path))}/${basename(path)}`;
+/**
+ * `wireguard-go v0.0.20220316` says what it is, whatever its file is called, and so does `boringtun 0.7.1`.
+ *
+ * @throws LametunError when there is no such program, or an Error when it does not say
+ */
+function nameOf(program: string): string {
+  if (program !== SYSTEM && !existsSync(program)) {
+    throw new LametunError('usage', `BENCH_PEER: there is no ${program}; name programs by their paths`);
+  }
+  const [, name, version] = /^([a-z-]+) v?(?:0\.0\.)?([\d.]+)/.exec(runProgram(program, ['--version'])) ?? [];
+  if (name === undefined) throw new Error(`${program} --version does not say what it is: is it a WireGuard?`);
+  return `${name.replace(/-cli$/, '')} ${version}`;
+}
 
-/** Silent, and no dropping of privileges where a program does that by itself (boringtun). */
-const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LOG_LEVEL: 'error', WG_SUDO: '1' });
+/**
+ * Silent, and for boringtun the options that its command line has: it would give up its privileges, and write a log
+ * to /tmp.
+ */
+const environment = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  LOG_LEVEL: 'error',
+  WG_SUDO: 'true',
+  WG_LOG_FILE: '/dev/null',
+});
 
 export interface KeyPair {
   /** Base64, as `wg` has them. */

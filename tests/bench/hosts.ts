@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { connect, Namespace } from '../../src/linux/namespace.js';
 import { Lametun } from '../../src/testkit/lametun.js';
 import { ping } from '../../src/testkit/traffic.js';
@@ -15,6 +16,8 @@ export interface Tunnel {
 
 export const OUTER = { client: '192.0.2.1', server: '192.0.2.2' } as const;
 
+const NAIVE = fileURLToPath(new URL('./naive.js', import.meta.url));
+
 /** All tunnels have it, so that all cut traffic into the same packets. */
 export const MTU = 1420;
 
@@ -29,6 +32,8 @@ export class Hosts {
   /** How long a run of traffic lasts. */
   readonly seconds: number;
   #tunnels: Promise<readonly Tunnel[]> | undefined;
+  #plain: Promise<Tunnel> | undefined;
+  #plainTunnels: Promise<readonly Tunnel[]> | undefined;
   #devices = 0;
 
   constructor(implementations: readonly Implementation[], quick: boolean, seconds: number) {
@@ -48,6 +53,12 @@ export class Hosts {
   tunnels(): Promise<readonly Tunnel[]> {
     this.#tunnels ??= this.#startAll();
     return this.#tunnels;
+  }
+
+  /** The plain tunnel, and what speaks the same on the wire: a naive one, and the original where LAMETUN_GO names it. */
+  plainTunnels(): Promise<readonly Tunnel[]> {
+    this.#plainTunnels ??= this.#startPlain();
+    return this.#plainTunnels;
   }
 
   /** A name for a device, never used before. */
@@ -94,14 +105,33 @@ export class Hosts {
       const { client, server, address } = await this.pair(implementation);
       tunnels.push({ name: implementation.name, address, pids: [client.pid, server.pid] });
     }
-    if (!this.quick) tunnels.push(await this.#plain());
-    const go = process.env['LAMETUN_GO'];
-    if (go !== undefined) tunnels.push(await this.#original(go));
+    if (!this.quick) tunnels.push(await this.#ourPlain());
     tunnels.push({ name: 'bare cable', address: OUTER.server, pids: [] });
     return tunnels;
   }
 
-  async #plain(): Promise<Tunnel> {
+  async #startPlain(): Promise<readonly Tunnel[]> {
+    const node = process.execPath;
+    const tunnels = [
+      await this.#ourPlain(),
+      await this.#likePost('naive dgram', 6, 'nv0', {
+        listen: [node, NAIVE, 'nv0', '1236'],
+        connect: [node, NAIVE, 'nv0', '1236', OUTER.server],
+      }),
+    ];
+    const go = process.env['LAMETUN_GO'];
+    if (go === undefined) return tunnels;
+    const original = [go, '-device', 'go0', '-port', '1235'];
+    const commands = { listen: [...original, '-listen'], connect: [...original, '-server', OUTER.server] };
+    return [...tunnels, await this.#likePost('Go original', 5, 'go0', commands)];
+  }
+
+  #ourPlain(): Promise<Tunnel> {
+    this.#plain ??= this.#startOurPlain();
+    return this.#plain;
+  }
+
+  async #startOurPlain(): Promise<Tunnel> {
     const ends = [
       new Lametun(this.server, ['-listen', '--address', '10.8.0.1/24', '--mtu', `${MTU}`]),
       new Lametun(this.client, ['-server', OUTER.server, '--address', '10.8.0.2/24', '--mtu', `${MTU}`]),
@@ -111,23 +141,26 @@ export class Hosts {
     return { name: 'lametun (plain)', address: '10.8.0.1', pids: ends.map(({ pid }) => pid) };
   }
 
-  /** The original program of the post, whose packets are four bytes longer than ours. */
-  async #original(program: string): Promise<Tunnel> {
-    const start = (host: Namespace, address: string, args: readonly string[]): number => {
+  /** A program that attaches to a device as the post prepares it. */
+  async #likePost(
+    name: string,
+    network: number,
+    device: string,
+    commands: { readonly listen: readonly string[]; readonly connect: readonly string[] },
+  ): Promise<Tunnel> {
+    const start = (host: Namespace, end: number, [program, ...args]: readonly string[]): number => {
       host.ip([
-        'tuntap add dev go0 mode tun',
-        `address add ${address}/24 dev go0`,
-        `link set go0 mtu ${MTU} up`,
+        `tuntap add dev ${device} mode tun`,
+        `address add 10.${network}.0.${end}/24 dev ${device}`,
+        `link set ${device} mtu ${MTU} up`,
       ]);
-      // It prints two lines for each packet, which here nobody reads.
-      return host.spawn(program, ['-device', 'go0', '-port', '1235', ...args], { stdio: 'ignore' }).pid!;
+      // The original prints two lines for each packet, which here nobody reads.
+      return host.spawn(program!, args, { stdio: 'ignore' }).pid!;
     };
-    const pids = [
-      start(this.server, '10.6.0.1', ['-listen']),
-      start(this.client, '10.6.0.2', ['-server', OUTER.server]),
-    ];
-    await this.#answer('the Go original', '10.6.0.1');
-    return { name: 'Go original', address: '10.6.0.1', pids };
+    const pids = [start(this.server, 1, commands.listen), start(this.client, 2, commands.connect)];
+    const address = `10.${network}.0.1`;
+    await this.#answer(name, address);
+    return { name, address, pids };
   }
 
   #answer(name: string, address: string): Promise<true> {

@@ -3,8 +3,8 @@
  *
  *     npm run bench -- [--quick] [--only tcp,udp] [--rounds N] [--seconds S] [--output FILE] [--svg FILE]
  *
- * The others are Debian's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas; called
- * like wireguard-go); LAMETUN_GO names the Go program that the plain tunnel is modelled on. Both ends, and who makes
+ * The others are the system's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas: newer
+ * versions of wireguard-go, boringtun); LAMETUN_GO names the Go program that the plain tunnel is modelled on. Both ends, and who makes
  * the traffic, share this machine's processors.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -22,10 +22,10 @@ import { PEER_SCALE } from './peers.js';
 import { compare, LEAST_ROUNDS, medianOf, tables } from './report.js';
 import { type Results, runSection, type Section } from './section.js';
 import { START } from './start.js';
-import { PING, TCP, UDP } from './traffic.js';
+import { PING, PLAIN, TCP, UDP } from './traffic.js';
 
-const SECTIONS: readonly Section[] = [TCP, UDP, PING, START, PEER_SCALE, LOOKUPS, FLOOD];
-const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, START];
+const SECTIONS: readonly Section[] = [TCP, UDP, PING, PLAIN, START, PEER_SCALE, LOOKUPS, FLOOD];
+const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, PLAIN, START];
 
 async function main(): Promise<number> {
   const { values } = parseArgs({

@@ -16,11 +16,12 @@ const section = (
   title: string,
   metrics: Metrics,
   measure: (hosts: Hosts, tunnel: Tunnel) => Promise<Measurement>,
+  ready: (hosts: Hosts) => Promise<readonly Tunnel[]> = (hosts) => hosts.tunnels(),
 ): Section => ({
   name,
   title,
   async prepare(hosts): Promise<Prepared> {
-    const tunnels = await hosts.tunnels();
+    const tunnels = await ready(hosts);
     return {
       metrics,
       subjects: tunnels.map((tunnel) => tunnel.name),
@@ -95,6 +96,39 @@ export const PING: Section = section(
       ...percentiles('beside TCP', loaded),
     };
   },
+);
+
+export const PLAIN: Section = section(
+  'plain',
+  'The plain tunnel, beside programs that put the same on the wire packet by packet',
+  {
+    'TCP, 1 stream, up': RATE,
+    'TCP, 4 streams, down': RATE,
+    'CPU, 1 stream': CPU,
+    'UDP of 64 bytes': PACKETS,
+    'UDP of 1372 bytes': PACKETS,
+    'idle, p50': TIME,
+  },
+  async (hosts, { address, pids }) => {
+    const up = await withCpu(pids, () => tcp(hosts, address, 1, 'up'));
+    const large = await udp(hosts, address, 1372);
+    const essential = {
+      'TCP, 1 stream, up': up.rate,
+      'CPU, 1 stream': up.cpu,
+      'UDP of 1372 bytes': large.packetsPerSecond / 1000,
+    };
+    if (hosts.quick) return essential;
+    const down = await tcp(hosts, address, 4, 'down');
+    const small = await udp(hosts, address, 64);
+    const { 'idle, p50': idle } = percentiles('idle', await roundTrips(hosts, address, hosts.seconds));
+    return {
+      ...essential,
+      'TCP, 4 streams, down': down.rate,
+      'UDP of 64 bytes': small.packetsPerSecond / 1000,
+      ...(idle !== undefined && { 'idle, p50': idle }),
+    };
+  },
+  (hosts) => hosts.plainTunnels(),
 );
 
 async function withCpu(
