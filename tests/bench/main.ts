@@ -1,25 +1,28 @@
 /**
  * Measures ours beside other WireGuards, the plain tunnel and the bare cable between two hosts:
  *
- *     npm run bench -- [--quick] [--only tcp,udp] [--rounds N] [--seconds S] [--output FILE] [--svg FILE]
+ *     npm run bench -- [--quick] [--only tcp,udp] [--rounds N] [--seconds S] [--output FILE] [--svg FILE] [--publish]
+ *     npm run bench -- --from FILE[,FILE...] [--svg FILE] [--publish]
  *
  * The others are the system's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas: newer
- * versions of wireguard-go, boringtun); LAMETUN_GO names the Go program that the plain tunnel is modelled on. Both ends, and who makes
- * the traffic, share this machine's processors.
+ * versions of wireguard-go, boringtun); LAMETUN_GO names the Go program that the plain tunnel is modelled on.
+ * `--publish` writes the figures of README.md and docs/performance.svg, `--from` shows what was measured before. Both
+ * ends, and who makes the traffic, share this machine's processors.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { arch, availableParallelism, cpus, release } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/linux/program.js';
 import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from '../runner/sandbox.js';
 import { chart } from './chart.js';
 import { implementations } from './daemon.js';
+import { conditions, type Document, documentText, makeDocument, readDocuments } from './document.js';
 import { FLOOD } from './flood.js';
 import { Hosts } from './hosts.js';
 import { LOOKUPS } from './lookups.js';
 import { PEER_SCALE } from './peers.js';
-import { compare, LEAST_ROUNDS, medianOf, tables } from './report.js';
+import { publish } from './publish.js';
+import { LEAST_ROUNDS, tables } from './report.js';
 import { type Results, runSection, type Section } from './section.js';
 import { START } from './start.js';
 import { PING, PLAIN, TCP, UDP } from './traffic.js';
@@ -36,8 +39,11 @@ async function main(): Promise<number> {
       seconds: { type: 'string' },
       svg: { type: 'string' },
       output: { type: 'string', default: 'bench-results/bench.json' },
+      publish: { type: 'boolean', default: false },
+      from: { type: 'string' },
     },
   });
+  if (values.from !== undefined) return show(readDocuments(values.from.split(',')), values);
   const rounds = Number(values.rounds ?? (values.quick ? LEAST_ROUNDS : 5));
   const seconds = Number(values.seconds ?? (values.quick ? 1 : 3));
   if (!Number.isInteger(rounds) || rounds < 1) return fail('--rounds takes a number of at least 1', 2);
@@ -55,18 +61,42 @@ async function main(): Promise<number> {
   for (const section of sections) {
     const results = await runSection(section, hosts, rounds, (text) => process.stderr.write(`${text}\n`));
     all.push(results);
-    say(`\n${results.title}:\n\n${tables(results, process.stdout.columns ?? 100)}\n`);
+    say(`\n${titled(results)}`);
     mkdirSync(dirname(values.output), { recursive: true });
-    writeFileSync(values.output, `${JSON.stringify(document(all), undefined, 2)}\n`);
+    writeFileSync(values.output, documentText(makeDocument(all, seconds)));
   }
+  explain(rounds);
+  finish(makeDocument(all, seconds), values);
+  say(`Written to ${values.output}.`);
+  return 0;
+}
+
+/** Shows what was measured before. */
+function show(document: Document, wanted: Wanted): number {
+  for (const results of document.sections) say(`${titled(results)}`);
+  finish(document, wanted);
+  return 0;
+}
+
+const titled = (results: Results): string =>
+  `${results.title}:\n\n${tables(results, process.stdout.columns ?? 100)}\n`;
+
+interface Wanted {
+  readonly svg?: string | undefined;
+  readonly publish: boolean;
+}
+
+function finish(document: Document, wanted: Wanted): void {
+  if (wanted.svg !== undefined) writeFileSync(wanted.svg, chart(document.sections, conditions(document)));
+  if (wanted.publish) publish(document);
+}
+
+function explain(rounds: number): void {
   say(
     `Medians of ${rounds} rounds, and how far from them the farthest round was. At the others: how many times as`,
   );
   say('much (or, behind + and -, how much more) ours is, the median of what it was in each round.');
   if (rounds < LEAST_ROUNDS) say(`No comparison: it takes at least ${LEAST_ROUNDS} rounds.`);
-  if (values.svg !== undefined) writeFileSync(values.svg, chart(all));
-  say(`Written to ${[values.output, values.svg].filter(Boolean).join(' and ')}.`);
-  return 0;
 }
 
 const NEEDED = [
@@ -83,34 +113,6 @@ function choose(only: string | undefined, quick: boolean): readonly Section[] | 
   if (unknown.length === 0) return SECTIONS.filter(({ name }) => names.includes(name));
   return `--only knows no ${unknown.join(', ')}: ${SECTIONS.map(({ name }) => name).join(', ')}`;
 }
-
-/** Everything that was measured, and where. */
-const document = (all: readonly Results[]) => ({
-  date: new Date().toISOString(),
-  machine: {
-    kernel: release(),
-    arch: arch(),
-    processor: cpus()[0]?.model,
-    processors: availableParallelism(),
-    node: process.version,
-  },
-  sections: all.map(({ section, title, metrics, rounds }) => {
-    const [focus, ...others] = Object.keys(rounds) as [string, ...string[]];
-    return {
-      section,
-      title,
-      metrics,
-      rounds,
-      summary: Object.entries(metrics).map(([metric, { compare: how }]) => ({
-        metric,
-        medians: Object.fromEntries(Object.keys(rounds).map((one) => [one, medianOf(rounds, one, metric)])),
-        comparisons: Object.fromEntries(
-          others.map((other) => [other, compare(rounds, focus, other, metric, how)]),
-        ),
-      })),
-    };
-  }),
-});
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
