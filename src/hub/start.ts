@@ -62,7 +62,7 @@ export interface HubStatus {
   readonly members: number;
   readonly online: number;
   readonly connections: ServerCounters;
-  readonly relay: RelayCounters | undefined;
+  readonly relay: RelayCounters;
 }
 
 const DEFAULT_NETWORK = 'home';

@@ -1,7 +1,6 @@
 import { libc } from './libc.js';
-import { allocate } from './memory.js';
+import { allocate, writeUint64 } from './memory.js';
 import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from './socket-address.js';
-import { writePointer } from './udp-batch.js';
 
 /** asm-generic/socket.h. */
 const SOL_SOCKET = 1;
@@ -47,7 +46,7 @@ export class SocketFilter {
     this.#fd = fd;
     this.#capacity = capacity;
     this.#memory = allocate(16 + (capacity * BLOCK + 1) * INSTRUCTION.size);
-    writePointer(this.#memory.view, 8, this.#memory.address + 16);
+    writeUint64(this.#memory.view, 8, this.#memory.address + 16);
   }
 
   /** Begins anew: of nobody. It holds from `apply` on. */

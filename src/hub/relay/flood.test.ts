@@ -62,7 +62,7 @@ for (const [name, target, perRun] of [
       `${sent} sent, ${came} of ${PINGS} pings, ${out.udp.frames} out, ${handedOut} to the channel, ` +
         `${Math.round(grown / 2 ** 20)} MB, ${JSON.stringify(dropped)}`,
     );
-    assert.ok(came >= PINGS * 0.95, `${came} of ${PINGS} came`);
+    assert.ok(came >= PINGS * 0.9, `${came} of ${PINGS} came`);
     assert.ok(grown < 64 << 20, `${grown} bytes more`);
   });
 }
