@@ -293,7 +293,7 @@ export class WireGuardInterface {
   }
 
   /**
-   * The one address that relay frames and control messages count from; undefined for none. Peers that are relayed must
+   * The one address that relay frames count from; undefined for none. Peers that are relayed must
    * be told of another by `setEndpoint`.
    */
   setRelay(relay: Endpoint | undefined): void {

@@ -107,8 +107,11 @@ export interface DeviceOptions extends Omit<AssemblyOptions, 'tunFd' | 'offloads
   readonly fwmark?: number;
   /** All without it. */
   readonly offloads?: readonly Offload[];
-  /** Whether `wg` can ask about the device, and change it; yes without it. */
-  readonly uapi?: boolean;
+  /**
+   * Whether `wg` can ask about the device, and change it; yes without it. `if-possible`: the device is there without that,
+   * too, such as when one in another network namespace has its name.
+   */
+  readonly uapi?: boolean | 'if-possible';
 }
 
 /** A device in this process. */
@@ -138,7 +141,13 @@ export async function startDevice(options: DeviceOptions): Promise<RunningDevice
     const link = Interface.open(name);
     made.interface.setPrivateKey(privateKey);
     if (fwmark !== 0) made.interface.setFwmark(fwmark);
-    let stopConfiguring = uapi ? await configureByUapi(name, made.interface, log) : NOTHING;
+    let stopConfiguring = NOTHING;
+    try {
+      if (uapi) stopConfiguring = await configureByUapi(name, made.interface, log);
+    } catch (error) {
+      if (uapi === true) throw error;
+      log.verbose(`\`wg\` cannot ask about ${name}: ${(error as Error).message}`);
+    }
     return {
       ...made,
       link,

@@ -103,7 +103,21 @@ test('a process that ends before it has answered is told of', async (t) => {
     if (!signal.aborted) await once(signal, 'abort');
   });
   const asking = askControl(state, { command: 'watch' }, () => void server.close());
-  await assert.rejects(asking, { code: 'unreachable', message: /ended before/ });
+  await assert.rejects(asking, { code: 'unreachable', message: /has ended/ });
+});
+
+test('what is being done when the process ends is still answered', async (t) => {
+  const state = directory(t);
+  const server = await serveControl(state, async (_request, answer) => {
+    void server.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    answer({ told: true });
+  });
+  let told = false;
+  await askControl(state, { command: 'leave' }, (answer) => {
+    told = answer.told;
+  });
+  assert.ok(told);
 });
 
 test('a socket that a killed process left is replaced', async (t) => {

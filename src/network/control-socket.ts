@@ -12,6 +12,8 @@ const LONGEST_REQUEST = 65_536;
 const MOST_CONNECTIONS = 64;
 /** How long a connection may say nothing before its request, milliseconds. */
 const REQUEST_TIMEOUT = 5_000;
+/** How long what is being done may take when the process is about to end, milliseconds. */
+const CLOSE_PATIENCE = 2_000;
 /** How much may wait for somebody who does not read, bytes. */
 const MOST_UNREAD = 4 << 20;
 
@@ -38,15 +40,15 @@ export async function serveControl(state: string, handle: ControlHandler): Promi
   if (Buffer.byteLength(path) > 107)
     throw new LametunError('usage', `${path} is too long for a socket: choose a shorter --state`);
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path);
-  const sockets = new Set<Socket>();
+  const connections = new Set<Connection>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    if (sockets.size >= MOST_CONNECTIONS) {
+    if (connections.size >= MOST_CONNECTIONS) {
       socket.destroy();
       return;
     }
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    serve(socket, handle);
+    const connection = new Connection(socket, handle);
+    connections.add(connection);
+    socket.once('close', () => connections.delete(connection));
   });
   const before = process.umask(0o177); // of the whole process, for as long as it takes to bind, which is synchronous
   try {
@@ -57,17 +59,18 @@ export async function serveControl(state: string, handle: ControlHandler): Promi
   return {
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const socket of sockets) socket.destroySoon();
-      setTimeout(() => {
-        for (const socket of sockets) socket.destroy();
-      }, 500).unref();
+      for (const connection of connections) connection.stop();
+      const patience = setTimeout(() => {
+        for (const { socket } of connections) socket.destroy();
+      }, CLOSE_PATIENCE);
       await closed;
+      clearTimeout(patience);
     },
   };
 }
 
 export interface ControlServer {
-  /** What is being answered is ended; the socket's file goes. */
+  /** What would go on without end is ended, what is being done may finish. The socket's file goes. */
   close(): Promise<void>;
 }
 
@@ -81,50 +84,74 @@ function listen(server: Server, path: string, bound: () => void): Promise<void> 
   });
 }
 
-function serve(socket: Socket, handle: ControlHandler): void {
-  const gone = new AbortController();
-  let text = '';
-  let asked = false;
-  const timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT);
-  const send = (value: object): void => {
-    if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(value)}\n`);
-    else gone.abort();
-  };
-  const fail = (error: unknown): void => send({ error: describe(error) });
-  const run = async (line: string): Promise<void> => {
+/** One connection: a request, its answers, the end. */
+class Connection {
+  readonly socket: Socket;
+  readonly #handle: ControlHandler;
+  readonly #gone = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  #text = '';
+  #request: ControlRequest | 'none' | 'bad' = 'none';
+  #isStopping = false;
+
+  constructor(socket: Socket, handle: ControlHandler) {
+    this.socket = socket;
+    this.#handle = handle;
+    this.#timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT);
+    socket.setEncoding('utf8');
+    socket.on('error', () => {}); // it is closed next
+    socket.on('close', () => {
+      clearTimeout(this.#timer);
+      this.#gone.abort();
+    });
+    socket.on('end', () => {
+      this.#gone.abort(); // nobody half-closes who still wants to hear
+      if (this.#request === 'none') socket.end();
+    });
+    socket.on('data', (chunk: string) => this.#read(chunk));
+  }
+
+  /** The process is about to end. */
+  stop(): void {
+    this.#isStopping = true;
+    this.#gone.abort();
+    if (typeof this.#request === 'string') this.socket.destroySoon();
+  }
+
+  #read(chunk: string): void {
+    if (this.#request !== 'none') return;
+    this.#text += chunk;
+    const end = this.#text.indexOf('\n');
+    if (end < 0 && this.#text.length <= LONGEST_REQUEST) return;
+    clearTimeout(this.#timer);
+    void this.#run(end < 0 ? '' : this.#text.slice(0, end));
+  }
+
+  async #run(line: string): Promise<void> {
+    this.#request = 'bad';
     try {
-      await handle(parseRequest(line), (value) => send({ value }), gone.signal);
-      send({ done: true });
+      const request = parseRequest(line);
+      this.#request = request;
+      await this.#handle(request, (value) => this.#send({ value }), this.#gone.signal);
+      const isCutOff = this.#isStopping && ENDLESS.has(request.command);
+      if (isCutOff) throw new LametunError('unreachable', 'lametun has ended');
+      this.#send({ done: true });
     } catch (error) {
-      fail(error);
+      this.#send({ error: describe(error) });
     }
-    socket.end();
-  };
-  socket.setEncoding('utf8');
-  socket.on('error', () => {}); // it is closed next
-  socket.on('close', () => {
-    clearTimeout(timer);
-    gone.abort();
-  });
-  socket.on('end', () => {
-    gone.abort(); // nobody half-closes who still wants to hear
-    if (!asked) socket.end();
-  });
-  socket.on('data', (chunk: string) => {
-    if (asked) return;
-    text += chunk;
-    const end = text.indexOf('\n');
-    if (end < 0 && text.length <= LONGEST_REQUEST) return;
-    asked = true;
-    clearTimeout(timer);
-    if (end < 0) {
-      fail(new LametunError('protocol', 'a request is one line of JSON'));
-      socket.end();
-    } else {
-      void run(text.slice(0, end));
-    }
-  });
+    this.socket.end();
+    if (this.#isStopping) this.socket.destroySoon();
+  }
+
+  #send(value: object): void {
+    const { socket } = this;
+    if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(value)}\n`);
+    else this.#gone.abort();
+  }
 }
+
+/** They go on until somebody ends them. */
+const ENDLESS: ReadonlySet<ControlCommand> = new Set(['watch', 'ping']);
 
 const COMMANDS: readonly ControlCommand[] = ['status', 'watch', 'ping', 'leave', 'share', 'admin'];
 

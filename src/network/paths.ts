@@ -243,6 +243,10 @@ export class Paths {
     };
   }
 
+  isRelayed(id: number): boolean {
+    return this.#peers.get(id)?.kind === 'relayed';
+  }
+
   /** Where a peer answered last. */
   lastEndpoint(id: number): Endpoint | undefined {
     return this.#peers.get(id)?.last?.endpoint;

@@ -14,7 +14,9 @@ import {
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
+import { parseAddress } from '../ip/address.js';
 import { type FileLock, lockFile } from '../linux/file-lock.js';
+import type { Endpoint } from '../linux/socket-address.js';
 import type { MapMessage } from '../wire/map.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
 import { parseAnswer, parseHubMessage } from '../wire/schemas.js';
@@ -200,6 +202,13 @@ const endpoints = v.record(v.string(), v.pipe(v.string(), v.maxLength(64)));
 function parseNode(value: unknown): StoredNode {
   const { network, you, ...others } = v.parse(v.looseObject({}), value);
   return { ...parseAnswer('join', { network, you }), ...v.parse(rest, others) };
+}
+
+/** Reads `192.168.1.7:41641` or `[2001:db8::1]:41641`; undefined when it is none. */
+export function parseEndpoint(text: string): Endpoint | undefined {
+  const [, six, four, port] = /^(?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text) ?? [];
+  const address = parseAddress(six ?? four ?? '');
+  return address === undefined || Number(port) > 65_535 ? undefined : { address, port: Number(port) };
 }
 
 /** @returns undefined when there is no such file */

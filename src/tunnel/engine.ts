@@ -73,7 +73,7 @@ export interface Engine {
   setSocket(fd: number, family: number): void;
 
   /**
-   * The relay's address from now on, or that there is none: frames and control messages count from there alone. Peers
+   * The relay's address from now on, or that there is none: frames count from there alone. Peers
    * that are reached through it have it in their endpoints.
    */
   setRelay(relay: Endpoint | undefined): void;

@@ -7,7 +7,7 @@ import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory, writeUint64 } from '../linux/memory.js';
 import { ENDPOINT, IOVEC, ReceiveBatch } from '../linux/udp-batch.js';
-import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
+import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../wire/relay.js';
 import { askForHandshake, noteConfirmed, noteReceived } from '../wireguard/activity.js';
 import { COUNTER_LIMIT } from '../wireguard/constants.js';
 import { ECN, ECN_DROP, ecnDecapsulate } from '../wireguard/ecn.js';
@@ -118,10 +118,12 @@ export class Inbound {
     const { view } = this.#batch.memory;
     const magic = length < RELAY_FRAME.payload ? 0 : view.getInt32(at, true);
     if (magic === MAGIC.probe) return this.#report(REPORT.beside, slot, at, length);
-    if (magic !== MAGIC.relay && magic !== MAGIC.control) return 'malformed';
+    // From anybody: its mac tells who made it, and a relay must be heard before it is the one that is used.
+    if (magic === MAGIC.control && length === RELAY_CONTROL.length)
+      return this.#report(REPORT.beside, slot, at, length);
+    if (magic !== MAGIC.relay) return 'malformed';
     this.#fromRelay ??= this.#batch.sentBy(slot, this.#relay, 0);
     if (!this.#fromRelay) return 'not-the-relay';
-    if (magic === MAGIC.control) return this.#report(REPORT.beside, slot, at, length);
     this.#relayPeer = view.getUint32(at + RELAY_FRAME.peer, true);
     const inside = at + RELAY_FRAME.payload;
     const size = length - RELAY_FRAME.payload;

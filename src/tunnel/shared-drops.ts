@@ -7,7 +7,7 @@ const TUNNEL_DROP = [
   'refused', // the TUN device would not take it
   'unreachable', // the kernel knows no way there
   'busy', // more handshake messages, or probes, than the control plane reads
-  'not-the-relay', // a relay frame, or what only a relay says, from another address than the relay's
+  'not-the-relay', // a relay frame from another address than the relay's
 ] as const;
 
 const REASONS = [...DROP, ...TUNNEL_DROP] as const;

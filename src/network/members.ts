@@ -1,0 +1,197 @@
+import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
+import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../ip/cidr.js';
+import type { MapChange } from '../wire/map.js';
+import type { MapNode, NetworkInfo } from '../wire/messages.js';
+import { type LocalRoute, shareCollision } from './ranges.js';
+
+/** A member that this node deals with: what the hub said of it has passed the checks. */
+export interface Member {
+  readonly id: number;
+  readonly name: string;
+  /** Base64. */
+  readonly key: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  /** What it may share by the hub's word; `MemberChecks.planShares` says what of it is routed. */
+  readonly shares: readonly string[];
+}
+
+export interface MemberChange {
+  readonly added: readonly Member[];
+  /** Their shares are others than before. */
+  readonly changed: readonly Member[];
+  readonly removed: readonly Member[];
+}
+
+/** What this node knows of itself, whatever the hub says: as it was when it joined. */
+export interface Pinned {
+  readonly id: number;
+  readonly name: string;
+  readonly key: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
+export interface ShareSurroundings {
+  readonly routes: readonly LocalRoute[];
+  readonly ownShares: readonly Cidr[];
+  readonly hosts: readonly IpAddress[];
+}
+
+/**
+ * Does not believe the hub everything. It says who is a member: nobody else can. But it cannot give a member another key
+ * or another address, hand out addresses from outside of the network's range or our own, or have shares routed that
+ * take traffic away which is none of the network's. What is refused is shown as a warning, for as long as it is so.
+ */
+export class MemberChecks {
+  readonly #ranges: readonly [Cidr, Cidr];
+  readonly #self: Pinned;
+  readonly #members = new Map<number, Member>();
+  /** Whose is a key, an address, a name? */
+  readonly #owners = new Map<string, number>();
+  readonly #warnings = new Map<string, string>();
+
+  constructor(network: NetworkInfo, self: Pinned) {
+    this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+    this.#self = self;
+    for (const own of belongings(self)) this.#owners.set(own, self.id);
+  }
+
+  get(id: number): Member | undefined {
+    return this.#members.get(id);
+  }
+
+  all(): IterableIterator<Member> {
+    return this.#members.values();
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /**
+   * A map to be stored: what was accepted, as it was, and then the rest. Read in this order after a restart, it is
+   * accepted again, and nothing that was refused comes first.
+   */
+  trusted(nodes: Iterable<MapNode>): MapNode[] {
+    const rest = [...nodes].filter(({ id }) => !this.#members.has(id));
+    return [...this.#members.values(), ...rest];
+  }
+
+  warnings(): string[] {
+    return [...this.#warnings.values()];
+  }
+
+  /** Takes over what of a change stands the checks. */
+  apply({ added, changed, removed }: MapChange): MemberChange {
+    const result = { added: [] as Member[], changed: [] as Member[], removed: [] as Member[] };
+    for (const { id } of removed) {
+      const member = this.#forget(id);
+      if (member !== undefined) result.removed.push(member);
+    }
+    for (const node of [...added, ...changed]) {
+      if (node.id === this.#self.id) this.#checkSelf(node);
+      else this.#put(node, result);
+    }
+    return result;
+  }
+
+  /**
+   * Which shares are to be routed to whom.
+   *
+   * @returns member's id by share
+   */
+  planShares(around: ShareSurroundings): Map<string, number> {
+    for (const key of this.#warnings.keys()) if (key.startsWith('share ')) this.#warnings.delete(key);
+    const plan = new Map<string, number>();
+    const taken: { readonly share: Cidr; readonly member: Member }[] = [];
+    const sharing = [...this.#members.values()].filter(({ shares }) => shares.length > 0);
+    for (const member of sharing.sort((a, b) => a.id - b.id)) {
+      for (const text of member.shares) {
+        const share = parseCidr(text);
+        if (share === undefined) continue; // the schema has seen to that
+        const other = taken.find((entry) => overlap(entry.share, share));
+        const why =
+          other === undefined
+            ? shareCollision(share, { ...around, ranges: this.#ranges })
+            : `${text} overlaps ${formatCidr(other.share)} of ${other.member.name}`;
+        if (why === undefined) {
+          plan.set(text, member.id);
+          taken.push({ share, member });
+        } else {
+          this.#warnings.set(`share ${member.id} ${text}`, `What ${member.name} shares is not used: ${why}`);
+        }
+      }
+    }
+    return plan;
+  }
+
+  #put(node: MapNode, result: { added: Member[]; changed: Member[] }): void {
+    const before = this.#members.get(node.id);
+    const why = before === undefined ? this.#problem(node) : changeOf(before, node);
+    const warning = `node ${node.id}`;
+    if (why === undefined) this.#warnings.delete(warning);
+    else this.#warnings.set(warning, `The hub says of ${node.name} (node ${node.id}) what cannot be: ${why}`);
+    if (before === undefined && why !== undefined) return;
+    const member: Member = before === undefined ? node : { ...before, shares: node.shares };
+    this.#members.set(node.id, member);
+    if (before !== undefined) {
+      result.changed.push(member);
+      return;
+    }
+    for (const own of belongings(node)) this.#owners.set(own, node.id);
+    result.added.push(member);
+  }
+
+  /** @returns why a member that is new is none */
+  #problem({ id, name, key, ipv4, ipv6 }: MapNode): string | undefined {
+    for (const [what, text, range] of [
+      ['IPv4', ipv4, this.#ranges[0]],
+      ['IPv6', ipv6, this.#ranges[1]],
+    ] as const) {
+      const address = parseAddress(text);
+      if (address === undefined || !contains(range, address))
+        return `its ${what} address ${text} is not in the network's range ${formatCidr(range)}`;
+      const owner = this.#owners.get(formatAddress(address));
+      if (owner !== undefined) return `its address ${text} is ${this.#nameOf(owner)}'s`;
+    }
+    const owner = this.#owners.get(key);
+    if (owner !== undefined) return `its key is ${this.#nameOf(owner)}'s`;
+    const namesake = this.#owners.get(`name ${name}`);
+    if (namesake !== undefined) return `its name is that of node ${namesake}`;
+    return id === 0 ? 'there is no such number' : undefined;
+  }
+
+  #checkSelf({ key, ipv4, ipv6 }: MapNode): void {
+    const { key: ownKey, ipv4: own4, ipv6: own6 } = this.#self;
+    const isRight = key === ownKey && ipv4 === own4 && ipv6 === own6;
+    if (isRight) this.#warnings.delete('self');
+    else
+      this.#warnings.set('self', 'The hub tells the others another key or address of this node than it has');
+  }
+
+  #forget(id: number): Member | undefined {
+    this.#warnings.delete(`node ${id}`);
+    const member = this.#members.get(id);
+    if (member === undefined) return undefined;
+    this.#members.delete(id);
+    for (const own of belongings(member)) this.#owners.delete(own);
+    return member;
+  }
+
+  #nameOf(id: number): string {
+    return id === this.#self.id ? 'this node' : (this.#members.get(id)?.name ?? `node ${id}`);
+  }
+}
+
+/** What only one can have. */
+const belongings = ({ name, key, ipv4, ipv6 }: Pinned): string[] => [`name ${name}`, key, ipv4, ipv6];
+
+/** @returns what is not as it was when it must be */
+function changeOf(before: Member, now: MapNode): string | undefined {
+  if (now.key !== before.key) return 'it has another key than before, and keeps the old one here';
+  if (now.ipv4 !== before.ipv4 || now.ipv6 !== before.ipv6)
+    return 'it has another address than before, and keeps the old one here';
+  if (now.name !== before.name) return `it was ${before.name} before, and keeps that name here`;
+  return undefined;
+}

@@ -1,0 +1,600 @@
+import type { Log } from '../device/log.js';
+import type { RunningDevice } from '../device/running-device.js';
+import { LametunError } from '../errors.js';
+import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
+import { type Cidr, parseCidr } from '../ip/cidr.js';
+import type { Endpoint } from '../linux/socket-address.js';
+import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { NetworkMap } from '../wire/map.js';
+import type { AdminAnswer, AdminRequest, Membership, OfferedShare } from '../wire/messages.js';
+import { MAGIC } from '../wire/relay.js';
+import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import { TRANSPORT } from '../wireguard/messages.js';
+import { endpointKey, ownCandidates } from './candidates.js';
+import type { HubStatus, NodeStatus, PingAnswer } from './control.js';
+import type { HubClient, HubEvent } from './hub-client.js';
+import { HubFailure } from './hub-failure.js';
+import { localAddresses } from './local-addresses.js';
+import { LocalNames } from './local-names.js';
+import { type Member, MemberChecks } from './members.js';
+import type { NodeEnd, RunningNode } from './node.js';
+import { Paths } from './paths.js';
+import { PeerTable } from './peer-table.js';
+import { ProbeBox } from './probe-box.js';
+import { localRoutes, parseShare } from './ranges.js';
+import { RelayClient } from './relay-client.js';
+import { parseEndpoint, type StateDirectory, type StoredNode } from './state.js';
+
+export interface NetworkOptions {
+  readonly state: StateDirectory;
+  readonly log: Log;
+  readonly names: boolean;
+  readonly crypto: Crypto;
+  /** Destroyed at the end, as the device and the client are closed then. */
+  readonly privateKey: PrivateKey;
+  readonly device: RunningDevice;
+  readonly client: HubClient;
+  /** The client's. */
+  readonly map: NetworkMap;
+  readonly node: StoredNode;
+  readonly warnings: readonly string[];
+}
+
+/** How often is looked who has traffic; milliseconds. */
+const ACTIVITY_INTERVAL = 250;
+/** How often is looked whether this machine has other addresses. */
+const ADDRESS_INTERVAL = 2_000;
+/** How long changes are collected before they are written. */
+const SAVE_DELAY = 1_000;
+/** Timers stand still while the machine sleeps: never wait for longer. */
+const LONGEST_SLEEP = 5_000;
+/** Peers whose time has come, before others get their turn. */
+const PEERS_PER_TURN = 64;
+
+/** A node that is up: what the hub says becomes peers, routes and names; what peers say becomes paths. */
+export class Network implements RunningNode {
+  readonly ended: Promise<NodeEnd>;
+  readonly #options: NetworkOptions;
+  readonly #device: RunningDevice;
+  readonly #client: HubClient;
+  readonly #map: NetworkMap;
+  readonly #checks: MemberChecks;
+  readonly #table: PeerTable;
+  readonly #box: ProbeBox;
+  readonly #paths: Paths;
+  readonly #ranges: readonly Cidr[];
+  #relay!: RelayClient;
+  #names: LocalNames | undefined;
+  #node: StoredNode;
+  #hub: HubStatus = { state: 'connecting', since: Date.now() };
+  #hubAddress: IpAddress | undefined;
+  #seen: Endpoint | undefined;
+  #addresses = '';
+  #hubWarning: string | undefined;
+  readonly #setupWarnings: string[];
+  readonly #pings = new Map<number, (rtt: number | undefined) => void>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #pathTimer: NodeJS.Timeout | undefined;
+  #saveTimer: NodeJS.Timeout | undefined;
+  #mapIsDirty = false;
+  #isLeaving = false;
+  #ending: Promise<void> | undefined;
+  #end!: (end: NodeEnd) => void;
+
+  private constructor(options: NetworkOptions) {
+    const { crypto, privateKey, device, node } = options;
+    this.#options = options;
+    this.#device = device;
+    this.#client = options.client;
+    this.#map = options.map;
+    this.#node = node;
+    this.#setupWarnings = [...options.warnings];
+    const { network, you } = node;
+    this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+    this.#checks = new MemberChecks(network, { ...you, key: this.#key });
+    this.#table = new PeerTable(device.interface, device.link);
+    this.#box = new ProbeBox(crypto, privateKey, you.id);
+    this.#paths = new Paths({ crypto, inside: this.#ranges, dataLength: dataLength(network.mtu) });
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  static async start(options: NetworkOptions): Promise<Network> {
+    const network = new Network(options);
+    try {
+      await network.#start();
+      return network;
+    } catch (error) {
+      await network.#undo();
+      throw error;
+    }
+  }
+
+  // What is asked of a node.
+
+  status(): NodeStatus {
+    const { network, you, port, device } = this.#node;
+    const wallOffset = Date.now() - this.#now();
+    const peers = [...this.#checks.all()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return {
+      network,
+      self: {
+        ...{ id: you.id, name: you.name, ipv4: you.ipv4, ipv6: you.ipv6 },
+        ...{ admin: you.admin, pending: you.pending, device, port, key: this.#key },
+        fullName: `${you.name}.${network.name}.lametun`,
+      },
+      hub: this.#hub,
+      relay: this.#relay.status,
+      peers: peers.map((member) => ({
+        ...{ id: member.id, name: member.name, ipv4: member.ipv4, ipv6: member.ipv6 },
+        ...{ key: member.key, shares: member.shares },
+        path: this.#paths.status(member.id, this.#now(), wallOffset)!,
+        ...this.#table.traffic(member.id),
+      })),
+      shares: you.shares,
+      names: { how: this.#names?.how ?? 'none', why: this.#names?.why },
+      warnings: this.#warnings(),
+    };
+  }
+
+  async ping(node: string, sequence = 1): Promise<PingAnswer> {
+    const member = this.#find(node);
+    const token = this.#paths.ping(member.id, this.#now());
+    const rttMs = await new Promise<number | undefined>((resolve) => {
+      if (token === undefined) resolve(undefined);
+      else this.#pings.set(token, resolve);
+      this.#settle();
+    });
+    const path = this.#paths.status(member.id, this.#now(), Date.now() - this.#now());
+    return {
+      ...{ node: member.name, address: member.ipv4, sequence, rttMs },
+      path: path ?? { kind: 'none', why: 'it was removed', since: Date.now() },
+    };
+  }
+
+  async share(shares?: readonly string[]): Promise<readonly OfferedShare[]> {
+    if (shares === undefined) return this.#node.you.shares;
+    const routes = localRoutes(this.#node.device);
+    for (const share of shares) parseShare(share, routes, this.#ranges);
+    const answer = await this.#client.request('share', { shares });
+    this.#setNode({ ...this.#node, shares, you: { ...this.#node.you, shares: answer.shares } });
+    return answer.shares;
+  }
+
+  async leave(force = false): Promise<{ readonly told: boolean }> {
+    let told = true;
+    this.#isLeaving = true;
+    try {
+      await this.#client.request('leave', {});
+    } catch (error) {
+      told = error instanceof HubFailure && error.kind === 'removed'; // it says it so
+      if (!told) this.#isLeaving = false;
+      if (!told && !force)
+        throw new LametunError(
+          'unreachable',
+          `the hub cannot be told (${(error as Error).message}): try again when it is there, or leave with --force`,
+          { cause: error },
+        );
+    }
+    await this.#finish({ reason: 'left', message: `left the network ${this.#node.network.name}` });
+    return { told };
+  }
+
+  admin(request: AdminRequest): Promise<AdminAnswer> {
+    return this.#client.admin(request);
+  }
+
+  close(): Promise<void> {
+    return this.#finish({ reason: 'closed', message: 'told to stop' });
+  }
+
+  // What happens.
+
+  handleHub(event: HubEvent): void {
+    if (this.#ending !== undefined) return;
+    switch (event.kind) {
+      case 'connected':
+        this.#connected(event);
+        break;
+      case 'map':
+        this.#mapIsDirty = true;
+        this.#apply(event.change);
+        this.#saveLater();
+        break;
+      case 'you':
+        this.#setYou(event.you);
+        break;
+      case 'frame':
+        this.#relay.handleFrame(event.peer, event.datagram);
+        break;
+      case 'removed':
+        if (this.#isLeaving) break; // as we wanted
+        void this.#finish({
+          reason: 'removed',
+          message: `this node was removed from the network ${this.#node.network.name}`,
+        });
+        break;
+      case 'disconnected': {
+        const { failure, retryIn } = event;
+        this.#setHub({
+          state: retryIn === undefined || failure.kind === 'refused' ? 'refused' : 'away',
+          why: failure.message,
+        });
+        this.#relay.detached(`the hub is away: ${failure.message}`);
+        break;
+      }
+    }
+  }
+
+  /** What came beside WireGuard on the device's socket. */
+  handleBeside(bytes: Uint8Array, from: PeerEndpoint): void {
+    if (this.#ending !== undefined) return;
+    const magic = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getInt32(0, true);
+    if (magic === MAGIC.control) {
+      this.#relay.handleControl(bytes, from.remote);
+      return;
+    }
+    const opened = this.#box.open(bytes, this.#now());
+    if (opened === undefined || (from.relayPeer !== 0 && from.relayPeer !== opened.peer)) return;
+    this.#paths.handleProbe(opened.peer, opened.probe, from, this.#now());
+    this.#settle();
+  }
+
+  // Beginning and end.
+
+  async #start(): Promise<void> {
+    const { state, crypto, log } = this.#options;
+    const { device, network, you } = this.#node;
+    this.#configureLink();
+    this.#relay = await RelayClient.start({
+      crypto,
+      port: () => this.#device.port,
+      send: (bytes, to) => this.#device.interface.sendBeside(bytes, this.#device.interface.endpoint(to)),
+      sendFrame: (peer, datagram) => void this.#client.sendFrame(peer, datagram),
+      onRelay: (relay, why) => this.#setRelay(relay, why),
+      onSeen: (seen) => {
+        this.#seen = seen;
+        this.#setOwn();
+      },
+      onLost: () => void this.#renewRelay(),
+      now: () => this.#now(),
+    });
+    const endpoints = this.#readEndpoints();
+    const nodes = [...this.#map.nodes()];
+    this.#apply({ added: nodes, changed: [], removed: [] }, (id) => endpoints[id]);
+    this.#lookAtAddresses();
+    void this.#device.ended.then((reason) => this.#deviceEnded(reason));
+    this.#every(ACTIVITY_INTERVAL, () => this.#lookAtTraffic());
+    this.#every(ADDRESS_INTERVAL, () => this.#lookAtAddresses());
+    if (!this.#options.names) return;
+    this.#names = await LocalNames.start({
+      ...{ network: network.name, ranges: this.#ranges, device, stateDirectory: state.path },
+      addresses: { ipv4: parseAddress(you.ipv4)!, ipv6: parseAddress(you.ipv6)! },
+      log: (message) => log.error(message),
+    });
+    this.#setNames();
+  }
+
+  #configureLink(): void {
+    const { link } = this.#device;
+    const { you } = this.#node;
+    link.addAddress({ address: parseAddress(you.ipv4)!, prefix: this.#ranges[0]!.prefix });
+    link.setUp(true);
+    try {
+      link.addAddress({ address: parseAddress(you.ipv6)!, prefix: this.#ranges[1]!.prefix });
+    } catch (error) {
+      this.#setupWarnings.push(`There is no IPv6 inside the network here: ${(error as Error).message}`);
+    }
+  }
+
+  #deviceEnded(reason: 'device-gone' | Error): void {
+    if (reason === 'device-gone')
+      void this.#finish({ reason, message: `the device ${this.#node.device} was removed` });
+    else void this.#finish({ reason: 'failed', message: reason.message });
+  }
+
+  async #finish(end: NodeEnd): Promise<void> {
+    this.#ending ??= (async () => {
+      const isOver = end.reason === 'left' || end.reason === 'removed';
+      if (!isOver) this.#saveNow();
+      await this.#undo();
+      if (isOver) this.#options.state.forgetNode();
+      this.#end(end);
+    })();
+    await this.#ending;
+  }
+
+  async #undo(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#pathTimer);
+    clearTimeout(this.#saveTimer);
+    try {
+      this.#names?.stop();
+    } catch (error) {
+      this.#options.log.error((error as Error).message);
+    }
+    this.#client.close();
+    this.#relay?.close();
+    for (const answer of this.#pings.values()) answer(undefined);
+    this.#pings.clear();
+    this.#box.close();
+    await this.#device.close();
+    this.#options.privateKey.destroy();
+  }
+
+  // The hub.
+
+  #connected(event: Extract<HubEvent, { kind: 'connected' }>): void {
+    const { where, remote, network, you, relay } = event;
+    this.#setHub({ state: 'connected', address: where });
+    this.#hubAddress = remote.address;
+    const pinned = this.#node.network;
+    const isSame = network.id === pinned.id && network.ipv4 === pinned.ipv4 && network.ipv6 === pinned.ipv6;
+    this.#hubWarning = isSame
+      ? undefined
+      : `The hub says that the network has the ranges ${network.ipv4} and ${network.ipv6} now: ignored, it had ${pinned.ipv4} and ${pinned.ipv6} when this machine joined`;
+    this.#setYou(you);
+    if (!you.pending) this.#relay.attached(remote, relay);
+    this.#planShares();
+  }
+
+  #setHub(hub: Omit<HubStatus, 'since'>): void {
+    const since = hub.state === this.#hub.state ? this.#hub.since : Date.now();
+    const address = hub.address ?? this.#hub.address;
+    this.#hub = { ...hub, ...(address === undefined ? {} : { address }), since };
+  }
+
+  /** The hub decides on rights and shares, and not on who we are. */
+  #setYou({ admin, pending, shares }: Membership): void {
+    const before = this.#node.you;
+    this.#setNode({ ...this.#node, you: { ...before, admin, pending, shares } });
+    if (before.pending && !pending) void this.#renewRelay(); // until now its credentials opened nothing
+  }
+
+  #setNode(node: StoredNode): void {
+    const isSame = JSON.stringify(node) === JSON.stringify(this.#node);
+    this.#node = node;
+    if (isSame) return;
+    try {
+      this.#options.state.writeNode(node);
+    } catch (error) {
+      this.#options.log.error((error as Error).message);
+    }
+    this.#planShares();
+  }
+
+  /** Gets other credentials for the relay: it sends through the channel again, until they are used. */
+  async #renewRelay(): Promise<void> {
+    const have = this.#map.version;
+    try {
+      const { relay, you } = await this.#client.request('attach', have === undefined ? {} : { have });
+      if (this.#ending !== undefined || this.#hubAddress === undefined || you.pending) return;
+      this.#relay.attached({ address: this.#hubAddress, port: 0 }, relay);
+    } catch (error) {
+      this.#options.log.verbose(`No new credentials for the relay: ${(error as Error).message}`); // `connected` brings some
+    }
+  }
+
+  // Members.
+
+  #apply(
+    change: Parameters<MemberChecks['apply']>[0],
+    endpointOf: (id: number) => Endpoint | undefined = () => undefined,
+  ): void {
+    const { added, changed, removed } = this.#checks.apply(change);
+    const now = this.#now();
+    for (const { id } of removed) {
+      this.#paths.removePeer(id);
+      this.#box.removePeer(id);
+      this.#table.remove(id);
+    }
+    for (const member of added) {
+      try {
+        this.#table.add(member);
+      } catch (error) {
+        this.#options.log.error(`${member.name}: ${(error as Error).message}`);
+        continue;
+      }
+      this.#box.addPeer(member.id, this.#options.crypto.publicKey(Buffer.from(member.key, 'base64')));
+      this.#paths.addPeer(member.id, endpointOf(member.id), now);
+    }
+    if (added.length + changed.length + removed.length === 0) return;
+    this.#planShares();
+    this.#table.commit();
+    this.#setNames();
+    this.#settle();
+  }
+
+  #planShares(): void {
+    const sharing = [...this.#checks.all()].some(({ shares }) => shares.length > 0);
+    const plan = sharing
+      ? this.#checks.planShares({
+          routes: localRoutes(this.#node.device),
+          ownShares: this.#node.shares.flatMap((share) => parseCidr(share) ?? []),
+          hosts: this.#outerHosts(),
+        })
+      : new Map<string, number>();
+    this.#table.setShares(plan);
+    this.#table.commit();
+  }
+
+  /** What must be reached from outside of the tunnel. */
+  #outerHosts(): IpAddress[] {
+    const hubs = this.#node.hub.addresses.map(({ host }) => host);
+    const named = [...hubs, ...(this.#names?.upstreams() ?? [])].flatMap((text) => parseAddress(text) ?? []);
+    return this.#hubAddress === undefined ? named : [...named, this.#hubAddress];
+  }
+
+  #setNames(): void {
+    const { name, ipv4, ipv6 } = this.#node.you;
+    this.#names?.set([{ name, ipv4, ipv6 }, ...this.#checks.all()]);
+  }
+
+  #find(text: string): Member {
+    const { network, you } = this.#node;
+    const wanted = text.toLowerCase().replace(`.${network.name}.lametun`, '');
+    const address = parseAddress(wanted);
+    const canonical = address === undefined ? wanted : formatAddress(address);
+    const isMeant = ({
+      id,
+      name,
+      ipv4,
+      ipv6,
+    }: {
+      id: number;
+      name: string;
+      ipv4: string;
+      ipv6: string;
+    }): boolean => [name, ipv4, ipv6, String(id)].includes(canonical);
+    const found = [...this.#checks.all()].find(isMeant);
+    if (found !== undefined) return found;
+    throw new LametunError(
+      'usage',
+      isMeant(you)
+        ? `${text} is this node itself`
+        : `there is no node ${text}: \`lametun status\` lists them`,
+    );
+  }
+
+  // Paths.
+
+  #setRelay(relay: Endpoint | undefined, why: string): void {
+    this.#device.interface.setRelay(relay);
+    this.#paths.setRelay(relay !== undefined, why, this.#now());
+    if (relay !== undefined) this.#paths.retellRelayed();
+    this.#settle();
+  }
+
+  #lookAtTraffic(): void {
+    let isRelayed = false;
+    for (const id of this.#table.active()) {
+      this.#paths.handleActivity(id, this.#now());
+      isRelayed ||= this.#paths.isRelayed(id);
+    }
+    if (isRelayed) this.#relay.handleActivity();
+    this.#settle();
+  }
+
+  #lookAtAddresses(): void {
+    const found = localAddresses(this.#node.device);
+    const text = found.map(({ device, address }) => `${device} ${formatAddress(address)}`).join('\n');
+    if (text === this.#addresses) return;
+    const isFirst = this.#addresses === '';
+    this.#addresses = text;
+    this.#setOwn();
+    if (isFirst) return;
+    this.#client.retryNow();
+    this.#relay.rebind();
+    this.#planShares();
+  }
+
+  #setOwn(): void {
+    const addresses = localAddresses(this.#node.device);
+    this.#paths.setOwn(ownCandidates(addresses, this.#device.port, this.#seen, this.#ranges), this.#now());
+    this.#settle();
+  }
+
+  /** Carries out what the paths want. */
+  #settle(): void {
+    const { interface: wireguard } = this.#device;
+    for (let event = this.#paths.poll(); event; event = this.#paths.poll()) {
+      switch (event.kind) {
+        case 'probe': {
+          const bytes = this.#box.seal(event.peer, event.probe);
+          if (bytes === undefined) break;
+          if (event.back !== undefined) wireguard.sendBeside(bytes, event.back as PeerEndpoint);
+          else if (event.to !== undefined) wireguard.sendBeside(bytes, wireguard.endpoint(event.to));
+          else if (this.#relay?.relay !== undefined)
+            wireguard.sendBeside(bytes, wireguard.endpoint(this.#relay.relay, event.peer));
+          break;
+        }
+        case 'use': {
+          const remote = event.endpoint ?? this.#relay?.relay;
+          if (remote !== undefined) this.#table.setEndpoint(event.peer, remote, event.endpoint === undefined);
+          if (event.endpoint !== undefined) this.#saveLater();
+          break;
+        }
+        case 'answer':
+          this.#pings.get(event.token)?.(event.rtt);
+          this.#pings.delete(event.token);
+          break;
+      }
+    }
+    clearTimeout(this.#pathTimer);
+    if (this.#ending !== undefined) return;
+    const delay = Math.min(LONGEST_SLEEP, Math.max(0, this.#paths.nextTimeout() - this.#now()));
+    this.#pathTimer = setTimeout(() => {
+      this.#paths.handleTimeout(this.#now(), PEERS_PER_TURN);
+      this.#settle();
+    }, Math.ceil(delay));
+  }
+
+  // What is kept.
+
+  #readEndpoints(): Record<string, Endpoint | undefined> {
+    try {
+      const stored = Object.entries(this.#options.state.readEndpoints());
+      return Object.fromEntries(stored.map(([id, text]) => [id, parseEndpoint(text)]));
+    } catch (error) {
+      this.#setupWarnings.push(`${(error as Error).message}; it is made anew`);
+      return {};
+    }
+  }
+
+  #saveLater(): void {
+    this.#saveTimer ??= setTimeout(() => this.#saveNow(), SAVE_DELAY);
+  }
+
+  #saveNow(): void {
+    clearTimeout(this.#saveTimer);
+    this.#saveTimer = undefined;
+    const { state, log } = this.#options;
+    try {
+      const version = this.#map.version;
+      if (this.#mapIsDirty && version !== undefined)
+        state.writeMap({ type: 'map', version, nodes: this.#checks.trusted(this.#map.nodes()) });
+      this.#mapIsDirty = false;
+      const endpoints = [...this.#checks.all()].flatMap(({ id }) => {
+        const endpoint = this.#paths.lastEndpoint(id);
+        return endpoint === undefined ? [] : [[id, endpointKey(endpoint)]];
+      });
+      state.writeEndpoints(Object.fromEntries(endpoints));
+    } catch (error) {
+      log.error((error as Error).message); // the next change tries again
+    }
+  }
+
+  #warnings(): string[] {
+    const { you } = this.#node;
+    const own = you.shares.filter(({ state }) => state === 'refused');
+    return [
+      ...(you.pending
+        ? ['This node waits for an administrator: `lametun approve` on the hub lets it in']
+        : []),
+      ...this.#setupWarnings,
+      ...(this.#hubWarning === undefined ? [] : [this.#hubWarning]),
+      ...this.#checks.warnings(),
+      ...this.#table.warnings(),
+      ...own.map(
+        ({ network, why }) =>
+          `What this node shares, ${network}, is refused: ${why ?? 'by an administrator'}`,
+      ),
+    ];
+  }
+
+  get #key(): string {
+    return Buffer.from(this.#options.privateKey.publicKey.bytes).toString('base64');
+  }
+
+  #now(): number {
+    return this.#device.interface.now();
+  }
+
+  #every(milliseconds: number, look: () => void): void {
+    this.#timers.push(setInterval(look, milliseconds));
+  }
+}
+
+/** The longest datagram that a packet of the network's MTU makes. */
+const dataLength = (mtu: number): number => mtu + TRANSPORT.minLength;

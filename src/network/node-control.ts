@@ -1,0 +1,68 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LametunError } from '../errors.js';
+import { parseAdminRequest } from '../wire/schemas.js';
+import type { ControlRequest } from './control.js';
+import type { ControlHandler } from './control-socket.js';
+import type { RunningNode } from './node.js';
+
+/** Milliseconds: nobody reads faster, and nobody pings slower. */
+const FASTEST = 100;
+const SLOWEST = 3_600_000;
+const INTERVAL = 1_000;
+
+/** Does what is asked of a node over its control socket. */
+export function nodeControl(node: RunningNode): ControlHandler {
+  return async (request, answer, signal) => {
+    switch (request.command) {
+      case 'status':
+        answer(node.status());
+        break;
+      case 'watch':
+        for (; !signal.aborted; await pause(request.interval, signal)) answer(node.status());
+        break;
+      case 'ping':
+        await ping(node, request, answer, signal);
+        break;
+      case 'leave':
+        answer(await node.leave(request.force === true));
+        break;
+      case 'share':
+        answer({ shares: await node.share(texts(request.shares)) });
+        break;
+      case 'admin':
+        answer(await node.admin(parseAdminRequest(request.request)));
+        break;
+    }
+  };
+}
+
+async function ping(
+  node: RunningNode,
+  { node: name, count = Infinity, interval }: Extract<ControlRequest, { command: 'ping' }>,
+  answer: (value: object) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  if (typeof name !== 'string' || typeof count !== 'number')
+    throw new LametunError('protocol', 'a ping names a node');
+  for (let sequence = 1; sequence <= count && !signal.aborted; sequence++) {
+    const started = performance.now();
+    const gone = signal.aborted ? Promise.resolve() : once(signal, 'abort');
+    const result = await Promise.race([node.ping(name, sequence), gone.then(() => undefined)]);
+    if (result === undefined) return;
+    answer(result);
+    if (sequence < count) await pause(interval, signal, performance.now() - started);
+  }
+}
+
+/** @param spent of the time, milliseconds */
+async function pause(interval = INTERVAL, signal: AbortSignal, spent = 0): Promise<void> {
+  const whole = Math.min(SLOWEST, Math.max(FASTEST, Number(interval) || INTERVAL));
+  await sleep(Math.max(0, whole - spent), undefined, { signal }).catch(() => {});
+}
+
+function texts(shares: unknown): readonly string[] | undefined {
+  if (shares === undefined) return undefined;
+  if (Array.isArray(shares) && shares.every((share) => typeof share === 'string')) return shares;
+  throw new LametunError('protocol', 'shares are a list of networks');
+}

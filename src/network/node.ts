@@ -1,0 +1,237 @@
+import { randomBytes } from 'node:crypto';
+import { NodeCrypto } from '../device/crypto.js';
+import type { Log } from '../device/log.js';
+import { type RunningDevice, startDevice } from '../device/running-device.js';
+import { LametunError } from '../errors.js';
+import { parseCidr } from '../ip/cidr.js';
+import { ERRNO, LinuxError } from '../linux/errno.js';
+import { NetworkMap } from '../wire/map.js';
+import type { AdminAnswer, AdminRequest, NetworkInfo, OfferedShare } from '../wire/messages.js';
+import type { Token } from '../wire/token.js';
+import type { PrivateKey } from '../wireguard/crypto.js';
+import type { NodeStatus, PingAnswer } from './control.js';
+import { HubClient, type HubEvent } from './hub-client.js';
+import type { JoinWish } from './hub-session.js';
+import { Network } from './network.js';
+import { localRoutes, parseShare, rangeCollision } from './ranges.js';
+import type { StateDirectory, StoredNode } from './state.js';
+
+export interface NodeOptions {
+  /** Locked by the caller, who also gives it back. */
+  readonly state: StateDirectory;
+  readonly log: Log;
+  /** `lametun 0.1.0` */
+  readonly program: string;
+  /** Becomes a member first. The rest is for that only; later it is as it was then. */
+  readonly join?: {
+    readonly token: Token;
+    /** A DNS label; the hub may append a number. */
+    readonly name: string;
+    /** Networks to offer: `192.168.1.0/24`. */
+    readonly shares: readonly string[];
+    /** Of the network interface. */
+    readonly device: string;
+    /** The UDP port; any if not given. */
+    readonly port?: number | undefined;
+  };
+  /** Names for the machine's programs; yes if not given. */
+  readonly names?: boolean | undefined;
+}
+
+/** Why a node has ended. */
+export interface NodeEnd {
+  readonly reason: 'closed' | 'left' | 'removed' | 'device-gone' | 'failed';
+  /** For people. */
+  readonly message: string;
+}
+
+export interface RunningNode {
+  status(): NodeStatus;
+  /** @throws LametunError `usage` when there is no such node */
+  ping(node: string, sequence?: number): Promise<PingAnswer>;
+  /** Offers these networks and no others; without an argument, says what is offered. @throws LametunError */
+  share(shares?: readonly string[]): Promise<readonly OfferedShare[]>;
+  /** Ends it, for good. @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then */
+  leave(force?: boolean): Promise<{ readonly told: boolean }>;
+  /** @throws LametunError when the hub refuses or is away */
+  admin(request: AdminRequest): Promise<AdminAnswer>;
+  /** Never rejects. */
+  readonly ended: Promise<NodeEnd>;
+  /** Undoes everything; the membership stays. */
+  close(): Promise<void>;
+}
+
+/** Bytes, until it is known what the network's is. */
+const FIRST_MTU = 1280;
+
+/**
+ * Starts a node from its state directory; with `join`, makes this machine a member first. Resolves when its device is up:
+ * the hub may be away then, except for joining. Belongs to the network namespace of the calling thread.
+ *
+ * @throws LametunError when it cannot start, or join: nothing is left behind then, but what was joined is kept
+ */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { state, join } = options;
+  const stored = state.readNode();
+  if (join !== undefined && stored !== undefined)
+    throw new LametunError(
+      'usage',
+      `this machine is ${stored.you.name} of the network ${stored.network.name} already: \`lametun up\` starts it, \`lametun leave\` ends that`,
+    );
+  if (join !== undefined) return new Start(options).join(join);
+  if (stored === undefined)
+    throw new LametunError(
+      'usage',
+      `${state.path} has no node: begin with \`lametun join TOKEN\` or \`lametun serve\``,
+    );
+  return new Start(options).resume(stored);
+}
+
+/** A node on its way up. What it makes is undone if it does not get there. */
+class Start {
+  readonly #options: NodeOptions;
+  readonly #crypto = new NodeCrypto();
+  readonly #map = new NetworkMap();
+  readonly #privateKey: PrivateKey;
+  readonly #keyBytes: Uint8Array;
+  readonly #warnings: string[] = [];
+  #network: Network | undefined;
+  /** What the hub said before there was somebody to hear it. */
+  readonly #early: HubEvent[] = [];
+  #onEarly: (event: HubEvent) => void = () => {};
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+    this.#keyBytes = options.state.privateKey(() => Uint8Array.from(randomBytes(32)));
+    this.#privateKey = this.#crypto.privateKey(this.#keyBytes);
+  }
+
+  async resume(stored: StoredNode): Promise<RunningNode> {
+    const { state } = this.#options;
+    try {
+      const map = state.readMap();
+      if (map !== undefined) this.#map.applyMap(map);
+    } catch (error) {
+      this.#warnings.push(`${(error as Error).message}; the hub is asked for all of it`); // it has it
+    }
+    const client = this.#client(stored.hub.key, stored.hub.addresses);
+    client.start();
+    const starting = this.#device(stored.device, stored.network.mtu, stored.port);
+    return this.#orUndo(client, starting, async (device) => {
+      const node = { ...stored, port: device.port };
+      if (device.port !== stored.port) state.writeNode(node);
+      return node;
+    });
+  }
+
+  async join(wish: NonNullable<NodeOptions['join']>): Promise<RunningNode> {
+    const { token, name, shares } = wish;
+    if (shares.length > 0) for (const share of shares) parseShare(share, localRoutes(wish.device));
+    const starting = this.#device(wish.device, FIRST_MTU, wish.port ?? 0);
+    const check = async (network: NetworkInfo): Promise<void> => {
+      await starting; // what cannot be a node is not to become a member
+      checkNetwork(network, wish);
+    };
+    const hubKey = Buffer.from(token.hub).toString('base64');
+    const client = this.#client(hubKey, token.addresses, { secret: token.secret, name, shares }, check);
+    const joined = this.#joined();
+    client.start();
+    return this.#orUndo(client, starting, async (device) => {
+      const { network, you } = await joined;
+      const hub = { key: hubKey, addresses: token.addresses };
+      const node: StoredNode = { network, you, hub, port: device.port, device: wish.device, shares };
+      this.#options.state.writeNode(node);
+      if (network.mtu !== FIRST_MTU) device.link.setMtu(network.mtu);
+      return node;
+    });
+  }
+
+  /** Resolves when this machine is a member. */
+  #joined(): Promise<Extract<HubEvent, { kind: 'joined' }>> {
+    return new Promise((resolve, reject) => {
+      this.#onEarly = (event) => {
+        if (event.kind === 'joined') resolve(event);
+        else if (event.kind === 'removed') reject(event.failure);
+        else if (event.kind === 'disconnected' && event.retryIn === undefined) reject(event.failure);
+      };
+    });
+  }
+
+  async #orUndo(
+    client: HubClient,
+    starting: Promise<RunningDevice>,
+    toNode: (device: RunningDevice) => Promise<StoredNode>,
+  ): Promise<RunningNode> {
+    let device: RunningDevice | undefined;
+    try {
+      device = await starting;
+      const node = await toNode(device);
+      this.#network = await Network.start({
+        ...{ state: this.#options.state, log: this.#options.log, names: this.#options.names ?? true },
+        ...{ crypto: this.#crypto, privateKey: this.#privateKey },
+        ...{ device, client, map: this.#map, node, warnings: this.#warnings },
+      });
+      for (const event of this.#early.splice(0)) this.#network.handleHub(event);
+      return this.#network;
+    } catch (error) {
+      client.close();
+      await device?.close();
+      this.#privateKey.destroy();
+      throw error;
+    } finally {
+      this.#keyBytes.fill(0);
+    }
+  }
+
+  #client(
+    hubKey: string,
+    addresses: Token['addresses'],
+    join?: JoinWish,
+    check?: (network: NetworkInfo) => Promise<void>,
+  ): HubClient {
+    return new HubClient({
+      ...{ crypto: this.#crypto, privateKey: this.#privateKey, program: this.#options.program },
+      ...{ hubKey: new Uint8Array(Buffer.from(hubKey, 'base64')), addresses, map: this.#map, join, check },
+      onEvent: (event) => this.#handle(event),
+    });
+  }
+
+  #handle(event: HubEvent): void {
+    if (this.#network !== undefined) {
+      this.#network.handleHub(event);
+      return;
+    }
+    this.#onEarly(event);
+    // A frame is good only now, and nobody waits for it yet.
+    if (event.kind !== 'frame') this.#early.push(event);
+  }
+
+  async #device(name: string, mtu: number, port: number): Promise<RunningDevice> {
+    const start = (port: number): Promise<RunningDevice> =>
+      startDevice({
+        ...{ name, mtu, port, log: this.#options.log, paths: 'owner', uapi: 'if-possible' },
+        privateKey: Uint8Array.from(this.#keyBytes),
+        beside: (bytes, from) => this.#network?.handleBeside(bytes, from),
+      });
+    try {
+      return await start(port);
+    } catch (error) {
+      if (port === 0 || !(error instanceof LinuxError) || error.errno !== ERRNO.EADDRINUSE) throw error;
+      this.#warnings.push(`Another program has UDP port ${port}: another port is used from now on`);
+      return start(0);
+    }
+  }
+}
+
+/** @throws LametunError when the network has ranges that this machine uses, or a share does not fit it */
+function checkNetwork(network: NetworkInfo, { device, shares }: NonNullable<NodeOptions['join']>): void {
+  const routes = localRoutes(device);
+  const ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+  const collision = rangeCollision(ranges, routes);
+  if (collision !== undefined)
+    throw new LametunError(
+      'refused',
+      `this machine cannot be in the network ${network.name}: ${collision}; remove that, or make a network with another range`,
+    );
+  for (const share of shares) parseShare(share, routes, ranges);
+}

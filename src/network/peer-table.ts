@@ -1,0 +1,114 @@
+import type { WireGuardInterface } from '../device/interface.js';
+import { parseAddress } from '../ip/address.js';
+import { type Cidr, parseCidr } from '../ip/cidr.js';
+import type { Interface } from '../linux/interface.js';
+import type { Endpoint } from '../linux/socket-address.js';
+import type { Peer } from '../wireguard/peer.js';
+import type { Member } from './members.js';
+
+/** What is known of a peer's traffic. */
+export interface PeerTraffic {
+  /** Bytes on the wire. */
+  readonly received: number;
+  readonly sent: number;
+  /** Milliseconds since 1970; 0 for never. */
+  readonly lastHandshake: number;
+}
+
+/** The members as peers of the device: their keys, their addresses, where they are, and the routes of what they share. */
+export class PeerTable {
+  readonly #wireguard: WireGuardInterface;
+  readonly #link: Interface;
+  readonly #peers = new Map<number, Peer>();
+  /** Bytes both ways when traffic was looked for last. */
+  readonly #seenBytes = new Map<number, number>();
+  /** Whose it is, by share. */
+  readonly #shares = new Map<string, number>();
+  readonly #warnings = new Map<string, string>();
+
+  constructor(wireguard: WireGuardInterface, link: Interface) {
+    this.#wireguard = wireguard;
+    this.#link = link;
+  }
+
+  warnings(): string[] {
+    return [...this.#warnings.values()];
+  }
+
+  /** Followed by `commit`, as are the other changes. */
+  add({ id, key, ipv4, ipv6 }: Member): void {
+    const peer = this.#wireguard.addPeer(new Uint8Array(Buffer.from(key, 'base64')));
+    this.#peers.set(id, peer);
+    for (const text of [ipv4, ipv6]) this.#wireguard.allow(peer, host(text));
+  }
+
+  remove(id: number): void {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
+    for (const [share, owner] of [...this.#shares]) if (owner === id) this.#unroute(share);
+    this.#wireguard.removePeer(peer);
+    this.#peers.delete(id);
+    this.#seenBytes.delete(id);
+  }
+
+  /** Routes these shares, and no others. @param plan member's id by share */
+  setShares(plan: ReadonlyMap<string, number>): void {
+    for (const [share, owner] of [...this.#shares]) if (plan.get(share) !== owner) this.#unroute(share);
+    for (const [share, owner] of plan) {
+      const peer = this.#peers.get(owner);
+      if (peer === undefined || this.#shares.has(share)) continue;
+      try {
+        this.#link.addRoute(parseCidr(share)!);
+        this.#wireguard.allow(peer, parseCidr(share)!);
+        this.#shares.set(share, owner);
+        this.#warnings.delete(share);
+      } catch (error) {
+        this.#warnings.set(share, `The shared network ${share} is not reached: ${(error as Error).message}`);
+      }
+    }
+    for (const share of [...this.#warnings.keys()]) if (!plan.has(share)) this.#warnings.delete(share);
+  }
+
+  commit(): void {
+    this.#wireguard.commit();
+  }
+
+  /** @param relay undefined: directly */
+  setEndpoint(id: number, remote: Endpoint, viaRelay: boolean): void {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
+    this.#wireguard.setEndpoint(peer, remote, viaRelay ? id : 0);
+    this.#wireguard.retryHandshake(peer);
+  }
+
+  /** Those that have sent or received anything since this was asked last. */
+  *active(): Generator<number> {
+    for (const [id, peer] of this.#peers) {
+      const { received, sent } = this.#wireguard.transfer(peer);
+      if (received + sent === (this.#seenBytes.get(id) ?? 0)) continue;
+      this.#seenBytes.set(id, received + sent);
+      yield id;
+    }
+  }
+
+  traffic(id: number): PeerTraffic {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return { received: 0, sent: 0, lastHandshake: 0 };
+    return { ...this.#wireguard.transfer(peer), lastHandshake: peer.lastHandshake };
+  }
+
+  #unroute(share: string): void {
+    const owner = this.#peers.get(this.#shares.get(share)!);
+    this.#shares.delete(share);
+    const network = parseCidr(share)!;
+    if (owner !== undefined) this.#wireguard.disallow(owner, network);
+    try {
+      this.#link.removeRoute(network);
+    } catch {} // somebody else has removed it, or the device has gone down
+  }
+}
+
+function host(text: string): Cidr {
+  const address = parseAddress(text)!;
+  return { address, prefix: address.length * 8 };
+}

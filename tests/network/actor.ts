@@ -1,0 +1,79 @@
+/*
+ * A hub or a node in a process of its own, for tests: what it is to be comes as JSON in the first argument, what it has
+ * to say goes to stdout as JSON lines. It ends with its stdin.
+ */
+import { LOG_LEVEL, TextLog } from '../../src/device/log.js';
+import { startHub } from '../../src/hub/start.js';
+import { serveControl } from '../../src/network/control-socket.js';
+import { startNode } from '../../src/network/node.js';
+import { nodeControl } from '../../src/network/node-control.js';
+import { StateDirectory } from '../../src/network/state.js';
+import { parseToken } from '../../src/wire/token.js';
+
+export type Role =
+  | {
+      readonly role: 'hub';
+      readonly state: string;
+      readonly port: number;
+      readonly public: string;
+      readonly ask?: boolean;
+    }
+  | {
+      readonly role: 'node';
+      readonly state: string;
+      readonly join?: {
+        readonly token: string;
+        readonly name: string;
+        readonly device: string;
+        readonly shares?: readonly string[];
+      };
+    };
+
+const role = JSON.parse(process.argv[2]!) as Role;
+const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
+const log = new TextLog(LOG_LEVEL.verbose, role.state, (line) => process.stderr.write(line));
+const ended = new Promise<void>((resolve) => {
+  process.stdin.resume().once('end', resolve).once('close', resolve);
+});
+
+async function hub({ state, port, public: address, ask }: Extract<Role, { role: 'hub' }>): Promise<void> {
+  const directory = StateDirectory.open(state);
+  const running = await startHub({ state, port, public: [address], network: 'home', log, ask });
+  const invite = {
+    op: 'invite',
+    expires: 3_600,
+    reusable: true,
+    admin: true,
+    shares: ['192.168.50.0/24'],
+  } as const;
+  say({ up: true, ...(await running.administer(invite)) });
+  await ended;
+  await running.close();
+  directory.close();
+}
+
+async function node({ state, join }: Extract<Role, { role: 'node' }>): Promise<void> {
+  const directory = StateDirectory.open(state);
+  const started = performance.now();
+  const running = await startNode({
+    ...{ state: directory, log, program: 'lametun test', names: false },
+    ...(join && { join: { ...join, token: parseToken(join.token), shares: join.shares ?? [] } }),
+  });
+  const control = await serveControl(state, nodeControl(running));
+  say({ up: true, ms: Math.round(performance.now() - started), ...running.status().self });
+  void ended.then(() => running.close());
+  const end = await running.ended;
+  say({ ended: end });
+  await control.close();
+  directory.close();
+}
+
+try {
+  if (role.role === 'hub') await hub(role);
+  else await node(role);
+  process.exit(0);
+} catch (error) {
+  const { code, message } = error as { code?: string; message: string };
+  say({ failed: { code, message } });
+  process.exit(1);
+}
