@@ -7,14 +7,12 @@ import { listAllRoutes, RTN } from '../linux/route.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
 import { formatToken } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
-import { ChannelRelay } from './channel-relay.js';
 import { Hub } from './hub.js';
 import { loadHubKey } from './key.js';
 import { tokenAddresses } from './public-addresses.js';
 import { chooseIpv4Range } from './ranges.js';
 import { Registry } from './registry.js';
-import type { RelayCounters } from './relay/counters.js';
-import type { RelayInterface } from './relay/index.js';
+import { Relay, type RelayCounters } from './relay/index.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server.js';
 import { backup, restore } from './store/backup.js';
 import { openStore } from './store/open.js';
@@ -64,7 +62,7 @@ export interface HubStatus {
   readonly members: number;
   readonly online: number;
   readonly connections: ServerCounters;
-  readonly relay: RelayCounters | undefined;
+  readonly relay: RelayCounters;
 }
 
 const DEFAULT_NETWORK = 'home';
@@ -131,7 +129,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         members: registry.members.count,
         online: hub.online,
         connections: server.counters(),
-        relay: relay instanceof ChannelRelay ? undefined : relay.counters(),
+        relay: relay.counters(),
       }),
       ended,
       close: async () => {
@@ -146,7 +144,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       return { port: relay.port, session: text(session), key: text(key) };
     }
 
-    async function listen(): Promise<{ server: HubServer; relay: RelayInterface }> {
+    async function listen(): Promise<{ server: HubServer; relay: Relay }> {
       for (let tries = 1; ; tries++) {
         const server = await HubServer.listen({
           port: options.port,
@@ -160,7 +158,11 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
           },
         });
         try {
-          const relay = await startRelay(server.port);
+          const relay = await Relay.start({
+            port: server.port,
+            onFrame: (to, from, datagram) => hub.deliver(to, from, datagram),
+            onFailed: fail,
+          });
           closers.push(
             () => relay.close(),
             () => server.close(),
@@ -176,10 +178,6 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
           }
         }
       }
-    }
-
-    async function startRelay(_port: number): Promise<RelayInterface> {
-      return new ChannelRelay((to, from, datagram) => hub.deliver(to, from, datagram));
     }
   } catch (error) {
     await close();

@@ -53,6 +53,11 @@ export class SharedRing {
     return this.pending === 0 ? -1 : this.#offset(this.#words[READ]!);
   }
 
+  /** Reader: where one of the `pending` records is, counted from the next one on. */
+  peekAt(index: number): number {
+    return this.#offset(this.#words[READ]! + index);
+  }
+
   /** Reader: the record is not needed any more. */
   release(): void {
     Atomics.store(this.#words, READ, (this.#words[READ]! + 1) | 0);

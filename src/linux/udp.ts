@@ -159,6 +159,38 @@ export function receiveSegments(fd: number): boolean {
   return libc.setsockopt(fd, SOL_UDP, UDP_GRO, memory.address, 4) === 0;
 }
 
+/** What a socket has in memory: nine u32, linux/sock_diag.h. Since Linux 4.12. */
+const SO_MEMINFO = 55;
+const MEMINFO = { received: 0, receiveBuffer: 4, drops: 32, size: 36 } as const;
+
+/** How full a socket's queue of received datagrams is, and what was lost because it was. */
+export class ReceiveQueue {
+  readonly #fd: number;
+  readonly #memory = allocate(MEMINFO.size + 4);
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** Asks the kernel. What was read may count for up to a quarter until the queue is empty. @returns 0 to 1, or a bit more */
+  fill(): number {
+    const { view } = this.#memory;
+    if (!this.#read()) return 0;
+    return view.getUint32(MEMINFO.received, true) / view.getUint32(MEMINFO.receiveBuffer, true);
+  }
+
+  /** How many datagrams, or bundles of them, found it full since the socket was opened. */
+  drops(): number {
+    return this.#read() ? this.#memory.view.getUint32(MEMINFO.drops, true) : 0;
+  }
+
+  #read(): boolean {
+    const { view, address } = this.#memory;
+    view.setUint32(MEMINFO.size, MEMINFO.size, true);
+    return libc.getsockopt(this.#fd, SOL_SOCKET, SO_MEMINFO, address, address + MEMINFO.size) === 0;
+  }
+}
+
 /** linux/socket.h. */
 const MSG_ERRQUEUE = 0x2000;
 

@@ -22,12 +22,13 @@ import { Hosts } from './hosts.js';
 import { LOOKUPS } from './lookups.js';
 import { PEER_SCALE } from './peers.js';
 import { publish } from './publish.js';
+import { RELAY } from './relay.js';
 import { LEAST_ROUNDS, tables } from './report.js';
 import { type Results, runSection, type Section } from './section.js';
 import { START } from './start.js';
 import { PING, PLAIN, TCP, UDP } from './traffic.js';
 
-const SECTIONS: readonly Section[] = [TCP, UDP, PING, PLAIN, START, PEER_SCALE, LOOKUPS, FLOOD];
+const SECTIONS: readonly Section[] = [TCP, UDP, PING, PLAIN, START, PEER_SCALE, LOOKUPS, FLOOD, RELAY];
 const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, PLAIN, START];
 
 async function main(): Promise<number> {

@@ -8,6 +8,7 @@ const DROPS = [
   'over-rate', // beyond what one member may send
   'over-share', // the relay has more to do than it can, and this member is among those who sent most
   'channel-busy', // more frames to or from channels than are read
+  'overflow', // datagrams, or bundles, that the kernel dropped: its queue was full, or their sender was thinned out
   'bad-bind', // of no session, or not by its key
   'replayed-bind', // its sequence has not grown
   'congested', // the kernel had no room for it
@@ -49,7 +50,7 @@ export interface RelayCounters {
   readonly challenges: number;
   /** Datagrams, by reason; only those that have occurred. */
   readonly dropped: Readonly<Partial<Record<RelayDrop, number>>>;
-  /** CPU time that the relay's thread has used, milliseconds. At most 100 ms old. */
+  /** CPU time that the relay's thread has used, milliseconds, with up to 100 ms of its work still missing. */
   readonly cpu: number;
 }
 

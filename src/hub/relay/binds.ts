@@ -1,0 +1,90 @@
+import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/socket-address.js';
+import { ENDPOINT } from '../../linux/udp-batch.js';
+import { decodeControl, encodeControl, RELAY_CONTROL, RELAY_KIND } from '../../wire/relay.js';
+import type { Crypto } from '../../wireguard/crypto.js';
+import { AT, type Counters } from './counters.js';
+import type { Members } from './members.js';
+
+/** A session: the member's row u32, then its tag i32, which is random. */
+export const SESSION = { row: 0, tag: 4, length: 8 } as const;
+
+/** Handles what members send to the relay itself. The sender's `ENDPOINT` record is in `members.sought`. */
+export class Binds {
+  readonly #crypto: Pick<Crypto, 'mac' | 'equal'>;
+  readonly #members: Members;
+  readonly #counters: Counters;
+  /** The key of cookies. */
+  readonly #secret: Uint8Array;
+
+  /** @param secret 32 random bytes */
+  constructor(
+    crypto: Pick<Crypto, 'mac' | 'equal'>,
+    members: Members,
+    counters: Counters,
+    secret: Uint8Array,
+  ) {
+    this.#crypto = crypto;
+    this.#members = members;
+    this.#counters = counters;
+    this.#secret = secret;
+  }
+
+  /** Whose session a control message names, by what costs nothing; -1: nobody's, or it is no control message. */
+  rowOf(view: DataView, at: number, length: number): number {
+    if (length !== RELAY_CONTROL.length) return -1;
+    const row = view.getUint32(at + RELAY_CONTROL.session + SESSION.row, true);
+    const { ids, tags } = this.#members;
+    if (row >= ids.length || ids[row] === 0) return -1;
+    return tags[row] === view.getInt32(at + RELAY_CONTROL.session + SESSION.tag, true) ? row : -1;
+  }
+
+  /** @param bytes a control message of the row's session @returns the answer to its sender; undefined when it gets none */
+  handle(row: number, bytes: Uint8Array, now: number): Uint8Array | undefined {
+    const members = this.#members;
+    const key = members.key(row);
+    const bind = decodeControl(this.#crypto, key, bytes);
+    if (bind?.kind !== RELAY_KIND.bind) return this.#drop('bad-bind');
+    const { session, sequence } = bind;
+    if (!(sequence > members.sequences[row]!)) return this.#drop('replayed-bind');
+    members.sequences[row] = sequence;
+    const cookie = this.#cookie(session);
+    if (!members.isBoundToSought(row) && !this.#crypto.equal(cookie, bind.cookie)) {
+      this.#counters.add(AT.challenges);
+      return encodeControl(this.#crypto, key, { kind: RELAY_KIND.challenge, session, sequence, cookie });
+    }
+    members.bind(row, now);
+    this.#counters.add(AT.binds);
+    const answer = { kind: RELAY_KIND.bound, session, sequence, cookie, ...this.#soughtAddress() };
+    return encodeControl(this.#crypto, key, answer);
+  }
+
+  #drop(reason: 'bad-bind' | 'replayed-bind'): undefined {
+    this.#counters.add(AT[reason]);
+  }
+
+  /** What only who hears at the sender's address can know. */
+  #cookie(session: Uint8Array): Uint8Array {
+    const { endpoints, sought } = this.#members;
+    const input = new Uint8Array(SESSION.length + SOCKADDR_IN6.size);
+    input.set(session);
+    input.set(endpoints.bytes.subarray(sought, sought + SOCKADDR_IN6.size), SESSION.length);
+    const mac = new Uint8Array(16);
+    this.#crypto.mac(this.#secret, input, mac);
+    return mac.slice(0, RELAY_CONTROL.mac - RELAY_CONTROL.cookie);
+  }
+
+  #soughtAddress(): { readonly address: Uint8Array; readonly port: number } {
+    const { endpoints, sought } = this.#members;
+    const name = sought + ENDPOINT.name;
+    const { view, bytes } = endpoints;
+    const port = view.getUint16(name + SOCKADDR_IN.port);
+    const address = new Uint8Array(16);
+    if (view.getUint16(name, true) === AF.inet) {
+      address.set([0xff, 0xff], 10);
+      address.set(bytes.subarray(name + SOCKADDR_IN.address, name + SOCKADDR_IN.address + 4), 12);
+    } else {
+      address.set(bytes.subarray(name + SOCKADDR_IN6.address, name + SOCKADDR_IN6.address + 16));
+    }
+    return { address, port };
+  }
+}

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FairShare, RateLimit } from './fair-share.js';
+import { Thinning } from './thinning.js';
+
+test('a sender may send at its rate for ever, and after a pause for a moment more', () => {
+  const limit = new RateLimit(2, 80e6); // 10 000 bytes a millisecond
+  let sent = 0;
+  const sendAll = (now: number): void => {
+    limit.fill(1, now);
+    while (limit.take(1, 1000)) sent += 1000;
+  };
+  sendAll(1000);
+  const burst = sent;
+  assert.equal(burst, 500_000);
+  for (let now = 1000; now <= 2000; now += 0.25) sendAll(now);
+  assert.ok(Math.abs(sent - burst - 10_000_000) <= 1000, `${sent - burst} bytes in a second`);
+  sendAll(60_000);
+  assert.ok(sent - burst - 10_000_000 <= burst + 1000);
+  limit.fill(0, 60_000);
+  assert.ok(limit.take(0, 1000), 'another sender has its own');
+});
+
+test('a slow sender still has room for a bundle', () => {
+  const limit = new RateLimit(1, 8000);
+  limit.fill(0, 5);
+  assert.ok(limit.take(0, 65_535));
+});
+
+test("what those who want little leave is the others'", () => {
+  const share = new FairShare(4, 4, new Thinning(4));
+  const want = [10_000, 400_000, 50_000, 400_000];
+  share.begin(1, 0.9);
+  for (const [sender, bytes] of want.entries()) share.want(sender, bytes);
+  share.settle(); // from now on the budget is what there was
+  share.begin(2, 0.9);
+  for (const [sender, bytes] of want.entries()) share.want(sender, bytes);
+  share.settle();
+  const got = want.map((bytes, sender) => {
+    let sum = 0;
+    for (; sum < bytes && share.may(sender, 1000); sum += 1000);
+    return sum;
+  });
+  // 80 % of 860 000: 10 000 and 50 000 as they want, then 314 000 each.
+  assert.deepEqual(got, [10_000, 314_000, 50_000, 314_000]);
+});
+
+test('what a sender has had in one turn does not count in the next', () => {
+  const share = new FairShare(1, 1, new Thinning(1));
+  for (let now = 1; now < 100; now++) {
+    share.begin(now, 0.9);
+    share.want(0, 16_000);
+    share.settle();
+    assert.ok(share.may(0, 16_000), `turn ${now}`);
+  }
+});
+
+test('nobody is limited once there has been room for some time', () => {
+  const share = new FairShare(1, 1, new Thinning(1));
+  share.begin(0, 0.6);
+  assert.equal(share.limiting, true);
+  share.begin(30, 0.4);
+  assert.equal(share.limiting, true);
+  share.begin(60, 0);
+  assert.equal(share.limiting, false);
+});
+
+/** The relay's loop on a virtual clock: what it costs to take a frame, and to forward one. */
+const QUEUE = 8000;
+const BATCH = 64;
+const TAKE = 0.0008; // ms
+const FORWARD = 0.0025;
+const FRAME = 500;
+
+/** @param rates frames that each sender sends in a millisecond @returns the part of them that was forwarded */
+function simulate(rates: readonly number[], fair: boolean, milliseconds = 2000): readonly number[] {
+  const share = new FairShare(rates.length, BATCH, new Thinning(rates.length));
+  const due = rates.map(() => 0);
+  const sent = rates.map(() => 0);
+  const forwarded = rates.map(() => 0);
+  const queue: number[] = [];
+  let read = 0;
+  let before = 0;
+  for (let now = 0; now < milliseconds; ) {
+    // What has come since the turn before, mixed.
+    for (let step = 0; step < 16; step++) {
+      for (const [sender, rate] of rates.entries()) {
+        due[sender]! += (rate * (now - before)) / 16;
+        for (; due[sender]! >= 1; due[sender]!--) {
+          sent[sender]!++;
+          if (queue.length - read < QUEUE) queue.push(sender);
+        }
+      }
+    }
+    before = now;
+    const batch = queue.slice(read, read + BATCH);
+    read += batch.length;
+    if (read > 100_000) {
+      queue.splice(0, read);
+      read = 0;
+    }
+    share.begin(now, fair && batch.length === BATCH ? (queue.length - read) / QUEUE : 0);
+    if (share.limiting) {
+      for (const sender of batch) share.want(sender, FRAME);
+      share.settle();
+    }
+    now += Math.max(0.01, batch.length * TAKE);
+    for (const sender of batch) {
+      if (share.limiting && !share.may(sender, FRAME)) continue;
+      forwarded[sender]!++;
+      now += FORWARD;
+    }
+  }
+  return rates.map((_, sender) => forwarded[sender]! / sent[sender]!);
+}
+
+test('while one floods, those who send little lose nothing', () => {
+  // 300 frames a millisecond are as many as can be taken and forwarded.
+  const rates = [800, 5, 20, 1];
+  const [flooder, ...others] = simulate(rates, true);
+  assert.ok(Math.min(...others) > 0.99, `${others}`);
+  // The flooder gets a good part of what is left after taking all 826.
+  assert.ok(flooder! * 800 > 0.5 * ((1 - 826 * TAKE) / FORWARD - 26), `${flooder}`);
+  // As it would be otherwise.
+  assert.ok(Math.max(...simulate(rates, false).slice(1)) < 0.5);
+});
+
+test('two who flood get the same, whoever floods harder', () => {
+  const rates = [500, 250, 10];
+  const [hard, less, little] = simulate(rates, true);
+  assert.ok(little! > 0.99, `${little}`);
+  const ratio = (hard! * 500) / (less! * 250);
+  assert.ok(ratio > 0.8 && ratio < 1.3, `${ratio}`);
+});
+
+test('who does not overload the relay is not limited', () => {
+  assert.deepEqual(
+    simulate([150, 100], true).map((part) => part > 0.999),
+    [true, true],
+  );
+});

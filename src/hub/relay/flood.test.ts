@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { frameTo, RelayMember, relayable } from '../../testkit/relay-member.js';
+import { until } from '../../testkit/wait.js';
+import { Relay } from './relay.js';
+
+const FLOODER = 1;
+const SINK = 2;
+const ONE = 3;
+const OTHER = 4;
+/** Has no UDP. */
+const CHANNEL = 5;
+
+const PINGS = 400;
+
+for (const [name, target, perRun] of [
+  ['single frames to a member', SINK, 1],
+  ['runs of frames to a member', SINK, 40],
+  ['frames to a member that is on its channel', CHANNEL, 1],
+  ['frames to nobody', 77, 40],
+] as const) {
+  test(`a flood of ${name} costs the others next to nothing, and no memory`, async (t) => {
+    let handedOut = 0;
+    const relay = await Relay.start({
+      port: 0,
+      memberRate: 1e12, // its limit is not to be what helps here
+      onFrame: () => void handedOut++,
+      onFailed: (error) => {
+        throw error;
+      },
+    });
+    t.after(() => relay.close());
+    relay.attach(CHANNEL);
+    const member = async (id: number): Promise<RelayMember> => {
+      const one = new RelayMember(relay.port);
+      t.after(() => one.close());
+      await one.bind(relay.attach(id));
+      return one;
+    };
+    const [flooder, sink, one, other] = [
+      await member(FLOODER),
+      await member(SINK),
+      await member(ONE),
+      await member(OTHER),
+    ];
+    const flood = flooder.flood(frameTo(target, relayable(1000)), { perRun, perMillisecond: 2000 });
+    await until('the flood to begin', () => flood.sent() > 50_000);
+    const memory = process.memoryUsage.rss();
+    let came = 0;
+    for (let i = 0; i < PINGS; i++) {
+      one.send(frameTo(OTHER, relayable(64, i & 0xff)));
+      came += other.discard();
+      sink.discard();
+      await sleep(2);
+    }
+    const grown = process.memoryUsage.rss() - memory;
+    const sent = await flood.stop();
+    came += (await other.receive(PINGS - came, 300)).length;
+    const { dropped, out } = relay.counters();
+    t.diagnostic(
+      `${sent} sent, ${came} of ${PINGS} pings, ${out.udp.frames} out, ${handedOut} to the channel, ` +
+        `${Math.round(grown / 2 ** 20)} MB, ${JSON.stringify(dropped)}`,
+    );
+    assert.ok(came >= PINGS * 0.9, `${came} of ${PINGS} came`);
+    assert.ok(grown < 64 << 20, `${grown} bytes more`);
+  });
+}

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FairRing, FRAME_RECORD, FRAMES } from './records.js';
+
+/** Writes as many records of a sender as there is room for. */
+function fill(ring: FairRing, sender: number): number {
+  let count = 0;
+  for (let at = ring.claim(sender); at >= 0; at = ring.claim(sender)) {
+    ring.memory.view.setUint32(at + FRAME_RECORD.from, sender, true);
+    ring.commit(sender);
+    count++;
+  }
+  return count;
+}
+
+test('one sender cannot fill the ring, nor can several', () => {
+  const ring = new FairRing(4);
+  assert.equal(fill(ring, 0), FRAMES / 2);
+  assert.equal(fill(ring, 1), FRAMES / 4);
+  assert.equal(fill(ring, 2), FRAMES / 8);
+  assert.ok(ring.claim(3) >= 0, 'there is room for who has sent nothing');
+});
+
+test('what is read counts for its sender no more', () => {
+  const writer = new FairRing(2);
+  const reader = new FairRing(0, writer.ring.buffer);
+  fill(writer, 0);
+  fill(writer, 1);
+  // Round and round, so that the owners' list wraps.
+  for (let round = 0; round < 20; round++) {
+    for (let i = 0; i < 200 && reader.ring.pending > 0; i++) reader.ring.release();
+    fill(writer, round % 2);
+  }
+  while (reader.ring.pending > 0) reader.ring.release();
+  assert.equal(fill(writer, 0), FRAMES / 2);
+});
