@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { LametunError } from '../errors.js';
+import type { Cidr } from '../ip/cidr.js';
+import { type Families, limitedTable, openTable, outsideDevices, tableName } from './forwarding-rules.js';
 import { runProgram } from './program.js';
 import {
   hasState,
@@ -15,12 +17,14 @@ import {
 import { type ChangedSetting, readSettings, readSysctl, undoSettings, writeSysctl } from './sysctl.js';
 
 /*
- * What `--forward` does to the machine at the office, in the network namespace of the calling thread:
+ * What `--forward` does to the machine at the office, and a share to a network's node, in the network namespace of
+ * the calling thread:
  *
  *  - the kernel forwards packets (a setting of the namespace, shared by everyone in it),
  *  - what comes out of the tunnel and goes on to the LAN gets the gateway's own address, so that the LAN needs no
  *    route back (nftables, a table of ours for each device),
- *  - TCP connections through the tunnel agree on segments that fit into it.
+ *  - TCP connections through the tunnel agree on segments that fit into it,
+ *  - with a list of destinations, nothing else behind the machine is reached through it: forwarding-rules.ts.
  *
  * All is undone by the last one who needs it, and after a kill -9 by the next lametun. For that, the settings as they
  * were and the processes that need them are noted in a file under /run. A file there is seen from other namespaces,
@@ -30,18 +34,33 @@ import { type ChangedSetting, readSettings, readSysctl, undoSettings, writeSysct
  * The order makes a crash at any point harmless: file, then tables, then settings; and backwards.
  */
 
-export interface Families {
-  readonly ipv4: boolean;
-  readonly ipv6: boolean;
-}
+export { type Families, tableName } from './forwarding-rules.js';
 
-export interface ForwardingOptions {
+/** The plain tunnel's: everything that comes out of the device is forwarded. */
+export interface OpenForwarding {
   /** The tunnel's device. It need not exist yet. */
   readonly device: string;
   readonly families: Families;
+  readonly destinations?: undefined;
 }
 
+/** A network's: nothing that comes out of the device is forwarded but to what is shared, be it nothing at all. */
+export interface LimitedForwarding {
+  readonly device: string;
+  /** The networks that others may reach through this machine. Without any, no setting of the kernel is changed. */
+  readonly destinations: readonly Cidr[];
+}
+
+export type ForwardingOptions = OpenForwarding | LimitedForwarding;
+
 export interface Forwarding {
+  /**
+   * Forwards to these networks from now on, and to no others. Connections to networks that stay go on; those to
+   * networks that were taken away end. Also to be called when the machine's default route has moved.
+   *
+   * @throws LametunError, LinuxError; with `destinations` of before still in force where nft refused
+   */
+  update(destinations: readonly Cidr[]): void;
   /**
    * Undoes it. A second call does nothing.
    *
@@ -67,36 +86,19 @@ interface State {
 }
 
 /**
- * Forwards between a tunnel's device and the others: `--forward`. Needs Linux 5.7, root, and the program `nft`.
+ * Forwards between a tunnel's device and the others: `--forward`, `--share`. Needs Linux 5.7, root, and the program `nft`.
  * Rules of others stay as they are: a firewall that drops forwarded packets still does.
  *
  * @throws LametunError `missing` without nft or IPv6, LinuxError when a setting cannot be written; all is undone then
  */
-export function startForwarding({ device, families }: ForwardingOptions): Forwarding {
+export function startForwarding(options: ForwardingOptions): Forwarding {
+  const { device } = options;
   checkDevice(device);
   const owner: Owner = { ...thisProcess(), id: randomBytes(8).toString('hex'), device };
   withStateLock(() => {
-    // What the dead left is taken over, not undone first: connections that go through it would break.
-    const found = readValidState();
-    const dead = found?.owners.filter((other) => !isAlive(other)) ?? [];
-    const living = found && { ...found, owners: found.owners.filter((other) => !dead.includes(other)) };
-    const state = joined(living, owner, families);
-    writeState(fileName(), state);
+    const state = establish(owner, options);
     try {
-      nft([
-        `add table inet ${state.marker}`,
-        ...dead.flatMap((other) => removal(tableName(other.device))),
-        ...removal(tableName(device)), // of one whose device is gone
-        ruleset(device, families),
-      ]);
-    } catch (error) {
-      if (found === undefined) removeState(fileName());
-      else writeState(fileName(), found);
-      sweep();
-      throw error;
-    }
-    try {
-      for (const { name, set } of state.changed) if (readSysctl(name) !== set) writeSysctl(name, set);
+      set(state);
     } catch (error) {
       leave(state, owner);
       throw error;
@@ -104,6 +106,11 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
   });
   let stopped = false;
   return {
+    update(destinations) {
+      if (stopped) return;
+      // Should a setting be refused, the table stays: it is also what keeps members out.
+      withStateLock(() => set(establish(owner, { device, destinations })));
+    },
     stop() {
       if (stopped) return;
       withStateLock(() => {
@@ -113,6 +120,46 @@ export function startForwarding({ device, families }: ForwardingOptions): Forwar
       stopped = true;
     },
   };
+}
+
+/** Notes who forwards, and puts its table in place, of the one before in one step. Settings are not changed yet. */
+function establish(owner: Owner, options: ForwardingOptions): State {
+  // What the dead left is taken over, not undone first: connections that go through it would break.
+  const found = readValidState();
+  const dead = found?.owners.filter((other) => !isAlive(other)) ?? [];
+  const living = found && { ...found, owners: found.owners.filter((other) => !dead.includes(other)) };
+  const state = joined(living, owner, familiesOf(options));
+  writeState(fileName(), state);
+  try {
+    nft([
+      `add table inet ${state.marker}`,
+      ...dead.flatMap((other) => removal(tableName(other.device))),
+      ...removal(tableName(owner.device)), // of one whose device is gone, or our own from before
+      table(options),
+    ]);
+    return state;
+  } catch (error) {
+    if (found === undefined) removeState(fileName());
+    else writeState(fileName(), found);
+    sweep();
+    throw error;
+  }
+}
+
+function set({ changed }: State): void {
+  for (const { name, set: value } of changed) if (readSysctl(name) !== value) writeSysctl(name, value);
+}
+
+function familiesOf(options: ForwardingOptions): Families {
+  if (options.destinations === undefined) return options.families;
+  const lengths = options.destinations.map(({ address }) => address.length);
+  return { ipv4: lengths.includes(4), ipv6: lengths.includes(16) };
+}
+
+function table(options: ForwardingOptions): string {
+  if (options.destinations === undefined) return openTable(options.device, options.families);
+  const { device, destinations } = options;
+  return limitedTable(device, destinations, outsideDevices(device, destinations));
 }
 
 /**
@@ -231,34 +278,6 @@ function checkDevice(device: string): void {
     'usage',
     `"${device}" cannot be a device's name: use letters, digits or any of _=+.-`,
   );
-}
-
-/** `tun0` is `lametun_tun0`; what is neither letter nor digit becomes its code: `a.b` is `lametun_a_2eb`. */
-export const tableName = (device: string): string =>
-  `lametun_${device.replaceAll(/[^a-zA-Z0-9]/g, (character) => `_${character.charCodeAt(0).toString(16)}`)}`;
-
-/**
- * The table of a device, nft(8).
- *
- * `rt mtu` is the smaller one of the route on and the route back, less the headers, and a segment size is only ever
- * lowered: nft_rt.c, nft_exthdr.c. Priorities: -150 is `mangle`, 100 is `srcnat`.
- */
-function ruleset(device: string, { ipv4, ipv6 }: Families): string {
-  const clamp = 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu';
-  const outward = `iifname "${device}" oifname != "${device}" masquerade`;
-  return `
-    table inet ${tableName(device)} {
-      chain forward {
-        type filter hook forward priority -150; policy accept;
-        iifname "${device}" ${clamp}
-        oifname "${device}" ${clamp}
-      }
-      chain postrouting {
-        type nat hook postrouting priority 100; policy accept;
-        ${ipv4 ? `meta nfproto ipv4 ${outward}` : ''}
-        ${ipv6 ? `meta nfproto ipv6 ${outward}` : ''}
-      }
-    }`;
 }
 
 /** Removes a table if there is one. */

@@ -1,0 +1,353 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { parseCidr } from '../../src/ip/cidr.js';
+import { type Forwarding, startForwarding, sweepForwarding } from '../../src/linux/forwarding.js';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+
+const HOST = {
+  /** On the LAN that is shared. */
+  shared: ['192.168.7.10', 'fd07::10'],
+  /** On another one behind the same gateway. */
+  other: ['192.168.8.10', 'fd08::10'],
+  internet: ['203.0.113.10', '2001:db8::10'],
+} as const;
+const INNER = { member: ['10.7.0.2', 'fd00::2'], gateway: ['10.7.0.1', 'fd00::1'] } as const;
+const SHARED = cidrs('192.168.7.0/24', 'fd07::/64');
+const OTHER = cidrs('192.168.8.0/24', 'fd08::/64');
+
+interface Site {
+  readonly member: Namespace;
+  readonly gateway: Namespace;
+  readonly shared: Namespace;
+  readonly other: Namespace;
+  readonly internet: Namespace;
+}
+let count = 0;
+
+function cidrs(...texts: string[]) {
+  return texts.map((text) => parseCidr(text)!);
+}
+
+/**
+ * member --- tun0 (1400) gateway; behind it lan0 with `shared`, lan1 with `other`, and wan0 with `internet`. The hosts
+ * know no way back to the member; it knows all ways, as one who means no good would.
+ */
+function site(t: TestContext): Site {
+  const names = ['member', 'gateway', 'shared', 'other', 'internet'] as const;
+  const made = Namespace.createAll(names.map((name) => `lt-${name}-${process.pid}-${count++}`));
+  t.after(() => {
+    for (const namespace of made) namespace.remove();
+  });
+  const found = Object.fromEntries(names.map((name, i) => [name, made[i]!])) as unknown as Site;
+  const { member, gateway } = found;
+  const all = ['0.0.0.0/0', '::/0'];
+  connect(
+    {
+      namespace: member,
+      device: 'm0',
+      addresses: ['10.7.0.2/24', 'fd00::2/64'],
+      routes: all.map((to, i) => ({ to, via: INNER.gateway[i]! })),
+    },
+    { namespace: gateway, device: 'tun0', addresses: ['10.7.0.1/24', 'fd00::1/64'] },
+  );
+  gateway.ip(['link set tun0 mtu 1400']);
+  for (const [namespace, device, four, six] of [
+    [found.shared, 'lan0', '192.168.7', 'fd07'],
+    [found.other, 'lan1', '192.168.8', 'fd08'],
+    [found.internet, 'wan0', '203.0.113', '2001:db8'],
+  ] as const) {
+    connect(
+      { namespace: gateway, device, addresses: [`${four}.1/24`, `${six}::1/64`] },
+      { namespace, device: 'eth0', addresses: [`${four}.10/24`, `${six}::10/64`] },
+    );
+  }
+  gateway.ip(['route add default via 203.0.113.10', 'route add default via 2001:db8::10']);
+  return found;
+}
+
+/** As a machine that forwards for somebody else already: containers, virtual machines. */
+const forwardsAnyway = ({ gateway }: Site): void =>
+  gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
+
+/** Gives hosts a way back, or into the tunnel. */
+function knowTheWay(namespace: Namespace, router: readonly [string, string]): void {
+  namespace.ip(
+    ['route replace 10.7.0.0/16', 'route replace fd00::/64'].map((text, i) => `${text} via ${router[i]}`),
+  );
+}
+
+const pings = (from: Namespace, to: string): boolean =>
+  from.inside(() => spawnSync('ping', ['-c1', '-W1', '-n', to]).status === 0);
+
+/** What it sets up goes with the namespace. */
+const start = ({ gateway }: Site, destinations: ReturnType<typeof cidrs>): Forwarding =>
+  gateway.inside(() => startForwarding({ device: 'tun0', destinations }));
+
+/** A server that tells whoever connects how it sees them, and then echoes. */
+async function serve(t: TestContext, namespace: Namespace): Promise<void> {
+  const script = `
+    require('net').createServer((s) => { s.on('error', () => {}); s.write(s.remoteAddress.replace('::ffff:', '') + '\\n'); s.pipe(s); })
+      .listen(8000, '::', () => console.log('ready'));`;
+  const child = namespace.spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  await once(child.stdout!, 'data');
+}
+
+/** A connection that keeps talking: how the server sees it, and how often it was answered so far. */
+async function talk(t: TestContext, from: Namespace, to: string) {
+  const script = `
+    const s = require('net').connect(8000, ${JSON.stringify(to)});
+    s.on('error', () => {});
+    setInterval(() => s.write('x'), 20);
+    s.pipe(process.stdout);`;
+  const child: ChildProcess = from.spawn(process.execPath, ['-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let text = '';
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const answered = (): number => text.length;
+  await until('a connection', () => text.includes('\n'));
+  return {
+    source: text.split('\n')[0]!,
+    answered,
+    goesOn: async () => {
+      const before = answered();
+      await until('the connection to go on', () => answered() > before + 3, 5000);
+    },
+  };
+}
+
+/** What a member reaches of everything there is, IPv4 and IPv6 alike. */
+function reached(from: Namespace): string[] {
+  const places: Record<string, readonly [string, string]> = {
+    ...HOST,
+    gateway: INNER.gateway,
+    'lan0 of gateway': ['192.168.7.1', 'fd07::1'],
+    'lan1 of gateway': ['192.168.8.1', 'fd08::1'],
+    'wan0 of gateway': ['203.0.113.1', '2001:db8::1'],
+  };
+  return Object.entries(places).flatMap(([name, [four, six]]) => {
+    const both = [pings(from, four), pings(from, six)];
+    assert.equal(both[0], both[1], `${name}: IPv4 and IPv6 differ`);
+    return both[0] ? [name] : [];
+  });
+}
+
+test('a member reaches the shared LAN and the gateway itself, and nothing else behind it', (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const at = site(t);
+  forwardsAnyway(at);
+  for (const host of [at.shared, at.other, at.internet]) {
+    knowTheWay(
+      host,
+      host === at.shared
+        ? ['192.168.7.1', 'fd07::1']
+        : host === at.other
+          ? ['192.168.8.1', 'fd08::1']
+          : ['203.0.113.1', '2001:db8::1'],
+    );
+  }
+  assert.deepEqual(reached(at.member).length, 7, 'everything is reached without us: the addresses are right');
+  const forwarding = start(at, SHARED);
+  assert.deepEqual(reached(at.member), ['shared', 'gateway', 'lan0 of gateway']);
+  at.gateway.inside(() => forwarding.update([]));
+  assert.deepEqual(reached(at.member), ['gateway'], 'without shares nothing is forwarded');
+  at.gateway.inside(() => forwarding.stop());
+  assert.equal(reached(at.member).length, 7);
+});
+
+test('a machine that did not forward does so only with shares, and not any more afterwards', (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const at = site(t);
+  const settings = (): string =>
+    at.gateway.inside(() =>
+      ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']
+        .map((name) => readFileSync(`/proc/sys/net/${name}`, 'utf8').trim())
+        .join(),
+    );
+  const forwarding = start(at, []);
+  assert.equal(settings(), '0,0');
+  at.gateway.inside(() => forwarding.update(cidrs('192.168.7.0/24')));
+  assert.equal(settings(), '1,0');
+  assert.ok(pings(at.member, HOST.shared[0]));
+  assert.ok(!pings(at.member, HOST.internet[0]) && !pings(at.member, HOST.other[0]));
+  at.gateway.inside(() => forwarding.update(SHARED));
+  assert.equal(settings(), '1,1');
+  assert.ok(pings(at.member, HOST.shared[1]), 'the LAN sees the gateway, and needs no way back');
+  at.gateway.inside(() => forwarding.stop());
+  assert.equal(settings(), '0,0');
+  assert.equal(at.gateway.run('nft', ['list', 'ruleset']).trim(), '');
+});
+
+test('shares are approved and withdrawn without breaking connections to the others', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const at = site(t);
+  const forwarding = start(at, SHARED);
+  for (const host of [at.shared, at.other]) await serve(t, host);
+  const first = await Promise.all(HOST.shared.map((address) => talk(t, at.member, address)));
+  assert.deepEqual(
+    first.map(({ source }) => source),
+    ['192.168.7.1', 'fd07::1'],
+  );
+  at.gateway.inside(() => forwarding.update([...SHARED, ...OTHER]));
+  const second = await Promise.all(HOST.other.map((address) => talk(t, at.member, address)));
+  for (const one of [...first, ...second]) await one.goesOn();
+  at.gateway.inside(() => forwarding.update(OTHER));
+  const [before] = first.map(({ answered }) => answered());
+  for (const one of second) await one.goesOn();
+  await until('what was under way to arrive', () => true);
+  const cut = first.map(({ answered }) => answered());
+  for (const one of second) await one.goesOn();
+  assert.deepEqual(
+    first.map(({ answered }) => answered()),
+    cut,
+    'the withdrawn one is cut off',
+  );
+  assert.ok(before! > 0);
+  at.gateway.inside(() => forwarding.update([...SHARED, ...OTHER]));
+  for (const one of first) await one.goesOn();
+});
+
+test('a node that takes over from a killed one breaks no connection', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const at = site(t);
+  const module = new URL('../../src/linux/forwarding.js', import.meta.url).href;
+  const destinations = '[{ address: Uint8Array.of(192, 168, 7, 0), prefix: 24 }]';
+  const script = `
+    const { startForwarding } = await import(${JSON.stringify(module)});
+    startForwarding({ device: 'tun0', destinations: ${destinations} });
+    console.log('ready');
+    setInterval(() => {}, 1000);`;
+  const child = at.gateway.spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  await once(child.stdout!, 'data');
+  await serve(t, at.shared);
+  const connection = await talk(t, at.member, HOST.shared[0]);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  assert.ok(!pings(at.member, HOST.other[0]), 'what it left still keeps members out');
+  const forwarding = start(at, SHARED);
+  await connection.goesOn();
+  at.gateway.inside(() => forwarding.stop());
+  assert.equal(at.gateway.run('nft', ['list', 'ruleset']).trim(), '');
+});
+
+test('what a killed node left is undone by a sweep', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const at = site(t);
+  const module = new URL('../../src/linux/forwarding.js', import.meta.url).href;
+  const script = `
+    const { startForwarding } = await import(${JSON.stringify(module)});
+    startForwarding({ device: 'tun0', destinations: [{ address: Uint8Array.of(192, 168, 7, 0), prefix: 24 }] });
+    process.kill(process.pid, 'SIGKILL');`;
+  const child = at.gateway.spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: 'inherit',
+  });
+  await once(child, 'exit');
+  assert.match(at.gateway.run('nft', ['list', 'tables']), /lametun_tun0/);
+  at.gateway.inside(sweepForwarding);
+  assert.equal(at.gateway.run('nft', ['list', 'ruleset']).trim(), '');
+  assert.equal(
+    at.gateway.inside(() => readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim()),
+    '0',
+  );
+});
+
+test('hosts behind the node reach members: shared ones as they are, others under its inner address', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const at = site(t);
+  start(at, SHARED);
+  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
+  knowTheWay(at.other, ['192.168.8.1', 'fd08::1']);
+  await serve(t, at.member);
+  for (const i of [0, 1] as const) {
+    const shared = await talk(t, at.shared, INNER.member[i]);
+    assert.equal(shared.source, HOST.shared[i]);
+    const other = await talk(t, at.other, INNER.member[i]);
+    assert.equal(other.source, INNER.gateway[i]);
+    const own = await talk(t, at.gateway, INNER.member[i]);
+    assert.equal(own.source, INNER.gateway[i]);
+  }
+});
+
+test('nobody gets into the network from the side of the Internet', async (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const at = site(t);
+  forwardsAnyway(at);
+  knowTheWay(at.internet, ['203.0.113.1', '2001:db8::1']);
+  assert.ok(
+    pings(at.internet, INNER.member[0]) && pings(at.internet, INNER.member[1]),
+    'they would without us',
+  );
+  start(at, SHARED);
+  assert.ok(!pings(at.internet, INNER.member[0]) && !pings(at.internet, INNER.member[1]));
+  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
+  assert.ok(pings(at.shared, INNER.member[0]) && pings(at.shared, INNER.member[1]), 'the LAN does');
+});
+
+test('on a machine with one cable, the LAN it shares is let in although it leads to the Internet, too', (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const at = site(t);
+  at.gateway.ip(['route replace default via 192.168.7.10', 'route replace default via fd07::10']);
+  start(at, SHARED);
+  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
+  assert.ok(pings(at.shared, INNER.member[0]) && pings(at.shared, INNER.member[1]));
+});
+
+test('a port that the machine publishes is reached at its inner address, and nothing else by such rules', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const at = site(t);
+  forwardsAnyway(at);
+  // As a container's published port, and as a cluster's addresses for services.
+  at.gateway.run('nft', ['-f', '-'], {
+    input: `table ip publish { chain pre { type nat hook prerouting priority -100;
+      fib daddr type local tcp dport 8000 dnat to ${HOST.other[0]}
+      ip daddr 172.30.0.1 dnat to ${HOST.other[0]}
+    }; }`,
+  });
+  await serve(t, at.other);
+  start(at, SHARED);
+  const published = await talk(t, at.member, INNER.gateway[0]);
+  assert.equal(published.source, '192.168.8.1');
+  assert.ok(!pings(at.member, '172.30.0.1'));
+});
+
+test('segments are made to fit the tunnel in both directions', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const at = site(t);
+  start(at, SHARED);
+  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
+  for (const host of [at.member, at.shared]) {
+    await serve(t, host);
+    host.run('nft', ['-f', '-'], {
+      input: `table inet watch {
+        counter fits4 {}
+        counter fits6 {}
+        chain input {
+          type filter hook input priority 0;
+          meta nfproto ipv4 tcp flags & syn == syn tcp option maxseg size 1360 counter name fits4
+          meta nfproto ipv6 tcp flags & syn == syn tcp option maxseg size 1340 counter name fits6
+        }
+      }`,
+    });
+  }
+  for (const i of [0, 1] as const) {
+    await talk(t, at.member, HOST.shared[i]);
+    await talk(t, at.shared, INNER.member[i]);
+  }
+  for (const host of [at.member, at.shared]) {
+    const counters = host.run('nft', ['list', 'counters']);
+    // A SYN of the other side's connections, and a SYN-ACK of its own.
+    assert.equal(counters.match(/packets 2 /g)?.length, 2, counters);
+  }
+});
