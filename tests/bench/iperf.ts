@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { runOn } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
 import type { Hosts } from './hosts.js';
@@ -52,6 +53,7 @@ interface IperfResult {
 async function iperf(hosts: Hosts, address: string, more: readonly string[]): Promise<IperfResult> {
   // One server for each run: after a run that was cut off, an old one may still be busy with it.
   const server = hosts.server.spawn('iperf3', ['-s', '-1'], { stdio: 'ignore' });
+  const ended = once(server, 'exit');
   try {
     return await until('iperf3 to connect', async () => {
       const args = ['-c', address, '-J', '--connect-timeout', '2000', ...more];
@@ -63,5 +65,6 @@ async function iperf(hosts: Hosts, address: string, more: readonly string[]): Pr
     });
   } finally {
     server.kill('SIGKILL');
+    await ended; // until then it may hold the port that the next one needs
   }
 }

@@ -69,7 +69,7 @@ async function main(): Promise<number> {
   explain(rounds);
   finish(makeDocument(all, seconds), values);
   say(`Written to ${values.output}.`);
-  return 0;
+  return all.some(({ failures = [] }) => failures.length > 0) ? 1 : 0;
 }
 
 /** Shows what was measured before. */
@@ -79,8 +79,10 @@ function show(document: Document, wanted: Wanted): number {
   return 0;
 }
 
-const titled = (results: Results): string =>
-  `${results.title}:\n\n${tables(results, process.stdout.columns ?? 100)}\n`;
+function titled(results: Results): string {
+  const failures = (results.failures ?? []).map((failure) => `Not measured: ${failure}\n`);
+  return `${results.title}:\n\n${tables(results, process.stdout.columns ?? 100)}\n${failures.join('')}`;
+}
 
 interface Wanted {
   readonly svg?: string | undefined;

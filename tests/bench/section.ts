@@ -37,11 +37,14 @@ export interface Results {
   readonly title: string;
   readonly metrics: Metrics;
   readonly rounds: Rounds;
+  /** What could not be measured, and why. */
+  readonly failures?: readonly string[];
 }
 
 /**
  * Measures every subject once in each round, so that a machine that is slow for some minutes is slow for all. The
- * first of a round is another one each time: whoever comes first may find the machine cooler than the others.
+ * first of a round is another one each time: whoever comes first may find the machine cooler than the others. Who fails
+ * in a round has no measurement in it, and the others go on.
  */
 export async function runSection(
   section: Section,
@@ -51,16 +54,22 @@ export async function runSection(
 ): Promise<Results> {
   const { metrics, subjects, measure, close } = await section.prepare(hosts);
   const measured = new Map<string, Measurement[]>(subjects.map((subject) => [subject, []]));
+  const failures: string[] = [];
   try {
     for (let round = 0; round < rounds; round++) {
       for (let i = 0; i < subjects.length; i++) {
         const subject = subjects[(i + round) % subjects.length]!;
         say(`${section.name}, round ${round + 1} of ${rounds}: ${subject}`);
-        measured.get(subject)!.push(await measure(subject));
+        const measurement = await measure(subject).catch((error: Error): Measurement => {
+          failures.push(`${subject}, round ${round + 1}: ${error.message}`);
+          return {};
+        });
+        measured.get(subject)!.push(measurement);
       }
     }
   } finally {
     close?.();
   }
-  return { section: section.name, title: section.title, metrics, rounds: Object.fromEntries(measured) };
+  const { name, title } = section;
+  return { section: name, title, metrics, rounds: Object.fromEntries(measured), failures };
 }

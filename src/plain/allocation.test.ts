@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { PerformanceObserver } from 'node:perf_hooks';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { createChecksum } from '../ip/checksum-wasm.js';
+import { libc } from '../linux/libc.js';
+import { allocate, allocateArena } from '../linux/memory.js';
+import { Poller, Waker } from '../linux/poll.js';
+import { writeSocketAddress } from '../linux/socket-address.js';
+import { canSendSegments, receiveSegments, reconnect, UdpSocket } from '../linux/udp.js';
+import { makeSuperPacket } from '../testkit/packets.js';
+import { Client } from './client.js';
+import { SharedState } from './shared.js';
+import { TUNNEL_MEMORY, Tunnel, type TunnelFds } from './tunnel.js';
+
+/** The smallest object for each of so many is another 16 collections. */
+const PACKETS = 500_000;
+/** What calling C leaves, a number or two for each call, comes to this: there are few calls, for 47 packets go with one. */
+const ALLOWANCE = 4;
+
+const SEGMENT = 1368;
+/** As many as a datagram holds, which here takes the place of a TUN device's packet. */
+const SEGMENTS = 47;
+
+const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
+const BUFFER = 4 << 20;
+
+interface Job {
+  readonly fds: TunnelFds;
+  readonly family: number;
+  readonly port: number;
+  readonly state: SharedArrayBuffer;
+}
+
+if (isMainThread) {
+  test('the plain tunnel leaves nothing to collect but what calling C leaves', async (t) => {
+    const sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
+    t.after(() => sockets.map((socket) => socket.close()));
+    for (const socket of sockets) socket.setBuffers(BUFFER);
+    // In the device's place a pair of sockets, that keep packets apart as it does; and a server that is the client itself.
+    const [tun, device, udp] = sockets as [UdpSocket, UdpSocket, UdpSocket];
+    connect(tun, device);
+    connect(device, tun);
+    assert.ok(canSendSegments(udp.fd) && receiveSegments(udp.fd));
+    const state = new SharedState();
+    const waker = new Waker();
+    t.after(() => waker.close());
+    const worker = new Worker(new URL(import.meta.url), {
+      // A young generation that stays small: so what is allocated is seen.
+      resourceLimits: { maxYoungGenerationSizeMb: 3 },
+      workerData: {
+        fds: { tun: tun.fd, udp: udp.fd, wake: waker.fd },
+        family: udp.family,
+        port: udp.port,
+        state: state.buffer,
+      } satisfies Job,
+    });
+    await once(worker, 'message');
+    pump(device, PACKETS / 5); // until it is compiled
+    const from = performance.timeOrigin + performance.now();
+    pump(device, PACKETS);
+    const to = performance.timeOrigin + performance.now();
+    state.stop();
+    waker.wake();
+    const [collections] = (await once(worker, 'message')) as [number[]];
+    const counted = collections.filter((time) => time > from && time < to).length;
+    t.diagnostic(`${counted} collections`);
+    assert.ok(counted <= ALLOWANCE, `${counted} collections`);
+  });
+} else {
+  const { fds, family, port, state } = workerData as Job;
+  const memory = allocateArena(TUNNEL_MEMORY);
+  const { sum } = createChecksum(memory.bytes, memory.memory);
+  const device = { virtioHeader: true, tcp: true, udp: true };
+  const shared = new SharedState(state);
+  const client = new Client(fds.udp, family, [{ address: LOCALHOST, port }], shared.counters);
+  const tunnel = new Tunnel(fds, client, shared, { memory, sum, device, sendsRuns: true });
+  const collections: number[] = [];
+  const observer = new PerformanceObserver((list) => {
+    for (const { startTime } of list.getEntries()) collections.push(performance.timeOrigin + startTime);
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  parentPort!.postMessage('ready');
+  tunnel.run();
+  await sleep(20);
+  parentPort!.postMessage(collections);
+}
+
+function connect(from: UdpSocket, to: UdpSocket): void {
+  const address = allocate(32);
+  const length = writeSocketAddress(address.view, 0, from.family, { address: LOCALHOST, port: to.port });
+  assert.equal(reconnect(from.fd, address.address, length), 0);
+}
+
+/** Sends so many packets of a stream through the tunnel and back, as much at a time as one read gives. */
+function pump(device: UdpSocket, packets: number): void {
+  const room = allocate(65_536);
+  const merged = makeSuperPacket({ protocol: 'tcp', payload: new Uint8Array(SEGMENT * SEGMENTS) }, SEGMENT);
+  const poller = new Poller([device.fd]);
+  for (let done = 0; done < packets; done += SEGMENTS) {
+    room.bytes.set(merged);
+    assert.equal(libc.write(device.fd, room.address, merged.length), merged.length);
+    for (let came = 0; came < merged.length; ) {
+      assert.ok(poller.wait(2000), 'nothing came back');
+      came += libc.read(device.fd, room.address, room.bytes.length);
+    }
+  }
+}
