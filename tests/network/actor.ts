@@ -1,7 +1,8 @@
 /*
  * A hub or a node in a process of its own, for tests: what it is to be comes as JSON in the first argument, what it has
- * to say goes to stdout as JSON lines. It ends with its stdin.
+ * to say goes to stdout as JSON lines. It ends with its stdin, by which a hub is told what to do, as JSON lines, too.
  */
+import { createInterface } from 'node:readline';
 import { LOG_LEVEL, TextLog } from '../../src/device/log.js';
 import { startHub } from '../../src/hub/start.js';
 import { serveControl } from '../../src/network/control-socket.js';
@@ -32,9 +33,8 @@ export type Role =
 const role = JSON.parse(process.argv[2]!) as Role;
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
 const log = new TextLog(LOG_LEVEL.verbose, role.state, (line) => process.stderr.write(line));
-const ended = new Promise<void>((resolve) => {
-  process.stdin.resume().once('end', resolve).once('close', resolve);
-});
+const orders = createInterface(process.stdin);
+const ended = new Promise<void>((resolve) => orders.once('close', resolve));
 
 async function hub({ state, port, public: address, ask }: Extract<Role, { role: 'hub' }>): Promise<void> {
   const directory = StateDirectory.open(state);
@@ -47,6 +47,7 @@ async function hub({ state, port, public: address, ask }: Extract<Role, { role: 
     shares: ['192.168.50.0/24'],
   } as const;
   say({ up: true, ...(await running.administer(invite)) });
+  orders.on('line', (line) => void running.administer(JSON.parse(line)).then((answer) => say({ answer })));
   await ended;
   await running.close();
   directory.close();

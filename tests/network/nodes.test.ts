@@ -15,6 +15,7 @@ import type {
 import { askControl } from '../../src/network/control-socket.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
+import type { AdminRequest } from '../../src/wire/messages.js';
 import type { Role } from './actor.js';
 
 const ACTOR = fileURLToPath(new URL('./actor.js', import.meta.url));
@@ -56,6 +57,11 @@ class Actor {
     ).catch((error: Error) => {
       throw new Error(`${error.message}; it said ${JSON.stringify(this.said)} ${this.stderr}`);
     });
+  }
+
+  /** What a hub is to do, as root on its machine would ask for it. */
+  order(...requests: readonly AdminRequest[]): void {
+    for (const request of requests) this.#child.stdin!.write(`${JSON.stringify(request)}\n`);
   }
 
   kill(): void {
@@ -125,7 +131,7 @@ class World {
     } as const;
     const hub = this.start(this.hub, role);
     const { token } = await hub.says('up');
-    return { hub, token: (token as string).replace(/.*/, (text) => text) };
+    return { hub, token: token as string };
   }
 
   async ask<C extends ControlCommand>(
@@ -137,6 +143,10 @@ class World {
       last = value;
     });
     return last!;
+  }
+
+  async relayVia(name: string, via: string): Promise<boolean> {
+    return (await this.ask<'status'>(name, { command: 'status' })).relay.via === via;
   }
 
   async peer(name: string, peer: string): Promise<PeerStatus | undefined> {
@@ -186,6 +196,26 @@ test('two nodes that cannot reach each other speak through the hub', async (t) =
   assert.equal(path.kind, 'relayed');
   const { rttMs } = await world.ask<'ping'>('b', { command: 'ping', node: 'a', count: 1 });
   assert.ok(rttMs !== undefined && rttMs < 500, `${rttMs}`);
+  await until('UDP', () => world.relayVia('b', 'udp'));
+  assert.ok(pings(world.b, world.ipv4));
+
+  // UDP stops passing, on one side only, and comes back.
+  const rule = 'add rule inet test out oifname eth0 meta l4proto udp drop';
+  const chain = 'add chain inet test out { type filter hook output priority 0; }';
+  world.b.run('nft', ['-f', '-'], { input: `add table inet test\n${chain}\n${rule}\n` });
+  await until(
+    'the WebSocket',
+    async () => (await world.relayVia('b', 'websocket')) && pings(world.b, world.ipv4),
+    15_000,
+  );
+  assert.match(
+    (await world.ask<'status'>('b', { command: 'status' })).relay.why,
+    /stopped passing|no answer by UDP/,
+  );
+  assert.ok(await world.relayVia('a', 'udp'));
+  world.b.run('nft', ['delete table inet test']);
+  await until('UDP again', () => world.relayVia('b', 'udp'), 30_000);
+  assert.ok(pings(world.b, world.ipv4));
 });
 
 test('two nodes that can reach each other do, and say so; and fall back to the hub when they cannot any more', async (t) => {
@@ -267,6 +297,29 @@ test('a removed node is cut off by the others at once, and ends; one that leaves
   assert.deepEqual(await world.ask<'leave'>('b', { command: 'leave' }), { told: true });
   await again.says('ended');
   await until('a to forget it', async () => (await world.peer('a', 'b')) === undefined);
+});
+
+test('a node that has to wait is let in by an administrator, and is reached then', async (t) => {
+  if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
+  const world = new World(t);
+  world.forwards = true;
+  const { token } = await world.startHub({ ask: true });
+  for (const [name, host] of [
+    ['a', world.a],
+    ['b', world.b],
+  ] as const) {
+    const join = { token, name, device: 'lt0' };
+    await world.start(host, { role: 'node', state: world.state(name), join }).says('up');
+  }
+  const waiting = await world.ask<'status'>('b', { command: 'status' });
+  assert.ok(waiting.self.pending);
+  assert.match(waiting.warnings.join(), /waits for an administrator/);
+  assert.equal(waiting.relay.via, 'none');
+  world.actors[0]!.order({ op: 'approve', node: 'a' }, { op: 'approve', node: 'b' });
+  const { ipv4 } = (await until('b to know a', () => world.peer('b', 'a')))!;
+  await until('an answer', () => pings(world.b, ipv4));
+  await until('UDP', () => world.relayVia('b', 'udp'));
+  assert.ok(!(await world.ask<'status'>('b', { command: 'status' })).self.pending);
 });
 
 test('a machine whose routes collide with the network is refused with the route named, and nothing is left', async (t) => {
