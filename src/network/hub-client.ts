@@ -26,7 +26,7 @@ import { describe, HubSocket, type Target, targetsOf } from './hub-socket.js';
 export type HubEvent =
   /** This node is a member now, and has to be kept as such. Once, and only where `join` was given. */
   | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
-  /** Attached. After `disconnected` it comes again. */
+  /** Attached. It comes again after `disconnected`, and when a map did not fit: with other credentials for the relay. */
   | {
       readonly kind: 'connected';
       /** For people: `203.0.113.5:443`. */

@@ -243,8 +243,7 @@ export class HubSession {
   #attach(now: number, have: MapVersion | undefined): void {
     this.#ask(now, 'attach', have === undefined ? {} : { have }, (answer) => {
       this.#isResyncing = false;
-      if (this.#state === 'attached') return; // all of the map was asked for once more
-      this.#state = 'attached';
+      this.#state = 'attached'; // again, when all of the map was asked for: the relay's credentials are new
       this.#out.push({ kind: 'attached', ...answer });
     });
   }

@@ -10,10 +10,11 @@ import type { AdminAnswer, AdminRequest, Membership, OfferedShare } from '../wir
 import { MAGIC } from '../wire/relay.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import { TRANSPORT } from '../wireguard/messages.js';
-import { endpointKey, ownCandidates } from './candidates.js';
+import { ownCandidates } from './candidates.js';
 import type { HubStatus, NodeStatus, PingAnswer } from './control.js';
 import type { HubClient, HubEvent } from './hub-client.js';
 import { HubFailure } from './hub-failure.js';
+import { Keeper } from './keeper.js';
 import { localAddresses } from './local-addresses.js';
 import { LocalNames } from './local-names.js';
 import { type Member, MemberChecks } from './members.js';
@@ -23,6 +24,7 @@ import { PeerTable } from './peer-table.js';
 import { ProbeBox } from './probe-box.js';
 import { localRoutes, parseShare } from './ranges.js';
 import { RelayClient } from './relay-client.js';
+import { Shares } from './shares.js';
 import { parseEndpoint, type StateDirectory, type StoredNode } from './state.js';
 
 export interface NetworkOptions {
@@ -44,8 +46,8 @@ export interface NetworkOptions {
 const ACTIVITY_INTERVAL = 250;
 /** How often is looked whether this machine has other addresses. */
 const ADDRESS_INTERVAL = 2_000;
-/** How long changes are collected before they are written. */
-const SAVE_DELAY = 1_000;
+/** How long changes of names are collected. */
+const NAMES_DELAY = 20;
 /** Timers stand still while the machine sleeps: never wait for longer. */
 const LONGEST_SLEEP = 5_000;
 /** Peers whose time has come, before others get their turn. */
@@ -63,6 +65,8 @@ export class Network implements RunningNode {
   readonly #box: ProbeBox;
   readonly #paths: Paths;
   readonly #ranges: readonly Cidr[];
+  readonly #shares: Shares;
+  readonly #keeper: Keeper;
   #relay!: RelayClient;
   #names: LocalNames | undefined;
   #node: StoredNode;
@@ -75,8 +79,7 @@ export class Network implements RunningNode {
   readonly #pings = new Map<number, (rtt: number | undefined) => void>();
   readonly #timers: NodeJS.Timeout[] = [];
   #pathTimer: NodeJS.Timeout | undefined;
-  #saveTimer: NodeJS.Timeout | undefined;
-  #mapIsDirty = false;
+  #namesTimer: NodeJS.Timeout | undefined;
   #isLeaving = false;
   #ending: Promise<void> | undefined;
   #end!: (end: NodeEnd) => void;
@@ -95,6 +98,9 @@ export class Network implements RunningNode {
     this.#table = new PeerTable(device.interface, device.link);
     this.#box = new ProbeBox(crypto, privateKey, you.id);
     this.#paths = new Paths({ crypto, inside: this.#ranges, dataLength: dataLength(network.mtu) });
+    this.#shares = new Shares(node.device, this.#checks, this.#table);
+    const { state, log } = options;
+    this.#keeper = new Keeper({ state, log, map: this.#map, checks: this.#checks, paths: this.#paths });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -198,9 +204,8 @@ export class Network implements RunningNode {
         this.#connected(event);
         break;
       case 'map':
-        this.#mapIsDirty = true;
         this.#apply(event.change);
-        this.#saveLater();
+        this.#keeper.mapChanged();
         break;
       case 'you':
         this.#setYou(event.you);
@@ -247,6 +252,7 @@ export class Network implements RunningNode {
     const { state, crypto, log } = this.#options;
     const { device, network, you } = this.#node;
     this.#configureLink();
+    this.#shares.forward(you.shares);
     this.#relay = await RelayClient.start({
       crypto,
       port: () => this.#device.port,
@@ -297,7 +303,7 @@ export class Network implements RunningNode {
   async #finish(end: NodeEnd): Promise<void> {
     this.#ending ??= (async () => {
       const isOver = end.reason === 'left' || end.reason === 'removed';
-      if (!isOver) this.#saveNow();
+      if (!isOver) this.#keeper.save();
       await this.#undo();
       if (isOver) this.#options.state.forgetNode();
       this.#end(end);
@@ -308,11 +314,14 @@ export class Network implements RunningNode {
   async #undo(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#pathTimer);
-    clearTimeout(this.#saveTimer);
-    try {
-      this.#names?.stop();
-    } catch (error) {
-      this.#options.log.error((error as Error).message);
+    clearTimeout(this.#namesTimer);
+    this.#keeper.stop();
+    for (const part of [this.#names, this.#shares]) {
+      try {
+        part?.stop();
+      } catch (error) {
+        this.#options.log.error((error as Error).message);
+      }
     }
     this.#client.close();
     this.#relay?.close();
@@ -361,6 +370,7 @@ export class Network implements RunningNode {
     } catch (error) {
       this.#options.log.error((error as Error).message);
     }
+    this.#shares.forward(node.you.shares);
     this.#planShares();
   }
 
@@ -407,28 +417,23 @@ export class Network implements RunningNode {
   }
 
   #planShares(): void {
-    const sharing = [...this.#checks.all()].some(({ shares }) => shares.length > 0);
-    const plan = sharing
-      ? this.#checks.planShares({
-          routes: localRoutes(this.#node.device),
-          ownShares: this.#node.shares.flatMap((share) => parseCidr(share) ?? []),
-          hosts: this.#outerHosts(),
-        })
-      : new Map<string, number>();
-    this.#table.setShares(plan);
-    this.#table.commit();
+    const { hub, shares } = this.#node;
+    const hubs = hub.addresses.map(({ host }) => host);
+    const hosts = [
+      ...hubs,
+      ...(this.#names?.upstreams() ?? []),
+      ...(this.#hubAddress ? [this.#hubAddress] : []),
+    ];
+    this.#shares.route(shares, hosts);
   }
 
-  /** What must be reached from outside of the tunnel. */
-  #outerHosts(): IpAddress[] {
-    const hubs = this.#node.hub.addresses.map(({ host }) => host);
-    const named = [...hubs, ...(this.#names?.upstreams() ?? [])].flatMap((text) => parseAddress(text) ?? []);
-    return this.#hubAddress === undefined ? named : [...named, this.#hubAddress];
-  }
-
+  /** Soon: a network that grows by thousands is not sorted anew for each. */
   #setNames(): void {
-    const { name, ipv4, ipv6 } = this.#node.you;
-    this.#names?.set([{ name, ipv4, ipv6 }, ...this.#checks.all()]);
+    this.#namesTimer ??= setTimeout(() => {
+      this.#namesTimer = undefined;
+      const { name, ipv4, ipv6 } = this.#node.you;
+      this.#names?.set([{ name, ipv4, ipv6 }, ...this.#checks.all()]);
+    }, NAMES_DELAY);
   }
 
   #find(text: string): Member {
@@ -486,6 +491,7 @@ export class Network implements RunningNode {
     if (isFirst) return;
     this.#client.retryNow();
     this.#relay.rebind();
+    this.#shares.forward(this.#node.you.shares, true);
     this.#planShares();
   }
 
@@ -512,7 +518,7 @@ export class Network implements RunningNode {
         case 'use': {
           const remote = event.endpoint ?? this.#relay?.relay;
           if (remote !== undefined) this.#table.setEndpoint(event.peer, remote, event.endpoint === undefined);
-          if (event.endpoint !== undefined) this.#saveLater();
+          if (event.endpoint !== undefined) this.#keeper.pathsChanged();
           break;
         }
         case 'answer':
@@ -542,29 +548,6 @@ export class Network implements RunningNode {
     }
   }
 
-  #saveLater(): void {
-    this.#saveTimer ??= setTimeout(() => this.#saveNow(), SAVE_DELAY);
-  }
-
-  #saveNow(): void {
-    clearTimeout(this.#saveTimer);
-    this.#saveTimer = undefined;
-    const { state, log } = this.#options;
-    try {
-      const version = this.#map.version;
-      if (this.#mapIsDirty && version !== undefined)
-        state.writeMap({ type: 'map', version, nodes: this.#checks.trusted(this.#map.nodes()) });
-      this.#mapIsDirty = false;
-      const endpoints = [...this.#checks.all()].flatMap(({ id }) => {
-        const endpoint = this.#paths.lastEndpoint(id);
-        return endpoint === undefined ? [] : [[id, endpointKey(endpoint)]];
-      });
-      state.writeEndpoints(Object.fromEntries(endpoints));
-    } catch (error) {
-      log.error((error as Error).message); // the next change tries again
-    }
-  }
-
   #warnings(): string[] {
     const { you } = this.#node;
     const own = you.shares.filter(({ state }) => state === 'refused');
@@ -576,6 +559,7 @@ export class Network implements RunningNode {
       ...(this.#hubWarning === undefined ? [] : [this.#hubWarning]),
       ...this.#checks.warnings(),
       ...this.#table.warnings(),
+      ...this.#shares.warnings(),
       ...own.map(
         ({ network, why }) =>
           `What this node shares, ${network}, is refused: ${why ?? 'by an administrator'}`,

@@ -51,6 +51,8 @@ export class RelayClient {
   /** The relay's UDP address. */
   #remote: Endpoint | undefined;
   #status: RelayStatus;
+  /** Why UDP is not used though it was. */
+  #lost: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #grace: NodeJS.Timeout | undefined;
   #closed = false;
@@ -100,7 +102,7 @@ export class RelayClient {
     const [sessionBytes, keyBytes] = [Buffer.from(session, 'base64'), Buffer.from(key, 'base64')];
     this.#binding = new RelayBinding(this.#options.crypto, sessionBytes, keyBytes, this.#options.now());
     // The hub knows none of our addresses by these credentials yet: it sends through the channel.
-    this.#use('websocket', 'UDP is being tried');
+    this.#use('websocket', this.#lost ?? 'UDP is being tried');
     this.#drive();
   }
 
@@ -172,6 +174,7 @@ export class RelayClient {
           this.#options.send(event.bytes, this.#remote!);
           break;
         case 'bound':
+          this.#lost = undefined;
           this.#use('udp', `UDP passes to ${where}`);
           this.#options.onSeen(event.seen);
           break;
@@ -179,7 +182,8 @@ export class RelayClient {
           this.#use('websocket', `no answer by UDP from ${where}: it may be blocked on the way`);
           break;
         case 'lost':
-          this.#use('websocket', `UDP to ${where} stopped passing`);
+          this.#lost = `UDP to ${where} stopped passing`;
+          this.#use('websocket', this.#lost);
           this.#options.onSeen(undefined);
           this.#options.onLost();
           break;

@@ -1,0 +1,78 @@
+import type { Log } from '../device/log.js';
+import type { NetworkMap } from '../wire/map.js';
+import { endpointKey } from './candidates.js';
+import type { MemberChecks } from './members.js';
+import type { Paths } from './paths.js';
+import type { StateDirectory } from './state.js';
+
+/** How long changes are collected before they are written, milliseconds. */
+const DELAY = 1_000;
+
+export interface KeeperOptions {
+  readonly state: StateDirectory;
+  readonly map: NetworkMap;
+  readonly checks: MemberChecks;
+  readonly paths: Paths;
+  readonly log: Log;
+}
+
+/**
+ * Writes down what a node needs to come up without its hub: the map, and where its peers were last. What is lost in a
+ * crash the hub still has, or a probe finds out; so a second is early enough.
+ */
+export class Keeper {
+  readonly #options: KeeperOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #mapIsDirty = false;
+  #endpoints = '';
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  mapChanged(): void {
+    this.#mapIsDirty = true;
+    this.pathsChanged();
+  }
+
+  pathsChanged(): void {
+    this.#timer ??= setTimeout(() => this.save(), DELAY);
+  }
+
+  /** Now. What cannot be written is logged: the next change tries again. */
+  save(): void {
+    this.stop();
+    const { log } = this.#options;
+    try {
+      this.#saveMap();
+      this.#saveEndpoints();
+    } catch (error) {
+      log.error((error as Error).message);
+    }
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #saveMap(): void {
+    const { state, map, checks } = this.#options;
+    const { version } = map;
+    if (!this.#mapIsDirty || version === undefined) return;
+    state.writeMap({ type: 'map', version, nodes: checks.trusted(map.nodes()) });
+    this.#mapIsDirty = false;
+  }
+
+  #saveEndpoints(): void {
+    const { state, checks, paths } = this.#options;
+    const endpoints = [...checks.all()].flatMap(({ id }) => {
+      const endpoint = paths.lastEndpoint(id);
+      return endpoint === undefined ? [] : [[id, endpointKey(endpoint)] as const];
+    });
+    const text = endpoints.join();
+    if (text === this.#endpoints) return;
+    state.writeEndpoints(Object.fromEntries(endpoints));
+    this.#endpoints = text;
+  }
+}
