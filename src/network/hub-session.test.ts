@@ -227,7 +227,7 @@ test('all of the map is asked for once, however many deltas do not fit it', () =
   );
   scene.answer(attachedAnswer(1));
   scene.say({ type: 'map', version: { epoch: 'e', revision: 3 }, nodes: [mapNode(1)] });
-  assert.deepEqual(scene.kinds(), ['map']);
+  assert.deepEqual(scene.kinds(), ['attached', 'map']);
   scene.say(delta(3));
   assert.deepEqual([scene.kinds(), scene.map.version], [['map'], { epoch: 'e', revision: 4 }]);
   // A hub that goes on like this is not followed for ever.
