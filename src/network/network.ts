@@ -418,13 +418,9 @@ export class Network implements RunningNode {
 
   #planShares(): void {
     const { hub, shares } = this.#node;
-    const hubs = hub.addresses.map(({ host }) => host);
-    const hosts = [
-      ...hubs,
-      ...(this.#names?.upstreams() ?? []),
-      ...(this.#hubAddress ? [this.#hubAddress] : []),
-    ];
-    this.#shares.route(shares, hosts);
+    const hubs = this.#hubAddress ?? hub.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
+    const servers = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
+    this.#shares.route(shares, hubs, servers);
   }
 
   /** Soon: a network that grows by thousands is not sorted anew for each. */

@@ -1,5 +1,5 @@
-import { type IpAddress, parseAddress } from '../ip/address.js';
-import { type Cidr, parseCidr } from '../ip/cidr.js';
+import type { IpAddress } from '../ip/address.js';
+import { type Cidr, contains, parseCidr } from '../ip/cidr.js';
 import { type Forwarding, startForwarding } from '../linux/forwarding.js';
 import type { OfferedShare } from '../wire/messages.js';
 import type { MemberChecks } from './members.js';
@@ -25,20 +25,21 @@ export class Shares {
    * Routes what others share.
    *
    * @param own what this node offers itself
-   * @param hosts addresses or names of what must be reached from outside of the tunnel
+   * @param hub the address at which the hub was reached last; or all that are known: one of them must stay outside
+   * @param servers what else must be reached from outside of the tunnel
    */
-  route(own: readonly string[], hosts: readonly (string | IpAddress)[]): void {
-    const isNeeded = [...this.#checks.all()].some(({ shares }) => shares.length > 0);
-    const addresses = hosts.flatMap((host) =>
-      typeof host === 'string' ? (parseAddress(host) ?? []) : [host],
-    );
-    const plan = isNeeded
-      ? this.#checks.planShares({
-          routes: localRoutes(this.#device),
-          ownShares: networks(own),
-          hosts: addresses,
-        })
-      : new Map<string, number>();
+  route(own: readonly string[], hub: IpAddress | readonly IpAddress[], servers: readonly IpAddress[]): void {
+    const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
+    const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
+    const hubs = hub instanceof Uint8Array ? [hub] : hub.every(isShared) ? hub : [];
+    const plan =
+      shared.length === 0
+        ? new Map<string, number>()
+        : this.#checks.planShares({
+            routes: localRoutes(this.#device),
+            ownShares: networks(own),
+            hosts: [...hubs, ...servers],
+          });
     this.#table.setShares(plan);
     this.#table.commit();
   }
