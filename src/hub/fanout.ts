@@ -51,6 +51,8 @@ export class Fanout {
   readonly #followers = new Map<Follower, State>();
   /** Who has something to be told, in the order in which they will be. */
   readonly #behind = new Set<Follower>();
+  /** Those of them whose message is a large one, until there is room for it. */
+  readonly #waiting = new Set<Follower>();
   #running = false;
   #nextRound = 0;
   #roundBegan = 0;
@@ -73,11 +75,13 @@ export class Fanout {
   delete(follower: Follower): void {
     this.#followers.delete(follower);
     this.#behind.delete(follower);
+    this.#waiting.delete(follower);
   }
 
   /** There is a new revision. */
   changed(): void {
-    for (const follower of this.#followers.keys()) this.#behind.add(follower);
+    for (const follower of this.#followers.keys())
+      if (!this.#waiting.has(follower)) this.#behind.add(follower);
     this.#run(this.#nextRound - this.#scheduler.now());
   }
 
@@ -95,9 +99,9 @@ export class Fanout {
   #slice(): void {
     const began = this.#scheduler.now();
     for (const follower of this.#behind) {
+      this.#behind.delete(follower);
       const state = this.#followers.get(follower)!;
-      if (!state.busy && !this.#tell(follower, state)) break; // until some large ones have been taken
-      this.#behind.delete(follower); // who is busy comes back when it is done
+      if (!state.busy) this.#tell(follower, state); // who is busy comes back when it is done
       if (this.#scheduler.now() - began > SLICE) {
         this.#scheduler.soon(() => this.#slice());
         return;
@@ -109,12 +113,14 @@ export class Fanout {
     this.#nextRound = now + Math.min(LONGEST_INTERVAL, Math.max(SHORTEST_INTERVAL, interval));
   }
 
-  /** False when it has to wait. */
-  #tell(follower: Follower, state: State): boolean {
+  #tell(follower: Follower, state: State): void {
     const { revision } = this.#source.version;
     const message = state.revision === undefined ? this.#source.map() : this.#source.since(state.revision);
     const isLarge = message.length > LARGE;
-    if (isLarge && this.#largeInFlight > LARGE_IN_FLIGHT) return false;
+    if (isLarge && this.#largeInFlight > LARGE_IN_FLIGHT) {
+      this.#waiting.add(follower);
+      return;
+    }
     if (isLarge) this.#largeInFlight += message.length;
     state.revision = revision;
     state.busy = true;
@@ -123,11 +129,21 @@ export class Fanout {
       if (!pending) return;
       pending = false;
       state.busy = false;
-      if (isLarge) this.#largeInFlight -= message.length;
+      if (isLarge) this.#makeRoom(message.length);
       const isBehind = state.revision !== this.#source.version.revision;
       if (isBehind && this.#followers.get(follower) === state) this.#behind.add(follower);
       if (this.#behind.size > 0) this.#run(0);
     });
-    return true;
+  }
+
+  #makeRoom(length: number): void {
+    this.#largeInFlight -= length;
+    let room = LARGE_IN_FLIGHT - this.#largeInFlight;
+    for (const follower of this.#waiting) {
+      if (room < 0) break;
+      room -= length;
+      this.#waiting.delete(follower);
+      this.#behind.add(follower);
+    }
   }
 }

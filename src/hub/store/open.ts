@@ -39,14 +39,16 @@ async function openSqlite(path: string): Promise<Store> {
   const lock = lockFile(`${path}.owner`, `the database ${path}`);
   // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
   if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
-  return migrated(new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock)).catch(
-    (error: Error) => {
-      if (error instanceof LametunError) throw error;
-      throw new LametunError('usage', `the database ${path} cannot be opened: ${error.message}`, {
-        cause: error,
-      });
-    },
-  );
+  try {
+    return await migrated(
+      new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock),
+    );
+  } catch (error) {
+    if (error instanceof LametunError) throw error;
+    const what = `the database ${path} cannot be opened: ${(error as Error).message}`;
+    const hint = troubleOf(error) === 'no-room' ? ': is the disk full?' : '';
+    throw new LametunError('usage', `${what}${hint}`, { cause: error });
+  }
 }
 
 async function migrated(store: Store): Promise<Store> {

@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { get } from 'node:http';
+import { connect, createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WebSocket } from 'ws';
+import { NodeCrypto } from '../device/crypto.js';
+import { TestNode } from '../testkit/test-node.js';
+import { until } from '../testkit/wait.js';
+import { CHANNEL_PATH } from '../wire/channel.js';
+import type { NodeMessage } from '../wire/messages.js';
+import { welcome } from '../wire/versions.js';
+import type { Connection } from './connection.js';
+import { HubServer } from './server.js';
+
+const crypto = new NodeCrypto();
+
+interface Scene {
+  readonly server: HubServer;
+  readonly place: { port: number; publicKey: Uint8Array };
+  readonly messages: NodeMessage[];
+  readonly connections: Connection[];
+}
+
+async function scene(
+  t: TestContext,
+  handle?: (client: Connection, message: NodeMessage) => Promise<void>,
+): Promise<Scene> {
+  const privateKey = crypto.generate();
+  const messages: NodeMessage[] = [];
+  const connections: Connection[] = [];
+  const server = await HubServer.listen({
+    port: 0,
+    crypto,
+    privateKey,
+    answer: (hello) => welcome(hello, 'test'),
+    events: {
+      message: async (client, message) => {
+        if (!connections.includes(client)) connections.push(client);
+        messages.push(message);
+        if (handle !== undefined) await handle(client, message);
+        else client.send({ type: 'answer', re: message.id, value: { online: [] } });
+      },
+      frame: () => {},
+      closed: () => {},
+    },
+  });
+  t.after(() => server.close());
+  return {
+    server,
+    place: { port: server.port, publicKey: privateKey.publicKey.bytes },
+    messages,
+    connections,
+  };
+}
+
+async function node(t: TestContext, { place }: Scene): Promise<TestNode> {
+  const made = await new TestNode().connect(place);
+  t.after(() => made.close());
+  return made;
+}
+
+test('plain HTTP gets a short answer that says nothing', async (t) => {
+  const { server } = await scene(t);
+  for (const path of ['/', CHANNEL_PATH, '/../etc/passwd']) {
+    const [response] = (await once(get({ port: server.port, path }), 'response')) as [
+      import('node:http').IncomingMessage,
+    ];
+    response.setEncoding('utf8');
+    assert.equal(response.statusCode, 404);
+    assert.equal((await response.toArray()).join(''), 'not found\n');
+    assert.equal(response.headers['server'] ?? response.headers['x-powered-by'], undefined);
+  }
+  assert.equal(server.counters()['plain-http'], 3);
+});
+
+test('a WebSocket elsewhere than at the channel is no channel', async (t) => {
+  const { server, place } = await scene(t);
+  await assert.rejects(new TestNode().connect(place, undefined, '/'), /404/);
+  assert.equal(server.counters()['bad-upgrade'], 1);
+});
+
+test('who does not know the key of the hub is cut off', async (t) => {
+  const { server } = await scene(t);
+  const other = { port: server.port, publicKey: crypto.generate().publicKey.bytes };
+  await assert.rejects(new TestNode().connect(other));
+  assert.equal(server.counters()['bad-handshake'], 1);
+  assert.equal(server.open, 0);
+});
+
+test('garbage in every form ends the connection, and is counted', async (t) => {
+  const { server } = await scene(t);
+  for (const garbage of [new Uint8Array(0), new Uint8Array(48), new Uint8Array(60_000), 'text']) {
+    const socket = new WebSocket(`ws://127.0.0.1:${server.port}${CHANNEL_PATH}`);
+    await once(socket, 'open');
+    socket.send(garbage);
+    await once(socket, 'close');
+  }
+  const tooLong = new WebSocket(`ws://127.0.0.1:${server.port}${CHANNEL_PATH}`);
+  tooLong.on('error', () => {});
+  await once(tooLong, 'open');
+  tooLong.send(new Uint8Array(70_000));
+  await once(tooLong, 'close');
+  const counters = server.counters();
+  assert.equal(counters['bad-handshake'] + counters['bad-message'] + counters.gone, 5);
+  const raw = connect(server.port, '127.0.0.1');
+  raw.on('error', () => {});
+  raw.end('\0\0\0\0 nonsense\r\n\r\n');
+  await once(raw, 'close');
+});
+
+test('an older protocol is refused with a word about both versions', async (t) => {
+  const { place, server } = await scene(t);
+  const old = new TestNode();
+  await assert.rejects(old.connect(place, { protocol: [99], program: 'lametun 9' }), /lametun 9 .*test/);
+  await until('it to be counted', () => server.counters()['bad-version'] === 1);
+});
+
+test('a request that is malformed is refused, and one without an id ends the connection', async (t) => {
+  const s = await scene(t);
+  const client = await node(t, s);
+  client.sendRaw({ type: 'attach', id: 7, have: 'nonsense' });
+  await until('the refusal', () =>
+    client.messages.some((m) => m.type === 'refused' && m.re === 7 && m.code === 'bad-request'),
+  );
+  await client.ask({ type: 'who' });
+  client.sendRaw({ nonsense: true });
+  assert.equal(await client.closed(), 4005);
+});
+
+test('too many requests are refused, and who does not stop is cut off', async (t) => {
+  const s = await scene(t, async () => {
+    await sleep(1); // a database
+  });
+  const client = await node(t, s);
+  for (let i = 0; i < 20; i++) client.sendRaw({ type: 'who', id: i });
+  await until('the requests', () => s.messages.length === 20);
+  for (let i = 20; i < 400; i++) client.sendRaw({ type: 'who', id: i });
+  await client.closed();
+  assert.equal(s.server.counters()['too-many'], 1);
+  assert.ok(s.messages.length < 100, `${s.messages.length} were looked at`);
+});
+
+test('requests of one client are handled one after the other, those of others meanwhile', async (t) => {
+  const order: string[] = [];
+  const s = await scene(t, async (client, message) => {
+    order.push(`begin ${message.id}`);
+    await sleep(message.id === 1 ? 100 : 1);
+    order.push(`end ${message.id}`);
+    client.send({ type: 'answer', re: message.id, value: {} });
+  });
+  const [a, b] = [await node(t, s), await node(t, s)];
+  a.sendRaw({ type: 'who', id: 1 });
+  a.sendRaw({ type: 'who', id: 2 });
+  await until('the first', () => order.length > 0);
+  b.sendRaw({ type: 'who', id: 3 });
+  await until('all', () => order.length === 6);
+  assert.deepEqual(order, ['begin 1', 'begin 3', 'end 3', 'end 1', 'begin 2', 'end 2']);
+});
+
+test('who reads nothing is dropped frames, and cut off before much is kept for it', async (t) => {
+  const s = await scene(t);
+  const slow = await node(t, s);
+  await slow.ask({ type: 'who' });
+  const [connection] = s.connections;
+  slow.socket!.pause();
+  for (let i = 0; i < 20_000; i++) connection!.sendFrame(1, new Uint8Array(1_280));
+  assert.ok(connection!.droppedFrames > 10_000);
+  const message = new Uint8Array(1 << 20).fill(32);
+  for (let i = 0; i < 40; i++) connection!.sendEncoded(message, () => {});
+  await until('it to be cut off', () => s.server.counters().backlog === 1);
+  assert.equal(s.server.open, 0);
+});
+
+test('what was queued for a slow reader arrives whole and in order', async (t) => {
+  const s = await scene(t);
+  const slow = await node(t, s);
+  await slow.ask({ type: 'who' });
+  const [connection] = s.connections;
+  slow.socket!.pause();
+  const nodes = Array.from({ length: 5_000 }, (_, i) => ({
+    id: i + 1,
+    name: `node-${i}`,
+    key: Buffer.alloc(32, i).toString('base64'),
+    ipv4: '10.0.0.1',
+    ipv6: 'fd00::1',
+    shares: [],
+  }));
+  const map = { type: 'map' as const, version: { epoch: 'e', revision: 1 }, nodes };
+  let taken = 0;
+  connection!.sendEncoded(Buffer.from(JSON.stringify(map)), () => taken++);
+  connection!.send({ type: 'removed' });
+  connection!.close();
+  await sleep(50);
+  slow.socket!.resume();
+  await slow.closed();
+  assert.equal(taken, 1);
+  assert.equal(slow.map.size, 5_000);
+  assert.equal(slow.messages.at(-1)?.type, 'removed');
+});
+
+test('a port that is taken is said, with what to do', async (t) => {
+  const blocker = createServer().listen(0, '::');
+  t.after(() => blocker.close());
+  await once(blocker, 'listening');
+  const { port } = blocker.address() as { port: number };
+  const options = {
+    port,
+    crypto,
+    privateKey: crypto.generate(),
+    answer: () => ({ protocol: 1, program: '' }),
+  };
+  const events = { message: async () => {}, frame: () => {}, closed: () => {} };
+  await assert.rejects(
+    HubServer.listen({ ...options, events }),
+    new RegExp(`TCP port ${port} is used.*--port`),
+  );
+});

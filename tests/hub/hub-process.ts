@@ -1,0 +1,23 @@
+/**
+ * A hub as a process of its own, to be killed: `hub-process.js STATE [DATABASE]`. It prints one line of JSON once it is
+ * ready, and then one for each administrator's request that it reads.
+ */
+import { createInterface } from 'node:readline';
+import { TextLog } from '../../src/device/log.js';
+import { startHub } from '../../src/hub/start.js';
+import type { AdminRequest } from '../../src/wire/messages.js';
+
+const [state, database] = process.argv.slice(2);
+const hub = await startHub({
+  state: state!,
+  port: 0,
+  public: ['127.0.0.1'],
+  database,
+  log: new TextLog(1, 'hub', (line) => void process.stderr.write(line)),
+});
+const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
+say({ port: hub.port, publicKey: Buffer.from(hub.publicKey).toString('base64'), network: hub.network });
+for await (const line of createInterface({ input: process.stdin })) {
+  say(await hub.administer(JSON.parse(line) as AdminRequest));
+}
+await hub.close();

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface, type Interface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { SeededRandom } from '../../src/testkit/random.js';
+import { DATABASES, temporaryFolder, withDatabase } from '../../src/testkit/stores.js';
+import { TestNode } from '../../src/testkit/test-node.js';
+import type { AdminAnswers, AdminRequest, NodeRow } from '../../src/wire/messages.js';
+import { parseToken } from '../../src/wire/token.js';
+
+const PROGRAM = fileURLToPath(new URL('./hub-process.js', import.meta.url));
+const KILLS = 50;
+const WRITERS = 4;
+
+/** A running hub that the test kills. */
+class HubProcess {
+  readonly port: number;
+  readonly publicKey: Uint8Array;
+  readonly child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  private constructor(
+    child: ChildProcess,
+    lines: AsyncIterator<string>,
+    port: number,
+    publicKey: Uint8Array,
+  ) {
+    this.child = child;
+    this.#lines = lines;
+    this.port = port;
+    this.publicKey = publicKey;
+  }
+
+  static async start(t: TestContext, state: string, database: string | undefined): Promise<HubProcess> {
+    const args = [PROGRAM, state, ...(database === undefined ? [] : [database])];
+    const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    t.after(() => child.kill('SIGKILL'));
+    let errors = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      errors += chunk;
+    });
+    const reader: Interface = createInterface({ input: child.stdout });
+    const lines = reader[Symbol.asyncIterator]();
+    const first = await lines.next();
+    assert.ok(first.done !== true, `the hub did not start: ${errors}`);
+    const { port, publicKey } = JSON.parse(first.value) as { port: number; publicKey: string };
+    return new HubProcess(child, lines, port, Buffer.from(publicKey, 'base64'));
+  }
+
+  async administer<T>(request: AdminRequest): Promise<T> {
+    this.child.stdin!.write(`${JSON.stringify(request)}\n`);
+    return JSON.parse((await this.#lines.next()).value as string) as T;
+  }
+
+  async kill(): Promise<void> {
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await ended;
+  }
+}
+
+/** What the hub has said yes to. */
+interface Acknowledged {
+  readonly members: Map<number, { readonly key: string; readonly name: string; readonly ipv4: string }>;
+  readonly left: Set<number>;
+}
+
+/** Joins with one key after the other; every fifth leaves again. Ends when the hub does. */
+async function write(hub: HubProcess, secret: Uint8Array, acknowledged: Acknowledged): Promise<void> {
+  for (let i = 0; ; i++) {
+    const node = new TestNode();
+    try {
+      await node.connect(hub);
+      const { you } = await node.join(secret, 'node');
+      acknowledged.members.set(you.id, { key: node.keyText, name: you.name, ipv4: you.ipv4 });
+      if (i % 5 !== 0) continue;
+      await node.attach();
+      // Whether it is gone is not known until the answer is there.
+      const member = acknowledged.members.get(you.id)!;
+      acknowledged.members.delete(you.id);
+      await node.ask({ type: 'leave' });
+      acknowledged.left.add(you.id);
+      assert.ok(member);
+    } catch {
+      return; // it was killed
+    } finally {
+      node.close();
+    }
+  }
+}
+
+for (const kind of DATABASES) {
+  test(`${kind}: ${KILLS} kill -9 under writes lose nothing that was acknowledged`, (t) =>
+    withDatabase(t, kind, async (_, database) => {
+      const state = temporaryFolder(t);
+      const random = new SeededRandom(50);
+      const acknowledged: Acknowledged = { members: new Map(), left: new Set() };
+      const where = kind === 'SQLite' ? undefined : database;
+      let hub = await HubProcess.start(t, state, where);
+      const publicKey = hub.publicKey;
+      const invite: AdminRequest = {
+        op: 'invite',
+        expires: 86_400,
+        reusable: true,
+        admin: false,
+        shares: [],
+      };
+      const { token } = await hub.administer<AdminAnswers['invite']>(invite);
+      const { secret } = parseToken(token);
+      for (let kill = 0; kill < KILLS; kill++) {
+        const writers = Promise.all(Array.from({ length: WRITERS }, () => write(hub, secret, acknowledged)));
+        await sleep(100 + random.below(300));
+        await hub.kill();
+        await writers;
+        hub = await HubProcess.start(t, state, where);
+        assert.deepEqual(hub.publicKey, publicKey);
+        const { nodes } = await hub.administer<AdminAnswers['nodes']>({ op: 'nodes' });
+        check(nodes, acknowledged);
+      }
+      assert.ok(
+        acknowledged.members.size > KILLS * 3,
+        `only ${acknowledged.members.size} writes were acknowledged`,
+      );
+      assert.ok(acknowledged.left.size > 10);
+      await hub.kill();
+    }));
+}
+
+function check(nodes: readonly NodeRow[], { members, left }: Acknowledged): void {
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  for (const [id, { key, name, ipv4 }] of members) {
+    const node = byId.get(id);
+    assert.ok(node !== undefined, `node ${id} was acknowledged and is lost`);
+    assert.deepEqual([node.key, node.name, node.ipv4], [key, name, ipv4]);
+  }
+  for (const id of left) assert.ok(!byId.has(id), `node ${id} has left and is back`);
+  for (const field of ['key', 'name', 'ipv4', 'ipv6'] as const) {
+    assert.equal(
+      new Set(nodes.map((node) => node[field])).size,
+      nodes.length,
+      `one ${field} was given out twice`,
+    );
+  }
+}
