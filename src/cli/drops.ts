@@ -45,7 +45,7 @@ const MEANING: Readonly<Partial<Record<string, string>>> = {
   refused: 'the TUN device would not take it',
   unreachable: "no route leads to the peer's address",
   busy: 'more handshakes than could be looked at',
-  'not-the-relay': 'what only the relay sends, from another address',
+  'not-the-relay': "relay frame from another address than the relay's",
   congestion: 'marked as congestion, and the packet inside cannot carry the mark',
 } satisfies Record<TunnelDrop, string>;
 

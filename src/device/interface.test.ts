@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type FakeInterface, FIRST_PORT, fakeInterface } from '../testkit/fake-interface.js';
-import type { PeerEndpoint } from '../tunnel/engine.js';
+import { MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
 import { noteReceived, noteSent } from '../wireguard/activity.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { Peer } from '../wireguard/peer.js';
@@ -272,7 +272,7 @@ test('what travels beside WireGuard comes and goes, also while the interface is 
   device.setRelay(address(3));
   device.setRelay(undefined);
   assert.deepEqual(engine.of('setRelay'), [[address(3)], [undefined]]);
-  assert.throws(() => device.sendBeside(new Uint8Array(513), from), RangeError);
+  assert.throws(() => device.sendBeside(new Uint8Array(MAX_BESIDE + 1), from), RangeError);
 });
 
 test('a way that opens has an unanswered initiation sent again at once, and nothing where none is', (t) => {

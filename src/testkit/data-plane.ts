@@ -164,6 +164,11 @@ export class DataPlane {
     this.#inbound.setRelay(record.bytes, 0);
   }
 
+  /** How many it has for the control plane. */
+  get reports(): number {
+    return this.#reports.pending;
+  }
+
   /** The next that it has for the control plane. */
   report(): DataPlaneReport | undefined {
     const at = this.#reports.peek();

@@ -27,7 +27,7 @@ export interface EngineEvents {
   /** A datagram that is no transport message; `queued` are waiting behind it. `Device.handleDatagram` is for it. */
   datagram(bytes: Uint8Array, from: PeerEndpoint, queued: number): void;
   /**
-   * What travels beside WireGuard (`wire/relay.ts`): a probe, from anybody, directly or through the relay; or a control
+   * What travels beside WireGuard (`wire/relay.ts`), from anybody: a probe, directly or through the relay; or a control
    * message of the relay.
    */
   beside(bytes: Uint8Array, from: PeerEndpoint): void;

@@ -9,16 +9,20 @@ import { ReceiveBatch } from '../linux/udp-batch.js';
 import { DataPlane, type DataPlaneOptions } from '../testkit/data-plane.js';
 import { makeSuperPacket } from '../testkit/packets.js';
 import { SeededRandom } from '../testkit/random.js';
+import { until } from '../testkit/wait.js';
 import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../wire/relay.js';
 import { INITIATION } from '../wireguard/messages.js';
-import { REPORT, REPORTS, REPORTS_BESIDE } from './messages.js';
+import { REPORT, REPORT_RECORD, REPORTS, REPORTS_BESIDE } from './messages.js';
 
 const MEMBER = 0x8000_0007;
 const SEGMENT = 1000;
+/** What the control plane can be handed. */
+const LONGEST = REPORT_RECORD.size - REPORT_RECORD.datagram;
 
 /** Sends from a port of its own. */
 interface Sender {
   readonly port: number;
+  /** @returns when the data plane has dealt with them, one way or the other */
   send(...datagrams: readonly Uint8Array[]): Promise<void>;
 }
 
@@ -28,19 +32,35 @@ async function setUp(
 ): Promise<{ plane: DataPlane; sender: Sender }> {
   const plane = new DataPlane(options);
   t.after(() => plane.close());
+  const socket = await listen(t);
+  const dealtWith = (): number => dropped(plane) + plane.reports;
+  const send: Sender['send'] = async (...datagrams) => {
+    const before = dealtWith();
+    await sendAll(socket, plane.port, datagrams);
+    await until('all to be dealt with', () => {
+      plane.turn();
+      return dealtWith() >= before + datagrams.length;
+    });
+    assert.equal(dealtWith(), before + datagrams.length);
+  };
+  return { plane, sender: { port: socket.address().port, send } };
+}
+
+async function listen(t: TestContext): Promise<Socket> {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   t.after(() => socket.close());
   await once(socket, 'listening');
-  return { plane, sender: { port: socket.address().port, send: sending(socket, plane.port) } };
+  return socket;
 }
 
-const sending =
-  (socket: Socket, port: number): Sender['send'] =>
-  async (...datagrams) => {
-    for (const datagram of datagrams) {
-      await new Promise((resolve) => socket.send(datagram, port, '127.0.0.1', resolve));
-    }
-  };
+async function sendAll(socket: Socket, port: number, datagrams: readonly Uint8Array[]): Promise<void> {
+  for (const datagram of datagrams) {
+    await new Promise((resolve) => socket.send(datagram, port, '127.0.0.1', resolve));
+  }
+}
+
+const dropped = (plane: DataPlane): number =>
+  plane.drops.entries().reduce((sum, [, count]) => sum + count, 0);
 
 const startingWith = (magic: number, length: number): Uint8Array => {
   const bytes = new Uint8Array(length).fill(0x5a);
@@ -66,11 +86,15 @@ function give(plane: DataPlane, segments: number): number {
   return payload.length;
 }
 
-/** Bytes of TCP payload that the device was given. */
-function taken(plane: DataPlane): number {
+/** Waits until the device was given so many bytes of TCP payload, and no more. */
+async function arrival(plane: DataPlane, bytes: number): Promise<void> {
   let came = 0;
-  for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
-  return came;
+  await until('all to arrive', () => {
+    plane.turn();
+    for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
+    return came >= bytes;
+  });
+  assert.equal(came, bytes);
 }
 
 test('messages for a peer behind a relay go each in a frame of its own, and the kernel cuts them up', async (t) => {
@@ -82,20 +106,24 @@ test('messages for a peer behind a relay go each in a frame of its own, and the 
   give(plane, 40);
   plane.turn();
   const batch = new ReceiveBatch(64);
-  const slots = batch.receive(relay.fd);
-  assert.ok(slots > 0 && slots <= 3, `${slots} bundles`);
-  let messages = 0;
-  for (let slot = 0; slot < slots; slot++) {
-    const size = batch.segmentSize(slot);
-    for (let at = 0; at < batch.length(slot); at += size) {
-      const start = batch.offset(slot) + at;
-      assert.equal(batch.memory.view.getInt32(start, true), MAGIC.relay);
-      assert.equal(batch.memory.view.getUint32(start + RELAY_FRAME.peer, true), MEMBER);
-      assert.equal(batch.memory.view.getUint32(start + RELAY_FRAME.payload, true), 4, 'transport data');
-      messages++;
+  let [bundles, messages] = [0, 0];
+  await until('all to come', () => {
+    const slots = Math.max(batch.receive(relay.fd), 0);
+    bundles += slots;
+    for (let slot = 0; slot < slots; slot++) {
+      const size = batch.segmentSize(slot);
+      for (let at = 0; at < batch.length(slot); at += size) {
+        const start = batch.offset(slot) + at;
+        assert.equal(batch.memory.view.getInt32(start, true), MAGIC.relay);
+        assert.equal(batch.memory.view.getUint32(start + RELAY_FRAME.peer, true), MEMBER);
+        assert.equal(batch.memory.view.getUint32(start + RELAY_FRAME.payload, true), 4, 'transport data');
+        messages++;
+      }
     }
-  }
+    return messages >= 40;
+  });
   assert.equal(messages, 40);
+  assert.ok(bundles <= 3, `${bundles} bundles`);
 });
 
 test('framed messages from the relay are opened, bundled by the kernel or not, and nothing is lost', async (t) => {
@@ -104,8 +132,7 @@ test('framed messages from the relay are opened, bundled by the kernel or not, a
     plane.context.sendsSegments = segments;
     let sent = 0;
     for (let i = 0; i < 3; i++) sent += give(plane, 40);
-    for (let i = 0; i < 8; i++) plane.turn();
-    assert.equal(taken(plane), sent);
+    await arrival(plane, sent);
   }
   assert.deepEqual(plane.drops.entries(), []);
   assert.equal(plane.report(), undefined, 'the peer is where it was');
@@ -115,23 +142,19 @@ test('a device without anything beside WireGuard finds frames and probes malform
   const { plane, sender } = await setUp(t, { relayPeer: MEMBER });
   plane.relayPort = sender.port;
   await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.length));
-  plane.turn();
   assert.deepEqual(plane.drops.entries(), [['malformed', 3]]);
 });
 
 test('frames count from the relay alone', async (t) => {
   const { plane, sender } = await setUp(t, { beside: true });
   await sender.send(frame(5, initiation));
-  plane.turn();
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'there is none yet');
   plane.relayPort = sender.port + 1;
   await sender.send(frame(5, initiation));
-  plane.turn();
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
   assert.equal(plane.report(), undefined);
   plane.relayPort = sender.port;
   await sender.send(frame(5, initiation));
-  plane.turn();
   const { port } = sender;
   assert.deepEqual(plane.report(), { report: REPORT.datagram, port, relayPeer: 5, datagram: initiation });
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
@@ -144,7 +167,6 @@ test('control messages are handed on from anybody: the relay must be heard befor
   for (const relayPort of [undefined, port + 1, port]) {
     if (relayPort !== undefined) plane.relayPort = relayPort;
     await sender.send(control);
-    plane.turn();
     assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: control });
   }
   assert.deepEqual(plane.drops.entries(), []);
@@ -153,21 +175,24 @@ test('control messages are handed on from anybody: the relay must be heard befor
 test('a probe is handed on whole, from anybody, and through the relay with the name of its sender', async (t) => {
   const { plane, sender } = await setUp(t, { beside: true });
   const { port } = sender;
-  await sender.send(probe(1472), probe(9));
-  plane.turn();
-  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(1472) });
+  await sender.send(probe(LONGEST), probe(9));
+  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(LONGEST) });
   assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(9) });
   plane.relayPort = port;
-  await sender.send(frame(MEMBER, probe(256)));
-  plane.turn();
-  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: MEMBER, datagram: probe(256) });
+  await sender.send(frame(MEMBER, probe(LONGEST)));
+  assert.deepEqual(plane.report(), {
+    report: REPORT.beside,
+    port,
+    relayPeer: MEMBER,
+    datagram: probe(LONGEST),
+  });
 });
 
 test('what is no frame, no probe and no message is dropped, from the relay, too', async (t) => {
   const { plane, sender } = await setUp(t, { beside: true });
   plane.relayPort = sender.port;
   const wrong = [
-    probe(1473),
+    probe(LONGEST + 1),
     probe(7),
     frame(0, initiation),
     frame(0, probe(64)),
@@ -175,12 +200,11 @@ test('what is no frame, no probe and no message is dropped, from the relay, too'
     frame(5, frame(6, initiation)),
     frame(5, startingWith(MAGIC.control, RELAY_CONTROL.length)),
     frame(5, initiation.subarray(1)),
-    frame(5, probe(1473)),
+    frame(5, probe(LONGEST + 1)),
     frame(5, initiation).subarray(0, 7),
-    startingWith(MAGIC.control, 257),
+    startingWith(MAGIC.control, RELAY_CONTROL.length + 1),
   ];
   await sender.send(...wrong);
-  plane.turn();
   assert.deepEqual(plane.drops.entries(), [['malformed', wrong.length]]);
   assert.equal(plane.report(), undefined);
 });
@@ -198,29 +222,24 @@ test('of anything that comes, all is handed on or counted', async (t) => {
       return random.chance(0.5) ? inside : frame(random.below(3), inside);
     });
     await sender.send(...datagrams);
-    plane.turn();
     while (plane.report()) handedOn++;
   }
-  const dropped = plane.drops.entries().reduce((sum, [, count]) => sum + count, 0);
-  assert.equal(handedOn + dropped, 400);
+  assert.equal(handedOn + dropped(plane), 400);
 });
 
 test('probes leave half of the room to handshakes', async (t) => {
   const { plane, sender } = await setUp(t, { beside: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => probe(64)));
-    plane.turn();
   }
   assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
   await sender.send(initiation);
-  plane.turn();
   assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
 });
 
 test('an authentic packet from elsewhere moves its peer, a relay and its member included', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
-  give(plane, 1);
-  plane.turn();
+  await arrival(plane, give(plane, 1));
   assert.deepEqual(plane.endpoint, { port: plane.port, relayPeer: MEMBER });
   assert.equal(plane.report(), undefined);
   await passOn(t, plane, MEMBER);
@@ -239,21 +258,18 @@ test('where the owner says where peers are, an authentic packet from elsewhere i
   await passOn(t, plane, 9);
   assert.equal(plane.endpoint.relayPeer, MEMBER);
   assert.equal(plane.report(), undefined);
-  assert.equal(taken(plane), SEGMENT - 7);
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-/** Lets a relay have a packet of the tunnel, and give it back as another member's. */
+/** Lets a relay have a packet of the tunnel, and give it back as another member's; it arrives. */
 async function passOn(t: TestContext, plane: DataPlane, member: number): Promise<void> {
-  const relay = createSocket('udp4').bind(0, '127.0.0.1');
-  t.after(() => relay.close());
-  await once(relay, 'listening');
+  const relay = await listen(t);
   plane.peerPort = relay.address().port;
   plane.relayPort = relay.address().port;
-  give(plane, 1);
+  const sent = give(plane, 1);
   plane.turn();
   const [datagram] = (await once(relay, 'message')) as [Buffer];
   datagram.writeUInt32LE(member, RELAY_FRAME.peer);
-  await sending(relay, plane.port)(datagram);
-  plane.turn();
+  await sendAll(relay, plane.port, [datagram]);
+  await arrival(plane, sent);
 }

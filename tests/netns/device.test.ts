@@ -21,7 +21,7 @@ import { needs } from '../../src/testkit/requirements.js';
 import { assertPing, serveTransfers, transfer } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
 import { socketPath } from '../../src/testkit/wireguard.js';
-import type { PeerEndpoint } from '../../src/tunnel/engine.js';
+import { MAX_BESIDE, type PeerEndpoint } from '../../src/tunnel/engine.js';
 import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
 import { MAGIC, RELAY_FRAME } from '../../src/wire/relay.js';
 import type { Peer } from '../../src/wireguard/peer.js';
@@ -248,7 +248,7 @@ test('probes reach the owner of the other device, directly and through the relay
       [4, b.id, a.relay],
     ],
   );
-  assert.throws(() => wireguard.sendBeside(new Uint8Array(1473), direct.from), RangeError);
+  assert.throws(() => wireguard.sendBeside(new Uint8Array(MAX_BESIDE + 1), direct.from), RangeError);
 });
 
 test('frames from elsewhere than the relay are counted, and nothing else', async (t) => {
