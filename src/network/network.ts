@@ -9,7 +9,6 @@ import type { NetworkMap } from '../wire/map.js';
 import type { AdminAnswer, AdminRequest, Membership, OfferedShare } from '../wire/messages.js';
 import { MAGIC } from '../wire/relay.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
-import { TRANSPORT } from '../wireguard/messages.js';
 import { ownCandidates } from './candidates.js';
 import type { HubStatus, NodeStatus, PingAnswer } from './control.js';
 import type { HubClient, HubEvent } from './hub-client.js';
@@ -19,9 +18,9 @@ import { localAddresses } from './local-addresses.js';
 import { LocalNames } from './local-names.js';
 import { type Member, MemberChecks } from './members.js';
 import type { NodeEnd, RunningNode } from './node.js';
-import { Paths } from './paths.js';
+import { nodeStatus } from './node-status.js';
+import { PathDriver } from './path-driver.js';
 import { PeerTable } from './peer-table.js';
-import { ProbeBox } from './probe-box.js';
 import { localRoutes, parseShare } from './ranges.js';
 import { RelayClient } from './relay-client.js';
 import { Shares } from './shares.js';
@@ -48,11 +47,6 @@ const ACTIVITY_INTERVAL = 250;
 const ADDRESS_INTERVAL = 2_000;
 /** How long changes of names are collected. */
 const NAMES_DELAY = 20;
-/** Timers stand still while the machine sleeps: never wait for longer. */
-const LONGEST_SLEEP = 5_000;
-/** Peers whose time has come, before others get their turn. */
-const PEERS_PER_TURN = 64;
-
 /** A node that is up: what the hub says becomes peers, routes and names; what peers say becomes paths. */
 export class Network implements RunningNode {
   readonly ended: Promise<NodeEnd>;
@@ -62,8 +56,7 @@ export class Network implements RunningNode {
   readonly #map: NetworkMap;
   readonly #checks: MemberChecks;
   readonly #table: PeerTable;
-  readonly #box: ProbeBox;
-  readonly #paths: Paths;
+  readonly #driver: PathDriver;
   readonly #ranges: readonly Cidr[];
   readonly #shares: Shares;
   readonly #keeper: Keeper;
@@ -76,9 +69,7 @@ export class Network implements RunningNode {
   #addresses = '';
   #hubWarning: string | undefined;
   readonly #setupWarnings: string[];
-  readonly #pings = new Map<number, (rtt: number | undefined) => void>();
   readonly #timers: NodeJS.Timeout[] = [];
-  #pathTimer: NodeJS.Timeout | undefined;
   #namesTimer: NodeJS.Timeout | undefined;
   #isLeaving = false;
   #ending: Promise<void> | undefined;
@@ -96,11 +87,20 @@ export class Network implements RunningNode {
     this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
     this.#checks = new MemberChecks(network, { ...you, key: this.#key });
     this.#table = new PeerTable(device.interface, device.link);
-    this.#box = new ProbeBox(crypto, privateKey, you.id);
-    this.#paths = new Paths({ crypto, inside: this.#ranges, dataLength: dataLength(network.mtu) });
+    this.#driver = new PathDriver({
+      ...{ crypto, privateKey, id: you.id, inside: this.#ranges, mtu: network.mtu },
+      ...{ wireguard: device.interface, table: this.#table, relay: () => this.#relay?.relay },
+      onDirect: () => this.#keeper.pathsChanged(),
+    });
     this.#shares = new Shares(node.device, this.#checks, this.#table);
     const { state, log } = options;
-    this.#keeper = new Keeper({ state, log, map: this.#map, checks: this.#checks, paths: this.#paths });
+    this.#keeper = new Keeper({
+      state,
+      log,
+      map: this.#map,
+      checks: this.#checks,
+      paths: this.#driver.paths,
+    });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -120,43 +120,24 @@ export class Network implements RunningNode {
   // What is asked of a node.
 
   status(): NodeStatus {
-    const { network, you, port, device } = this.#node;
-    const wallOffset = Date.now() - this.#now();
-    const peers = [...this.#checks.all()].sort((a, b) => (a.name < b.name ? -1 : 1));
-    return {
-      network,
-      self: {
-        ...{ id: you.id, name: you.name, ipv4: you.ipv4, ipv6: you.ipv6 },
-        ...{ admin: you.admin, pending: you.pending, device, port, key: this.#key },
-        fullName: `${you.name}.${network.name}.lametun`,
-      },
-      hub: this.#hub,
-      relay: this.#relay.status,
-      peers: peers.map((member) => ({
-        ...{ id: member.id, name: member.name, ipv4: member.ipv4, ipv6: member.ipv6 },
-        ...{ key: member.key, shares: member.shares },
-        path: this.#paths.status(member.id, this.#now(), wallOffset)!,
-        ...this.#table.traffic(member.id),
-      })),
-      shares: you.shares,
-      names: { how: this.#names?.how ?? 'none', why: this.#names?.why },
-      warnings: this.#warnings(),
-    };
+    return nodeStatus({
+      ...{ node: this.#node, key: this.#key, hub: this.#hub, relay: this.#relay.status },
+      ...{ members: this.#checks.all(), driver: this.#driver, table: this.#table, names: this.#names },
+      warnings: [
+        ...this.#setupWarnings,
+        ...(this.#hubWarning === undefined ? [] : [this.#hubWarning]),
+        ...this.#checks.warnings(),
+        ...this.#table.warnings(),
+        ...this.#shares.warnings(),
+      ],
+    });
   }
 
   async ping(node: string, sequence = 1): Promise<PingAnswer> {
-    const member = this.#find(node);
-    const token = this.#paths.ping(member.id, this.#now());
-    const rttMs = await new Promise<number | undefined>((resolve) => {
-      if (token === undefined) resolve(undefined);
-      else this.#pings.set(token, resolve);
-      this.#settle();
-    });
-    const path = this.#paths.status(member.id, this.#now(), Date.now() - this.#now());
-    return {
-      ...{ node: member.name, address: member.ipv4, sequence, rttMs },
-      path: path ?? { kind: 'none', why: 'it was removed', since: Date.now() },
-    };
+    const { id, name, ipv4 } = this.#find(node);
+    const rttMs = await this.#driver.ping(id);
+    const path = this.#driver.status(id) ?? { kind: 'none', why: 'it was removed', since: Date.now() };
+    return { node: name, address: ipv4, sequence, rttMs, path };
   }
 
   async share(shares?: readonly string[]): Promise<readonly OfferedShare[]> {
@@ -240,10 +221,7 @@ export class Network implements RunningNode {
       this.#relay.handleControl(bytes, from.remote);
       return;
     }
-    const opened = this.#box.open(bytes, this.#now());
-    if (opened === undefined || (from.relayPeer !== 0 && from.relayPeer !== opened.peer)) return;
-    this.#paths.handleProbe(opened.peer, opened.probe, from, this.#now());
-    this.#settle();
+    this.#driver.handleProbe(bytes, from);
   }
 
   // Beginning and end.
@@ -258,7 +236,7 @@ export class Network implements RunningNode {
       port: () => this.#device.port,
       send: (bytes, to) => this.#device.interface.sendBeside(bytes, this.#device.interface.endpoint(to)),
       sendFrame: (peer, datagram) => void this.#client.sendFrame(peer, datagram),
-      onRelay: (relay, why) => this.#setRelay(relay, why),
+      onRelay: (relay, why) => this.#driver.setRelay(relay, why),
       onSeen: (seen) => {
         this.#seen = seen;
         this.#setOwn();
@@ -313,7 +291,6 @@ export class Network implements RunningNode {
 
   async #undo(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    clearTimeout(this.#pathTimer);
     clearTimeout(this.#namesTimer);
     this.#keeper.stop();
     for (const part of [this.#names, this.#shares]) {
@@ -325,9 +302,7 @@ export class Network implements RunningNode {
     }
     this.#client.close();
     this.#relay?.close();
-    for (const answer of this.#pings.values()) answer(undefined);
-    this.#pings.clear();
-    this.#box.close();
+    this.#driver.close();
     await this.#device.close();
     this.#options.privateKey.destroy();
   }
@@ -393,10 +368,8 @@ export class Network implements RunningNode {
     endpointOf: (id: number) => Endpoint | undefined = () => undefined,
   ): void {
     const { added, changed, removed } = this.#checks.apply(change);
-    const now = this.#now();
     for (const { id } of removed) {
-      this.#paths.removePeer(id);
-      this.#box.removePeer(id);
+      this.#driver.remove(id);
       this.#table.remove(id);
     }
     for (const member of added) {
@@ -406,14 +379,13 @@ export class Network implements RunningNode {
         this.#options.log.error(`${member.name}: ${(error as Error).message}`);
         continue;
       }
-      this.#box.addPeer(member.id, this.#options.crypto.publicKey(Buffer.from(member.key, 'base64')));
-      this.#paths.addPeer(member.id, endpointOf(member.id), now);
+      this.#driver.add(member, endpointOf(member.id));
     }
     if (added.length + changed.length + removed.length === 0) return;
     this.#planShares();
     this.#table.commit();
     this.#setNames();
-    this.#settle();
+    this.#driver.settle();
   }
 
   #planShares(): void {
@@ -460,21 +432,8 @@ export class Network implements RunningNode {
 
   // Paths.
 
-  #setRelay(relay: Endpoint | undefined, why: string): void {
-    this.#device.interface.setRelay(relay);
-    this.#paths.setRelay(relay !== undefined, why, this.#now());
-    if (relay !== undefined) this.#paths.retellRelayed();
-    this.#settle();
-  }
-
   #lookAtTraffic(): void {
-    let isRelayed = false;
-    for (const id of this.#table.active()) {
-      this.#paths.handleActivity(id, this.#now());
-      isRelayed ||= this.#paths.isRelayed(id);
-    }
-    if (isRelayed) this.#relay.handleActivity();
-    this.#settle();
+    if (this.#driver.handleActivity(this.#table.active())) this.#relay.handleActivity();
   }
 
   #lookAtAddresses(): void {
@@ -493,43 +452,7 @@ export class Network implements RunningNode {
 
   #setOwn(): void {
     const addresses = localAddresses(this.#node.device);
-    this.#paths.setOwn(ownCandidates(addresses, this.#device.port, this.#seen, this.#ranges), this.#now());
-    this.#settle();
-  }
-
-  /** Carries out what the paths want. */
-  #settle(): void {
-    const { interface: wireguard } = this.#device;
-    for (let event = this.#paths.poll(); event; event = this.#paths.poll()) {
-      switch (event.kind) {
-        case 'probe': {
-          const bytes = this.#box.seal(event.peer, event.probe);
-          if (bytes === undefined) break;
-          if (event.back !== undefined) wireguard.sendBeside(bytes, event.back as PeerEndpoint);
-          else if (event.to !== undefined) wireguard.sendBeside(bytes, wireguard.endpoint(event.to));
-          else if (this.#relay?.relay !== undefined)
-            wireguard.sendBeside(bytes, wireguard.endpoint(this.#relay.relay, event.peer));
-          break;
-        }
-        case 'use': {
-          const remote = event.endpoint ?? this.#relay?.relay;
-          if (remote !== undefined) this.#table.setEndpoint(event.peer, remote, event.endpoint === undefined);
-          if (event.endpoint !== undefined) this.#keeper.pathsChanged();
-          break;
-        }
-        case 'answer':
-          this.#pings.get(event.token)?.(event.rtt);
-          this.#pings.delete(event.token);
-          break;
-      }
-    }
-    clearTimeout(this.#pathTimer);
-    if (this.#ending !== undefined) return;
-    const delay = Math.min(LONGEST_SLEEP, Math.max(0, this.#paths.nextTimeout() - this.#now()));
-    this.#pathTimer = setTimeout(() => {
-      this.#paths.handleTimeout(this.#now(), PEERS_PER_TURN);
-      this.#settle();
-    }, Math.ceil(delay));
+    this.#driver.setOwn(ownCandidates(addresses, this.#device.port, this.#seen, this.#ranges));
   }
 
   // What is kept.
@@ -544,25 +467,6 @@ export class Network implements RunningNode {
     }
   }
 
-  #warnings(): string[] {
-    const { you } = this.#node;
-    const own = you.shares.filter(({ state }) => state === 'refused');
-    return [
-      ...(you.pending
-        ? ['This node waits for an administrator: `lametun approve` on the hub lets it in']
-        : []),
-      ...this.#setupWarnings,
-      ...(this.#hubWarning === undefined ? [] : [this.#hubWarning]),
-      ...this.#checks.warnings(),
-      ...this.#table.warnings(),
-      ...this.#shares.warnings(),
-      ...own.map(
-        ({ network, why }) =>
-          `What this node shares, ${network}, is refused: ${why ?? 'by an administrator'}`,
-      ),
-    ];
-  }
-
   get #key(): string {
     return Buffer.from(this.#options.privateKey.publicKey.bytes).toString('base64');
   }
@@ -575,6 +479,3 @@ export class Network implements RunningNode {
     this.#timers.push(setInterval(look, milliseconds));
   }
 }
-
-/** The longest datagram that a packet of the network's MTU makes. */
-const dataLength = (mtu: number): number => mtu + TRANSPORT.minLength;

@@ -1,0 +1,56 @@
+import type { HubStatus, NodeStatus, PeerStatus, RelayStatus } from './control.js';
+import type { LocalNames } from './local-names.js';
+import type { Member } from './members.js';
+import type { PathDriver } from './path-driver.js';
+import type { PeerTable } from './peer-table.js';
+import type { StoredNode } from './state.js';
+
+export interface StatusParts {
+  readonly node: StoredNode;
+  /** Base64. */
+  readonly key: string;
+  readonly hub: HubStatus;
+  readonly relay: RelayStatus;
+  readonly members: Iterable<Member>;
+  readonly driver: PathDriver;
+  readonly table: PeerTable;
+  readonly names: LocalNames | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** Puts together what a node tells of itself. */
+export function nodeStatus(parts: StatusParts): NodeStatus {
+  const { node, key, hub, relay, members, driver, table, names } = parts;
+  const { network, you, port, device } = node;
+  const { id, name, ipv4, ipv6, admin, pending, shares } = you;
+  const fullName = `${name}.${network.name}.lametun`;
+  const peers = [...members].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return {
+    network,
+    self: { id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
+    hub,
+    relay,
+    peers: peers.map((member) => peerStatus(member, driver, table)),
+    shares,
+    names: { how: names?.how ?? 'none', why: names?.why },
+    warnings: [...ownWarnings(node), ...parts.warnings],
+  };
+}
+
+/** There may be thousands. */
+function peerStatus(member: Member, driver: PathDriver, table: PeerTable): PeerStatus {
+  const { id, name, ipv4, ipv6, key, shares } = member;
+  const { received, sent, lastHandshake } = table.traffic(id);
+  const path = driver.status(id) ?? { kind: 'none', why: 'its key is no key', since: Date.now() };
+  return { id, name, ipv4, ipv6, key, shares, path, lastHandshake, received, sent };
+}
+
+function ownWarnings({ you }: StoredNode): string[] {
+  const refused = you.shares.filter(({ state }) => state === 'refused');
+  return [
+    ...(you.pending ? ['This node waits for an administrator: `lametun approve` on the hub lets it in'] : []),
+    ...refused.map(
+      ({ network, why }) => `What this node shares, ${network}, is refused: ${why ?? 'by an administrator'}`,
+    ),
+  ];
+}

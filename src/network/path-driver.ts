@@ -1,0 +1,158 @@
+import type { WireGuardInterface } from '../device/interface.js';
+import type { Cidr } from '../ip/cidr.js';
+import type { Endpoint } from '../linux/socket-address.js';
+import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import { TRANSPORT } from '../wireguard/messages.js';
+import type { PathStatus } from './control.js';
+import type { Member } from './members.js';
+import { Paths } from './paths.js';
+import type { PeerTable } from './peer-table.js';
+import { ProbeBox } from './probe-box.js';
+
+/** Timers stand still while the machine sleeps: never wait for longer. Milliseconds. */
+const LONGEST_SLEEP = 5_000;
+/** Peers whose time has come, before others get their turn. */
+const PEERS_PER_TURN = 64;
+
+export interface PathDriverOptions {
+  readonly crypto: Crypto;
+  readonly privateKey: PrivateKey;
+  /** This node's. */
+  readonly id: number;
+  /** The network's ranges, and its MTU in bytes. */
+  readonly inside: readonly Cidr[];
+  readonly mtu: number;
+  readonly wireguard: WireGuardInterface;
+  readonly table: PeerTable;
+  /** Where the relay is now. */
+  readonly relay: () => Endpoint | undefined;
+  /** A direct path was found. */
+  readonly onDirect: () => void;
+}
+
+/** Joins the machine that chooses paths to the device: its probes, its clock, and where data goes. */
+export class PathDriver {
+  readonly paths: Paths;
+  readonly #options: PathDriverOptions;
+  readonly #box: ProbeBox;
+  readonly #asked = new Map<number, (rtt: number | undefined) => void>();
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: PathDriverOptions) {
+    const { crypto, privateKey, id, inside, mtu } = options;
+    this.#options = options;
+    this.#box = new ProbeBox(crypto, privateKey, id);
+    this.paths = new Paths({ crypto, inside, dataLength: mtu + TRANSPORT.minLength });
+  }
+
+  add({ id, key }: Member, stored: Endpoint | undefined): void {
+    this.#box.addPeer(id, this.#options.crypto.publicKey(Buffer.from(key, 'base64')));
+    this.paths.addPeer(id, stored, this.#now());
+  }
+
+  remove(id: number): void {
+    this.paths.removePeer(id);
+    this.#box.removePeer(id);
+  }
+
+  /** A probe came, from whomever. */
+  handleProbe(bytes: Uint8Array, from: PeerEndpoint): void {
+    const opened = this.#box.open(bytes, this.#now());
+    if (opened === undefined || (from.relayPeer !== 0 && from.relayPeer !== opened.peer)) return;
+    this.paths.handleProbe(opened.peer, opened.probe, from, this.#now());
+    this.settle();
+  }
+
+  /** @returns whether any of those with traffic is reached through the relay */
+  handleActivity(ids: Iterable<number>): boolean {
+    let isRelayed = false;
+    for (const id of ids) {
+      this.paths.handleActivity(id, this.#now());
+      isRelayed ||= this.paths.isRelayed(id);
+    }
+    this.settle();
+    return isRelayed;
+  }
+
+  setRelay(relay: Endpoint | undefined, why: string): void {
+    this.#options.wireguard.setRelay(relay);
+    this.paths.setRelay(relay !== undefined, why, this.#now());
+    if (relay !== undefined) this.paths.retellRelayed();
+    this.settle();
+  }
+
+  setOwn(candidates: readonly Endpoint[]): void {
+    this.paths.setOwn(candidates, this.#now());
+    this.settle();
+  }
+
+  /** @returns milliseconds; undefined when there was no answer in time */
+  async ping(id: number): Promise<number | undefined> {
+    const token = this.paths.ping(id, this.#now());
+    if (token === undefined) return undefined;
+    return new Promise((resolve) => {
+      this.#asked.set(token, resolve);
+      this.settle();
+    });
+  }
+
+  status(id: number): PathStatus | undefined {
+    const now = this.#now();
+    return this.paths.status(id, now, Date.now() - now);
+  }
+
+  /** Carries out what the paths want. */
+  settle(): void {
+    if (this.#closed) return;
+    for (let event = this.paths.poll(); event; event = this.paths.poll()) {
+      if (event.kind === 'probe') this.#send(event);
+      else if (event.kind === 'use') this.#use(event.peer, event.endpoint);
+      else {
+        this.#asked.get(event.token)?.(event.rtt);
+        this.#asked.delete(event.token);
+      }
+    }
+    clearTimeout(this.#timer);
+    const delay = Math.min(LONGEST_SLEEP, Math.max(0, this.paths.nextTimeout() - this.#now()));
+    this.#timer = setTimeout(() => {
+      this.paths.handleTimeout(this.#now(), PEERS_PER_TURN);
+      this.settle();
+    }, Math.ceil(delay));
+  }
+
+  /** Erases the keys; who waits for an answer gets none. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const answer of this.#asked.values()) answer(undefined);
+    this.#asked.clear();
+    this.#box.close();
+  }
+
+  #send({ peer, probe, to, back }: Extract<ReturnType<Paths['poll']>, { kind: 'probe' }>): void {
+    const { wireguard, relay } = this.#options;
+    const bytes = this.#box.seal(peer, probe);
+    if (bytes === undefined) return;
+    if (back !== undefined) {
+      wireguard.sendBeside(bytes, back as PeerEndpoint); // from the address of ours that was written to
+    } else if (to !== undefined) {
+      wireguard.sendBeside(bytes, wireguard.endpoint(to));
+    } else {
+      const remote = relay();
+      if (remote !== undefined) wireguard.sendBeside(bytes, wireguard.endpoint(remote, peer));
+    }
+  }
+
+  #use(peer: number, endpoint: Endpoint | undefined): void {
+    const { table, relay, onDirect } = this.#options;
+    const remote = endpoint ?? relay();
+    if (remote !== undefined) table.setEndpoint(peer, remote, endpoint === undefined);
+    if (endpoint !== undefined) onDirect();
+  }
+
+  #now(): number {
+    return this.#options.wireguard.now();
+  }
+}
