@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import { closeSync, writeSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+
+/** Where the process in the background tells that it is up. */
+const READY_FD = 'LAMETUN_READY_FD';
+const READY = 'ready';
+const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
+
+/** Whether this is the process in the background. */
+export const isDetached = (): boolean => process.env[READY_FD] !== undefined;
+
+/**
+ * Does in the background what the arguments say, and returns when that is up or has ended; what it prints until then is
+ * printed here.
+ *
+ * @param input is what the process reads on its standard input: secrets are not for arguments
+ * @returns the exit status
+ */
+export async function detach(args: readonly string[], input = ''): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, MAIN, ...args], {
+    detached: true,
+    cwd: '/',
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+    env: { ...process.env, [READY_FD]: '3' },
+  });
+  child.stdin.on('error', () => {}); // it ended before it had read it
+  child.stdin.end(input);
+  child.stdout.pipe(process.stdout);
+  child.stderr.pipe(process.stderr);
+  const giveUp = (): void => void child.kill();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, giveUp);
+  const up = new Promise<number>((resolve) => {
+    let said = '';
+    (child.stdio[3] as Readable).on('data', (part) => {
+      said += String(part);
+      if (said === READY) resolve(0);
+    });
+  });
+  const ended = new Promise<number>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve(code ?? 1));
+  });
+  const status = await Promise.race([up, ended]);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.off(signal, giveUp);
+  for (const stream of [child.stdout, child.stderr, child.stdio[3] as Readable]) stream.destroy();
+  child.unref();
+  return status;
+}
+
+/** In the background: lets the parent go. What is printed after this, nobody reads. */
+export function tellReady(): void {
+  const fd = process.env[READY_FD];
+  if (fd === undefined) return;
+  delete process.env[READY_FD];
+  try {
+    writeSync(Number(fd), READY);
+    closeSync(Number(fd));
+  } catch {} // the parent was killed
+}

@@ -1,0 +1,43 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { LametunError } from '../../errors.js';
+
+/** What a hub was started with, kept so that `lametun up` starts it again. The database's address may hold a password. */
+export interface HubSettings {
+  readonly port: number;
+  readonly public: readonly string[];
+  readonly network?: string | undefined;
+  readonly database?: string | undefined;
+  readonly key?: string | undefined;
+  readonly ask: boolean;
+}
+
+const file = (state: string): string => `${state}/hub.json`;
+
+export const hasHub = (state: string): boolean => existsSync(file(state));
+
+/** @throws LametunError when the file cannot be read, or is no such settings */
+export function readHubSettings(state: string): HubSettings {
+  try {
+    const found = JSON.parse(readFileSync(file(state), 'utf8')) as Partial<HubSettings>;
+    if (typeof found.port !== 'number' || !Array.isArray(found.public)) throw new Error('it lacks "port" or "public"');
+    return { ...found, port: found.port, public: found.public as string[], ask: found.ask === true };
+  } catch (error) {
+    throw new LametunError(
+      'usage',
+      `${file(state)} is damaged (${(error as Error).message}): start the hub with its options again`,
+      { cause: error },
+    );
+  }
+}
+
+/** Readable by its owner alone. */
+export function writeHubSettings(state: string, settings: HubSettings): void {
+  try {
+    mkdirSync(state, { recursive: true, mode: 0o700 });
+    chmodSync(state, 0o700);
+    writeFileSync(`${file(state)}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o600 });
+    renameSync(`${file(state)}.new`, file(state));
+  } catch (error) {
+    throw new LametunError('linux', `cannot write ${file(state)}: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,82 @@
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { Option } from 'commander';
+import { LametunError } from '../../errors.js';
+
+/** Where a node or hub keeps what it has, and what its interface is called: several run on one machine by these. */
+export interface Place {
+  readonly state: string;
+  readonly device: string;
+}
+
+export const DEFAULT_STATE = '/var/lib/lametun';
+export const DEFAULT_DEVICE = 'lametun0';
+
+export const stateOption = (): Option =>
+  new Option('--state <dir>', 'where it keeps its key and what else it has')
+    .default(DEFAULT_STATE)
+    .argParser((text) => resolve(text));
+
+export const deviceOption = (): Option =>
+  new Option('--device <name>', 'what the interface is called').default(DEFAULT_DEVICE).argParser((name) => {
+    if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
+    throw new LametunError(
+      'usage',
+      `--device ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
+    );
+  });
+
+export const jsonOption = (): Option => new Option('--json', 'for programs: one JSON object a line');
+
+/** For options that may be given several times. */
+export const collect = (value: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  ...value.split(',').filter((part) => part !== ''),
+];
+
+/**
+ * A DNS label, RFC 1035 §2.3.1, from what a person or a machine calls itself: `Anna's Laptop.local` is `annas-laptop`.
+ *
+ * @returns undefined when nothing of it can be kept
+ */
+export function toLabel(text: string): string | undefined {
+  const label = (text.split('.')[0] ?? '')
+    .toLowerCase()
+    .replaceAll(/['’]/g, '')
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-+|-+$/g, '')
+    .slice(0, 63)
+    .replace(/-+$/, '');
+  return label === '' ? undefined : label;
+}
+
+/** A name that the user gave: taken as it is, or refused. */
+export function givenLabel(option: string, text: string): string {
+  if (text === toLabel(text)) return text;
+  const suggestion = toLabel(text);
+  throw new LametunError(
+    'usage',
+    `${option} ${JSON.stringify(text)}: a name has 1 to 63 of a-z, 0-9 and "-"${suggestion === undefined ? '' : `, as "${suggestion}"`}`,
+  );
+}
+
+/** What a machine is called in a network when nobody says. */
+export const ownLabel = (): string => toLabel(hostname()) ?? 'node';
+
+export function portOption(flags: string, about: string, standard: number): Option {
+  return new Option(flags, about).default(standard).argParser((text) => {
+    const port = Number(text);
+    if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
+    throw new LametunError('usage', `${flags.split(' ')[0]} ${text}: a port is a number from 1 to 65535`);
+  });
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** `30m`, `24h`, `7d`. @returns seconds */
+export function parseDuration(option: string, text: string): number {
+  const [, number, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  const seconds = Number(number) * (UNITS[unit ?? ''] ?? Number.NaN);
+  if (seconds >= 1 && seconds <= 366 * 86_400) return seconds;
+  throw new LametunError('usage', `${option} ${text}: a time is written 30m, 24h or 7d, a year at most`);
+}

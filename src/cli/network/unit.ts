@@ -1,0 +1,84 @@
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { LametunError } from '../../errors.js';
+import { runProgram } from '../../linux/program.js';
+import { DEFAULT_DEVICE, DEFAULT_STATE, type Place } from './place.js';
+
+/** Where an administrator's own units belong, systemd.unit(5). */
+const DIRECTORY = '/etc/systemd/system';
+
+export interface Unit {
+  /** `lametun.service`. */
+  readonly name: string;
+  readonly text: string;
+}
+
+/** @param command the program and its arguments, the first an absolute path */
+export function unitFor({ state, device }: Place, command: readonly string[]): Unit {
+  const standard = state === DEFAULT_STATE && device === DEFAULT_DEVICE;
+  return {
+    name: standard ? 'lametun.service' : `lametun-${device.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}.service`,
+    text: `[Unit]
+Description=lametun, a private network (${device})
+Wants=network-online.target
+After=network-online.target nss-lookup.target
+
+[Service]
+Type=exec
+ExecStart=${command.map(quote).join(' ')}
+Restart=on-failure
+RestartSec=2s
+# What it needs: a TUN device, addresses and routes, a port below 1024, and resolv.conf where nothing else manages names.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN
+NoNewPrivileges=yes
+ProtectHome=read-only
+PrivateTmp=yes
+ProtectControlGroups=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+# No MemoryDenyWriteExecute: Node compiles as it runs.
+
+[Install]
+WantedBy=multi-user.target
+`,
+  };
+}
+
+/** systemd.syntax(7): quoted where it must be, `%` and `$` doubled. */
+function quote(argument: string): string {
+  const text = argument.replaceAll('%', '%%').replaceAll('$', '$$$$');
+  return /^[\w@%+=:,./$-]+$/.test(text) ? text : `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+}
+
+export interface Installed {
+  readonly path: string;
+  /** Whether systemd has started it; else it is for the next boot of a machine that has one. */
+  readonly started: boolean;
+}
+
+/**
+ * Writes the unit, and starts it where systemd runs.
+ *
+ * @throws LametunError
+ */
+export function install({ name, text }: Unit, directory = DIRECTORY): Installed {
+  const path = `${directory}/${name}`;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(`${path}.new`, text, { mode: 0o644 });
+    renameSync(`${path}.new`, path);
+  } catch (error) {
+    rmSync(`${path}.new`, { force: true });
+    throw new LametunError('linux', `cannot write ${path}: ${(error as Error).message}`, { cause: error });
+  }
+  if (!existsSync('/run/systemd/system')) return { path, started: false }; // sd_booted(3)
+  runProgram('systemctl', ['daemon-reload']);
+  runProgram('systemctl', ['enable', '--now', name]);
+  return { path, started: true };
+}
