@@ -26,7 +26,11 @@ export function invitesText(invites: readonly InviteRow[], now: number): string 
     id,
     state,
     state === 'open' ? `for ${durationText(expiresAt - now)}` : '',
-    [reusable ? 'reusable' : 'once', ...(admin ? ['admin'] : []), ...shares.map((share) => `share ${share}`)].join(', '),
+    [
+      reusable ? 'reusable' : 'once',
+      ...(admin ? ['admin'] : []),
+      ...shares.map((share) => `share ${share}`),
+    ].join(', '),
     usedBy.join(', '),
   ];
   return table([['INVITE', 'STATE', 'VALID', 'FOR', 'USED BY'], ...invites.map(row)]).join('\n');

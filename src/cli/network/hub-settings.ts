@@ -19,7 +19,8 @@ export const hasHub = (state: string): boolean => existsSync(file(state));
 export function readHubSettings(state: string): HubSettings {
   try {
     const found = JSON.parse(readFileSync(file(state), 'utf8')) as Partial<HubSettings>;
-    if (typeof found.port !== 'number' || !Array.isArray(found.public)) throw new Error('it lacks "port" or "public"');
+    if (typeof found.port !== 'number' || !Array.isArray(found.public))
+      throw new Error('it lacks "port" or "public"');
     return { ...found, port: found.port, public: found.public as string[], ask: found.ask === true };
   } catch (error) {
     throw new LametunError(
@@ -38,6 +39,8 @@ export function writeHubSettings(state: string, settings: HubSettings): void {
     writeFileSync(`${file(state)}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o600 });
     renameSync(`${file(state)}.new`, file(state));
   } catch (error) {
-    throw new LametunError('linux', `cannot write ${file(state)}: ${(error as Error).message}`, { cause: error });
+    throw new LametunError('linux', `cannot write ${file(state)}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

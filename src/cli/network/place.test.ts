@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
 import { collect, givenLabel, parseDuration, toLabel } from './place.js';
 
-test('a machine\'s name becomes a DNS label', () => {
+test("a machine's name becomes a DNS label", () => {
   assert.equal(toLabel("Anna's Laptop.local"), 'annas-laptop');
   assert.equal(toLabel('--_x_--'), 'x');
   assert.equal(toLabel('a'.repeat(80))?.length, 63);

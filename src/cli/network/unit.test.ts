@@ -25,5 +25,8 @@ test('a unit is written whole, readable, and where it cannot be, that is said', 
   const { path } = install(unit, join(folder, 'new'));
   assert.equal(readFileSync(path, 'utf8'), unit.text);
   assert.equal(statSync(path).mode & 0o777, 0o644);
-  assert.throws(() => install(unit, path), (error) => error instanceof LametunError && /cannot write/.test(error.message));
+  assert.throws(
+    () => install(unit, path),
+    (error) => error instanceof LametunError && /cannot write/.test(error.message),
+  );
 });

@@ -1,0 +1,99 @@
+import { Command } from 'commander';
+import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
+import { administer, print } from './ask.js';
+import { collect, jsonOption, parseDuration, stateOption } from './place.js';
+
+interface Common {
+  readonly state: string;
+  readonly json?: boolean;
+}
+
+/** What administrators do: root on the hub's machine, and members that were invited as such. */
+export function adminCommands(): Command[] {
+  return [
+    inviteCommand(),
+    invitesCommand(),
+    revokeCommand(),
+    nodesCommand(),
+    approveCommand(),
+    removeCommand(),
+  ];
+}
+
+const command = (name: string, about: string): Command =>
+  new Command(name)
+    .description(about)
+    .addOption(stateOption())
+    .addOption(jsonOption())
+    .allowExcessArguments(false);
+
+function inviteCommand(): Command {
+  interface Flags extends Common {
+    readonly expires: number;
+    readonly reusable?: boolean;
+    readonly admin?: boolean;
+    readonly share?: readonly string[];
+  }
+  return command('invite', 'make a line by which another machine joins')
+    .option(
+      '--expires <time>',
+      'for how long it is good: 30m, 24h, 7d',
+      (text) => parseDuration('--expires', text),
+      86_400,
+    )
+    .option('--reusable', 'any number of machines may join by it')
+    .option('--admin', 'whoever joins by it may administer the network')
+    .option('--share <network>', 'whoever joins by it may share this network without being asked', collect)
+    .action(async ({ state, json, expires, reusable = false, admin = false, share = [] }: Flags) => {
+      const request = { op: 'invite', expires, reusable, admin, shares: share } as const;
+      const answer = await administer<'invite'>(state, request);
+      print(json, { ...answer, command: `lametun join ${answer.token}` }, () =>
+        inviteText(answer, { reusable, now: Date.now() }),
+      );
+    });
+}
+
+function invitesCommand(): Command {
+  return command('invites', 'list the invitations').action(async ({ state, json }: Common) => {
+    const answer = await administer<'invites'>(state, { op: 'invites' });
+    print(json, answer, () => invitesText(answer.invites, Date.now()));
+  });
+}
+
+function revokeCommand(): Command {
+  return command('revoke', 'take an invitation back')
+    .argument('<invite>', 'as `lametun invites` names it')
+    .action(async (invite: string, { state, json }: Common) => {
+      await administer<'revoke'>(state, { op: 'revoke', invite });
+      print(json, { revoked: invite }, () => `Nobody joins by ${invite} any more; who has joined stays`);
+    });
+}
+
+function nodesCommand(): Command {
+  return command('nodes', 'list the nodes, those that wait for approval among them').action(
+    async ({ state, json }: Common) => {
+      const answer = await administer<'nodes'>(state, { op: 'nodes' });
+      print(json, answer, () => nodesText(answer.nodes, Date.now()));
+    },
+  );
+}
+
+function approveCommand(): Command {
+  return command('approve', 'let a node in that waits, and let it share what it offers')
+    .argument('<node>', 'its name or number')
+    .option('--share <network>', 'of what it offers, only this; repeatable', collect)
+    .action(async (node: string, { state, json, share }: Common & { readonly share?: readonly string[] }) => {
+      const request = { op: 'approve', node, ...(share === undefined ? {} : { shares: share }) } as const;
+      const answer = await administer<'approve'>(state, request);
+      print(json, answer, () => approveText(answer));
+    });
+}
+
+function removeCommand(): Command {
+  return command('remove', 'put a node out of the network')
+    .argument('<node>', 'its name or number')
+    .action(async (node: string, { state, json }: Common) => {
+      const answer = await administer<'remove'>(state, { op: 'remove', node });
+      print(json, answer, () => `${answer.name} is no member any more`);
+    });
+}

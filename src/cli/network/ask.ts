@@ -1,0 +1,30 @@
+import { LametunError } from '../../errors.js';
+import type { ControlAnswers, ControlCommand, ControlRequest } from '../../network/control.js';
+import { askControl } from '../../network/control-socket.js';
+import type { AdminAnswers, AdminRequest } from '../../wire/messages.js';
+
+/** Asks the process that runs on a state directory for one answer. @throws LametunError */
+export async function askOnce<C extends ControlCommand>(
+  state: string,
+  request: Extract<ControlRequest, { command: C }>,
+): Promise<ControlAnswers[C]> {
+  let found: { readonly value: ControlAnswers[C] } | undefined;
+  await askControl<C>(state, request, (value) => {
+    found = { value };
+  });
+  if (found === undefined) throw new LametunError('protocol', 'lametun ended without an answer');
+  return found.value;
+}
+
+/** Asks for what only administrators may. @throws LametunError */
+export async function administer<Op extends AdminRequest['op']>(
+  state: string,
+  request: Extract<AdminRequest, { op: Op }>,
+): Promise<AdminAnswers[Op]> {
+  return (await askOnce<'admin'>(state, { command: 'admin', request })) as AdminAnswers[Op];
+}
+
+/** Prints an answer: as one line of JSON, or as text for people. */
+export function print(json: boolean | undefined, value: object, text: () => string): void {
+  process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${text()}\n`);
+}

@@ -1,0 +1,108 @@
+import { Command } from 'commander';
+import { LametunError } from '../../errors.js';
+import { askControl } from '../../network/control-socket.js';
+import { shareText } from './admin-text.js';
+import { askOnce, print } from './ask.js';
+import { collect, jsonOption, stateOption } from './place.js';
+import { pingText, statusText } from './status-text.js';
+
+interface Common {
+  readonly state: string;
+  readonly json?: boolean;
+}
+
+/** What every node can do. */
+export function memberCommands(): Command[] {
+  return [statusCommand(), pingCommand(), shareCommand(), leaveCommand()];
+}
+
+const command = (name: string, about: string): Command =>
+  new Command(name)
+    .description(about)
+    .addOption(stateOption())
+    .addOption(jsonOption())
+    .allowExcessArguments(false);
+
+function statusCommand(): Command {
+  return command('status', 'who is in the network, how each is reached, and why not better')
+    .option('--watch', 'go on until Ctrl-C')
+    .action(async ({ state, json, watch }: Common & { readonly watch?: boolean }) => {
+      if (!watch) {
+        const status = await askOnce<'status'>(state, { command: 'status' });
+        print(json, status, () => statusText(status, Date.now()));
+        return;
+      }
+      const clear = process.stdout.isTTY && !json ? '\x1b[H\x1b[2J' : '';
+      await askControl<'watch'>(
+        state,
+        { command: 'watch' },
+        (status) => {
+          process.stdout.write(clear);
+          print(json, status, () => statusText(status, Date.now()) + (clear === '' ? '\n' : ''));
+        },
+        untilInterrupted(),
+      );
+    });
+}
+
+function pingCommand(): Command {
+  interface Flags extends Common {
+    readonly count?: number;
+  }
+  return command('ping', 'ask a node for an answer, and say which way it came')
+    .argument('<node>', 'its name, number or address')
+    .option('-c, --count <n>', 'end after so many', (text) => {
+      const count = Number(text);
+      if (/^\d{1,6}$/.test(text) && count > 0) return count;
+      throw new LametunError('usage', `--count ${text}: a number from 1 to 999999`);
+    })
+    .action(async (node: string, { state, json, count }: Flags) => {
+      let answered = false;
+      await askControl<'ping'>(
+        state,
+        { command: 'ping', node, count },
+        (answer) => {
+          answered ||= answer.rttMs !== undefined;
+          print(json, answer, () => pingText(answer));
+        },
+        untilInterrupted(),
+      );
+      if (!answered) process.exitCode = 1; // as ping(8)
+    });
+}
+
+function shareCommand(): Command {
+  return command('share', 'offer networks behind this machine to the others')
+    .argument('[networks...]', 'all that it offers from now on: 192.168.1.0/24')
+    .option('--none', 'share nothing any more')
+    .action(async (networks: string[], { state, json, none }: Common & { readonly none?: boolean }) => {
+      const wanted = networks.flatMap((network) => collect(network));
+      if (none && wanted.length > 0)
+        throw new LametunError('usage', '--none is for no networks: name some, or give --none');
+      const shares = none ? [] : wanted.length > 0 ? wanted : undefined;
+      const answer = await askOnce<'share'>(state, { command: 'share', shares });
+      print(json, answer, () =>
+        answer.shares.length === 0 ? 'This node shares nothing' : answer.shares.map(shareText).join('\n'),
+      );
+    });
+}
+
+function leaveCommand(): Command {
+  return command('leave', 'leave the network, and forget it')
+    .option('--force', 'also when the hub cannot be told')
+    .action(async ({ state, json, force = false }: Common & { readonly force?: boolean }) => {
+      const answer = await askOnce<'leave'>(state, { command: 'leave', force });
+      print(json, answer, () =>
+        answer.told
+          ? 'This machine has left the network'
+          : 'This machine has forgotten the network; the hub does not know: an administrator can remove it there',
+      );
+    });
+}
+
+function untilInterrupted(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => controller.abort());
+  process.stdout.on('error', () => controller.abort()); // the reader has gone
+  return controller.signal;
+}

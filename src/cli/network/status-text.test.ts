@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NodeStatus } from '../../network/control.js';
+import { pingText, statusLine, statusText } from './status-text.js';
+
+const NOW = 1_000_000_000;
+const key = 'a'.repeat(43);
+const status: NodeStatus = {
+  network: { id: 'x', name: 'home', ipv4: '10.7.0.0/16', ipv6: 'fd07::/64', mtu: 1280 },
+  self: {
+    ...{ id: 1, name: 'office', fullName: 'office.home.lametun', ipv4: '10.7.0.1', ipv6: 'fd07::1', key },
+    ...{ admin: true, pending: false, device: 'lametun0', port: 4000 },
+  },
+  hub: { state: 'away', address: '203.0.113.5:443', why: 'nobody answers', since: NOW - 5000 },
+  relay: { via: 'websocket', why: 'UDP does not reach the hub', since: NOW },
+  peers: [
+    {
+      ...{ id: 2, name: 'laptop', ipv4: '10.7.0.2', ipv6: 'fd07::2', key, shares: ['192.168.1.0/24'] },
+      path: { kind: 'direct', endpoint: '192.0.2.1:5', why: '', rttMs: 0.42, since: NOW },
+      ...{ lastHandshake: NOW - 30_000, received: 1500, sent: 20 },
+    },
+    {
+      ...{ id: 3, name: 'nas', ipv4: '10.7.0.3', ipv6: 'fd07::3', key, shares: [] },
+      path: { kind: 'relayed', why: 'no answer from 192.0.2.9:7', since: NOW },
+      ...{ lastHandshake: 0, received: 0, sent: 0 },
+    },
+  ],
+  shares: [{ network: '10.9.0.0/24', state: 'refused', why: 'overlaps 10.9.0.0/16 of nas' }],
+  names: { how: 'resolv.conf' },
+  warnings: ['The route 192.168.1.0/24 of laptop is not used.'],
+};
+
+test('a status says who is there, how each is reached and why not better', () => {
+  assert.equal(
+    statusText(status, NOW),
+    `network    home, 10.7.0.0/16 and fd07::/64, MTU 1280
+this node  office.home.lametun, 10.7.0.1, fd07::1, admin
+interface  lametun0, UDP port 4000
+hub        away 203.0.113.5:443 for 5 s: nobody answers
+relay      by WebSocket: UDP does not reach the hub
+names      by resolv.conf
+shares     10.9.0.0/24 (refused: overlaps 10.9.0.0/16 of nas)
+
+NODE    ADDRESS   PATH                                 LATENCY  TRAFFIC              HANDSHAKE  SHARES
+laptop  10.7.0.2  direct 192.0.2.1:5                   0.4 ms   1.5 kB in, 20 B out  30 s ago   192.168.1.0/24
+nas     10.7.0.3  relayed: no answer from 192.0.2.9:7           0 B in, 0 B out      never
+
+Warning: The route 192.168.1.0/24 of laptop is not used.`,
+  );
+});
+
+test('a node that waits is told for whom, and one that is alone that it is', () => {
+  const text = statusText({ ...status, self: { ...status.self, pending: true }, peers: [] }, NOW);
+  assert.match(text, /lametun approve office/);
+  assert.match(text, /There is nobody else yet\./);
+});
+
+test('the line of the foreground counts paths', () => {
+  assert.equal(statusLine(status), 'office.home 10.7.0.1 · 2 other nodes, 1 direct, 1 relayed · hub away');
+});
+
+test('a ping tells its way', () => {
+  const { path } = status.peers[1]!;
+  const answer = { node: 'nas', address: '10.7.0.3', sequence: 2, path };
+  assert.equal(pingText(answer), 'nas (10.7.0.3) 2: no answer, relayed: no answer from 192.0.2.9:7');
+  assert.match(pingText({ ...answer, rttMs: 12 }), /2: 12 ms, relayed/);
+});
