@@ -10,9 +10,9 @@ import { until } from './wait.js';
 /** How a site is connected to the internet. */
 export interface SiteOptions {
   /**
-   * public: the machine itself has a public address; the others are behind a router of their own that routes
-   * (firewall: only what was asked for comes in) or translates addresses: easy keeps ports where it can and uses one for
-   * all destinations, hard takes a random one for each.
+   * public: the machine itself has a public address; firewall: the same, but only what it asked for comes in. The others
+   * are behind a router that translates addresses: easy keeps ports where it can and uses one for all destinations, hard
+   * takes a random one for each.
    */
   readonly access?: 'public' | 'firewall' | 'easy' | 'hard';
   /** What the router does not let out: all UDP, or everything but TCP to port 443. */
@@ -67,15 +67,16 @@ export class NetworkLab {
   ): Site {
     const number = this.#sites++;
     const machine = this.#machine(name);
-    const inner = access === 'public' ? undefined : gateway ? this.#machine(`${name}-host`) : undefined;
-    const router = access === 'public' || gateway ? undefined : this.#namespace(`${name}-router`);
+    const isEdge = access === 'public' || access === 'firewall';
+    const inner = gateway && !isEdge ? this.#machine(`${name}-host`) : undefined;
+    const router = gateway || isEdge ? undefined : this.#namespace(`${name}-router`);
     const edge = router ?? machine.namespace;
     const ends = wan(number, families);
     connect(
       { namespace: this.internet, device: `site${number}`, addresses: ends.internet },
       { namespace: edge, device: 'wan', addresses: ends.site, routes: ends.routes },
     );
-    if (access !== 'public') {
+    if (!isEdge) {
       const behind = (inner ?? machine).namespace;
       const cable = lanCable(lan, families);
       edge.sysctl(FORWARDS);
@@ -84,8 +85,8 @@ export class NetworkLab {
         { namespace: behind, device: 'eth0', addresses: cable.host, routes: cable.routes },
       );
       edge.run('nft', ['-f', '-'], { input: routerRules(access, blocked) });
-    } else if (blocked !== undefined) {
-      edge.run('nft', ['-f', '-'], { input: hostRules(blocked) });
+    } else {
+      edge.run('nft', ['-f', '-'], { input: hostRules(access === 'firewall', blocked) });
     }
     return {
       machine,
@@ -293,13 +294,13 @@ const BLOCKS = {
 } as const;
 
 /** Strangers' packets to the router are dropped, as home routers do: answered, they would take the ports of the house. */
-function routerRules(access: 'firewall' | 'easy' | 'hard', blocked: keyof typeof BLOCKS | undefined): string {
+function routerRules(access: 'easy' | 'hard', blocked: keyof typeof BLOCKS | undefined): string {
   const nat = `chain postrouting {
       type nat hook postrouting priority srcnat;
       oifname "wan" masquerade${access === 'hard' ? ' fully-random' : ''}
     }`;
   return `table inet router {
-    ${access === 'firewall' ? '' : nat}
+    ${nat}
     chain input {
       type filter hook input priority filter;
       iifname "wan" ct state new meta l4proto { tcp, udp } drop
@@ -315,7 +316,16 @@ function routerRules(access: 'firewall' | 'easy' | 'hard', blocked: keyof typeof
   }`;
 }
 
-const hostRules = (blocked: keyof typeof BLOCKS): string => `table inet host { ${hostChains(blocked)} }`;
+const hostRules = (firewall: boolean, blocked: keyof typeof BLOCKS | undefined): string => `
+  table inet host {
+    ${firewall ? FIREWALL : ''}
+    ${blocked === undefined ? '' : hostChains(blocked)}
+  }`;
+
+const FIREWALL = `chain input {
+      type filter hook input priority filter;
+      iifname "wan" ct state new meta l4proto { tcp, udp } drop
+    }`;
 
 /** For a machine that is its own edge: what it does not send itself, and does not take in. */
 const hostChains = (blocked: keyof typeof BLOCKS): string => `
