@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { join, serve } from './join.js';
+
+/** A web server with Node alone, that says who asked. */
+const SERVER = `require('http').createServer((request, response) =>
+  response.end('hello ' + request.socket.remoteAddress)).listen(80, '::', () => console.log('ready'))`;
+
+const CLIENT = `fetch(process.argv[1], { signal: AbortSignal.timeout(2000) })
+  .then((answer) => answer.text()).then((text) => console.log(text), () => process.exit(1))`;
+
+const get = (machine: Machine, url: string): string | undefined => {
+  const { status, stdout } = machine.run(process.execPath, '-e', CLIENT, url);
+  return status === 0 ? stdout.trim() : undefined;
+};
+
+test('home and office: one command on each gateway, and hosts behind them that run nothing of ours speak HTTP', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const office = lab.site('office', { access: 'easy', gateway: true, lan: 50 });
+  const home = lab.site('home', { access: 'easy', gateway: true, lan: 1 });
+  // The office's router lets its own hub be reached, as whoever runs one has it do.
+  office.machine.run(
+    'nft',
+    'insert',
+    'rule',
+    'inet',
+    'router',
+    'input',
+    'meta',
+    'l4proto',
+    '{',
+    'tcp,',
+    'udp',
+    '}',
+    'th',
+    'dport',
+    '443',
+    'accept',
+  );
+  for (const site of [office, home]) await site.host!.spawn(process.execPath, '-e', SERVER).says(/ready/);
+  const fromHome = (): string | undefined => get(home.host!, 'http://192.168.50.23/');
+  const fromOffice = (): string | undefined => get(office.host!, 'http://192.168.1.23/');
+  assert.equal(fromHome(), undefined, 'there is no way before');
+  assert.equal(fromOffice(), undefined, 'nor back');
+
+  const { hub } = await serve(office.machine, '--share', '192.168.50.0/24');
+  const invited = office.machine.lametun('invite', '--json', '--share', '192.168.1.0/24');
+  const { token } = JSON.parse(invited.stdout) as { token: string };
+  const joined = join(home.machine, token, '--share', '192.168.1.0/24');
+  await joined.says(/is up/);
+  assert.match(await until('an answer of the office', fromHome), /^hello /);
+  assert.match(await until('an answer of the home', fromOffice), /^hello /);
+
+  await t.test('and when the gateways stop, the way is gone and nothing is left behind', async () => {
+    assert.equal(await joined.stop(), 0, joined.stderr);
+    assert.equal(await hub.stop(), 0, hub.stderr);
+    assert.equal(fromHome(), undefined);
+    for (const { machine } of [office, home]) {
+      assert.doesNotMatch(machine.run('nft', 'list', 'tables').stdout, /lametun/);
+      assert.doesNotMatch(machine.run('ip', 'route').stdout, /lametun/);
+    }
+  });
+});

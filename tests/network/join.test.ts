@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { NetworkLab, RESOLV_CONF, type SiteOptions } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { firstAnswer, hubAlone, invite, join, serve } from './join.js';
+
+test('one command on each of two machines, and they reach each other by name', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const office = lab.site('office').machine;
+  const laptop = lab.site('laptop', { access: 'easy' }).machine;
+  const { hub, token } = await serve(office);
+  const running = join(laptop, token);
+  await firstAnswer(t, laptop, () => running, 'office.home.lametun');
+  assert.ok(office.pings('laptop.home.lametun', 2), 'and back');
+  assert.ok(office.pings('laptop.home.lametun', 2, '-6'), 'by IPv6 as well');
+
+  await t.test('each knows the other, and how it is reached', async () => {
+    await until('a direct path', () => laptop.status().peers[0].path.kind === 'direct');
+    const { lametun } = { lametun: laptop.lametun('status') };
+    assert.match(lametun.stdout, /office .*direct 198\.51\.100\.7:\d+/);
+    const ping = laptop.lametun('ping', 'office', '--count', '2');
+    assert.match(ping.stdout, /^office \(\S+\) 1: [\d.]+ ms, direct/m, ping.stderr);
+  });
+
+  await t.test('what was set up is undone at the end', async () => {
+    assert.notEqual(readFileSync(laptop.resolvConf, 'utf8'), RESOLV_CONF);
+    assert.equal(await running.stop(), 0, running.stderr);
+    assert.equal(readFileSync(laptop.resolvConf, 'utf8'), RESOLV_CONF);
+    assert.equal(laptop.run('ip', 'link', 'show', 'lametun0').status, 1);
+    assert.equal(await hub.stop(), 0, hub.stderr);
+    assert.equal(readFileSync(office.resolvConf, 'utf8'), RESOLV_CONF);
+  });
+});
+
+const BEHIND: readonly (readonly [what: string, a: SiteOptions, b: SiteOptions])[] = [
+  ['both behind NATs that no punching opens', { access: 'hard' }, { access: 'hard' }],
+  ['UDP blocked on one side', { access: 'easy', blocked: 'udp' }, { access: 'easy' }],
+  ['UDP blocked on both sides', { access: 'easy', blocked: 'udp' }, { access: 'hard', blocked: 'udp' }],
+  [
+    'only TCP 443 open on both sides',
+    { access: 'easy', blocked: 'all-but-443' },
+    { access: 'easy', blocked: 'all-but-443', lan: 2 },
+  ],
+  [
+    'IPv6 only on one side and IPv4 only on the other',
+    { access: 'public', families: 'ipv6' },
+    { access: 'easy', families: 'ipv4' },
+  ],
+];
+
+for (const [what, a, b] of BEHIND) {
+  test(`a hub on a third machine: ${what}`, async (t) => {
+    if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+    const lab = new NetworkLab(t);
+    const hub = lab.site('hub').machine;
+    const [left, right] = [lab.site('left', a).machine, lab.site('right', b).machine];
+    await hubAlone(hub);
+    const first = join(left, invite(hub));
+    await first.says(/is up/);
+    const token = invite(hub);
+    await firstAnswer(t, right, () => join(right, token), 'left.home.lametun');
+    assert.ok(left.pings('right.home.lametun', 2));
+  });
+}

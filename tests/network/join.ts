@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import type { Machine, Running } from '../../src/testkit/network-lab.js';
+
+/** The line that `serve` and `invite` print for the other machine. */
+export const JOIN_LINE = /^lametun join (\S+)$/m;
+
+/** Starts `lametun serve` on a machine, and gives the token that it printed. */
+export async function serve(
+  machine: Machine,
+  ...options: readonly string[]
+): Promise<{ hub: Running; token: string }> {
+  const hub = machine.start('serve', '--network', 'home', '--name', machine.name, ...options);
+  const [, token] = await hub.says(JOIN_LINE);
+  return { hub, token: token! };
+}
+
+/** Starts `lametun hub` on a machine, a node nowhere. */
+export async function hubAlone(machine: Machine, ...options: readonly string[]): Promise<Running> {
+  const hub = machine.start('hub', '--network', 'home', ...options);
+  await hub.says(/is up/);
+  return hub;
+}
+
+/** `lametun invite` on the hub's machine. */
+export function invite(machine: Machine, ...options: readonly string[]): string {
+  const { status, stdout, stderr } = machine.lametun('invite', '--json', ...options);
+  assert.equal(status, 0, stderr);
+  return (JSON.parse(stdout) as { token: string }).token;
+}
+
+/** Starts `lametun join` on a machine. */
+export const join = (machine: Machine, token: string, ...options: readonly string[]): Running =>
+  machine.start('join', token, '--name', machine.name, ...options);
+
+/** From Enter to the first answer, by name. The promise to users. */
+const PROMISE = 5_000;
+/** What the tests add to it, for machines that do other things besides. */
+const SLACK = 10_000;
+
+/**
+ * Types a command on one machine, and pings another one by name until it answers.
+ *
+ * @returns milliseconds from Enter to the answer
+ */
+export async function firstAnswer(
+  t: TestContext,
+  machine: Machine,
+  command: () => Running,
+  name: string,
+): Promise<number> {
+  const start = performance.now();
+  const running = command();
+  for (;;) {
+    if (machine.pings(name, 1)) break;
+    const elapsed = performance.now() - start;
+    assert.ok(running.running, `it ended: ${running.stdout}${running.stderr}`);
+    assert.ok(
+      elapsed < PROMISE + SLACK,
+      `no answer of ${name} within ${elapsed} ms: ${running.stdout}${running.stderr}`,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const elapsed = performance.now() - start;
+  t.diagnostic(`first answer after ${Math.round(elapsed)} ms`);
+  return elapsed;
+}
