@@ -20,7 +20,9 @@ export function readToken(argument: string | undefined, file: string | undefined
   }
   if (argument === undefined && file === undefined) return undefined;
   const name = argument === '-' ? 'the standard input' : file!;
-  return parseToken(content(argument === '-' ? 0 : file!, name).replace(/^\s*(?:sudo\s+)?lametun\s+join\s+/, ''));
+  return parseToken(
+    content(argument === '-' ? 0 : file!, name).replace(/^\s*(?:sudo\s+)?lametun\s+join\s+/, ''),
+  );
 }
 
 function content(source: number | string, name: string): string {

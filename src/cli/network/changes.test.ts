@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NodeStatus, PeerStatus } from '../../network/control.js';
+import { changes } from './changes.js';
+
+const peer = (id: number, path: PeerStatus['path']): PeerStatus => ({
+  ...{ id, name: `n${id}`, ipv4: `10.0.0.${id}`, ipv6: `fd00::${id}`, key: '', shares: [], path },
+  ...{ lastHandshake: 0, received: 0, sent: 0 },
+});
+const relayed = { kind: 'relayed', why: 'nothing answers', since: 0 } as const;
+const direct = { kind: 'direct', endpoint: '192.0.2.1:5', why: '', since: 0 } as const;
+const status = (more: Partial<NodeStatus> = {}): NodeStatus => ({
+  network: { id: '', name: 'home', ipv4: '10.0.0.0/16', ipv6: 'fd00::/64', mtu: 1280 },
+  self: {
+    ...{ id: 1, name: 'a', fullName: 'a.home.lametun', ipv4: '10.0.0.1', ipv6: 'fd00::1', key: '' },
+    ...{ admin: false, pending: false, device: 'x', port: 1 },
+  },
+  hub: { state: 'connected', since: 0 },
+  relay: { via: 'udp', why: '', since: 0 },
+  peers: [],
+  shares: [],
+  names: { how: 'none' },
+  warnings: [],
+  ...more,
+});
+
+test('nothing has changed, nothing is said', () => {
+  const same = status({ peers: [peer(2, relayed)], warnings: ['w'] });
+  assert.deepEqual(changes(same, same), []);
+});
+
+test('who comes and goes, and how others are reached, is said once', () => {
+  const before = status({ peers: [peer(2, relayed), peer(3, direct)] });
+  const after = status({ peers: [peer(2, direct), peer(4, relayed)] });
+  assert.deepEqual(changes(before, after), [
+    'n2: direct 192.0.2.1:5',
+    'n4 (10.0.0.4) is in the network',
+    'n3 (10.0.0.3) is in the network no more',
+  ]);
+});
+
+test('the hub, the relay, approvals and warnings are said with their reasons', () => {
+  const self = { ...status().self, pending: true };
+  const before = status({ self, shares: [{ network: '10.9.0.0/24', state: 'pending' }] });
+  const after = status({
+    hub: { state: 'away', why: 'nobody answers', since: 0 },
+    relay: { via: 'websocket', why: 'UDP is blocked', since: 0 },
+    shares: [{ network: '10.9.0.0/24', state: 'refused', why: 'it overlaps' }],
+    warnings: ['look here'],
+  });
+  assert.deepEqual(changes(before, after), [
+    'an administrator has let this node in',
+    'hub away: nobody answers',
+    'relay by WebSocket: UDP is blocked',
+    'share 10.9.0.0/24 refused: it overlaps',
+    'warning: look here',
+  ]);
+});

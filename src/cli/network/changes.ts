@@ -1,0 +1,39 @@
+import type { NodeStatus, PeerStatus } from '../../network/control.js';
+import { pathText } from './status-text.js';
+
+/** What has become different from one status to the next, a line each. */
+export function changes(before: NodeStatus, after: NodeStatus): string[] {
+  const lines: string[] = [];
+  if (before.self.pending && !after.self.pending) lines.push('an administrator has let this node in');
+  if (before.hub.state !== after.hub.state) {
+    const why = after.hub.why === undefined ? '' : `: ${after.hub.why}`;
+    lines.push(`hub ${after.hub.state}${why}`);
+  }
+  if (before.relay.via !== after.relay.via && after.relay.via !== 'none')
+    lines.push(
+      `relay by ${after.relay.via === 'udp' ? 'UDP' : 'WebSocket'}${after.relay.why === '' ? '' : `: ${after.relay.why}`}`,
+    );
+  lines.push(...peerChanges(before.peers, after.peers));
+  for (const share of after.shares) {
+    const was = before.shares.find(({ network }) => network === share.network);
+    if (was?.state !== share.state && share.state !== 'pending')
+      lines.push(`share ${share.network} ${share.state}${share.why === undefined ? '' : `: ${share.why}`}`);
+  }
+  for (const warning of after.warnings)
+    if (!before.warnings.includes(warning)) lines.push(`warning: ${warning}`);
+  return lines;
+}
+
+function peerChanges(before: readonly PeerStatus[], after: readonly PeerStatus[]): string[] {
+  const lines: string[] = [];
+  const old = new Map(before.map((peer) => [peer.id, peer]));
+  for (const peer of after) {
+    const was = old.get(peer.id);
+    old.delete(peer.id);
+    if (was === undefined) lines.push(`${peer.name} (${peer.ipv4}) is in the network`);
+    else if (was.path.kind !== peer.path.kind || was.path.endpoint !== peer.path.endpoint)
+      lines.push(`${peer.name}: ${pathText(peer.path)}`);
+  }
+  for (const peer of old.values()) lines.push(`${peer.name} (${peer.ipv4}) is in the network no more`);
+  return lines;
+}

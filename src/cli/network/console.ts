@@ -1,0 +1,97 @@
+import { appendFileSync, statSync, truncateSync } from 'node:fs';
+import type { Log } from '../../device/log.js';
+
+/** The log of a process in the background begins anew when it has so many bytes. */
+const LONGEST_LOG = 1 << 20;
+
+/**
+ * Where a node or hub that runs says what happens: to the terminal, with a line at its end that is always true; as JSON,
+ * one object a line; or, in the background when nobody reads any more, to a file.
+ */
+export class Console {
+  readonly #json: boolean;
+  readonly #terminal: boolean;
+  #file: string | undefined;
+  #status = '';
+
+  constructor(json: boolean) {
+    this.#json = json;
+    this.#terminal = !json && process.stdout.isTTY === true;
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}); // nobody reads any more
+  }
+
+  /** @param event the same for programs */
+  say(text: string, event: { readonly event: string } & Readonly<Record<string, unknown>>): void {
+    if (this.#file !== undefined) this.#log(text);
+    else if (this.#json) process.stdout.write(`${JSON.stringify(event)}\n`);
+    else this.#print(`${text}\n`);
+  }
+
+  /** Something changed while it runs. */
+  note(text: string): void {
+    const time = new Date().toTimeString().slice(0, 8);
+    if (this.#json) this.say(text, { event: 'change', text });
+    else this.say(this.#terminal ? `${time}  ${text}` : text, { event: 'change', text });
+  }
+
+  /** The line at the end of a terminal. */
+  status(line: string): void {
+    if (!this.#terminal || this.#file !== undefined) return;
+    const width = process.stdout.columns ?? 80;
+    const text = [...line].slice(0, width - 1).join('');
+    if (text === this.#status) return;
+    this.#status = text;
+    process.stdout.write(`\r\x1b[2K${text}`);
+  }
+
+  /** From now on into a file. @param file is made, readable by its owner alone */
+  toFile(file: string): void {
+    this.#file = file;
+  }
+
+  /** Leaves the terminal as it should be. */
+  close(): void {
+    if (this.#status !== '') process.stdout.write('\r\x1b[2K');
+    this.#status = '';
+  }
+
+  /** For what runs beneath: errors always, the rest on demand. */
+  log(verbose: boolean): Log {
+    return {
+      isVerbose: verbose,
+      verbose: (text) => {
+        if (verbose) this.note(text);
+      },
+      error: (text) => {
+        if (this.#file !== undefined) this.#log(text);
+        else {
+          this.#clear();
+          process.stderr.write(`lametun: ${text}\n`);
+          this.#restore();
+        }
+      },
+    };
+  }
+
+  #print(text: string): void {
+    this.#clear();
+    process.stdout.write(text);
+    this.#restore();
+  }
+
+  #clear(): void {
+    if (this.#status !== '') process.stdout.write('\r\x1b[2K');
+  }
+
+  #restore(): void {
+    if (this.#status !== '') process.stdout.write(this.#status);
+  }
+
+  #log(text: string): void {
+    const file = this.#file!;
+    try {
+      if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LONGEST_LOG) truncateSync(file);
+      appendFileSync(file, `${new Date().toISOString()} ${text}\n`, { mode: 0o600 });
+    } catch {} // a full disk does not end a tunnel
+  }
+}
