@@ -3,6 +3,10 @@ import { Command, CommanderError } from 'commander';
 import { LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
 import { dropsCommand } from './drops.js';
+import { adminCommands } from './network/admin.js';
+import { backupCommands } from './network/backup.js';
+import { memberCommands } from './network/member.js';
+import { startCommands } from './network/start.js';
 import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
@@ -20,7 +24,8 @@ async function main(args: readonly string[]): Promise<number> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
-  for (const command of [demoCommand(), dropsCommand()]) {
+  const networks = [...startCommands(), ...memberCommands(), ...adminCommands(), ...backupCommands()];
+  for (const command of [...networks, demoCommand(), dropsCommand()]) {
     program.addCommand(command.copyInheritedSettings(program));
   }
   if (args.length === 0) program.help({ error: true });

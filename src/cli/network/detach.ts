@@ -21,7 +21,6 @@ export const isDetached = (): boolean => process.env[READY_FD] !== undefined;
 export async function detach(args: readonly string[], input = ''): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, MAIN, ...args], {
     detached: true,
-    cwd: '/',
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, [READY_FD]: '3' },
   });

@@ -9,6 +9,8 @@ export interface HubSettings {
   readonly database?: string | undefined;
   readonly key?: string | undefined;
   readonly ask: boolean;
+  /** Bytes, of a new network. */
+  readonly mtu?: number | undefined;
 }
 
 const file = (state: string): string => `${state}/hub.json`;

@@ -1,0 +1,58 @@
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { LametunError } from '../../errors.js';
+import { askOnce, print } from './ask.js';
+import { Console } from './console.js';
+import { hasHub, readHubSettings } from './hub-settings.js';
+import { jsonOption, stateOption } from './place.js';
+
+interface Flags {
+  readonly state: string;
+  readonly json?: boolean;
+  readonly database?: string;
+}
+
+/** `backup` and `restore`: all that a hub knows but its key, in one file for either database. */
+export function backupCommands(): Command[] {
+  return [backupCommand(), restoreCommand()];
+}
+
+const command = (name: string, about: string): Command =>
+  new Command(name)
+    .description(about)
+    .argument('<file>')
+    .addOption(stateOption())
+    .option('--database <url>', 'where the hub keeps its data, if not in its state directory')
+    .addOption(jsonOption())
+    .allowExcessArguments(false);
+
+function backupCommand(): Command {
+  return command('backup', "write what the hub knows to a file; its key is not in it").action(
+    async (name: string, flags: Flags) => {
+      const file = resolve(name);
+      try {
+        await askOnce<'backup'>(flags.state, { command: 'backup', file });
+      } catch (error) {
+        if (!(error instanceof LametunError) || error.code !== 'unreachable') throw error;
+        const { backupHub } = await import('../../hub/start.js');
+        await backupHub(place(flags), file);
+      }
+      print(flags.json, { backup: file }, () => `${file} is written: keep it as you keep keys, and hub.key with it`);
+    },
+  );
+}
+
+function restoreCommand(): Command {
+  return command('restore', 'put a backup in the place of what the hub knows').action(
+    async (name: string, flags: Flags) => {
+      const { restoreHub } = await import('../../hub/start.js');
+      const { network, nodes } = await restoreHub(place(flags), resolve(name));
+      print(flags.json, { network, nodes }, () => `The network ${network} with ${nodes} nodes is restored`);
+    },
+  );
+}
+
+function place({ state, database }: Flags) {
+  const settings = hasHub(state) ? readHubSettings(state) : undefined;
+  return { state, database: database ?? settings?.database, log: new Console(false).log(false) };
+}
