@@ -25,7 +25,9 @@ export type ControlRequest =
   | { readonly command: 'leave'; readonly force?: boolean | undefined }
   /** What this node offers from now on, instead of what it offered before. Without `shares` nothing changes. */
   | { readonly command: 'share'; readonly shares?: readonly string[] | undefined }
-  | { readonly command: 'admin'; readonly request: AdminRequest };
+  | { readonly command: 'admin'; readonly request: AdminRequest }
+  /** A hub writes what it knows to a file: an absolute path. */
+  | { readonly command: 'backup'; readonly file: string };
 
 /** By command. */
 export interface ControlAnswers {
@@ -36,6 +38,7 @@ export interface ControlAnswers {
   readonly leave: { readonly told: boolean };
   readonly share: { readonly shares: readonly OfferedShare[] };
   readonly admin: AdminAnswer;
+  readonly backup: Record<string, never>;
 }
 export type ControlCommand = ControlRequest['command'];
 

@@ -27,7 +27,7 @@ const command = (name: string, about: string): Command =>
     .allowExcessArguments(false);
 
 function backupCommand(): Command {
-  return command('backup', "write what the hub knows to a file; its key is not in it").action(
+  return command('backup', 'write what the hub knows to a file; its key is not in it').action(
     async (name: string, flags: Flags) => {
       const file = resolve(name);
       try {
@@ -37,7 +37,11 @@ function backupCommand(): Command {
         const { backupHub } = await import('../../hub/start.js');
         await backupHub(place(flags), file);
       }
-      print(flags.json, { backup: file }, () => `${file} is written: keep it as you keep keys, and hub.key with it`);
+      print(
+        flags.json,
+        { backup: file },
+        () => `${file} is written: keep it as you keep keys, and hub.key with it`,
+      );
     },
   );
 }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
-import { hasHub, type HubSettings, readHubSettings } from './hub-settings.js';
+import { type HubSettings, hasHub, readHubSettings } from './hub-settings.js';
 import {
   collect,
   deviceOption,
@@ -59,7 +59,12 @@ const withHubOptions = (built: Command): Command =>
       givenLabel('--network', name),
     )
     .addOption(portOption('--port <number>', 'the TCP and UDP port of the hub', HUB_PORT))
-    .option('--public <host[:port]>', 'the address by which others reach this machine; repeatable', collect, [])
+    .option(
+      '--public <host[:port]>',
+      'the address by which others reach this machine; repeatable',
+      collect,
+      [],
+    )
     .option('--database <url>', 'postgres://USER@HOST/NAME in place of a file')
     .option('--key <file>', "where the hub's private key is kept")
     .option('--ask', 'an administrator lets every node in')
@@ -67,10 +72,15 @@ const withHubOptions = (built: Command): Command =>
 
 const withNodeOptions = (built: Command): Command =>
   built
-    .option('--name <node>', "what this machine is called, its host name if nothing is said", (name) =>
+    .option('--name <node>', 'what this machine is called, its host name if nothing is said', (name) =>
       givenLabel('--name', name),
     )
-    .option('--share <network>', 'offer a network behind this machine to the others; repeatable', collect, []);
+    .option(
+      '--share <network>',
+      'offer a network behind this machine to the others; repeatable',
+      collect,
+      [],
+    );
 
 function serveCommand(): Command {
   return withNodeOptions(withHubOptions(command('serve', 'begin a network, with this machine in it'))).action(
@@ -86,21 +96,26 @@ function serveCommand(): Command {
 
 function joinCommand(): Command {
   return withNodeOptions(command('join', 'make this machine a member of a network'))
-    .argument('[token]', 'as `lametun serve` or `lametun invite` prints it; - reads it from the standard input')
+    .argument(
+      '[token]',
+      'as `lametun serve` or `lametun invite` prints it; - reads it from the standard input',
+    )
     .option('--token-file <file>', 'read it from a file')
-    .action(async (given: string | undefined, flags: Common & NodeFlags & { readonly tokenFile?: string }) => {
-      const { readToken } = await import('./token-input.js');
-      const token = readToken(given, flags.tokenFile);
-      await start(flags, { node: { name: flags.name ?? ownLabel(), shares: flags.share, join: token } });
-    });
+    .action(
+      async (given: string | undefined, flags: Common & NodeFlags & { readonly tokenFile?: string }) => {
+        const { readToken } = await import('./token-input.js');
+        const token = readToken(given, flags.tokenFile);
+        await start(flags, { node: { name: flags.name ?? ownLabel(), shares: flags.share, join: token } });
+      },
+    );
 }
 
 function hubCommand(): Command {
-  return withHubOptions(command('hub', 'begin a network whose hub is this machine, without being in it')).action(
-    async (flags: Common & HubFlags) => {
-      await start(flags, { hub: hubSettings(flags) });
-    },
-  );
+  return withHubOptions(
+    command('hub', 'begin a network whose hub is this machine, without being in it'),
+  ).action(async (flags: Common & HubFlags) => {
+    await start(flags, { hub: hubSettings(flags) });
+  });
 }
 
 function upCommand(): Command {
@@ -110,14 +125,25 @@ function upCommand(): Command {
   });
 }
 
-const hubSettings = ({ port, public: addresses, network, database, key, ask = false, mtu }: HubFlags): HubSettings => ({
+const hubSettings = ({
+  port,
+  public: addresses,
+  network,
+  database,
+  key,
+  ask = false,
+  mtu,
+}: HubFlags): HubSettings => ({
   ...{ port, public: addresses, network, database, key, ask, mtu },
 });
 
 function parseMtu(text: string): number {
   const mtu = Number(text);
   if (/^\d{4}$/.test(text) && mtu >= 1280 && mtu <= 1420) return mtu;
-  throw new LametunError('usage', `--mtu ${text}: 1280 to 1420 bytes, so that relayed packets fit everywhere`);
+  throw new LametunError(
+    'usage',
+    `--mtu ${text}: 1280 to 1420 bytes, so that relayed packets fit everywhere`,
+  );
 }
 
 type Plan = import('./run.js').Plan;
@@ -168,7 +194,15 @@ const VALUED: ReadonlySet<string> = new Set(['--state', '--device', '--name', '-
 async function installUnit(place: Place, json: boolean | undefined): Promise<void> {
   const { install, unitFor } = await import('./unit.js');
   const main = fileURLToPath(new URL('../main.js', import.meta.url));
-  const unit = unitFor(place, [process.execPath, main, 'up', '--state', place.state, '--device', place.device]);
+  const unit = unitFor(place, [
+    process.execPath,
+    main,
+    'up',
+    '--state',
+    place.state,
+    '--device',
+    place.device,
+  ]);
   const { path, started } = install(unit);
   const { print } = await import('./ask.js');
   print(json, { event: 'installed', path, started }, () =>

@@ -1,0 +1,222 @@
+import { LametunError } from '../../errors.js';
+import type { RunningHub } from '../../hub/start.js';
+import { serveControl } from '../../network/control-socket.js';
+import type { NodeEnd, RunningNode } from '../../network/node.js';
+import { StateDirectory } from '../../network/state.js';
+import type { AdminAnswers } from '../../wire/messages.js';
+import { parseToken, type Token } from '../../wire/token.js';
+import { packageVersion } from '../package-version.js';
+import { abortOnSignals } from '../signals.js';
+import { changes } from './changes.js';
+import { Console } from './console.js';
+import { isDetached, tellReady } from './detach.js';
+import { controlHandler } from './handler.js';
+import { type HubSettings, writeHubSettings } from './hub-settings.js';
+import type { Place } from './place.js';
+import { startText } from './start-text.js';
+import { statusLine } from './status-text.js';
+
+/** What is to run. */
+export interface Plan {
+  readonly hub?: HubSettings | undefined;
+  /** Whether the hub makes an invitation for others when it is up. */
+  readonly invite?: boolean;
+  /** A member of a network: of the hub's own, of the token's, or of the one whose member this machine is already. */
+  readonly node?: NodePlan | 'if-member' | undefined;
+}
+
+export interface NodePlan {
+  readonly name: string;
+  readonly shares: readonly string[];
+  readonly join?: Token | undefined;
+}
+
+export interface RunOptions {
+  readonly json: boolean;
+  readonly verbose: boolean;
+  /** End when it is up: something else takes over. */
+  readonly once: boolean;
+}
+
+/** How often the foreground looks whether something has changed, milliseconds. */
+const LOOK_INTERVAL = 1000;
+/** For how long the invitation is good that `serve` prints, seconds; and the one by which it joins its own network. */
+const INVITATION = 86_400;
+const OWN_INVITATION = 60;
+
+/**
+ * Runs a hub, a node or both until a signal, or until the node has no network any more, and undoes what it has set up.
+ *
+ * @returns the exit status
+ * @throws LametunError when it could not start, or cannot go on
+ */
+export async function run(place: Place, plan: Plan, options: RunOptions): Promise<number> {
+  const output = new Console(options.json);
+  const stop = new AbortController();
+  abortOnSignals(stop);
+  process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
+  const running = new Run(place, plan, output, options.verbose, stop.signal);
+  try {
+    await running.start();
+    if (options.once) return 0;
+    const end = await running.ended();
+    if (end === undefined || end.reason === 'left' || end.reason === 'closed') return 0;
+    throw new LametunError(end.reason === 'removed' ? 'refused' : 'device-gone', end.message);
+  } finally {
+    output.close();
+    await running.close();
+  }
+}
+
+class Run {
+  readonly #place: Place;
+  readonly #plan: Plan;
+  readonly #output: Console;
+  readonly #verbose: boolean;
+  readonly #signal: AbortSignal;
+  readonly #undo: (() => void | Promise<void>)[] = [];
+  #hub: RunningHub | undefined;
+  #node: RunningNode | undefined;
+
+  constructor(place: Place, plan: Plan, output: Console, verbose: boolean, signal: AbortSignal) {
+    this.#place = place;
+    this.#plan = plan;
+    this.#output = output;
+    this.#verbose = verbose;
+    this.#signal = signal;
+  }
+
+  async start(): Promise<void> {
+    const { state: path } = this.#place;
+    const state = StateDirectory.open(path);
+    this.#undo.push(() => state.close());
+    if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub);
+    await this.#startNode(state);
+    if (this.#hub === undefined && this.#node === undefined)
+      throw new LametunError(
+        'usage',
+        `${path} holds no network: begin with \`lametun serve\` or \`lametun join TOKEN\``,
+      );
+    const control = await serveControl(path, controlHandler(this.#hub, this.#node));
+    this.#undo.push(() => control.close());
+    await this.#announce();
+    if (this.#node !== undefined) this.#watch(this.#node);
+  }
+
+  /** @returns how the node has ended; undefined after a signal */
+  async ended(): Promise<NodeEnd | undefined> {
+    const stopped = new Promise<undefined>((resolve) => {
+      if (this.#signal.aborted) resolve(undefined);
+      else this.#signal.addEventListener('abort', () => resolve(undefined));
+    });
+    const never = new Promise<never>(() => {});
+    const hubEnded = this.#hub?.ended.then(() => undefined);
+    return Promise.race([stopped, hubEnded ?? never, this.#node?.ended ?? never]);
+  }
+
+  async close(): Promise<void> {
+    for (let step = this.#undo.pop(); step; step = this.#undo.pop()) await step();
+  }
+
+  get #log() {
+    return this.#output.log(this.#verbose);
+  }
+
+  async #startHub(settings: HubSettings): Promise<void> {
+    const { startHub } = await import('../../hub/start.js');
+    const { state } = this.#place;
+    const { key, ...others } = settings;
+    const hub = await startHub({
+      ...{ ...others, state, keyFile: key },
+      ...{ log: this.#log, program: packageVersion(), signal: this.#signal },
+    });
+    this.#undo.push(() => hub.close());
+    this.#hub = hub;
+    writeHubSettings(state, { ...settings, network: hub.network.name });
+  }
+
+  async #startNode(state: StateDirectory): Promise<void> {
+    const { node: plan } = this.#plan;
+    if (plan === undefined) return;
+    const stored = state.readNode();
+    if (plan === 'if-member' && stored === undefined) return;
+    const { startNode } = await import('../../network/node.js');
+    const common = { state, log: this.#log, program: packageVersion() };
+    if (plan === 'if-member' || stored !== undefined) {
+      this.#mayResume(stored, plan);
+      this.#node = await startNode(common);
+    } else {
+      const token = plan.join ?? (await this.#ownToken(plan.shares));
+      const { name, shares } = plan;
+      this.#node = await startNode({ ...common, join: { token, name, shares, device: this.#place.device } });
+    }
+    const node = this.#node;
+    this.#undo.push(() => node.close());
+  }
+
+  /** A machine is in one network for each state directory. @throws LametunError when what is typed is for another one */
+  #mayResume(stored: ReturnType<StateDirectory['readNode']>, plan: NodePlan | 'if-member'): void {
+    if (stored === undefined || plan === 'if-member') return;
+    const wanted = this.#hub?.publicKey ?? plan.join?.hub;
+    if (wanted === undefined || stored.hub.key === Buffer.from(wanted).toString('base64')) return;
+    throw new LametunError(
+      'usage',
+      `this machine is ${stored.you.name} of the network ${stored.network.name} already: \`lametun leave\` ends that, and --state DIR with --device NAME keeps several`,
+    );
+  }
+
+  /** The hub's own machine joins like any other, by loopback: there is a way whatever the addresses outside. */
+  async #ownToken(shares: readonly string[]): Promise<Token> {
+    const hub = this.#hub;
+    if (hub === undefined)
+      throw new LametunError(
+        'usage',
+        'this machine is in no network yet: lametun join TOKEN, and `lametun invite` on the hub makes one',
+      );
+    const made = await hub.administer({
+      op: 'invite',
+      expires: OWN_INVITATION,
+      reusable: false,
+      admin: true,
+      shares,
+    });
+    const { hub: key, secret } = parseToken((made as { readonly token: string }).token);
+    return { hub: key, secret, addresses: [{ host: '127.0.0.1', port: hub.port, tls: false }] };
+  }
+
+  async #announce(): Promise<void> {
+    const hub = this.#hub;
+    const invitation = hub && this.#plan.invite ? await invite(hub, { expires: INVITATION }) : undefined;
+    const up = hub && { network: hub.network.name, port: hub.port, invitation };
+    const node = this.#node?.status();
+    this.#output.say(startText(up, node, Date.now()), {
+      event: 'up',
+      ...(up && { hub: up }),
+      ...(up?.invitation && { command: `lametun join ${up.invitation.token}` }),
+      ...(node && { node }),
+    });
+    if (!isDetached()) return;
+    tellReady();
+    this.#output.toFile(`${this.#place.state}/lametun.log`);
+  }
+
+  #watch(node: RunningNode): void {
+    let last = node.status();
+    this.#output.status(statusLine(last));
+    const timer = setInterval(() => {
+      const now = node.status();
+      for (const line of changes(last, now)) this.#output.note(line);
+      this.#output.status(statusLine(now));
+      last = now;
+    }, LOOK_INTERVAL);
+    this.#undo.push(() => clearInterval(timer));
+  }
+}
+
+async function invite(
+  hub: RunningHub,
+  { expires, admin = false, shares = [] }: { expires: number; admin?: boolean; shares?: readonly string[] },
+): Promise<AdminAnswers['invite']> {
+  const answer = await hub.administer({ op: 'invite', expires, reusable: false, admin, shares });
+  return answer as AdminAnswers['invite'];
+}
