@@ -17,7 +17,7 @@ import { plainUsage } from './plain-options.js';
  * Exit status: 0, 1 when something failed, 2 when the arguments were wrong.
  */
 async function main(args: readonly string[]): Promise<number> {
-  if (args[0]?.startsWith('-')) return (await import('./plain.js')).plainCommand(args);
+  if (args[0]?.startsWith('-') && !HELP.has(args[0])) return (await import('./plain.js')).plainCommand(args);
   const program = new Command('lametun')
     .description('a VPN that explains itself')
     .exitOverride()
@@ -33,10 +33,14 @@ async function main(args: readonly string[]): Promise<number> {
   return 0;
 }
 
+/** These list the subcommands; `-help` is the post's program's. */
+const HELP: ReadonlySet<string> = new Set(['--help', '-h']);
+
 function fail(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof LametunError) {
-    const help = error.code === 'usage' ? ' (lametun -help lists the options)' : '';
+    const isPlain = process.argv[2]?.startsWith('-') === true;
+    const help = error.code === 'usage' && isPlain ? ' (lametun -help lists the options)' : '';
     process.stderr.write(`lametun: ${error.message}${help}\n`);
     return error.code === 'usage' ? 2 : 1;
   }
