@@ -78,7 +78,7 @@ export class ResolvConfTakeover {
   constructor(options: TakeoverOptions) {
     this.#options = options;
     this.#path = options.path ?? PATH;
-    this.#backup = `${this.#path}.${BACKUP}`;
+    this.#backup = `${this.#path}.${this.#backupName}`;
     this.#copy = join(options.stateDirectory, 'resolv.conf.written');
     refuseForeign(this.#path);
     try {
@@ -176,10 +176,15 @@ export class ResolvConfTakeover {
     this.#options.log(message);
   }
 
+  /** Its own: in another mount namespace the file may be another one, and its folder the same. */
+  get #backupName(): string {
+    return `${BACKUP}-${this.#token.slice(0, 8)}`;
+  }
+
   #takeOver(): void {
     const { address, domain, device } = this.#options;
     this.#makeRoom();
-    const kept = keep(this.#path, this.#options.stateDirectory);
+    const kept = keep(this.#path, this.#options.stateDirectory, this.#backupName);
     this.#backup = kept.backup;
     const owner: Owner = {
       ...{ token: this.#token, process: thisProcess(), boot: bootId(), device, address },
@@ -267,9 +272,9 @@ interface Kept {
 }
 
 /** The file as it was, kept beside it or, where nothing can be made there, in the state directory. */
-function keep(path: string, stateDirectory: string): Kept {
+function keep(path: string, stateDirectory: string, name: string): Kept {
   const text = read(path);
-  const beside = `${path}.${BACKUP}`;
+  const beside = `${path}.${name}`;
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) {
     rmSync(beside, { force: true });
@@ -284,7 +289,7 @@ function keep(path: string, stateDirectory: string): Kept {
     return { backup: beside, text, missing: false };
   } catch (error) {
     if (!isReadOnly(error)) throw error;
-    const backup = join(stateDirectory, `resolv.conf.${BACKUP}`);
+    const backup = join(stateDirectory, `resolv.conf.${name}`);
     writeWhole(backup, text ?? '', 0o644);
     return { backup, text, missing: false };
   }
