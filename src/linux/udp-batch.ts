@@ -236,7 +236,9 @@ export function writeControlHeader(
   type: number,
   size: number,
 ): void {
-  view.setBigUint64(at + CMSGHDR.length, BigInt(CMSGHDR.data + size), true);
+  // Not as one BigInt, which would be left to collect.
+  view.setUint32(at + CMSGHDR.length, CMSGHDR.data + size, true);
+  view.setUint32(at + CMSGHDR.length + 4, 0, true);
   view.setInt32(at + CMSGHDR.level, level, true);
   view.setInt32(at + CMSGHDR.type, type, true);
 }

@@ -82,10 +82,11 @@ export class Hosts {
     ]);
     const keys = { client: newKey(), server: newKey() };
     const port = 51_820 + number;
-    const address = `10.9.${number}.1`;
+    const network = `10.${16 + (number >> 8)}.${number & 255}`;
+    const address = `${network}.1`;
     server.configure(
       'setconf',
-      interfaceText(keys.server.privateKey, port) + peerText(keys.client.publicKey, [`10.9.${number}.2/32`]),
+      interfaceText(keys.server.privateKey, port) + peerText(keys.client.publicKey, [`${network}.2/32`]),
     );
     client.configure(
       'setconf',
@@ -93,7 +94,7 @@ export class Hosts {
         peerText(keys.server.publicKey, [`${address}/32`], `${OUTER.server}:${port}`),
     );
     server.up(`${address}/24`);
-    client.up(`10.9.${number}.2/24`);
+    client.up(`${network}.2/24`);
     await this.#answer(implementation.name, address);
     const stop = async (): Promise<void> => void (await Promise.all([client.stop(), server.stop()]));
     return { client, server, address, stop };
