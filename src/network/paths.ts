@@ -48,6 +48,8 @@ const ASKED_TIMEOUT = 2_000;
 const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000] as const;
 /** While there is one, a better one is looked for. */
 const BETTER_INTERVAL = 60_000;
+/** Bytes: as long as a pong, so that nobody gets more by a ping than it cost to send it. */
+const SMALL_PING = 80;
 /** A peer's calls are followed no faster than that, and answered with one of ours. */
 const CALL_INTERVAL = 1_000;
 const CALL_BACK_INTERVAL = 3_000;
@@ -423,7 +425,7 @@ export class Paths {
     const transaction = this.#transaction();
     const key = mapKey(transaction);
     candidate.sent(key, large, now);
-    const probe: Probe = { type: 'ping', transaction, length: large ? this.#dataLength : undefined };
+    const probe: Probe = { type: 'ping', transaction, length: large ? this.#dataLength : SMALL_PING };
     this.#events.push({ kind: 'probe', peer: peer.id, probe, to: candidate.endpoint });
     return key;
   }
