@@ -137,8 +137,12 @@ test('a hub that does not answer the attaching is given up', () => {
   const scene = new Scene();
   scene.take(scene.session.start(0));
   scene.take(scene.session.begin(0));
-  scene.pass(SESSION.answer);
-  assert.deepEqual(scene.kinds(), ['open', 'unreachable']);
+  for (let passed = 0; passed < SESSION.answer; passed += SESSION.answer / 3) {
+    assert.deepEqual(scene.kinds(), passed === 0 ? ['open'] : []);
+    scene.pass(SESSION.answer / 3);
+    scene.session.handlePong();
+  }
+  assert.deepEqual(scene.kinds(), ['unreachable']);
 });
 
 test('a question without an answer fails alone, in its time; the late answer is overlooked', () => {
@@ -156,7 +160,7 @@ test('a question without an answer fails alone, in its time; the late answer is 
   assert.deepEqual([scene.kinds(), who.got.answer], [[], undefined]);
 });
 
-test('it pings every fifteen seconds, and misses the hub ten seconds after a ping', () => {
+test('it pings every fifteen seconds, and misses the hub fifteen seconds after a ping', () => {
   const scene = new Scene().attach();
   for (let i = 1; i <= 10; i++) {
     scene.pass(SESSION.pingInterval);
@@ -164,8 +168,18 @@ test('it pings every fifteen seconds, and misses the hub ten seconds after a pin
     scene.session.handlePong();
   }
   scene.pass(SESSION.pingInterval + SESSION.pong - 1);
-  assert.deepEqual(scene.kinds(), []);
+  assert.deepEqual([scene.kinds(), scene.pings], [[], 11]);
   scene.pass(1);
+  assert.deepEqual(scene.kinds(), ['lost']);
+});
+
+test('a process that was stopped for an hour does not blame the hub, unless it stays silent', () => {
+  const scene = new Scene().attach();
+  scene.pass(SESSION.pingInterval);
+  scene.now += 3_600_000;
+  scene.take(scene.session.handleTimeout(scene.now));
+  assert.deepEqual(scene.kinds(), []);
+  scene.pass(SESSION.pong);
   assert.deepEqual(scene.kinds(), ['lost']);
 });
 

@@ -63,13 +63,15 @@ export type SessionOutput =
 
 /** Milliseconds. */
 export const SESSION = {
-  /** From our first message to the hub's. */
-  channel: 10_000,
-  /** For an answer. A hub to which thousands come back at once is slow. */
-  answer: 20_000,
+  /** From our first message to the hub's. A hub to which thousands come back at once is slow. */
+  channel: 30_000,
+  /** For an answer. */
+  answer: 30_000,
   pingInterval: 15_000,
   /** For anything to be heard after a ping. */
-  pong: 10_000,
+  pong: 15_000,
+  /** Who comes to look as late as this was stopped himself, and the answer may lie there unread. */
+  late: 2_000,
   /** A second map that is asked for within this time is one too many. */
   resync: 10_000,
 } as const;
@@ -175,7 +177,8 @@ export class HubSession {
   handleTimeout(now: number): SessionOutput[] {
     if (now >= this.#deadline)
       this.#end(new HubFailure('unreachable', 'what is there does not answer as a hub does'));
-    if (now >= this.#pongDeadline) this.#end(new HubFailure('lost', 'the hub has fallen silent'));
+    if (now >= this.#pongDeadline + SESSION.late) this.#pongDeadline = now + SESSION.late;
+    else if (now >= this.#pongDeadline) this.#end(new HubFailure('lost', 'the hub has fallen silent'));
     for (const [id, { deadline, reject }] of this.#pending) {
       if (now < deadline) continue;
       this.#pending.delete(id);

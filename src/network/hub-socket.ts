@@ -37,8 +37,12 @@ export async function targetsOf(address: HubAddress): Promise<Target[]> {
 const FRAME_BACKLOG = 512 * 1024;
 /** Noise §3. */
 const LARGEST_MESSAGE = 65_535;
-/** From the beginning to an open WebSocket, and how long the other side may take to close; milliseconds. */
-const OPENING = 10_000;
+/**
+ * How long TCP (and TLS) may take, the WebSocket after that, and the other side to close; milliseconds. Where thousands
+ * come back at once, whoever has been accepted waits: to give up and come again would only make it longer for all.
+ */
+const CONNECTING = 10_000;
+const OPENING = 30_000;
 const CLOSING = 1000;
 
 export interface SocketHandlers {
@@ -59,7 +63,7 @@ export interface SocketHandlers {
 export class HubSocket {
   readonly target: Target;
   readonly #ws: WebSocket;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout;
   #socket: Socket | undefined;
   #handlers: SocketHandlers | undefined;
   #isOpen = false;
@@ -76,9 +80,7 @@ export class HubSocket {
       createConnection: () => this.#connect(),
     });
     this.#ws = ws;
-    this.#timer = setTimeout(() => {
-      this.#fail(connectFailure(describe(target), { code: 'ETIMEDOUT' }));
-    }, OPENING);
+    this.#timer = this.#giveUpIn(CONNECTING);
     ws.on('open', () => {
       clearTimeout(this.#timer);
       this.#isOpen = true;
@@ -151,9 +153,21 @@ export class HubSocket {
     const socket = address.tls
       ? connectTls({ ...options, ...name, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
       : connect(options);
-    socket.once(address.tls ? 'secureConnect' : 'connect', () => this.#handlers?.connected());
+    socket.once(address.tls ? 'secureConnect' : 'connect', () => {
+      if (this.#handlers === undefined) return;
+      clearTimeout(this.#timer);
+      this.#timer = this.#giveUpIn(OPENING);
+      this.#handlers.connected();
+    });
     this.#socket = socket;
     return socket;
+  }
+
+  #giveUpIn(milliseconds: number): NodeJS.Timeout {
+    return setTimeout(
+      () => this.#fail(connectFailure(describe(this.target), { code: 'ETIMEDOUT' })),
+      milliseconds,
+    );
   }
 
   #fail(failure: HubFailure): void {
