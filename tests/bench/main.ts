@@ -19,6 +19,7 @@ import { implementations } from './daemon.js';
 import { conditions, type Document, documentText, makeDocument, readDocuments } from './document.js';
 import { FLOOD } from './flood.js';
 import { Hosts } from './hosts.js';
+import { LIMITS } from './limits.js';
 import { LOOKUPS } from './lookups.js';
 import { PEER_SCALE } from './peers.js';
 import { publish } from './publish.js';
@@ -28,7 +29,18 @@ import { type Results, runSection, type Section } from './section.js';
 import { START } from './start.js';
 import { PING, PLAIN, TCP, UDP } from './traffic.js';
 
-const SECTIONS: readonly Section[] = [TCP, UDP, PING, PLAIN, START, PEER_SCALE, LOOKUPS, FLOOD, RELAY];
+const SECTIONS: readonly Section[] = [
+  TCP,
+  UDP,
+  PING,
+  PLAIN,
+  START,
+  PEER_SCALE,
+  LOOKUPS,
+  FLOOD,
+  RELAY,
+  LIMITS,
+];
 const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, PLAIN, START];
 
 async function main(): Promise<number> {
