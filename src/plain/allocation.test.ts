@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { createChecksum } from '../ip/checksum-wasm.js';
+import { createCopy } from '../ip/copy-wasm.js';
 import { libc } from '../linux/libc.js';
 import { allocate, allocateArena } from '../linux/memory.js';
 import { Poller, Waker } from '../linux/poll.js';
@@ -73,10 +74,11 @@ if (isMainThread) {
   const { fds, family, port, state } = workerData as Job;
   const memory = allocateArena(TUNNEL_MEMORY);
   const { sum } = createChecksum(memory.bytes, memory.memory);
+  const copy = createCopy(memory.bytes, memory.memory);
   const device = { virtioHeader: true, tcp: true, udp: true };
   const shared = new SharedState(state);
   const client = new Client(fds.udp, family, [{ address: LOCALHOST, port }], shared.counters);
-  const tunnel = new Tunnel(fds, client, shared, { memory, sum, device, sendsRuns: true });
+  const tunnel = new Tunnel(fds, client, shared, { memory, sum, copy, device, sendsRuns: true });
   const collections: number[] = [];
   const observer = new PerformanceObserver((list) => {
     for (const { startTime } of list.getEntries()) collections.push(performance.timeOrigin + startTime);

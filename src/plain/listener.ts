@@ -24,6 +24,9 @@ export class Listener implements Side {
   readonly #counters: Float64Array;
   readonly #log: PacketLog;
   #sweptAt = 0;
+  /** Whose record was written last, and for packets that came when. */
+  #answered = -1;
+  #answeredAt = 0;
 
   /**
    * @param family that of the socket
@@ -60,14 +63,20 @@ export class Listener implements Side {
     if (!this.#mayEnter(batch.senderBytes, sender)) return STRANGER;
     const learned = this.#clients.hear(batch.memory.bytes, packet, version, batch.senderBytes, sender, now);
     if (learned === LEARNED.tableFull) return TABLE_FULL;
-    // Every time, not just when it is news: the client may have begun to write to another of our addresses.
-    const client = this.#clients.heard;
-    if (client >= 0) batch.writeEndpoint(slot, this.endpoints, client * ENDPOINT.size);
+    this.#answerTo(this.#clients.heard, batch, slot, learned === LEARNED.news, now);
     if (learned === LEARNED.news) {
       this.#log.write(KIND.learned, batch.memory.bytes, packet, length, batch.senderBytes, sender);
       this.#counters[COUNT.clients] = this.#clients.count;
     }
     return 0;
+  }
+
+  /** With each batch, not just when it is news: the client may have begun to write to another of our addresses. */
+  #answerTo(client: number, batch: ReceiveBatch, slot: number, news: boolean, now: number): void {
+    if (client < 0 || (!news && client === this.#answered && now === this.#answeredAt)) return;
+    batch.writeEndpoint(slot, this.endpoints, client * ENDPOINT.size);
+    this.#answered = client;
+    this.#answeredAt = now;
   }
 
   failed(): void {} // an error on the way to one client says nothing about the others

@@ -1,4 +1,5 @@
 import { createChecksum } from '../ip/checksum-wasm.js';
+import { createCopy } from '../ip/copy-wasm.js';
 import { allocateArena } from '../linux/memory.js';
 import { setOffloads } from '../linux/tun.js';
 import { canSendSegments, receiveSegments } from '../linux/udp.js';
@@ -12,7 +13,7 @@ export interface MeansLimits {
   /** Runs of datagrams to the socket, and bundles of them from it. */
   readonly send: boolean;
   readonly receive: boolean;
-  /** Checksums by WebAssembly's SIMD. */
+  /** Checksums by WebAssembly's SIMD, and copies by it. */
   readonly simd: boolean;
 }
 
@@ -25,12 +26,14 @@ export interface MeansInUse extends Omit<MeansLimits, 'simd'> {
 /** Tries what kernel, device and machine can do. Each thing that one of them refuses is left out. */
 export function findMeans(fds: TunnelFds, limits: MeansLimits): { means: TunnelMeans; inUse: MeansInUse } {
   const memory = allocateArena(TUNNEL_MEMORY);
-  const { sum, kernel } = createChecksum(memory.bytes, limits.simd ? memory.memory : undefined);
+  const wasm = limits.simd ? memory.memory : undefined;
+  const { sum, kernel } = createChecksum(memory.bytes, wasm);
+  const copy = createCopy(memory.bytes, wasm);
   const device = setOffloads(fds.tun, { tcp: limits.tunTcp, udp: limits.tunUdp });
   const sendsRuns = limits.send && canSendSegments(fds.udp);
   const receive = limits.receive && receiveSegments(fds.udp);
   return {
-    means: { memory, sum, device, sendsRuns },
+    means: { memory, sum, copy, device, sendsRuns },
     inUse: { tunTcp: device.tcp, tunUdp: device.udp, send: sendsRuns, receive, checksum: kernel },
   };
 }

@@ -1,4 +1,5 @@
 import type { Sum } from '../ip/checksum.js';
+import type { Copy } from '../ip/copy-wasm.js';
 import { IPV4, IPV6, PROTOCOL, wholePacket } from '../ip/packet.js';
 import { DatagramRuns } from '../linux/datagram-runs.js';
 import { ERRNO } from '../linux/errno.js';
@@ -53,11 +54,12 @@ export interface TunnelFds {
   readonly wake: number;
 }
 
-/** Where packets lie, how their checksums are summed, and what the kernel can do in larger pieces. */
+/** Where packets lie, how they are summed and copied, and what the kernel can do in larger pieces. */
 export interface TunnelMeans {
   /** `TUNNEL_MEMORY` bytes. */
   readonly memory: Memory;
   readonly sum: Sum;
+  readonly copy: Copy;
   readonly device: Offloads;
   /** Whether the socket takes runs of datagrams: `canSendSegments`. */
   readonly sendsRuns: boolean;
@@ -80,6 +82,7 @@ export class Tunnel {
   readonly #log: PacketLog | undefined;
   readonly #poller: Poller;
   readonly #memory: Memory;
+  readonly #copy: Copy;
   readonly #reader: TunReader;
   readonly #writer: TunWriter;
   readonly #outgoing: DatagramRuns;
@@ -88,7 +91,7 @@ export class Tunnel {
 
   /** @param log where each packet is noted; without it none is */
   constructor(fds: TunnelFds, side: Side, state: SharedState, means: TunnelMeans, log?: PacketLog) {
-    const { memory, sum, device, sendsRuns } = means;
+    const { memory, sum, copy, device, sendsRuns } = means;
     this.#fds = fds;
     this.#side = side;
     this.#state = state;
@@ -96,6 +99,7 @@ export class Tunnel {
     this.#log = log;
     this.#poller = new Poller([fds.tun, fds.udp, fds.wake]);
     this.#memory = memory;
+    this.#copy = copy;
     this.#reader = new TunReader(fds.tun, device, memory, READ, sum);
     this.#writer = new TunWriter(fds.tun, device, memory, sum);
     this.#outgoing = new DatagramRuns(memory, SEND, sendsRuns);
@@ -156,7 +160,7 @@ export class Tunnel {
     }
     const at = this.#outgoing.end;
     writePacketInformation(view, at, version);
-    bytes.copyWithin(at + PACKET, packet, packet + length);
+    this.#copy(at + PACKET, packet, length);
     if (this.#side.connected) this.#outgoing.add(size, CONNECTED, 0);
     else this.#outgoing.add(size, this.#side.endpoints, endpoint);
     this.#count(COUNT.packetsOut, 1, length);

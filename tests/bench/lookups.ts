@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Daemon } from './daemon.js';
 import type { Hosts } from './hosts.js';
 import { tcp } from './iperf.js';
@@ -7,6 +8,8 @@ import type { Measurement, Metric, Prepared, Section } from './section.js';
 const COUNTS = [1, 100, 1000, 10_000];
 const RATE: Metric = { unit: 'Mbit/s', better: 'more' };
 const CPU: Metric = { unit: 'µs/packet', better: 'less' };
+/** Until what new peers need, and is made when there is nothing else to do, is made, milliseconds. */
+const REST = 2000;
 const GROWTH = `CPU, ${COUNTS.at(-1)} peers over 1`;
 
 /** Whether packets get slower when there are more peers that they could be for. */
@@ -34,8 +37,10 @@ async function measure(hosts: Hosts, subject: string): Promise<Measurement> {
     await tcp(hosts, address, 1, 'up', 1); // the first run finds nothing compiled, and no buffers grown
     let peers = 1;
     for (const count of COUNTS) {
-      if (count > peers)
+      if (count > peers) {
         for (const end of [client, server]) end.configure('addconf', peersText(peers, count));
+        await sleep(REST);
+      }
       peers = count;
       const before = cpuOf([client, server]);
       const { rate, packets } = await tcp(hosts, address, 1, 'up');

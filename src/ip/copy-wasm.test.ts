@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SeededRandom } from '../testkit/random.js';
+import type { WasmMemory } from './checksum-wasm.js';
+import { createCopy } from './copy-wasm.js';
+
+declare const WebAssembly: {
+  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
+};
+
+/** One page of WebAssembly's memory. */
+const SIZE = 65_536;
+
+function makeArena(): { readonly bytes: Uint8Array; readonly memory: WasmMemory } {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  return { bytes: new Uint8Array(memory.buffer), memory };
+}
+
+test('both ways to copy do the same as copyWithin, where the places overlap, too', () => {
+  const random = new SeededRandom(7);
+  const arena = makeArena();
+  const plain = new Uint8Array(SIZE);
+  const expected = new Uint8Array(SIZE).map(() => random.below(256));
+  arena.bytes.set(expected);
+  plain.set(expected);
+  const copies = [createCopy(arena.bytes, arena.memory), createCopy(plain)];
+  for (let i = 0; i < 2000; i++) {
+    const length = random.below(i % 3 === 0 ? 4000 : 40);
+    const to = random.below(SIZE - length);
+    const from = i % 2 ? random.below(SIZE - length) : Math.min(SIZE - length, to + random.below(100));
+    expected.copyWithin(to, from, from + length);
+    for (const copy of copies) copy(to, from, length);
+  }
+  assert.ok(Buffer.from(arena.bytes).equals(expected));
+  assert.ok(Buffer.from(plain).equals(expected));
+});
+
+test('WebAssembly copies here, and does not copy beyond the arena', () => {
+  const arena = makeArena();
+  const copy = createCopy(arena.bytes, arena.memory);
+  assert.throws(() => copy(SIZE - 10, 0, 11), /out of bounds/);
+});
