@@ -69,6 +69,8 @@ export class Hub {
   readonly #fanout: Fanout;
   readonly #attached = new Map<number, Attachment>();
   readonly #ids = new Map<Client, number>();
+  /** Nodes that are being removed because they asked for it. */
+  readonly #leaving = new Set<number>();
   readonly #badSecrets = new AddressLimit(FAILURES.rate, FAILURES.burst);
   readonly #strangers = new AddressLimit(FAILURES.rate, FAILURES.burst);
 
@@ -145,8 +147,14 @@ export class Hub {
       }
       case 'leave': {
         const { row } = await this.#required(client);
-        await this.#registry.change((change) => remove(change, row.id));
-        return answer('leave', {});
+        this.#leaving.add(row.id);
+        try {
+          await this.#registry.change((change) => remove(change, row.id));
+        } finally {
+          this.#leaving.delete(row.id);
+        }
+        answer('leave', {});
+        return client.close();
       }
       case 'who':
         if (this.#registry.members.byKey(client.key) === undefined) throw notAMember();
@@ -255,8 +263,9 @@ export class Hub {
       if (attachment === undefined) continue;
       const { client, pending } = attachment;
       if (state === 'removed') {
-        client.send({ type: 'removed' });
-        this.#detach(id, client, true);
+        const leaves = this.#leaving.has(id);
+        if (!leaves) client.send({ type: 'removed' });
+        this.#detach(id, client, !leaves); // who leaves is to have its answer first
         continue;
       }
       client.send({ type: 'you', you: membership(member) });
@@ -291,7 +300,6 @@ export class Hub {
   }
 
   async #required(client: Client): Promise<Member> {
-    if (!this.#ids.has(client)) throw notAMember();
     const member = await this.#member(client.key);
     if (member === undefined) throw notAMember();
     return member;

@@ -66,13 +66,10 @@ export async function join(change: Change, joining: Joining): Promise<number> {
 
 async function freeName({ db }: Change, wish: string): Promise<string> {
   const label = toLabel(wish);
-  const similar = await db
-    .selectFrom('nodes')
-    .select('name')
-    .where('state', '!=', 'removed')
-    // As many letters as a number leaves of the longest label.
-    .where('name', 'like', `${label.slice(0, 50)}%`)
-    .execute();
+  const current = db.selectFrom('nodes').select('name').where('state', '!=', 'removed');
+  if ((await current.where('name', '=', label).executeTakeFirst()) === undefined) return label;
+  // As many letters as a number leaves of the longest label.
+  const similar = await current.where('name', 'like', `${label.slice(0, 50)}%`).execute();
   const taken = new Set(similar.map(({ name }) => name));
   return uniqueName(label, (name) => taken.has(name));
 }

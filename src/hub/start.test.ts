@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { TextLog } from '../device/log.js';
-import { TestNode, TestRefusal } from '../testkit/test-node.js';
+import { randomSecret, TestNode, TestRefusal } from '../testkit/test-node.js';
 import { until } from '../testkit/wait.js';
 import type { AdminAnswers } from '../wire/messages.js';
 import { parseToken } from '../wire/token.js';
-import { type HubStart, type RunningHub, startHub } from './start.js';
+import { type HubStart, type RunningHub, restoreHub, startHub } from './start.js';
 
 const log = new TextLog(0, 'hub', () => {});
 
@@ -129,4 +129,156 @@ test('a second hub on the same state directory is refused, and told by whom', as
   await assert.rejects(start(t, { state }), new RegExp(`hub.sqlite is in use by process ${process.pid}`));
   await first.close();
   rmSync(state, { recursive: true });
+});
+
+test('who is to be let in by an administrator gets the map when it is', async (t) => {
+  const hub = await start(t, { ask: true });
+  const node = await new TestNode().connect(hub);
+  t.after(() => node.close());
+  const { you } = await node.join(await invite(hub), 'guest');
+  assert.ok(you.pending);
+  await node.attach();
+  await assert.rejects(node.ask({ type: 'who' }), refusedWith('not-a-member'));
+  await hub.administer({ op: 'approve', node: 'guest' });
+  await node.mapHas('itself', (map) => map.size === 1);
+  const told = node.messages.find(({ type }) => type === 'you');
+  assert.ok(told?.type === 'you' && !told.you.pending);
+  assert.deepEqual(await node.ask({ type: 'who' }), { online: [you.id] });
+});
+
+test('a member administers if it was invited to, and no other does', async (t) => {
+  const hub = await start(t);
+  const chief = await member(t, hub, 'chief', await invite(hub, { admin: true }));
+  const other = await member(t, hub, 'other');
+  await assert.rejects(other.ask({ type: 'admin', request: { op: 'invites' } }), refusedWith('not-an-admin'));
+  await assert.rejects(
+    other.ask({ type: 'admin', request: { op: 'remove', node: 'chief' } }),
+    refusedWith('not-an-admin'),
+  );
+  await chief.ask({ type: 'admin', request: { op: 'remove', node: 'other' } });
+  await other.closed();
+  const stranger = await new TestNode().connect(hub);
+  t.after(() => stranger.close());
+  await assert.rejects(
+    stranger.ask({ type: 'admin', request: { op: 'nodes' } }),
+    refusedWith('not-an-admin'),
+  );
+});
+
+test('who leaves is answered, and gone for the others', async (t) => {
+  const hub = await start(t);
+  const a = await member(t, hub, 'a');
+  const b = await member(t, hub, 'b');
+  await a.mapHas('b', (map) => map.size === 2);
+  assert.deepEqual(await b.ask({ type: 'leave' }), {});
+  assert.equal(await b.closed(), 1000);
+  assert.ok(!b.messages.some(({ type }) => type === 'removed'));
+  await a.mapHas('b to be gone', (map) => map.size === 1);
+});
+
+test('a newer connection of a member replaces the older one', async (t) => {
+  const hub = await start(t);
+  const a = await member(t, hub, 'a');
+  const again = await new TestNode(a.key).connect(hub);
+  t.after(() => again.close());
+  await again.attach();
+  await a.closed();
+  await again.mapHas('itself', (map) => map.size === 1);
+  assert.deepEqual(await again.ask({ type: 'who' }), { online: [1] });
+  assert.equal(hub.status().online, 1);
+});
+
+test('a share that is approved comes into everyone’s map', async (t) => {
+  const hub = await start(t);
+  const a = await member(t, hub, 'a');
+  const b = await member(t, hub, 'b');
+  const { shares } = await b.ask({ type: 'share', shares: ['192.168.7.0/24', '0.0.0.0/0'] });
+  assert.deepEqual(
+    shares.map(({ network, state }) => [network, state]),
+    [
+      ['0.0.0.0/0', 'refused'],
+      ['192.168.7.0/24', 'pending'],
+    ],
+  );
+  await hub.administer({ op: 'approve', node: 'b' });
+  await a.mapHas('the share', (map) => map.get(2)?.shares[0] === '192.168.7.0/24');
+  await b.ask({ type: 'share', shares: [] });
+  await a.mapHas('no share', (map) => map.get(2)?.shares.length === 0);
+});
+
+test('guessing secrets is slowed down, and costs others elsewhere nothing', async (t) => {
+  const hub = await start(t);
+  const stranger = await new TestNode().connect(hub);
+  t.after(() => stranger.close());
+  const codes: string[] = [];
+  for (let i = 0; i < 25; i++) {
+    await stranger.join(randomSecret()).catch((error: TestRefusal) => codes.push(error.code));
+  }
+  assert.equal(codes.filter((code) => code === 'bad-secret').length, 20);
+  assert.equal(codes.at(-1), 'too-many');
+});
+
+test('looking at an invitation does not use it up', async (t) => {
+  const hub = await start(t);
+  const secret = await invite(hub);
+  const node = await new TestNode().connect(hub);
+  t.after(() => node.close());
+  const text = Buffer.from(secret).toString('base64');
+  for (let i = 0; i < 3; i++) {
+    assert.deepEqual(await node.ask({ type: 'look', secret: text }), { network: hub.network });
+  }
+  await node.join(secret);
+  await assert.rejects(node.ask({ type: 'look', secret: text }), refusedWith('used-up'));
+});
+
+test('the answer to an invitation names the addresses, and no log line ever holds its secret', async (t) => {
+  const lines: string[] = [];
+  const hub = await start(t, {
+    log: new TextLog(2, 'hub', (line) => void lines.push(line)),
+    public: ['vpn.example.org:8443'],
+  });
+  const answer = (await hub.administer({
+    op: 'invite',
+    expires: 60,
+    reusable: false,
+    admin: false,
+    shares: [],
+  })) as AdminAnswers['invite'];
+  assert.deepEqual(answer.addresses, ['vpn.example.org:8443']);
+  const { secret } = parseToken(answer.token);
+  await member(t, hub, 'a', secret);
+  const log = lines.join('');
+  assert.match(log, /a, has joined/);
+  for (const encoding of ['hex', 'base64'] as const)
+    assert.ok(!log.includes(Buffer.from(secret).toString(encoding)));
+  assert.ok(!log.includes(answer.token));
+});
+
+test('a backup that is taken while the hub runs brings everything back, for all nodes', async (t) => {
+  const state = mkdtempSync(join(tmpdir(), 'lametun-hub-'));
+  t.after(() => rmSync(state, { recursive: true }));
+  const first = await start(t, { state });
+  const a = await member(t, first, 'a');
+  await first.backup(join(state, 'backup.json'));
+  const b = await member(t, first, 'b');
+  await a.mapHas('b', (map) => map.size === 2);
+  await assert.rejects(restoreHub({ state, log }, join(state, 'backup.json')), /in use by process/);
+  await first.close();
+  assert.deepEqual(await restoreHub({ state, log }, join(state, 'backup.json')), {
+    network: 'home',
+    nodes: 1,
+  });
+  const second = await start(t, { state });
+  a.messages.length = 0;
+  await a.connect(second);
+  await a.attach();
+  await a.mapHas('itself alone', (map) => map.size === 1);
+  assert.ok(
+    a.messages.some(({ type }) => type === 'map'),
+    'its map is of another epoch',
+  );
+  await b.connect(second);
+  await assert.rejects(b.attach(), refusedWith('not-a-member'));
+  b.close();
+  await second.close();
 });

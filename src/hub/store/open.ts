@@ -29,19 +29,19 @@ const SAY_AGAIN = 60_000;
  * @throws LametunError `usage` when another process has the file, or the server refuses us
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  return isPostgres(options.database) ? openPostgres(options) : openSqlite(options.database);
+  return isPostgres(options.database) ? openPostgres(options) : openSqlite(options);
 }
 
 export const isPostgres = (database: string): boolean => /^postgres(ql)?:\/\//.test(database);
 
-async function openSqlite(path: string): Promise<Store> {
+async function openSqlite({ database: path, log }: StoreOptions): Promise<Store> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const lock = lockFile(`${path}.owner`, `the database ${path}`);
   // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
   if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
   try {
     return await migrated(
-      new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', lock),
+      new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
     );
   } catch (error) {
     if (error instanceof LametunError) throw error;
@@ -66,7 +66,7 @@ async function openPostgres({ database, log, signal }: StoreOptions): Promise<St
   for (let said = 0; ; ) {
     try {
       const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
-      return await migrated(new Store(db, 'postgres'));
+      return await migrated(new Store(db, 'postgres', { log }));
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {

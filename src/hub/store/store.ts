@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Kysely, Migrator, type Transaction } from 'kysely';
+import type { Log } from '../../device/log.js';
 import { LametunError } from '../../errors.js';
 import type { FileLock } from '../../linux/file-lock.js';
 import { MIGRATIONS, type NetworkTable, type Schema } from './schema.js';
@@ -18,16 +19,22 @@ export class Store {
   readonly db: Kysely<Schema>;
   readonly #kind: 'sqlite' | 'postgres';
   readonly #lock: FileLock | undefined;
+  readonly #log: Pick<Log, 'error'> | undefined;
   /** The last of the writes that wait for each other. */
   #writes: Promise<unknown> = Promise.resolve();
   /** Since when, and when last, the database was away. */
   #failing: { since: number; last: number } | undefined;
   #closed = false;
 
-  constructor(db: Kysely<Schema>, kind: 'sqlite' | 'postgres', lock?: FileLock) {
+  constructor(
+    db: Kysely<Schema>,
+    kind: 'sqlite' | 'postgres',
+    { lock, log }: { readonly lock?: FileLock; readonly log?: Pick<Log, 'error'> | undefined } = {},
+  ) {
     this.db = db;
     this.#kind = kind;
     this.#lock = lock;
+    this.#log = log;
   }
 
   /**
@@ -115,6 +122,7 @@ export class Store {
     for (let conflicts = 0; ; ) {
       try {
         const value = await attempt();
+        if (this.#failing !== undefined) this.#log?.error('The database is back');
         this.#failing = undefined;
         return value;
       } catch (error) {
@@ -128,6 +136,8 @@ export class Store {
           await sleep(Math.random() * 10 * conflicts);
           continue;
         }
+        if (this.#failing === undefined)
+          this.#log?.error(`The database is away: ${(error as Error).message}`);
         this.#failing = { since: this.#failing?.since ?? Date.now(), last: Date.now() };
         if (this.#isHopeless()) throw new StoreUnavailable('the database is away', { cause: error });
         await sleep(RETRY_INTERVAL * (0.5 + Math.random()));
