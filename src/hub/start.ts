@@ -144,24 +144,21 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       return { port: relay.port, session: text(session), key: text(key) };
     }
 
+    /** The relay first: nodes that wait for a hub to come back attach as soon as the server listens. */
     async function listen(): Promise<{ server: HubServer; relay: Relay }> {
       for (let tries = 1; ; tries++) {
-        const server = await HubServer.listen({
-          port: options.port,
-          crypto,
-          privateKey,
-          answer: (hello) => welcome(hello, options.program ?? 'lametun'),
-          events: {
-            message: (client, message) => hub.handle(client, message),
-            frame: (client, to, datagram) => hub.frame(client, to, datagram),
-            closed: (client) => hub.closed(client),
-          },
-        });
+        const relay = await startRelay();
         try {
-          const relay = await Relay.start({
-            port: server.port,
-            onFrame: (to, from, datagram) => hub.deliver(to, from, datagram),
-            onFailed: fail,
+          const server = await HubServer.listen({
+            port: relay.port,
+            crypto,
+            privateKey,
+            answer: (hello) => welcome(hello, options.program ?? 'lametun'),
+            events: {
+              message: (client, message) => hub.handle(client, message),
+              frame: (client, to, datagram) => hub.frame(client, to, datagram),
+              closed: (client) => hub.closed(client),
+            },
           });
           closers.push(
             () => relay.close(),
@@ -169,14 +166,23 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
           );
           return { server, relay };
         } catch (error) {
-          await server.close();
-          const isTaken = (error as { errno?: number }).errno === EADDRINUSE;
-          if (!isTaken || options.port !== 0 || tries === PORT_TRIES) {
-            throw isTaken
-              ? whyNoPort({ ...(error as Error), code: 'EADDRINUSE' }, server.port, 'UDP')
-              : error;
-          }
+          await relay.close();
+          const isTaken = (error as { cause?: { code?: string } }).cause?.code === 'EADDRINUSE';
+          if (!isTaken || options.port !== 0 || tries === PORT_TRIES) throw error;
         }
+      }
+    }
+
+    async function startRelay(): Promise<Relay> {
+      try {
+        return await Relay.start({
+          port: options.port,
+          onFrame: (to, from, datagram) => hub.deliver(to, from, datagram),
+          onFailed: fail,
+        });
+      } catch (error) {
+        if ((error as { errno?: number }).errno !== EADDRINUSE) throw error;
+        throw whyNoPort({ ...(error as Error), code: 'EADDRINUSE' }, options.port, 'UDP');
       }
     }
   } catch (error) {

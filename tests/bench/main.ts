@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/linux/program.js';
 import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from '../runner/sandbox.js';
 import { chart } from './chart.js';
+import { CROWD } from './crowd.js';
 import { implementations } from './daemon.js';
 import { conditions, type Document, documentText, makeDocument, readDocuments } from './document.js';
 import { FLOOD } from './flood.js';
@@ -40,6 +41,7 @@ const SECTIONS: readonly Section[] = [
   FLOOD,
   RELAY,
   LIMITS,
+  CROWD,
 ];
 const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, PLAIN, START];
 
@@ -72,7 +74,8 @@ async function main(): Promise<number> {
   const hosts = new Hosts(implementations(), values.quick, seconds);
   const all: Results[] = [];
   for (const section of sections) {
-    const results = await runSection(section, hosts, rounds, (text) => process.stderr.write(`${text}\n`));
+    const often = values.rounds === undefined ? (section.rounds ?? rounds) : rounds;
+    const results = await runSection(section, hosts, often, (text) => process.stderr.write(`${text}\n`));
     all.push(results);
     say(`\n${titled(results)}`);
     mkdirSync(dirname(values.output), { recursive: true });

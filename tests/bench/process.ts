@@ -13,10 +13,14 @@ export function cpuOf(pids: readonly number[]): number {
 
 /** Resident memory of some processes, in MB. */
 export function memoryOf(pids: readonly number[]): number {
-  let sum = 0;
-  for (const pid of pids) {
-    const [, kibibytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-    sum += (Number(kibibytes) * 1024) / 1e6;
-  }
-  return sum;
+  return pids.reduce((sum, pid) => sum + statusOf(pid, 'VmRSS'), 0);
+}
+
+/** The most that a process has had resident, in MB. */
+export const memoryPeakOf = (pid: number): number => statusOf(pid, 'VmHWM');
+
+function statusOf(pid: number, field: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const [, kibibytes] = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status) ?? [];
+  return (Number(kibibytes) * 1024) / 1e6;
 }

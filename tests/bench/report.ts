@@ -35,6 +35,7 @@ export function compare(
   metric: string,
   how: Metric['compare'] = 'ratio',
 ): Spread | undefined {
+  if (how === 'none') return undefined;
   const compared = (rounds[subject] ?? []).flatMap((round, i) => {
     const [a, b] = [round[metric], rounds[other]?.[i]?.[metric]];
     if (a === undefined || b === undefined) return [];
@@ -62,7 +63,10 @@ export function tables(results: Results, width: number): string {
         other,
         ...Object.entries(metrics).map(([name, { compare: how }]) => {
           const value = medianOf(rounds, other, name);
-          return value && `${show(value)} ${showComparison(compare(rounds, focus, other, name, how), how)}`;
+          return (
+            value &&
+            `${show(value)} ${showComparison(compare(rounds, focus, other, name, how), how)}`.trimEnd()
+          );
         }),
       ].map((cell) => cell ?? '-'),
     ),

@@ -4,8 +4,8 @@ import type { Hosts } from './hosts.js';
 export interface Metric {
   readonly unit: string;
   readonly better: 'more' | 'less';
-  /** How two subjects are compared; a difference where there may be zeros. */
-  readonly compare?: 'ratio' | 'difference';
+  /** How two subjects are compared; a difference where there may be zeros, not at all where they are not rivals. */
+  readonly compare?: 'ratio' | 'difference' | 'none';
 }
 export type Metrics = Readonly<Record<string, Metric>>;
 
@@ -19,6 +19,8 @@ export type Rounds = Readonly<Record<string, readonly Measurement[]>>;
 export interface Section {
   readonly name: string;
   readonly title: string;
+  /** How often it is measured unless told, where that is not as often as the others: it takes many samples in each. */
+  readonly rounds?: number;
   /** @throws LametunError when something is missing */
   prepare(hosts: Hosts): Promise<Prepared>;
 }

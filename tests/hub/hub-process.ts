@@ -1,5 +1,5 @@
 /**
- * A hub as a process of its own, to be killed: `hub-process.js STATE [DATABASE]`. It prints one line of JSON once it is
+ * A hub as a process of its own, to be killed: `hub-process.js STATE [DATABASE [PORT]]`. It prints one line of JSON once it is
  * ready, and then one for each administrator's request that it reads.
  */
 import { createInterface } from 'node:readline';
@@ -7,12 +7,12 @@ import { TextLog } from '../../src/device/log.js';
 import { startHub } from '../../src/hub/start.js';
 import type { AdminRequest } from '../../src/wire/messages.js';
 
-const [state, database] = process.argv.slice(2);
+const [state, database, port] = process.argv.slice(2);
 const hub = await startHub({
   state: state!,
-  port: 0,
+  port: Number(port ?? 0),
   public: ['127.0.0.1'],
-  database,
+  database: database || undefined,
   log: new TextLog(1, 'hub', (line) => void process.stderr.write(line)),
 });
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -1,0 +1,183 @@
+/**
+ * Simulated nodes, many in one process: the product's client of the hub over real sockets, without a device. It says
+ * `{}` when it is ready, and then obeys the orders of `protocol.ts`.
+ */
+import { createInterface } from 'node:readline';
+import { NodeCrypto } from '../../src/device/crypto.js';
+import { HubClient, type HubEvent } from '../../src/network/hub-client.js';
+import { until } from '../../src/testkit/wait.js';
+import {
+  type DeltaMessage,
+  type MapChange,
+  type MapKeeper,
+  type MapMessage,
+  NetworkMap,
+} from '../../src/wire/map.js';
+import type { MapNode, MapVersion } from '../../src/wire/messages.js';
+import { parseToken } from '../../src/wire/token.js';
+import { monotonic, type Order, type Reply } from './protocol.js';
+
+/** For anything that all nodes are waited for, milliseconds. */
+const PATIENCE = 240_000;
+
+const crypto = new NodeCrypto();
+const known = new Map<number, MapNode>();
+
+/** The nodes of this process have what is the same in their maps in common: each is a machine of its own otherwise. */
+function shared(node: MapNode): MapNode {
+  const other = known.get(node.id);
+  if (other?.key === node.key && other.name === node.name && `${other.shares}` === `${node.shares}`)
+    return other;
+  known.set(node.id, node);
+  return node;
+}
+
+class Keeper implements MapKeeper {
+  #map = new NetworkMap();
+
+  get version(): MapVersion | undefined {
+    return this.#map.version;
+  }
+
+  applyMap(message: MapMessage): MapChange {
+    return this.#map.applyMap({ ...message, nodes: message.nodes.map(shared) });
+  }
+
+  applyDelta(message: DeltaMessage): MapChange | 'resync' {
+    return this.#map.applyDelta({ ...message, nodes: message.nodes.map(shared) });
+  }
+
+  forget(): void {
+    this.#map = new NetworkMap();
+  }
+}
+
+class SimulatedNode {
+  static forgets = false;
+  readonly keeper = new Keeper();
+  readonly #client: HubClient;
+  /** Which revision it had when, since the last mark. */
+  #learned: { readonly revision: number; readonly at: number }[] = [];
+  #attachedAt: number | undefined;
+  #currentAt: number | undefined;
+  error: Error | undefined;
+
+  constructor(token: string, name: string) {
+    const { hub, secret, addresses } = parseToken(token);
+    this.#client = new HubClient({
+      crypto,
+      privateKey: crypto.generate(),
+      hubKey: hub,
+      addresses,
+      program: 'simulated 1',
+      map: this.keeper,
+      join: { secret, name, shares: [] },
+      onEvent: (event) => this.#on(event),
+    });
+    this.#client.start();
+  }
+
+  mark(): void {
+    this.#learned = [];
+  }
+
+  brace(): void {
+    this.#attachedAt = this.#currentAt = undefined;
+  }
+
+  get revision(): number {
+    return this.keeper.version?.revision ?? 0;
+  }
+
+  /** Undefined: not yet. */
+  reachedAt(revision: number): number | undefined {
+    return this.#learned.find((each) => each.revision >= revision)?.at;
+  }
+
+  get attachedAt(): number | undefined {
+    return this.#attachedAt;
+  }
+
+  /** When its map was current for the first time since it is attached. */
+  get currentAt(): number | undefined {
+    return this.#currentAt;
+  }
+
+  #on(event: HubEvent): void {
+    if (event.kind === 'connected') this.#attachedAt = monotonic();
+    else if (event.kind === 'map') {
+      const at = monotonic();
+      this.#learned.push({ revision: this.revision, at });
+      this.#currentAt ??= at;
+    } else if (event.kind === 'removed') this.error = event.failure;
+    else if (event.kind === 'disconnected') {
+      if (event.retryIn === undefined) this.error = event.failure;
+      if (SimulatedNode.forgets) this.keeper.forget();
+      this.brace();
+    }
+  }
+}
+
+const nodes: SimulatedNode[] = [];
+
+/** What each node says, once it says something. */
+function all<T>(
+  what: string,
+  of: (node: SimulatedNode) => T | undefined,
+  whose = nodes,
+): Promise<readonly T[]> {
+  return until(
+    what,
+    () => {
+      const failed = whose.find(({ error }) => error !== undefined);
+      if (failed !== undefined) throw failed.error;
+      const said: T[] = [];
+      for (const node of whose) {
+        const value = of(node);
+        if (value === undefined) return undefined;
+        said.push(value);
+      }
+      return said;
+    },
+    PATIENCE,
+  );
+}
+
+async function obey(order: Order): Promise<Reply> {
+  switch (order.do) {
+    case 'join': {
+      let left = order.count;
+      const one = async (): Promise<void> => {
+        while (left > 0) {
+          const node = new SimulatedNode(order.token, `${order.prefix}${left--}`);
+          nodes.push(node);
+          await all('a node to join', ({ currentAt }) => currentAt, [node]);
+        }
+      };
+      await Promise.all(Array.from({ length: order.atOnce }, one));
+      return { revision: Math.max(0, ...nodes.map(({ revision }) => revision)) };
+    }
+    case 'mark':
+      for (const node of nodes) node.mark();
+      return {};
+    case 'reached':
+      return { at: await all('the change', (node) => node.reachedAt(order.revision)) };
+    case 'brace':
+      SimulatedNode.forgets = order.forget;
+      for (const node of nodes) node.brace();
+      return {};
+    case 'back':
+      return {
+        attached: await all('all to be attached', ({ attachedAt }) => attachedAt),
+        current: await all('all maps to be current', ({ currentAt }) => currentAt),
+      };
+  }
+}
+
+const say = (reply: Reply | Record<never, never>): void =>
+  void process.stdout.write(`${JSON.stringify(reply)}\n`);
+say({});
+for await (const line of createInterface({ input: process.stdin })) {
+  say(await obey(JSON.parse(line) as Order).catch((error: Error): Reply => ({ error: error.message })));
+}
+process.exit();
