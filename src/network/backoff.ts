@@ -1,5 +1,9 @@
-/** The first wait is at most as long as `first`, each further one may be twice as long, up to `last`; milliseconds. */
-const BACKOFF = { first: 1000, last: 30_000 } as const;
+/**
+ * The longest waits, milliseconds: `first` at first, then longer by `growth` of all the time that was waited, up to
+ * `last`. So somebody who is unlucky comes back that part of its absence after the hub, and of thousands somebody is:
+ * waits that are doubled would keep him away for as long again.
+ */
+const BACKOFF = { first: 1000, growth: 0.4, last: 30_000 } as const;
 /** A connection that has lasted so long was a success. One that ended at once was none: the hub may be in trouble. */
 const STABLE = 10_000;
 
@@ -9,7 +13,7 @@ const STABLE = 10_000;
  */
 export class Backoff {
   readonly #random: () => number;
-  #ceiling: number = BACKOFF.first;
+  #waited = 0;
 
   /** @param random a double in [0, 1) */
   constructor(random: () => number) {
@@ -19,17 +23,18 @@ export class Backoff {
   /** @param lasted how long the connection that has ended was one, milliseconds; 0 when there was none */
   next(lasted = 0): number {
     if (lasted >= STABLE) this.reset();
-    const ceiling = this.#ceiling;
-    this.#ceiling = Math.min(2 * ceiling, BACKOFF.last);
-    return ceiling * (0.1 + 0.9 * this.#random());
+    const ceiling = Math.min(BACKOFF.first + BACKOFF.growth * this.#waited, BACKOFF.last);
+    const wait = ceiling * (0.1 + 0.9 * this.#random());
+    this.#waited += wait;
+    return wait;
   }
 
   /** The longest waits from now on: what failed will not be different in a second. */
   exhaust(): void {
-    this.#ceiling = BACKOFF.last;
+    this.#waited = Infinity;
   }
 
   reset(): void {
-    this.#ceiling = BACKOFF.first;
+    this.#waited = 0;
   }
 }
