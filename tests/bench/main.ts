@@ -22,6 +22,7 @@ import { FLOOD } from './flood.js';
 import { Hosts } from './hosts.js';
 import { LIMITS } from './limits.js';
 import { LOOKUPS } from './lookups.js';
+import { NETWORK } from './network.js';
 import { PEER_SCALE } from './peers.js';
 import { publish } from './publish.js';
 import { RELAY } from './relay.js';
@@ -42,6 +43,7 @@ const SECTIONS: readonly Section[] = [
   RELAY,
   LIMITS,
   CROWD,
+  NETWORK,
 ];
 const ESSENTIAL: readonly Section[] = [TCP, UDP, PING, PLAIN, START];
 

@@ -1,0 +1,178 @@
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type {
+  ControlAnswers,
+  ControlCommand,
+  ControlRequest,
+  PeerStatus,
+} from '../../src/network/control.js';
+import { askControl } from '../../src/network/control-socket.js';
+import { type Machine, NetworkLab, type Running, type SiteOptions } from '../../src/testkit/network-lab.js';
+import { ping, runOn } from '../../src/testkit/traffic.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, join } from '../network/join.js';
+import type { Hosts } from './hosts.js';
+import { cpuOf } from './process.js';
+import type { Measurement, Metrics, Prepared, Section } from './section.js';
+
+/** TCP payload of a full packet at MTU 1280, IPv4, with timestamps: sealed and framed it is 1320 bytes for the relay. */
+const SEGMENT = 1228;
+
+const METRICS: Metrics = {
+  'TCP, one stream': { unit: 'Mbit/s', better: 'more' },
+  "the hub's CPU for each full packet": { unit: 'µs', better: 'less', compare: 'none' },
+  'ping, round trip': { unit: 'ms', better: 'less' },
+  'from Enter to an answer by name': { unit: 's', better: 'less' },
+  'a share is approved: asked until routed': { unit: 'ms', better: 'less', compare: 'none' },
+};
+
+/** How two nodes are connected, and what of that they use. */
+const KINDS: readonly { readonly name: string; readonly site: SiteOptions; readonly path: string }[] = [
+  { name: 'direct', site: { access: 'public' }, path: 'direct' },
+  { name: 'relayed by UDP', site: { access: 'hard' }, path: 'relayed' },
+  { name: 'by WebSocket', site: { access: 'hard', blocked: 'udp' }, path: 'relayed' },
+];
+
+interface Pair {
+  /** What the hub calls the near one. */
+  readonly name: string;
+  readonly near: Machine;
+  readonly far: Machine;
+  /** A machine beside the near one, to join again and again. */
+  readonly fresh: Machine;
+  readonly farAddress: string;
+}
+
+/** Real nodes in namespaces, as one command on each makes them: what the relay costs beside the direct way. */
+export const NETWORK: Section = {
+  name: 'network',
+  title: 'Two nodes of a network and its hub, each on a machine of its own: direct and through the relay',
+  async prepare(hosts): Promise<Prepared> {
+    const cleaners: (() => Promise<void> | void)[] = [];
+    const lab = new NetworkLab({ after: (cleaner) => void cleaners.push(cleaner as () => Promise<void>) });
+    const hubMachine = lab.site('hub').machine;
+    const hub = await hubAlone(hubMachine);
+    const token = invite(hubMachine, '--reusable');
+    const pairs = new Map<string, Pair>();
+    for (const [i, { name, site, path }] of KINDS.entries()) {
+      const [near, far, fresh] = ['near', 'far', 'fresh'].map(
+        (which) => lab.site(`${which}${i}`, site).machine,
+      );
+      for (const machine of [near!, far!]) await join(machine, token).says(/is up/);
+      pairs.set(name, {
+        name: near!.name,
+        near: near!,
+        far: far!,
+        fresh: fresh!,
+        farAddress: await reached(near!, far!.name, path),
+      });
+    }
+    let shares = 0;
+    return {
+      metrics: METRICS,
+      subjects: KINDS.map(({ name }) => name),
+      measure: async (subject) => {
+        const pair = pairs.get(subject)!;
+        return {
+          ...(await stream(hosts, hub, pair)),
+          'ping, round trip':
+            (await ping(pair.near.namespace, pair.farAddress, { count: 40 })).average ?? Number.NaN,
+          'from Enter to an answer by name': await newcomer(pair, token),
+          'a share is approved: asked until routed': await approval(
+            hubMachine,
+            pair,
+            `10.99.${shares++}.0/24`,
+          ),
+        };
+      },
+      close: () => void Promise.all(cleaners.map((cleaner) => cleaner())),
+    };
+  },
+};
+
+/** Waits until the near one has another one in that way. @returns its address */
+async function reached(near: Machine, name: string, path: string): Promise<string> {
+  return until(
+    `${name} to be reached, ${path}`,
+    async () => {
+      const { peers } = await ask(near, { command: 'status' });
+      const peer = peers.find((each) => each.name === name) as PeerStatus | undefined;
+      if (peer === undefined) return undefined;
+      await ping(near.namespace, peer.ipv4);
+      return peer.path.kind === path ? peer.ipv4 : undefined;
+    },
+    20_000,
+  );
+}
+
+async function stream(hosts: Hosts, hub: Running, { near, far, farAddress }: Pair): Promise<Measurement> {
+  const server = far.namespace.spawn('iperf3', ['-s', '-1'], { stdio: 'ignore' });
+  const ended = once(server, 'exit');
+  try {
+    await sleep(300);
+    const before = cpuOf([hub.pid]);
+    const args = ['-c', farAddress, '-J', '-t', `${hosts.seconds}`, '--connect-timeout', '5000'];
+    const { stdout } = await runOn(near.namespace, 'iperf3', args);
+    const cpu = cpuOf([hub.pid]) - before;
+    const result = JSON.parse(stdout) as {
+      error?: string;
+      end: { sum_received: { bits_per_second: number; bytes: number } };
+    };
+    if (result.error !== undefined) throw new Error(`iperf3 to ${farAddress}: ${result.error}`);
+    const { bits_per_second: rate, bytes } = result.end.sum_received;
+    return { 'TCP, one stream': rate / 1e6, "the hub's CPU for each full packet": (cpu * SEGMENT) / bytes };
+  } finally {
+    server.kill('SIGKILL');
+    await ended;
+  }
+}
+
+/** A machine that was never in the network joins, and pings the far one by its name. */
+async function newcomer({ fresh, far }: Pair, token: string): Promise<number> {
+  const began = performance.now();
+  const running = join(fresh, token);
+  try {
+    await until(
+      `an answer of ${far.name}: ${running.stderr}`,
+      () => running.running && fresh.pings(far.name, 1),
+      30_000,
+    );
+    const seconds = (performance.now() - began) / 1000;
+    await ask(fresh, { command: 'leave' });
+    return seconds;
+  } finally {
+    await running.stop();
+    rmSync(fresh.state, { recursive: true, force: true });
+  }
+}
+
+/** The near one offers a network, the hub's root approves it, and the far one routes it. */
+async function approval(hub: Machine, { name, near, far }: Pair, network: string): Promise<number> {
+  near.run('ip', 'link', 'add', 'shared', 'type', 'veth', 'peer', 'name', 'nowhere');
+  near.run('ip', 'link', 'set', 'nowhere', 'up');
+  near.run('ip', 'link', 'set', 'shared', 'up');
+  near.run('ip', 'route', 'add', network, 'dev', 'shared');
+  await ask(near, { command: 'share', shares: [network] });
+  const monitor = far.spawn('ip', 'monitor', 'route');
+  await sleep(300); // it says nothing until there is something to say
+  const began = performance.now();
+  await ask(hub, { command: 'admin', request: { op: 'approve', node: name } });
+  await monitor.says(new RegExp(`^${network} `, 'm'));
+  const elapsed = performance.now() - began;
+  await monitor.stop();
+  await ask(near, { command: 'share', shares: [] });
+  near.run('ip', 'link', 'delete', 'shared');
+  return elapsed;
+}
+
+async function ask<C extends ControlCommand>(
+  machine: Machine,
+  request: Extract<ControlRequest, { command: C }>,
+): Promise<ControlAnswers[C]> {
+  let found: ControlAnswers[C] | undefined;
+  await askControl<C>(machine.state, request, (answer) => {
+    found = answer;
+  });
+  return found!;
+}
