@@ -15,13 +15,14 @@ export const SANDBOX_VARIABLE = 'LAMETUN_SANDBOX';
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
 /**
- * What the sandbox needs to be usable. A machine without a TUN device node gets one in a /dev/net of its own; where
+ * What the sandbox needs to be usable. A machine without a TUN device node that everybody may
+ * open, as most distributions have it, gets one in a /dev/net of its own; where
  * making it is forbidden the tests that need it say so.
  */
 const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up || exit 125
 cp -a /etc /run/etc && mount --bind /run/etc /etc || exit 125
-if [ ! -c /dev/net/tun ] && mkdir -p /dev/net && mount -t tmpfs tmpfs /dev/net; then
+if [ "$(stat -c %a /dev/net/tun 2>&1)" != 666 ] && mkdir -p /dev/net && mount -t tmpfs tmpfs /dev/net; then
   mknod -m 666 /dev/net/tun c 10 200 2>/dev/null || umount /dev/net
 fi`;
 

@@ -74,11 +74,17 @@ export function install({ name, text }: Unit, directory = DIRECTORY): Installed 
     writeFileSync(`${path}.new`, text, { mode: 0o644 });
     renameSync(`${path}.new`, path);
   } catch (error) {
-    rmSync(`${path}.new`, { force: true });
+    removeHalf(`${path}.new`);
     throw new LametunError('linux', `cannot write ${path}: ${(error as Error).message}`, { cause: error });
   }
   if (!existsSync('/run/systemd/system')) return { path, started: false }; // sd_booted(3)
   runProgram('systemctl', ['daemon-reload']);
   runProgram('systemctl', ['enable', '--now', name]);
   return { path, started: true };
+}
+
+function removeHalf(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {} // it was never made
 }
