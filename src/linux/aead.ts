@@ -205,6 +205,9 @@ export function declareEvp(library: string | null) {
   };
 }
 
+/** A constant of its own, for loops. */
+const BEFORE = 64 satisfies typeof AEAD.before;
+
 /** Layout of the scratch memory of `PrimitivesAead`: Poly1305's state is as large as OpenSSL says. */
 const PRIMITIVES = {
   nonce: 0,
@@ -233,7 +236,7 @@ class PrimitivesAead implements Aead {
   readonly #openssl;
   readonly #scratch: Memory = allocate(PRIMITIVES.size);
   /** What was in front of the output, or behind the input's tag. */
-  readonly #kept = new Int32Array(AEAD.before / 4);
+  readonly #kept = new Int32Array(BEFORE / 4);
 
   constructor() {
     this.#openssl = declarePrimitives();
@@ -252,11 +255,11 @@ class PrimitivesAead implements Aead {
   ): void {
     const { view } = to;
     const kept = this.#kept;
-    const inFront = out - AEAD.before;
-    for (let i = 0; i < AEAD.before / 4; i++) kept[i] = view.getInt32(inFront + i * 4, true);
+    const inFront = out - BEFORE;
+    for (let i = 0; i < BEFORE; i += 4) kept[i >> 2] = view.getInt32(inFront + i, true);
     this.#crypt(key, counter, from, at, to, out, length);
     this.#authenticate(to, out, length, to.address + inFront, to.address + out + length);
-    for (let i = 0; i < AEAD.before / 4; i++) view.setInt32(inFront + i * 4, kept[i]!, true);
+    for (let i = 0; i < BEFORE; i += 4) view.setInt32(inFront + i, kept[i >> 2]!, true);
   }
 
   open(
@@ -315,14 +318,23 @@ class PrimitivesAead implements Aead {
     length: number,
   ): void {
     const { view, address } = this.#scratch;
-    const input = at - AEAD.before;
-    for (let i = 0; i < AEAD.before; i += 8) from.view.setFloat64(input + i, 0);
+    const input = at - BEFORE;
+    const { view: plain } = from;
+    // Eight words, one by one: this is the hottest place of all.
+    plain.setFloat64(input, 0);
+    plain.setFloat64(input + 8, 0);
+    plain.setFloat64(input + 16, 0);
+    plain.setFloat64(input + 24, 0);
+    plain.setFloat64(input + 32, 0);
+    plain.setFloat64(input + 40, 0);
+    plain.setFloat64(input + 48, 0);
+    plain.setFloat64(input + 56, 0);
     // A block counter and a nonce of 4 zero bytes come first.
     writeUint64(view, PRIMITIVES.nonce + 8, counter);
     this.#openssl.chacha20(
-      to.address + out - AEAD.before,
+      to.address + out - BEFORE,
       from.address + input,
-      AEAD.before + length,
+      BEFORE + length,
       key,
       address + PRIMITIVES.nonce,
     );
@@ -332,7 +344,8 @@ class PrimitivesAead implements Aead {
   #authenticate(memory: Memory, at: number, length: number, key: number, tag: number): void {
     const { view, address } = memory;
     const end = at + length;
-    for (let i = 0; i < AEAD.tag; i += 4) view.setInt32(end + i, 0);
+    view.setFloat64(end, 0);
+    view.setFloat64(end + 8, 0);
     const padded = (length + 15) & ~15;
     view.setFloat64(at + padded, 0); // there is no associated data
     view.setInt32(at + padded + 8, length, true);
