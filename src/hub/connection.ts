@@ -6,7 +6,7 @@ import { parseNodeMessage } from '../wire/schemas.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import type { Client } from './hub.js';
 import { Bucket } from './limits.js';
-import { Outgoing } from './outgoing.js';
+import { type Corkable, Outgoing } from './outgoing.js';
 
 /** What a connection tells the server. */
 export interface ConnectionEvents {
@@ -51,6 +51,8 @@ export class Connection implements Client {
   /** Frames that were dropped because it reads too slowly. */
   droppedFrames = 0;
   readonly #socket: WebSocket;
+  readonly #stream: Corkable;
+  #corked = false;
   readonly #channel: ChannelResponder;
   readonly #events: ConnectionEvents;
   readonly #outgoing: Outgoing;
@@ -63,12 +65,14 @@ export class Connection implements Client {
 
   constructor(
     socket: WebSocket,
+    stream: Corkable,
     remote: string,
     { crypto, privateKey, answer }: ConnectionKeys,
     events: ConnectionEvents,
   ) {
     this.remote = remote;
     this.#socket = socket;
+    this.#stream = stream;
     this.#channel = new ChannelResponder(crypto, privateKey, (_, hello) => answer(hello));
     this.#events = events;
     this.#outgoing = new Outgoing(socket);
@@ -97,8 +101,23 @@ export class Connection implements Client {
 
   sendFrame(from: number, datagram: Uint8Array): void {
     if (this.#ended) return;
-    if (this.#outgoing.length > FRAME_BACKLOG) this.droppedFrames++;
-    else this.#send(() => [this.#channel.sealFrame(from, datagram)]);
+    if (this.#outgoing.length > FRAME_BACKLOG) {
+      this.droppedFrames++;
+      return;
+    }
+    this.#cork();
+    this.#send(() => [this.#channel.sealFrame(from, datagram)]);
+  }
+
+  /** Frames come in bunches: all of one turn of the event loop go out together. */
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#stream.cork();
+    setImmediate(() => {
+      this.#corked = false;
+      this.#stream.uncork();
+    });
   }
 
   /** Closes when all that was sent has gone out. */

@@ -142,7 +142,7 @@ export class HubServer {
     this.#upgraded.add(socket);
     socket.once('close', () => this.#upgraded.delete(socket));
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      new Connection(webSocket, remoteOf(request), this.#options, {
+      new Connection(webSocket, socket, remoteOf(request), this.#options, {
         ...this.#options.events,
         opened: (connection) => {
           this.#strangers.delete(socket);

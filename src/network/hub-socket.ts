@@ -67,6 +67,7 @@ export class HubSocket {
   #socket: Socket | undefined;
   #handlers: SocketHandlers | undefined;
   #isOpen = false;
+  #isCorked = false;
 
   constructor(target: Target, handlers: SocketHandlers) {
     this.target = target;
@@ -118,8 +119,21 @@ export class HubSocket {
   /** @returns whether it was sent, or at least will be */
   sendFrame(bytes: Uint8Array): boolean {
     if (this.#ws.readyState !== WebSocket.OPEN || this.isBusy) return false;
+    this.#cork();
     this.#ws.send(bytes);
     return true;
+  }
+
+  /** Frames come in bunches: all of one turn of the event loop go out by one system call. */
+  #cork(): void {
+    const socket = this.#socket;
+    if (this.#isCorked || socket === undefined) return;
+    this.#isCorked = true;
+    socket.cork();
+    setImmediate(() => {
+      this.#isCorked = false;
+      socket.uncork();
+    });
   }
 
   get isBusy(): boolean {
