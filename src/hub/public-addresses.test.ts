@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseCidr } from '../ip/cidr.js';
 import { isLoopback, tokenAddresses } from './public-addresses.js';
 
 const texts = (given: string[], own: string[] = []) =>
@@ -70,6 +71,15 @@ test('without them it is the public addresses of this machine, and its private o
     '100.64.0.9 4443',
   ]);
   assert.deepEqual(tokenAddresses([], 1, own).warnings, []);
+});
+
+test('an address inside the network is of no use to whoever is to join it', () => {
+  const inside = [parseCidr('10.143.0.0/16')!, parseCidr('fd01::/64')!];
+  const own = ['10.143.0.1', 'fd01::1', '10.1.1.1'];
+  assert.deepEqual(
+    tokenAddresses([], 443, own, inside).addresses.map(({ host }) => host),
+    ['10.1.1.1'],
+  );
 });
 
 test('a machine without a public address is warned, one without any refused', () => {

@@ -31,13 +31,21 @@ export interface TokenAddresses {
  *
  * @param given `HOST`, `HOST:PORT`, or `https://HOST[:PORT]` for a proxy that speaks TLS
  * @param own this machine's addresses, as text
+ * @param inside the network's own ranges: whoever is to join does not reach them yet
  * @throws LametunError `usage` when a given one is none, or there is no address at all
  */
-export function tokenAddresses(given: readonly string[], port: number, own = ownAddresses()): TokenAddresses {
+export function tokenAddresses(
+  given: readonly string[],
+  port: number,
+  own: readonly string[] = ownAddresses(),
+  inside: readonly Cidr[] = [],
+): TokenAddresses {
   if (given.length > 0) {
     return { addresses: given.map((text) => parsePublic(text, port)).slice(0, MAX_ADDRESSES), warnings: [] };
   }
-  const reachable = own.filter((address) => !isIn(LOOPBACK, address) && !isIn(LINK_LOCAL, address));
+  const isReachable = (address: string): boolean =>
+    ![LOOPBACK, LINK_LOCAL, inside].some((list) => isIn(list, address));
+  const reachable = own.filter(isReachable);
   const isPrivate = (address: string): boolean => isIn(PRIVATE, address);
   const isPublic = (address: string): boolean => !isPrivate(address);
   // Both families: some nodes have only one.

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { NodeCrypto } from '../device/crypto.js';
 import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
+import { parseCidr } from '../ip/cidr.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
 import { formatToken } from '../wire/token.js';
@@ -97,6 +98,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       fail = reject;
     });
     ended.catch(() => {}); // whoever looks at it hears of it
+    const inside = [registry.info.ipv4, registry.info.ipv6].map((range) => parseCidr(range)!);
     registry.onReplaced = () =>
       fail(new LametunError('usage', 'a backup was restored meanwhile: start again'));
 
@@ -112,7 +114,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       random: randomBytes,
       hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
       makeToken: (secret) => {
-        const { addresses, warnings } = tokenAddresses(options.public, server.port);
+        const { addresses, warnings } = tokenAddresses(options.public, server.port, undefined, inside);
         const token = formatToken({ hub: privateKey.publicKey.bytes, secret, addresses });
         return { token, addresses: addresses.map(formatHubAddress), warnings };
       },

@@ -393,6 +393,7 @@ export class Network implements RunningNode {
     const hubs = this.#hubAddress ?? hub.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
     const servers = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
     this.#shares.route(shares, hubs, servers);
+    this.#driver.setInside([...this.#ranges, ...this.#table.routed()]);
   }
 
   /** Soon: a network that grows by thousands is not sorted anew for each. */

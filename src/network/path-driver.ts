@@ -88,6 +88,12 @@ export class PathDriver {
     this.settle();
   }
 
+  /** What is routed into the tunnel has changed. */
+  setInside(inside: readonly Cidr[]): void {
+    this.paths.setInside(inside, this.#now());
+    this.settle();
+  }
+
   /** @returns milliseconds; undefined when there was no answer in time */
   async ping(id: number): Promise<number | undefined> {
     const token = this.paths.ping(id, this.#now());

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { at, DATA_LENGTH, type PathHost, PathWorld } from '../testkit/path-world.js';
+import { parseCidr } from '../ip/cidr.js';
+import { at, DATA_LENGTH, INSIDE, type PathHost, PathWorld } from '../testkit/path-world.js';
 import { ACTIVE_TIME } from './paths.js';
 
 /** Two homes behind ordinary NATs, and a server on the internet. */
@@ -141,6 +142,23 @@ test('candidates that can be no peer are not probed', () => {
   for (const { address, port } of addresses)
     for (const to of asked) assert.ok(!to.startsWith(`${address.join('.')}:${port}`), to);
   for (const to of asked) assert.match(to, /^(?:relay|198\.51\.100\.2:|192\.168\.2\.5:)/);
+});
+
+test('nobody is reached directly at an address that leads into the tunnel', () => {
+  const world = new PathWorld();
+  const { laptop, phone } = homes(world);
+  const shared = [...INSIDE, parseCidr('192.168.1.0/24')!];
+  world.traffic(laptop, phone, 1_000);
+  assert.equal(world.via(laptop, phone), '192.168.1.6:41641', 'while it does not');
+  laptop.paths.setInside(shared, world.now);
+  laptop.sent = [];
+  world.traffic(laptop, phone, 30_000);
+  assert.doesNotMatch(world.via(laptop, phone), /^192\.168/);
+  assert.equal(pings(laptop, '192.168.1.6:41641').length, 0);
+
+  laptop.paths.setInside(INSIDE, world.now);
+  world.traffic(laptop, phone, 90_000);
+  assert.equal(world.via(laptop, phone), '192.168.1.6:41641', 'when it does not any more');
 });
 
 test('a peer that names ever new places is remembered at a few of them', () => {

@@ -62,7 +62,7 @@ const PONG_BURST = 40;
 
 export interface PathsOptions {
   readonly crypto: Pick<Crypto, 'random'>;
-  /** The network's own ranges: no peer can be reached at an address in them. */
+  /** The network's own ranges, before any network is shared: see `setInside`. */
   readonly inside: readonly Cidr[];
   /** The longest datagram that data makes, bytes: what a direct path must carry. */
   readonly dataLength: number;
@@ -84,7 +84,7 @@ export interface PathsOptions {
  */
 export class Paths {
   readonly #crypto: Pick<Crypto, 'random'>;
-  readonly #inside: readonly Cidr[];
+  #inside: readonly Cidr[];
   readonly #dataLength: number;
   readonly #peers = new Map<number, PeerPath>();
   readonly #deadlines = new Deadlines<PeerPath>();
@@ -144,6 +144,23 @@ export class Paths {
       if (!this.#isActive(peer, now)) continue;
       this.#lookSoon(peer, now);
       if (peer.current !== undefined && !peer.current.waiting) this.#ping(peer, peer.current, true, now);
+      this.#schedule(peer, now);
+    }
+  }
+
+  /**
+   * What is routed into the tunnel: nobody is reached directly at an address in there, for that datagram would go into
+   * the tunnel, come out of it as one that is to go to the same place, and so on.
+   *
+   * @param inside the network's own ranges, and the shared networks that are used
+   */
+  setInside(inside: readonly Cidr[], now: number): void {
+    this.#inside = inside;
+    for (const peer of this.#peers.values()) {
+      const { current } = peer;
+      if (!peer.drop((endpoint) => !isUsable(endpoint, inside))) continue;
+      if (peer.current === undefined) this.#withoutDirect(peer, now);
+      if (current !== peer.current && this.#isActive(peer, now)) this.#lookSoon(peer, now);
       this.#schedule(peer, now);
     }
   }

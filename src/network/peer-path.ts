@@ -177,6 +177,19 @@ export class PeerPath implements Deadlined {
     return this.#add(endpoint, 'stored');
   }
 
+  /** Forgets places for good, those in use included. @returns whether there were any */
+  drop(isNoPlace: (endpoint: Endpoint) => boolean): boolean {
+    let found = false;
+    for (const candidate of [...this.candidates.values()]) {
+      if (!isNoPlace(candidate.endpoint!)) continue;
+      found = true;
+      this.candidates.delete(candidate.key);
+      if (candidate === this.current) this.current = undefined;
+      if (candidate === this.last) this.last = undefined;
+    }
+    return found;
+  }
+
   #add(endpoint: Endpoint, source: Source): Candidate {
     const known = this.candidates.get(endpointKey(endpoint));
     if (known !== undefined) {

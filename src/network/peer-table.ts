@@ -69,6 +69,11 @@ export class PeerTable {
     for (const share of [...this.#warnings.keys()]) if (!plan.has(share)) this.#warnings.delete(share);
   }
 
+  /** The shared networks that are routed into the tunnel. */
+  routed(): Cidr[] {
+    return [...this.#shares.keys()].map((share) => parseCidr(share)!);
+  }
+
   commit(): void {
     this.#wireguard.commit();
   }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
-import { join, serve } from './join.js';
+import { invite, join, serve } from './join.js';
 
 /** A web server with Node alone, that says who asked. */
 const SERVER = `require('http').createServer((request, response) =>
@@ -54,6 +54,21 @@ test('home and office: one command on each gateway, and hosts behind them that r
   await joined.says(/is up/);
   assert.match(await until('an answer of the office', fromHome), /^hello /);
   assert.match(await until('an answer of the home', fromOffice), /^hello /);
+
+  await t.test(
+    'a node elsewhere does not look for the gateway at an address behind the gateway',
+    async () => {
+      const cafe = lab.site('cafe', { access: 'hard', lan: 9, blocked: 'udp' });
+      const joining = join(cafe.machine, invite(office.machine));
+      await joining.says(/is up/);
+      await until('the home host', () => cafe.machine.pings('192.168.1.23') || undefined);
+      cafe.machine.run('ping', '-c30', '-i0.1', '192.168.1.23');
+      const gateway = cafe.machine.status().peers.find(({ name }: { name: string }) => name === 'home');
+      assert.equal(gateway.path.kind, 'relayed');
+      assert.ok(gateway.sent < 100_000, `${gateway.sent} bytes went round in circles`);
+      await joining.stop();
+    },
+  );
 
   await t.test('and when the gateways stop, the way is gone and nothing is left behind', async () => {
     assert.equal(await joined.stop(), 0, joined.stderr);
