@@ -30,7 +30,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
-  return 0;
+  return Number(process.exitCode ?? 0); // what the command has made of it
 }
 
 /** These list the subcommands; `-help` is the post's program's. */

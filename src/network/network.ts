@@ -434,7 +434,8 @@ export class Network implements RunningNode {
   // Paths.
 
   #lookAtTraffic(): void {
-    if (this.#driver.handleActivity(this.#table.active())) this.#relay.handleActivity();
+    const { isRelayed, isSilent } = this.#driver.handleActivity(this.#table.active());
+    if (isRelayed) this.#relay.handleActivity(isSilent);
   }
 
   #lookAtAddresses(): void {

@@ -7,7 +7,7 @@ import { TRANSPORT } from '../wireguard/messages.js';
 import type { PathStatus } from './control.js';
 import type { Member } from './members.js';
 import { Paths } from './paths.js';
-import type { PeerTable } from './peer-table.js';
+import type { PeerActivity, PeerTable } from './peer-table.js';
 import { ProbeBox } from './probe-box.js';
 
 /** Timers stand still while the machine sleeps: never wait for longer. Milliseconds. */
@@ -65,15 +65,19 @@ export class PathDriver {
     this.settle();
   }
 
-  /** @returns whether any of those with traffic is reached through the relay */
-  handleActivity(ids: Iterable<number>): boolean {
+  /** @returns whether any of those with traffic is reached through the relay, and whether one of these is silent */
+  handleActivity(peers: Iterable<PeerActivity>): { readonly isRelayed: boolean; readonly isSilent: boolean } {
     let isRelayed = false;
-    for (const id of ids) {
+    let isAnySilent = false;
+    for (const { id, isSilent } of peers) {
       this.paths.handleActivity(id, this.#now());
-      isRelayed ||= this.paths.isRelayed(id);
+      if (isSilent) this.paths.handleSilence(id, this.#now());
+      if (!this.paths.isRelayed(id)) continue;
+      isRelayed = true;
+      isAnySilent ||= isSilent;
     }
     this.settle();
-    return isRelayed;
+    return { isRelayed, isSilent: isAnySilent };
   }
 
   setRelay(relay: Endpoint | undefined, why: string): void {

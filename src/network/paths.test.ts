@@ -227,6 +227,46 @@ test('a direct path that goes silent is left within 5 s, and found again when it
   assert.equal(world.via(laptop, server), '203.0.113.7:41641');
 });
 
+/** Packets go to a peer for so long, and none come back. */
+function silence(world: PathWorld, host: PathHost, peer: PathHost, milliseconds: number): void {
+  for (const end = world.now + milliseconds; world.now < end; ) {
+    host.paths.handleActivity(peer.id, world.now);
+    host.paths.handleSilence(peer.id, world.now);
+    world.settle();
+    world.run(250);
+  }
+}
+
+test('a direct path on which nothing comes back is left within 2.3 s', () => {
+  const world = new PathWorld();
+  const { laptop, server } = homes(world);
+  for (let phase = 0; phase < 2_000; phase += 250) {
+    world.traffic(laptop, server, 20_000 + phase);
+    assert.equal(world.via(laptop, server), '203.0.113.7:41641');
+    const site = server.site as { blocked?: boolean };
+    site.blocked = true;
+    const lostAt = world.now;
+    world.traffic(laptop, server, 500); // it could be slow
+    silence(world, laptop, server, 3_000);
+    const { via, at } = laptop.used.at(-1)!;
+    assert.equal(via, 'relay');
+    assert.ok(at - lostAt <= 2_300, `${at - lostAt} ms`);
+    site.blocked = false;
+    world.traffic(laptop, server, 20_000);
+  }
+});
+
+test('a direct path that answers stays, though the peer has nothing to say; it is not asked all the time', () => {
+  const world = new PathWorld();
+  const { laptop, server } = homes(world);
+  world.traffic(laptop, server, 5_000);
+  const uses = laptop.used.length;
+  laptop.sent = [];
+  silence(world, laptop, server, 60_000);
+  assert.equal(laptop.used.length, uses);
+  assert.ok(pings(laptop, '203.0.113.7:41641').length <= 61);
+});
+
 test('some loss does not end a direct path', () => {
   const world = new PathWorld(7);
   const { laptop, phone } = homes(world);

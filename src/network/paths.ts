@@ -40,6 +40,10 @@ const BUSY_TIME = 10_000;
 const HEARTBEAT = { busy: 2_000, idle: 15_000 } as const;
 /** An answer that takes longer is none yet. */
 export const PING_TIMEOUT = 1_000;
+/** The same where packets go out and none come back: three times what an answer takes, and at least that. */
+const QUICK_TIMEOUT = 400;
+/** An answer that is no older still says that the path is good. */
+const FRESH = 1_000;
 /** So many unanswered ones, and the path is given up. */
 const LOST_AFTER = 3;
 /** Somebody waits for the answer: give it more time. */
@@ -195,6 +199,16 @@ export class Paths {
     peer.activeUntil = now + ACTIVE_TIME;
     peer.busyUntil = now + BUSY_TIME;
     if (!wasActive) this.#lookSoon(peer, now);
+    this.#schedule(peer, now);
+  }
+
+  /** Packets of data go to the peer, and none come back: it may be the path, or the peer. */
+  handleSilence(id: number, now: number): void {
+    const peer = this.#peers.get(id);
+    const current = peer?.current;
+    if (peer === undefined || current === undefined || now < current.answeredAt + FRESH) return;
+    current.isHurried = true;
+    if (!current.waiting) this.#ping(peer, current, true, now);
     this.#schedule(peer, now);
   }
 
@@ -361,7 +375,8 @@ export class Paths {
     while (peer.asked[0] !== undefined && now >= peer.asked[0].sentAt + ASKED_TIMEOUT)
       this.#events.push({ kind: 'answer', token: peer.asked.shift()!.token, rtt: undefined });
     for (const candidate of peer.all()) {
-      if (candidate.waiting && now >= candidate.sentAt + PING_TIMEOUT) this.#unanswered(peer, candidate, now);
+      if (candidate.waiting && now >= candidate.sentAt + patience(candidate))
+        this.#unanswered(peer, candidate, now);
     }
     if (!this.#isActive(peer, now)) {
       this.#goIdle(peer, now);
@@ -395,6 +410,7 @@ export class Paths {
     peer.current = undefined;
     peer.lost = formatEndpoint(candidate.endpoint!);
     candidate.rtt = undefined;
+    candidate.isHurried = false;
     candidate.unansweredLarge = 0;
     this.#withoutDirect(peer, now);
     this.#lookSoon(peer, now);
@@ -463,7 +479,7 @@ export class Paths {
   #schedule(peer: PeerPath, now: number): void {
     let next = peer.asked[0] === undefined ? Infinity : peer.asked[0].sentAt + ASKED_TIMEOUT;
     for (const candidate of peer.all())
-      if (candidate.waiting) next = Math.min(next, candidate.sentAt + PING_TIMEOUT);
+      if (candidate.waiting) next = Math.min(next, candidate.sentAt + patience(candidate));
     if (this.#isActive(peer, now)) {
       const { current } = peer;
       next = Math.min(next, peer.nextVolley, peer.activeUntil);
@@ -475,3 +491,7 @@ export class Paths {
     this.#deadlines.set(peer, next);
   }
 }
+
+/** How long an answer may take, milliseconds. */
+const patience = ({ isHurried, rtt = 0 }: Candidate): number =>
+  isHurried ? Math.min(PING_TIMEOUT, Math.max(QUICK_TIMEOUT, 3 * rtt)) : PING_TIMEOUT;

@@ -37,6 +37,8 @@ export class Candidate {
   unanswered = 0;
   /** Those of them that were as large as data. */
   unansweredLarge = 0;
+  /** There is reason to think that it does not answer any more. */
+  isHurried = false;
   /** Whether it answers, but not what is as large as data. */
   narrow = false;
   /** The peer has named it once, and does not any more: it has moved. */
@@ -58,6 +60,7 @@ export class Candidate {
     this.rtt = this.rtt === undefined ? rtt : this.rtt * 0.75 + rtt * 0.25;
     this.answeredAt = now;
     this.unanswered = 0;
+    this.isHurried = false;
   }
 
   /** Notes a ping, and forgets that the one before was not answered yet. */

@@ -15,13 +15,33 @@ export interface PeerTraffic {
   readonly lastHandshake: number;
 }
 
+/** A peer that has sent or received something. */
+export interface PeerActivity {
+  readonly id: number;
+  /** Packets go to it, and for some time none has come back. */
+  readonly isSilent: boolean;
+}
+
+/** For so long a peer may answer nothing before that is odd, milliseconds. */
+const SILENCE = 500;
+/** After such a pause a question is a new one. */
+const PAUSE = 2_000;
+
+/** What a peer had sent and received when traffic was looked for last, in bytes, and when that was. */
+interface Seen {
+  readonly received: number;
+  readonly sent: number;
+  readonly at: number;
+  /** Since when packets go to it without an answer. */
+  readonly unansweredSince: number | undefined;
+}
+
 /** The members as peers of the device: their keys, their addresses, where they are, and the routes of what they share. */
 export class PeerTable {
   readonly #wireguard: WireGuardInterface;
   readonly #link: Interface;
   readonly #peers = new Map<number, Peer>();
-  /** Bytes both ways when traffic was looked for last. */
-  readonly #seenBytes = new Map<number, number>();
+  readonly #seen = new Map<number, Seen>();
   /** Whose it is, by share. */
   readonly #shares = new Map<string, number>();
   readonly #warnings = new Map<string, string>();
@@ -48,7 +68,7 @@ export class PeerTable {
     for (const [share, owner] of [...this.#shares]) if (owner === id) this.#unroute(share);
     this.#wireguard.removePeer(peer);
     this.#peers.delete(id);
-    this.#seenBytes.delete(id);
+    this.#seen.delete(id);
   }
 
   /** Routes these shares, and no others. @param plan member's id by share */
@@ -87,12 +107,22 @@ export class PeerTable {
   }
 
   /** Those that have sent or received anything since this was asked last. */
-  *active(): Generator<number> {
+  *active(): Generator<PeerActivity> {
+    const now = this.#wireguard.now();
     for (const [id, peer] of this.#peers) {
       const { received, sent } = this.#wireguard.transfer(peer);
-      if (received + sent === (this.#seenBytes.get(id) ?? 0)) continue;
-      this.#seenBytes.set(id, received + sent);
-      yield id;
+      const before = this.#seen.get(id) ?? {
+        received: 0,
+        sent: 0,
+        at: -Infinity,
+        unansweredSince: undefined,
+      };
+      if (received === before.received && sent === before.sent) continue;
+      const isAnswered = received !== before.received;
+      const since = now - before.at > PAUSE ? undefined : before.unansweredSince;
+      const unansweredSince = isAnswered ? undefined : (since ?? now);
+      this.#seen.set(id, { received, sent, at: now, unansweredSince });
+      yield { id, isSilent: unansweredSince !== undefined && now - unansweredSince >= SILENCE };
     }
   }
 

@@ -109,6 +109,32 @@ test('that UDP stops passing is noticed within 9 s when it is used, and within 2
   }
 });
 
+test('it is noticed within 2.3 s when packets go out and none come back', () => {
+  for (let phase = 0; phase < 20_000; phase += 1_250) {
+    const world = new World();
+    world.run(60_000 + phase);
+    world.passes = false;
+    const at = world.now;
+    world.run(500); // the silence is noticed
+    while (world.told.length < 2 && world.now < at + 60_000) {
+      world.binding.handleSilence(world.now);
+      world.run(250);
+    }
+    assert.deepEqual(world.what.slice(1), ['lost']);
+    assert.ok(world.told[1]!.at - at <= 2_300, `${world.told[1]!.at - at} ms`);
+  }
+});
+
+test('a peer that is silent, behind a relay that is not, is no reason to ask the relay all the time', () => {
+  const world = new World();
+  world.run(60_000);
+  const before = world.binds.length;
+  for (const end = world.now + 60_000; world.now < end; world.run(250))
+    world.binding.handleSilence(world.now);
+  assert.deepEqual(world.what, ['bound 198.51.100.1:4000']);
+  assert.ok(world.binds.length - before <= 61, `${world.binds.length - before} in a minute`);
+});
+
 test('being seen elsewhere is told', () => {
   const world = new World();
   world.run(1_000);

@@ -16,6 +16,10 @@ export type BindingEvent =
 /** After how long to ask again when there is no answer, at first and later; milliseconds. */
 const FIRST_TRIES = [250, 500, 1_000, 2_000] as const;
 const RETRY = 1_000;
+/** The same where packets go out and none come back: three times what an answer takes, and at least that. */
+const QUICK_RETRY = 400;
+/** An answer that is no older still says that UDP passes. */
+const FRESH = 1_000;
 /** So many unanswered in a row, and UDP does not pass. */
 const TRIES = 3;
 /** From one bind to the next while packets go through the relay: what goes wrong is soon seen. */
@@ -41,6 +45,11 @@ export class RelayBinding {
   #unanswered = 0;
   #next: number;
   #boundAt = -Infinity;
+  #sentAt = -Infinity;
+  /** What the last answer took. */
+  #rtt = 0;
+  /** There is reason to think that UDP does not pass any more. */
+  #isHurried = false;
   #seen = '';
 
   /** @param session 8 bytes @param key 32 bytes; of the credentials */
@@ -71,13 +80,24 @@ export class RelayBinding {
     if (this.#state === 'new')
       this.#next = now + FIRST_TRIES[Math.min(this.#unanswered, FIRST_TRIES.length - 1)]!;
     else if (this.#state === 'failing') this.#next = now + BIND_INTERVAL;
-    else this.#next = now + RETRY;
+    else this.#next = now + this.#retry;
+  }
+
+  get #retry(): number {
+    return this.#isHurried ? Math.min(RETRY, Math.max(QUICK_RETRY, 3 * this.#rtt)) : RETRY;
   }
 
   /** Packets go through the relay. */
   handleActivity(now: number): void {
     if (this.#state === 'bound' && !this.#waiting)
       this.#next = Math.min(this.#next, Math.max(now, this.#boundAt + BUSY_INTERVAL));
+  }
+
+  /** Packets go through the relay, and none come back: it may be UDP, or whom they go to. */
+  handleSilence(now: number): void {
+    if (this.#state !== 'bound' || this.#isHurried || now < this.#boundAt + FRESH) return;
+    this.#isHurried = true;
+    this.#next = Math.max(now, this.#waiting ? this.#sentAt + this.#retry : now);
   }
 
   /** The network of this machine has changed: the relay may see us elsewhere now. */
@@ -102,8 +122,10 @@ export class RelayBinding {
   #bound({ address, port }: Endpoint, now: number): void {
     const seen = { address: isIpv4Mapped(address) ? address.slice(12) : address, port };
     this.#waiting = false;
+    this.#isHurried = false;
     this.#unanswered = 0;
     this.#boundAt = now;
+    this.#rtt = now - this.#sentAt;
     this.#next = now + BIND_INTERVAL;
     const key = `${seen.address.join('.')}:${port}`;
     if (this.#state === 'bound' && key === this.#seen) return;
@@ -118,11 +140,13 @@ export class RelayBinding {
     if (this.#state === 'bound') this.#events.push({ kind: 'lost' });
     else if (this.#state === 'new' && this.#unanswered === TRIES) this.#events.push({ kind: 'unanswered' });
     if (this.#state === 'bound' || this.#unanswered > FIRST_TRIES.length) this.#state = 'failing';
+    if (this.#state === 'failing') this.#isHurried = false;
   }
 
   #bind(now: number): void {
     this.#sequence = Math.max(this.#sequence + 1, Math.floor(now));
     this.#waiting = true;
+    this.#sentAt = now;
     this.#events.push({
       kind: 'send',
       bytes: encodeControl(this.#crypto, this.#key, {

@@ -138,9 +138,11 @@ export class RelayClient {
     this.#socket.send(frame, this.#options.port(), '127.0.0.1', () => {});
   }
 
-  /** Packets go through the relay. */
-  handleActivity(): void {
-    this.#binding?.handleActivity(this.#options.now());
+  /** Packets go through the relay. @param isSilent and nothing comes back */
+  handleActivity(isSilent: boolean): void {
+    const now = this.#options.now();
+    if (isSilent) this.#binding?.handleSilence(now);
+    else this.#binding?.handleActivity(now);
     this.#schedule();
   }
 

@@ -53,6 +53,7 @@ export class NetworkLab {
     t.after(async () => {
       await Promise.all(this.#machines.map((machine) => machine.stopAll()));
       for (const namespace of this.#namespaces) {
+        killAll(namespace);
         namespace.remove();
         rmSync(`/etc/netns/${namespace.name}`, { recursive: true, force: true });
       }
@@ -109,6 +110,15 @@ export class NetworkLab {
     const machine = new Machine(name, this.#namespace(name), join(this.#folder, name));
     this.#machines.push(machine);
     return machine;
+  }
+}
+
+/** What was left in the background. */
+function killAll(namespace: Namespace): void {
+  for (const pid of namespace.run('ip', ['netns', 'pids', namespace.name]).split('\n')) {
+    try {
+      if (pid !== '') process.kill(Number(pid), 'SIGKILL');
+    } catch {} // it has just ended, as the one that lists them
   }
 }
 

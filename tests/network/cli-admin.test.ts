@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join as path } from 'node:path';
+import { test } from 'node:test';
+import { type Machine, NetworkLab, type Outcome } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { invite, join, serve } from './join.js';
+
+/** What is asked of a network that runs: by its administrators, and by everybody. */
+
+function refused({ status, stdout, stderr }: Outcome, says: RegExp, expected = 1): void {
+  assert.match(stderr, says);
+  assert.match(stderr, /^lametun: [^\n]+\n$/);
+  assert.equal(status, expected);
+  assert.equal(stdout, '');
+}
+
+function said({ status, stdout, stderr }: Outcome): string {
+  assert.equal(status, 0, stderr);
+  assert.equal(stderr, '');
+  return stdout;
+}
+
+/** `lametun ... --json`: one object. */
+// biome-ignore lint/suspicious/noExplicitAny: tests look at what they know of it
+const json = (machine: Machine, ...args: readonly string[]): any =>
+  JSON.parse(said(machine.lametun(...args, '--json')));
+
+test('a network that asks, from its first node to its last', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const office = lab.site('office').machine;
+  const home = lab.site('home', { access: 'easy', gateway: true, lan: 7 });
+  const laptop = lab.site('laptop').machine;
+  const { hub, token } = await serve(office, '--ask');
+  const homeNode = join(home.machine, token);
+
+  await t.test('who joins waits, and is told by which command it is let in', async () => {
+    await homeNode.says(/home has asked to join home.*lametun approve home/);
+    assert.match(said(home.machine.lametun('status')), /Waits for an administrator: lametun approve home/);
+    assert.match(said(office.lametun('nodes')), /^home .*waits for approval/m);
+    assert.ok(home.machine.status().self.pending);
+    assert.ok(!home.machine.pings('office.home.lametun'));
+    refused(office.lametun('approve', 'nobody'), /nobody/);
+    assert.equal(json(office, 'approve', 'home').name, 'home');
+    await until('an answer by name', () => home.machine.pings('office.home.lametun'));
+    await homeNode.says(/an administrator has let this node in/);
+  });
+
+  await t.test('what a node shares later waits too, and works when it is approved', async () => {
+    assert.match(said(home.machine.lametun('share')), /shares nothing/);
+    refused(home.machine.lametun('share', '192.168.7.1/24'), /192\.168\.7\.1\/24.*192\.168\.7\.0\/24/, 2);
+    const { shares } = json(home.machine, 'share', '192.168.7.0/24');
+    assert.deepEqual(shares, [{ network: '192.168.7.0/24', state: 'pending' }]);
+    assert.ok(!office.pings('192.168.7.23'));
+    assert.match(said(office.lametun('nodes')), /^home .*192\.168\.7\.0\/24 \(waits for approval\)/m);
+    assert.match(said(office.lametun('approve', 'home')), /shares 192\.168\.7\.0\/24/);
+    await until('a host behind it to answer', () => office.pings('192.168.7.23'));
+    assert.match(said(office.lametun('status')), /^home .* 192\.168\.7\.0\/24$/m);
+    assert.deepEqual(json(home.machine, 'share', '--none').shares, []);
+    await until('the way to be gone', () => !office.pings('192.168.7.23'));
+  });
+
+  await t.test('ping names the way, and a node that is not there', async () => {
+    const [line] = said(home.machine.lametun('ping', 'office', '-c', '1', '--json')).split('\n');
+    const { node, sequence, rttMs } = JSON.parse(line!);
+    assert.deepEqual([node, sequence, typeof rttMs], ['office', 1, 'number']);
+    refused(
+      home.machine.lametun('ping', 'ofice', '-c', '1'),
+      /no node ofice: `lametun status` lists them/,
+      2,
+    );
+    refused(home.machine.lametun('ping', 'home', '-c', '1'), /home is this node itself/, 2);
+  });
+
+  await t.test('administrators only, and members who were invited as such', async () => {
+    refused(home.machine.lametun('nodes'), /administrator/);
+    refused(home.machine.lametun('invite'), /administrator/);
+    const running = join(laptop, invite(office, '--admin'));
+    await running.says(/asked to join/);
+    said(office.lametun('approve', 'laptop'));
+    await until('it to be let in', () => laptop.status().self.pending === false);
+    const { invite: id, command, token } = json(laptop, 'invite', '--reusable', '--expires', '2h');
+    assert.equal(command, `lametun join ${token}`);
+    const { invites } = json(laptop, 'invites');
+    assert.equal(invites.find((row: { id: string }) => row.id === id).state, 'open');
+    assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +open +for 2 h +reusable`, 'm'));
+    assert.deepEqual(json(laptop, 'revoke', id), { revoked: id });
+    refused(laptop.lametun('revoke', 'nonsense'), /nonsense/);
+    assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +revoked`, 'm'));
+    assert.equal(json(laptop, 'nodes').nodes.length, 3);
+  });
+
+  await t.test('a removed node is cut off within 2 s, and ends with status 1 and the reason', async (t) => {
+    const address = home.machine.status().self.ipv4;
+    await until('an answer', () => laptop.pings(address));
+    const command = json(office, 'remove', 'home');
+    const since = performance.now();
+    assert.equal(command.name, 'home');
+    await until('laptop to know', () => laptop.status().peers.length === 1, 2_000);
+    t.diagnostic(`cut off after ${Math.round(performance.now() - since)} ms, as far as \`status\` is fast`);
+    assert.ok(!laptop.pings(address));
+    assert.equal(await homeNode.ended, 1);
+    assert.match(homeNode.stderr, /^lametun: this node was removed from the network home$/m);
+    assert.notEqual(home.machine.run('ip', 'link', 'show', 'lametun0').status, 0);
+    refused(home.machine.lametun('up'), /holds no network/, 2);
+  });
+
+  await t.test('status --watch goes on, and ends by Ctrl-C with status 0', async () => {
+    const watching = laptop.start('status', '--watch', '--json');
+    await watching.says(/\n.*\n/);
+    assert.equal(await watching.stop('SIGINT'), 0, watching.stderr);
+    for (const line of watching.stdout.trim().split('\n')) assert.equal(JSON.parse(line).self.name, 'laptop');
+    assert.equal(watching.stderr, '');
+    const pinging = laptop.start('ping', 'office');
+    await pinging.says(/office .* 2: /);
+    assert.equal(await pinging.stop('SIGINT'), 0, pinging.stderr);
+  });
+
+  await t.test('what only the hub can do is refused in words while it is away', async () => {
+    await hub.stop('SIGKILL');
+    await until('it to be missed', () => laptop.status().hub.state === 'away', 25_000);
+    refused(laptop.lametun('invite'), /no connection to the hub/);
+    refused(laptop.lametun('share', '10.99.0.0/24'), /hub|no route/);
+    refused(laptop.lametun('leave'), /hub cannot be told.*--force/);
+    refused(office.lametun('nodes'), /no lametun runs on .*: start it with `lametun up/);
+  });
+
+  await t.test('who leaves is forgotten, here and there', async () => {
+    const again = office.start('up');
+    await again.says(/office\.home\.lametun is up/);
+    await until('the hub to be found again', () => laptop.status().hub.state === 'connected', 35_000);
+    assert.deepEqual(json(laptop, 'leave'), { told: true });
+    for (const file of ['node.json', 'node.key', 'map.json', 'endpoints.json', 'control.sock'])
+      await until(`${file} to go`, () => !existsSync(path(laptop.state, file)));
+    assert.equal(json(office, 'nodes').nodes.length, 1);
+    assert.notEqual(laptop.run('ip', 'link', 'show', 'lametun0').status, 0);
+    assert.equal(await again.stop(), 0, again.stderr);
+  });
+});
+
+test('a backup made while the hub runs brings it back on another disk, with all its nodes', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const hub = lab.site('hub').machine;
+  const [one, two] = [lab.site('one').machine, lab.site('two').machine];
+  const keep = `${hub.state}-keep`;
+  const started = hub.start('hub', '--network', 'home');
+  await started.says(/is up/);
+  for (const machine of [one, two]) await join(machine, invite(hub)).says(/is up/);
+  await until('an answer', () => one.pings('two.home.lametun'));
+  const addresses = [one, two].map((machine) => machine.status().self.ipv4);
+  hub.run('mkdir', '-p', keep);
+  assert.deepEqual(json(hub, 'backup', `${keep}/network.json`), { backup: `${keep}/network.json` });
+  hub.run('cp', '-p', `${hub.state}/hub.key`, `${keep}/hub.key`);
+  const mode = hub.run('stat', '-c', '%a', `${keep}/network.json`).stdout.trim();
+  assert.equal(mode, '600', 'a backup is for its owner alone');
+  refused(hub.lametun('restore', `${keep}/network.json`), /in use by process \d+/, 2);
+
+  await started.stop('SIGKILL');
+  hub.run('rm', '-r', hub.state);
+  hub.run('install', '-d', '-m', '700', hub.state);
+  hub.run('cp', '-p', `${keep}/hub.key`, hub.state);
+  refused(hub.lametun('restore', `${keep}/nothing.json`), /nothing\.json/, 2);
+  assert.deepEqual(json(hub, 'restore', `${keep}/network.json`), { network: 'home', nodes: 2 });
+  const again = hub.start('hub');
+  await again.says(/The hub of home is up/);
+  for (const machine of [one, two])
+    await until(`${machine.name} to come back`, () => machine.status().hub.state === 'connected', 35_000);
+  assert.deepEqual(
+    [one, two].map((machine) => machine.status().self.ipv4),
+    addresses,
+  );
+  assert.ok(one.pings('two.home.lametun', 2));
+  const three = lab.site('three').machine;
+  await join(three, invite(hub)).says(/is up/);
+  await until('an answer of the new one', () => three.pings('one.home.lametun'));
+  assert.ok(!addresses.includes(three.status().self.ipv4));
+});

@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as path } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { MAIN } from '../../src/testkit/lametun.js';
+import { type Machine, NetworkLab, type Outcome, RESOLV_CONF } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, JOIN_LINE, join } from './join.js';
+
+/** How `serve`, `join`, `hub` and `up` begin, and what they say when they cannot. */
+
+const NEEDS = ['netns', 'tun', 'nft', 'ping'] as const;
+
+function temporary(t: TestContext): string {
+  const folder = mkdtempSync(path(tmpdir(), 'lametun-cli-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** One line on stderr, that helps, and nothing on stdout. */
+function refused({ status, stdout, stderr }: Outcome, says: RegExp, expected = 1): void {
+  assert.match(stderr, says);
+  assert.match(stderr, /^lametun: [^\n]+\n$/);
+  assert.equal(status, expected);
+  assert.equal(stdout, '');
+}
+
+const arguments_ = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+
+const inShell = (machine: Machine, script: string, ...args: readonly string[]): Outcome =>
+  machine.run('sh', '-c', script, process.execPath, MAIN, ...args);
+
+test('--detach returns when it is up, and leaves nothing that others wait for', async (t) => {
+  if (!needs(t, ...NEEDS)) return;
+  const lab = new NetworkLab(t);
+  const office = lab.site('office').machine;
+  const laptop = lab.site('laptop').machine;
+
+  // $(...) ends when everybody has closed its pipe.
+  const served = inShell(
+    office,
+    'said=$("$0" "$@" 2>&1); echo "status $?"; echo "$said"',
+    ...['serve', '--detach', '--name', 'office', '--state', office.state],
+  );
+  assert.match(served.stdout, /^status 0$/m, served.stdout);
+  const [, token] = JOIN_LINE.exec(served.stdout)!;
+  assert.equal(office.status().self.name, 'office', 'it goes on');
+
+  await t.test('the token goes to the background by a pipe, wherever it came from', async () => {
+    const joined = laptop.lametun('join', token!, '--detach', '--name', 'laptop');
+    assert.equal(joined.status, 0, joined.stderr);
+    assert.match(joined.stdout, /laptop\.home\.lametun is up/);
+    const { stdout } = laptop.run('ip', 'netns', 'pids', laptop.namespace.name);
+    const daemons = stdout.split('\n').filter((pid) => pid !== '' && existsSync(`/proc/${pid}/cmdline`));
+    assert.ok(daemons.length > 0);
+    for (const pid of daemons) assert.ok(!arguments_(Number(pid)).includes(token!.slice(4, 20)));
+    await until('an answer by name', () => laptop.pings('office.home.lametun'));
+  });
+
+  await t.test('what goes wrong reaches the terminal and the exit status', () => {
+    refused(office.lametun('up', '--detach'), /is in use by process \d+.*stop it first/);
+    refused(office.lametun('up'), /is in use by process \d+.*stop it first/);
+    const other = `${office.state}-2`;
+    refused(
+      office.run(process.execPath, MAIN, 'hub', '--detach', '--state', other),
+      /TCP port 443 is used by another program.*--port/,
+    );
+    refused(
+      office.run(process.execPath, MAIN, 'up', '--detach', '--state', `${other}-3`),
+      /holds no network: begin with/,
+    );
+  });
+
+  await t.test('what happens later is in a log beside the state', async () => {
+    assert.equal(laptop.lametun('leave').status, 0);
+    await until('it to be written', () =>
+      /laptop .*no more/.test(readFileSync(`${office.state}/lametun.log`, 'utf8')),
+    );
+    await until('the interface to go', () => laptop.run('ip', 'link', 'show', 'lametun0').status !== 0);
+    refused(laptop.lametun('status'), /no lametun runs on .*: begin with `lametun serve/);
+  });
+});
+
+test('a token comes from an argument, a file or the standard input, and no one sees it in /proc', async (t) => {
+  if (!needs(t, ...NEEDS)) return;
+  const lab = new NetworkLab(t);
+  const hub = lab.site('hub').machine;
+  const [one, two] = [lab.site('one').machine, lab.site('two').machine];
+  await hubAlone(hub);
+
+  const first = invite(hub);
+  let running = join(one, first);
+  await running.says(/one\.home\.lametun is up/);
+  assert.ok(!arguments_(running.pid).includes(first.slice(4, 20)), arguments_(running.pid));
+
+  await t.test('by a pipe', async () => {
+    const token = invite(hub);
+    const script = 'echo "sudo lametun join $TOKEN" | "$0" "$@"';
+    const started = two.run(
+      ...(['env', `TOKEN=${token}`, 'sh', '-c', script, process.execPath, MAIN] as const),
+      ...['join', '-', '--detach', '--name', 'two', '--state', two.state],
+    );
+    assert.equal(started.status, 0, started.stderr);
+    await until('one to see two', () => one.status().peers.length === 1);
+  });
+
+  await t.test('by a file, for a second network on the same machine', async (t) => {
+    const file = path(temporary(t), 'token');
+    const other = lab.site('other').machine;
+    await hubAlone(other, '--network', 'work');
+    writeFileSync(file, `${invite(other)}\n`);
+    const args = [
+      'join',
+      '--token-file',
+      file,
+      '--name',
+      'one',
+      '--device',
+      'work0',
+      '--state',
+      `${one.state}-w`,
+    ];
+    const second = one.spawn(process.execPath, MAIN, ...args);
+    await second.says(/one\.work\.lametun is up.*work0/);
+    assert.equal(one.status().peers.length, 1, 'the first goes on');
+    assert.ok(one.pings(one.status().peers[0].ipv4, 2));
+    assert.equal(one.run('ip', 'link', 'show', 'work0').status, 0);
+    assert.ok(one.pings('two.home.lametun', 2), 'names of the first');
+    // A resolv.conf has one owner at a time: the second network's names wait for it, and that is said.
+    const status = one.run(process.execPath, MAIN, 'status', '--state', `${one.state}-w`).stdout;
+    assert.match(status, /^names +none: .*lametun0/m);
+    assert.equal(await running.stop(), 0, running.stderr);
+    await until('names of the second', () => one.pings('one.work.lametun'));
+    assert.equal(await second.stop(), 0, second.stderr);
+    assert.equal(readFileSync(one.resolvConf, 'utf8'), RESOLV_CONF);
+    running = one.start('up');
+    await running.says(/one\.home\.lametun is up/);
+    await until('names of the first again', () => one.pings('two.home.lametun'));
+  });
+
+  await t.test('what is no token, is for nobody, or leads nowhere is refused in words', () => {
+    const fresh = lab.site('fresh').machine;
+    const typed = (token: string, ...more: readonly string[]): Outcome =>
+      fresh.lametun('join', token, '--name', 'fresh', ...more);
+    refused(typed('lt1notatoken'), /token/, 2);
+    refused(fresh.lametun('join', '--name', 'fresh'), /in no network yet: lametun join TOKEN/, 2);
+    refused(typed(first), /invitation.*used/i);
+    const expired = invite(hub, '--expires', '1s');
+    hub.run('sleep', '1.2');
+    refused(typed(expired), /invitation.*expired/i);
+    const { stdout } = hub.lametun('invite', '--json');
+    const { token, invite: id } = JSON.parse(stdout) as { token: string; invite: string };
+    assert.equal(hub.lametun('revoke', id).status, 0);
+    refused(typed(token), /invitation.*(revoked|taken back)/i);
+    fresh.run('ip', 'route', 'del', 'default');
+    fresh.run('ip', '-6', 'route', 'del', 'default');
+    const nowhere = typed(invite(hub));
+    assert.match(nowhere.stderr, /198\.51\.100\.\d+/);
+    refused(nowhere, /hub/);
+    assert.ok(!existsSync(path(fresh.state, 'node.json')), 'and nothing is left');
+    assert.notEqual(fresh.run('ip', 'link', 'show', 'lametun0').status, 0);
+  });
+
+  await t.test('a token that is reusable lets several in', () => {
+    const token = invite(hub, '--reusable');
+    for (const name of ['many1', 'many2']) {
+      const machine = lab.site(name).machine;
+      const outcome = machine.lametun('join', token, '--name', name, '--detach');
+      assert.equal(outcome.status, 0, outcome.stderr);
+    }
+  });
+
+  await t.test('routes that collide are named', () => {
+    const crowded = lab.site('crowded').machine;
+    const [route] = one.status().network.ipv4.split('/');
+    crowded.run('ip', 'route', 'add', `${route}/17`, 'dev', 'wan');
+    const outcome = crowded.lametun('join', invite(hub), '--name', 'crowded');
+    refused(outcome, new RegExp(`collides with the route ${route}/17.*another range`));
+  });
+
+  await t.test('one who is not root is told so', (t) => {
+    if (!needs(t, 'setpriv')) return;
+    const state = path(temporary(t), 'state');
+    const asNobody = [
+      'setpriv',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+      process.execPath,
+      MAIN,
+    ] as const;
+    const nobody = (...args: readonly string[]): Outcome => one.run(...asNobody, ...args);
+    refused(nobody('status', '--state', one.state), /root's: try sudo|permission denied: try sudo/, 2);
+    refused(nobody('join', invite(hub), '--state', state), /try sudo/, 2);
+    refused(nobody('serve', '--state', state), /try sudo/, 2);
+    const own = mkdtempSync('/tmp/lametun-nobody-');
+    t.after(() => rmSync(own, { recursive: true, force: true }));
+    one.run('chown', '65534:65534', own);
+    const outcome = nobody('join', invite(hub), '--state', own);
+    assert.match(outcome.stderr, /^lametun: [^\n]*(root|CAP_NET_ADMIN)[^\n]*\n$/);
+  });
+});
+
+test('--install writes a unit whose command brings the machine back', async (t) => {
+  if (!needs(t, ...NEEDS, 'unshare')) return;
+  const lab = new NetworkLab(t);
+  const office = lab.site('office').machine;
+  const laptop = lab.site('laptop').machine;
+  const units = temporary(t);
+  // A private /etc/systemd: the machine's own is not touched.
+  const script =
+    'mkdir -p /etc/systemd/system && mount --bind "$UNITS" /etc/systemd/system && exec "$0" "$@"';
+  const install = (machine: Machine, ...args: readonly string[]): Outcome =>
+    machine.run(
+      ...([
+        'env',
+        `UNITS=${units}`,
+        'unshare',
+        '--mount',
+        'sh',
+        '-c',
+        script,
+        process.execPath,
+        MAIN,
+      ] as const),
+      ...[...args, '--install', '--state', machine.state],
+    );
+  const unit = (name: string): string => readFileSync(path(units, name), 'utf8');
+  const execStart = (text: string): string => /^ExecStart=(.+)$/m.exec(text)![1]!;
+
+  const served = install(office, 'serve', '--name', 'office');
+  assert.equal(served.status, 0, served.stderr);
+  const [, token] = JOIN_LINE.exec(served.stdout)!;
+  assert.match(served.stdout, /lametun-lametun0\.service is written.*systemctl enable --now/s);
+  const running = office.spawn('sh', '-c', `exec ${execStart(unit('lametun-lametun0.service'))}`);
+  await running.says(/office\.home\.lametun is up/);
+
+  const joined = install(laptop, 'join', token!, '--name', 'laptop', '--json');
+  assert.equal(joined.status, 0, joined.stderr);
+  const events = joined.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { event: string });
+  assert.deepEqual(
+    events.map(({ event }) => event),
+    ['up', 'installed'],
+  );
+  const again = laptop.spawn('sh', '-c', `exec ${execStart(unit('lametun-lametun0.service'))}`);
+  await again.says(/laptop\.home\.lametun is up/);
+  await until('an answer by name', () => laptop.pings('office.home.lametun'));
+
+  await t.test('systemd finds nothing wrong with it', (t) => {
+    if (!needs(t, 'systemd-analyze')) return;
+    const { status, stdout, stderr } = laptop.run(
+      ...(['systemd-analyze', 'verify', '--man=no', path(units, 'lametun-lametun0.service')] as const),
+    );
+    assert.equal(`${stdout}${stderr}`, '');
+    assert.equal(status, 0);
+  });
+});

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Machine, NetworkLab, type Running } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, join } from './join.js';
+
+/** One rekey of WireGuard's without the hub: Rekey-After-Time is 120 s, [W] 6.1. Milliseconds. */
+const AWAY = 150_000;
+/** A relayed pair works again within so much after the hub is back: the longest wait of a node's is 30 s. */
+const BACK = 35_000;
+
+/** ping(8) ten times a second until it is stopped. */
+class Pings {
+  readonly #running: Running;
+
+  constructor(machine: Machine, target: string) {
+    this.#running = machine.spawn('ping', '-i', '0.1', '-D', target);
+  }
+
+  /** @returns how many were sent, and which of them got no answer */
+  async stop(): Promise<{ readonly sent: number; readonly lost: readonly number[] }> {
+    await sleep(1_000); // the last answers
+    await this.#running.stop('SIGINT');
+    const { stdout } = this.#running;
+    const answered = new Set(
+      [...stdout.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, number]) => Number(number)),
+    );
+    // The very last may have been sent in the moment of the signal.
+    const sent = Math.max(...answered);
+    const lost = Array.from({ length: sent }, (_, i) => i + 1).filter((number) => !answered.has(number));
+    return { sent, lost };
+  }
+}
+
+const path = (machine: Machine, peer: string): string =>
+  machine.status().peers.find(({ name }: { name: string }) => name === peer)?.path.kind;
+
+const handshake = (machine: Machine, peer: string): number =>
+  machine.status().peers.find(({ name }: { name: string }) => name === peer).lastHandshake;
+
+const isConnected = (machine: Machine): boolean => machine.status().hub.state === 'connected';
+
+test('a hub that is away for 150 s is not missed by those who reach each other, and found again by all', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const hubMachine = lab.site('hub').machine;
+  const [near, far, mobile] = ['near', 'far', 'mobile'].map((name) => lab.site(name).machine) as [
+    Machine,
+    Machine,
+    Machine,
+  ];
+  const [left, right] = ['left', 'right'].map((name) => lab.site(name, { access: 'hard' }).machine) as [
+    Machine,
+    Machine,
+  ];
+  const late = lab.site('late', { access: 'easy' }).machine;
+  const hub = await hubAlone(hubMachine);
+  const running = new Map<Machine, Running>();
+  for (const machine of [near, far, mobile, left, right]) {
+    const started = join(machine, invite(hubMachine));
+    await started.says(/is up/);
+    running.set(machine, started);
+  }
+  const lateToken = invite(hubMachine);
+  const pings = (from: Machine, to: Machine): Promise<unknown> =>
+    until(`${to.name} to answer ${from.name}`, () => from.pings(`${to.name}.home.lametun`), 20_000);
+  for (const [from, to] of [
+    [near, far],
+    [mobile, far],
+    [left, right],
+  ] as const)
+    await pings(from, to);
+  for (const machine of [near, mobile])
+    await until(
+      'a direct path',
+      () => machine.pings('far.home.lametun') && path(machine, 'far') === 'direct',
+    );
+  assert.equal(path(left, 'right'), 'relayed');
+  await sleep(1_500); // what is known of paths is written down
+
+  await hub.stop('SIGKILL');
+  const awaySince = performance.now();
+  const handshakeBefore = handshake(near, 'far');
+  const flow = new Pings(near, 'far.home.lametun');
+
+  await t.test('a relayed pair does not reach each other, and says why', async () => {
+    await until('the relay to be given up', () => path(left, 'right') === 'none', 20_000);
+    assert.ok(!left.pings('right.home.lametun'));
+    const { stdout } = left.lametun('status');
+    assert.match(stdout, /^hub +away /m);
+    assert.match(stdout, /^right .*no relay \(the hub is away/m);
+  });
+
+  await t.test('a node is told to end, or killed, and comes up from its map', async (t) => {
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      await running.get(mobile)!.stop(signal);
+      const start = performance.now();
+      const again = mobile.start('up');
+      running.set(mobile, again);
+      await again.says(/is up/);
+      await pings(mobile, far);
+      t.diagnostic(`after ${signal}: an answer ${Math.round(performance.now() - start)} ms after \`up\``);
+      await until(
+        'a direct path',
+        () => path(mobile, 'far') !== 'relayed' && far.pings('mobile.home.lametun'),
+      );
+      assert.notEqual(mobile.status().hub.state, 'connected');
+    }
+  });
+
+  await t.test('who is away cannot be asked, and that is said', () => {
+    const { status, stderr } = far.lametun('leave');
+    assert.equal(status, 1);
+    assert.match(stderr, /hub cannot be told.*--force/s);
+  });
+
+  await sleep(Math.max(0, AWAY - (performance.now() - awaySince)));
+  assert.ok(handshake(near, 'far') > handshakeBefore, 'there was a rekey meanwhile');
+
+  const backSince = performance.now();
+  const hubAgain = hubMachine.start('up');
+  await hubAgain.says(/is up/);
+  const lateJoin = join(late, lateToken);
+  await lateJoin.says(/is up/);
+  await pings(late, near);
+  await t.test('all find it again, and a new node joins', async (t) => {
+    await until(
+      'the relayed pair to speak',
+      () => left.pings('right.home.lametun'),
+      BACK - (performance.now() - backSince),
+    );
+    t.diagnostic(`relayed again ${Math.round(performance.now() - backSince)} ms after the hub's start`);
+    for (const machine of [near, far, mobile, left, right])
+      await until(`${machine.name} to be connected`, () => isConnected(machine), BACK);
+    t.diagnostic(`all connected ${Math.round(performance.now() - backSince)} ms after the hub's start`);
+    await pings(far, late);
+  });
+
+  const { sent, lost } = await flow.stop();
+  t.diagnostic(`of ${sent} pings on the direct path ${lost.length} were lost`);
+  assert.ok(sent > AWAY / 150, `it was pinged all the time: ${sent}`);
+  assert.deepEqual(lost, [], 'nothing is lost on a direct path');
+});
