@@ -3,6 +3,7 @@ import { LametunError } from '../errors.js';
 
 /** The Debian package that brings a program, where its name is not the program's. */
 const PACKAGE: Readonly<Record<string, string>> = {
+  'systemd-analyze': 'systemd',
   ip: 'iproute2',
   nft: 'nftables',
   ping: 'iputils-ping',

@@ -11,6 +11,7 @@ import type { Token } from '../wire/token.js';
 import type { PrivateKey } from '../wireguard/crypto.js';
 import type { NodeStatus, PingAnswer } from './control.js';
 import { HubClient, type HubEvent } from './hub-client.js';
+import type { HubFailure } from './hub-failure.js';
 import type { JoinWish } from './hub-session.js';
 import { Network } from './network.js';
 import { localRoutes, parseShare, rangeCollision } from './ranges.js';
@@ -135,6 +136,7 @@ class Start {
     const hubKey = Buffer.from(token.hub).toString('base64');
     const client = this.#client(hubKey, token.addresses, { secret: token.secret, name, shares }, check);
     const joined = this.#joined();
+    joined.catch(() => {}); // it may fail before the device is there, and is looked at then
     client.start();
     return this.#orUndo(client, starting, async (device) => {
       const { network, you } = await joined;
@@ -152,7 +154,8 @@ class Start {
       this.#onEarly = (event) => {
         if (event.kind === 'joined') resolve(event);
         else if (event.kind === 'removed') reject(event.failure);
-        else if (event.kind === 'disconnected' && event.retryIn === undefined) reject(event.failure);
+        else if (event.kind === 'disconnected' && event.retryIn === undefined)
+          reject(explained(event.failure));
       };
     });
   }
@@ -221,6 +224,12 @@ class Start {
       return start(0);
     }
   }
+}
+
+/** The hub's addresses alone, each with what is wrong with it, say nothing to who has pasted a token. */
+function explained(failure: HubFailure): Error {
+  if (failure.kind !== 'unreachable') return failure;
+  return new LametunError('unreachable', `the hub cannot be reached: ${failure.message}`, { cause: failure });
 }
 
 /** @throws LametunError when the network has ranges that this machine uses, or a share does not fit it */

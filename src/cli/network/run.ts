@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import { serveControl } from '../../network/control-socket.js';
@@ -43,6 +44,9 @@ const LOOK_INTERVAL = 1000;
 /** For how long the invitation is good that `serve` prints, seconds; and the one by which it joins its own network. */
 const INVITATION = 86_400;
 const OWN_INVITATION = 60;
+/** How long it is waited for that the hub's word reaches its own machine's node; milliseconds. */
+const OWN_PATIENCE = 2_000;
+const OWN_LOOK = 10;
 
 /**
  * Runs a hub, a node or both until a signal, or until the node has no network any more, and undoes what it has set up.
@@ -152,6 +156,16 @@ class Run {
     }
     const node = this.#node;
     this.#undo.push(() => node.close());
+    await this.#approveOwn(node);
+  }
+
+  /** Whoever starts a hub administers it: its own machine waits for nobody. */
+  async #approveOwn(node: RunningNode): Promise<void> {
+    const { pending, id } = node.status().self;
+    const { node: plan } = this.#plan;
+    if (this.#hub === undefined || !pending || typeof plan !== 'object') return;
+    await this.#hub.administer({ op: 'approve', node: String(id), shares: plan.shares });
+    for (let i = 0; i < OWN_PATIENCE / OWN_LOOK && node.status().self.pending; i++) await sleep(OWN_LOOK);
   }
 
   /** A machine is in one network for each state directory. @throws LametunError when what is typed is for another one */
