@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Postgres } from '../../src/testkit/postgres.js';
 import { Crowd, type Return, type Spreading } from '../crowd/crowd.js';
 import { Guest } from '../crowd/guest.js';
 import { cpuOf, memoryOf, memoryPeakOf } from './process.js';
@@ -49,7 +50,8 @@ const CALM = 3_000;
 
 /**
  * A hub and many nodes on it, which are everything that a node is but its device. `BENCH_CROWD` names other numbers of
- * nodes than usual, separated by commas; `BENCH_DATABASE` is a `postgres://` URL of an empty database for each of them.
+ * nodes than usual, separated by commas; `BENCH_DATABASE=postgres` has the hub on a PostgreSQL server of its own, on the
+ * same processors, too.
  */
 export const CROWD: Section = {
   name: 'crowd',
@@ -57,17 +59,19 @@ export const CROWD: Section = {
   rounds: 1,
   async prepare(): Promise<Prepared> {
     const chosen = process.env['BENCH_CROWD']?.split(',').map(Number) ?? GUESTS.map(({ nodes }) => nodes);
+    const postgres = process.env['BENCH_DATABASE'] === 'postgres' ? await Postgres.start() : undefined;
     return {
       metrics: METRICS,
       subjects: chosen.map((nodes) => `${nodes} nodes`),
-      measure: (subject) => measure(Number.parseInt(subject, 10)),
+      measure: async (subject) => measure(Number.parseInt(subject, 10), await postgres?.database()),
+      close: () => void postgres?.close(),
     };
   },
 };
 
-async function measure(nodes: number): Promise<Measurement> {
+async function measure(nodes: number, database: string | undefined): Promise<Measurement> {
   const state = mkdtempSync(join(tmpdir(), 'lametun-crowd-'));
-  const crowd = await Crowd.start({ processes: nodes < 100 ? 1 : 4, state, most: nodes });
+  const crowd = await Crowd.start({ processes: nodes < 100 ? 1 : 4, state, database, most: nodes });
   try {
     const measured: Record<string, number> = {};
     const say = (text: string): void => void process.stderr.write(`  ${nodes} nodes: ${text}\n`);

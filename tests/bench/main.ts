@@ -83,7 +83,7 @@ async function main(): Promise<number> {
     mkdirSync(dirname(values.output), { recursive: true });
     writeFileSync(values.output, documentText(makeDocument(all, seconds)));
   }
-  explain(rounds);
+  explain(all);
   finish(makeDocument(all, seconds), values);
   say(`Written to ${values.output}.`);
   return all.some(oursFailed) ? 1 : 0;
@@ -115,7 +115,13 @@ function finish(document: Document, wanted: Wanted): void {
   if (wanted.publish) publish(document);
 }
 
-function explain(rounds: number): void {
+function explain(all: readonly Results[]): void {
+  const counts = all.flatMap(({ rounds }) => Object.values(rounds).map(({ length }) => length));
+  const compared = all.some(({ metrics }) =>
+    Object.values(metrics).some(({ compare }) => compare !== 'none'),
+  );
+  if (!compared) return;
+  const rounds = Math.max(...counts);
   say(
     `Medians of ${rounds} rounds, and how far from them the farthest round was. At the others: how many times as`,
   );
