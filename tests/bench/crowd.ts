@@ -30,10 +30,13 @@ const METRICS: Metrics = {
       [`back ${how}: all maps are current`, metric('s')],
       [`back ${how}: on the wire`, metric('MB')],
       [`back ${how}: most memory of the hub`, metric('MB')],
+      [`back ${how}: CPU of the hub, its start too`, metric('s')],
     ]),
   ),
   "the hub's memory, all idle": metric('MB'),
   "the hub's CPU, all idle": metric('ms/s'),
+  'CPU of the hub for each that joins': metric('ms'),
+  'CPU of the hub for each change and node': metric('µs'),
 };
 
 /** By nodes: how many times a guest comes, shares, and goes. */
@@ -75,13 +78,18 @@ async function measure(nodes: number, database: string | undefined): Promise<Mea
   try {
     const measured: Record<string, number> = {};
     const say = (text: string): void => void process.stderr.write(`  ${nodes} nodes: ${text}\n`);
+    const cpuAtFirst = cpuOf([crowd.hubPid]);
     measured['they join'] = (nodes * 1000) / (await crowd.join(nodes));
+    measured['CPU of the hub for each that joins'] = (cpuOf([crowd.hubPid]) - cpuAtFirst) / nodes / 1000;
     say(`joined, ${Math.round(measured['they join'])} a second`);
     await sleep(CALM);
 
     const guests = GUESTS.find((each) => each.nodes >= nodes)?.guests ?? 5;
     const changes: Spreading[] = [];
+    const cpuBefore = cpuOf([crowd.hubPid]);
     for (let i = 0; i < guests; i++) changes.push(...(await visit(crowd, i)));
+    const perNode = (cpuOf([crowd.hubPid]) - cpuBefore) / changes.length / nodes;
+    measured['CPU of the hub for each change and node'] = perNode;
     const since = (from: (change: Spreading) => number): number[] =>
       changes.flatMap((change) => change.reached.map((at) => Math.max(0, at - from(change)))).sort(ascending);
     for (const [name, times] of [
@@ -107,6 +115,7 @@ async function measure(nodes: number, database: string | undefined): Promise<Mea
       const name = `back ${how}`;
       measured[`${name}: on the wire`] = (loopbackBytes() - before) / 1e6;
       measured[`${name}: most memory of the hub`] = memoryPeakOf(crowd.hubPid);
+      measured[`${name}: CPU of the hub, its start too`] = cpuOf([crowd.hubPid]) / 1e6;
       Object.assign(measured, times(name, back));
       say(`${name} in ${measured[`${name}: all maps are current`]!.toFixed(1)} s`);
       await sleep(CALM);
