@@ -56,9 +56,12 @@ test('the import scanner finds imports', () => {
   assert.ok(imports.some(({ specifier }) => specifier === 'koffi'));
 });
 
-test('every room is listed', () => {
+test('every room is listed, here and in docs/ARCHITECTURE.md, and nothing else is', () => {
   const folders = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  for (const { name } of folders) assert.ok(MAY_IMPORT[name], `${name}/ is not listed`);
+  const rooms = folders.map(({ name }) => name).sort();
+  assert.deepEqual(Object.keys(MAY_IMPORT).sort(), rooms);
+  const [table = ''] = /\n\| room \|.*?\n\n/s.exec(readFileSync('docs/ARCHITECTURE.md', 'utf8')) ?? [];
+  assert.deepEqual([...table.matchAll(/^\| `(\w+)\/` \|/gm)].map(([, room]) => room).sort(), rooms);
 });
 
 test('rooms import only the rooms they may', () => {

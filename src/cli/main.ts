@@ -18,16 +18,26 @@ import { plainUsage } from './plain-options.js';
  */
 async function main(args: readonly string[]): Promise<number> {
   if (args[0]?.startsWith('-') && !HELP.has(args[0])) return (await import('./plain.js')).plainCommand(args);
+  process.stdout.on('error', () => {}); // `lametun --help | head`: the reader has gone
   const program = new Command('lametun')
     .description('a VPN that explains itself')
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
-  const networks = [...startCommands(), ...memberCommands(), ...adminCommands(), ...backupCommands()];
-  for (const command of [...networks, demoCommand(), dropsCommand()]) {
-    program.addCommand(command.copyInheritedSettings(program));
+  const groups = [
+    { title: 'Begin or join a network:', commands: startCommands() },
+    { title: 'On every member:', commands: memberCommands() },
+    { title: 'For administrators:', commands: [...adminCommands(), ...backupCommands()] },
+    { title: 'Other tunnels:', commands: [demoCommand(), dropsCommand()] },
+  ];
+  for (const { title, commands } of groups) {
+    for (const command of commands) {
+      command.copyInheritedSettings(program).helpGroup(title);
+      program.addCommand(command.showHelpAfterError(`(lametun ${command.name()} --help has more)`));
+    }
   }
+  program.showHelpAfterError('(lametun --help lists the commands)');
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
   return Number(process.exitCode ?? 0); // what the command has made of it

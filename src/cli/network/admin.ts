@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
 import { administer, print } from './ask.js';
 import { collect, jsonOption, parseDuration, stateOption } from './place.js';
@@ -35,11 +35,10 @@ function inviteCommand(): Command {
     readonly share?: readonly string[];
   }
   return command('invite', 'make a line by which another machine joins')
-    .option(
-      '--expires <time>',
-      'for how long it is good: 30m, 24h, 7d',
-      (text) => parseDuration('--expires', text),
-      86_400,
+    .addOption(
+      new Option('--expires <time>', 'for how long it is good: 30m, 24h, 7d')
+        .argParser((text) => parseDuration('--expires', text))
+        .default(86_400, '24h'),
     )
     .option('--reusable', 'any number of machines may join by it')
     .option('--admin', 'whoever joins by it may administer the network')

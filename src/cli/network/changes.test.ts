@@ -51,7 +51,7 @@ test('the hub, the relay, approvals and warnings are said with their reasons', (
   assert.deepEqual(changes(before, after), [
     'an administrator has let this node in',
     'hub away: nobody answers',
-    'relay by WebSocket: UDP is blocked',
+    'the relay is reached by WebSocket: UDP is blocked',
     'share 10.9.0.0/24 refused: it overlaps',
     'warning: look here',
   ]);

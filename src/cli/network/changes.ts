@@ -7,11 +7,13 @@ export function changes(before: NodeStatus, after: NodeStatus): string[] {
   if (before.self.pending && !after.self.pending) lines.push('an administrator has let this node in');
   if (before.hub.state !== after.hub.state) {
     const why = after.hub.why === undefined ? '' : `: ${after.hub.why}`;
-    lines.push(`hub ${after.hub.state}${why}`);
+    lines.push(after.hub.state === 'connected' ? 'connected to the hub' : `hub ${after.hub.state}${why}`);
   }
   if (before.relay.via !== after.relay.via && after.relay.via !== 'none')
     lines.push(
-      `relay by ${after.relay.via === 'udp' ? 'UDP' : 'WebSocket'}${after.relay.why === '' ? '' : `: ${after.relay.why}`}`,
+      after.relay.via === 'udp'
+        ? 'the relay is reached by UDP'
+        : `the relay is reached by WebSocket${after.relay.why === '' ? '' : `: ${after.relay.why}`}`,
     );
   lines.push(...peerChanges(before.peers, after.peers));
   for (const share of after.shares) {

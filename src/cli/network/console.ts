@@ -1,8 +1,11 @@
 import { appendFileSync, statSync, truncateSync } from 'node:fs';
 import type { Log } from '../../device/log.js';
+import { terminalWidth, wrap } from './table.js';
 
 /** The log of a process in the background begins anew when it has so many bytes. */
 const LONGEST_LOG = 1 << 20;
+/** A line that is to be copied. */
+const COMMAND = /^lametun join \S+$/;
 
 /**
  * Where a node or hub that runs says what happens: to the terminal, with a line at its end that is always true; as JSON,
@@ -24,7 +27,7 @@ export class Console {
   say(text: string, event: { readonly event: string } & Readonly<Record<string, unknown>>): void {
     if (this.#file !== undefined) this.#log(text);
     else if (this.#json) process.stdout.write(`${JSON.stringify(event)}\n`);
-    else this.#print(`${text}\n`);
+    else this.#print(`${this.#wrapped(text)}\n`);
   }
 
   /** Something changed while it runs. */
@@ -71,6 +74,13 @@ export class Console {
         }
       },
     };
+  }
+
+  /** Between words; the line to paste stays whole. */
+  #wrapped(text: string): string {
+    const width = terminalWidth();
+    const lines = text.split('\n');
+    return lines.flatMap((line) => (COMMAND.test(line) ? line : wrap(line, width))).join('\n');
   }
 
   #print(text: string): void {

@@ -14,17 +14,19 @@ export const DEFAULT_DEVICE = 'lametun0';
 
 export const stateOption = (): Option =>
   new Option('--state <dir>', 'where it keeps its key and what else it has')
-    .default(DEFAULT_STATE)
+    .default(DEFAULT_STATE, DEFAULT_STATE)
     .argParser((text) => resolve(text));
 
 export const deviceOption = (): Option =>
-  new Option('--device <name>', 'what the interface is called').default(DEFAULT_DEVICE).argParser((name) => {
-    if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
-    throw new LametunError(
-      'usage',
-      `--device ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
-    );
-  });
+  new Option('--device <name>', 'what the interface is called')
+    .default(DEFAULT_DEVICE, DEFAULT_DEVICE)
+    .argParser((name) => {
+      if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
+      throw new LametunError(
+        'usage',
+        `--device ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
+      );
+    });
 
 export const jsonOption = (): Option => new Option('--json', 'for programs: one JSON object a line');
 

@@ -1,5 +1,6 @@
 import type { NodeStatus } from '../../network/control.js';
 import type { AdminAnswers } from '../../wire/messages.js';
+import { shareText } from './admin-text.js';
 import { durationText } from './table.js';
 
 /** What is said when a hub, a node or both are up. */
@@ -21,6 +22,12 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
         : `${self.fullName} is up: ${self.ipv4}, ${self.ipv6}, interface ${self.device}`,
     );
   }
+  const shares = node?.shares ?? [];
+  if (shares.length > 0) lines.push(`It shares ${shares.map(shareText).join(', ')}`);
+  if (node !== undefined && !node.self.pending && shares.some(({ state }) => state === 'pending'))
+    lines.push(
+      `An administrator approves that by \`lametun approve ${node.self.name}\`, on the hub's machine`,
+    );
   if (hub !== undefined) lines.push(`The hub of ${hub.network} is up.`);
   if (hub?.invitation !== undefined) lines.push(...invitationLines(hub.invitation, now));
   if (hub !== undefined) {

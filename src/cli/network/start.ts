@@ -28,7 +28,7 @@ interface Common extends Place {
 interface HubFlags {
   readonly network?: string;
   readonly port: number;
-  readonly public: readonly string[];
+  readonly public?: readonly string[];
   readonly database?: string;
   readonly key?: string;
   readonly ask?: boolean;
@@ -37,7 +37,7 @@ interface HubFlags {
 
 interface NodeFlags {
   readonly name?: string;
-  readonly share: readonly string[];
+  readonly share?: readonly string[];
 }
 
 const HUB_PORT = 443;
@@ -55,16 +55,11 @@ const command = (name: string, about: string): Command =>
 
 const withHubOptions = (built: Command): Command =>
   built
-    .option('--network <name>', 'what the network is called, "home" if nothing is said', (name) =>
+    .option('--network <name>', 'what the network is called (default: "home")', (name) =>
       givenLabel('--network', name),
     )
     .addOption(portOption('--port <number>', 'the TCP and UDP port of the hub', HUB_PORT))
-    .option(
-      '--public <host[:port]>',
-      'the address by which others reach this machine; repeatable',
-      collect,
-      [],
-    )
+    .option('--public <host[:port]>', 'the address by which others reach this machine; repeatable', collect)
     .option('--database <url>', 'postgres://USER@HOST/NAME in place of a file')
     .option('--key <file>', "where the hub's private key is kept")
     .option('--ask', 'an administrator lets every node in')
@@ -72,15 +67,10 @@ const withHubOptions = (built: Command): Command =>
 
 const withNodeOptions = (built: Command): Command =>
   built
-    .option('--name <node>', 'what this machine is called, its host name if nothing is said', (name) =>
+    .option('--name <node>', 'what this machine is called (default: its host name)', (name) =>
       givenLabel('--name', name),
     )
-    .option(
-      '--share <network>',
-      'offer a network behind this machine to the others; repeatable',
-      collect,
-      [],
-    );
+    .option('--share <network>', 'offer a network behind this machine to the others; repeatable', collect);
 
 function serveCommand(): Command {
   return withNodeOptions(withHubOptions(command('serve', 'begin a network, with this machine in it'))).action(
@@ -88,7 +78,7 @@ function serveCommand(): Command {
       await start(flags, {
         hub: hubSettings(flags),
         invite: true,
-        node: { name: flags.name ?? ownLabel(), shares: flags.share },
+        node: { name: flags.name ?? ownLabel(), shares: flags.share ?? [] },
       });
     },
   );
@@ -105,7 +95,9 @@ function joinCommand(): Command {
       async (given: string | undefined, flags: Common & NodeFlags & { readonly tokenFile?: string }) => {
         const { readToken } = await import('./token-input.js');
         const token = readToken(given, flags.tokenFile);
-        await start(flags, { node: { name: flags.name ?? ownLabel(), shares: flags.share, join: token } });
+        await start(flags, {
+          node: { name: flags.name ?? ownLabel(), shares: flags.share ?? [], join: token },
+        });
       },
     );
 }
@@ -127,7 +119,7 @@ function upCommand(): Command {
 
 const hubSettings = ({
   port,
-  public: addresses,
+  public: addresses = [],
   network,
   database,
   key,

@@ -32,7 +32,7 @@ const status: NodeStatus = {
 
 test('a status says who is there, how each is reached and why not better', () => {
   assert.equal(
-    statusText(status, NOW),
+    statusText(status, NOW, undefined),
     `network    home, 10.7.0.0/16 and fd07::/64, MTU 1280
 this node  office.home.lametun, 10.7.0.1, fd07::1, admin
 interface  lametun0, UDP port 4000
@@ -41,12 +41,23 @@ relay      by WebSocket: UDP does not reach the hub
 names      by resolv.conf
 shares     10.9.0.0/24 (refused: overlaps 10.9.0.0/16 of nas)
 
-NODE    ADDRESS   PATH                                 LATENCY  TRAFFIC              HANDSHAKE  SHARES
-laptop  10.7.0.2  direct 192.0.2.1:5                   0.4 ms   1.5 kB in, 20 B out  30 s ago   192.168.1.0/24
-nas     10.7.0.3  relayed: no answer from 192.0.2.9:7           0 B in, 0 B out      never
+NODE    ADDRESS   PATH                LATENCY  IN      OUT   HANDSHAKE
+laptop  10.7.0.2  direct 192.0.2.1:5  0.4 ms   1.5 kB  20 B  30 s ago
+  shares 192.168.1.0/24
+nas     10.7.0.3  relayed                      0 B     0 B   never
+  no answer from 192.0.2.9:7
 
 Warning: The route 192.168.1.0/24 of laptop is not used.`,
   );
+});
+
+test('on a terminal what is long is broken between words, below where it began', () => {
+  const lines = statusText(status, NOW, 50).split('\n');
+  const at = lines.findIndex((line) => line.startsWith('shares'));
+  assert.deepEqual(lines.slice(at, at + 2), [
+    'shares     10.9.0.0/24 (refused: overlaps',
+    '           10.9.0.0/16 of nas)',
+  ]);
 });
 
 test('a node that waits is told for whom, and one that is alone that it is', () => {

@@ -7,10 +7,15 @@ import type {
   RelayStatus,
 } from '../../network/control.js';
 import { shareText } from './admin-text.js';
-import { bytesText, durationText, latencyText, table } from './table.js';
+import { bytesText, durationText, latencyText, table, terminalWidth, wrap } from './table.js';
 
-/** What `lametun status` prints. @param now milliseconds since 1970 */
-export function statusText(status: NodeStatus, now: number): string {
+/** The first column of what is said of the node itself. */
+const ABOUT = 'this node  ';
+/** Before what is said of the line above. */
+const INDENT = '  ';
+
+/** What `lametun status` prints. @param now milliseconds since 1970 @param width of the terminal; undefined: any */
+export function statusText(status: NodeStatus, now: number, width = terminalWidth()): string {
   const { network, self, peers, shares, names, warnings } = status;
   const about = table([
     ['network', `${network.name}, ${network.ipv4} and ${network.ipv6}, MTU ${network.mtu}`],
@@ -25,34 +30,44 @@ export function statusText(status: NodeStatus, now: number): string {
     ? ['', `Waits for an administrator: lametun approve ${self.name}, on the hub's machine`]
     : [];
   return [
-    ...about,
+    ...about.flatMap((line) => wrap(line, width, ABOUT.length)),
     ...waiting,
     '',
-    ...(peers.length === 0 ? ['There is nobody else yet.'] : peersTable(peers, now)),
-    ...(warnings.length > 0 ? ['', ...warnings.map((warning) => `Warning: ${warning}`)] : []),
+    ...(peers.length === 0 ? ['There is nobody else yet.'] : peersTable(peers, now, width)),
+    ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
   ].join('\n');
 }
 
 function hubText({ state, address, why, since }: HubStatus, now: number): string {
-  const where = address === undefined ? '' : ` ${address}`;
+  const where = address === undefined ? '' : state === 'connected' ? ` to ${address}` : ` ${address}`;
   const reason = why === undefined ? '' : `: ${why}`;
   return `${state}${where} for ${durationText(now - since)}${reason}`;
 }
 
 const VIA = { udp: 'by UDP', websocket: 'by WebSocket', none: 'none' } as const;
-const relayText = ({ via, why }: RelayStatus): string => (why === '' ? VIA[via] : `${VIA[via]}: ${why}`);
+const relayText = ({ via, why }: RelayStatus): string =>
+  why === '' || via === 'udp' ? VIA[via] : `${VIA[via]}: ${why}`;
 
-function peersTable(peers: readonly PeerStatus[], now: number): string[] {
-  const rows = peers.map((peer) => [
-    peer.name,
-    peer.ipv4,
-    pathText(peer.path),
-    peer.path.rttMs === undefined ? '' : latencyText(peer.path.rttMs),
-    `${bytesText(peer.received)} in, ${bytesText(peer.sent)} out`,
-    peer.lastHandshake === 0 ? 'never' : `${durationText(now - peer.lastHandshake)} ago`,
-    peer.shares.join(', '),
+/** A line for each, and below it what does not fit into columns: why it is not direct, and what it shares. */
+function peersTable(peers: readonly PeerStatus[], now: number, width: number | undefined): string[] {
+  const rows = peers.map(({ name, ipv4, path, received, sent, lastHandshake }) => [
+    name,
+    ipv4,
+    path.kind === 'direct' ? pathText(path) : path.kind,
+    path.rttMs === undefined ? '' : latencyText(path.rttMs),
+    bytesText(received),
+    bytesText(sent),
+    lastHandshake === 0 ? 'never' : `${durationText(now - lastHandshake)} ago`,
   ]);
-  return table([['NODE', 'ADDRESS', 'PATH', 'LATENCY', 'TRAFFIC', 'HANDSHAKE', 'SHARES'], ...rows]);
+  const [head, ...lines] = table([['NODE', 'ADDRESS', 'PATH', 'LATENCY', 'IN', 'OUT', 'HANDSHAKE'], ...rows]);
+  const below = ({ path, shares }: PeerStatus): string[] => [
+    ...(path.kind === 'direct' || path.why === '' ? [] : [path.why]),
+    ...(shares.length > 0 ? [`shares ${shares.join(', ')}`] : []),
+  ];
+  const details = peers.map((peer) =>
+    below(peer).flatMap((text) => wrap(INDENT + text, width, INDENT.length)),
+  );
+  return [head!, ...lines.flatMap((line, i) => [line, ...details[i]!])];
 }
 
 /** `direct 192.168.1.7:41641`, `relayed: no answer yet from 192.168.1.7:41641`. */
