@@ -268,7 +268,9 @@ export class Network implements RunningNode {
     try {
       link.addAddress({ address: parseAddress(you.ipv6)!, prefix: this.#ranges[1]!.prefix });
     } catch (error) {
-      this.#setupWarnings.push(`There is no IPv6 inside the network here: ${(error as Error).message}`);
+      this.#setupWarnings.push(
+        `There is no IPv6 inside the network here (${(error as Error).message}): others reach this node by IPv4 alone, as \`ping -4\` does`,
+      );
     }
   }
 

@@ -97,7 +97,7 @@ export class RelayClient {
    */
   attached(remote: Endpoint, { port, session, key }: RelayCredentials): void {
     if (this.#closed) return;
-    clearTimeout(this.#grace);
+    this.#endGrace();
     this.#remote = { ...remote, port };
     const [sessionBytes, keyBytes] = [Buffer.from(session, 'base64'), Buffer.from(key, 'base64')];
     this.#binding = new RelayBinding(this.#options.crypto, sessionBytes, keyBytes, this.#options.now());
@@ -106,12 +106,12 @@ export class RelayClient {
     this.#drive();
   }
 
-  /** The channel has broken. */
+  /** The channel has broken, or could not be made again. */
   detached(why: string): void {
-    if (this.#closed) return;
-    clearTimeout(this.#grace);
+    if (this.#closed || this.#grace !== undefined) return;
     this.#grace = setTimeout(
       () => {
+        this.#grace = undefined;
         this.#binding = undefined;
         clearTimeout(this.#timer);
         this.#use('none', why);
@@ -156,8 +156,13 @@ export class RelayClient {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
-    clearTimeout(this.#grace);
+    this.#endGrace();
     this.#socket.close();
+  }
+
+  #endGrace(): void {
+    clearTimeout(this.#grace);
+    this.#grace = undefined;
   }
 
   #toChannel(bytes: Buffer): void {

@@ -5,34 +5,12 @@ import { type Machine, NetworkLab, type Running } from '../../src/testkit/networ
 import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
 import { hubAlone, invite, join } from './join.js';
+import { Pings } from './pings.js';
 
 /** One rekey of WireGuard's without the hub: Rekey-After-Time is 120 s, [W] 6.1. Milliseconds. */
 const AWAY = 150_000;
 /** A relayed pair works again within so much after the hub is back: the longest wait of a node's is 30 s. */
 const BACK = 35_000;
-
-/** ping(8) ten times a second until it is stopped. */
-class Pings {
-  readonly #running: Running;
-
-  constructor(machine: Machine, target: string) {
-    this.#running = machine.spawn('ping', '-i', '0.1', '-D', target);
-  }
-
-  /** @returns how many were sent, and which of them got no answer */
-  async stop(): Promise<{ readonly sent: number; readonly lost: readonly number[] }> {
-    await sleep(1_000); // the last answers
-    await this.#running.stop('SIGINT');
-    const { stdout } = this.#running;
-    const answered = new Set(
-      [...stdout.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, number]) => Number(number)),
-    );
-    // The very last may have been sent in the moment of the signal.
-    const sent = Math.max(...answered);
-    const lost = Array.from({ length: sent }, (_, i) => i + 1).filter((number) => !answered.has(number));
-    return { sent, lost };
-  }
-}
 
 const path = (machine: Machine, peer: string): string =>
   machine.status().peers.find(({ name }: { name: string }) => name === peer)?.path.kind;

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NetworkLab } from '../../src/testkit/network-lab.js';
+import { Postgres } from '../../src/testkit/postgres.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { invite, join } from './join.js';
+
+/** A port of the hub's loopback leads to PostgreSQL, which listens on that of the test's namespace. */
+const FORWARD = `const net = require('net');
+  net.createServer((from) => {
+    const to = net.connect(process.argv[1]);
+    for (const [a, b] of [[from, to], [to, from]]) { a.on('error', () => b.destroy()); a.pipe(b); }
+  }).listen(5432, '127.0.0.1', () => console.log('ready'))`;
+
+test('a hub on PostgreSQL, which is stopped and started while nodes join', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping', 'postgres')) return;
+  const postgres = await Postgres.start();
+  t.after(() => postgres.close());
+  await postgres.query('create database network');
+  const lab = new NetworkLab(t);
+  const hub = lab.site('hub').machine;
+  await hub.spawn(process.execPath, '-e', FORWARD, postgres.socket).says(/ready/);
+  const database = 'postgres://postgres@127.0.0.1/network';
+  const running = hub.start('hub', '--network', 'home', '--database', database);
+  await running.says(/The hub of home is up/);
+  const one = lab.site('one').machine;
+  await join(one, invite(hub)).says(/one\.home\.lametun is up/);
+  const token = invite(hub, '--reusable');
+
+  await t.test('while it is away that is said, and who joins waits for it', async () => {
+    postgres.down('immediate');
+    const refused = hub.lametun('invite');
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /^lametun: [^\n]*database[^\n]*\n$/);
+    const machines = ['two', 'three', 'four'].map((name) => lab.site(name).machine);
+    const joins = machines.map((machine) => join(machine, token));
+    await sleep(1_500);
+    for (const joining of joins) assert.ok(joining.running, joining.stderr);
+    await postgres.up();
+    await Promise.all(joins.map((joining) => joining.says(/is up/, 40_000)));
+    await until('an answer', () => machines[2]!.pings('one.home.lametun'));
+  });
+
+  await t.test('what was acknowledged is there after it was killed under joins, and with another hub process', async () => {
+    const machines = ['five', 'six'].map((name) => lab.site(name).machine);
+    const joins = machines.map((machine) => join(machine, token));
+    await postgres.restart('immediate');
+    await Promise.all(joins.map((joining) => joining.says(/is up/, 40_000)));
+    await running.stop('SIGKILL');
+    const again = hub.start('up');
+    await again.says(/The hub of home is up/, 30_000);
+    const { nodes } = JSON.parse(hub.lametun('nodes', '--json').stdout) as {
+      nodes: { name: string; ipv4: string }[];
+    };
+    assert.deepEqual(nodes.map(({ name }) => name).sort(), ['five', 'four', 'one', 'six', 'three', 'two']);
+    assert.equal(new Set(nodes.map(({ ipv4 }) => ipv4)).size, 6);
+    for (const machine of [one, ...machines])
+      assert.equal(nodes.find(({ name }) => name === machine.name)!.ipv4, machine.status().self.ipv4);
+    assert.ok(!running.stderr.includes('    at '), running.stderr);
+    await until('all to come back', () => one.status().hub.state === 'connected', 40_000);
+  });
+});
