@@ -70,6 +70,11 @@ export class Postgres {
     return this.url(name);
   }
 
+  /** The unix socket, which other network namespaces reach as well. */
+  get socket(): string {
+    return join(this.#folder, `.s.PGSQL.${this.port}`);
+  }
+
   url = (database: string): string => `postgres://postgres@127.0.0.1:${this.port}/${database}`;
 
   /** Runs a statement as the superuser, in a database. */

@@ -43,22 +43,25 @@ test('a hub on PostgreSQL, which is stopped and started while nodes join', async
     await until('an answer', () => machines[2]!.pings('one.home.lametun'));
   });
 
-  await t.test('what was acknowledged is there after it was killed under joins, and with another hub process', async () => {
-    const machines = ['five', 'six'].map((name) => lab.site(name).machine);
-    const joins = machines.map((machine) => join(machine, token));
-    await postgres.restart('immediate');
-    await Promise.all(joins.map((joining) => joining.says(/is up/, 40_000)));
-    await running.stop('SIGKILL');
-    const again = hub.start('up');
-    await again.says(/The hub of home is up/, 30_000);
-    const { nodes } = JSON.parse(hub.lametun('nodes', '--json').stdout) as {
-      nodes: { name: string; ipv4: string }[];
-    };
-    assert.deepEqual(nodes.map(({ name }) => name).sort(), ['five', 'four', 'one', 'six', 'three', 'two']);
-    assert.equal(new Set(nodes.map(({ ipv4 }) => ipv4)).size, 6);
-    for (const machine of [one, ...machines])
-      assert.equal(nodes.find(({ name }) => name === machine.name)!.ipv4, machine.status().self.ipv4);
-    assert.ok(!running.stderr.includes('    at '), running.stderr);
-    await until('all to come back', () => one.status().hub.state === 'connected', 40_000);
-  });
+  await t.test(
+    'what was acknowledged is there after it was killed under joins, and with another hub process',
+    async () => {
+      const machines = ['five', 'six'].map((name) => lab.site(name).machine);
+      const joins = machines.map((machine) => join(machine, token));
+      await postgres.restart('immediate');
+      await Promise.all(joins.map((joining) => joining.says(/is up/, 40_000)));
+      await running.stop('SIGKILL');
+      const again = hub.start('up');
+      await again.says(/The hub of home is up/, 30_000);
+      const { nodes } = JSON.parse(hub.lametun('nodes', '--json').stdout) as {
+        nodes: { name: string; ipv4: string }[];
+      };
+      assert.deepEqual(nodes.map(({ name }) => name).sort(), ['five', 'four', 'one', 'six', 'three', 'two']);
+      assert.equal(new Set(nodes.map(({ ipv4 }) => ipv4)).size, 6);
+      for (const machine of [one, ...machines])
+        assert.equal(nodes.find(({ name }) => name === machine.name)!.ipv4, machine.status().self.ipv4);
+      assert.ok(!running.stderr.includes('    at '), running.stderr);
+      await until('all to come back', () => one.status().hub.state === 'connected', 40_000);
+    },
+  );
 });
