@@ -48,7 +48,11 @@ function peerStatus(member: Member, driver: PathDriver, table: PeerTable): PeerS
 function ownWarnings({ you }: StoredNode): string[] {
   const refused = you.shares.filter(({ state }) => state === 'refused');
   return [
-    ...(you.pending ? ['This node waits for an administrator: `lametun approve` on the hub lets it in'] : []),
+    ...(you.pending
+      ? [
+          `This node waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine lets it in`,
+        ]
+      : []),
     ...refused.map(
       ({ network, why }) => `What this node shares, ${network}, is refused: ${why ?? 'by an administrator'}`,
     ),

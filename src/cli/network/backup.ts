@@ -51,7 +51,11 @@ function restoreCommand(): Command {
     async (name: string, flags: Flags) => {
       const { restoreHub } = await import('../../hub/start.js');
       const { network, nodes } = await restoreHub(place(flags), resolve(name));
-      print(flags.json, { network, nodes }, () => `The network ${network} with ${nodes} nodes is restored`);
+      print(
+        flags.json,
+        { network, nodes },
+        () => `The network ${network} with ${nodes === 1 ? '1 node' : `${nodes} nodes`} is restored`,
+      );
     },
   );
 }

@@ -16,5 +16,7 @@ test('the line to paste stands alone, with what is in it and which ports to open
   assert.ok(lines.includes('That works once, within 2 h; for more: lametun invite'));
   assert.ok(lines.includes('Addresses of this hub in it: 203.0.113.5:443'));
   assert.ok(lines.includes('Warning: none of these addresses is public'));
+  assert.doesNotMatch(lines.join(), /makes a line/);
+  assert.match(startText({ network: 'home', port: 443 }, undefined, 0), /`lametun invite` makes a line/);
   assert.ok(lines.includes('Ports to open towards this machine: TCP 443 and UDP 443.'));
 });

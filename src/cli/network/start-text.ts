@@ -30,6 +30,7 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
     );
   if (hub !== undefined) lines.push(`The hub of ${hub.network} is up.`);
   if (hub?.invitation !== undefined) lines.push(...invitationLines(hub.invitation, now));
+  else if (hub !== undefined) lines.push('`lametun invite` makes a line by which a machine joins.');
   if (hub !== undefined) {
     const direct =
       node === undefined

@@ -26,12 +26,8 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
     ['names', names.how === 'none' ? `none: ${names.why ?? 'not set up'}` : `by ${names.how}`],
     ...(shares.length > 0 ? [['shares', shares.map(shareText).join(', ')]] : []),
   ]);
-  const waiting = self.pending
-    ? ['', `Waits for an administrator: lametun approve ${self.name}, on the hub's machine`]
-    : [];
   return [
     ...about.flatMap((line) => wrap(line, width, ABOUT.length)),
-    ...waiting,
     '',
     ...(peers.length === 0 ? ['There is nobody else yet.'] : peersTable(peers, now, width)),
     ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
