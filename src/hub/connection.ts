@@ -10,8 +10,10 @@ import { type Corkable, Outgoing } from './outgoing.js';
 
 /** What a connection tells the server. */
 export interface ConnectionEvents {
-  /** It has proved a key. */
+  /** It has proved a key. Anybody who knows the hub's has one. */
   opened(connection: Connection): void;
+  /** It is a member's. */
+  admitted(connection: Connection): void;
   message(connection: Connection, message: NodeMessage): Promise<void>;
   frame(connection: Connection, to: number, datagram: Uint8Array): void;
   /** It is over, and why: to be counted. */
@@ -27,6 +29,7 @@ export const ENDINGS = [
   'too-many', // messages, faster than they are answered
   'backlog', // it reads too slowly
   'silent', // not heard of for too long
+  'guest', // no member for too long, or one of too many who are none
 ] as const;
 export type Ending = (typeof ENDINGS)[number];
 
@@ -118,6 +121,19 @@ export class Connection implements Client {
       this.#corked = false;
       this.#stream.uncork();
     });
+  }
+
+  admit(): void {
+    if (!this.#ended) this.#events.admitted(this);
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Closes at once: somebody who has stayed too long without being a member. */
+  crowdOut(): void {
+    this.#abort('guest');
   }
 
   /** Closes when all that was sent has gone out. */

@@ -27,8 +27,12 @@ export interface Client extends Follower {
   readonly remote: string;
   send(message: HubMessage): void;
   sendFrame(from: number, datagram: Uint8Array): void;
+  /** It is a member, or waits to be one: it may stay. */
+  admit(): void;
   /** Sends what is to be sent, and closes. */
   close(): void;
+  /** Whether it is over: `Hub.closed` was told, or is about to be. */
+  readonly ended: boolean;
 }
 
 /** The hub's relay, as far as it matters here. */
@@ -69,6 +73,8 @@ export class Hub {
   readonly #fanout: Fanout;
   readonly #attached = new Map<number, Attachment>();
   readonly #ids = new Map<Client, number>();
+  /** Keys that the database is being asked for; `isOld`: what it will say was overtaken by a change. */
+  readonly #lookups = new Set<{ readonly key: string; isOld: boolean }>();
   /** Nodes that are being removed because they asked for it. */
   readonly #leaving = new Set<number>();
   readonly #badSecrets = new AddressLimit(FAILURES.rate, FAILURES.burst);
@@ -225,7 +231,7 @@ export class Hub {
       this.#strangers.take(client.remote, clock());
       throw notAMember();
     }
-    this.#attach(client, member, message);
+    if (!client.ended) this.#attach(client, member, message); // else nobody would ever take it out again
   }
 
   #attach(client: Client, member: Member, { id: re, have }: Extract<NodeMessage, { type: 'attach' }>): void {
@@ -238,6 +244,7 @@ export class Hub {
     const relay = pending ? this.#noRelay() : this.#options.relay.attach(id);
     this.#attached.set(id, { client, pending });
     this.#ids.set(client, id);
+    client.admit();
     client.send({ type: 'answer', re, value: { network: info, you: membership(member), relay } });
     if (!pending) this.#fanout.add(client, members.canFollow(have) ? have.revision : undefined);
   }
@@ -258,7 +265,8 @@ export class Hub {
   /** After every change: those that it concerns are told, and then everyone. */
   #changed(changed: readonly Member[]): void {
     for (const member of changed) {
-      const { id, state } = member.row;
+      const { id, key, state } = member.row;
+      for (const lookup of this.#lookups) if (lookup.key === key) lookup.isOld = true;
       const attachment = this.#attached.get(id);
       if (attachment === undefined) continue;
       const { client, pending } = attachment;
@@ -291,12 +299,20 @@ export class Hub {
     }
   }
 
-  /** The member or waiting node of that key. */
+  /** The member or waiting node of that key, as it is at the moment when this returns. */
   async #member(key: string): Promise<Member | undefined> {
-    const known = this.#registry.members.byKey(key);
-    if (known !== undefined) return known;
-    const [member] = await this.#registry.store.read((db) => loadMembers(db, { key }));
-    return member;
+    for (;;) {
+      const known = this.#registry.members.byKey(key);
+      if (known !== undefined) return known;
+      const lookup = { key, isOld: false };
+      this.#lookups.add(lookup);
+      try {
+        const [member] = await this.#registry.store.read((db) => loadMembers(db, { key }));
+        if (!lookup.isOld) return member;
+      } finally {
+        this.#lookups.delete(lookup);
+      }
+    }
   }
 
   async #required(client: Client): Promise<Member> {

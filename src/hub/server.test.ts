@@ -12,7 +12,7 @@ import { CHANNEL_PATH } from '../wire/channel.js';
 import type { NodeMessage } from '../wire/messages.js';
 import { welcome } from '../wire/versions.js';
 import type { Connection } from './connection.js';
-import { HubServer } from './server.js';
+import { HubServer, type ServerOptions } from './server.js';
 
 const crypto = new NodeCrypto();
 
@@ -26,11 +26,13 @@ interface Scene {
 async function scene(
   t: TestContext,
   handle?: (client: Connection, message: NodeMessage) => Promise<void>,
+  options: Pick<ServerOptions, 'guestPatience' | 'maxGuests'> = {},
 ): Promise<Scene> {
   const privateKey = crypto.generate();
   const messages: NodeMessage[] = [];
   const connections: Connection[] = [];
   const server = await HubServer.listen({
+    ...options,
     port: 0,
     crypto,
     privateKey,
@@ -108,6 +110,34 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
   raw.on('error', () => {});
   raw.end('\0\0\0\0 nonsense\r\n\r\n');
   await once(raw, 'close');
+});
+
+test('who has a key and does not become a member is shown out after a while', async (t) => {
+  const admitting = async (client: Connection, message: NodeMessage): Promise<void> => {
+    if (message.type === 'share') client.admit();
+    client.send({ type: 'answer', re: message.id, value: { online: [] } });
+  };
+  const place = await scene(t, admitting, { guestPatience: 500 });
+  const guest = await node(t, place);
+  const member = await node(t, place);
+  await guest.ask({ type: 'who' }); // a first message is what proves the key
+  await member.ask({ type: 'share', shares: [] });
+  await guest.closed();
+  await sleep(1_500); // another look or two
+  assert.deepEqual(await member.ask({ type: 'who' }), { online: [] });
+  assert.equal(place.server.counters().guest, 1);
+  assert.equal(place.server.open, 1);
+});
+
+test('of too many who have a key and are no members the oldest goes', async (t) => {
+  const place = await scene(t, undefined, { maxGuests: 2 });
+  const guests = [await node(t, place), await node(t, place)];
+  for (const guest of guests) await guest.ask({ type: 'who' });
+  const third = await node(t, place);
+  await third.ask({ type: 'who' });
+  await guests[0]!.closed();
+  assert.equal(place.server.open, 2);
+  assert.deepEqual(await guests[1]!.ask({ type: 'who' }), { online: [] });
 });
 
 test('an older protocol is refused with a word about both versions', async (t) => {

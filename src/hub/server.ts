@@ -18,6 +18,10 @@ export interface ServerOptions extends ConnectionKeys {
   /** TCP, on every address of the machine; 0 lets the kernel choose one. */
   readonly port: number;
   readonly events: Pick<ConnectionEvents, 'message' | 'frame'> & { closed(connection: Connection): void };
+  /** How long one with a key may take to be a member; two minutes unless given. Milliseconds. */
+  readonly guestPatience?: number;
+  /** How many such there can be; 8192 unless given. */
+  readonly maxGuests?: number;
 }
 
 /** What strangers and members did, each by how it ended. */
@@ -32,6 +36,12 @@ export type ServerCounters = Readonly<
 const STRANGERS = 8_192;
 /** How long one may take to prove its key, milliseconds. */
 const PATIENCE = 10_000;
+/**
+ * The same for connections that have a key and are no member's: everyone can make himself a key, and who was a member
+ * once, or has a token that is good no more, knows the hub's. To join takes three answers of a hub that may be busy.
+ */
+const GUESTS = 8_192;
+const GUEST_PATIENCE = 120_000;
 /** A Noise message, which is the longest that there is. */
 const MAX_PAYLOAD = 65_535;
 const CHECK_INTERVAL = 1_000;
@@ -53,6 +63,8 @@ export class HubServer {
   /** Since when each is there, the oldest first. */
   readonly #strangers = new Map<Duplex, number>();
   readonly #open = new Set<Connection>();
+  /** Those of them that are no member's, and since when, the oldest first. */
+  readonly #guests = new Map<Connection, number>();
   readonly #counters = Object.fromEntries(
     [...ENDINGS, 'connections', 'opened', 'plain-http', 'bad-upgrade', 'crowded-out', 'too-slow'].map(
       (name) => [name, 0],
@@ -148,17 +160,32 @@ export class HubServer {
           this.#strangers.delete(socket);
           this.#open.add(connection);
           this.#counters.opened++;
+          this.#welcome(connection);
         },
+        admitted: (connection) => this.#guests.delete(connection),
         closed: (connection, why) => {
           this.#counters[why]++;
           this.#open.delete(connection);
+          this.#guests.delete(connection);
           this.#options.events.closed(connection);
         },
       });
     });
   }
 
+  #welcome(connection: Connection): void {
+    this.#guests.set(connection, Date.now());
+    if (this.#guests.size <= (this.#options.maxGuests ?? GUESTS)) return;
+    const [oldest] = this.#guests.keys();
+    oldest!.crowdOut();
+  }
+
   #check(now: number): void {
+    const patience = this.#options.guestPatience ?? GUEST_PATIENCE;
+    for (const [connection, since] of this.#guests) {
+      if (since > now - patience) break;
+      connection.crowdOut();
+    }
     for (const [socket, since] of this.#strangers) {
       if (since > now - PATIENCE) break;
       this.#counters['too-slow']++;

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { TextLog } from '../device/log.js';
+import { openTestNetwork, temporaryFolder } from '../testkit/stores.js';
+import { until } from '../testkit/wait.js';
+import type { AdminAnswers, Answers, HubMessage, NodeRow } from '../wire/messages.js';
+import { type Client, Hub } from './hub.js';
+
+class FakeClient implements Client {
+  readonly key: string;
+  readonly remote = '192.0.2.1';
+  readonly messages: HubMessage[] = [];
+  admitted = false;
+  ended = false;
+
+  constructor(key = randomBytes(32)) {
+    this.key = key.toString('base64');
+  }
+
+  send(message: HubMessage): void {
+    this.messages.push(message);
+  }
+  sendEncoded(message: Uint8Array, done: () => void): void {
+    this.messages.push(JSON.parse(Buffer.from(message).toString()) as HubMessage);
+    done();
+  }
+  sendFrame(): void {}
+  admit(): void {
+    this.admitted = true;
+  }
+  close(): void {
+    this.ended = true;
+  }
+}
+
+/** A hub that asks, and one who waits to be let in. */
+async function scene(t: TestContext) {
+  const database = join(temporaryFolder(t), 'hub.sqlite');
+  const registry = await openTestNetwork(t, database, { ask: true, clock: Date.now });
+  const secret = randomBytes(16);
+  const hub = new Hub({
+    registry,
+    relay: { attach: () => ({ port: 1, session: '', key: '' }), detach: () => {}, fromChannel: () => {} },
+    log: new TextLog(0, 'hub', () => {}),
+    clock: Date.now,
+    random: (bytes) => (bytes === 16 ? secret : randomBytes(bytes)),
+    hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
+    makeToken: () => ({ token: '', addresses: [], warnings: [] }),
+  });
+  await hub.administer({ op: 'invite', expires: 60, reusable: false, admin: false, shares: [] });
+  const client = new FakeClient();
+  const text = secret.toString('base64');
+  await hub.handle(client, { type: 'join', id: 1, secret: text, name: 'guest', shares: [] });
+  client.messages.length = 0;
+
+  /** The client attaches; something happens between what the database says of it and when the hub hears that. */
+  const attachAnd = async (happens: () => Promise<unknown>): Promise<void> => {
+    const { store } = registry;
+    const read = store.read.bind(store);
+    store.read = async (query) => {
+      store.read = read;
+      const value = await read(query);
+      await happens();
+      return value;
+    };
+    await hub.handle(client, { type: 'attach', id: 2 });
+  };
+  const row = async (): Promise<NodeRow | undefined> =>
+    ((await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes']).nodes[0];
+  return { hub, client, attachAnd, row };
+}
+
+test('who waits, attaches, and is gone before it has its answer is not there', async (t) => {
+  const { hub, client, attachAnd, row } = await scene(t);
+  await attachAnd(async () => {
+    client.ended = true;
+    hub.closed(client);
+  });
+  assert.equal((await row())?.online, false);
+  assert.equal(hub.online, 0);
+});
+
+test('who is let in while it attaches is in, with a map', async (t) => {
+  const { hub, client, attachAnd, row } = await scene(t);
+  await attachAnd(() => hub.administer({ op: 'approve', node: 'guest' }));
+  const answer = client.messages.find(({ type }) => type === 'answer');
+  assert.ok(answer?.type === 'answer');
+  assert.equal((answer.value as Answers['attach']).you.pending, false);
+  await until('a map', () => client.messages.at(-1)?.type === 'map');
+  assert.ok((await row())?.online);
+});
+
+test('who is removed while it attaches hears that it is no member', async (t) => {
+  const { hub, client, attachAnd } = await scene(t);
+  await attachAnd(() => hub.administer({ op: 'remove', node: 'guest' }));
+  const [refused] = client.messages;
+  assert.ok(refused?.type === 'refused' && refused.code === 'not-a-member');
+  assert.equal(client.admitted, false);
+});
+
+test('who waits may stay connected', async (t) => {
+  const { client, attachAnd } = await scene(t);
+  await attachAnd(async () => {});
+  assert.ok(client.admitted);
+});
