@@ -155,3 +155,47 @@ test('a round that takes long makes way for other events, and for fewer rounds',
   const before = order.length;
   assert.equal(before, 6);
 });
+
+test('a round ends although changes go on, and what they are goes out together in the next', () => {
+  const { clock, fanout, change } = scene();
+  let told = 0;
+  const followers = Array.from({ length: 40 }, (): Follower & { last: string } => ({
+    last: '',
+    sendEncoded(message, done) {
+      clock.time += 2; // milliseconds of work: a round takes 80
+      told++;
+      this.last = text(message);
+      done();
+    },
+  }));
+  for (const follower of followers) fanout.add(follower, 1);
+  clock.run(1_000);
+  told = 0;
+  for (let i = 0; i < 100; i++) {
+    change();
+    clock.run(clock.time + 10);
+  }
+  const took = clock.time - 1_000;
+  assert.ok(told < took / 2 / 2 + 80, `${told} messages in ${took} ms: half of the time is for others`);
+  clock.run(clock.time + 1_000);
+  assert.ok(followers.every(({ last }) => last.endsWith('to 101')));
+});
+
+test('who comes while changes are held back is not', () => {
+  const { clock, fanout, change } = scene();
+  const slow: Follower = {
+    sendEncoded: (_, done) => {
+      clock.time += 200;
+      done();
+    },
+  };
+  fanout.add(slow, 1);
+  clock.run(1_000);
+  change();
+  clock.run(1_300); // the round took until 1 200, and the pause lasts until 1 400
+  change();
+  const fresh = new TestFollower();
+  fanout.add(fresh);
+  clock.run(1_310);
+  assert.deepEqual(fresh.heard, ['map 3']);
+});

@@ -28,9 +28,9 @@ export const scheduler: Scheduler = {
 
 /** How long the event loop is kept busy at a stretch, in milliseconds. */
 const SLICE = 8;
-/** Changes that follow each other closely go out together; the longer a round takes, the more of them. */
-const SHORTEST_INTERVAL = 10;
-const LONGEST_INTERVAL = 400;
+/** Changes that follow each other closely go out together: after a round there is a pause as long as it. Milliseconds. */
+const SHORTEST_PAUSE = 10;
+const LONGEST_PAUSE = 250;
 /** Bytes. Large messages are made only as fast as they are taken, all followers together. */
 const LARGE = 64 * 1024;
 const LARGE_IN_FLIGHT = 32 * 1024 * 1024;
@@ -49,11 +49,17 @@ export class Fanout {
   readonly #source: Source;
   readonly #scheduler: Scheduler;
   readonly #followers = new Map<Follower, State>();
-  /** Who has something to be told, in the order in which they will be. */
+  /** Whom this round has still to tell. */
   readonly #behind = new Set<Follower>();
-  /** Those of them whose message is a large one, until there is room for it. */
+  /** Who has just come, and does not wait for a round. */
+  readonly #arrived = new Set<Follower>();
+  /** Whose message is a large one, until there is room for it. */
   readonly #waiting = new Set<Follower>();
+  /** Whether a round is under way, or one is to come. */
   #running = false;
+  /** Whether there is something that this round did not tell everyone. */
+  #isStale = false;
+  #greeting = false;
   #nextRound = 0;
   #roundBegan = 0;
   #largeInFlight = 0;
@@ -68,49 +74,68 @@ export class Fanout {
    */
   add(follower: Follower, revision?: number): void {
     this.#followers.set(follower, { revision, busy: false });
-    this.#behind.add(follower);
-    this.#run(0);
+    this.#arrived.add(follower);
+    this.#greet();
   }
 
   delete(follower: Follower): void {
     this.#followers.delete(follower);
     this.#behind.delete(follower);
+    this.#arrived.delete(follower);
     this.#waiting.delete(follower);
   }
 
-  /** There is a new revision. */
+  /** There is a new revision. What comes while a round is under way is the next one's, or rounds would never end. */
   changed(): void {
-    for (const follower of this.#followers.keys())
-      if (!this.#waiting.has(follower)) this.#behind.add(follower);
-    this.#run(this.#nextRound - this.#scheduler.now());
-  }
-
-  #run(wait: number): void {
+    this.#isStale = true;
     if (this.#running) return;
     this.#running = true;
-    const begin = (): void => {
-      this.#roundBegan = this.#scheduler.now();
-      this.#slice();
-    };
+    const wait = this.#nextRound - this.#scheduler.now();
+    const begin = (): void => this.#round();
     if (wait <= 0) this.#scheduler.soon(begin);
     else this.#scheduler.later(begin, wait);
   }
 
-  #slice(): void {
+  #round(): void {
+    this.#isStale = false;
+    this.#roundBegan = this.#scheduler.now();
+    const { revision } = this.#source.version;
+    for (const [follower, state] of this.#followers) {
+      const comesAnyway = this.#waiting.has(follower) || this.#arrived.has(follower);
+      if (state.revision !== revision && !comesAnyway) this.#behind.add(follower);
+    }
+    this.#slice(this.#behind, () => {
+      const now = this.#scheduler.now();
+      const pause = Math.max(SHORTEST_PAUSE, now - this.#roundBegan);
+      this.#nextRound = now + Math.min(LONGEST_PAUSE, pause);
+      this.#running = false;
+      if (this.#isStale) this.changed();
+    });
+  }
+
+  #greet(): void {
+    if (this.#greeting || this.#arrived.size === 0) return;
+    this.#greeting = true;
+    this.#scheduler.soon(() =>
+      this.#slice(this.#arrived, () => {
+        this.#greeting = false;
+      }),
+    );
+  }
+
+  /** Tells them, and makes way for other events now and then. */
+  #slice(whom: Set<Follower>, then: () => void): void {
     const began = this.#scheduler.now();
-    for (const follower of this.#behind) {
-      this.#behind.delete(follower);
+    for (const follower of whom) {
+      whom.delete(follower);
       const state = this.#followers.get(follower)!;
       if (!state.busy) this.#tell(follower, state); // who is busy comes back when it is done
       if (this.#scheduler.now() - began > SLICE) {
-        this.#scheduler.soon(() => this.#slice());
+        this.#scheduler.soon(() => this.#slice(whom, then));
         return;
       }
     }
-    this.#running = false;
-    const now = this.#scheduler.now();
-    const interval = 2 * (now - this.#roundBegan);
-    this.#nextRound = now + Math.min(LONGEST_INTERVAL, Math.max(SHORTEST_INTERVAL, interval));
+    then();
   }
 
   #tell(follower: Follower, state: State): void {
@@ -131,8 +156,7 @@ export class Fanout {
       state.busy = false;
       if (isLarge) this.#makeRoom(message.length);
       const isBehind = state.revision !== this.#source.version.revision;
-      if (isBehind && this.#followers.get(follower) === state) this.#behind.add(follower);
-      if (this.#behind.size > 0) this.#run(0);
+      if (isBehind && this.#followers.get(follower) === state) this.changed();
     });
   }
 
@@ -143,7 +167,8 @@ export class Fanout {
       if (room < 0) break;
       room -= length;
       this.#waiting.delete(follower);
-      this.#behind.add(follower);
+      this.#arrived.add(follower);
     }
+    this.#greet();
   }
 }
