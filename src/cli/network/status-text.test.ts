@@ -65,7 +65,8 @@ test('a node that is alone is told so', () => {
 });
 
 test('the line of the foreground counts paths', () => {
-  assert.equal(statusLine(status), 'office.home 10.7.0.1 · 2 other nodes, 1 direct, 1 relayed · hub away');
+  assert.equal(statusLine(status), 'office.home 10.7.0.1 · hub away · 2 other nodes, 1 direct, 1 relayed');
+  assert.match(statusLine({ ...status, peers: [] }), / · nobody else yet$/);
 });
 
 test('a ping tells its way', () => {

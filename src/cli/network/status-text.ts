@@ -82,5 +82,6 @@ export function statusLine({ network, self, hub, peers }: NodeStatus): string {
   const direct = peers.filter(({ path }) => path.kind === 'direct').length;
   const relayed = peers.filter(({ path }) => path.kind === 'relayed').length;
   const others = peers.length === 1 ? '1 other node' : `${peers.length} other nodes`;
-  return `${self.name}.${network.name} ${self.ipv4} · ${others}, ${direct} direct, ${relayed} relayed · hub ${hub.state}`;
+  const who = peers.length === 0 ? 'nobody else yet' : `${others}, ${direct} direct, ${relayed} relayed`;
+  return `${self.name}.${network.name} ${self.ipv4} · hub ${hub.state} · ${who}`; // what matters more is cut off later
 }
