@@ -50,6 +50,8 @@ const NAMES_DELAY = 20;
 /** A node that is up: what the hub says becomes peers, routes and names; what peers say becomes paths. */
 export class Network implements RunningNode {
   readonly ended: Promise<NodeEnd>;
+  /** The hub has said who is in the network, and they are found by name; or that nobody is told yet. */
+  readonly introduced: Promise<void>;
   readonly #options: NetworkOptions;
   readonly #device: RunningDevice;
   readonly #client: HubClient;
@@ -74,6 +76,8 @@ export class Network implements RunningNode {
   #isLeaving = false;
   #ending: Promise<void> | undefined;
   #end!: (end: NodeEnd) => void;
+  #introduce!: () => void;
+  #isIntroduced = false;
 
   private constructor(options: NetworkOptions) {
     const { crypto, privateKey, device, node } = options;
@@ -103,6 +107,9 @@ export class Network implements RunningNode {
     });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
+    });
+    this.introduced = new Promise((resolve) => {
+      this.#introduce = resolve;
     });
   }
 
@@ -183,10 +190,14 @@ export class Network implements RunningNode {
     switch (event.kind) {
       case 'connected':
         this.#connected(event);
+        if (event.you.pending) this.#introduce();
         break;
       case 'map':
         this.#apply(event.change);
         this.#keeper.mapChanged();
+        if (this.#namesTimer !== undefined && !this.#isIntroduced) this.#nameMembers();
+        this.#introduce();
+        this.#isIntroduced = true;
         break;
       case 'you':
         this.#setYou(event.you);
@@ -257,7 +268,7 @@ export class Network implements RunningNode {
       addresses: { ipv4: parseAddress(you.ipv4)!, ipv6: parseAddress(you.ipv6)! },
       log: (message) => log.error(message),
     });
-    this.#setNames();
+    this.#nameMembers();
   }
 
   #configureLink(): void {
@@ -400,11 +411,14 @@ export class Network implements RunningNode {
 
   /** Soon: a network that grows by thousands is not sorted anew for each. */
   #setNames(): void {
-    this.#namesTimer ??= setTimeout(() => {
-      this.#namesTimer = undefined;
-      const { name, ipv4, ipv6 } = this.#node.you;
-      this.#names?.set([{ name, ipv4, ipv6 }, ...this.#checks.all()]);
-    }, NAMES_DELAY);
+    this.#namesTimer ??= setTimeout(() => this.#nameMembers(), NAMES_DELAY);
+  }
+
+  #nameMembers(): void {
+    clearTimeout(this.#namesTimer);
+    this.#namesTimer = undefined;
+    const { name, ipv4, ipv6 } = this.#node.you;
+    this.#names?.set([{ name, ipv4, ipv6 }, ...this.#checks.all()]);
   }
 
   #find(text: string): Member {

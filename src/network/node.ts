@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../device/crypto.js';
 import type { Log } from '../device/log.js';
 import { type RunningDevice, startDevice } from '../device/running-device.js';
@@ -61,6 +62,9 @@ export interface RunningNode {
   /** Undoes everything; the membership stays. */
   close(): Promise<void>;
 }
+
+/** How long a new member waits to be told who else there is, milliseconds; the hub answers in tens of them. */
+const INTRODUCTION = 1_000;
 
 /** Bytes, until it is known what the network's is. */
 const FIRST_MTU = 1280;
@@ -175,6 +179,9 @@ class Start {
         ...{ device, client, map: this.#map, node, warnings: this.#warnings },
       });
       for (const event of this.#early.splice(0)) this.#network.handleHub(event);
+      // Whoever joins looks for the others at once, by name.
+      if (this.#options.join !== undefined)
+        await Promise.race([this.#network.introduced, sleep(INTRODUCTION, undefined, { ref: false })]);
       return this.#network;
     } catch (error) {
       client.close();
