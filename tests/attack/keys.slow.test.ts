@@ -83,8 +83,13 @@ test('the ephemeral private key of an initiation is in memory until it is answer
   const initiation = await socket.wait(isType(MESSAGE_TYPE.initiation));
   assert.ok(initiation);
   const ephemeral = initiation.slice(INITIATION.ephemeral, INITIATION.static);
-  assert.equal(privateKeysOf(ephemeral, device.pid), 1, 'the control');
-  // Looking takes its time, and every five seconds another initiation follows, with another key: the last one counts.
+  // Looking takes its time, and every five seconds another initiation follows, with another key: it is held still.
+  process.kill(device.pid, 'SIGSTOP');
+  try {
+    assert.equal(privateKeysOf(ephemeral, device.pid), 1, 'the control');
+  } finally {
+    process.kill(device.pid, 'SIGCONT');
+  }
   await pinging;
   let latest = initiation;
   for (let next: Uint8Array | undefined = initiation; next; ) {
