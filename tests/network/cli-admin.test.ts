@@ -38,7 +38,7 @@ test('a network that asks, from its first node to its last', async (t) => {
 
   await t.test('who joins waits, and is told by which command it is let in', async () => {
     await homeNode.says(/home has asked to join home.*lametun approve home/);
-    assert.match(said(home.machine.lametun('status')), /Waits for an administrator: lametun approve home/);
+    assert.match(said(home.machine.lametun('status')), /waits for an administrator: `lametun approve home`/);
     assert.match(said(office.lametun('nodes')), /^home .*waits for approval/m);
     assert.ok(home.machine.status().self.pending);
     assert.ok(!home.machine.pings('office.home.lametun'));

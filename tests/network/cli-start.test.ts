@@ -200,7 +200,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const own = mkdtempSync('/tmp/lametun-nobody-');
     t.after(() => rmSync(own, { recursive: true, force: true }));
     one.run('chown', '65534:65534', own);
-    const outcome = nobody('join', invite(hub), '--state', own);
+    const outcome = nobody('join', invite(hub), '--state', own, '--device', 'own0');
     assert.match(outcome.stderr, /^lametun: [^\n]*(root|CAP_NET_ADMIN)[^\n]*\n$/);
   });
 });
