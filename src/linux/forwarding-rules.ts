@@ -46,7 +46,8 @@ export function openTable(device: string, { ipv4, ipv6 }: Families): string {
  * `arriving` looks before any destination is translated. For this machine means: for an address of the device itself,
  * not just any that the machine has; a port that the machine's own rules publish there is reached, and nothing else
  * behind such rules. (Devices that have neighbours, as no TUN device has, need to be asked for their addresses.)
- * Every single packet is looked at, so that what is shared no more is cut off at once.
+ * Every single packet is looked at, so that what is shared no more is cut off at once. What comes by another device
+ * under an address that the tunnel leads to is forged, by a neighbour on that link: it would pass for a member's.
  *
  * `forward` lets into the tunnel what belongs to connections that members have opened, and new ones from everywhere
  * but `outside`: the devices to the Internet, from which whoever is on that link could else reach the whole network
@@ -76,6 +77,7 @@ export function limitedTable(
       ${set('outside', 'ifname', false, names)}
       chain arriving {
         type filter hook prerouting priority -150; policy accept;
+        iifname != { "lo", "${device}" } fib saddr oifname "${device}" drop
         iifname != "${device}" accept
         fib daddr . iif type local accept
         ip daddr @shared4 accept

@@ -13,6 +13,7 @@ import { ownCandidates } from './candidates.js';
 import type { HubStatus, NodeStatus, PingAnswer } from './control.js';
 import type { HubClient, HubEvent } from './hub-client.js';
 import { HubFailure } from './hub-failure.js';
+import { nameServers } from './join-checks.js';
 import { Keeper } from './keeper.js';
 import { localAddresses } from './local-addresses.js';
 import { LocalNames } from './local-names.js';
@@ -241,7 +242,7 @@ export class Network implements RunningNode {
     const { state, crypto, log } = this.#options;
     const { device, network, you } = this.#node;
     this.#configureLink();
-    this.#shares.forward(you.shares);
+    this.#forward();
     this.#relay = await RelayClient.start({
       crypto,
       port: () => this.#device.port,
@@ -358,7 +359,7 @@ export class Network implements RunningNode {
     } catch (error) {
       this.#options.log.error((error as Error).message);
     }
-    this.#shares.forward(node.you.shares);
+    this.#forward();
     this.#planShares();
   }
 
@@ -404,9 +405,14 @@ export class Network implements RunningNode {
   #planShares(): void {
     const { hub, shares } = this.#node;
     const hubs = this.#hubAddress ?? hub.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
-    const servers = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
-    this.#shares.route(shares, hubs, servers);
+    const upstreams = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
+    this.#shares.route(shares, hubs, [...upstreams, ...nameServers()]);
     this.#driver.setInside([...this.#ranges, ...this.#table.routed()]);
+  }
+
+  #forward(again = false): void {
+    const { shares, you } = this.#node;
+    this.#shares.forward(shares, you.shares, again);
   }
 
   /** Soon: a network that grows by thousands is not sorted anew for each. */
@@ -464,7 +470,7 @@ export class Network implements RunningNode {
     if (isFirst) return;
     this.#client.retryNow();
     this.#relay.rebind();
-    this.#shares.forward(this.#node.you.shares, true);
+    this.#forward(true);
     this.#planShares();
   }
 

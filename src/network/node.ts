@@ -4,7 +4,7 @@ import { NodeCrypto } from '../device/crypto.js';
 import type { Log } from '../device/log.js';
 import { type RunningDevice, startDevice } from '../device/running-device.js';
 import { LametunError } from '../errors.js';
-import { parseCidr } from '../ip/cidr.js';
+import { parseAddress } from '../ip/address.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
 import { NetworkMap } from '../wire/map.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo, OfferedShare } from '../wire/messages.js';
@@ -14,8 +14,9 @@ import type { NodeStatus, PingAnswer } from './control.js';
 import { HubClient, type HubEvent } from './hub-client.js';
 import type { HubFailure } from './hub-failure.js';
 import type { JoinWish } from './hub-session.js';
+import { checkMembership, checkNetwork, nameServers } from './join-checks.js';
 import { Network } from './network.js';
-import { localRoutes, parseShare, rangeCollision } from './ranges.js';
+import { localRoutes, parseShare } from './ranges.js';
 import type { StateDirectory, StoredNode } from './state.js';
 
 export interface NodeOptions {
@@ -133,9 +134,13 @@ class Start {
     const { token, name, shares } = wish;
     if (shares.length > 0) for (const share of shares) parseShare(share, localRoutes(wish.device));
     const starting = this.#device(wish.device, FIRST_MTU, wish.port ?? 0);
+    let looked: NetworkInfo | undefined;
     const check = async (network: NetworkInfo): Promise<void> => {
       await starting; // what cannot be a node is not to become a member
-      checkNetwork(network, wish);
+      const hubs = token.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
+      const routes = localRoutes(wish.device);
+      checkNetwork(network, { routes, hubs, hosts: nameServers(), shares });
+      looked = network;
     };
     const hubKey = Buffer.from(token.hub).toString('base64');
     const client = this.#client(hubKey, token.addresses, { secret: token.secret, name, shares }, check);
@@ -144,6 +149,7 @@ class Start {
     client.start();
     return this.#orUndo(client, starting, async (device) => {
       const { network, you } = await joined;
+      checkMembership(looked, network, you);
       const hub = { key: hubKey, addresses: token.addresses };
       const node: StoredNode = { network, you, hub, port: device.port, device: wish.device, shares };
       this.#options.state.writeNode(node);
@@ -237,17 +243,4 @@ class Start {
 function explained(failure: HubFailure): Error {
   if (failure.kind !== 'unreachable') return failure;
   return new LametunError('unreachable', `the hub cannot be reached: ${failure.message}`, { cause: failure });
-}
-
-/** @throws LametunError when the network has ranges that this machine uses, or a share does not fit it */
-function checkNetwork(network: NetworkInfo, { device, shares }: NonNullable<NodeOptions['join']>): void {
-  const routes = localRoutes(device);
-  const ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
-  const collision = rangeCollision(ranges, routes);
-  if (collision !== undefined)
-    throw new LametunError(
-      'refused',
-      `this machine cannot be in the network ${network.name}: ${collision}; remove that, or make a network with another range`,
-    );
-  for (const share of shares) parseShare(share, routes, ranges);
 }

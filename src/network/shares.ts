@@ -1,5 +1,5 @@
 import type { IpAddress } from '../ip/address.js';
-import { type Cidr, contains, parseCidr } from '../ip/cidr.js';
+import { type Cidr, contains, formatCidr, parseCidr } from '../ip/cidr.js';
 import { type Forwarding, startForwarding } from '../linux/forwarding.js';
 import type { OfferedShare } from '../wire/messages.js';
 import type { MemberChecks } from './members.js';
@@ -14,6 +14,7 @@ export class Shares {
   #forwarding: Forwarding | undefined;
   #forwarded: string | undefined;
   #warning: string | undefined;
+  #unasked: readonly string[] = [];
 
   constructor(device: string, checks: MemberChecks, table: PeerTable) {
     this.#device = device;
@@ -32,25 +33,27 @@ export class Shares {
     const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
     const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
     const hubs = hub instanceof Uint8Array ? [hub] : hub.every(isShared) ? hub : [];
-    const plan =
-      shared.length === 0
-        ? new Map<string, number>()
-        : this.#checks.planShares({
-            routes: localRoutes(this.#device),
-            ownShares: networks(own),
-            hosts: [...hubs, ...servers],
-          });
+    const plan = this.#checks.planShares({
+      routes: shared.length === 0 ? [] : localRoutes(this.#device), // which takes a moment
+      ownShares: networks(own),
+      hosts: [...hubs, ...servers],
+    });
     this.#table.setShares(plan);
     this.#table.commit();
   }
 
   /**
-   * Lets others reach what was approved of what this node offers, and nothing else behind this machine.
+   * Lets others reach what was approved of what this node offers, and nothing else behind this machine, whatever the
+   * hub approves.
    *
+   * @param own what this node offers
    * @param again also when nothing has changed but this machine's routes
    */
-  forward(shares: readonly OfferedShare[], again = false): void {
-    const approved = shares.filter(({ state }) => state === 'approved').map(({ network }) => network);
+  forward(own: readonly string[], shares: readonly OfferedShare[], again = false): void {
+    const all = shares.filter(({ state }) => state === 'approved').map(({ network }) => network);
+    const offered = new Set(networks(own).map(formatCidr)); // as the hub writes them
+    const approved = all.filter((network) => offered.has(network));
+    this.#unasked = all.filter((network) => !offered.has(network));
     const text = approved.toSorted().join(' ');
     if (text === this.#forwarded && !again) return;
     this.#forwarded = text;
@@ -70,7 +73,11 @@ export class Shares {
   }
 
   warnings(): string[] {
-    return this.#warning === undefined ? [] : [this.#warning];
+    const unasked = this.#unasked.map(
+      (network) =>
+        `The hub approves that this node shares ${network}, which it does not offer: it is not reached`,
+    );
+    return this.#warning === undefined ? unasked : [this.#warning, ...unasked];
   }
 
   /** Undoes the forwarding. @throws LametunError when something could not be undone */

@@ -22,6 +22,10 @@ export function postgresPrograms(): string | undefined {
 /** A PostgreSQL server of a test's own, in a temporary folder, on a port of the loopback. */
 export class Postgres {
   readonly port: number;
+  /** Its own, with all that it has written, the write-ahead log included. */
+  get folder(): string {
+    return this.#folder;
+  }
   readonly #folder: string;
   readonly #programs: string;
   #databases = 0;

@@ -63,6 +63,8 @@ export class SmallHub {
   /** The answer to a question; undefined for none. */
   answer: (question: NodeMessage, node: SmallHubNode) => object | Refused | undefined = (question) =>
     question.type === 'attach' ? attachedAnswer(1) : {};
+  /** Told of every frame; the datagram is good until it returns. */
+  onFrame: (peer: number, datagram: Uint8Array, node: SmallHubNode) => void = () => {};
   welcome: (hello: Parameters<typeof welcome>[0]) => Welcome = (hello) => welcome(hello, 'small 1');
   readonly #crypto: Crypto;
   readonly #key: PrivateKey;
@@ -105,7 +107,7 @@ export class SmallHub {
       if (isSilent) return;
       for (const event of channel.handle(bytes)) {
         if (event.kind === 'send') socket.send(event.bytes);
-        else if (event.kind === 'frame') this.frames.push({ ...event, datagram: event.datagram.slice() });
+        else if (event.kind === 'frame') this.#frame(event.peer, event.datagram, node!);
         else if (event.kind === 'failed') socket.close(CLOSE_CODE[event.why]);
         else if (event.kind === 'open') {
           node = {
@@ -130,6 +132,11 @@ export class SmallHub {
       if (node !== undefined) this.nodes.delete(node);
     });
     socket.on('error', () => {});
+  }
+
+  #frame(peer: number, datagram: Uint8Array, node: SmallHubNode): void {
+    this.frames.push({ peer, datagram: datagram.slice() });
+    this.onFrame(peer, datagram, node);
   }
 
   #asked(question: NodeMessage, node: SmallHubNode): void {

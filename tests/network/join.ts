@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
+import type { NodeStatus } from '../../src/network/control.js';
+import { askControl } from '../../src/network/control-socket.js';
 import type { Machine, Running } from '../../src/testkit/network-lab.js';
 
 /** The line that `serve` and `invite` print for the other machine. */
@@ -32,6 +34,15 @@ export function invite(machine: Machine, ...options: readonly string[]): string 
 /** Starts `lametun join` on a machine. */
 export const join = (machine: Machine, token: string, ...options: readonly string[]): Running =>
   machine.start('join', token, '--name', machine.name, ...options);
+
+/** `lametun status`, without starting a program for it. */
+export async function statusOf(machine: Machine): Promise<NodeStatus> {
+  let status: NodeStatus | undefined;
+  await askControl<'status'>(machine.state, { command: 'status' }, (answer) => {
+    status = answer;
+  });
+  return status!;
+}
 
 /** From Enter to the first answer, by name. The promise to users. */
 const PROMISE = 5_000;

@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs';
+import { LametunError } from '../errors.js';
+import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
+import { type Cidr, contains, covers, formatCidr, parseCidr } from '../ip/cidr.js';
+import type { Membership, NetworkInfo } from '../wire/messages.js';
+import { type LocalRoute, parseShare, rangeCollision } from './ranges.js';
+import { parseResolvConf } from './resolv-conf.js';
+
+/** What a network's ranges may be from: RFC 1918 §3, RFC 6598, RFC 4193. All else is somebody's on the internet. */
+const PRIVATE: readonly Cidr[] = [
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '172.16.0.0/12',
+  '192.168.0.0/16',
+  'fc00::/7',
+].flatMap((text) => parseCidr(text) ?? []);
+/** The widest range, in bits of prefix. Hubs choose a /16 and a /64. */
+const WIDEST = { ipv4: 16, ipv6: 48 } as const;
+
+/** What a joining machine has that its network must leave alone. */
+export interface JoinSurroundings {
+  readonly routes: readonly LocalRoute[];
+  /** Where the hub may be: one of these must stay outside of the tunnel. */
+  readonly hubs: readonly IpAddress[];
+  /** What else must: name servers. */
+  readonly hosts: readonly IpAddress[];
+  /** What it wants to share. */
+  readonly shares: readonly string[];
+}
+
+/**
+ * Whether this machine can be in a network: its ranges become routes here, by the word of whoever runs the hub.
+ *
+ * @throws LametunError `refused` when they are in use here, or no private ones; `usage` when a share does not fit
+ */
+export function checkNetwork(network: NetworkInfo, { routes, hubs, hosts, shares }: JoinSurroundings): void {
+  const ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+  const isInside = (address: IpAddress): boolean => ranges.some((range) => contains(range, address));
+  const outside = hubs.every(isInside) ? [...hubs, ...hosts] : hosts;
+  const why =
+    ranges.map((range) => rangeProblem(range, outside)).find((problem) => problem !== undefined) ??
+    rangeCollision(ranges, routes);
+  if (why !== undefined)
+    throw new LametunError(
+      'refused',
+      `this machine cannot be in the network ${network.name}: ${why}; remove that, or make a network with another range`,
+    );
+  for (const share of shares) parseShare(share, routes, ranges);
+}
+
+function rangeProblem(range: Cidr, hosts: readonly IpAddress[]): string | undefined {
+  const name = formatCidr(range);
+  if (!PRIVATE.some((pool) => covers(pool, range))) return `${name} is no private range`;
+  const widest = range.address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6;
+  if (range.prefix < widest) return `${name} is too wide: at most a /${widest}`;
+  const host = hosts.find((address) => contains(range, address));
+  return host && `${name} contains ${formatAddress(host)}, which must be reached from outside`;
+}
+
+/**
+ * Whether the hub has made this machine a member of what it showed before, with addresses of that network.
+ *
+ * @throws LametunError `protocol`
+ */
+export function checkMembership(
+  looked: NetworkInfo | undefined,
+  network: NetworkInfo,
+  you: Membership,
+): void {
+  const same = (['id', 'name', 'ipv4', 'ipv6', 'mtu'] as const).every(
+    (field) => looked?.[field] === network[field],
+  );
+  const has4 = contains(parseCidr(network.ipv4)!, parseAddress(you.ipv4)!);
+  const has6 = contains(parseCidr(network.ipv6)!, parseAddress(you.ipv6)!);
+  if (!same)
+    throw new LametunError('protocol', 'the hub showed another network than the one that it let us into');
+  if (!has4 || !has6)
+    throw new LametunError(
+      'protocol',
+      `the hub gave us addresses from outside of the network: ${you.ipv4}, ${you.ipv6}`,
+    );
+}
+
+/** Where programs and systemd-resolved find the servers of this machine's links. */
+const FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
+
+/** The machine's own name servers: nobody is to take their place. */
+export function nameServers(files: readonly string[] = FILES): IpAddress[] {
+  return files.flatMap((file) => {
+    try {
+      return parseResolvConf(readFileSync(file, 'utf8')).nameservers.flatMap(
+        (text) => parseAddress(text) ?? [],
+      );
+    } catch {
+      return []; // there is none
+    }
+  });
+}

@@ -1,0 +1,163 @@
+/*
+ * What the relay, its operator and whoever listens on the way can read: nothing of what is inside. Every search has its
+ * control, which finds the same where it must be.
+ */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join as joinPath } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { PacketSocket } from '../../src/linux/packet-socket.js';
+import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
+import { findInMemory, readMemory } from '../../src/testkit/process-memory.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, join } from '../network/join.js';
+
+/** All that passes a device. What a node sends by WebSocket is masked (RFC 6455 §5.3); what the hub sends is not. */
+class Capture {
+  readonly #socket: PacketSocket;
+  readonly #packets: Buffer[] = [];
+  readonly #timer = setInterval(() => this.#drain(), 20);
+
+  constructor(t: TestContext, { namespace }: Machine, device: string) {
+    this.#socket = namespace.inside(() => PacketSocket.open(device));
+    t.after(() => {
+      clearInterval(this.#timer);
+      this.#socket.close();
+    });
+  }
+
+  get bytes(): Buffer {
+    this.#drain();
+    return Buffer.concat(this.#packets);
+  }
+
+  #drain(): void {
+    for (const { bytes } of this.#socket.drain()) this.#packets.push(Buffer.from(bytes));
+  }
+}
+
+/** A program that sends, and one that receives: some 350 KB of the same words. */
+const SERVER = `require('net').createServer((s) => s.resume().on('end', () => s.end('thanks'))).listen(7000, '0.0.0.0', () => console.log('listens'))`;
+const CLIENT = `const s = require('net').connect(7000, process.argv[1], () => s.end(process.argv[2].repeat(8000))); s.on('data', (d) => console.log(String(d)))`;
+
+const filesOf = (folder: string): Map<string, Buffer> =>
+  new Map(
+    readdirSync(folder)
+      .filter((name) => statSync(joinPath(folder, name)).isFile())
+      .map((name) => [name, readFileSync(joinPath(folder, name))]),
+  );
+
+function inMemory(pid: number, needle: Buffer): boolean {
+  for (const { bytes } of readMemory(pid, needle.length)) if (bytes.includes(needle)) return true;
+  return false;
+}
+
+const forms = (key: Buffer): Buffer[] => [
+  key.subarray(0, 16),
+  key.subarray(16),
+  ...(['hex', 'base64'] as const).flatMap((form) => {
+    const text = key.toString(form);
+    return [Buffer.from(text.slice(0, 20)), Buffer.from(text.slice(20, 40))];
+  }),
+];
+
+for (const [via, blocked] of [
+  ['udp', undefined],
+  ['websocket', 'udp'],
+] as const) {
+  test(`what is relayed by ${via} is readable for its two ends only`, async (t) => {
+    if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+    const lab = new NetworkLab(t);
+    const hub = lab.site('hub').machine;
+    const behind = { access: 'hard', ...(blocked && { blocked }) } as const;
+    const [a, b] = [lab.site('a', behind).machine, lab.site('b', { ...behind, lan: 2 }).machine];
+    const outside = {
+      hub: new Capture(t, hub, 'wan'),
+      a: new Capture(t, a, 'eth0'),
+      b: new Capture(t, b, 'eth0'),
+    };
+    const runningHub = await hubAlone(hub);
+    const secretName = `n${randomBytes(12).toString('hex')}`;
+    const needle = `the needle ${randomBytes(16).toString('hex')} `;
+    const nodeA = join(a, invite(hub));
+    await nodeA.says(/is up/);
+    await b.start('join', invite(hub), '--name', secretName).says(/is up/);
+    await until(via, () => [a, b].every((machine) => machine.status().relay.via === via), 20_000);
+    const inside = new Capture(t, a, 'lametun0');
+
+    const server = b.spawn(process.execPath, '-e', SERVER);
+    await server.says(/listens/);
+    const address = b.status().self.ipv4 as string;
+    await until('b to be reached', () => a.pings(address));
+    const { stdout, stderr } = a.run(process.execPath, '-e', CLIENT, address, needle);
+    assert.match(stdout, /thanks/, stderr);
+    assert.match(
+      a.run('getent', 'ahosts', `${secretName}.home.lametun`).stdout,
+      new RegExp(address.replaceAll('.', '\\.')),
+    );
+    assert.equal(a.status().peers[0].path.kind, 'relayed');
+
+    const captured = Object.entries(outside).map(
+      ([where, capture]) => [`the link of ${where}`, capture.bytes] as const,
+    );
+    for (const [where, bytes] of captured)
+      assert.ok(bytes.length > 8000 * needle.length, `${where}: ${bytes.length} bytes`);
+    const stored = [...filesOf(hub.state)].map(([name, bytes]) => [`the hub's ${name}`, bytes] as const);
+    assert.ok(stored.some(([where]) => /hub\.sqlite$/.test(where)));
+
+    await t.test('what is sent', () => {
+      const text = Buffer.from(needle);
+      for (const [where, bytes] of [...captured, ...stored]) assert.ok(!bytes.includes(text), where);
+      assert.ok(!inMemory(runningHub.pid, text), "the hub's memory");
+      assert.ok(inside.bytes.includes(text), 'the control: the inner device');
+      assert.ok(inMemory(nodeA.pid, text), 'the control: the memory of a node');
+    });
+
+    await t.test('names: only the hub and the members know them', () => {
+      const text = Buffer.from(secretName);
+      for (const [where, bytes] of captured) assert.ok(!bytes.includes(text), where);
+      const map = readFileSync(joinPath(a.state, 'map.json'));
+      assert.ok(map.includes(text), 'the control: the map of a member');
+      assert.ok(
+        stored.some(([, bytes]) => bytes.includes(text)),
+        'what the hub does know',
+      );
+      assert.ok(inMemory(runningHub.pid, text));
+    });
+
+    await t.test('a name outside of the network is asked for in the open, as before', () => {
+      const name = `x${randomBytes(8).toString('hex')}`;
+      a.run('getent', 'ahosts', `${name}.example.org`);
+      assert.ok(outside.a.bytes.includes(Buffer.from(name)));
+    });
+
+    await t.test('private keys', () => {
+      const keys = Object.fromEntries(
+        [a, b].map(({ name, state }) => [
+          name,
+          Buffer.from(readFileSync(`${state}/node.key`, 'utf8'), 'base64'),
+        ]),
+      );
+      for (const [name, key] of Object.entries(keys)) {
+        assert.equal(key.length, 32);
+        for (const form of forms(key)) {
+          for (const [where, bytes] of [...captured, ...stored])
+            assert.ok(!bytes.includes(form), `${where} has the key of ${name}`);
+        }
+      }
+      assert.deepEqual(findInMemory(runningHub.pid, keys), [], "the hub's memory");
+      assert.ok(findInMemory(nodeA.pid, { a: keys['a']! }).length > 0, 'the control: the memory of a node');
+      const hubKey = Buffer.from(readFileSync(`${hub.state}/hub.key`, 'utf8').trim(), 'base64');
+      for (const form of forms(hubKey))
+        for (const [where, bytes] of captured) assert.ok(!bytes.includes(form), where);
+      assert.ok(findInMemory(runningHub.pid, { hub: hubKey }).length > 0, 'the control: its own');
+      const publicKey = Buffer.from(a.status().self.key as string);
+      assert.ok(
+        stored.some(([, bytes]) => bytes.includes(publicKey)),
+        'the control: public keys are in the database',
+      );
+    });
+  });
+}

@@ -1,0 +1,325 @@
+/*
+ * What a hub can do that whoever runs it has changed, or somebody has broken into: it is driven by the test. What is
+ * believed of single messages is in src/network/members.test.ts, ranges.test.ts and join-checks.test.ts; here nodes as
+ * people run them are lied to.
+ */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type Machine, NetworkLab, type Running } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import type { HubMessage, MapNode } from '../../src/wire/messages.js';
+import { join, statusOf } from '../network/join.js';
+import type { Order } from './evil-hub.js';
+
+const EVIL_HUB = fileURLToPath(new URL('./evil-hub.js', import.meta.url));
+
+class EvilHub {
+  token = '';
+  readonly members = new Map<string, MapNode>();
+  /** How often each has attached. */
+  readonly attached = new Map<string, number>();
+  readonly #child: ChildProcess;
+  #revision = 100;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      const said = JSON.parse(line) as { token?: string; joined?: MapNode; attached?: string };
+      if (said.token !== undefined) this.token = said.token;
+      if (said.joined !== undefined) this.members.set(said.joined.name, said.joined);
+      if (said.attached !== undefined)
+        this.attached.set(said.attached, (this.attached.get(said.attached) ?? 0) + 1);
+    });
+  }
+
+  static async start(t: TestContext, machine: Machine, address: string): Promise<EvilHub> {
+    const child = machine.namespace.spawn(process.execPath, [EVIL_HUB, address], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    t.after(() => child.kill('SIGKILL'));
+    const hub = new EvilHub(child);
+    await until('the hub', () => hub.token !== '');
+    return hub;
+  }
+
+  order(order: Order): void {
+    this.#child.stdin!.write(`${JSON.stringify(order)}\n`);
+  }
+
+  tell(to: string, message: HubMessage): void {
+    this.order({ to, message });
+  }
+
+  node(name: string, changes: Partial<MapNode> = {}): MapNode {
+    return { ...this.members.get(name)!, ...changes };
+  }
+
+  /** Gives a node all of its map. */
+  map(to: string, nodes: readonly MapNode[], revision = ++this.#revision): void {
+    this.tell(to, { type: 'map', version: { epoch: 'e', revision }, nodes });
+  }
+
+  /** Lets a machine join, and shows it these members and itself. */
+  async joins(machine: Machine, ...others: readonly string[]): Promise<Running> {
+    const running = join(machine, this.token);
+    await running.says(/is up/);
+    this.map(
+      machine.name,
+      [...others, machine.name].map((name) => this.node(name)),
+    );
+    return running;
+  }
+}
+
+const warnings = async (machine: Machine): Promise<string> => (await statusOf(machine)).warnings.join('\n');
+const warned = (machine: Machine, pattern: RegExp): Promise<unknown> =>
+  until(`a warning ${pattern}`, async () => pattern.test(await warnings(machine)));
+const peers = async (machine: Machine): Promise<string[]> =>
+  (await statusOf(machine)).peers.map(({ name }) => name).sort();
+const routeTo = (machine: Machine, address: string): string =>
+  machine.run('ip', 'route', 'get', address).stdout;
+
+interface Scene {
+  readonly hub: EvilHub;
+  readonly a: Machine;
+  readonly b: Machine;
+  readonly m: Machine;
+  readonly nodeA: Running;
+}
+
+/** a is the gateway of a LAN, b an honest member, m the hub's accomplice. a and m reach each other by the relay only. */
+async function scene(t: TestContext): Promise<Scene> {
+  const lab = new NetworkLab(t);
+  const { machine, public4 } = lab.site('hub');
+  const hub = await EvilHub.start(t, machine, public4);
+  const a = lab.site('a', { access: 'hard', gateway: true }).machine;
+  const b = lab.site('b').machine;
+  const m = lab.site('m', { access: 'hard', lan: 2 }).machine;
+  const nodeA = await hub.joins(a);
+  await hub.joins(b, 'a');
+  await hub.joins(m, 'a', 'b');
+  hub.map('a', [hub.node('a'), hub.node('b')]);
+  await until('a to know b', async () => (await peers(a)).join() === 'b');
+  await until('an answer', () => a.pings('b.home.lametun'));
+  return { hub, a, b, m, nodeA };
+}
+
+test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const { hub, a, b, m, nodeA } = await scene(t);
+  const [self, honest, accomplice] = ['a', 'b', 'm'].map((name) => hub.node(name)) as [
+    MapNode,
+    MapNode,
+    MapNode,
+  ];
+  const a4 = self.ipv4;
+
+  await t.test(
+    'it succeeds in adding a member, which reaches what any member can; and its removal works, too',
+    async () => {
+      assert.ok(
+        !m.pings(a4, 1),
+        'who is not in the map of a does not reach it, though the hub passes its frames on',
+      );
+      hub.map('a', [self, honest, accomplice]);
+      await until('m to reach a', () => m.pings(a4, 1));
+      assert.deepEqual(await peers(a), ['b', 'm'], 'it is seen');
+      hub.map('a', [self, honest]);
+      await until('m to be gone', async () => (await peers(a)).join() === 'b');
+      assert.ok(!m.pings(a4, 1));
+    },
+  );
+
+  await t.test('it succeeds in rolling the map back to one with a member that was removed', async () => {
+    hub.map('a', [self, honest, accomplice], 1);
+    await until('a to reach m', () => a.pings(accomplice.ipv4, 1)); // m has an old session, and no cause for a new one
+    assert.ok(m.pings(a4, 1));
+    assert.equal(await warnings(a), '', 'and nobody is warned: the list of members is the hub’s');
+  });
+
+  const all = (...changed: readonly MapNode[]): MapNode[] => {
+    const ids = new Set(changed.map(({ id }) => id));
+    return [...[self, honest, accomplice].filter(({ id }) => !ids.has(id)), ...changed];
+  };
+  const fresh: MapNode = {
+    ...accomplice,
+    id: 9,
+    name: 'n',
+    key: Buffer.alloc(32, 9).toString('base64'),
+    ipv4: '10.77.0.9',
+    ipv6: 'fd77::9',
+  };
+  const refused: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
+    ['another key for a member', { ...honest, key: fresh.key }, /b \(node 2\).*another key than before/],
+    [
+      'another address for a member',
+      { ...honest, ipv4: '10.77.0.99' },
+      /b \(node 2\).*another address than before/,
+    ],
+    ['another name for a member', { ...honest, name: 'z' }, /it was b before, and keeps that name/],
+    ['a new member with the name of one', { ...fresh, name: 'b' }, /its name is that of node 2/],
+    ['a new member with the name of this node', { ...fresh, name: 'a' }, /its name is that of node 1/],
+    [
+      'a new member with the address of one',
+      { ...fresh, ipv4: honest.ipv4 },
+      /its address 10\.77\.0\.2 is b's/,
+    ],
+    [
+      'a new member with this node’s address',
+      { ...fresh, ipv4: a4 },
+      /its address 10\.77\.0\.1 is this node's/,
+    ],
+    ['a new member with the key of one', { ...fresh, key: honest.key }, /its key is b's/],
+    [
+      'an address outside of the network',
+      { ...fresh, ipv4: '8.8.8.8' },
+      /8\.8\.8\.8 is not in the network's range/,
+    ],
+    [
+      'an address on this node’s LAN',
+      { ...fresh, ipv4: '192.168.1.23' },
+      /192\.168\.1\.23 is not in the network's range/,
+    ],
+    ['all of IPv4', { ...accomplice, shares: ['0.0.0.0/0'] }, /0\.0\.0\.0\/0 is too wide/],
+    ['all of IPv6', { ...accomplice, shares: ['::/0'] }, /::\/0 is too wide/],
+    [
+      'this node’s LAN',
+      { ...accomplice, shares: ['192.168.1.0/24'] },
+      /192\.168\.1\.0\/24 collides with the route/,
+    ],
+    [
+      'one host of it',
+      { ...accomplice, shares: ['192.168.1.23/32'] },
+      /192\.168\.1\.23\/32 collides with the route/,
+    ],
+    [
+      'this node’s name server',
+      { ...accomplice, shares: ['192.0.2.0/24'] },
+      /contains 192\.0\.2\.53, which must be reached from outside/,
+    ],
+    [
+      'the hub itself',
+      { ...accomplice, shares: ['198.51.100.0/29'] },
+      /contains 198\.51\.100\.7, which must be reached from outside/,
+    ],
+    [
+      'another member’s address',
+      { ...accomplice, shares: ['10.77.0.2/32'] },
+      /overlaps the network's own range/,
+    ],
+  ];
+  for (const [what, node, why] of refused) {
+    await t.test(`refused: ${what}`, async () => {
+      const before = routeTo(a, '8.8.8.8');
+      hub.map('a', all(node));
+      await warned(a, why);
+      assert.deepEqual(await peers(a), ['b', 'm']);
+      assert.ok(a.pings(honest.ipv4, 2), 'b is where it was');
+      assert.match(a.run('getent', 'hosts', 'b.home.lametun').stdout, /fd77::2|10\.77\.0\.2/);
+      assert.equal(routeTo(a, '8.8.8.8'), before);
+      hub.map('a', all());
+      await until('the warning to go', async () => (await warnings(a)) === '');
+    });
+  }
+
+  await t.test('refused: to make this node forward into its LAN what it does not share', async () => {
+    assert.ok(a.pings('192.168.1.23', 2), 'the control: a host is there');
+    hub.map('m', [{ ...self, shares: ['192.168.1.0/24'] }, honest, accomplice]);
+    const share = { network: '192.168.1.0/24', state: 'approved' } as const;
+    const { id, name, ipv4, ipv6 } = self;
+    hub.tell('a', {
+      type: 'you',
+      you: { id, name, ipv4, ipv6, admin: false, pending: false, shares: [share] },
+    });
+    await warned(
+      a,
+      /approves that this node shares 192\.168\.1\.0\/24, which it does not offer: it is not reached/,
+    );
+    await until('m to route it', () => /lametun0/.test(routeTo(m, '192.168.1.23')));
+    assert.ok(!m.pings('192.168.1.23', 2));
+    assert.ok(m.pings(a4, 2), 'the control');
+  });
+
+  await t.test('refused: other ranges, another address and other numbers for this node itself', async () => {
+    const times = hub.attached.get('a')!;
+    hub.order({ network: { ipv4: '0.0.0.0/0', ipv6: '::/0' }, when: 'attach' });
+    hub.order({ you: { ipv4: '10.77.0.2', ipv6: 'fd77::2', name: 'b' } });
+    hub.order({ breakOff: 'a' });
+    await until('a to come back', () => hub.attached.get('a')! > times);
+    await warned(a, /has the ranges 0\.0\.0\.0\/0 and ::\/0 now: ignored/);
+    const { self: now } = await statusOf(a);
+    assert.deepEqual([now.ipv4, now.name], [a4, 'a']);
+    assert.match(a.run('ip', 'address', 'show', 'lametun0').stdout, new RegExp(`inet ${a4}/16`));
+    assert.doesNotMatch(a.run('ip', 'address', 'show', 'lametun0').stdout, /10\.77\.0\.2\/|fd77::2\//);
+    hub.order({ network: {}, when: 'attach' });
+    hub.order({ you: {} });
+    hub.map('a', all());
+    await until('m to reach a', () => m.pings(a4, 1));
+  });
+
+  await t.test(
+    'frames that are changed, repeated, out of order or another’s: nothing false comes out',
+    async () => {
+      hub.order({ frames: 'repeat-and-reorder' });
+      const { stdout } = m.run('ping', '-c', '20', '-i', '0.1', '-W', '2', a4);
+      assert.doesNotMatch(stdout, /DUP!/);
+      assert.match(stdout, /(1[5-9]|20) received/, stdout);
+      hub.order({ frames: 'from-another' });
+      m.pings(a4, 1);
+      assert.ok(a.pings(honest.ipv4, 2));
+      assert.deepEqual(await peers(a), ['b', 'm']);
+      hub.order({ frames: 'change' });
+      assert.ok(!m.pings(a4, 1));
+      hub.order({ frames: 'drop' });
+      assert.ok(!m.pings(a4, 1), 'it can cut off who is reached through it');
+      assert.ok(a.pings(honest.ipv4, 2), 'and not who is reached directly');
+      hub.order({ frames: 'forward' });
+      await until('m to reach a', () => m.pings(a4, 1));
+    },
+  );
+
+  await t.test(
+    'it succeeds in telling a node that it was removed: the node ends, and forgets its key',
+    async () => {
+      hub.tell('a', { type: 'removed' });
+      assert.equal(await nodeA.ended, 1);
+      assert.match(nodeA.stderr, /was removed from the network home/);
+      assert.ok(!existsSync(`${a.state}/node.key`));
+      assert.ok((await statusOf(b)).self.ipv4 === honest.ipv4, 'nobody else is concerned');
+    },
+  );
+});
+
+test('a machine that joins does not become a member of what would take its traffic', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft')) return;
+  const lab = new NetworkLab(t);
+  const { machine, public4 } = lab.site('hub');
+  const hub = await EvilHub.start(t, machine, public4);
+  const { machine: a } = lab.site('a');
+  const cases: readonly (readonly [Order[], RegExp])[] = [
+    [[{ when: 'look', network: { ipv4: '0.0.0.0/0' } }], /0\.0\.0\.0\/0 is no private range/],
+    [[{ when: 'look', network: { ipv4: '8.8.0.0/16' } }], /8\.8\.0\.0\/16 is no private range/],
+    [[{ when: 'look', network: { ipv6: '2000::/3' } }], /2000::\/3 is no private range/],
+    [[{ when: 'join', network: { ipv4: '8.8.0.0/16' } }], /the hub showed another network/],
+    [[{ you: { ipv4: '8.8.8.8' } }], /addresses from outside of the network: 8\.8\.8\.8/],
+  ];
+  for (const [orders, why] of cases) {
+    for (const order of orders) hub.order(order);
+    const running = join(a, hub.token);
+    assert.equal(await running.ended, 1, running.stdout);
+    assert.match(running.stderr, why);
+    assert.notEqual(a.run('ip', 'link', 'show', 'lametun0').status, 0, 'nothing is left');
+    assert.ok(!existsSync(`${a.state}/node.json`));
+    hub.order({ when: 'look', network: {} });
+    hub.order({ when: 'join', network: {} });
+    hub.order({ you: {} });
+  }
+  const running = join(a, hub.token);
+  await running.says(/is up/); // the control
+  assert.equal((await statusOf(a)).network.ipv4, '10.77.0.0/16');
+});

@@ -1,0 +1,141 @@
+/*
+ * What other users of a node's or a hub's machine can do. The files one by one: src/network/state.test.ts; the control
+ * socket: src/network/control-socket.test.ts; the resolver, asked by other machines and containers, and its limits:
+ * tests/netns/resolver.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NodeCrypto } from '../../src/device/crypto.js';
+import { TextLog } from '../../src/device/log.js';
+import { startNode } from '../../src/network/node.js';
+import { StateDirectory } from '../../src/network/state.js';
+import { MAIN } from '../../src/testkit/lametun.js';
+import { NetworkLab } from '../../src/testkit/network-lab.js';
+import { frameTo, relayable } from '../../src/testkit/relay-member.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { attachedAnswer, mapNode, member, NETWORK, SmallHub } from '../../src/testkit/small-hub.js';
+import { until } from '../../src/testkit/wait.js';
+import { join, serve } from '../network/join.js';
+
+test('another user neither reads what hub and node keep, nor asks or drives them', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'setpriv')) return;
+  const lab = new NetworkLab(t);
+  const office = lab.site('office').machine;
+  const laptop = lab.site('laptop').machine;
+  const { token } = await serve(office);
+  await join(laptop, token).says(/is up/);
+  await sleep(1_500); // all is written
+  assert.equal(office.lametun('backup', `${office.state}/backup`).status, 0);
+  const other = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] as const;
+  for (const machine of [office, laptop]) {
+    assert.equal(statSync(machine.state).mode & 0o777, 0o700);
+    const names = readdirSync(machine.state);
+    for (const name of [
+      ...(machine === office ? ['hub.key', 'hub.sqlite', 'hub.json', 'backup'] : []),
+      'node.key',
+      'node.json',
+      'map.json',
+      'control.sock',
+    ])
+      assert.ok(names.includes(name), `${name} is there: ${names}`);
+    for (const name of names) {
+      const file = statSync(joinPath(machine.state, name));
+      if (file.isDirectory()) continue; // the directory around it is closed
+      assert.equal(file.mode & 0o077, 0, `${name}: ${file.mode.toString(8)}`);
+      assert.equal(file.uid, 0);
+    }
+    assert.notEqual(machine.run(...other, 'cat', `${machine.state}/node.key`).status, 0);
+    for (const command of [['status'], ['invite'], ['leave'], ['remove', 'laptop']]) {
+      const { status, stdout, stderr } = machine.run(
+        ...other,
+        process.execPath,
+        MAIN,
+        ...command,
+        '--state',
+        machine.state,
+      );
+      assert.notEqual(status, 0, stdout);
+      assert.match(stderr, /sudo|permission/i);
+    }
+  }
+  assert.equal(office.lametun('invite').status, 0, 'the control');
+  assert.equal(laptop.run('cat', `${laptop.state}/node.key`).status, 0);
+});
+
+test('nobody else on the machine puts frames into the loopback socket that leads to the relay', async (t) => {
+  if (!needs(t, 'root', 'tun')) return;
+  const crypto = new NodeCrypto();
+  const key = crypto.generate();
+  const hub = new SmallHub(crypto, key);
+  const port = await hub.listen();
+  t.after(() => hub.close());
+  hub.answer = (question, node) => {
+    switch (question.type) {
+      case 'look':
+        return { network: NETWORK };
+      case 'join':
+        return { network: NETWORK, you: member(1) };
+      case 'attach': {
+        const self = { ...mapNode(1), key: Buffer.from(node.key).toString('base64') };
+        setTimeout(
+          () => node.send({ type: 'map', version: { epoch: 'e', revision: 1 }, nodes: [self, mapNode(2)] }),
+          20,
+        );
+        return attachedAnswer(1);
+      }
+      default:
+        return {};
+    }
+  };
+  const before = loopbackPorts();
+  const folder = mkdtempSync(joinPath(tmpdir(), 'lametun-'));
+  const state = StateDirectory.open(folder);
+  const token = {
+    hub: key.publicKey.bytes,
+    secret: new Uint8Array(16),
+    addresses: [{ host: '127.0.0.1', port, tls: false }],
+  };
+  const node = await startNode({
+    ...{ state, log: new TextLog(0, 'node', () => {}), program: 'test', names: false },
+    join: { token, name: 'node1', device: 'lt0', shares: [] },
+  });
+  t.after(async () => {
+    await node.close();
+    state.close();
+    rmSync(folder, { recursive: true });
+  });
+  await until('the map', () => node.status().peers.length === 1);
+  const [relay, ...others] = loopbackPorts().filter((each) => !before.includes(each));
+  assert.ok(relay !== undefined && others.length === 0);
+
+  const stranger = createSocket('udp4');
+  t.after(() => stranger.close());
+  for (let i = 0; i < 20; i++) stranger.send(frameTo(2, relayable(64, i)), relay, '127.0.0.1');
+  await sleep(300);
+  assert.equal(hub.frames.length, 0);
+  void node.ping('node2');
+  await until('the control: a frame of the node itself', () => hub.frames.length > 0);
+  assert.equal(hub.frames[0]!.peer, 2);
+
+  // Nor can it have the port by which the node is known there.
+  const { port: devicePort } = JSON.parse(readFileSync(joinPath(folder, 'node.json'), 'utf8')) as {
+    port: number;
+  };
+  const imitation = createSocket({ type: 'udp4', reuseAddr: true });
+  t.after(() => imitation.close());
+  imitation.bind(devicePort, '127.0.0.1');
+  const [error] = (await once(imitation, 'error')) as [NodeJS.ErrnoException];
+  assert.equal(error.code, 'EADDRINUSE');
+});
+
+/** UDP ports of 127.0.0.1 that are in use in this network namespace. */
+const loopbackPorts = (): number[] =>
+  [...readFileSync('/proc/net/udp', 'utf8').matchAll(/^ *\d+: 0100007F:([0-9A-F]{4}) /gm)].map(([, port]) =>
+    Number.parseInt(port!, 16),
+  );

@@ -1,0 +1,288 @@
+/*
+ * What a member that lies can do, and one that was removed. Floods of requests: src/hub/server.test.ts. Frames by UDP
+ * under another's name, binding another's address, floods of frames: src/hub/relay/relay.test.ts and flood.test.ts.
+ * Probes with false candidates: src/network/paths.test.ts. What is behind a node: tests/netns/shares.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TextLog } from '../../src/device/log.js';
+import { type RunningHub, startHub } from '../../src/hub/start.js';
+import type { PeerStatus } from '../../src/network/control.js';
+import { type Machine, NetworkLab, type Running } from '../../src/testkit/network-lab.js';
+import { frameTo, RelayMember, relayable } from '../../src/testkit/relay-member.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { TestNode, TestRefusal } from '../../src/testkit/test-node.js';
+import { until } from '../../src/testkit/wait.js';
+import type { AdminAnswers, Answers } from '../../src/wire/messages.js';
+import { parseToken } from '../../src/wire/token.js';
+import { hubAlone, invite, join, statusOf } from '../network/join.js';
+
+const log = new TextLog(0, 'hub', () => {});
+
+async function start(t: TestContext): Promise<RunningHub> {
+  const state = mkdtempSync(joinPath(tmpdir(), 'lametun-hub-'));
+  const hub = await startHub({ port: 0, public: ['127.0.0.1'], log, state, ipv4: '10.77.0.0/16' });
+  t.after(async () => {
+    await hub.close();
+    rmSync(state, { recursive: true });
+  });
+  return hub;
+}
+
+interface Member {
+  readonly node: TestNode;
+  readonly secret: Uint8Array;
+  readonly attached: Answers['attach'];
+}
+
+async function member(t: TestContext, hub: RunningHub, name: string, shares: string[] = []): Promise<Member> {
+  const request = { op: 'invite', expires: 60, reusable: false, admin: false, shares } as const;
+  const { token } = (await hub.administer(request)) as AdminAnswers['invite'];
+  const { secret } = parseToken(token);
+  const node = await new TestNode().connect(hub);
+  t.after(() => node.close());
+  await node.join(secret, name);
+  return { node, secret, attached: await node.attach() };
+}
+
+const session = ({ attached: { relay } }: Member) => ({
+  session: new Uint8Array(Buffer.from(relay.session, 'base64')),
+  key: new Uint8Array(Buffer.from(relay.key, 'base64')),
+});
+const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
+
+test('a member has the name, the addresses and the key that the hub gave it, or it proved, whatever it says', async (t) => {
+  const hub = await start(t);
+  const a = await member(t, hub, 'office');
+  const liar = await member(t, hub, 'office');
+  await liar.node.mapHas('both', (map) => map.size === 2);
+  const [first, second] = [...liar.node.map.nodes()].sort((x, y) => x.id - y.id);
+  assert.equal(first!.name, 'office');
+  assert.equal(second!.name, 'office-2');
+  assert.equal(second!.key, liar.node.keyText, 'the key of its channel: there is no other way to name one');
+  for (const field of ['key', 'ipv4', 'ipv6', 'admin', 'node', 'nodeId'])
+    await assert.rejects(
+      liar.node.ask({
+        type: 'join',
+        secret: Buffer.from(liar.secret).toString('base64'),
+        name: 'x',
+        shares: [],
+        [field]: a.node.keyText,
+      }),
+      refusedWith('bad-request'),
+      field,
+    );
+  // Joining again changes nothing of what one is.
+  assert.equal((await liar.node.join(liar.secret, 'admin')).you.name, 'office-2');
+});
+
+test('what a member shares waits for an administrator, and is refused where it would take what is others’', async (t) => {
+  const hub = await start(t);
+  const a = await member(t, hub, 'a', ['192.168.1.0/24']);
+  await a.node.ask({ type: 'share', shares: ['192.168.1.0/24'] });
+  const liar = await member(t, hub, 'liar');
+  const { ipv6 } = hub.network;
+  const lies = ['0.0.0.0/0', '::/0', '0.0.0.0/1', '192.168.1.0/25', '192.168.0.0/16', '10.77.0.0/24', ipv6];
+  lies.push('127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '198.51.100.0/24');
+  const { shares } = await liar.node.ask({ type: 'share', shares: lies });
+  assert.deepEqual(
+    shares.map(({ network, state }) => [network, state]).sort(),
+    lies.map((network) => [network, network === '198.51.100.0/24' ? 'pending' : 'refused']).sort(),
+  );
+  await liar.node.mapHas('both', (map) => map.size === 2);
+  assert.deepEqual([...liar.node.map.nodes()].find(({ name }) => name === 'liar')!.shares, []);
+  await assert.rejects(
+    liar.node.ask({ type: 'share', shares: Array.from({ length: 65 }, (_, i) => `172.16.${i}.0/24`) }),
+    refusedWith('bad-request'),
+  );
+  await assert.rejects(
+    hub.administer({ op: 'approve', node: 'liar', shares: ['192.168.1.0/25'] }),
+    /overlaps 192\.168\.1\.0\/24 of a/,
+    'not even an administrator can',
+  );
+});
+
+test('a member that is no administrator administers nothing', async (t) => {
+  const hub = await start(t);
+  await member(t, hub, 'a');
+  const liar = await member(t, hub, 'liar');
+  for (const request of [
+    { op: 'invite', expires: 60, reusable: true, admin: true, shares: [] },
+    { op: 'invites' },
+    { op: 'revoke', invite: 'a' },
+    { op: 'nodes' },
+    { op: 'remove', node: 'a' },
+    { op: 'approve', node: 'liar' },
+  ] as const)
+    await assert.rejects(liar.node.ask({ type: 'admin', request }), refusedWith('not-an-admin'), request.op);
+});
+
+test('what is too large, or no message, ends the channel of whoever sends it', async (t) => {
+  const hub = await start(t);
+  for (const message of [{ type: 'join', id: 1, name: 'x'.repeat(70_000) }, { nonsense: 1 }, []]) {
+    const { node } = await member(t, hub, 'a');
+    node.sendRaw(message);
+    assert.equal(await node.closed(), 4005);
+  }
+  const { node } = await member(t, hub, 'b');
+  node.socket!.send(randomBytes(100));
+  assert.equal(await node.closed(), 4004, 'nor can anybody on the way put something in');
+  const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
+  assert.ok(nodes.every(({ online }) => !online));
+});
+
+test('frames bear the number of whoever sent them; a removed member’s go nowhere, by channel and by UDP', async (t) => {
+  const hub = await start(t);
+  const [a, b] = [await member(t, hub, 'a'), await member(t, hub, 'b')];
+  const [udpA, udpB] = [new RelayMember(hub.port), new RelayMember(hub.port)];
+  t.after(() => [udpA, udpB].map((each) => each.close()));
+  await udpA.bind(session(a));
+  await udpB.bind(session(b));
+  const ids = { a: a.attached.you.id, b: b.attached.you.id };
+  udpB.send(frameTo(ids.a, relayable(64)));
+  assert.deepEqual(
+    (await udpA.frames(1)).map(({ from }) => from),
+    [ids.b],
+  );
+  b.node.sendFrame(ids.a, relayable(80));
+  assert.deepEqual(
+    (await udpA.frames(1)).map(({ from }) => from),
+    [ids.b],
+  );
+  // Another's session opens nothing without its key, and a member has only its own.
+  udpB.send(udpB.makeBind({ session: session(a).session, key: session(b).key }));
+  assert.deepEqual(await udpB.receive(1, 300), []);
+
+  const removedAt = performance.now();
+  await hub.administer({ op: 'remove', node: 'b' });
+  assert.equal(typeof (await b.node.closed()), 'number');
+  assert.ok(performance.now() - removedAt < 2_000);
+  udpB.send(frameTo(ids.a, relayable(64)));
+  b.node.sendFrame(ids.a, relayable(64));
+  udpA.send(frameTo(ids.b, relayable(64)));
+  assert.deepEqual(await udpA.frames(1, 500), []);
+  assert.deepEqual(await udpB.receive(1, 300), []);
+  udpB.send(udpB.makeBind(session(b)));
+  assert.deepEqual(await udpB.receive(1, 300), [], 'its session is none any more');
+
+  const again = await new TestNode(b.node.key).connect(hub);
+  t.after(() => again.close());
+  again.sendFrame(ids.a, relayable(64));
+  await assert.rejects(again.attach(), refusedWith('not-a-member'));
+  await assert.rejects(again.ask({ type: 'who' }), refusedWith('not-a-member'));
+  await assert.rejects(again.join(b.secret, 'b'), refusedWith('used-up'));
+  assert.deepEqual(await udpA.frames(1, 300), []);
+});
+
+// What follows is done by machines.
+
+const NO_HUB = `table inet nohub {
+  chain in {
+    type filter hook input priority 0;
+    meta l4proto { tcp, udp } th sport 443 drop
+  }
+  chain out {
+    type filter hook output priority 0;
+    meta l4proto { tcp, udp } th dport 443 drop
+  }
+}`;
+
+/** How many ICMP messages its kernel has been given, from whatever device. */
+const heard = (machine: Machine): number => {
+  const [, values] = machine.run('grep', '^Icmp:', '/proc/net/snmp').stdout.split('\n');
+  return Number(values!.split(' ')[1]);
+};
+
+function block(machine: Machine): void {
+  machine.namespace.run('nft', ['-f', '-'], { input: NO_HUB });
+}
+function unblock(machine: Machine): void {
+  machine.namespace.run('nft', ['delete', 'table', 'inet', 'nohub']);
+}
+const peer = async (machine: Machine, name: string): Promise<PeerStatus | undefined> =>
+  (await statusOf(machine)).peers.find((each) => each.name === name);
+
+test('a removed node that does not care is cut off by all who are connected within 2 s, and by others when they come back', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const hub = lab.site('hub').machine;
+  const sites = ['a', 'b', 'c'].map((name) => lab.site(name));
+  const [a, b, c] = sites.map(({ machine }) => machine) as [Machine, Machine, Machine];
+  await hubAlone(hub);
+  const token = invite(hub, '--reusable');
+  const nodes: Running[] = [a, b, c].map((machine) => join(machine, token));
+  for (const node of nodes) await node.says(/is up/);
+  const b4 = (await statusOf(b)).self.ipv4;
+  for (const [from, to] of [
+    [b, 'a'],
+    [b, 'c'],
+    [a, 'c'],
+  ] as const)
+    await until(
+      `a direct path from ${from.name} to ${to}`,
+      async () => {
+        from.pings(`${to}.home.lametun`);
+        return (await peer(from, to))?.path.kind === 'direct';
+      },
+      20_000,
+    );
+
+  await t.test('a member that takes another’s inner address is heard by nobody under it', async () => {
+    const c4 = (await statusOf(c)).self.ipv4;
+    const a4 = (await statusOf(a)).self.ipv4;
+    b.run('ip', 'address', 'add', `${c4}/32`, 'dev', 'lametun0');
+    const before = heard(a);
+    assert.ok(!b.pings(a4, 1, '-I', c4));
+    assert.equal(heard(a), before, 'nothing came out of the device');
+    assert.ok(b.pings(a4, 1, '-I', b4), 'the control');
+    assert.ok(heard(a) > before);
+    b.run('ip', 'address', 'del', `${c4}/32`, 'dev', 'lametun0');
+  });
+
+  await t.test(
+    'nor is a neighbour on the wire that takes one; under its own address it reaches what listens on all',
+    async () => {
+      const a4 = (await statusOf(a)).self.ipv4;
+      a.namespace.sysctl({ 'net.ipv4.conf.all.rp_filter': 0, 'net.ipv4.conf.wan.rp_filter': 0 });
+      lab.internet.ip([`address add ${b4}/32 dev lo`, `route add ${a4}/32 via ${sites[0]!.public4}`]);
+      const before = heard(a);
+      lab.internet.inside(() => spawnSync('ping', ['-c2', '-W1', '-I', b4, a4]));
+      assert.equal(heard(a), before);
+      const { status } = lab.internet.inside(() => spawnSync('ping', ['-c1', '-W1', a4]));
+      assert.equal(status, 0, 'the control, and what no VPN of this kind prevents');
+      lab.internet.ip([`address del ${b4}/32 dev lo`, `route del ${a4}/32`]);
+    },
+  );
+
+  // b hears nothing of its removal and goes on; c is away, has even started anew, and does not hear of it either.
+  await sleep(1_500); // c has written down who is there
+  block(b);
+  block(c);
+  await nodes[2]!.stop('SIGKILL');
+  nodes[2] = c.start('up');
+  await nodes[2].says(/is up/);
+  await until('c to reach the others', () => c.pings('b.home.lametun') && c.pings('a.home.lametun'));
+  assert.ok(b.pings('a.home.lametun') && b.pings('c.home.lametun'), 'they still reach each other');
+  const removedAt = performance.now();
+  assert.equal(hub.lametun('remove', 'b').status, 0);
+  await until('a to have forgotten b', async () => (await peer(a, 'b')) === undefined, 2_000);
+  t.diagnostic(`forgotten after ${Math.round(performance.now() - removedAt)} ms`);
+  assert.ok(!b.pings('a.home.lametun', 2), 'though it sends, by a path that is direct');
+  assert.ok(!a.pings(b4, 1));
+  assert.ok(a.pings('c.home.lametun'), 'the others go on');
+  assert.ok(b.pings('c.home.lametun'), 'c does not know yet: that is what an absent hub costs');
+  unblock(c);
+  await until('c to have forgotten b', async () => (await peer(c, 'b')) === undefined, 40_000);
+  assert.ok(!b.pings('c.home.lametun', 2));
+
+  assert.ok(nodes[1]!.running);
+  unblock(b);
+  assert.notEqual(await nodes[1]!.ended, 0, 'when it hears of it, it ends');
+  assert.match(nodes[1]!.stderr, /was removed from the network home/);
+});

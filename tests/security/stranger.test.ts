@@ -1,0 +1,172 @@
+/*
+ * What somebody can do who reaches a hub's port, and is no member. What single messages do, and that who has a key and
+ * is no member is shown out after a while, is in src/hub/server.test.ts,
+ * what strangers do to the relay's UDP port in src/hub/relay/relay.test.ts and flood.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type HubPlace, randomSecret, TestNode, TestRefusal } from '../../src/testkit/test-node.js';
+import { until } from '../../src/testkit/wait.js';
+import type { AdminAnswers } from '../../src/wire/messages.js';
+import { parseToken } from '../../src/wire/token.js';
+
+const HUB = fileURLToPath(new URL('../hub/hub-process.js', import.meta.url));
+
+/** A hub in a process of its own, so that its memory is its own, too. */
+class Hub implements HubPlace {
+  stderr = '';
+  port = 0;
+  publicKey: Uint8Array = new Uint8Array();
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.stderr!.on('data', (text) => {
+      this.stderr += String(text);
+    });
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  static async start(t: TestContext): Promise<Hub> {
+    const state = mkdtempSync(join(tmpdir(), 'lametun-hub-'));
+    const child = spawn(process.execPath, [HUB, state], { stdio: ['pipe', 'pipe', 'pipe'] });
+    const hub = new Hub(child);
+    t.after(async () => {
+      child.kill('SIGKILL');
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
+      rmSync(state, { recursive: true, force: true });
+    });
+    const { port, publicKey } = JSON.parse((await hub.#lines.next()).value as string);
+    hub.port = port as number;
+    hub.publicKey = Buffer.from(publicKey as string, 'base64');
+    return hub;
+  }
+
+  async member(t: TestContext, name: string): Promise<TestNode> {
+    const request = { op: 'invite', expires: 60, reusable: false, admin: false, shares: [] };
+    this.#child.stdin!.write(`${JSON.stringify(request)}\n`);
+    const { token } = JSON.parse((await this.#lines.next()).value as string) as AdminAnswers['invite'];
+    const node = await new TestNode().connect(this);
+    t.after(() => node.close());
+    await node.join(parseToken(token).secret, name);
+    await node.attach();
+    return node;
+  }
+
+  /** MiB that it has in memory. */
+  get memory(): number {
+    const [, kib] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#child.pid}/status`, 'utf8'))!;
+    return Number(kib) / 1024;
+  }
+
+  /** TCP connections to it that are open at both ends. */
+  get connections(): number {
+    const port = this.port.toString(16).toUpperCase().padStart(4, '0');
+    const tables = readFileSync('/proc/net/tcp', 'utf8') + readFileSync('/proc/net/tcp6', 'utf8');
+    return (
+      tables.match(new RegExp(`^ *\\d+: [0-9A-F]+:${port} [0-9A-F]+:[0-9A-F]{4} 01 `, 'gm'))?.length ?? 0
+    );
+  }
+}
+
+const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
+
+test('10 000 connections cost a hub little, its members go on, and nothing is logged', async (t) => {
+  const hub = await Hub.start(t);
+  const member = await hub.member(t, 'a');
+  await member.ask({ type: 'who' });
+  const before = hub.memory;
+  const sockets: Socket[] = [];
+  t.after(() => sockets.forEach((socket) => void socket.destroy()));
+  // Nothing, a request that never ends, and nonsense: by turns.
+  const openings = [undefined, 'GET /lametun HTTP/1.1\r\nHost: x\r\n', '\0\x01\x02 nonsense\r\n\r\n'];
+  const silent = 10_000;
+  for (let i = 0; i < silent; i++) {
+    const socket = connect(hub.port, '127.0.0.1').on('error', () => {});
+    const opening = openings[i % openings.length];
+    if (opening !== undefined) socket.write(opening);
+    sockets.push(socket);
+    if (i % 200 === 199) {
+      await once(socket, 'connect').catch(() => {}); // the last of them may be cut off first
+      await member.ask({ type: 'who' });
+    }
+  }
+  const held = hub.connections;
+  const most = hub.memory - before;
+  t.diagnostic(`${held} connections held, ${most.toFixed(0)} MiB more`);
+  assert.ok(held > 5_000, `${held}: those that say nothing are there`);
+  assert.ok(most < 150, `${most} MiB for ${silent} connections`);
+  await until('all but the member to be sent away', () => hub.connections <= 1, 20_000);
+  assert.deepEqual((await member.ask({ type: 'who' })).online, [1]);
+  assert.equal(hub.stderr, '');
+});
+
+test('who knows the hub’s key, and is no member, gets nothing but refusals, whatever is asked', async (t) => {
+  const hub = await Hub.start(t);
+  const member = await hub.member(t, 'a');
+  const stranger = await new TestNode().connect(hub);
+  t.after(() => stranger.close());
+  const version = { epoch: 'e', revision: 0 };
+  for (const [what, request] of Object.entries({
+    map: { type: 'attach' },
+    delta: { type: 'attach', have: version },
+    online: { type: 'who' },
+    share: { type: 'share', shares: ['192.168.1.0/24'] },
+    leave: { type: 'leave' },
+  } as const))
+    await assert.rejects(stranger.ask(request), refusedWith('not-a-member'), what);
+  for (const request of [
+    { op: 'invite', expires: 60, reusable: true, admin: true, shares: [] },
+    { op: 'invites' },
+    { op: 'revoke', invite: 'a' },
+    { op: 'nodes' },
+    { op: 'remove', node: 'a' },
+    { op: 'approve', node: 'a' },
+  ] as const)
+    await assert.rejects(stranger.ask({ type: 'admin', request }), refusedWith('not-an-admin'), request.op);
+  const secret = randomSecret();
+  await assert.rejects(stranger.join(secret), refusedWith('bad-secret'));
+  await assert.rejects(
+    stranger.ask({ type: 'look', secret: Buffer.from(secret).toString('base64') }),
+    refusedWith('bad-secret'),
+  );
+  const datagram = new Uint8Array(64);
+  datagram[0] = 4;
+  for (let i = 0; i < 100; i++) stranger.sendFrame(1, datagram);
+  await assert.rejects(stranger.ask({ type: 'who' }), refusedWith('not-a-member'));
+  assert.deepEqual(
+    stranger.messages.filter(({ type }) => type !== 'refused'),
+    [],
+    'nothing but refusals',
+  );
+  assert.deepEqual(member.frames, []);
+  assert.deepEqual((await member.ask({ type: 'who' })).online, [1]);
+  assert.equal(hub.stderr, '');
+});
+
+test('guessing secrets is stopped after some twenty, and others are not kept from joining', async (t) => {
+  const hub = await Hub.start(t);
+  let tries = 0;
+  for (let guess = 0; guess < 3; guess++) {
+    const stranger = await new TestNode().connect(hub);
+    t.after(() => stranger.close());
+    for (let i = 0; i < 15; i++) {
+      const error = await stranger.join(randomSecret()).catch((error: TestRefusal) => error);
+      assert.ok(error instanceof TestRefusal);
+      if (error.code === 'too-many') break;
+      assert.equal(error.code, 'bad-secret');
+      tries++;
+    }
+  }
+  assert.ok(tries >= 20 && tries < 25, `${tries}`);
+  assert.equal(hub.stderr, '');
+});

@@ -1,0 +1,191 @@
+/*
+ * What tokens are good for, and to whom. One token used by 200 at once: src/hub/start.test.ts. Damaged tokens, and that
+ * complaints do not show them: src/wire/token.test.ts. Races between two hubs: src/hub/nodes.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TextLog } from '../../src/device/log.js';
+import { type RunningHub, startHub } from '../../src/hub/start.js';
+import { NetworkLab } from '../../src/testkit/network-lab.js';
+import { findInMemory } from '../../src/testkit/process-memory.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { DATABASES, sharedPostgres } from '../../src/testkit/stores.js';
+import { randomSecret, TestNode, TestRefusal } from '../../src/testkit/test-node.js';
+import { until } from '../../src/testkit/wait.js';
+import type { AdminAnswers } from '../../src/wire/messages.js';
+import { parseToken } from '../../src/wire/token.js';
+import { hubAlone, invite as inviteByCommand } from '../network/join.js';
+
+interface Scene {
+  readonly hub: RunningHub;
+  readonly state: string;
+  readonly logged: string[];
+}
+
+async function start(t: TestContext, database?: string): Promise<Scene> {
+  const state = mkdtempSync(join(tmpdir(), 'lametun-hub-'));
+  const logged: string[] = [];
+  const log = new TextLog(2, 'hub', (line) => void logged.push(line)); // verbose
+  const hub = await startHub({ port: 0, public: ['127.0.0.1'], log, state, database });
+  t.after(async () => {
+    await hub.close();
+    rmSync(state, { recursive: true });
+  });
+  return { hub, state, logged };
+}
+
+async function invite(
+  hub: RunningHub,
+  expires = 60,
+): Promise<{ token: string; secret: Uint8Array; id: string }> {
+  const request = { op: 'invite', expires, reusable: false, admin: false, shares: [] } as const;
+  const { token, invite: id } = (await hub.administer(request)) as AdminAnswers['invite'];
+  return { token, secret: parseToken(token).secret, id };
+}
+
+async function comer(t: TestContext, hub: RunningHub): Promise<TestNode> {
+  const node = await new TestNode().connect(hub);
+  t.after(() => node.close());
+  return node;
+}
+
+const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
+
+test('a token that is wrong, revoked, expired, used, or of another hub lets nobody in', async (t) => {
+  const { hub } = await start(t);
+  const other = await start(t);
+  const node = await comer(t, hub);
+  await assert.rejects(node.join(randomSecret()), refusedWith('bad-secret'));
+  await assert.rejects(node.join((await invite(other.hub)).secret), refusedWith('bad-secret'));
+
+  const revoked = await invite(hub);
+  await hub.administer({ op: 'revoke', invite: revoked.id });
+  await assert.rejects(node.join(revoked.secret), refusedWith('bad-secret'));
+
+  const expired = await invite(hub, 1);
+  await sleep(1_100);
+  await assert.rejects(node.join(expired.secret), refusedWith('expired'));
+
+  const good = await invite(hub);
+  await (await comer(t, hub)).join(good.secret);
+  await assert.rejects(node.join(good.secret), refusedWith('used-up'));
+  await assert.rejects(node.attach(), refusedWith('not-a-member'));
+  const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
+  assert.equal(nodes.length, 1);
+
+  // Another hub's token leads to that hub's key: a channel to this one does not even open.
+  await assert.rejects(new TestNode().connect({ port: hub.port, publicKey: other.hub.publicKey }));
+});
+
+test('who has joined by a token, and records all that it sent, can sell nobody a second use of it', async (t) => {
+  const { hub } = await start(t);
+  const { secret } = await invite(hub);
+  const first = await comer(t, hub);
+  await first.join(secret, 'a');
+  // The same key again is the same member; another key with the same secret is nobody.
+  const again = await new TestNode(first.key).connect(hub);
+  t.after(() => again.close());
+  assert.equal((await again.join(secret, 'b')).you.name, 'a');
+  await assert.rejects((await comer(t, hub)).join(secret, 'a'), refusedWith('used-up'));
+});
+
+for (const kind of DATABASES) {
+  test(`${kind}: the secret is in no file of the hub, no log and no refusal: its hash is`, async (t) => {
+    if (kind === 'PostgreSQL' && !needs(t, 'postgres')) return;
+    const server = kind === 'PostgreSQL' ? await sharedPostgres() : undefined;
+    const { hub, state, logged } = await start(t, await server?.database());
+    const { token, secret } = await invite(hub);
+    const node = await comer(t, hub);
+    await node.join(secret);
+    const refusal = await (await comer(t, hub)).join(secret).catch((error: Error) => error.message);
+    await hub.backup(join(state, 'backup.json'));
+    const forms: Buffer[] = [Buffer.from(secret), Buffer.from(token), Buffer.from(token.slice(3))];
+    for (const form of ['hex', 'base64', 'base64url'] as const) forms.push(text(secret, form));
+    const hash = createHash('sha256').update(secret).digest('hex');
+    let hashes = 0;
+    for (const folder of server === undefined ? [state] : [state, server.folder]) {
+      for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+        if (!statSync(join(folder, name)).isFile()) continue;
+        const content = readFileSync(join(folder, name));
+        for (const form of forms)
+          assert.ok(!content.includes(form), `${name} has ${form.toString('latin1')}`);
+        if (content.includes(hash)) hashes++;
+      }
+    }
+    assert.ok(hashes >= 2, `the hash is in ${hashes} files: the database and its backup`);
+    assert.ok(logged.length > 0);
+    for (const form of forms.slice(1)) assert.ok(!`${logged.join()}${refusal}`.includes(form.toString()));
+  });
+}
+
+const text = (bytes: Uint8Array, form: BufferEncoding): Buffer =>
+  Buffer.from(Buffer.from(bytes).toString(form));
+
+test('other users see no token among the arguments of processes, however it was given', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft')) return;
+  const lab = new NetworkLab(t);
+  const hub = lab.site('hub').machine;
+  await hubAlone(hub);
+  const has = (pid: number, token: string): boolean => {
+    const read = (name: string): string => readFileSync(`/proc/${pid}/${name}`, 'latin1');
+    return `${read('cmdline')}${read('comm')}${read('environ')}`.includes(token.slice(3, 20));
+  };
+  const byArgument = inviteByCommand(hub);
+  const node = lab.site('a').machine;
+  const running = node.start('join', byArgument, '--name', 'a');
+  // The control: until node has begun to run our program, they do. Nobody can help that; a file can.
+  let wasSeen = false;
+  await until('it to be up', () => {
+    wasSeen ||= has(running.pid, byArgument);
+    return (
+      /is up/.test(running.stdout) ||
+      (running.running ? undefined : Promise.reject(new Error(running.stderr)))
+    );
+  });
+  assert.ok(wasSeen, 'for a moment it is seen');
+  assert.ok(!has(running.pid, byArgument));
+
+  const byFile = inviteByCommand(hub);
+  const file = `${lab.site('b').machine.state}.token`;
+  writeFileSync(file, byFile, { mode: 0o600 });
+  const other = lab.site('c').machine;
+  const detached = other.start('join', '--token-file', file, '--name', 'c', '--detach');
+  let seen = 0;
+  let looks = 0;
+  await until('it to be up', () => {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        looks++;
+        if (has(Number(pid), byFile)) seen++;
+      } catch {} // it has just ended
+    }
+    return detached.running ? undefined : true;
+  });
+  assert.equal(await detached.ended, 0, detached.stderr);
+  assert.ok(looks > 10);
+  assert.equal(seen, 0);
+  assert.equal(other.status().self.name, 'c');
+  assert.equal(other.lametun('leave').status, 0);
+
+  await t.test(
+    'and a node that is up has its private key in memory, and the secret of its token nowhere else',
+    () => {
+      const secret = Buffer.concat([parseToken(byArgument).secret, Buffer.alloc(16)]);
+      const key = Buffer.from(readFileSync(`${node.state}/node.key`, 'utf8'), 'base64');
+      for (const name of readdirSync(node.state)) {
+        if (name === 'control.sock') continue;
+        const content = readFileSync(`${node.state}/${name}`);
+        assert.ok(
+          !content.includes(secret.subarray(0, 16)) &&
+            !content.includes(secret.toString('base64').slice(0, 20)),
+        );
+      }
+      assert.ok(findInMemory(running.pid, { key }).length > 0, 'the control');
+    },
+  );
+});
