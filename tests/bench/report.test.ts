@@ -39,6 +39,12 @@ test('where there may be zeros, the difference is told', () => {
   assert.equal(compare(of, 'ours', 'other', 'ping', 'difference')?.median, 1);
 });
 
+test('subjects that are no rivals stand beside each other uncompared', () => {
+  const results = { section: '', title: '', rounds: { '10 nodes': rounds(2), '100 nodes': rounds(4) } };
+  const metrics = { ping: { unit: 'ms', better: 'less', compare: 'none' } } as const;
+  assert.match(tables({ ...results, metrics }, 100), /^ping, ms +2 +4$/m);
+});
+
 test('what does not fit beside the first subject stands below it', () => {
   const of: Rounds = { ours: rounds(2, 2, 2), one: rounds(1, 1, 1), another: rounds(4, 4, 4) };
   assert.equal(table(of).split('\n').length, 2);

@@ -63,10 +63,8 @@ export function tables(results: Results, width: number): string {
         other,
         ...Object.entries(metrics).map(([name, { compare: how }]) => {
           const value = medianOf(rounds, other, name);
-          return (
-            value &&
-            `${show(value)} ${showComparison(compare(rounds, focus, other, name, how), how)}`.trimEnd()
-          );
+          if (value === undefined || how === 'none') return value && show(value);
+          return `${show(value)} ${showComparison(compare(rounds, focus, other, name, how), how)}`;
         }),
       ].map((cell) => cell ?? '-'),
     ),
