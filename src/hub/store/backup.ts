@@ -18,6 +18,13 @@ interface Backup {
 const ROWS = 1_000;
 
 /**
+ * Ids that may have been given out since a backup was made: nodes that have not come back yet know whose they were, and
+ * would refuse somebody else under one.
+ */
+const IDS_SKIPPED = 1_000_000;
+const LAST_ID = 2 ** 32 - 1;
+
+/**
  * Writes everything as it is at one moment to a file, mode 0600: afterwards it is there whole, or not at all.
  *
  * @throws StoreUnavailable; LametunError `usage` when the file cannot be written
@@ -69,7 +76,7 @@ export async function restore(
       await db.deleteFrom(table).execute();
     await db
       .insertInto('network')
-      .values({ ...network, epoch })
+      .values({ ...network, epoch, next_node: Math.min(network.next_node + IDS_SKIPPED, LAST_ID) })
       .execute();
     await insert(db, 'invites', invites);
     await insert(db, 'nodes', nodes);
