@@ -1,7 +1,6 @@
 import type { Transaction } from 'kysely';
 import type { NetworkInfo } from '../wire/messages.js';
 import { loadMembers, loadRemoved, type Member, Members } from './members.js';
-import { chooseIpv6Range } from './ranges.js';
 import type { NetworkTable, Schema } from './store/schema.js';
 import type { Store } from './store/store.js';
 import { StoreUnavailable } from './store/trouble.js';
@@ -54,9 +53,8 @@ export class Change {
 export interface NetworkOptions {
   /** A DNS label. */
   readonly name: string;
-  /** A network; a random one if not given. */
-  readonly ipv4: () => string;
-  readonly ipv6?: string | undefined;
+  /** Networks that members' addresses are from. Called when the network is made. */
+  readonly ranges: () => { readonly ipv4: string; readonly ipv6: string };
   readonly mtu?: number | undefined;
 }
 
@@ -71,7 +69,6 @@ export interface RegistryOptions {
   readonly clock: () => number;
   /** Hexadecimal. */
   readonly randomId: (bytes: number) => string;
-  readonly random: (limit: number) => number;
 }
 
 /** The network as it is in the store, and in memory what everybody asks for. Changes go through here, one by one. */
@@ -153,13 +150,12 @@ export class Registry {
   }
 }
 
-function makeNetwork({ network, ask, clock, randomId, random }: RegistryOptions): NetworkTable {
+function makeNetwork({ network, ask, clock, randomId }: RegistryOptions): NetworkTable {
   return {
     single: 1,
     id: randomId(16),
     name: network.name,
-    ipv4: network.ipv4(),
-    ipv6: network.ipv6 ?? chooseIpv6Range(random),
+    ...network.ranges(),
     mtu: network.mtu ?? DEFAULT_MTU,
     epoch: randomId(8),
     revision: 1,

@@ -1,9 +1,9 @@
-import { createHash, randomBytes, randomInt } from 'node:crypto';
+import { createHash, randomBytes, randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { NodeCrypto } from '../device/crypto.js';
 import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
-import { parseCidr } from '../ip/cidr.js';
+import { formatCidr, parseCidr } from '../ip/cidr.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
 import { formatToken } from '../wire/token.js';
@@ -11,7 +11,7 @@ import { welcome } from '../wire/versions.js';
 import { Hub } from './hub.js';
 import { loadHubKey } from './key.js';
 import { tokenAddresses } from './public-addresses.js';
-import { chooseIpv4Range } from './ranges.js';
+import { chooseRange } from './ranges.js';
 import { Registry } from './registry.js';
 import { Relay, type RelayCounters } from './relay/index.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server.js';
@@ -199,13 +199,12 @@ async function openRegistry(store: Store, options: HubStart): Promise<Registry> 
   const registry = await Registry.open(store, {
     network: {
       name: options.network ?? DEFAULT_NETWORK,
-      ipv4: () => options.ipv4 ?? freeIpv4Range(),
+      ranges: () => ({ ...freeRanges(), ...(options.ipv4 !== undefined && { ipv4: options.ipv4 }) }),
       mtu: options.mtu,
     },
     ask: options.ask,
     clock: Date.now,
     randomId: (bytes) => randomBytes(bytes).toString('hex'),
-    random: (limit) => randomInt(limit),
   });
   const { name } = registry.info;
   if (options.network !== undefined && options.network !== name) {
@@ -217,14 +216,13 @@ async function openRegistry(store: Store, options: HubStart): Promise<Registry> 
   return registry;
 }
 
-function freeIpv4Range(): string {
+/** @throws LametunError `usage` when the routes here leave none */
+function freeRanges(): { readonly ipv4: string; readonly ipv6: string } {
   const taken = listAllRoutes()
     .filter(({ type }) => type === RTN.unicast || type === RTN.local)
     .map(({ destination }) => destination);
-  const range = chooseIpv4Range(taken, (limit) => randomInt(limit));
-  if (range === undefined)
-    throw new LametunError('usage', 'the routes of this machine leave no range for a network');
-  return range;
+  const { ipv4, ipv6 } = chooseRange(taken, (out) => void randomFillSync(out));
+  return { ipv4: formatCidr(ipv4), ipv6: formatCidr(ipv6) };
 }
 
 const formatHubAddress = ({ host, port, tls }: { host: string; port: number; tls: boolean }): string =>

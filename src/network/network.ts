@@ -293,14 +293,21 @@ export class Network implements RunningNode {
   }
 
   async #finish(end: NodeEnd): Promise<void> {
-    this.#ending ??= (async () => {
-      const isOver = end.reason === 'left' || end.reason === 'removed';
+    this.#ending ??= this.#finishOnce(end);
+    await this.#ending;
+  }
+
+  /** Whatever cannot be undone: the node has ended, and whoever waits for that hears of it. */
+  async #finishOnce(end: NodeEnd): Promise<void> {
+    const isOver = end.reason === 'left' || end.reason === 'removed';
+    try {
       if (!isOver) this.#keeper.save();
       await this.#undo();
       if (isOver) this.#options.state.forgetNode();
       this.#end(end);
-    })();
-    await this.#ending;
+    } catch (error) {
+      this.#end({ reason: 'failed', message: `${end.message}, but: ${(error as Error).message}` });
+    }
   }
 
   async #undo(): Promise<void> {

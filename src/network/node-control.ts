@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../errors.js';
 import { parseAdminRequest } from '../wire/schemas.js';
@@ -47,12 +46,21 @@ async function ping(
     throw new LametunError('protocol', 'a ping names a node');
   for (let sequence = 1; sequence <= count && !signal.aborted; sequence++) {
     const started = performance.now();
-    const gone = signal.aborted ? Promise.resolve() : once(signal, 'abort');
-    const result = await Promise.race([node.ping(name, sequence), gone.then(() => undefined)]);
+    const result = await unlessAborted(node.ping(name, sequence), signal);
     if (result === undefined) return;
     answer(result);
     if (sequence < count) await pause(interval, signal, performance.now() - started);
   }
+}
+
+/** What it comes to; undefined when nobody waits for it any more. Leaves no listener behind: some ping for days. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => resolve(undefined);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }
 
 /** @param spent of the time, milliseconds */

@@ -37,6 +37,8 @@ export interface NodeOptions {
     /** The UDP port; any if not given. */
     readonly port?: number | undefined;
   };
+  /** Ends the waiting for a hub that is to be joined: `startNode` rejects then. */
+  readonly signal?: AbortSignal | undefined;
   /** Names for the machine's programs; yes if not given. */
   readonly names?: boolean | undefined;
 }
@@ -160,7 +162,11 @@ class Start {
 
   /** Resolves when this machine is a member. */
   #joined(): Promise<Extract<HubEvent, { kind: 'joined' }>> {
+    const { signal } = this.#options;
     return new Promise((resolve, reject) => {
+      const stop = (): void => reject(new LametunError('unreachable', 'stopped before the hub had answered'));
+      signal?.addEventListener('abort', stop, { once: true });
+      if (signal?.aborted) stop();
       this.#onEarly = (event) => {
         if (event.kind === 'joined') resolve(event);
         else if (event.kind === 'removed') reject(event.failure);

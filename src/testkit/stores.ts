@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,10 +50,9 @@ export async function openTestNetwork(
   options: Partial<Pick<RegistryOptions, 'ask'>> & { ipv4?: string; clock?: () => number } = {},
 ): Promise<Registry> {
   return Registry.open(await openTestStore(t, database), {
-    network: { name: 'test', ipv4: () => options.ipv4 ?? '10.77.0.0/16' },
+    network: { name: 'test', ranges: () => ({ ipv4: options.ipv4 ?? '10.77.0.0/16', ipv6: 'fd77::/64' }) },
     ask: options.ask,
     clock: options.clock ?? (() => 1_000),
     randomId: (bytes) => randomBytes(bytes).toString('hex'),
-    random: (limit) => randomInt(limit),
   });
 }

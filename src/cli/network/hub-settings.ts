@@ -8,7 +8,8 @@ export interface HubSettings {
   readonly network?: string | undefined;
   readonly database?: string | undefined;
   readonly key?: string | undefined;
-  readonly ask: boolean;
+  /** As it was if not given, and at first not. */
+  readonly ask?: boolean | undefined;
   /** Bytes, of a new network. */
   readonly mtu?: number | undefined;
 }
@@ -23,14 +24,25 @@ export function readHubSettings(state: string): HubSettings {
     const found = JSON.parse(readFileSync(file(state), 'utf8')) as Partial<HubSettings>;
     if (typeof found.port !== 'number' || !Array.isArray(found.public))
       throw new Error('it lacks "port" or "public"');
-    return { ...found, port: found.port, public: found.public as string[], ask: found.ask === true };
+    return { ...found, port: found.port, public: found.public as string[] };
   } catch (error) {
     throw new LametunError(
       'usage',
-      `${file(state)} is damaged (${(error as Error).message}): start the hub with its options again`,
+      `${file(state)} is damaged (${(error as Error).message}): remove it, and start the hub with its options again`,
       { cause: error },
     );
   }
+}
+
+/** What a hub is started with: what was not given is as it was before, if it was there. */
+export function settingsFor(
+  state: string,
+  given: { readonly [Name in keyof HubSettings]?: HubSettings[Name] | undefined },
+  port: number,
+): HubSettings {
+  const before = hasHub(state) ? readHubSettings(state) : undefined;
+  const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return { port, public: [], ...before, ...(said as Partial<HubSettings>) };
 }
 
 /** Readable by its owner alone. */

@@ -65,8 +65,8 @@ export function givenLabel(option: string, text: string): string {
 /** What a machine is called in a network when nobody says. */
 export const ownLabel = (): string => toLabel(hostname()) ?? 'node';
 
-export function portOption(flags: string, about: string, standard: number): Option {
-  return new Option(flags, about).default(standard).argParser((text) => {
+export function portOption(flags: string, about: string): Option {
+  return new Option(flags, about).argParser((text) => {
     const port = Number(text);
     if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
     throw new LametunError('usage', `${flags.split(' ')[0]} ${text}: a port is a number from 1 to 65535`);

@@ -39,6 +39,8 @@ export interface RunOptions {
   readonly once: boolean;
 }
 
+/** 128 and the number of SIGINT, as shells have it. */
+const INTERRUPTED = 130;
 /** How often the foreground looks whether something has changed, milliseconds. */
 const LOOK_INTERVAL = 1000;
 /** For how long the invitation is good that `serve` prints, seconds; and the one by which it joins its own network. */
@@ -51,7 +53,7 @@ const OWN_LOOK = 10;
 /**
  * Runs a hub, a node or both until a signal, or until the node has no network any more, and undoes what it has set up.
  *
- * @returns the exit status
+ * @returns the exit status; of a signal before it was up that of a shell
  * @throws LametunError when it could not start, or cannot go on
  */
 export async function run(place: Place, plan: Plan, options: RunOptions): Promise<number> {
@@ -66,6 +68,9 @@ export async function run(place: Place, plan: Plan, options: RunOptions): Promis
     const end = await running.ended();
     if (end === undefined || end.reason === 'left' || end.reason === 'closed') return 0;
     throw new LametunError(end.reason === 'removed' ? 'refused' : 'device-gone', end.message);
+  } catch (error) {
+    if (stop.signal.aborted && !running.isUp) return INTERRUPTED; // what it waited for was given up
+    throw error;
   } finally {
     output.close();
     await running.close();
@@ -79,6 +84,7 @@ class Run {
   readonly #verbose: boolean;
   readonly #signal: AbortSignal;
   readonly #undo: (() => void | Promise<void>)[] = [];
+  isUp = false;
   #hub: RunningHub | undefined;
   #node: RunningNode | undefined;
 
@@ -103,6 +109,7 @@ class Run {
       );
     const control = await serveControl(path, controlHandler(this.#hub, this.#node));
     this.#undo.push(() => control.close());
+    this.isUp = true;
     await this.#announce();
     if (this.#node !== undefined) this.#watch(this.#node);
   }
@@ -145,7 +152,7 @@ class Run {
     const stored = state.readNode();
     if (plan === 'if-member' && stored === undefined) return;
     const { startNode } = await import('../../network/node.js');
-    const common = { state, log: this.#log, program: packageVersion() };
+    const common = { state, log: this.#log, program: packageVersion(), signal: this.#signal };
     if (plan === 'if-member' || stored !== undefined) {
       this.#mayResume(stored, plan);
       this.#node = await startNode(common);

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
-import { type HubSettings, hasHub, readHubSettings } from './hub-settings.js';
+import { type HubSettings, hasHub, readHubSettings, settingsFor } from './hub-settings.js';
 import {
   collect,
   deviceOption,
@@ -58,11 +58,14 @@ const withHubOptions = (built: Command): Command =>
     .option('--network <name>', 'what the network is called (default: "home")', (name) =>
       givenLabel('--network', name),
     )
-    .addOption(portOption('--port <number>', 'the TCP and UDP port of the hub', HUB_PORT))
+    .addOption(
+      portOption('--port <number>', `the TCP and UDP port of the hub, ${HUB_PORT} if nothing is said`),
+    )
     .option('--public <host[:port]>', 'the address by which others reach this machine; repeatable', collect)
     .option('--database <url>', 'postgres://USER@HOST/NAME in place of a file')
     .option('--key <file>', "where the hub's private key is kept")
     .option('--ask', 'an administrator lets every node in')
+    .option('--no-ask', 'whoever has an invitation is in, as at first')
     .option('--mtu <bytes>', 'of a new network: 1280 to 1420', parseMtu);
 
 const withNodeOptions = (built: Command): Command =>
@@ -117,17 +120,22 @@ function upCommand(): Command {
   });
 }
 
+/** What is not said is as it was: else `serve`, typed again, would open a network that asks, or move its port. */
 const hubSettings = ({
+  state,
   port,
-  public: addresses = [],
+  public: addresses,
   network,
   database,
   key,
-  ask = false,
+  ask,
   mtu,
-}: HubFlags): HubSettings => ({
-  ...{ port, public: addresses, network, database, key, ask, mtu },
-});
+}: Common & HubFlags): HubSettings =>
+  settingsFor(
+    state,
+    { port, public: addresses?.length ? addresses : undefined, network, database, key, ask, mtu },
+    HUB_PORT,
+  );
 
 function parseMtu(text: string): number {
   const mtu = Number(text);

@@ -13,6 +13,16 @@ test('the standard place has the plain name, another one its device in it', () =
   assert.equal(unitFor({ ...place, device: 'a+b' }, ['/usr/bin/node']).name, 'lametun-a_b.service');
 });
 
+test('what is in a home or a temporary folder is not hidden from it', () => {
+  const at = (state: string, program = '/usr/bin/node'): string =>
+    unitFor({ ...place, state }, [program]).text;
+  assert.match(at('/var/lib/lametun'), /^ProtectHome=read-only\nPrivateTmp=yes$/m);
+  assert.match(at('/root/net'), /^ProtectHome=no\nPrivateTmp=yes$/m);
+  assert.match(at('/rooted'), /^ProtectHome=read-only$/m);
+  assert.match(at('/tmp/net'), /^ProtectHome=read-only\nPrivateTmp=no$/m);
+  assert.match(at('/srv/net', '/home/a/bin/node'), /^ProtectHome=no$/m);
+});
+
 test('arguments reach the program as they are', () => {
   const { text } = unitFor(place, ['/usr/bin/node', '/opt/a b/main.js', 'up', '--state', '/s/50%/$x"']);
   assert.match(text, /^ExecStart=\/usr\/bin\/node "\/opt\/a b\/main\.js" up --state "\/s\/50%%\/\$\$x\\""$/m);

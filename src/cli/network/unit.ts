@@ -7,6 +7,10 @@ import { DEFAULT_DEVICE, DEFAULT_STATE, type Place } from './place.js';
 /** Where an administrator's own units belong, systemd.unit(5). */
 const DIRECTORY = '/etc/systemd/system';
 
+/** What `ProtectHome=read-only` makes read-only, and what `PrivateTmp=` hides: systemd.exec(5). */
+const HOMES = ['/home', '/root', '/run/user'] as const;
+const TEMPORARY = ['/tmp', '/var/tmp'] as const;
+
 export interface Unit {
   /** `lametun.service`. */
   readonly name: string;
@@ -15,6 +19,9 @@ export interface Unit {
 
 /** @param command the program and its arguments, the first an absolute path */
 export function unitFor({ state, device }: Place, command: readonly string[]): Unit {
+  // What it would hide must not be what is to be run, or written to.
+  const needs = (hidden: readonly string[]): boolean =>
+    [state, ...command].some((path) => hidden.some((folder) => `${path}/`.startsWith(`${folder}/`)));
   const standard = state === DEFAULT_STATE && device === DEFAULT_DEVICE;
   return {
     name: standard ? 'lametun.service' : `lametun-${device.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}.service`,
@@ -31,8 +38,8 @@ RestartSec=2s
 # What it needs: a TUN device, addresses and routes, a port below 1024, and resolv.conf where nothing else manages names.
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN
 NoNewPrivileges=yes
-ProtectHome=read-only
-PrivateTmp=yes
+ProtectHome=${needs(HOMES) ? 'no' : 'read-only'}
+PrivateTmp=${needs(TEMPORARY) ? 'no' : 'yes'}
 ProtectControlGroups=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
