@@ -27,7 +27,7 @@ interface Common extends Place {
 
 interface HubFlags {
   readonly network?: string;
-  readonly port: number;
+  readonly port?: number;
   readonly public?: readonly string[];
   readonly database?: string;
   readonly key?: string;
