@@ -43,6 +43,7 @@ class HubProcess {
     child.stderr.on('data', (chunk: Buffer) => {
       errors += chunk;
     });
+    child.stdin.on('error', () => {}); // it was killed
     const reader: Interface = createInterface({ input: child.stdout });
     const lines = reader[Symbol.asyncIterator]();
     const first = await lines.next();
@@ -51,9 +52,12 @@ class HubProcess {
     return new HubProcess(child, lines, port, Buffer.from(publicKey, 'base64'));
   }
 
+  /** @throws Error when it was killed meanwhile */
   async administer<T>(request: AdminRequest): Promise<T> {
     this.child.stdin!.write(`${JSON.stringify(request)}\n`);
-    return JSON.parse((await this.#lines.next()).value as string) as T;
+    const line = await this.#lines.next();
+    if (line.done === true) throw new Error('the hub has ended');
+    return JSON.parse(line.value) as T;
   }
 
   async kill(): Promise<void> {
@@ -67,6 +71,16 @@ class HubProcess {
 interface Acknowledged {
   readonly members: Map<number, { readonly key: string; readonly name: string; readonly ipv4: string }>;
   readonly left: Set<number>;
+  readonly invites: Set<string>;
+}
+
+const INVITE: AdminRequest = { op: 'invite', expires: 86_400, reusable: true, admin: false, shares: [] };
+
+/** Makes invitations as fast as the hub can. Ends when the hub does. */
+async function makeInvites(hub: HubProcess, { invites }: Acknowledged): Promise<void> {
+  try {
+    for (;;) invites.add((await hub.administer<AdminAnswers['invite']>(INVITE)).invite);
+  } catch {} // it was killed
 }
 
 /** Joins with one key after the other; every fifth leaves again. Ends when the hub does. */
@@ -80,11 +94,9 @@ async function write(hub: HubProcess, secret: Uint8Array, acknowledged: Acknowle
       if (i % 5 !== 0) continue;
       await node.attach();
       // Whether it is gone is not known until the answer is there.
-      const member = acknowledged.members.get(you.id)!;
       acknowledged.members.delete(you.id);
       await node.ask({ type: 'leave' });
       acknowledged.left.add(you.id);
-      assert.ok(member);
     } catch {
       return; // it was killed
     } finally {
@@ -98,22 +110,18 @@ for (const kind of DATABASES) {
     withDatabase(t, kind, async (_, database) => {
       const state = temporaryFolder(t);
       const random = new SeededRandom(50);
-      const acknowledged: Acknowledged = { members: new Map(), left: new Set() };
+      const acknowledged: Acknowledged = { members: new Map(), left: new Set(), invites: new Set() };
       const where = kind === 'SQLite' ? undefined : database;
       let hub = await HubProcess.start(t, state, where);
       const publicKey = hub.publicKey;
-      const invite: AdminRequest = {
-        op: 'invite',
-        expires: 86_400,
-        reusable: true,
-        admin: false,
-        shares: [],
-      };
-      const { token } = await hub.administer<AdminAnswers['invite']>(invite);
+      const { token } = await hub.administer<AdminAnswers['invite']>(INVITE);
       const { secret } = parseToken(token);
       for (let kill = 0; kill < KILLS; kill++) {
-        const writers = Promise.all(Array.from({ length: WRITERS }, () => write(hub, secret, acknowledged)));
         const before = acknowledged.members.size + acknowledged.left.size;
+        const writers = Promise.all([
+          makeInvites(hub, acknowledged),
+          ...Array.from({ length: WRITERS }, () => write(hub, secret, acknowledged)),
+        ]);
         await until('writes', () => acknowledged.members.size + acknowledged.left.size >= before + 4, 60_000);
         await sleep(random.below(300));
         await hub.kill();
@@ -122,12 +130,14 @@ for (const kind of DATABASES) {
         assert.deepEqual(hub.publicKey, publicKey);
         const { nodes } = await hub.administer<AdminAnswers['nodes']>({ op: 'nodes' });
         check(nodes, acknowledged);
+        const { invites } = await hub.administer<AdminAnswers['invites']>({ op: 'invites' });
+        const ids = new Set(invites.map(({ id }) => id));
+        for (const id of acknowledged.invites) assert.ok(ids.has(id), `invitation ${id} is lost`);
       }
-      assert.ok(
-        acknowledged.members.size >= KILLS * 3,
-        `only ${acknowledged.members.size} writes were acknowledged`,
-      );
-      assert.ok(acknowledged.left.size > 10);
+      const counts = `${acknowledged.members.size} joined, ${acknowledged.left.size} left, ${acknowledged.invites.size} invitations`;
+      t.diagnostic(counts);
+      assert.ok(acknowledged.members.size + acknowledged.left.size >= KILLS * 4, counts);
+      assert.ok(acknowledged.left.size > 5 && acknowledged.invites.size > KILLS, counts);
       await hub.kill();
     }));
 }
