@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, type OutputConfiguration } from 'commander';
 import { LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
 import { dropsCommand } from './drops.js';
@@ -22,7 +22,7 @@ async function main(args: readonly string[]): Promise<number> {
   const program = new Command('lametun')
     .description('a VPN that explains itself')
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'lametun: ')) })
+    .configureOutput(oneLine('lametun --help lists the commands'))
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
   const groups = [
@@ -34,14 +34,24 @@ async function main(args: readonly string[]): Promise<number> {
   for (const { title, commands } of groups) {
     for (const command of commands) {
       command.copyInheritedSettings(program).helpGroup(title);
-      program.addCommand(command.showHelpAfterError(`(lametun ${command.name()} --help has more)`));
+      program.addCommand(command.configureOutput(oneLine(`lametun ${command.name()} --help has more`)));
     }
   }
-  program.showHelpAfterError('(lametun --help lists the commands)');
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
   return Number(process.exitCode ?? 0); // what the command has made of it
 }
+
+/** How the parser says what is wrong: in one line, as everything else here does. */
+const oneLine = (hint: string): OutputConfiguration => ({
+  outputError: (text, write) =>
+    write(
+      `lametun: ${text
+        .replace(/^error: /, '')
+        .trim()
+        .replaceAll(/\s*\n\s*/g, ' ')} (${hint})\n`,
+    ),
+});
 
 /** These list the subcommands; `-help` is the post's program's. */
 const HELP: ReadonlySet<string> = new Set(['--help', '-h']);

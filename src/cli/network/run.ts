@@ -62,10 +62,13 @@ export async function run(place: Place, plan: Plan, options: RunOptions): Promis
   abortOnSignals(stop);
   process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
   const running = new Run(place, plan, output, options.verbose, stop.signal);
+  // A defect ends it too, but not before everything is undone.
+  const defect = new Promise<never>((_, reject) => process.on('uncaughtException', reject));
+  defect.catch(() => {}); // it may come when nothing is awaited
   try {
-    await running.start();
+    await Promise.race([running.start(), defect]);
     if (options.once) return 0;
-    const end = await running.ended();
+    const end = await Promise.race([running.ended(), defect]);
     if (end === undefined || end.reason === 'left' || end.reason === 'closed') return 0;
     throw new LametunError(end.reason === 'removed' ? 'refused' : 'device-gone', end.message);
   } catch (error) {

@@ -155,6 +155,7 @@ async function start(flags: Common, plan: Plan): Promise<void> {
     process.exitCode = await detachedStart(detach, plan);
     return;
   }
+  if (plan.hub?.database !== undefined) process.title = 'lametun'; // where `ps` would show a password
   process.chdir('/'); // a program that runs for long holds no folder
   const { run } = await import('./run.js');
   const place: Place = { state: flags.state, device: flags.device };
