@@ -3,6 +3,9 @@ const WRITTEN = 0;
 const READ = 1;
 const HEADER = 16;
 
+/** How long to wait before looking again whether the reader has made room, milliseconds. */
+const ROOM_PAUSE = 1;
+
 /**
  * A ring of records in shared memory: one thread writes, another reads, and neither ever waits for the other. When
  * it is full, `claim` says so, and what to do then is the writer's to decide.
@@ -41,6 +44,18 @@ export class SharedRing {
   /** Writer: where the next record is to be written, or -1 while the ring is full. */
   claim(): number {
     return this.pending >= this.#records ? -1 : this.#offset(this.#words[WRITTEN]!);
+  }
+
+  /**
+   * Writer: the same, but waits for room. The reader makes some within microseconds, unless it has died.
+   *
+   * @param ended a word of shared memory, that becomes other than 0 when the reader has ended: then this is -1
+   */
+  claimPatiently(ended: Int32Array): number {
+    for (let at = this.claim(); ; at = this.claim()) {
+      if (at >= 0 || Atomics.load(ended, 0) !== 0) return at;
+      Atomics.wait(ended, 0, 0, ROOM_PAUSE);
+    }
   }
 
   /** Writer: the claimed record is complete. */

@@ -11,13 +11,14 @@ import { MAGIC } from '../wire/relay.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import { ownCandidates } from './candidates.js';
 import type { HubStatus, NodeStatus, PingAnswer } from './control.js';
+import { findMember } from './find-member.js';
 import type { HubClient, HubEvent } from './hub-client.js';
 import { HubFailure } from './hub-failure.js';
 import { nameServers } from './join-checks.js';
 import { Keeper } from './keeper.js';
 import { localAddresses } from './local-addresses.js';
 import { LocalNames } from './local-names.js';
-import { type Member, MemberChecks } from './members.js';
+import { MemberChecks } from './members.js';
 import type { NodeEnd, RunningNode } from './node.js';
 import { nodeStatus } from './node-status.js';
 import { PathDriver } from './path-driver.js';
@@ -48,6 +49,7 @@ const ACTIVITY_INTERVAL = 250;
 const ADDRESS_INTERVAL = 2_000;
 /** How long changes of names are collected. */
 const NAMES_DELAY = 20;
+
 /** A node that is up: what the hub says becomes peers, routes and names; what peers say becomes paths. */
 export class Network implements RunningNode {
   readonly ended: Promise<NodeEnd>;
@@ -142,7 +144,8 @@ export class Network implements RunningNode {
   }
 
   async ping(node: string, sequence = 1): Promise<PingAnswer> {
-    const { id, name, ipv4 } = this.#find(node);
+    const { network, you } = this.#node;
+    const { id, name, ipv4 } = findMember(node, this.#checks.all(), network.name, you);
     const rttMs = await this.#driver.ping(id);
     const path = this.#driver.status(id) ?? { kind: 'none', why: 'it was removed', since: Date.now() };
     return { node: name, address: ipv4, sequence, rttMs, path };
@@ -432,32 +435,6 @@ export class Network implements RunningNode {
     this.#namesTimer = undefined;
     const { name, ipv4, ipv6 } = this.#node.you;
     this.#names?.set([{ name, ipv4, ipv6 }, ...this.#checks.all()]);
-  }
-
-  #find(text: string): Member {
-    const { network, you } = this.#node;
-    const wanted = text.toLowerCase().replace(`.${network.name}.lametun`, '');
-    const address = parseAddress(wanted);
-    const canonical = address === undefined ? wanted : formatAddress(address);
-    const isMeant = ({
-      id,
-      name,
-      ipv4,
-      ipv6,
-    }: {
-      id: number;
-      name: string;
-      ipv4: string;
-      ipv6: string;
-    }): boolean => [name, ipv4, ipv6, String(id)].includes(canonical);
-    const found = [...this.#checks.all()].find(isMeant);
-    if (found !== undefined) return found;
-    throw new LametunError(
-      'usage',
-      isMeant(you)
-        ? `${text} is this node itself`
-        : `there is no node ${text}: \`lametun status\` lists them`,
-    );
   }
 
   // Paths.

@@ -258,13 +258,13 @@ function explained<T>(path: string, action: () => T): T {
     return action();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const todo = code === undefined ? undefined : TODO[code];
-    if (error instanceof LametunError || todo === undefined) throw error;
-    throw new LametunError('usage', `${path}: ${todo}`, { cause: error });
+    const advice = code === undefined ? undefined : ADVICE[code];
+    if (error instanceof LametunError || advice === undefined) throw error;
+    throw new LametunError('usage', `${path}: ${advice}`, { cause: error });
   }
 }
 
-const TODO: Readonly<Record<string, string>> = {
+const ADVICE: Readonly<Record<string, string>> = {
   EACCES: 'permission denied: try sudo',
   EPERM: 'permission denied: try sudo',
   EROFS: 'it is on a file system that cannot be written to: choose another --state',

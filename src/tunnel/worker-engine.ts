@@ -34,9 +34,6 @@ import type { TunnelWorkerData } from './worker.js';
 const REPORTS_PER_TURN = 64;
 const LOOKS_PER_TURN = 64;
 
-/** How long to wait before looking again whether the worker has made room for a command, milliseconds. */
-const ROOM_PAUSE = 1;
-
 export interface WorkerEngineOptions {
   /** A TUN device without packet information; the engine does not close it. */
   readonly tunFd: number;
@@ -248,7 +245,7 @@ export class WorkerEngine implements Engine {
   }
 
   #command(command: number, peer: number, write?: (at: number) => void): void {
-    const at = this.#claim();
+    const at = this.#commands.claimPatiently(this.#ended);
     if (at < 0) return;
     this.#commands.view.setUint32(at + COMMAND_RECORD.command, command, true);
     this.#commands.view.setUint32(at + COMMAND_RECORD.peer, peer, true);
@@ -267,14 +264,6 @@ export class WorkerEngine implements Engine {
   #post(message: PortMessage): void {
     this.#channel.port1.postMessage(message);
     this.#commandWith(COMMAND.readPort, 0);
-  }
-
-  /** Waits for room in the ring: the worker reads it within microseconds, unless it has died. */
-  #claim(): number {
-    for (let at = this.#commands.claim(); ; at = this.#commands.claim()) {
-      if (at >= 0 || Atomics.load(this.#ended, 0) !== 0) return at;
-      Atomics.wait(this.#ended, 0, 0, ROOM_PAUSE);
-    }
   }
 
   #readReports(): void {

@@ -57,9 +57,6 @@ const SOCKET_BUFFER = 16 << 20;
 /** How many frames for channels are handled before other events of the main thread get their turn. */
 const FRAMES_PER_TURN = 64;
 
-/** How long to wait before looking again whether the worker has made room for a command, milliseconds. */
-const ROOM_PAUSE = 1;
-
 /**
  * The relay: it carries datagrams between members, by their ids. Frames that come and go by UDP never cross this thread:
  * a worker forwards them. One leg, or both, may be a member's channel instead: `fromChannel` takes what came through one,
@@ -261,21 +258,13 @@ export class Relay {
   readonly #stopWorker = (): void => this.#command(COMMAND.stop, 0);
 
   #command(command: number, row: number, write?: (at: number) => void): void {
-    const at = this.#claim();
+    const at = this.#commands.claimPatiently(this.#ended);
     if (at < 0) return;
     this.#commands.view.setUint32(at + COMMAND_RECORD.command, command, true);
     this.#commands.view.setUint32(at + COMMAND_RECORD.row, row, true);
     write?.(at);
     this.#commands.commit();
     this.#toWorker.wake();
-  }
-
-  /** Waits for room in the ring: the worker reads it within microseconds, unless it has died. */
-  #claim(): number {
-    for (let at = this.#commands.claim(); ; at = this.#commands.claim()) {
-      if (at >= 0 || Atomics.load(this.#ended, 0) !== 0) return at;
-      Atomics.wait(this.#ended, 0, 0, ROOM_PAUSE);
-    }
   }
 
   #readFrames(): void {
