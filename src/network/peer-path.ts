@@ -109,7 +109,7 @@ export interface AskedPing {
 
 export type PathKind = 'direct' | 'relayed' | 'none';
 
-/** What is known of the way to one peer. `Paths` decides; this remembers. */
+/** What is known of the way to one peer. `PathRules` decide; this remembers. */
 export class PeerPath implements Deadlined {
   deadline = Infinity;
   heapIndex = -1;
@@ -136,12 +136,22 @@ export class PeerPath implements Deadlined {
   /** Tokens for answers to pings. */
   pongs = 0;
   pongsAt = -Infinity;
+  readonly asked: AskedPing[] = [];
 
   constructor(id: number) {
     this.id = id;
   }
 
-  readonly asked: AskedPing[] = [];
+  /** Whether there is traffic, or there seems to be. */
+  isActive(now: number): boolean {
+    return now < this.activeUntil;
+  }
+
+  /** A direct path is to be looked for now, and then often. */
+  lookSoon(now: number): void {
+    this.volleys = 0;
+    this.nextVolley = now;
+  }
 
   /** Pings wait for answers from all of these. */
   *all(): Generator<Candidate> {

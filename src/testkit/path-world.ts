@@ -2,7 +2,8 @@ import { formatAddress, parseAddress } from '../ip/address.js';
 import { contains, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { endpointKey } from '../network/candidates.js';
-import { Paths, type ProbeSource } from '../network/paths.js';
+import type { ProbeSource } from '../network/path-events.js';
+import { Paths } from '../network/paths.js';
 import type { Probe } from '../wire/probe.js';
 import { SeededRandom } from './random.js';
 

@@ -1,0 +1,289 @@
+import type { Cidr } from '../ip/cidr.js';
+import { type Endpoint, formatEndpoint } from '../linux/socket-address.js';
+import type { ProbeAddress } from '../wire/probe.js';
+import { endpointKey, isUsable } from './candidates.js';
+import type { PathEvent, ProbeSource } from './path-events.js';
+import type { PathProbes } from './path-probes.js';
+import { type Candidate, isBetter, type PeerPath } from './peer-path.js';
+
+/** Milliseconds. After so long without traffic nobody is served by a direct path. */
+export const ACTIVE_TIME = 120_000;
+/** A probe of the peer's is a hint that it has traffic for us. */
+const HINT_TIME = 10_000;
+/** While packets flow, and so long after the last one, the path is watched closely. */
+const BUSY_TIME = 10_000;
+/** From one ping to the next on the path in use. */
+const HEARTBEAT = { busy: 2_000, idle: 15_000 } as const;
+/** An answer that takes longer is none yet. */
+const PING_TIMEOUT = 1_000;
+/** The same where packets go out and none come back: three times what an answer takes, and at least that. */
+const QUICK_TIMEOUT = 400;
+/** An answer that is no older still says that the path is good. */
+const FRESH = 1_000;
+/** So many unanswered ones, and the path is given up. */
+const LOST_AFTER = 3;
+/** Somebody waits for the answer: give it more time. */
+const ASKED_TIMEOUT = 2_000;
+/** When to look for a direct path again: after each try in vain. The last one for ever. */
+const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000] as const;
+/** While there is one, a better one is looked for. */
+const BETTER_INTERVAL = 60_000;
+/** A peer's calls are followed no faster than that, and answered with one of ours. */
+const CALL_INTERVAL = 1_000;
+const CALL_BACK_INTERVAL = 3_000;
+/** A place that pings us is pinged so often in a second, and not if it has just answered: or both would never stop. */
+const PING_BACKS = 2;
+const ANSWERS_FOR = 5_000;
+
+/** What is the same for the paths to all peers. `Paths` keeps it. */
+export interface Surroundings {
+  /** What is routed into the tunnel: nobody is reached directly at an address in there. */
+  inside: readonly Cidr[];
+  /** Where this node may be reached. */
+  own: readonly Endpoint[];
+  /** The same, by `endpointKey`. */
+  ownKeys: ReadonlySet<string>;
+  hasRelay: boolean;
+}
+
+/** The rules by which the path to one peer is chosen, left and watched. After any of these `deadline` may be another. */
+export class PathRules {
+  readonly #around: Readonly<Surroundings>;
+  readonly #probes: PathProbes;
+  readonly #tell: (event: PathEvent) => void;
+
+  constructor(around: Readonly<Surroundings>, probes: PathProbes, tell: (event: PathEvent) => void) {
+    this.#around = around;
+    this.#probes = probes;
+    this.#tell = tell;
+  }
+
+  /** When the peer wants `expire`. */
+  deadline(peer: PeerPath, now: number): number {
+    let next = peer.asked[0] === undefined ? Infinity : peer.asked[0].sentAt + ASKED_TIMEOUT;
+    for (const candidate of peer.all())
+      if (candidate.waiting) next = Math.min(next, candidate.sentAt + patience(candidate));
+    if (peer.isActive(now)) {
+      const { current } = peer;
+      next = Math.min(next, peer.nextVolley, peer.activeUntil);
+      if (current !== undefined && !current.waiting)
+        next = Math.min(next, current.sentAt + heartbeat(peer, now));
+    } else if (peer.current !== undefined && this.#around.hasRelay) {
+      next = now;
+    }
+    return next;
+  }
+
+  // What changes around it.
+
+  /** @param stored where it answered last, if that is known */
+  begin(peer: PeerPath, stored: Endpoint | undefined, now: number): void {
+    peer.since = now;
+    if (stored !== undefined && isUsable(stored, this.#around.inside)) peer.last = peer.addStored(stored);
+    this.#withoutDirect(peer, now);
+  }
+
+  ownChanged(peer: PeerPath, now: number): void {
+    if (!peer.isActive(now)) return;
+    peer.lookSoon(now);
+    if (peer.current !== undefined && !peer.current.waiting) this.#probes.ping(peer, peer.current, true, now);
+  }
+
+  insideChanged(peer: PeerPath, now: number): void {
+    const { current } = peer;
+    if (!peer.drop((endpoint) => !isUsable(endpoint, this.#around.inside))) return;
+    if (peer.current === undefined) this.#withoutDirect(peer, now);
+    if (current !== peer.current && peer.isActive(now)) peer.lookSoon(now);
+  }
+
+  relayChanged(peer: PeerPath, now: number): void {
+    peer.relay.unanswered = 0;
+    if (this.#around.hasRelay && peer.current !== undefined && !peer.isActive(now)) peer.current = undefined;
+    if (peer.current === undefined) this.#withoutDirect(peer, now);
+    if (peer.isActive(now)) peer.lookSoon(now);
+  }
+
+  // What happens.
+
+  /** Packets of data have gone to or come from it. */
+  handleActivity(peer: PeerPath, now: number): void {
+    const wasActive = peer.isActive(now);
+    peer.activeUntil = now + ACTIVE_TIME;
+    peer.busyUntil = now + BUSY_TIME;
+    if (!wasActive) peer.lookSoon(now);
+  }
+
+  /** Packets of data go to it, and none come back. */
+  handleSilence(peer: PeerPath, now: number): void {
+    const { current } = peer;
+    if (current === undefined || now < current.answeredAt + FRESH) return;
+    current.isHurried = true;
+    if (!current.waiting) this.#probes.ping(peer, current, true, now);
+  }
+
+  /** Somebody wants to know how it is reached: the answer will bear the token. */
+  ask(peer: PeerPath, token: number, now: number): void {
+    const wasActive = peer.isActive(now);
+    peer.activeUntil = Math.max(peer.activeUntil, now + HINT_TIME);
+    const candidate = peer.current ?? (this.#around.hasRelay ? peer.relay : (peer.last ?? peer.relay));
+    const transaction = this.#probes.ping(peer, candidate, candidate !== peer.relay, now);
+    peer.asked.push({ token, candidate, transaction, sentAt: now });
+    if (!wasActive) peer.lookSoon(now);
+  }
+
+  handlePing(peer: PeerPath, transaction: Uint8Array, from: ProbeSource, now: number): void {
+    if (!this.#probes.pong(peer, transaction, from, now)) return;
+    if (from.relayPeer !== 0 || !isUsable(from.remote, this.#around.inside)) return;
+    const candidate = peer.addSeen(from.remote);
+    if (candidate === undefined) return;
+    this.#hint(peer, now);
+    // Also when one is under way: it may have met a NAT that the peer's has opened only now.
+    if (candidate === peer.current || now < candidate.answeredAt + ANSWERS_FOR) return;
+    if (now >= candidate.backsAt + 1_000) {
+      candidate.backsAt = now;
+      candidate.backs = 0;
+    }
+    if (candidate.backs++ < PING_BACKS) this.#probes.ping(peer, candidate, false, now);
+  }
+
+  handlePong(peer: PeerPath, transaction: string, from: ProbeSource, now: number): void {
+    const candidate = from.relayPeer === 0 ? peer.candidates.get(endpointKey(from.remote)) : peer.relay;
+    const ping = candidate?.answered(transaction);
+    if (candidate === undefined || ping === undefined) return; // an old one, or not from where we asked
+    const rtt = now - ping.sentAt;
+    candidate.measured(rtt, now);
+    this.#tellAsked(peer, transaction, rtt);
+    if (candidate === peer.relay) return;
+    if (!ping.large) {
+      if (candidate !== peer.current && peer.isActive(now)) this.#probes.ping(peer, candidate, true, now);
+      return;
+    }
+    candidate.unansweredLarge = 0;
+    candidate.narrow = false;
+    if (peer.current === undefined || isBetter(candidate, peer.current)) this.#adopt(peer, candidate, now);
+  }
+
+  handleCall(peer: PeerPath, candidates: readonly ProbeAddress[], now: number): void {
+    const { inside, ownKeys } = this.#around;
+    const usable = candidates.filter(
+      (endpoint) => isUsable(endpoint, inside) && !ownKeys.has(endpointKey(endpoint)),
+    );
+    peer.setCalled(usable);
+    this.#hint(peer, now);
+    if (now < peer.answeredCallAt + CALL_INTERVAL) return;
+    peer.answeredCallAt = now;
+    if (now >= peer.calledAt + CALL_BACK_INTERVAL) this.#call(peer, now);
+    this.#probes.pingAll(peer, now);
+  }
+
+  expire(peer: PeerPath, now: number): void {
+    while (peer.asked[0] !== undefined && now >= peer.asked[0].sentAt + ASKED_TIMEOUT)
+      this.#tell({ kind: 'answer', token: peer.asked.shift()!.token, rtt: undefined });
+    for (const candidate of peer.all()) {
+      if (candidate.waiting && now >= candidate.sentAt + patience(candidate))
+        this.#unanswered(peer, candidate, now);
+    }
+    if (!peer.isActive(now)) {
+      this.#goIdle(peer, now);
+      return;
+    }
+    const { current } = peer;
+    if (current !== undefined && !current.waiting && now >= current.sentAt + heartbeat(peer, now))
+      this.#probes.ping(peer, current, true, now);
+    if (now >= peer.nextVolley) this.#volley(peer, now);
+  }
+
+  // What follows.
+
+  /** The peer seems to have something for us. */
+  #hint(peer: PeerPath, now: number): void {
+    const wasActive = peer.isActive(now);
+    peer.activeUntil = Math.max(peer.activeUntil, now + HINT_TIME);
+    if (!wasActive) peer.lookSoon(now);
+  }
+
+  #adopt(peer: PeerPath, candidate: Candidate, now: number): void {
+    peer.current = candidate;
+    peer.last = candidate;
+    peer.lost = undefined;
+    peer.volleys = 0;
+    peer.nextVolley = now + BETTER_INTERVAL;
+    this.#use(peer, 'direct', candidate.endpoint, now);
+  }
+
+  /** The peer has no direct path, or no more: the relay, or else where it was last. */
+  #withoutDirect(peer: PeerPath, now: number): void {
+    if (this.#around.hasRelay) this.#use(peer, 'relayed', undefined, now);
+    else this.#use(peer, 'none', peer.last?.endpoint, now);
+  }
+
+  #use(peer: PeerPath, kind: PeerPath['kind'], endpoint: Endpoint | undefined, now: number): void {
+    if (kind !== peer.kind) peer.since = now;
+    peer.kind = kind;
+    if (kind === 'relayed' || endpoint !== undefined) this.#tell({ kind: 'use', peer: peer.id, endpoint });
+  }
+
+  #unanswered(peer: PeerPath, candidate: Candidate, now: number): void {
+    const large = candidate.pings.at(-1)?.large ?? false;
+    candidate.waiting = false;
+    candidate.unanswered += 1;
+    if (large) candidate.unansweredLarge += 1;
+    if (candidate === peer.current) {
+      if (candidate.unanswered >= LOST_AFTER) this.#lose(peer, candidate, now);
+      else this.#probes.ping(peer, candidate, true, now);
+    } else if (large) {
+      if (candidate.unansweredLarge < LOST_AFTER) this.#probes.ping(peer, candidate, true, now);
+      else candidate.narrow = true;
+    }
+  }
+
+  #lose(peer: PeerPath, candidate: Candidate, now: number): void {
+    peer.current = undefined;
+    peer.lost = formatEndpoint(candidate.endpoint!);
+    candidate.rtt = undefined;
+    candidate.isHurried = false;
+    candidate.unansweredLarge = 0;
+    this.#withoutDirect(peer, now);
+    peer.lookSoon(now);
+  }
+
+  /** No pings without traffic: a NAT forgets the path then, and so do we, if there is a relay. */
+  #goIdle(peer: PeerPath, now: number): void {
+    peer.nextVolley = Infinity;
+    peer.volleys = 0;
+    if (peer.current === undefined || !this.#around.hasRelay) return;
+    peer.current = undefined;
+    this.#withoutDirect(peer, now);
+  }
+
+  /** Says where we are, and asks everywhere whether the peer is there. */
+  #volley(peer: PeerPath, now: number): void {
+    this.#call(peer, now);
+    if (this.#around.hasRelay && !peer.relay.waiting) this.#probes.ping(peer, peer.relay, false, now);
+    this.#probes.pingAll(peer, now);
+    peer.nextVolley =
+      now +
+      (peer.current === undefined ? BACKOFF[Math.min(peer.volleys, BACKOFF.length - 1)]! : BETTER_INTERVAL);
+    peer.volleys += 1;
+  }
+
+  #call(peer: PeerPath, now: number): void {
+    const { own, hasRelay } = this.#around;
+    if (own.length === 0 || (!hasRelay && peer.current === undefined)) return;
+    this.#probes.call(peer, own, hasRelay ? undefined : peer.current!.endpoint, now);
+  }
+
+  #tellAsked(peer: PeerPath, transaction: string, rtt: number): void {
+    const at = peer.asked.findIndex((asked) => asked.transaction === transaction);
+    if (at < 0) return;
+    const [asked] = peer.asked.splice(at, 1);
+    this.#tell({ kind: 'answer', token: asked!.token, rtt });
+  }
+}
+
+/** How long an answer may take, milliseconds. */
+const patience = ({ isHurried, rtt = 0 }: Candidate): number =>
+  isHurried ? Math.min(PING_TIMEOUT, Math.max(QUICK_TIMEOUT, 3 * rtt)) : PING_TIMEOUT;
+
+const heartbeat = (peer: PeerPath, now: number): number =>
+  now < peer.busyUntil ? HEARTBEAT.busy : HEARTBEAT.idle;
