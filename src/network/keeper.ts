@@ -1,9 +1,10 @@
 import type { Log } from '../device/log.js';
+import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
 import { endpointKey } from './candidates.js';
 import type { MemberChecks } from './members.js';
 import type { Paths } from './paths.js';
-import type { StateDirectory } from './state.js';
+import { parseEndpoint, type StateDirectory } from './state.js';
 
 /** How long changes are collected before they are written, milliseconds. */
 const DELAY = 1_000;
@@ -17,7 +18,7 @@ export interface KeeperOptions {
 }
 
 /**
- * Writes down what a node needs to come up without its hub: the map, and where its peers were last. What is lost in a
+ * Keeps what a node needs to come up without its hub: the map, and where its peers were last. What is lost in a
  * crash the hub still has, or a probe finds out; so a second is early enough.
  */
 export class Keeper {
@@ -28,6 +29,17 @@ export class Keeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
+  }
+
+  /** Where peers answered last, by id. @throws LametunError when that cannot be read */
+  endpoints(): Map<number, Endpoint> {
+    const stored = Object.entries(this.#options.state.readEndpoints());
+    return new Map(
+      stored.flatMap(([id, text]) => {
+        const endpoint = parseEndpoint(text);
+        return endpoint === undefined ? [] : [[Number(id), endpoint] as const];
+      }),
+    );
   }
 
   mapChanged(): void {

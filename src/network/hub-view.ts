@@ -1,0 +1,58 @@
+import type { IpAddress } from '../ip/address.js';
+import type { NetworkInfo } from '../wire/messages.js';
+import type { HubStatus } from './control.js';
+import type { HubEvent } from './hub-client.js';
+
+/** How the hub looks from here: whether it is there, where it was reached last, and what is odd about it. */
+export class HubView {
+  readonly #pinned: NetworkInfo;
+  #status: HubStatus = { state: 'connecting', since: Date.now() };
+  #address: IpAddress | undefined;
+  #warning: string | undefined;
+
+  /** @param pinned the network as it was when this node joined */
+  constructor(pinned: NetworkInfo) {
+    this.#pinned = pinned;
+  }
+
+  get status(): HubStatus {
+    return this.#status;
+  }
+
+  /** Where it was reached last by this process. */
+  get address(): IpAddress | undefined {
+    return this.#address;
+  }
+
+  warnings(): string[] {
+    return this.#warning === undefined ? [] : [this.#warning];
+  }
+
+  connected({
+    where,
+    remote,
+    network,
+  }: Pick<Extract<HubEvent, { kind: 'connected' }>, 'where' | 'remote' | 'network'>): void {
+    this.#set({ state: 'connected', address: where });
+    this.#address = remote.address;
+    const pinned = this.#pinned;
+    const isSame = network.id === pinned.id && network.ipv4 === pinned.ipv4 && network.ipv6 === pinned.ipv6;
+    this.#warning = isSame
+      ? undefined
+      : `The hub says that the network has the ranges ${network.ipv4} and ${network.ipv6} now: ignored, it had ${pinned.ipv4} and ${pinned.ipv6} when this machine joined`;
+  }
+
+  disconnected({
+    failure,
+    retryIn,
+  }: Pick<Extract<HubEvent, { kind: 'disconnected' }>, 'failure' | 'retryIn'>): void {
+    const isRefused = retryIn === undefined || failure.kind === 'refused';
+    this.#set({ state: isRefused ? 'refused' : 'away', why: failure.message });
+  }
+
+  #set(status: Omit<HubStatus, 'since'>): void {
+    const since = status.state === this.#status.state ? this.#status.since : Date.now();
+    const address = status.address ?? this.#status.address;
+    this.#status = { ...status, ...(address === undefined ? {} : { address }), since };
+  }
+}

@@ -1,0 +1,204 @@
+import type { Log } from '../device/log.js';
+import type { RunningDevice } from '../device/running-device.js';
+import { parseAddress } from '../ip/address.js';
+import { type Cidr, parseCidr } from '../ip/cidr.js';
+import type { Endpoint } from '../linux/socket-address.js';
+import type { NetworkMap } from '../wire/map.js';
+import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import type { HubClient } from './hub-client.js';
+import { HubView } from './hub-view.js';
+import { Keeper } from './keeper.js';
+import { LocalNames } from './local-names.js';
+import { MemberChecks } from './members.js';
+import { OwnRecord } from './own-record.js';
+import { PathDriver } from './path-driver.js';
+import { PeerTable } from './peer-table.js';
+import { RelayClient } from './relay-client.js';
+import { Roster } from './roster.js';
+import type { StateDirectory, StoredNode } from './state.js';
+import { Whereabouts } from './whereabouts.js';
+
+export interface NodePartsOptions {
+  readonly state: StateDirectory;
+  readonly log: Log;
+  readonly names: boolean;
+  readonly crypto: Crypto;
+  /** Destroyed at the end, as the device and the client are closed then. */
+  readonly privateKey: PrivateKey;
+  readonly device: RunningDevice;
+  readonly client: HubClient;
+  /** The client's. */
+  readonly map: NetworkMap;
+  readonly node: StoredNode;
+  readonly warnings: readonly string[];
+}
+
+/** How often is looked who has traffic; milliseconds. */
+const ACTIVITY_INTERVAL = 250;
+/** How often is looked whether this machine has other addresses. */
+const ADDRESS_INTERVAL = 2_000;
+
+/** What a node that is up consists of, each part joined to the others. */
+export class NodeParts {
+  readonly record: OwnRecord;
+  readonly hub: HubView;
+  readonly checks: MemberChecks;
+  readonly table: PeerTable;
+  readonly driver: PathDriver;
+  readonly roster: Roster;
+  readonly keeper: Keeper;
+  /** The network's own. */
+  readonly ranges: readonly [Cidr, Cidr];
+  /** This node's public key, base64. */
+  readonly key: string;
+  /** What was wrong from the beginning, in whole sentences. */
+  readonly warnings: string[];
+  readonly #options: NodePartsOptions;
+  readonly #whereabouts: Whereabouts;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #relay: RelayClient | undefined;
+  #isStopped = false;
+
+  constructor(options: NodePartsOptions) {
+    const { state, log, crypto, privateKey, device, map, node } = options;
+    const { network, you } = node;
+    this.#options = options;
+    this.warnings = [...options.warnings];
+    this.ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+    this.key = Buffer.from(privateKey.publicKey.bytes).toString('base64');
+    this.record = new OwnRecord(node, state, log, () => {
+      this.roster.forward();
+      this.roster.route();
+    });
+    this.hub = new HubView(network);
+    this.checks = new MemberChecks(network, { ...you, key: this.key });
+    this.table = new PeerTable(device.interface, device.link);
+    this.driver = new PathDriver({
+      ...{ crypto, privateKey, id: you.id, inside: this.ranges, mtu: network.mtu },
+      ...{ wireguard: device.interface, table: this.table, relay: () => this.#relay?.relay },
+      onDirect: () => this.keeper.pathsChanged(),
+    });
+    this.roster = new Roster({
+      ...{ node: () => this.record.node, hubAddress: () => this.hub.address, ranges: this.ranges },
+      ...{ checks: this.checks, table: this.table, driver: this.driver, log },
+    });
+    this.keeper = new Keeper({ state, log, map, checks: this.checks, paths: this.driver.paths });
+    this.#whereabouts = new Whereabouts({
+      ...{ device: node.device, port: () => device.port, inside: this.ranges },
+      onCandidates: (candidates) => this.driver.setOwn(candidates),
+      onMoved: () => this.#moved(),
+    });
+  }
+
+  /** There from `start` on. */
+  get relay(): RelayClient {
+    return this.#relay!;
+  }
+
+  /** Sets the device up, and takes up what was known when the node was up last. @throws then `stop` undoes what was done */
+  async start(): Promise<void> {
+    this.#configureLink();
+    this.roster.forward();
+    this.#relay = await this.#startRelay();
+    const endpoints = this.#readEndpoints();
+    const nodes = [...this.#options.map.nodes()];
+    this.roster.apply({ added: nodes, changed: [], removed: [] }, (id) => endpoints.get(id));
+    this.#whereabouts.look();
+    this.#every(ACTIVITY_INTERVAL, () => this.#lookAtTraffic());
+    this.#every(ADDRESS_INTERVAL, () => this.#whereabouts.look());
+    if (this.#options.names) this.roster.useNames(await this.#startNames());
+  }
+
+  async stop(): Promise<void> {
+    const { client, device, privateKey } = this.#options;
+    this.#isStopped = true;
+    for (const timer of this.#timers) clearInterval(timer);
+    this.keeper.stop();
+    this.roster.stop();
+    client.close();
+    this.#relay?.close();
+    this.driver.close();
+    await device.close();
+    privateKey.destroy();
+  }
+
+  /** Gets other credentials for the relay: it sends through the channel again, until they are used. */
+  async renewRelay(): Promise<void> {
+    const { client, map, log } = this.#options;
+    const have = map.version;
+    try {
+      const { relay, you } = await client.request('attach', have === undefined ? {} : { have });
+      const { address } = this.hub;
+      if (this.#isStopped || address === undefined || you.pending) return;
+      this.relay.attached({ address, port: 0 }, relay);
+    } catch (error) {
+      log.verbose(`No new credentials for the relay: ${(error as Error).message}`); // `connected` brings some
+    }
+  }
+
+  #configureLink(): void {
+    const { link } = this.#options.device;
+    const { you } = this.record.node;
+    const [range4, range6] = this.ranges;
+    link.addAddress({ address: parseAddress(you.ipv4)!, prefix: range4.prefix });
+    link.setUp(true);
+    try {
+      link.addAddress({ address: parseAddress(you.ipv6)!, prefix: range6.prefix });
+    } catch (error) {
+      this.warnings.push(
+        `There is no IPv6 inside the network here (${(error as Error).message}): others reach this node by IPv4 alone, as \`ping -4\` does`,
+      );
+    }
+  }
+
+  #startRelay(): Promise<RelayClient> {
+    const { crypto, client, device } = this.#options;
+    const wireguard = device.interface;
+    return RelayClient.start({
+      crypto,
+      port: () => device.port,
+      send: (bytes, to) => wireguard.sendBeside(bytes, wireguard.endpoint(to)),
+      sendFrame: (peer, datagram) => void client.sendFrame(peer, datagram),
+      onRelay: (relay, why) => this.driver.setRelay(relay, why),
+      onSeen: (seen) => this.#whereabouts.setSeen(seen),
+      onLost: () => void this.renewRelay(),
+      now: () => wireguard.now(),
+    });
+  }
+
+  #startNames(): Promise<LocalNames> {
+    const { state, log } = this.#options;
+    const { network, you, device } = this.record.node;
+    return LocalNames.start({
+      ...{ network: network.name, ranges: this.ranges, device, stateDirectory: state.path },
+      addresses: { ipv4: parseAddress(you.ipv4)!, ipv6: parseAddress(you.ipv6)! },
+      log: (message) => log.error(message),
+    });
+  }
+
+  #readEndpoints(): ReadonlyMap<number, Endpoint> {
+    try {
+      return this.keeper.endpoints();
+    } catch (error) {
+      this.warnings.push(`${(error as Error).message}; it is made anew`);
+      return new Map();
+    }
+  }
+
+  #lookAtTraffic(): void {
+    const { isRelayed, isSilent } = this.driver.handleActivity(this.table.active());
+    if (isRelayed) this.relay.handleActivity(isSilent);
+  }
+
+  /** This machine has other addresses. */
+  #moved(): void {
+    this.#options.client.retryNow();
+    this.relay.rebind();
+    this.roster.forward(true);
+    this.roster.route();
+  }
+
+  #every(milliseconds: number, look: () => void): void {
+    this.#timers.push(setInterval(look, milliseconds));
+  }
+}

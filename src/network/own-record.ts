@@ -1,0 +1,50 @@
+import type { Log } from '../device/log.js';
+import type { Membership } from '../wire/messages.js';
+import type { StateDirectory, StoredNode } from './state.js';
+
+/** What this node knows of itself, kept in the state directory. */
+export class OwnRecord {
+  readonly #state: Pick<StateDirectory, 'writeNode'>;
+  readonly #log: Pick<Log, 'error'>;
+  readonly #onChange: () => void;
+  #node: StoredNode;
+
+  constructor(
+    node: StoredNode,
+    state: Pick<StateDirectory, 'writeNode'>,
+    log: Pick<Log, 'error'>,
+    onChange: () => void,
+  ) {
+    this.#node = node;
+    this.#state = state;
+    this.#log = log;
+    this.#onChange = onChange;
+  }
+
+  get node(): StoredNode {
+    return this.#node;
+  }
+
+  /** The hub decides on rights and shares, and not on who we are. */
+  setYou({ admin, pending, shares }: Membership): void {
+    this.#set({ ...this.#node, you: { ...this.#node.you, admin, pending, shares } });
+  }
+
+  /** @param answered what the hub makes of them */
+  setShares(offered: readonly string[], answered: Membership['shares']): void {
+    this.#set({ ...this.#node, shares: offered, you: { ...this.#node.you, shares: answered } });
+  }
+
+  /** What cannot be written is logged: it holds until the end of this process then. */
+  #set(node: StoredNode): void {
+    const isSame = JSON.stringify(node) === JSON.stringify(this.#node);
+    this.#node = node;
+    if (isSame) return;
+    try {
+      this.#state.writeNode(node);
+    } catch (error) {
+      this.#log.error((error as Error).message);
+    }
+    this.#onChange();
+  }
+}

@@ -1,0 +1,123 @@
+import type { Log } from '../device/log.js';
+import { type IpAddress, parseAddress } from '../ip/address.js';
+import type { Cidr } from '../ip/cidr.js';
+import type { Endpoint } from '../linux/socket-address.js';
+import type { MapChange } from '../wire/map.js';
+import { nameServers } from './join-checks.js';
+import type { LocalNames } from './local-names.js';
+import type { MemberChecks } from './members.js';
+import type { PathDriver } from './path-driver.js';
+import type { PeerTable } from './peer-table.js';
+import { Shares } from './shares.js';
+import type { StoredNode } from './state.js';
+
+/** How long changes of names are collected, milliseconds. */
+const NAMES_DELAY = 20;
+
+export interface RosterOptions {
+  /** This node, as it is now. */
+  readonly node: () => StoredNode;
+  /** Where the hub was reached last; undefined: it was not. */
+  readonly hubAddress: () => IpAddress | undefined;
+  /** The network's own ranges. */
+  readonly ranges: readonly Cidr[];
+  readonly checks: MemberChecks;
+  readonly table: PeerTable;
+  readonly driver: PathDriver;
+  readonly log: Log;
+}
+
+/** The members, and what follows from there being such: peers of the device, paths to them, routes, names. */
+export class Roster {
+  readonly #options: RosterOptions;
+  readonly #shares: Shares;
+  #names: LocalNames | undefined;
+  #namesTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: RosterOptions) {
+    const { node, checks, table } = options;
+    this.#options = options;
+    this.#shares = new Shares(node().device, checks, table);
+  }
+
+  get names(): LocalNames | undefined {
+    return this.#names;
+  }
+
+  warnings(): string[] {
+    const { checks, table } = this.#options;
+    return [...checks.warnings(), ...table.warnings(), ...this.#shares.warnings()];
+  }
+
+  /** @param endpointOf where somebody answered last, by id */
+  apply(change: MapChange, endpointOf: (id: number) => Endpoint | undefined = () => undefined): void {
+    const { checks, table, driver, log } = this.#options;
+    const { added, changed, removed } = checks.apply(change);
+    for (const { id } of removed) {
+      driver.remove(id);
+      table.remove(id);
+    }
+    for (const member of added) {
+      try {
+        table.add(member);
+      } catch (error) {
+        log.error(`${member.name}: ${(error as Error).message}`);
+        continue;
+      }
+      driver.add(member, endpointOf(member.id));
+    }
+    if (added.length + changed.length + removed.length === 0) return;
+    this.route();
+    table.commit();
+    // Soon: a network that grows by thousands is not sorted anew for each.
+    this.#namesTimer ??= setTimeout(() => this.#nameAll(), NAMES_DELAY);
+    driver.settle();
+  }
+
+  /** Routes what the others share, as far as that suits this machine as it is now. */
+  route(): void {
+    const { node, hubAddress, ranges, table, driver } = this.#options;
+    const { hub, shares } = node();
+    const hubs = hubAddress() ?? hub.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
+    const upstreams = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
+    this.#shares.route(shares, hubs, [...upstreams, ...nameServers()]);
+    driver.setInside([...ranges, ...table.routed()]);
+  }
+
+  /** Lets the others reach what this node shares. @param again although nothing has changed but this machine's routes */
+  forward(again = false): void {
+    const { shares, you } = this.#options.node();
+    this.#shares.forward(shares, you.shares, again);
+  }
+
+  /** From now on they are found by name, too. */
+  useNames(names: LocalNames): void {
+    this.#names = names;
+    this.#nameAll();
+  }
+
+  /** Does not wait until more names have changed. */
+  nameNow(): void {
+    if (this.#namesTimer !== undefined) this.#nameAll();
+  }
+
+  /** Takes back names and forwarding. Peers and routes go with the device. */
+  stop(): void {
+    clearTimeout(this.#namesTimer);
+    for (const part of [this.#names, this.#shares]) {
+      try {
+        part?.stop();
+      } catch (error) {
+        this.#options.log.error((error as Error).message);
+      }
+    }
+  }
+
+  #nameAll(): void {
+    clearTimeout(this.#namesTimer);
+    this.#namesTimer = undefined;
+    const { node, checks } = this.#options;
+    const { name, ipv4, ipv6 } = node().you;
+    this.#names?.set([{ name, ipv4, ipv6 }, ...checks.all()]);
+  }
+}
