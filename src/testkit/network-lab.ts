@@ -176,7 +176,7 @@ export class Machine {
 
   /** Whether ping(8) gets an answer within so many seconds. */
   pings(target: string, seconds = 1, ...options: readonly string[]): boolean {
-    return this.run('ping', '-c1', `-W${seconds}`, ...options, target).status === 0;
+    return this.run('ping', '-c1', `-w${seconds}`, ...options, target).status === 0;
   }
 
   /** `lametun status --json`. */

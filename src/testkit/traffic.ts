@@ -81,7 +81,7 @@ export async function assertPing(
   to: string,
   options: PingOptions = {},
 ): Promise<PingResult> {
-  const result = await ping(from, to, { count: 3, interval: 0.25, ...options });
+  const result = await ping(from, to, { count: 3, interval: 0.25, wait: 5, ...options });
   assert.ok(result.sent > 0 && result.received === result.sent, result.output);
   return result;
 }

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function until<T>(
   what: string,
   check: () => T | Promise<T>,
-  milliseconds = 10_000,
+  milliseconds = 20_000,
 ): Promise<Exclude<T, false | undefined>> {
   const deadline = performance.now() + milliseconds;
   for (;;) {

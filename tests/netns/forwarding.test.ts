@@ -132,8 +132,8 @@ test('a server on the LAN is reached through the gateway, and sees the gateway a
   const before = situation(gateway);
   assert.throws(() => client.run('ping', ['-c1', '-W1', '192.168.7.10']), 'not before');
   const forwarding = gateway.inside(() => startForwarding({ device: 'tun0', families: BOTH }));
-  client.run('ping', ['-c1', '-W1', '192.168.7.10']);
-  client.run('ping', ['-c1', '-W1', 'fd07::10']);
+  client.run('ping', ['-c1', '-w5', '192.168.7.10']);
+  client.run('ping', ['-c1', '-w5', 'fd07::10']);
   assert.equal(await fetchFrom(t, client, server, '192.168.7.10'), '192.168.7.1');
   assert.equal(await fetchFrom(t, client, server, 'fd07::10'), 'fd07::1');
   gateway.inside(() => forwarding.stop());

@@ -16,7 +16,8 @@ function build(t: TestContext, options: TopologyOptions): Topology {
 
 const reaches = (host: Namespace, address: string): boolean => {
   try {
-    return host.run('ping', ['-c', '1', '-W', '1', address]).includes(' 0% packet loss');
+    host.run('ping', ['-c1', '-w2', address]);
+    return true;
   } catch {
     return false;
   }

@@ -157,8 +157,7 @@ class World {
 let worlds = 0;
 
 const pings = (host: Namespace, address: string, ...options: string[]): boolean =>
-  spawnSync('ip', ['netns', 'exec', host.name, 'ping', '-c', '1', '-W', '1', ...options, address]).status ===
-  0;
+  spawnSync('ip', ['netns', 'exec', host.name, 'ping', '-c1', '-w2', ...options, address]).status === 0;
 
 async function two(
   t: TestContext,
