@@ -48,8 +48,8 @@ export function watchReadable(fd: number, onReadable: () => void): Watch {
   };
 }
 
-/** RTMGRP_LINK, linux/rtnetlink.h. */
-const RTMGRP_LINK = 1;
+/** linux/rtnetlink.h. */
+const RTMGRP = { link: 1, ipv4Address: 0x10, ipv4Route: 0x40, ipv6Address: 0x100, ipv6Route: 0x400 } as const;
 
 /**
  * Tells of every change of a device, from the event loop of this thread: set up or down, carrier, MTU, name.
@@ -61,7 +61,7 @@ const RTMGRP_LINK = 1;
  * @throws LinuxError
  */
 export function watchLink(index: number, onChange: (link: Link | undefined) => void): Watch {
-  const socket = new NetlinkSocket(RTMGRP_LINK);
+  const socket = new NetlinkSocket(RTMGRP.link);
   const asking = new NetlinkSocket(); // made now, since the thread may be in another namespace later
   let closed = false;
   const close = (): void => {
@@ -104,4 +104,39 @@ function* changes(
     }
   }
   if (lost) yield findLink(index, asking);
+}
+
+/**
+ * Tells that devices, addresses or routes have changed, in the network namespace of the calling thread: once for all
+ * that happened in the same moment, and not what.
+ *
+ * @throws LinuxError
+ */
+export function watchNetwork(onChange: () => void): Watch {
+  const socket = new NetlinkSocket(Object.values<number>(RTMGRP).reduce((all, group) => all | group));
+  let closed = false;
+  const watch = watchReadable(socket.fd, () => {
+    drain(socket);
+    onChange();
+  });
+  return {
+    close() {
+      if (closed) return;
+      closed = true;
+      watch.close();
+      socket.close();
+    },
+    unref: watch.unref,
+  };
+}
+
+/** Reads all that there is to be told, and forgets it. */
+function drain(socket: NetlinkSocket): void {
+  for (;;) {
+    try {
+      if (socket.receive() === undefined) return;
+    } catch (error) {
+      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost: no matter
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { after, afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../device/crypto.js';
 import { LametunError } from '../errors.js';
 import {
@@ -111,6 +112,38 @@ test('after the connection broke it comes back by itself, and says what map it h
   await assert.rejects(node.request('who', {}), { kind: 'unreachable' });
   await next('connected');
   assert.deepEqual(hub.asked.at(-1), { type: 'attach', id: 1, have: { epoch: 'e', revision: 3 } });
+});
+
+test('in another network a hub that has fallen silent is missed within two seconds, and found anew', async () => {
+  const { client: node, next, events } = client();
+  await next('connected');
+  node.networkChanged(() => true);
+  await sleep(1_700);
+  assert.deepEqual(events, [], 'a connection that still is one is kept');
+  onlyNode().fallSilent();
+  const began = performance.now();
+  node.networkChanged(() => true);
+  assert.equal((await next('disconnected')).failure.message, 'the hub has fallen silent');
+  await next('connected');
+  const took = performance.now() - began;
+  assert.ok(took > 1_400 && took < 3_000, `${took} ms`);
+});
+
+test('what is being tried when the network changes is tried anew', async () => {
+  const deaf = createServer().listen(0, '127.0.0.1');
+  await until('a port', () => deaf.listening);
+  const { port: silent } = deaf.address() as { port: number };
+  try {
+    let accepted = 0;
+    deaf.on('connection', () => accepted++);
+    const { client: node, events } = client({ addresses: [at('127.0.0.1', silent)] });
+    await until('a connection', () => accepted === 1);
+    node.networkChanged(() => true);
+    await until('another', () => accepted === 2);
+    assert.deepEqual([events, node.state.kind], [[], 'connecting']);
+  } finally {
+    deaf.close();
+  }
 });
 
 test('a delta that does not fit is answered by asking for the whole map', async () => {

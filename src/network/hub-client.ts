@@ -1,3 +1,4 @@
+import { formatAddress, type IpAddress } from '../ip/address.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { CLOSE_CODE } from '../wire/channel.js';
 import type { MapChange } from '../wire/map.js';
@@ -73,6 +74,8 @@ export interface HubClientOptions extends SessionOptions {
 
 /** How long somebody who waits to join is left waiting for a hub that is away or busy, milliseconds. */
 const JOIN_PATIENCE = 60_000;
+/** Between two probes that others ask for, milliseconds: a peer that is gone lets them think for long that the hub is. */
+const PROBE_PAUSE = 5_000;
 
 interface Attempt {
   readonly socket: HubSocket;
@@ -96,6 +99,7 @@ export class HubClient {
   /** The connection that is used. */
   #current: Attempt | undefined;
   #attachedAt = 0;
+  #probedAt = -Infinity;
   #startedAt = 0;
   /** The address that was last good comes first. */
   #preferred: Target | undefined;
@@ -126,11 +130,35 @@ export class HubClient {
     this.#stop(new HubFailure('closed', 'the client was closed'));
   }
 
-  /** Does not wait for the next try any longer: this machine's network has changed. */
-  retryNow(): void {
-    if (this.#state.kind !== 'waiting') return;
-    this.#backoff.reset();
-    this.#connect();
+  /**
+   * This machine's network has changed: a connection must show that it still is one, and what is being tried is tried anew.
+   *
+   * @param isOwn whether an address is one of this machine's still
+   */
+  networkChanged(isOwn: (address: IpAddress) => boolean): void {
+    if (this.#state.kind === 'ended') return;
+    const current = this.#current;
+    if (current === undefined) {
+      this.#backoff.reset();
+      this.#abandonAll('this machine is in another network now');
+      this.#connect();
+      return;
+    }
+    const { local } = current.socket;
+    if (local === undefined || isLoopback(local.address) || isOwn(local.address)) {
+      this.#do(current.session.probe(performance.now()), current);
+    } else {
+      const why = `the address ${formatAddress(local.address)}, by which the hub was reached, is gone`;
+      this.#do(current.session.close(new HubFailure('lost', why)), current);
+    }
+  }
+
+  /** Asks the hub whether it is still there, and connects anew when it does not say so soon. Not more often than it helps. */
+  probe(): void {
+    const [current, now] = [this.#current, performance.now()];
+    if (current === undefined || now - this.#probedAt < PROBE_PAUSE) return;
+    this.#probedAt = now;
+    this.#do(current.session.probe(now), current);
   }
 
   /**
@@ -300,13 +328,19 @@ export class HubClient {
     this.#current = attempt;
     this.#preferred = attempt.socket.target;
     this.#attachedAt = 0;
-    for (const other of this.#attempts) {
-      if (other === attempt) continue;
-      this.#attempts.delete(other);
-      other.socket.abandon();
-      other.session.close(new HubFailure('closed', 'another address was faster'));
-    }
+    this.#attempts.delete(attempt);
+    this.#abandonAll('another address was faster');
+    this.#attempts.add(attempt);
     this.#do(attempt.session.begin(performance.now()), attempt);
+  }
+
+  /** Lets go of all connections that are not there yet. */
+  #abandonAll(why: string): void {
+    for (const { socket, session } of this.#attempts) {
+      socket.abandon();
+      session.close(new HubFailure('closed', why));
+    }
+    this.#attempts.clear();
   }
 
   async #look(network: NetworkInfo, attempt: Attempt): Promise<void> {
@@ -410,5 +444,8 @@ export class HubClient {
 
 /** What will not have changed in a moment. */
 const LASTING: ReadonlySet<string> = new Set(['other-hub', 'version', 'protocol']);
+
+const isLoopback = (address: IpAddress): boolean =>
+  address.length === 4 ? address[0] === 127 : formatAddress(address) === '::1';
 
 const isLiteral = ({ host }: HubAddress): boolean => /^[\d.]+$|:/.test(host);

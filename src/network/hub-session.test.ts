@@ -173,6 +173,26 @@ test('it pings every fifteen seconds, and misses the hub fifteen seconds after a
   assert.deepEqual(scene.kinds(), ['lost']);
 });
 
+test('a connection that may be dead is asked at once, and has a second and a half to answer', () => {
+  const scene = new Scene().attach();
+  scene.pass(4_000);
+  scene.take(scene.session.probe(scene.now));
+  scene.take(scene.session.probe(scene.now)); // which is the same question
+  assert.equal(scene.pings, 1);
+  scene.pass(SESSION.probe - 1);
+  scene.session.handlePong();
+  scene.pass(SESSION.pingInterval - SESSION.probe);
+  assert.deepEqual([scene.kinds(), scene.pings], [[], 1]);
+
+  scene.pass(1); // an ordinary ping is under way
+  scene.take(scene.session.probe(scene.now));
+  scene.pass(SESSION.probe - 1);
+  assert.deepEqual(scene.kinds(), []);
+  scene.pass(1);
+  assert.deepEqual([scene.kinds(), scene.pings], [['lost'], 3]);
+  assert.deepEqual(scene.session.probe(scene.now), []);
+});
+
 test('a process that was stopped for an hour does not blame the hub, unless it stays silent', () => {
   const scene = new Scene().attach();
   scene.pass(SESSION.pingInterval);

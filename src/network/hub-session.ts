@@ -70,6 +70,8 @@ export const SESSION = {
   pingInterval: 15_000,
   /** For anything to be heard after a ping. */
   pong: 15_000,
+  /** The same when there is reason to think that the connection is dead: no way is so slow, and to connect is cheap. */
+  probe: 1_500,
   /** Who comes to look as late as this was stopped himself, and the answer may lie there unread. */
   late: 2_000,
   /** A second map that is asked for within this time is one too many. */
@@ -172,6 +174,17 @@ export class HubSession {
 
   handlePong(): void {
     this.#heard();
+  }
+
+  /** There is reason to think that the connection is dead: it has a short time to show that it is not. */
+  probe(now: number): SessionOutput[] {
+    const isOpen = this.#state === 'open' || this.#state === 'attached';
+    if (isOpen && this.#pongDeadline > now + SESSION.probe) {
+      this.#out.push({ kind: 'ping' });
+      this.#nextPing = now + SESSION.pingInterval;
+      this.#pongDeadline = now + SESSION.probe;
+    }
+    return this.#drain();
   }
 
   handleTimeout(now: number): SessionOutput[] {

@@ -156,6 +156,7 @@ export class Network implements RunningNode {
   #connected(event: Extract<HubEvent, { kind: 'connected' }>): void {
     const { remote, you, relay } = event;
     this.#parts.hub.connected(event);
+    this.#parts.whereabouts.setHub(remote.address);
     this.#setYou(you);
     if (!you.pending) this.#parts.relay.attached(remote, relay);
     this.#parts.roster.route();

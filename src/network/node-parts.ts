@@ -1,6 +1,6 @@
 import type { Log } from '../device/log.js';
 import type { RunningDevice } from '../device/running-device.js';
-import { parseAddress } from '../ip/address.js';
+import { type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
@@ -35,8 +35,6 @@ export interface NodePartsOptions {
 
 /** How often is looked who has traffic; milliseconds. */
 const ACTIVITY_INTERVAL = 250;
-/** How often is looked whether this machine has other addresses. */
-const ADDRESS_INTERVAL = 2_000;
 
 /** What a node that is up consists of, each part joined to the others. */
 export class NodeParts {
@@ -47,6 +45,7 @@ export class NodeParts {
   readonly driver: PathDriver;
   readonly roster: Roster;
   readonly keeper: Keeper;
+  readonly whereabouts: Whereabouts;
   /** The network's own. */
   readonly ranges: readonly [Cidr, Cidr];
   /** This node's public key, base64. */
@@ -54,8 +53,7 @@ export class NodeParts {
   /** What was wrong from the beginning, in whole sentences. */
   readonly warnings: string[];
   readonly #options: NodePartsOptions;
-  readonly #whereabouts: Whereabouts;
-  readonly #timers: NodeJS.Timeout[] = [];
+  #timer: NodeJS.Timeout | undefined;
   #relay: RelayClient | undefined;
   #isStopped = false;
 
@@ -83,10 +81,10 @@ export class NodeParts {
       ...{ checks: this.checks, table: this.table, driver: this.driver, log },
     });
     this.keeper = new Keeper({ state, log, map, checks: this.checks, paths: this.driver.paths });
-    this.#whereabouts = new Whereabouts({
+    this.whereabouts = new Whereabouts({
       ...{ device: node.device, port: () => device.port, inside: this.ranges },
       onCandidates: (candidates) => this.driver.setOwn(candidates),
-      onMoved: () => this.#moved(),
+      onMoved: (isOwn) => this.#moved(isOwn),
     });
   }
 
@@ -103,16 +101,16 @@ export class NodeParts {
     const endpoints = this.#readEndpoints();
     const nodes = [...this.#options.map.nodes()];
     this.roster.apply({ added: nodes, changed: [], removed: [] }, (id) => endpoints.get(id));
-    this.#whereabouts.look();
-    this.#every(ACTIVITY_INTERVAL, () => this.#lookAtTraffic());
-    this.#every(ADDRESS_INTERVAL, () => this.#whereabouts.look());
+    this.whereabouts.start();
+    this.#timer = setInterval(() => this.#lookAtTraffic(), ACTIVITY_INTERVAL);
     if (this.#options.names) this.roster.useNames(await this.#startNames());
   }
 
   async stop(): Promise<void> {
     const { client, device, privateKey } = this.#options;
     this.#isStopped = true;
-    for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#timer);
+    this.whereabouts.close();
     this.keeper.stop();
     this.roster.stop();
     client.close();
@@ -160,8 +158,11 @@ export class NodeParts {
       send: (bytes, to) => wireguard.sendBeside(bytes, wireguard.endpoint(to)),
       sendFrame: (peer, datagram) => void client.sendFrame(peer, datagram),
       onRelay: (relay, why) => this.driver.setRelay(relay, why),
-      onSeen: (seen) => this.#whereabouts.setSeen(seen),
-      onLost: () => void this.renewRelay(),
+      onSeen: (seen) => this.whereabouts.setSeen(seen),
+      onLost: () => {
+        client.probe(); // where UDP does not pass, TCP may not either
+        void this.renewRelay();
+      },
       now: () => wireguard.now(),
     });
   }
@@ -187,18 +188,16 @@ export class NodeParts {
 
   #lookAtTraffic(): void {
     const { isRelayed, isSilent } = this.driver.handleActivity(this.table.active());
-    if (isRelayed) this.relay.handleActivity(isSilent);
+    if (!isRelayed) return;
+    this.relay.handleActivity(isSilent);
+    if (isSilent && this.relay.status.via === 'websocket') this.#options.client.probe();
   }
 
-  /** This machine has other addresses. */
-  #moved(): void {
-    this.#options.client.retryNow();
+  /** This machine may be in another network. */
+  #moved(isOwn: (address: IpAddress) => boolean): void {
+    this.#options.client.networkChanged(isOwn);
     this.relay.rebind();
     this.roster.forward(true);
     this.roster.route();
-  }
-
-  #every(milliseconds: number, look: () => void): void {
-    this.#timers.push(setInterval(look, milliseconds));
   }
 }

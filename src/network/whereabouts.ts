@@ -1,8 +1,8 @@
-import { formatAddress } from '../ip/address.js';
+import { formatAddress, type IpAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { ownCandidates } from './candidates.js';
-import { localAddresses } from './local-addresses.js';
+import { Surroundings } from './surroundings.js';
 
 export interface WhereaboutsOptions {
   /** The network's own device, which is no way to this machine. */
@@ -13,29 +13,40 @@ export interface WhereaboutsOptions {
   readonly inside: readonly Cidr[];
   /** Where this node may be reached from now on. */
   readonly onCandidates: (candidates: readonly Endpoint[]) => void;
-  /** This machine has other addresses than before: it may be in another network. */
-  readonly onMoved: () => void;
+  /**
+   * This machine has other addresses than before, or another way to the hub: it may be in another network.
+   *
+   * @param isOwn whether an address is one of this machine's now
+   */
+  readonly onMoved: (isOwn: (address: IpAddress) => boolean) => void;
 }
 
 /** Where this machine is: the addresses of its devices, and the one that the relay sees. */
 export class Whereabouts {
   readonly #options: WhereaboutsOptions;
-  #known: string | undefined;
+  #surroundings: Surroundings | undefined;
   #seen: Endpoint | undefined;
 
   constructor(options: WhereaboutsOptions) {
     this.#options = options;
   }
 
-  /** Looks whether the addresses have changed. */
-  look(): void {
-    const found = localAddresses(this.#options.device);
-    const text = found.map(({ device, address }) => `${device} ${formatAddress(address)}`).join('\n');
-    if (text === this.#known) return;
-    const isFirst = this.#known === undefined;
-    this.#known = text;
+  /** Looks where this machine is, and watches it from then on. */
+  start(): void {
+    this.#surroundings = new Surroundings({
+      device: this.#options.device,
+      onChange: (addresses) => {
+        const own = new Set(addresses.map(({ address }) => formatAddress(address)));
+        this.#tell();
+        this.#options.onMoved((address) => own.has(formatAddress(address)));
+      },
+    });
     this.#tell();
-    if (!isFirst) this.#options.onMoved();
+  }
+
+  /** The way there counts from now on. */
+  setHub(address: IpAddress): void {
+    this.#surroundings?.setHub(address);
   }
 
   /** @param seen as the relay sees us; undefined: it is not known */
@@ -44,8 +55,12 @@ export class Whereabouts {
     this.#tell();
   }
 
+  close(): void {
+    this.#surroundings?.close();
+  }
+
   #tell(): void {
-    const { device, port, inside, onCandidates } = this.#options;
-    onCandidates(ownCandidates(localAddresses(device), port(), this.#seen, inside));
+    const { port, inside, onCandidates } = this.#options;
+    onCandidates(ownCandidates(this.#surroundings?.addresses() ?? [], port(), this.#seen, inside));
   }
 }

@@ -9,7 +9,7 @@ import { findLink, type Link } from '../../src/linux/link.js';
 import { connect, Namespace } from '../../src/linux/namespace.js';
 import { listRoutes, routeTo } from '../../src/linux/route.js';
 import { Tun } from '../../src/linux/tun.js';
-import { type Watch, watchLink } from '../../src/linux/watch.js';
+import { type Watch, watchLink, watchNetwork } from '../../src/linux/watch.js';
 import { needs } from '../../src/testkit/requirements.js';
 
 const cidr = (text: string): Cidr => parseCidr(text)!;
@@ -285,4 +285,24 @@ test('changes that come faster than they are read are not missed in the end', {
   for (let tries = 0; last?.mtu !== 900 && tries < 200; tries++)
     await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(last?.mtu, 900);
+});
+
+test('changes of addresses and routes are told once for all of a moment', { timeout: 5_000 }, async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { namespace } = tunDevice(t);
+  let told = 0;
+  const watch = namespace.inside(() => watchNetwork(() => told++));
+  t.after(() => watch.close());
+  const changes = async (...commands: readonly string[]): Promise<number> => {
+    told = 0;
+    namespace.ip(commands);
+    for (let tries = 0; told === 0 && tries < 200; tries++)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    return told;
+  };
+  assert.equal(await changes('link set tun7 up'), 1);
+  assert.equal(await changes('addr add 192.0.2.9/24 dev tun7', 'addr add 192.0.2.10/24 dev tun7'), 1);
+  assert.equal(await changes('addr add 2001:db8::9/64 dev tun7 nodad'), 1);
+  assert.equal(await changes('route add 198.51.100.0/24 dev tun7'), 1);
+  assert.equal(await changes('route del 198.51.100.0/24'), 1);
 });

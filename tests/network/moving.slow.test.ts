@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { Namespace } from '../../src/linux/namespace.js';
+import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, join } from './join.js';
+
+/** From leaving one network to the hub's channel in the next, milliseconds. The silence to be noticed is 30 s. */
+const AT_MOST = 4_000;
+
+/** The laptop's ends of its connections to the hub. */
+const channels = (laptop: Machine): string[] =>
+  laptop
+    .run('ss', '-Htn', 'state', 'established', 'dport', '=', ':443')
+    .stdout.split('\n')
+    .flatMap((line) => /(\S+):(\d+)\s+\S+:443\b/.exec(line)?.slice(1, 3).join(':') ?? []);
+
+async function laptopAtHome(
+  t: TestContext,
+): Promise<{ laptop: Machine; router: Namespace; channel: string }> {
+  const lab = new NetworkLab(t);
+  const hub = lab.site('hub', { families: 'ipv4' }).machine;
+  const { machine: laptop, router } = lab.site('laptop', { access: 'hard', families: 'ipv4' });
+  await hubAlone(hub);
+  await join(laptop, invite(hub)).says(/is up/);
+  return { laptop, router: router!, channel: channels(laptop)[0]! };
+}
+
+async function newChannel(t: TestContext, laptop: Machine, isNew: (local: string) => boolean): Promise<void> {
+  const began = performance.now();
+  await until('a channel', () => channels(laptop).some(isNew), 25_000);
+  const took = Math.round(performance.now() - began);
+  t.diagnostic(`a channel after ${took} ms`);
+  assert.ok(took < AT_MOST, `${took} ms`);
+  assert.equal(laptop.status().hub.state, 'connected');
+}
+
+test('a laptop that moves to another Wi-Fi has its channel to the hub again in a moment', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft')) return;
+  const { laptop } = await laptopAtHome(t);
+  laptop.namespace.ip(['addr del 192.168.1.23/24 dev eth0']);
+  laptop.namespace.ip(['addr add 192.168.1.77/24 dev eth0', 'route add default via 192.168.1.1']);
+  await newChannel(t, laptop, (local) => local.startsWith('192.168.1.77:'));
+});
+
+test('so has one that keeps its address and gets another way out', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft')) return;
+  const { laptop, router, channel } = await laptopAtHome(t);
+  const port = channel.split(':')[1]!;
+  // The new router knows nothing of the old connections, and drops what belongs to them.
+  const rules = `table inet moved { chain out { type filter hook output priority 0; tcp sport ${port} drop; }\n}\n`;
+  laptop.namespace.run('nft', ['-f', '-'], { input: rules });
+  router.ip(['addr add 192.168.1.2/24 dev lan']);
+  laptop.namespace.ip(['route replace default via 192.168.1.2']);
+  await newChannel(t, laptop, (local) => local !== channel && local.startsWith('192.168.1.23:'));
+});
