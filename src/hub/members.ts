@@ -25,12 +25,13 @@ export class Members {
   /** Ids of those that are gone, by the revision of their going, which grows. */
   readonly #gone: { readonly id: number; readonly revision: number }[] = [];
   /** Deltas from before this are not possible. */
-  #horizon = 0;
+  #horizon: number;
   #map: Uint8Array | undefined;
   readonly #deltas = new Map<number, Uint8Array>();
 
-  constructor(version: MapVersion) {
+  constructor(version: MapVersion, horizon = 0) {
     this.#version = version;
+    this.#horizon = horizon;
   }
 
   get version(): MapVersion {
@@ -67,6 +68,12 @@ export class Members {
       this.#map = undefined;
       this.#deltas.clear();
     }
+  }
+
+  /** Those that were gone by this revision are not told of any more. */
+  forget(horizon: number): void {
+    this.#horizon = Math.max(this.#horizon, horizon);
+    while (this.#gone.length > 0 && this.#gone[0]!.revision <= this.#horizon) this.#gone.shift();
   }
 
   /** Whether somebody with that map can be told only what has changed. */

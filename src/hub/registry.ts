@@ -1,6 +1,7 @@
 import type { Transaction } from 'kysely';
 import type { NetworkInfo } from '../wire/messages.js';
 import { loadMembers, loadRemoved, type Member, Members } from './members.js';
+import { prune } from './prune.js';
 import type { NetworkTable, Schema } from './store/schema.js';
 import type { Store } from './store/store.js';
 import { StoreUnavailable } from './store/trouble.js';
@@ -85,7 +86,7 @@ export class Registry {
   private constructor(store: Store, network: NetworkTable, clock: () => number) {
     const { id, name, ipv4, ipv6, mtu } = network;
     this.info = { id, name, ipv4, ipv6, mtu };
-    this.members = new Members({ epoch: network.epoch, revision: network.revision });
+    this.members = new Members({ epoch: network.epoch, revision: network.revision }, network.horizon);
     this.store = store;
     this.#clock = clock;
   }
@@ -128,7 +129,8 @@ export class Registry {
     const { value } = await this.store.write(
       async (db, network) => {
         const known = this.members.version;
-        if (network.epoch !== known.epoch || network.revision < known.revision) {
+        const isPast = network.revision < known.revision || network.horizon > known.revision;
+        if (network.epoch !== known.epoch || isPast) {
           this.onReplaced();
           throw new StoreUnavailable('the database was replaced by another one');
         }
@@ -148,6 +150,11 @@ export class Registry {
     );
     return value;
   }
+
+  /** Forgets what was over long ago. @throws StoreUnavailable */
+  async prune(): Promise<void> {
+    this.members.forget(await this.change((change) => prune(change, this.members.version.revision)));
+  }
 }
 
 function makeNetwork({ network, ask, clock, randomId }: RegistryOptions): NetworkTable {
@@ -162,5 +169,6 @@ function makeNetwork({ network, ask, clock, randomId }: RegistryOptions): Networ
     policy: ask === true ? 'ask' : 'open',
     next_node: 1,
     created_at: clock(),
+    horizon: 0,
   };
 }

@@ -9,6 +9,8 @@ import { until } from '../testkit/wait.js';
 import type { AdminAnswers } from '../wire/messages.js';
 import { parseToken } from '../wire/token.js';
 import { type HubStart, type RunningHub, restoreHub, startHub } from './start.js';
+import { openStore } from './store/open.js';
+import type { Store } from './store/store.js';
 
 const log = new TextLog(0, 'hub', () => {});
 
@@ -106,6 +108,42 @@ test('frames go from member to member, and nothing goes to who is none', async (
   await until('the frame', () => b.frames.length > 0);
   assert.deepEqual(b.frames, [{ from: 1, datagram }]);
 });
+
+test('who was removed so long ago that the hub has forgotten it is told the same still', async (t) => {
+  const state = mkdtempSync(join(tmpdir(), 'lametun-hub-'));
+  t.after(() => rmSync(state, { recursive: true }));
+  const first = await start(t, { state });
+  const stays = await member(t, first, 'stays');
+  const secret = await invite(first);
+  const gone = await member(t, first, 'gone', secret);
+  await first.administer({ op: 'remove', node: 'gone' });
+  await stays.mapHas('itself alone', (map) => map.size === 1);
+  await first.close();
+  const ids = await inDatabase(state, async (db) => {
+    await db.updateTable('nodes').set({ removed_at: 1 }).where('state', '=', 'removed').execute();
+    return db.selectFrom('nodes').select('name').execute();
+  });
+  assert.equal(ids.length, 2);
+
+  const second = await start(t, { state });
+  await stays.connect(second);
+  await stays.attach();
+  await gone.connect(second);
+  await assert.rejects(gone.attach(), refusedWith('not-a-member'));
+  await assert.rejects(gone.join(secret), refusedWith('bad-secret'));
+  await second.close();
+  const left = await inDatabase(state, (db) => db.selectFrom('nodes').select('name').execute());
+  assert.deepEqual(left, [{ name: 'stays' }], 'a hub forgets when it starts');
+});
+
+async function inDatabase<T>(state: string, use: (db: Store['db']) => Promise<T>): Promise<T> {
+  const store = await openStore({ database: join(state, 'hub.sqlite') });
+  try {
+    return await use(store.db);
+  } finally {
+    await store.close();
+  }
+}
 
 test('a hub that starts again has its members still', async (t) => {
   const state = mkdtempSync(join(tmpdir(), 'lametun-hub-'));

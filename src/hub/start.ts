@@ -10,6 +10,7 @@ import { formatToken } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { Hub } from './hub.js';
 import { loadHubKey } from './key.js';
+import { PRUNE_INTERVAL } from './prune.js';
 import { tokenAddresses } from './public-addresses.js';
 import { chooseRange } from './ranges.js';
 import { Registry } from './registry.js';
@@ -120,6 +121,10 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       },
     });
     const { server, relay } = await listen();
+    const pruning = setInterval(forget, PRUNE_INTERVAL);
+    pruning.unref();
+    closers.push(() => clearInterval(pruning));
+    forget();
     options.log.verbose(`The hub of network ${registry.info.name} listens on port ${server.port}`);
     return {
       publicKey: privateKey.publicKey.bytes,
@@ -139,6 +144,13 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         succeed();
       },
     };
+
+    /** What cannot be forgotten today can be tomorrow. */
+    function forget(): void {
+      registry
+        .prune()
+        .catch((error: Error) => options.log.verbose(`Nothing was forgotten: ${error.message}`));
+    }
 
     function attach(node: number): { port: number; session: string; key: string } {
       const { session, key } = relay.attach(node);

@@ -7,12 +7,15 @@ import type { Store } from './store.js';
 /** A whole database as JSON, the same for SQLite and PostgreSQL. It holds no secret: invitations are hashes in it. */
 interface Backup {
   readonly format: 'lametun hub backup';
-  readonly version: 1;
+  readonly version: 2;
   readonly network: NetworkTable;
   readonly invites: readonly InvitesTable[];
   readonly nodes: readonly NodesTable[];
   readonly shares: readonly SharesTable[];
 }
+
+/** 1 had no `horizon`, which is 0 then. */
+const READABLE: ReadonlySet<number> = new Set([1, 2]);
 
 /** Rows in one INSERT: PostgreSQL takes 65 535 parameters, SQLite 32 766. */
 const ROWS = 1_000;
@@ -33,7 +36,7 @@ export async function backup(store: Store, file: string): Promise<void> {
   const content = await store.snapshot(
     async (db): Promise<Backup> => ({
       format: 'lametun hub backup',
-      version: 1,
+      version: 2,
       network: await db.selectFrom('network').selectAll().executeTakeFirstOrThrow(),
       invites: await db.selectFrom('invites').selectAll().orderBy('id').execute(),
       nodes: await db.selectFrom('nodes').selectAll().orderBy('id').execute(),
@@ -107,7 +110,7 @@ function readBackup(file: string): Backup {
   }
   if (content?.format !== 'lametun hub backup')
     throw new LametunError('usage', `${file} is no backup of a hub`);
-  if (content.version !== 1) {
+  if (!READABLE.has(content.version as number)) {
     throw new LametunError('usage', `${file} was written by a newer lametun: update this one`);
   }
   const { network, invites, nodes, shares } = content;

@@ -29,9 +29,11 @@ export interface NetworkTable {
   /** The id of the next node. */
   next_node: number;
   created_at: number;
+  /** Removed nodes of this revision and before may have been forgotten: from before it there are no deltas. */
+  horizon: number;
 }
 
-/** Nodes that were removed stay, as what deltas tell of them; their key, name and addresses may be given again. */
+/** Nodes that were removed stay for a while, as what deltas tell of them; their key, name and addresses may be given again. */
 export interface NodesTable {
   id: number;
   key: string;
@@ -129,6 +131,15 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('why', 'text')
         .addPrimaryKeyConstraint('shares_key', ['node', 'network'])
         .execute();
+    },
+  },
+  '0002-forgetting': {
+    async up(db: Kysely<never>): Promise<void> {
+      await db.schema
+        .alterTable('network')
+        .addColumn('horizon', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute();
+      await db.schema.createIndex('nodes_invite').on('nodes').column('invite').execute();
     },
   },
 };

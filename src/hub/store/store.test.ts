@@ -142,7 +142,7 @@ test('what is no backup is refused, and the database stays as it is', async (t) 
   for (const [content, why] of [
     ['', /cannot be read/],
     ['{}', /no backup/],
-    ['{"format":"lametun hub backup","version":2}', /newer/],
+    ['{"format":"lametun hub backup","version":3}', /newer/],
     ['{"format":"lametun hub backup","version":1}', /not whole/],
     [
       '{"format":"lametun hub backup","version":1,"network":{"id":"x"},"invites":[],"nodes":[],"shares":[]}',
