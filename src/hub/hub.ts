@@ -2,19 +2,18 @@ import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
 import type {
   AdminAnswer,
-  AdminAnswers,
   AdminRequest,
   Answers,
   HubMessage,
   NodeMessage,
-  NodeRow,
   RelayCredentials,
 } from '../wire/messages.js';
+import { Administration, type AdministrationOptions } from './administration.js';
 import { Fanout, type Follower } from './fanout.js';
-import { addInvite, listInvites, openInvite, revokeInvite } from './invites.js';
+import { openInvite } from './invites.js';
 import { AddressLimit } from './limits.js';
-import { loadMembers, type Member, mapNode, membership } from './members.js';
-import { approve, findNode, join, remove, share } from './nodes.js';
+import { loadMembers, type Member, membership } from './members.js';
+import { join, remove, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 import { StoreUnavailable } from './store/trouble.js';
@@ -43,19 +42,9 @@ export interface RelayPort {
   fromChannel(from: number, to: number, datagram: Uint8Array): void;
 }
 
-export interface HubOptions {
-  readonly registry: Registry;
+export interface HubOptions extends Omit<AdministrationOptions, 'isOnline'> {
   readonly relay: RelayPort;
   readonly log: Log;
-  readonly clock: () => number;
-  /** Random bytes. */
-  readonly random: (bytes: number) => Uint8Array;
-  /** SHA-256, hexadecimal. */
-  readonly hash: (bytes: Uint8Array) => string;
-  /** The text that `lametun join` takes. */
-  readonly makeToken: (
-    secret: Uint8Array,
-  ) => Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>;
 }
 
 /** Failures of one address: some at once, for an office that mistypes, and then one in ten seconds. */
@@ -71,6 +60,7 @@ export class Hub {
   readonly #options: HubOptions;
   readonly #registry: Registry;
   readonly #fanout: Fanout;
+  readonly #administration: Administration;
   readonly #attached = new Map<number, Attachment>();
   readonly #ids = new Map<Client, number>();
   /** Keys that the database is being asked for; `isOld`: what it will say was overtaken by a change. */
@@ -84,6 +74,7 @@ export class Hub {
     this.#options = options;
     this.#registry = options.registry;
     this.#fanout = new Fanout(options.registry.members);
+    this.#administration = new Administration({ ...options, isOnline: (id) => this.#attached.has(id) });
     options.registry.onChange = (changed) => this.#changed(changed);
   }
 
@@ -174,44 +165,8 @@ export class Hub {
   }
 
   /** What an administrator asks for. Whoever calls this has made sure that it is one. @throws Refused, StoreUnavailable */
-  async administer(request: AdminRequest): Promise<AdminAnswer> {
-    const registry = this.#registry;
-    switch (request.op) {
-      case 'invite':
-        return this.#invite(request);
-      case 'invites':
-        return { invites: await registry.store.read((db) => listInvites(db, this.#options.clock())) };
-      case 'revoke':
-        await registry.change((change) => revokeInvite(change, request.invite));
-        return {};
-      case 'nodes': {
-        const members = await registry.store.read((db) => loadMembers(db, 'current'));
-        return { nodes: members.map((member) => this.#nodeRow(member)) };
-      }
-      case 'remove': {
-        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
-        await registry.change((change) => remove(change, id));
-        return { name };
-      }
-      case 'approve': {
-        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
-        await registry.change((change) => approve(change, id, request.shares));
-        const [member] = await registry.store.read((db) => loadMembers(db, { ids: [id] }));
-        return { name, shares: member?.offered ?? [] };
-      }
-    }
-  }
-
-  async #invite(request: Extract<AdminRequest, { op: 'invite' }>): Promise<AdminAnswers['invite']> {
-    const { random, hash, clock, makeToken } = this.#options;
-    const secret = random(16);
-    const invite = Buffer.from(random(4)).toString('hex');
-    const expiresAt = clock() + request.expires * 1000;
-    const { reusable, admin, shares } = request;
-    await this.#registry.change((change) =>
-      addInvite(change, { id: invite, secretHash: hash(secret), expiresAt, reusable, admin, shares }),
-    );
-    return { invite, expiresAt, ...makeToken(secret) };
+  administer(request: AdminRequest): Promise<AdminAnswer> {
+    return this.#administration.handle(request);
   }
 
   /** True when the client is a member that is known here, and has been answered. */
@@ -323,17 +278,6 @@ export class Hub {
 
   #online(): number[] {
     return Array.from(this.#attached, ([id, { pending }]) => (pending ? 0 : id)).filter((id) => id > 0);
-  }
-
-  #nodeRow({ row, offered }: Member): NodeRow {
-    return {
-      ...mapNode(row, offered),
-      admin: row.admin === 1,
-      pending: row.state === 'pending',
-      online: this.#attached.has(row.id),
-      joinedAt: row.joined_at,
-      offered,
-    };
   }
 
   #refusal(error: unknown): Pick<Extract<HubMessage, { type: 'refused' }>, 'code' | 'message'> {

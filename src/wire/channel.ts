@@ -1,10 +1,10 @@
-import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey } from '../wireguard/crypto.js';
+import { ascii, type Crypto, type PrivateKey, type PublicKey } from '../wireguard/crypto.js';
 import type { Transcript } from '../wireguard/noise.js';
 import type { Hello, Welcome } from './messages.js';
-import { type Cipher, OVERHEAD, readFirst, readSecond, split, writeFirst, writeSecond } from './noise-ik.js';
-import { openFrame, RELAY_FRAME, writeFrameHeader } from './relay.js';
+import { OVERHEAD, readFirst, readSecond, split, writeFirst, writeSecond } from './noise-ik.js';
 import { parseHello, parseWelcome } from './schemas.js';
 import { decodeJson, encodeJson } from './text.js';
+import { type ChannelFailure, failure, Transport, type TransportEvent } from './transport.js';
 import { sharedVersion, versionsDiffer } from './versions.js';
 
 /**
@@ -13,30 +13,16 @@ import { sharedVersion, versionsDiffer } from './versions.js';
  * it are events, to be dealt with in order. Nothing else changes a channel: it has no timers, and who waits for it to
  * open sets one.
  *
- * After the handshake a message is a kind u8 and a body, sealed: JSON, or a relay frame. Anything that is not what it
- * should be ends the channel: between these two there is nothing that could garble a message by accident.
+ * After the handshake messages are JSON, or relay frames (`transport.ts`). Anything that is not what it should be ends
+ * the channel: between these two there is nothing that could garble a message by accident.
  */
 export const PROLOGUE = ascii('lametun channel v1');
 export const CHANNEL_PATH = '/lametun';
 
-const KIND = { json: 0, fragment: 1, frame: 2 } as const;
-/** Noise §3: no message is longer, tag included. */
-const NOISE_MESSAGE = 65_535;
-const BODY = NOISE_MESSAGE - LENGTH.tag - 1;
 /** Of `Hello` and `Welcome`, in bytes. */
 const HANDSHAKE_PAYLOAD = 1024;
 /** A JSON message from a node, and from the hub, in bytes: whoever sends more is cut off. */
 export const MESSAGE_LIMIT = { fromNode: 64 * 1024, fromHub: 16 * 1024 * 1024 } as const;
-
-/**
- * Why a channel ended.
- * - `key`: the handshake is not for our key, or not by theirs. To a node: this is not the hub of the token.
- * - `version`: no protocol version that both speak.
- * - `refused`: the hub's words, for anything else.
- * - `garbled`: a message that was changed, repeated, left out or put in.
- * - `protocol`: a message that is authentic, and not what it should be.
- */
-export type ChannelFailure = 'key' | 'version' | 'refused' | 'garbled' | 'protocol';
 
 /** With which code a side closes the WebSocket after a failure. A hint to the other: these codes are not authentic. */
 export const CLOSE_CODE: Readonly<Record<ChannelFailure, number>> = {
@@ -50,14 +36,6 @@ export const CLOSE_CODE: Readonly<Record<ChannelFailure, number>> = {
 /** The `Welcome` of a hub that lets a node in. */
 export type Agreement = Exclude<Welcome, { readonly refused: string }>;
 
-type TransportEvent =
-  /** Unchecked JSON: the caller parses it with `schemas.ts`. */
-  | { readonly kind: 'message'; readonly value: unknown }
-  /** Whom it is for (to the hub) or from (to a node). The datagram lies in the memory that was handled. */
-  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
-  /** Nothing comes after this; keys are erased. Whatever is to be sent before it should be, then close. */
-  | { readonly kind: 'failed'; readonly why: ChannelFailure; readonly text: string };
-
 export type InitiatorEvent = { readonly kind: 'open'; readonly welcome: Agreement } | TransportEvent;
 
 export type ResponderEvent =
@@ -67,106 +45,6 @@ export type ResponderEvent =
   | TransportEvent;
 
 export type ChannelEvent = InitiatorEvent | ResponderEvent;
-
-/** Both directions after the handshake. */
-class Transport {
-  readonly #sending: Cipher;
-  readonly #receiving: Cipher;
-  readonly #limit: number;
-  /** Fragments so far, copied: what they came in may be much larger than they are. */
-  #assembly: Uint8Array = EMPTY;
-  #assembled = 0;
-
-  constructor(ciphers: { sending: Cipher; receiving: Cipher }, limit: number) {
-    this.#sending = ciphers.sending;
-    this.#receiving = ciphers.receiving;
-    this.#limit = limit;
-  }
-
-  open(bytes: Uint8Array): TransportEvent | undefined {
-    const plaintext = bytes.length > NOISE_MESSAGE ? undefined : this.#receiving.open(bytes);
-    if (plaintext === undefined) return failure('garbled', 'a message was changed, repeated or left out');
-    const body = plaintext.subarray(1);
-    switch (plaintext[0]) {
-      case KIND.json:
-        return this.#message(body);
-      case KIND.fragment:
-        return this.#keep(body) ? undefined : TOO_LONG;
-      case KIND.frame: {
-        const frame = openFrame(body);
-        return frame === undefined ? failure('protocol', 'not a relay frame') : { kind: 'frame', ...frame };
-      }
-      default:
-        return failure('protocol', `messages of kind ${plaintext[0]} are not known`);
-    }
-  }
-
-  #message(last: Uint8Array): TransportEvent {
-    let whole = last;
-    if (this.#assembled > 0) {
-      if (!this.#keep(last)) return TOO_LONG;
-      whole = this.#assembly.subarray(0, this.#assembled);
-      this.#assembly = EMPTY;
-      this.#assembled = 0;
-    } else if (last.length > this.#limit) return TOO_LONG;
-    const value = decodeJson(whole);
-    return value === undefined ? failure('protocol', 'a message is not JSON') : { kind: 'message', value };
-  }
-
-  #keep(body: Uint8Array): boolean {
-    const length = this.#assembled + body.length;
-    if (length > this.#limit || body.length === 0) return false;
-    if (length > this.#assembly.length) {
-      const larger = new Uint8Array(Math.min(this.#limit, Math.max(length, 2 * this.#assembly.length)));
-      larger.set(this.#assembly.subarray(0, this.#assembled));
-      this.#assembly = larger;
-    }
-    this.#assembly.set(body, this.#assembled);
-    this.#assembled = length;
-    return true;
-  }
-
-  sealJson(json: Uint8Array): Uint8Array[] {
-    const messages: Uint8Array[] = [];
-    let at = 0;
-    do {
-      const end = Math.min(json.length, at + BODY);
-      const out = new Uint8Array(1 + end - at + LENGTH.tag);
-      out[0] = end === json.length ? KIND.json : KIND.fragment;
-      out.set(json.subarray(at, end), 1);
-      messages.push(this.#seal(out));
-      at = end;
-    } while (at < json.length);
-    return messages;
-  }
-
-  sealFrame(peer: number, datagram: Uint8Array): Uint8Array {
-    const out = new Uint8Array(1 + RELAY_FRAME.payload + datagram.length + LENGTH.tag);
-    if (out.length > NOISE_MESSAGE) throw new RangeError('a datagram is longer than UDP allows');
-    out[0] = KIND.frame;
-    writeFrameHeader(out, 1, peer);
-    out.set(datagram, 1 + RELAY_FRAME.payload);
-    return this.#seal(out);
-  }
-
-  #seal(out: Uint8Array): Uint8Array {
-    if (!this.#sending.seal(out)) throw new Error('the channel has sent all that it may');
-    return out;
-  }
-
-  erase(): void {
-    this.#sending.erase();
-    this.#receiving.erase();
-    this.#assembly = EMPTY;
-  }
-}
-
-const failure = (why: ChannelFailure, text: string): Extract<TransportEvent, { kind: 'failed' }> => ({
-  kind: 'failed',
-  why,
-  text,
-});
-const TOO_LONG = failure('protocol', 'a message is too long');
 
 /** What both sides can do once they are connected. */
 abstract class Channel {

@@ -1,0 +1,81 @@
+import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../wire/messages.js';
+import { addInvite, listInvites, revokeInvite } from './invites.js';
+import { loadMembers, type Member, mapNode } from './members.js';
+import { approve, findNode, remove } from './nodes.js';
+import type { Registry } from './registry.js';
+
+export interface AdministrationOptions {
+  readonly registry: Registry;
+  readonly clock: () => number;
+  /** Random bytes. */
+  readonly random: (bytes: number) => Uint8Array;
+  /** SHA-256, hexadecimal. */
+  readonly hash: (bytes: Uint8Array) => string;
+  /** The text that `lametun join` takes. */
+  readonly makeToken: (
+    secret: Uint8Array,
+  ) => Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>;
+  /** Whether the node has a channel to the hub now. */
+  readonly isOnline: (node: number) => boolean;
+}
+
+/** What administrators can ask for. Whoever asks is one: the caller has made sure of that. */
+export class Administration {
+  readonly #options: AdministrationOptions;
+
+  constructor(options: AdministrationOptions) {
+    this.#options = options;
+  }
+
+  /** @throws Refused, StoreUnavailable */
+  async handle(request: AdminRequest): Promise<AdminAnswer> {
+    const { registry, clock } = this.#options;
+    switch (request.op) {
+      case 'invite':
+        return this.#invite(request);
+      case 'invites':
+        return { invites: await registry.store.read((db) => listInvites(db, clock())) };
+      case 'revoke':
+        await registry.change((change) => revokeInvite(change, request.invite));
+        return {};
+      case 'nodes': {
+        const members = await registry.store.read((db) => loadMembers(db, 'current'));
+        return { nodes: members.map((member) => this.#nodeRow(member)) };
+      }
+      case 'remove': {
+        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
+        await registry.change((change) => remove(change, id));
+        return { name };
+      }
+      case 'approve': {
+        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
+        await registry.change((change) => approve(change, id, request.shares));
+        const [member] = await registry.store.read((db) => loadMembers(db, { ids: [id] }));
+        return { name, shares: member?.offered ?? [] };
+      }
+    }
+  }
+
+  async #invite(request: Extract<AdminRequest, { op: 'invite' }>): Promise<AdminAnswers['invite']> {
+    const { registry, random, hash, clock, makeToken } = this.#options;
+    const secret = random(16);
+    const invite = Buffer.from(random(4)).toString('hex');
+    const expiresAt = clock() + request.expires * 1000;
+    const { reusable, admin, shares } = request;
+    await registry.change((change) =>
+      addInvite(change, { id: invite, secretHash: hash(secret), expiresAt, reusable, admin, shares }),
+    );
+    return { invite, expiresAt, ...makeToken(secret) };
+  }
+
+  #nodeRow({ row, offered }: Member): NodeRow {
+    return {
+      ...mapNode(row, offered),
+      admin: row.admin === 1,
+      pending: row.state === 'pending',
+      online: this.#options.isOnline(row.id),
+      joinedAt: row.joined_at,
+      offered,
+    };
+  }
+}
