@@ -1,34 +1,18 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  chownSync,
-  closeSync,
-  type FSWatcher,
-  fchmodSync,
-  fsyncSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  watch,
-  writeFileSync,
-} from 'node:fs';
+import { type FSWatcher, rmSync, statSync, watch, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LametunError } from '../errors.js';
 import { isAlive, thisProcess, withStateLock } from '../linux/runtime-state.js';
-import { type Owner, ownerOf, parseResolvConf, renderResolvConf, withoutOurs } from './resolv-conf.js';
+import { type Owner, ownerOf, parseResolvConf, renderResolvConf } from './resolv-conf.js';
+import { giveBack, isReadOnly, keep, read, replace } from './resolv-files.js';
+import { ResolvGuard } from './resolv-guard.js';
 
 /*
  * Takes /etc/resolv.conf over, and gives it back: when lametun stops; when it is killed, by a guard; when the machine
  * lost its power, at the next start. It is only ever given back while it is as lametun wrote it. What somebody else
  * has written meanwhile (a DHCP client) is the new file to give back, and its name servers the new ones to ask.
  *
- * The file itself says whose it is and where the old one is. A file is replaced as a whole, by rename; one that is
- * mounted into a container cannot be, and is written in place.
+ * The file itself says whose it is and where the old one is.
  */
 
 const PATH = '/etc/resolv.conf';
@@ -62,7 +46,7 @@ export class ResolvConfTakeover {
   #backup: string;
   #written: string | undefined;
   #upstreams: readonly string[] = [];
-  #guard: ChildProcess | undefined;
+  readonly #guard: ResolvGuard;
   #watches: FSWatcher[] = [];
   #timer: NodeJS.Timeout | undefined;
   #settle: NodeJS.Timeout | undefined;
@@ -80,6 +64,10 @@ export class ResolvConfTakeover {
     this.#path = options.path ?? PATH;
     this.#backup = `${this.#path}.${this.#backupName}`;
     this.#copy = join(options.stateDirectory, 'resolv.conf.written');
+    this.#guard = new ResolvGuard({
+      ...{ path: this.#path, copy: this.#copy, backup: () => this.#backup, log: options.log },
+      isNeeded: () => this.#written !== undefined,
+    });
     refuseForeign(this.#path);
     try {
       this.#look(true);
@@ -115,8 +103,7 @@ export class ResolvConfTakeover {
       });
     } finally {
       rmSync(this.#copy, { force: true });
-      this.#guard?.removeAllListeners('exit');
-      this.#guard?.stdin?.end('done\n');
+      this.#guard.stop();
     }
   }
 
@@ -193,7 +180,7 @@ export class ResolvConfTakeover {
     this.#learn(kept.text ?? '');
     const text = renderResolvConf(parseResolvConf(kept.text ?? ''), domain, owner);
     writeFileSync(this.#copy, text, { mode: 0o600 });
-    this.#watchOver();
+    this.#guard.watch();
     replace(this.#path, text);
     this.#written = text;
   }
@@ -216,145 +203,7 @@ export class ResolvConfTakeover {
     const servers = parseResolvConf(text).nameservers.filter((server) => server !== this.#options.address);
     if (servers.length > 0 || this.#written === undefined) this.#upstreams = servers;
   }
-
-  #watchOver(): void {
-    if (this.#guard !== undefined) return;
-    const args = ['-c', GUARD, 'lametun-guard', this.#path, this.#copy, this.#backup];
-    // A session of its own: what ends our process group does not end the guard.
-    const guard = spawn('/bin/sh', args, {
-      ...{ detached: true, stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' },
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
-    });
-    guard.stdin?.on('error', () => {});
-    (guard.stdin as unknown as { unref?(): void }).unref?.();
-    guard.on('error', (error) => {
-      this.#guard = undefined;
-      this.#options.log(`nothing puts ${this.#path} back should lametun be killed: ${error.message}`);
-    });
-    guard.on('exit', () => {
-      this.#guard = undefined;
-      setTimeout(() => {
-        if (!this.#stopped && this.#written !== undefined) this.#watchOver();
-      }, 1000).unref();
-    });
-    guard.unref();
-    this.#guard = guard;
-  }
 }
-
-/**
- * Waits until the other end of its standard input is gone, which the kernel sees to whatever way lametun ends. A
- * word on it says that all is well. $1: the file, $2: what lametun wrote there, $3: the old one.
- */
-const GUARD = `
-trap '' HUP INT QUIT TERM PIPE
-read -r word && [ "$word" = done ] && exit 0
-[ -s "$2" ] || exit 0
-now=$(cat "$1" 2>/dev/null)
-if [ "$now" = "$(cat "$2")" ]; then
-  case $now in
-    *'"missing":true'*) rm -f "$1" 2>/dev/null || : >"$1" ;;
-    *) if [ -e "$3" ] || [ -L "$3" ]; then
-         mv -f "$3" "$1" 2>/dev/null || { cat "$3" >"$1" && rm -f "$3"; }
-       fi ;;
-  esac
-else
-  case $now in *lametun-owner*) ;; *) rm -f "$3" ;; esac # there is a newer one to keep
-fi
-rm -f "$2"
-`;
-
-interface Kept {
-  readonly backup: string;
-  /** What it says; undefined when it leads nowhere. */
-  readonly text: string | undefined;
-  readonly missing: boolean;
-}
-
-/** The file as it was, kept beside it or, where nothing can be made there, in the state directory. */
-function keep(path: string, stateDirectory: string, name: string): Kept {
-  const text = read(path);
-  const beside = `${path}.${name}`;
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) {
-    rmSync(beside, { force: true });
-    return { backup: beside, text, missing: true };
-  }
-  try {
-    const fresh = `${beside}.new`;
-    rmSync(fresh, { force: true });
-    if (stat.isSymbolicLink()) symlinkSync(readlinkSync(path), fresh);
-    else writeWhole(fresh, text ?? '', stat.mode & 0o777, stat);
-    renameSync(fresh, beside);
-    return { backup: beside, text, missing: false };
-  } catch (error) {
-    if (!isReadOnly(error)) throw error;
-    const backup = join(stateDirectory, `resolv.conf.${name}`);
-    writeWhole(backup, text ?? '', 0o644);
-    return { backup, text, missing: false };
-  }
-}
-
-/** Puts the old file back where it is still as lametun wrote it, and else takes out what is lametun's. */
-function giveBack(path: string, owner: Owner & { readonly intact: boolean }, domain?: string): void {
-  const { backup, missing, intact } = owner;
-  const text = read(path) ?? '';
-  if (!intact) {
-    replace(path, withoutOurs(text, owner, domain));
-    rmSync(backup, { force: true });
-  } else if (missing) {
-    try {
-      rmSync(path, { force: true });
-    } catch {
-      writeFileSync(path, '');
-    }
-  } else if (lstatSync(backup, { throwIfNoEntry: false }) === undefined) {
-    replace(path, withoutOurs(text, owner, domain)); // somebody has removed the old one
-  } else {
-    try {
-      renameSync(backup, path);
-    } catch {
-      writeFileSync(path, readFileSync(backup)); // a mount, or on another file system
-      rmSync(backup, { force: true });
-    }
-  }
-}
-
-/** Afterwards there is either the old file or the new one, whole; except where only writing in place is possible. */
-function replace(path: string, text: string): void {
-  const fresh = `${path}.lametun-new`;
-  try {
-    writeWhole(fresh, text, 0o644);
-    renameSync(fresh, path);
-  } catch (error) {
-    rmSync(fresh, { force: true });
-    if (!isReadOnly(error) && (error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
-    writeFileSync(path, text);
-  }
-}
-
-function writeWhole(path: string, text: string, mode: number, owner?: { uid: number; gid: number }): void {
-  const fd = openSync(path, 'w', mode);
-  try {
-    writeFileSync(fd, text);
-    fchmodSync(fd, mode); // whatever the umask is: everybody reads this file
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  if (owner !== undefined) chownSync(path, owner.uid, owner.gid);
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-}
-
-const isReadOnly = (error: unknown): boolean =>
-  ['EROFS', 'EACCES', 'EPERM', 'EXDEV'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 function notWritable(path: string, error: unknown): unknown {
   if (!isReadOnly(error)) return error;

@@ -1,0 +1,83 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+
+/**
+ * Waits until the other end of its standard input is gone, which the kernel sees to whatever way lametun ends. A
+ * word on it says that all is well. $1: the file, $2: what lametun wrote there, $3: the old one.
+ */
+const SCRIPT = `
+trap '' HUP INT QUIT TERM PIPE
+read -r word && [ "$word" = done ] && exit 0
+[ -s "$2" ] || exit 0
+now=$(cat "$1" 2>/dev/null)
+if [ "$now" = "$(cat "$2")" ]; then
+  case $now in
+    *'"missing":true'*) rm -f "$1" 2>/dev/null || : >"$1" ;;
+    *) if [ -e "$3" ] || [ -L "$3" ]; then
+         mv -f "$3" "$1" 2>/dev/null || { cat "$3" >"$1" && rm -f "$3"; }
+       fi ;;
+  esac
+else
+  case $now in *lametun-owner*) ;; *) rm -f "$3" ;; esac # there is a newer one to keep
+fi
+rm -f "$2"
+`;
+
+/** After so long a guard that has ended is replaced, milliseconds. */
+const AGAIN = 1_000;
+
+export interface GuardOptions {
+  /** The file that is watched over. */
+  readonly path: string;
+  /** A copy of what lametun wrote there: the guard touches no other. */
+  readonly copy: string;
+  /** The old one, as the guard finds it when it starts. */
+  readonly backup: () => string;
+  /** Whether there is anything to put back: else a guard that ends is not replaced. */
+  readonly isNeeded: () => boolean;
+  readonly log: (message: string) => void;
+}
+
+/** A process that puts a file back when this one is killed. */
+export class ResolvGuard {
+  readonly #options: GuardOptions;
+  #process: ChildProcess | undefined;
+  #stopped = false;
+
+  constructor(options: GuardOptions) {
+    this.#options = options;
+  }
+
+  /** From now on. Does nothing when it is so already. */
+  watch(): void {
+    if (this.#process === undefined) this.#start();
+  }
+
+  /** All is well: it need not put back anything. */
+  stop(): void {
+    this.#stopped = true;
+    this.#process?.stdin?.end('done\n');
+  }
+
+  #start(): void {
+    const { path, copy, backup, isNeeded, log } = this.#options;
+    // A session of its own: what ends our process group does not end the guard.
+    const guard = spawn('/bin/sh', ['-c', SCRIPT, 'lametun-guard', path, copy, backup()], {
+      ...{ detached: true, stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' },
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+    });
+    guard.stdin?.on('error', () => {});
+    (guard.stdin as unknown as { unref?(): void }).unref?.();
+    guard.on('error', (error) => {
+      this.#process = undefined;
+      log(`nothing puts ${path} back should lametun be killed: ${error.message}`);
+    });
+    guard.on('exit', () => {
+      this.#process = undefined;
+      setTimeout(() => {
+        if (!this.#stopped && isNeeded()) this.watch();
+      }, AGAIN).unref();
+    });
+    guard.unref();
+    this.#process = guard;
+  }
+}
