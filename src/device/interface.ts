@@ -5,11 +5,11 @@ import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint } from '.
 import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
 import { type Crypto, secretBytes } from '../wireguard/crypto.js';
 import { Device } from '../wireguard/device.js';
-import type { DeviceEvent, PathRule } from '../wireguard/events.js';
+import type { PathRule } from '../wireguard/events.js';
 import type { Peer } from '../wireguard/peer.js';
 import { AllowedIps } from './allowed-ips.js';
-import { eventText } from './event-text.js';
-import { type Log, peerName } from './log.js';
+import type { Log } from './log.js';
+import { ProtocolDriver } from './protocol-driver.js';
 import { type DeviceSocket, UdpSockets } from './udp-sockets.js';
 
 export type EndReason = 'device-gone' | Error;
@@ -52,15 +52,6 @@ export interface Transfer {
   readonly sent: number;
 }
 
-/** How many peers whose time has come are seen to before others get their turn: `wg` above all. */
-const PEERS_PER_TURN = 32;
-
-/** The longest time without a look at the clock, milliseconds: timers stand still while the machine sleeps. */
-const LONGEST_SLEEP = 5_000;
-
-/** How many peers are made ready for their first handshakes before others get their turn: half a millisecond. */
-const PREPARED_PER_TURN = 16;
-
 /**
  * One WireGuard interface: joins the protocol machine, the data plane and the socket, and has what they need of
  * configuration. It begins down, without a key, with a socket on a port that the kernel chose.
@@ -74,6 +65,7 @@ export class WireGuardInterface {
   readonly #log: Log;
   readonly #device: Device;
   readonly #engine: Engine;
+  readonly #driver: ProtocolDriver;
   readonly #sockets: UdpSockets;
   readonly #allowedIps: AllowedIps;
   readonly #byId = new Map<number, Peer>();
@@ -83,12 +75,7 @@ export class WireGuardInterface {
   #mtu = 0;
   /** What was said of them last. */
   #offloads = '';
-  #timer: NodeJS.Timeout | undefined;
-  #timerFor = Infinity;
-  #preparing: NodeJS.Immediate | undefined;
   #closed = false;
-  /** The data plane has been told for the last time. */
-  #detached = false;
 
   /** @throws LinuxError when there is no socket to be had */
   constructor({ crypto, wallClock, log, engine, openSocket, port = 0, paths, beside }: InterfaceOptions) {
@@ -104,7 +91,7 @@ export class WireGuardInterface {
     this.#engine = engine({
       datagram: (bytes, from, queued) => {
         this.#device.handleDatagram(bytes, from, this.#engine.now(), queued);
-        this.#settle();
+        this.#driver.settle();
       },
       beside: (bytes, from) => beside?.(bytes, from),
       look: (id) => this.#look(id),
@@ -115,9 +102,10 @@ export class WireGuardInterface {
         end(reason);
       },
     });
+    this.#driver = new ProtocolDriver(this.#device, this.#engine, log);
     this.#allowedIps = new AllowedIps(
-      (table) => this.#detached || this.#engine.setAllowedIps(table),
-      (owner) => this.#detached || this.#engine.removePeer(owner),
+      (table) => this.#driver.isDetached || this.#engine.setAllowedIps(table),
+      (owner) => this.#driver.isDetached || this.#engine.removePeer(owner),
     );
     this.#engine.setSocket(socket.fd, socket.family);
   }
@@ -209,7 +197,7 @@ export class WireGuardInterface {
       this.#device.setPrivateKey(key, this.#engine.now());
       this.#privateKey.set(bytes);
       this.#log.verbose('UAPI: Updating private key');
-      this.#settle();
+      this.#driver.settle();
     }
     bytes.fill(0);
   }
@@ -257,7 +245,7 @@ export class WireGuardInterface {
 
   removePeer(peer: Peer): void {
     this.#device.removePeer(peer, this.#engine.now());
-    this.#settle();
+    this.#driver.settle();
     this.#byId.delete(peer.id);
     this.#allowedIps.removeOwner(peer.id);
   }
@@ -273,48 +261,22 @@ export class WireGuardInterface {
     key.fill(0);
   }
 
+  /** @param seconds 0 turns it off; turned on, one is sent now */
+  setPersistentKeepalive(peer: Peer, seconds: number): void {
+    this.#device.setPersistentKeepalive(peer, seconds * 1000, this.#engine.now());
+    this.#driver.settle();
+  }
+
   /** @param relayPeer the number by which the relay at `remote` knows the peer; 0: there is no relay */
   setEndpoint(peer: Peer, remote: Endpoint, relayPeer = 0): void {
     this.#device.setEndpoint(peer, this.#engine.endpoint(remote, relayPeer));
-    this.#settle();
+    this.#driver.settle();
   }
 
   /** A way to a peer has opened: a handshake that waits for an answer is tried again now. */
   retryHandshake(peer: Peer): void {
     this.#device.retryHandshake(peer, this.#engine.now());
-    this.#settle();
-  }
-
-  // What travels beside WireGuard.
-
-  /** An address to send to, directly, or as the member `relayPeer` of the relay that is there. */
-  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
-    return this.#engine.endpoint(remote, relayPeer);
-  }
-
-  /**
-   * The one address that relay frames count from; undefined for none. Peers that are relayed must
-   * be told of another by `setEndpoint`.
-   */
-  setRelay(relay: Endpoint | undefined): void {
-    if (!this.#detached) this.#engine.setRelay(relay);
-  }
-
-  /**
-   * Sends a datagram through the device's socket, once; in a relay frame if `to` says so. What becomes of it nobody
-   * knows. To answer, `to` is where something came from: the answer leaves from the address that was written to.
-   *
-   * @param bytes at most MAX_BESIDE; they are copied
-   */
-  sendBeside(bytes: Uint8Array, to: PeerEndpoint): void {
-    if (bytes.length > MAX_BESIDE) throw new RangeError(`a datagram of ${bytes.length} bytes`);
-    if (!this.#detached) this.#engine.sendDatagram(bytes, to);
-  }
-
-  /** @param seconds 0 turns it off; turned on, one is sent now */
-  setPersistentKeepalive(peer: Peer, seconds: number): void {
-    this.#device.setPersistentKeepalive(peer, seconds * 1000, this.#engine.now());
-    this.#settle();
+    this.#driver.settle();
   }
 
   /** Gives a network to a peer, and takes it from the one that had it. Host bits are ignored. */
@@ -334,7 +296,33 @@ export class WireGuardInterface {
   /** Makes changes of allowed IPs, and removals of peers, known to the data plane. */
   commit(): void {
     this.#allowedIps.commit();
-    this.#preparing ??= setImmediate(this.#prepare);
+    this.#driver.prepareSoon();
+  }
+
+  // What travels beside WireGuard.
+
+  /** An address to send to, directly, or as the member `relayPeer` of the relay that is there. */
+  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
+    return this.#engine.endpoint(remote, relayPeer);
+  }
+
+  /**
+   * The one address that relay frames count from; undefined for none. Peers that are relayed must
+   * be told of another by `setEndpoint`.
+   */
+  setRelay(relay: Endpoint | undefined): void {
+    if (!this.#driver.isDetached) this.#engine.setRelay(relay);
+  }
+
+  /**
+   * Sends a datagram through the device's socket, once; in a relay frame if `to` says so. What becomes of it nobody
+   * knows. To answer, `to` is where something came from: the answer leaves from the address that was written to.
+   *
+   * @param bytes at most MAX_BESIDE; they are copied
+   */
+  sendBeside(bytes: Uint8Array, to: PeerEndpoint): void {
+    if (bytes.length > MAX_BESIDE) throw new RangeError(`a datagram of ${bytes.length} bytes`);
+    if (!this.#driver.isDetached) this.#engine.sendDatagram(bytes, to);
   }
 
   // What the kernel says of the device.
@@ -348,8 +336,8 @@ export class WireGuardInterface {
     } else {
       this.#device.down(now);
     }
-    this.#settle();
-    if (!up && !this.#detached) this.#engine.setUp(false);
+    this.#driver.settle();
+    if (!up && !this.#driver.isDetached) this.#engine.setUp(false);
     const [from, to] = up ? ['Down', 'Up'] : ['Up', 'Down'];
     this.#log.verbose(`Interface state was ${from}, requested ${to}, now ${to}`);
   }
@@ -364,7 +352,7 @@ export class WireGuardInterface {
 
   /** The TUN device is gone, and with it the data plane, or soon: there is nobody who would hear what is told it. */
   detach(): void {
-    this.#detached = true;
+    this.#driver.detach();
   }
 
   /** Ends all sessions and the data plane, and closes the socket. The TUN device stays the caller's. */
@@ -372,37 +360,28 @@ export class WireGuardInterface {
     if (this.#closed) return;
     this.setUp(false);
     this.#closed = true;
+    this.#driver.stop();
     this.#device.setPrivateKey(undefined, this.#engine.now());
-    this.#settle();
-    clearTimeout(this.#timer);
+    this.#driver.settle();
     this.#privateKey.fill(0);
     this.#allowedIps.commit();
-    this.#detached = true;
+    this.#driver.detach();
     await this.#engine.close();
     this.#sockets.close();
   }
-
-  /** A few peers at a time, and then whoever waits has a turn. */
-  readonly #prepare = (): void => {
-    const isMore = !this.#closed && this.#device.prepare(PREPARED_PER_TURN);
-    this.#preparing = isMore ? setImmediate(this.#prepare) : undefined;
-  };
 
   #look(id: number): void {
     const peer = this.#byId.get(id);
     if (!peer) return; // it was removed meanwhile
     this.#device.look(peer, this.#engine.now());
-    this.#settle();
+    this.#driver.settle();
   }
 
   #roam(id: number, from: PeerEndpoint): void {
     const peer = this.#byId.get(id);
     if (!peer) return;
     this.#device.handleRoaming(peer, from);
-    // The data plane is there already, or farther: it must not be sent back.
-    for (let event = this.#device.poll(); event; event = this.#device.poll()) {
-      if (event.kind !== 'endpoint') this.#act(event);
-    }
+    this.#driver.settleRoaming();
   }
 
   #noteOffloads(inUse: OffloadsInUse): void {
@@ -413,61 +392,6 @@ export class WireGuardInterface {
 
   #forgetSources(): void {
     for (const { id } of this.peers) this.#engine.forgetSource(id);
-  }
-
-  /** To be called after everything that was done to the protocol machine. */
-  #settle(): void {
-    for (let event = this.#device.poll(); event; event = this.#device.poll()) this.#act(event);
-    const next = this.#device.nextTimeout();
-    if (next >= this.#timerFor || this.#closed) return; // the timer comes in time, and sets the next
-    clearTimeout(this.#timer);
-    this.#timerFor = next;
-    const delay = Math.ceil(next - this.#engine.now());
-    this.#timer = setTimeout(this.#expire, Math.min(Math.max(delay, 0), LONGEST_SLEEP));
-  }
-
-  readonly #expire = (): void => {
-    this.#timerFor = Infinity;
-    this.#device.handleTimeout(this.#engine.now(), PEERS_PER_TURN);
-    this.#settle();
-  };
-
-  #act(event: DeviceEvent): void {
-    if (this.#detached) return;
-    if (this.#log.isVerbose) this.#tell(event);
-    const engine = this.#engine;
-    switch (event.kind) {
-      case 'datagram':
-        engine.sendDatagram(event.bytes, event.to as PeerEndpoint);
-        break;
-      case 'install-keypair':
-        engine.installKeypair(event.peer.id, event.keypair, event.sendingKey, event.receivingKey);
-        break;
-      case 'use-keypair':
-        engine.useKeypair(event.peer.id, event.keypair?.localIndex ?? 0, event.confirm);
-        break;
-      case 'drop-keypair':
-        engine.dropKeypair(event.peer.id, event.localIndex);
-        break;
-      case 'keepalive':
-        engine.keepalive(event.peer.id);
-        break;
-      case 'discard-queue':
-        engine.discardQueue(event.peer.id);
-        break;
-      case 'endpoint':
-        engine.setEndpoint(event.peer.id, event.endpoint as PeerEndpoint); // all of them are the engine's
-        break;
-      case 'forget-source':
-        engine.forgetSource(event.peer.id);
-        break;
-    }
-  }
-
-  #tell(event: DeviceEvent): void {
-    const text = eventText(event);
-    if (text === undefined) return;
-    this.#log.verbose(event.peer ? `${peerName(event.peer.publicKey.bytes)} - ${text}` : text);
   }
 }
 

@@ -1,0 +1,121 @@
+import type { Engine, PeerEndpoint } from '../tunnel/engine.js';
+import type { Device } from '../wireguard/device.js';
+import type { DeviceEvent } from '../wireguard/events.js';
+import { eventText } from './event-text.js';
+import { type Log, peerName } from './log.js';
+
+/** How many peers whose time has come are seen to before others get their turn: `wg` above all. */
+const PEERS_PER_TURN = 32;
+
+/** The longest time without a look at the clock, milliseconds: timers stand still while the machine sleeps. */
+const LONGEST_SLEEP = 5_000;
+
+/** How many peers are made ready for their first handshakes before others get their turn: half a millisecond. */
+const PREPARED_PER_TURN = 16;
+
+/** Does what the protocol machine wants, when it wants it: with the data plane, and a timer. */
+export class ProtocolDriver {
+  readonly #device: Device;
+  readonly #engine: Engine;
+  readonly #log: Log;
+  #timer: NodeJS.Timeout | undefined;
+  #timerFor = Infinity;
+  #preparing: NodeJS.Immediate | undefined;
+  #isStopped = false;
+  #isDetached = false;
+
+  constructor(device: Device, engine: Engine, log: Log) {
+    this.#device = device;
+    this.#engine = engine;
+    this.#log = log;
+  }
+
+  /** The data plane has been told for the last time. */
+  get isDetached(): boolean {
+    return this.#isDetached;
+  }
+
+  /** To be called after everything that was done to the protocol machine. */
+  settle(): void {
+    for (let event = this.#device.poll(); event; event = this.#device.poll()) this.#act(event);
+    const next = this.#device.nextTimeout();
+    if (next >= this.#timerFor || this.#isStopped) return; // the timer comes in time, and sets the next
+    clearTimeout(this.#timer);
+    this.#timerFor = next;
+    const delay = Math.ceil(next - this.#engine.now());
+    this.#timer = setTimeout(this.#expire, Math.min(Math.max(delay, 0), LONGEST_SLEEP));
+  }
+
+  /** The same after `handleRoaming`. The data plane is there already, or farther: it must not be sent back. */
+  settleRoaming(): void {
+    for (let event = this.#device.poll(); event; event = this.#device.poll()) {
+      if (event.kind !== 'endpoint') this.#act(event);
+    }
+  }
+
+  /** Makes peers ready for their first handshakes, when there is nothing else to do. */
+  prepareSoon(): void {
+    this.#preparing ??= setImmediate(this.#prepare);
+  }
+
+  /** There is nobody any more who would hear what the data plane is told. */
+  detach(): void {
+    this.#isDetached = true;
+  }
+
+  /** Ends the timer. What `settle` finds is still done. */
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** A few peers at a time, and then whoever waits has a turn. */
+  readonly #prepare = (): void => {
+    const isMore = !this.#isStopped && this.#device.prepare(PREPARED_PER_TURN);
+    this.#preparing = isMore ? setImmediate(this.#prepare) : undefined;
+  };
+
+  readonly #expire = (): void => {
+    this.#timerFor = Infinity;
+    this.#device.handleTimeout(this.#engine.now(), PEERS_PER_TURN);
+    this.settle();
+  };
+
+  #act(event: DeviceEvent): void {
+    if (this.#isDetached) return;
+    if (this.#log.isVerbose) this.#tell(event);
+    const engine = this.#engine;
+    switch (event.kind) {
+      case 'datagram':
+        engine.sendDatagram(event.bytes, event.to as PeerEndpoint);
+        break;
+      case 'install-keypair':
+        engine.installKeypair(event.peer.id, event.keypair, event.sendingKey, event.receivingKey);
+        break;
+      case 'use-keypair':
+        engine.useKeypair(event.peer.id, event.keypair?.localIndex ?? 0, event.confirm);
+        break;
+      case 'drop-keypair':
+        engine.dropKeypair(event.peer.id, event.localIndex);
+        break;
+      case 'keepalive':
+        engine.keepalive(event.peer.id);
+        break;
+      case 'discard-queue':
+        engine.discardQueue(event.peer.id);
+        break;
+      case 'endpoint':
+        engine.setEndpoint(event.peer.id, event.endpoint as PeerEndpoint); // all of them are the engine's
+        break;
+      case 'forget-source':
+        engine.forgetSource(event.peer.id);
+        break;
+    }
+  }
+
+  #tell(event: DeviceEvent): void {
+    const text = eventText(event);
+    if (text === undefined) return;
+    this.#log.verbose(event.peer ? `${peerName(event.peer.publicKey.bytes)} - ${text}` : text);
+  }
+}
