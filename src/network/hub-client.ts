@@ -12,9 +12,9 @@ import type {
 } from '../wire/messages.js';
 import type { HubAddress } from '../wire/token.js';
 import { randomFraction } from '../wireguard/crypto.js';
-import { AddressRace, interleave } from './address-race.js';
 import { Backoff } from './backoff.js';
-import { closeFailure, HubFailure, summarise } from './hub-failure.js';
+import { closeFailure, HubFailure } from './hub-failure.js';
+import { HubSearch } from './hub-search.js';
 import {
   HubSession,
   type Questions,
@@ -22,7 +22,7 @@ import {
   type SessionOptions,
   type SessionOutput,
 } from './hub-session.js';
-import { describe, HubSocket, type Target, targetsOf } from './hub-socket.js';
+import { describe, HubSocket, type Target } from './hub-socket.js';
 
 export type HubEvent =
   /** This node is a member now, and has to be kept as such. Once, and only where `join` was given. */
@@ -93,9 +93,7 @@ export class HubClient {
   readonly #attempts = new Set<Attempt>();
   #join: SessionOptions['join'];
   #state: HubState;
-  #race: AddressRace<Target> | undefined;
-  #failures: HubFailure[] = [];
-  #resolving = 0;
+  #search: HubSearch | undefined;
   /** The connection that is used. */
   #current: Attempt | undefined;
   #attachedAt = 0;
@@ -203,65 +201,30 @@ export class HubClient {
   }
 
   #connect(): void {
-    this.#failures = [];
-    const race = new AddressRace<Target>();
-    this.#race = race;
     const { addresses } = this.#options;
     this.#state = {
       kind: 'connecting',
       where: addresses.map(({ host, port }) => `${host}:${port}`).join(', '),
     };
-    if (this.#preferred !== undefined) race.add(this.#preferred);
-    const [literal, named] = [
-      addresses.filter(isLiteral),
-      addresses.filter((address) => !isLiteral(address)),
-    ];
-    this.#enter(
-      race,
-      literal.map((address) => ({ ip: address.host, address })),
-    );
-    this.#resolving = named.length;
-    for (const address of named) void this.#resolve(race, address);
-    this.#go();
+    const search = new HubSearch(this.#preferred, {
+      attempt: (target) => this.#attempt(search, target),
+      waiting: () => this.#schedule(),
+      lost: (failure) => this.#disconnected(failure, 0),
+    });
+    this.#search = search;
+    search.start(addresses);
   }
 
-  async #resolve(race: AddressRace<Target>, address: HubAddress): Promise<void> {
-    try {
-      const targets = await targetsOf(address);
-      if (race === this.#race) this.#enter(race, targets);
-    } catch (error) {
-      if (race === this.#race) this.#failures.push(error as HubFailure);
-    }
-    if (race !== this.#race) return;
-    this.#resolving--;
-    this.#go();
+  #endSearch(): void {
+    this.#search?.end();
+    this.#search = undefined;
   }
 
-  #enter(race: AddressRace<Target>, targets: readonly Target[]): void {
-    const isNew = (target: Target): boolean =>
-      this.#preferred === undefined || describe(target) !== describe(this.#preferred);
-    race.add(...interleave(targets.filter(isNew), ({ ip }) => ip.includes(':')));
-  }
-
-  /** Starts what is due, and gives up when nothing is left. */
-  #go(): void {
-    const race = this.#race;
-    if (race === undefined) return;
-    for (
-      let target = race.start(performance.now());
-      target !== undefined;
-      target = race.start(performance.now())
-    )
-      this.#attempt(race, target);
-    if (race.isLost && this.#resolving === 0) this.#disconnected(summarise(this.#failures), 0);
-    else this.#schedule();
-  }
-
-  #attempt(race: AddressRace<Target>, target: Target): void {
+  #attempt(search: HubSearch, target: Target): void {
     const session = new HubSession({ ...this.#options, join: this.#join });
     const socket = new HubSocket(target, {
       connected: () => {
-        race.answered(performance.now());
+        search.answered();
         this.#schedule();
       },
       opened: () => this.#do(session.start(performance.now()), attempt),
@@ -324,7 +287,7 @@ export class HubClient {
 
   /** This connection is the one; the others are let go. */
   #won(attempt: Attempt): void {
-    this.#race = undefined;
+    this.#endSearch();
     this.#current = attempt;
     this.#preferred = attempt.socket.target;
     this.#attachedAt = 0;
@@ -359,10 +322,7 @@ export class HubClient {
   /** An attempt came to nothing. */
   #failed(failure: HubFailure, socket: HubSocket): void {
     socket.abandon();
-    if (this.#race === undefined) return;
-    this.#failures.push(failure);
-    this.#race.failed();
-    this.#go();
+    this.#search?.failed(failure);
   }
 
   #lost(failure: HubFailure, socket: HubSocket): void {
@@ -374,7 +334,7 @@ export class HubClient {
 
   /** @param lasted how long the node was attached, milliseconds */
   #disconnected(failure: HubFailure, lasted: number): void {
-    this.#race = undefined;
+    this.#endSearch();
     if (failure.kind === 'removed' || !this.#mayRetry(failure)) {
       this.#stop(failure);
       const isRemoved = failure.kind === 'removed' && this.#join === undefined;
@@ -401,7 +361,7 @@ export class HubClient {
   #stop(failure: HubFailure): void {
     if (this.#state.kind === 'ended') return;
     this.#state = { kind: 'ended', failure };
-    this.#race = undefined;
+    this.#endSearch();
     clearTimeout(this.#timer);
     const current = this.#current;
     this.#current = undefined;
@@ -416,7 +376,7 @@ export class HubClient {
   /** One timer for everything; set anew only when it would be too late. */
   #schedule(): void {
     if (this.#state.kind === 'waiting' || this.#state.kind === 'ended') return;
-    let next = this.#race?.nextTimeout() ?? Infinity;
+    let next = this.#search?.nextTimeout() ?? Infinity;
     for (const { session } of this.#attempts) next = Math.min(next, session.nextTimeout());
     if (next < this.#timerAt) this.#setTimer(next);
   }
@@ -437,7 +397,7 @@ export class HubClient {
     for (const attempt of [...this.#attempts]) {
       if (attempt.session.nextTimeout() <= now) this.#do(attempt.session.handleTimeout(now), attempt);
     }
-    this.#go();
+    this.#search?.go();
     this.#schedule();
   }
 }
@@ -447,5 +407,3 @@ const LASTING: ReadonlySet<string> = new Set(['other-hub', 'version', 'protocol'
 
 const isLoopback = (address: IpAddress): boolean =>
   address.length === 4 ? address[0] === 127 : formatAddress(address) === '::1';
-
-const isLiteral = ({ host }: HubAddress): boolean => /^[\d.]+$|:/.test(host);
