@@ -201,6 +201,7 @@ export class HubClient {
   }
 
   #connect(): void {
+    this.#endSearch();
     const { addresses } = this.#options;
     this.#state = {
       kind: 'connecting',
