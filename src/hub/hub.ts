@@ -13,7 +13,7 @@ import { Fanout, type Follower } from './fanout.js';
 import { openInvite } from './invites.js';
 import { AddressLimit } from './limits.js';
 import { loadMembers, type Member, membership } from './members.js';
-import { join, remove, share } from './nodes.js';
+import { join, remove, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 import { StoreUnavailable } from './store/trouble.js';
@@ -141,6 +141,11 @@ export class Hub {
         const { row } = await this.#required(client);
         await this.#registry.change((change) => share(change, row.id, message.shares));
         return answer('share', { shares: (await this.#required(client)).offered });
+      }
+      case 'inside': {
+        const { row } = await this.#required(client);
+        await this.#registry.change((change) => setInside(change, row.id, message.ipv6));
+        return answer('inside', {});
       }
       case 'leave': {
         const { row } = await this.#required(client);

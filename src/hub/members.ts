@@ -132,6 +132,7 @@ export const mapNode = (row: NodesTable, offered: readonly OfferedShare[]): MapN
   key: row.key,
   ipv4: row.ipv4,
   ipv6: row.ipv6,
+  ...ipv4Only(row),
   shares: offered.filter(({ state }) => state === 'approved').map(({ network }) => network),
 });
 
@@ -142,8 +143,12 @@ export const membership = ({ row, offered }: Member): Membership => ({
   ipv6: row.ipv6,
   admin: row.admin === 1,
   pending: row.state === 'pending',
+  ...ipv4Only(row),
   shares: offered,
 });
+
+const ipv4Only = (row: NodesTable): { readonly ipv4Only?: true } =>
+  row.ipv4_only === 1 ? { ipv4Only: true } : {};
 
 /** Nodes by what the query says, with their shares. */
 export async function loadMembers(

@@ -4,8 +4,8 @@ import { type TestContext, test } from 'node:test';
 import { needs } from '../testkit/requirements.js';
 import { DATABASES, openTestNetwork, sharedPostgres, withDatabase } from '../testkit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
-import { loadMembers, type Member } from './members.js';
-import { approve, findNode, join, remove, share } from './nodes.js';
+import { loadMembers, type Member, membership } from './members.js';
+import { approve, findNode, join, remove, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
@@ -139,6 +139,27 @@ onBothDatabases('a name is free again when its node is gone', async (t, database
     registry.store.read((db) => findNode(db, `${first}`)),
     refused('not-found'),
   );
+});
+
+onBothDatabases('who has no IPv6 is in the map as such, until it has', async (t, database) => {
+  const registry = await openTestNetwork(t, database);
+  const id = await joined(registry, await invite(registry), 'old');
+  const { revision } = registry.members.version;
+  const say = async (ipv6: boolean): Promise<[boolean, boolean, number]> => {
+    await registry.change((change) => setInside(change, id, ipv6));
+    const member = registry.members.byId(id)!;
+    return [
+      member.json.includes('"ipv4Only":true'),
+      membership(member).ipv4Only === true,
+      registry.members.version.revision,
+    ];
+  };
+  assert.deepEqual(await say(true), [false, false, revision]);
+  assert.deepEqual(await say(false), [true, true, revision + 1]);
+  assert.deepEqual(await say(false), [true, true, revision + 1]);
+  assert.deepEqual(await say(true), [false, false, revision + 2]);
+  await registry.change((change) => remove(change, id));
+  await assert.rejects(say(false), refused('not-a-member'));
 });
 
 onBothDatabases('removing what is removed changes nothing', async (t, database) => {

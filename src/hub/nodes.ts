@@ -46,6 +46,7 @@ export async function join(change: Change, joining: Joining): Promise<number> {
     name: await freeName(change, joining.name),
     ipv4: addresses.ipv4,
     ipv6: addresses.ipv6,
+    ipv4_only: 0,
     admin: invite.admin,
     state: waits ? 'pending' : 'active',
     revision: waits ? 0 : change.revise(),
@@ -92,6 +93,16 @@ async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string
     } while (taken.has(address(host)));
   }
   return { id, ipv4: address(host), ipv6: formatAddress(hostAddress(range6, host)) };
+}
+
+/** Whether a node's machine has IPv6. @throws Refused, `not-a-member` */
+export async function setInside(change: Change, id: number, ipv6: boolean): Promise<void> {
+  const node = await currentNode(change, id);
+  const ipv4_only = ipv6 ? 0 : 1;
+  change.touch(id);
+  if (node.ipv4_only === ipv4_only) return;
+  await change.db.updateTable('nodes').set({ ipv4_only }).where('id', '=', id).execute();
+  await revise(change, node);
 }
 
 /** Replaces what a node offers. @throws Refused, `not-a-member` */

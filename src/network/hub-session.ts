@@ -33,6 +33,7 @@ export interface Questions {
   readonly join: { readonly secret: string; readonly name: string; readonly shares: readonly string[] };
   readonly attach: { readonly have?: { readonly epoch: string; readonly revision: number } | undefined };
   readonly share: { readonly shares: readonly string[] };
+  readonly inside: { readonly ipv6: boolean };
   readonly leave: Record<never, never>;
   readonly who: Record<never, never>;
 }

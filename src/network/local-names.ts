@@ -10,8 +10,8 @@ export interface LocalNamesOptions {
   /** The network's ranges. */
   readonly ranges: readonly Cidr[];
   readonly device: string;
-  /** This node's own inner addresses, which the device has already. */
-  readonly addresses: { readonly ipv4: IpAddress; readonly ipv6: IpAddress };
+  /** This node's own inner addresses, which the device has already; without IPv6 where the machine has none. */
+  readonly addresses: { readonly ipv4: IpAddress; readonly ipv6?: IpAddress };
   readonly stateDirectory: string;
   /** Told of what keeps names from being found. */
   readonly log: (message: string) => void;
@@ -32,10 +32,12 @@ export class LocalNames {
   static async start(options: LocalNamesOptions): Promise<LocalNames> {
     const names = new Names(options.network, options.ranges);
     const local = new LocalNames(names);
-    const ipv4 = formatAddress(options.addresses.ipv4);
+    const { ipv4: address4, ipv6: address6 } = options.addresses;
+    const ipv4 = formatAddress(address4);
+    names.hasIpv6 = address6 !== undefined;
     try {
       local.#resolver = await Resolver.start({
-        addresses: [ipv4, formatAddress(options.addresses.ipv6)],
+        addresses: address6 === undefined ? [ipv4] : [ipv4, formatAddress(address6)],
         lookup: (name, type) => names.lookup(name, type),
         upstreams: () => local.#system?.upstreams() ?? [],
       });

@@ -88,6 +88,15 @@ for (const [what, change, why] of [
   });
 }
 
+test('whether a member has IPv6 may change', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  const changed = node(2, { ipv4Only: true });
+  assert.deepEqual(members.apply({ added: [], changed: [changed], removed: [] }).changed, [changed]);
+  members.apply({ added: [], changed: [node(2)], removed: [] });
+  assert.deepEqual([members.get(2), members.warnings()], [node(2), []]);
+});
+
 test('who was refused does not come first after a restart', () => {
   const map = new NetworkMap();
   const members = checks();

@@ -12,13 +12,15 @@ export interface Member {
   readonly key: string;
   readonly ipv4: string;
   readonly ipv6: string;
+  /** By its own word: its machine has no IPv6. */
+  readonly ipv4Only?: true;
   /** What it may share by the hub's word; `MemberChecks.planShares` says what of it is routed. */
   readonly shares: readonly string[];
 }
 
 export interface MemberChange {
   readonly added: readonly Member[];
-  /** Their shares are others than before. */
+  /** They share something else than before, or have IPv6, or not any more. */
   readonly changed: readonly Member[];
   readonly removed: readonly Member[];
 }
@@ -133,7 +135,7 @@ export class MemberChecks {
     if (why === undefined) this.#warnings.delete(warning);
     else this.#warnings.set(warning, `The hub says of ${node.name} (node ${node.id}) what cannot be: ${why}`);
     if (before === undefined && why !== undefined) return;
-    const member: Member = before === undefined ? node : { ...before, shares: node.shares };
+    const member: Member = before === undefined ? node : { ...node, ...pinned(before) };
     this.#members.set(node.id, member);
     if (before !== undefined) {
       result.changed.push(member);
@@ -183,6 +185,9 @@ export class MemberChecks {
     return id === this.#self.id ? 'this node' : (this.#members.get(id)?.name ?? `node ${id}`);
   }
 }
+
+/** What stays as it was. */
+const pinned = ({ id, name, key, ipv4, ipv6 }: Member): Pinned => ({ id, name, key, ipv4, ipv6 });
 
 /** What only one can have. */
 const belongings = ({ name, key, ipv4, ipv6 }: Pinned): string[] => [`name ${name}`, key, ipv4, ipv6];

@@ -24,6 +24,21 @@ test('a node has its two addresses under its name, in any case', () => {
   assert.equal(names().lookup('office.home.lametun', DNS_TYPE.any)!.records.length, 2);
 });
 
+test('who has no IPv6 has no such address, and on a machine without nobody has', () => {
+  const made = new Names('home', RANGES);
+  const both = { ipv4: '10.7.0.2', ipv6: 'fd12:3456:789a::2' };
+  made.set([
+    { name: 'old', ...both, ipv4Only: true },
+    { name: 'office', ipv4: '10.7.0.3', ipv6: 'fd12:3456:789a::3' },
+  ]);
+  const types = (name: string): string[] =>
+    made.lookup(`${name}.home.lametun`, DNS_TYPE.any)!.records.map(({ type }) => type);
+  assert.deepEqual([types('old'), types('office')], [['A'], ['A', 'AAAA']]);
+  assert.equal(made.lookup('old.home.lametun', DNS_TYPE.aaaa)!.rcode, RCODE.noError);
+  made.hasIpv6 = false;
+  assert.deepEqual([types('old'), types('office')], [['A'], ['A']]);
+});
+
 test('a type that a name does not have is no data, a name that there is not is no name', () => {
   assert.deepEqual(names().lookup('office.home.lametun', 15), {
     rcode: 0,

@@ -13,6 +13,8 @@ export interface NamedNode {
   readonly name: string;
   readonly ipv4: string;
   readonly ipv6: string;
+  /** Nothing is sent to its IPv6 address: it has no IPv6. */
+  readonly ipv4Only?: true;
 }
 
 export interface NameRecord {
@@ -51,6 +53,9 @@ export class Names {
   /** By reverse name. */
   #byAddress = new Map<string, string>();
 
+  /** Whether this machine has IPv6; without, an IPv6 address is of no use to anybody here. */
+  hasIpv6 = true;
+
   /** @param ranges the network's: all names for addresses in them are ours */
   constructor(network: string, ranges: readonly Cidr[]) {
     this.domain = domainOf(network);
@@ -86,10 +91,8 @@ export class Names {
     if (asked.endsWith(`.${this.domain}`)) {
       const node = this.#byName.get(asked.slice(0, -this.domain.length - 1));
       if (node === undefined) return { rcode: RCODE.nameError, records: [], zone: this.domain };
-      const records: NameRecord[] = [
-        { type: 'A', data: node.ipv4 },
-        { type: 'AAAA', data: node.ipv6 },
-      ];
+      const records: NameRecord[] = [{ type: 'A', data: node.ipv4 }];
+      if (this.hasIpv6 && !node.ipv4Only) records.push({ type: 'AAAA', data: node.ipv6 });
       return this.#found(records, type, this.domain);
     }
     return asked.endsWith('.arpa') ? this.#reverse(asked, type) : undefined;

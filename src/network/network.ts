@@ -160,6 +160,7 @@ export class Network implements RunningNode {
     this.#setYou(you);
     if (!you.pending) this.#parts.relay.attached(remote, relay);
     this.#parts.roster.route();
+    void this.#parts.retell();
   }
 
   #setYou(you: Membership): void {

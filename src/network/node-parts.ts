@@ -4,6 +4,7 @@ import { type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
+import type { OfferedShare } from '../wire/messages.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import type { HubClient } from './hub-client.js';
 import { HubView } from './hub-view.js';
@@ -14,6 +15,7 @@ import { OwnRecord } from './own-record.js';
 import { PathDriver } from './path-driver.js';
 import { PeerTable } from './peer-table.js';
 import { RelayClient } from './relay-client.js';
+import { retell } from './retell.js';
 import { Roster } from './roster.js';
 import type { StateDirectory, StoredNode } from './state.js';
 import { Whereabouts } from './whereabouts.js';
@@ -56,6 +58,7 @@ export class NodeParts {
   #timer: NodeJS.Timeout | undefined;
   #relay: RelayClient | undefined;
   #isStopped = false;
+  #hasIpv6 = true;
 
   constructor(options: NodePartsOptions) {
     const { state, log, crypto, privateKey, device, map, node } = options;
@@ -134,6 +137,15 @@ export class NodeParts {
     }
   }
 
+  /** The hub may have forgotten what this node offers, or not know what its machine has. */
+  retell(): Promise<void> {
+    const { client, log } = this.#options;
+    const { node } = this.record;
+    const onShares = (answered: readonly OfferedShare[]): void =>
+      this.record.setShares(node.shares, answered);
+    return retell({ client, node, hasIpv6: this.#hasIpv6, onShares, log });
+  }
+
   #configureLink(): void {
     const { link } = this.#options.device;
     const { you } = this.record.node;
@@ -143,8 +155,9 @@ export class NodeParts {
     try {
       link.addAddress({ address: parseAddress(you.ipv6)!, prefix: range6.prefix });
     } catch (error) {
+      this.#hasIpv6 = false;
       this.warnings.push(
-        `There is no IPv6 inside the network here (${(error as Error).message}): others reach this node by IPv4 alone, as \`ping -4\` does`,
+        `There is no IPv6 inside the network here (${(error as Error).message}): others reach this node by IPv4 alone, and so does it reach them`,
       );
     }
   }
@@ -172,7 +185,10 @@ export class NodeParts {
     const { network, you, device } = this.record.node;
     return LocalNames.start({
       ...{ network: network.name, ranges: this.ranges, device, stateDirectory: state.path },
-      addresses: { ipv4: parseAddress(you.ipv4)!, ipv6: parseAddress(you.ipv6)! },
+      addresses: {
+        ipv4: parseAddress(you.ipv4)!,
+        ...(this.#hasIpv6 && { ipv6: parseAddress(you.ipv6)! }),
+      },
       log: (message) => log.error(message),
     });
   }

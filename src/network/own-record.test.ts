@@ -45,6 +45,14 @@ test('what is as it was is not written, and nobody is told', () => {
   assert.deepEqual(seen, { written: [], errors: [], changes: 0 });
 });
 
+test('what the others think of its IPv6 is kept, and forgotten again', () => {
+  const { own } = record();
+  own.setYou({ ...YOU, ipv4Only: true });
+  assert.deepEqual(own.node.you, { ...YOU, ipv4Only: true });
+  own.setYou(YOU);
+  assert.deepEqual(own.node.you, YOU);
+});
+
 test('what cannot be written holds nevertheless, and is logged', () => {
   const { own, seen } = record(() => {
     throw new Error('no space');

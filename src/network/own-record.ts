@@ -26,8 +26,9 @@ export class OwnRecord {
   }
 
   /** The hub decides on rights and shares, and not on who we are. */
-  setYou({ admin, pending, shares }: Membership): void {
-    this.#set({ ...this.#node, you: { ...this.#node.you, admin, pending, shares } });
+  setYou({ admin, pending, ipv4Only, shares }: Membership): void {
+    const { ipv4Only: _, ...before } = this.#node.you;
+    this.#set({ ...this.#node, you: { ...before, admin, pending, shares, ...(ipv4Only && { ipv4Only }) } });
   }
 
   /** @param answered what the hub makes of them */

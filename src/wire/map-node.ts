@@ -10,15 +10,16 @@ export function areMapNodes(value: unknown): value is readonly MapNode[] {
   return Array.isArray(value) && value.length <= LIMIT.nodes && value.every(isMapNode);
 }
 
+/** Without `ipv4Only`, which few have. */
 const FIELDS = 6;
 
 function isMapNode(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
-  const { id, name, key, ipv4, ipv6, shares } = value as Readonly<Record<keyof MapNode, unknown>>;
+  const { id, name, key, ipv4, ipv6, ipv4Only, shares } = value as Readonly<Record<keyof MapNode, unknown>>;
   let fields = 0;
   for (const _ in value) fields++;
   return (
-    fields === FIELDS &&
+    (ipv4Only === undefined ? fields === FIELDS : ipv4Only === true && fields === FIELDS + 1) &&
     Number.isInteger(id) &&
     (id as number) >= 1 &&
     (id as number) < 2 ** 32 &&

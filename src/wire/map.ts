@@ -88,6 +88,7 @@ function isSame(a: MapNode, b: MapNode): boolean {
     a.key === b.key &&
     a.ipv4 === b.ipv4 &&
     a.ipv6 === b.ipv6 &&
+    a.ipv4Only === b.ipv4Only &&
     a.shares.length === b.shares.length &&
     a.shares.every((share, i) => share === b.shares[i])
   );

@@ -32,6 +32,8 @@ export interface MapNode {
   readonly key: string;
   readonly ipv4: string;
   readonly ipv6: string;
+  /** Its machine has no IPv6: what is sent to its IPv6 address arrives nowhere. */
+  readonly ipv4Only?: true;
   /** Networks behind it that an administrator, or its invitation, has approved. */
   readonly shares: readonly string[];
 }
@@ -64,6 +66,8 @@ export interface Membership {
   readonly admin: boolean;
   /** Waits for an administrator: until then there is no map. */
   readonly pending: boolean;
+  /** The others think that it has no IPv6. */
+  readonly ipv4Only?: true;
   /** Everything it offers. */
   readonly shares: readonly OfferedShare[];
 }
@@ -104,6 +108,8 @@ export type NodeMessage =
   | { readonly type: 'attach'; readonly id: number; readonly have?: MapVersion | undefined }
   /** What it offers from now on, instead of what it offered before. */
   | { readonly type: 'share'; readonly id: number; readonly shares: readonly string[] }
+  /** Whether it has IPv6. Who says nothing has. */
+  | { readonly type: 'inside'; readonly id: number; readonly ipv6: boolean }
   | { readonly type: 'leave'; readonly id: number }
   /** Who is attached. */
   | { readonly type: 'who'; readonly id: number }
@@ -119,6 +125,7 @@ export interface Answers {
     readonly relay: RelayCredentials;
   };
   readonly share: { readonly shares: readonly OfferedShare[] };
+  readonly inside: Record<string, never>;
   readonly leave: Record<string, never>;
   readonly who: { readonly online: readonly number[] };
   readonly admin: AdminAnswer;

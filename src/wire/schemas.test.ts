@@ -195,6 +195,7 @@ test('the fast look at the nodes of a map sees what the schema sees', () => {
       -1,
       1.5,
       2 ** 32,
+      true,
       [],
       {},
       '10.0.0.1',
@@ -210,7 +211,7 @@ test('the fast look at the nodes of a map sees what the schema sees', () => {
     ),
     fc.jsonValue(),
   );
-  const member = fc.constantFrom('id', 'name', 'key', 'ipv4', 'ipv6', 'shares', 'more');
+  const member = fc.constantFrom('id', 'name', 'key', 'ipv4', 'ipv6', 'ipv4Only', 'shares', 'more');
   const node = fc.array(fc.tuple(member, odd), { maxLength: 2 }).map((changes) => {
     const made: Record<string, unknown> = { ...mapNode };
     for (const [name, value] of changes) {

@@ -60,7 +60,8 @@ export function parseWelcome(value: unknown): Welcome | undefined {
   return result.success ? result.output : undefined;
 }
 
-const mapNode = v.strictObject({ id: nodeId, name: label, key, ipv4, ipv6, shares });
+const ipv4Only = v.exactOptional(v.literal(true));
+const mapNode = v.strictObject({ id: nodeId, name: label, key, ipv4, ipv6, ipv4Only, shares });
 const mapVersion = v.strictObject({ epoch: handle, revision });
 const networkInfo = v.strictObject({ id: handle, name: label, ipv4: ipv4Network, ipv6: ipv6Network, mtu });
 const offered = v.strictObject({
@@ -76,6 +77,7 @@ const membership = v.strictObject({
   ipv6,
   admin: flag,
   pending: flag,
+  ipv4Only,
   shares: offers,
 });
 const relay = v.strictObject({ port, session, key });
@@ -96,6 +98,7 @@ const nodeMessage = v.variant('type', [
   v.strictObject({ type: v.literal('join'), id: requestId, secret, name: label, shares }),
   v.strictObject({ type: v.literal('attach'), id: requestId, have: v.optional(mapVersion) }),
   v.strictObject({ type: v.literal('share'), id: requestId, shares }),
+  v.strictObject({ type: v.literal('inside'), id: requestId, ipv6: flag }),
   v.strictObject({ type: v.literal('leave'), id: requestId }),
   v.strictObject({ type: v.literal('who'), id: requestId }),
   v.strictObject({ type: v.literal('admin'), id: requestId, request: adminRequest }),
@@ -159,6 +162,7 @@ const answers = {
   join: v.strictObject({ network: networkInfo, you: membership }),
   attach: v.strictObject({ network: networkInfo, you: membership, relay }),
   share: v.strictObject({ shares: offers }),
+  inside: v.strictObject({}),
   leave: v.strictObject({}),
   who: v.strictObject({ online: ids }),
 } satisfies { [Type in Exclude<keyof Answers, 'admin'>]: v.GenericSchema<unknown, Answers[Type]> };

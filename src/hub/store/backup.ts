@@ -14,7 +14,7 @@ interface Backup {
   readonly shares: readonly SharesTable[];
 }
 
-/** 1 had no `horizon`, which is 0 then. */
+/** 1 had no `horizon` and no `ipv4_only`, which are 0 then. */
 const READABLE: ReadonlySet<number> = new Set([1, 2]);
 
 /** Rows in one INSERT: PostgreSQL takes 65 535 parameters, SQLite 32 766. */

@@ -40,6 +40,8 @@ export interface NodesTable {
   name: string;
   ipv4: string;
   ipv6: string;
+  /** Its machine has no IPv6. */
+  ipv4_only: number;
   admin: number;
   state: 'pending' | 'active' | 'removed';
   /** The network's revision at which the map last changed for its sake; 0 when it never was in it. */
@@ -140,6 +142,14 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('horizon', 'bigint', (c) => c.notNull().defaultTo(0))
         .execute();
       await db.schema.createIndex('nodes_invite').on('nodes').column('invite').execute();
+    },
+  },
+  '0003-ipv4-only': {
+    async up(db: Kysely<never>): Promise<void> {
+      await db.schema
+        .alterTable('nodes')
+        .addColumn('ipv4_only', 'integer', (c) => c.notNull().defaultTo(0))
+        .execute();
     },
   },
 };
