@@ -1,12 +1,10 @@
-import { MessageChannel, Worker } from 'node:worker_threads';
 import { bootTime } from '../linux/clock.js';
 import { allocate, type Memory } from '../linux/memory.js';
-import { Waker } from '../linux/poll.js';
+import { NOBODY, PollingWorker } from '../linux/polling-worker.js';
 import { SendBatch } from '../linux/send-batch.js';
 import { SharedRing } from '../linux/shared-ring.js';
 import { AF, type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
-import { type Watch, watchReadable } from '../linux/watch.js';
 import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { resetActivity } from '../wireguard/activity.js';
 import type { PathRule } from '../wireguard/events.js';
@@ -51,17 +49,11 @@ export interface WorkerEngineOptions {
 /** The engine of a device: a worker thread, and the rings that lead to it and back. */
 export class WorkerEngine implements Engine {
   readonly #events: EngineEvents;
-  readonly #commands = new SharedRing(COMMAND_RECORD.size, COMMANDS);
+  readonly #worker: PollingWorker<TunnelWorkerData>;
   readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
   readonly #looks = new SharedRing(LOOK_RECORD.size, LOOKS);
   readonly #drops = new SharedDrops();
   readonly #rows = new Rows();
-  readonly #toWorker = new Waker();
-  readonly #fromWorker = new Waker();
-  readonly #channel = new MessageChannel();
-  readonly #worker: Worker;
-  readonly #watch: Watch;
-  readonly #ended = new Int32Array(new SharedArrayBuffer(4));
   readonly #freeIds: number[] = [];
   #nextId = 0;
   #udpFd = -1;
@@ -69,37 +61,25 @@ export class WorkerEngine implements Engine {
   readonly #out: Memory = allocate(OUT.size);
   readonly #outBatch = new SendBatch(1);
   #closing = false;
-  readonly #exited: Promise<void>;
 
   constructor({ tunFd, mtu, offloads, paths, beside = false, events }: WorkerEngineOptions) {
     this.#events = events;
-    const data: TunnelWorkerData = {
-      tunFd,
-      mtu,
-      offloads,
-      followsPeers: paths !== 'owner',
-      beside,
-      wakeWorker: this.#toWorker.fd,
-      wakeEngine: this.#fromWorker.fd,
-      commands: this.#commands.buffer,
-      reports: this.#reports.buffer,
-      looks: this.#looks.buffer,
-      drops: this.#drops.buffer,
-      ended: this.#ended.buffer,
-      port: this.#channel.port2,
-    };
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
-      workerData: data,
-      transferList: [this.#channel.port2],
+    this.#worker = new PollingWorker({
+      script: new URL('./worker.js', import.meta.url),
+      data: {
+        ...{ tunFd, mtu, offloads, followsPeers: paths !== 'owner', beside },
+        reports: this.#reports.buffer,
+        looks: this.#looks.buffer,
+        drops: this.#drops.buffer,
+      },
+      ...{ recordSize: COMMAND_RECORD.size, records: COMMANDS, stop: COMMAND.stop },
+      onWake: () => this.#readReports(),
     });
-    this.#worker.once('error', (error) => this.#end(error));
-    this.#channel.port1.on('message', (message: WorkerMessage) => {
+    this.#worker.worker.once('error', (error) => this.#end(error));
+    this.#worker.port.on('message', (message: WorkerMessage) => {
       if (message.kind === 'offloads') this.#events.offloads(message.inUse);
       else this.#end('device-gone');
     });
-    this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
-    this.#watch = watchReadable(this.#fromWorker.fd, () => this.#readReports());
-    process.once('exit', this.#stopWorker);
   }
 
   addPeer(): { readonly id: number; readonly row: Float64Array; readonly at: number } {
@@ -110,17 +90,17 @@ export class WorkerEngine implements Engine {
     const row = this.#rows.array(id);
     const at = this.#rows.offset(id);
     resetActivity(row, at);
-    this.#command(COMMAND.addPeer, id);
+    this.#worker.command(COMMAND.addPeer, id);
     return { id, row, at };
   }
 
   removePeer(id: number): void {
-    this.#command(COMMAND.removePeer, id);
+    this.#worker.command(COMMAND.removePeer, id);
     this.#freeIds.push(id);
   }
 
   installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
-    this.#command(COMMAND.installKeypair, peer, (at) => {
+    this.#worker.command(COMMAND.installKeypair, peer, (at) => {
       const { view, bytes } = this.#commands;
       view.setUint32(at + COMMAND_RECORD.localIndex, keypair.localIndex, true);
       view.setUint32(at + COMMAND_RECORD.remoteIndex, keypair.remoteIndex, true);
@@ -136,34 +116,34 @@ export class WorkerEngine implements Engine {
   }
 
   useKeypair(peer: number, localIndex: number, confirm: boolean): void {
-    this.#command(COMMAND.useKeypair, peer, (at) => {
+    this.#worker.command(COMMAND.useKeypair, peer, (at) => {
       this.#commands.view.setUint32(at + COMMAND_RECORD.localIndex, localIndex, true);
       this.#commands.view.setInt32(at + COMMAND_RECORD.argument, confirm ? 1 : 0, true);
     });
   }
 
   dropKeypair(peer: number, localIndex: number): void {
-    this.#command(COMMAND.dropKeypair, peer, (at) =>
+    this.#worker.command(COMMAND.dropKeypair, peer, (at) =>
       this.#commands.view.setUint32(at + COMMAND_RECORD.localIndex, localIndex, true),
     );
   }
 
   keepalive(peer: number): void {
-    this.#command(COMMAND.keepalive, peer);
+    this.#worker.command(COMMAND.keepalive, peer);
   }
 
   discardQueue(peer: number): void {
-    this.#command(COMMAND.discardQueue, peer);
+    this.#worker.command(COMMAND.discardQueue, peer);
   }
 
   setEndpoint(peer: number, endpoint: PeerEndpoint): void {
-    this.#command(COMMAND.setEndpoint, peer, (at) =>
+    this.#worker.command(COMMAND.setEndpoint, peer, (at) =>
       this.#writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, endpoint),
     );
   }
 
   forgetSource(peer: number): void {
-    this.#command(COMMAND.forgetSource, peer);
+    this.#worker.command(COMMAND.forgetSource, peer);
   }
 
   setAllowedIps(table: Int32Array): void {
@@ -199,7 +179,7 @@ export class WorkerEngine implements Engine {
   }
 
   setRelay(relay: Endpoint | undefined): void {
-    this.#command(COMMAND.setRelay, NO_PEER, (at) => {
+    this.#worker.command(COMMAND.setRelay, NOBODY, (at) => {
       if (relay !== undefined) {
         this.#writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.endpoint(relay));
       }
@@ -226,17 +206,8 @@ export class WorkerEngine implements Engine {
 
   async close(): Promise<void> {
     this.#closing = true;
-    this.#watch.close();
-    this.#stopWorker();
-    await this.#exited;
-    process.off('exit', this.#stopWorker);
-    this.#channel.port1.close();
-    this.#toWorker.close();
-    this.#fromWorker.close();
+    await this.#worker.close();
   }
-
-  /** A worker in poll(2) would keep a process that ends from ending. */
-  readonly #stopWorker = (): void => this.#commandWith(COMMAND.stop, 0);
 
   #end(reason: 'device-gone' | Error): void {
     if (this.#closing) return;
@@ -244,36 +215,29 @@ export class WorkerEngine implements Engine {
     this.#events.ended(reason);
   }
 
-  #command(command: number, peer: number, write?: (at: number) => void): void {
-    const at = this.#commands.claimPatiently(this.#ended);
-    if (at < 0) return;
-    this.#commands.view.setUint32(at + COMMAND_RECORD.command, command, true);
-    this.#commands.view.setUint32(at + COMMAND_RECORD.peer, peer, true);
-    write?.(at);
-    this.#commands.commit();
-    this.#toWorker.wake();
+  get #commands(): SharedRing {
+    return this.#worker.commands;
   }
 
   /** A command that is for no peer. */
   #commandWith(command: number, argument: number): void {
-    this.#command(command, NO_PEER, (at) =>
+    this.#worker.command(command, NOBODY, (at) =>
       this.#commands.view.setInt32(at + COMMAND_RECORD.argument, argument, true),
     );
   }
 
   #post(message: PortMessage): void {
-    this.#channel.port1.postMessage(message);
+    this.#worker.port.postMessage(message);
     this.#commandWith(COMMAND.readPort, 0);
   }
 
   #readReports(): void {
-    this.#fromWorker.clear();
     for (let i = 0; i < LOOKS_PER_TURN && this.#looks.pending > 0; i++) this.#readLook(this.#looks.peek());
     for (let i = 0; i < REPORTS_PER_TURN && this.#reports.pending > 0; i++) {
       this.#readReport(this.#reports.peek());
     }
     // There may be more: when the others had their turn.
-    if (this.#looks.pending > 0 || this.#reports.pending > 0) this.#fromWorker.wake();
+    if (this.#looks.pending > 0 || this.#reports.pending > 0) this.#worker.wakeAgain();
   }
 
   #readLook(at: number): void {
@@ -305,9 +269,6 @@ export class WorkerEngine implements Engine {
     out.view.setUint32(at + ENDPOINT.relayPeer, relayPeer, true);
   }
 }
-
-/** No peer has this number. */
-const NO_PEER = 0xffff_ffff;
 
 /** Where a datagram of the control plane stands: its endpoint's record, room for a relay frame's header, and it. */
 const OUT = {

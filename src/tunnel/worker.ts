@@ -6,6 +6,7 @@ import { Segmenter } from '../ip/segment.js';
 import { type Aead, loadAead } from '../linux/aead.js';
 import { bootTime } from '../linux/clock.js';
 import { POLL, Poller, Waker } from '../linux/poll.js';
+import type { PollingWorkerData } from '../linux/polling-worker.js';
 import { SharedRing } from '../linux/shared-ring.js';
 import { setOffloads } from '../linux/tun.js';
 import { canSendSegments, receiveSegments } from '../linux/udp.js';
@@ -31,23 +32,16 @@ import { SharedDrops } from './shared-drops.js';
 import { WorkerContext } from './worker-context.js';
 
 /** What the engine gives its worker. */
-export interface TunnelWorkerData {
+export interface TunnelWorkerData extends PollingWorkerData {
   readonly tunFd: number;
   readonly mtu: number;
   readonly offloads: readonly Offload[];
   /** Whether an authentic packet says where its sender is, and whether there is anything beside WireGuard. */
   readonly followsPeers: boolean;
   readonly beside: boolean;
-  /** Eventfds: one that wakes the worker, one by which it wakes the control plane. */
-  readonly wakeWorker: number;
-  readonly wakeEngine: number;
-  readonly commands: SharedArrayBuffer;
   readonly reports: SharedArrayBuffer;
   readonly looks: SharedArrayBuffer;
   readonly drops: SharedArrayBuffer;
-  /** One word, that becomes 1 when the worker reads no more commands. */
-  readonly ended: SharedArrayBuffer;
-  readonly port: MessagePort;
 }
 
 const TUN = 0;
@@ -85,7 +79,7 @@ class TunnelWorker {
       {
         reports: new SharedRing(REPORT_RECORD.size, REPORTS, data.reports),
         looks: new SharedRing(LOOK_RECORD.size, LOOKS, data.looks),
-        waker: new Waker(data.wakeEngine),
+        waker: new Waker(data.wakeMain),
       },
     );
     const arena = makeArena();

@@ -1,12 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { MessageChannel, Worker } from 'node:worker_threads';
 import { LametunError } from '../../errors.js';
 import { bootTime } from '../../linux/clock.js';
-import { Waker } from '../../linux/poll.js';
-import { SharedRing } from '../../linux/shared-ring.js';
+import { PollingWorker } from '../../linux/polling-worker.js';
 import { UdpSocket } from '../../linux/udp.js';
-import { type Watch, watchReadable } from '../../linux/watch.js';
 import { mayBeRelayed } from '../../wire/relay.js';
 import { viewOf } from '../../wireguard/messages.js';
 import { SESSION } from './binds.js';
@@ -71,7 +68,6 @@ export class Relay {
   readonly #rows = new Map<number, number>();
   readonly #freeRows: number[] = [];
   #nextRow = 0;
-  readonly #commands = new SharedRing(COMMAND_RECORD.size, COMMANDS);
   readonly #up: FairRing;
   readonly #down: FairRing;
   readonly #flags: Int32Array<SharedArrayBuffer>;
@@ -79,15 +75,9 @@ export class Relay {
   /** What this thread counts, and what the worker does. */
   readonly #counters = new Counters();
   readonly #workerCounters = new Counters();
-  readonly #toWorker = new Waker();
-  readonly #fromWorker = new Waker();
-  readonly #channel = new MessageChannel();
-  readonly #ended = new Int32Array(new SharedArrayBuffer(4));
-  readonly #worker: Worker;
-  readonly #watch: Watch;
-  readonly #exited: Promise<void>;
+  readonly #worker: PollingWorker<RelayWorkerData>;
   #started = false;
-  #closing = false;
+  #closing: Promise<void> | undefined;
 
   private constructor(options: RelayOptions, socket: UdpSocket) {
     this.#options = options;
@@ -99,31 +89,22 @@ export class Relay {
     this.#limit = new RateLimit(this.#maxMembers, memberRate);
     this.#up = new FairRing(0);
     this.#down = new FairRing(this.#maxMembers);
-    const data: RelayWorkerData = {
-      fd: socket.fd,
-      memberRate,
-      offloads: options.offloads ?? true,
-      wakeWorker: this.#toWorker.fd,
-      wakeMain: this.#fromWorker.fd,
-      commands: this.#commands.buffer,
-      up: this.#up.ring.buffer,
-      down: this.#down.ring.buffer,
-      counters: this.#workerCounters.buffer,
-      flags: this.#flags.buffer,
-      secret: Uint8Array.from(randomBytes(36)),
-      ended: this.#ended.buffer,
-      port: this.#channel.port2,
-    };
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
-      workerData: data,
-      transferList: [this.#channel.port2],
+    this.#worker = new PollingWorker({
+      script: new URL('./worker.js', import.meta.url),
+      data: {
+        ...{ fd: socket.fd, memberRate, offloads: options.offloads ?? true },
+        up: this.#up.ring.buffer,
+        down: this.#down.ring.buffer,
+        counters: this.#workerCounters.buffer,
+        flags: this.#flags.buffer,
+        secret: Uint8Array.from(randomBytes(36)),
+      },
+      ...{ recordSize: COMMAND_RECORD.size, records: COMMANDS, stop: COMMAND.stop },
+      onWake: () => this.#readFrames(),
     });
-    this.#worker.once('error', (error) => {
-      if (this.#started && !this.#closing) this.#options.onFailed(error);
+    this.#worker.worker.once('error', (error) => {
+      if (this.#started && this.#closing === undefined) this.#options.onFailed(error);
     });
-    this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
-    this.#watch = watchReadable(this.#fromWorker.fd, () => this.#readFrames());
-    process.once('exit', this.#stopWorker);
   }
 
   /**
@@ -144,8 +125,8 @@ export class Relay {
     const relay = new Relay(options, socket);
     try {
       // Rejects when the thread fails.
-      const ended = once(relay.#worker, 'exit');
-      await Promise.race([once(relay.#channel.port1, 'message'), ended]);
+      const { worker, port } = relay.#worker;
+      await Promise.race([once(port, 'message'), once(worker, 'exit')]);
     } catch (error) {
       await relay.close();
       throw error;
@@ -174,8 +155,8 @@ export class Relay {
     viewOf(session).setUint32(SESSION.row, row, true);
     session.set(tag, SESSION.tag);
     const key = Uint8Array.from(randomBytes(KEY_LENGTH));
-    this.#command(COMMAND.attach, row, (at) => {
-      const { view, bytes } = this.#commands;
+    this.#worker.command(COMMAND.attach, row, (at) => {
+      const { view, bytes } = this.#worker.commands;
       view.setUint32(at + COMMAND_RECORD.id, node, true);
       bytes.set(tag, at + COMMAND_RECORD.tag);
       bytes.set(key, at + COMMAND_RECORD.key);
@@ -189,7 +170,7 @@ export class Relay {
     if (row === undefined) return;
     this.#rows.delete(node);
     this.#freeRows.push(row);
-    this.#command(COMMAND.detach, row);
+    this.#worker.command(COMMAND.detach, row);
   }
 
   /** Whether a member's UDP address is known; if not, what is for it goes to `onFrame`. */
@@ -233,7 +214,7 @@ export class Relay {
     view.setUint32(at + FRAME_RECORD.length, datagram.length, true);
     bytes.set(datagram, at + FRAME_RECORD.datagram);
     ring.commit(sender);
-    this.#toWorker.wake();
+    this.#worker.wake();
     return undefined;
   }
 
@@ -241,34 +222,12 @@ export class Relay {
     return sumCounters([this.#counters, this.#workerCounters]);
   }
 
-  async close(): Promise<void> {
-    if (this.#closing) return this.#exited;
-    this.#closing = true;
-    this.#watch.close();
-    this.#stopWorker();
-    await this.#exited;
-    process.off('exit', this.#stopWorker);
-    this.#channel.port1.close();
-    this.#toWorker.close();
-    this.#fromWorker.close();
-    this.#socket.close();
-  }
-
-  /** A worker in poll(2) would keep a process that ends from ending. */
-  readonly #stopWorker = (): void => this.#command(COMMAND.stop, 0);
-
-  #command(command: number, row: number, write?: (at: number) => void): void {
-    const at = this.#commands.claimPatiently(this.#ended);
-    if (at < 0) return;
-    this.#commands.view.setUint32(at + COMMAND_RECORD.command, command, true);
-    this.#commands.view.setUint32(at + COMMAND_RECORD.row, row, true);
-    write?.(at);
-    this.#commands.commit();
-    this.#toWorker.wake();
+  close(): Promise<void> {
+    this.#closing ??= this.#worker.close().then(() => this.#socket.close());
+    return this.#closing;
   }
 
   #readFrames(): void {
-    this.#fromWorker.clear();
     const { ring, memory } = this.#up;
     for (let i = 0; i < FRAMES_PER_TURN && ring.pending > 0; i++) {
       const at = ring.peek();
@@ -281,10 +240,10 @@ export class Relay {
       // Either may have been detached since.
       if (this.#rows.has(to) && this.#rows.has(from)) this.#handOut(to, from, datagram);
       else this.#counters.add(AT['unknown-member']);
-      if (this.#closing) return;
+      if (this.#closing !== undefined) return;
     }
     // There may be more: when the others had their turn.
-    if (ring.pending > 0) this.#fromWorker.wake();
+    if (ring.pending > 0) this.#worker.wakeAgain();
   }
 
   #handOut(to: number, from: number, datagram: Uint8Array): void {

@@ -1,8 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
-import { type MessagePort, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import { blake2s } from '../../device/blake2s.js';
 import { bootTime, threadTime } from '../../linux/clock.js';
 import { Poller, Waker } from '../../linux/poll.js';
+import type { PollingWorkerData } from '../../linux/polling-worker.js';
 import { SharedRing } from '../../linux/shared-ring.js';
 import { canSendSegments, receiveSegments } from '../../linux/udp.js';
 import { Binds } from './binds.js';
@@ -14,16 +15,12 @@ import { COMMAND, COMMAND_RECORD, COMMANDS, FairRing, type WorkerMessage } from 
 import { THINNING_INTERVAL } from './thinning.js';
 
 /** What the relay gives its worker. */
-export interface RelayWorkerData {
+export interface RelayWorkerData extends PollingWorkerData {
   readonly fd: number;
   /** Bits a second. */
   readonly memberRate: number;
   /** Whether runs may be cut up, and bundles put together, by the kernel, where it can. */
   readonly offloads: boolean;
-  /** Eventfds: one that wakes the worker, one by which it wakes the main thread. */
-  readonly wakeWorker: number;
-  readonly wakeMain: number;
-  readonly commands: SharedArrayBuffer;
   readonly up: SharedArrayBuffer;
   readonly down: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -31,9 +28,6 @@ export interface RelayWorkerData {
   readonly flags: SharedArrayBuffer;
   /** 36 random bytes. */
   readonly secret: Uint8Array;
-  /** One word, that becomes 1 when the worker reads no more commands. */
-  readonly ended: SharedArrayBuffer;
-  readonly port: MessagePort;
 }
 
 const UDP = 0;
