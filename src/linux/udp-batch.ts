@@ -99,15 +99,18 @@ export class ReceiveBatch {
     return capacity * STRIDE;
   }
 
-  /** @returns how many datagrams came, or the errno as a negative number */
-  receive(fd: number): number {
+  /**
+   * @param limit how many slots may be used
+   * @returns how many datagrams came, or the errno as a negative number
+   */
+  receive(fd: number, limit: number = this.#capacity): number {
     const { view, address } = this.#headers;
-    for (let i = 0; i < this.#capacity; i++) {
+    for (let i = 0; i < limit; i++) {
       // The kernel writes how much it used over how much there is.
       view.setUint32(i * MMSGHDR.size + MMSGHDR.nameLength, NAME_ROOM, true);
       view.setUint32(i * MMSGHDR.size + MMSGHDR.controlLength, CONTROL_ROOM, true);
     }
-    const count = libc.recvmmsg(fd, address, this.#capacity, 0, 0);
+    const count = libc.recvmmsg(fd, address, limit, 0, 0);
     return count >= 0 ? count : -errno();
   }
 

@@ -127,11 +127,20 @@ export class DataPlane {
     if (libc.write(this.#device.fd, address, length) !== length) throw new Error('no room in the device');
   }
 
-  /** Lets everything go out, and come in again. */
+  /** Lets a batch go out, and all that is on its way come in again. */
   turn(): void {
-    const now = bootTime();
-    this.#outbound.fromTun(now);
-    this.#inbound.fromUdp(now);
+    this.turnOut();
+    while (this.turnIn() > 0);
+  }
+
+  /** Lets a batch go out. */
+  turnOut(): void {
+    this.#outbound.fromTun(bootTime());
+  }
+
+  /** Lets come in what one turn takes. @returns how many datagrams, or bundles; less than 1 if there are none */
+  turnIn(): number {
+    return this.#inbound.fromUdp(bootTime());
   }
 
   /** What it has for the device: the length of the next packet with its header, at `taken`; -1 when there is none. */

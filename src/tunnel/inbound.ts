@@ -30,6 +30,12 @@ import type { WorkerContext } from './worker-context.js';
 const PIECES = 1024;
 
 /**
+ * How many bytes a turn takes from the socket, about. What these packets are answered with, acknowledgments above all,
+ * waits for the turn's end, and what stays in the socket waits no longer than it would here.
+ */
+const TURN = 64 * 1024;
+
+/**
  * The way in: a batch of datagrams is received, bundles of them among it; transport messages find their session by
  * receiver index, are opened where they lie, and what is in them is put together, flow by flow, and written to the TUN
  * device. Everything else is the control plane's.
@@ -53,6 +59,8 @@ export class Inbound {
   #fromRelay: boolean | undefined;
   /** Who the message at hand is from, as the relay has it; 0: it came directly. */
   #relayPeer = 0;
+  /** How many datagrams, or bundles of them, the next turn takes. */
+  #slots = 1;
 
   constructor(context: WorkerContext, aead: Aead, arena: Memory, coalescer: Coalescer | undefined) {
     this.#context = context;
@@ -71,14 +79,16 @@ export class Inbound {
     for (let i = 0; i < ENDPOINT.size; i++) this.#relay.bytes[i] = bytes[at + i]!;
   }
 
-  /** Takes what the socket has, up to a batch. */
-  fromUdp(now: number): void {
+  /** Takes what the socket has, up to a turn's worth. @returns how many datagrams, or bundles; less than 1 if none */
+  fromUdp(now: number): number {
     const batch = this.#batch;
-    const count = batch.receive(this.#context.udpFd);
+    const count = batch.receive(this.#context.udpFd, this.#slots);
+    let bytes = 0;
     for (let slot = 0; slot < count; slot++) {
       this.#comparedPeer = undefined;
       this.#fromRelay = undefined;
       const length = batch.length(slot);
+      bytes += length;
       const size = batch.segmentSize(slot);
       if (length === 0) this.#take(slot, batch.offset(slot), 0, now);
       for (let at = 0; at < length; at += size) {
@@ -86,6 +96,8 @@ export class Inbound {
       }
     }
     this.#writeGroups();
+    if (count > 0) this.#slots = slotsAfter(this.#slots, bytes / count);
+    return count;
   }
 
   #take(slot: number, at: number, length: number, now: number): void {
@@ -275,6 +287,11 @@ export class Inbound {
     this.#context.deviceFailed(number);
     return number === ERRNO.EIO ? 'down' : 'refused';
   }
+}
+
+/** How many slots the next turn gets, of so many bytes as the last one's had on average: twice as many at most. */
+function slotsAfter(slots: number, bytes: number): number {
+  return Math.max(1, Math.floor(Math.min(RECEIVE_BATCH, 2 * slots, TURN / bytes)));
 }
 
 /**
