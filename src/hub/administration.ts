@@ -1,7 +1,7 @@
 import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../wire/messages.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, mapNode } from './members.js';
-import { approve, findNode, remove } from './nodes.js';
+import { approve, findNode, remove, rename } from './nodes.js';
 import type { Registry } from './registry.js';
 
 export interface AdministrationOptions {
@@ -46,6 +46,11 @@ export class Administration {
         const { id, name } = await registry.store.read((db) => findNode(db, request.node));
         await registry.change((change) => remove(change, id));
         return { name };
+      }
+      case 'rename': {
+        const { id, name: before } = await registry.store.read((db) => findNode(db, request.node));
+        await registry.change((change) => rename(change, id, request.name));
+        return { name: request.name, before };
       }
       case 'approve': {
         const { id, name } = await registry.store.read((db) => findNode(db, request.node));

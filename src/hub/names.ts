@@ -17,6 +17,13 @@ export function toLabel(wish: string): string {
   return /^\d+$/.test(label) || RESERVED.has(label) ? trimmed(`node-${label}`, LONGEST) : label;
 }
 
+/** Why nobody can be called that, or undefined when somebody can. */
+export function whyNoName(name: string): string | undefined {
+  if (RESERVED.has(name)) return 'it means something else';
+  if (/^\d+$/.test(name)) return "a number alone is taken for a node's number";
+  return toLabel(name) === name ? undefined : 'a name has 1 to 63 of a-z, 0-9 and "-"';
+}
+
 /** The wished name, or with the first number that makes it unique. */
 export function uniqueName(wish: string, isTaken: (name: string) => boolean): string {
   const label = toLabel(wish);

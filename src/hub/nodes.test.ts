@@ -5,7 +5,7 @@ import { needs } from '../testkit/requirements.js';
 import { DATABASES, openTestNetwork, sharedPostgres, withDatabase } from '../testkit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, membership } from './members.js';
-import { approve, findNode, join, remove, setInside, share } from './nodes.js';
+import { approve, findNode, join, remove, rename, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
@@ -139,6 +139,40 @@ onBothDatabases('a name is free again when its node is gone', async (t, database
     registry.store.read((db) => findNode(db, `${first}`)),
     refused('not-found'),
   );
+});
+
+onBothDatabases('a node is renamed to what nobody is called, and to nothing else', async (t, database) => {
+  const registry = await openTestNetwork(t, database);
+  const secret = await invite(registry);
+  const [a, b] = [await joined(registry, secret, 'a'), await joined(registry, secret, 'b')];
+  const { revision } = registry.members.version;
+  const renamed = (id: number, name: string): Promise<string> =>
+    registry.change((change) => rename(change, id, name));
+  assert.equal(await renamed(a, 'office'), 'a');
+  assert.equal(registry.members.byId(a)!.row.name, 'office');
+  assert.equal(registry.members.version.revision, revision + 1);
+  assert.equal((await registry.store.read((db) => findNode(db, 'office'))).id, a);
+  assert.equal(await renamed(a, 'office'), 'office');
+  assert.equal(registry.members.version.revision, revision + 1, 'nothing has changed');
+  assert.equal(await renamed(b, 'a'), 'b', 'its old name is free');
+
+  await assert.rejects(renamed(b, 'office'), refused('taken'));
+  for (const name of ['localhost', 'hub', '12', 'a.b', 'Office', 'b_c', '-b', '', 'x'.repeat(64)])
+    await assert.rejects(renamed(b, name), refused('bad-request'), name);
+  assert.equal(registry.members.version.revision, revision + 2);
+  await registry.change((change) => remove(change, a));
+  assert.equal(await renamed(b, 'office'), 'a', 'so is that of who is gone');
+  await assert.rejects(renamed(a, 'z'), refused('not-a-member'));
+});
+
+onBothDatabases('a node that waits is renamed without anybody hearing of it', async (t, database) => {
+  const registry = await openTestNetwork(t, database, { ask: true });
+  const id = await joined(registry, await invite(registry), 'a');
+  const { revision } = registry.members.version;
+  await registry.change((change) => rename(change, id, 'office'));
+  assert.equal(registry.members.version.revision, revision);
+  await registry.change((change) => approve(change, id));
+  assert.equal(registry.members.byId(id)!.row.name, 'office');
 });
 
 onBothDatabases('who has no IPv6 is in the map as such, until it has', async (t, database) => {

@@ -2,7 +2,7 @@ import type { Kysely, Selectable } from 'kysely';
 import { formatAddress } from '../ip/address.js';
 import { parseCidr } from '../ip/cidr.js';
 import { openInvite, sharesOf } from './invites.js';
-import { toLabel, uniqueName } from './names.js';
+import { toLabel, uniqueName, whyNoName } from './names.js';
 import { hostAddress } from './ranges.js';
 import { Refused } from './refused.js';
 import type { Change } from './registry.js';
@@ -206,6 +206,27 @@ export async function approve(change: Change, id: number, networks?: readonly st
       .execute();
   } else if (approved > 0) await revise(change, node);
   change.touch(id);
+  return node.name;
+}
+
+/** Calls a node something else. @returns what it was called before. @throws Refused */
+export async function rename(change: Change, id: number, name: string): Promise<string> {
+  const why = whyNoName(name);
+  if (why !== undefined) throw new Refused('bad-request', `nobody can be called ${name}: ${why}`);
+  const node = await currentNode(change, id);
+  change.touch(id);
+  if (node.name === name) return name;
+  const { db } = change;
+  const other = await db
+    .selectFrom('nodes')
+    .select('id')
+    .where('name', '=', name)
+    .where('state', '!=', 'removed')
+    .executeTakeFirst();
+  if (other !== undefined)
+    throw new Refused('taken', `node ${other.id} is called ${name}: choose another name`);
+  await db.updateTable('nodes').set({ name }).where('id', '=', id).execute();
+  await revise(change, node);
   return node.name;
 }
 

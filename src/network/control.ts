@@ -116,6 +116,8 @@ export interface PeerStatus {
   readonly ipv4: string;
   readonly ipv6: string;
   readonly key: string;
+  /** When this node first saw that key by this name, if it had known another one by it. */
+  readonly keyChangedAt?: number;
   readonly shares: readonly string[];
   readonly path: PathStatus;
   /** 0 for never. */

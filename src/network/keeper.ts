@@ -2,6 +2,7 @@ import type { Log } from '../device/log.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
 import { endpointKey } from './candidates.js';
+import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
 import type { Paths } from './paths.js';
 import { parseEndpoint, type StateDirectory } from './state.js';
@@ -13,12 +14,14 @@ export interface KeeperOptions {
   readonly state: StateDirectory;
   readonly map: NetworkMap;
   readonly checks: MemberChecks;
+  readonly known: KnownNames;
   readonly paths: Paths;
   readonly log: Log;
 }
 
 /**
- * Keeps what a node needs to come up without its hub: the map, and where its peers were last. What is lost in a
+ * Keeps what a node needs to come up without its hub: the map, by which keys it knows the names in it, and where its
+ * peers were last. What is lost in a
  * crash the hub still has, or a probe finds out; so a second is early enough.
  */
 export class Keeper {
@@ -57,6 +60,7 @@ export class Keeper {
     const { log } = this.#options;
     try {
       this.#saveMap();
+      this.#saveNames();
       this.#saveEndpoints();
     } catch (error) {
       log.error((error as Error).message);
@@ -74,6 +78,12 @@ export class Keeper {
     if (!this.#mapIsDirty || version === undefined) return;
     state.writeMap({ type: 'map', version, nodes: checks.trusted(map.nodes()) });
     this.#mapIsDirty = false;
+  }
+
+  #saveNames(): void {
+    const { state, known } = this.#options;
+    const names = known.takeChanged();
+    if (names !== undefined) state.writeNames(names);
   }
 
   #saveEndpoints(): void {

@@ -61,7 +61,7 @@ for (const [what, change, why] of [
   ['key', { key: key(9) }, /another key than before/],
   ['IPv4 address', { ipv4: '10.77.0.9' }, /another address than before/],
   ['IPv6 address', { ipv6: 'fd77::9' }, /another address than before/],
-  ['name', { name: 'bank' }, /it was n2 before/],
+  ['name, where another has the new one', { name: 'n1' }, /n1 is the name of node 1, and it is n2 here/],
 ] as const) {
   test(`a member keeps its ${what}, whatever the hub says, also after a restart`, () => {
     const map = new NetworkMap();
@@ -87,6 +87,43 @@ for (const [what, change, why] of [
     assert.deepEqual({ ...again.get(2) }, node(2));
   });
 }
+
+const renamed = (...nodes: readonly MapNode[]) => ({ added: [], changed: nodes, removed: [] });
+const namesOf = (members: MemberChecks): string =>
+  [...members.all()].map(({ id, name }) => `${id} ${name}`).join();
+
+test('members are called what the hub calls them, and their old names are free', () => {
+  const members = checks();
+  members.apply(added(node(2), node(3)));
+  assert.deepEqual(ids(members.apply(renamed(node(2, { name: 'office' }))).changed), [2]);
+  assert.equal(namesOf(members), '2 office,3 n3');
+  members.apply(added(node(4, { name: 'n2' })));
+  members.apply(renamed(node(2, { name: 'n3' }), node(3, { name: 'office' })));
+  assert.equal(namesOf(members), '2 n3,3 office,4 n2');
+  assert.deepEqual(members.warnings(), []);
+});
+
+test('a new name does not bring a member another key with it', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  members.apply(renamed(node(2, { name: 'office', key: key(9) })));
+  assert.deepEqual([members.get(2)!.key, members.warnings().length], [key(2), 1]);
+});
+
+test('this node is called what the hub calls it, as soon as nobody else is', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  members.callSelf('laptop');
+  assert.equal(members.ownName, 'laptop');
+  members.callSelf('n2'); // it was told before it was told that n2 is called something else
+  assert.equal(members.ownName, 'laptop');
+  assert.match(members.warnings().join(), /calls this node n2, as it does another one: it is laptop here/);
+  members.apply(renamed(node(2, { name: 'office' })));
+  assert.deepEqual([members.ownName, namesOf(members), members.warnings()], ['n2', '2 office', []]);
+  assert.equal(members.apply(added(node(3, { name: 'n1' }))).added.length, 1, 'its old name is free');
+  assert.equal(members.apply(added(node(4, { name: 'n2' }))).added.length, 0);
+  assert.match(members.warnings().join(), /its name is that of node 1/);
+});
 
 test('whether a member has IPv6 may change', () => {
   const members = checks();

@@ -2,6 +2,7 @@ import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../ip/cidr.js';
 import type { MapChange } from '../wire/map.js';
 import type { MapNode, NetworkInfo } from '../wire/messages.js';
+import { NameClaims, type Renaming } from './name-claims.js';
 import { type LocalRoute, shareCollision } from './ranges.js';
 
 /** A member that this node deals with: what the hub said of it has passed the checks. */
@@ -20,7 +21,7 @@ export interface Member {
 
 export interface MemberChange {
   readonly added: readonly Member[];
-  /** They share something else than before, or have IPv6, or not any more. */
+  /** They are called or share something else than before, or have IPv6, or not any more. */
   readonly changed: readonly Member[];
   readonly removed: readonly Member[];
 }
@@ -41,21 +42,27 @@ export interface ShareSurroundings {
 }
 
 /**
- * Does not believe the hub everything. It says who is a member: nobody else can. But it cannot give a member another key
- * or another address, hand out addresses from outside of the network's range or our own, or have shares routed that
- * take traffic away which is none of the network's. What is refused is shown as a warning, for as long as it is so.
+ * Does not believe the hub everything. It says who is a member, and what members are called: nobody else can. But it
+ * cannot give a member another key or another address, or two the same name, hand out addresses from outside of the
+ * network's range or our own, or have shares routed that take traffic away which is none of the network's. What is
+ * refused is shown as a warning, for as long as it is so.
  */
 export class MemberChecks {
   readonly #ranges: readonly [Cidr, Cidr];
-  readonly #self: Pinned;
+  #self: Pinned;
+  /** What the hub calls this node. */
+  #calledByHub: string;
+  readonly #names = new NameClaims();
   readonly #members = new Map<number, Member>();
-  /** Whose is a key, an address, a name? */
+  /** Whose is a key, an address? */
   readonly #owners = new Map<string, number>();
   readonly #warnings = new Map<string, string>();
 
   constructor(network: NetworkInfo, self: Pinned) {
     this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
     this.#self = self;
+    this.#calledByHub = self.name;
+    this.#names.take(self.name, self.id);
     for (const own of belongings(self)) this.#owners.set(own, self.id);
   }
 
@@ -69,6 +76,17 @@ export class MemberChecks {
 
   get size(): number {
     return this.#members.size;
+  }
+
+  /** What this node is called. */
+  get ownName(): string {
+    return this.#self.name;
+  }
+
+  /** The hub calls this node something: it is called that as soon as nobody else is. */
+  callSelf(name: string): void {
+    this.#calledByHub = name;
+    this.#rename([]);
   }
 
   /**
@@ -91,6 +109,7 @@ export class MemberChecks {
       const member = this.#forget(id);
       if (member !== undefined) result.removed.push(member);
     }
+    this.#rename(changed);
     for (const node of [...added, ...changed]) {
       if (node.id === this.#self.id) this.#checkSelf(node);
       else this.#put(node, result);
@@ -130,7 +149,7 @@ export class MemberChecks {
 
   #put(node: MapNode, result: { added: Member[]; changed: Member[] }): void {
     const before = this.#members.get(node.id);
-    const why = before === undefined ? this.#problem(node) : changeOf(before, node);
+    const why = before === undefined ? this.#problem(node) : this.#changeOf(before, node);
     const warning = `node ${node.id}`;
     if (why === undefined) this.#warnings.delete(warning);
     else this.#warnings.set(warning, `The hub says of ${node.name} (node ${node.id}) what cannot be: ${why}`);
@@ -141,8 +160,41 @@ export class MemberChecks {
       result.changed.push(member);
       return;
     }
+    this.#names.take(node.name, node.id);
     for (const own of belongings(node)) this.#owners.set(own, node.id);
     result.added.push(member);
+  }
+
+  /** An administrator may have renamed members, and this node, too. */
+  #rename(nodes: readonly MapNode[]): void {
+    const renamings: Renaming[] = [{ id: this.#self.id, from: this.#self.name, to: this.#calledByHub }];
+    for (const { id, name } of nodes) {
+      const from = this.#members.get(id)?.name;
+      if (from !== undefined) renamings.push({ id, from, to: name });
+    }
+    const others = renamings.filter(({ from, to }) => from !== to);
+    const keep = this.#names.rename(others);
+    for (const { id, to } of others) {
+      if (keep.has(id)) continue;
+      if (id === this.#self.id) this.#self = { ...this.#self, name: to };
+      else this.#members.set(id, { ...this.#members.get(id)!, name: to });
+    }
+    const { name } = this.#self;
+    if (name === this.#calledByHub) this.#warnings.delete('own name');
+    else
+      this.#warnings.set(
+        'own name',
+        `The hub calls this node ${this.#calledByHub}, as it does another one: it is ${name} here`,
+      );
+  }
+
+  /** @returns what is not as it was when it must be */
+  #changeOf(before: Member, now: MapNode): string | undefined {
+    if (now.key !== before.key) return 'it has another key than before, and keeps the old one here';
+    if (now.ipv4 !== before.ipv4 || now.ipv6 !== before.ipv6)
+      return 'it has another address than before, and keeps the old one here';
+    if (now.name === before.name) return undefined;
+    return `${now.name} is the name of node ${this.#names.ownerOf(now.name)}, and it is ${before.name} here`;
   }
 
   /** @returns why a member that is new is none */
@@ -159,7 +211,7 @@ export class MemberChecks {
     }
     const owner = this.#owners.get(key);
     if (owner !== undefined) return `its key is ${this.#nameOf(owner)}'s`;
-    const namesake = this.#owners.get(`name ${name}`);
+    const namesake = this.#names.ownerOf(name);
     if (namesake !== undefined) return `its name is that of node ${namesake}`;
     return id === 0 ? 'there is no such number' : undefined;
   }
@@ -177,6 +229,7 @@ export class MemberChecks {
     const member = this.#members.get(id);
     if (member === undefined) return undefined;
     this.#members.delete(id);
+    this.#names.release(member.name);
     for (const own of belongings(member)) this.#owners.delete(own);
     return member;
   }
@@ -190,13 +243,4 @@ export class MemberChecks {
 const pinned = ({ id, name, key, ipv4, ipv6 }: Member): Pinned => ({ id, name, key, ipv4, ipv6 });
 
 /** What only one can have. */
-const belongings = ({ name, key, ipv4, ipv6 }: Pinned): string[] => [`name ${name}`, key, ipv4, ipv6];
-
-/** @returns what is not as it was when it must be */
-function changeOf(before: Member, now: MapNode): string | undefined {
-  if (now.key !== before.key) return 'it has another key than before, and keeps the old one here';
-  if (now.ipv4 !== before.ipv4 || now.ipv6 !== before.ipv6)
-    return 'it has another address than before, and keeps the old one here';
-  if (now.name !== before.name) return `it was ${before.name} before, and keeps that name here`;
-  return undefined;
-}
+const belongings = ({ key, ipv4, ipv6 }: Pinned): string[] => [key, ipv4, ipv6];

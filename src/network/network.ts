@@ -54,10 +54,10 @@ export class Network implements RunningNode {
   // What is asked of a node.
 
   status(): NodeStatus {
-    const { record, key, hub, relay, checks, driver, table, roster, warnings } = this.#parts;
+    const { record, key, hub, relay, checks, driver, table, roster, known, warnings } = this.#parts;
     return nodeStatus({
       ...{ node: record.node, key, hub: hub.status, relay: relay.status, names: roster.names },
-      ...{ members: checks.all(), driver, table },
+      ...{ members: checks.all(), driver, table, known },
       warnings: [...warnings, ...hub.warnings(), ...roster.warnings()],
     });
   }
@@ -165,7 +165,8 @@ export class Network implements RunningNode {
 
   #setYou(you: Membership): void {
     const wasPending = this.#node.you.pending;
-    this.#parts.record.setYou(you);
+    this.#parts.checks.callSelf(you.name);
+    this.#parts.record.setYou({ ...you, name: this.#parts.checks.ownName });
     if (wasPending && !you.pending) void this.#parts.renewRelay(); // until now its credentials opened nothing
   }
 

@@ -9,6 +9,7 @@ import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import type { HubClient } from './hub-client.js';
 import { HubView } from './hub-view.js';
 import { Keeper } from './keeper.js';
+import { KnownNames } from './known-names.js';
 import { LocalNames } from './local-names.js';
 import { MemberChecks } from './members.js';
 import { OwnRecord } from './own-record.js';
@@ -45,6 +46,7 @@ export class NodeParts {
   readonly checks: MemberChecks;
   readonly table: PeerTable;
   readonly driver: PathDriver;
+  readonly known: KnownNames;
   readonly roster: Roster;
   readonly keeper: Keeper;
   readonly whereabouts: Whereabouts;
@@ -70,7 +72,9 @@ export class NodeParts {
     this.record = new OwnRecord(node, state, log, () => {
       this.roster.forward();
       this.roster.route();
+      this.roster.nameSoon();
     });
+    this.known = this.#readKnown();
     this.hub = new HubView(network);
     this.checks = new MemberChecks(network, { ...you, key: this.key });
     this.table = new PeerTable(device.interface, device.link);
@@ -81,9 +85,12 @@ export class NodeParts {
     });
     this.roster = new Roster({
       ...{ node: () => this.record.node, hubAddress: () => this.hub.address, ranges: this.ranges },
-      ...{ checks: this.checks, table: this.table, driver: this.driver, log },
+      ...{ checks: this.checks, table: this.table, driver: this.driver, known: this.known, log },
+      onOwnName: (name) => this.record.setName(name),
     });
-    this.keeper = new Keeper({ state, log, map, checks: this.checks, paths: this.driver.paths });
+    this.keeper = new Keeper({
+      ...{ state, log, map, checks: this.checks, known: this.known, paths: this.driver.paths },
+    });
     this.whereabouts = new Whereabouts({
       ...{ device: node.device, port: () => device.port, inside: this.ranges },
       onCandidates: (candidates) => this.driver.setOwn(candidates),
@@ -191,6 +198,15 @@ export class NodeParts {
       },
       log: (message) => log.error(message),
     });
+  }
+
+  #readKnown(): KnownNames {
+    try {
+      return new KnownNames(this.#options.state.readNames());
+    } catch (error) {
+      this.warnings.push(`${(error as Error).message}; it is made anew`);
+      return new KnownNames();
+    }
   }
 
   #readEndpoints(): ReadonlyMap<number, Endpoint> {

@@ -1,4 +1,5 @@
 import type { HubStatus, NodeStatus, PeerStatus, RelayStatus } from './control.js';
+import type { KnownNames } from './known-names.js';
 import type { LocalNames } from './local-names.js';
 import type { Member } from './members.js';
 import type { PathDriver } from './path-driver.js';
@@ -14,13 +15,14 @@ export interface StatusParts {
   readonly members: Iterable<Member>;
   readonly driver: PathDriver;
   readonly table: PeerTable;
+  readonly known: KnownNames;
   readonly names: LocalNames | undefined;
   readonly warnings: readonly string[];
 }
 
 /** Puts together what a node tells of itself. */
 export function nodeStatus(parts: StatusParts): NodeStatus {
-  const { node, key, hub, relay, members, driver, table, names } = parts;
+  const { node, key, hub, relay, members, driver, table, known, names } = parts;
   const { network, you, port, device } = node;
   const { id, name, ipv4, ipv6, admin, pending, shares } = you;
   const fullName = `${name}.${network.name}.lametun`;
@@ -30,7 +32,7 @@ export function nodeStatus(parts: StatusParts): NodeStatus {
     self: { id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
     hub,
     relay,
-    peers: peers.map((member) => peerStatus(member, driver, table)),
+    peers: peers.map((member) => peerStatus(member, driver, table, known)),
     shares,
     names: { how: names?.how ?? 'none', why: names?.why },
     warnings: [...ownWarnings(node), ...parts.warnings],
@@ -38,11 +40,13 @@ export function nodeStatus(parts: StatusParts): NodeStatus {
 }
 
 /** There may be thousands. */
-function peerStatus(member: Member, driver: PathDriver, table: PeerTable): PeerStatus {
+function peerStatus(member: Member, driver: PathDriver, table: PeerTable, known: KnownNames): PeerStatus {
   const { id, name, ipv4, ipv6, key, shares } = member;
   const { received, sent, lastHandshake } = table.traffic(id);
   const path = driver.status(id) ?? { kind: 'none', why: 'its key is no key', since: Date.now() };
-  return { id, name, ipv4, ipv6, key, shares, path, lastHandshake, received, sent };
+  const keyChangedAt = known.changedAt(name);
+  const changed = keyChangedAt === undefined ? {} : { keyChangedAt };
+  return { id, name, ipv4, ipv6, key, ...changed, shares, path, lastHandshake, received, sent };
 }
 
 function ownWarnings({ you }: StoredNode): string[] {

@@ -31,10 +31,10 @@ function record(write: (node: StoredNode) => void = () => {}) {
   return { seen, own: new OwnRecord(NODE, { writeNode }, log, () => void seen.changes++) };
 }
 
-test('the hub can change rights and shares, but not who this node is', () => {
+test('the hub can change rights, shares and the name, but not who this node is', () => {
   const { own, seen } = record();
-  own.setYou({ ...YOU, admin: true, name: 'somebody', ipv4: '10.77.0.9', id: 9 });
-  assert.deepEqual(own.node.you, { ...YOU, admin: true });
+  own.setYou({ ...YOU, admin: true, name: 'notebook', ipv4: '10.77.0.9', ipv6: 'fd77::9', id: 9 });
+  assert.deepEqual(own.node.you, { ...YOU, admin: true, name: 'notebook' });
   assert.deepEqual(seen.written, [own.node]);
   assert.equal(seen.changes, 1);
 });

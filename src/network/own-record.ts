@@ -25,10 +25,17 @@ export class OwnRecord {
     return this.#node;
   }
 
-  /** The hub decides on rights and shares, and not on who we are. */
-  setYou({ admin, pending, ipv4Only, shares }: Membership): void {
+  /** The hub decides on rights and shares, and what we are called, and not on who we are. */
+  setYou({ name, admin, pending, ipv4Only, shares }: Membership): void {
     const { ipv4Only: _, ...before } = this.#node.you;
-    this.#set({ ...this.#node, you: { ...before, admin, pending, shares, ...(ipv4Only && { ipv4Only }) } });
+    this.#set({
+      ...this.#node,
+      you: { ...before, name, admin, pending, shares, ...(ipv4Only && { ipv4Only }) },
+    });
+  }
+
+  setName(name: string): void {
+    this.#set({ ...this.#node, you: { ...this.#node.you, name } });
   }
 
   /** @param answered what the hub makes of them */

@@ -4,6 +4,7 @@ import type { Cidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { MapChange } from '../wire/map.js';
 import { nameServers } from './join-checks.js';
+import type { KnownNames } from './known-names.js';
 import type { LocalNames } from './local-names.js';
 import type { MemberChecks } from './members.js';
 import type { PathDriver } from './path-driver.js';
@@ -24,6 +25,9 @@ export interface RosterOptions {
   readonly checks: MemberChecks;
   readonly table: PeerTable;
   readonly driver: PathDriver;
+  readonly known: KnownNames;
+  /** What this node is called, after a change of the map. */
+  readonly onOwnName: (name: string) => void;
   readonly log: Log;
 }
 
@@ -45,13 +49,19 @@ export class Roster {
   }
 
   warnings(): string[] {
-    const { checks, table } = this.#options;
-    return [...checks.warnings(), ...table.warnings(), ...this.#shares.warnings()];
+    const { checks, table, known } = this.#options;
+    const names = Array.from(checks.all(), ({ name }) => name);
+    return [
+      ...checks.warnings(),
+      ...known.warnings(names, Date.now()),
+      ...table.warnings(),
+      ...this.#shares.warnings(),
+    ];
   }
 
   /** @param endpointOf where somebody answered last, by id */
   apply(change: MapChange, endpointOf: (id: number) => Endpoint | undefined = () => undefined): void {
-    const { checks, table, driver, log } = this.#options;
+    const { checks, table, driver, known, onOwnName, log } = this.#options;
     const { added, changed, removed } = checks.apply(change);
     for (const { id } of removed) {
       driver.remove(id);
@@ -66,12 +76,18 @@ export class Roster {
       }
       driver.add(member, endpointOf(member.id));
     }
+    for (const { name, key } of [...added, ...changed]) known.meet(name, key, Date.now());
+    onOwnName(checks.ownName);
     if (added.length + changed.length + removed.length === 0) return;
     this.route();
     table.commit();
-    // Soon: a network that grows by thousands is not sorted anew for each.
-    this.#namesTimer ??= setTimeout(() => this.#nameAll(), NAMES_DELAY);
+    this.nameSoon();
     driver.settle();
+  }
+
+  /** Soon: a network that grows by thousands is not sorted anew for each. */
+  nameSoon(): void {
+    this.#namesTimer ??= setTimeout(() => this.#nameAll(), NAMES_DELAY);
   }
 
   /** Routes what the others share, as far as that suits this machine as it is now. */

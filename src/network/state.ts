@@ -21,6 +21,7 @@ import type { MapMessage } from '../wire/map.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
 import { parseAnswer, parseHubMessage } from '../wire/schemas.js';
 import type { HubAddress } from '../wire/token.js';
+import type { StoredNames } from './known-names.js';
 
 /** Where everything is kept unless `--state` says otherwise. */
 export const DEFAULT_STATE = '/var/lib/lametun';
@@ -30,6 +31,7 @@ const FILE = {
   node: 'node.json',
   map: 'map.json',
   endpoints: 'endpoints.json',
+  names: 'names.json',
   lock: 'lock',
 } as const;
 
@@ -142,9 +144,18 @@ export class StateDirectory {
     this.#write(FILE.endpoints, json(stored));
   }
 
+  /** @throws LametunError that names the file: one may go on without */
+  readNames(): StoredNames {
+    return this.#parse(FILE.names, (value) => v.parse(storedNames, value) as StoredNames) ?? {};
+  }
+
+  writeNames(names: StoredNames): void {
+    this.#write(FILE.names, `${JSON.stringify(names)}\n`);
+  }
+
   /** Forgets the network, and the key by which this machine was its member. What is a hub's stays. */
   forgetNode(): void {
-    for (const name of [FILE.node, FILE.map, FILE.endpoints, FILE.key])
+    for (const name of [FILE.node, FILE.map, FILE.endpoints, FILE.names, FILE.key])
       rmSync(this.file(name), { force: true });
     syncDirectory(this.path);
   }
@@ -198,6 +209,11 @@ const rest = v.strictObject({
   shares: v.pipe(v.array(v.pipe(v.string(), v.maxLength(49))), v.maxLength(64)),
 });
 const endpoints = v.record(v.string(), v.pipe(v.string(), v.maxLength(64)));
+
+const storedNames = v.record(
+  v.pipe(v.string(), v.maxLength(63)),
+  v.strictObject({ key: v.pipe(v.string(), v.maxLength(44)), changedAt: v.exactOptional(v.number()) }),
+);
 
 function parseNode(value: unknown): StoredNode {
   const { network, you, ...others } = v.parse(v.looseObject({}), value);

@@ -142,6 +142,7 @@ export const REFUSALS = [
   'not-found',
   'full', // the range is used up
   'overlap',
+  'taken', // somebody else has that name
   'unavailable', // the database is away: ask again
   'too-many', // slow down
 ] as const;
@@ -160,7 +161,7 @@ export type HubMessage =
       readonly nodes: readonly MapNode[];
       readonly removed: readonly number[];
     }
-  /** Something of the node's own has changed: it was approved, made an administrator, a share was decided on. */
+  /** Something of the node's own has changed: it was approved, renamed, made an administrator, a share was decided on. */
   | { readonly type: 'you'; readonly you: Membership }
   /** It is no member any more. */
   | { readonly type: 'removed' };
@@ -181,6 +182,12 @@ export type AdminRequest =
   | { readonly op: 'nodes' }
   /** By name, or by id in decimal. */
   | { readonly op: 'remove'; readonly node: string }
+  | {
+      readonly op: 'rename';
+      readonly node: string;
+      /** A DNS label that nobody has. */
+      readonly name: string;
+    }
   /** Lets a waiting node in, and approves what it offers: all, or only these. */
   | { readonly op: 'approve'; readonly node: string; readonly shares?: readonly string[] | undefined };
 
@@ -220,6 +227,11 @@ export interface AdminAnswers {
   readonly revoke: Record<string, never>;
   readonly nodes: { readonly nodes: readonly NodeRow[] };
   readonly remove: { readonly name: string };
+  readonly rename: {
+    readonly name: string;
+    /** What it was called until now. */
+    readonly before: string;
+  };
   readonly approve: { readonly name: string; readonly shares: readonly OfferedShare[] };
 }
 export type AdminAnswer = AdminAnswers[keyof AdminAnswers];

@@ -90,6 +90,7 @@ const adminRequest = v.variant('op', [
   v.strictObject({ op: v.literal('revoke'), invite: handle }),
   v.strictObject({ op: v.literal('nodes') }),
   v.strictObject({ op: v.literal('remove'), node: nodeName }),
+  v.strictObject({ op: v.literal('rename'), node: nodeName, name: label }),
   v.strictObject({ op: v.literal('approve'), node: nodeName, shares: v.optional(shares) }),
 ]);
 
@@ -154,6 +155,7 @@ const adminAnswers = {
   revoke: v.strictObject({}),
   nodes: v.strictObject({ nodes: list(nodeRow, LIMIT.nodes) }),
   remove: v.strictObject({ name: label }),
+  rename: v.strictObject({ name: label, before: label }),
   approve: v.strictObject({ name: label, shares: offers }),
 } satisfies { [Op in keyof AdminAnswers]: v.GenericSchema<unknown, AdminAnswers[Op]> };
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join as path } from 'node:path';
 import { test } from 'node:test';
 import { type Machine, NetworkLab, type Outcome } from '../../src/testkit/network-lab.js';
@@ -90,6 +90,27 @@ test('a network that asks, from its first node to its last', async (t) => {
     refused(laptop.lametun('revoke', 'nonsense'), /nonsense/);
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +revoked`, 'm'));
     assert.equal(json(laptop, 'nodes').nodes.length, 3);
+  });
+
+  await t.test('a node that is renamed is called so everywhere, and by itself', async () => {
+    assert.deepEqual(json(laptop, 'rename', 'home', 'cottage'), { name: 'cottage', before: 'home' });
+    await homeNode.says(/this node is called cottage now/);
+    await until('laptop to know', () =>
+      laptop.status().peers.some(({ name }: { name: string }) => name === 'cottage'),
+    );
+    await until('an answer by the new name', () => laptop.pings('cottage.home.lametun'));
+    await until('itself to be found by it', () => home.machine.pings('cottage.home.lametun'));
+    assert.ok(!laptop.pings('home.home.lametun'), 'the old name is gone');
+    const { self } = home.machine.status();
+    assert.deepEqual([self.name, self.fullName], ['cottage', 'cottage.home.lametun']);
+    assert.equal(JSON.parse(readFileSync(path(home.machine.state, 'node.json'), 'utf8')).you.name, 'cottage');
+    refused(office.lametun('rename', 'cottage', 'laptop'), /node 3 is called laptop: choose another name/);
+    refused(office.lametun('rename', 'nobody', 'x'), /there is no node nobody/);
+    refused(office.lametun('rename', 'cottage', 'A Hut'), /the name "A Hut": .*as "a-hut"/, 2);
+    refused(office.lametun('rename', 'cottage', 'hub'), /nobody can be called hub: it means something else/);
+    assert.match(said(office.lametun('rename', 'cottage', 'home')), /^cottage is called home now\n$/);
+    await until('laptop to know', () => laptop.pings('home.home.lametun'));
+    assert.deepEqual(laptop.status().warnings, [], 'it is the key that it was');
   });
 
   await t.test('a removed node is cut off within 2 s, and ends with status 1 and the reason', async (t) => {

@@ -161,7 +161,11 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       { ...honest, ipv4: '10.77.0.99' },
       /b \(node 2\).*another address than before/,
     ],
-    ['another name for a member', { ...honest, name: 'z' }, /it was b before, and keeps that name/],
+    [
+      'another member’s name for a member',
+      { ...honest, name: 'm' },
+      /m is the name of node 3, and it is b here/,
+    ],
     ['a new member with the name of one', { ...fresh, name: 'b' }, /its name is that of node 2/],
     ['a new member with the name of this node', { ...fresh, name: 'a' }, /its name is that of node 1/],
     [
@@ -226,6 +230,36 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       await until('the warning to go', async () => (await warnings(a)) === '');
     });
   }
+
+  await t.test('it succeeds in calling a member something else', async () => {
+    hub.map('a', all({ ...honest, name: 'z' }));
+    await until('b to be called z', async () => (await peers(a)).join() === 'm,z');
+    assert.equal(await warnings(a), '');
+    await until('an answer', () => a.pings('z.home.lametun'));
+    assert.ok(!a.pings('b.home.lametun'), 'the old name is nobody’s');
+    hub.map('a', all());
+    await until('it to be b again', async () => (await peers(a)).join() === 'b,m');
+    assert.equal(await warnings(a), '');
+  });
+
+  await t.test(
+    'it succeeds in having a member’s name and address go to another, and that is said',
+    async () => {
+      const { name, ipv4, ipv6 } = honest;
+      hub.map('a', [self, accomplice, { ...fresh, name, ipv4, ipv6 }]);
+      await warned(a, /^b has another key since \d{4}-\d\d-\d\d than before/m);
+      await nodeA.says(/warning: b has another key since/);
+      const { peers: now } = await statusOf(a);
+      assert.ok(now.find((peer) => peer.name === 'b')!.keyChangedAt! > Date.now() - 60_000);
+      assert.equal(now.find((peer) => peer.name === 'm')!.keyChangedAt, undefined);
+      assert.match(a.lametun('status').stdout, /Warning: b has another key since/);
+      assert.ok(!a.pings(honest.ipv4, 1), 'nothing of it is blocked');
+      hub.map('a', [self, { ...honest, name: 'm' }, { ...accomplice, name: 'b' }]);
+      await warned(a, /^m has another key since/m);
+      hub.map('a', all());
+      await until('b to answer', () => a.pings(honest.ipv4, 1));
+    },
+  );
 
   await t.test('refused: to make this node forward into its LAN what it does not share', async () => {
     assert.ok(a.pings('192.168.1.23', 2), 'the control: a host is there');

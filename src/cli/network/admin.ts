@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
 import { administer, print } from './ask.js';
-import { collect, jsonOption, parseDuration, stateOption } from './place.js';
+import { collect, givenLabel, jsonOption, parseDuration, stateOption } from './place.js';
 
 interface Common {
   readonly state: string;
@@ -16,6 +16,7 @@ export function adminCommands(): Command[] {
     revokeCommand(),
     nodesCommand(),
     approveCommand(),
+    renameCommand(),
     removeCommand(),
   ];
 }
@@ -85,6 +86,18 @@ function approveCommand(): Command {
       const request = { op: 'approve', node, ...(share === undefined ? {} : { shares: share }) } as const;
       const answer = await administer<'approve'>(state, request);
       print(json, answer, () => approveText(answer));
+    });
+}
+
+function renameCommand(): Command {
+  return command('rename', 'call a node something else')
+    .argument('<node>', 'its name or number')
+    .argument('<name>', 'what it is called from now on', (name) => givenLabel('the name', name))
+    .action(async (node: string, name: string, { state, json }: Common) => {
+      const answer = await administer<'rename'>(state, { op: 'rename', node, name });
+      print(json, answer, () =>
+        answer.before === name ? `${name} is called that already` : `${answer.before} is called ${name} now`,
+      );
     });
 }
 

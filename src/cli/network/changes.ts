@@ -5,6 +5,7 @@ import { pathText } from './status-text.js';
 export function changes(before: NodeStatus, after: NodeStatus): string[] {
   const lines: string[] = [];
   if (before.self.pending && !after.self.pending) lines.push('an administrator has let this node in');
+  if (before.self.name !== after.self.name) lines.push(`this node is called ${after.self.name} now`);
   if (before.hub.state !== after.hub.state) {
     const why = after.hub.why === undefined ? '' : `: ${after.hub.why}`;
     lines.push(after.hub.state === 'connected' ? 'connected to the hub' : `hub ${after.hub.state}${why}`);
@@ -33,6 +34,7 @@ function peerChanges(before: readonly PeerStatus[], after: readonly PeerStatus[]
     const was = old.get(peer.id);
     old.delete(peer.id);
     if (was === undefined) lines.push(`${peer.name} (${peer.ipv4}) is in the network`);
+    else if (was.name !== peer.name) lines.push(`${was.name} is called ${peer.name} now`);
     else if (was.path.kind !== peer.path.kind || was.path.endpoint !== peer.path.endpoint)
       lines.push(`${peer.name}: ${pathText(peer.path)}`);
   }

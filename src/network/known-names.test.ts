@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KnownNames } from './known-names.js';
+
+const DAY = 86_400_000;
+const NOW = Date.UTC(2026, 4, 17);
+const warnings = (known: KnownNames, now: number, names = ['office', 'laptop']): string[] => [
+  ...known.warnings(names, now),
+];
+
+test('a name that is met again with its key is nothing to speak of', () => {
+  const known = new KnownNames();
+  known.meet('office', 'k1', NOW);
+  assert.deepEqual(known.takeChanged(), { office: { key: 'k1' } });
+  known.meet('office', 'k1', NOW + DAY);
+  assert.deepEqual(
+    [known.takeChanged(), warnings(known, NOW), known.changedAt('office')],
+    [undefined, [], undefined],
+  );
+});
+
+test('a name with another key is warned of for a week, also after a restart', () => {
+  let known = new KnownNames();
+  known.meet('office', 'k1', NOW - 100 * DAY);
+  known = new KnownNames(known.takeChanged());
+  known.meet('office', 'k2', NOW);
+  assert.deepEqual(warnings(known, NOW), [
+    'office has another key since 2026-05-17 than before: that machine has joined anew, or another one has its name now. Ask whose it is before you trust it',
+  ]);
+  known = new KnownNames(JSON.parse(JSON.stringify(known.takeChanged())));
+  known.meet('office', 'k2', NOW + DAY);
+  assert.equal(warnings(known, NOW + 7 * DAY).length, 1);
+  assert.deepEqual(warnings(known, NOW, ['laptop']), [], 'who is not there is no danger');
+  assert.deepEqual(warnings(known, NOW + 7 * DAY + 1), []);
+  assert.equal(known.changedAt('office'), NOW, 'programs are told for as long as it is so');
+});
+
+test('so is one that goes back to the key that it had', () => {
+  const known = new KnownNames({ office: { key: 'k2', changedAt: NOW - 30 * DAY } });
+  known.meet('office', 'k1', NOW);
+  assert.equal(warnings(known, NOW).length, 1);
+});
+
+test('what is remembered has an end: who was not met for longest is forgotten first', () => {
+  const known = new KnownNames();
+  known.meet('office', 'k1', NOW);
+  known.meet('old', 'k2', NOW);
+  for (let i = 0; i < 131_070; i++) known.meet(`n${i}`, 'k', NOW);
+  known.meet('office', 'k1', NOW);
+  known.meet('one-more', 'k', NOW);
+  known.meet('old', 'k3', NOW);
+  known.meet('office', 'k4', NOW);
+  assert.deepEqual([known.changedAt('old'), known.changedAt('office')], [undefined, NOW]);
+  assert.equal(Object.keys(known.takeChanged()!).length, 131_072);
+});
