@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createDecipheriv } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { workingOnes } from '../testkit/implementations.js';
 import { AEAD, type Aead, IMPLEMENTATIONS, loadAead } from './aead.js';
 import { allocate } from './memory.js';
 
@@ -31,13 +32,7 @@ const fill = (seed: number): void => {
 };
 
 /** What works on this machine; that the first does is what the speed depends on. */
-const working = IMPLEMENTATIONS.flatMap((make) => {
-  try {
-    return [make()];
-  } catch {
-    return [];
-  }
-});
+const working = workingOnes(IMPLEMENTATIONS);
 
 test('there is a fast implementation and a slow one, and the fast one is taken', () => {
   assert.ok(working.length >= 2, 'only one implementation works here: nothing to compare');

@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { workingOnes } from '../testkit/implementations.js';
 import { loadX25519, X25519_IMPLEMENTATIONS } from './x25519.js';
 
 const hex = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'));
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 /** What works on this machine; that the first does is what the speed depends on. */
-const working = X25519_IMPLEMENTATIONS.flatMap((make) => {
-  try {
-    return [make()];
-  } catch {
-    return [];
-  }
-});
+const working = workingOnes(X25519_IMPLEMENTATIONS);
 
 test('there is a fast implementation and a slow one, and the fast one is taken', () => {
   assert.ok(working.length >= 2, 'only one implementation works here: nothing to compare');

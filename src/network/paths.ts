@@ -3,6 +3,7 @@ import { type Endpoint, formatEndpoint } from '../linux/socket-address.js';
 import type { Probe } from '../wire/probe.js';
 import { type Crypto, mapKey } from '../wireguard/crypto.js';
 import { Deadlines } from '../wireguard/deadlines.js';
+import { EventQueue } from '../wireguard/event-queue.js';
 import { endpointKey } from './candidates.js';
 import type { PathStatus } from './control.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
@@ -38,24 +39,18 @@ export class Paths {
   readonly #rules: PathRules;
   readonly #peers = new Map<number, PeerPath>();
   readonly #deadlines = new Deadlines<PeerPath>();
-  readonly #events: PathEvent[] = [];
-  #nextEvent = 0;
+  readonly #events = new EventQueue<PathEvent>();
   #whyNoRelay = 'the hub was not reached yet';
   #nextToken = 1;
 
   constructor({ crypto, inside, dataLength }: PathsOptions) {
-    const tell = (event: PathEvent): void => void this.#events.push(event);
+    const tell = (event: PathEvent): void => this.#events.push(event);
     this.#around = { inside, own: [], ownKeys: new Set(), hasRelay: false };
     this.#rules = new PathRules(this.#around, new PathProbes(crypto, dataLength, tell), tell);
   }
 
   poll(): PathEvent | undefined {
-    const event = this.#events[this.#nextEvent++];
-    if (event === undefined) {
-      this.#events.length = 0;
-      this.#nextEvent = 0;
-    }
-    return event;
+    return this.#events.poll();
   }
 
   nextTimeout(): number {

@@ -19,6 +19,27 @@ export interface Datagram {
 const BATCH = 64;
 const ROOM = 8 << 20;
 
+/** Waits until so many have come, or nothing has for `patience` milliseconds. */
+export async function receive(
+  { fd }: UdpSocket,
+  batch: ReceiveBatch,
+  count: number,
+  patience: number,
+): Promise<Datagram[]> {
+  const came: Datagram[] = [];
+  for (let deadline = Date.now() + patience; came.length < count && Date.now() < deadline; ) {
+    const slots = batch.receive(fd);
+    if (slots > 0) deadline = Date.now() + patience;
+    else await sleep(1);
+    for (let slot = 0; slot < slots; slot++) {
+      const at = batch.offset(slot);
+      const payload = Uint8Array.from(batch.memory.bytes.subarray(at, at + batch.length(slot)));
+      came.push({ payload, trafficClass: batch.trafficClass(slot) });
+    }
+  }
+  return came;
+}
+
 /**
  * A UDP socket on a host, used by the test itself: what is sent together goes with one system call, and what comes is
  * told with its traffic class.
@@ -59,20 +80,8 @@ export class Datagrams {
   }
 
   /** Waits until so many have come, or nothing has for `patience` milliseconds. */
-  async receive(count: number, patience = 1500): Promise<Datagram[]> {
-    const came: Datagram[] = [];
-    const batch = this.#receiving;
-    for (let deadline = Date.now() + patience; came.length < count && Date.now() < deadline; ) {
-      const slots = batch.receive(this.#socket.fd);
-      if (slots > 0) deadline = Date.now() + patience;
-      else await sleep(1);
-      for (let slot = 0; slot < slots; slot++) {
-        const at = batch.offset(slot);
-        const payload = Uint8Array.from(batch.memory.bytes.subarray(at, at + batch.length(slot)));
-        came.push({ payload, trafficClass: batch.trafficClass(slot) });
-      }
-    }
-    return came;
+  receive(count: number, patience = 1500): Promise<Datagram[]> {
+    return receive(this.#socket, this.#receiving, count, patience);
   }
 
   #flush(): void {

@@ -1,10 +1,9 @@
-import type { ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Namespace } from '../linux/namespace.js';
 import type { PlainEvent } from '../plain/events.js';
 import { OFFLOADS_VARIABLE } from '../tunnel/offloads.js';
+import { Running } from './running.js';
 import { until } from './wait.js';
 
 export const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
@@ -21,50 +20,19 @@ export interface LametunOptions {
 }
 
 /** `lametun` as a process of its own on some host, and what it says. */
-export class Lametun {
+export class Lametun extends Running {
   readonly events: PlainEvent[] = [];
-  /** How it ended: the exit status, or the signal's name. */
-  readonly ended: Promise<number | NodeJS.Signals>;
-  stdout = '';
-  stderr = '';
-  readonly #child: ChildProcess;
   readonly #args: readonly string[];
-  #end: number | NodeJS.Signals | undefined;
 
   /** @param args as a user types them, without `--json` */
   constructor(host: Namespace, args: readonly string[], options: LametunOptions = {}) {
     const { wrapper = [], text = false, offloads = '' } = options;
-    this.#args = args;
     const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args, ...(text ? [] : ['--json'])];
     const env = { ...process.env, [OFFLOADS_VARIABLE]: offloads };
-    this.#child = host.spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'], env });
-    this.#child.stderr!.setEncoding('utf8').on('data', (chunk: string) => {
-      this.stderr += chunk;
-    });
-    if (text) {
-      this.#child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
-        this.stdout += chunk;
-      });
-    } else {
-      createInterface({ input: this.#child.stdout! }).on('line', (line) => {
-        this.events.push(JSON.parse(line) as PlainEvent);
-      });
-    }
-    this.ended = new Promise((resolve, reject) => {
-      this.#child.on('error', reject);
-      this.#child.on('close', (code, signal) => {
-        this.#end = code ?? signal!;
-        resolve(this.#end);
-      });
-    });
-  }
-
-  get pid(): number {
-    return this.#child.pid!;
-  }
-
-  get running(): boolean {
-    return this.#end === undefined;
+    const child = host.spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    const onLine = (line: string): void => void this.events.push(JSON.parse(line) as PlainEvent);
+    super(child, `lametun ${args.join(' ')}`, text ? undefined : onLine);
+    this.#args = args;
   }
 
   /** All events of a kind until now. */
@@ -93,19 +61,13 @@ export class Lametun {
       milliseconds,
     );
     if (found !== null) return found;
-    throw new Error(`lametun ${this.#args.join(' ')} ended with ${this.#end}: ${this.stderr}`);
+    throw new Error(`lametun ${this.#args.join(' ')} ended with ${this.end}: ${this.stderr}`);
   }
 
   /** Waits until packets move. */
   async ready(): Promise<this> {
     await this.event('ready');
     return this;
-  }
-
-  /** Ends it, and waits until it has. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
-    if (this.running) process.kill(this.pid, signal);
-    return this.ended;
   }
 
   /** Its memory, in bytes. */

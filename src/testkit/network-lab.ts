@@ -1,11 +1,11 @@
-import { type ChildProcess, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { connect, Namespace } from '../linux/namespace.js';
 import { MAIN } from './lametun.js';
-import { until } from './wait.js';
+import { Running } from './running.js';
 
 /** How a site is connected to the internet. */
 export interface SiteOptions {
@@ -197,61 +197,6 @@ export class Machine {
 
   async stopAll(): Promise<void> {
     await Promise.all([...this.#running].map((running) => running.stop('SIGKILL')));
-  }
-}
-
-/** A program that goes on, and what it has said. */
-export class Running {
-  stdout = '';
-  stderr = '';
-  readonly ended: Promise<number | NodeJS.Signals>;
-  readonly #child: ChildProcess;
-  readonly #what: string;
-  #end: number | NodeJS.Signals | undefined;
-
-  constructor(child: ChildProcess, what: string) {
-    this.#child = child;
-    this.#what = what;
-    child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      child.on('error', reject);
-      child.on('close', (code, signal) => {
-        this.#end = code ?? signal!;
-        resolve(this.#end);
-      });
-    });
-  }
-
-  get pid(): number {
-    return this.#child.pid!;
-  }
-
-  get running(): boolean {
-    return this.#end === undefined;
-  }
-
-  /** Waits until it has printed something. @throws Error with all that it said, when it ends first */
-  async says(pattern: RegExp, milliseconds = 15_000): Promise<RegExpExecArray> {
-    return until(
-      `${this.#what} to say ${pattern}: ${this.stdout}${this.stderr}`,
-      () => {
-        const found = pattern.exec(this.stdout);
-        if (!found && !this.running)
-          throw new Error(`${this.#what} ended with ${this.#end}: ${this.stdout}${this.stderr}`);
-        return found ?? undefined;
-      },
-      milliseconds,
-    );
-  }
-
-  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
-    if (this.running) this.#child.kill(signal);
-    return this.ended;
   }
 }
 

@@ -1,6 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { blake2s } from '../device/blake2s.js';
 import type { RelaySession } from '../hub/relay/relay.js';
@@ -12,6 +11,7 @@ import { receiveSegments, UdpSocket } from '../linux/udp.js';
 import { ENDPOINT, ReceiveBatch } from '../linux/udp-batch.js';
 import { decodeControl, encodeControl, MAGIC, RELAY_FRAME, RELAY_KIND } from '../wire/relay.js';
 import { MESSAGE_TYPE, viewOf } from '../wireguard/messages.js';
+import { receive } from './datagrams.js';
 import { FLOOD_WORD, type FloodData } from './relay-flood.js';
 
 export const relayCrypto = {
@@ -140,18 +140,8 @@ export class RelayMember {
   }
 
   async receive(count: number, patience: number): Promise<Uint8Array[]> {
-    const came: Uint8Array[] = [];
-    const batch = this.#receiving;
-    for (let deadline = Date.now() + patience; came.length < count && Date.now() < deadline; ) {
-      const slots = batch.receive(this.#socket.fd);
-      if (slots > 0) deadline = Date.now() + patience;
-      else await sleep(1);
-      for (let slot = 0; slot < slots; slot++) {
-        const at = batch.offset(slot);
-        came.push(Uint8Array.from(batch.memory.bytes.subarray(at, at + batch.length(slot))));
-      }
-    }
-    return came;
+    const came = await receive(this.#socket, this.#receiving, count, patience);
+    return came.map(({ payload }) => payload);
   }
 
   /** Lets the kernel hand over several datagrams at once: only for `discard`. */

@@ -4,6 +4,7 @@ import { NodeCrypto } from '../device/crypto.js';
 import { CHANNEL_PATH, ChannelInitiator } from '../wire/channel.js';
 import { NetworkMap } from '../wire/map.js';
 import {
+  type AdminRequest,
   type Answers,
   type Hello,
   type HubMessage,
@@ -23,6 +24,16 @@ export interface HubPlace {
   readonly publicKey: Uint8Array;
   readonly port: number;
 }
+
+/** One of each that administrators may ask. */
+export const ADMIN_REQUESTS: readonly AdminRequest[] = [
+  { op: 'invite', expires: 60, reusable: true, admin: true, shares: [] },
+  { op: 'invites' },
+  { op: 'revoke', invite: 'a' },
+  { op: 'nodes' },
+  { op: 'remove', node: 'a' },
+  { op: 'approve', node: 'a' },
+];
 
 type Request = NodeMessage extends infer M ? (M extends NodeMessage ? Omit<M, 'id'> : never) : never;
 

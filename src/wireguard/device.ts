@@ -4,6 +4,7 @@ import { CookieChecker } from './cookie.js';
 import { type Crypto, mapKey, type PrivateKey, type PublicKey } from './crypto.js';
 import { Deadlines } from './deadlines.js';
 import { type Drop, DropCounters } from './drops.js';
+import { EventQueue } from './event-queue.js';
 import type { DeviceEvent, Endpoint, PathRule } from './events.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, messageType, RESPONSE, viewOf } from './messages.js';
 import { openStatic } from './noise.js';
@@ -40,8 +41,7 @@ export interface DeviceOptions {
 export class Device {
   readonly drops = new DropCounters();
   readonly #host;
-  readonly #events: DeviceEvent[] = [];
-  #nextEvent = 0;
+  readonly #events = new EventQueue<DeviceEvent>();
   readonly #peers = new Map<string, Peer>();
   readonly #byIndex = new Map<number, Peer>();
   readonly #unprepared = new Set<Peer>();
@@ -58,7 +58,7 @@ export class Device {
       followsPeers: options.paths !== 'owner',
       timestamps: new TimestampSource(),
       privateKey: undefined as PrivateKey | undefined,
-      emit: (event: DeviceEvent) => void this.#events.push(event),
+      emit: (event: DeviceEvent) => this.#events.push(event),
       allocateIndex: (peer: Peer) => this.#allocateIndex(peer),
       releaseIndex: (index: number) => void this.#byIndex.delete(index),
     };
@@ -66,12 +66,7 @@ export class Device {
 
   /** The next thing to be done; undefined when all is. */
   poll(): DeviceEvent | undefined {
-    const event = this.#events[this.#nextEvent++];
-    if (event === undefined) {
-      this.#events.length = 0;
-      this.#nextEvent = 0;
-    }
-    return event;
+    return this.#events.poll();
   }
 
   /** When to call `handleTimeout`; Infinity when there is nothing to wait for. */

@@ -57,17 +57,6 @@ const environment = (): NodeJS.ProcessEnv => ({
   WG_LOG_FILE: '/dev/null',
 });
 
-export interface KeyPair {
-  /** Base64, as `wg` has them. */
-  readonly privateKey: string;
-  readonly publicKey: string;
-}
-
-export function newKey(): KeyPair {
-  const privateKey = runProgram('wg', ['genkey']).trim();
-  return { privateKey, publicKey: runProgram('wg', ['pubkey'], { input: privateKey }).trim() };
-}
-
 /** A WireGuard device, and the process that provides it. */
 export class Daemon {
   readonly device: string;

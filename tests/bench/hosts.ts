@@ -3,7 +3,8 @@ import { connect, Namespace } from '../../src/linux/namespace.js';
 import { Lametun } from '../../src/testkit/lametun.js';
 import { ping } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
-import { Daemon, type Implementation, newKey } from './daemon.js';
+import { newKey } from '../../src/testkit/wireguard.js';
+import { Daemon, type Implementation } from './daemon.js';
 import { tcp } from './iperf.js';
 
 /** Something that carries packets between the two hosts. */

@@ -8,7 +8,8 @@ import type {
   PeerStatus,
 } from '../../src/network/control.js';
 import { askControl } from '../../src/network/control-socket.js';
-import { type Machine, NetworkLab, type Running, type SiteOptions } from '../../src/testkit/network-lab.js';
+import { type Machine, NetworkLab, type SiteOptions } from '../../src/testkit/network-lab.js';
+import type { Running } from '../../src/testkit/running.js';
 import { ping, runOn } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
 import { hubAlone, invite, join } from '../network/join.js';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Machine, NetworkLab, type Running } from '../../src/testkit/network-lab.js';
+import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
 import { needs } from '../../src/testkit/requirements.js';
+import type { Running } from '../../src/testkit/running.js';
 import { until } from '../../src/testkit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 import { Pings } from './pings.js';

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { NodeStatus } from '../../src/network/control.js';
 import { askControl } from '../../src/network/control-socket.js';
-import type { Machine, Running } from '../../src/testkit/network-lab.js';
+import type { Machine } from '../../src/testkit/network-lab.js';
+import type { Running } from '../../src/testkit/running.js';
 
 /** The line that `serve` and `invite` print for the other machine. */
 export const JOIN_LINE = /^lametun join (\S+)$/m;

@@ -13,7 +13,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type HubPlace, randomSecret, TestNode, TestRefusal } from '../../src/testkit/test-node.js';
+import {
+  ADMIN_REQUESTS,
+  type HubPlace,
+  randomSecret,
+  TestNode,
+  TestRefusal,
+} from '../../src/testkit/test-node.js';
 import { until } from '../../src/testkit/wait.js';
 import type { AdminAnswers } from '../../src/wire/messages.js';
 import { parseToken } from '../../src/wire/token.js';
@@ -124,14 +130,7 @@ test('who knows the hub’s key, and is no member, gets nothing but refusals, wh
     leave: { type: 'leave' },
   } as const))
     await assert.rejects(stranger.ask(request), refusedWith('not-a-member'), what);
-  for (const request of [
-    { op: 'invite', expires: 60, reusable: true, admin: true, shares: [] },
-    { op: 'invites' },
-    { op: 'revoke', invite: 'a' },
-    { op: 'nodes' },
-    { op: 'remove', node: 'a' },
-    { op: 'approve', node: 'a' },
-  ] as const)
+  for (const request of ADMIN_REQUESTS)
     await assert.rejects(stranger.ask({ type: 'admin', request }), refusedWith('not-an-admin'), request.op);
   const secret = randomSecret();
   await assert.rejects(stranger.join(secret), refusedWith('bad-secret'));

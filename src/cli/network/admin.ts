@@ -1,12 +1,7 @@
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
 import { administer, print } from './ask.js';
-import { collect, givenLabel, jsonOption, parseDuration, stateOption } from './place.js';
-
-interface Common {
-  readonly state: string;
-  readonly json?: boolean;
-}
+import { type Common, collect, command, givenLabel, parseDuration } from './place.js';
 
 /** What administrators do: root on the hub's machine, and members that were invited as such. */
 export function adminCommands(): Command[] {
@@ -20,13 +15,6 @@ export function adminCommands(): Command[] {
     removeCommand(),
   ];
 }
-
-const command = (name: string, about: string): Command =>
-  new Command(name)
-    .description(about)
-    .addOption(stateOption())
-    .addOption(jsonOption())
-    .allowExcessArguments(false);
 
 function inviteCommand(): Command {
   interface Flags extends Common {

@@ -1,27 +1,15 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { LametunError } from '../../errors.js';
 import { askControl } from '../../network/control-socket.js';
 import { shareText } from './admin-text.js';
 import { askOnce, print } from './ask.js';
-import { collect, jsonOption, stateOption } from './place.js';
+import { type Common, collect, command } from './place.js';
 import { pingText, statusText } from './status-text.js';
-
-interface Common {
-  readonly state: string;
-  readonly json?: boolean;
-}
 
 /** What every node can do. */
 export function memberCommands(): Command[] {
   return [statusCommand(), pingCommand(), shareCommand(), leaveCommand()];
 }
-
-const command = (name: string, about: string): Command =>
-  new Command(name)
-    .description(about)
-    .addOption(stateOption())
-    .addOption(jsonOption())
-    .allowExcessArguments(false);
 
 function statusCommand(): Command {
   return command('status', 'who is in the network, how each is reached, and why not better')

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { Option } from 'commander';
+import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 
 /** Where a node or hub keeps what it has, and what its interface is called: several run on one machine by these. */
@@ -29,6 +29,19 @@ export const deviceOption = (): Option =>
     });
 
 export const jsonOption = (): Option => new Option('--json', 'for programs: one JSON object a line');
+
+/** What every command that asks a running process has. */
+export interface Common {
+  readonly state: string;
+  readonly json?: boolean;
+}
+
+export const command = (name: string, about: string): Command =>
+  new Command(name)
+    .description(about)
+    .addOption(stateOption())
+    .addOption(jsonOption())
+    .allowExcessArguments(false);
 
 /** For options that may be given several times. */
 export const collect = (value: string, before: readonly string[] = []): readonly string[] => [
