@@ -1,7 +1,7 @@
 import type { Kysely, Selectable } from 'kysely';
 import type { InviteRow } from '../wire/messages.js';
+import type { Change } from './change.js';
 import { Refused } from './refused.js';
-import type { Change } from './registry.js';
 import { canonicalNetwork, MAX_SHARES, whyNotShareable } from './shares.js';
 import type { InvitesTable, Schema } from './store/schema.js';
 

@@ -1,11 +1,11 @@
 import type { Kysely, Selectable } from 'kysely';
 import { formatAddress } from '../ip/address.js';
 import { parseCidr } from '../ip/cidr.js';
+import type { Change } from './change.js';
 import { openInvite, sharesOf } from './invites.js';
 import { toLabel, uniqueName, whyNoName } from './names.js';
 import { hostAddress } from './ranges.js';
 import { Refused } from './refused.js';
-import type { Change } from './registry.js';
 import { canonicalNetwork, isAllowed, MAX_SHARES, whyNotShareable } from './shares.js';
 import type { NodesTable, Schema } from './store/schema.js';
 

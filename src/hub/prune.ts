@@ -1,4 +1,4 @@
-import type { Change } from './registry.js';
+import type { Change } from './change.js';
 
 /**
  * How long is remembered what is over, milliseconds: a removed node, so that members who were away are told of it alone;

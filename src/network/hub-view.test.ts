@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HubFailure } from './hub-failure.js';
+import { HubFailure } from './client/hub-failure.js';
 import { HubView } from './hub-view.js';
 
 const NETWORK = { id: 'f00', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 };

@@ -1,7 +1,7 @@
 import type { IpAddress } from '../ip/address.js';
 import type { NetworkInfo } from '../wire/messages.js';
+import type { HubEvent } from './client/hub-client.js';
 import type { HubStatus } from './control.js';
-import type { HubEvent } from './hub-client.js';
 
 /** How the hub looks from here: whether it is there, where it was reached last, and what is odd about it. */
 export class HubView {

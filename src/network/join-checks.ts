@@ -3,8 +3,8 @@ import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, covers, formatCidr, parseCidr } from '../ip/cidr.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
+import { parseResolvConf } from './names/resolv-conf.js';
 import { type LocalRoute, parseShare, rangeCollision } from './ranges.js';
-import { parseResolvConf } from './resolv-conf.js';
 
 /** What a network's ranges may be from: RFC 1918 §3, RFC 6598, RFC 4193. All else is somebody's on the internet. */
 const PRIVATE: readonly Cidr[] = [

@@ -1,10 +1,10 @@
 import type { Log } from '../device/log.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
-import { endpointKey } from './candidates.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
-import type { Paths } from './paths.js';
+import { endpointKey } from './paths/candidates.js';
+import type { Paths } from './paths/paths.js';
 import { parseEndpoint, type StateDirectory } from './state.js';
 
 /** How long changes are collected before they are written, milliseconds. */

@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { parseAddress } from '../ip/address.js';
 import { findLink } from '../linux/link.js';
-import type { LocalAddress } from './candidates.js';
+import type { LocalAddress } from './paths/candidates.js';
 
 /**
  * The addresses of this machine's network devices, in the network namespace of the calling thread.

@@ -2,14 +2,14 @@ import { LametunError } from '../errors.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import type { AdminAnswer, AdminRequest, Membership, OfferedShare } from '../wire/messages.js';
 import { MAGIC } from '../wire/relay.js';
+import type { HubClient, HubEvent } from './client/hub-client.js';
+import { HubFailure } from './client/hub-failure.js';
 import type { NodeStatus, PingAnswer } from './control.js';
 import { findMember } from './find-member.js';
-import type { HubClient, HubEvent } from './hub-client.js';
-import { HubFailure } from './hub-failure.js';
-import type { NodeEnd, RunningNode } from './node.js';
 import { NodeParts, type NodePartsOptions } from './node-parts.js';
 import { nodeStatus } from './node-status.js';
 import { localRoutes, parseShare } from './ranges.js';
+import type { NodeEnd, RunningNode } from './running-node.js';
 import type { StateDirectory, StoredNode } from './state.js';
 
 /** A node that is up: what the hub says becomes peers, routes and names; what peers say becomes paths. */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import type { PingAnswer } from './control.js';
-import type { RunningNode } from './node.js';
 import { nodeControl } from './node-control.js';
+import type { RunningNode } from './running-node.js';
 
 const node = (ping: RunningNode['ping']): RunningNode => ({ ping }) as unknown as RunningNode;
 const answerTo = (sequence: number): PingAnswer => ({

@@ -3,7 +3,7 @@ import { LametunError } from '../errors.js';
 import { parseAdminRequest } from '../wire/schemas.js';
 import type { ControlRequest } from './control.js';
 import type { ControlHandler } from './control-socket.js';
-import type { RunningNode } from './node.js';
+import type { RunningNode } from './running-node.js';
 
 /** Milliseconds: nobody reads faster, and nobody pings slower. */
 const FASTEST = 100;

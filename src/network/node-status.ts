@@ -1,8 +1,8 @@
 import type { HubStatus, NodeStatus, PeerStatus, RelayStatus } from './control.js';
 import type { KnownNames } from './known-names.js';
-import type { LocalNames } from './local-names.js';
 import type { Member } from './members.js';
-import type { PathDriver } from './path-driver.js';
+import type { LocalNames } from './names/local-names.js';
+import type { PathDriver } from './paths/path-driver.js';
 import type { PeerTable } from './peer-table.js';
 import type { StoredNode } from './state.js';
 

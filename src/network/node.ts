@@ -7,16 +7,16 @@ import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
 import { NetworkMap } from '../wire/map.js';
-import type { AdminAnswer, AdminRequest, NetworkInfo, OfferedShare } from '../wire/messages.js';
+import type { NetworkInfo } from '../wire/messages.js';
 import type { Token } from '../wire/token.js';
 import type { PrivateKey } from '../wireguard/crypto.js';
-import type { NodeStatus, PingAnswer } from './control.js';
-import { HubClient, type HubEvent } from './hub-client.js';
-import type { HubFailure } from './hub-failure.js';
-import type { JoinWish } from './hub-session.js';
+import { HubClient, type HubEvent } from './client/hub-client.js';
+import type { HubFailure } from './client/hub-failure.js';
+import type { JoinWish } from './client/hub-session.js';
 import { checkMembership, checkNetwork, nameServers } from './join-checks.js';
 import { Network } from './network.js';
 import { localRoutes, parseShare } from './ranges.js';
+import type { RunningNode } from './running-node.js';
 import type { StateDirectory, StoredNode } from './state.js';
 
 export interface NodeOptions {
@@ -41,29 +41,6 @@ export interface NodeOptions {
   readonly signal?: AbortSignal | undefined;
   /** Names for the machine's programs; yes if not given. */
   readonly names?: boolean | undefined;
-}
-
-/** Why a node has ended. */
-export interface NodeEnd {
-  readonly reason: 'closed' | 'left' | 'removed' | 'device-gone' | 'failed';
-  /** For people. */
-  readonly message: string;
-}
-
-export interface RunningNode {
-  status(): NodeStatus;
-  /** @throws LametunError `usage` when there is no such node */
-  ping(node: string, sequence?: number): Promise<PingAnswer>;
-  /** Offers these networks and no others; without an argument, says what is offered. @throws LametunError */
-  share(shares?: readonly string[]): Promise<readonly OfferedShare[]>;
-  /** Ends it, for good. @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then */
-  leave(force?: boolean): Promise<{ readonly told: boolean }>;
-  /** @throws LametunError when the hub refuses or is away */
-  admin(request: AdminRequest): Promise<AdminAnswer>;
-  /** Never rejects. */
-  readonly ended: Promise<NodeEnd>;
-  /** Undoes everything; the membership stays. */
-  close(): Promise<void>;
 }
 
 /** How long a new member waits to be told who else there is, milliseconds; the hub answers in tens of them. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Answers, OfferedShare } from '../wire/messages.js';
-import type { HubClient } from './hub-client.js';
-import { HubFailure } from './hub-failure.js';
+import type { HubClient } from './client/hub-client.js';
+import { HubFailure } from './client/hub-failure.js';
 import { retell } from './retell.js';
 import type { StoredNode } from './state.js';
 

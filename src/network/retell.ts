@@ -1,7 +1,7 @@
 import type { Log } from '../device/log.js';
 import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
 import type { OfferedShare } from '../wire/messages.js';
-import type { HubClient } from './hub-client.js';
+import type { HubClient } from './client/hub-client.js';
 import type { StoredNode } from './state.js';
 
 export interface RetellOptions {

@@ -1,8 +1,8 @@
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { routeTo } from '../linux/route.js';
 import { type Watch, watchNetwork } from '../linux/watch.js';
-import type { LocalAddress } from './candidates.js';
 import { localAddresses } from './local-addresses.js';
+import type { LocalAddress } from './paths/candidates.js';
 
 /** How long changes are collected, milliseconds: who comes into another network gets addresses and routes one by one. */
 const DELAY = 100;

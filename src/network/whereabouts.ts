@@ -1,7 +1,7 @@
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
-import { ownCandidates } from './candidates.js';
+import { ownCandidates } from './paths/candidates.js';
 import { Surroundings } from './surroundings.js';
 
 export interface WhereaboutsOptions {

@@ -1,9 +1,9 @@
 import { formatAddress, parseAddress } from '../ip/address.js';
 import { contains, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
-import { endpointKey } from '../network/candidates.js';
-import type { ProbeSource } from '../network/path-events.js';
-import { Paths } from '../network/paths.js';
+import { endpointKey } from '../network/paths/candidates.js';
+import type { ProbeSource } from '../network/paths/path-events.js';
+import { Paths } from '../network/paths/paths.js';
 import type { Probe } from '../wire/probe.js';
 import { SeededRandom } from './random.js';
 

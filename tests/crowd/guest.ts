@@ -1,5 +1,5 @@
 import { NodeCrypto } from '../../src/device/crypto.js';
-import { HubClient } from '../../src/network/hub-client.js';
+import { HubClient } from '../../src/network/client/hub-client.js';
 import { NetworkMap } from '../../src/wire/map.js';
 import type { Membership } from '../../src/wire/messages.js';
 import { parseToken } from '../../src/wire/token.js';

@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/device/crypto.js';
-import { HubClient, type HubEvent } from '../../src/network/hub-client.js';
+import { HubClient, type HubEvent } from '../../src/network/client/hub-client.js';
 import { until } from '../../src/testkit/wait.js';
 import {
   type DeltaMessage,

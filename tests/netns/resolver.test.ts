@@ -9,8 +9,8 @@ import { type DecodedPacket, decode, encode, type Question, type RecordType, str
 import { parseCidr } from '../../src/ip/cidr.js';
 import { call, libc } from '../../src/linux/libc.js';
 import { Namespace } from '../../src/linux/namespace.js';
-import { Names } from '../../src/network/names.js';
-import { Resolver, type ResolverOptions } from '../../src/network/resolver.js';
+import { Names } from '../../src/network/names/names.js';
+import { Resolver, type ResolverOptions } from '../../src/network/names/resolver.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
 

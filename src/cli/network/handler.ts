@@ -1,8 +1,8 @@
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import type { ControlHandler } from '../../network/control-socket.js';
-import type { RunningNode } from '../../network/node.js';
 import { nodeControl } from '../../network/node-control.js';
+import type { RunningNode } from '../../network/running-node.js';
 import { parseAdminRequest } from '../../wire/schemas.js';
 
 /**

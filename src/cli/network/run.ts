@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import { serveControl } from '../../network/control-socket.js';
-import type { NodeEnd, RunningNode } from '../../network/node.js';
+import type { NodeEnd, RunningNode } from '../../network/running-node.js';
 import { StateDirectory } from '../../network/state.js';
 import type { AdminAnswers } from '../../wire/messages.js';
 import { parseToken, type Token } from '../../wire/token.js';

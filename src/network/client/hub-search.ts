@@ -1,4 +1,4 @@
-import type { HubAddress } from '../wire/token.js';
+import type { HubAddress } from '../../wire/token.js';
 import { AddressRace, interleave } from './address-race.js';
 import { type HubFailure, summarise } from './hub-failure.js';
 import { describe, type Target, targetsOf } from './hub-socket.js';

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { type FSWatcher, rmSync, statSync, watch, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { LametunError } from '../errors.js';
-import { isAlive, thisProcess, withStateLock } from '../linux/runtime-state.js';
+import { LametunError } from '../../errors.js';
+import { isAlive, thisProcess, withStateLock } from '../../linux/runtime-state.js';
 import { type Owner, ownerOf, parseResolvConf, renderResolvConf } from './resolv-conf.js';
 import { giveBack, isReadOnly, keep, read, replace } from './resolv-files.js';
 import { ResolvGuard } from './resolv-guard.js';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { after, afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NodeCrypto } from '../device/crypto.js';
-import { LametunError } from '../errors.js';
+import { NodeCrypto } from '../../device/crypto.js';
+import { LametunError } from '../../errors.js';
 import {
   attachedAnswer,
   mapNode,
@@ -12,10 +12,10 @@ import {
   Refused,
   SmallHub,
   type SmallHubNode,
-} from '../testkit/small-hub.js';
-import { until } from '../testkit/wait.js';
-import { NetworkMap } from '../wire/map.js';
-import type { HubAddress } from '../wire/token.js';
+} from '../../testkit/small-hub.js';
+import { until } from '../../testkit/wait.js';
+import { NetworkMap } from '../../wire/map.js';
+import type { HubAddress } from '../../wire/token.js';
 import { HubClient, type HubClientOptions, type HubEvent } from './hub-client.js';
 import type { HubFailure } from './hub-failure.js';
 

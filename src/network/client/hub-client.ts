@@ -1,7 +1,7 @@
-import { formatAddress, type IpAddress } from '../ip/address.js';
-import type { Endpoint } from '../linux/socket-address.js';
-import { CLOSE_CODE } from '../wire/channel.js';
-import type { MapChange } from '../wire/map.js';
+import { formatAddress, type IpAddress } from '../../ip/address.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import { CLOSE_CODE } from '../../wire/channel.js';
+import type { MapChange } from '../../wire/map.js';
 import type {
   AdminAnswers,
   AdminRequest,
@@ -9,9 +9,9 @@ import type {
   Membership,
   NetworkInfo,
   RelayCredentials,
-} from '../wire/messages.js';
-import type { HubAddress } from '../wire/token.js';
-import { randomFraction } from '../wireguard/crypto.js';
+} from '../../wire/messages.js';
+import type { HubAddress } from '../../wire/token.js';
+import { randomFraction } from '../../wireguard/crypto.js';
 import { Backoff } from './backoff.js';
 import { closeFailure, HubFailure } from './hub-failure.js';
 import { HubSearch } from './hub-search.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LametunError } from '../errors.js';
-import { CLOSE_CODE } from '../wire/channel.js';
+import { LametunError } from '../../errors.js';
+import { CLOSE_CODE } from '../../wire/channel.js';
 import { closeFailure, connectFailure, HubFailure, summarise } from './hub-failure.js';
 
 test('of many addresses the most telling failure is told, and all of its kind', () => {

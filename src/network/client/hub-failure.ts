@@ -1,7 +1,7 @@
-import { type ErrorCode, LametunError } from '../errors.js';
-import { CLOSE_CODE } from '../wire/channel.js';
-import type { Refusal } from '../wire/messages.js';
-import type { ChannelFailure } from '../wire/transport.js';
+import { type ErrorCode, LametunError } from '../../errors.js';
+import { CLOSE_CODE } from '../../wire/channel.js';
+import type { Refusal } from '../../wire/messages.js';
+import type { ChannelFailure } from '../../wire/transport.js';
 
 /** Why there is no connection to the hub. */
 export type HubFailureKind =

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { runProgram } from '../linux/program.js';
+import { runProgram } from '../../linux/program.js';
 import { ResolvConfTakeover } from './resolv-takeover.js';
 
 export interface SystemNamesOptions {

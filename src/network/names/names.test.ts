@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCidr } from '../ip/cidr.js';
+import { parseCidr } from '../../ip/cidr.js';
 import { DNS_TYPE, Names, RCODE, reverseZones } from './names.js';
 
 const RANGES = ['10.7.0.0/16', 'fd12:3456:789a::/64'].map((text) => parseCidr(text)!);

@@ -1,7 +1,7 @@
-import type { IpAddress } from '../ip/address.js';
-import { isIpv4Mapped } from '../ip/address.js';
-import { type Cidr, contains, parseCidr } from '../ip/cidr.js';
-import { type Endpoint, formatEndpoint } from '../linux/socket-address.js';
+import type { IpAddress } from '../../ip/address.js';
+import { isIpv4Mapped } from '../../ip/address.js';
+import { type Cidr, contains, parseCidr } from '../../ip/cidr.js';
+import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
 
 /** As many as fit a `call`. */
 export const MAX_CANDIDATES = 8;

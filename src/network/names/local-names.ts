@@ -1,5 +1,5 @@
-import { formatAddress, type IpAddress } from '../ip/address.js';
-import type { Cidr } from '../ip/cidr.js';
+import { formatAddress, type IpAddress } from '../../ip/address.js';
+import type { Cidr } from '../../ip/cidr.js';
 import { type NamedNode, Names, reverseZones } from './names.js';
 import { Resolver } from './resolver.js';
 import { type SystemNames, startSystemNames } from './system-names.js';

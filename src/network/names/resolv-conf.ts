@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ProcessIdentity } from '../linux/runtime-state.js';
+import type { ProcessIdentity } from '../../linux/runtime-state.js';
 
 /** What /etc/resolv.conf says, resolv.conf(5). */
 export interface ResolvConf {

@@ -1,4 +1,4 @@
-import { formatEndpoint } from '../linux/socket-address.js';
+import { formatEndpoint } from '../../linux/socket-address.js';
 import { isPrivate } from './candidates.js';
 import type { Candidate, PeerPath } from './peer-path.js';
 

@@ -1,5 +1,5 @@
-import { openProbe, type Probe, probeKey, probeParties, RecentNonces, sealProbe } from '../wire/probe.js';
-import type { Crypto, PrivateKey, PublicKey } from '../wireguard/crypto.js';
+import { openProbe, type Probe, probeKey, probeParties, RecentNonces, sealProbe } from '../../wire/probe.js';
+import type { Crypto, PrivateKey, PublicKey } from '../../wireguard/crypto.js';
 
 /** Probes opened in a second, and at once: each costs some 10 µs, and strangers may send what looks like one. */
 const RATE = 5_000;

@@ -1,6 +1,6 @@
-import { LametunError } from '../errors.js';
-import { ChannelInitiator } from '../wire/channel.js';
-import type { MapChange, MapKeeper } from '../wire/map.js';
+import { LametunError } from '../../errors.js';
+import { ChannelInitiator } from '../../wire/channel.js';
+import type { MapChange, MapKeeper } from '../../wire/map.js';
 import {
   type AdminAnswers,
   type AdminRequest,
@@ -12,9 +12,9 @@ import {
   PROTOCOL_VERSIONS,
   type Refusal,
   type RelayCredentials,
-} from '../wire/messages.js';
-import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../wire/schemas.js';
-import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+} from '../../wire/messages.js';
+import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../wire/schemas.js';
+import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import { channelFailure, HubFailure } from './hub-failure.js';
 
 /** What whoever joins gives and wants. */

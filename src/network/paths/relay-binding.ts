@@ -1,7 +1,7 @@
-import { isIpv4Mapped } from '../ip/address.js';
-import type { Endpoint } from '../linux/socket-address.js';
-import { BIND_INTERVAL, decodeControl, encodeControl, RELAY_KIND } from '../wire/relay.js';
-import type { Crypto } from '../wireguard/crypto.js';
+import { isIpv4Mapped } from '../../ip/address.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import { BIND_INTERVAL, decodeControl, encodeControl, RELAY_KIND } from '../../wire/relay.js';
+import type { Crypto } from '../../wireguard/crypto.js';
 
 export type BindingEvent =
   /** To the relay's UDP address, by the device's socket. */

@@ -2,10 +2,10 @@ import { lookup } from 'node:dns/promises';
 import { connect, isIPv6, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import WebSocket from 'ws';
-import { parseAddress } from '../ip/address.js';
-import type { Endpoint } from '../linux/socket-address.js';
-import { CHANNEL_PATH } from '../wire/channel.js';
-import type { HubAddress } from '../wire/token.js';
+import { parseAddress } from '../../ip/address.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import { CHANNEL_PATH } from '../../wire/channel.js';
+import type { HubAddress } from '../../wire/token.js';
 import { connectFailure, HubFailure, responseFailure } from './hub-failure.js';
 
 /** An address of the hub's that can be connected to. */

@@ -1,14 +1,14 @@
-import type { Cidr } from '../ip/cidr.js';
-import { type Endpoint, formatEndpoint } from '../linux/socket-address.js';
-import type { Probe } from '../wire/probe.js';
-import { type Crypto, mapKey } from '../wireguard/crypto.js';
-import { Deadlines } from '../wireguard/deadlines.js';
-import { EventQueue } from '../wireguard/event-queue.js';
+import type { Cidr } from '../../ip/cidr.js';
+import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
+import type { Probe } from '../../wire/probe.js';
+import { type Crypto, mapKey } from '../../wireguard/crypto.js';
+import { Deadlines } from '../../wireguard/deadlines.js';
+import { EventQueue } from '../../wireguard/event-queue.js';
+import type { PathStatus } from '../control.js';
 import { endpointKey } from './candidates.js';
-import type { PathStatus } from './control.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
 import { PathProbes } from './path-probes.js';
-import { PathRules, type Surroundings } from './path-rules.js';
+import { PathRules, type Situation } from './path-rules.js';
 import { explainPath } from './path-text.js';
 import { PeerPath } from './peer-path.js';
 
@@ -35,7 +35,7 @@ export interface PathsOptions {
  * answer goes to wherever that one is, which is of no use to him, and nothing else happens.
  */
 export class Paths {
-  readonly #around: Surroundings;
+  readonly #around: Situation;
   readonly #rules: PathRules;
   readonly #peers = new Map<number, PeerPath>();
   readonly #deadlines = new Deadlines<PeerPath>();

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { attachedAnswer, mapNode, member, NETWORK } from '../testkit/small-hub.js';
-import { ChannelResponder } from '../wire/channel.js';
-import { NetworkMap } from '../wire/map.js';
-import type { HubMessage, NodeMessage } from '../wire/messages.js';
-import { parseNodeMessage } from '../wire/schemas.js';
-import { welcome } from '../wire/versions.js';
+import { FakeCrypto } from '../../testkit/fake-crypto.js';
+import { SeededRandom } from '../../testkit/random.js';
+import { attachedAnswer, mapNode, member, NETWORK } from '../../testkit/small-hub.js';
+import { ChannelResponder } from '../../wire/channel.js';
+import { NetworkMap } from '../../wire/map.js';
+import type { HubMessage, NodeMessage } from '../../wire/messages.js';
+import { parseNodeMessage } from '../../wire/schemas.js';
+import { welcome } from '../../wire/versions.js';
 import type { HubFailure } from './hub-failure.js';
 import { HubSession, type JoinWish, SESSION, type SessionOutput } from './hub-session.js';
 

@@ -1,5 +1,5 @@
-import { type IpAddress, parseAddress } from '../ip/address.js';
-import { type Cidr, contains, networkOf } from '../ip/cidr.js';
+import { type IpAddress, parseAddress } from '../../ip/address.js';
+import { type Cidr, contains, networkOf } from '../../ip/cidr.js';
 
 /** Every name of a network ends in `NETWORK.lametun`. */
 const SUFFIX = 'lametun';

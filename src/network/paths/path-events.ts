@@ -1,5 +1,5 @@
-import type { Endpoint } from '../linux/socket-address.js';
-import type { Probe } from '../wire/probe.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import type { Probe } from '../../wire/probe.js';
 
 /** Where a probe came from: `PeerEndpoint` of the tunnel, or whatever else its owner will send the answer back to. */
 export interface ProbeSource {

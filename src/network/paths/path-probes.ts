@@ -1,6 +1,6 @@
-import type { Endpoint } from '../linux/socket-address.js';
-import type { Probe } from '../wire/probe.js';
-import { type Crypto, mapKey } from '../wireguard/crypto.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import type { Probe } from '../../wire/probe.js';
+import { type Crypto, mapKey } from '../../wireguard/crypto.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
 import type { Candidate, PeerPath } from './peer-path.js';
 

@@ -1,8 +1,8 @@
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { LametunError } from '../errors.js';
-import { formatAddress, parseAddress } from '../ip/address.js';
+import { LametunError } from '../../errors.js';
+import { formatAddress, parseAddress } from '../../ip/address.js';
 import { DnsForwarder, framed } from './dns-forwarder.js';
 import { isInternet, type Query, readQuery, writeAnswer, writeFailure } from './dns-message.js';
 import { type NameAnswer, RCODE } from './names.js';

@@ -1,13 +1,13 @@
-import type { WireGuardInterface } from '../device/interface.js';
-import type { Cidr } from '../ip/cidr.js';
-import type { Endpoint } from '../linux/socket-address.js';
-import type { PeerEndpoint } from '../tunnel/engine.js';
-import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
-import { TRANSPORT } from '../wireguard/messages.js';
-import type { PathStatus } from './control.js';
-import type { Member } from './members.js';
+import type { WireGuardInterface } from '../../device/interface.js';
+import type { Cidr } from '../../ip/cidr.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import type { PeerEndpoint } from '../../tunnel/engine.js';
+import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
+import { TRANSPORT } from '../../wireguard/messages.js';
+import type { PathStatus } from '../control.js';
+import type { Member } from '../members.js';
+import type { PeerActivity, PeerTable } from '../peer-table.js';
 import { Paths } from './paths.js';
-import type { PeerActivity, PeerTable } from './peer-table.js';
 import { ProbeBox } from './probe-box.js';
 
 /** Timers stand still while the machine sleeps: never wait for longer. Milliseconds. */

@@ -1,6 +1,6 @@
-import type { Cidr } from '../ip/cidr.js';
-import { type Endpoint, formatEndpoint } from '../linux/socket-address.js';
-import type { ProbeAddress } from '../wire/probe.js';
+import type { Cidr } from '../../ip/cidr.js';
+import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
+import type { ProbeAddress } from '../../wire/probe.js';
 import { endpointKey, isUsable } from './candidates.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
 import type { PathProbes } from './path-probes.js';
@@ -36,7 +36,7 @@ const PING_BACKS = 2;
 const ANSWERS_FOR = 5_000;
 
 /** What is the same for the paths to all peers. `Paths` keeps it. */
-export interface Surroundings {
+export interface Situation {
   /** What is routed into the tunnel: nobody is reached directly at an address in there. */
   inside: readonly Cidr[];
   /** Where this node may be reached. */
@@ -48,11 +48,11 @@ export interface Surroundings {
 
 /** The rules by which the path to one peer is chosen, left and watched. After any of these `deadline` may be another. */
 export class PathRules {
-  readonly #around: Readonly<Surroundings>;
+  readonly #around: Readonly<Situation>;
   readonly #probes: PathProbes;
   readonly #tell: (event: PathEvent) => void;
 
-  constructor(around: Readonly<Surroundings>, probes: PathProbes, tell: (event: PathEvent) => void) {
+  constructor(around: Readonly<Situation>, probes: PathProbes, tell: (event: PathEvent) => void) {
     this.#around = around;
     this.#probes = probes;
     this.#tell = tell;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom } from '../testkit/random.js';
+import { SeededRandom } from '../../testkit/random.js';
 import { Backoff } from './backoff.js';
 
 test('waits grow from at most one second to at most thirty, and begin anew after a success', () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress, parseAddress, toIpv6 } from '../ip/address.js';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { BIND_INTERVAL, decodeControl, encodeControl, RELAY_KIND } from '../wire/relay.js';
+import { formatAddress, parseAddress, toIpv6 } from '../../ip/address.js';
+import { FakeCrypto } from '../../testkit/fake-crypto.js';
+import { SeededRandom } from '../../testkit/random.js';
+import { BIND_INTERVAL, decodeControl, encodeControl, RELAY_KIND } from '../../wire/relay.js';
 import { RelayBinding } from './relay-binding.js';
 
 const crypto = new FakeCrypto(new SeededRandom(1));

@@ -1,5 +1,5 @@
-import type { Endpoint } from '../linux/socket-address.js';
-import type { Deadlined } from '../wireguard/deadlines.js';
+import type { Endpoint } from '../../linux/socket-address.js';
+import type { Deadlined } from '../../wireguard/deadlines.js';
 import { endpointKey, isPrivate, MAX_CANDIDATES } from './candidates.js';
 
 /** How we know of an address. */

@@ -1,11 +1,11 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { type Endpoint, formatEndpoint } from '../linux/socket-address.js';
-import type { RelayCredentials } from '../wire/messages.js';
-import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
-import type { Crypto } from '../wireguard/crypto.js';
+import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
+import type { RelayCredentials } from '../../wire/messages.js';
+import { MAGIC, RELAY_FRAME } from '../../wire/relay.js';
+import type { Crypto } from '../../wireguard/crypto.js';
+import type { RelayStatus } from '../control.js';
 import { endpointKey } from './candidates.js';
-import type { RelayStatus } from './control.js';
 import { RelayBinding } from './relay-binding.js';
 
 export interface RelayClientOptions {

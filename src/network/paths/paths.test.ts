@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCidr } from '../ip/cidr.js';
-import { at, DATA_LENGTH, INSIDE, type PathHost, PathWorld } from '../testkit/path-world.js';
+import { parseCidr } from '../../ip/cidr.js';
+import { at, DATA_LENGTH, INSIDE, type PathHost, PathWorld } from '../../testkit/path-world.js';
 import { ACTIVE_TIME } from './path-rules.js';
 
 /** Two homes behind ordinary NATs, and a server on the internet. */

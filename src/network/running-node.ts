@@ -1,0 +1,25 @@
+import type { AdminAnswer, AdminRequest, OfferedShare } from '../wire/messages.js';
+import type { NodeStatus, PingAnswer } from './control.js';
+
+/** Why a node has ended. */
+export interface NodeEnd {
+  readonly reason: 'closed' | 'left' | 'removed' | 'device-gone' | 'failed';
+  /** For people. */
+  readonly message: string;
+}
+
+export interface RunningNode {
+  status(): NodeStatus;
+  /** @throws LametunError `usage` when there is no such node */
+  ping(node: string, sequence?: number): Promise<PingAnswer>;
+  /** Offers these networks and no others; without an argument, says what is offered. @throws LametunError */
+  share(shares?: readonly string[]): Promise<readonly OfferedShare[]>;
+  /** Ends it, for good. @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then */
+  leave(force?: boolean): Promise<{ readonly told: boolean }>;
+  /** @throws LametunError when the hub refuses or is away */
+  admin(request: AdminRequest): Promise<AdminAnswer>;
+  /** Never rejects. */
+  readonly ended: Promise<NodeEnd>;
+  /** Undoes everything; the membership stays. */
+  close(): Promise<void>;
+}
