@@ -50,6 +50,9 @@ export class Coalescer {
   #groupCount = 0;
   /** Groups before this one are closed, whatever their state says. */
   #openFrom = 0;
+  /** The group of the last packet of a flow, and the flow's place in the table: the next packet mostly is of the same. */
+  #lastGroup = -1;
+  #lastSlot = 0;
 
   /** By packet: the piece it contributes, and the packet behind it in its group. */
   readonly #offsets: Int32Array;
@@ -71,6 +74,8 @@ export class Coalescer {
   readonly #lastFlags: Int32Array;
   /** Whether its IPv4 identifications are all the same rather than counting up. */
   readonly #fixedId: Int32Array;
+  /** Of its first packet: the sum of what its other packets have otherwise in a right IPv4 header. */
+  readonly #variableSum: Int32Array;
 
   /** Open-addressing hash table: the latest group of each flow, of the batch that the stamp says. */
   readonly #slotGroup: Int32Array;
@@ -103,6 +108,7 @@ export class Coalescer {
     this.#nextSequence = perPacket();
     this.#lastFlags = perPacket();
     this.#fixedId = perPacket();
+    this.#variableSum = perPacket();
     this.#order = perPacket();
     this.#groupStart = perPacket();
     const slots = 2 ** Math.ceil(Math.log2(2 * this.#maxPackets));
@@ -115,6 +121,7 @@ export class Coalescer {
     this.#packetCount = 0;
     this.#groupCount = 0;
     this.#openFrom = 0;
+    this.#lastGroup = -1;
     this.#generation = (this.#generation + 1) | 0;
     if (this.#generation === 0) {
       this.#slotStamp.fill(0);
@@ -206,6 +213,7 @@ export class Coalescer {
     const payload = length - headerLength;
     const slot = this.#slotOf(kind, offset, transport);
     const found = this.#slotStamp[slot] === this.#generation ? this.#slotGroup[slot]! : -1;
+    this.#lastSlot = slot;
     const flags = tcp ? this.#bytes[transport + TCP.flags]! : 0;
     const mergeable =
       payload > 0 &&
@@ -216,7 +224,8 @@ export class Coalescer {
     if (mergeable && found >= this.#openFrom && this.#mayJoin(found, kind, offset, headerLength, payload)) {
       if (this.#state[found] === STATE.unverified) this.#verifyFirst(found);
       if (this.#state[found] === STATE.verified) {
-        if (this.#hasGoodChecksums(kind, offset, length)) {
+        if (this.#hasGoodHeader(found, kind, offset, length) && this.#hasGoodPayload(kind, offset, length)) {
+          this.#lastGroup = found;
           this.#join(found, offset + headerLength, payload, flags);
           return;
         }
@@ -225,6 +234,7 @@ export class Coalescer {
     }
     this.#slotStamp[slot] = this.#generation;
     this.#slotGroup[slot] = this.#groupCount;
+    this.#lastGroup = this.#groupCount;
     this.#begin(kind, offset, length, state);
     if (state === STATE.closed) return;
     const group = this.#groupCount - 1;
@@ -236,6 +246,10 @@ export class Coalescer {
   /** The flow's place in the table, or one that it may take. */
   #slotOf(kind: Kind, offset: number, transport: number): number {
     const view = this.#view;
+    const last = this.#lastGroup;
+    if (last >= 0 && this.#kind[last] === kind && sameFlow(view, kind, offset, this.#firstPacket(last))) {
+      return this.#lastSlot;
+    }
     const mask = this.#slotGroup.length - 1;
     let hash = kind ^ view.getInt32(transport);
     const addresses = isIpv4(kind) ? IPV4.source : IPV6.source;
@@ -305,19 +319,27 @@ export class Coalescer {
   }
 
   #verifyFirst(group: number): void {
-    const good = this.#hasGoodChecksums(
-      this.#kind[group] as Kind,
-      this.#firstPacket(group),
-      this.#total[group]!,
-    );
+    const kind = this.#kind[group] as Kind;
+    const packet = this.#firstPacket(group);
+    const version4 = isIpv4(kind);
+    const good =
+      (!version4 || this.#sum(packet, IPV4.minLength) === 0xffff) &&
+      this.#hasGoodPayload(kind, packet, this.#total[group]!);
     this.#state[group] = good ? STATE.verified : STATE.closed;
+    if (version4) this.#variableSum[group] = variableSum(this.#view, packet, this.#total[group]!);
+  }
+
+  /**
+   * Whether the IPv4 checksum of a packet that may join is right: that of the first is, and what both have in common
+   * needs not be added again.
+   */
+  #hasGoodHeader(group: number, kind: Kind, offset: number, length: number): boolean {
+    return !isIpv4(kind) || variableSum(this.#view, offset, length) === this.#variableSum[group];
   }
 
   /** The addresses stand right before the transport header: one pass covers them and all behind. */
-  #hasGoodChecksums(kind: Kind, offset: number, length: number): boolean {
-    const version4 = isIpv4(kind);
-    if (version4 && this.#sum(offset, IPV4.minLength) !== 0xffff) return false;
-    const from = version4 ? IPV4.source : IPV6.source;
+  #hasGoodPayload(kind: Kind, offset: number, length: number): boolean {
+    const from = isIpv4(kind) ? IPV4.source : IPV6.source;
     const protocol = isTcp(kind) ? PROTOCOL.tcp : PROTOCOL.udp;
     const transportLength = length - transportOf(kind);
     return fold(this.#sum(offset + from, length - from) + protocol + transportLength) === 0xffff;
@@ -359,6 +381,11 @@ export class Coalescer {
   #firstPacket(group: number): number {
     return this.#offsets[this.#head[group]!]! + VIRTIO.length;
   }
+}
+
+/** The sum of those words of an IPv4 header that packets which are merged need not have in common. Never 0. */
+function variableSum(view: DataView, packet: number, length: number): number {
+  return fold(length + view.getUint16(packet + IPV4.identification) + view.getUint16(packet + IPV4.checksum));
 }
 
 /** Whether a datagram fills its packet and has a checksum. */

@@ -57,6 +57,8 @@ export class Inbound {
   readonly #relay = allocate(ENDPOINT.size);
   /** Whether the slot at hand came from there; undefined while it was not compared. */
   #fromRelay: boolean | undefined;
+  /** The ECN field of the slot at hand. */
+  #outerEcn = 0;
   /** Who the message at hand is from, as the relay has it; 0: it came directly. */
   #relayPeer = 0;
   /** How many datagrams, or bundles of them, the next turn takes. */
@@ -87,6 +89,7 @@ export class Inbound {
     for (let slot = 0; slot < count; slot++) {
       this.#comparedPeer = undefined;
       this.#fromRelay = undefined;
+      this.#outerEcn = batch.trafficClass(slot) & ECN.mask;
       const length = batch.length(slot);
       bytes += length;
       const size = batch.segmentSize(slot);
@@ -172,7 +175,7 @@ export class Inbound {
     this.#noteAuthentic(session, slot, at, length, plain > 0, now);
     if (plain === 0) return undefined;
     this.#openedEnd = packet + plain;
-    return this.#deliver(peer, slot, packet, plain);
+    return this.#deliver(peer, packet, plain);
   }
 
   /** Where the next packet is opened to: behind those that have not been written yet. */
@@ -228,7 +231,7 @@ export class Inbound {
   }
 
   /** Checks what was inside, and hands it on. */
-  #deliver(peer: PeerState, slot: number, packet: number, length: number): TunnelDrop | undefined {
+  #deliver(peer: PeerState, packet: number, length: number): TunnelDrop | undefined {
     const { bytes, view } = this.#batch.memory;
     const whole = innerLength(view, packet, length);
     if (whole === 0) return 'bad-inner-packet';
@@ -237,7 +240,7 @@ export class Inbound {
     const owner =
       version === 4 ? lookup?.find4(bytes, packet + IPV4.source) : lookup?.find6(bytes, packet + IPV6.source);
     if (owner !== peer.id) return 'not-allowed-source';
-    const outer = this.#batch.trafficClass(slot) & ECN.mask;
+    const outer = this.#outerEcn;
     if (outer !== 0 && !applyEcn(view, packet, version, outer)) return 'congestion';
     const coalescer = this.#coalescer;
     if (coalescer === undefined) return this.#write(packet, whole);
