@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Namespace } from '../../src/linux/namespace.js';
 import { UdpSocket } from '../../src/linux/udp.js';
@@ -163,4 +166,32 @@ test('the port is taken', (t) => {
   t.after(() => holder.close());
   assertOneLine(inside(host, LISTEN), 1, /UDP port 1234: Address already in use: .*choose another port/i);
   assert.doesNotMatch(host.run('ip', ['link']), /tun0/);
+});
+
+test('a password among the arguments is warned of, and not repeated', () => {
+  const { stderr, status } = lametun(['hub', '--database', 'postgres://u:very-secret@h/d', '--mtu', '1']);
+  assert.match(stderr, /^lametun: warning: other users .*--database-file FILE.*PGPASSWORD/);
+  assert.match(stderr, /^lametun: --mtu 1: /m);
+  assert.doesNotMatch(stderr, /very-secret/);
+  assert.equal(status, 2);
+  assertOneLine(lametun(['hub', '--database', 'postgres://u@h/d', '--mtu', '1']), 2, /--mtu 1: /);
+});
+
+test('a file with a database is for root alone, and holds one', (t) => {
+  const folder = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = path(folder, 'database');
+  const refused = (says: RegExp, ...more: readonly string[]): void =>
+    assertOneLine(
+      lametun(['hub', '--database-file', file, '--state', path(folder, 'state'), ...more]),
+      2,
+      says,
+    );
+  refused(/--database-file cannot be read: ENOENT/);
+  writeFileSync(file, 'postgres://u:very-secret@h/d\n', { mode: 0o644 });
+  refused(/others can read .*database: chmod 600/);
+  chmodSync(file, 0o600);
+  refused(/not both/, '--database', 'postgres://u@h/d');
+  writeFileSync(file, 'very-secret\n');
+  refused(/holds no database: one line, postgres:/);
 });

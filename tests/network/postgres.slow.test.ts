@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NetworkLab } from '../../src/testkit/network-lab.js';
@@ -22,9 +23,14 @@ test('a hub on PostgreSQL, which is stopped and started while nodes join', async
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
   await hub.spawn(process.execPath, '-e', FORWARD, postgres.socket).says(/ready/);
-  const database = 'postgres://postgres@127.0.0.1/network';
-  const running = hub.start('hub', '--network', 'home', '--database', database);
+  mkdirSync(hub.state, { mode: 0o700, recursive: true });
+  const file = `${hub.state}-database`;
+  writeFileSync(file, 'postgres://postgres:very-secret@127.0.0.1/network\n', { mode: 0o600 });
+  const running = hub.start('hub', '--network', 'home', '--database-file', file);
   await running.says(/The hub of home is up/);
+  assert.equal(running.stderr, '');
+  assert.doesNotMatch(readFileSync(`/proc/${running.pid}/cmdline`, 'utf8'), /very-secret/);
+  rmSync(file); // `up` does not need it
   const one = lab.site('one').machine;
   await join(one, invite(hub)).says(/one\.home\.lametun is up/);
   const token = invite(hub, '--reusable');

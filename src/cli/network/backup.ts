@@ -3,13 +3,13 @@ import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
 import { askOnce, print } from './ask.js';
 import { Console } from './console.js';
+import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { hasHub, readHubSettings } from './hub-settings.js';
 import { jsonOption, stateOption } from './place.js';
 
-interface Flags {
+interface Flags extends DatabaseFlags {
   readonly state: string;
   readonly json?: boolean;
-  readonly database?: string;
 }
 
 /** `backup` and `restore`: all that a hub knows but its key, in one file for either database. */
@@ -18,11 +18,10 @@ export function backupCommands(): Command[] {
 }
 
 const command = (name: string, about: string): Command =>
-  new Command(name)
-    .description(about)
-    .argument('<file>')
-    .addOption(stateOption())
-    .option('--database <url>', 'where the hub keeps its data, if not in its state directory')
+  withDatabaseOptions(
+    new Command(name).description(about).argument('<file>').addOption(stateOption()),
+    'where the hub keeps its data, if not in its state directory',
+  )
     .addOption(jsonOption())
     .allowExcessArguments(false);
 
@@ -60,7 +59,8 @@ function restoreCommand(): Command {
   );
 }
 
-function place({ state, database }: Flags) {
+function place({ state, ...flags }: Flags) {
+  const database = databaseOf(flags);
   const settings = hasHub(state) ? readHubSettings(state) : undefined;
   return { state, database: database ?? settings?.database, log: new Console(false).log(false) };
 }

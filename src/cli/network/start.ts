@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
+import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { type HubSettings, hasHub, readHubSettings, settingsFor } from './hub-settings.js';
 import {
   collect,
@@ -25,11 +26,10 @@ interface Common extends Place {
   readonly verbose?: boolean;
 }
 
-interface HubFlags {
+interface HubFlags extends DatabaseFlags {
   readonly network?: string;
   readonly port?: number;
   readonly public?: readonly string[];
-  readonly database?: string;
   readonly key?: string;
   readonly ask?: boolean;
   readonly mtu?: number;
@@ -54,7 +54,7 @@ const command = (name: string, about: string): Command =>
     .allowExcessArguments(false);
 
 const withHubOptions = (built: Command): Command =>
-  built
+  withDatabaseOptions(built, 'postgres://USER@HOST/NAME in place of a file')
     .option('--network <name>', 'what the network is called (default: "home")', (name) =>
       givenLabel('--network', name),
     )
@@ -62,7 +62,6 @@ const withHubOptions = (built: Command): Command =>
       portOption('--port <number>', `the TCP and UDP port of the hub, ${HUB_PORT} if nothing is said`),
     )
     .option('--public <host[:port]>', 'the address by which others reach this machine; repeatable', collect)
-    .option('--database <url>', 'postgres://USER@HOST/NAME in place of a file')
     .option('--key <file>', "where the hub's private key is kept")
     .option('--ask', 'an administrator lets every node in')
     .option('--no-ask', 'whoever has an invitation is in, as at first')
@@ -126,14 +125,17 @@ const hubSettings = ({
   port,
   public: addresses,
   network,
-  database,
   key,
   ask,
   mtu,
+  ...flags
 }: Common & HubFlags): HubSettings =>
   settingsFor(
     state,
-    { port, public: addresses?.length ? addresses : undefined, network, database, key, ask, mtu },
+    {
+      ...{ port, public: addresses?.length ? addresses : undefined, network, key, ask, mtu },
+      database: databaseOf(flags),
+    },
     HUB_PORT,
   );
 

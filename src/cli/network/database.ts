@@ -1,0 +1,69 @@
+import { readFileSync, statSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { LametunError } from '../../errors.js';
+import { isDetached } from './detach.js';
+
+/** Where a hub's database is, as it was said. */
+export interface DatabaseFlags {
+  readonly database?: string;
+  /** The same, read already. */
+  readonly databaseFile?: string;
+}
+
+/** @param about what `--database` is for, here */
+export function withDatabaseOptions(command: Command, about: string): Command {
+  return command
+    .addOption(new Option('--database <url>', about).argParser(warned))
+    .addOption(
+      new Option(
+        '--database-file <file>',
+        'read that from a file, so that nobody sees its password',
+      ).argParser(readDatabase),
+    );
+}
+
+/** @throws LametunError `usage` when it was said twice */
+export function databaseOf({ database, databaseFile }: DatabaseFlags): string | undefined {
+  if (database !== undefined && databaseFile !== undefined)
+    throw new LametunError('usage', 'give --database or --database-file, not both');
+  return database ?? databaseFile;
+}
+
+/** Whoever starts it in the background has said so already. */
+function warned(url: string): string {
+  if (hasPassword(url) && !isDetached())
+    process.stderr.write(
+      'lametun: warning: other users of this machine can see the password in --database while lametun starts, and your shell may keep it: give the whole in --database-file FILE, or the password in PGPASSWORD or PGPASSFILE\n',
+    );
+  return url;
+}
+
+/** As PostgreSQL's own programs read it: before the host, or as a parameter. */
+export function hasPassword(url: string): boolean {
+  try {
+    const { password, searchParams } = new URL(url);
+    return password !== '' || searchParams.has('password');
+  } catch {
+    return false;
+  }
+}
+
+/** @throws LametunError `usage` */
+function readDatabase(file: string): string {
+  let text: string;
+  try {
+    if ((statSync(file).mode & 0o077) !== 0)
+      throw new LametunError('usage', `others can read ${file}: chmod 600 ${file}`);
+    text = readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    if (error instanceof LametunError) throw error;
+    throw new LametunError('usage', `--database-file cannot be read: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  if (/^postgres(ql)?:\/\/\S+$/.test(text)) return text;
+  throw new LametunError(
+    'usage',
+    `${file} holds no database: one line, postgres://USER:PASSWORD@HOST/DATABASE`,
+  );
+}
