@@ -6,6 +6,8 @@ export type ErrorCode =
   | 'linux'
   /** A host name could not be resolved. Nothing was changed. */
   | 'unknown-host'
+  /** Another process has what is needed: a port, a state directory. Nothing was changed. */
+  | 'busy'
   /** The machine lacks a program or a kernel feature that is needed. Nothing was changed. */
   | 'missing'
   /** The device was removed while in use. Everything that depended on it has ended. */

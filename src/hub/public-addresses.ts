@@ -71,7 +71,13 @@ function ownAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address));
 }
 
-function parsePublic(text: string, port: number): HubAddress {
+/**
+ * What `--public` says.
+ *
+ * @param port the hub's own, where the text names none
+ * @throws LametunError `usage`
+ */
+export function parsePublic(text: string, port: number): HubAddress {
   if (/^https?:\/\//i.test(text)) {
     let url: URL;
     try {

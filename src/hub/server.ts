@@ -212,7 +212,7 @@ export function whyNoPort(error: NodeJS.ErrnoException, port: number, protocol: 
   if (error.code === 'EADDRINUSE') {
     const find = `\`ss -${protocol === 'TCP' ? 'lt' : 'lu'}np sport = :${port}\` names it`;
     return new LametunError(
-      'usage',
+      'busy',
       `${protocol} port ${port} is used by another program (${find}): stop it, or ${choose}`,
       { cause: error },
     );

@@ -74,7 +74,7 @@ const PORT_TRIES = 10;
 /**
  * Starts a hub. When this returns, nodes can join.
  *
- * @throws LametunError `usage`: a port, a key file, an address, a database that cannot be had, and what to do
+ * @throws LametunError `usage` or `busy`: a port, a key file, an address, a database that cannot be had, and what to do
  */
 export async function startHub(options: HubStart): Promise<RunningHub> {
   const crypto = new NodeCrypto();

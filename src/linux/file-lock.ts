@@ -18,7 +18,7 @@ export interface FileLock {
  *
  * @param path made if it does not exist, with mode 0600
  * @param what is held, for the message: `the hub's database /var/lib/lametun/hub.sqlite`
- * @throws LametunError `usage` when another process, or this one, holds it; LinuxError
+ * @throws LametunError `busy` when another process, or this one, holds it; LinuxError
  */
 export function lockFile(path: string, what: string): FileLock {
   const fd = openSync(path, 'a+', 0o600); // with O_CLOEXEC: programs that are run do not inherit the lock
@@ -28,7 +28,7 @@ export function lockFile(path: string, what: string): FileLock {
       if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
       const holder = readFileSync(path, 'utf8').trim();
       const who = holder === '' ? 'another process' : `process ${holder}`;
-      throw new LametunError('usage', `${what} is in use by ${who} (${path} is locked): stop it first`);
+      throw new LametunError('busy', `${what} is in use by ${who} (${path} is locked): stop it first`);
     }
     ftruncateSync(fd);
     writeSync(fd, `${process.pid}\n`);

@@ -20,6 +20,9 @@ export interface StatusParts {
   readonly warnings: readonly string[];
 }
 
+/** Nobody has refused it anything: it is not asked for before. */
+const WAITS = 'it waits, as this node does, for an administrator';
+
 /** Puts together what a node tells of itself. */
 export function nodeStatus(parts: StatusParts): NodeStatus {
   const { node, key, hub, relay, members, driver, table, known, names } = parts;
@@ -31,7 +34,7 @@ export function nodeStatus(parts: StatusParts): NodeStatus {
     network,
     self: { id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
     hub,
-    relay,
+    relay: pending && relay.via === 'none' ? { ...relay, why: WAITS } : relay,
     peers: peers.map((member) => peerStatus(member, driver, table, known)),
     shares,
     names: { how: names?.how ?? 'none', why: names?.why },

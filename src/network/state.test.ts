@@ -104,7 +104,7 @@ test('a second process is refused, and told which one is there', (t) => {
     try { StateDirectory.open(process.argv[1]); } catch ({ code, message }) { console.log(code, message); }`;
   const run = () =>
     spawnSync(process.execPath, ['--input-type=module', '-e', script, state.path], { encoding: 'utf8' });
-  assert.match(run().stdout, new RegExp(`^usage .*${state.path}.* process ${process.pid} `));
+  assert.match(run().stdout, new RegExp(`^busy .*${state.path}.* process ${process.pid} `));
   state.close();
   assert.equal(run().stdout, '');
 });

@@ -72,7 +72,7 @@ export class StateDirectory {
   /**
    * Makes the directory if it is not there, with mode 0700, and locks it.
    *
-   * @throws LametunError `usage` when another process has it, or it is somebody else's; what is there stays as it was
+   * @throws LametunError `busy` when another process has it, `usage` when it is somebody else's; what is there stays as it was
    */
   static open(path: string = DEFAULT_STATE): StateDirectory {
     prepare(path);

@@ -5,7 +5,7 @@ import { serveControl } from '../../network/control-socket.js';
 import type { NodeEnd, RunningNode } from '../../network/running-node.js';
 import { StateDirectory } from '../../network/state.js';
 import type { AdminAnswers } from '../../wire/messages.js';
-import { parseToken, type Token } from '../../wire/token.js';
+import { type HubAddress, parseToken, type Token } from '../../wire/token.js';
 import { packageVersion } from '../package-version.js';
 import { abortOnSignals } from '../signals.js';
 import { changes } from './changes.js';
@@ -211,7 +211,8 @@ class Run {
   async #announce(): Promise<void> {
     const hub = this.#hub;
     const invitation = hub && this.#plan.invite ? await invite(hub, { expires: INVITATION }) : undefined;
-    const up = hub && { network: hub.network.name, port: hub.port, invitation };
+    const outside = hub === undefined ? [] : await this.#outside(hub.port);
+    const up = hub && { network: hub.network.name, port: hub.port, outside, invitation };
     const node = this.#node?.status();
     this.#output.say(startText(up, node, Date.now()), {
       event: 'up',
@@ -222,6 +223,11 @@ class Run {
     if (!isDetached()) return;
     tellReady();
     this.#output.toFile(`${this.#place.state}/lametun.log`);
+  }
+
+  async #outside(port: number): Promise<readonly HubAddress[]> {
+    const { parsePublic } = await import('../../hub/public-addresses.js');
+    return (this.#plan.hub?.public ?? []).map((text) => parsePublic(text, port));
   }
 
   #watch(node: RunningNode): void {

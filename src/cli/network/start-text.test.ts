@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parsePublic } from '../../hub/public-addresses.js';
 import { startText } from './start-text.js';
 
 const invitation = {
@@ -10,13 +11,46 @@ const invitation = {
   warnings: ['none of these addresses is public'],
 };
 
+const hub = { network: 'home', port: 443, outside: [] };
+
 test('the line to paste stands alone, with what is in it and which ports to open', () => {
-  const lines = startText({ network: 'home', port: 443, invitation }, undefined, 0).split('\n');
+  const lines = startText({ ...hub, invitation }, undefined, 0).split('\n');
   assert.ok(lines.includes('lametun join lt1abc'));
   assert.ok(lines.includes('That works once, within 2 h; for more: lametun invite'));
   assert.ok(lines.includes('Addresses of this hub in it: 203.0.113.5:443'));
   assert.ok(lines.includes('Warning: none of these addresses is public'));
   assert.doesNotMatch(lines.join(), /makes a line/);
-  assert.match(startText({ network: 'home', port: 443 }, undefined, 0), /`lametun invite` makes a line/);
+  assert.match(startText(hub, undefined, 0), /`lametun invite` makes a line/);
   assert.ok(lines.includes('Ports to open towards this machine: TCP 443 and UDP 443.'));
+});
+
+const ports = (port: number, ...outside: readonly string[]): string[] =>
+  startText({ network: 'home', port, outside: outside.map((text) => parsePublic(text, port)) }, undefined, 0)
+    .split('\n')
+    .filter((line) => /\bTCP\b/.test(line));
+
+test('a public address with the hub’s own port is that machine’s, or a NAT’s that keeps it', () => {
+  const line = 'Ports to open towards this machine: TCP 443 and UDP 443.';
+  assert.deepEqual(ports(443, 'hub.example.com'), [line]);
+  assert.deepEqual(ports(443, '203.0.113.5:443', '2001:db8::5'), [line]);
+});
+
+test('behind a proxy its port is to be open, and it is said what to pass on', () => {
+  assert.deepEqual(ports(8443, 'https://www.example.com'), [
+    'Open TCP 443 of www.example.com; the proxy there passes WebSockets for /lametun on to TCP 8443 of this machine. ' +
+      'Forward UDP 8443 to UDP 8443, else packets are relayed through the WebSocket, which is slower.',
+  ]);
+  assert.match(
+    ports(443, 'https://www.example.com:4443')[0]!,
+    /^Open TCP 4443 of .* on to TCP 443 of this machine/,
+  );
+});
+
+test('a NAT with another port is to forward it, and UDP by the hub’s own', () => {
+  const [first, ...more] = ports(443, '203.0.113.5:8443', 'hub.example.com');
+  assert.match(
+    first!,
+    /^Open TCP 8443 of 203\.0\.113\.5, and forward it to TCP 443 of this machine; and UDP 443 to UDP 443,/,
+  );
+  assert.deepEqual(more, ['Ports to open towards this machine: TCP 443 and UDP 443.']);
 });

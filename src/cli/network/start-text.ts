@@ -1,5 +1,6 @@
 import type { NodeStatus } from '../../network/control.js';
 import type { AdminAnswers } from '../../wire/messages.js';
+import type { HubAddress } from '../../wire/token.js';
 import { shareText } from './admin-text.js';
 import { durationText } from './table.js';
 
@@ -8,6 +9,8 @@ import { durationText } from './table.js';
 export interface HubUp {
   readonly network: string;
   readonly port: number;
+  /** Where others reach it, by `--public`: on another machine, perhaps, or by other ports. */
+  readonly outside: readonly HubAddress[];
   readonly invitation?: AdminAnswers['invite'] | undefined;
 }
 
@@ -31,14 +34,31 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
   if (hub !== undefined) lines.push(`The hub of ${hub.network} is up.`);
   if (hub?.invitation !== undefined) lines.push(...invitationLines(hub.invitation, now));
   else if (hub !== undefined) lines.push('`lametun invite` makes a line by which a machine joins.');
-  if (hub !== undefined) {
-    const direct =
-      node === undefined
-        ? ''
-        : `; UDP ${node.self.port} for direct tunnels, without which others are relayed`;
-    lines.push(`Ports to open towards this machine: TCP ${hub.port} and UDP ${hub.port}${direct}.`);
-  }
+  if (hub !== undefined) lines.push(...portLines(hub, node));
   return lines.join('\n');
+}
+
+/** Which ports are to be open, and where something else is in front of this machine, what that is to pass on. */
+function portLines({ port, outside }: HubUp, node: NodeStatus | undefined): readonly string[] {
+  const direct = `UDP ${node?.self.port} for direct tunnels, without which others are relayed`;
+  const others = outside.filter((address) => address.tls || address.port !== port);
+  if (others.length === 0)
+    return [
+      `Ports to open towards this machine: TCP ${port} and UDP ${port}${node === undefined ? '' : `; ${direct}`}.`,
+    ];
+  // Nodes take the relay to be at the address where they reach the hub, by the hub's own port.
+  const relay = `UDP ${port} to UDP ${port}, else packets are relayed through the WebSocket, which is slower`;
+  return [
+    ...others.map(({ host, port: outer, tls }) =>
+      tls
+        ? `Open TCP ${outer} of ${host}; the proxy there passes WebSockets for /lametun on to TCP ${port} of this machine. Forward ${relay}.`
+        : `Open TCP ${outer} of ${host}, and forward it to TCP ${port} of this machine; and ${relay}.`,
+    ),
+    ...(outside.length > others.length
+      ? [`Ports to open towards this machine: TCP ${port} and UDP ${port}.`]
+      : []),
+    ...(node === undefined ? [] : [`Open towards this machine, too: ${direct}.`]),
+  ];
 }
 
 function invitationLines(

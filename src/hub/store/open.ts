@@ -26,7 +26,7 @@ const SAY_AGAIN = 60_000;
  * Opens the database and brings its tables up to date. An SQLite file is then this process's alone; a PostgreSQL server
  * that is away is waited for.
  *
- * @throws LametunError `usage` when another process has the file, or the server refuses us
+ * @throws LametunError `busy` when another process has the file, `usage` when the server refuses us
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   return isPostgres(options.database) ? openPostgres(options) : openSqlite(options);
