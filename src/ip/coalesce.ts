@@ -265,6 +265,7 @@ export class Coalescer {
       if (this.#kind[group] !== kind) continue;
       if (sameFlow(view, kind, offset, this.#firstPacket(group))) return slot;
     }
+    this.#slotStamp[home] = 0; // no batch's: nothing may join the flow that has to make room
     return home;
   }
 
