@@ -31,9 +31,10 @@ const PIECES = 1024;
 
 /**
  * How many bytes a turn takes from the socket, about. What these packets are answered with, acknowledgments above all,
- * waits for the turn's end, and what stays in the socket waits no longer than it would here.
+ * waits for the turn's end, and what stays in the socket waits no longer than it would here. Three bundles: with one, a
+ * packet costs 4 % more, and a ping beside a stream is no faster (docs/PERFORMANCE.md).
  */
-const TURN = 64 * 1024;
+const TURN = 192 * 1024;
 
 /**
  * The way in: a batch of datagrams is received, bundles of them among it; transport messages find their session by
