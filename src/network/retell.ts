@@ -23,6 +23,10 @@ export async function retell({ client, node, hasIpv6, onShares, log }: RetellOpt
   const { you, shares } = node;
   try {
     if (hasIpv6 === (you.ipv4Only === true)) await client.request('inside', { ipv6: hasIpv6 });
+  } catch (error) {
+    log.error(`The hub could not be told whether this node has IPv6: ${(error as Error).message}`);
+  }
+  try {
     const offered = you.shares.map(({ network }) => network).sort();
     if (canonical(shares).join() === offered.join()) return;
     onShares((await client.request('share', { shares })).shares);

@@ -7,8 +7,11 @@
  * base64, times are milliseconds since 1970.
  */
 
-/** The versions of this protocol that this program speaks, the newest last. */
-export const PROTOCOL_VERSIONS: readonly number[] = [1];
+/**
+ * The versions of this protocol that this program speaks, the newest last. Since 2 there are `inside`, `ipv4Only` and
+ * `rename`: who speaks 1 takes a message with `ipv4Only` in it for nonsense, and is sent none.
+ */
+export const PROTOCOL_VERSIONS: readonly number[] = [1, 2];
 
 /** The payload of the channel's first message, which is encrypted to the hub's key already. */
 export interface Hello {

@@ -359,7 +359,7 @@ test('in words: a hub that speaks another version, and which side is the older',
   assert.equal(failure.kind, 'version');
   assert.match(
     failure.message,
-    /test 1 \(protocol 1\).*lametun 9 \(protocol 7\): update lametun on this machine/,
+    /test 1 \(protocol 1, 2\).*lametun 9 \(protocol 7\): update lametun on this machine/,
   );
   assert.equal(retryIn, undefined);
 });

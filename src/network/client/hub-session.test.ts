@@ -23,9 +23,9 @@ class Scene {
   readonly hub: ChannelResponder;
   readonly session: HubSession;
 
-  constructor(join?: JoinWish) {
+  constructor(join?: JoinWish, speaks?: readonly number[]) {
     const hubKey = crypto.generate();
-    this.hub = new ChannelResponder(crypto, hubKey, (_, hello) => welcome(hello, 'hub 1'));
+    this.hub = new ChannelResponder(crypto, hubKey, (_, hello) => welcome(hello, 'hub 1', speaks));
     this.session = new HubSession({
       crypto,
       privateKey: crypto.generate(),
@@ -280,4 +280,19 @@ test('frames that come before the node is attached are overlooked', () => {
   scene.answer(attachedAnswer(1));
   scene.take(scene.session.handle(frame(), 0));
   assert.deepEqual(scene.kinds(), ['attached', 'frame']);
+});
+
+test('an older hub is not asked what it does not know', () => {
+  const scene = new Scene(undefined, [1]).attach();
+  const count = scene.asked.length;
+  const said: string[] = [];
+  const refused = ({ kind, message }: HubFailure): void => void said.push(`${kind}: ${message}`);
+  const { session, now } = scene;
+  scene.take(session.request(now, 'inside', { ipv6: false }, () => said.push('answered'), refused));
+  const rename = { op: 'rename', node: 'a', name: 'b' } as const;
+  scene.take(session.admin(now, rename, () => said.push('answered'), refused));
+  const why = "refused: the hub's lametun is too old for that: update it on the hub's machine";
+  assert.deepEqual([said, scene.asked.length], [[why, why], count]);
+  scene.take(session.request(now, 'share', { shares: [] }, () => {}, refused));
+  assert.equal(scene.asked.length, count + 1);
 });

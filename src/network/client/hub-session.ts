@@ -78,6 +78,8 @@ export const SESSION = {
   /** A second map that is asked for within this time is one too many. */
   resync: 10_000,
 } as const;
+/** What hubs know since which version of the protocol; everything else since the first. */
+const SINCE: Readonly<Partial<Record<QuestionType | AdminRequest['op'], number>>> = { inside: 2, rename: 2 };
 /** Questions under way at most. */
 const MAX_PENDING = 256;
 
@@ -118,6 +120,8 @@ export class HubSession {
   #pongDeadline = Infinity;
   #resyncedAt = -Infinity;
   #isResyncing = false;
+  /** Of the protocol. */
+  #version = 1;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -165,7 +169,7 @@ export class HubSession {
   handle(bytes: Uint8Array, now: number): SessionOutput[] {
     this.#heard();
     for (const event of this.#channel.handle(bytes)) {
-      if (event.kind === 'open') this.#opened(now);
+      if (event.kind === 'open') this.#opened(event.welcome.protocol, now);
       else if (event.kind === 'message') this.#parse(event.value, now);
       else if (event.kind === 'failed') this.#end(channelFailure(event.why, event.text));
       else if (this.#state === 'attached') this.#out.push(event);
@@ -231,7 +235,8 @@ export class HubSession {
     reject: (failure: HubFailure) => void,
   ): SessionOutput[] {
     const parse = (value: unknown) => parseAdminAnswer(request.op, value);
-    this.#send(now, { type: 'admin', request }, parse, resolve as (value: never) => void, reject);
+    const message = { type: 'admin', request };
+    this.#send(now, request.op, message, parse, resolve as (value: never) => void, reject);
     return this.#drain();
   }
 
@@ -246,8 +251,9 @@ export class HubSession {
     return this.#drain();
   }
 
-  #opened(now: number): void {
+  #opened(version: number, now: number): void {
     this.#state = 'open';
+    this.#version = version;
     this.#deadline = Infinity;
     this.#nextPing = now + SESSION.pingInterval;
     this.#out.push({ kind: 'open' });
@@ -274,11 +280,13 @@ export class HubSession {
     reject: (failure: HubFailure) => void = (failure) => this.#end(failure),
   ): void {
     const parse = (value: unknown) => parseAnswer(type, value);
-    this.#send(now, { type, ...args }, parse, resolve as (value: never, now: number) => void, reject);
+    const message = { type, ...args };
+    this.#send(now, type, message, parse, resolve as (value: never, now: number) => void, reject);
   }
 
   #send(
     now: number,
+    what: QuestionType | AdminRequest['op'],
     message: object,
     parse: (value: unknown) => unknown,
     resolve: (value: never, now: number) => void,
@@ -286,6 +294,10 @@ export class HubSession {
   ): void {
     if (this.#state === 'ended' || this.#state === 'channel') {
       reject(new HubFailure('unreachable', 'there is no connection to the hub'));
+      return;
+    }
+    if ((SINCE[what] ?? 1) > this.#version) {
+      reject(new HubFailure('refused', TOO_OLD, { refusal: 'bad-request' }));
       return;
     }
     if (this.#pending.size >= MAX_PENDING) {
@@ -378,6 +390,8 @@ export class HubSession {
 
 const refused = (code: Refusal, message: string): HubFailure =>
   new HubFailure(code === 'not-a-member' ? 'removed' : 'refused', message, { refusal: code });
+
+const TOO_OLD = "the hub's lametun is too old for that: update it on the hub's machine";
 
 const nonsense = (error: unknown): HubFailure =>
   new HubFailure('protocol', `the hub said what it should not: ${(error as Error).message}`);
