@@ -72,6 +72,18 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   return new Start(options).resume(stored);
 }
 
+/**
+ * Checks networks that a new member shall share, as `startNode` does before it asks the hub for anything.
+ *
+ * @param device the network interface that it will have, whose routes do not count
+ * @throws LametunError `usage` when one is no network, or not reached from here
+ */
+export function checkShares(shares: readonly string[], device: string): void {
+  if (shares.length === 0) return;
+  const routes = localRoutes(device);
+  for (const share of shares) parseShare(share, routes);
+}
+
 /** A node on its way up. What it makes is undone if it does not get there. */
 class Start {
   readonly #options: NodeOptions;
@@ -111,7 +123,7 @@ class Start {
 
   async join(wish: NonNullable<NodeOptions['join']>): Promise<RunningNode> {
     const { token, name, shares } = wish;
-    if (shares.length > 0) for (const share of shares) parseShare(share, localRoutes(wish.device));
+    checkShares(shares, wish.device);
     const starting = this.#device(wish.device, FIRST_MTU, wish.port ?? 0);
     let looked: NetworkInfo | undefined;
     const check = async (network: NetworkInfo): Promise<void> => {

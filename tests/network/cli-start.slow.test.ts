@@ -32,6 +32,14 @@ const arguments_ = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`,
 const inShell = (machine: Machine, script: string, ...args: readonly string[]): Outcome =>
   machine.run('sh', '-c', script, process.execPath, MAIN, ...args);
 
+test('serve with a network that it cannot share begins none', (t) => {
+  if (!needs(t, ...NEEDS)) return;
+  const { machine } = new NetworkLab(t).site('office');
+  refused(machine.lametun('serve', '--share', '192.168.77.0/24'), /192\.168\.77\.0\/24/, 2);
+  refused(machine.lametun('serve', '--share', 'attic'), /"attic" is not a network/, 2);
+  refused(machine.lametun('up'), /holds no network: begin with/, 2);
+});
+
 test('--detach returns when it is up, and leaves nothing that others wait for', async (t) => {
   if (!needs(t, ...NEEDS)) return;
   const lab = new NetworkLab(t);

@@ -103,6 +103,7 @@ class Run {
     const { state: path } = this.#place;
     const state = StateDirectory.open(path);
     this.#undo.push(() => state.close());
+    await this.#checkShares(state);
     if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub);
     await this.#startNode(state);
     if (this.#hub === undefined && this.#node === undefined)
@@ -147,6 +148,14 @@ class Run {
     this.#undo.push(() => hub.close());
     this.#hub = hub;
     writeHubSettings(state, { ...settings, network: hub.network.name });
+  }
+
+  /** A hub is not begun for a member that could not join it. */
+  async #checkShares(state: StateDirectory): Promise<void> {
+    const { hub, node } = this.#plan;
+    if (hub === undefined || typeof node !== 'object' || state.readNode() !== undefined) return;
+    const { checkShares } = await import('../../network/node.js');
+    checkShares(node.shares, this.#place.device);
   }
 
   async #startNode(state: StateDirectory): Promise<void> {
