@@ -48,6 +48,7 @@ export class Coalescer {
   #generation = 0;
   #packetCount = 0;
   #groupCount = 0;
+  #flowCount = 0;
   /** Groups before this one are closed, whatever their state says. */
   #openFrom = 0;
   /** The group of the last packet of a flow, and the flow's place in the table: the next packet mostly is of the same. */
@@ -120,6 +121,7 @@ export class Coalescer {
   begin(): void {
     this.#packetCount = 0;
     this.#groupCount = 0;
+    this.#flowCount = 0;
     this.#openFrom = 0;
     this.#lastGroup = -1;
     this.#generation = (this.#generation + 1) | 0;
@@ -186,6 +188,11 @@ export class Coalescer {
     return this.#groupCount;
   }
 
+  /** How many flows of TCP and UDP the batch has packets of. */
+  get flowCount(): number {
+    return this.#flowCount;
+  }
+
   /** Of how many pieces a group consists; the first is its virtio_net_hdr and first packet, the others payloads. */
   pieceCount(group: number): number {
     return this.#count[group]!;
@@ -232,6 +239,7 @@ export class Coalescer {
         state = STATE.closed;
       }
     }
+    if (found < 0) this.#flowCount++;
     this.#slotStamp[slot] = this.#generation;
     this.#slotGroup[slot] = this.#groupCount;
     this.#lastGroup = this.#groupCount;

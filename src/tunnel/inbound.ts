@@ -30,11 +30,11 @@ import type { WorkerContext } from './worker-context.js';
 const PIECES = 1024;
 
 /**
- * How many bytes a turn takes from the socket, about. What these packets are answered with, acknowledgments above all,
- * waits for the turn's end, and what stays in the socket waits no longer than it would here. Three bundles: with one, a
- * packet costs 4 % more, and a ping beside a stream is no faster (docs/PERFORMANCE.md).
+ * How many bytes a turn takes from the socket, about, for each flow of the last one: what can be put together. What these
+ * packets are answered with, acknowledgments above all, waits for the turn's end; so no more than for a few flows.
  */
-const TURN = 192 * 1024;
+const TURN = 64 * 1024;
+const TURN_FLOWS = 4;
 
 /**
  * The way in: a batch of datagrams is received, bundles of them among it; transport messages find their session by
@@ -64,6 +64,8 @@ export class Inbound {
   #relayPeer = 0;
   /** How many datagrams, or bundles of them, the next turn takes. */
   #slots = 1;
+  /** How many flows were in this turn. */
+  #flows = 0;
 
   constructor(context: WorkerContext, aead: Aead, arena: Memory, coalescer: Coalescer | undefined) {
     this.#context = context;
@@ -87,6 +89,7 @@ export class Inbound {
     const batch = this.#batch;
     const count = batch.receive(this.#context.udpFd, this.#slots);
     let bytes = 0;
+    this.#flows = 1;
     for (let slot = 0; slot < count; slot++) {
       this.#comparedPeer = undefined;
       this.#fromRelay = undefined;
@@ -100,7 +103,7 @@ export class Inbound {
       }
     }
     this.#writeGroups();
-    if (count > 0) this.#slots = slotsAfter(this.#slots, bytes / count);
+    if (count > 0) this.#slots = slotsAfter(this.#slots, bytes / count, this.#flows);
     return count;
   }
 
@@ -259,6 +262,7 @@ export class Inbound {
     this.#openedEnd = ARENA.opened;
     if (coalescer === undefined) return;
     coalescer.finish();
+    this.#flows = Math.max(this.#flows, coalescer.flowCount);
     for (let group = 0; group < coalescer.groupCount; group++) {
       const pieces = coalescer.pieceCount(group);
       const reason =
@@ -294,8 +298,9 @@ export class Inbound {
 }
 
 /** How many slots the next turn gets, of so many bytes as the last one's had on average: twice as many at most. */
-function slotsAfter(slots: number, bytes: number): number {
-  return Math.max(1, Math.floor(Math.min(RECEIVE_BATCH, 2 * slots, TURN / bytes)));
+function slotsAfter(slots: number, bytes: number, flows: number): number {
+  const turn = TURN * Math.min(flows, TURN_FLOWS);
+  return Math.max(1, Math.floor(Math.min(RECEIVE_BATCH, 2 * slots, turn / bytes)));
 }
 
 /**
