@@ -3,6 +3,7 @@ import { Command, CommanderError, type OutputConfiguration } from 'commander';
 import { LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
 import { dropsCommand } from './drops.js';
+import { errorText } from './error-text.js';
 import { adminCommands } from './network/admin.js';
 import { backupCommands } from './network/backup.js';
 import { memberCommands } from './network/member.js';
@@ -61,11 +62,10 @@ function fail(error: unknown): number {
   if (error instanceof LametunError) {
     const isPlain = process.argv[2]?.startsWith('-') === true;
     const help = error.code === 'usage' && isPlain ? ' (lametun -help lists the options)' : '';
-    process.stderr.write(`lametun: ${error.message}${help}\n`);
+    process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
     return error.code === 'usage' ? 2 : 1;
   }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`lametun: this is a defect of lametun, please report it: ${text}\n`);
+  process.stderr.write(`lametun: ${errorText(error)}\n`);
   return 1;
 }
 

@@ -1,6 +1,6 @@
 import type { Log } from '../device/log.js';
 import type { Endpoint } from '../linux/socket-address.js';
-import type { NetworkMap } from '../wire/map.js';
+import { type NetworkMap, NO_VERSION } from '../wire/map.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
 import { endpointKey } from './paths/candidates.js';
@@ -27,7 +27,8 @@ export interface KeeperOptions {
 export class Keeper {
   readonly #options: KeeperOptions;
   #timer: NodeJS.Timeout | undefined;
-  #mapIsDirty = false;
+  /** Once in any case: what was read may be from another lametun. */
+  #mapIsDirty = true;
   #endpoints = '';
 
   constructor(options: KeeperOptions) {
@@ -76,7 +77,9 @@ export class Keeper {
     const { state, map, checks } = this.#options;
     const { version } = map;
     if (!this.#mapIsDirty || version === undefined) return;
-    state.writeMap({ type: 'map', version, nodes: checks.trusted(map.nodes()) });
+    // What is stored is not what the hub said where that was refused: it is to say so again.
+    const stored = checks.refuses ? NO_VERSION : version;
+    state.writeMap({ type: 'map', version: stored, nodes: checks.trusted(map.nodes()) });
     this.#mapIsDirty = false;
   }
 

@@ -102,6 +102,11 @@ export class MemberChecks {
     return [...this.#warnings.values()];
   }
 
+  /** Whether what the hub said of somebody is not what is believed. */
+  get refuses(): boolean {
+    return [...this.#warnings.keys()].some((about) => !about.startsWith('share '));
+  }
+
   /** Takes over what of a change stands the checks. */
   apply({ added, changed, removed }: MapChange): MemberChange {
     const result = { added: [] as Member[], changed: [] as Member[], removed: [] as Member[] };

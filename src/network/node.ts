@@ -6,7 +6,7 @@ import { type RunningDevice, startDevice } from '../device/running-device.js';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
-import { NetworkMap } from '../wire/map.js';
+import { NetworkMap, NO_VERSION } from '../wire/map.js';
 import type { NetworkInfo } from '../wire/messages.js';
 import type { Token } from '../wire/token.js';
 import type { PrivateKey } from '../wireguard/crypto.js';
@@ -107,7 +107,8 @@ class Start {
     const { state } = this.#options;
     try {
       const map = state.readMap();
-      if (map !== undefined) this.#map.applyMap(map);
+      // The lametun before the one that keeps names did not believe that anybody is called something else.
+      if (map !== undefined) this.#map.applyMap(state.hasNames() ? map : { ...map, version: NO_VERSION });
     } catch (error) {
       this.#warnings.push(`${(error as Error).message}; the hub is asked for all of it`); // it has it
     }

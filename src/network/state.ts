@@ -1,6 +1,7 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -129,6 +130,11 @@ export class StateDirectory {
       if (message.type === 'map') return message;
       throw new LametunError('protocol', 'it is no map');
     });
+  }
+
+  /** Whether any were written. */
+  hasNames(): boolean {
+    return existsSync(this.file(FILE.names));
   }
 
   writeMap(map: MapMessage): void {

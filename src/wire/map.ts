@@ -3,6 +3,9 @@ import type { HubMessage, MapNode, MapVersion } from './messages.js';
 export type MapMessage = Extract<HubMessage, { type: 'map' }>;
 export type DeltaMessage = Extract<HubMessage, { type: 'delta' }>;
 
+/** No hub's: who says that it has this is told all of the map. */
+export const NO_VERSION: MapVersion = { epoch: '0', revision: 0 };
+
 /** What a message did to the map. A node that is as it was is in none of them. */
 export interface MapChange {
   readonly added: readonly MapNode[];

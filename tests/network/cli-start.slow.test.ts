@@ -90,6 +90,14 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     await until('the interface to go', () => laptop.run('ip', 'link', 'show', 'lametun0').status !== 0);
     refused(laptop.lametun('status'), /no lametun runs on .*: begin with `lametun serve/);
   });
+
+  await t.test('so is why it has ended', async () => {
+    assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
+    assert.equal(office.lametun('remove', 'laptop').status, 0);
+    await until('it to be written', () =>
+      /this node was removed from the network home/.test(readFileSync(`${laptop.state}/lametun.log`, 'utf8')),
+    );
+  });
 });
 
 test('a token comes from an argument, a file or the standard input, and no one sees it in /proc', async (t) => {

@@ -1,5 +1,6 @@
 import { appendFileSync, statSync, truncateSync } from 'node:fs';
 import type { Log } from '../../device/log.js';
+import { errorText } from '../error-text.js';
 import { terminalWidth, wrap } from './table.js';
 
 /** The log of a process in the background begins anew when it has so many bytes. */
@@ -50,6 +51,11 @@ export class Console {
   /** From now on into a file. @param file is made, readable by its owner alone */
   toFile(file: string): void {
     this.#file = file;
+  }
+
+  /** Why it ends, where nobody reads what is printed of that any more. */
+  ended(error: unknown): void {
+    if (this.#file !== undefined) this.#log(errorText(error));
   }
 
   /** Leaves the terminal as it should be. */

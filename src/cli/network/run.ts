@@ -73,6 +73,7 @@ export async function run(place: Place, plan: Plan, options: RunOptions): Promis
     throw new LametunError(end.reason === 'removed' ? 'refused' : 'device-gone', end.message);
   } catch (error) {
     if (stop.signal.aborted && !running.isUp) return INTERRUPTED; // what it waited for was given up
+    output.ended(error);
     throw error;
   } finally {
     output.close();
