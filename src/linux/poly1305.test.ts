@@ -45,6 +45,26 @@ for (const [name, poly1305] of HERE) {
     );
   });
 
+  test(`Poly1305 by ${name} agrees with it where carries go all the way up: small keys, and messages of ones`, () => {
+    const small = fc.integer({ min: 0, max: 64 });
+    const ones = fc.integer({ min: 1, max: 20 }).chain((count) =>
+      fc.array(fc.tuple(fc.nat(16 * count - 1), fc.nat(255)), { maxLength: 3 }).map((changes) => {
+        const message = new Uint8Array(16 * count).fill(255);
+        for (const [at, byte] of changes) message[at] = byte;
+        return message;
+      }),
+    );
+    fc.assert(
+      fc.property(small, ones, fc.nat(255), fc.nat(255), (r, message, first, s) => {
+        const key = new Uint8Array(32).fill(s, 16);
+        key[0] = r;
+        message[message.length - 16] = first;
+        assert.deepEqual(tagOf(poly1305, key, message), reference(key, message));
+      }),
+      { numRuns: 5000, seed: 1 },
+    );
+  });
+
   test(`Poly1305 by ${name} carries, RFC 8439 appendix A.3, vectors 7 to 11`, () => {
     for (const [r, s, message, tag] of VECTORS) {
       const key = Uint8Array.from([...hex(r), ...hex(s)]);

@@ -132,8 +132,9 @@ export class Poly1305Limbs implements Poly1305 {
     const bits2 = low2 << 24;
     const part2 = (((low1 >>> 20) | (high1 << 12)) + carry(sum1, bits1)) | 0;
     const sum2 = (part2 + bits2) | 0;
-    const sum3 = (((low2 >>> 8) | (high2 << 24)) + carry(sum2, bits2)) | 0;
-    const sum4 = high2 >>> 8;
+    const carry2 = carry(sum2, bits2);
+    const sum3 = (((low2 >>> 8) | (high2 << 24)) + carry2) | 0;
+    const sum4 = (high2 >>> 8) + carry(sum3, carry2);
     // The sum is below 2 (2^130 - 5): that is in it if adding 5 carries into bit 130.
     const plus0 = (sum0 + 5) | 0;
     const plus1 = (sum1 + carry(plus0, 5)) | 0;
