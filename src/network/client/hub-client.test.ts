@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { after, afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../../device/crypto.js';
@@ -143,6 +143,30 @@ test('what is being tried when the network changes is tried anew', async () => {
     assert.deepEqual([events, node.state.kind], [[], 'connecting']);
   } finally {
     deaf.close();
+  }
+});
+
+test('a hub that is slow is reached although the network changes all the time', async () => {
+  const slow = createServer((near) => {
+    const far = connect(port, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (bytes) => setTimeout(() => to.write(bytes), 250));
+      from.on('close', () => to.destroy());
+      from.on('error', () => {});
+    }
+  }).listen(0, '127.0.0.1');
+  await until('a port', () => slow.listening);
+  const { port: there } = slow.address() as { port: number };
+  const { client: node, next } = client({ addresses: [at('127.0.0.1', there)] });
+  const changes = setInterval(() => node.networkChanged(() => true), 400);
+  try {
+    await next('connected');
+  } finally {
+    clearInterval(changes);
+    slow.close();
   }
 });
 

@@ -76,6 +76,8 @@ export interface HubClientOptions extends SessionOptions {
 const JOIN_PATIENCE = 60_000;
 /** Between two probes that others ask for, milliseconds: a peer that is gone lets them think for long that the hub is. */
 const PROBE_PAUSE = 5_000;
+/** For how long a search goes on at most when the network changes again and again, milliseconds. */
+const LONGEST_SEARCH = 8_000;
 
 interface Attempt {
   readonly socket: HubSocket;
@@ -103,6 +105,10 @@ export class HubClient {
   #preferred: Target | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
+  #searchedAt = 0;
+  /** Searches in a row that were given up because the network changed. */
+  #abandoned = 0;
+  #anewTimer: NodeJS.Timeout | undefined;
   /** Whether the hub may already know us, though its answer was lost. */
   #hasAskedToJoin = false;
 
@@ -137,9 +143,7 @@ export class HubClient {
     if (this.#state.kind === 'ended') return;
     const current = this.#current;
     if (current === undefined) {
-      this.#backoff.reset();
-      this.#abandonAll('this machine is in another network now');
-      this.#connect();
+      this.#connectAnew();
       return;
     }
     const { local } = current.socket;
@@ -202,6 +206,7 @@ export class HubClient {
 
   #connect(): void {
     this.#endSearch();
+    this.#searchedAt = performance.now();
     const { addresses } = this.#options;
     this.#state = {
       kind: 'connecting',
@@ -214,6 +219,22 @@ export class HubClient {
     });
     this.#search = search;
     search.start(addresses);
+  }
+
+  /** What is tried in vain in another network is given up; but where that changes all the time, something must get done. */
+  #connectAnew(): void {
+    clearTimeout(this.#anewTimer);
+    if (this.#current !== undefined || this.#state.kind === 'ended') return;
+    const patience = this.#abandoned === 0 ? 0 : Math.min(LONGEST_SEARCH, 250 * 2 ** this.#abandoned);
+    const rest = this.#searchedAt + patience - performance.now();
+    if (this.#state.kind === 'connecting' && rest > 0) {
+      this.#anewTimer = setTimeout(() => this.#connectAnew(), rest);
+      return;
+    }
+    this.#abandoned++;
+    this.#backoff.reset();
+    this.#abandonAll('this machine is in another network now');
+    this.#connect();
   }
 
   #endSearch(): void {
@@ -289,6 +310,7 @@ export class HubClient {
   /** This connection is the one; the others are let go. */
   #won(attempt: Attempt): void {
     this.#endSearch();
+    this.#abandoned = 0;
     this.#current = attempt;
     this.#preferred = attempt.socket.target;
     this.#attachedAt = 0;
@@ -336,6 +358,7 @@ export class HubClient {
   /** @param lasted how long the node was attached, milliseconds */
   #disconnected(failure: HubFailure, lasted: number): void {
     this.#endSearch();
+    this.#abandoned = 0;
     if (failure.kind === 'removed' || !this.#mayRetry(failure)) {
       this.#stop(failure);
       const isRemoved = failure.kind === 'removed' && this.#join === undefined;
@@ -364,6 +387,7 @@ export class HubClient {
     this.#state = { kind: 'ended', failure };
     this.#endSearch();
     clearTimeout(this.#timer);
+    clearTimeout(this.#anewTimer);
     const current = this.#current;
     this.#current = undefined;
     for (const { session, socket } of this.#attempts) {
