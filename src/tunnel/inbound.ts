@@ -1,5 +1,4 @@
 import type { Coalescer } from '../ip/coalesce.js';
-
 import { IPV4, IPV6, ipVersion } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
 import type { Aead } from '../linux/aead.js';
