@@ -1,14 +1,13 @@
 import { networkInterfaces } from 'node:os';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
-import { type Cidr, contains, parseCidr } from '../ip/cidr.js';
+import { type Cidr, contains, LOOPBACK, parseCidr } from '../ip/cidr.js';
 import type { HubAddress } from '../wire/token.js';
 
 /** As many as a token holds. */
 const MAX_ADDRESSES = 8;
 
 const networks = (...texts: string[]): Cidr[] => texts.map((text) => parseCidr(text)!);
-const LOOPBACK = networks('127.0.0.0/8', '::1/128');
 /** Not to be reached from elsewhere by itself: RFC 6890. */
 const LINK_LOCAL = networks('169.254.0.0/16', 'fe80::/10');
 /** RFC 1918, RFC 6598, RFC 4193. */

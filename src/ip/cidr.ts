@@ -45,3 +45,6 @@ function maskByte(prefix: number, index: number): number {
   const ones = Math.min(8, Math.max(0, prefix - 8 * index));
   return (0xff00 >> ones) & 0xff;
 }
+
+/** RFC 1122 §3.2.1.3, RFC 4291 §2.5.3. */
+export const LOOPBACK: readonly Cidr[] = ['127.0.0.0/8', '::1/128'].map((text) => parseCidr(text)!);

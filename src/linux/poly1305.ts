@@ -47,7 +47,9 @@ function declarePoly1305() {
  */
 export function loadPoly1305(): Poly1305 {
   const calls = new Poly1305Calls();
-  return Poly1305Limbs.isUsable() && agree(new Poly1305Limbs(), calls) ? new Poly1305Limbs() : calls;
+  if (!Poly1305Limbs.isUsable()) return calls;
+  const limbs = new Poly1305Limbs();
+  return agree(limbs, calls) ? limbs : calls;
 }
 
 /** OpenSSL's as it is meant to be used: three calls. Exported for tests, which compare the two. */

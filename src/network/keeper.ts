@@ -21,8 +21,7 @@ export interface KeeperOptions {
 
 /**
  * Keeps what a node needs to come up without its hub: the map, by which keys it knows the names in it, and where its
- * peers were last. What is lost in a
- * crash the hub still has, or a probe finds out; so a second is early enough.
+ * peers were last. What is lost in a crash the hub still has, or a probe finds out; so a second is early enough.
  */
 export class Keeper {
   readonly #options: KeeperOptions;

@@ -1,9 +1,9 @@
-import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
+import { formatAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../ip/cidr.js';
 import type { MapChange } from '../wire/map.js';
 import type { MapNode, NetworkInfo } from '../wire/messages.js';
 import { NameClaims, type Renaming } from './name-claims.js';
-import { type LocalRoute, shareCollision } from './ranges.js';
+import { type ShareSurroundings, shareCollision } from './ranges.js';
 
 /** A member that this node deals with: what the hub said of it has passed the checks. */
 export interface Member {
@@ -35,12 +35,6 @@ export interface Pinned {
   readonly ipv6: string;
 }
 
-export interface ShareSurroundings {
-  readonly routes: readonly LocalRoute[];
-  readonly ownShares: readonly Cidr[];
-  readonly hosts: readonly IpAddress[];
-}
-
 /**
  * Does not believe the hub everything. It says who is a member, and what members are called: nobody else can. But it
  * cannot give a member another key or another address, or two the same name, hand out addresses from outside of the
@@ -56,7 +50,9 @@ export class MemberChecks {
   readonly #members = new Map<number, Member>();
   /** Whose is a key, an address? */
   readonly #owners = new Map<string, number>();
+  /** What is not believed, by what it is about. */
   readonly #warnings = new Map<string, string>();
+  #shareWarnings: string[] = [];
 
   constructor(network: NetworkInfo, self: Pinned) {
     this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
@@ -99,12 +95,12 @@ export class MemberChecks {
   }
 
   warnings(): string[] {
-    return [...this.#warnings.values()];
+    return [...this.#warnings.values(), ...this.#shareWarnings];
   }
 
   /** Whether what the hub said of somebody is not what is believed. */
   get refuses(): boolean {
-    return [...this.#warnings.keys()].some((about) => !about.startsWith('share '));
+    return this.#warnings.size > 0;
   }
 
   /** Takes over what of a change stands the checks. */
@@ -127,8 +123,8 @@ export class MemberChecks {
    *
    * @returns member's id by share
    */
-  planShares(around: ShareSurroundings): Map<string, number> {
-    for (const key of this.#warnings.keys()) if (key.startsWith('share ')) this.#warnings.delete(key);
+  planShares(around: Omit<ShareSurroundings, 'ranges'>): Map<string, number> {
+    this.#shareWarnings = [];
     const plan = new Map<string, number>();
     const taken: { readonly share: Cidr; readonly member: Member }[] = [];
     const sharing = [...this.#members.values()].filter(({ shares }) => shares.length > 0);
@@ -145,7 +141,7 @@ export class MemberChecks {
           plan.set(text, member.id);
           taken.push({ share, member });
         } else {
-          this.#warnings.set(`share ${member.id} ${text}`, `What ${member.name} shares is not used: ${why}`);
+          this.#shareWarnings.push(`What ${member.name} shares is not used: ${why}`);
         }
       }
     }

@@ -1,4 +1,5 @@
 import { formatAddress, type IpAddress } from '../../ip/address.js';
+import { contains, LOOPBACK } from '../../ip/cidr.js';
 import type { Endpoint } from '../../linux/socket-address.js';
 import { CLOSE_CODE } from '../../wire/channel.js';
 import type { MapChange } from '../../wire/map.js';
@@ -23,6 +24,7 @@ import {
   type SessionOutput,
 } from './hub-session.js';
 import { describe, HubSocket, type Target } from './hub-socket.js';
+import { SearchPatience } from './search-patience.js';
 
 export type HubEvent =
   /** This node is a member now, and has to be kept as such. Once, and only where `join` was given. */
@@ -76,8 +78,6 @@ export interface HubClientOptions extends SessionOptions {
 const JOIN_PATIENCE = 60_000;
 /** Between two probes that others ask for, milliseconds: a peer that is gone lets them think for long that the hub is. */
 const PROBE_PAUSE = 5_000;
-/** For how long a search goes on at most when the network changes again and again, milliseconds. */
-const LONGEST_SEARCH = 8_000;
 
 interface Attempt {
   readonly socket: HubSocket;
@@ -105,9 +105,7 @@ export class HubClient {
   #preferred: Target | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
-  #searchedAt = 0;
-  /** Searches in a row that were given up because the network changed. */
-  #abandoned = 0;
+  readonly #patience = new SearchPatience();
   #anewTimer: NodeJS.Timeout | undefined;
   /** Whether the hub may already know us, though its answer was lost. */
   #hasAskedToJoin = false;
@@ -147,7 +145,9 @@ export class HubClient {
       return;
     }
     const { local } = current.socket;
-    if (local === undefined || isLoopback(local.address) || isOwn(local.address)) {
+    const isHere = (address: IpAddress): boolean =>
+      isOwn(address) || LOOPBACK.some((network) => contains(network, address));
+    if (local === undefined || isHere(local.address)) {
       this.#do(current.session.probe(performance.now()), current);
     } else {
       const why = `the address ${formatAddress(local.address)}, by which the hub was reached, is gone`;
@@ -157,7 +157,8 @@ export class HubClient {
 
   /** Asks the hub whether it is still there, and connects anew when it does not say so soon. Not more often than it helps. */
   probe(): void {
-    const [current, now] = [this.#current, performance.now()];
+    const current = this.#current;
+    const now = performance.now();
     if (current === undefined || now - this.#probedAt < PROBE_PAUSE) return;
     this.#probedAt = now;
     this.#do(current.session.probe(now), current);
@@ -206,7 +207,7 @@ export class HubClient {
 
   #connect(): void {
     this.#endSearch();
-    this.#searchedAt = performance.now();
+    this.#patience.begin(performance.now());
     const { addresses } = this.#options;
     this.#state = {
       kind: 'connecting',
@@ -221,17 +222,16 @@ export class HubClient {
     search.start(addresses);
   }
 
-  /** What is tried in vain in another network is given up; but where that changes all the time, something must get done. */
+  /** What is tried in vain in another network is given up, as far as there is no patience with it. */
   #connectAnew(): void {
     clearTimeout(this.#anewTimer);
     if (this.#current !== undefined || this.#state.kind === 'ended') return;
-    const patience = this.#abandoned === 0 ? 0 : Math.min(LONGEST_SEARCH, 250 * 2 ** this.#abandoned);
-    const rest = this.#searchedAt + patience - performance.now();
+    const rest = this.#patience.rest(performance.now());
     if (this.#state.kind === 'connecting' && rest > 0) {
       this.#anewTimer = setTimeout(() => this.#connectAnew(), rest);
       return;
     }
-    this.#abandoned++;
+    this.#patience.abandon();
     this.#backoff.reset();
     this.#abandonAll('this machine is in another network now');
     this.#connect();
@@ -310,7 +310,7 @@ export class HubClient {
   /** This connection is the one; the others are let go. */
   #won(attempt: Attempt): void {
     this.#endSearch();
-    this.#abandoned = 0;
+    this.#patience.reset();
     this.#current = attempt;
     this.#preferred = attempt.socket.target;
     this.#attachedAt = 0;
@@ -358,7 +358,7 @@ export class HubClient {
   /** @param lasted how long the node was attached, milliseconds */
   #disconnected(failure: HubFailure, lasted: number): void {
     this.#endSearch();
-    this.#abandoned = 0;
+    this.#patience.reset();
     if (failure.kind === 'removed' || !this.#mayRetry(failure)) {
       this.#stop(failure);
       const isRemoved = failure.kind === 'removed' && this.#join === undefined;
@@ -429,6 +429,3 @@ export class HubClient {
 
 /** What will not have changed in a moment. */
 const LASTING: ReadonlySet<string> = new Set(['other-hub', 'version', 'protocol']);
-
-const isLoopback = (address: IpAddress): boolean =>
-  address.length === 4 ? address[0] === 127 : formatAddress(address) === '::1';
