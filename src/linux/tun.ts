@@ -1,6 +1,6 @@
 import { LametunError } from '../errors.js';
 import { ERRNO } from './errno.js';
-import { call, libc } from './libc.js';
+import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
 
 const O_RDWR = 0x2;
@@ -137,14 +137,18 @@ function openDeviceNode(): number {
 }
 
 /**
- * Switches on what a device can: it hands over TCP segments and UDP datagrams in one piece, and takes them so.
+ * Switches on what a device can: it hands over TCP segments and UDP datagrams in one piece, and takes them so. One that
+ * was removed meanwhile can nothing: whoever waits for packets of it hears that it is gone.
  *
  * @param fd of a TUN device, whoever has opened it
  * @param allowed what may be switched on, if the device can
+ * @throws LinuxError when the descriptor is something else
  */
 export function setOffloads(fd: number, allowed = { tcp: true, udp: true }): Offloads {
   const request = allocate(IFREQ.size);
-  call(libc.ioctl(fd, TUNGETIFF, request.address), `TUNGETIFF ${fd}`);
+  const known = libc.ioctl(fd, TUNGETIFF, request.address);
+  if (known < 0 && errno() === ERRNO.EBADFD) return { virtioHeader: false, tcp: false, udp: false };
+  call(known, `TUNGETIFF ${fd}`);
   const virtioHeader = (request.view.getUint16(IFREQ.flags, true) & IFF_VNET_HDR) !== 0;
   const can = (flags: number): boolean => virtioHeader && libc.ioctl(fd, TUNSETOFFLOAD, flags) === 0;
   const tso = allowed.tcp ? OFFLOAD.tso : 0;

@@ -125,7 +125,7 @@ test('removing a device with thousands of peers ends it as quickly', async (t) =
   await until('it to come up', () => wireguard.stdout.includes('now Up'));
   runProgram('ip', ['link', 'del', wireguard.device]);
   await until('its end', () => !wireguard.running);
-  assert.equal(await wireguard.ended, 0);
+  assert.equal(await wireguard.ended, 0, wireguard.stderr);
 });
 
 test('removing the socket ends it, and nothing is left', async (t) => {
@@ -269,7 +269,7 @@ test('a device that is moved to another namespace stays in service there, and it
   await until('it to go down', () => states().at(-1) === 'Down');
   assert.match(wireguard.show(), /listening port/);
   namespace.ip([`link del ${device}`]);
-  assert.equal(await wireguard.ended, 0);
+  assert.equal(await wireguard.ended, 0, wireguard.stderr);
   assert.ok(!existsSync(socketPath(device)));
 });
 

@@ -7,12 +7,15 @@ import { errno, libc } from '../../src/linux/libc.js';
 import { allocate } from '../../src/linux/memory.js';
 import { Namespace } from '../../src/linux/namespace.js';
 import { POLL, Poller, Waker } from '../../src/linux/poll.js';
+import { runProgram } from '../../src/linux/program.js';
 import { ETHERTYPE, PACKET_INFORMATION, Tun } from '../../src/linux/tun.js';
 import { UdpSocket } from '../../src/linux/udp.js';
 import { Lab } from '../../src/testkit/lab.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { ping } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
+import { OFFLOADS } from '../../src/tunnel/offloads.js';
+import { WorkerEngine } from '../../src/tunnel/worker-engine.js';
 
 let count = 0;
 
@@ -110,6 +113,24 @@ test('a removed device wakes its poller, and a woken one knows who woke it', (t)
     waker.clear();
     assert.equal(poller.wait(0), false);
   });
+});
+
+test('a device that is removed before the data plane has begun is gone for it, and no failure', async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const tunFd = host(t).inside(() => {
+    const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
+    t.after(() => libc.close(fd));
+    runProgram('ip', ['link', 'del', 'tun3']);
+    return fd;
+  });
+  const unexpected = (): void => assert.fail('a device that is gone has nothing to say');
+  const reason = await new Promise<'device-gone' | Error>((ended) => {
+    const others = { datagram: unexpected, beside: unexpected, look: unexpected, roaming: unexpected };
+    const events = { ...others, offloads: unexpected, ended };
+    const engine = new WorkerEngine({ tunFd, mtu: 1420, offloads: OFFLOADS, events });
+    t.after(() => engine.close());
+  });
+  assert.equal(reason, 'device-gone');
 });
 
 test('an MTU that is raised while the tunnel runs truncates nothing', async (t) => {
