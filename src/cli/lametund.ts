@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 import { spawn } from 'node:child_process';
-import { closeSync, rmSync, writeSync } from 'node:fs';
+import { once } from 'node:events';
+import { closeSync, lstatSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../device/log.js';
 import { LametunError } from '../errors.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { packageVersion } from './package-version.js';
+import { abortOnSignals } from './signals.js';
 
 /**
  * `lametund INTERFACE`: a WireGuard device by a program, in wireguard-go's place: its command line, its environment
@@ -41,10 +43,12 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const level = logLevel(process.env['LOG_LEVEL']);
   const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
+  const stop = new AbortController();
+  abortOnSignals(stop); // before there is anything that could be left behind
   const opened = await open(names[0]!, offloads);
-  if (foreground || process.env[FOREGROUND] === '1') return run(opened, offloads, level);
+  if (foreground || process.env[FOREGROUND] === '1') return run(opened, offloads, level, stop.signal);
   const loud = process.env['LOG_LEVEL'] !== undefined && level !== LOG_LEVEL.silent;
-  return runInBackground(opened, loud, args);
+  return runInBackground(opened, loud, args, stop.signal);
 }
 
 interface Opened {
@@ -78,15 +82,11 @@ async function run(
   { device, tunFd, uapiFd }: Opened,
   offloads: readonly Offload[],
   level: LogLevel,
+  signal: AbortSignal,
 ): Promise<number> {
   const log = new TextLog(level, device, (line) => process.stdout.write(line));
   process.stdout.on('error', () => {}); // nobody reads the log any more
-  const [{ runDaemon }, { abortOnSignals }] = await Promise.all([
-    import('../device/daemon.js'),
-    import('./signals.js'),
-  ]);
-  const controller = new AbortController();
-  abortOnSignals(controller);
+  const { runDaemon } = await import('../device/daemon.js');
   process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
   await runDaemon({
     device,
@@ -94,7 +94,7 @@ async function run(
     uapiFd,
     log,
     offloads,
-    signal: controller.signal,
+    signal,
     onReady: () => tellParent(READY),
   });
   return 0;
@@ -105,22 +105,30 @@ async function runInBackground(
   { device, tunFd, uapiFd }: Opened,
   loud: boolean,
   args: readonly string[],
+  signal: AbortSignal,
 ): Promise<number> {
+  const { removeUapiSocket, uapiPath } = await import('../device/uapi-socket.js');
+  const path = uapiPath(device);
+  const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   const output = loud ? 'inherit' : 'ignore';
   const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), ...args], {
     detached: true,
     stdio: ['ignore', output, output, tunFd, uapiFd, 'pipe'],
     env: { ...process.env, [TUN_FD]: '3', [UAPI_FD]: '4', [FOREGROUND]: '1', [READY_FD]: '5' },
   });
+  const stop = (): void => void child.kill();
+  signal.addEventListener('abort', stop);
+  if (signal.aborted) stop();
   const report = (child.stdio as readonly unknown[])[5] as NodeJS.ReadableStream;
   let said = '';
   for await (const part of report) said += String(part);
-  if (said === READY) {
+  if (said === READY && !signal.aborted) {
     child.unref();
     return 0;
   }
-  const { uapiPath } = await import('../device/uapi-socket.js');
-  rmSync(uapiPath(device), { force: true });
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  if (inode !== undefined) removeUapiSocket(path, inode);
+  if (signal.aborted) throw new LametunError('linux', 'told to stop before it was ready');
   throw new LametunError('linux', said || 'the process in the background ended before it was ready');
 }
 

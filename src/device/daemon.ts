@@ -54,8 +54,9 @@ export async function runDaemon({
       log,
       interfaceIndex: libc.if_nametoindex,
     });
-    undo.push(() => uapi.close());
-    const removal = watchRemoval(path, () => end.resolve('the UAPI socket was removed'));
+    // The file goes before the device: whoever takes over our name finds neither.
+    undo.push(() => uapi.close(), removeSocket);
+    const removal = watchRemoval(path, inode, () => end.resolve('the UAPI socket was removed'));
     undo.push(() => removal.close());
     const stop = (): void => end.resolve('told to stop');
     signal.addEventListener('abort', stop);

@@ -51,11 +51,17 @@ export function followLink(
   const watchHere = (): boolean => {
     const link = findLink(tunName(tunFd));
     if (link === undefined) return false;
-    watch = watchLink(link.index, (now) => {
+    const watching = watchLink(link.index, (now) => {
       if (now) onChange(now);
       else find(); // it left this namespace, or is gone
     });
-    onChange(findLink(link.index) ?? link); // it may have changed before it was watched
+    const now = findLink(link.index); // it may have changed before it was watched
+    if (now === undefined) {
+      watching.close();
+      return false;
+    }
+    watch = watching;
+    onChange(now);
     return true;
   };
   const poll = (): void => {

@@ -168,12 +168,14 @@ export async function startDevice(options: DeviceOptions): Promise<RunningDevice
 }
 
 const NOTHING = (): void => {};
+/** In place of an inode: there is no such. */
+const NONE = 0;
 
 /** Lets `wg` reach a device. @returns what ends that, and removes the socket's file */
 async function configureByUapi(name: string, device: WireGuardInterface, log: Log): Promise<() => void> {
   const path = uapiPath(name);
   const fd = await openUapiSocket(path);
-  const { ino } = lstatSync(path);
+  const ino = lstatSync(path, { throwIfNoEntry: false })?.ino ?? NONE; // somebody may have removed it already
   const server = new UapiServer(fd, { device, log, interfaceIndex: libc.if_nametoindex });
   const remove = (): void => removeUapiSocket(path, ino);
   process.once('exit', remove);

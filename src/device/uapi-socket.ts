@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { lstatSync, mkdirSync, unlinkSync, watch } from 'node:fs';
+import { lstatSync, mkdirSync, rmSync, unlinkSync, watch } from 'node:fs';
 import { connect, type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { LametunError } from '../errors.js';
@@ -30,7 +30,7 @@ export async function openUapiSocket(path: string): Promise<number> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
     if (await answers(path)) throw new LametunError('usage', `${path} is in use: a daemon answers on it`);
-    unlinkSync(path);
+    rmSync(path, { force: true }); // whose it was may have done so meanwhile
   }
   return listenUnix(path);
 }
@@ -134,9 +134,11 @@ function serve(fd: number, context: SetContext): Socket {
 /** How often the socket is looked for where the kernel will not tell, milliseconds. */
 const POLL_INTERVAL = 1000;
 
-/** Calls once when the socket's file is removed, or replaced by another's: whoever does that wants us to end. */
-export function watchRemoval(path: string, onRemoved: () => void): { close(): void } {
-  const inode = lstatSync(path).ino;
+/**
+ * Calls once when the socket's file is removed, or replaced by another's: whoever does that wants us to end. At once,
+ * when it is not the one that `inode` names any more.
+ */
+export function watchRemoval(path: string, inode: number, onRemoved: () => void): { close(): void } {
   let poll: NodeJS.Timeout | undefined;
   const close = (): void => {
     watcher?.close();
@@ -160,6 +162,7 @@ export function watchRemoval(path: string, onRemoved: () => void): { close(): vo
   } catch {
     pollInstead(); // the user's share of inotify watches is used up
   }
+  look();
   return { close };
 }
 

@@ -20,7 +20,9 @@ const O_NONBLOCK = 0x800;
  */
 export function tunName(fd: number): string {
   const request = allocate(IFREQ.size);
-  call(libc.ioctl(fd, TUNGETIFF, request.address), `TUNGETIFF ${fd}`);
+  call(libc.ioctl(fd, TUNGETIFF, request.address), `TUNGETIFF ${fd}`, {
+    [ERRNO.EBADFD]: 'the device was removed',
+  });
   const name = new Uint8Array(request.bytes.slice(IFREQ.name, IFREQ.name + IFREQ.nameLength));
   return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
 }

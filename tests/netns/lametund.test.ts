@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { findLink } from '../../src/linux/link.js';
 import { Namespace } from '../../src/linux/namespace.js';
 import { runProgram } from '../../src/linux/program.js';
@@ -97,6 +99,28 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     const device = newName();
     lametund(t, [device]);
     process.kill(pidsOf(device)[0]!, signal);
+    await nothingLeft(device);
+  });
+}
+
+for (const background of [false, true]) {
+  test(`a signal while it starts in the ${background ? 'background' : 'foreground'} leaves nothing, either`, async (t) => {
+    if (!needs(t, ...REQUIREMENTS)) return;
+    const device = newName();
+    t.after(() => {
+      for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
+    });
+    const child = spawn(process.execPath, [LAMETUND, ...(background ? [] : ['-f']), device], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (chunk) => (said += chunk));
+    const ended = once(child, 'close');
+    while (!existsSync(socketPath(device)) && child.exitCode === null) await sleep(1);
+    child.kill('SIGTERM');
+    const [status] = await ended;
+    const expected = background ? [1, 'lametund: told to stop before it was ready\n'] : [0, ''];
+    assert.deepEqual([status, said], expected);
     await nothingLeft(device);
   });
 }
