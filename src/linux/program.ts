@@ -30,14 +30,19 @@ export interface RunOptions {
 }
 
 /**
- * Runs a program to its end and gives what it printed. The calling thread waits.
+ * Runs a program to its end and gives what it printed. The calling thread waits. It is in a session of its own: the
+ * Ctrl-C by which somebody ends us does not end what tidies up after us.
  *
  * @throws LametunError `missing` when there is no such program, `linux` when it did not end with status 0: the
  *   message is what it printed on stderr
  */
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): string {
   const env = withSystemPrograms(options.env);
-  const spawnOptions: SpawnSyncOptions = { encoding: 'utf8', maxBuffer: 64 << 20, env };
+  // Node takes `detached` here, too, though its types do not know it.
+  const spawnOptions: SpawnSyncOptions & { detached: true } = {
+    ...{ encoding: 'utf8', maxBuffer: 64 << 20, env },
+    detached: true,
+  };
   if (options.input !== undefined) spawnOptions.input = options.input;
   if (options.timeout !== undefined) spawnOptions.timeout = options.timeout;
   const done = spawnSync(program, args, spawnOptions);

@@ -276,6 +276,22 @@ test('a guard that is killed is replaced', async (t) => {
   await until('the file to be back', () => at.text() === BEFORE, 2000);
 });
 
+test('a guard that is late touches nothing of the next lametun', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  const [late] = guards(at.path);
+  process.kill(late!, 'SIGSTOP');
+  await one.end('SIGKILL');
+  const two = await running(t, at, { address: '10.7.0.3' });
+  process.kill(late!, 'SIGCONT');
+  await until('the late guard to end', () => !guards(at.path).includes(late!));
+  assert.match(at.text(), /^nameserver 10\.7\.0\.3$/m);
+  await two.end('SIGKILL');
+  await until('the file to be back', () => at.text() === BEFORE, 2000);
+});
+
 test('a second node waits until the first one gives the file back, and says so', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
   const at = place(t);

@@ -2,14 +2,16 @@ import { type ChildProcess, spawn } from 'node:child_process';
 
 /**
  * Waits until the other end of its standard input is gone, which the kernel sees to whatever way lametun ends. A
- * word on it says that all is well. $1: the file, $2: what lametun wrote there, $3: the old one.
+ * word on it says that all is well. $1: the file, $2: what lametun wrote there, $3: the old one, $4: what names this
+ * lametun in there. The next one may have started by now, and all is in its hands then.
  */
 const SCRIPT = `
 trap '' HUP INT QUIT TERM PIPE
 read -r word && [ "$word" = done ] && exit 0
-[ -s "$2" ] || exit 0
+wrote=$(cat "$2" 2>/dev/null)
+case $wrote in *"$4"*) ;; *) exit 0 ;; esac
 now=$(cat "$1" 2>/dev/null)
-if [ "$now" = "$(cat "$2")" ]; then
+if [ "$now" = "$wrote" ]; then
   case $now in
     *'"missing":true'*) rm -f "$1" 2>/dev/null || : >"$1" ;;
     *) if [ -e "$3" ] || [ -L "$3" ]; then
@@ -19,7 +21,7 @@ if [ "$now" = "$(cat "$2")" ]; then
 else
   case $now in *lametun-owner*) ;; *) rm -f "$3" ;; esac # there is a newer one to keep
 fi
-rm -f "$2"
+case $(cat "$2" 2>/dev/null) in *"$4"*) rm -f "$2" ;; esac
 `;
 
 /** After so long a guard that has ended is replaced, milliseconds. */
@@ -32,6 +34,8 @@ export interface GuardOptions {
   readonly copy: string;
   /** The old one, as the guard finds it when it starts. */
   readonly backup: () => string;
+  /** It is in what this lametun writes there, and in nothing that another does. */
+  readonly token: string;
   /** Whether there is anything to put back: else a guard that ends is not replaced. */
   readonly isNeeded: () => boolean;
   readonly log: (message: string) => void;
@@ -59,9 +63,9 @@ export class ResolvGuard {
   }
 
   #start(): void {
-    const { path, copy, backup, isNeeded, log } = this.#options;
+    const { path, copy, backup, token, isNeeded, log } = this.#options;
     // A session of its own: what ends our process group does not end the guard.
-    const guard = spawn('/bin/sh', ['-c', SCRIPT, 'lametun-guard', path, copy, backup()], {
+    const guard = spawn('/bin/sh', ['-c', SCRIPT, 'lametun-guard', path, copy, backup(), token], {
       ...{ detached: true, stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' },
       env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
     });

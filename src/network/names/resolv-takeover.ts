@@ -65,7 +65,8 @@ export class ResolvConfTakeover {
     this.#backup = `${this.#path}.${this.#backupName}`;
     this.#copy = join(options.stateDirectory, 'resolv.conf.written');
     this.#guard = new ResolvGuard({
-      ...{ path: this.#path, copy: this.#copy, backup: () => this.#backup, log: options.log },
+      ...{ path: this.#path, copy: this.#copy, backup: () => this.#backup },
+      ...{ token: this.#token, log: options.log },
       isNeeded: () => this.#written !== undefined,
     });
     refuseForeign(this.#path);

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { until } from '../testkit/wait.js';
+
+/** Tidies up by a program that takes half a second, and does not end on Ctrl-C itself. */
+const script = (begun: string): string => `
+  const { runProgram } = await import(${JSON.stringify(new URL('./program.js', import.meta.url).href)});
+  process.on('SIGINT', () => {});
+  process.stdout.write(runProgram('sh', ['-c', 'touch "$0"; sleep 0.5; echo done', ${JSON.stringify(begun)}]));`;
+
+test('a Ctrl-C does not end the program by which we tidy up', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-program-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const begun = join(folder, 'begun');
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script(begun)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true, // a process group, as a shell makes one
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    said += chunk;
+  });
+  const ended = once(child, 'close');
+  await until('the program to begin', () => existsSync(begun));
+  process.kill(-child.pid!, 'SIGINT');
+  assert.deepEqual([await ended, said], [[0, null], 'done\n']);
+});
