@@ -33,6 +33,8 @@ export class SendBatch {
   readonly #capacity: number;
   #first = 0;
   #end = 0;
+  /** The errno with which the kernel refused what `sendRunSingly` lost last. */
+  lostTo = 0;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
@@ -229,7 +231,9 @@ export class SendBatch {
       const length = Math.min(size, total - sent);
       writeUint64(view, vector + IOVEC.base, data + sent);
       view.setUint32(vector + IOVEC.length, length, true);
-      if (libc.sendmsg(fd, address + header, 0) < 0) lost += length;
+      if (libc.sendmsg(fd, address + header, 0) >= 0) continue;
+      this.lostTo = errno();
+      lost += length;
     }
     this.skip();
     return lost;

@@ -9,7 +9,13 @@ import { libc } from '../linux/libc.js';
 import { allocate } from '../linux/memory.js';
 import { Waker } from '../linux/poll.js';
 import { SharedRing } from '../linux/shared-ring.js';
-import { AF, readSocketAddress, SOCKADDR_IN6, writeSocketAddress } from '../linux/socket-address.js';
+import {
+  AF,
+  type Endpoint,
+  readSocketAddress,
+  SOCKADDR_IN6,
+  writeSocketAddress,
+} from '../linux/socket-address.js';
 import { canSendSegments, receiveSegments, reconnect, UdpSocket } from '../linux/udp.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
 import { makeArena } from '../tunnel/arena.js';
@@ -48,7 +54,7 @@ export interface DataPlaneReport {
 }
 
 /**
- * Both directions of a tunnel on the calling thread, with itself as its only peer: what it is given as from the TUN
+ * Both directions of a tunnel on the calling thread, with itself as its only peer, unless there are more: what it is given as from the TUN
  * device comes back as for the TUN device. In the device's place is a pair of UDP sockets, that keep packets apart as a
  * device does; the socket of the tunnel is a real one. So it needs no privilege.
  */
@@ -61,6 +67,11 @@ export class DataPlane {
   readonly #device: UdpSocket;
   readonly #room = allocate(ROOM);
   readonly #peer: PeerState;
+  readonly #peers: Peers;
+  readonly #rows: Rows;
+  readonly #table = new PrefixTable();
+  /** The `ENDPOINT` record of the tunnel's own socket. */
+  readonly #ownEndpoint: Uint8Array;
 
   readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
   /** The tunnel's UDP port on 127.0.0.1. */
@@ -78,8 +89,6 @@ export class DataPlane {
     assert.equal(reconnect(device.fd, address.address, write(tun)), 0);
 
     const rows = new Rows();
-    rows.grow(0);
-    resetActivity(rows.array(0), rows.offset(0));
     const peers = new Peers(rows);
     this.context = new WorkerContext(
       { ...ways, tunFd: tun.fd, mtu: 1420, offloads: { virtioHeader: true, tcp: true, udp: true } },
@@ -105,21 +114,68 @@ export class DataPlane {
       new Coalescer(arena, sum, { tcp: true, udp: true }),
     );
 
-    peers.add(0);
-    const peer = peers.get(0)!;
-    this.#peer = peer;
     this.port = udp.port;
     address.view.setUint32(ENDPOINT.nameLength, write(udp), true);
     if (relayPeer !== 0) this.#inbound.setRelay(address.bytes, 0);
     address.view.setUint32(ENDPOINT.relayPeer, relayPeer, true);
-    peer.endpoints.bytes.set(address.bytes, peer.endpoint);
-    peers.beginSession(peer, makeKeypair(7, 7, true, bootTime()), new Uint8Array(64).fill(9), 0);
-    peer.current = peers.session(7);
-    const table = new PrefixTable();
-    table.insert(Uint8Array.of(10, 0, 0, 0), 8, 0);
-    table.insert(new Uint8Array(16), 0, 0);
-    this.#outbound.allowedIps = new PrefixLookup(table.compile());
-    this.#inbound.allowedIps = new PrefixLookup(table.compile());
+    this.#peers = peers;
+    this.#rows = rows;
+    this.#ownEndpoint = Uint8Array.from(address.bytes);
+    this.#peer = this.#add(0);
+    this.beginSession(0);
+    this.#table.insert(Uint8Array.of(10, 0, 0, 0), 8, 0);
+    this.#table.insert(new Uint8Array(16), 0, 0);
+    this.#compile();
+  }
+
+  /**
+   * One more peer, at the tunnel's own socket as well, without a session: 10.0.1.`id` to send to, 10.0.0.`id` as it
+   * comes back.
+   *
+   * @param id 2 to 255
+   * @param at where it is instead: an IPv4 address, four bytes, and a port
+   */
+  addPeer(id: number, at?: Endpoint): void {
+    const { endpoints, endpoint } = this.#add(id);
+    if (at !== undefined) {
+      const length = writeSocketAddress(endpoints.view, endpoint, this.#device.family, at);
+      endpoints.view.setUint32(endpoint + ENDPOINT.nameLength, length, true);
+    }
+    for (const network of [0, 1]) this.#table.insert(Uint8Array.of(10, 0, network, id), 32, id);
+    this.#compile();
+  }
+
+  /** Gives a peer a session, with itself, and lets out what waits for it. */
+  beginSession(id: number): void {
+    const peer = this.#peers.get(id)!;
+    const index = 7 + id;
+    this.#peers.beginSession(
+      peer,
+      makeKeypair(index, index, true, bootTime()),
+      new Uint8Array(64).fill(9),
+      0,
+    );
+    peer.current = this.#peers.session(index);
+    this.#outbound.release(peer, false, bootTime());
+  }
+
+  /** How many packets wait for a peer's session. */
+  waiting(id: number): number {
+    return this.#peers.get(id)!.waiting.length;
+  }
+
+  #add(id: number): PeerState {
+    this.#rows.grow(id);
+    resetActivity(this.#rows.array(id), this.#rows.offset(id));
+    this.#peers.add(id);
+    const peer = this.#peers.get(id)!;
+    peer.endpoints.bytes.set(this.#ownEndpoint, peer.endpoint);
+    return peer;
+  }
+
+  #compile(): void {
+    this.#outbound.allowedIps = new PrefixLookup(this.#table.compile());
+    this.#inbound.allowedIps = new PrefixLookup(this.#table.compile());
   }
 
   /** Gives it a packet, behind its `virtio_net_hdr`, as the device would. */
@@ -133,9 +189,15 @@ export class DataPlane {
     while (this.turnIn() > 0);
   }
 
-  /** Lets a batch go out. */
+  /** Lets a batch go out, or what found the socket full before. */
   turnOut(): void {
-    this.#outbound.fromTun(bootTime());
+    if (this.#outbound.blocked) this.#outbound.resume(bootTime());
+    if (!this.#outbound.blocked) this.#outbound.fromTun(bootTime());
+  }
+
+  /** Whether the socket was found full. */
+  get blocked(): boolean {
+    return this.#outbound.blocked;
   }
 
   /** Lets come in what one turn takes. @returns how many datagrams, or bundles; less than 1 if there are none */

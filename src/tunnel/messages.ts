@@ -79,6 +79,8 @@ export const REPORT_RECORD = {
 export const REPORTS = 1024;
 /** What travels beside WireGuard may take so many of them: handshakes are not to wait for it. */
 export const REPORTS_BESIDE = REPORTS / 2;
+/** And handshakes, which strangers can send, too, so many: peers that roam are not to wait for those. */
+export const REPORTS_DATAGRAM = REPORTS - 64;
 
 /** Peers whose rows want a look; a peer is in it at most once. */
 export const LOOK_RECORD = { peer: 0, size: 8 } as const;

@@ -16,6 +16,7 @@ import { ARENA } from './arena.js';
 import { hasEndpoint, type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
+import { WaitingPackets } from './waiting.js';
 import type { WorkerContext } from './worker-context.js';
 
 /**
@@ -32,10 +33,6 @@ const BATCH = 1024;
 /** What the kernel takes for one run: segments, UDP_MAX_SEGMENTS of older kernels, and bytes (FACTS: 65440 in one go). */
 const RUN_SEGMENTS = 64;
 const RUN_BYTES = 65_440;
-
-/** How many packets may wait for a handshake, and how many bytes of all peers together. */
-const WAITING_PER_PEER = 128;
-const WAITING_BYTES = 4 << 20;
 
 /** The most that padding and a relay frame add, and then some: what a sealed message is longer than its packet. */
 const GROWTH = RELAY_FRAME.payload + TRANSPORT.overhead + 16 + AEAD.behind;
@@ -69,7 +66,9 @@ export class Outbound {
   #runCount = 0;
   #runEcn = 0;
   #allowedIps: PrefixLookup | undefined;
-  #waitingBytes = 0;
+  readonly #waiting = new WaitingPackets<PeerState>();
+  /** Who has a session, and packets that waited for it and found no room. */
+  readonly #late = new Set<PeerState>();
 
   constructor(context: WorkerContext, aead: Aead, arena: Memory, segmenter: Segmenter) {
     this.#context = context;
@@ -111,20 +110,30 @@ export class Outbound {
     this.#send();
   }
 
+  /** The socket may have room again: sends what waits for it. */
+  resume(now: number): void {
+    this.flush();
+    for (const peer of this.#late) {
+      if (this.#blocked) return;
+      this.#late.delete(peer);
+      this.release(peer, false, now);
+    }
+  }
+
   /** Sends what waits for a session of a peer; with `orKeepalive` an empty packet if nothing does. */
   release(peer: PeerState, orKeepalive: boolean, now: number): void {
     if (peer.waiting.length === 0 && orKeepalive && !this.#sendCopy(peer, EMPTY, now)) this.#ask(peer, now);
     while (peer.waiting.length > 0 && this.#sendCopy(peer, peer.waiting[0]!, now)) {
-      this.#waitingBytes -= peer.waiting.shift()!.length;
+      this.#waiting.shift(peer);
     }
+    if (this.#blocked && peer.waiting.length > 0) this.#late.add(peer);
     this.flush();
   }
 
   /** The handshake was given up: drops what waits for it. */
   discard(peer: PeerState): void {
-    this.#context.drops.count('no-session', peer.waiting.length);
-    for (const packet of peer.waiting) this.#waitingBytes -= packet.length;
-    peer.waiting.length = 0;
+    this.#late.delete(peer);
+    this.#context.drops.count('no-session', this.#waiting.discard(peer));
   }
 
   /** A packet, or many in one, behind its `virtio_net_hdr`. */
@@ -158,7 +167,10 @@ export class Outbound {
     if (peer === undefined) return 'no-peer';
     if (!hasEndpoint(peer)) return 'no-endpoint';
     if (this.#seal(peer, packet, length, now)) return undefined;
-    return this.#wait(peer, bytes.slice(packet, packet + length), now);
+    this.#ask(peer, now);
+    const gone = this.#waiting.add(peer, bytes.slice(packet, packet + length));
+    if (gone > 0) this.#context.drops.count('queue-full', gone);
+    return undefined;
   }
 
   #peerFor(bytes: Uint8Array, packet: number, version: 4 | 6): PeerState | undefined {
@@ -169,16 +181,6 @@ export class Outbound {
         ? lookup.find4(bytes, packet + IPV4.destination)
         : lookup.find6(bytes, packet + IPV6.destination);
     return id < 0 ? undefined : this.#context.peers.get(id);
-  }
-
-  #wait(peer: PeerState, packet: Uint8Array, now: number): TunnelDrop | undefined {
-    this.#ask(peer, now);
-    if (this.#waitingBytes + packet.length > WAITING_BYTES) return 'queue-full';
-    peer.waiting.push(packet);
-    this.#waitingBytes += packet.length;
-    if (peer.waiting.length <= WAITING_PER_PEER) return undefined;
-    this.#waitingBytes -= peer.waiting.shift()!.length; // the oldest is the one least missed
-    return 'queue-full';
   }
 
   #ask(peer: PeerState, now: number): void {
@@ -310,10 +312,12 @@ export class Outbound {
       again = true;
       if (batch.isRun && NOT_AS_RUN.has(number)) {
         if (number === ERRNO.EIO) this.#context.sendsSegments = false; // no checksum offload on this path
-        batch.sendRunSingly(udpFd);
+        const size = batch.firstSegment;
+        const lost = batch.sendRunSingly(udpFd);
+        if (lost > 0) drops.count(sendDrop(batch.lostTo), Math.ceil(lost / size));
         continue;
       }
-      drops.count(sendDrop(number));
+      drops.count(sendDrop(number), Math.ceil(batch.firstLength / batch.firstSegment));
       batch.skip();
     }
     this.#end = ROOM_START;
@@ -326,7 +330,7 @@ const EMPTY = new Uint8Array(0);
 /** Why a message that the kernel refused was dropped. */
 function sendDrop(number: number): TunnelDrop {
   if (number === ERRNO.EMSGSIZE) return 'too-big';
-  return number === ERRNO.ENOBUFS ? 'congested' : 'unreachable';
+  return number === ERRNO.ENOBUFS || number === ERRNO.EAGAIN ? 'congested' : 'unreachable';
 }
 
 /** IPv6 and TCP with all options: what each segment has in front of its payload, at most. */

@@ -4,6 +4,7 @@ import type { Keypair } from '../wireguard/keypair.js';
 import { REPLAY, replayReset } from '../wireguard/replay.js';
 import { KeyMemory, type KeySlot } from './keys.js';
 import type { Rows } from './rows.js';
+import type { Waiting } from './waiting.js';
 
 /** A keypair with all that the data path needs to seal and open under it. */
 export interface Session {
@@ -18,7 +19,7 @@ export interface Session {
 }
 
 /** What the worker knows of a peer. */
-export interface PeerState {
+export interface PeerState extends Waiting {
   readonly id: number;
   readonly row: Float64Array;
   readonly at: number;
@@ -26,8 +27,6 @@ export interface PeerState {
   readonly endpoints: Memory;
   readonly endpoint: number;
   current: Session | undefined;
-  /** Packets that wait for a handshake, oldest first. */
-  readonly waiting: Uint8Array[];
 }
 
 const ENDPOINTS_PER_PAGE = 256;
@@ -66,6 +65,7 @@ export class Peers {
       endpoint,
       current: undefined,
       waiting: [],
+      waitingBytes: 0,
     };
   }
 

@@ -12,7 +12,7 @@ import { SeededRandom } from '../testkit/random.js';
 import { until } from '../testkit/wait.js';
 import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../wire/relay.js';
 import { INITIATION } from '../wireguard/messages.js';
-import { REPORT, REPORT_RECORD, REPORTS, REPORTS_BESIDE } from './messages.js';
+import { REPORT, REPORT_RECORD, REPORTS, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
 
 const MEMBER = 0x8000_0007;
 const SEGMENT = 1000;
@@ -235,6 +235,25 @@ test('probes leave half of the room to handshakes', async (t) => {
   assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
   await sender.send(initiation);
   assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
+});
+
+test('handshakes, of strangers perhaps, leave room for peers that roam', async (t) => {
+  const { plane, sender } = await setUp(t, { beside: true });
+  for (let sent = 0; sent < REPORTS; sent += 16) {
+    await sender.send(...Array.from({ length: 16 }, () => initiation));
+  }
+  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_DATAGRAM]]);
+  const elsewhere = await listen(t);
+  const { port } = elsewhere.address();
+  plane.peerPort = port;
+  const sent = give(plane, 1);
+  plane.turn();
+  const [datagram] = (await once(elsewhere, 'message')) as [Buffer];
+  plane.peerPort = plane.port;
+  await sendAll(elsewhere, plane.port, [datagram]);
+  await arrival(plane, sent);
+  assert.equal(plane.endpoint.port, port);
+  assert.equal(plane.reports, REPORTS_DATAGRAM + 1);
 });
 
 test('an authentic packet from elsewhere moves its peer, a relay and its member included', async (t) => {

@@ -3,7 +3,7 @@ import type { Waker } from '../linux/poll.js';
 import type { SharedRing } from '../linux/shared-ring.js';
 import type { Offloads } from '../linux/tun.js';
 import type { ReceiveBatch } from '../linux/udp-batch.js';
-import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE } from './messages.js';
+import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
 import type { Peers } from './peers.js';
 import type { Rows } from './rows.js';
 import type { SharedDrops } from './shared-drops.js';
@@ -87,6 +87,7 @@ export class WorkerContext {
   ): boolean {
     const ring = this.#reports;
     if (report === REPORT.beside && ring.pending >= REPORTS_BESIDE) return false;
+    if (report === REPORT.datagram && ring.pending >= REPORTS_DATAGRAM) return false;
     const at = ring.claim();
     if (at < 0) return false;
     const length = Math.min(size, REPORT_RECORD.size - REPORT_RECORD.datagram);
