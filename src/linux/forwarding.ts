@@ -147,7 +147,10 @@ function establish(owner: Owner, options: ForwardingOptions): State {
 }
 
 function set({ changed }: State): void {
-  for (const { name, set: value } of changed) if (readSysctl(name) !== value) writeSysctl(name, value);
+  for (const { name, set: value } of changed) {
+    const now = readSysctl(name); // undefined: of a device that was removed meanwhile
+    if (now !== undefined && now !== value) writeSysctl(name, value);
+  }
 }
 
 function familiesOf(options: ForwardingOptions): Families {

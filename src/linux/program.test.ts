@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../testkit/wait.js';
+import { runProgram } from './program.js';
 
 /** Tidies up by a program that takes half a second, and does not end on Ctrl-C itself. */
 const script = (begun: string): string => `
@@ -30,4 +31,15 @@ test('a Ctrl-C does not end the program by which we tidy up', async (t) => {
   await until('the program to begin', () => existsSync(begun));
   process.kill(-child.pid!, 'SIGINT');
   assert.deepEqual([await ended, said], [[0, null], 'done\n']);
+});
+
+test('a program that a signal ended before it began is run again', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-program-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const dies = 'if [ -e "$0" ]; then cat; else touch "$0"; kill -$1 $$; fi';
+  const run = (signal: string): string =>
+    runProgram('sh', ['-c', dies, join(folder, signal), signal], { input: 'done' });
+  for (const signal of ['INT', 'TERM', 'HUP']) assert.equal(run(signal), 'done');
+  assert.throws(() => run('KILL'), /SIGKILL|EPIPE/);
+  assert.throws(() => runProgram('sh', ['-c', 'kill -INT $$']), /SIGINT/);
 });

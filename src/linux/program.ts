@@ -1,4 +1,4 @@
-import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
+import { type SpawnSyncOptions, type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { LametunError } from '../errors.js';
 
 /** The Debian package that brings a program, where its name is not the program's. */
@@ -45,7 +45,8 @@ export function runProgram(program: string, args: readonly string[], options: Ru
   };
   if (options.input !== undefined) spawnOptions.input = options.input;
   if (options.timeout !== undefined) spawnOptions.timeout = options.timeout;
-  const done = spawnSync(program, args, spawnOptions);
+  let done = spawnSync(program, args, spawnOptions);
+  for (let i = 1; i < TRIES && wasInterrupted(done); i++) done = spawnSync(program, args, spawnOptions);
   const code = (done.error as NodeJS.ErrnoException | undefined)?.code;
   if (code === 'ENOENT') {
     const who = options.purpose === undefined ? 'this' : options.purpose;
@@ -60,3 +61,10 @@ export function runProgram(program: string, args: readonly string[], options: Ru
   }
   return String(done.stdout);
 }
+
+const TRIES = 3;
+
+/** A Ctrl-C came in the moment before the program had a session of its own: it has not begun. */
+const wasInterrupted = ({ signal, error }: SpawnSyncReturns<string | Buffer>): boolean =>
+  (signal === 'SIGINT' || signal === 'SIGTERM' || signal === 'SIGHUP') &&
+  (error as NodeJS.ErrnoException | undefined)?.code !== 'ETIMEDOUT';

@@ -205,6 +205,20 @@ test('a gateway goes on taking its default route from router advertisements', (t
   assert.equal(accept(), '1');
 });
 
+test('a device that is removed meanwhile is in nobody’s way', (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const { gateway } = office(t);
+  const before = situation(gateway);
+  gateway.ip(['link add extra0 type veth peer name extra1']);
+  const one = gateway.inside(() => startForwarding({ device: 'tun0', families: BOTH }));
+  assert.equal(setting(gateway, 'ipv6/conf/extra0/accept_ra'), '2');
+  gateway.ip(['link del extra0']);
+  const two = gateway.inside(() => startForwarding({ device: 'tun1', families: BOTH }));
+  gateway.inside(() => one.stop());
+  gateway.inside(() => two.stop());
+  assert.equal(situation(gateway), before);
+});
+
 test('a gateway that forwarded before still does afterwards', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);

@@ -84,9 +84,9 @@ function knowTheWay(namespace: Namespace, router: readonly [string, string]): vo
   );
 }
 
-/** Which addresses answer a ping within a second: all are asked at once. */
+/** Which addresses answer one of two pings within two seconds: all are asked at once. */
 function answers(from: Namespace, addresses: readonly string[]): string[] {
-  const script = 'for to; do { ping -c1 -W1 -n "$to" >/dev/null && echo "$to"; } & done; wait';
+  const script = 'for to; do { ping -c1 -w2 -n "$to" >/dev/null && echo "$to"; } & done; wait';
   const said = from.inside(() => spawnSync('sh', ['-c', script, 'sh', ...addresses], { encoding: 'utf8' }));
   return said.stdout.split('\n').filter((line) => line !== '');
 }
