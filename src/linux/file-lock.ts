@@ -4,6 +4,7 @@ import { ERRNO } from './errno.js';
 import { call, errno, libc } from './libc.js';
 
 /** sys/file.h. */
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
@@ -37,4 +38,18 @@ export function lockFile(path: string, what: string): FileLock {
     throw error;
   }
   return { release: () => closeSync(fd) };
+}
+
+/** Holds an open file until it is closed, or the process ends. @returns false when another one holds it */
+export const holdOpenFile = (fd: number): boolean => tryLock(fd, LOCK_EX);
+
+/** Whether somebody else holds an open file. Those who ask this at the same time do not see each other. */
+export const isHeldElsewhere = (fd: number): boolean => !tryLock(fd, LOCK_SH);
+
+function tryLock(fd: number, kind: number): boolean {
+  while (libc.flock(fd, kind | LOCK_NB) < 0) {
+    if (errno() === ERRNO.EAGAIN) return false;
+    if (errno() !== ERRNO.EINTR) call(-1, 'flock');
+  }
+  return true;
 }

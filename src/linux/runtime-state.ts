@@ -17,6 +17,9 @@ import { call, errno, libc } from './libc.js';
 /** What one process leaves for the next one to tidy up, in case it is killed. Empty after every boot. */
 export const STATE_DIRECTORY = '/run/lametun';
 
+/** What `withStateLock` locks, by flock(2). */
+export const STATE_LOCK = `${STATE_DIRECTORY}/lock`;
+
 /** sys/file.h. */
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -29,10 +32,9 @@ const LOCK_TIMEOUT = 10_000; // milliseconds; what is done under the lock takes 
  * @throws LinuxError when the directory cannot be made, or belongs to somebody else; whatever `fn` throws
  */
 export function withStateLock<T>(fn: () => T): T {
-  const path = `${STATE_DIRECTORY}/lock`;
-  const fd = openLockFile(path);
+  const fd = openLockFile(STATE_LOCK);
   try {
-    lock(fd, path);
+    lock(fd, STATE_LOCK);
     return fn();
   } finally {
     closeSync(fd);

@@ -79,6 +79,8 @@ export interface NodeStatus {
     readonly how: 'systemd-resolved' | 'resolv.conf' | 'none';
     /** What to know of it: why there are none. */
     readonly why?: string | undefined;
+    /** The device of this machine's other network whose node has resolv.conf, and answers for this one. */
+    readonly through?: string | undefined;
   };
   /** What somebody should look at, in whole sentences. */
   readonly warnings: readonly string[];

@@ -37,7 +37,7 @@ export function nodeStatus(parts: StatusParts): NodeStatus {
     relay: pending && relay.via === 'none' ? { ...relay, why: WAITS } : relay,
     peers: peers.map((member) => peerStatus(member, driver, table, known)),
     shares,
-    names: { how: names?.how ?? 'none', why: names?.why },
+    names: { how: names?.how ?? 'none', why: names?.why, through: names?.through },
     warnings: [...ownWarnings(node), ...parts.warnings],
   };
 }

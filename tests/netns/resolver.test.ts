@@ -292,6 +292,49 @@ test('queries from other machines are dropped and counted', async (t) => {
   assert.deepEqual([read.length, drops.foreign], [0, 2]);
 });
 
+test('names of another network on this machine are asked of its node, once, whatever the nodes believe', async (t) => {
+  if (!needs(t, 'netns')) return;
+  const work = new Names('work', [parseCidr('10.8.0.0/16')!]);
+  work.set([{ name: 'printer', ipv4: '10.8.0.9', ipv6: 'fd13::9' }]);
+  const isTheirs = (name: string): boolean => /(work|lost)\.lametun$|8\.10\.in-addr\.arpa$/.test(name);
+  let asked = 0;
+  // Each takes the other for the one that knows `lost`, which neither does.
+  await resolver(t, { siblings: (name) => (isTheirs(name) ? [UPSTREAM[1]] : []) });
+  const other = await Resolver.start({
+    addresses: [UPSTREAM[1]],
+    lookup: (name, type) => {
+      asked++;
+      return work.lookup(name, type);
+    },
+    siblings: (name) => (name.endsWith('lost.lametun') ? [OWN[0]] : []),
+  });
+  t.after(() => other.close());
+  const found = await exchange(queryOf('printer.work.lametun', 'A', { edns: true }));
+  assert.deepEqual(data(found), ['10.8.0.9']);
+  assert.ok(found!.flag_rd && found!.flag_ra && found!.id === 4711);
+  assert.deepEqual(data(await exchange(queryOf('9.0.8.10.in-addr.arpa', 'PTR'))), ['printer.work.lametun']);
+  assert.equal(rcode(await exchange(queryOf('nobody.work.lametun', 'A'))), 'NXDOMAIN');
+  const [byTcp] = await exchangeTcp([queryOf('printer.work.lametun', 'A')]);
+  assert.deepEqual(data(byTcp), ['10.8.0.9']);
+  asked = 0;
+  assert.equal(rcode(await exchange(queryOf('x.lost.lametun', 'A'))), 'REFUSED');
+  assert.equal(asked, 1);
+  assert.equal(other.drops.foreign, 0);
+});
+
+test('a node of another network whose address is not on this machine is not asked', async (t) => {
+  if (!needs(t, 'netns')) return;
+  await resolver(t, { siblings: () => ['192.0.2.7'], upstreams: () => [UPSTREAM[0]] });
+  const server = await upstream(t, UPSTREAM[0], (query) => reply(query, '192.0.2.1'));
+  for (const [answer] of [
+    [await exchange(queryOf('printer.work.lametun', 'A'))],
+    await exchangeTcp([queryOf('printer.work.lametun', 'A')]),
+  ]) {
+    assert.equal(rcode(answer), 'SERVFAIL');
+  }
+  assert.equal(server.asked.length, 0, 'nor anybody else');
+});
+
 test('what is no query is dropped and counted, and the next query is answered', async (t) => {
   if (!needs(t, 'netns')) return;
   const { drops } = await resolver(t);

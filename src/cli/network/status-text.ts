@@ -23,7 +23,7 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
     ['interface', `${self.device}, UDP port ${self.port}`],
     ['hub', hubText(status.hub, now)],
     ['relay', relayText(status.relay)],
-    ['names', names.how === 'none' ? `none: ${names.why ?? 'not set up'}` : `by ${names.how}`],
+    ['names', namesText(names)],
     ...(shares.length > 0 ? [['shares', shares.map(shareText).join(', ')]] : []),
   ]);
   return [
@@ -33,6 +33,11 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
     ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
   ].join('\n');
 }
+
+const namesText = ({ how, why, through }: NodeStatus['names']): string =>
+  how === 'none'
+    ? `none: ${why ?? 'not set up'}`
+    : `by ${how}${through === undefined ? '' : `, through the lametun on ${through}`}`;
 
 function hubText({ state, address, why, since }: HubStatus, now: number): string {
   const where = address === undefined ? '' : state === 'connected' ? ` to ${address}` : ` ${address}`;

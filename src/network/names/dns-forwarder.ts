@@ -13,8 +13,19 @@ export const MAX_ASKED = 256;
 /** Who waits for them. */
 const MAX_WAITING = 1024;
 
+/** Whom to ask. */
+export interface Servers {
+  /** By address, as they are now, the one to ask first. */
+  readonly addresses: readonly string[];
+  /**
+   * Only while the address is one of this machine: the question is sent from that same address, which the kernel
+   * refuses else.
+   */
+  readonly own?: true;
+}
+
 /**
- * Asks the name servers that the machine had before.
+ * Asks other name servers: those that the machine had before, and those of other networks on it.
  *
  * Each question has a socket of its own, connected, with a port that the kernel chose, and a random id: what comes
  * from elsewhere or does not repeat the question is not seen (RFC 5452). The same question asked again meanwhile
@@ -22,30 +33,36 @@ const MAX_WAITING = 1024;
  * not in a storm.
  */
 export class DnsForwarder {
-  readonly #upstreams: () => readonly string[];
+  readonly #servers: () => Servers;
   readonly #asked = new Map<string, Promise<Buffer | undefined>>();
   #waiting = 0;
 
-  /** @param upstreams addresses of name servers, as they are now, the one to ask first */
-  constructor(upstreams: () => readonly string[]) {
-    this.#upstreams = upstreams;
+  /** @param servers whom to ask where a question does not say it */
+  constructor(servers: () => Servers) {
+    this.#servers = servers;
   }
 
   /** Whether there is anybody to ask. */
   get isUsed(): boolean {
-    return this.#upstreams().length > 0;
+    return this.#servers().addresses.length > 0;
   }
 
   /**
    * @param whole whether a truncated answer is of no use: the program has asked by TCP
    * @returns the answer with the query's id; undefined when nobody answered, `busy` when too much is being asked
    */
-  async ask(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined | 'busy'> {
-    const key = `${whole}${message.toString('latin1', 2)}`;
+  async ask(
+    query: Query,
+    message: Buffer,
+    whole: boolean,
+    servers: () => Servers = this.#servers,
+  ): Promise<Buffer | undefined | 'busy'> {
+    const whom = servers().own ? servers().addresses.join() : '';
+    const key = `${whole}${whom}/${message.toString('latin1', 2)}`;
     let asked = this.#asked.get(key);
     if (this.#waiting >= MAX_WAITING || (asked === undefined && this.#asked.size >= MAX_ASKED)) return 'busy';
     if (asked === undefined) {
-      asked = this.#ask(query, message, whole).finally(() => this.#asked.delete(key));
+      asked = this.#ask(query, message, whole, servers).finally(() => this.#asked.delete(key));
       this.#asked.set(key, asked);
     }
     this.#waiting++;
@@ -57,16 +74,23 @@ export class DnsForwarder {
     }
   }
 
-  async #ask(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined> {
+  async #ask(
+    query: Query,
+    message: Buffer,
+    whole: boolean,
+    servers: () => Servers,
+  ): Promise<Buffer | undefined> {
     let refusal: Buffer | undefined;
     for (const timeout of ROUNDS) {
-      for (const server of this.#upstreams()) {
+      const { addresses, own: isOwn } = servers();
+      for (const server of addresses) {
+        const from = isOwn ? server : undefined;
         const id = randomInt(65536);
         const own = withId(message, id);
         const isAnswer = (reply: Buffer): boolean => answers(reply, id, own, query.end);
-        let reply = await askByUdp(server, own, isAnswer, timeout);
+        let reply = await askByUdp(server, from, own, isAnswer, timeout);
         if (whole && reply !== undefined && isTruncated(reply)) {
-          reply = (await askByTcp(server, own, isAnswer)) ?? reply;
+          reply = (await askByTcp(server, from, own, isAnswer)) ?? reply;
         }
         if (reply !== undefined && !RCODE_RETRY.has(rcodeOf(reply))) return reply;
         refusal ??= reply;
@@ -81,6 +105,7 @@ type IsAnswer = (reply: Buffer) => boolean;
 
 function askByUdp(
   server: string,
+  from: string | undefined,
   query: Buffer,
   isAnswer: IsAnswer,
   timeout: number,
@@ -102,16 +127,24 @@ function askByUdp(
       if (isAnswer(reply)) end(reply);
     });
     // Node hands an error to this callback, which its types do not know.
-    socket.connect(PORT, server, (error?: Error) => {
-      if (error !== undefined) end();
-      else if (!done) socket.send(query);
-    });
+    const ask = (): void =>
+      socket.connect(PORT, server, (error?: Error) => {
+        if (error !== undefined) end();
+        else if (!done) socket.send(query);
+      });
+    if (from === undefined) ask();
+    else socket.bind(0, from, () => done || ask());
   });
 }
 
-function askByTcp(server: string, query: Buffer, isAnswer: IsAnswer): Promise<Buffer | undefined> {
+function askByTcp(
+  server: string,
+  from: string | undefined,
+  query: Buffer,
+  isAnswer: IsAnswer,
+): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
-    const socket = connect({ host: server, port: PORT });
+    const socket = connect({ host: server, port: PORT, ...(from !== undefined && { localAddress: from }) });
     const end = (reply?: Buffer): void => {
       socket.destroy();
       resolve(reply);

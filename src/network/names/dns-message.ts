@@ -158,5 +158,13 @@ export function withId(message: Buffer, id: number): Buffer {
   return copy;
 }
 
+/** The same message with another wish for recursion, RFC 1035 §4.1.1. */
+export function withRecursion(message: Buffer, desired: boolean): Buffer {
+  const copy = Buffer.from(message);
+  const flags = copy.readUInt16BE(HEADER.flags) & ~FLAG.recursionDesired;
+  copy.writeUInt16BE(desired ? flags | FLAG.recursionDesired : flags, HEADER.flags);
+  return copy;
+}
+
 /** Refusals after which another name server may know better: SERVFAIL, NOTIMP, REFUSED. */
 export const RCODE_RETRY: ReadonlySet<number> = new Set([2, 4, 5]);

@@ -2,6 +2,7 @@ import { formatAddress, type IpAddress } from '../../ip/address.js';
 import type { Cidr } from '../../ip/cidr.js';
 import { type NamedNode, Names, reverseZones } from './names.js';
 import { Resolver } from './resolver.js';
+import { Siblings } from './siblings.js';
 import { type SystemNames, startSystemNames } from './system-names.js';
 
 export interface LocalNamesOptions {
@@ -21,6 +22,7 @@ export interface LocalNamesOptions {
 export class LocalNames {
   readonly #names: Names;
   #resolver: Resolver | undefined;
+  #siblings: Siblings | undefined;
   #system: SystemNames | undefined;
   #why: string | undefined;
 
@@ -40,11 +42,13 @@ export class LocalNames {
         addresses: address6 === undefined ? [ipv4] : [ipv4, formatAddress(address6)],
         lookup: (name, type) => names.lookup(name, type),
         upstreams: () => local.#system?.upstreams() ?? [],
+        siblings: (name) => local.#siblings?.answering(name) ?? [],
       });
     } catch (error) {
       local.#why = (error as Error).message;
     }
     if (local.#resolver?.addresses.includes(ipv4)) {
+      local.#announce(options, ipv4);
       local.#system = startSystemNames({
         ...{
           device: options.device,
@@ -52,11 +56,20 @@ export class LocalNames {
           domain: names.domain,
           reverse: reverseZones(options.ranges),
         },
-        ...{ stateDirectory: options.stateDirectory, log: options.log },
+        ...{ stateDirectory: options.stateDirectory, log: options.log, siblings: local.#siblings },
       });
     } else local.#why ??= `names cannot be answered at ${ipv4}`;
     if (local.why !== undefined) options.log(local.why);
     return local;
+  }
+
+  /** Without it this network's names are still found while its node has resolv.conf. */
+  #announce({ network, ranges, device, log }: LocalNamesOptions, address: string): void {
+    try {
+      this.#siblings = new Siblings({ network, ranges, address, device });
+    } catch (error) {
+      log(`other networks on this machine do not know of this one: ${(error as Error).message}`);
+    }
   }
 
   /** `home.lametun`. */
@@ -66,6 +79,11 @@ export class LocalNames {
 
   get how(): SystemNames['how'] {
     return this.#system?.how ?? 'none';
+  }
+
+  /** The device of another network, whose node has resolv.conf and answers for this one. */
+  get through(): string | undefined {
+    return this.#system?.through;
   }
 
   /** Why names are not found, or undefined when they are. */
@@ -86,6 +104,8 @@ export class LocalNames {
   /** Before the device goes. A second call does nothing. */
   stop(): void {
     const [system, resolver] = [this.#system, this.#resolver];
+    this.#siblings?.close();
+    this.#siblings = undefined;
     this.#system = undefined;
     this.#resolver = undefined;
     try {

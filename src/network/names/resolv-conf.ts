@@ -23,6 +23,8 @@ export interface Owner {
   readonly backup: string;
   /** Whether there was none. */
   readonly missing: boolean;
+  /** For which other networks' nodes it answers, by address. Absent: the lametun is from before it did. */
+  readonly siblings?: readonly string[];
 }
 
 const OWNER_LINE = '# lametun-owner ';
@@ -43,8 +45,8 @@ export function parseResolvConf(text: string): ResolvConf {
 }
 
 /** The file as it is while lametun has it: one name server, which knows how to ask those that were there before. */
-export function renderResolvConf(before: ResolvConf, domain: string, owner: Owner): string {
-  const search = [...before.search.filter((name) => name.toLowerCase() !== domain), domain];
+export function renderResolvConf(before: ResolvConf, domains: readonly string[], owner: Owner): string {
+  const search = [...before.search.filter((name) => !domains.includes(name.toLowerCase())), ...domains];
   const body = [
     `nameserver ${owner.address}`,
     `search ${search.join(' ')}`,
@@ -59,7 +61,7 @@ export function renderResolvConf(before: ResolvConf, domain: string, owner: Owne
       ];
   const text = `${body.join('\n')}\n`;
   return [
-    `# Written by lametun on ${owner.device}, so that names in ${domain} are found.`,
+    `# Written by lametun on ${owner.device}, so that names in ${domains.join(' and ')} are found.`,
     ...back,
     `${OWNER_LINE}${JSON.stringify({ ...owner, hash: hashOf(text) })}`,
     text,

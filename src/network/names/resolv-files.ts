@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type Owner, withoutOurs } from './resolv-conf.js';
+import { type Owner, ownerOf, withoutOurs } from './resolv-conf.js';
 
 /*
  * /etc/resolv.conf as a file: kept, replaced, put back. A file is replaced as a whole, by rename; one that is mounted
@@ -65,7 +65,9 @@ export function giveBack(path: string, owner: Owner & { readonly intact: boolean
       writeFileSync(path, '');
     }
   } else if (lstatSync(backup, { throwIfNoEntry: false }) === undefined) {
-    replace(path, withoutOurs(text, owner, domain)); // somebody has removed the old one
+    // Its guard has just put it back, or somebody has removed the old one.
+    const now = read(path) ?? '';
+    if (ownerOf(now)?.token === owner.token) replace(path, withoutOurs(now, owner, domain));
   } else {
     try {
       renameSync(backup, path);

@@ -1,26 +1,31 @@
 import { randomBytes } from 'node:crypto';
-import { type FSWatcher, rmSync, statSync, watch, writeFileSync } from 'node:fs';
+import { type FSWatcher, renameSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LametunError } from '../../errors.js';
 import { isAlive, thisProcess, withStateLock } from '../../linux/runtime-state.js';
 import { type Owner, ownerOf, parseResolvConf, renderResolvConf } from './resolv-conf.js';
 import { giveBack, isReadOnly, keep, read, replace } from './resolv-files.js';
+import { whyForeign } from './resolv-foreign.js';
 import { ResolvGuard } from './resolv-guard.js';
+import type { Siblings } from './siblings.js';
 
 /*
  * Takes /etc/resolv.conf over, and gives it back: when lametun stops; when it is killed, by a guard; when the machine
  * lost its power, at the next start. It is only ever given back while it is as lametun wrote it. What somebody else
  * has written meanwhile (a DHCP client) is the new file to give back, and its name servers the new ones to ask.
  *
- * The file itself says whose it is and where the old one is.
+ * The file itself says whose it is and where the old one is. Of several networks' nodes on a machine one has it, and
+ * answers for the others; when that one ends, another takes it over.
  */
 
 const PATH = '/etc/resolv.conf';
 const BACKUP = 'before-lametun';
 
 /** How often it is looked at, besides when something tells that it changed; milliseconds. */
-const LOOK = 2000;
+const LOOK = 1000;
 const SETTLE = 100;
+/** How long the lametun that has the file may take to notice another one. */
+const NOTICE = 5000;
 /** Takeovers within a minute after which somebody else wants the file as badly. */
 const FIGHT = 5;
 const MINUTE = 60_000;
@@ -33,6 +38,8 @@ export interface TakeoverOptions {
   readonly device: string;
   readonly stateDirectory: string;
   readonly log: (message: string) => void;
+  /** The other networks' nodes. */
+  readonly siblings?: Siblings | undefined;
   /** For tests. */
   readonly path?: string | undefined;
 }
@@ -45,9 +52,16 @@ export class ResolvConfTakeover {
   readonly #copy: string;
   #backup: string;
   #written: string | undefined;
+  /** As it is in what is written. */
+  #owner: Owner | undefined;
+  /** The device of the lametun that has the file and answers for this one. */
+  #through: string | undefined;
+  /** Since when another lametun has it that does not. */
+  #waiting: number | undefined;
   #upstreams: readonly string[] = [];
   readonly #guard: ResolvGuard;
   #watches: FSWatcher[] = [];
+  #unwatch = (): void => {};
   #timer: NodeJS.Timeout | undefined;
   #settle: NodeJS.Timeout | undefined;
   #takeovers: number[] = [];
@@ -55,7 +69,7 @@ export class ResolvConfTakeover {
   #stopped = false;
 
   /**
-   * Takes the file over if it can be; if another lametun has it, as soon as that one stops.
+   * Takes the file over if it can be; if another lametun has it, as soon as that one ends.
    *
    * @throws LametunError when it cannot be taken over at all
    */
@@ -69,7 +83,8 @@ export class ResolvConfTakeover {
       ...{ token: this.#token, log: options.log },
       isNeeded: () => this.#written !== undefined,
     });
-    refuseForeign(this.#path);
+    const foreign = this.#path === PATH ? whyForeign(PATH) : undefined;
+    if (foreign !== undefined) throw new LametunError('refused', foreign);
     try {
       this.#look(true);
     } catch (error) {
@@ -79,9 +94,14 @@ export class ResolvConfTakeover {
     this.#watch();
   }
 
-  /** Why it is not taken over now, or undefined when it is. */
+  /** Why names are not found by it now, or undefined when they are. */
   get problem(): string | undefined {
     return this.#written === undefined ? this.#said : undefined;
+  }
+
+  /** The device of the lametun that has the file, where that is another one, which answers for this one. */
+  get through(): string | undefined {
+    return this.#through;
   }
 
   /** The name servers that were there before, as they are now. */
@@ -96,14 +116,15 @@ export class ResolvConfTakeover {
     clearInterval(this.#timer);
     clearTimeout(this.#settle);
     for (const watcher of this.#watches) watcher.close();
+    this.#unwatch();
     try {
       withStateLock(() => {
         const owner = ownerOf(read(this.#path) ?? '');
         if (owner?.token === this.#token) giveBack(this.#path, owner);
-        else if (owner === undefined) rmSync(this.#backup, { force: true }); // theirs is newer
+        else rmSync(this.#backup, { force: true }); // theirs is newer
       });
     } finally {
-      rmSync(this.#copy, { force: true });
+      for (const copy of [this.#copy, this.#next]) rmSync(copy, { force: true });
       this.#guard.stop();
     }
   }
@@ -115,13 +136,15 @@ export class ResolvConfTakeover {
   }
 
   #watch(): void {
-    const soon = (_event: string, name: string | null): void => {
-      if (name !== null && name !== basename(this.#path)) return;
+    const soon = (): void => {
       clearTimeout(this.#settle);
       this.#settle = setTimeout(() => this.#look(false), SETTLE);
     };
+    this.#unwatch = this.#options.siblings?.watch(soon) ?? this.#unwatch;
     try {
-      const watcher = watch(dirname(this.#path), { persistent: false }, soon);
+      const watcher = watch(dirname(this.#path), { persistent: false }, (_event, name) => {
+        if (name === null || name === basename(this.#path)) soon();
+      });
       watcher.on('error', () => {}); // the timer looks, too
       this.#watches.push(watcher);
     } catch {}
@@ -137,6 +160,7 @@ export class ResolvConfTakeover {
       // Where the old one is a link, somebody keeps writing to what it leads to.
       const before = read(this.#backup);
       if (before !== undefined) this.#learn(before);
+      if (!this.#isKnown()) this.#tryRenew(text);
       return;
     }
     const now = performance.now();
@@ -147,15 +171,38 @@ export class ResolvConfTakeover {
       return;
     }
     try {
-      withStateLock(() => this.#takeOver());
-      this.#takeovers.push(now);
-      this.#said = undefined;
+      const had = this.#written !== undefined;
+      const holder = withStateLock(() => this.#takeOver());
+      if (holder !== undefined) {
+        this.#wait(holder);
+        return;
+      }
+      if (had) this.#takeovers.push(now); // somebody has taken it: a lametun that ended only leaves it
+      this.#said = this.#through = this.#waiting = undefined;
     } catch (error) {
-      this.#written = undefined;
-      const isPatient = error instanceof LametunError && error.code === 'refused';
-      if (first && !isPatient) throw notWritable(this.#path, error);
+      this.#written = this.#through = undefined;
+      if (first) throw notWritable(this.#path, error);
       this.#say((error as Error).message);
     }
+  }
+
+  /** Another lametun has the file: it answers for this one as soon as it knows of it. */
+  #wait(holder: Owner): void {
+    this.#written = undefined;
+    this.#learn(holder.missing ? '' : (read(holder.backup) ?? ''));
+    if (holder.siblings?.includes(this.#options.address)) {
+      this.#through = holder.device;
+      this.#said = this.#waiting = undefined;
+      return;
+    }
+    this.#through = undefined;
+    const now = performance.now();
+    this.#waiting ??= now;
+    if (holder.siblings !== undefined && this.#options.siblings !== undefined && now < this.#waiting + NOTICE)
+      return;
+    this.#say(
+      `${this.#path} is in the hands of the lametun on ${holder.device}: names in ${this.#options.domain} are found as soon as that one stops`,
+    );
   }
 
   #say(message: string): void {
@@ -169,35 +216,78 @@ export class ResolvConfTakeover {
     return `${BACKUP}-${this.#token.slice(0, 8)}`;
   }
 
-  #takeOver(): void {
-    const { address, domain, device } = this.#options;
-    this.#makeRoom();
-    const kept = keep(this.#path, this.#options.stateDirectory, this.#backupName);
-    this.#backup = kept.backup;
-    const owner: Owner = {
-      ...{ token: this.#token, process: thisProcess(), boot: bootId(), device, address },
-      ...{ backup: kept.backup, missing: kept.missing },
-    };
-    this.#learn(kept.text ?? '');
-    const text = renderResolvConf(parseResolvConf(kept.text ?? ''), domain, owner);
-    writeFileSync(this.#copy, text, { mode: 0o600 });
-    this.#guard.watch();
-    replace(this.#path, text);
-    this.#written = text;
+  get #next(): string {
+    return `${this.#copy}.next`;
   }
 
-  /** What another lametun left, or somebody made of ours, becomes a file without us. */
-  #makeRoom(): void {
+  get #domains(): readonly string[] {
+    return this.#options.siblings?.domains() ?? [this.#options.domain];
+  }
+
+  get #siblings(): readonly string[] {
+    return this.#options.siblings?.others().map(({ address }) => address) ?? [];
+  }
+
+  /** Whether the file says for whom this one answers. */
+  #isKnown(): boolean {
+    return this.#owner?.siblings?.join() === this.#siblings.join();
+  }
+
+  /** @returns who has the file, when that is another lametun that runs */
+  #takeOver(): Owner | undefined {
+    const holder = this.#makeRoom();
+    if (holder !== undefined) return holder;
+    const { address, device } = this.#options;
+    const kept = keep(this.#path, this.#options.stateDirectory, this.#backupName);
+    this.#backup = kept.backup;
+    this.#learn(kept.text ?? '');
+    this.#put(kept.text, {
+      ...{ token: this.#token, process: thisProcess(), boot: bootId(), device, address },
+      ...{ backup: kept.backup, missing: kept.missing, siblings: this.#siblings },
+    });
+    return undefined;
+  }
+
+  /** There are other networks here than before. */
+  #tryRenew(written: string): void {
+    try {
+      withStateLock(() => {
+        if (this.#owner === undefined || read(this.#path) !== written) return; // the next look is at that
+        const before = read(this.#backup);
+        if (before === undefined && !this.#owner.missing) return; // ours alone says what was there
+        this.#put(before, { ...this.#owner, siblings: this.#siblings });
+      });
+    } catch (error) {
+      this.#say((error as Error).message);
+    }
+  }
+
+  /** The guard knows the file as ours at every moment. */
+  #put(before: string | undefined, owner: Owner): void {
+    const text = renderResolvConf(parseResolvConf(before ?? ''), this.#domains, owner);
+    writeFileSync(this.#next, text, { mode: 0o600 });
+    this.#guard.watch();
+    replace(this.#path, text);
+    renameSync(this.#next, this.#copy);
+    this.#written = text;
+    this.#owner = owner;
+  }
+
+  /**
+   * What another lametun left, or somebody made of ours, becomes a file without us.
+   *
+   * @returns whose it is, when that one runs
+   */
+  #makeRoom(): Owner | undefined {
     const text = read(this.#path) ?? '';
     const owner = ownerOf(text);
-    if (owner === undefined) return;
+    if (owner === undefined) return undefined;
     if (owner.token !== this.#token && isOwnerAlive(owner)) {
-      throw new LametunError(
-        'refused',
-        `${this.#path} is in the hands of the lametun on ${owner.device}: names in ${this.#options.domain} are found as soon as that one stops`,
-      );
+      rmSync(this.#backup, { force: true }); // if this one had the file before: that one's is newer
+      return owner;
     }
     giveBack(this.#path, owner, this.#options.domain);
+    return undefined;
   }
 
   #learn(text: string): void {
@@ -216,25 +306,3 @@ function notWritable(path: string, error: unknown): unknown {
 const bootId = (): string => read('/proc/sys/kernel/random/boot_id')?.trim() ?? '';
 
 const isOwnerAlive = ({ process, boot }: Owner): boolean => boot === bootId() && isAlive(process);
-
-/**
- * `ip netns exec` gives a program another network and leaves it the machine's resolv.conf, unless /etc/netns has one
- * for it. To take that over would break the names of everybody else.
- *
- * @throws LametunError `refused`
- */
-function refuseForeign(path: string): void {
-  if (path !== PATH) return;
-  try {
-    const net = (pid: string): number => statSync(`/proc/${pid}/ns/net`).ino;
-    const ours = statSync(path);
-    const theirs = statSync(`/proc/1/root${path}`);
-    if (net('self') === net('1') || ours.ino !== theirs.ino || ours.dev !== theirs.dev) return;
-  } catch {
-    return; // not to be found out: then there is no such other
-  }
-  throw new LametunError(
-    'refused',
-    `${path} belongs to another network namespace: give this one its own, /etc/netns/NAME/resolv.conf`,
-  );
-}

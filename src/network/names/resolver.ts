@@ -4,7 +4,15 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { LametunError } from '../../errors.js';
 import { formatAddress, parseAddress } from '../../ip/address.js';
 import { DnsForwarder, framed } from './dns-forwarder.js';
-import { isInternet, type Query, readQuery, writeAnswer, writeFailure } from './dns-message.js';
+import {
+  isInternet,
+  type Query,
+  rcodeOf,
+  readQuery,
+  withRecursion,
+  writeAnswer,
+  writeFailure,
+} from './dns-message.js';
 import { type NameAnswer, RCODE } from './names.js';
 
 const PORT = 53;
@@ -20,6 +28,8 @@ export interface ResolverOptions {
   readonly lookup: (name: string, type: number) => NameAnswer | undefined;
   /** The name servers for all other names, by address, as they are when asked. Without any, those are refused. */
   readonly upstreams?: () => readonly string[];
+  /** Where on this machine a name is answered that is another network's: by address. */
+  readonly siblings?: (name: string) => readonly string[];
 }
 
 /** What was not answered, and why. */
@@ -33,8 +43,9 @@ export interface ResolverDrops {
 }
 
 /**
- * The name server of a node, for the programs on its own machine: answers the names of its network, and passes all
- * others on to the name servers that the machine had before.
+ * The name server of a node, for the programs on its own machine: answers the names of its network, asks for those of
+ * another network on this machine the node of that, and passes all others on to the name servers that the machine had
+ * before.
  *
  * Only what comes from one of its own addresses is answered, which is what the kernel gives queries to them from
  * this machine; other members cannot bear it, since WireGuard drops what has not their own address. So it is no
@@ -45,7 +56,10 @@ export class Resolver {
   readonly addresses: readonly string[];
   readonly drops: ResolverDrops = { malformed: 0, foreign: 0, busy: 0 };
   readonly #lookup: ResolverOptions['lookup'];
+  readonly #siblings: (name: string) => readonly string[];
   readonly #forwarder: DnsForwarder;
+  /** One of its own: however much is asked elsewhere, names of networks are answered. */
+  readonly #siblingForwarder = new DnsForwarder(() => ({ addresses: [] }));
   readonly #udp: readonly UdpSocket[];
   readonly #tcp: readonly Server[];
   readonly #connections = new Set<Socket>();
@@ -54,14 +68,17 @@ export class Resolver {
     addresses: readonly string[],
     udp: readonly UdpSocket[],
     tcp: readonly Server[],
-    { lookup, upstreams = () => [] }: ResolverOptions,
+    { lookup, upstreams = () => [], siblings = () => [] }: ResolverOptions,
   ) {
     this.addresses = addresses;
     this.#udp = udp;
     this.#tcp = tcp;
     this.#lookup = lookup;
+    this.#siblings = siblings;
     // Never ourselves, whoever wrote us down.
-    this.#forwarder = new DnsForwarder(() => upstreams().filter((server) => !this.#isOwn(server)));
+    this.#forwarder = new DnsForwarder(() => ({
+      addresses: upstreams().filter((server) => !this.#isOwn(server)),
+    }));
     for (const socket of udp) this.#serveUdp(socket);
     for (const server of tcp) this.#serveTcp(server);
   }
@@ -161,8 +178,34 @@ export class Resolver {
       return undefined;
     }
     const own = isInternet(query) ? this.#lookup(query.name, query.type) : undefined;
-    if (own !== undefined) return writeAnswer(query, message, own);
-    return this.#forward(query, message, whole);
+    if (own?.rcode === RCODE.noError) return writeAnswer(query, message, own);
+    // Networks can have the same name: what is none of ours may be the other's.
+    const other = isInternet(query) ? await this.#askSiblings(query, message, whole) : undefined;
+    if (own === undefined) return other ?? this.#forward(query, message, whole);
+    return other !== undefined && rcodeOf(other) === RCODE.noError ? other : writeAnswer(query, message, own);
+  }
+
+  /**
+   * Without a wish for recursion, and only where there was one: so a question goes from one node to another once,
+   * whatever they believe of each other.
+   *
+   * @returns the best answer, SERVFAIL when there was none; undefined when the name is no sibling's
+   */
+  async #askSiblings(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined> {
+    if (!query.recursionDesired) return undefined;
+    let answer: Buffer | undefined;
+    for (const address of this.#siblings(query.name)) {
+      const servers = { addresses: [address], own: true } as const;
+      const asked = withRecursion(message, false);
+      const reply = await this.#siblingForwarder.ask(query, asked, whole, () => servers);
+      const failed = reply === undefined || reply === 'busy';
+      const found = failed
+        ? writeFailure(message, query, RCODE.serverFailure)
+        : withRecursion(reply, query.recursionDesired);
+      if (rcodeOf(found) === RCODE.noError) return found;
+      answer ??= found;
+    }
+    return answer;
   }
 
   async #forward(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined> {

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { runProgram } from '../../linux/program.js';
 import { ResolvConfTakeover } from './resolv-takeover.js';
+import type { Siblings } from './siblings.js';
 
 export interface SystemNamesOptions {
   readonly device: string;
@@ -12,6 +13,8 @@ export interface SystemNamesOptions {
   readonly reverse?: readonly string[];
   readonly stateDirectory: string;
   readonly log: (message: string) => void;
+  /** The other networks' nodes on this machine. */
+  readonly siblings?: Siblings | undefined;
   /** For tests: /etc/resolv.conf. */
   readonly resolvConf?: string;
 }
@@ -21,6 +24,8 @@ export interface SystemNames {
   readonly how: 'systemd-resolved' | 'resolv.conf' | 'none';
   /** With `none`: why, and what to do. */
   readonly why: string | undefined;
+  /** With `resolv.conf`: the device of another network, whose node has the file and answers for this one. */
+  readonly through?: string | undefined;
   /** The name servers for all other names; with systemd-resolved none, since it does not ask us for those. */
   upstreams(): readonly string[];
   /** Undoes it. A second call does nothing. */
@@ -40,14 +45,17 @@ export function startSystemNames(options: SystemNamesOptions): SystemNames {
     }
   }
   try {
-    const { address, domain, device, stateDirectory, log, resolvConf: path } = options;
-    const taken = new ResolvConfTakeover({ address, domain, device, stateDirectory, log, path });
+    const { address, domain, device, stateDirectory, log, siblings, resolvConf: path } = options;
+    const taken = new ResolvConfTakeover({ address, domain, device, stateDirectory, log, siblings, path });
     return {
       get how() {
         return taken.problem === undefined ? 'resolv.conf' : 'none';
       },
       get why() {
         return taken.problem;
+      },
+      get through() {
+        return taken.through;
       },
       upstreams: () => taken.upstreams(),
       stop: () => taken.stop(),
