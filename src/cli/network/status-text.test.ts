@@ -60,6 +60,16 @@ test('on a terminal what is long is broken between words, below where it began',
   ]);
 });
 
+test('how names are found is said, and why not', () => {
+  const said = (names: NodeStatus['names']): string =>
+    /^names +(.*)$/m.exec(statusText({ ...status, names }, NOW))![1]!;
+  assert.equal(
+    said({ how: 'resolv.conf', through: 'lametun0' }),
+    'by resolv.conf, through the lametun on lametun0',
+  );
+  assert.equal(said({ how: 'none', why: 'nobody asks' }), 'none: nobody asks');
+});
+
 test('a node that is alone is told so', () => {
   assert.match(statusText({ ...status, peers: [] }, NOW), /There is nobody else yet\./);
 });
