@@ -122,6 +122,9 @@ export class Hub {
       client.send({ type: 'answer', re: message.id, value });
     switch (message.type) {
       case 'look':
+        // Who was ended before it had written down that it is a member joins again, by the same invitation.
+        if ((await this.#member(client.key)) !== undefined)
+          return answer('look', { network: this.#registry.info });
         await this.#withSecret(client, message.secret, (hash) =>
           this.#registry.store.read((db) => openInvite(db, hash, this.#options.clock())),
         );

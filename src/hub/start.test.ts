@@ -266,7 +266,20 @@ test('looking at an invitation does not use it up', async (t) => {
     assert.deepEqual(await node.ask({ type: 'look', secret: text }), { network: hub.network });
   }
   await node.join(secret);
-  await assert.rejects(node.ask({ type: 'look', secret: text }), refusedWith('used-up'));
+  const other = await new TestNode().connect(hub);
+  t.after(() => other.close());
+  await assert.rejects(other.ask({ type: 'look', secret: text }), refusedWith('used-up'));
+});
+
+test('a node that was ended before it had written down that it is a member joins by the same invitation', async (t) => {
+  const hub = await start(t);
+  const secret = await invite(hub);
+  const node = await new TestNode().connect(hub);
+  t.after(() => node.close());
+  const first = await node.join(secret);
+  const text = Buffer.from(secret).toString('base64');
+  assert.deepEqual(await node.ask({ type: 'look', secret: text }), { network: hub.network });
+  assert.deepEqual(await node.join(secret), first);
 });
 
 test('the answer to an invitation names the addresses, and no log line ever holds its secret', async (t) => {
