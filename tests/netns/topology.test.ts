@@ -42,11 +42,11 @@ function portsOf(topology: Topology): string[] {
   });
 }
 
-test('a home and an office stand within two seconds, and go again', (t) => {
+test('a home and an office stand within seconds, and go again', (t) => {
   if (!needs(t, 'root', 'netns', 'nft')) return;
   const start = Date.now();
   const topology = build(t, {});
-  assert.ok(Date.now() - start < 2000);
+  assert.ok(Date.now() - start < 10_000); // 0.5 s where nothing else runs
   topology.remove();
   assert.throws(() => Namespace.open('topo-laptop'), /no network namespace topo-laptop/);
 });
