@@ -1,4 +1,7 @@
-/** Every code that an error of this package can carry, with what state remains after it. */
+/**
+ * Every code that an error of this package can carry, with what state remains after it. `EXIT_STATUS` says what each is
+ * to who called a command.
+ */
 export type ErrorCode =
   /** The caller's words are off (option, address, configuration). Nothing was changed. */
   | 'usage'
@@ -8,7 +11,9 @@ export type ErrorCode =
   | 'unknown-host'
   /** Another process has what is needed: a port, a state directory. Nothing was changed. */
   | 'busy'
-  /** The machine lacks a program or a kernel feature that is needed. Nothing was changed. */
+  /** What is kept on this machine cannot be used: it is damaged, of a newer version, or the disk is full. It stays as it was. */
+  | 'state'
+  /** The machine lacks a program, a kernel feature or a free network that is needed. Nothing was changed. */
   | 'missing'
   /** The device was removed while in use. Everything that depended on it has ended. */
   | 'device-gone'
@@ -18,6 +23,20 @@ export type ErrorCode =
   | 'refused'
   /** Nobody answers: the hub, or the process that was to be asked. */
   | 'unreachable';
+
+/** Of a command that ends with an error: 2 when its arguments, or what they name, are to be changed first; else 1. */
+export const EXIT_STATUS: Readonly<Record<ErrorCode, 1 | 2>> = {
+  usage: 2,
+  linux: 1,
+  'unknown-host': 1,
+  busy: 1,
+  state: 1,
+  missing: 1,
+  'device-gone': 1,
+  protocol: 1,
+  refused: 1,
+  unreachable: 1,
+};
 
 /** Base of everything this package throws. Match on `code`; messages may change. */
 export class LametunError extends Error {

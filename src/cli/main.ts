@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError, type OutputConfiguration } from 'commander';
-import { LametunError } from '../errors.js';
+import { EXIT_STATUS, LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
 import { dropsCommand } from './drops.js';
 import { errorText } from './error-text.js';
@@ -15,7 +15,7 @@ import { plainUsage } from './plain-options.js';
  * The command line. Whoever knows the post types `lametun -listen`: when the first argument begins with `-`,
  * that program's flags apply. Everything else is a subcommand.
  *
- * Exit status: 0, 1 when something failed, 2 when the arguments were wrong.
+ * Exit status: 0, 1 when something failed, 2 when the arguments, or what they name, are to be changed: `EXIT_STATUS`.
  */
 async function main(args: readonly string[]): Promise<number> {
   if (args[0]?.startsWith('-') && !HELP.has(args[0])) return (await import('./plain.js')).plainCommand(args);
@@ -63,7 +63,7 @@ function fail(error: unknown): number {
     const isPlain = process.argv[2]?.startsWith('-') === true;
     const help = error.code === 'usage' && isPlain ? ' (lametun -help lists the options)' : '';
     process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
-    return error.code === 'usage' ? 2 : 1;
+    return EXIT_STATUS[error.code] ?? 1; // an older or newer process may have other codes
   }
   process.stderr.write(`lametun: ${errorText(error)}\n`);
   return 1;

@@ -16,7 +16,7 @@ import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/
 /**
  * The hub's private key from its file, 32 bytes in base64, mode 0600; it is made if there is none.
  *
- * @throws LametunError `usage` when the file cannot be read or written, can be read by others, or holds no key
+ * @throws LametunError `state` when the file cannot be read or written, can be read by others, or holds no key
  */
 export function loadHubKey(crypto: Crypto, file: string): PrivateKey {
   let text: string;
@@ -28,11 +28,11 @@ export function loadHubKey(crypto: Crypto, file: string): PrivateKey {
     text = readFileSync(file, 'latin1');
   }
   if ((statSync(file).mode & 0o077) !== 0) {
-    throw new LametunError('usage', `others can read the hub's key: chmod 600 ${file}`);
+    throw new LametunError('state', `others can read the hub's key: chmod 600 ${file}`);
   }
   const bytes = Buffer.from(text.trim(), 'base64');
   if (bytes.length !== LENGTH.key)
-    throw new LametunError('usage', `${file} holds no key: 32 bytes in base64`);
+    throw new LametunError('state', `${file} holds no key: 32 bytes in base64`);
   const key = crypto.privateKey(bytes);
   bytes.fill(0);
   return key;
@@ -62,4 +62,4 @@ function makeKey(crypto: Crypto, file: string): void {
 }
 
 const unusable = (file: string, error: Error): LametunError =>
-  new LametunError('usage', `the hub's key cannot be had: ${error.message} (${file})`, { cause: error });
+  new LametunError('state', `the hub's key cannot be had: ${error.message} (${file})`, { cause: error });

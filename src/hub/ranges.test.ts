@@ -55,14 +55,14 @@ test('what others use by default is taken last, and nothing at all when all is i
     1,
   );
   assert.equal(formatCidr(only!.ipv4), '172.23.0.0/16');
-  assert.throws(() => chooseRange(POOLS, seeded(1)), { code: 'usage', message: /10\.0\.0\.0\/8/ });
+  assert.throws(() => chooseRange(POOLS, seeded(1)), { code: 'missing', message: /10\.0\.0\.0\/8/ });
 });
 
 test('an IPv6 network in use is not chosen', () => {
   const first = chooseRange([], seeded(7)).ipv6;
   const again = chooseRange([{ address: first.address, prefix: 48 }], seeded(7)).ipv6;
   assert.ok(!contains({ address: first.address, prefix: 48 }, again.address));
-  assert.throws(() => chooseRange(cidrs('fc00::/7'), seeded(7)), { code: 'usage', message: /fd00::\/8/ });
+  assert.throws(() => chooseRange(cidrs('fc00::/7'), seeded(7)), { code: 'missing', message: /fd00::\/8/ });
 });
 
 test('a default route, and the halves that stand in for one, take nothing', () => {

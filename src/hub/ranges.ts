@@ -39,7 +39,7 @@ const TRIES = 32;
  *
  * @param avoid networks that must not overlap: the machine's routes and addresses. Default routes do not count, nor what
  *   stands in for them
- * @throws LametunError `usage` when every private network is in use
+ * @throws LametunError `missing` when every private network is in use
  */
 export function chooseRange(avoid: readonly Cidr[], random: Random): Ranges {
   const taken = avoid.filter(
@@ -55,7 +55,7 @@ function chooseIpv4(avoid: readonly Cidr[], random: Random): Cidr {
   const choice = rare.length > 0 ? rare : free;
   if (choice.length === 0) {
     const pools = POOLS.map(formatCidr).join(', ');
-    throw new LametunError('usage', `the routes of this machine leave no /16 free in ${pools}`);
+    throw new LametunError('missing', `the routes of this machine leave no /16 free in ${pools}`);
   }
   return choice[below(choice.length, random)]!;
 }
@@ -68,7 +68,7 @@ function chooseIpv6(avoid: readonly Cidr[], random: Random): Cidr {
     const range = { address, prefix: 64 };
     if (!avoid.some((other) => overlap(range, other))) return range;
   }
-  throw new LametunError('usage', 'the routes of this machine leave no IPv6 network free in fd00::/8');
+  throw new LametunError('missing', 'the routes of this machine leave no IPv6 network free in fd00::/8');
 }
 
 function slash16s(pool: Cidr): Cidr[] {

@@ -101,7 +101,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
     ended.catch(() => {}); // whoever looks at it hears of it
     const inside = [registry.info.ipv4, registry.info.ipv6].map((range) => parseCidr(range)!);
     registry.onReplaced = () =>
-      fail(new LametunError('usage', 'a backup was restored meanwhile: start again'));
+      fail(new LametunError('state', 'a backup was restored meanwhile: start again'));
 
     const hub: Hub = new Hub({
       registry,

@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -92,9 +93,9 @@ test('a key that others can read, or that is none, is refused by its name', (t) 
   const file = state.file('node.key');
   writeFileSync(file, 'AAAA\n', { mode: 0o600 });
   const ask = () => state.privateKey(() => assert.fail('one is there'));
-  assert.throws(ask, { code: 'usage', message: /node\.key is not a private key/ });
+  assert.throws(ask, { code: 'state', message: /node\.key is not a private key/ });
   chmodSync(file, 0o644);
-  assert.throws(ask, { code: 'usage', message: /node\.key can be read by others: `chmod 600/ });
+  assert.throws(ask, { code: 'state', message: /node\.key can be read by others: `chmod 600/ });
 });
 
 test('a second process is refused, and told which one is there', (t) => {
@@ -114,14 +115,14 @@ test('damaged and foreign files are named', (t) => {
   const broken = ['', 'no JSON', '{}', '[]', 'null', '{"network":{}}', JSON.stringify({ ...node, port: 0 })];
   for (const text of broken) {
     writeFileSync(state.file('node.json'), text);
-    assert.throws(() => state.readNode(), { code: 'usage', message: /node\.json is damaged/ }, text);
+    assert.throws(() => state.readNode(), { code: 'state', message: /node\.json is damaged/ }, text);
   }
   for (const text of ['x', '{}', '{"type":"removed"}', JSON.stringify({ ...map, nodes: [{}] })]) {
     writeFileSync(state.file('map.json'), text);
-    assert.throws(() => state.readMap(), { code: 'usage', message: /map\.json is damaged/ }, text);
+    assert.throws(() => state.readMap(), { code: 'state', message: /map\.json is damaged/ }, text);
   }
   writeFileSync(state.file('endpoints.json'), '{"5":7}');
-  assert.throws(() => state.readEndpoints(), { code: 'usage', message: /endpoints\.json is damaged/ });
+  assert.throws(() => state.readEndpoints(), { code: 'state', message: /endpoints\.json is damaged/ });
 });
 
 test('a directory with other things in it is left alone', (t) => {
@@ -150,7 +151,15 @@ test('a write that fails leaves the old file', (t) => {
   const state = opened(t);
   state.writeNode(node);
   mkdirSync(state.file('node.json.new'));
-  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'usage', message: /node\.json/ });
+  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'state', message: /node\.json/ });
+  assert.deepEqual(state.readNode(), node);
+});
+
+test('a full disk is no fault of what was typed, and leaves the old file', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  symlinkSync('/dev/full', state.file('node.json.new')); // full(4)
+  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'state', message: /the disk is full/ });
   assert.deepEqual(state.readNode(), node);
 });
 

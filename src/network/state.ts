@@ -73,7 +73,8 @@ export class StateDirectory {
   /**
    * Makes the directory if it is not there, with mode 0700, and locks it.
    *
-   * @throws LametunError `busy` when another process has it, `usage` when it is somebody else's; what is there stays as it was
+   * @throws LametunError `busy` when another process has it, `usage` when it is somebody else's, `state` when the disk
+   * cannot hold it; what is there stays as it was
    */
   static open(path: string = DEFAULT_STATE): StateDirectory {
     prepare(path);
@@ -108,10 +109,10 @@ export class StateDirectory {
       return bytes;
     }
     if ((lstatSync(path).mode & 0o077) !== 0)
-      throw new LametunError('usage', `${path} can be read by others: \`chmod 600 ${path}\``);
+      throw new LametunError('state', `${path} can be read by others: \`chmod 600 ${path}\``);
     const bytes = Buffer.from(text.trim(), 'base64');
     if (bytes.length === 32 && bytes.toString('base64') === text.trim()) return new Uint8Array(bytes);
-    throw new LametunError('usage', `${path} is not a private key of lametun's: ${RESTORE}`);
+    throw new LametunError('state', `${path} is not a private key of lametun's: ${RESTORE}`);
   }
 
   /** @returns undefined when this machine has joined no network @throws LametunError that names the file */
@@ -174,7 +175,7 @@ export class StateDirectory {
       return parse(JSON.parse(text));
     } catch (error) {
       const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
-      throw new LametunError('usage', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
+      throw new LametunError('state', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
         cause: error,
       });
     }
@@ -282,7 +283,7 @@ function explained<T>(path: string, action: () => T): T {
     const { code } = error as NodeJS.ErrnoException;
     const advice = code === undefined ? undefined : ADVICE[code];
     if (error instanceof LametunError || advice === undefined) throw error;
-    throw new LametunError('usage', `${path}: ${advice}`, { cause: error });
+    throw new LametunError(IS_KEPT.has(code!) ? 'state' : 'usage', `${path}: ${advice}`, { cause: error });
   }
 }
 
@@ -296,3 +297,6 @@ const ADVICE: Readonly<Record<string, string>> = {
   EISDIR: 'it is a directory: remove it',
   EIO: 'the disk does not read or write',
 };
+
+/** Of these what was typed is not the cause: neither another directory's name nor sudo is asked for. */
+const IS_KEPT: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EISDIR', 'EIO']);

@@ -195,3 +195,15 @@ test('a file with a database is for root alone, and holds one', (t) => {
   writeFileSync(file, 'very-secret\n');
   refused(/holds no database: one line, postgres:/);
 });
+
+test('what is kept and cannot be used is no fault of the arguments', (t) => {
+  const state = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
+  t.after(() => rmSync(state, { recursive: true }));
+  const up = (expected: number, says: RegExp): void =>
+    assertOneLine(lametun(['up', '--state', state]), expected, says);
+  up(2, /holds no network/);
+  writeFileSync(path(state, 'node.json'), '{}');
+  up(1, /node\.json is damaged/);
+  writeFileSync(path(state, 'hub.json'), '{');
+  up(1, /hub\.json is damaged/);
+});

@@ -27,7 +27,7 @@ export function readHubSettings(state: string): HubSettings {
     return { ...found, port: found.port, public: found.public as string[] };
   } catch (error) {
     throw new LametunError(
-      'usage',
+      'state',
       `${file(state)} is damaged (${(error as Error).message}): remove it, and start the hub with its options again`,
       { cause: error },
     );
@@ -53,7 +53,7 @@ export function writeHubSettings(state: string, settings: HubSettings): void {
     writeFileSync(`${file(state)}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o600 });
     renameSync(`${file(state)}.new`, file(state));
   } catch (error) {
-    throw new LametunError('linux', `cannot write ${file(state)}: ${(error as Error).message}`, {
+    throw new LametunError('state', `cannot write ${file(state)}: ${(error as Error).message}`, {
       cause: error,
     });
   }

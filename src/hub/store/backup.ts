@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Transaction } from 'kysely';
 import { LametunError } from '../../errors.js';
 import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from './schema.js';
@@ -54,7 +54,10 @@ export async function backup(store: Store, file: string): Promise<void> {
     }
     renameSync(partial, file);
   } catch (error) {
-    throw new LametunError('usage', `the backup cannot be written: ${(error as Error).message}`, {
+    rmSync(partial, { force: true });
+    const { code, message } = error as NodeJS.ErrnoException;
+    const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // else another file would do
+    throw new LametunError(isFull ? 'state' : 'usage', `the backup cannot be written: ${message}`, {
       cause: error,
     });
   }

@@ -26,7 +26,8 @@ const SAY_AGAIN = 60_000;
  * Opens the database and brings its tables up to date. An SQLite file is then this process's alone; a PostgreSQL server
  * that is away is waited for.
  *
- * @throws LametunError `busy` when another process has the file, `usage` when the server refuses us
+ * @throws LametunError `busy` when another process has the file, `state` when it is damaged or of a newer lametun,
+ * `usage` when the server refuses us
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   return isPostgres(options.database) ? openPostgres(options) : openSqlite(options);
@@ -35,11 +36,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 export const isPostgres = (database: string): boolean => /^postgres(ql)?:\/\//.test(database);
 
 async function openSqlite({ database: path, log }: StoreOptions): Promise<Store> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const lock = lockFile(`${path}.owner`, `the database ${path}`);
-  // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
-  if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
   try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const lock = lockFile(`${path}.owner`, `the database ${path}`);
+    // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
+    if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
     return await migrated(
       new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
     );
@@ -47,7 +48,7 @@ async function openSqlite({ database: path, log }: StoreOptions): Promise<Store>
     if (error instanceof LametunError) throw error;
     const what = `the database ${path} cannot be opened: ${(error as Error).message}`;
     const hint = troubleOf(error) === 'no-room' ? ': is the disk full?' : '';
-    throw new LametunError('usage', `${what}${hint}`, { cause: error });
+    throw new LametunError('state', `${what}${hint}`, { cause: error });
   }
 }
 

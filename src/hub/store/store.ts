@@ -88,7 +88,7 @@ export class Store {
   /**
    * Brings the tables to what this program knows.
    *
-   * @throws LametunError `usage` when a newer program has been at them
+   * @throws LametunError `state` when a newer program has been at them
    */
   async migrate(): Promise<void> {
     const migrator = new Migrator({
@@ -98,7 +98,7 @@ export class Store {
     const { error } = await migrator.migrateToLatest();
     if (error === undefined) return;
     if (error instanceof Error && /corrupted migrations/.test(error.message)) {
-      throw new LametunError('usage', 'the database was written by a newer lametun: update this one');
+      throw new LametunError('state', 'the database was written by a newer lametun: update this one');
     }
     throw error;
   }
