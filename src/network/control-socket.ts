@@ -153,7 +153,7 @@ class Connection {
 /** They go on until somebody ends them. */
 const ENDLESS: ReadonlySet<ControlCommand> = new Set(['watch', 'ping']);
 
-const COMMANDS: readonly ControlCommand[] = ['status', 'watch', 'ping', 'leave', 'share', 'admin', 'backup'];
+const COMMANDS: readonly ControlCommand[] = ['status', 'watch', 'ping', 'leave', 'share', 'trust', 'admin', 'backup'];
 
 function parseRequest(line: string): ControlRequest {
   let request: unknown;

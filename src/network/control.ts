@@ -25,6 +25,8 @@ export type ControlRequest =
   | { readonly command: 'leave'; readonly force?: boolean | undefined }
   /** What this node offers from now on, instead of what it offered before. Without `shares` nothing changes. */
   | { readonly command: 'share'; readonly shares?: readonly string[] | undefined }
+  /** The key that a node has now is the right one: no warning of it any more. */
+  | { readonly command: 'trust'; readonly node: string }
   | { readonly command: 'admin'; readonly request: AdminRequest }
   /** A hub writes what it knows to a file: an absolute path. */
   | { readonly command: 'backup'; readonly file: string };
@@ -37,6 +39,7 @@ export interface ControlAnswers {
   /** `told`: whether the hub knows. */
   readonly leave: { readonly told: boolean };
   readonly share: { readonly shares: readonly OfferedShare[] };
+  readonly trust: TrustAnswer;
   readonly admin: AdminAnswer;
   readonly backup: Record<string, never>;
 }
@@ -127,6 +130,15 @@ export interface PeerStatus {
   /** Bytes on the wire. */
   readonly received: number;
   readonly sent: number;
+}
+
+/** Whose key is taken for the right one. */
+export interface TrustAnswer {
+  readonly node: string;
+  /** Base64. */
+  readonly key: string;
+  /** Whether there was a warning, or would be if that had not ended. */
+  readonly changed: boolean;
 }
 
 /** What became of one ping. */

@@ -60,7 +60,7 @@ export class Keeper {
     const { log } = this.#options;
     try {
       this.#saveMap();
-      this.#saveNames();
+      this.saveNames();
       this.#saveEndpoints();
     } catch (error) {
       log.error((error as Error).message);
@@ -82,10 +82,16 @@ export class Keeper {
     this.#mapIsDirty = false;
   }
 
-  #saveNames(): void {
+  /** Now. @throws LametunError when they cannot be written: the next time tries again */
+  saveNames(): void {
     const { state, known } = this.#options;
     const names = known.takeChanged();
-    if (names !== undefined) state.writeNames(names);
+    try {
+      if (names !== undefined) state.writeNames(names);
+    } catch (error) {
+      known.putBack();
+      throw error;
+    }
   }
 
   #saveEndpoints(): void {

@@ -25,7 +25,7 @@ test('a name with another key is warned of for a week, also after a restart', ()
   known = new KnownNames(known.takeChanged());
   known.meet('office', 'k2', NOW);
   assert.deepEqual(warnings(known, NOW), [
-    'office has another key since 2026-05-17 than before: that machine has joined anew, or another one has its name now. Ask whose it is before you trust it',
+    'office has another key since 2026-05-17 than before: that machine has joined anew, or another one has its name now. Ask whose it is; if all is well, `lametun trust office` ends this warning',
   ]);
   known = new KnownNames(JSON.parse(JSON.stringify(known.takeChanged())));
   known.meet('office', 'k2', NOW + DAY);
@@ -33,6 +33,28 @@ test('a name with another key is warned of for a week, also after a restart', ()
   assert.deepEqual(warnings(known, NOW, ['laptop']), [], 'who is not there is no danger');
   assert.deepEqual(warnings(known, NOW + 7 * DAY + 1), []);
   assert.equal(known.changedAt('office'), NOW, 'programs are told for as long as it is so');
+});
+
+test('a key that is trusted is warned of no more, and the next one is', () => {
+  let known = new KnownNames({
+    office: { key: 'k2', changedAt: NOW },
+    laptop: { key: 'k3', changedAt: NOW },
+  });
+  assert.equal(known.trust('office'), true);
+  assert.equal(known.trust('office'), false, 'there is nothing to say');
+  assert.equal(known.trust('nobody'), false);
+  assert.equal(warnings(known, NOW, ['office']).length, 0);
+  assert.equal(warnings(known, NOW, ['laptop']).length, 1, 'nobody else is meant');
+  const stored = known.takeChanged();
+  assert.deepEqual(stored?.['office'], { key: 'k2' });
+  assert.equal(known.takeChanged(), undefined);
+  known.putBack();
+  assert.deepEqual(known.takeChanged(), stored, 'what could not be written is written the next time');
+  known = new KnownNames(stored);
+  known.meet('office', 'k2', NOW);
+  assert.equal(warnings(known, NOW, ['office']).length, 0);
+  known.meet('office', 'k1', NOW);
+  assert.equal(warnings(known, NOW, ['office']).length, 1, 'also the key that it had before');
 });
 
 test('so is one that goes back to the key that it had', () => {

@@ -43,14 +43,28 @@ export class KnownNames {
     return this.#names.get(name)?.changedAt;
   }
 
+  /** The key that a name has now is the right one. @returns whether it had had another */
+  trust(name: string): boolean {
+    const known = this.#names.get(name);
+    if (known?.changedAt === undefined) return false;
+    this.#names.set(name, { key: known.key });
+    this.#isChanged = true;
+    return true;
+  }
+
   /** In whole sentences. @param names of present members @param now milliseconds since 1970 */
   *warnings(names: Iterable<string>, now: number): Generator<string> {
     for (const name of names) {
       const changedAt = this.changedAt(name);
       if (changedAt === undefined || now - changedAt > WARNED_FOR) continue;
       const day = new Date(changedAt).toISOString().slice(0, 10);
-      yield `${name} has another key since ${day} than before: that machine has joined anew, or another one has its name now. Ask whose it is before you trust it`;
+      yield `${name} has another key since ${day} than before: that machine has joined anew, or another one has its name now. Ask whose it is; if all is well, \`lametun trust ${name}\` ends this warning`;
     }
+  }
+
+  /** What was taken could not be stored. */
+  putBack(): void {
+    this.#isChanged = true;
   }
 
   /** @returns what is to be stored, if anything was learned since this was asked last */

@@ -4,7 +4,7 @@ import type { AdminAnswer, AdminRequest, Membership, OfferedShare } from '../wir
 import { MAGIC } from '../wire/relay.js';
 import type { HubClient, HubEvent } from './client/hub-client.js';
 import { HubFailure } from './client/hub-failure.js';
-import type { NodeStatus, PingAnswer } from './control.js';
+import type { NodeStatus, PingAnswer, TrustAnswer } from './control.js';
 import { findMember } from './find-member.js';
 import { NodeParts, type NodePartsOptions } from './node-parts.js';
 import { nodeStatus } from './node-status.js';
@@ -77,6 +77,14 @@ export class Network implements RunningNode {
     const answer = await this.#client.request('share', { shares });
     this.#parts.record.setShares(shares, answer.shares);
     return answer.shares;
+  }
+
+  trust(node: string): TrustAnswer {
+    const { network, you } = this.#node;
+    const { name, key } = findMember(node, this.#parts.checks.all(), network.name, you);
+    const changed = this.#parts.known.trust(name);
+    this.#parts.keeper.saveNames();
+    return { node: name, key, changed };
   }
 
   async leave(force = false): Promise<{ readonly told: boolean }> {

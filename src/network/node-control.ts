@@ -29,6 +29,10 @@ export function nodeControl(node: RunningNode): ControlHandler {
       case 'share':
         answer({ shares: await node.share(texts(request.shares)) });
         break;
+      case 'trust':
+        if (typeof request.node !== 'string') throw new LametunError('protocol', "a key is a node's");
+        answer(node.trust(request.node));
+        break;
       case 'admin':
         answer(await node.admin(parseAdminRequest(request.request)));
         break;

@@ -1,5 +1,5 @@
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../wire/messages.js';
-import type { NodeStatus, PingAnswer } from './control.js';
+import type { NodeStatus, PingAnswer, TrustAnswer } from './control.js';
 
 /** Why a node has ended. */
 export interface NodeEnd {
@@ -14,6 +14,8 @@ export interface RunningNode {
   ping(node: string, sequence?: number): Promise<PingAnswer>;
   /** Offers these networks and no others; without an argument, says what is offered. @throws LametunError */
   share(shares?: readonly string[]): Promise<readonly OfferedShare[]>;
+  /** Takes the key that a node has now for the right one. @throws LametunError `usage` when there is no such node */
+  trust(node: string): TrustAnswer;
   /** Ends it, for good. @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then */
   leave(force?: boolean): Promise<{ readonly told: boolean }>;
   /** @throws LametunError when the hub refuses or is away */

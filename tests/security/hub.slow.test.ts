@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -257,6 +257,15 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       assert.ok(!a.pings(honest.ipv4, 1), 'nothing of it is blocked');
       hub.map('a', [self, { ...honest, name: 'm' }, { ...accomplice, name: 'b' }]);
       await warned(a, /^m has another key since/m);
+      const trusted = a.lametun('trust', 'm', '--json');
+      assert.deepEqual(JSON.parse(trusted.stdout), { node: 'm', key: honest.key, changed: true });
+      assert.doesNotMatch(await warnings(a), /^m has another key/m);
+      assert.match(await warnings(a), /^b has another key/m, 'nobody else is meant');
+      assert.deepEqual(JSON.parse(readFileSync(`${a.state}/names.json`, 'utf8')).m, { key: honest.key });
+      assert.match(a.lametun('trust', 'm').stdout, /^The key of m is the one by which it was met/);
+      const nobody = a.lametun('trust', 'nobody');
+      assert.equal(nobody.status, 2);
+      assert.match(nobody.stderr, /there is no node nobody/);
       hub.map('a', all());
       await until('b to answer', () => a.pings(honest.ipv4, 1));
     },

@@ -8,7 +8,7 @@ import { pingText, statusText } from './status-text.js';
 
 /** What every node can do. */
 export function memberCommands(): Command[] {
-  return [statusCommand(), pingCommand(), shareCommand(), leaveCommand()];
+  return [statusCommand(), pingCommand(), shareCommand(), trustCommand(), leaveCommand()];
 }
 
 function statusCommand(): Command {
@@ -71,6 +71,19 @@ function shareCommand(): Command {
       const answer = await askOnce<'share'>(state, { command: 'share', shares });
       print(json, answer, () =>
         answer.shares.length === 0 ? 'This node shares nothing' : answer.shares.map(shareText).join('\n'),
+      );
+    });
+}
+
+function trustCommand(): Command {
+  return command('trust', 'take the key that a node has now for the right one, and warn of it no more')
+    .argument('<node>', 'its name, number or address')
+    .action(async (node: string, { state, json }: Common) => {
+      const answer = await askOnce<'trust'>(state, { command: 'trust', node });
+      print(json, answer, () =>
+        answer.changed
+          ? `The key of ${answer.node} is taken for the right one: ${answer.key}`
+          : `The key of ${answer.node} is the one by which it was met first: ${answer.key}`,
       );
     });
 }
