@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { lstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -77,7 +77,7 @@ test('a handler hears when whoever asked has gone', async (t) => {
     tell();
   });
   const stop = new AbortController();
-  await askControl(state, { command: 'watch' }, () => stop.abort(), stop.signal);
+  await askControl(state, { command: 'watch' }, () => stop.abort(), { signal: stop.signal });
   await gone;
 });
 
@@ -126,4 +126,73 @@ test('a socket that a killed process left is replaced', async (t) => {
   const server = await serveControl(state, async () => {});
   await askControl(state, { command: 'status' }, () => {});
   await server.close();
+});
+
+/** A process of another version: it answers every request with these lines. */
+async function answering(t: TestContext, ...lines: readonly object[]): Promise<string> {
+  const state = directory(t);
+  const server = createServer((socket) => {
+    socket.once('data', () => socket.end(lines.map((line) => `${JSON.stringify(line)}\n`).join('')));
+  });
+  t.after(() => server.close());
+  server.listen(controlPath(state));
+  await once(server, 'listening');
+  return state;
+}
+
+const status = (state: string, onAnswer: () => void = () => {}): Promise<void> =>
+  askControl(state, { command: 'status' }, onAnswer, { program: 'lametun 2.0.0' });
+const badly = { error: { code: 'protocol', message: 'Invalid type: Expected "invite"' } };
+const SAYS = /^the running lametun is (.*), this command is 2\.0\.0: restart it \(`lametun up`/;
+const differs =
+  (running: string) =>
+  (error: unknown): boolean =>
+    error instanceof LametunError && error.code === 'protocol' && SAYS.exec(error.message)?.[1] === running;
+
+test('an older process that does not know what is asked is told of by its version', async (t) => {
+  const old = { lametun: { program: 'lametun 1.0.0', protocol: 1 } };
+  await assert.rejects(status(await answering(t, { ...old, ...badly })), differs('1.0.0'));
+  await assert.rejects(status(await answering(t, badly)), differs('another version'));
+});
+
+test('so is one whose answer is not what it was to be', async (t) => {
+  const old = { lametun: { program: 'lametun 1.0.0', protocol: 1 } };
+  const fails = (): never => {
+    throw new TypeError('cannot read properties of undefined');
+  };
+  await assert.rejects(
+    status(await answering(t, { ...old, value: {} }, { done: true }), fails),
+    differs('1.0.0'),
+  );
+});
+
+test('what an older process does know is answered as ever, and so are its other errors', async (t) => {
+  let got = 0;
+  await status(await answering(t, { value: {} }, { done: true }), () => got++);
+  assert.equal(got, 1);
+  const no = await answering(t, { error: { code: 'usage', message: 'no node attic' } });
+  await assert.rejects(status(no), { code: 'usage', message: 'no node attic' });
+});
+
+test('a newer process with another protocol is not understood, whatever it answers', async (t) => {
+  const newer = { lametun: { program: 'lametun 3.0.0', protocol: 2 } };
+  const never = (): never => assert.fail('it was taken for an answer');
+  await assert.rejects(status(await answering(t, { ...newer, value: {} }), never), differs('3.0.0'));
+});
+
+test('what a command with another protocol asks is not done', async (t) => {
+  const state = directory(t);
+  const server = await serveControl(state, async () => assert.fail('it was done'), 'lametun 1.0.0');
+  t.after(() => server.close());
+  const socket = connect(controlPath(state)).setEncoding('utf8');
+  socket.write('{"command":"leave","lametun":{"program":"lametun 3.0.0","protocol":2}}\n');
+  const [line] = (await once(socket, 'data')) as [string];
+  const { lametun, error } = JSON.parse(line);
+  assert.deepEqual(lametun, { program: 'lametun 1.0.0', protocol: 1 });
+  assert.match(error.message, /^the running lametun is 1\.0\.0, this command is 3\.0\.0: /);
+});
+
+test('an error of the same version is passed on in its own words', async (t) => {
+  const same = { lametun: { program: 'lametun 2.0.0', protocol: 1 } };
+  await assert.rejects(status(await answering(t, { ...same, ...badly })), { message: badly.error.message });
 });

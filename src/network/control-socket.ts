@@ -3,6 +3,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { LametunError } from '../errors.js';
 import type { ControlAnswers, ControlCommand, ControlError, ControlRequest } from './control.js';
+import { type ControlSide, differ, mayDiffer, readSide, sideOf } from './control-version.js';
 
 /** The socket of a state directory. */
 export const controlPath = (state: string): string => join(state, 'control.sock');
@@ -33,9 +34,14 @@ export type ControlHandler = (
  * Answers on the control socket of a state directory, 0600, whose lock the caller holds: what a killed process left
  * there is replaced.
  *
+ * @param program `lametun 0.1.0`, for who asks and is of another version
  * @throws LametunError when the path is too long for a socket, or the directory not ours
  */
-export async function serveControl(state: string, handle: ControlHandler): Promise<ControlServer> {
+export async function serveControl(
+  state: string,
+  handle: ControlHandler,
+  program?: string,
+): Promise<ControlServer> {
   const path = controlPath(state);
   if (Buffer.byteLength(path) > 107)
     throw new LametunError('usage', `${path} is too long for a socket: choose a shorter --state`);
@@ -46,7 +52,7 @@ export async function serveControl(state: string, handle: ControlHandler): Promi
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, handle);
+    const connection = new Connection(socket, handle, sideOf(program));
     connections.add(connection);
     socket.once('close', () => connections.delete(connection));
   });
@@ -88,15 +94,18 @@ function listen(server: Server, path: string, bound: () => void): Promise<void> 
 class Connection {
   readonly socket: Socket;
   readonly #handle: ControlHandler;
+  readonly #side: ControlSide;
   readonly #gone = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #text = '';
   #request: ControlRequest | 'none' | 'bad' = 'none';
   #isStopping = false;
+  #hasSaidWho = false;
 
-  constructor(socket: Socket, handle: ControlHandler) {
+  constructor(socket: Socket, handle: ControlHandler, side: ControlSide) {
     this.socket = socket;
     this.#handle = handle;
+    this.#side = side;
     this.#timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT);
     socket.setEncoding('utf8');
     socket.on('error', () => {}); // it is closed next
@@ -130,7 +139,7 @@ class Connection {
   async #run(line: string): Promise<void> {
     this.#request = 'bad';
     try {
-      const request = parseRequest(line);
+      const request = parseRequest(line, this.#side);
       this.#request = request;
       await this.#handle(request, (value) => this.#send({ value }), this.#gone.signal);
       const isCutOff = this.#isStopping && ENDLESS.has(request.command);
@@ -145,7 +154,9 @@ class Connection {
 
   #send(value: object): void {
     const { socket } = this;
-    if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(value)}\n`);
+    const line = this.#hasSaidWho ? value : { lametun: this.#side, ...value };
+    this.#hasSaidWho = true;
+    if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(line)}\n`);
     else this.#gone.abort();
   }
 }
@@ -153,22 +164,35 @@ class Connection {
 /** They go on until somebody ends them. */
 const ENDLESS: ReadonlySet<ControlCommand> = new Set(['watch', 'ping']);
 
-const COMMANDS: readonly ControlCommand[] = ['status', 'watch', 'ping', 'leave', 'share', 'trust', 'admin', 'backup'];
+const COMMANDS: readonly ControlCommand[] = [
+  'status',
+  'watch',
+  'ping',
+  'leave',
+  'share',
+  'trust',
+  'admin',
+  'backup',
+];
 
-function parseRequest(line: string): ControlRequest {
+/** @throws LametunError before anything is done, when it is not understood */
+function parseRequest(line: string, ours: ControlSide): ControlRequest {
   let request: unknown;
   try {
     request = JSON.parse(line);
   } catch {
     throw new LametunError('protocol', 'a request is one line of JSON');
   }
-  const command = (request as { command?: unknown } | null)?.command;
+  const { lametun, ...rest } = (request ?? {}) as { lametun?: unknown; command?: unknown };
+  const theirs = readSide(lametun);
+  if (theirs.protocol !== ours.protocol) throw differ(ours, theirs);
+  const { command } = rest;
   if (!COMMANDS.includes(command as ControlCommand))
     throw new LametunError(
       'protocol',
       `the process that runs does not know "${command}": it is another version`,
     );
-  return request as ControlRequest; // from root, who may do anything: handlers check what they use
+  return rest as ControlRequest; // from root, who may do anything: handlers check what they use
 }
 
 function describe(error: unknown): ControlError {
@@ -180,17 +204,18 @@ function describe(error: unknown): ControlError {
  * Asks the process that runs on a state directory.
  *
  * @param onAnswer gets every line
- * @param signal ends it early, without an error
- * @throws LametunError `unreachable` when none runs, `usage` when the right is missing; else what the process answered
+ * @throws LametunError `unreachable` when none runs, `usage` when the right is missing, `protocol` when it is of another
+ *   version and they do not understand each other; else what the process answered
  */
 export async function askControl<C extends ControlCommand>(
   state: string,
   request: Extract<ControlRequest, { command: C }>,
   onAnswer: (value: ControlAnswers[C]) => void,
-  signal?: AbortSignal,
+  { signal, program }: AskOptions = {},
 ): Promise<void> {
   const path = controlPath(state);
   const socket = connect(path);
+  const answers = new Answers(sideOf(program), onAnswer);
   const stop = (): void => void socket.destroy();
   signal?.addEventListener('abort', stop);
   if (signal?.aborted) stop();
@@ -198,7 +223,9 @@ export async function askControl<C extends ControlCommand>(
     await new Promise<void>((resolve, reject) => {
       let text = '';
       socket.setEncoding('utf8');
-      socket.once('connect', () => socket.write(`${JSON.stringify(request)}\n`));
+      socket.once('connect', () =>
+        socket.write(`${JSON.stringify({ ...request, lametun: sideOf(program) })}\n`),
+      );
       socket.on('error', (error: NodeJS.ErrnoException) => reject(connectError(state, error)));
       socket.on('close', () => {
         if (signal?.aborted) resolve();
@@ -209,7 +236,7 @@ export async function askControl<C extends ControlCommand>(
         text = lines.pop()!;
         for (const line of lines) {
           try {
-            if (readAnswer(line, onAnswer)) resolve();
+            if (answers.read(line)) resolve();
           } catch (error) {
             reject(error);
           }
@@ -222,13 +249,46 @@ export async function askControl<C extends ControlCommand>(
   }
 }
 
-/** @returns whether it was the last line */
-function readAnswer<T>(line: string, onAnswer: (value: T) => void): boolean {
-  const answer = JSON.parse(line) as { value?: T; done?: boolean; error?: ControlError };
-  if (answer.error) throw new ControlFailure(answer.error);
-  if (answer.done) return true;
-  onAnswer(answer.value!);
-  return false;
+export interface AskOptions {
+  /** Ends it early, without an error. */
+  readonly signal?: AbortSignal;
+  /** `lametun 0.1.0`: who asks. */
+  readonly program?: string;
+}
+
+/** Reads what the other process answers, which may be of another version. */
+class Answers<T> {
+  readonly #ours: ControlSide;
+  readonly #onAnswer: (value: T) => void;
+  #theirs: ControlSide | undefined;
+
+  constructor(ours: ControlSide, onAnswer: (value: T) => void) {
+    this.#ours = ours;
+    this.#onAnswer = onAnswer;
+  }
+
+  /** @returns whether it was the last line */
+  read(line: string): boolean {
+    try {
+      const answer = JSON.parse(line) as {
+        lametun?: unknown;
+        value?: T;
+        done?: boolean;
+        error?: ControlError;
+      };
+      this.#theirs ??= readSide(answer.lametun);
+      if (this.#theirs.protocol !== this.#ours.protocol) throw differ(this.#theirs, this.#ours);
+      if (answer.error) throw new ControlFailure(answer.error);
+      if (answer.done) return true;
+      this.#onAnswer(answer.value!);
+      return false;
+    } catch (error) {
+      const theirs = this.#theirs ?? readSide(undefined);
+      // It did not know what was asked, or we do not know what it answered.
+      const isStrange = !(error instanceof LametunError) || error.code === 'protocol';
+      throw isStrange && mayDiffer(theirs, this.#ours) ? differ(theirs, this.#ours, error as Error) : error;
+    }
+  }
 }
 
 /** What the other process could not do. Its code is whatever that process said. */

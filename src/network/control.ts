@@ -3,7 +3,8 @@ import type { AdminAnswer, AdminRequest, NetworkInfo, OfferedShare } from '../wi
 /*
  * What `lametun status` and its like ask the process that runs on a state directory, and what it answers: JSON lines on
  * the unix socket `control.sock` there, which only root may open. One request a connection; any number of answers,
- * then `{"done":true}` or `{"error":{"code","message"}}`. `control-socket.ts` carries them.
+ * then `{"done":true}` or `{"error":{"code","message"}}`. `control-socket.ts` carries them. A request, and the first line of
+ * its answers, also say who speaks: `control-version.ts`.
  */
 
 export type ControlRequest =

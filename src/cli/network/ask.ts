@@ -2,6 +2,7 @@ import { LametunError } from '../../errors.js';
 import type { ControlAnswers, ControlCommand, ControlRequest } from '../../network/control.js';
 import { askControl } from '../../network/control-socket.js';
 import type { AdminAnswers, AdminRequest } from '../../wire/messages.js';
+import { packageVersion } from '../package-version.js';
 
 /** Asks the process that runs on a state directory for one answer. @throws LametunError */
 export async function askOnce<C extends ControlCommand>(
@@ -9,9 +10,10 @@ export async function askOnce<C extends ControlCommand>(
   request: Extract<ControlRequest, { command: C }>,
 ): Promise<ControlAnswers[C]> {
   let found: { readonly value: ControlAnswers[C] } | undefined;
-  await askControl<C>(state, request, (value) => {
+  const keep = (value: ControlAnswers[C]): void => {
     found = { value };
-  });
+  };
+  await askControl<C>(state, request, keep, { program: packageVersion() });
   if (found === undefined) throw new LametunError('protocol', 'lametun ended without an answer');
   return found.value;
 }

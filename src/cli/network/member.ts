@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { LametunError } from '../../errors.js';
 import { askControl } from '../../network/control-socket.js';
+import { packageVersion } from '../package-version.js';
 import { shareText } from './admin-text.js';
 import { askOnce, print } from './ask.js';
 import { type Common, collect, command } from './place.js';
@@ -28,7 +29,7 @@ function statusCommand(): Command {
           process.stdout.write(clear);
           print(json, status, () => statusText(status, Date.now()) + (clear === '' ? '\n' : ''));
         },
-        untilInterrupted(),
+        { signal: untilInterrupted(), program: packageVersion() },
       );
     });
 }
@@ -53,7 +54,7 @@ function pingCommand(): Command {
           answered ||= answer.rttMs !== undefined;
           print(json, answer, () => pingText(answer));
         },
-        untilInterrupted(),
+        { signal: untilInterrupted(), program: packageVersion() },
       );
       if (!answered) process.exitCode = 1; // as ping(8)
     });

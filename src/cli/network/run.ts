@@ -112,7 +112,7 @@ class Run {
         'usage',
         `${path} holds no network: begin with \`lametun serve\` or \`lametun join TOKEN\``,
       );
-    const control = await serveControl(path, controlHandler(this.#hub, this.#node));
+    const control = await serveControl(path, controlHandler(this.#hub, this.#node), packageVersion());
     this.#undo.push(() => control.close());
     this.isUp = true;
     await this.#announce();
