@@ -98,6 +98,35 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
       /this node was removed from the network home/.test(readFileSync(`${laptop.state}/lametun.log`, 'utf8')),
     );
   });
+
+  const kill = async (machine: Machine): Promise<void> => {
+    process.kill(Number(readFileSync(`${machine.state}/lock`, 'utf8')), 'SIGTERM');
+    await until('it to end', () => machine.lametun('status').status !== 0);
+    await until('its device to go', () => machine.run('ip', 'link', 'show', 'lametun0').status !== 0);
+  };
+
+  await t.test('a hub that cannot be reached does not hold it up', async () => {
+    assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
+    await kill(laptop);
+    const silence =
+      'add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }';
+    assert.equal(office.run('nft', silence).status, 0);
+    const started = performance.now();
+    const { status, stdout, stderr } = laptop.lametun('up', '--detach');
+    const took = performance.now() - started;
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /laptop\.home\.lametun is up/);
+    assert.ok(took < 12_000, `${took} ms: a search for the hub takes longer`);
+    assert.notEqual(laptop.status().hub.state, 'connected');
+    await kill(laptop);
+    assert.equal(office.run('nft', 'delete table inet t').status, 0);
+  });
+
+  await t.test('one that was removed meanwhile is not said to be up', async () => {
+    assert.equal(office.lametun('remove', 'laptop').status, 0);
+    refused(laptop.lametun('up', '--detach'), /this node was removed from the network home/);
+    refused(laptop.lametun('up', '--detach'), /holds no network/, 2);
+  });
 });
 
 test('a token comes from an argument, a file or the standard input, and no one sees it in /proc', async (t) => {

@@ -49,6 +49,8 @@ const OWN_INVITATION = 60;
 /** How long it is waited for that the hub's word reaches its own machine's node; milliseconds. */
 const OWN_PATIENCE = 2_000;
 const OWN_LOOK = 10;
+/** How long `--detach` and `--install` wait for the hub's word, milliseconds. */
+const HUB_PATIENCE = 3_000;
 
 /**
  * Runs a hub, a node or both until a signal, or until the node has no network any more, and undoes what it has set up.
@@ -61,7 +63,7 @@ export async function run(place: Place, plan: Plan, options: RunOptions): Promis
   const stop = new AbortController();
   abortOnSignals(stop);
   process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
-  const running = new Run(place, plan, output, options.verbose, stop.signal);
+  const running = new Run(place, plan, output, options, stop.signal);
   // A defect ends it too, but not before everything is undone.
   const defect = new Promise<never>((_, reject) => process.on('uncaughtException', reject));
   defect.catch(() => {}); // it may come when nothing is awaited
@@ -69,8 +71,9 @@ export async function run(place: Place, plan: Plan, options: RunOptions): Promis
     await Promise.race([running.start(), defect]);
     if (options.once) return 0;
     const end = await Promise.race([running.ended(), defect]);
-    if (end === undefined || end.reason === 'left' || end.reason === 'closed') return 0;
-    throw new LametunError(end.reason === 'removed' ? 'refused' : 'device-gone', end.message);
+    const failure = end && failureOf(end);
+    if (failure === undefined) return 0;
+    throw failure;
   } catch (error) {
     if (stop.signal.aborted && !running.isUp) return INTERRUPTED; // what it waited for was given up
     output.ended(error);
@@ -81,22 +84,30 @@ export async function run(place: Place, plan: Plan, options: RunOptions): Promis
   }
 }
 
+/** @returns undefined when it was to end */
+function failureOf({ reason, message }: NodeEnd): LametunError | undefined {
+  if (reason === 'left' || reason === 'closed') return undefined;
+  return new LametunError(reason === 'removed' ? 'refused' : 'device-gone', message);
+}
+
 class Run {
   readonly #place: Place;
   readonly #plan: Plan;
   readonly #output: Console;
   readonly #verbose: boolean;
+  readonly #once: boolean;
   readonly #signal: AbortSignal;
   readonly #undo: (() => void | Promise<void>)[] = [];
   isUp = false;
   #hub: RunningHub | undefined;
   #node: RunningNode | undefined;
 
-  constructor(place: Place, plan: Plan, output: Console, verbose: boolean, signal: AbortSignal) {
+  constructor(place: Place, plan: Plan, output: Console, options: RunOptions, signal: AbortSignal) {
     this.#place = place;
     this.#plan = plan;
     this.#output = output;
-    this.#verbose = verbose;
+    this.#verbose = options.verbose;
+    this.#once = options.once;
     this.#signal = signal;
   }
 
@@ -107,6 +118,7 @@ class Run {
     await this.#checkShares(state);
     if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub);
     await this.#startNode(state);
+    if (this.#node !== undefined && (this.#once || isDetached())) await this.#confirmed(this.#node);
     if (this.#hub === undefined && this.#node === undefined)
       throw new LametunError(
         'usage',
@@ -177,6 +189,26 @@ class Run {
     const node = this.#node;
     this.#undo.push(() => node.close());
     await this.#approveOwn(node);
+  }
+
+  /**
+   * Who is told that it is up does not look again: the hub is to have said that this is a member still. One that cannot
+   * be reached is not waited for.
+   *
+   * @throws LametunError when the node has ended
+   */
+  async #confirmed(node: RunningNode): Promise<void> {
+    let end: NodeEnd | undefined;
+    void node.ended.then((ended) => {
+      end = ended;
+    });
+    const latest = performance.now() + HUB_PATIENCE;
+    while (end === undefined && node.status().hub.state === 'connecting' && performance.now() < latest) {
+      if (this.#signal.aborted) throw new LametunError('unreachable', 'stopped before the hub had answered');
+      await sleep(OWN_LOOK);
+    }
+    const failure = end && failureOf(end);
+    if (failure !== undefined) throw failure;
   }
 
   /** Whoever starts a hub administers it: its own machine waits for nobody. */
