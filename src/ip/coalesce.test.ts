@@ -329,7 +329,7 @@ test('any mix of flows comes back as it went in, and each flow in its order', ()
         assert.deepEqual(cut(group), segmentReference(group));
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 200 },
   );
 });
 

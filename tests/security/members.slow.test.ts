@@ -1,7 +1,7 @@
 /*
  * What a member that lies can do, and one that was removed. Floods of requests: src/hub/server.test.ts. Frames by UDP
  * under another's name, binding another's address, floods of frames: src/hub/relay/relay.test.ts and flood.test.ts.
- * Probes with false candidates: src/network/paths/paths.test.ts. What is behind a node: tests/netns/shares.test.ts.
+ * Probes with false candidates: src/network/paths/paths.test.ts. What is behind a node: tests/netns/shares.slow.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
