@@ -3,20 +3,20 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 
-/** A program that needs a second after a signal until it has tidied up. */
-const SCRIPT = (sameWish: number): string => `
+/** A program that needs some time after a signal until it has tidied up, milliseconds. */
+const SCRIPT = (sameWish: number, tidying: number): string => `
   const { abortOnSignals } = await import(${JSON.stringify(new URL('./signals.js', import.meta.url).href)});
   const stop = new AbortController();
   abortOnSignals(stop, ${sameWish});
   stop.signal.addEventListener('abort', () => {
     console.log('tidying up');
-    setTimeout(() => process.exit(0), 1000);
+    setTimeout(() => process.exit(0), ${tidying});
   });
   setInterval(() => {}, 1000);
   console.log('ready');`;
 
-async function program(t: TestContext, sameWish: number): Promise<ChildProcess> {
-  const child = spawn(process.execPath, ['--input-type=module', '-e', SCRIPT(sameWish)], {
+async function program(t: TestContext, sameWish: number, tidying = 1000): Promise<ChildProcess> {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', SCRIPT(sameWish, tidying)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => child.kill('SIGKILL'));
@@ -38,5 +38,5 @@ test('a signal that is sent twice lets the program tidy up', async (t) => {
 });
 
 test('a signal that comes when all should be done by then ends the program at once', async (t) => {
-  assert.deepEqual(await endedBy(await program(t, 0), ['SIGTERM', 'SIGINT']), [null, 'SIGINT']);
+  assert.deepEqual(await endedBy(await program(t, 0, 60_000), ['SIGTERM', 'SIGINT']), [null, 'SIGINT']);
 });

@@ -191,7 +191,7 @@ export class DataPlane {
 
   /** Lets a batch go out, or what found the socket full before. */
   turnOut(): void {
-    if (this.#outbound.blocked) this.#outbound.resume(bootTime());
+    this.#outbound.resume(bootTime());
     if (!this.#outbound.blocked) this.#outbound.fromTun(bootTime());
   }
 

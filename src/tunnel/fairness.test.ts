@@ -201,6 +201,27 @@ test('peers that get their sessions while the socket is full all get their packe
   assert.deepEqual(plane.drops.entries(), []);
 });
 
+test('who was late for a full socket is not forgotten when another peer finds that it has room', (t) => {
+  const socket = fillable(t);
+  const peers = count(8, 10);
+  const plane = open(t, QUIET, ...peers);
+  for (const peer of peers) {
+    for (const i of count(WAITING_PER_PEER)) give(plane, peer, i, 1300);
+    plane.turnOut();
+  }
+  socket.room = 0;
+  for (const peer of peers) plane.beginSession(peer);
+  assert.ok(plane.blocked);
+  assert.ok(peers.some((peer) => plane.waiting(peer) > 0));
+  socket.room = Number.POSITIVE_INFINITY;
+  plane.beginSession(QUIET); // nothing of its own waits, but what is sealed leaves
+  assert.ok(!plane.blocked);
+  plane.turnOut();
+  const came = turnsIn(plane).flat();
+  for (const peer of peers) assert.deepEqual(numbersOf(came, peer), count(WAITING_PER_PEER), `${peer}`);
+  assert.deepEqual(plane.drops.entries(), []);
+});
+
 test('between bundles of one peer the single packets of another come in when it is their turn', (t) => {
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);

@@ -110,8 +110,12 @@ export class Outbound {
     this.#send();
   }
 
-  /** The socket may have room again: sends what waits for it. */
+  /**
+   * The socket may have room again: sends what waits for it. Before each wait, also when nothing is blocked any more: a
+   * flush for another peer may have found the room that a late one waits for.
+   */
   resume(now: number): void {
+    if (!this.#blocked && this.#late.size === 0) return;
     this.flush();
     for (const peer of this.#late) {
       if (this.#blocked) return;

@@ -104,7 +104,7 @@ class TunnelWorker {
       const udp = this.#poller.events(UDP);
       if (this.#context.udpFd >= 0) {
         if ((udp & ~POLL.out) !== 0) this.#inbound.fromUdp(now);
-        if (this.#outbound.blocked) this.#outbound.resume(now);
+        this.#outbound.resume(now);
       }
       const tun = this.#poller.events(TUN);
       if ((tun & POLL.error) !== 0)
