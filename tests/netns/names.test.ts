@@ -3,10 +3,12 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -19,6 +21,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { holdOpenFile } from '../../src/linux/file-lock.js';
+import { STATE_LOCK } from '../../src/linux/runtime-state.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
 
@@ -276,6 +280,20 @@ test('a guard that is killed is replaced', async (t) => {
   await until('another guard', () => guards(at.path).some((pid) => pid !== first));
   await one.end('SIGKILL');
   await until('the file to be back', () => at.text() === BEFORE, SLACK);
+});
+
+test('what cannot be put back at the end, since another lametun hangs, the guard puts back', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  const lock = openSync(STATE_LOCK, 'a');
+  t.after(() => closeSync(lock));
+  assert.ok(holdOpenFile(lock));
+  await one.end('SIGTERM'); // it waits for the lock for 10 s
+  await until('the file to be back', () => at.text() === BEFORE, SLACK);
+  await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+  assertNothingLeft(at);
 });
 
 test('a guard that is late touches nothing of the next lametun', async (t) => {

@@ -109,7 +109,7 @@ export class ResolvConfTakeover {
     return this.#upstreams;
   }
 
-  /** Gives the file back. A second call does nothing. */
+  /** Gives the file back. A second call does nothing. @throws when it cannot be given back now */
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -117,16 +117,14 @@ export class ResolvConfTakeover {
     clearTimeout(this.#settle);
     for (const watcher of this.#watches) watcher.close();
     this.#unwatch();
-    try {
-      withStateLock(() => {
-        const owner = ownerOf(read(this.#path) ?? '');
-        if (owner?.token === this.#token) giveBack(this.#path, owner);
-        else rmSync(this.#backup, { force: true }); // theirs is newer
-      });
-    } finally {
-      for (const copy of [this.#copy, this.#next]) rmSync(copy, { force: true });
-      this.#guard.stop();
-    }
+    // Where this fails, as when another lametun hangs, the guard does it when the process ends: it has the copies yet.
+    withStateLock(() => {
+      const owner = ownerOf(read(this.#path) ?? '');
+      if (owner?.token === this.#token) giveBack(this.#path, owner);
+      else rmSync(this.#backup, { force: true }); // theirs is newer
+    });
+    for (const copy of [this.#copy, this.#next]) rmSync(copy, { force: true });
+    this.#guard.stop();
   }
 
   #giveUp(): void {
