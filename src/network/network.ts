@@ -51,6 +51,10 @@ export class Network implements RunningNode {
     }
   }
 
+  get isEnding(): boolean {
+    return this.#ending !== undefined;
+  }
+
   // What is asked of a node.
 
   status(): NodeStatus {

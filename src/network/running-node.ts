@@ -20,6 +20,8 @@ export interface RunningNode {
   leave(force?: boolean): Promise<{ readonly told: boolean }>;
   /** @throws LametunError when the hub refuses or is away */
   admin(request: AdminRequest): Promise<AdminAnswer>;
+  /** Whether it is being undone; `ended` follows. */
+  readonly isEnding: boolean;
   /** Never rejects. */
   readonly ended: Promise<NodeEnd>;
   /** Undoes everything; the membership stays. */

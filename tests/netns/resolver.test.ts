@@ -332,6 +332,11 @@ test('a node of another network whose address is not on this machine is not aske
   ]) {
     assert.equal(rcode(answer), 'SERVFAIL');
   }
+  // Networks can have the same name: without the other's word nobody knows that there is no such node.
+  assert.equal(rcode(await exchange(queryOf('nobody.home.lametun', 'A'))), 'SERVFAIL');
+  const withoutRecursion = queryOf('printer.work.lametun', 'A');
+  withoutRecursion[2]! &= ~1;
+  assert.equal(rcode(await exchange(withoutRecursion)), 'REFUSED');
   assert.equal(server.asked.length, 0, 'nor anybody else');
 });
 

@@ -51,6 +51,7 @@ const OWN_PATIENCE = 2_000;
 const OWN_LOOK = 10;
 /** How long `--detach` and `--install` wait for the hub's word, milliseconds. */
 const HUB_PATIENCE = 3_000;
+const HUB_LOOK = 50; // the whole status is made for it
 
 /**
  * Runs a hub, a node or both until a signal, or until the node has no network any more, and undoes what it has set up.
@@ -203,10 +204,10 @@ class Run {
       end = ended;
     });
     const latest = performance.now() + HUB_PATIENCE;
-    while (end === undefined && node.status().hub.state === 'connecting' && performance.now() < latest) {
-      if (this.#signal.aborted) throw new LametunError('unreachable', 'stopped before the hub had answered');
-      await sleep(OWN_LOOK);
-    }
+    const isAsking = (): boolean =>
+      performance.now() < latest && node.status().hub.state === 'connecting' && !this.#signal.aborted;
+    while (end === undefined && (node.isEnding || isAsking())) await sleep(HUB_LOOK);
+    if (this.#signal.aborted) throw new LametunError('unreachable', 'stopped before the hub had answered');
     const failure = end && failureOf(end);
     if (failure !== undefined) throw failure;
   }

@@ -182,19 +182,22 @@ export class Resolver {
     // Networks can have the same name: what is none of ours may be the other's.
     const other = isInternet(query) ? await this.#askSiblings(query, message, whole) : undefined;
     if (own === undefined) return other ?? this.#forward(query, message, whole);
-    return other !== undefined && rcodeOf(other) === RCODE.noError ? other : writeAnswer(query, message, own);
+    // Where one could not be asked nobody knows that there is no such name.
+    const isBetter = other !== undefined && BETTER.has(rcodeOf(other));
+    return isBetter ? other : writeAnswer(query, message, own);
   }
 
   /**
    * Without a wish for recursion, and only where there was one: so a question goes from one node to another once,
    * whatever they believe of each other.
    *
-   * @returns the best answer, SERVFAIL when there was none; undefined when the name is no sibling's
+   * @returns the answer of who knows the name, else SERVFAIL when one gave none; undefined when the name is no sibling's
    */
   async #askSiblings(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined> {
-    if (!query.recursionDesired) return undefined;
+    const siblings = this.#siblings(query.name);
+    if (siblings.length > 0 && !query.recursionDesired) return writeFailure(message, query, RCODE.refused);
     let answer: Buffer | undefined;
-    for (const address of this.#siblings(query.name)) {
+    for (const address of siblings) {
       const servers = { addresses: [address], own: true } as const;
       const asked = withRecursion(message, false);
       const reply = await this.#siblingForwarder.ask(query, asked, whole, () => servers);
@@ -203,7 +206,7 @@ export class Resolver {
         ? writeFailure(message, query, RCODE.serverFailure)
         : withRecursion(reply, query.recursionDesired);
       if (rcodeOf(found) === RCODE.noError) return found;
-      answer ??= found;
+      if (failed || answer === undefined) answer = found;
     }
     return answer;
   }
@@ -216,6 +219,9 @@ export class Resolver {
     return undefined;
   }
 }
+
+/** What another node may say in place of our own word that there is no such name. */
+const BETTER: ReadonlySet<number> = new Set([RCODE.noError, RCODE.serverFailure]);
 
 function sendQuietly(socket: UdpSocket, reply: Buffer, to: RemoteInfo): void {
   try {
