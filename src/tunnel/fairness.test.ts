@@ -180,18 +180,13 @@ test('what finds the socket full goes later, of every peer, in its order', (t) =
 
 test('peers that get their sessions while the socket is full all get their packets when it is not', (t) => {
   const socket = fillable(t);
-  const peers = count(8, 10);
-  const plane = open(t, QUIET, ...peers);
-  for (const peer of peers) {
-    for (const i of count(WAITING_PER_PEER)) give(plane, peer, i, 1300);
-    plane.turnOut();
-  }
+  const { plane, peers } = waiting(t);
   plane.beginSession(QUIET);
   give(plane, QUIET, 0);
   socket.room = 0;
   plane.turnOut();
   assert.ok(plane.blocked);
-  for (const peer of peers) plane.beginSession(peer); // more than there is room for while nothing leaves
+  for (const peer of peers) plane.beginSession(peer);
   assert.ok(peers.some((peer) => plane.waiting(peer) > 0));
   socket.room = Number.POSITIVE_INFINITY;
   plane.turnOut();
@@ -203,12 +198,7 @@ test('peers that get their sessions while the socket is full all get their packe
 
 test('who was late for a full socket is not forgotten when another peer finds that it has room', (t) => {
   const socket = fillable(t);
-  const peers = count(8, 10);
-  const plane = open(t, QUIET, ...peers);
-  for (const peer of peers) {
-    for (const i of count(WAITING_PER_PEER)) give(plane, peer, i, 1300);
-    plane.turnOut();
-  }
+  const { plane, peers } = waiting(t);
   socket.room = 0;
   for (const peer of peers) plane.beginSession(peer);
   assert.ok(plane.blocked);
@@ -274,6 +264,17 @@ test('strangers who flood take their places in the line, and nothing else', asyn
   );
   assert.ok(before > 1000 && before <= 1000 + 32, `${before}`); // the turn that they are in, and no other
 });
+
+/** More packets than there is room for while nothing leaves wait for the sessions of some peers. */
+function waiting(t: TestContext): { plane: DataPlane; peers: readonly number[] } {
+  const peers = count(8, 10);
+  const plane = open(t, QUIET, ...peers);
+  for (const peer of peers) {
+    for (const i of count(WAITING_PER_PEER)) give(plane, peer, i, 1300);
+    plane.turnOut();
+  }
+  return { plane, peers };
+}
 
 /** From here on sockets take so many messages, and no more: then EAGAIN. */
 function fillable(t: TestContext): { room: number } {

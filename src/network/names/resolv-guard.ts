@@ -4,8 +4,8 @@ import { STATE_LOCK } from '../../linux/runtime-state.js';
 /**
  * Waits until the other end of its standard input is gone, which the kernel sees to whatever way lametun ends. A
  * word on it says that all is well. $1: the file, $2: what lametun wrote there, and with `.next` what it was about to
- * write, $3: the old one, $4: what names this
- * lametun in there, $5: the lock. The next one may have started by now, and all is in its hands then.
+ * write, $3: the old one, $4: what names this lametun in there, $5: the lock. The next one may have started by now, and
+ * all is in its hands then.
  *
  * Another lametun may put the file back at the same time, and waits for the lock. Where there is no flock(1), the
  * worst is that it takes an empty file for the old one, and that only where the file can but be written in place: a copy
