@@ -105,8 +105,10 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
   await once(tooLong, 'open');
   tooLong.send(new Uint8Array(70_000));
   await once(tooLong, 'close');
-  const counters = server.counters();
-  assert.equal(counters['bad-handshake'] + counters['bad-message'] + counters.gone, 5);
+  await until('all to be counted', () => {
+    const counters = server.counters();
+    return counters['bad-handshake'] + counters['bad-message'] + counters.gone === 5;
+  });
   const raw = connect(server.port, '127.0.0.1');
   raw.on('error', () => {});
   raw.end('\0\0\0\0 nonsense\r\n\r\n');
@@ -153,11 +155,11 @@ test('who has a key and does not become a member is shown out after a while', as
     if (message.type === 'share') client.admit();
     client.send({ type: 'answer', re: message.id, value: { online: [] } });
   };
-  const place = await scene(t, admitting, { guestPatience: 500 });
-  const guest = await node(t, place);
+  const place = await scene(t, admitting, { guestPatience: 2_000 });
   const member = await node(t, place);
-  await guest.ask({ type: 'who' }); // a first message is what proves the key
   await member.ask({ type: 'share', shares: [] });
+  const guest = await node(t, place);
+  await guest.ask({ type: 'who' }); // a first message is what proves the key
   await guest.closed();
   await sleep(1_500); // another look or two
   assert.deepEqual(await member.ask({ type: 'who' }), { online: [] });
@@ -212,7 +214,8 @@ test('requests of one client are handled one after the other, those of others me
   const order: string[] = [];
   const s = await scene(t, async (client, message) => {
     order.push(`begin ${message.id}`);
-    await sleep(message.id === 1 ? 100 : 1);
+    if (message.id === 1) await until('the other', () => order.includes('end 3'));
+    else await sleep(1);
     order.push(`end ${message.id}`);
     client.send({ type: 'answer', re: message.id, value: {} });
   });

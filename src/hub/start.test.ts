@@ -249,11 +249,14 @@ test('guessing secrets is slowed down, and costs others elsewhere nothing', asyn
   const stranger = await new TestNode().connect(hub);
   t.after(() => stranger.close());
   const codes: string[] = [];
+  const began = performance.now();
   for (let i = 0; i < 25; i++) {
     await stranger.join(randomSecret()).catch((error: TestRefusal) => codes.push(error.code));
   }
-  assert.equal(codes.filter((code) => code === 'bad-secret').length, 20);
-  assert.equal(codes.at(-1), 'too-many');
+  const guesses = codes.filter((code) => code === 'bad-secret').length;
+  const more = Math.ceil((performance.now() - began) / 10_000) - 1; // one in ten seconds comes back
+  assert.ok(guesses >= 20 && guesses <= 20 + more, `${guesses} guesses`);
+  assert.ok(codes.slice(20).includes('too-many'), codes.join(' '));
 });
 
 test('looking at an invitation does not use it up', async (t) => {

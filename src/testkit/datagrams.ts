@@ -27,9 +27,11 @@ export async function receive(
   patience: number,
 ): Promise<Datagram[]> {
   const came: Datagram[] = [];
-  for (let deadline = Date.now() + patience; came.length < count && Date.now() < deadline; ) {
+  for (let deadline = performance.now() + patience; came.length < count; ) {
+    const now = performance.now(); // before the look: a process that was held up looks once more
     const slots = batch.receive(fd);
-    if (slots > 0) deadline = Date.now() + patience;
+    if (slots > 0) deadline = performance.now() + patience;
+    else if (now >= deadline) break;
     else await sleep(1);
     for (let slot = 0; slot < slots; slot++) {
       const at = batch.offset(slot);

@@ -51,6 +51,8 @@ export function frameTo(peer: number, datagram: Uint8Array): Uint8Array {
 }
 
 const BATCH = 64;
+/** How long what must come is waited for, milliseconds. */
+const PATIENCE = 10_000;
 
 /** A member's UDP socket on this machine, by which it talks to a relay on loopback. */
 export class RelayMember {
@@ -119,7 +121,10 @@ export class RelayMember {
   }
 
   /** What the relay itself says. */
-  async controls(count: number, patience = 1000): Promise<NonNullable<ReturnType<typeof decodeControl>>[]> {
+  async controls(
+    count: number,
+    patience = PATIENCE,
+  ): Promise<NonNullable<ReturnType<typeof decodeControl>>[]> {
     const session = this.#session!;
     const came = await this.receive(count, patience);
     return came.map((bytes) => {
@@ -130,7 +135,7 @@ export class RelayMember {
   }
 
   /** Waits until so many frames have come, or nothing has for `patience` milliseconds. */
-  async frames(count: number, patience = 1000): Promise<RelayedFrame[]> {
+  async frames(count: number, patience = PATIENCE): Promise<RelayedFrame[]> {
     const came = await this.receive(count, patience);
     return came.map((bytes) => {
       const view = viewOf(bytes);

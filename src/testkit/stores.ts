@@ -37,8 +37,8 @@ export function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
-export async function openTestStore(t: TestContext, database: string): Promise<Store> {
-  const store = await openStore({ database });
+export async function openTestStore(t: TestContext, database: string, patience?: number): Promise<Store> {
+  const store = await openStore({ database, patience });
   t.after(() => store.close());
   return store;
 }
@@ -47,9 +47,13 @@ export async function openTestStore(t: TestContext, database: string): Promise<S
 export async function openTestNetwork(
   t: TestContext,
   database: string,
-  options: Partial<Pick<RegistryOptions, 'ask'>> & { ipv4?: string; clock?: () => number } = {},
+  options: Partial<Pick<RegistryOptions, 'ask'>> & {
+    ipv4?: string;
+    clock?: () => number;
+    patience?: number;
+  } = {},
 ): Promise<Registry> {
-  return Registry.open(await openTestStore(t, database), {
+  return Registry.open(await openTestStore(t, database, options.patience), {
     network: { name: 'test', ranges: () => ({ ipv4: options.ipv4 ?? '10.77.0.0/16', ipv6: 'fd77::/64' }) },
     ask: options.ask,
     clock: options.clock ?? (() => 1_000),

@@ -40,11 +40,7 @@ async function start(t: TestContext, options: Partial<RelayOptions> = {}) {
     return one;
   };
   const dropped = async (reason: keyof ReturnType<Relay['counters']>['dropped'], count: number) => {
-    await until(
-      `${count} dropped as ${reason}`,
-      () => (relay.counters().dropped[reason] ?? 0) >= count,
-      3000,
-    );
+    await until(`${count} dropped as ${reason}`, () => (relay.counters().dropped[reason] ?? 0) >= count);
     assert.equal(relay.counters().dropped[reason], count);
   };
   return { relay, member, socket, handedOut, dropped };
@@ -186,7 +182,7 @@ test('an address is bound only by who hears there', async (t) => {
   const elsewhere = socket();
   const caught = elsewhere.makeBind(session, undefined, 10);
   elsewhere.send(caught);
-  const [challenge] = await elsewhere.receive(1, 1000);
+  const [challenge] = await elsewhere.receive(1, 10_000);
   assert.equal(viewOf(challenge!).getUint32(RELAY_CONTROL.kind, true), RELAY_KIND.challenge);
   b.send(frameTo(A, relayable(64)));
   assert.equal((await old.frames(1)).length, 1);
@@ -194,7 +190,7 @@ test('an address is bound only by who hears there', async (t) => {
   const cookie = challenge!.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.mac);
   const third = socket();
   third.send(third.makeBind(session, cookie, 11));
-  const [refused] = await third.receive(1, 1000);
+  const [refused] = await third.receive(1, 10_000);
   assert.equal(viewOf(refused!).getUint32(RELAY_CONTROL.kind, true), RELAY_KIND.challenge);
 });
 
@@ -311,6 +307,7 @@ test('100 000 random datagrams do no harm', async (t) => {
   t.after(() => stranger.close());
   const random = new SeededRandom(11);
   const session = relay.attach(C);
+  const counted = (): number => Object.values(relay.counters().dropped).reduce((sum, n) => sum + n, 0);
   let sent = 0;
   while (sent < 100_000) {
     const batch: Uint8Array[] = [];
@@ -328,12 +325,10 @@ test('100 000 random datagrams do no harm', async (t) => {
     }
     (random.below(2) === 0 ? a : stranger).send(...batch);
     sent += batch.length;
-    if (sent % 6400 === 0) await sleep(2);
+    // What the kernel drops tests nothing.
+    if (sent % 6400 === 0) await until('all to be counted', () => counted() >= sent * 0.9);
   }
-  await until('all to be counted', () => {
-    const { dropped } = relay.counters();
-    return Object.values(dropped).reduce((sum, n) => sum + n, 0) >= sent * 0.9;
-  });
+  await until('all to be counted', () => counted() >= sent * 0.9);
   a.send(frameTo(B, relayable(64)));
   assert.equal((await b.frames(1)).length, 1);
 });

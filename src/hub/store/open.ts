@@ -15,6 +15,8 @@ export interface StoreOptions {
   /** `postgres://USER:PASSWORD@HOST/DATABASE`, or the path of an SQLite file, which is made. */
   readonly database: string;
   readonly log?: Pick<Log, 'error'> | undefined;
+  /** How long a request waits for a server that is away, milliseconds; eight seconds unless given. */
+  readonly patience?: number | undefined;
   /** Ends the waiting for a database that is away. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -62,12 +64,12 @@ async function migrated(store: Store): Promise<Store> {
   }
 }
 
-async function openPostgres({ database, log, signal }: StoreOptions): Promise<Store> {
+async function openPostgres({ database, log, patience, signal }: StoreOptions): Promise<Store> {
   const where = describe(database);
   for (let said = 0; ; ) {
     try {
       const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
-      return await migrated(new Store(db, 'postgres', { log }));
+      return await migrated(new Store(db, 'postgres', { log, patience }));
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {

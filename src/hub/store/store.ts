@@ -9,7 +9,7 @@ import { StoreUnavailable, troubleOf } from './trouble.js';
 /** What happens in a transaction. It may be run again when the database was lost, even if it had been committed. */
 export type Work<T> = (db: Transaction<Schema>, network: NetworkTable) => Promise<T>;
 
-/** How long a request waits for a database that is away, in milliseconds. */
+/** How long a request waits for a database that is away, in milliseconds, unless somebody wants it otherwise. */
 const PATIENCE = 8_000;
 const RETRY_INTERVAL = 200;
 const CONFLICTS = 20;
@@ -20,6 +20,7 @@ export class Store {
   readonly #kind: 'sqlite' | 'postgres';
   readonly #lock: FileLock | undefined;
   readonly #log: Pick<Log, 'error'> | undefined;
+  readonly #patience: number;
   /** The last of the writes that wait for each other. */
   #writes: Promise<unknown> = Promise.resolve();
   /** Since when, and when last, the database was away. */
@@ -29,12 +30,21 @@ export class Store {
   constructor(
     db: Kysely<Schema>,
     kind: 'sqlite' | 'postgres',
-    { lock, log }: { readonly lock?: FileLock; readonly log?: Pick<Log, 'error'> | undefined } = {},
+    {
+      lock,
+      log,
+      patience = PATIENCE,
+    }: {
+      readonly lock?: FileLock;
+      readonly log?: Pick<Log, 'error'> | undefined;
+      readonly patience?: number | undefined;
+    } = {},
   ) {
     this.db = db;
     this.#kind = kind;
     this.#lock = lock;
     this.#log = log;
+    this.#patience = patience;
   }
 
   /**
@@ -146,6 +156,6 @@ export class Store {
   }
 
   #isHopeless(): boolean {
-    return this.#failing !== undefined && Date.now() - this.#failing.since > PATIENCE;
+    return this.#failing !== undefined && Date.now() - this.#failing.since > this.#patience;
   }
 }
