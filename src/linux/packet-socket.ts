@@ -8,6 +8,7 @@ const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0x80800;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
 const SO_TIMESTAMPNS = 35;
 const MSG_DONTWAIT = 0x40;
 
@@ -36,6 +37,9 @@ const MMSGHDR = {
 const CMSGHDR = { level: 8, type: 12, data: 16 } as const;
 /** cmsghdr and struct timespec. */
 const CONTROL_SIZE = 32;
+
+/** What may wait to be read, bytes. */
+const BUFFER = 4 << 20;
 
 const SLOTS = 16;
 const SLOT_SIZE = 65536;
@@ -82,7 +86,8 @@ export class PacketSocket {
     const hints = { [ERRNO.EPERM]: 'capturing needs root (try sudo) or the capability CAP_NET_RAW' };
     const fd = call(libc.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0), 'socket AF_PACKET', hints);
     try {
-      setOption(fd, SO_RCVBUF, 4 << 20);
+      // Beyond the system's limit only with CAP_NET_ADMIN.
+      if (!trySetOption(fd, SO_RCVBUFFORCE, BUFFER)) setOption(fd, SO_RCVBUF, BUFFER);
       setOption(fd, SO_TIMESTAMPNS, 1);
       const address = allocate(SOCKADDR_LL.size);
       address.view.setUint16(SOCKADDR_LL.family, AF_PACKET, true);
@@ -156,9 +161,13 @@ export class PacketSocket {
 }
 
 function setOption(fd: number, option: number, value: number): void {
+  if (!trySetOption(fd, option, value)) throw new LinuxError(`setsockopt ${option}`, errno());
+}
+
+function trySetOption(fd: number, option: number, value: number): boolean {
   const memory = allocate(4);
   memory.view.setInt32(0, value, true);
-  call(libc.setsockopt(fd, SOL_SOCKET, option, memory.address, 4), `setsockopt ${option}`);
+  return libc.setsockopt(fd, SOL_SOCKET, option, memory.address, 4) === 0;
 }
 
 /**

@@ -293,7 +293,10 @@ export class AttackerSocket {
   }
 
   /** Waits for a datagram that `pick` makes something of; others are passed over. Undefined if none comes. */
-  async wait<T>(pick: (datagram: Uint8Array) => T | undefined, milliseconds = 2000): Promise<T | undefined> {
+  async wait<T>(
+    pick: (datagram: Uint8Array) => T | undefined,
+    milliseconds = 20_000,
+  ): Promise<T | undefined> {
     const deadline = performance.now() + milliseconds;
     for (;;) {
       for (const { bytes } of this.take()) {

@@ -169,7 +169,7 @@ export class Machine {
     const { status, stdout, stderr } = spawnSync(
       'ip',
       ['netns', 'exec', this.namespace.name, command, ...args],
-      { encoding: 'utf8', timeout: 30_000 },
+      { encoding: 'utf8', timeout: 120_000 },
     );
     return { status, stdout, stderr };
   }

@@ -47,7 +47,7 @@ export class Running {
   }
 
   /** Waits until it has printed something. @throws Error with all that it said, when it ends first */
-  async says(pattern: RegExp, milliseconds = 15_000): Promise<RegExpExecArray> {
+  async says(pattern: RegExp, milliseconds = 90_000): Promise<RegExpExecArray> {
     return until(
       `${this.#what} to say ${pattern}: ${this.stdout}${this.stderr}`,
       () => {

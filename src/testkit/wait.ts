@@ -4,6 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * Waits until something is so, and looks often. What tests do in place of sleeping for some time that is
  * always too long here and too short on a slower machine.
  *
+ * The time without `milliseconds` is longer than anything in here may take, the longest wait before a hub is tried again
+ * included (30 s), on a machine that is slow and has other things to do: it is no measure of anything.
+ *
  * @param what for the error message: `the route to come back`
  * @returns the first result that is neither false nor undefined
  * @throws Error when it has not become so within `milliseconds`
@@ -11,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function until<T>(
   what: string,
   check: () => T | Promise<T>,
-  milliseconds = 20_000,
+  milliseconds = 90_000,
 ): Promise<Exclude<T, false | undefined>> {
   const deadline = performance.now() + milliseconds;
   for (;;) {
