@@ -158,5 +158,5 @@ test('65 000 prefixes are inserted and compiled in a moment, not in quadratic ti
   const compiled = table.compile();
   const took = performance.now() - begin;
   assert.equal(find(compiled, Uint8Array.of(10, 1, 2, 258 % 7)), 258 % 250);
-  assert.ok(took < 5_000, `${took} ms`); // a fiftieth of it on an idle machine
+  assert.ok(took < 10_000, `${took} ms`); // a hundredth of it on an idle machine
 });

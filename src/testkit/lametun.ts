@@ -53,7 +53,7 @@ export class Lametun extends Running {
   async event<Name extends PlainEvent['event']>(
     name: Name,
     matches: (event: Named<Name>) => boolean = () => true,
-    milliseconds = 10_000,
+    milliseconds = 45_000,
   ): Promise<Named<Name>> {
     const found = await until(
       `"${name}" of lametun ${this.#args.join(' ')}`,
