@@ -6,6 +6,7 @@ import type { TestContext } from 'node:test';
 import { connect, Namespace } from '../linux/namespace.js';
 import { MAIN } from './lametun.js';
 import { Running } from './running.js';
+import { until } from './wait.js';
 
 /** How a site is connected to the internet. */
 export interface SiteOptions {
@@ -177,6 +178,12 @@ export class Machine {
   /** Whether ping(8) gets an answer within so many seconds. */
   pings(target: string, seconds = 1, ...options: readonly string[]): boolean {
     return this.run('ping', '-c1', `-w${seconds}`, ...options, target).status === 0;
+  }
+
+  /** Waits until it gets an answer: for where it has one at once, were the machine not busy with other things. */
+  async reaches(target: string, ...options: readonly string[]): Promise<void> {
+    const within = 15_000;
+    await until(`${target} to answer ${this.name}`, () => this.pings(target, 1, ...options), within);
   }
 
   /** `lametun status --json`. */

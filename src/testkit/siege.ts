@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { askDevice } from '../device/uapi-client.js';
 import { connect, Namespace } from '../linux/namespace.js';
 import { INITIATION_INTERVAL } from '../wireguard/constants.js';
+import { UNDER_LOAD_TIME } from '../wireguard/device.js';
+import { MESSAGE_TYPE } from '../wireguard/messages.js';
 import {
   AttackerSocket,
   base64,
@@ -12,6 +14,7 @@ import {
   echoRequest,
   HandmadePeer,
   type HandmadeSession,
+  isType,
   random,
   randomKey,
 } from './attacker.js';
@@ -94,12 +97,18 @@ export class Siege {
     await sleep(INITIATION_INTERVAL + 5);
     const { message, complete } = this.peer.initiation();
     socket.send(message);
-    const session = await socket.wait(complete);
-    assert.ok(session, 'a valid initiation was not answered');
-    this.#sessions.push(session);
+    const answer = await socket.wait(
+      (datagram) => complete(datagram) ?? (isType(MESSAGE_TYPE.cookieReply)(datagram) && 'cookie'),
+    );
+    assert.ok(answer, 'a valid initiation was not answered');
+    if (answer === 'cookie') {
+      await sleep(UNDER_LOAD_TIME); // it had much to do in one go, as a busy machine has
+      return this.handshake(socket);
+    }
+    this.#sessions.push(answer);
     this.lastInitiation = message;
-    await this.ping(session, socket);
-    return session;
+    await this.ping(answer, socket);
+    return answer;
   }
 
   /** The peer pings the device under a session, and gets an answer, under that one or an earlier one. */
@@ -160,6 +169,15 @@ export class Siege {
         assert.ok(performance.now() < deadline, 'not all that was sent is counted as dropped');
         await sleep(2);
       }
+    }
+  }
+
+  /** What the device has said, when all of that has come through the pipe. */
+  async log(): Promise<string> {
+    for (;;) {
+      const said = this.device.stdout;
+      await sleep(500);
+      if (this.device.stdout === said) return said;
     }
   }
 

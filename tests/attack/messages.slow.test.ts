@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { attacks } from '../../src/testkit/attacks.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { Siege } from '../../src/testkit/siege.js';
+import { REJECT_AFTER_TIME } from '../../src/wireguard/constants.js';
 import { MESSAGE_TYPE, messageType, viewOf } from '../../src/wireguard/messages.js';
 
 const MESSAGES = 100_000;
@@ -20,6 +21,7 @@ test('100 000 of each kind of bad message leave no trace', async (t) => {
   for (let kind = 0; kind < length; kind++) {
     // With a new session for each: they do not live for ever.
     const { name, reason, authentic, session, make } = (await attacks(siege))[kind]!;
+    const began = performance.now();
     await t.test(`${name}: ${reason}`, async (t) => {
       const socket = authentic ? siege.socket : stranger;
       // What is authentic is new every time: a replay would be another reason.
@@ -27,18 +29,20 @@ test('100 000 of each kind of bad message leave no trace', async (t) => {
       const message = (i: number): Uint8Array => fixed?.[i % fixed.length] ?? make(i);
       const atOnce = isHandshake(message(0)) ? AT_ONCE.handshake : AT_ONCE.other;
       await siege.flood(socket, MESSAGES / 5, message, atOnce);
-      const [log, drops, memory] = [device.stdout, await siege.drops(), device.residentBytes];
+      const [log, drops, memory] = [await siege.log(), await siege.drops(), device.residentBytes];
       await siege.flood(socket, MESSAGES, message, atOnce);
       const grown = device.residentBytes - memory;
       t.diagnostic(`memory: ${(memory / 1e6).toFixed(1)} MB, then ${(grown / 1e6).toFixed(1)} MB more`);
       const counts = await siege.dropped(drops, MESSAGES);
       assert.ok(grown < SLACK, `memory has grown by ${grown} bytes`);
-      assert.equal(device.stdout, log);
+      assert.equal(await siege.log(), log);
       const underLoad = (counts['cookie-sent'] ?? 0) + (counts['busy'] ?? 0); // the machine was busy elsewhere
       assert.equal(counts[reason]! + underLoad, MESSAGES, JSON.stringify(counts));
       if (underLoad === 0) assert.deepEqual(stranger.take(), []);
       else stranger.take();
-      await siege.ping(session);
+      // Where the flood has taken longer than a session lives there is only to see that the device does.
+      if (performance.now() - began < REJECT_AFTER_TIME - 20_000) await siege.ping(session);
+      else await siege.handshake();
     });
   }
 });

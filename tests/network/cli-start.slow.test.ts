@@ -29,6 +29,18 @@ function refused({ status, stdout, stderr }: Outcome, says: RegExp, expected = 1
 
 const arguments_ = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8');
 
+/** The process that runs in the background. */
+const background = (machine: Machine): number => Number(readFileSync(`${machine.state}/lock`, 'utf8'));
+
+/** Whether a process has ended, whether somebody has asked how or not. */
+function isGone(pid: number): boolean {
+  try {
+    return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return true;
+  }
+}
+
 const inShell = (machine: Machine, script: string, ...args: readonly string[]): Outcome =>
   machine.run('sh', '-c', script, process.execPath, MAIN, ...args);
 
@@ -83,30 +95,37 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
   });
 
   await t.test('what happens later is in a log beside the state', async () => {
+    const pid = background(laptop);
     assert.equal(laptop.lametun('leave').status, 0);
     await until('it to be written', () =>
       /laptop .*no more/.test(readFileSync(`${office.state}/lametun.log`, 'utf8')),
     );
     await until('the interface to go', () => laptop.run('ip', 'link', 'show', 'lametun0').status !== 0);
+    await until('it to end', () => isGone(pid));
     refused(laptop.lametun('status'), /no lametun runs on .*: begin with `lametun serve/);
   });
 
   await t.test('so is why it has ended', async () => {
     assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
+    const pid = background(laptop);
     assert.equal(office.lametun('remove', 'laptop').status, 0);
     await until('it to be written', () =>
       /this node was removed from the network home/.test(readFileSync(`${laptop.state}/lametun.log`, 'utf8')),
     );
+    await until('it to end', () => isGone(pid));
   });
 
   const kill = async (machine: Machine): Promise<void> => {
-    process.kill(Number(readFileSync(`${machine.state}/lock`, 'utf8')), 'SIGTERM');
-    await until('it to end', () => machine.lametun('status').status !== 0);
+    const pid = background(machine);
+    process.kill(pid, 'SIGTERM');
+    await until('it to end', () => isGone(pid));
     await until('its device to go', () => machine.run('ip', 'link', 'show', 'lametun0').status !== 0);
   };
 
-  await t.test('a hub that cannot be reached does not hold it up', async () => {
+  await t.test('a hub that cannot be reached does not hold it up', async (t) => {
+    const joinedAt = performance.now();
     assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
+    const joining = performance.now() - joinedAt; // two of our programs start, and a node, as later
     await kill(laptop);
     const silence =
       'add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }';
@@ -116,7 +135,8 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     const took = performance.now() - started;
     assert.equal(status, 0, stderr);
     assert.match(stdout, /laptop\.home\.lametun is up/);
-    assert.ok(took < 12_000, `${took} ms: a search for the hub takes longer`);
+    t.diagnostic(`up after ${Math.round(took)} ms; ${Math.round(joining)} ms with a hub`);
+    assert.ok(took < 3 * joining + 6_000, `${took} ms: a search for the hub takes 10 s more`);
     assert.notEqual(laptop.status().hub.state, 'connected');
     await kill(laptop);
     assert.equal(office.run('nft', 'delete table inet t').status, 0);
@@ -171,12 +191,12 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const second = one.spawn(process.execPath, MAIN, ...args);
     await second.says(/one\.work\.lametun is up.*work0/);
     assert.equal(one.status().peers.length, 1, 'the first goes on');
-    assert.ok(one.pings(one.status().peers[0].ipv4, 2));
+    await one.reaches(one.status().peers[0].ipv4);
     assert.equal(one.run('ip', 'link', 'show', 'work0').status, 0);
-    assert.ok(one.pings('two.home.lametun', 2), 'names of the first');
+    await one.reaches('two.home.lametun'); // names of the first
     // A resolv.conf has one owner at a time, whose node asks the other's.
     await until('names of the second', () => one.pings('one.work.lametun'));
-    assert.ok(one.pings('two.home.lametun', 2), 'and of the first, still');
+    await one.reaches('two.home.lametun'); // and of the first, still
     const status = (): string =>
       one.run(process.execPath, MAIN, 'status', '--state', `${one.state}-w`).stdout;
     await until('it to say so', () =>

@@ -64,7 +64,7 @@ for (const [what, defect] of Object.entries(DEFECTS)) {
     process.kill(node.pid, 'SIGUSR2');
     assert.equal(await node.ended, 1);
     t.diagnostic(`ended after ${Math.round(performance.now() - began)} ms`);
-    assert.ok(performance.now() - began < 5_000);
+    assert.ok(performance.now() - began < 30_000);
     assert.match(
       node.stderr,
       /^lametun: this is a defect of lametun, please report it: TypeError: a defect of the test$/m,

@@ -6,8 +6,11 @@ import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 
-/** From leaving one network to the hub's channel in the next, milliseconds. The silence to be noticed is 30 s. */
-const AT_MOST = 4_000;
+/**
+ * From leaving one network to the hub's channel in the next, milliseconds: 3.5 s, and as much more as a busy machine may
+ * take. Without a look at the network the silence would be noticed after 15 to 30 s.
+ */
+const AT_MOST = 12_000;
 
 /** The laptop's ends of its connections to the hub. */
 const channels = (laptop: Machine): string[] =>
@@ -24,16 +27,17 @@ async function laptopAtHome(
   const { machine: laptop, router } = lab.site('laptop', { access: 'hard', families: 'ipv4' });
   await hubAlone(hub);
   await join(laptop, invite(hub)).says(/is up/);
+  await until('the one channel', () => channels(laptop).length === 1);
   return { laptop, router: router!, channel: channels(laptop)[0]! };
 }
 
 async function newChannel(t: TestContext, laptop: Machine, isNew: (local: string) => boolean): Promise<void> {
   const began = performance.now();
-  await until('a channel', () => channels(laptop).some(isNew), 25_000);
+  await until('a channel', () => channels(laptop).some(isNew));
   const took = Math.round(performance.now() - began);
   t.diagnostic(`a channel after ${took} ms`);
   assert.ok(took < AT_MOST, `${took} ms`);
-  assert.equal(laptop.status().hub.state, 'connected');
+  await until('the hub to be spoken to', () => laptop.status().hub.state === 'connected');
 }
 
 test('a laptop that moves to another Wi-Fi has its channel to the hub again in a moment', async (t) => {

@@ -32,8 +32,9 @@ test('what a node shares is offered again to a hub that was restored from before
   await running.stop();
   ok('restore', file);
   await hub.start('up').says(/is up/);
-  await until('the offer', () => offers().length > 0, 20_000);
+  await until('the offer', () => offers().length > 0);
   assert.deepEqual(offers(), [{ network: '192.168.9.0/24', state: 'pending' }]);
+  await until('the gateway to hear of it', () => gateway.status().shares[0]?.state === 'pending');
   assert.deepEqual(gateway.status().shares, offers());
   ok('approve', 'gateway');
   await until('its share', () => gateway.status().shares[0].state === 'approved');

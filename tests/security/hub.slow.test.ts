@@ -139,7 +139,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
   await t.test('it succeeds in rolling the map back to one with a member that was removed', async () => {
     hub.map('a', [self, honest, accomplice], 1);
     await until('a to reach m', () => a.pings(accomplice.ipv4, 1)); // m has an old session, and no cause for a new one
-    assert.ok(m.pings(a4, 1));
+    await m.reaches(a4);
     assert.equal(await warnings(a), '', 'and nobody is warned: the list of members is the hub’s');
   });
 
@@ -224,8 +224,10 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       hub.map('a', all(node));
       await warned(a, why);
       assert.deepEqual(await peers(a), ['b', 'm']);
-      assert.ok(a.pings(honest.ipv4, 2), 'b is where it was');
-      assert.match(a.run('getent', 'hosts', 'b.home.lametun').stdout, /fd77::2|10\.77\.0\.2/);
+      await a.reaches(honest.ipv4); // b is where it was
+      await until('its name', () =>
+        /fd77::2|10\.77\.0\.2/.test(a.run('getent', 'hosts', 'b.home.lametun').stdout),
+      );
       assert.equal(routeTo(a, '8.8.8.8'), before);
       hub.map('a', all());
       await until('the warning to go', async () => (await warnings(a)) === '');
@@ -272,7 +274,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
   );
 
   await t.test('refused: to make this node forward into its LAN what it does not share', async () => {
-    assert.ok(a.pings('192.168.1.23', 2), 'the control: a host is there');
+    await a.reaches('192.168.1.23'); // the control: a host is there
     hub.map('m', [{ ...self, shares: ['192.168.1.0/24'] }, honest, accomplice]);
     const share = { network: '192.168.1.0/24', state: 'approved' } as const;
     const { id, name, ipv4, ipv6 } = self;
@@ -286,7 +288,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
     );
     await until('m to route it', () => /lametun0/.test(routeTo(m, '192.168.1.23')));
     assert.ok(!m.pings('192.168.1.23', 2));
-    assert.ok(m.pings(a4, 2), 'the control');
+    await m.reaches(a4); // the control
   });
 
   await t.test('refused: other ranges, another address and other numbers for this node itself', async () => {
@@ -310,18 +312,18 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
     'frames that are changed, repeated, out of order or another’s: nothing false comes out',
     async () => {
       hub.order({ frames: 'repeat-and-reorder' });
-      const { stdout } = m.run('ping', '-c', '20', '-i', '0.1', '-W', '2', a4);
+      const { stdout } = m.run('ping', '-c', '20', '-i', '0.1', '-W', '15', a4);
       assert.doesNotMatch(stdout, /DUP!/);
       assert.match(stdout, /(1[5-9]|20) received/, stdout);
       hub.order({ frames: 'from-another' });
       m.pings(a4, 1);
-      assert.ok(a.pings(honest.ipv4, 2));
+      await a.reaches(honest.ipv4);
       assert.deepEqual(await peers(a), ['b', 'm']);
       hub.order({ frames: 'change' });
       assert.ok(!m.pings(a4, 1));
       hub.order({ frames: 'drop' });
       assert.ok(!m.pings(a4, 1), 'it can cut off who is reached through it');
-      assert.ok(a.pings(honest.ipv4, 2), 'and not who is reached directly');
+      await a.reaches(honest.ipv4); // and not who is reached directly
       hub.order({ frames: 'forward' });
       await until('m to reach a', () => m.pings(a4, 1));
     },

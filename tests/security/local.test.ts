@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { test } from 'node:test';
@@ -30,7 +30,10 @@ test('another user neither reads what hub and node keep, nor asks or drives them
   const laptop = lab.site('laptop').machine;
   const { token } = await serve(office);
   await join(laptop, token).says(/is up/);
-  await sleep(1_500); // all is written
+  for (const machine of [office, laptop])
+    await until('all to be written', () =>
+      ['map.json', 'names.json', 'control.sock'].every((name) => existsSync(joinPath(machine.state, name))),
+    );
   assert.equal(office.lametun('backup', `${office.state}/backup`).status, 0);
   const other = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] as const;
   for (const machine of [office, laptop]) {

@@ -10,7 +10,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { TextLog } from '../../src/device/log.js';
 import { type RunningHub, startHub } from '../../src/hub/start.js';
 import type { PeerStatus } from '../../src/network/control.js';
@@ -22,7 +21,7 @@ import { ADMIN_REQUESTS, TestNode, TestRefusal } from '../../src/testkit/test-no
 import { until } from '../../src/testkit/wait.js';
 import type { AdminAnswers, Answers } from '../../src/wire/messages.js';
 import { parseToken } from '../../src/wire/token.js';
-import { hubAlone, invite, join, statusOf } from '../network/join.js';
+import { CUT_OFF, hasWrittenDown, hubAlone, invite, join, statusOf } from '../network/join.js';
 
 const log = new TextLog(0, 'hub', () => {});
 
@@ -128,7 +127,11 @@ test('what is too large, or no message, ends the channel of whoever sends it', a
   node.socket!.send(randomBytes(100));
   assert.equal(await node.closed(), 4004, 'nor can anybody on the way put something in');
   const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
-  assert.ok(nodes.every(({ online }) => !online));
+  assert.equal(nodes.length, 4);
+  await until('all to be away', async () => {
+    const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
+    return nodes.every(({ online }) => !online);
+  });
 });
 
 test('frames bear the number of whoever sent them; a removed member’s go nowhere, by channel and by UDP', async (t) => {
@@ -156,7 +159,7 @@ test('frames bear the number of whoever sent them; a removed member’s go nowhe
   const removedAt = performance.now();
   await hub.administer({ op: 'remove', node: 'b' });
   assert.equal(typeof (await b.node.closed()), 'number');
-  assert.ok(performance.now() - removedAt < 2_000);
+  assert.ok(performance.now() - removedAt < CUT_OFF);
   udpB.send(frameTo(ids.a, relayable(64)));
   b.node.sendFrame(ids.a, relayable(64));
   udpA.send(frameTo(ids.b, relayable(64)));
@@ -217,15 +220,13 @@ test('a removed node that does not care is cut off by all who are connected with
     [b, 'a'],
     [b, 'c'],
     [a, 'c'],
+    [c, 'a'],
+    [c, 'b'],
   ] as const)
-    await until(
-      `a direct path from ${from.name} to ${to}`,
-      async () => {
-        from.pings(`${to}.home.lametun`);
-        return (await peer(from, to))?.path.kind === 'direct';
-      },
-      20_000,
-    );
+    await until(`a direct path from ${from.name} to ${to}`, async () => {
+      from.pings(`${to}.home.lametun`);
+      return (await peer(from, to))?.path.kind === 'direct';
+    });
 
   await t.test('a member that takes another’s inner address is heard by nobody under it', async () => {
     const c4 = (await statusOf(c)).self.ipv4;
@@ -234,7 +235,7 @@ test('a removed node that does not care is cut off by all who are connected with
     const before = heard(a);
     assert.ok(!b.pings(a4, 1, '-I', c4));
     assert.equal(heard(a), before, 'nothing came out of the device');
-    assert.ok(b.pings(a4, 1, '-I', b4), 'the control');
+    await b.reaches(a4, '-I', b4); // the control
     assert.ok(heard(a) > before);
     b.run('ip', 'address', 'del', `${c4}/32`, 'dev', 'lametun0');
   });
@@ -248,31 +249,31 @@ test('a removed node that does not care is cut off by all who are connected with
       const before = heard(a);
       lab.internet.inside(() => spawnSync('ping', ['-c2', '-W1', '-I', b4, a4]));
       assert.equal(heard(a), before);
-      const { status } = lab.internet.inside(() => spawnSync('ping', ['-c1', '-W1', a4]));
+      const { status } = lab.internet.inside(() => spawnSync('ping', ['-c1', '-w15', a4]));
       assert.equal(status, 0, 'the control, and what no VPN of this kind prevents');
       lab.internet.ip([`address del ${b4}/32 dev lo`, `route del ${a4}/32`]);
     },
   );
 
   // b hears nothing of its removal and goes on; c is away, has even started anew, and does not hear of it either.
-  await sleep(1_500); // c has written down who is there
+  await hasWrittenDown(c, 'a', 'b');
   block(b);
   block(c);
   await nodes[2]!.stop('SIGKILL');
   nodes[2] = c.start('up');
   await nodes[2].says(/is up/);
   await until('c to reach the others', () => c.pings('b.home.lametun') && c.pings('a.home.lametun'));
-  assert.ok(b.pings('a.home.lametun') && b.pings('c.home.lametun'), 'they still reach each other');
+  for (const other of ['a', 'c']) await b.reaches(`${other}.home.lametun`); // they still reach each other
   const removedAt = performance.now();
   assert.equal(hub.lametun('remove', 'b').status, 0);
-  await until('a to have forgotten b', async () => (await peer(a, 'b')) === undefined, 2_000);
+  await until('a to have forgotten b', async () => (await peer(a, 'b')) === undefined, CUT_OFF);
   t.diagnostic(`forgotten after ${Math.round(performance.now() - removedAt)} ms`);
   assert.ok(!b.pings('a.home.lametun', 2), 'though it sends, by a path that is direct');
   assert.ok(!a.pings(b4, 1));
-  assert.ok(a.pings('c.home.lametun'), 'the others go on');
-  assert.ok(b.pings('c.home.lametun'), 'c does not know yet: that is what an absent hub costs');
+  await a.reaches('c.home.lametun'); // the others go on
+  await b.reaches('c.home.lametun'); // c does not know yet: that is what an absent hub costs
   unblock(c);
-  await until('c to have forgotten b', async () => (await peer(c, 'b')) === undefined, 40_000);
+  await until('c to have forgotten b', async () => (await peer(c, 'b')) === undefined);
   assert.ok(!b.pings('c.home.lametun', 2));
 
   assert.ok(nodes[1]!.running);

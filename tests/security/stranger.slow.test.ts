@@ -24,6 +24,10 @@ import { until } from '../../src/testkit/wait.js';
 import type { AdminAnswers } from '../../src/wire/messages.js';
 import { parseToken } from '../../src/wire/token.js';
 
+/** How many that say nothing a hub keeps, src/hub/server.ts, and for how long, milliseconds. */
+const MOST_HELD = 8_192;
+const HELD_FOR = 10_000;
+
 const HUB = fileURLToPath(new URL('../hub/hub-process.js', import.meta.url));
 
 /** A hub in a process of its own, so that its memory is its own, too. */
@@ -96,6 +100,7 @@ test('10 000 connections cost a hub little, its members go on, and nothing is lo
   // Nothing, a request that never ends, and nonsense: by turns.
   const openings = [undefined, 'GET /lametun HTTP/1.1\r\nHost: x\r\n', '\0\x01\x02 nonsense\r\n\r\n'];
   const silent = 10_000;
+  const began = performance.now();
   for (let i = 0; i < silent; i++) {
     const socket = connect(hub.port, '127.0.0.1').on('error', () => {});
     const opening = openings[i % openings.length];
@@ -109,9 +114,10 @@ test('10 000 connections cost a hub little, its members go on, and nothing is lo
   const held = hub.connections;
   const most = hub.memory - before;
   t.diagnostic(`${held} connections held, ${most.toFixed(0)} MiB more`);
-  assert.ok(held > 5_000, `${held}: those that say nothing are there`);
+  const expected = Math.min(silent, MOST_HELD, (silent * HELD_FOR) / (performance.now() - began));
+  assert.ok(held > expected / 2, `${held}: those that say nothing are there`);
   assert.ok(most < 150, `${most} MiB for ${silent} connections`);
-  await until('all but the member to be sent away', () => hub.connections <= 1, 20_000);
+  await until('all but the member to be sent away', () => hub.connections <= 1);
   assert.deepEqual((await member.ask({ type: 'who' })).online, [1]);
   assert.equal(hub.stderr, '');
 });
@@ -155,6 +161,7 @@ test('who knows the hub’s key, and is no member, gets nothing but refusals, wh
 test('guessing secrets is stopped after some twenty, and others are not kept from joining', async (t) => {
   const hub = await Hub.start(t);
   let tries = 0;
+  const began = performance.now();
   for (let guess = 0; guess < 3; guess++) {
     const stranger = await new TestNode().connect(hub);
     t.after(() => stranger.close());
@@ -166,6 +173,7 @@ test('guessing secrets is stopped after some twenty, and others are not kept fro
       tries++;
     }
   }
-  assert.ok(tries >= 20 && tries < 25, `${tries}`);
+  const more = (performance.now() - began) / 10_000; // one in ten seconds comes back
+  assert.ok(tries >= 20 && tries <= 20 + Math.ceil(more), `${tries}`);
   assert.equal(hub.stderr, '');
 });
