@@ -30,6 +30,9 @@ const ENOUGH = 96 * 1024;
 /** How many messages or runs of messages go with one system call at most. */
 const BATCH = 1024;
 
+/** More packets than a device has that nobody has set another queue for. */
+const DEVICE_QUEUE = 1024;
+
 /** What the kernel takes for one run: segments, UDP_MAX_SEGMENTS of older kernels, and bytes (FACTS: 65440 in one go). */
 const RUN_SEGMENTS = 64;
 const RUN_BYTES = 65_440;
@@ -104,6 +107,16 @@ export class Outbound {
     this.flush();
   }
 
+  /** The device went down: drops what it still has. */
+  dropAll(): void {
+    const { tunFd, drops } = this.#context;
+    for (let i = 0; i < DEVICE_QUEUE; i++) {
+      const length = libc.read(tunFd, this.#arena.address, ARENA.packet + ARENA.packetSize);
+      if (length < 0) return this.#context.deviceFailed(errno());
+      drops.count('down');
+    }
+  }
+
   /** Sends what is sealed. */
   flush(): void {
     this.#endRun();
@@ -158,7 +171,7 @@ export class Outbound {
   }
 
   #takePacket(packet: number, length: number, now: number): void {
-    const reason = this.#context.up ? this.#handle(packet, length, now) : 'down';
+    const reason = this.#handle(packet, length, now);
     if (reason !== undefined) this.#context.drops.count(reason);
   }
 

@@ -109,9 +109,8 @@ class TunnelWorker {
       const tun = this.#poller.events(TUN);
       if ((tun & POLL.error) !== 0)
         this.#context.deviceGone = true; // nothing else makes one
-      else if (tun !== 0 && !this.#outbound.blocked) this.#outbound.fromTun(now);
-      // When the socket is full the device is not read: its queue fills, and senders feel it.
-      this.#poller.watch(TUN, this.#outbound.blocked ? 0 : POLL.in);
+      else if (tun !== 0 && this.#readsDevice) this.#outbound.fromTun(now);
+      this.#poller.watch(TUN, this.#readsDevice ? POLL.in : 0);
       this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
       if (this.#context.sendsSegments !== this.#toldToSendSegments) this.#tellOffloads();
       this.#context.wakeControlPlane();
@@ -119,6 +118,14 @@ class TunnelWorker {
     this.#peers.eraseKeys();
     this.#aead.forget();
     return this.#context.deviceGone;
+  }
+
+  /**
+   * When the socket is full the device is not read: its queue fills, and senders feel it. Nor is it before we know that
+   * it is up: only a device that is up has packets, and what is sent right after `ip link set up` waits there.
+   */
+  get #readsDevice(): boolean {
+    return this.#context.up && !this.#outbound.blocked;
   }
 
   #execute(now: number): void {
@@ -193,6 +200,7 @@ class TunnelWorker {
         break;
       case COMMAND.setUp:
         this.#context.up = argument === 1;
+        if (!this.#context.up) this.#outbound.dropAll();
         break;
       case COMMAND.setSocket:
         this.#setSocket(argument);

@@ -133,6 +133,42 @@ test('a device that is removed before the data plane has begun is gone for it, a
   assert.equal(reason, 'device-gone');
 });
 
+test('what is sent before the data plane knows that the device is up waits for it, and what a device that went down has is dropped', async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const namespace = host(t);
+  const tunFd = namespace.inside(() => {
+    const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
+    t.after(() => libc.close(fd));
+    namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
+    const device = Interface.open('tun3');
+    device.setUp(true);
+    device.addAddress(parseCidr('10.7.0.1/24')!);
+    return fd;
+  });
+  const send = (): void => namespace.inside(() => sendDatagram(10));
+  send();
+  send();
+  let turns = 0;
+  const unexpected = (): void => assert.fail('nobody has sent anything');
+  const others = { datagram: unexpected, beside: unexpected, look: unexpected, roaming: unexpected };
+  const events = { ...others, offloads: () => void turns++, ended: unexpected };
+  const engine = new WorkerEngine({ tunFd, mtu: 1420, offloads: OFFLOADS, events });
+  t.after(() => engine.close());
+  const socket = UdpSocket.open(0);
+  t.after(() => socket.close());
+  engine.setSocket(socket.fd, socket.family);
+  await until('its first turn', () => turns > 0);
+  assert.deepEqual([...engine.drops()], []);
+  engine.setUp(false);
+  await until('what it had to be dropped', () => engine.drops().get('down') === 2);
+  send();
+  send();
+  send();
+  engine.setUp(true);
+  await until('the others to be read', () => engine.drops().get('no-peer') === 3);
+  assert.equal(engine.drops().get('down'), 2);
+});
+
 test('an MTU that is raised while the tunnel runs truncates nothing', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'nft', 'ping')) return;
   const lab = new Lab(t);
