@@ -81,8 +81,8 @@ export class Datagrams {
     this.#flush();
   }
 
-  /** Waits until so many have come, or nothing has for `patience` milliseconds. */
-  receive(count: number, patience = 1500): Promise<Datagram[]> {
+  /** Waits until so many have come, or nothing has for `patience` milliseconds: long ones, where all must come. */
+  receive(count: number, patience = 10_000): Promise<Datagram[]> {
     return receive(this.#socket, this.#receiving, count, patience);
   }
 

@@ -73,8 +73,8 @@ export class Siege {
     t.after(() => siege.#sockets.map((socket) => socket.close()));
     device.set('private-key', base64(siege.privateKey), 'listen-port', `${PORT}`);
     siege.configurePeer();
-    device.ip(`address add ${ADDRESS.inner}/24 dev ${prefix}`, `link set ${prefix} up`);
-    await until('the device to be up', () => device.stdout.includes('requested Up'));
+    device.ip(`address add ${ADDRESS.inner}/24 dev ${prefix}`);
+    await device.up();
     return siege;
   }
 

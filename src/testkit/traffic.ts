@@ -35,7 +35,7 @@ export interface PingOptions {
   readonly count?: number;
   /** Seconds between two. That long, too, ping waits for the last answer when it has had others. */
   readonly interval?: number;
-  /** Seconds to wait when there has been no answer at all. */
+  /** Seconds to wait when there has been no answer at all; for `assertPing`, to wait for all of them. */
   readonly wait?: number;
   /** Bytes behind the ICMP header. */
   readonly size?: number;
@@ -46,6 +46,8 @@ export interface PingOptions {
 export interface PingResult {
   readonly sent: number;
   readonly received: number;
+  /** The numbers of those that were answered, in the order of the answers. The first is 1. */
+  readonly answered: readonly number[];
   /** Milliseconds. */
   readonly average: number | undefined;
   /** What ping said of it. */
@@ -54,9 +56,17 @@ export interface PingResult {
 
 /** Pings, and tells what came back. Nothing coming back is a result, too. */
 export async function ping(from: Namespace, to: string, options: PingOptions = {}): Promise<PingResult> {
-  const { count = 1, interval = 0.05, wait = 1, size = 56, whole = false } = options;
+  return runPing(from, to, options, ['-W', `${options.wait ?? 1}`]);
+}
+
+async function runPing(
+  from: Namespace,
+  to: string,
+  { count = 1, interval = 0.05, size = 56, whole = false }: PingOptions,
+  patience: readonly string[],
+): Promise<PingResult> {
   const { stdout, stderr } = await runOn(from, 'ping', [
-    ...['-n', '-c', `${count}`, '-i', `${interval}`, '-W', `${wait}`, '-s', `${size}`],
+    ...['-n', '-c', `${count}`, '-i', `${interval}`, ...patience, '-s', `${size}`],
     ...(whole ? ['-M', 'do'] : []),
     to,
   ]);
@@ -70,19 +80,28 @@ export function parsePing(output: string): PingResult {
   return {
     sent: Number(sent ?? 0),
     received: Number(received ?? 0),
+    answered: [...output.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, sequence]) => Number(sequence)),
     average: average === undefined ? undefined : Number(average),
     output,
   };
 }
 
-/** Asserts that every ping is answered. */
+/**
+ * Asserts that every ping is answered, however late: ping would wait for the last answer no longer than `interval`, or
+ * twice the longest time until then. So more than `count` may be sent; it is the first ones that count.
+ */
 export async function assertPing(
   from: Namespace,
   to: string,
   options: PingOptions = {},
 ): Promise<PingResult> {
-  const result = await ping(from, to, { count: 3, interval: 0.25, wait: 5, ...options });
-  assert.ok(result.sent > 0 && result.received === result.sent, result.output);
+  const all = { count: 3, interval: 0.25, wait: 20, ...options };
+  const { count, interval, wait } = all;
+  const patience = count === 1 ? ['-W', `${wait}`] : ['-w', `${Math.ceil(count * interval + wait)}`];
+  const result = await runPing(from, to, all, patience);
+  const answered = new Set(result.answered);
+  const missing = Array.from({ length: count }, (_, i) => i + 1).filter((number) => !answered.has(number));
+  assert.deepEqual(missing, [], `pings without an answer:\n${result.output}`);
   return result;
 }
 

@@ -99,6 +99,7 @@ export class WireGuardPair {
       `address add ${inner.v6}/64 dev ${device} nodad`,
       `link set ${device}${mtu === undefined ? '' : ` mtu ${mtu}`} up`,
     ]);
+    await end.wireguard.isUp();
   }
 
   configure(end: End): void {

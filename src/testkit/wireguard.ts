@@ -139,6 +139,18 @@ export class WireGuard {
     return wireguard;
   }
 
+  /** Sets the device up, and waits until the daemon knows: until then it drops packets, and wireguard-go's are lost. */
+  async up(): Promise<void> {
+    const before = this.stdout.length;
+    this.ip(`link set ${this.device} up`);
+    await this.isUp(before);
+  }
+
+  /** Waits until the daemon knows that its device is up. @param from where in what it has said to begin */
+  async isUp(from = 0): Promise<void> {
+    await until(`${this.device} to be up`, () => this.stdout.includes('requested Up', from));
+  }
+
   get pid(): number {
     return this.#child.pid!;
   }
