@@ -63,7 +63,7 @@ async function tryPing(
     '-c',
     '1',
     '-W',
-    '1',
+    '5',
     '-M',
     'do',
     '-s',

@@ -1,24 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../testkit/wait.js';
 import { runProgram } from './program.js';
 
-/** Tidies up by a program that takes half a second, and does not end on Ctrl-C itself. */
-const script = (begun: string): string => `
+/** Tidies up by a program that goes on until it is let, and does not end on Ctrl-C itself. */
+const script = (begun: string, go: string): string => `
   const { runProgram } = await import(${JSON.stringify(new URL('./program.js', import.meta.url).href)});
   process.on('SIGINT', () => {});
-  process.stdout.write(runProgram('sh', ['-c', 'touch "$0"; sleep 0.5; echo done', ${JSON.stringify(begun)}]));`;
+  process.stdout.write(runProgram('sh', ['-c', 'touch "$0"; until [ -e "$1" ]; do sleep 0.05; done; echo done', ${JSON.stringify(begun)}, ${JSON.stringify(go)}]));`;
 
 test('a Ctrl-C does not end the program by which we tidy up', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-program-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const begun = join(folder, 'begun');
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script(begun)], {
+  const [begun, go] = [join(folder, 'begun'), join(folder, 'go')];
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script(begun, go)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true, // a process group, as a shell makes one
   });
@@ -30,6 +30,7 @@ test('a Ctrl-C does not end the program by which we tidy up', async (t) => {
   const ended = once(child, 'close');
   await until('the program to begin', () => existsSync(begun));
   process.kill(-child.pid!, 'SIGINT');
+  writeFileSync(go, '');
   assert.deepEqual([await ended, said], [[0, null], 'done\n']);
 });
 

@@ -110,9 +110,12 @@ export class Outbound {
   /** The device went down: drops what it still has. */
   dropAll(): void {
     const { tunFd, drops } = this.#context;
+    const length = ARENA.packet + ARENA.packetSize;
     for (let i = 0; i < DEVICE_QUEUE; i++) {
-      const length = libc.read(tunFd, this.#arena.address, ARENA.packet + ARENA.packetSize);
-      if (length < 0) return this.#context.deviceFailed(errno());
+      if (libc.read(tunFd, this.#arena.address, length) < 0) {
+        this.#context.deviceFailed(errno());
+        return;
+      }
       drops.count('down');
     }
   }

@@ -18,7 +18,7 @@ interface Outcome {
 }
 
 const lametun = (args: readonly string[]): Outcome =>
-  spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 10_000 });
+  spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 60_000 });
 
 function assertOneLine({ status, stdout, stderr }: Outcome, expectedStatus: number, says: RegExp): void {
   assert.match(stderr, /^lametun: [^\n]+\n$/);
@@ -116,7 +116,7 @@ function namespace(t: TestContext): Namespace {
 /** Runs it in a namespace, where it must end by itself. */
 function inside(host: Namespace, args: readonly string[], wrapper: readonly string[] = []): Outcome {
   const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args];
-  return host.inside(() => spawnSync(command!, rest, { encoding: 'utf8', timeout: 10_000 }));
+  return host.inside(() => spawnSync(command!, rest, { encoding: 'utf8', timeout: 60_000 }));
 }
 
 test('the right to make a device is missing', (t) => {

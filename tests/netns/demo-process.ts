@@ -70,7 +70,7 @@ export class DemoProcess {
 
   /** Waits until stdout matches. */
   async shows(pattern: RegExp): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 60_000;
     while (!pattern.test(this.#stdout)) {
       if (Date.now() > deadline || this.child.exitCode !== null) {
         throw new Error(`the demo did not show ${pattern}:\n${this.#stdout}\n${this.#stderr}`);
@@ -106,7 +106,7 @@ export class DemoProcess {
     if (this.remains().length === 0) return 0; // to look takes a while itself
     const start = Date.now();
     while (this.remains().length > 0) {
-      if (Date.now() - start > 5000) throw new Error(`still there: ${JSON.stringify(this.remains())}`);
+      if (Date.now() - start > 20_000) throw new Error(`still there: ${JSON.stringify(this.remains())}`);
       await sleep(10);
     }
     return Date.now() - start;

@@ -65,7 +65,7 @@ test('the demo shows every scene, and leaves nothing behind', async (t) => {
   assert.match(text, /Destination Net Unreachable/);
   assert.match(text, /3 packets transmitted, 3 received/);
   assert.match(text, /The launch is on Friday/);
-  assert.match(text, /UDP {2}port (?!1234)\d+ → port 1234/, 'the NAT changed the port');
+  assert.match(text, /UDP {2}port (?!1234 )\d+ → port 1234/, 'the NAT changed the port');
   assert.match(text, /Nothing is marked: it is, byte for byte/);
   assert.match(text, /That is the sender of station 3/);
   assert.match(text, /Cookie: sessio/);
@@ -149,7 +149,7 @@ for (const [signal, status] of [
     assert.equal(await demo.end(), status);
     const took = await demo.vanishes();
     // Whoever can tidy up has done so before it ends; after a kill the kernel does it.
-    assert.ok(took < (signal === 'SIGKILL' ? 5000 : 500), `${took} ms`);
+    assert.ok(took < (signal === 'SIGKILL' ? 20_000 : 500), `${took} ms`);
     assert.equal(demo.stderr, '');
     assert.deepEqual(leftovers(demo), []);
   });
@@ -186,6 +186,7 @@ test('--pcap writes what tshark reads: one interface a station, the packets of t
   const folder = mkdtempSync(join(tmpdir(), 'lametun-pcap-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'demo.pcapng');
+  const start = Date.now();
   const demo = new DemoProcess(['--pcap', file]);
   assert.equal(await demo.end(), 0, demo.stderr);
   assert.ok(demo.stdout.includes(`wireshark ${AS_GRE.join(' ')} ${file}\n`));
@@ -228,7 +229,7 @@ test('--pcap writes what tshark reads: one interface a station, the packets of t
     times.every((time, i) => i === 0 || time >= times[i - 1]! - 1),
     'in order, with sensible times',
   );
-  assert.ok(Math.abs(times[0]! * 1000 - Date.now()) < 120_000);
+  assert.ok(times[0]! * 1000 > start - 1000 && times[0]! * 1000 < Date.now() + 1000);
 });
 
 /** What precedes the inner packet is four bytes like a GRE header without options, RFC 2784: 0, EtherType. */

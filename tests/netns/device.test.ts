@@ -144,7 +144,7 @@ for (const offloads of [OFFLOADS, []] as const) {
     const where = relayOn === 'router' ? 'elsewhere' : 'on loopback';
     const how = offloads.length > 0 ? 'with offloads' : 'without offloads';
     test(`TCP passes a relay ${where} both ways at MTU 1280, ${how}, and then goes directly`, async (t) => {
-      if (!needs(t, 'root', 'netns', 'tun')) return;
+      if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
       const { ends, relay } = await start(t, offloads, relayOn);
       const [a, b] = ends;
       t.after((await serveTransfers(b.host)).stop);
@@ -159,7 +159,11 @@ for (const offloads of [OFFLOADS, []] as const) {
       assert.equal(relay.refused, 0);
       use('direct', a, b);
       use('direct', b, a);
-      const { passed } = relay;
+      const passed = await until('the last frame', async () => {
+        const before = relay.passed;
+        await assertPing(a.host, b.inner, { count: 2 });
+        return relay.passed === before && before;
+      });
       for (const verb of ['put', 'get'] as const) await transfer(verb, a.host, b.inner, BYTES);
       assert.equal(relay.passed, passed, 'nothing went through the relay');
       for (const { device } of ends) {
@@ -190,14 +194,15 @@ test('what moves between relay and direct path under traffic loses nothing', asy
   }, 40);
   try {
     await assertPing(a.host, b.inner, { count: 400, interval: 0.005, size: 1000 });
-    await transfer('put', a.host, b.inner, BYTES);
-    await transfer('get', a.host, b.inner, BYTES);
+    do {
+      await transfer('put', a.host, b.inner, BYTES);
+      await transfer('get', a.host, b.inner, BYTES);
+    } while (switches <= 20);
   } finally {
     clearInterval(switching);
   }
   const differences = passed.slice(1).map((now, i) => now - passed[i]!);
   t.diagnostic(`${switches} switches, ${relay.passed} frames`);
-  assert.ok(switches > 20);
   assert.ok(differences.some((n) => n === 0) && differences.some((n) => n > 0), `${differences}`);
 });
 
@@ -207,16 +212,16 @@ test('an authentic packet that comes another way moves nobody: only the owner do
   const [a, b] = ends;
   use('direct', a, b);
   // The handshake, too: a's initiation goes directly, and is answered directly; b's data takes the relay.
-  await assertPing(a.host, b.inner, { count: 5 });
+  for (let i = 0; i < 5; i++) await assertPing(a.host, b.inner, { count: 1 });
   assert.equal(relay.passed, 5, 'the answers to the pings, and no handshake');
   assert.equal((b.peer.endpoint as PeerEndpoint).relayPeer, a.id);
   const activity = a.device.interface.activity(a.peer);
   const now = a.device.interface.now();
   for (const word of ['sentData', 'receivedData', 'sent', 'received'] as const) {
-    assert.ok(activity[word] > now - 5000 && activity[word] <= now, `${word} ${activity[word]} ${now}`);
+    assert.ok(activity[word] > now - 30_000 && activity[word] <= now, `${word} ${activity[word]} ${now}`);
   }
   assert.ok(activity.sentBytes > 5 * 84 && activity.receivedBytes > 5 * 84);
-  assert.ok(Date.now() - activity.lastHandshake < 5000);
+  assert.ok(Date.now() - activity.lastHandshake < 30_000);
 });
 
 test('probes reach the owner of the other device, directly and through the relay, and can be answered', async (t) => {

@@ -30,6 +30,15 @@ const pidsOf = (device: string): number[] =>
     })
     .map(Number);
 
+/** Whether the kernel has closed all that a process had. */
+function hasEnded(pid: number): boolean {
+  try {
+    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').at(-1)!);
+  } catch {
+    return true;
+  }
+}
+
 /** Runs lametund as a user does, and waits until it returns. What runs on ends with the test. */
 function lametund(t: TestContext, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const device = args.at(-1) ?? '';
@@ -39,7 +48,7 @@ function lametund(t: TestContext, args: readonly string[], env: NodeJS.ProcessEn
   return spawnSync(process.execPath, [LAMETUND, ...args], {
     encoding: 'utf8',
     env: { ...process.env, ...env },
-    timeout: 10_000,
+    timeout: 60_000,
   });
 }
 
@@ -110,18 +119,24 @@ for (const background of [false, true]) {
     t.after(() => {
       for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
     });
-    const child = spawn(process.execPath, [LAMETUND, ...(background ? [] : ['-f']), device], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let said = '';
-    child.stderr.setEncoding('utf8').on('data', (chunk) => (said += chunk));
-    const ended = once(child, 'close');
-    while (!existsSync(socketPath(device)) && child.exitCode === null) await sleep(1);
-    child.kill('SIGTERM');
-    const [status] = await ended;
     const expected = background ? [1, 'lametund: told to stop before it was ready\n'] : [0, ''];
-    assert.deepEqual([status, said], expected);
-    await nothingLeft(device);
+    for (let attempt = 1; ; attempt++) {
+      const child = spawn(process.execPath, [LAMETUND, ...(background ? [] : ['-f']), device], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (chunk) => (said += chunk));
+      const ended = once(child, 'close');
+      while (!existsSync(socketPath(device)) && child.exitCode === null) await sleep(1);
+      child.kill('SIGTERM');
+      const [status] = await ended;
+      const wasLate = background && status === 0 && said === ''; // we: it goes on in the background
+      if (wasLate) for (const pid of pidsOf(device)) process.kill(pid, 'SIGTERM');
+      await nothingLeft(device);
+      if (wasLate && attempt < 10) continue;
+      assert.deepEqual([status, said], expected);
+      break;
+    }
   });
 }
 
@@ -200,8 +215,10 @@ test('after kill -9 the next one takes over the stale socket', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const device = newName();
   lametund(t, [device]);
-  process.kill(pidsOf(device)[0]!, 'SIGKILL');
-  await until('the device to go', () => !deviceExists(device));
+  const [pid] = pidsOf(device);
+  process.kill(pid!, 'SIGKILL');
+  // The device goes first, and then the socket that was listened on.
+  await until('it to go', () => !deviceExists(device) && hasEnded(pid!));
   assert.ok(existsSync(socketPath(device)));
   assert.equal(lametund(t, [device]).status, 0);
   assert.match(runProgram('wg', ['show', device]), /listening port/);
@@ -317,7 +334,7 @@ function wgQuick(t: TestContext, device: string, config: string) {
   return {
     folder,
     run: (verb: 'up' | 'down'): void => {
-      runProgram('wg-quick', [verb, `${folder}/${device}.conf`], { env, timeout: 20_000 });
+      runProgram('wg-quick', [verb, `${folder}/${device}.conf`], { env, timeout: 120_000 });
     },
     log: (): string => readFileSync(`${folder}/resolvconf.log`, 'utf8'),
   };

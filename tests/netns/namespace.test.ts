@@ -49,8 +49,8 @@ test('a cable carries IPv4 and IPv6 at once, through its routes', (t) => {
     { namespace: b, device: 'right', addresses: ['10.0.0.2/24', 'fd00::2/64', 'fd77::1/128'] },
     1400,
   );
-  a.run('ping', ['-c1', '-w5', '10.0.0.2']);
-  a.run('ping', ['-c1', '-w5', 'fd77::1']);
+  a.run('ping', ['-c1', '-w20', '10.0.0.2']);
+  a.run('ping', ['-c1', '-w20', 'fd77::1']);
   assert.match(b.run('ip', ['link', 'show', 'right']), /mtu 1400/);
 });
 

@@ -73,7 +73,7 @@ function writeMerged(tun: Tun, packets: readonly Uint8Array[]): number {
 
 /**
  * What waits at a device, cut where it needs to be, and how many reads it took. On a busy machine the kernel may
- * take its time to forward: it has a second for what is `expected`.
+ * take its time to forward: it has ten seconds for what is `expected`.
  */
 function readAll(
   tun: Tun,
@@ -87,7 +87,7 @@ function readAll(
   let reads = 0;
   for (;;) {
     const length = libc.read(tun.fd, room.address, room.bytes.length);
-    if (length < 0 && packets.length < expected && poller.wait(1000)) continue;
+    if (length < 0 && packets.length < expected && poller.wait(10_000)) continue;
     if (length < 0) return { packets, reads };
     const nextHeader = room.bytes[(virtioHeader ? VIRTIO.length : 0) + IPV6.nextHeader];
     const first = room.bytes[virtioHeader ? VIRTIO.length : 0]!;

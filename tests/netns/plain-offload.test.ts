@@ -5,7 +5,7 @@ import { libc } from '../../src/linux/libc.js';
 import { allocate } from '../../src/linux/memory.js';
 import { connect, Namespace } from '../../src/linux/namespace.js';
 import { Tun } from '../../src/linux/tun.js';
-import { Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
+import { type Datagram, Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
 import { Lametun } from '../../src/testkit/lametun.js';
 import {
   assertDatagrams,
@@ -62,7 +62,7 @@ async function start(t: TestContext, offloads: readonly [string, string] = ['', 
   };
   await run(1, '-listen');
   const client = await run(0, '-server', OUTER[1]);
-  await assertPing(hosts[0], INNER[1].v6, { count: 1, wait: 3 });
+  await assertPing(hosts[0], INNER[1].v6, { count: 1 });
   await assertPing(hosts[0], INNER[1].v4, { count: 1 });
   const { stop } = await serveTransfers(hosts[1]);
   t.after(stop);
@@ -119,8 +119,9 @@ for (const without of ['any offload', ...Object.keys(OFFLOADS)]) {
   });
 }
 
-/** Packet information in front of IPv4. */
+/** Packet information in front of either version. */
 const IPV4_FOLLOWS = '00000800';
+const IPV6_FOLLOWS = '000086dd';
 
 test('on the wire each packet is a datagram of its own behind its packet information, as ever', async (t) => {
   if (!canRun(t)) return;
@@ -130,10 +131,20 @@ test('on the wire each packet is a datagram of its own behind its packet informa
   t.after(() => client.stop('SIGKILL'));
   await client.ready();
   const sender = new Datagrams(t, host, PORT);
-  await socket.receive(99, 200); // what the kernel sends of its own accord
   const payload = noise(40 * 1000 + 7, 1);
   sender.sendRun(INNER[1].v4, PORT, payload, 1000);
-  const came = await socket.receive(41);
+  // The kernel sends packets of its own accord, too, now and then.
+  const isOurs = (bytes: Uint8Array): boolean =>
+    Buffer.from(bytes).toString('hex', 0, 4) !== IPV6_FOLLOWS && bytes[4 + IPV4.protocol] === PROTOCOL.udp;
+  const came: Datagram[] = [];
+  for (
+    let more = await socket.receive(1);
+    came.length < 41 && more.length > 0;
+    more = await socket.receive(1)
+  ) {
+    came.push(...more.filter(({ payload }) => isOurs(payload)));
+    if (came.length >= 41) break;
+  }
   assert.deepEqual(
     came.map(({ payload }) => [Buffer.from(payload).toString('hex', 0, 4), payload.length]),
     Array.from({ length: 41 }, (_, i) => [IPV4_FOLLOWS, 4 + 28 + (i < 40 ? 1000 : 7)]),
@@ -159,10 +170,11 @@ test('a corrupted packet among others is caught by the receiver, and the others 
   injectPackets(hosts[0], DEVICE, packets);
   const good = packets.filter((_, i) => i !== 4);
   assertSame(
-    await to.socket.receive(packets.length, 300),
+    await to.socket.receive(good.length),
     good.map((packet) => ({ payload: packet.slice(28), trafficClass: 0 })),
     'all but the corrupted one',
   );
+  assert.deepEqual(await to.socket.receive(1, 300), [], 'and nothing else');
 });
 
 for (const end of ['stops', 'is killed, and started and stopped again'] as const) {

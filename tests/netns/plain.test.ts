@@ -147,7 +147,10 @@ test('a client that comes back from another port is found again', async (t) => {
     /UDP port 1234 is taken on this machine: using \d+ here/,
   );
   await assertPing(lab.net.laptop, server.v4);
-  const learned = office.all('learned').filter(({ inner }) => inner === INNER.home(0).v4);
+  const learned = await until('the listener to say so', () => {
+    const all = office.all('learned').filter(({ inner }) => inner === INNER.home(0).v4);
+    return all.length > 1 && all;
+  });
   assert.equal(learned.length, 2);
   assert.notEqual(learned[0]!.outer, learned[1]!.outer);
 });

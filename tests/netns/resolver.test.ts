@@ -141,7 +141,7 @@ function client(address: string, bindTo?: string): Promise<UdpSocket> {
 /** Sends one datagram, and gives what came back within a while. */
 async function exchange(
   message: Buffer,
-  { address = OWN[0] as string, from = undefined as string | undefined, wait = 9000 } = {},
+  { address = OWN[0] as string, from = undefined as string | undefined, wait = 60_000 } = {},
 ) {
   const socket = await client(address, from);
   try {
@@ -242,7 +242,7 @@ test('a name server that is silent, gone or fails is passed over', async (t) => 
   for (mode of ['silent', 'gone', 'fails']) {
     const start = performance.now();
     assert.deepEqual(data(await exchange(queryOf(`${mode}.example.com`, 'A'))), ['192.0.2.2'], mode);
-    assert.ok(performance.now() - start < 4000, 'before the program gives up');
+    assert.ok(performance.now() - start < 5000, 'before the program gives up');
   }
 });
 
@@ -281,8 +281,9 @@ test('queries from other machines are dropped and counted', async (t) => {
   if (!needs(t, 'netns')) return;
   const { drops } = await resolver(t);
   const message = queryOf('office.home.lametun', 'A');
-  assert.equal(await exchange(message, { from: OTHER, wait: 300 }), undefined);
-  assert.equal(drops.foreign, 1);
+  const answer = exchange(message, { from: OTHER, wait: 300 });
+  await until('it to be counted', () => drops.foreign === 1);
+  assert.equal(await answer, undefined);
   const socket = connect({ port: 53, host: OWN[0], localAddress: OTHER });
   socket.on('error', () => {});
   socket.end(streamEncode({ type: 'query', questions: [{ name: 'office.home.lametun', type: 'A' }] }));
