@@ -99,7 +99,7 @@ export async function assertDatagramsUnchanged({ from, to }: Exchange, mtu: numb
       for (const batch of oddDatagrams(mtu)) {
         sender.send(target, PORT, batch);
         sent.push(...batch);
-        const came = await receiver.receive(batch.length, 100);
+        const came = await receiver.receive(batch.length, 300);
         found = assertAmong(came, sent, found);
         count += came.length;
       }

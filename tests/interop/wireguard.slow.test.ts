@@ -18,10 +18,10 @@ test('after 120 seconds there is a new session, and no packet is lost', async (t
       const handshake = (): number => first.wireguard.peers.get(second.key.publicKey)!.latestHandshake;
       await assertPing(first.host, second.inner.v4);
       const before = handshake();
-      const { sent, received } = await ping(first.host, second.inner.v4, { count: 700, interval: 0.2 });
-      assert.deepEqual([implementations, sent, received], [implementations, 700, 700]);
+      await assertPing(first.host, second.inner.v4, { count: 700, interval: 0.2 });
       const age = handshake() - before;
-      assert.ok(age >= 119 && age <= 126, `${implementations}: the new session began after ${age} s`);
+      // A lost initiation is sent again after 5.3 s at most; the old session lives for 180 s.
+      assert.ok(age >= 119 && age <= 132, `${implementations}: the new session began after ${age} s`);
     }),
   );
 });
@@ -40,10 +40,9 @@ test('an end that was killed and started again is found by the one that goes on'
       await until(
         `${implementations} to speak again`,
         async () => (await ping(first.host, second.inner.v4, { wait: 0.5 })).received === 1,
-        30_000,
       );
       const seconds = (performance.now() - start) / 1000;
-      assert.ok(seconds < 18, `${implementations}: ${seconds} s`);
+      assert.ok(seconds < 20, `${implementations}: ${seconds} s`);
     }),
   );
 });
@@ -64,15 +63,16 @@ async function soak(t: TestContext, implementation: Implementation) {
     [first, second].map(({ wireguard: { residentBytes: bytes, openFiles: files } }) => ({ bytes, files }));
   await assertPing(first.host, second.inner.v6);
   const pinging = ping(first.host, second.inner.v6, { count: SECONDS * 5, interval: 0.2 });
-  let settled = measure();
+  let settled: ReturnType<typeof measure> | undefined;
   const start = performance.now();
-  for (let tick = 1; tick <= SECONDS; tick++) {
+  const seconds = (): number => (performance.now() - start) / 1000;
+  for (let tick = 1; seconds() < SECONDS; tick++) {
     await transfer(tick % 2 === 0 ? 'put' : 'get', first.host, second.inner.v4, BYTES);
-    if (tick === WARM_UP) settled = measure();
+    if (seconds() > WARM_UP) settled ??= measure();
     await sleep(Math.max(0, start + tick * 1000 - performance.now()));
   }
   const { sent, received } = await pinging;
-  return { lost: sent - received, settled, after: measure() };
+  return { lost: sent - received, settled: settled!, after: measure() };
 }
 
 test('five minutes of transfers and pings: memory flat, descriptors constant, no more lost than elsewhere', async (t) => {
