@@ -36,7 +36,7 @@ function startOriginal(
 async function exchange(lab: Lab): Promise<void> {
   const { laptop } = lab.net;
   await lab.serve(lab.net.gateway);
-  await assertPing(laptop, INNER.office.v4, { count: 5, wait: 3 });
+  await assertPing(laptop, INNER.office.v4, { count: 5 });
   await assertPing(laptop, INNER.office.v6);
   for (const to of [INNER.office.v4, INNER.office.v6]) {
     await transfer('put', laptop, to, 10 * MB);
