@@ -66,6 +66,8 @@ class TunnelWorker {
   /** What was told of `WorkerContext.sendsSegments`. */
   #toldToSendSegments: boolean | undefined;
   #stopping = false;
+  /** Among the commands that are being executed. */
+  #wentDown = false;
 
   constructor(data: TunnelWorkerData) {
     this.#data = data;
@@ -139,6 +141,9 @@ class TunnelWorker {
       ring.bytes.fill(0, at, at + COMMAND_RECORD.size); // keys do not stay
       ring.release();
     }
+    // Not what was sent after a device that was down has come up again, should we hear of both at once.
+    if (this.#wentDown && !this.#context.up) this.#outbound.dropAll();
+    this.#wentDown = false;
   }
 
   #executeForPeer(command: number, peer: PeerState, at: number, now: number): void {
@@ -200,7 +205,7 @@ class TunnelWorker {
         break;
       case COMMAND.setUp:
         this.#context.up = argument === 1;
-        if (!this.#context.up) this.#outbound.dropAll();
+        if (argument === 0) this.#wentDown = true;
         break;
       case COMMAND.setSocket:
         this.#setSocket(argument);

@@ -133,8 +133,8 @@ test('a device that is removed before the data plane has begun is gone for it, a
   assert.equal(reason, 'device-gone');
 });
 
-test('what is sent before the data plane knows that the device is up waits for it, and what a device that went down has is dropped', async (t) => {
-  if (!needs(t, 'netns', 'tun')) return;
+/** A device that is up, with a data plane that does not know it yet, and two packets that were sent to it. */
+function unknownDevice(t: TestContext) {
   const namespace = host(t);
   const tunFd = namespace.inside(() => {
     const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
@@ -157,7 +157,13 @@ test('what is sent before the data plane knows that the device is up waits for i
   const socket = UdpSocket.open(0);
   t.after(() => socket.close());
   engine.setSocket(socket.fd, socket.family);
-  await until('its first turn', () => turns > 0);
+  return { engine, send, begun: () => until('its first turn', () => turns > 0) };
+}
+
+test('what is sent before the data plane knows that the device is up waits for it, and what a device that went down has is dropped', async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { engine, send, begun } = unknownDevice(t);
+  await begun();
   assert.deepEqual([...engine.drops()], []);
   engine.setUp(false);
   await until('what it had to be dropped', () => engine.drops().get('down') === 2);
@@ -167,6 +173,14 @@ test('what is sent before the data plane knows that the device is up waits for i
   engine.setUp(true);
   await until('the others to be read', () => engine.drops().get('no-peer') === 3);
   assert.equal(engine.drops().get('down'), 2);
+});
+
+test('a data plane that hears late that its device went down and came up again drops nothing that was sent since', async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const { engine } = unknownDevice(t);
+  for (const up of [true, false, true]) engine.setUp(up); // its thread has not begun yet
+  await until('the packets to be read', () => engine.drops().get('no-peer') === 2);
+  assert.equal(engine.drops().get('down') ?? 0, 0);
 });
 
 test('an MTU that is raised while the tunnel runs truncates nothing', async (t) => {
