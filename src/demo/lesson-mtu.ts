@@ -15,6 +15,8 @@ const TRIALS = [
 /** What surrounds a ping's bytes: ICMP 8, IPv4 20; then what the tunnel adds: 4, UDP 8, IPv4 20. */
 const INSIDE = 8 + 20;
 const WRAPPING = 4 + 8 + 20;
+/** Where packet information has the EtherType of what follows. */
+const INNER_PROTOCOL = 20 + 8 + 2;
 
 /** Shows why the tunnel's MTU has to be smaller than the cable's, by what happens when it is not. */
 export async function measureMtu(stage: Stage): Promise<void> {
@@ -74,8 +76,15 @@ async function tryPing(
     .take()
     .filter(({ station, outgoing }) => station === 'home-lan' && outgoing)
     .map(({ packet }) => packet)
-    .filter((packet) => packet[IPV4.protocol] === 17);
+    .filter((packet) => packet[IPV4.protocol] === 17 && !isKernelsOwn(packet));
   return { said, packets };
+}
+
+/** Whether a datagram of the tunnel holds what the kernel sends now and then of its own accord, by IPv6: looking for routers. */
+function isKernelsOwn(packet: Uint8Array): boolean {
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
+  const isBeginning = (view.getUint16(IPV4.fragment) & 0x1fff) === 0;
+  return isBeginning && view.getUint16(INNER_PROTOCOL) === 0x86dd;
 }
 
 function outcome(packets: readonly Uint8Array[]): string {

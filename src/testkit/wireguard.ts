@@ -139,16 +139,22 @@ export class WireGuard {
     return wireguard;
   }
 
-  /** Sets the device up, and waits until the daemon knows: until then it drops packets, and wireguard-go's are lost. */
+  /** Sets the device up, and waits until the daemon knows it. */
   async up(): Promise<void> {
     const before = this.stdout.length;
     this.ip(`link set ${this.device} up`);
     await this.isUp(before);
   }
 
-  /** Waits until the daemon knows that its device is up. @param from where in what it has said to begin */
+  /**
+   * Waits until the daemon knows that its device is up. Some versions of wireguard-go believe so from the beginning, and
+   * do not say it again.
+   *
+   * @param from where in what ours has said to begin
+   */
   async isUp(from = 0): Promise<void> {
-    await until(`${this.device} to be up`, () => this.stdout.includes('requested Up', from));
+    const begin = this.implementation === 'lametund' ? from : 0;
+    await until(`${this.device} to be up`, () => this.stdout.includes('requested Up', begin));
   }
 
   get pid(): number {
