@@ -29,11 +29,17 @@ test('100 000 of each kind of bad message leave no trace', async (t) => {
       const message = (i: number): Uint8Array => fixed?.[i % fixed.length] ?? make(i);
       const atOnce = isHandshake(message(0)) ? AT_ONCE.handshake : AT_ONCE.other;
       await siege.flood(socket, MESSAGES / 5, message, atOnce);
-      const [log, drops, memory] = [await siege.log(), await siege.drops(), device.residentBytes];
-      await siege.flood(socket, MESSAGES, message, atOnce);
-      const grown = device.residentBytes - memory;
-      t.diagnostic(`memory: ${(memory / 1e6).toFixed(1)} MB, then ${(grown / 1e6).toFixed(1)} MB more`);
-      const counts = await siege.dropped(drops, MESSAGES);
+      const log = await siege.log();
+      let grown = Infinity;
+      let counts: Record<string, number> = {};
+      // Memory comes and goes; what is a trace of each message grows every time.
+      for (let again = 0; again < 3 && grown >= SLACK; again++) {
+        const [drops, memory] = [await siege.drops(), device.residentBytes];
+        await siege.flood(socket, MESSAGES, message, atOnce);
+        grown = device.residentBytes - memory;
+        t.diagnostic(`memory: ${(memory / 1e6).toFixed(1)} MB, then ${(grown / 1e6).toFixed(1)} MB more`);
+        counts = await siege.dropped(drops, MESSAGES);
+      }
       assert.ok(grown < SLACK, `memory has grown by ${grown} bytes`);
       assert.equal(await siege.log(), log);
       const underLoad = (counts['cookie-sent'] ?? 0) + (counts['busy'] ?? 0); // the machine was busy elsewhere

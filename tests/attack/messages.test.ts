@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type AttackerSocket,
   base64,
@@ -13,6 +14,7 @@ import { attacks, LOW_ORDER } from '../../src/testkit/attacks.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { ADDRESS, Siege } from '../../src/testkit/siege.js';
 import { until } from '../../src/testkit/wait.js';
+import { REJECT_AFTER_TIME } from '../../src/wireguard/constants.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, viewOf } from '../../src/wireguard/messages.js';
 
 /** What strangers, and peers that lie, may send to a running lametund, and that nothing comes of it. */
@@ -124,36 +126,62 @@ test('a peer roams by authentic packets, and by nothing else', async (t) => {
   await until('the peer to be back', () => endpoint() === '192.0.2.2:40000');
 });
 
-interface Load {
-  /** Resolves when another burst has been dropped: the device is under load for a second from then on. */
-  next(): Promise<void>;
-  stop(): Promise<void>;
-}
+/** A flood of initiations of nobody, from an address. */
+class Flood {
+  /** How many bursts there were, and how many of them did not find the device under load from first to last. */
+  #bursts = 0;
+  #gaps = 0;
+  #stopped = false;
+  readonly #running: Promise<void>;
 
-/** Keeps a device under load by initiations of nobody, from an address, until it is stopped. */
-function keepUnderLoad(siege: Siege, socket: AttackerSocket): Load {
-  const nobody = new HandmadePeer(siege.publicKey);
-  const burst = Array.from({ length: 512 }, () => nobody.initiation().message);
-  let stopped = false;
-  const waiting: (() => void)[] = [];
-  const running = (async () => {
-    while (!stopped) {
-      const total = await siege.total();
+  constructor(siege: Siege, socket: AttackerSocket) {
+    this.#running = this.#run(siege, socket);
+  }
+
+  /**
+   * Does something while the device is under load: which it is for a second after it had much to do at once. Where the
+   * machine has so much else to do that it was not for a moment, what fails is done again.
+   */
+  async during(attempt: () => Promise<void>): Promise<void> {
+    for (let again = 0; ; again++) {
+      await this.#next();
+      const gaps = this.#gaps;
+      try {
+        await attempt();
+        return;
+      } catch (error) {
+        await this.#next();
+        if (this.#gaps === gaps || again === 20) throw error;
+      }
+    }
+  }
+
+  stop(): Promise<void> {
+    this.#stopped = true;
+    return this.#running;
+  }
+
+  async #next(): Promise<void> {
+    const bursts = this.#bursts;
+    await Promise.race([this.#running, until('another burst', () => this.#bursts > bursts)]);
+  }
+
+  async #run(siege: Siege, socket: AttackerSocket): Promise<void> {
+    const nobody = new HandmadePeer(siege.publicKey);
+    const burst = Array.from({ length: 512 }, () => nobody.initiation().message);
+    while (!this.#stopped) {
+      const [total, cookies] = [await siege.total(), await cookiesOf(siege)];
       socket.send(...burst);
       await until('the burst to be dropped', async () => (await siege.total()) - total >= burst.length);
+      if ((await cookiesOf(siege)) - cookies < burst.length) this.#gaps++;
+      this.#bursts++;
       socket.take();
-      for (const resolve of waiting.splice(0)) resolve();
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     }
-  })();
-  return {
-    next: () => Promise.race([running, new Promise<void>((resolve) => waiting.push(resolve))]),
-    stop: () => {
-      stopped = true;
-      return running;
-    },
-  };
+  }
 }
+
+const cookiesOf = async (siege: Siege): Promise<number> => (await siege.drops()).get('cookie-sent') ?? 0;
 
 test('under load a peer that answers the cookie gets through, and a flood that does not is ignored', async (t) => {
   if (!canRun(t)) return;
@@ -161,38 +189,37 @@ test('under load a peer that answers the cookie gets through, and a flood that d
   const { peer, socket, device } = siege;
   const session = await siege.handshake();
   const log = device.stdout;
-  const flood = keepUnderLoad(siege, siege.open('192.0.2.5'));
-  await until(
-    'the device to be under load',
-    async () => ((await siege.drops()).get('cookie-sent') ?? 0) > 100,
-  );
-  const strangers = (await siege.drops()).get('unknown-peer');
+  const flood = new Flood(siege, siege.open('192.0.2.5'));
+  await until('the device to be under load', async () => (await cookiesOf(siege)) > 100);
 
-  socket.take();
-  const first = peer.initiation();
-  await flood.next();
-  socket.send(first.message);
-  const reply = await socket.wait(isType(MESSAGE_TYPE.cookieReply));
-  assert.ok(reply, 'no cookie');
-  assert.equal(
-    viewOf(reply).getUint32(COOKIE_REPLY.receiver),
-    viewOf(first.message).getUint32(INITIATION.sender),
-  );
-  assert.ok(peer.cookies.open(reply, performance.now()), 'the cookie cannot be opened');
+  await flood.during(async () => {
+    socket.take();
+    const first = peer.initiation();
+    socket.send(first.message);
+    const reply = await socket.wait(isType(MESSAGE_TYPE.cookieReply), 5_000);
+    assert.ok(reply, 'no cookie');
+    assert.equal(
+      viewOf(reply).getUint32(COOKIE_REPLY.receiver),
+      viewOf(first.message).getUint32(INITIATION.sender),
+    );
+    assert.ok(peer.cookies.open(reply, performance.now()), 'the cookie cannot be opened');
+  });
 
-  // The cookie is good at the address and port that it was sent to, and nowhere else.
-  const second = peer.initiation();
-  assert.notEqual(hex(second.message.subarray(INITIATION.mac2)), '0'.repeat(32));
   const thief = siege.open('192.0.2.2', 40_002);
-  await flood.next();
-  thief.send(second.message);
-  assert.ok(await thief.wait(isType(MESSAGE_TYPE.cookieReply)), 'a stolen cookie was taken');
-  socket.send(second.message);
-  const next = await socket.wait(second.complete);
-  assert.ok(next, 'a peer with a cookie does not get through');
-  await siege.ping(session); // the session from before goes on under load
-
-  assert.equal((await siege.drops()).get('unknown-peer'), strangers, 'the flood is listened to');
+  await flood.during(async () => {
+    // The cookie is good at the address and port that it was sent to, and nowhere else.
+    const strangers = (await siege.drops()).get('unknown-peer');
+    const second = peer.initiation();
+    assert.notEqual(hex(second.message.subarray(INITIATION.mac2)), '0'.repeat(32));
+    thief.take();
+    thief.send(second.message);
+    assert.ok(await thief.wait(isType(MESSAGE_TYPE.cookieReply), 5_000), 'a stolen cookie was taken');
+    socket.send(second.message);
+    const next = await socket.wait(second.complete, 5_000);
+    assert.ok(next, 'a peer with a cookie does not get through');
+    await siege.ping(session); // the session from before goes on under load
+    assert.equal((await siege.drops()).get('unknown-peer'), strangers, 'the flood is listened to');
+  });
   await flood.stop();
   const more = device.stdout.slice(log.length);
   assert.ok(!more.includes('cookie'), more);
@@ -202,36 +229,35 @@ test('under load one address gets 20 handshakes a second with a burst of 5, also
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const socket = siege.open('192.0.2.3');
-  const stranger = new HandmadePeer(siege.publicKey);
-  const flood = keepUnderLoad(siege, siege.open('192.0.2.5'));
-  await until(
-    'the device to be under load',
-    async () => ((await siege.drops()).get('cookie-sent') ?? 0) > 100,
-  );
-  await flood.next();
-  socket.send(stranger.initiation().message);
-  const reply = await socket.wait(isType(MESSAGE_TYPE.cookieReply));
-  assert.ok(reply && stranger.cookies.open(reply, performance.now()), 'no cookie');
+  const flood = new Flood(siege, siege.open('192.0.2.5'));
+  await until('the device to be under load', async () => (await cookiesOf(siege)) > 100);
+  await flood.during(async () => {
+    await sleep(300); // the burst is there again
+    const stranger = new HandmadePeer(siege.publicKey);
+    socket.take();
+    socket.send(stranger.initiation().message);
+    const reply = await socket.wait(isType(MESSAGE_TYPE.cookieReply), 5_000);
+    assert.ok(reply && stranger.cookies.open(reply, performance.now()), 'no cookie');
 
-  const before = await siege.drops();
-  const started = performance.now();
-  const counts = async () => {
-    const now = await siege.drops();
-    const grown = (reason: string): number => (now.get(reason) ?? 0) - (before.get(reason) ?? 0);
-    return { limited: grown('rate-limited'), heard: grown('unknown-peer') };
-  };
-  for (let sent = 0; sent < 100; sent += 20) {
-    await flood.next();
-    socket.send(...Array.from({ length: 20 }, () => stranger.initiation().message));
-    await until('them to be read', async () => {
-      const { limited, heard } = await counts();
-      return limited + heard >= sent + 20;
-    });
-  }
-  const { limited, heard } = await counts();
-  const seconds = (performance.now() - started) / 1000;
-  assert.equal(limited + heard, 100);
-  assert.ok(heard >= 5 && heard <= 5 + Math.ceil(20 * seconds), `${heard} were heard in ${seconds} s`);
+    const before = await siege.drops();
+    const started = performance.now();
+    const counts = async () => {
+      const now = await siege.drops();
+      const grown = (reason: string): number => (now.get(reason) ?? 0) - (before.get(reason) ?? 0);
+      return { limited: grown('rate-limited'), heard: grown('unknown-peer') };
+    };
+    for (let sent = 0; sent < 100; sent += 20) {
+      socket.send(...Array.from({ length: 20 }, () => stranger.initiation().message));
+      await until('them to be read', async () => {
+        const { limited, heard } = await counts();
+        return limited + heard >= sent + 20;
+      });
+    }
+    const { limited, heard } = await counts();
+    const seconds = (performance.now() - started) / 1000;
+    assert.equal(limited + heard, 100);
+    assert.ok(heard >= 5 && heard <= 5 + Math.ceil(20 * seconds), `${heard} were heard in ${seconds} s`);
+  });
   await flood.stop();
 });
 
@@ -246,19 +272,26 @@ test('100 000 bad messages leave no trace: no log, no memory, no answer, and the
   const any = (i: number): Uint8Array =>
     prepared[i % prepared.length]![Math.floor(i / prepared.length) % 64]!;
   const { session } = kinds.at(-1)!;
+  const began = performance.now();
   const [log, state] = [await siege.log(), siege.state];
   await siege.flood(stranger, 40_000, any, 1000);
-  const before = device.residentBytes;
-  await siege.flood(stranger, 100_000, any, 1000);
-  const grown = device.residentBytes - before;
-  t.diagnostic(
-    `memory: ${(before / 1e6).toFixed(1)} MB, and ${(grown / 1e6).toFixed(1)} MB after 100 000 more`,
-  );
+  let grown = Infinity;
+  // Memory comes and goes; what is a trace of each message grows every time.
+  for (let again = 0; again < 3 && grown >= 16e6; again++) {
+    const before = device.residentBytes;
+    await siege.flood(stranger, 100_000, any, 1000);
+    grown = device.residentBytes - before;
+    t.diagnostic(
+      `memory: ${(before / 1e6).toFixed(1)} MB, and ${(grown / 1e6).toFixed(1)} MB after 100 000 more`,
+    );
+  }
   t.diagnostic(`${[...(await siege.drops())].map(([reason, count]) => `${reason} ${count}`).join(', ')}`);
   assert.ok(grown < 16e6, `memory has grown by ${grown} bytes`);
   assert.equal(await siege.log(), log);
   assert.equal(withoutReceived(siege.state), withoutReceived(state));
   // Under load a handshake gets a cookie, which is sent to prove an address; nothing else may ever be an answer.
   assert.ok(stranger.take().every(({ bytes }) => bytes[0] === MESSAGE_TYPE.cookieReply));
-  await siege.ping(session);
+  // Where the flood has taken longer than a session lives there is only to see that the device does.
+  if (performance.now() - began < REJECT_AFTER_TIME - 20_000) await siege.ping(session);
+  else await siege.handshake();
 });
