@@ -3,7 +3,7 @@ import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
 
 /** poll(2) events, asm-generic/poll.h. */
-export const POLL = { in: 0x1, out: 0x4, error: 0x8, hangup: 0x10, invalid: 0x20 } as const;
+export const POLL = { in: 0x1, priority: 0x2, out: 0x4, error: 0x8, hangup: 0x10, invalid: 0x20 } as const;
 
 /** struct pollfd, poll.h: fd i32 @0, events i16 @4, revents i16 @6. */
 export const POLLFD = { fd: 0, events: 4, revents: 6, size: 8 } as const;

@@ -87,8 +87,12 @@ export class WireGuardPair {
     return end === this.first ? this.second : this.first;
   }
 
-  /** Starts, or after its end starts again, one end as it is configured. */
-  async startEnd(end: End): Promise<void> {
+  /**
+   * Starts, or after its end starts again, one end as it is configured.
+   *
+   * @param heard whether to wait until it has heard that its device is up
+   */
+  async startEnd(end: End, { heard = true } = {}): Promise<void> {
     const { host, device, inner, implementation } = end;
     const { offloads, mtu } = this.#options;
     const allowed = offloads?.[end === this.first ? 0 : 1];
@@ -99,7 +103,7 @@ export class WireGuardPair {
       `address add ${inner.v6}/64 dev ${device} nodad`,
       `link set ${device}${mtu === undefined ? '' : ` mtu ${mtu}`} up`,
     ]);
-    await end.wireguard.isUp();
+    if (heard) await end.wireguard.isUp();
   }
 
   configure(end: End): void {

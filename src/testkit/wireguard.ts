@@ -154,7 +154,10 @@ export class WireGuard {
    */
   async isUp(from = 0): Promise<void> {
     const begin = this.implementation === 'lametund' ? from : 0;
-    await until(`${this.device} to be up`, () => this.stdout.includes('requested Up', begin));
+    await until(`${this.device} to be up`, () => {
+      if (!this.running) throw new Error(`${this.implementation} ended: ${this.stdout}${this.stderr}`);
+      return this.stdout.includes('requested Up', begin);
+    });
   }
 
   get pid(): number {

@@ -30,8 +30,8 @@ const ENOUGH = 96 * 1024;
 /** How many messages or runs of messages go with one system call at most. */
 const BATCH = 1024;
 
-/** More packets than a device has that nobody has set another queue for. */
-const DEVICE_QUEUE = 1024;
+/** More packets than a device's queue has, which is 500 unless somebody made it longer. */
+const DEVICE_QUEUE = 1 << 16;
 
 /** What the kernel takes for one run: segments, UDP_MAX_SEGMENTS of older kernels, and bytes (FACTS: 65440 in one go). */
 const RUN_SEGMENTS = 64;
@@ -112,11 +112,13 @@ export class Outbound {
     const { tunFd, drops } = this.#context;
     const length = ARENA.packet + ARENA.packetSize;
     for (let i = 0; i < DEVICE_QUEUE; i++) {
-      if (libc.read(tunFd, this.#arena.address, length) < 0) {
-        this.#context.deviceFailed(errno());
-        return;
+      if (libc.read(tunFd, this.#arena.address, length) >= 0) {
+        drops.count('down');
+        continue;
       }
-      drops.count('down');
+      const number = errno();
+      this.#context.deviceFailed(number);
+      if (number === ERRNO.EAGAIN || this.#context.deviceGone) return;
     }
   }
 

@@ -112,7 +112,8 @@ class TunnelWorker {
       if ((tun & POLL.error) !== 0)
         this.#context.deviceGone = true; // nothing else makes one
       else if (tun !== 0 && this.#readsDevice) this.#outbound.fromTun(now);
-      this.#poller.watch(TUN, this.#readsDevice ? POLL.in : 0);
+      // A device has nothing of priority: but for that the kernel would not wake us when the device is removed.
+      this.#poller.watch(TUN, this.#readsDevice ? POLL.in : POLL.priority);
       this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
       if (this.#context.sendsSegments !== this.#toldToSendSegments) this.#tellOffloads();
       this.#context.wakeControlPlane();

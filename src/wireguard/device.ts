@@ -14,7 +14,7 @@ import { TimestampSource } from './tai64n.js';
 
 /** With this many handshake messages waiting we are under load, and for a second after (as wireguard-go). */
 export const UNDER_LOAD_QUEUE = 128;
-/** For how long it is then, milliseconds. */
+/** How long we are under load then, milliseconds. */
 export const UNDER_LOAD_TIME = 1000;
 
 export interface DeviceOptions {

@@ -21,7 +21,6 @@ test('a session of which nobody has heard is erased after 3 x REJECT_AFTER_TIME'
     [...new Set(findInMemory(siege.device.pid, { sendingKey, receivingKey }).map(({ what }) => what))].length;
   const at = (milliseconds: number) => sleep(milliseconds - (performance.now() - established));
   await at(ERASE_AFTER_TIME - 60_000); // to look takes its time
-
   assert.equal(names(), 4, 'the control: both halves of both keys');
   await at(ERASE_AFTER_TIME + 5_000);
   await until('them to be erased', () => names() === 0, 20_000);

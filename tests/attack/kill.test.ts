@@ -42,7 +42,7 @@ async function killAndRestart(
     await until('the device to go', () => !deviceExists(first.device));
     assert.ok(existsSync(socketPath(first.device)), 'a stale socket was expected');
     const started = performance.now();
-    await pair.startEnd(first);
+    await pair.startEnd(first, { heard: false });
     assert.equal(
       (await ping(first.host, second.inner.v4, { wait: 15 })).received,
       1,

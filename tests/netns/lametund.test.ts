@@ -33,7 +33,8 @@ const pidsOf = (device: string): number[] =>
 /** Whether the kernel has closed all that a process had. */
 function hasEnded(pid: number): boolean {
   try {
-    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').at(-1)!);
+    const leaderIs = readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').at(-1)!;
+    return / [ZX] /.test(leaderIs) && readdirSync(`/proc/${pid}/task`).length <= 1;
   } catch {
     return true;
   }

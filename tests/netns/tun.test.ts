@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCidr } from '../../src/ip/cidr.js';
 import { ERRNO, LinuxError } from '../../src/linux/errno.js';
 import { Interface } from '../../src/linux/interface.js';
@@ -134,7 +135,7 @@ test('a device that is removed before the data plane has begun is gone for it, a
 });
 
 /** A device that is up, with a data plane that does not know it yet, and two packets that were sent to it. */
-function unknownDevice(t: TestContext) {
+function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) => void = nobodySentAnything) {
   const namespace = host(t);
   const tunFd = namespace.inside(() => {
     const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
@@ -149,16 +150,18 @@ function unknownDevice(t: TestContext) {
   send();
   send();
   let turns = 0;
-  const unexpected = (): void => assert.fail('nobody has sent anything');
+  const unexpected = nobodySentAnything;
   const others = { datagram: unexpected, beside: unexpected, look: unexpected, roaming: unexpected };
-  const events = { ...others, offloads: () => void turns++, ended: unexpected };
+  const events = { ...others, offloads: () => void turns++, ended };
   const engine = new WorkerEngine({ tunFd, mtu: 1420, offloads: OFFLOADS, events });
   t.after(() => engine.close());
   const socket = UdpSocket.open(0);
   t.after(() => socket.close());
   engine.setSocket(socket.fd, socket.family);
-  return { engine, send, begun: () => until('its first turn', () => turns > 0) };
+  return { engine, namespace, send, begun: () => until('its first turn', () => turns > 0) };
 }
+
+const nobodySentAnything = (): void => assert.fail('nobody has sent anything');
 
 test('what is sent before the data plane knows that the device is up waits for it, and what a device that went down has is dropped', async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
@@ -167,6 +170,7 @@ test('what is sent before the data plane knows that the device is up waits for i
   assert.deepEqual([...engine.drops()], []);
   engine.setUp(false);
   await until('what it had to be dropped', () => engine.drops().get('down') === 2);
+  await sleep(200); // it has looked for a third
   send();
   send();
   send();
@@ -181,6 +185,16 @@ test('a data plane that hears late that its device went down and came up again d
   for (const up of [true, false, true]) engine.setUp(up); // its thread has not begun yet
   await until('the packets to be read', () => engine.drops().get('no-peer') === 2);
   assert.equal(engine.drops().get('down') ?? 0, 0);
+});
+
+test('a device that is removed while it is not read is gone for the data plane at once', async (t) => {
+  if (!needs(t, 'netns', 'tun')) return;
+  const reasons: ('device-gone' | Error)[] = [];
+  const { namespace, begun } = unknownDevice(t, (reason) => void reasons.push(reason));
+  await begun();
+  await sleep(200); // it waits
+  namespace.ip(['link del tun3']);
+  await until('it to be known', () => reasons[0] === 'device-gone');
 });
 
 test('an MTU that is raised while the tunnel runs truncates nothing', async (t) => {

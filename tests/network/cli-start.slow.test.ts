@@ -136,7 +136,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.equal(status, 0, stderr);
     assert.match(stdout, /laptop\.home\.lametun is up/);
     t.diagnostic(`up after ${Math.round(took)} ms; ${Math.round(joining)} ms with a hub`);
-    assert.ok(took < 3 * joining + 6_000, `${took} ms: a search for the hub takes 10 s more`);
+    assert.ok(took < joining + 8_000, `${took} ms: a search for the hub takes 10 s more`);
     assert.notEqual(laptop.status().hub.state, 'connected');
     await kill(laptop);
     assert.equal(office.run('nft', 'delete table inet t').status, 0);

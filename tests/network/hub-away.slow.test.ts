@@ -10,7 +10,7 @@ import { Pings } from './pings.js';
 
 /** One rekey of WireGuard's without the hub: Rekey-After-Time is 120 s, [W] 6.1. Milliseconds. */
 const AWAY = 150_000;
-/** Within so much after the hub is back every node has found it: the longest wait of a node's is 30 s. Milliseconds. */
+/** How long it may take until a node has found the hub that is back, milliseconds: the longest wait of a node's is 30 s. */
 const BACK = 120_000;
 
 const path = (machine: Machine, peer: string): string =>
