@@ -1,5 +1,6 @@
 import { IPV4 } from '../ip/packet.js';
 import type { Namespace } from '../linux/namespace.js';
+import { ETHERTYPE } from '../linux/tun.js';
 import type { Stage } from './stage.js';
 import { ADDRESS } from './topology.js';
 
@@ -84,7 +85,7 @@ async function tryPing(
 function isKernelsOwn(packet: Uint8Array): boolean {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
   const isBeginning = (view.getUint16(IPV4.fragment) & 0x1fff) === 0;
-  return isBeginning && view.getUint16(INNER_PROTOCOL) === 0x86dd;
+  return isBeginning && view.getUint16(INNER_PROTOCOL) === ETHERTYPE.ipv6;
 }
 
 function outcome(packets: readonly Uint8Array[]): string {

@@ -1,14 +1,13 @@
 import { ERRNO, LinuxError } from './errno.js';
 import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
+import { setReceiveBuffer, trySocketOption } from './socket-options.js';
 
 /** Socket constants, bits/socket.h and linux/if_packet.h. */
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0x80800;
 const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
 const SO_TIMESTAMPNS = 35;
 const MSG_DONTWAIT = 0x40;
 
@@ -86,8 +85,7 @@ export class PacketSocket {
     const hints = { [ERRNO.EPERM]: 'capturing needs root (try sudo) or the capability CAP_NET_RAW' };
     const fd = call(libc.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0), 'socket AF_PACKET', hints);
     try {
-      // Beyond the system's limit only with CAP_NET_ADMIN.
-      if (!trySetOption(fd, SO_RCVBUFFORCE, BUFFER)) setOption(fd, SO_RCVBUF, BUFFER);
+      setReceiveBuffer(fd, BUFFER);
       setOption(fd, SO_TIMESTAMPNS, 1);
       const address = allocate(SOCKADDR_LL.size);
       address.view.setUint16(SOCKADDR_LL.family, AF_PACKET, true);
@@ -161,13 +159,7 @@ export class PacketSocket {
 }
 
 function setOption(fd: number, option: number, value: number): void {
-  if (!trySetOption(fd, option, value)) throw new LinuxError(`setsockopt ${option}`, errno());
-}
-
-function trySetOption(fd: number, option: number, value: number): boolean {
-  const memory = allocate(4);
-  memory.view.setInt32(0, value, true);
-  return libc.setsockopt(fd, SOL_SOCKET, option, memory.address, 4) === 0;
+  if (!trySocketOption(fd, SOL_SOCKET, option, value)) throw new LinuxError(`setsockopt ${option}`, errno());
 }
 
 /**

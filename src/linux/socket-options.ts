@@ -4,6 +4,8 @@ import { allocate } from './memory.js';
 
 /** asm-generic/socket.h. */
 const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
 const SO_MARK = 36;
 
 /**
@@ -18,4 +20,20 @@ export function setSocketMark(fd: number, mark: number): void {
   call(libc.setsockopt(fd, SOL_SOCKET, SO_MARK, address, 4), `set the mark ${mark}`, {
     [ERRNO.EPERM]: 'needs root, or the capability CAP_NET_ADMIN',
   });
+}
+
+/** Sets an option that is an int. @returns whether the kernel took it; `errno()` says why not */
+export function trySocketOption(fd: number, level: number, option: number, value: number): boolean {
+  const { view, address } = allocate(4);
+  view.setInt32(0, value, true);
+  return libc.setsockopt(fd, level, option, address, 4) === 0;
+}
+
+/**
+ * Asks for room for what comes and is not read yet, in bytes. Beyond the system's limit only with CAP_NET_ADMIN; without
+ * it the limit is what one gets.
+ */
+export function setReceiveBuffer(fd: number, size: number): void {
+  if (!trySocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size))
+    trySocketOption(fd, SOL_SOCKET, SO_RCVBUF, size);
 }

@@ -2,6 +2,7 @@ import { ERRNO, LinuxError } from './errno.js';
 import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
 import { AF, readSocketAddress, writeSocketAddress } from './socket-address.js';
+import { setReceiveBuffer, trySocketOption } from './socket-options.js';
 
 /** linux/net.h, asm-generic/fcntl.h. */
 const SOCK_DGRAM = 2;
@@ -11,9 +12,7 @@ const SOCK_NONBLOCK = 0x800;
 /** Levels and options, asm-generic/socket.h, linux/in.h, linux/in6.h. */
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
 export const SOL_IP = 0;
 const IP_PKTINFO = 8;
 const IP_RECVTOS = 13;
@@ -103,7 +102,7 @@ export class UdpSocket {
    * limit is what one gets.
    */
   setBuffers(size: number): void {
-    if (!this.#try(SOL_SOCKET, SO_RCVBUFFORCE, size)) this.#try(SOL_SOCKET, SO_RCVBUF, size);
+    setReceiveBuffer(this.fd, size);
     if (!this.#try(SOL_SOCKET, SO_SNDBUFFORCE, size)) this.#try(SOL_SOCKET, SO_SNDBUF, size);
   }
 
@@ -137,9 +136,7 @@ export class UdpSocket {
   }
 
   #try(level: number, option: number, value: number): boolean {
-    const memory = allocate(4);
-    memory.view.setInt32(0, value, true);
-    return libc.setsockopt(this.fd, level, option, memory.address, 4) === 0;
+    return trySocketOption(this.fd, level, option, value);
   }
 }
 
@@ -154,9 +151,7 @@ export function canSendSegments(fd: number): boolean {
  * @returns whether it can (Linux 5.0)
  */
 export function receiveSegments(fd: number): boolean {
-  const memory = allocate(4);
-  memory.view.setInt32(0, 1, true);
-  return libc.setsockopt(fd, SOL_UDP, UDP_GRO, memory.address, 4) === 0;
+  return trySocketOption(fd, SOL_UDP, UDP_GRO, 1);
 }
 
 /** What a socket has in memory: nine u32, linux/sock_diag.h. Since Linux 4.12. */

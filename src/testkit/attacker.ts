@@ -6,6 +6,7 @@ import { allocate } from '../linux/memory.js';
 import type { Namespace } from '../linux/namespace.js';
 import { SendBatch } from '../linux/send-batch.js';
 import { AF, type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
+import { setReceiveBuffer } from '../linux/socket-options.js';
 import { ENDPOINT, ReceiveBatch } from '../linux/udp-batch.js';
 import { CookieHolder } from '../wireguard/cookie.js';
 import { EMPTY, LENGTH, NO_PRESHARED_KEY, type PrivateKey, type PublicKey } from '../wireguard/crypto.js';
@@ -244,9 +245,7 @@ export class AttackerSocket {
     const { view, address } = this.#memory;
     const length = writeSocketAddress(view, 0, AF.inet, { address: ip(from), port: fromPort });
     call(libc.bind(this.#fd, address, length), `bind ${from}`);
-    const buffers = 8 << 20;
-    view.setInt32(32, buffers, true);
-    libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, address + 32, 4);
+    setReceiveBuffer(this.#fd, 8 << 20);
     this.aim(to, toPort);
   }
 
@@ -315,8 +314,6 @@ export class AttackerSocket {
 
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0x800;
-const SOL_SOCKET = 1;
-const SO_RCVBUFFORCE = 33;
 
 function ip(text: string): IpAddress {
   const address = parseAddress(text);

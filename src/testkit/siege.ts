@@ -41,7 +41,6 @@ export class Siege {
   readonly #host: Namespace;
   readonly #sockets: AttackerSocket[] = [];
   readonly #sessions: HandmadeSession[] = [];
-  /** When the last of them is no good any more, in time for what is on its way. */
   #sessionEnds = 0;
   /** The one that the last handshake began with. */
   lastInitiation: Uint8Array | undefined;
@@ -115,6 +114,17 @@ export class Siege {
     return answer;
   }
 
+  /** Whether the last session is still good, for what is on its way, too. */
+  get #hasSession(): boolean {
+    return performance.now() < this.#sessionEnds;
+  }
+
+  /** The device lives, and so does its last session, unless its time has passed: a slow machine may have taken so long. */
+  async goesOn(): Promise<void> {
+    if (this.#hasSession) await this.ping(this.#sessions.at(-1)!);
+    else await this.handshake();
+  }
+
   /** The peer pings the device under a session, and gets an answer, under that one or an earlier one. */
   async ping(session: HandmadeSession, socket = this.socket): Promise<void> {
     const sequence = this.#sequence++ & 0xffff;
@@ -167,7 +177,7 @@ export class Siege {
       socket.send(...some);
       const session = this.#sessions.at(-1);
       // Under one that has ended it would be one bad message more.
-      if (session && performance.now() < this.#sessionEnds) this.socket.send(session.seal());
+      if (session && this.#hasSession) this.socket.send(session.seal());
       sent += some.length;
       const deadline = performance.now() + 60_000;
       while ((await this.total()) - before < sent) {
