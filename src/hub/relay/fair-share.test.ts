@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FairShare, RateLimit } from './fair-share.js';
+import fc from 'fast-check';
+import { costOf, FairShare, RateLimit } from './fair-share.js';
 import { Thinning } from './thinning.js';
 
 test('a sender may send at its rate for ever, and after a pause for a moment more', () => {
@@ -137,5 +138,61 @@ test('who does not overload the relay is not limited', () => {
   assert.deepEqual(
     simulate([150, 100], true).map((part) => part > 0.999),
     [true, true],
+  );
+});
+
+test('every datagram costs something, an empty one too', () => {
+  assert.ok(costOf(0, 0) > 0);
+  assert.equal(costOf(3000, 1000), 3 * costOf(1000, 1000));
+  fc.assert(
+    fc.property(fc.nat(65_535), fc.nat(65_535), (length, segmentSize) => {
+      const cost = costOf(length, segmentSize);
+      assert.ok(cost > 0 && Number.isFinite(cost), `${cost}`);
+    }),
+  );
+});
+
+const SENDERS = 4;
+
+const FRAME_BYTES = 100;
+
+/** What a sender gets in a turn: frames of one size, until it is refused. */
+function grant(share: FairShare, sender: number, most: number): number {
+  let bytes = 0;
+  while (bytes < most && share.may(sender, FRAME_BYTES)) bytes += FRAME_BYTES;
+  return bytes;
+}
+
+test('nobody gets more than the budget, and what is no amount changes nothing, whatever is wanted', () => {
+  const sender = fc.nat(SENDERS - 1);
+  const wants = fc.array(fc.tuple(sender, fc.integer({ min: 1, max: 100_000 })), {
+    minLength: 1,
+    maxLength: 20,
+  });
+  const nonsense = fc.tuple(
+    sender,
+    fc.constantFrom(Number.NaN, 0, -0, -1, -1e9, Infinity, -Infinity, Number.MAX_VALUE),
+  );
+  const turn = fc.record({ wants, nonsense: fc.array(nonsense), fill: fc.constantFrom(0.2, 0.6, 0.9, 1) });
+  fc.assert(
+    fc.property(fc.array(turn, { minLength: 1, maxLength: 30 }), (turns) => {
+      const make = (): FairShare => new FairShare(SENDERS, SENDERS, new Thinning(SENDERS));
+      const [share, poisoned] = [make(), make()];
+      for (const [now, { wants, nonsense, fill }] of turns.entries()) {
+        for (const each of [share, poisoned]) each.begin(now, fill);
+        for (const [who, bytes] of wants) for (const each of [share, poisoned]) each.want(who, bytes);
+        for (const [who, bytes] of nonsense) poisoned.want(who, bytes);
+        for (const each of [share, poisoned]) each.settle();
+        if (!share.limiting) continue; // then nobody asks
+        let granted = 0;
+        for (let who = 0; who < SENDERS; who++) {
+          const wanted = wants.reduce((sum, [one, bytes]) => sum + (one === who ? bytes : 0), 0);
+          const got = grant(share, who, wanted);
+          assert.equal(grant(poisoned, who, wanted), got, `sender ${who} in turn ${now}`);
+          granted += Math.max(0, got - 2 * FRAME_BYTES); // the first always goes, and the last may be a part
+        }
+        assert.ok(share.budget >= 0 && granted <= share.budget, `${granted} of ${share.budget}`);
+      }
+    }),
   );
 });

@@ -43,6 +43,18 @@ export class RateLimit {
 const BURST_TIME = 50; // ms
 const MIN_BURST = 128 * 1024;
 
+/** What a datagram costs beside its bytes, in bytes, where senders are compared. */
+const FRAME_COST = 256;
+
+/**
+ * What a bundle of datagrams costs, where senders are compared: more than 0, an empty datagram too.
+ *
+ * @param segmentSize of each of them; the last may be shorter
+ */
+export function costOf(length: number, segmentSize: number): number {
+  return length + FRAME_COST * Math.max(1, Math.ceil(length / Math.max(1, segmentSize)));
+}
+
 /** For how long it must have been less full before they are not any more, ms. */
 const RELIEF = 50;
 /** How fast the budget of a turn shrinks while the queue grows, and grows when it is short again. */
@@ -54,6 +66,8 @@ const GROW = 1.1;
  */
 const LEAST = 1 / 8;
 const MAX_BUDGET = 64 << 20;
+/** Bytes: far more than one bundle can cost. */
+const MAX_WANT = 2 ** 40;
 
 /**
  * Who may send how much while the relay has more to do than it can.
@@ -99,6 +113,11 @@ export class FairShare {
     return this.#limiting;
   }
 
+  /** What all together may send in this turn, beside everyone's first frame. */
+  get budget(): number {
+    return this.#budget;
+  }
+
   /**
    * A turn begins.
    *
@@ -120,8 +139,9 @@ export class FairShare {
     this.#fill = fill;
   }
 
-  /** A sender has so much to send in this turn; may be said several times. */
+  /** A sender has so much to send in this turn; may be said several times. What is no positive number is ignored. */
   want(sender: number, bytes: number): void {
+    if (!(bytes > 0 && bytes <= MAX_WANT)) return;
     if (this.#wanted[sender] === 0) this.#senders[this.#count++] = sender;
     this.#wanted[sender]! += bytes;
   }

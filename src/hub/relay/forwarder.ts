@@ -8,7 +8,7 @@ import { MAGIC, mayBeRelayed, RELAY_CONTROL, RELAY_FRAME } from '../../wire/rela
 import { ECN } from '../../wireguard/ecn.js';
 import type { Binds } from './binds.js';
 import { AT, type Counters } from './counters.js';
-import { FairShare, type RateLimit } from './fair-share.js';
+import { costOf, FairShare, type RateLimit } from './fair-share.js';
 import type { Members } from './members.js';
 import { type FairRing, FRAME_RECORD } from './records.js';
 import { Sender } from './sender.js';
@@ -16,9 +16,6 @@ import { MOST, Thinning } from './thinning.js';
 
 /** How many datagrams, or bundles of them, are received in one turn. */
 export const BATCH = 64;
-
-/** What a frame costs beside its bytes, in bytes, where senders are compared. */
-const FRAME_COST = 256;
 
 /** How many frames of channels are taken in one turn. */
 const CHANNEL_FRAMES = 128;
@@ -126,8 +123,7 @@ export class Forwarder {
     if (row < 0) return;
     this.#parts.limit.fill(row, now);
     if (!this.#share.limiting) return;
-    const length = batch.length(slot);
-    this.#share.want(row, length + FRAME_COST * Math.ceil(length / batch.segmentSize(slot)));
+    this.#share.want(row, costOf(batch.length(slot), batch.segmentSize(slot)));
   }
 
   #takeSlot(slot: number, now: number): void {
@@ -163,7 +159,7 @@ export class Forwarder {
     const to = this.#receiver(view.getInt32(at + RELAY_FRAME.peer, true));
     if (to < 0) return AT['unknown-member'];
     if (to === from) return AT['to-self'];
-    if (this.#share.limiting && !this.#share.may(from, length + FRAME_COST)) return AT['over-share'];
+    if (this.#share.limiting && !this.#share.may(from, costOf(length, length))) return AT['over-share'];
     if (!this.#parts.limit.take(from, length)) return AT['over-rate'];
     counters.add(AT['udp-frames-in']);
     counters.add(AT['udp-bytes-in'], payload);

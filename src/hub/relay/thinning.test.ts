@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseAddress } from '../../ip/address.js';
 import { allocate } from '../../linux/memory.js';
 import { AF, writeSocketAddress } from '../../linux/socket-address.js';
 import { SocketFilter } from '../../linux/socket-filter.js';
@@ -74,3 +75,29 @@ for (const address of ['127.0.0.1', '::1']) {
     assert.equal(send(one), 1000);
   });
 }
+
+test('a sender is told apart from one with a similar address, and the same port', (t) => {
+  const socket = UdpSocket.open(0);
+  t.after(() => socket.close());
+  const honest = new RelayMember(socket.port, '::1');
+  t.after(() => honest.close());
+  const name = allocate(32);
+  const filter = new SocketFilter(socket.fd, 16);
+  for (const flooder of ['fd00:a::1', '::2:0:0:1', '::3:0:1', '0.0.0.0', '0.0.0.1', '::1%9']) {
+    const [text, scope = 0] = flooder.split('%');
+    const endpoint = { address: parseAddress(text!)!, port: honest.port, scope: Number(scope) };
+    writeSocketAddress(name.view, 0, AF.inet6, endpoint);
+    filter.add(name.view, 0, 0);
+  }
+  const batch = new ReceiveBatch(64);
+  const sendTen = (): number => {
+    for (let i = 0; i < 10; i++) honest.send(new Uint8Array(50));
+    return batch.receive(socket.fd);
+  };
+  assert.equal(filter.apply(), true);
+  assert.equal(sendTen(), 10);
+  writeSocketAddress(name.view, 0, AF.inet6, { address: parseAddress('::1')!, port: honest.port });
+  filter.add(name.view, 0, 0);
+  assert.equal(filter.apply(), true);
+  assert.ok(sendTen() <= 0, 'the control: its own address');
+});
