@@ -1,5 +1,6 @@
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { openOutput } from '../linux/safe-files.js';
 import type { LessonEvent } from './events.js';
 import { whatIsMissing } from './machine.js';
 import { Player } from './player.js';
@@ -51,7 +52,7 @@ async function playLive(options: DemoOptions): Promise<number> {
   const stop = new Stop();
   let file: number | undefined;
   try {
-    if (options.pcap !== undefined) file = openSync(options.pcap, 'w');
+    if (options.pcap !== undefined) file = openOutput(options.pcap);
   } catch (error) {
     process.stderr.write(`lametun demo: --pcap: ${(error as Error).message}\n`);
     return 1;
@@ -128,5 +129,7 @@ async function playRecording(options: DemoOptions, missing: string): Promise<num
 function writeRecording(path: string, events: readonly LessonEvent[]): void {
   const made = `on ${new Date().toISOString().slice(0, 10)} with Linux ${release().split(/[.-]/).slice(0, 2).join('.')}`;
   const lines = events.map((event) => `    ${JSON.stringify(event)}`).join(',\n');
-  writeFileSync(path, `{\n  "made": ${JSON.stringify(made)},\n  "events": [\n${lines}\n  ]\n}\n`);
+  const file = openOutput(path);
+  writeFileSync(file, `{\n  "made": ${JSON.stringify(made)},\n  "events": [\n${lines}\n  ]\n}\n`);
+  closeSync(file);
 }

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
-import { lstatSync, mkdirSync, rmSync, unlinkSync, watch } from 'node:fs';
+import { lstatSync, rmSync, unlinkSync, watch } from 'node:fs';
 import { connect, type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { LametunError } from '../errors.js';
 import { libc } from '../linux/libc.js';
+import { safeDirectory } from '../linux/safe-files.js';
 import { acceptUnix, listenUnix } from '../linux/unix-socket.js';
 import { type Watch, watchReadable } from '../linux/watch.js';
 import { UapiSession } from './uapi-session.js';
@@ -27,7 +28,7 @@ const READ_TIMEOUT = 30_000;
  * @throws LametunError `usage` when a daemon answers there; LinuxError
  */
 export async function openUapiSocket(path: string): Promise<number> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  safeDirectory(dirname(path));
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
     if (await answers(path)) throw new LametunError('usage', `${path} is in use: a daemon answers on it`);
     rmSync(path, { force: true }); // whose it was may have done so meanwhile

@@ -22,7 +22,7 @@ test('a key that others can read, or that is none, is refused and left as it is'
   const file = join(temporaryFolder(t), 'hub.key');
   loadHubKey(crypto, file);
   chmodSync(file, 0o640);
-  assert.throws(() => loadHubKey(crypto, file), /others can read.*chmod 600/);
+  assert.throws(() => loadHubKey(crypto, file), /other users can read.*chmod 600/);
   writeFileSync(file, 'nonsense\n');
   chmodSync(file, 0o600);
   assert.throws(() => loadHubKey(crypto, file), /holds no key/);

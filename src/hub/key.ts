@@ -1,16 +1,7 @@
-import {
-  closeSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../errors.js';
+import { createFile, readOwnFile, safeDirectory } from '../linux/safe-files.js';
 import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/crypto.js';
 
 /**
@@ -19,17 +10,7 @@ import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/
  * @throws LametunError `state` when the file cannot be read or written, can be read by others, or holds no key
  */
 export function loadHubKey(crypto: Crypto, file: string): PrivateKey {
-  let text: string;
-  try {
-    text = readFileSync(file, 'latin1');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unusable(file, error as Error);
-    makeKey(crypto, file);
-    text = readFileSync(file, 'latin1');
-  }
-  if ((statSync(file).mode & 0o077) !== 0) {
-    throw new LametunError('state', `others can read the hub's key: chmod 600 ${file}`);
-  }
+  const text = read(file) ?? makeKey(crypto, file);
   const bytes = Buffer.from(text.trim(), 'base64');
   if (bytes.length !== LENGTH.key)
     throw new LametunError('state', `${file} holds no key: 32 bytes in base64`);
@@ -38,28 +19,30 @@ export function loadHubKey(crypto: Crypto, file: string): PrivateKey {
   return key;
 }
 
-/** Under its name there is a whole key or none, whatever happens meanwhile. */
-function makeKey(crypto: Crypto, file: string): void {
-  const secret = secretBytes();
-  crypto.random(secret);
-  const partial = `${file}.${process.pid}`;
+function read(file: string): string | undefined {
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    const fd = openSync(partial, 'w', 0o600);
-    try {
-      writeSync(fd, `${Buffer.from(secret.buffer).toString('base64')}\n`);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    linkSync(partial, file); // unlike a rename, it never replaces a key
+    return readOwnFile(existsSync(file) ? realpathSync(file) : file, { secret: true }); // secrets may be mounted as links
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw unusable(file, error as Error);
-  } finally {
-    rmSync(partial, { force: true });
-    secret.fill(0);
+    throw unusable(file, error as Error);
   }
 }
 
+/** Under its name there is a whole key or none, whatever happens meanwhile. @returns the key that is there now */
+function makeKey(crypto: Crypto, file: string): string {
+  const secret = secretBytes();
+  crypto.random(secret);
+  try {
+    safeDirectory(dirname(file));
+    createFile(file, `${Buffer.from(secret.buffer).toString('base64')}\n`); // or another process was faster
+  } catch (error) {
+    throw unusable(file, error as Error);
+  } finally {
+    secret.fill(0);
+  }
+  return read(file)!;
+}
+
 const unusable = (file: string, error: Error): LametunError =>
-  new LametunError('state', `the hub's key cannot be had: ${error.message} (${file})`, { cause: error });
+  error instanceof LametunError
+    ? error
+    : new LametunError('state', `the hub's key cannot be had: ${error.message} (${file})`, { cause: error });

@@ -1,7 +1,8 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { ERRNO } from './errno.js';
 import { call, errno, libc } from './libc.js';
+import { openOwnFile } from './safe-files.js';
 
 /** sys/file.h. */
 const LOCK_SH = 1;
@@ -22,12 +23,12 @@ export interface FileLock {
  * @throws LametunError `busy` when another process, or this one, holds it; LinuxError
  */
 export function lockFile(path: string, what: string): FileLock {
-  const fd = openSync(path, 'a+', 0o600); // with O_CLOEXEC: programs that are run do not inherit the lock
+  const fd = openOwnFile(path, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
   try {
     while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
       if (errno() === ERRNO.EINTR) continue;
       if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
-      const holder = readFileSync(path, 'utf8').trim();
+      const holder = readFileSync(fd, 'utf8').trim();
       const who = holder === '' ? 'another process' : `process ${holder}`;
       throw new LametunError('busy', `${what} is in use by ${who} (${path} is locked): stop it first`);
     }

@@ -1,18 +1,8 @@
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, closeSync, existsSync, lstatSync, readFileSync, rmSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { ERRNO, LinuxError } from './errno.js';
 import { call, errno, libc } from './libc.js';
+import { openOwnFile, replaceFile, safeDirectory } from './safe-files.js';
 
 /** What one process leaves for the next one to tidy up, in case it is killed. Empty after every boot. */
 export const STATE_DIRECTORY = '/run/lametun';
@@ -59,12 +49,9 @@ function lock(fd: number, path: string): void {
 
 function openLockFile(path: string): number {
   try {
-    mkdirSync(STATE_DIRECTORY, { recursive: true, mode: 0o700 });
-    const found = lstatSync(STATE_DIRECTORY);
-    const isOurs = found.isDirectory() && (found.uid === 0 || found.uid === process.geteuid?.());
-    if (!isOurs) throw new LametunError('linux', `${STATE_DIRECTORY} belongs to somebody else: remove it`);
-    if ((found.mode & 0o077) !== 0) chmodSync(STATE_DIRECTORY, 0o700);
-    return openSync(path, 'w', 0o600); // with O_CLOEXEC: programs that are run do not inherit the lock
+    safeDirectory(STATE_DIRECTORY);
+    if ((lstatSync(STATE_DIRECTORY).mode & 0o077) !== 0) chmodSync(STATE_DIRECTORY, 0o700);
+    return openOwnFile(path, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
   } catch (error) {
     const number = (error as NodeJS.ErrnoException).errno;
     if (error instanceof LametunError || number === undefined) throw error;
@@ -88,9 +75,7 @@ export function readState(name: string): unknown {
 
 /** Writes a state file: afterwards there is either the old one or the new one, whole. Under the lock. */
 export function writeState(name: string, state: unknown): void {
-  const path = `${STATE_DIRECTORY}/${name}`;
-  writeFileSync(`${path}.new`, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  replaceFile(`${STATE_DIRECTORY}/${name}`, `${JSON.stringify(state, null, 2)}\n`);
 }
 
 export function removeState(name: string): void {

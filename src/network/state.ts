@@ -1,22 +1,10 @@
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { type FileLock, lockFile } from '../linux/file-lock.js';
+import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../linux/safe-files.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { MapMessage } from '../wire/map.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
@@ -77,7 +65,7 @@ export class StateDirectory {
    * cannot hold it; what is there stays as it was
    */
   static open(path: string = DEFAULT_STATE): StateDirectory {
-    prepare(path);
+    explained(path, () => privateDirectory(path, FILE.lock));
     return new StateDirectory(
       path,
       explained(path, () => lockFile(join(path, FILE.lock), path)),
@@ -102,14 +90,12 @@ export class StateDirectory {
    */
   privateKey(generate: () => Uint8Array): Uint8Array {
     const path = this.file(FILE.key);
-    const text = read(path);
+    const text = explained(path, () => readOwnFile(path, { secret: true }));
     if (text === undefined) {
       const bytes = generate();
       this.#write(FILE.key, `${Buffer.from(bytes).toString('base64')}\n`);
       return bytes;
     }
-    if ((lstatSync(path).mode & 0o077) !== 0)
-      throw new LametunError('state', `${path} can be read by others: \`chmod 600 ${path}\``);
     const bytes = Buffer.from(text.trim(), 'base64');
     if (bytes.length === 32 && bytes.toString('base64') === text.trim()) return new Uint8Array(bytes);
     throw new LametunError('state', `${path} is not a private key of lametun's: ${RESTORE}`);
@@ -169,7 +155,7 @@ export class StateDirectory {
 
   #parse<T>(name: string, parse: (value: unknown) => T): T | undefined {
     const path = this.file(name);
-    const text = read(path);
+    const text = explained(path, () => readOwnFile(path));
     if (text === undefined) return undefined;
     try {
       return parse(JSON.parse(text));
@@ -183,17 +169,7 @@ export class StateDirectory {
 
   #write(name: string, text: string): void {
     const path = this.file(name);
-    explained(path, () => {
-      const fd = openSync(`${path}.new`, 'w', 0o600);
-      try {
-        for (let bytes = Buffer.from(text); bytes.length > 0; ) bytes = bytes.subarray(writeSync(fd, bytes));
-        fsyncSync(fd);
-      } finally {
-        closeSync(fd);
-      }
-      renameSync(`${path}.new`, path);
-      syncDirectory(this.path);
-    });
+    explained(path, () => replaceFile(path, text));
   }
 }
 
@@ -234,47 +210,6 @@ export function parseEndpoint(text: string): Endpoint | undefined {
   return address === undefined || Number(port) > 65_535 ? undefined : { address, port: Number(port) };
 }
 
-/** @returns undefined when there is no such file */
-function read(path: string): string | undefined {
-  return explained(path, () => {
-    try {
-      return readFileSync(path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
-  });
-}
-
-function prepare(path: string): void {
-  explained(path, () => {
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found === undefined) {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
-      syncDirectory(dirname(path));
-      return;
-    }
-    if (!found.isDirectory()) throw new LametunError('usage', `${path} is not a directory`);
-    if (found.uid !== process.geteuid?.())
-      throw new LametunError('usage', `${path} belongs to another user: try sudo, or another --state`);
-    if ((found.mode & 0o077) === 0) return;
-    // Somebody's home, or /tmp, is not to be closed for others because of a slip.
-    const names = readdirSync(path);
-    if (names.length > 0 && !names.includes(FILE.lock))
-      throw new LametunError('usage', `${path} holds other files: choose an empty directory as --state`);
-    chmodSync(path, 0o700);
-  });
-}
-
-function syncDirectory(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
 /** Does something with a file, and says what to do when that is not possible. */
 function explained<T>(path: string, action: () => T): T {
   try {
@@ -295,8 +230,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   EDQUOT: 'the disk quota is used up: make room, nothing was changed',
   ENOTDIR: 'a part of the path is no directory',
   EISDIR: 'it is a directory: remove it',
+  ELOOP: 'it is a symbolic link: remove it',
   EIO: 'the disk does not read or write',
 };
 
 /** Of these what was typed is not the cause: neither another directory's name nor sudo is asked for. */
-const IS_KEPT: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EISDIR', 'EIO']);
+const IS_KEPT: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EISDIR', 'ELOOP', 'EIO']);

@@ -1,5 +1,6 @@
-import { appendFileSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs';
 import type { Log } from '../../device/log.js';
+import { openOwnFile } from '../../linux/safe-files.js';
 import { errorText } from '../error-text.js';
 import { terminalWidth, wrap } from './table.js';
 
@@ -104,10 +105,14 @@ export class Console {
   }
 
   #log(text: string): void {
-    const file = this.#file!;
     try {
-      if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LONGEST_LOG) truncateSync(file);
-      appendFileSync(file, `${new Date().toISOString()} ${text}\n`, { mode: 0o600 });
+      const fd = openOwnFile(this.#file!, 'append');
+      try {
+        if (fstatSync(fd).size > LONGEST_LOG) ftruncateSync(fd);
+        writeSync(fd, `${new Date().toISOString()} ${text}\n`);
+      } finally {
+        closeSync(fd);
+      }
     } catch {} // a full disk does not end a tunnel
   }
 }

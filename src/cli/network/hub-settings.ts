@@ -1,5 +1,6 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
+import { replaceFile } from '../../linux/safe-files.js';
 
 /** What a hub was started with, kept so that `lametun up` starts it again. The database's address may hold a password. */
 export interface HubSettings {
@@ -48,10 +49,7 @@ export function settingsFor(
 /** Readable by its owner alone. */
 export function writeHubSettings(state: string, settings: HubSettings): void {
   try {
-    mkdirSync(state, { recursive: true, mode: 0o700 });
-    chmodSync(state, 0o700);
-    writeFileSync(`${file(state)}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o600 });
-    renameSync(`${file(state)}.new`, file(state));
+    replaceFile(file(state), `${JSON.stringify(settings, null, 2)}\n`);
   } catch (error) {
     throw new LametunError('state', `cannot write ${file(state)}: ${(error as Error).message}`, {
       cause: error,

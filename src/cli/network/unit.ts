@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../../errors.js';
 import { runProgram } from '../../linux/program.js';
+import { replaceFile } from '../../linux/safe-files.js';
 import { DEFAULT_DEVICE, DEFAULT_STATE, type Place } from './place.js';
 
 /** Where an administrator's own units belong, systemd.unit(5). */
@@ -78,20 +79,12 @@ export function install({ name, text }: Unit, directory = DIRECTORY): Installed 
   const path = `${directory}/${name}`;
   try {
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(`${path}.new`, text, { mode: 0o644 });
-    renameSync(`${path}.new`, path);
+    replaceFile(path, text, { mode: 0o644 });
   } catch (error) {
-    removeHalf(`${path}.new`);
     throw new LametunError('linux', `cannot write ${path}: ${(error as Error).message}`, { cause: error });
   }
   if (!existsSync('/run/systemd/system')) return { path, started: false }; // sd_booted(3)
   runProgram('systemctl', ['daemon-reload']);
   runProgram('systemctl', ['enable', '--now', name]);
   return { path, started: true };
-}
-
-function removeHalf(path: string): void {
-  try {
-    rmSync(path, { force: true });
-  } catch {} // it was never made
 }

@@ -1,6 +1,8 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { Transaction } from 'kysely';
 import { LametunError } from '../../errors.js';
+import { replaceFile } from '../../linux/safe-files.js';
 import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from './schema.js';
 import type { Store } from './store.js';
 
@@ -43,18 +45,11 @@ export async function backup(store: Store, file: string): Promise<void> {
       shares: await db.selectFrom('shares').selectAll().orderBy('node').orderBy('network').execute(),
     }),
   );
-  const partial = `${file}.${process.pid}`;
   try {
-    const fd = openSync(partial, 'w', 0o600);
-    try {
-      writeFileSync(fd, `${JSON.stringify(content, null, 1)}\n`);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(partial, file);
+    // Where others can make files, too, they cannot make this one before us.
+    const beside = `${file}.${randomBytes(8).toString('hex')}`;
+    replaceFile(file, `${JSON.stringify(content, null, 1)}\n`, { beside });
   } catch (error) {
-    rmSync(partial, { force: true });
     const { code, message } = error as NodeJS.ErrnoException;
     const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // else another file would do
     throw new LametunError(isFull ? 'state' : 'usage', `the backup cannot be written: ${message}`, {

@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { existsSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Kysely } from 'kysely';
 import type { Log } from '../../device/log.js';
 import { LametunError } from '../../errors.js';
 import { lockFile } from '../../linux/file-lock.js';
+import { safeDirectory } from '../../linux/safe-files.js';
 import { postgresDialect } from './postgres.js';
 import type { Schema } from './schema.js';
 import { SqliteDialect } from './sqlite.js';
@@ -39,7 +40,7 @@ export const isPostgres = (database: string): boolean => /^postgres(ql)?:\/\//.t
 
 async function openSqlite({ database: path, log }: StoreOptions): Promise<Store> {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    safeDirectory(dirname(path));
     const lock = lockFile(`${path}.owner`, `the database ${path}`);
     // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
     if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);

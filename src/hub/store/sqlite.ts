@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import {
   CompiledQuery,
   type DatabaseConnection,
@@ -12,6 +12,7 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import sqlite, { type Database as SqliteFile, type Statement } from 'node-sqlite3-wasm';
+import { openOwnFile } from '../../linux/safe-files.js';
 
 /** Kysely's dialect for node-sqlite3-wasm: one connection to one file, which nobody else has open. */
 export class SqliteDialect implements Dialect {
@@ -45,7 +46,7 @@ class SqliteFileDriver implements Driver {
   }
 
   async init(): Promise<void> {
-    closeSync(openSync(this.#path, 'a', 0o600)); // SQLite would let others read it
+    closeSync(openOwnFile(this.#path, 'append')); // SQLite would let others read it
     const file = new sqlite.Database(this.#path);
     try {
       // WAL in exclusive mode needs no shared memory, which this build does not have. FULL: a commit is on the disk.

@@ -4,7 +4,6 @@ import {
   constants,
   fstatSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -20,6 +19,7 @@ import { parseAddress } from '../../ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../../ip/cidr.js';
 import { holdOpenFile, isHeldElsewhere } from '../../linux/file-lock.js';
 import { STATE_DIRECTORY, withStateLock } from '../../linux/runtime-state.js';
+import { safeDirectory } from '../../linux/safe-files.js';
 import { DNS_TYPE, Names } from './names.js';
 
 /*
@@ -90,7 +90,7 @@ export class Siblings {
       ...{ since: this.#since, netns: this.#netns },
     };
     withStateLock(() => {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      safeDirectory(directory);
       this.#removeDead();
       this.#write(JSON.stringify(written));
     });
