@@ -38,7 +38,16 @@ export class SharedRing {
 
   /** How many records wait to be read. */
   get pending(): number {
-    return (Atomics.load(this.#words, WRITTEN) - Atomics.load(this.#words, READ)) | 0;
+    return (this.written - this.read) | 0;
+  }
+
+  /** How many records were written and read so far, modulo 2^32, as signed integers. */
+  get written(): number {
+    return Atomics.load(this.#words, WRITTEN);
+  }
+
+  get read(): number {
+    return Atomics.load(this.#words, READ);
   }
 
   /** Writer: where the next record is to be written, or -1 while the ring is full. */

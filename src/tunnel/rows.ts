@@ -42,14 +42,10 @@ export class Rows {
     return (peer % PAGE_ROWS) * ROW_WORDS;
   }
 
+  /** Control plane: the peer is new, and the worker does not know of it yet. */
   clear(peer: number): void {
     this.array(peer).fill(0, this.offset(peer), this.offset(peer) + ROW_WORDS);
     this.takeLook(peer);
-  }
-
-  /** Worker: forgets what it wrote itself. */
-  clearWorkerWords(peer: number): void {
-    this.array(peer).fill(0, this.offset(peer) + ACTIVITY.sent, this.offset(peer) + ROW_WORDS);
   }
 
   /** Worker: asks for a look. @returns whether nobody had asked before */

@@ -24,6 +24,7 @@ import {
   type WorkerMessage,
 } from './messages.js';
 import type { Offload } from './offloads.js';
+import { PeerNumbers } from './peer-numbers.js';
 import { Rows, TRAFFIC } from './rows.js';
 import { SharedDrops } from './shared-drops.js';
 import type { TunnelWorkerData } from './worker.js';
@@ -54,8 +55,7 @@ export class WorkerEngine implements Engine {
   readonly #looks = new SharedRing(LOOK_RECORD.size, LOOKS);
   readonly #drops = new SharedDrops();
   readonly #rows = new Rows();
-  readonly #freeIds: number[] = [];
-  #nextId = 0;
+  readonly #numbers: PeerNumbers;
   #udpFd = -1;
   #family: number = AF.inet6;
   readonly #out: Memory = allocate(OUT.size);
@@ -75,6 +75,7 @@ export class WorkerEngine implements Engine {
       ...{ recordSize: COMMAND_RECORD.size, records: COMMANDS, stop: COMMAND.stop },
       onWake: () => this.#readReports(),
     });
+    this.#numbers = new PeerNumbers(this.#worker.commands, [this.#reports, this.#looks]);
     this.#worker.worker.once('error', (error) => this.#end(error));
     this.#worker.port.on('message', (message: WorkerMessage) => {
       if (message.kind === 'offloads') this.#events.offloads(message.inUse);
@@ -83,7 +84,7 @@ export class WorkerEngine implements Engine {
   }
 
   addPeer(): { readonly id: number; readonly row: Float64Array; readonly at: number } {
-    const id = this.#freeIds.pop() ?? this.#nextId++;
+    const id = this.#numbers.take();
     const page = this.#rows.grow(id);
     if (page !== undefined) this.#post({ kind: 'rows', page });
     this.#rows.clear(id);
@@ -96,7 +97,7 @@ export class WorkerEngine implements Engine {
 
   removePeer(id: number): void {
     this.#worker.command(COMMAND.removePeer, id);
-    this.#freeIds.push(id);
+    this.#numbers.giveBack(id);
   }
 
   installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
@@ -236,6 +237,7 @@ export class WorkerEngine implements Engine {
     for (let i = 0; i < REPORTS_PER_TURN && this.#reports.pending > 0; i++) {
       this.#readReport(this.#reports.peek());
     }
+    this.#numbers.reclaim();
     // There may be more: when the others had their turn.
     if (this.#looks.pending > 0 || this.#reports.pending > 0) this.#worker.wakeAgain();
   }

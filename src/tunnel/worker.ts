@@ -199,7 +199,7 @@ class TunnelWorker {
     const argument = this.#commands.view.getInt32(at + COMMAND_RECORD.argument, true);
     switch (command) {
       case COMMAND.addPeer:
-        this.#addPeer(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true));
+        this.#peers.add(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true));
         break;
       case COMMAND.setMtu:
         this.#context.mtu = argument;
@@ -248,12 +248,6 @@ class TunnelWorker {
         aead: this.#aead.name,
       },
     });
-  }
-
-  /** The row may have been another peer's, whom we served until this command. */
-  #addPeer(peer: number): void {
-    this.#rows.clearWorkerWords(peer);
-    this.#peers.add(peer);
   }
 
   #readPort(): void {
