@@ -261,6 +261,7 @@ export class Device {
     this.#peers.delete(mapKey(peer.publicKey.bytes));
     this.#deadlines.delete(peer);
     this.#unprepared.delete(peer);
+    if (peer.timestamps.isAhead(this.#host.timestamps)) this.#host.timestamps = peer.timestamps;
   }
 
   /**

@@ -23,12 +23,13 @@ import {
   openResponse,
   type Transcript,
 } from './noise.js';
-import { isAfter, TAI64N, type TimestampSource } from './tai64n.js';
+import { isAfter, Pace, TAI64N, TimestampSource } from './tai64n.js';
 import { type TimerName, Timers } from './timers.js';
 
 /** What a peer needs of its device. */
 export interface PeerHost {
   readonly crypto: Crypto;
+  /** The last timestamp that a peer was sent who is removed: it may come back, and has seen it. */
   readonly timestamps: TimestampSource;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
@@ -68,6 +69,9 @@ export class Peer implements Deadlined {
   /** Bytes of handshake messages; those of packets are the data path's to count. */
   readonly handshakeBytes = { sent: 0, received: 0 };
 
+  /** Of the initiations that it is sent. */
+  readonly timestamps: TimestampSource;
+
   readonly #host: PeerHost;
   readonly #row: Float64Array;
   readonly #at: number;
@@ -79,6 +83,7 @@ export class Peer implements Deadlined {
   #pending: PendingInitiation | undefined;
   #attemptSince = 0;
   #lastInitiationSent = -Infinity;
+  readonly #pace = new Pace();
   #lastInitiationReceived = -Infinity;
   readonly #lastTimestamp = new Uint8Array(TAI64N.length);
   #lastAskSeen = 0;
@@ -87,6 +92,7 @@ export class Peer implements Deadlined {
 
   constructor(host: PeerHost, publicKey: PublicKey, id: number, row: Float64Array, at: number) {
     this.#host = host;
+    this.timestamps = new TimestampSource(host.timestamps);
     this.publicKey = publicKey;
     this.id = id;
     this.#row = row;
@@ -214,11 +220,16 @@ export class Peer implements Deadlined {
 
   /** `-> e, es, s, ss, {t}` goes out, unless one did within REKEY_TIMEOUT ([W] 6.1): then it follows later. */
   #initiate(now: number, attempt: 'new' | 'retry'): void {
-    const { crypto, privateKey, timestamps, wallClock } = this.#host;
+    const { crypto, privateKey, wallClock } = this.#host;
     if (attempt === 'new') this.#attemptSince = now;
     if (!this.endpoint) return; // the data path knows, and does not ask
     if (now - this.#lastInitiationSent < REKEY_TIMEOUT) {
       this.#timers.on('initiationHeldBack', this.#lastInitiationSent);
+      return;
+    }
+    const notBefore = this.#pace.notBefore();
+    if (now < notBefore) {
+      this.#timers.on('initiationHeldBack', notBefore + 1 - REKEY_TIMEOUT - this.#timers.jitter); // due 1 ms later
       return;
     }
     this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
@@ -228,7 +239,7 @@ export class Peer implements Deadlined {
 
     const message = new Uint8Array(INITIATION.length);
     const ephemeral = crypto.generate();
-    const timestamp = timestamps.next(wallClock());
+    const timestamp = this.timestamps.next(wallClock());
     const noise = message.subarray(INITIATION.ephemeral, INITIATION.mac1);
     const transcript = createInitiation(
       crypto,
@@ -250,6 +261,7 @@ export class Peer implements Deadlined {
     view.setUint32(INITIATION.sender, localIndex, true);
     this.#send(message, this.endpoint, now);
     this.#lastInitiationSent = now;
+    this.#pace.note(now);
     this.#timers.on('initiationSent', now);
   }
 

@@ -1,3 +1,5 @@
+import { INITIATION_INTERVAL } from './constants.js';
+
 /** The timestamp of an initiation, [W] 5.1: TAI64N, 12 bytes, big-endian seconds and nanoseconds. */
 export const TAI64N = { seconds: 0, nanoseconds: 8, length: 12 } as const;
 
@@ -10,25 +12,53 @@ const GRANULE = 2 ** 24;
 const GRANULES_PER_SECOND = Math.ceil(1e9 / GRANULE);
 
 /**
- * Makes timestamps that increase strictly as long as this object lives, also when the clock is set back: the
- * peer refuses an initiation that is not newer than all before it. One object serves all peers of a device.
+ * Makes the timestamps for one peer. They increase strictly as long as this object lives, also when the clock is set
+ * back: the peer refuses an initiation that is not newer than all before it. Otherwise they are the clock's, so that it
+ * takes those of a device that was started again. They run ahead of it by a granule for each that follows within one
+ * (`Pace` bounds that).
  */
 export class TimestampSource {
-  #seconds = 0;
-  #granule = -1;
+  /** Granules since 1970; the last one of a second is shorter. */
+  #last: number;
+
+  /** @param before one whose timestamps the peer may have seen */
+  constructor(before?: TimestampSource) {
+    this.#last = before ? before.#last : -Infinity;
+  }
 
   /** @param wallClock milliseconds since 1970 */
   next(wallClock: number): Uint8Array {
     const seconds = Math.floor(wallClock / 1000);
     const granule = Math.floor(((wallClock - seconds * 1000) * 1e6) / GRANULE);
-    if (seconds > this.#seconds || (seconds === this.#seconds && granule > this.#granule)) {
-      this.#seconds = seconds;
-      this.#granule = granule;
-    } else if (++this.#granule === GRANULES_PER_SECOND) {
-      this.#seconds++;
-      this.#granule = 0;
-    }
-    return tai64n(this.#seconds, this.#granule * GRANULE);
+    this.#last = Math.max(seconds * GRANULES_PER_SECOND + granule, this.#last + 1);
+    const second = Math.floor(this.#last / GRANULES_PER_SECOND);
+    return tai64n(second, (this.#last - second * GRANULES_PER_SECOND) * GRANULE);
+  }
+
+  /** Whether its last timestamp is later than another's. */
+  isAhead(other: TimestampSource): boolean {
+    return this.#last > other.#last;
+  }
+}
+
+/**
+ * How many initiations may go to one peer at once, and then one in `INITIATION_INTERVAL`, which is longer than a granule:
+ * timestamps are ahead of the clock by less than 0.14 s, and no program is started again within that.
+ */
+const BURST = 8;
+
+/** Says when the next initiation may go to a peer. */
+export class Pace {
+  /** When all that were sent have their interval behind them. */
+  #until = -Infinity;
+
+  notBefore(): number {
+    return this.#until - (BURST - 1) * INITIATION_INTERVAL;
+  }
+
+  /** One was sent. @param now milliseconds of a clock that nobody sets */
+  note(now: number): void {
+    this.#until = Math.max(this.#until, now) + INITIATION_INTERVAL;
   }
 }
 
