@@ -33,15 +33,23 @@ test('a boolean takes no word of its own', () => {
   refused(/invalid boolean value "yes" for -listen/, '-listen=yes');
 });
 
-test('the last of a repeated flag counts, lists collect', () => {
-  assert.deepEqual(parse('-port=1', '-port=2'), { port: 2 });
+test('a flag is given once, lists collect', () => {
+  refused(/-port is given twice: give it once/, '-port=1', '-port=2');
+  refused(/-listen is given twice/, '-listen', '-listen=false');
+  refused(/-server is given twice/, '-server=a', '-server=b');
+  assert.deepEqual(parse('-port=1', '-port=1'), { port: 1 });
   assert.deepEqual(parse('-route=a', '--route', 'b'), { route: ['a', 'b'] });
 });
 
-test('a value may look like a flag, be empty, or hold =', () => {
+test('a value may look like a flag, or hold =', () => {
   assert.deepEqual(parse('-server', '-port'), { server: '-port' });
-  assert.deepEqual(parse('-server='), { server: '' });
   assert.deepEqual(parse('-server=a=b'), { server: 'a=b' });
+});
+
+test('a value has characters, and all of them can be shown', () => {
+  refused(/-server is empty/, '-server=');
+  refused(/-route is empty/, '-route', '');
+  refused(/-server has control characters/, '-server', 'home\n');
 });
 
 for (const [text, value] of [

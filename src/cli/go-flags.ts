@@ -1,4 +1,5 @@
 import { LametunError } from '../errors.js';
+import { checkText } from './input.js';
 
 /** One flag: what its value is, in Go's words, and what it is for. */
 export interface FlagSpec {
@@ -21,8 +22,8 @@ export type FlagValues<S extends Readonly<Record<string, FlagSpec>>> = {
 
 /**
  * Parses arguments by the grammar of Go's package `flag`, which the post's program uses: `-x`, `--x`, `-x=v`
- * and, except for booleans, `-x v`. Unlike there, words that are left over are an error and not ignored: after
- * `-listen true` the original would silently drop every flag that follows.
+ * and, except for booleans, `-x v`. Unlike there, nothing is ignored: words that are left over are an error (after
+ * `-listen true` the original drops every flag that follows), and so are an empty value and a flag that is given twice.
  *
  * @throws LametunError `usage`
  */
@@ -31,6 +32,11 @@ export function parseGoFlags<const S extends Readonly<Record<string, FlagSpec>>>
   args: readonly string[],
 ): FlagValues<S> {
   const values: Record<string, unknown> = {};
+  const set = (name: string, value: unknown): void => {
+    if (Object.hasOwn(values, name) && values[name] !== value)
+      throw usage(`-${name} is given twice: give it once`);
+    values[name] = value;
+  };
   const rest = [...args];
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     const match = /^--?([^-=][^=]*)(?:=([\s\S]*))?$/.exec(arg);
@@ -40,13 +46,17 @@ export function parseGoFlags<const S extends Readonly<Record<string, FlagSpec>>>
     if (spec === undefined) throw usage(`flag provided but not defined: -${name}`);
     let text = match[2];
     if (spec.type === 'bool') {
-      values[name] = parseBool(name, text ?? 'true');
+      set(name, parseBool(name, text ?? 'true'));
       continue;
     }
     text ??= rest.shift();
     if (text === undefined) throw usage(`flag needs an argument: -${name}`);
-    if (spec.type === 'int') values[name] = parseInteger(name, text);
-    else if (spec.type === 'string') values[name] = text;
+    if (spec.type === 'int') {
+      set(name, parseInteger(name, text));
+      continue;
+    }
+    checkText(`-${name}`, text);
+    if (spec.type === 'string') set(name, text);
     else values[name] = [...((values[name] as string[] | undefined) ?? []), text];
   }
   return values as FlagValues<S>;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync, lstatSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../device/log.js';
-import { LametunError } from '../errors.js';
+import { EXIT_STATUS, LametunError } from '../errors.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { packageVersion } from './package-version.js';
 import { abortOnSignals } from './signals.js';
@@ -17,7 +17,7 @@ import { abortOnSignals } from './signals.js';
  * the background, as the descriptors that these variables name; it ends when that one answers. Whoever sets the
  * variables can do so itself.
  *
- * Exit status: 0, or 1 when it could not start.
+ * Exit status: 0; 1 when it could not start; 2 when arguments or environment are wrong.
  */
 const TUN_FD = 'WG_TUN_FD';
 const UAPI_FD = 'WG_UAPI_FD';
@@ -37,9 +37,13 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const foreground = args[0] === '-f' || args[0] === '--foreground';
   const names = foreground ? args.slice(1) : args;
-  if (names.length !== 1 || names[0]!.startsWith('-')) {
+  if (args.length === 1 && (args[0] === '-h' || args[0] === '--help')) {
     process.stdout.write(USAGE);
     return 0;
+  }
+  if (names.length !== 1 || names[0]!.startsWith('-')) {
+    process.stderr.write(USAGE);
+    return EXIT_STATUS.usage;
   }
   const level = logLevel(process.env['LOG_LEVEL']);
   const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
@@ -150,7 +154,7 @@ function fail(error: unknown): number {
     : `this is a defect of lametun, please report it: ${error instanceof Error ? error.stack : String(error)}`;
   if (process.env[READY_FD] === undefined) process.stderr.write(`lametund: ${text}\n`);
   else tellParent(text);
-  return 1;
+  return isOurs ? EXIT_STATUS[error.code] : 1;
 }
 
 process.exit(await main(process.argv.slice(2)).catch(fail));

@@ -4,6 +4,7 @@ import { EXIT_STATUS, LametunError } from '../errors.js';
 import { demoCommand } from './demo.js';
 import { dropsCommand } from './drops.js';
 import { errorText } from './error-text.js';
+import { checkInput } from './input.js';
 import { adminCommands } from './network/admin.js';
 import { backupCommands } from './network/backup.js';
 import { memberCommands } from './network/member.js';
@@ -35,7 +36,8 @@ async function main(args: readonly string[]): Promise<number> {
   for (const { title, commands } of groups) {
     for (const command of commands) {
       command.copyInheritedSettings(program).helpGroup(title);
-      program.addCommand(command.configureOutput(oneLine(`lametun ${command.name()} --help has more`)));
+      checkInput(command).configureOutput(oneLine(`lametun ${command.name()} --help has more`));
+      program.addCommand(command);
     }
   }
   if (args.length === 0) program.help({ error: true });
@@ -61,7 +63,7 @@ function fail(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof LametunError) {
     const isPlain = process.argv[2]?.startsWith('-') === true;
-    const help = error.code === 'usage' && isPlain ? ' (lametun -help lists the options)' : '';
+    const help = error.code === 'usage' && isPlain ? ' (lametun --help lists commands and options)' : '';
     process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
     return EXIT_STATUS[error.code] ?? 1; // an older or newer process may have other codes
   }

@@ -105,3 +105,12 @@ test('who waits may stay connected', async (t) => {
   await attachAnd(async () => {});
   assert.ok(client.admitted);
 });
+
+test('who waits is told that this is why it does not administer', async (t) => {
+  const { hub, client, attachAnd } = await scene(t);
+  await attachAnd(async () => {});
+  await hub.handle(client, { type: 'admin', id: 3, request: { op: 'nodes' } });
+  const refused = client.messages.at(-1);
+  assert.ok(refused?.type === 'refused' && refused.code === 'not-an-admin');
+  assert.match(refused.message, /still waits for approval/);
+});

@@ -166,10 +166,17 @@ export class Hub {
         return answer('who', { online: this.#online() });
       case 'admin':
         if (this.#registry.members.byKey(client.key)?.row.admin !== 1) {
-          throw new Refused('not-an-admin', 'this node is no administrator of the network');
+          throw new Refused('not-an-admin', this.#whyNotAdmin(client));
         }
         return answer('admin', await this.administer(message.request));
     }
+  }
+
+  #whyNotAdmin(client: Client): string {
+    const isPending = this.#attached.get(this.#ids.get(client) ?? 0)?.pending === true;
+    return isPending
+      ? 'this node still waits for approval, and administers nothing until then'
+      : 'this node is no administrator of the network';
   }
 
   /** What an administrator asks for. Whoever calls this has made sure that it is one. @throws Refused, StoreUnavailable */

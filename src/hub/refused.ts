@@ -1,11 +1,11 @@
 import { LametunError } from '../errors.js';
-import type { Refusal } from '../wire/messages.js';
+import { type Refusal, WRONG_QUESTIONS } from '../wire/messages.js';
 
 /** The hub says no to somebody. Nothing was changed. */
 export class Refused extends LametunError {
   readonly refusal: Refusal;
   constructor(refusal: Refusal, message: string) {
-    super('refused', message);
+    super(WRONG_QUESTIONS.has(refusal) ? 'usage' : 'refused', message);
     this.refusal = refusal;
   }
 }

@@ -1,4 +1,5 @@
 import { createHash, randomBytes, randomFillSync } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { NodeCrypto } from '../device/crypto.js';
 import type { Log } from '../device/log.js';
@@ -17,7 +18,7 @@ import { Registry } from './registry.js';
 import { Relay, type RelayCounters } from './relay/index.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server.js';
 import { backup, restore } from './store/backup.js';
-import { openStore } from './store/open.js';
+import { isPostgres, openStore } from './store/open.js';
 import type { Store } from './store/store.js';
 
 export interface HubStart {
@@ -249,6 +250,13 @@ export interface Place {
 
 /** Writes the database of a hub that does not run to a file. @throws LametunError */
 export async function backupHub(place: Place, file: string): Promise<void> {
+  const path = place.database ?? join(place.state, 'hub.sqlite');
+  if (!isPostgres(path) && !existsSync(path)) {
+    throw new LametunError(
+      'usage',
+      `there is no hub here to back up (${path} does not exist): run this on the hub's machine, with its --state or --database`,
+    );
+  }
   await withStore(place, (store) => backup(store, file));
 }
 

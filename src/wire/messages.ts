@@ -151,6 +151,9 @@ export const REFUSALS = [
 ] as const;
 export type Refusal = (typeof REFUSALS)[number];
 
+/** Of these, what was asked names something that is not there, or cannot be: asking again changes nothing. */
+export const WRONG_QUESTIONS: ReadonlySet<Refusal> = new Set(['bad-request', 'not-found', 'taken']);
+
 export type HubMessage =
   | { readonly type: 'answer'; readonly re: number; readonly value: unknown }
   | { readonly type: 'refused'; readonly re: number; readonly code: Refusal; readonly message: string }

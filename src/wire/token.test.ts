@@ -79,7 +79,10 @@ test('no single mistyped character, and no two that changed places, go unnoticed
     if (swapped !== text) complaint(swapped);
   }
   assert.match(complaint(`${text.slice(0, 50)}${text[50] === 'a' ? 'b' : 'a'}${text.slice(51)}`), /mistyped/);
-  assert.match(complaint(text.replace(text[40]!, '0')), /^character \d+ of the token is in no token/);
+  assert.match(
+    complaint(text.replace(text[40]!, '0')),
+    /^the token is mistyped at character \d+: tokens have letters and digits, but never 0, O, I or l;/,
+  );
   assert.match(complaint(`${text}ab`), /behind its end/);
 });
 

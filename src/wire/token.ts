@@ -107,7 +107,10 @@ const INVISIBLE = /[\s\u00ad\u200b-\u200f\u2060\ufeff]+/g;
 
 function readBlocks(digits: string): Uint8Array {
   const foreign = indexOfForeign(digits);
-  if (foreign >= 0) throw wrong(`character ${foreign + 1 + PREFIX.length + 1} of the token is in no token`);
+  if (foreign >= 0)
+    throw wrong(
+      `the token is mistyped at character ${foreign + 1 + PREFIX.length + 1}: tokens have letters and digits, but never 0, O, I or l`,
+    );
   const head = digits.length < 11 ? undefined : decodeBlocks(digits.slice(0, 11));
   if (digits.length < 11) throw wrong('the token is cut off');
   if (head === undefined) throw wrong(MISTYPED);

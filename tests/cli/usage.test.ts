@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -28,7 +28,7 @@ function assertOneLine({ status, stdout, stderr }: Outcome, expectedStatus: numb
 }
 
 const LISTEN = ['-listen'] as const;
-const HELP = / \(lametun -help lists the options\)\n$/;
+const HELP = / \(lametun --help lists commands and options\)\n$/;
 
 /** What is typed, and what of it the line must name. */
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], says: RegExp])[] = [
@@ -206,4 +206,33 @@ test('what is kept and cannot be used is no fault of the arguments', (t) => {
   up(1, /node\.json is damaged/);
   writeFileSync(path(state, 'hub.json'), '{');
   up(1, /hub\.json is damaged/);
+});
+
+test('backup where no hub is leaves nothing behind', (t) => {
+  const folder = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const backup = (...more: readonly string[]): Outcome =>
+    lametun(['backup', path(folder, 'backup'), '--state', path(folder, 'state'), ...more]);
+  assertOneLine(backup(), 2, /there is no hub here to back up .*--state or --database/);
+  assertOneLine(backup('--database', path(folder, 'other.sqlite')), 2, /other\.sqlite does not exist/);
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('an option is refused when it has nothing to say, or twice something else', () => {
+  for (const [args, says] of [
+    [['serve', '--state', ''], /--state is empty/],
+    [['serve', '--state', '--json'], /--state needs a value, and --json is an option/],
+    [['serve', '--name', 'a', '--name', 'b'], /--name is given twice/],
+    [['hub', '--ask', '--no-ask'], /--ask and --no-ask contradict each other/],
+    [['hub', '--public', 'a,'], /--public a,: an entry is empty/],
+    [['hub', '--database', 'foo'], /--database is neither a URL nor a path/],
+    [['ping', ''], /<node> is empty/],
+    [['backup', 'a\nb'], /<file> has control characters/],
+    [['share', '10.0.0.0/24', ''], /<networks> is empty/],
+    [['invite', '--share', '192.168.2.5/24'], /did you mean 192\.168\.2\.0\/24\?/],
+    [['revoke', 'a b'], /there is no invitation "a b"/],
+    [['demo', '--pcap', ''], /--pcap is empty/],
+    [['drops', '\u001b[2J'], /<interface> has control characters/],
+  ] as const)
+    assertOneLine(lametun(args), 2, says);
 });

@@ -249,24 +249,28 @@ test('a device that somebody has, and a socket on which somebody answers, are cl
   assert.ok(!deviceExists(other));
 });
 
-test('what it cannot do it says in a line, with status 1', (t) => {
+test('what it cannot do it says in a line, with status 1, or 2 for how it was called', (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
-  for (const [args, env, message] of [
-    [['much-too-long-a-name'], {}, /^lametund: .*cannot be a device's name.*\n$/],
-    [[newName()], { WG_TUN_FD: 'x' }, /^lametund: WG_TUN_FD must be the number.*\n$/],
-    [[newName()], { WG_TUN_FD: '0' }, /^lametund: TUNGETIFF 0: .*\n$/],
+  for (const [args, env, expected, message] of [
+    [['much-too-long-a-name'], {}, 2, /^lametund: .*cannot be a device's name.*\n$/],
+    [[newName()], { WG_TUN_FD: 'x' }, 2, /^lametund: WG_TUN_FD must be the number.*\n$/],
+    [[newName()], { WG_TUN_FD: '0' }, 1, /^lametund: TUNGETIFF 0: .*\n$/],
   ] as const) {
     const { status, stderr } = lametund(t, args, env);
-    assert.equal(status, 1);
+    assert.equal(status, expected);
     assert.match(stderr, message);
   }
 });
 
 test('usage and version', (t) => {
-  for (const args of [[], ['a', 'b'], ['-f'], ['-f', 'a', 'b'], ['--help'], ['-f', '-h']]) {
-    const { status, stdout } = lametund(t, args);
-    assert.equal(stdout, 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n');
-    assert.equal(status, 0);
+  const usage = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
+  for (const args of [[], ['-x'], ['a', 'b'], ['-f'], ['-f', 'a', 'b'], ['-f', '-h'], ['--version', 'a']]) {
+    const { status, stdout, stderr } = lametund(t, args);
+    assert.deepEqual([status, stdout, stderr], [2, '', usage], args.join(' '));
+  }
+  for (const args of [['--help'], ['-h']]) {
+    const { status, stdout, stderr } = lametund(t, args);
+    assert.deepEqual([status, stdout, stderr], [0, usage, ''], args.join(' '));
   }
   assert.match(lametund(t, ['--version']).stdout, /^lametund v\d+\.\d+\.\d+\n/);
 });

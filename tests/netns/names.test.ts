@@ -109,7 +109,9 @@ const guards = (path: string): number[] =>
     if (!/^\d+$/.test(pid)) return [];
     try {
       const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      return words.includes('lametun-guard') && words.includes(path) ? [Number(pid)] : [];
+      if (!words.includes('lametun-guard') || !words.includes(path)) return [];
+      assert.ok(words.join(' ').length < 400, 'it is one line in `ps`');
+      return [Number(pid)];
     } catch {
       return [];
     }

@@ -48,7 +48,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.match(said(office.lametun('nodes')), /^home .*waits for approval/m);
     assert.ok(home.machine.status().self.pending);
     assert.ok(!home.machine.pings('office.home.lametun'));
-    refused(office.lametun('approve', 'nobody'), /nobody/);
+    refused(office.lametun('approve', 'nobody'), /nobody/, 2);
     assert.equal(json(office, 'approve', 'home').name, 'home');
     await until('an answer by name', () => home.machine.pings('office.home.lametun'));
     await homeNode.says(/an administrator has let this node in/);
@@ -88,6 +88,8 @@ test('a network that asks, from its first node to its last', async (t) => {
     refused(home.machine.lametun('invite'), /administrator/);
     const running = join(laptop, invite(office, '--admin'));
     await running.says(/asked to join/);
+    assert.match(said(laptop.lametun('status')), /^this node .*, admin once approved$/m);
+    refused(laptop.lametun('nodes'), /this node still waits for approval/);
     said(office.lametun('approve', 'laptop'));
     await until('it to be let in', () => laptop.status().self.pending === false);
     const { invite: id, command, token } = json(laptop, 'invite', '--reusable', '--expires', '2h');
@@ -96,7 +98,8 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.equal(invites.find((row: { id: string }) => row.id === id).state, 'open');
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +open +for 2 h +reusable`, 'm'));
     assert.deepEqual(json(laptop, 'revoke', id), { revoked: id });
-    refused(laptop.lametun('revoke', 'nonsense'), /nonsense/);
+    refused(laptop.lametun('revoke', 'nonsense'), /nonsense/, 2);
+    refused(office.lametun('remove', 'nobody'), /there is no node nobody/, 2);
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +revoked`, 'm'));
     assert.equal(json(laptop, 'nodes').nodes.length, 3);
   });
@@ -113,10 +116,14 @@ test('a network that asks, from its first node to its last', async (t) => {
     const { self } = home.machine.status();
     assert.deepEqual([self.name, self.fullName], ['cottage', 'cottage.home.lametun']);
     assert.equal(JSON.parse(readFileSync(path(home.machine.state, 'node.json'), 'utf8')).you.name, 'cottage');
-    refused(office.lametun('rename', 'cottage', 'laptop'), /node 3 is called laptop: choose another name/);
-    refused(office.lametun('rename', 'nobody', 'x'), /there is no node nobody/);
+    refused(office.lametun('rename', 'cottage', 'laptop'), /node 3 is called laptop: choose another name/, 2);
+    refused(office.lametun('rename', 'nobody', 'x'), /there is no node nobody/, 2);
     refused(office.lametun('rename', 'cottage', 'A Hut'), /the name "A Hut": .*as "a-hut"/, 2);
-    refused(office.lametun('rename', 'cottage', 'hub'), /nobody can be called hub: it means something else/);
+    refused(
+      office.lametun('rename', 'cottage', 'hub'),
+      /nobody can be called hub: it means something else/,
+      2,
+    );
     assert.match(said(office.lametun('rename', 'cottage', 'home')), /^cottage is called home now\n$/);
     await until('laptop to know', () => laptop.pings('home.home.lametun'));
     assert.deepEqual(laptop.status().warnings, [], 'it is the key that it was');

@@ -1,7 +1,16 @@
 import { type Command, Option } from 'commander';
+import { LametunError } from '../../errors.js';
 import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
 import { administer, print } from './ask.js';
-import { type Common, collect, command, givenLabel, parseDuration } from './place.js';
+import {
+  type Common,
+  command,
+  givenLabel,
+  givenNetwork,
+  givenNode,
+  listOption,
+  parseDuration,
+} from './place.js';
 
 /** What administrators do: root on the hub's machine, and members that were invited as such. */
 export function adminCommands(): Command[] {
@@ -31,7 +40,13 @@ function inviteCommand(): Command {
     )
     .option('--reusable', 'any number of machines may join by it')
     .option('--admin', 'whoever joins by it may administer the network')
-    .option('--share <network>', 'whoever joins by it may share this network without being asked', collect)
+    .addOption(
+      listOption(
+        '--share <network>',
+        'whoever joins by it may share this network without being asked',
+        givenNetwork,
+      ),
+    )
     .action(async ({ state, json, expires, reusable = false, admin = false, share = [] }: Flags) => {
       const request = { op: 'invite', expires, reusable, admin, shares: share } as const;
       const answer = await administer<'invite'>(state, request);
@@ -50,11 +65,20 @@ function invitesCommand(): Command {
 
 function revokeCommand(): Command {
   return command('revoke', 'take an invitation back')
-    .argument('<invite>', 'as `lametun invites` names it')
+    .argument('<invite>', 'as `lametun invites` names it', givenInvite)
     .action(async (invite: string, { state, json }: Common) => {
       await administer<'revoke'>(state, { op: 'revoke', invite });
       print(json, { revoked: invite }, () => `Nobody joins by ${invite} any more; who has joined stays`);
     });
+}
+
+/** The hub's names of invitations are made of these. */
+function givenInvite(text: string): string {
+  if (/^[\w.-]{1,64}$/.test(text)) return text;
+  throw new LametunError(
+    'usage',
+    `there is no invitation ${JSON.stringify(text)}: \`lametun invites\` lists them`,
+  );
 }
 
 function nodesCommand(): Command {
@@ -68,8 +92,8 @@ function nodesCommand(): Command {
 
 function approveCommand(): Command {
   return command('approve', 'let a node in that waits, and let it share what it offers')
-    .argument('<node>', 'its name or number')
-    .option('--share <network>', 'of what it offers, only this; repeatable', collect)
+    .argument('<node>', 'its name or number', givenNode)
+    .addOption(listOption('--share <network>', 'of what it offers, only this; repeatable', givenNetwork))
     .action(async (node: string, { state, json, share }: Common & { readonly share?: readonly string[] }) => {
       const request = { op: 'approve', node, ...(share === undefined ? {} : { shares: share }) } as const;
       const answer = await administer<'approve'>(state, request);
@@ -79,7 +103,7 @@ function approveCommand(): Command {
 
 function renameCommand(): Command {
   return command('rename', 'call a node something else')
-    .argument('<node>', 'its name or number')
+    .argument('<node>', 'its name or number', givenNode)
     .argument('<name>', 'what it is called from now on', (name) => givenLabel('the name', name))
     .action(async (node: string, name: string, { state, json }: Common) => {
       const answer = await administer<'rename'>(state, { op: 'rename', node, name });
@@ -91,7 +115,7 @@ function renameCommand(): Command {
 
 function removeCommand(): Command {
   return command('remove', 'put a node out of the network')
-    .argument('<node>', 'its name or number')
+    .argument('<node>', 'its name or number', givenNode)
     .action(async (node: string, { state, json }: Common) => {
       const answer = await administer<'remove'>(state, { op: 'remove', node });
       print(json, answer, () => `${answer.name} is no member any more`);

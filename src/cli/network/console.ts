@@ -1,10 +1,10 @@
-import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
 import type { Log } from '../../device/log.js';
 import { openOwnFile } from '../../linux/safe-files.js';
 import { errorText } from '../error-text.js';
 import { terminalWidth, wrap } from './table.js';
 
-/** The log of a process in the background begins anew when it has so many bytes. */
+/** When the log of a process in the background has so many bytes, it becomes `lametun.log.1`, and another begins. */
 const LONGEST_LOG = 1 << 20;
 /** A line that is to be copied. */
 const COMMAND = /^lametun join \S+$/;
@@ -105,14 +105,22 @@ export class Console {
   }
 
   #log(text: string): void {
+    const file = this.#file!;
     try {
-      const fd = openOwnFile(this.#file!, 'append');
-      try {
-        if (fstatSync(fd).size > LONGEST_LOG) ftruncateSync(fd);
-        writeSync(fd, `${new Date().toISOString()} ${text}\n`);
-      } finally {
-        closeSync(fd);
-      }
+      const isFull = appendLine(file, `${new Date().toISOString()} ${text}
+`);
+      if (isFull) renameSync(file, `${file}.1`);
     } catch {} // a full disk does not end a tunnel
+  }
+}
+
+/** @returns whether the file has as much as it may have */
+function appendLine(file: string, line: string): boolean {
+  const fd = openOwnFile(file, 'append');
+  try {
+    writeSync(fd, line);
+    return fstatSync(fd).size > LONGEST_LOG;
+  } finally {
+    closeSync(fd);
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
 import { test } from 'node:test';
-import { databaseOf, hasPassword } from './database.js';
+import { databaseLocation, databaseOf, hasPassword } from './database.js';
 
 test('a password is seen wherever PostgreSQL reads one', () => {
   for (const url of [
@@ -27,4 +28,26 @@ test('a database is said in one way', () => {
     code: 'usage',
     message: /not both/,
   });
+});
+
+test('a database is a URL or the path of a file, and never a bare word', () => {
+  for (const url of ['postgres://u@h/d', 'postgresql:///d?host=/run/postgresql'])
+    assert.equal(databaseLocation(url), url);
+  for (const path of ['/srv/hub.sqlite', './hub.sqlite', '../hub.sqlite'])
+    assert.equal(databaseLocation(path), resolve(path));
+  for (const wrong of [
+    'foo',
+    'u:very-secret@h/d',
+    'h/d',
+    'mysql://h/d',
+    'postgres:',
+    'postgres://u@h:port/d',
+    '~/d',
+  ])
+    assert.throws(
+      () => databaseLocation(wrong),
+      ({ code, message }) =>
+        code === 'usage' && /postgres:\/\/USER@HOST\/NAME/.test(message) && !message.includes('secret'),
+      wrong,
+    );
 });

@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { isDetached } from './detach.js';
@@ -13,7 +14,7 @@ export interface DatabaseFlags {
 /** @param about what `--database` is for, here */
 export function withDatabaseOptions(command: Command, about: string): Command {
   return command
-    .addOption(new Option('--database <url>', about).argParser(warned))
+    .addOption(new Option('--database <url>', about).argParser(checkedDatabase))
     .addOption(
       new Option(
         '--database-file <file>',
@@ -29,8 +30,24 @@ export function databaseOf({ database, databaseFile }: DatabaseFlags): string | 
   return database ?? databaseFile;
 }
 
+/**
+ * Where a database is. Text without a scheme could be an address, whose `postgres://` was forgotten, as well as a file: a
+ * file's path says which it is. Nothing of the text is repeated: there may be a password in it.
+ *
+ * @throws LametunError `usage`
+ */
+export function databaseLocation(text: string): string {
+  if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
+  if (/^\.{0,2}\//.test(text)) return resolve(text);
+  throw new LametunError(
+    'usage',
+    '--database is neither a URL nor a path: write postgres://USER@HOST/NAME, or an SQLite file as /PATH or ./FILE',
+  );
+}
+
 /** Whoever starts it in the background has said so already. */
-function warned(url: string): string {
+function checkedDatabase(text: string): string {
+  const url = databaseLocation(text);
   if (hasPassword(url) && !isDetached())
     process.stderr.write(
       'lametun: warning: other users of this machine can see the password in --database while lametun starts, and your shell may keep it: give the whole in --database-file FILE, or the password in PGPASSWORD or PGPASSFILE\n',
@@ -61,7 +78,7 @@ function readDatabase(file: string): string {
       cause: error,
     });
   }
-  if (/^postgres(ql)?:\/\/\S+$/.test(text)) return text;
+  if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
   throw new LametunError(
     'usage',
     `${file} holds no database: one line, postgres://USER:PASSWORD@HOST/DATABASE`,

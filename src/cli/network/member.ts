@@ -4,7 +4,7 @@ import { askControl } from '../../network/control-socket.js';
 import { packageVersion } from '../package-version.js';
 import { shareText } from './admin-text.js';
 import { askOnce, print } from './ask.js';
-import { type Common, collect, command } from './place.js';
+import { type Common, collect, command, givenNetwork } from './place.js';
 import { pingText, statusText } from './status-text.js';
 
 /** What every node can do. */
@@ -65,7 +65,10 @@ function shareCommand(): Command {
     .argument('[networks...]', 'all that it offers from now on: 192.168.1.0/24')
     .option('--none', 'share nothing any more')
     .action(async (networks: string[], { state, json, none }: Common & { readonly none?: boolean }) => {
-      const wanted = networks.flatMap((network) => collect(network));
+      const wanted = networks.reduce(
+        (all: readonly string[], text) => collect('share', text, all, givenNetwork),
+        [],
+      );
       if (none && wanted.length > 0)
         throw new LametunError('usage', '--none is for no networks: name some, or give --none');
       const shares = none ? [] : wanted.length > 0 ? wanted : undefined;

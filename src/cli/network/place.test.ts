@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
-import { collect, givenLabel, parseDuration, toLabel } from './place.js';
+import { collect, givenLabel, givenNetwork, givenNode, parseDuration, toLabel } from './place.js';
 
 test("a machine's name becomes a DNS label", () => {
   assert.equal(toLabel("Anna's Laptop.local"), 'annas-laptop');
@@ -24,5 +24,31 @@ test('times have a unit and an end', () => {
 });
 
 test('a repeated option collects, with commas or without', () => {
-  assert.deepEqual(collect('b,c', collect('a')), ['a', 'b', 'c']);
+  assert.deepEqual(collect('--share', 'b,c', collect('--share', 'a')), ['a', 'b', 'c']);
+});
+
+test('an entry of a list is neither empty nor given twice', () => {
+  for (const text of ['', ',', 'a,', ',a'])
+    assert.throws(() => collect('--public', text), /an entry is empty/);
+  assert.throws(() => collect('--public', 'a', ['a']), /--public a is given twice/);
+  assert.throws(
+    () => collect('--share', 'fd00:0::/64', ['fd00::/64'], givenNetwork),
+    /--share fd00::\/64 is given twice/,
+  );
+});
+
+test('a network is taken as the hub writes it, or refused with what was meant', () => {
+  assert.equal(givenNetwork('--share', 'FD00:0::/64'), 'fd00::/64');
+  for (const [text, says] of [
+    ['192.168.2.5/24', /--share 192\.168\.2\.5\/24 .*did you mean 192\.168\.2\.0\/24\?/],
+    ['attic', /--share "attic" is not a network: write it as/],
+    ['192.168.2.0', /is not a network/],
+  ] as const)
+    assert.throws(() => givenNetwork('--share', text), { code: 'usage', message: says });
+});
+
+test('a node is named by its name or number', () => {
+  for (const name of ['laptop', '7']) assert.equal(givenNode(name), name);
+  for (const name of ['', 'My Laptop', 'a'.repeat(64)])
+    assert.throws(() => givenNode(name), { code: 'usage', message: /there is no node/ });
 });

@@ -2,6 +2,8 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
+import { formatCidr, networkOf, parseCidr } from '../../ip/cidr.js';
+import { repeatable } from '../input.js';
 
 /** Where a node or hub keeps what it has, and what its interface is called: several run on one machine by these. */
 export interface Place {
@@ -43,11 +45,48 @@ export const command = (name: string, about: string): Command =>
     .addOption(jsonOption())
     .allowExcessArguments(false);
 
-/** For options that may be given several times. */
-export const collect = (value: string, before: readonly string[] = []): readonly string[] => [
-  ...before,
-  ...value.split(',').filter((part) => part !== ''),
-];
+/** An option that may be given several times, or with commas. */
+export const listOption = (
+  flags: string,
+  about: string,
+  parse: (option: string, text: string) => string = (_, text) => text,
+): Option => {
+  const option = repeatable(new Option(flags, about));
+  return option.argParser((text: string, before: readonly string[] = []) =>
+    collect(option.long!, text, before, parse),
+  );
+};
+
+/** @throws LametunError `usage` when an entry is empty, or given twice */
+export function collect(
+  option: string,
+  text: string,
+  before: readonly string[] = [],
+  parse: (option: string, text: string) => string = (_, part) => part,
+): readonly string[] {
+  const all = [...before];
+  for (const part of text.split(',')) {
+    if (part === '') throw new LametunError('usage', `${option} ${text}: an entry is empty`);
+    const entry = parse(option, part);
+    if (all.includes(entry))
+      throw new LametunError('usage', `${option} ${entry} is given twice: give it once`);
+    all.push(entry);
+  }
+  return all;
+}
+
+/** A network that is typed, as the hub writes it. @throws LametunError `usage` */
+export function givenNetwork(option: string, text: string): string {
+  const cidr = parseCidr(text);
+  if (cidr === undefined)
+    throw new LametunError(
+      'usage',
+      `${option} ${JSON.stringify(text)} is not a network: write it as 192.168.1.0/24`,
+    );
+  const network = formatCidr(networkOf(cidr));
+  if (network === formatCidr(cidr)) return network;
+  throw new LametunError('usage', `${option} ${text} is an address in a network: did you mean ${network}?`);
+}
 
 /**
  * A DNS label, RFC 1035 §2.3.1, from what a person or a machine calls itself: `Anna's Laptop.local` is `annas-laptop`.
@@ -73,6 +112,12 @@ export function givenLabel(option: string, text: string): string {
     'usage',
     `${option} ${JSON.stringify(text)}: a name has 1 to 63 of a-z, 0-9 and "-"${suggestion === undefined ? '' : `, as "${suggestion}"`}`,
   );
+}
+
+/** How the hub's administrators name a node: by its name or number. */
+export function givenNode(text: string): string {
+  if (toLabel(text) === text) return text;
+  throw new LametunError('usage', `there is no node ${JSON.stringify(text)}: \`lametun nodes\` lists them`);
 }
 
 /** What a machine is called in a network when nobody says. */

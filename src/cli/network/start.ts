@@ -1,13 +1,15 @@
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { type HubSettings, hasHub, readHubSettings, settingsFor } from './hub-settings.js';
 import {
-  collect,
   deviceOption,
   givenLabel,
+  givenNetwork,
   jsonOption,
+  listOption,
   ownLabel,
   type Place,
   portOption,
@@ -61,8 +63,10 @@ const withHubOptions = (built: Command): Command =>
     .addOption(
       portOption('--port <number>', `the TCP and UDP port of the hub, ${HUB_PORT} if nothing is said`),
     )
-    .option('--public <host[:port]>', 'the address by which others reach this machine; repeatable', collect)
-    .option('--key <file>', "where the hub's private key is kept")
+    .addOption(
+      listOption('--public <host[:port]>', 'the address by which others reach this machine; repeatable'),
+    )
+    .addOption(new Option('--key <file>', "where the hub's private key is kept").argParser(absolute))
     .option('--ask', 'an administrator lets every node in')
     .option('--no-ask', 'whoever has an invitation is in, as at first')
     .option('--mtu <bytes>', 'of a new network: 1280 to 1420', parseMtu);
@@ -72,7 +76,13 @@ const withNodeOptions = (built: Command): Command =>
     .option('--name <node>', 'what this machine is called (default: its host name)', (name) =>
       givenLabel('--name', name),
     )
-    .option('--share <network>', 'offer a network behind this machine to the others; repeatable', collect);
+    .addOption(
+      listOption(
+        '--share <network>',
+        'offer a network behind this machine to the others; repeatable',
+        givenNetwork,
+      ),
+    );
 
 function serveCommand(): Command {
   return withNodeOptions(withHubOptions(command('serve', 'begin a network, with this machine in it'))).action(
@@ -138,6 +148,9 @@ const hubSettings = ({
     },
     HUB_PORT,
   );
+
+/** Later the process is in another folder. */
+const absolute = (file: string): string => resolve(file);
 
 function parseMtu(text: string): number {
   const mtu = Number(text);

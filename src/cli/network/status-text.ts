@@ -19,7 +19,7 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
   const { network, self, peers, shares, names, warnings } = status;
   const about = table([
     ['network', `${network.name}, ${network.ipv4} and ${network.ipv6}, MTU ${network.mtu}`],
-    ['this node', `${self.fullName}, ${self.ipv4}, ${self.ipv6}${self.admin ? ', admin' : ''}`],
+    ['this node', `${self.fullName}, ${self.ipv4}, ${self.ipv6}${roleText(self)}`],
     ['interface', `${self.device}, UDP port ${self.port}`],
     ['hub', hubText(status.hub, now)],
     ['relay', relayText(status.relay)],
@@ -33,6 +33,9 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
     ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
   ].join('\n');
 }
+
+const roleText = ({ admin, pending }: NodeStatus['self']): string =>
+  admin ? (pending ? ', admin once approved' : ', admin') : '';
 
 const namesText = ({ how, why, through }: NodeStatus['names']): string =>
   how === 'none'

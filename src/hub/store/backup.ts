@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/safe-files.js';
 import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from './schema.js';
@@ -39,7 +39,7 @@ export async function backup(store: Store, file: string): Promise<void> {
     async (db): Promise<Backup> => ({
       format: 'lametun hub backup',
       version: 2,
-      network: await db.selectFrom('network').selectAll().executeTakeFirstOrThrow(),
+      network: await theNetwork(db),
       invites: await db.selectFrom('invites').selectAll().orderBy('id').execute(),
       nodes: await db.selectFrom('nodes').selectAll().orderBy('id').execute(),
       shares: await db.selectFrom('shares').selectAll().orderBy('node').orderBy('network').execute(),
@@ -56,6 +56,12 @@ export async function backup(store: Store, file: string): Promise<void> {
       cause: error,
     });
   }
+}
+
+async function theNetwork(db: Kysely<Schema>): Promise<NetworkTable> {
+  const network = await db.selectFrom('network').selectAll().executeTakeFirst();
+  if (network !== undefined) return network;
+  throw new LametunError('usage', 'this database holds no network yet: no hub has used it');
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type ErrorCode, LametunError } from '../../errors.js';
 import { CLOSE_CODE } from '../../wire/channel.js';
-import type { Refusal } from '../../wire/messages.js';
+import { type Refusal, WRONG_QUESTIONS } from '../../wire/messages.js';
 import type { ChannelFailure } from '../../wire/transport.js';
 
 /** Why there is no connection to the hub. */
@@ -43,8 +43,9 @@ export class HubFailure extends LametunError {
 
   constructor(kind: HubFailureKind, message: string, options: { refusal?: Refusal; cause?: unknown } = {}) {
     const cause = options.cause;
+    const isWrong = options.refusal !== undefined && WRONG_QUESTIONS.has(options.refusal);
     super(
-      cause instanceof LametunError ? cause.code : CODE[kind],
+      cause instanceof LametunError ? cause.code : isWrong ? 'usage' : CODE[kind],
       message,
       cause === undefined ? {} : { cause },
     );

@@ -80,10 +80,12 @@ export class ResolvGuard {
 
   #start(): void {
     const { path, copy, token, backup, isNeeded, log } = this.#options;
+    // The script is not among the arguments: `ps` shows those.
+    const args = ['-c', 'eval "$SCRIPT"', 'lametun-guard', path, copy, backup(), token, STATE_LOCK];
     // A session of its own: what ends our process group does not end the guard.
-    const guard = spawn('/bin/sh', ['-c', SCRIPT, 'lametun-guard', path, copy, backup(), token, STATE_LOCK], {
+    const guard = spawn('/bin/sh', args, {
       ...{ detached: true, stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' },
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', SCRIPT },
     });
     guard.stdin?.on('error', () => {});
     (guard.stdin as unknown as { unref?(): void }).unref?.();
