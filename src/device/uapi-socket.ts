@@ -25,12 +25,12 @@ const READ_TIMEOUT = 30_000;
  * when it was killed is replaced.
  *
  * @returns the descriptor, on which connections wait to be accepted
- * @throws LametunError `usage` when a daemon answers there; LinuxError
+ * @throws LametunError `busy` when a daemon answers there; LinuxError
  */
 export async function openUapiSocket(path: string): Promise<number> {
   safeDirectory(dirname(path));
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
-    if (await answers(path)) throw new LametunError('usage', `${path} is in use: a daemon answers on it`);
+    if (await answers(path)) throw new LametunError('busy', `${path} is in use: a daemon answers on it`);
     rmSync(path, { force: true }); // whose it was may have done so meanwhile
   }
   return listenUnix(path);
