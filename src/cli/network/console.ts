@@ -107,8 +107,7 @@ export class Console {
   #log(text: string): void {
     const file = this.#file!;
     try {
-      const isFull = appendLine(file, `${new Date().toISOString()} ${text}
-`);
+      const isFull = appendLine(file, `${new Date().toISOString()} ${text}\n`);
       if (isFull) renameSync(file, `${file}.1`);
     } catch {} // a full disk does not end a tunnel
   }
