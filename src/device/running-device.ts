@@ -191,6 +191,7 @@ function openSocket(port: number): DeviceSocket {
   const socket = UdpSocket.open(port);
   socket.reportDestinations();
   socket.reportTrafficClass();
+  socket.letRoutersFragment();
   socket.setBuffers(SOCKET_BUFFER);
   const { fd, family } = socket;
   return {

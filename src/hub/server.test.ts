@@ -6,6 +6,8 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { NodeCrypto } from '../device/crypto.js';
+import { libc } from '../linux/libc.js';
+import { allocate } from '../linux/memory.js';
 import { TestNode } from '../testkit/test-node.js';
 import { until } from '../testkit/wait.js';
 import { CHANNEL_PATH } from '../wire/channel.js';
@@ -16,6 +18,14 @@ import type { Connection } from './connection.js';
 import { HubServer, type ServerOptions } from './server.js';
 
 const crypto = new NodeCrypto();
+
+/** TCP_MAXSEG: how much the other side lets a connected socket send in one packet. */
+function segmentSize(fd: number): number {
+  const { view, address } = allocate(8);
+  view.setUint32(4, 4, true);
+  assert.equal(libc.getsockopt(fd, 6, 2, address, address + 4), 0);
+  return view.getUint32(0, true);
+}
 
 interface Scene {
   readonly server: HubServer;
@@ -285,4 +295,13 @@ test('a port that is taken is said, with what to do', async (t) => {
     HubServer.listen({ ...options, events }),
     new RegExp(`TCP port ${port} is used.*--port`),
   );
+});
+
+test('what goes over its connections fits every path, whatever the device would carry', async (t) => {
+  const { server } = await scene(t);
+  const socket = connect(server.port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  await once(socket, 'connect');
+  const { fd } = (socket as unknown as { readonly _handle: { readonly fd: number } })._handle;
+  assert.ok(segmentSize(fd) <= 1220, `${segmentSize(fd)} bytes, of a loopback device with 65 536`);
 });

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { LametunError } from '../errors.js';
+import { limitSegments } from '../linux/socket-options.js';
 import { CHANNEL_PATH } from '../wire/channel.js';
 import {
   Connection,
@@ -96,6 +97,7 @@ export class HubServer {
       try {
         http.listen({ port: options.port, host, backlog: BACKLOG, exclusive: true });
         await once(http, 'listening');
+        limitSegments((http as unknown as { readonly _handle: { readonly fd: number } })._handle.fd);
         return new HubServer(http, options);
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code;

@@ -7,6 +7,12 @@ const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const SO_MARK = 36;
+/** linux/in.h, linux/tcp.h. */
+const IPPROTO_TCP = 6;
+const TCP_MAXSEG = 2;
+
+/** IPv6's smallest MTU, less the headers of IPv6 and TCP. */
+const SAFE_SEGMENT = 1280 - 40 - 20;
 
 /**
  * Marks what a socket sends, for rules of routing and firewalls.
@@ -36,4 +42,12 @@ export function trySocketOption(fd: number, level: number, option: number, value
 export function setReceiveBuffer(fd: number, size: number): void {
   if (!trySocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size))
     trySocketOption(fd, SOL_SOCKET, SO_RCVBUF, size);
+}
+
+/**
+ * Lets a listening TCP socket, and all who connect to it, use segments that every path carries, both ways: a path with a
+ * small link in the middle whose ICMP is filtered would lose all larger ones for ever.
+ */
+export function limitSegments(fd: number): void {
+  trySocketOption(fd, IPPROTO_TCP, TCP_MAXSEG, SAFE_SEGMENT);
 }

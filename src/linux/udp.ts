@@ -15,6 +15,7 @@ const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
 export const SOL_IP = 0;
 const IP_PKTINFO = 8;
+const IP_MTU_DISCOVER = 10;
 const IP_RECVTOS = 13;
 export const SOL_IPV6 = 41;
 const IP_RECVERR = 11;
@@ -22,6 +23,9 @@ const IPV6_RECVERR = 25;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_RECVTCLASS = 66;
+
+/** linux/in.h: never DF, and no path MTU believed; what is too large for the device is cut up here. */
+const IP_PMTUDISC_OMIT = 5;
 
 /** linux/udp.h. */
 const SOL_UDP = 17;
@@ -125,6 +129,15 @@ export class UdpSocket {
   reportTrafficClass(): void {
     this.#set(SOL_IP, IP_RECVTOS, 1);
     if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVTCLASS, 1);
+  }
+
+  /**
+   * Clears DF on IPv4, as the kernel's WireGuard does: a router with a smaller link cuts a datagram up, where it would
+   * otherwise drop it and say so in an ICMP message that a firewall may filter. Runs still leave in one piece. IPv6 has no
+   * such routers; there the kernel cuts up what is larger than the path MTU that it was told.
+   */
+  letRoutersFragment(): void {
+    this.#set(SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
   }
 
   close(): void {

@@ -5,7 +5,9 @@ import { type Cidr, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
 import type { OfferedShare } from '../wire/messages.js';
+import { RELAY_FRAME } from '../wire/relay.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import { TRANSPORT } from '../wireguard/messages.js';
 import type { HubClient } from './client/hub-client.js';
 import { HubView } from './hub-view.js';
 import { Keeper } from './keeper.js';
@@ -170,10 +172,11 @@ export class NodeParts {
   }
 
   #startRelay(): Promise<RelayClient> {
-    const { crypto, client, device } = this.#options;
+    const { crypto, client, device, node } = this.#options;
     const wireguard = device.interface;
     return RelayClient.start({
       crypto,
+      frameLength: node.network.mtu + TRANSPORT.minLength + RELAY_FRAME.payload,
       port: () => device.port,
       send: (bytes, to) => wireguard.sendBeside(bytes, wireguard.endpoint(to)),
       sendFrame: (peer, datagram) => void client.sendFrame(peer, datagram),

@@ -47,17 +47,17 @@ export async function receive(
  * told with its traffic class.
  */
 export class Datagrams {
-  readonly #socket: UdpSocket;
+  readonly socket: UdpSocket;
   readonly #room = allocate(ROOM);
   readonly #endpoint = allocate(ENDPOINT.size);
   readonly #sending = new SendBatch(BATCH);
   readonly #receiving = new ReceiveBatch(BATCH);
 
   constructor(t: Pick<TestContext, 'after'>, host: Namespace, port: number) {
-    this.#socket = host.inside(() => UdpSocket.open(port));
-    t.after(() => this.#socket.close());
-    this.#socket.reportTrafficClass();
-    this.#socket.setBuffers(16 << 20);
+    this.socket = host.inside(() => UdpSocket.open(port));
+    t.after(() => this.socket.close());
+    this.socket.reportTrafficClass();
+    this.socket.setBuffers(16 << 20);
   }
 
   /** Sends up to 64 datagrams at once. @throws Error when the kernel does not take one */
@@ -83,11 +83,11 @@ export class Datagrams {
 
   /** Waits until so many have come, or nothing has for `patience` milliseconds: long ones, where all must come. */
   receive(count: number, patience = 10_000): Promise<Datagram[]> {
-    return receive(this.#socket, this.#receiving, count, patience);
+    return receive(this.socket, this.#receiving, count, patience);
   }
 
   #flush(): void {
-    const number = this.#sending.flush(this.#socket.fd);
+    const number = this.#sending.flush(this.socket.fd);
     if (number === 0) return;
     while (this.#sending.pending > 0) this.#sending.skip();
     throw new Error(`a datagram was not sent: errno ${number}`);
@@ -96,7 +96,7 @@ export class Datagrams {
   #setEndpoint(address: string, port: number): void {
     const to = { address: parseAddress(address)!, port };
     const { view } = this.#endpoint;
-    const length = writeSocketAddress(view, ENDPOINT.name, this.#socket.family, to);
+    const length = writeSocketAddress(view, ENDPOINT.name, this.socket.family, to);
     view.setUint32(ENDPOINT.nameLength, length, true);
   }
 }

@@ -19,6 +19,8 @@ export interface SiteOptions {
   /** What the router does not let out: all UDP, or everything but TCP to port 443. */
   readonly blocked?: 'udp' | 'all-but-443';
   readonly families?: 'both' | 'ipv4' | 'ipv6';
+  /** The MTU of its line to the internet, bytes, if it is a small one; nobody says so, for ICMP is filtered. */
+  readonly narrow?: number;
   /** The third byte of the private network, 192.168.X.0/24: many homes have the same. */
   readonly lan?: number;
   /** The machine is the gateway itself, and a host that runs nothing of ours is behind it. Not with `public`. */
@@ -65,7 +67,7 @@ export class NetworkLab {
   /** Builds a site. */
   site(
     name: string,
-    { access = 'public', blocked, families = 'both', lan = 1, gateway = false }: SiteOptions = {},
+    { access = 'public', blocked, families = 'both', narrow, lan = 1, gateway = false }: SiteOptions = {},
   ): Site {
     const number = this.#sites++;
     const machine = this.#machine(name);
@@ -77,7 +79,10 @@ export class NetworkLab {
     connect(
       { namespace: this.internet, device: `site${number}`, addresses: ends.internet },
       { namespace: edge, device: 'wan', addresses: ends.site, routes: ends.routes },
+      narrow,
     );
+    if (narrow !== undefined)
+      for (const end of [this.internet, edge]) end.run('nft', ['-f', '-'], { input: MUTE });
     if (!isEdge) {
       const behind = (inner ?? machine).namespace;
       const cable = lanCable(lan, families);
@@ -249,6 +254,15 @@ const FORWARDS: Readonly<Record<string, number>> = {
   'net.ipv4.conf.default.rp_filter': 0,
   ...(hasIpv6() ? { 'net.ipv6.conf.all.forwarding': 1 } : {}),
 };
+
+/** A router that tells nobody what its links do not carry. */
+const MUTE = `table inet mute {
+    chain output {
+      type filter hook output priority filter;
+      icmp type destination-unreachable drop
+      icmpv6 type packet-too-big drop
+    }
+  }\n`;
 
 const BLOCKS = {
   udp: 'meta l4proto udp drop',

@@ -102,8 +102,8 @@ export class RelayMember {
   }
 
   /** A bind as it would be sent next. */
-  makeBind(session: RelaySession, cookie?: Uint8Array, sequence = ++this.#sequence): Uint8Array {
-    const control = { kind: RELAY_KIND.bind, session: session.session, sequence };
+  makeBind(session: RelaySession, cookie?: Uint8Array, sequence = ++this.#sequence, length = 0): Uint8Array {
+    const control = { kind: RELAY_KIND.bind, session: session.session, sequence, length };
     return encodeControl(relayCrypto, session.key, cookie === undefined ? control : { ...control, cookie });
   }
 

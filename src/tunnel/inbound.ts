@@ -6,7 +6,7 @@ import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate, type Memory, writeUint64 } from '../linux/memory.js';
 import { ENDPOINT, IOVEC, ReceiveBatch } from '../linux/udp-batch.js';
-import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../wire/relay.js';
+import { isControlLength, MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { askForHandshake, noteConfirmed, noteReceived } from '../wireguard/activity.js';
 import { COUNTER_LIMIT } from '../wireguard/constants.js';
 import { ECN, ECN_DROP, ecnDecapsulate } from '../wireguard/ecn.js';
@@ -137,7 +137,7 @@ export class Inbound {
     const magic = length < RELAY_FRAME.payload ? 0 : view.getInt32(at, true);
     if (magic === MAGIC.probe) return this.#report(REPORT.beside, slot, at, length);
     // From anybody: its mac tells who made it, and a relay must be heard before it is the one that is used.
-    if (magic === MAGIC.control && length === RELAY_CONTROL.length)
+    if (magic === MAGIC.control && isControlLength(length))
       return this.#report(REPORT.beside, slot, at, length);
     if (magic !== MAGIC.relay) return 'malformed';
     this.#fromRelay ??= this.#batch.sentBy(slot, this.#relay, 0);

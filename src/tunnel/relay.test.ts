@@ -141,7 +141,7 @@ test('framed messages from the relay are opened, bundled by the kernel or not, a
 test('a device without anything beside WireGuard finds frames and probes malformed', async (t) => {
   const { plane, sender } = await setUp(t, { relayPeer: MEMBER });
   plane.relayPort = sender.port;
-  await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.length));
+  await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.minLength));
   assert.deepEqual(plane.drops.entries(), [['malformed', 3]]);
 });
 
@@ -162,7 +162,7 @@ test('frames count from the relay alone', async (t) => {
 
 test('control messages are handed on from anybody: the relay must be heard before it is used', async (t) => {
   const { plane, sender } = await setUp(t, { beside: true });
-  const control = startingWith(MAGIC.control, RELAY_CONTROL.length);
+  const control = startingWith(MAGIC.control, RELAY_CONTROL.minLength);
   const { port } = sender;
   for (const relayPort of [undefined, port + 1, port]) {
     if (relayPort !== undefined) plane.relayPort = relayPort;
@@ -198,11 +198,12 @@ test('what is no frame, no probe and no message is dropped, from the relay, too'
     frame(0, probe(64)),
     frame(5, new Uint8Array(0)),
     frame(5, frame(6, initiation)),
-    frame(5, startingWith(MAGIC.control, RELAY_CONTROL.length)),
+    frame(5, startingWith(MAGIC.control, RELAY_CONTROL.minLength)),
     frame(5, initiation.subarray(1)),
     frame(5, probe(LONGEST + 1)),
     frame(5, initiation).subarray(0, 7),
-    startingWith(MAGIC.control, RELAY_CONTROL.length + 1),
+    startingWith(MAGIC.control, RELAY_CONTROL.maxLength + 1),
+    startingWith(MAGIC.control, RELAY_CONTROL.minLength - 1),
   ];
   await sender.send(...wrong);
   assert.deepEqual(plane.drops.entries(), [['malformed', wrong.length]]);

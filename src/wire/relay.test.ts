@@ -10,6 +10,7 @@ import {
   MAGIC,
   mayBeRelayed,
   openFrame,
+  RELAY_CONTROL,
   RELAY_FRAME,
   RELAY_KIND,
   type RelayControl,
@@ -26,6 +27,7 @@ const control: fc.Arbitrary<Required<RelayControl>> = fc.record(
     address: bytes(16),
     port: fc.nat(65_535),
     cookie: bytes(6),
+    length: fc.integer({ min: RELAY_CONTROL.minLength, max: RELAY_CONTROL.maxLength }),
   },
   { noNullPrototype: true },
 );

@@ -29,13 +29,14 @@ export const RELAY_FRAME = { peer: 4, payload: 8, maxPayload: 2048 } as const;
 
 /**
  * A node and the relay: magic, kind u32, session 8 bytes, sequence f64 (only ever grows within a session), an address 16
- * bytes (IPv4 in its mapped form) and its port u16, a cookie 6 bytes; then 16 bytes of BLAKE2s keyed with the session's
- * key, over all that.
+ * bytes (IPv4 in its mapped form) and its port u16, a cookie 6 bytes, padding; then 16 bytes of BLAKE2s keyed with the
+ * session's key, over all that. An answer is as long as what it answers: a padded bind finds out what length passes, both
+ * ways, and nobody gets more by one than it cost to send.
  *
  * `bind` goes to the relay, its address is zeros, its cookie the last one that the relay has given, or zeros: from now on
  * what comes from this sender is the session's, and what is for it goes there. `bound` answers it with the same sequence,
- * and the sender's address as the relay sees it. `challenge` answers instead when the address is new to the session: bind
- * again at once, with its cookie. So nobody binds an address at which he does not hear.
+ * and the sender's address as the relay sees it. `challenge` answers instead, with the same address, when it is new to the
+ * session: bind again at once, with its cookie. So nobody binds an address at which he does not hear.
  */
 export const RELAY_CONTROL = {
   kind: 4,
@@ -44,8 +45,11 @@ export const RELAY_CONTROL = {
   address: 24,
   port: 40,
   cookie: 42,
-  mac: 48,
-  length: 64,
+  padding: 48,
+  mac: 16,
+  minLength: 64,
+  /** What fits Ethernet, and UDP's and IPv4's headers. */
+  maxLength: 1472,
 } as const;
 export const RELAY_KIND = { bind: 1, bound: 2, challenge: 3 } as const;
 
@@ -64,15 +68,18 @@ export interface RelayControl {
   readonly port?: number;
   /** 6 bytes; zeros unless given. */
   readonly cookie?: Uint8Array;
+  /** Of the whole message, with padding; the shortest that is possible unless given. */
+  readonly length?: number;
 }
 
 /** @param key the session's, 32 bytes */
 export function encodeControl(
   crypto: Pick<Crypto, 'mac'>,
   key: Uint8Array,
-  { kind, session, sequence, address, port = 0, cookie }: RelayControl,
+  { kind, session, sequence, address, port = 0, cookie, length = 0 }: RelayControl,
 ): Uint8Array {
-  const out = new Uint8Array(RELAY_CONTROL.length);
+  const { minLength, maxLength } = RELAY_CONTROL;
+  const out = new Uint8Array(Math.min(Math.max(length, minLength), maxLength));
   const view = viewOf(out);
   view.setInt32(0, MAGIC.control, true);
   view.setUint32(RELAY_CONTROL.kind, kind, true);
@@ -81,7 +88,8 @@ export function encodeControl(
   if (address !== undefined) out.set(address, RELAY_CONTROL.address);
   view.setUint16(RELAY_CONTROL.port, port, true);
   if (cookie !== undefined) out.set(cookie, RELAY_CONTROL.cookie);
-  crypto.mac(key, out.subarray(0, RELAY_CONTROL.mac), out.subarray(RELAY_CONTROL.mac));
+  const end = out.length - RELAY_CONTROL.mac;
+  crypto.mac(key, out.subarray(0, end), out.subarray(end));
   return out;
 }
 
@@ -91,12 +99,13 @@ export function decodeControl(
   key: Uint8Array,
   bytes: Uint8Array,
 ): Required<RelayControl> | undefined {
-  if (bytes.length !== RELAY_CONTROL.length) return undefined;
+  if (!isControlLength(bytes.length)) return undefined;
   const view = viewOf(bytes);
   if (view.getInt32(0, true) !== MAGIC.control) return undefined;
-  const mac = new Uint8Array(RELAY_CONTROL.length - RELAY_CONTROL.mac);
-  crypto.mac(key, bytes.subarray(0, RELAY_CONTROL.mac), mac);
-  if (!crypto.equal(mac, bytes.subarray(RELAY_CONTROL.mac))) return undefined;
+  const mac = new Uint8Array(RELAY_CONTROL.mac);
+  const end = bytes.length - RELAY_CONTROL.mac;
+  crypto.mac(key, bytes.subarray(0, end), mac);
+  if (!crypto.equal(mac, bytes.subarray(end))) return undefined;
   const sequence = view.getFloat64(RELAY_CONTROL.sequence, true);
   if (!Number.isFinite(sequence)) return undefined;
   return {
@@ -105,9 +114,14 @@ export function decodeControl(
     sequence,
     address: bytes.slice(RELAY_CONTROL.address, RELAY_CONTROL.port),
     port: view.getUint16(RELAY_CONTROL.port, true),
-    cookie: bytes.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.mac),
+    cookie: bytes.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.padding),
+    length: bytes.length,
   };
 }
+
+/** Whether a datagram that begins with `MAGIC.control` can be such a message. */
+export const isControlLength = (length: number): boolean =>
+  length >= RELAY_CONTROL.minLength && length <= RELAY_CONTROL.maxLength;
 
 /** A probe's length at most, bytes: `probe.ts`. */
 const MAX_PROBE = 256;

@@ -1,6 +1,12 @@
 import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/socket-address.js';
 import { ENDPOINT } from '../../linux/udp-batch.js';
-import { decodeControl, encodeControl, RELAY_CONTROL, RELAY_KIND } from '../../wire/relay.js';
+import {
+  decodeControl,
+  encodeControl,
+  isControlLength,
+  RELAY_CONTROL,
+  RELAY_KIND,
+} from '../../wire/relay.js';
 import type { Crypto } from '../../wireguard/crypto.js';
 import { AT, type Counters } from './counters.js';
 import type { Members } from './members.js';
@@ -31,7 +37,7 @@ export class Binds {
 
   /** Whose session a control message names, by what costs nothing; -1: nobody's, or it is no control message. */
   rowOf(view: DataView, at: number, length: number): number {
-    if (length !== RELAY_CONTROL.length) return -1;
+    if (!isControlLength(length)) return -1;
     const row = view.getUint32(at + RELAY_CONTROL.session + SESSION.row, true);
     const { ids, tags } = this.#members;
     if (row >= ids.length || ids[row] === 0) return -1;
@@ -44,18 +50,18 @@ export class Binds {
     const key = members.key(row);
     const bind = decodeControl(this.#crypto, key, bytes);
     if (bind?.kind !== RELAY_KIND.bind) return this.#drop('bad-bind');
-    const { session, sequence } = bind;
+    const { session, sequence, length } = bind;
     if (!(sequence > members.sequences[row]!)) return this.#drop('replayed-bind');
     members.sequences[row] = sequence;
     const cookie = this.#cookie(session);
+    const answer = { session, sequence, length, cookie, ...this.#soughtAddress() };
     if (!members.isBoundToSought(row) && !this.#crypto.equal(cookie, bind.cookie)) {
       this.#counters.add(AT.challenges);
-      return encodeControl(this.#crypto, key, { kind: RELAY_KIND.challenge, session, sequence, cookie });
+      return encodeControl(this.#crypto, key, { kind: RELAY_KIND.challenge, ...answer });
     }
     members.bind(row, now);
     this.#counters.add(AT.binds);
-    const answer = { kind: RELAY_KIND.bound, session, sequence, cookie, ...this.#soughtAddress() };
-    return encodeControl(this.#crypto, key, answer);
+    return encodeControl(this.#crypto, key, { kind: RELAY_KIND.bound, ...answer });
   }
 
   #drop(reason: 'bad-bind' | 'replayed-bind'): undefined {
@@ -70,7 +76,7 @@ export class Binds {
     input.set(endpoints.bytes.subarray(sought, sought + SOCKADDR_IN6.size), SESSION.length);
     const mac = new Uint8Array(16);
     this.#crypto.mac(this.#secret, input, mac);
-    return mac.slice(0, RELAY_CONTROL.mac - RELAY_CONTROL.cookie);
+    return mac.slice(0, RELAY_CONTROL.padding - RELAY_CONTROL.cookie);
   }
 
   #soughtAddress(): { readonly address: Uint8Array; readonly port: number } {

@@ -49,7 +49,7 @@ export class Forwarder {
   readonly #filter: SocketFilter;
   readonly #sender: Sender;
   readonly #queue: ReceiveQueue;
-  readonly #answer: Memory = allocate(RELAY_CONTROL.length);
+  readonly #answer: Memory = allocate(RELAY_CONTROL.maxLength);
   readonly #answers = new SendBatch(1);
   /** Who the last frame was for: most often the next is for him, too. */
   #lastId = 0;

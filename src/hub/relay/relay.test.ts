@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '../../testkit/random.js';
-import { frameTo, RelayMember, relayable } from '../../testkit/relay-member.js';
+import { frameTo, RelayMember, relayable, relayCrypto } from '../../testkit/relay-member.js';
 import { until } from '../../testkit/wait.js';
-import { MAGIC, RELAY_CONTROL, RELAY_FRAME, RELAY_KIND } from '../../wire/relay.js';
+import { decodeControl, MAGIC, RELAY_CONTROL, RELAY_FRAME, RELAY_KIND } from '../../wire/relay.js';
 import { viewOf } from '../../wireguard/messages.js';
 import { Relay, type RelayOptions } from './relay.js';
 
@@ -187,11 +187,30 @@ test('an address is bound only by who hears there', async (t) => {
   b.send(frameTo(A, relayable(64)));
   assert.equal((await old.frames(1)).length, 1);
   // The cookie of another address is of no use.
-  const cookie = challenge!.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.mac);
+  const cookie = challenge!.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.padding);
   const third = socket();
   third.send(third.makeBind(session, cookie, 11));
   const [refused] = await third.receive(1, 10_000);
   assert.equal(viewOf(refused!).getUint32(RELAY_CONTROL.kind, true), RELAY_KIND.challenge);
+});
+
+test('each answer has the length of its bind, and the address of who sent it', async (t) => {
+  const { relay, socket } = await start(t);
+  const session = relay.attach(A);
+  const a = socket();
+  const { minLength, maxLength } = RELAY_CONTROL;
+  let cookie: Uint8Array | undefined;
+  for (const [kind, length] of [
+    [RELAY_KIND.challenge, minLength],
+    [RELAY_KIND.bound, maxLength],
+    [RELAY_KIND.bound, minLength + 1],
+  ] as const) {
+    a.send(a.makeBind(session, cookie, undefined, length));
+    const [bytes] = await a.receive(1, 10_000);
+    const answer = decodeControl(relayCrypto, session.key, bytes!)!;
+    assert.deepEqual([answer.kind, answer.length, answer.port], [kind, length, a.port]);
+    cookie = answer.cookie;
+  }
 });
 
 test('a member whose NAT has given it another address is found there, and not at the old one', async (t) => {

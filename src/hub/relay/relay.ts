@@ -118,6 +118,7 @@ export class Relay {
       socket.setBuffers(SOCKET_BUFFER);
       socket.reportDestinations();
       socket.reportTrafficClass();
+      socket.letRoutersFragment();
     } catch (error) {
       socket.close();
       throw error;

@@ -9,16 +9,20 @@ import { RelayBinding } from './relay-binding.js';
 const crypto = new FakeCrypto(new SeededRandom(1));
 const session = Uint8Array.from({ length: 8 }, (_, i) => i);
 const key = new Uint8Array(32).fill(5);
+/** Of the longest frame, bytes. */
+const FULL = 1_320;
 const COOKIE = Uint8Array.of(9, 9, 9, 9, 9, 9);
 
 /** A relay that challenges new addresses, 10 ms away; and what the binding said, and when. */
 class World {
   now = 1_000;
   passes = true;
+  /** The longest datagram that the way carries, either way; it loses others without a word. */
+  carries = Infinity;
   seen = '198.51.100.1';
   readonly told: { readonly what: string; readonly at: number }[] = [];
   readonly binds: number[] = [];
-  readonly binding = new RelayBinding(crypto, session, key, this.now);
+  readonly binding = new RelayBinding(crypto, { session, key }, FULL, this.now);
   #known = '';
   #sequence = 0;
   #arrivals: { readonly at: number; readonly bytes: Uint8Array }[] = [];
@@ -45,8 +49,7 @@ class World {
     for (let event = this.binding.poll(); event; event = this.binding.poll()) {
       if (event.kind === 'send') this.#answer(event.bytes);
       else {
-        const where =
-          event.kind === 'bound' ? ` ${formatAddress(event.seen.address)}:${event.seen.port}` : '';
+        const where = 'seen' in event ? ` ${formatAddress(event.seen.address)}:${event.seen.port}` : '';
         this.told.push({ what: event.kind + where, at: this.now });
       }
     }
@@ -58,13 +61,13 @@ class World {
     assert.equal(bind.kind, RELAY_KIND.bind);
     assert.ok(bind.sequence > this.#sequence, 'a sequence only ever grows');
     this.#sequence = bind.sequence;
-    if (!this.passes) return;
+    if (!this.passes || bytes.length > this.carries) return;
     const isKnown = this.#known === this.seen || bind.cookie.every((byte, i) => byte === COOKIE[i]);
     if (isKnown) this.#known = this.seen;
     const address = toIpv6(parseAddress(this.seen)!);
-    const answer = isKnown
-      ? { kind: RELAY_KIND.bound, session, sequence: bind.sequence, address, port: 4_000 }
-      : { kind: RELAY_KIND.challenge, session, sequence: bind.sequence, cookie: COOKIE };
+    const kind = isKnown ? RELAY_KIND.bound : RELAY_KIND.challenge;
+    const { sequence, length } = bind;
+    const answer = { kind, session, sequence, length, address, port: 4_000, cookie: COOKIE };
     this.#arrivals.push({ at: this.now + 10, bytes: encodeControl(crypto, key, answer) });
   }
 }
@@ -89,6 +92,30 @@ test('where UDP does not pass that is told within 2 s, and tried again for ever,
   world.passes = true;
   world.run(BIND_INTERVAL);
   assert.deepEqual(world.what, ['unanswered', 'bound 198.51.100.1:4000']);
+});
+
+test('where only small datagrams pass UDP is not used, but where the relay sees us is told', () => {
+  const world = new World();
+  world.carries = FULL - 1;
+  world.run(2_500);
+  assert.deepEqual(world.what, ['narrow 198.51.100.1:4000']);
+  world.run(600_000);
+  assert.deepEqual(world.what, ['narrow 198.51.100.1:4000']);
+  assert.ok(world.binds.length < 80, `${world.binds.length}`);
+  world.passes = false;
+  world.run(2 * BIND_INTERVAL);
+  world.passes = true;
+  world.carries = FULL;
+  world.run(2 * BIND_INTERVAL);
+  assert.deepEqual(world.what.slice(1), ['unanswered', 'bound 198.51.100.1:4000']);
+});
+
+test('that packets of full size stop passing is noticed, and then that small ones still do', () => {
+  const world = new World();
+  world.run(60_000);
+  world.carries = FULL - 1;
+  world.run(24_000 + 2 * BIND_INTERVAL);
+  assert.deepEqual(world.what, ['bound 198.51.100.1:4000', 'lost', 'narrow 198.51.100.1:4000']);
 });
 
 test('that UDP stops passing is noticed within 9 s when it is used, and within 24 s when not', () => {
@@ -151,7 +178,7 @@ test('answers of strangers, of other sessions and old ones are not believed', ()
   const { bytes } = world.binding.poll() as { bytes: Uint8Array };
   const { sequence } = decodeControl(crypto, key, bytes)!;
   const address = toIpv6(parseAddress('203.0.113.9')!);
-  const bound = { kind: RELAY_KIND.bound, session, sequence, address, port: 1 };
+  const bound = { kind: RELAY_KIND.bound, session, sequence, length: FULL, address, port: 1 };
   const lies = [
     encodeControl(crypto, new Uint8Array(32), bound),
     encodeControl(crypto, key, { ...bound, session: new Uint8Array(8) }),

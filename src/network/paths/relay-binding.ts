@@ -2,16 +2,27 @@ import { isIpv4Mapped } from '../../ip/address.js';
 import type { Endpoint } from '../../linux/socket-address.js';
 import { BIND_INTERVAL, decodeControl, encodeControl, RELAY_KIND } from '../../wire/relay.js';
 import type { Crypto } from '../../wireguard/crypto.js';
+import { endpointKey } from './candidates.js';
 
 export type BindingEvent =
   /** To the relay's UDP address, by the device's socket. */
   | { readonly kind: 'send'; readonly bytes: Uint8Array }
-  /** UDP passes both ways. `seen` is where the relay sees us. Comes again when that has changed. */
+  /** UDP passes both ways, at full size. `seen` is where the relay sees us. Comes again when that has changed. */
   | { readonly kind: 'bound'; readonly seen: Endpoint }
   /** It did not pass at the beginning: the try goes on, but rarely. */
   | { readonly kind: 'unanswered' }
+  /** The same, but small datagrams pass: only those of full size are lost. */
+  | { readonly kind: 'narrow'; readonly seen: Endpoint }
   /** It has passed, and does not any more. */
   | { readonly kind: 'lost' };
+
+/** Of the relay's credentials. */
+export interface RelaySecrets {
+  /** 8 bytes. */
+  readonly session: Uint8Array;
+  /** 32 bytes. */
+  readonly key: Uint8Array;
+}
 
 /** After how long to ask again when there is no answer, at first and later; milliseconds. */
 const FIRST_TRIES = [250, 500, 1_000, 2_000] as const;
@@ -28,6 +39,9 @@ const BUSY_INTERVAL = 5_000;
 /**
  * Binds a UDP socket to the relay, and notices when UDP stops passing. Sans-I/O.
  *
+ * The first bind is small, and the relay's answer, a challenge, tells that UDP passes. Those with its cookie are as long as
+ * the longest frame: only where these pass both ways is the relay used by UDP.
+ *
  * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
  * milliseconds, of a clock that never goes back.
  */
@@ -35,10 +49,12 @@ export class RelayBinding {
   readonly #crypto: Pick<Crypto, 'mac' | 'equal'>;
   readonly #session: Uint8Array;
   readonly #key: Uint8Array;
+  readonly #length: number;
   readonly #events: BindingEvent[] = [];
   #state: 'new' | 'bound' | 'failing' = 'new';
   #sequence = 0;
-  #cookie: Uint8Array | undefined;
+  /** Of the relay's last answer to a small bind: such datagrams pass. */
+  #challenge: { readonly cookie: Uint8Array; readonly seen: Endpoint } | undefined;
   /** The last bind waits for its answer. */
   #waiting = false;
   #challenged = false;
@@ -50,18 +66,21 @@ export class RelayBinding {
   #rtt = 0;
   /** There is reason to think that UDP does not pass any more. */
   #isHurried = false;
-  #seen = '';
+  /** What was told last. */
+  #told = '';
 
-  /** @param session 8 bytes @param key 32 bytes; of the credentials */
-  constructor(crypto: Pick<Crypto, 'mac' | 'equal'>, session: Uint8Array, key: Uint8Array, now: number) {
+  /** @param length of the longest frame, bytes @param now when to begin */
+  constructor(
+    crypto: Pick<Crypto, 'mac' | 'equal'>,
+    { session, key }: RelaySecrets,
+    length: number,
+    now: number,
+  ) {
     this.#crypto = crypto;
     this.#session = session;
     this.#key = key;
+    this.#length = length;
     this.#next = now;
-  }
-
-  get isBound(): boolean {
-    return this.#state === 'bound';
   }
 
   poll(): BindingEvent | undefined {
@@ -110,37 +129,45 @@ export class RelayBinding {
     const message = decodeControl(this.#crypto, this.#key, bytes);
     if (message === undefined || !this.#waiting || message.sequence !== this.#sequence) return;
     if (!this.#crypto.equal(message.session, this.#session)) return;
-    if (message.kind === RELAY_KIND.challenge && !this.#challenged) {
-      this.#cookie = message.cookie;
+    const { kind, cookie, length } = message;
+    if (kind === RELAY_KIND.bound && length >= this.#length) {
+      this.#bound(seenIn(message), now);
+    } else if (kind !== RELAY_KIND.bind && !this.#challenged) {
+      this.#challenge = { cookie, seen: seenIn(message) };
       this.#challenged = true; // once for a try: two who see us at two places would never stop
       this.#bind(now);
-    } else if (message.kind === RELAY_KIND.bound) {
-      this.#bound({ address: message.address, port: message.port }, now);
     }
   }
 
-  #bound({ address, port }: Endpoint, now: number): void {
-    const seen = { address: isIpv4Mapped(address) ? address.slice(12) : address, port };
+  #bound(seen: Endpoint, now: number): void {
     this.#waiting = false;
     this.#isHurried = false;
     this.#unanswered = 0;
     this.#boundAt = now;
     this.#rtt = now - this.#sentAt;
     this.#next = now + BIND_INTERVAL;
-    const key = `${seen.address.join('.')}:${port}`;
-    if (this.#state === 'bound' && key === this.#seen) return;
     this.#state = 'bound';
-    this.#seen = key;
-    this.#events.push({ kind: 'bound', seen });
+    this.#tell({ kind: 'bound', seen });
   }
 
   #miss(): void {
     this.#unanswered += 1;
     if (this.#unanswered < TRIES) return;
-    if (this.#state === 'bound') this.#events.push({ kind: 'lost' });
-    else if (this.#state === 'new' && this.#unanswered === TRIES) this.#events.push({ kind: 'unanswered' });
+    if (this.#state === 'bound') this.#tell({ kind: 'lost' });
+    else if (this.#challenge === undefined) this.#tell({ kind: 'unanswered' });
+    else this.#tell({ kind: 'narrow', seen: this.#challenge.seen });
     if (this.#state === 'bound' || this.#unanswered > FIRST_TRIES.length) this.#state = 'failing';
-    if (this.#state === 'failing') this.#isHurried = false;
+    if (this.#state === 'failing') {
+      this.#isHurried = false;
+      this.#challenge = undefined; // whether small ones pass may be another question now
+    }
+  }
+
+  /** Unless it is what was told last. */
+  #tell(event: Exclude<BindingEvent, { kind: 'send' }>): void {
+    const key = 'seen' in event ? `${event.kind} ${endpointKey(event.seen)}` : event.kind;
+    if (key !== this.#told) this.#events.push(event);
+    this.#told = key;
   }
 
   #bind(now: number): void {
@@ -153,8 +180,13 @@ export class RelayBinding {
         kind: RELAY_KIND.bind,
         session: this.#session,
         sequence: this.#sequence,
-        ...(this.#cookie === undefined ? {} : { cookie: this.#cookie }),
+        ...(this.#challenge && { cookie: this.#challenge.cookie, length: this.#length }),
       }),
     });
   }
 }
+
+const seenIn = ({ address, port }: Endpoint): Endpoint => ({
+  address: isIpv4Mapped(address) ? address.slice(12) : address,
+  port,
+});

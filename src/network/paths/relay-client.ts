@@ -10,6 +10,8 @@ import { RelayBinding } from './relay-binding.js';
 
 export interface RelayClientOptions {
   readonly crypto: Pick<Crypto, 'mac' | 'equal'>;
+  /** Of the longest frame that data makes, bytes: what UDP must carry. */
+  readonly frameLength: number;
   /** Of the device. */
   readonly port: () => number;
   /** By the device's socket. */
@@ -99,8 +101,9 @@ export class RelayClient {
     if (this.#closed) return;
     this.#endGrace();
     this.#remote = { ...remote, port };
-    const [sessionBytes, keyBytes] = [Buffer.from(session, 'base64'), Buffer.from(key, 'base64')];
-    this.#binding = new RelayBinding(this.#options.crypto, sessionBytes, keyBytes, this.#options.now());
+    const { crypto, frameLength, now } = this.#options;
+    const secrets = { session: Buffer.from(session, 'base64'), key: Buffer.from(key, 'base64') };
+    this.#binding = new RelayBinding(crypto, secrets, frameLength, now());
     // The hub knows none of our addresses by these credentials yet: it sends through the channel.
     this.#use('websocket', this.#lost ?? 'UDP is being tried');
     this.#drive();
@@ -187,6 +190,10 @@ export class RelayClient {
           break;
         case 'unanswered':
           this.#use('websocket', `no answer by UDP from ${where}: it may be blocked on the way`);
+          break;
+        case 'narrow':
+          this.#use('websocket', `UDP passes to ${where}, but packets of full size do not`);
+          this.#options.onSeen(event.seen);
           break;
         case 'lost':
           this.#lost = `UDP to ${where} stopped passing`;

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, join, statusOf } from './join.js';
+
+/** As large as a packet in the network may be, and not to be cut up before it is sealed. */
+const FULL4 = ['-M', 'do', '-s', String(1280 - 28)];
+const FULL6 = ['-M', 'do', '-s', String(1280 - 48)];
+
+async function peer(machine: Machine) {
+  const { peers } = await statusOf(machine);
+  return peers[0]!;
+}
+
+test('packets of full size pass a line that carries 1300 bytes and does not say so, directly', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const families = 'ipv4';
+  const hub = lab.site('hub', { families }).machine;
+  const home = lab.site('home', { access: 'easy', families, narrow: 1300, lan: 3 }).machine;
+  const office = lab.site('office', { access: 'easy', families, lan: 4 }).machine;
+  await hubAlone(hub);
+  for (const machine of [home, office]) await join(machine, invite(hub)).says(/is up/);
+  const { ipv4, ipv6 } = await until('home to know office', () => peer(home));
+  await home.reaches(ipv4, ...FULL4);
+  await home.reaches(ipv6, ...FULL6);
+  await until('a direct path', async () => {
+    assert.ok(home.pings(ipv4, 1, ...FULL4), 'while it is looked for');
+    return (await peer(home)).path.kind === 'direct';
+  });
+  await home.reaches(ipv4, ...FULL4);
+  assert.equal((await statusOf(home)).relay.via, 'udp');
+});
+
+test('over IPv6, where no router cuts anything up, they pass through the WebSocket', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const families = 'ipv6';
+  const hub = lab.site('hub', { families }).machine;
+  const home = lab.site('home', { access: 'easy', families, narrow: 1280, lan: 3 }).machine;
+  const office = lab.site('office', { access: 'easy', families, lan: 4 }).machine;
+  await hubAlone(hub);
+  for (const machine of [home, office]) await join(machine, invite(hub)).says(/is up/);
+  const { ipv4 } = await until('home to know office', () => peer(home));
+  await home.reaches(ipv4, ...FULL4);
+  await until('the relay to be asked in vain', async () =>
+    /packets of full size do not/.test((await statusOf(home)).relay.why),
+  );
+  await home.reaches(ipv4, ...FULL4);
+  await office.reaches((await peer(office)).ipv4, ...FULL4);
+  assert.equal((await statusOf(home)).relay.via, 'websocket');
+  assert.equal((await statusOf(office)).relay.via, 'udp');
+  assert.match((await peer(home)).path.kind, /relayed/);
+});
