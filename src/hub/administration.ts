@@ -2,6 +2,7 @@ import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../wire/m
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, mapNode } from './members.js';
 import { approve, findNode, remove, rename } from './nodes.js';
+import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
 export interface AdministrationOptions {
@@ -17,6 +18,10 @@ export interface AdministrationOptions {
   ) => Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>;
   /** Whether the node has a channel to the hub now. */
   readonly isOnline: (node: number) => boolean;
+  /** The addresses of two machines that connect with its key. */
+  readonly twins: (node: number) => readonly string[] | undefined;
+  /** Whether the key is that of the node on the hub's own machine. */
+  readonly isHost: (key: string) => boolean;
 }
 
 /** What administrators can ask for. Whoever asks is one: the caller has made sure of that. */
@@ -43,7 +48,12 @@ export class Administration {
         return { nodes: members.map((member) => this.#nodeRow(member)) };
       }
       case 'remove': {
-        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
+        const { id, name, key } = await registry.store.read((db) => findNode(db, request.node));
+        if (this.#options.isHost(key) && request.force !== true)
+          throw new Refused(
+            'needs-force',
+            `${name} is the node on the hub's own machine: to remove it, add --force; the hub goes on without it`,
+          );
         await registry.change((change) => remove(change, id));
         return { name };
       }
@@ -74,12 +84,14 @@ export class Administration {
   }
 
   #nodeRow({ row, offered }: Member): NodeRow {
+    const twins = this.#options.twins(row.id);
     return {
       ...mapNode(row, offered),
       admin: row.admin === 1,
       pending: row.state === 'pending',
       online: this.#options.isOnline(row.id),
       joinedAt: row.joined_at,
+      ...(twins && { twins }),
       offered,
     };
   }

@@ -1,20 +1,12 @@
 import type { WebSocket } from 'ws';
 import { LametunError } from '../errors.js';
 import { ChannelResponder, CLOSE_CODE, MESSAGE_LIMIT } from '../wire/channel.js';
-import {
-  type Hello,
-  type HubMessage,
-  type NodeMessage,
-  PROTOCOL_VERSIONS,
-  type Welcome,
-} from '../wire/messages.js';
+import type { Hello, HubMessage, NodeMessage, Welcome } from '../wire/messages.js';
 import { parseNodeMessage } from '../wire/schemas.js';
 import { encodeJson } from '../wire/text.js';
-import { sharedVersion } from '../wire/versions.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import type { Client } from './hub.js';
 import { Bucket } from './limits.js';
-import { forVersion1 } from './older.js';
 import { type Corkable, Outgoing } from './outgoing.js';
 
 /** What a connection tells the server. */
@@ -73,8 +65,6 @@ export class Connection implements Client {
   #waiting = 0;
   #heard: number;
   #pinged = false;
-  /** Of the protocol. */
-  #version: number | undefined;
   #ended = false;
 
   constructor(
@@ -105,16 +95,12 @@ export class Connection implements Client {
   }
 
   send(message: HubMessage): void {
-    this.#send(() => this.#sealJson(encodeJson(message)));
+    this.#send(() => this.#channel.sealJson(encodeJson(message)));
   }
 
   sendEncoded(message: Uint8Array, done: () => void): void {
     if (this.#ended) done();
-    else this.#send(() => this.#sealJson(message), done);
-  }
-
-  #sealJson(message: Uint8Array): Uint8Array[] {
-    return this.#channel.sealJson(this.#version === 1 ? forVersion1(message) : message);
+    else this.#send(() => this.#channel.sealJson(message), done);
   }
 
   sendFrame(from: number, datagram: Uint8Array): void {
@@ -182,7 +168,6 @@ export class Connection implements Client {
           break;
         case 'open':
           this.key = Buffer.from(event.remoteKey).toString('base64');
-          this.#version = sharedVersion(PROTOCOL_VERSIONS, event.hello.protocol);
           this.#events.opened(this);
           break;
         case 'message':

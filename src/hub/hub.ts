@@ -5,18 +5,21 @@ import type {
   AdminRequest,
   Answers,
   HubMessage,
+  Incarnation,
   NodeMessage,
   RelayCredentials,
 } from '../wire/messages.js';
+import type { HubAddress } from '../wire/token.js';
 import { Administration, type AdministrationOptions } from './administration.js';
 import { Fanout, type Follower } from './fanout.js';
 import { openInvite } from './invites.js';
 import { AddressLimit } from './limits.js';
-import { loadMembers, type Member, membership } from './members.js';
+import { isRemoved, loadMembers, type Member, membership } from './members.js';
 import { join, remove, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 import { StoreUnavailable } from './store/trouble.js';
+import { Twins } from './twins.js';
 
 /** Somebody who has opened a channel: whoever has the private half of `key`. */
 export interface Client extends Follower {
@@ -42,8 +45,10 @@ export interface RelayPort {
   fromChannel(from: number, to: number, datagram: Uint8Array): void;
 }
 
-export interface HubOptions extends Omit<AdministrationOptions, 'isOnline'> {
+export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'twins' | 'isHost'> {
   readonly relay: RelayPort;
+  /** Where this hub can be reached at present. */
+  readonly addresses: () => readonly HubAddress[];
   readonly log: Log;
 }
 
@@ -69,12 +74,21 @@ export class Hub {
   readonly #leaving = new Set<number>();
   readonly #badSecrets = new AddressLimit(FAILURES.rate, FAILURES.burst);
   readonly #strangers = new AddressLimit(FAILURES.rate, FAILURES.burst);
+  readonly #twins = new Twins();
+  #addresses: readonly HubAddress[] = [];
+  /** The key of the node on this machine, if there is one: it is not removed by mistake. */
+  hostKey: string | undefined;
 
   constructor(options: HubOptions) {
     this.#options = options;
     this.#registry = options.registry;
     this.#fanout = new Fanout(options.registry.members);
-    this.#administration = new Administration({ ...options, isOnline: (id) => this.#attached.has(id) });
+    this.#administration = new Administration({
+      ...options,
+      isOnline: (id) => this.#attached.has(id),
+      twins: (id) => this.#twins.of(id, options.clock()),
+      isHost: (key) => key === this.hostKey,
+    });
     options.registry.onChange = (changed) => this.#changed(changed);
   }
 
@@ -93,6 +107,14 @@ export class Hub {
     } catch (error) {
       client.send({ type: 'refused', re, ...this.#refusal(error) });
     }
+  }
+
+  /** Tells the members where this hub is, if it is elsewhere than before. To be called at the start, and now and then. */
+  tellAddresses(): void {
+    const addresses = this.#options.addresses();
+    if (addresses.length === 0 || JSON.stringify(addresses) === JSON.stringify(this.#addresses)) return;
+    this.#addresses = addresses;
+    for (const { client } of this.#attached.values()) client.send({ type: 'addresses', addresses });
   }
 
   /** It is not there any more. */
@@ -186,6 +208,7 @@ export class Hub {
 
   /** True when the client is a member that is known here, and has been answered. */
   #attachKnown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): true | undefined {
+    if (message.network !== this.#registry.info.id) throw otherNetwork();
     const member = this.#registry.members.byKey(client.key);
     if (member === undefined) return undefined;
     this.#attach(client, member, message);
@@ -199,24 +222,51 @@ export class Hub {
     const member = await this.#member(client.key);
     if (member === undefined) {
       this.#strangers.take(client.remote, clock());
-      throw notAMember();
+      if (!(await this.#registry.store.read((db) => isRemoved(db, client.key)))) throw notAMember();
+      client.send({ type: 'removed', network: this.#registry.info.id });
+      return client.close();
     }
     if (!client.ended) this.#attach(client, member, message); // else nobody would ever take it out again
   }
 
-  #attach(client: Client, member: Member, { id: re, have }: Extract<NodeMessage, { type: 'attach' }>): void {
+  /** @throws Refused when another machine is connected with the same key */
+  #attach(
+    client: Client,
+    member: Member,
+    { id: re, have, as }: Extract<NodeMessage, { type: 'attach' }>,
+  ): void {
     const { id, state } = member.row;
     const { members, info } = this.#registry;
     const pending = state === 'pending';
     const before = this.#attached.get(id);
+    if (before?.client !== client) this.#arrive(client, member, as, before?.client);
     if (before !== undefined) this.#detach(id, before.client, before.client !== client);
     // Who waits is not known to the relay: what it gets are numbers that open nothing.
     const relay = pending ? this.#noRelay() : this.#options.relay.attach(id);
     this.#attached.set(id, { client, pending });
     this.#ids.set(client, id);
     client.admit();
-    client.send({ type: 'answer', re, value: { network: info, you: membership(member), relay } });
+    const value = { network: info, you: membership(member), relay, addresses: this.#addresses };
+    client.send({ type: 'answer', re, value });
     if (!pending) this.#fanout.add(client, members.canFollow(have) ? have.revision : undefined);
+  }
+
+  #arrive(client: Client, { row }: Member, as: Incarnation, holder: Client | undefined): void {
+    const now = this.#options.clock();
+    const { remote: address } = client;
+    const wasTwin = this.#twins.of(row.id, now) !== undefined;
+    const first = this.#twins.arrive(row.id, { ...as, address }, holder !== undefined, now);
+    const twins = this.#twins.of(row.id, now);
+    if (twins !== undefined && !wasTwin)
+      this.#options.log.error(
+        `Two machines, ${twins.join(' and ')}, connect with the key of ${row.name}: copies of one state directory`,
+      );
+    if (first === undefined) return;
+    holder?.send({ type: 'twin', address });
+    throw new Refused(
+      'twin',
+      `another machine, ${first}, is connected with this node's key: one of the two has a copied state directory; stop the copy, run \`lametun leave --force\` there, and join again with a new token`,
+    );
   }
 
   #noRelay(): RelayCredentials {
@@ -238,11 +288,12 @@ export class Hub {
       const { id, key, state } = member.row;
       for (const lookup of this.#lookups) if (lookup.key === key) lookup.isOld = true;
       const attachment = this.#attached.get(id);
+      if (state === 'removed') this.#twins.delete(id);
       if (attachment === undefined) continue;
       const { client, pending } = attachment;
       if (state === 'removed') {
         const leaves = this.#leaving.has(id);
-        if (!leaves) client.send({ type: 'removed' });
+        if (!leaves) client.send({ type: 'removed', network: this.#registry.info.id });
         this.#detach(id, client, !leaves); // who leaves is to have its answer first
         continue;
       }
@@ -305,5 +356,11 @@ export class Hub {
   }
 }
 
-const notAMember = (): Refused => new Refused('not-a-member', 'this node is no member of the network');
+const notAMember = (): Refused =>
+  new Refused(
+    'not-a-member',
+    "the hub does not know this node: it was removed long ago, or the hub's database was restored from before it joined; `lametun leave` forgets the network here",
+  );
+const otherNetwork = (): Refused =>
+  new Refused('other-network', 'this hub serves another network than the one whose member this node is');
 const tooMany = (): Refused => new Refused('too-many', 'too many failures from this address: wait a minute');

@@ -185,6 +185,15 @@ export async function loadMembers(
   return rows.map((row) => toMember(row, byNode.get(row.id) ?? []));
 }
 
+/** Whether the holder of a key was a member once, and was removed; that is forgotten some time later. */
+export const isRemoved = async (db: Kysely<Schema>, key: string): Promise<boolean> =>
+  (await db
+    .selectFrom('nodes')
+    .select('id')
+    .where('key', '=', key)
+    .where('state', '=', 'removed')
+    .executeTakeFirst()) !== undefined;
+
 /** The ids of removed nodes that deltas may have to tell of, the latest first. */
 export const loadRemoved = (db: Kysely<Schema>): Promise<Member[]> =>
   db

@@ -11,8 +11,7 @@ import { allocate } from '../linux/memory.js';
 import { TestNode } from '../testkit/test-node.js';
 import { until } from '../testkit/wait.js';
 import { CHANNEL_PATH } from '../wire/channel.js';
-import type { HubMessage, NodeMessage } from '../wire/messages.js';
-import { encodeJson } from '../wire/text.js';
+import type { NodeMessage } from '../wire/messages.js';
 import { welcome } from '../wire/versions.js';
 import type { Connection } from './connection.js';
 import { HubServer, type ServerOptions } from './server.js';
@@ -125,41 +124,6 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
   await once(raw, 'close');
 });
 
-test('a node that speaks an older version is not told what that one does not know', async (t) => {
-  const member = {
-    id: 1,
-    name: 'a',
-    key: Buffer.alloc(32, 1).toString('base64'),
-    ipv4: '10.7.0.1',
-    ipv6: 'fd07::1',
-  };
-  const others = [{ ...member, ipv4Only: true as const, shares: [] }];
-  const map = { type: 'map', version: { epoch: 'e', revision: 1 }, nodes: others } as const;
-  const encoded = encodeJson(map);
-  const s = await scene(t, async (client, message) => {
-    client.sendEncoded(encoded, () => {});
-    client.send(map);
-    client.send({ type: 'answer', re: message.id, value: { online: [] } });
-  });
-  for (const [protocol, ipv4Only] of [
-    [[1], undefined],
-    [[1, 2], true],
-    [[1], undefined],
-  ] as const) {
-    const node = await new TestNode().connect(s.place, { protocol, program: 'test' });
-    t.after(() => node.close());
-    await node.ask({ type: 'who' });
-    const maps = node.messages.filter(
-      (told): told is Extract<HubMessage, { type: 'map' }> => told.type === 'map',
-    );
-    assert.deepEqual(
-      maps.map(({ nodes }) => nodes[0]?.ipv4Only),
-      [ipv4Only, ipv4Only],
-    );
-    assert.equal(maps[0]?.nodes[0]?.ipv6, member.ipv6);
-  }
-});
-
 test('who has a key and does not become a member is shown out after a while', async (t) => {
   const admitting = async (client: Connection, message: NodeMessage): Promise<void> => {
     if (message.type === 'share') client.admit();
@@ -269,7 +233,7 @@ test('what was queued for a slow reader arrives whole and in order', async (t) =
   const map = { type: 'map' as const, version: { epoch: 'e', revision: 1 }, nodes };
   let taken = 0;
   connection!.sendEncoded(Buffer.from(JSON.stringify(map)), () => taken++);
-  connection!.send({ type: 'removed' });
+  connection!.send({ type: 'removed', network: 'n1' });
   connection!.close();
   await sleep(50);
   slow.socket!.resume();

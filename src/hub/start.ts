@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { NodeCrypto } from '../device/crypto.js';
 import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
-import { formatCidr, parseCidr } from '../ip/cidr.js';
+import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
-import { formatToken } from '../wire/token.js';
+import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { Hub } from './hub.js';
 import { loadHubKey } from './key.js';
@@ -53,6 +53,8 @@ export interface RunningHub {
   readonly network: NetworkInfo;
   /** What root on this machine asks for. @throws LametunError `refused`, or `unreachable` when the database is away */
   administer(request: AdminRequest): Promise<AdminAnswer>;
+  /** The key of the node on this machine, base64: it is not removed without force. */
+  setHost(key: string | undefined): void;
   /** Writes the database to a file. @throws LametunError */
   backup(file: string): Promise<void>;
   status(): HubStatus;
@@ -68,6 +70,8 @@ export interface HubStatus {
   readonly relay: RelayCounters;
 }
 
+/** How often it is looked whether this machine has other addresses, milliseconds. */
+const ADDRESS_INTERVAL = 5_000;
 const DEFAULT_NETWORK = 'home';
 /** Tries to find a port that is free for TCP and UDP, when any will do. */
 const PORT_TRIES = 10;
@@ -112,6 +116,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         fromChannel: (...frame) => relay.fromChannel(...frame),
       },
       log: options.log,
+      addresses: () => presentAddresses(options, server.port, inside),
       clock: Date.now,
       random: randomBytes,
       hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
@@ -122,9 +127,15 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       },
     });
     const { server, relay } = await listen();
-    const pruning = setInterval(forget, PRUNE_INTERVAL);
-    pruning.unref();
-    closers.push(() => clearInterval(pruning));
+    const timers = [
+      setInterval(forget, PRUNE_INTERVAL),
+      setInterval(() => hub.tellAddresses(), ADDRESS_INTERVAL),
+    ];
+    for (const timer of timers) timer.unref();
+    closers.push(() => {
+      for (const timer of timers) clearInterval(timer);
+    });
+    hub.tellAddresses();
     forget();
     options.log.verbose(`The hub of network ${registry.info.name} listens on port ${server.port}`);
     return {
@@ -132,6 +143,9 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       port: server.port,
       network: registry.info,
       administer: (request) => hub.administer(request),
+      setHost: (key) => {
+        hub.hostKey = key;
+      },
       backup: (file) => backup(store, file),
       status: () => ({
         members: registry.members.count,
@@ -227,6 +241,19 @@ async function openRegistry(store: Store, options: HubStart): Promise<Registry> 
     );
   }
   return registry;
+}
+
+/** What a token would say now; none while this machine has no network. */
+function presentAddresses(
+  { public: given }: HubStart,
+  port: number,
+  inside: readonly Cidr[],
+): readonly HubAddress[] {
+  try {
+    return tokenAddresses(given, port, undefined, inside).addresses;
+  } catch {
+    return [];
+  }
 }
 
 /** @throws LametunError `usage` when the routes here leave none */

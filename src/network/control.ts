@@ -1,4 +1,5 @@
 import type { AdminAnswer, AdminRequest, NetworkInfo, OfferedShare } from '../wire/messages.js';
+import type { HubAddress } from '../wire/token.js';
 
 /*
  * What `lametun status` and its like ask the process that runs on a state directory, and what it answers: JSON lines on
@@ -28,6 +29,8 @@ export type ControlRequest =
   | { readonly command: 'share'; readonly shares?: readonly string[] | undefined }
   /** The key that a node has now is the right one: no warning of it any more. */
   | { readonly command: 'trust'; readonly node: string }
+  /** A token was given to `join` here: the hub is to be looked for at its addresses. */
+  | { readonly command: 'readdress'; readonly hubKey: string; readonly addresses: readonly HubAddress[] }
   | { readonly command: 'admin'; readonly request: AdminRequest }
   /** A hub writes what it knows to a file: an absolute path. */
   | { readonly command: 'backup'; readonly file: string };
@@ -37,10 +40,10 @@ export interface ControlAnswers {
   readonly status: NodeStatus;
   readonly watch: NodeStatus;
   readonly ping: PingAnswer;
-  /** `told`: whether the hub knows. */
-  readonly leave: { readonly told: boolean };
+  readonly leave: LeaveAnswer;
   readonly share: { readonly shares: readonly OfferedShare[] };
   readonly trust: TrustAnswer;
+  readonly readdress: { readonly network: string; readonly name: string };
   readonly admin: AdminAnswer;
   readonly backup: Record<string, never>;
 }
@@ -131,6 +134,13 @@ export interface PeerStatus {
   /** Bytes on the wire. */
   readonly received: number;
   readonly sent: number;
+}
+
+export interface LeaveAnswer {
+  /** Whether the hub knows. */
+  readonly told: boolean;
+  /** The directory where the key is kept, since it does not. */
+  readonly kept?: string | undefined;
 }
 
 /** Whose key is taken for the right one. */

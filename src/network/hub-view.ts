@@ -3,12 +3,17 @@ import type { NetworkInfo } from '../wire/messages.js';
 import type { HubEvent } from './client/hub-client.js';
 import type { HubStatus } from './control.js';
 
+/** As long as a machine that was refused for having the same key may wait before it comes again, and a bit; milliseconds. */
+const TWIN_SHOWN = 330_000;
+const REFUSALS: ReadonlySet<string> = new Set(['refused', 'other-network']);
+
 /** How the hub looks from here: whether it is there, where it was reached last, and what is odd about it. */
 export class HubView {
   readonly #pinned: NetworkInfo;
   #status: HubStatus = { state: 'connecting', since: Date.now() };
   #address: IpAddress | undefined;
   #warning: string | undefined;
+  #twin: { readonly address: string; readonly at: number } | undefined;
 
   /** @param pinned the network as it was when this node joined */
   constructor(pinned: NetworkInfo) {
@@ -24,8 +29,22 @@ export class HubView {
     return this.#address;
   }
 
+  /** Another machine, at this address, tries to connect with this node's key. */
+  twin(address: string): void {
+    this.#twin = { address, at: performance.now() };
+  }
+
   warnings(): string[] {
-    return this.#warning === undefined ? [] : [this.#warning];
+    const twin =
+      this.#twin !== undefined && performance.now() - this.#twin.at < TWIN_SHOWN ? this.#twin : undefined;
+    return [
+      ...(this.#warning === undefined ? [] : [this.#warning]),
+      ...(twin === undefined
+        ? []
+        : [
+            `Another machine, ${twin.address}, tries to connect with this node's key: one of the two has a copied state directory; stop the copy, run \`lametun leave --force\` there, and join again with a new token`,
+          ]),
+    ];
   }
 
   connected({
@@ -46,7 +65,7 @@ export class HubView {
     failure,
     retryIn,
   }: Pick<Extract<HubEvent, { kind: 'disconnected' }>, 'failure' | 'retryIn'>): void {
-    const isRefused = retryIn === undefined || failure.kind === 'refused';
+    const isRefused = retryIn === undefined || REFUSALS.has(failure.kind);
     this.#set({ state: isRefused ? 'refused' : 'away', why: failure.message });
   }
 

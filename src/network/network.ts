@@ -2,10 +2,12 @@ import { LametunError } from '../errors.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import type { AdminAnswer, AdminRequest, Membership, OfferedShare } from '../wire/messages.js';
 import { MAGIC } from '../wire/relay.js';
+import type { HubAddress } from '../wire/token.js';
 import type { HubClient, HubEvent } from './client/hub-client.js';
 import { HubFailure } from './client/hub-failure.js';
-import type { NodeStatus, PingAnswer, TrustAnswer } from './control.js';
+import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from './control.js';
 import { findMember } from './find-member.js';
+import { byToken, type HubAddresses, reached, searched, told } from './hub-addresses.js';
 import { NodeParts, type NodePartsOptions } from './node-parts.js';
 import { nodeStatus } from './node-status.js';
 import { localRoutes, parseShare } from './ranges.js';
@@ -22,6 +24,8 @@ export class Network implements RunningNode {
   readonly #parts: NodeParts;
   #isLeaving = false;
   #ending: Promise<void> | undefined;
+  /** Where its state is kept that is out of use now. */
+  #aside: string | undefined;
   #end!: (end: NodeEnd) => void;
   #introduce!: () => void;
   #isIntroduced = false;
@@ -91,13 +95,14 @@ export class Network implements RunningNode {
     return { node: name, key, changed };
   }
 
-  async leave(force = false): Promise<{ readonly told: boolean }> {
+  async leave(force = false): Promise<LeaveAnswer> {
     let told = true;
     this.#isLeaving = true;
     try {
       await this.#client.request('leave', {});
     } catch (error) {
-      told = error instanceof HubFailure && error.kind === 'removed'; // it says it so
+      // The hub says that this is no member.
+      told = error instanceof HubFailure && (error.kind === 'removed' || error.refusal === 'not-a-member');
       if (!told) this.#isLeaving = false;
       if (!told && !force)
         throw new LametunError(
@@ -106,8 +111,19 @@ export class Network implements RunningNode {
           { cause: error },
         );
     }
-    await this.#finish({ reason: 'left', message: `left the network ${this.#node.network.name}` });
-    return { told };
+    const end = { reason: 'left', message: `left the network ${this.#node.network.name}` } as const;
+    await this.#finish(end, told ? 'forget' : 'set-aside');
+    return { told, kept: this.#aside };
+  }
+
+  readdress(hubKey: string, addresses: readonly HubAddress[]): void {
+    const { hub, network, you } = this.#node;
+    if (hub.key !== hubKey)
+      throw new LametunError(
+        'usage',
+        `this machine is ${you.name} of the network ${network.name}, and the token is of another hub: \`lametun leave\` ends that, and --state DIR with --device NAME keeps several`,
+      );
+    this.#setHub(byToken(hub, addresses), true);
   }
 
   admin(request: AdminRequest): Promise<AdminAnswer> {
@@ -142,10 +158,19 @@ export class Network implements RunningNode {
         break;
       case 'removed':
         if (this.#isLeaving) break; // as we wanted
-        void this.#finish({
-          reason: 'removed',
-          message: `this node was removed from the network ${this.#node.network.name}`,
-        });
+        void this.#finish(
+          {
+            reason: 'removed',
+            message: `this node was removed from the network ${this.#node.network.name}`,
+          },
+          'set-aside',
+        );
+        break;
+      case 'addresses':
+        this.#setHub(told(this.#node.hub, event.addresses));
+        break;
+      case 'twin':
+        this.#parts.hub.twin(event.address);
         break;
       case 'disconnected':
         this.#parts.hub.disconnected(event);
@@ -166,13 +191,19 @@ export class Network implements RunningNode {
   }
 
   #connected(event: Extract<HubEvent, { kind: 'connected' }>): void {
-    const { remote, you, relay } = event;
+    const { remote, you, relay, by, addresses } = event;
     this.#parts.hub.connected(event);
+    this.#setHub(told(reached(this.#node.hub, by), addresses));
     this.#parts.whereabouts.setHub(remote.address);
     this.#setYou(you);
     if (!you.pending) this.#parts.relay.attached(remote, relay);
     this.#parts.roster.route();
     void this.#parts.retell();
+  }
+
+  #setHub(known: HubAddresses, now = false): void {
+    this.#parts.record.setHub(known);
+    this.#client.setAddresses(searched(known), { now });
   }
 
   #setYou(you: Membership): void {
@@ -190,19 +221,21 @@ export class Network implements RunningNode {
     else void this.#finish({ reason: 'failed', message: reason.message });
   }
 
-  async #finish(end: NodeEnd): Promise<void> {
-    this.#ending ??= this.#finishOnce(end);
+  async #finish(end: NodeEnd, identity: 'keep' | 'set-aside' | 'forget' = 'keep'): Promise<void> {
+    this.#ending ??= this.#finishOnce(end, identity);
     await this.#ending;
   }
 
   /** Whatever cannot be undone: the node has ended, and whoever waits for that hears of it. */
-  async #finishOnce(end: NodeEnd): Promise<void> {
-    const isOver = end.reason === 'left' || end.reason === 'removed';
+  async #finishOnce(end: NodeEnd, identity: 'keep' | 'set-aside' | 'forget'): Promise<void> {
     try {
-      if (!isOver) this.#parts.keeper.save();
+      if (identity === 'keep') this.#parts.keeper.save();
       await this.#parts.stop();
-      if (isOver) this.#state.forgetNode();
-      this.#end(end);
+      if (identity === 'forget') this.#state.forgetNode();
+      if (identity === 'set-aside')
+        this.#aside = this.#state.setNodeAside(end.reason === 'left' ? 'left' : 'removed');
+      const kept = this.#aside === undefined ? '' : `; its key and its state are kept in ${this.#aside}`;
+      this.#end({ ...end, message: end.message + kept });
     } catch (error) {
       this.#end({ reason: 'failed', message: `${end.message}, but: ${(error as Error).message}` });
     }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../errors.js';
-import { parseAdminRequest } from '../wire/schemas.js';
+import { isHubAddresses, parseAdminRequest } from '../wire/schemas.js';
 import type { ControlRequest } from './control.js';
 import type { ControlHandler } from './control-socket.js';
 import type { RunningNode } from './running-node.js';
@@ -33,6 +33,15 @@ export function nodeControl(node: RunningNode): ControlHandler {
         if (typeof request.node !== 'string') throw new LametunError('protocol', "a key is a node's");
         answer(node.trust(request.node));
         break;
+      case 'readdress': {
+        const { hubKey, addresses } = request;
+        if (typeof hubKey !== 'string' || !isHubAddresses(addresses))
+          throw new LametunError('protocol', 'a hub has a key and addresses');
+        node.readdress(hubKey, addresses);
+        const { network, self } = node.status();
+        answer({ network: network.name, name: self.name });
+        break;
+      }
       case 'admin':
         answer(await node.admin(parseAdminRequest(request.request)));
         break;

@@ -134,10 +134,9 @@ export class NodeParts {
 
   /** Gets other credentials for the relay: it sends through the channel again, until they are used. */
   async renewRelay(): Promise<void> {
-    const { client, map, log } = this.#options;
-    const have = map.version;
+    const { client, log } = this.#options;
     try {
-      const { relay, you } = await client.request('attach', have === undefined ? {} : { have });
+      const { relay, you } = await client.attachAgain();
       const { address } = this.hub;
       if (this.#isStopped || address === undefined || you.pending) return;
       this.relay.attached({ address, port: 0 }, relay);

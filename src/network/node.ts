@@ -8,11 +8,12 @@ import { parseAddress } from '../ip/address.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
 import { NetworkMap, NO_VERSION } from '../wire/map.js';
 import type { NetworkInfo } from '../wire/messages.js';
-import type { Token } from '../wire/token.js';
+import type { HubAddress, Token } from '../wire/token.js';
 import type { PrivateKey } from '../wireguard/crypto.js';
 import { HubClient, type HubEvent } from './client/hub-client.js';
 import type { HubFailure } from './client/hub-failure.js';
-import type { JoinWish } from './client/hub-session.js';
+import type { Member } from './client/hub-session.js';
+import { byToken, searched } from './hub-addresses.js';
 import { checkMembership, checkNetwork, nameServers } from './join-checks.js';
 import { Network } from './network.js';
 import { localRoutes, parseShare } from './ranges.js';
@@ -37,6 +38,8 @@ export interface NodeOptions {
     /** The UDP port; any if not given. */
     readonly port?: number | undefined;
   };
+  /** Of a member: where its hub is, as is known by now. */
+  readonly hubAddresses?: readonly HubAddress[] | undefined;
   /** Ends the waiting for a hub that is to be joined: `startNode` rejects then. */
   readonly signal?: AbortSignal | undefined;
   /** Names for the machine's programs; yes if not given. */
@@ -69,7 +72,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       'usage',
       `${state.path} has no node: begin with \`lametun join TOKEN\` or \`lametun serve\``,
     );
-  return new Start(options).resume(stored);
+  return new Start(options).resume(withAddresses(stored, options));
 }
 
 /**
@@ -82,6 +85,13 @@ export function checkShares(shares: readonly string[], device: string): void {
   if (shares.length === 0) return;
   const routes = localRoutes(device);
   for (const share of shares) parseShare(share, routes);
+}
+
+function withAddresses(stored: StoredNode, { hubAddresses, state }: NodeOptions): StoredNode {
+  if (hubAddresses === undefined) return stored;
+  const node = { ...stored, hub: { key: stored.hub.key, ...byToken(stored.hub, hubAddresses) } };
+  state.writeNode(node);
+  return node;
 }
 
 /** A node on its way up. What it makes is undone if it does not get there. */
@@ -99,7 +109,8 @@ class Start {
 
   constructor(options: NodeOptions) {
     this.#options = options;
-    this.#keyBytes = options.state.privateKey(() => Uint8Array.from(randomBytes(32)));
+    const make = (): Uint8Array => Uint8Array.from(randomBytes(32));
+    this.#keyBytes = options.state.privateKey(options.join === undefined ? undefined : make);
     this.#privateKey = this.#crypto.privateKey(this.#keyBytes);
   }
 
@@ -112,7 +123,8 @@ class Start {
     } catch (error) {
       this.#warnings.push(`${(error as Error).message}; the hub is asked for all of it`); // it has it
     }
-    const client = this.#client(stored.hub.key, stored.hub.addresses);
+    const member = { network: stored.network.id };
+    const client = this.#client(stored.hub.key, searched(stored.hub), member);
     client.start();
     const starting = this.#device(stored.device, stored.network.mtu, stored.port);
     return this.#orUndo(client, starting, async (device) => {
@@ -135,14 +147,15 @@ class Start {
       looked = network;
     };
     const hubKey = Buffer.from(token.hub).toString('base64');
-    const client = this.#client(hubKey, token.addresses, { secret: token.secret, name, shares }, check);
+    const wanted = { join: { secret: token.secret, name, shares } };
+    const client = this.#client(hubKey, token.addresses, wanted, check);
     const joined = this.#joined();
     joined.catch(() => {}); // it may fail before the device is there, and is looked at then
     client.start();
     return this.#orUndo(client, starting, async (device) => {
       const { network, you } = await joined;
       checkMembership(looked, network, you);
-      const hub = { key: hubKey, addresses: token.addresses };
+      const hub = { key: hubKey, ...byToken(undefined, token.addresses) };
       const node: StoredNode = { network, you, hub, port: device.port, device: wish.device, shares };
       this.#options.state.writeNode(node);
       if (network.mtu !== FIRST_MTU) device.link.setMtu(network.mtu);
@@ -198,12 +211,12 @@ class Start {
   #client(
     hubKey: string,
     addresses: Token['addresses'],
-    join?: JoinWish,
+    member: Member,
     check?: (network: NetworkInfo) => Promise<void>,
   ): HubClient {
     return new HubClient({
       ...{ crypto: this.#crypto, privateKey: this.#privateKey, program: this.#options.program },
-      ...{ hubKey: new Uint8Array(Buffer.from(hubKey, 'base64')), addresses, map: this.#map, join, check },
+      ...{ hubKey: new Uint8Array(Buffer.from(hubKey, 'base64')), addresses, map: this.#map, member, check },
       onEvent: (event) => this.#handle(event),
     });
   }

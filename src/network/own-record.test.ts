@@ -15,7 +15,7 @@ const YOU = {
 const NODE: StoredNode = {
   network: { id: 'f00', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 },
   you: YOU,
-  hub: { key: '', addresses: [] },
+  hub: { key: '', addresses: [], proven: [] },
   port: 41_641,
   device: 'lametun',
   shares: [],

@@ -1,5 +1,6 @@
 import type { Log } from '../device/log.js';
 import type { Membership } from '../wire/messages.js';
+import type { HubAddresses } from './hub-addresses.js';
 import type { StateDirectory, StoredNode } from './state.js';
 
 /** What this node knows of itself, kept in the state directory. */
@@ -36,6 +37,11 @@ export class OwnRecord {
 
   setName(name: string): void {
     this.#set({ ...this.#node, you: { ...this.#node.you, name } });
+  }
+
+  /** Where the hub is. */
+  setHub(known: HubAddresses): void {
+    this.#set({ ...this.#node, hub: { key: this.#node.hub.key, ...known } });
   }
 
   /** @param answered what the hub makes of them */

@@ -29,7 +29,7 @@ async function told(
   };
   const node: StoredNode = {
     network: { id: 'f00', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 },
-    ...{ you, hub: { key: '', addresses: [] }, port: 1, device: 'lametun0', shares: wanted },
+    ...{ you, hub: { key: '', addresses: [], proven: [] }, port: 1, device: 'lametun0', shares: wanted },
   };
   await retell({
     client: { request: request as unknown as HubClient['request'] },

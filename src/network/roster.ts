@@ -3,6 +3,7 @@ import { type IpAddress, parseAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { MapChange } from '../wire/map.js';
+import { searched } from './hub-addresses.js';
 import { nameServers } from './join-checks.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
@@ -94,7 +95,7 @@ export class Roster {
   route(): void {
     const { node, hubAddress, ranges, table, driver } = this.#options;
     const { hub, shares } = node();
-    const hubs = hubAddress() ?? hub.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
+    const hubs = hubAddress() ?? searched(hub).flatMap(({ host }) => parseAddress(host) ?? []);
     const upstreams = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
     this.#shares.route(shares, hubs, [...upstreams, ...nameServers()]);
     driver.setInside([...ranges, ...table.routed()]);

@@ -1,5 +1,6 @@
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../wire/messages.js';
-import type { NodeStatus, PingAnswer, TrustAnswer } from './control.js';
+import type { HubAddress } from '../wire/token.js';
+import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from './control.js';
 
 /** Why a node has ended. */
 export interface NodeEnd {
@@ -17,7 +18,9 @@ export interface RunningNode {
   /** Takes the key that a node has now for the right one. @throws LametunError `usage` when there is no such node */
   trust(node: string): TrustAnswer;
   /** Ends it, for good. @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then */
-  leave(force?: boolean): Promise<{ readonly told: boolean }>;
+  leave(force?: boolean): Promise<LeaveAnswer>;
+  /** Looks for its hub there from now on. @param hubKey base64 @throws LametunError `usage` when it is another hub's */
+  readdress(hubKey: string, addresses: readonly HubAddress[]): void;
   /** @throws LametunError when the hub refuses or is away */
   admin(request: AdminRequest): Promise<AdminAnswer>;
   /** Whether it is being undone; `ended` follows. */

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -43,7 +44,7 @@ const node: StoredNode = {
     pending: false,
     shares: [],
   },
-  hub: { key, addresses: [{ host: '203.0.113.5', port: 443, tls: false }] },
+  hub: { key, addresses: [{ host: '203.0.113.5', port: 443, tls: false }], proven: [] },
   port: 41_641,
   device: 'lametun0',
   shares: ['192.168.1.0/24'],
@@ -182,4 +183,28 @@ test('a network that is left is forgotten with its key, and what is the hub’s 
   state.forgetNode();
   assert.deepEqual(readdirSync(state.path).sort(), ['hub.key', 'lock']);
   assert.ok(existsSync(state.path));
+});
+
+test('what is set aside is moved whole, for its owner alone, and beside what was set aside before', (t) => {
+  const state = opened(t);
+  const asides = [1, 2].map((n) => {
+    state.writeNode({ ...node, port: n });
+    state.privateKey(() => new Uint8Array(32).fill(n));
+    return state.setNodeAside('removed');
+  });
+  assert.match(asides.join(' '), /\/removed-(\d{4}-\d\d-\d\d) .*\/removed-\1-2$/);
+  assert.equal(state.readNode(), undefined);
+  for (const [i, aside] of asides.entries()) {
+    assert.equal(lstatSync(aside).mode & 0o777, 0o700);
+    assert.equal(JSON.parse(readFileSync(join(aside, 'node.json'), 'utf8')).port, i + 1);
+    const key = Buffer.alloc(32, i + 1).toString('base64');
+    assert.equal(readFileSync(join(aside, 'node.key'), 'utf8'), `${key}\n`);
+  }
+});
+
+test('a member whose key is missing is told so, and given no other one', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  assert.throws(() => state.privateKey(undefined), { code: 'state', message: /node.key is missing/ });
+  assert.deepEqual(readdirSync(state.path).sort(), ['lock', 'node.json']);
 });

@@ -1,15 +1,17 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
+import { makeAside } from '../linux/aside.js';
 import { type FileLock, lockFile } from '../linux/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../linux/safe-files.js';
 import type { Endpoint } from '../linux/socket-address.js';
+import { hubAddresses } from '../wire/fields.js';
 import type { MapMessage } from '../wire/map.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
 import { parseAnswer, parseHubMessage } from '../wire/schemas.js';
-import type { HubAddress } from '../wire/token.js';
+import type { HubAddresses } from './hub-addresses.js';
 import type { StoredNames } from './known-names.js';
 
 /** Where everything is kept unless `--state` says otherwise. */
@@ -28,10 +30,9 @@ const FILE = {
 export interface StoredNode {
   readonly network: NetworkInfo;
   readonly you: Membership;
-  readonly hub: {
+  readonly hub: HubAddresses & {
     /** Base64. */
     readonly key: string;
-    readonly addresses: readonly HubAddress[];
   };
   /** The UDP port; the same after a restart, for peers that have the old address. */
   readonly port: number;
@@ -85,14 +86,19 @@ export class StateDirectory {
   /**
    * The node's private key, 32 bytes; made now if there is none. The caller erases them.
    *
-   * @param generate gives 32 random bytes
+   * @param generate gives 32 random bytes; undefined for a member, whose key cannot be made again
    * @throws LametunError that names the file
    */
-  privateKey(generate: () => Uint8Array): Uint8Array {
+  privateKey(generate: (() => Uint8Array) | undefined): Uint8Array {
     const path = this.file(FILE.key);
     const text = explained(path, () => readOwnFile(path, { secret: true }));
+    if (text === undefined && generate === undefined)
+      throw new LametunError(
+        'state',
+        `${path} is missing, by which this machine is a member: put it back, or remove ${this.file(FILE.node)} and join again`,
+      );
     if (text === undefined) {
-      const bytes = generate();
+      const bytes = generate!();
       this.#write(FILE.key, `${Buffer.from(bytes).toString('base64')}\n`);
       return bytes;
     }
@@ -148,9 +154,27 @@ export class StateDirectory {
 
   /** Forgets the network, and the key by which this machine was its member. What is a hub's stays. */
   forgetNode(): void {
-    for (const name of [FILE.node, FILE.map, FILE.endpoints, FILE.names, FILE.key])
-      rmSync(this.file(name), { force: true });
+    for (const name of NODE_FILES) rmSync(this.file(name), { force: true });
     syncDirectory(this.path);
+  }
+
+  /**
+   * Moves what makes this machine a member, its key included, into a directory of its own beside it: `removed-2026-11-30`,
+   * or with a number where that exists. What is a hub's stays.
+   *
+   * @returns the directory
+   * @throws LametunError; each file is in one of the two places then
+   */
+  setNodeAside(why: 'removed' | 'left' | 'replaced'): string {
+    return explained(this.path, () => {
+      const aside = makeAside(this.path, why);
+      for (const name of NODE_FILES) {
+        if (existsSync(this.file(name))) renameSync(this.file(name), join(aside, name));
+      }
+      syncDirectory(aside);
+      syncDirectory(this.path);
+      return aside;
+    });
   }
 
   #parse<T>(name: string, parse: (value: unknown) => T): T | undefined {
@@ -173,19 +197,18 @@ export class StateDirectory {
   }
 }
 
+/** Without the first of them a machine is no member. */
+const NODE_FILES = [FILE.node, FILE.map, FILE.endpoints, FILE.names, FILE.key] as const;
+
 const RESTORE = 'put the right one back, or remove it and join again';
 
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
-const address = v.strictObject({
-  host: v.pipe(v.string(), v.minLength(1), v.maxLength(253)),
-  port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
-  tls: v.boolean(),
-});
 const rest = v.strictObject({
   hub: v.strictObject({
     key: v.pipe(v.string(), v.regex(/^[A-Za-z0-9+/]{43}=$/)),
-    addresses: v.pipe(v.array(address), v.minLength(1), v.maxLength(32)),
+    addresses: v.pipe(hubAddresses, v.minLength(1)),
+    proven: hubAddresses,
   }),
   port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
   device: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_=+.-]{1,15}$/)),

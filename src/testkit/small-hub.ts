@@ -42,6 +42,7 @@ export const attachedAnswer = (id: number): Answers['attach'] => ({
   network: NETWORK,
   you: member(id),
   relay: { port: 443, session: Buffer.alloc(8).toString('base64'), key: Buffer.alloc(32).toString('base64') },
+  addresses: [],
 });
 
 /** The hub says no. */

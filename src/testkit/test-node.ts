@@ -19,8 +19,9 @@ import { until } from './wait.js';
 const crypto = new NodeCrypto();
 const HELLO: Hello = { protocol: PROTOCOL_VERSIONS, program: 'test' };
 
-/** Where a hub is, and its key. */
+/** Where a hub is, its key, and whose network it has, as far as that is known. */
 export interface HubPlace {
+  readonly network?: { readonly id: string };
   readonly publicKey: Uint8Array;
   readonly port: number;
 }
@@ -55,6 +56,10 @@ export class TestNode {
   /** `open`, or how it was closed. */
   state: 'opening' | 'open' | { readonly closed: number } = 'opening';
   failure: string | undefined;
+  /** The network's id, of the hub or of the answer to a `join`. */
+  network = 'unknown';
+  readonly #run = randomBytes(8).toString('hex');
+  #turn = 0;
   bytes = 0;
   socket: WebSocket | undefined;
   #channel: ChannelInitiator | undefined;
@@ -74,6 +79,7 @@ export class TestNode {
     const socket = new WebSocket(`ws://127.0.0.1:${hub.port}${path}`, { perMessageDeflate: false });
     const channel = new ChannelInitiator(crypto, this.key, crypto.publicKey(hub.publicKey), hello);
     this.socket = socket;
+    if (hub.network !== undefined) this.network = hub.network.id;
     this.#channel = channel;
     this.state = 'opening';
     socket.on('open', () => socket.send(channel.first()));
@@ -120,12 +126,16 @@ export class TestNode {
     this.socket!.send(this.#channel!.sealFrame(to, datagram));
   }
 
-  join(secret: Uint8Array, name = 'node', shares: string[] = []): Promise<Answers['join']> {
-    return this.ask({ type: 'join', secret: Buffer.from(secret).toString('base64'), name, shares });
+  async join(secret: Uint8Array, name = 'node', shares: string[] = []): Promise<Answers['join']> {
+    const base64 = Buffer.from(secret).toString('base64');
+    const answer = await this.ask({ type: 'join', secret: base64, name, shares });
+    this.network = answer.network.id;
+    return answer;
   }
 
   attach(): Promise<Answers['attach']> {
-    return this.ask({ type: 'attach', have: this.map.version });
+    const as = { run: this.#run, turn: ++this.#turn };
+    return this.ask({ type: 'attach', network: this.network, as, have: this.map.version });
   }
 
   /** Waits until the map says so. */

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { isCanonical } from '../ip/canonical.js';
 import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
+import { isHost } from './token.js';
 
 /**
  * The fields that messages are made of. Every one has a length that it cannot exceed, and text that is shown to people
@@ -69,3 +70,11 @@ export const network = checked(
 export const list = <T extends v.GenericSchema>(item: T, max: number) =>
   v.pipe(v.array(item, 'must be a list'), v.maxLength(max, `must have at most ${max} entries`));
 export const shares = list(network, LIMIT.shares);
+
+/** Where a hub can be reached. */
+export const hubAddress = v.strictObject({
+  host: checked(isHost, 'must be an address or the name of a host'),
+  port,
+  tls: flag,
+});
+export const hubAddresses = list(hubAddress, LIMIT.addresses);

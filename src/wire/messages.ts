@@ -1,3 +1,5 @@
+import type { HubAddress } from './token.js';
+
 /**
  * What nodes and the hub say to each other inside the channel (`channel.ts`): JSON objects, one a message. Every one
  * that comes from outside is checked by the schemas in `schemas.ts` before anything else sees it.
@@ -7,11 +9,8 @@
  * base64, times are milliseconds since 1970.
  */
 
-/**
- * The versions of this protocol that this program speaks, the newest last. Since 2 there are `inside`, `ipv4Only` and
- * `rename`: who speaks 1 takes a message with `ipv4Only` in it for nonsense, and is sent none.
- */
-export const PROTOCOL_VERSIONS: readonly number[] = [1, 2];
+/** The versions of this protocol that this program speaks, the newest last. */
+export const PROTOCOL_VERSIONS: readonly number[] = [1];
 
 /** The payload of the channel's first message, which is encrypted to the hub's key already. */
 export interface Hello {
@@ -82,6 +81,14 @@ export interface OfferedShare {
   readonly why?: string;
 }
 
+/** Which process speaks for a node. Two that take turns are two machines with one key: a cloned state directory. */
+export interface Incarnation {
+  /** Random, made when the process starts. */
+  readonly run: string;
+  /** Grows with each connection of that process. */
+  readonly turn: number;
+}
+
 /** By which a node makes the relay listen to its UDP datagrams (`relay.ts`). */
 export interface RelayCredentials {
   /** The hub's UDP port; its address is the one that the channel leads to. */
@@ -107,8 +114,15 @@ export type NodeMessage =
       readonly name: string;
       readonly shares: readonly string[];
     }
-  /** A member is here, and has this map (none: all of it). The answer is `Attached`; the map follows. */
-  | { readonly type: 'attach'; readonly id: number; readonly have?: MapVersion | undefined }
+  /** A member of this network is here, and has this map (none: all of it). The map follows the answer. */
+  | {
+      readonly type: 'attach';
+      readonly id: number;
+      /** The network's id: a hub that serves another one refuses. */
+      readonly network: string;
+      readonly as: Incarnation;
+      readonly have?: MapVersion | undefined;
+    }
   /** What it offers from now on, instead of what it offered before. */
   | { readonly type: 'share'; readonly id: number; readonly shares: readonly string[] }
   /** Whether it has IPv6. Who says nothing has. */
@@ -126,6 +140,8 @@ export interface Answers {
     readonly network: NetworkInfo;
     readonly you: Membership;
     readonly relay: RelayCredentials;
+    /** Where the hub can be reached at present, the best address first. */
+    readonly addresses: readonly HubAddress[];
   };
   readonly share: { readonly shares: readonly OfferedShare[] };
   readonly inside: Record<string, never>;
@@ -140,7 +156,10 @@ export const REFUSALS = [
   'bad-secret', // unknown, wrong, revoked
   'expired',
   'used-up',
-  'not-a-member', // removed, or never joined
+  'not-a-member', // the hub does not know the key; of a removed node it says `removed`
+  'other-network', // the hub serves another one
+  'twin', // another machine is connected with the same key
+  'needs-force', // it would be done if it were asked for with force
   'not-an-admin',
   'not-found',
   'full', // the range is used up
@@ -169,8 +188,12 @@ export type HubMessage =
     }
   /** Something of the node's own has changed: it was approved, renamed, made an administrator, a share was decided on. */
   | { readonly type: 'you'; readonly you: Membership }
-  /** It is no member any more. */
-  | { readonly type: 'removed' };
+  /** An administrator has removed this node from the network of that id: nothing else ends a membership. */
+  | { readonly type: 'removed'; readonly network: string }
+  /** The hub can be reached at these addresses from now on. */
+  | { readonly type: 'addresses'; readonly addresses: readonly HubAddress[] }
+  /** Another machine, at this address, tried to connect with the same key, and was refused. */
+  | { readonly type: 'twin'; readonly address: string };
 
 /** What administrators ask: over the channel, or root on the hub's machine over its control socket. */
 export type AdminRequest =
@@ -187,7 +210,12 @@ export type AdminRequest =
   | { readonly op: 'revoke'; readonly invite: string }
   | { readonly op: 'nodes' }
   /** By name, or by id in decimal. */
-  | { readonly op: 'remove'; readonly node: string }
+  | {
+      readonly op: 'remove';
+      readonly node: string;
+      /** Also the node on the hub's own machine. */
+      readonly force?: boolean | undefined;
+    }
   | {
       readonly op: 'rename';
       readonly node: string;
@@ -215,6 +243,8 @@ export interface NodeRow extends MapNode {
   readonly pending: boolean;
   readonly online: boolean;
   readonly joinedAt: number;
+  /** The addresses of two machines that connect with its key. */
+  readonly twins?: readonly string[];
   readonly offered: readonly OfferedShare[];
 }
 

@@ -42,11 +42,12 @@ const requests: readonly AdminRequest[] = [
   { op: 'approve', node: '17' },
   { op: 'approve', node: 'a', shares: [] },
 ];
+const as = { run: 'a1', turn: 7 };
 const nodeMessages: readonly NodeMessage[] = [
   { type: 'look', id: 0, secret },
   { type: 'join', id: 1, secret, name: 'my-laptop', shares: ['192.168.1.0/24', 'fd01::/48'] },
-  { type: 'attach', id: 2 },
-  { type: 'attach', id: 2, have: version },
+  { type: 'attach', id: 2, network: 'n', as },
+  { type: 'attach', id: 2, network: 'n', as, have: version },
   { type: 'share', id: 3, shares: [] },
   { type: 'leave', id: 4 },
   { type: 'who', id: 5 },
@@ -58,7 +59,9 @@ const hubMessages: readonly HubMessage[] = [
   { type: 'map', version, nodes: [mapNode] },
   { type: 'delta', from: 3, version, nodes: [mapNode], removed: [2, 4_294_967_295] },
   { type: 'you', you },
-  { type: 'removed' },
+  { type: 'removed', network: 'n' },
+  { type: 'addresses', addresses: [{ host: 'hub.example.com', port: 443, tls: true }] },
+  { type: 'twin', address: '203.0.113.7' },
 ];
 
 /** What parsing complains of. */
@@ -76,7 +79,7 @@ test('every message that there is passes as it is', () => {
   for (const message of nodeMessages) assert.deepEqual(parseNodeMessage(message), message);
   for (const message of hubMessages) assert.deepEqual(parseHubMessage(message), message);
   for (const request of requests) assert.deepEqual(parseAdminRequest(request), request);
-  const attached = { network, you, relay };
+  const attached = { network, you, relay, addresses: [{ host: '203.0.113.5', port: 443, tls: false }] };
   assert.deepEqual(parseAnswer('look', { network }), { network });
   assert.deepEqual(parseAnswer('join', { network, you }), { network, you });
   assert.deepEqual(parseAnswer('attach', attached), attached);
@@ -141,7 +144,7 @@ test('what is wrong is said by its place, and never by its value', () => {
     [{ type: 'admin', id: 1, request: { op: 'invite' } }, 'request.expires is missing'],
     [{ type: 'admin', id: 1, request: { op: 'hunter2' } }, 'request.op must be ('],
     [
-      { type: 'attach', id: 1, have: { epoch: 'hunter2!', revision: 1 } },
+      { type: 'attach', id: 1, network: 'n', as, have: { epoch: 'hunter2!', revision: 1 } },
       'have.epoch must be 1 to 64 letters',
     ],
     [[], 'type must be ('],

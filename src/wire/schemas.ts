@@ -3,6 +3,7 @@ import { LametunError } from '../errors.js';
 import {
   flag,
   handle,
+  hubAddresses,
   ipv4,
   ipv4Network,
   ipv6,
@@ -36,6 +37,8 @@ import {
   REFUSALS,
   type Welcome,
 } from './messages.js';
+
+import type { HubAddress } from './token.js';
 
 /**
  * What a message must look like before anything else sees it. Strict: a member that nobody knows is an error. Only the
@@ -82,6 +85,9 @@ const membership = v.strictObject({
 });
 const relay = v.strictObject({ port, session, key });
 
+/** As the hub sees it, or as a proxy in front of it says: to be shown, and nothing else. */
+const remoteAddress = prose(64);
+
 /** A member by name, or by id in decimal. */
 const nodeName = prose(63);
 const adminRequest = v.variant('op', [
@@ -89,15 +95,22 @@ const adminRequest = v.variant('op', [
   v.strictObject({ op: v.literal('invites') }),
   v.strictObject({ op: v.literal('revoke'), invite: handle }),
   v.strictObject({ op: v.literal('nodes') }),
-  v.strictObject({ op: v.literal('remove'), node: nodeName }),
+  v.strictObject({ op: v.literal('remove'), node: nodeName, force: v.optional(flag) }),
   v.strictObject({ op: v.literal('rename'), node: nodeName, name: label }),
   v.strictObject({ op: v.literal('approve'), node: nodeName, shares: v.optional(shares) }),
 ]);
 
+const incarnation = v.strictObject({ run: handle, turn: revision });
 const nodeMessage = v.variant('type', [
   v.strictObject({ type: v.literal('look'), id: requestId, secret }),
   v.strictObject({ type: v.literal('join'), id: requestId, secret, name: label, shares }),
-  v.strictObject({ type: v.literal('attach'), id: requestId, have: v.optional(mapVersion) }),
+  v.strictObject({
+    type: v.literal('attach'),
+    id: requestId,
+    network: handle,
+    as: incarnation,
+    have: v.optional(mapVersion),
+  }),
   v.strictObject({ type: v.literal('share'), id: requestId, shares }),
   v.strictObject({ type: v.literal('inside'), id: requestId, ipv6: flag }),
   v.strictObject({ type: v.literal('leave'), id: requestId }),
@@ -121,7 +134,9 @@ const hubMessage = v.variant('type', [
   v.strictObject({ type: v.literal('map'), version: mapVersion, nodes }),
   v.strictObject({ type: v.literal('delta'), from: revision, version: mapVersion, nodes, removed: ids }),
   v.strictObject({ type: v.literal('you'), you: membership }),
-  v.strictObject({ type: v.literal('removed') }),
+  v.strictObject({ type: v.literal('removed'), network: handle }),
+  v.strictObject({ type: v.literal('addresses'), addresses: hubAddresses }),
+  v.strictObject({ type: v.literal('twin'), address: remoteAddress }),
 ]);
 
 const inviteRow = v.strictObject({
@@ -140,6 +155,7 @@ const nodeRow = v.strictObject({
   pending: flag,
   online: flag,
   joinedAt: time,
+  twins: v.exactOptional(list(remoteAddress, 2)),
   offered: offers,
 });
 
@@ -162,7 +178,7 @@ const adminAnswers = {
 const answers = {
   look: v.strictObject({ network: networkInfo }),
   join: v.strictObject({ network: networkInfo, you: membership }),
-  attach: v.strictObject({ network: networkInfo, you: membership, relay }),
+  attach: v.strictObject({ network: networkInfo, you: membership, relay, addresses: hubAddresses }),
   share: v.strictObject({ shares: offers }),
   inside: v.strictObject({}),
   leave: v.strictObject({}),
@@ -193,6 +209,10 @@ export function parseAdminAnswer<Op extends keyof AdminAnswers>(op: Op, value: u
 export function parseAdminRequest(value: unknown): AdminRequest {
   return parse(adminRequest, value);
 }
+
+/** What comes over a node's control socket. */
+export const isHubAddresses = (value: unknown): value is readonly HubAddress[] =>
+  v.is(v.pipe(hubAddresses, v.minLength(1)), value);
 
 function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value, { abortEarly: true });

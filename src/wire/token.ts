@@ -41,6 +41,9 @@ const MAX_ADDRESSES = 8;
 const HOST_NAME =
   /^(?=.{1,253}$)(?!.*\.\d+$)(?!\d+$)[a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.[a-z\d]([a-z\d-]{0,61}[a-z\d])?)*$/i;
 
+/** Whether a hub can be looked for there: an address, or the name of a host. */
+export const isHost = (text: string): boolean => parseAddress(text) !== undefined || HOST_NAME.test(text);
+
 /** @throws LametunError('usage') when an address is none, or there are none, or more than eight */
 export function formatToken({ hub, secret, addresses }: Token): string {
   if (hub.length !== 32 || secret.length !== 16) throw new RangeError('a key has 32 bytes, a secret 16');

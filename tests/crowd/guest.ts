@@ -27,7 +27,7 @@ export class Guest {
         addresses,
         program: 'guest 1',
         map: new NetworkMap(),
-        join: { secret, name, shares: [] },
+        member: { join: { secret, name, shares: [] } },
         onEvent: (event) => {
           if (event.kind === 'joined') resolve(event.you);
           else if (event.kind === 'connected') attached();

@@ -71,7 +71,7 @@ class SimulatedNode {
       addresses,
       program: 'simulated 1',
       map: this.keeper,
-      join: { secret, name, shares: [] },
+      member: { join: { secret, name, shares: [] } },
       onEvent: (event) => this.#on(event),
     });
     this.#client.start();

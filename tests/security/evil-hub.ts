@@ -80,7 +80,7 @@ hub.answer = (question, node) => {
         session: Buffer.alloc(8).toString('base64'),
         key: Buffer.alloc(32).toString('base64'),
       };
-      return { network: network('attach'), you: you(found!), relay };
+      return { network: network('attach'), you: you(found!), relay, addresses: [] };
     }
     case 'who':
       return { online: [] };

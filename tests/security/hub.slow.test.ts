@@ -332,7 +332,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
   await t.test(
     'it succeeds in telling a node that it was removed: the node ends, and forgets its key',
     async () => {
-      hub.tell('a', { type: 'removed' });
+      hub.tell('a', { type: 'removed', network: 'n1' });
       assert.equal(await nodeA.ended, 1);
       assert.match(nodeA.stderr, /was removed from the network home/);
       assert.ok(!existsSync(`${a.state}/node.key`));

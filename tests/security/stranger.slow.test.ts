@@ -128,9 +128,15 @@ test('who knows the hub’s key, and is no member, gets nothing but refusals, wh
   const stranger = await new TestNode().connect(hub);
   t.after(() => stranger.close());
   const version = { epoch: 'e', revision: 0 };
+  const as = { run: 'r', turn: 1 };
+  for (const have of [undefined, version])
+    await assert.rejects(
+      stranger.ask({ type: 'attach', network: 'n', as, have }),
+      refusedWith('other-network'),
+    );
   for (const [what, request] of Object.entries({
-    map: { type: 'attach' },
-    delta: { type: 'attach', have: version },
+    map: { type: 'attach', network: member.network, as, have: undefined },
+    delta: { type: 'attach', network: member.network, as, have: version },
     online: { type: 'who' },
     share: { type: 'share', shares: ['192.168.1.0/24'] },
     leave: { type: 'leave' },

@@ -54,6 +54,7 @@ function client(options: Partial<HubClientOptions> = {}) {
     addresses: [at('127.0.0.1')],
     program: 'test 1',
     map,
+    member: { network: NETWORK.id },
     random: () => 0, // the shortest waits
     onEvent: (event) => {
       events.push(event.kind === 'frame' ? { ...event, datagram: event.datagram.slice() } : event);
@@ -82,7 +83,8 @@ test('a member attaches with its key, and follows the map', async () => {
   assert.deepEqual(connected.remote, { address: Uint8Array.of(127, 0, 0, 1), port });
   assert.deepEqual([connected.network, connected.you], [NETWORK, member(1)]);
   assert.deepEqual([...onlyNode().key], [...nodeKey.publicKey.bytes]);
-  assert.deepEqual(hub.asked, [{ type: 'attach', id: 1 }]);
+  const [first] = hub.asked;
+  assert.ok(first?.type === 'attach' && first.network === NETWORK.id && first.have === undefined);
   assert.equal(node.state.kind, 'connected');
 
   onlyNode().send({ type: 'map', version: { epoch: 'e', revision: 3 }, nodes: [mapNode(1), mapNode(2)] });
@@ -111,7 +113,11 @@ test('after the connection broke it comes back by itself, and says what map it h
   assert.equal(node.state.kind, 'waiting');
   await assert.rejects(node.request('who', {}), { kind: 'unreachable' });
   await next('connected');
-  assert.deepEqual(hub.asked.at(-1), { type: 'attach', id: 1, have: { epoch: 'e', revision: 3 } });
+  const [first, last] = hub.asked;
+  assert.ok(first?.type === 'attach' && last?.type === 'attach');
+  assert.deepEqual(last.have, { epoch: 'e', revision: 3 });
+  assert.equal(last.as.run, first.as.run);
+  assert.ok(last.as.turn > first.as.turn);
 });
 
 test('in another network a hub that has fallen silent is missed within two seconds, and found anew', async () => {
@@ -177,7 +183,7 @@ test('a delta that does not fit is answered by asking for the whole map', async 
   await next('map');
   onlyNode().send({ type: 'delta', from: 7, version: { epoch: 'e', revision: 8 }, nodes: [], removed: [] });
   await until('the question', () => hub.asked.length === 2);
-  assert.deepEqual(hub.asked[1], { type: 'attach', id: 2 });
+  assert.ok(hub.asked[1]?.type === 'attach' && hub.asked[1].have === undefined);
   onlyNode().send({ type: 'map', version: { epoch: 'e', revision: 8 }, nodes: [mapNode(1)] });
   assert.deepEqual((await next('map')).change.added, [mapNode(1)]);
 });
@@ -191,7 +197,7 @@ test('whoever joins looks first, may say no, and attaches as what it has become'
         : attachedAnswer(4);
   const looked: string[] = [];
   const check = (network: { name: string }) => void looked.push(network.name);
-  const { events, next } = client({ join: wish, check });
+  const { events, next } = client({ member: { join: wish }, check });
   await next('connected');
   assert.deepEqual(looked, ['home']);
   assert.deepEqual(
@@ -211,7 +217,7 @@ test('a network that does not suit the caller is not joined, for his reason', as
   hub.answer = () => ({ network: NETWORK });
   const refusal = new LametunError('usage', '10.7.0.0/16 overlaps the route to 10.0.0.0/8');
   const { client: node, next } = client({
-    join: wish,
+    member: { join: wish },
     check: async () => {
       throw refusal;
     },
@@ -229,10 +235,10 @@ test('a network that does not suit the caller is not joined, for his reason', as
 
 test('a bad secret ends it; a database that is away is waited for', async () => {
   hub.answer = () => new Refused('expired');
-  const refused = await client({ join: wish }).next('disconnected');
+  const refused = await client({ member: { join: wish } }).next('disconnected');
   assert.deepEqual([refused.failure.refusal, refused.retryIn], ['expired', undefined]);
   hub.answer = () => new Refused('unavailable');
-  const waiting = await client({ join: wish }).next('disconnected');
+  const waiting = await client({ member: { join: wish } }).next('disconnected');
   assert.equal(waiting.failure.refusal, 'unavailable');
   assert.ok(waiting.retryIn !== undefined);
 });
@@ -248,7 +254,7 @@ test('a join whose answer was lost is asked again', async () => {
     }
     return { network: NETWORK, you: member(4) };
   };
-  const { next } = client({ join: wish });
+  const { next } = client({ member: { join: wish } });
   await next('joined');
   assert.equal(joins, 2);
 });
@@ -256,13 +262,34 @@ test('a join whose answer was lost is asked again', async () => {
 test('who was removed is told so, and does not come back', async () => {
   const connected = client();
   await connected.next('connected');
-  onlyNode().send({ type: 'removed' });
+  onlyNode().send({ type: 'removed', network: NETWORK.id });
   assert.equal((await connected.next('removed')).failure.kind, 'removed');
   assert.equal(connected.client.state.kind, 'ended');
-  hub.answer = () => new Refused('not-a-member');
+  hub.answer = (_, node) => void node.send({ type: 'removed', network: NETWORK.id });
   const later = client();
   await later.next('removed');
   assert.ok(!later.events.some(({ kind }) => kind === 'disconnected'));
+});
+
+test('only the hub of its own network ends a membership: whatever another one says, the client tries again', async () => {
+  const another = { ...attachedAnswer(1), network: { ...NETWORK, id: 'n2', name: 'work' } };
+  const says = async (answer: typeof hub.answer) => {
+    hub.answer = answer;
+    const { client: node, events, next } = client();
+    const { failure, retryIn } = await next('disconnected');
+    assert.ok(
+      retryIn !== undefined && !events.some(({ kind }) => kind === 'removed' || kind === 'connected'),
+    );
+    node.close();
+    return [failure.kind, failure.message] as const;
+  };
+  const removes = (_: unknown, node: SmallHubNode) => void node.send({ type: 'removed', network: 'n2' });
+  for (const answer of [() => new Refused('other-network'), () => another, removes]) {
+    const [kind, message] = await says(answer);
+    assert.equal(kind, 'other-network');
+    assert.match(message, /another network is behind this hub's key/);
+  }
+  assert.equal((await says(() => new Refused('not-a-member')))[0], 'refused');
 });
 
 test('questions have the answers that were given to them, and refusals their code', async () => {
@@ -383,11 +410,11 @@ for (const [name, options, kind, words] of failures) {
 test('in words: a hub that speaks another version, and which side is the older', async () => {
   const newer = { refused: 'said the hub', protocol: [7], program: 'lametun 9' };
   hub.welcome = () => newer;
-  const { failure, retryIn } = await client({ join: wish }).next('disconnected');
+  const { failure, retryIn } = await client({ member: { join: wish } }).next('disconnected');
   assert.equal(failure.kind, 'version');
   assert.match(
     failure.message,
-    /test 1 \(protocol 1, 2\).*lametun 9 \(protocol 7\): update lametun on this machine/,
+    /test 1 \(protocol 1\).*lametun 9 \(protocol 7\): update lametun on this machine/,
   );
   assert.equal(retryIn, undefined);
 });

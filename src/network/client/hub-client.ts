@@ -13,11 +13,12 @@ import type {
 } from '../../wire/messages.js';
 import type { HubAddress } from '../../wire/token.js';
 import { randomFraction } from '../../wireguard/crypto.js';
-import { Backoff } from './backoff.js';
+import { Backoff, TWINS } from './backoff.js';
 import { closeFailure, HubFailure } from './hub-failure.js';
 import { HubSearch } from './hub-search.js';
 import {
   HubSession,
+  type Member,
   type Questions,
   type QuestionType,
   type SessionOptions,
@@ -41,11 +42,19 @@ export type HubEvent =
       readonly network: NetworkInfo;
       readonly you: Membership;
       readonly relay: RelayCredentials;
+      /** The address by which it was reached. */
+      readonly by: HubAddress;
+      /** Where the hub says that it is. */
+      readonly addresses: readonly HubAddress[];
     }
   /** The map (`options.map`) was changed already. */
   | { readonly kind: 'map'; readonly change: MapChange }
   /** Something of this node's own. */
   | { readonly kind: 'you'; readonly you: Membership }
+  /** Where the hub says that it is from now on. */
+  | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
+  /** Another machine, at this address, tried to connect with this node's key. */
+  | { readonly kind: 'twin'; readonly address: string }
   /** Through the WebSocket. The datagram is good until the handler returns. */
   | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
   /** This node is no member any more. The client has ended. */
@@ -60,13 +69,13 @@ export type HubState =
   | { readonly kind: 'waiting'; readonly failure: HubFailure }
   | { readonly kind: 'ended'; readonly failure: HubFailure };
 
-export interface HubClientOptions extends SessionOptions {
-  /** Tried in this order, beside each other, names after addresses. */
+export interface HubClientOptions extends Omit<SessionOptions, 'as'> {
+  /** Tried in this order, beside each other, names after addresses; until `setAddresses`. */
   readonly addresses: readonly HubAddress[];
   /** Called in the order in which things happen, and never from within a call to the client but `close`. */
   readonly onEvent: (event: HubEvent) => void;
   /**
-   * With `join`: whether the network suits this machine. What it throws ends the client, and is the `cause` of the
+   * Of who joins: whether the network suits this machine. What it throws ends the client, and is the `cause` of the
    * failure; its message is shown.
    */
   readonly check?: ((network: NetworkInfo) => void | Promise<void>) | undefined;
@@ -92,8 +101,14 @@ interface Attempt {
 export class HubClient {
   readonly #options: HubClientOptions;
   readonly #backoff: Backoff;
+  /** Between tries while another machine is connected with this node's key. */
+  readonly #twins: Backoff;
   readonly #attempts = new Set<Attempt>();
-  #join: SessionOptions['join'];
+  readonly #run: string;
+  /** Of the connections that this process has begun. */
+  #turn = 0;
+  #member: Member;
+  #addresses: readonly HubAddress[];
   #state: HubState;
   #search: HubSearch | undefined;
   /** The connection that is used. */
@@ -112,8 +127,14 @@ export class HubClient {
 
   constructor(options: HubClientOptions) {
     this.#options = options;
-    this.#join = options.join;
-    this.#backoff = new Backoff(options.random ?? (() => randomFraction(options.crypto)));
+    this.#member = options.member;
+    this.#addresses = options.addresses;
+    const run = new Uint8Array(8);
+    options.crypto.random(run);
+    this.#run = Buffer.from(run).toString('hex');
+    const random = options.random ?? (() => randomFraction(options.crypto));
+    this.#backoff = new Backoff(random);
+    this.#twins = new Backoff(random, TWINS);
     this.#state = { kind: 'connecting', where: '' };
   }
 
@@ -124,6 +145,15 @@ export class HubClient {
   /** Begins. Once. */
   start(): void {
     this.#startedAt = performance.now();
+    this.#connect();
+  }
+
+  /** The hub is to be looked for there from now on; what is connected stays. Where nothing is, it is tried at once. */
+  setAddresses(addresses: readonly HubAddress[], { now = false } = {}): void {
+    this.#addresses = addresses;
+    if (!now || this.#current !== undefined || this.#state.kind === 'ended') return;
+    this.#backoff.reset();
+    this.#abandonAll('the hub has other addresses now');
     this.#connect();
   }
 
@@ -168,11 +198,20 @@ export class HubClient {
    * Asks the hub.
    * @throws HubFailure when it refuses, does not answer in time, or is away
    */
-  request<T extends QuestionType>(type: T, args: Questions[T]): Promise<Answers[T]> {
+  request<T extends Exclude<QuestionType, 'attach'>>(type: T, args: Questions[T]): Promise<Answers[T]> {
     return new Promise((resolve, reject) => {
       const session = this.#attached(reject);
       if (session !== undefined)
         this.#do(session.session.request(performance.now(), type, args, resolve, reject), session);
+    });
+  }
+
+  /** Attaches anew, for other credentials of the relay. @throws HubFailure */
+  attachAgain(): Promise<Answers['attach']> {
+    return new Promise((resolve, reject) => {
+      const current = this.#attached(reject);
+      if (current !== undefined)
+        this.#do(current.session.attachAgain(performance.now(), resolve, reject), current);
     });
   }
 
@@ -200,6 +239,7 @@ export class HubClient {
       new HubFailure(
         'unreachable',
         `there is no connection to the hub${failure ? `: ${failure.message}` : ''}`,
+        failure?.refusal && { refusal: failure.refusal },
       ),
     );
     return undefined;
@@ -208,7 +248,7 @@ export class HubClient {
   #connect(): void {
     this.#endSearch();
     this.#patience.begin(performance.now());
-    const { addresses } = this.#options;
+    const addresses = this.#addresses;
     this.#state = {
       kind: 'connecting',
       where: addresses.map(({ host, port }) => `${host}:${port}`).join(', '),
@@ -243,7 +283,8 @@ export class HubClient {
   }
 
   #attempt(search: HubSearch, target: Target): void {
-    const session = new HubSession({ ...this.#options, join: this.#join });
+    const as = { run: this.#run, turn: ++this.#turn };
+    const session = new HubSession({ ...this.#options, member: this.#member, as });
     const socket = new HubSocket(target, {
       connected: () => {
         search.answered();
@@ -283,7 +324,7 @@ export class HubClient {
         void this.#look(output.network, attempt);
         return;
       case 'joined':
-        this.#join = undefined;
+        this.#member = { network: output.network.id };
         this.#options.onEvent(output);
         return;
       case 'attached': {
@@ -292,11 +333,14 @@ export class HubClient {
         if (remote === undefined || local === undefined) return; // it has just broken
         this.#attachedAt = performance.now();
         this.#state = { kind: 'connected', where };
-        this.#options.onEvent({ ...output, kind: 'connected', where, remote, local });
+        const by = socket.target.address;
+        this.#options.onEvent({ ...output, kind: 'connected', where, by, remote, local });
         return;
       }
       case 'map':
       case 'you':
+      case 'addresses':
+      case 'twin':
       case 'frame':
         this.#options.onEvent(output);
         return;
@@ -355,20 +399,24 @@ export class HubClient {
     this.#disconnected(failure, this.#attachedAt === 0 ? 0 : performance.now() - this.#attachedAt);
   }
 
+  get #isMember(): boolean {
+    return 'network' in this.#member;
+  }
+
   /** @param lasted how long the node was attached, milliseconds */
   #disconnected(failure: HubFailure, lasted: number): void {
     this.#endSearch();
     this.#patience.reset();
     if (failure.kind === 'removed' || !this.#mayRetry(failure)) {
       this.#stop(failure);
-      const isRemoved = failure.kind === 'removed' && this.#join === undefined;
+      const isRemoved = failure.kind === 'removed' && this.#isMember;
       this.#options.onEvent(
         isRemoved ? { kind: 'removed', failure } : { kind: 'disconnected', failure, retryIn: undefined },
       );
       return;
     }
-    if (LASTING.has(failure.kind)) this.#backoff.exhaust();
-    const retryIn = this.#backoff.next(lasted);
+    if (isLasting(failure)) this.#backoff.exhaust();
+    const retryIn = failure.refusal === 'twin' ? this.#twins.next() : this.#backoff.next(lasted);
     this.#state = { kind: 'waiting', failure };
     this.#setTimer(performance.now() + retryIn);
     this.#options.onEvent({ kind: 'disconnected', failure, retryIn });
@@ -376,7 +424,7 @@ export class HubClient {
 
   /** A member tries for ever. Who wants to become one is told what is wrong, unless it may be over in a moment. */
   #mayRetry(failure: HubFailure): boolean {
-    if (this.#join === undefined) return failure.kind !== 'unwanted';
+    if (this.#isMember) return failure.kind !== 'unwanted';
     if (performance.now() - this.#startedAt > JOIN_PATIENCE) return false;
     if (failure.refusal === 'unavailable' || failure.refusal === 'too-many') return true;
     return failure.kind === 'lost' || (this.#hasAskedToJoin && failure.kind === 'unreachable');
@@ -428,4 +476,5 @@ export class HubClient {
 }
 
 /** What will not have changed in a moment. */
-const LASTING: ReadonlySet<string> = new Set(['other-hub', 'version', 'protocol']);
+const LASTING: ReadonlySet<string> = new Set(['other-hub', 'other-network', 'version', 'protocol']);
+const isLasting = ({ kind, refusal }: HubFailure): boolean => LASTING.has(kind) || refusal === 'not-a-member';

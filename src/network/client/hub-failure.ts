@@ -17,7 +17,9 @@ export type HubFailureKind =
   | 'lost'
   /** What it said makes no sense. */
   | 'protocol'
-  /** This node is no member any more. */
+  /** It has the right key, and serves another network than this node's. */
+  | 'other-network'
+  /** The hub of this node's network says that it is no member any more. */
   | 'removed'
   /** The caller did not want to join, having seen the network; `cause` is what it threw. */
   | 'unwanted'
@@ -31,6 +33,7 @@ const CODE: Readonly<Record<HubFailureKind, ErrorCode>> = {
   refused: 'refused',
   lost: 'unreachable',
   protocol: 'protocol',
+  'other-network': 'refused',
   removed: 'refused',
   unwanted: 'refused',
   closed: 'unreachable',

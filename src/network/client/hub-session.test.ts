@@ -23,16 +23,17 @@ class Scene {
   readonly hub: ChannelResponder;
   readonly session: HubSession;
 
-  constructor(join?: JoinWish, speaks?: readonly number[]) {
+  constructor(join?: JoinWish) {
     const hubKey = crypto.generate();
-    this.hub = new ChannelResponder(crypto, hubKey, (_, hello) => welcome(hello, 'hub 1', speaks));
+    this.hub = new ChannelResponder(crypto, hubKey, (_, hello) => welcome(hello, 'hub 1'));
     this.session = new HubSession({
       crypto,
       privateKey: crypto.generate(),
       hubKey: hubKey.publicKey.bytes,
       program: 'node 1',
       map: this.map,
-      join,
+      as: { run: 'r1', turn: 1 },
+      member: join === undefined ? { network: NETWORK.id } : { join },
     });
   }
 
@@ -99,7 +100,8 @@ test('nothing is asked before the caller has chosen this connection', () => {
   scene.take(scene.session.start(0));
   assert.deepEqual([scene.kinds(), scene.asked], [['open'], []]);
   scene.take(scene.session.begin(0));
-  assert.deepEqual(scene.asked, [{ type: 'attach', id: 1 }]);
+  const as = { run: 'r1', turn: 1 };
+  assert.deepEqual(scene.asked, [{ type: 'attach', id: 1, network: NETWORK.id, as }]);
 });
 
 test('joining takes three questions, and waits for the caller after the first', () => {
@@ -216,7 +218,7 @@ test('everything that waits is answered when the connection ends, and what comes
   const [a, b, late] = [box(), box(), box()];
   scene.take(scene.session.request(0, 'who', {}, a.resolve, a.reject));
   scene.take(scene.session.admin(0, { op: 'nodes' }, b.resolve, b.reject));
-  scene.say({ type: 'removed' });
+  scene.say({ type: 'removed', network: NETWORK.id });
   assert.deepEqual(scene.kinds(), ['removed']);
   assert.deepEqual([a.got.failure?.kind, b.got.failure?.kind], ['removed', 'removed']);
   assert.deepEqual(scene.session.request(0, 'who', {}, late.resolve, late.reject), []);
@@ -280,19 +282,4 @@ test('frames that come before the node is attached are overlooked', () => {
   scene.answer(attachedAnswer(1));
   scene.take(scene.session.handle(frame(), 0));
   assert.deepEqual(scene.kinds(), ['attached', 'frame']);
-});
-
-test('an older hub is not asked what it does not know', () => {
-  const scene = new Scene(undefined, [1]).attach();
-  const count = scene.asked.length;
-  const said: string[] = [];
-  const refused = ({ kind, message }: HubFailure): void => void said.push(`${kind}: ${message}`);
-  const { session, now } = scene;
-  scene.take(session.request(now, 'inside', { ipv6: false }, () => said.push('answered'), refused));
-  const rename = { op: 'rename', node: 'a', name: 'b' } as const;
-  scene.take(session.admin(now, rename, () => said.push('answered'), refused));
-  const why = "refused: the hub's lametun is too old for that: update it on the hub's machine";
-  assert.deepEqual([said, scene.asked.length], [[why, why], count]);
-  scene.take(session.request(now, 'share', { shares: [] }, () => {}, refused));
-  assert.equal(scene.asked.length, count + 1);
 });

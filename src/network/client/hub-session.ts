@@ -6,6 +6,7 @@ import {
   type AdminRequest,
   type Answers,
   type HubMessage,
+  type Incarnation,
   type MapVersion,
   type Membership,
   type NetworkInfo,
@@ -14,6 +15,7 @@ import {
   type RelayCredentials,
 } from '../../wire/messages.js';
 import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../wire/schemas.js';
+import type { HubAddress } from '../../wire/token.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import { channelFailure, HubFailure } from './hub-failure.js';
 
@@ -27,11 +29,15 @@ export interface JoinWish {
   readonly shares: readonly string[];
 }
 
-/** What a node asks of the hub, by type; `admin` has a method of its own. */
+/** What a node asks of the hub, by type; `attach` and `admin` have methods of their own. */
 export interface Questions {
   readonly look: { readonly secret: string };
   readonly join: { readonly secret: string; readonly name: string; readonly shares: readonly string[] };
-  readonly attach: { readonly have?: { readonly epoch: string; readonly revision: number } | undefined };
+  readonly attach: {
+    readonly network: string;
+    readonly as: Incarnation;
+    readonly have?: MapVersion | undefined;
+  };
   readonly share: { readonly shares: readonly string[] };
   readonly inside: { readonly ipv6: boolean };
   readonly leave: Record<never, never>;
@@ -54,9 +60,14 @@ export type SessionOutput =
       readonly network: NetworkInfo;
       readonly you: Membership;
       readonly relay: RelayCredentials;
+      readonly addresses: readonly HubAddress[];
     }
   | { readonly kind: 'map'; readonly change: MapChange }
   | { readonly kind: 'you'; readonly you: Membership }
+  /** Where the hub is from now on. */
+  | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
+  /** Another machine tried to connect with this node's key. */
+  | { readonly kind: 'twin'; readonly address: string }
   /** Lies in the memory of what was handled. */
   | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
   /** The connection is to be closed. Nothing comes after this, and every question was answered. */
@@ -78,8 +89,6 @@ export const SESSION = {
   /** A second map that is asked for within this time is one too many. */
   resync: 10_000,
 } as const;
-/** What hubs know since which version of the protocol; everything else since the first. */
-const SINCE: Readonly<Partial<Record<QuestionType | AdminRequest['op'], number>>> = { inside: 2, rename: 2 };
 /** Questions under way at most. */
 const MAX_PENDING = 256;
 
@@ -99,9 +108,13 @@ export interface SessionOptions {
   /** `lametun 0.1.0` */
   readonly program: string;
   readonly map: MapKeeper;
-  /** Absent: a member. */
-  readonly join?: JoinWish | undefined;
+  readonly as: Incarnation;
+  /** Whose member this is, or wants to become. */
+  readonly member: Member;
 }
+
+/** A member knows its network by its id, and believes no other one. Whoever joins takes what the token leads to. */
+export type Member = { readonly network: string } | { readonly join: JoinWish };
 
 /**
  * One connection to the hub, from the WebSocket's opening to its end. No I/O and no timers: every method tells what is
@@ -120,11 +133,12 @@ export class HubSession {
   #pongDeadline = Infinity;
   #resyncedAt = -Infinity;
   #isResyncing = false;
-  /** Of the protocol. */
-  #version = 1;
+  /** The network's id. Nothing that is said in the name of another one counts. */
+  #network: string | undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    if ('network' in options.member) this.#network = options.member.network;
     const hubKey = options.crypto.publicKey(options.hubKey);
     this.#channel = new ChannelInitiator(options.crypto, options.privateKey, hubKey, {
       protocol: PROTOCOL_VERSIONS,
@@ -145,10 +159,10 @@ export class HubSession {
 
   /** Of all connections this is the one to use. Joins, or attaches. */
   begin(now: number): SessionOutput[] {
-    const { join } = this.#options;
-    if (join === undefined) this.#attach(now, this.#options.map.version);
+    const { member, map } = this.#options;
+    if ('network' in member) this.#attach(now, member.network, map.version);
     else {
-      this.#ask(now, 'look', { secret: base64(join.secret) }, ({ network }) => {
+      this.#ask(now, 'look', { secret: base64(member.join.secret) }, ({ network }) => {
         this.#out.push({ kind: 'look', network });
       });
     }
@@ -157,10 +171,13 @@ export class HubSession {
 
   /** The network that was looked at suits the caller. */
   proceed(now: number): SessionOutput[] {
-    const { secret, name, shares } = this.#options.join!;
+    const { member, map } = this.#options;
+    if ('network' in member) return [];
+    const { secret, name, shares } = member.join;
     this.#ask(now, 'join', { secret: base64(secret), name, shares }, ({ network, you }, later) => {
+      this.#network = network.id;
       this.#out.push({ kind: 'joined', network, you });
-      this.#attach(later, this.#options.map.version);
+      this.#attach(later, network.id, map.version);
     });
     return this.#drain();
   }
@@ -169,7 +186,7 @@ export class HubSession {
   handle(bytes: Uint8Array, now: number): SessionOutput[] {
     this.#heard();
     for (const event of this.#channel.handle(bytes)) {
-      if (event.kind === 'open') this.#opened(event.welcome.protocol, now);
+      if (event.kind === 'open') this.#opened(now);
       else if (event.kind === 'message') this.#parse(event.value, now);
       else if (event.kind === 'failed') this.#end(channelFailure(event.why, event.text));
       else if (this.#state === 'attached') this.#out.push(event);
@@ -217,7 +234,7 @@ export class HubSession {
   }
 
   /** @param reject gets a HubFailure when there is no answer, the hub refuses, or the connection ends */
-  request<T extends QuestionType>(
+  request<T extends Exclude<QuestionType, 'attach'>>(
     now: number,
     type: T,
     args: Questions[T],
@@ -225,6 +242,19 @@ export class HubSession {
     reject: (failure: HubFailure) => void,
   ): SessionOutput[] {
     this.#ask(now, type, args, resolve, reject);
+    return this.#drain();
+  }
+
+  /** Asks for other credentials of the relay. */
+  attachAgain(
+    now: number,
+    resolve: (answer: Answers['attach']) => void,
+    reject: (failure: HubFailure) => void,
+  ): SessionOutput[] {
+    const { as, map } = this.#options;
+    const have = map.version;
+    if (this.#network !== undefined)
+      this.#ask(now, 'attach', { network: this.#network, as, ...(have && { have }) }, resolve, reject);
     return this.#drain();
   }
 
@@ -236,7 +266,7 @@ export class HubSession {
   ): SessionOutput[] {
     const parse = (value: unknown) => parseAdminAnswer(request.op, value);
     const message = { type: 'admin', request };
-    this.#send(now, request.op, message, parse, resolve as (value: never) => void, reject);
+    this.#send(now, message, parse, resolve as (value: never) => void, reject);
     return this.#drain();
   }
 
@@ -251,9 +281,8 @@ export class HubSession {
     return this.#drain();
   }
 
-  #opened(version: number, now: number): void {
+  #opened(now: number): void {
     this.#state = 'open';
-    this.#version = version;
     this.#deadline = Infinity;
     this.#nextPing = now + SESSION.pingInterval;
     this.#out.push({ kind: 'open' });
@@ -263,8 +292,13 @@ export class HubSession {
     this.#pongDeadline = Infinity;
   }
 
-  #attach(now: number, have: MapVersion | undefined): void {
-    this.#ask(now, 'attach', have === undefined ? {} : { have }, (answer) => {
+  #attach(now: number, network: string, have: MapVersion | undefined): void {
+    const { as } = this.#options;
+    this.#ask(now, 'attach', { network, as, ...(have && { have }) }, (answer) => {
+      if (answer.network.id !== network) {
+        this.#end(otherNetwork(`it calls itself ${answer.network.name}`));
+        return;
+      }
       this.#isResyncing = false;
       this.#state = 'attached'; // again, when all of the map was asked for: the relay's credentials are new
       this.#out.push({ kind: 'attached', ...answer });
@@ -281,12 +315,11 @@ export class HubSession {
   ): void {
     const parse = (value: unknown) => parseAnswer(type, value);
     const message = { type, ...args };
-    this.#send(now, type, message, parse, resolve as (value: never, now: number) => void, reject);
+    this.#send(now, message, parse, resolve as (value: never, now: number) => void, reject);
   }
 
   #send(
     now: number,
-    what: QuestionType | AdminRequest['op'],
     message: object,
     parse: (value: unknown) => unknown,
     resolve: (value: never, now: number) => void,
@@ -294,10 +327,6 @@ export class HubSession {
   ): void {
     if (this.#state === 'ended' || this.#state === 'channel') {
       reject(new HubFailure('unreachable', 'there is no connection to the hub'));
-      return;
-    }
-    if ((SINCE[what] ?? 1) > this.#version) {
-      reject(new HubFailure('refused', TOO_OLD, { refusal: 'bad-request' }));
       return;
     }
     if (this.#pending.size >= MAX_PENDING) {
@@ -320,6 +349,7 @@ export class HubSession {
   }
 
   #message(message: HubMessage, now: number): void {
+    if (!this.isAttached && !EARLY.has(message.type)) throw TOO_EARLY;
     switch (message.type) {
       case 'answer': {
         const pending = this.#take(message.re);
@@ -335,6 +365,13 @@ export class HubSession {
       case 'refused':
         this.#take(message.re)?.reject(refused(message.code, message.message));
         return;
+      case 'removed':
+        this.#end(
+          message.network === this.#network
+            ? new HubFailure('removed', 'this node was removed from the network')
+            : otherNetwork('it has removed this node'),
+        );
+        return;
       case 'map':
         this.#isResyncing = false;
         this.#out.push({ kind: 'map', change: this.#options.map.applyMap(message) });
@@ -349,8 +386,11 @@ export class HubSession {
       case 'you':
         this.#out.push({ kind: 'you', you: message.you });
         return;
-      case 'removed':
-        this.#end(new HubFailure('removed', 'this node was removed from the network'));
+      case 'addresses':
+        this.#out.push({ kind: 'addresses', addresses: message.addresses });
+        return;
+      case 'twin':
+        this.#out.push({ kind: 'twin', address: message.address });
     }
   }
 
@@ -361,7 +401,7 @@ export class HubSession {
       return;
     }
     this.#resyncedAt = now;
-    this.#attach(now, undefined);
+    if (this.#network !== undefined) this.#attach(now, this.#network, undefined);
     this.#isResyncing = true;
   }
 
@@ -388,10 +428,19 @@ export class HubSession {
   }
 }
 
+/** Of all that a hub refuses, nothing says that this node is no member any more: only `removed` does. */
 const refused = (code: Refusal, message: string): HubFailure =>
-  new HubFailure(code === 'not-a-member' ? 'removed' : 'refused', message, { refusal: code });
+  code === 'other-network' ? otherNetwork() : new HubFailure('refused', message, { refusal: code });
 
-const TOO_OLD = "the hub's lametun is too old for that: update it on the hub's machine";
+const otherNetwork = (detail?: string): HubFailure =>
+  new HubFailure(
+    'other-network',
+    `another network is behind this hub's key${detail === undefined ? '' : ` (${detail})`}: this node stays a member of its own, and goes on trying; the hub needs the right database, or its backup restored`,
+  );
+
+/** What a hub says before this node is attached. */
+const EARLY: ReadonlySet<HubMessage['type']> = new Set(['answer', 'refused', 'removed']);
+const TOO_EARLY = new LametunError('protocol', 'it came before this node was attached');
 
 const nonsense = (error: unknown): HubFailure =>
   new HubFailure('protocol', `the hub said what it should not: ${(error as Error).message}`);
