@@ -1,13 +1,15 @@
-import type { WebSocket } from 'ws';
+import type { Duplex } from 'node:stream';
 import { LametunError } from '../errors.js';
-import { ChannelResponder, CLOSE_CODE, MESSAGE_LIMIT } from '../wire/channel.js';
+import { ChannelResponder, CLOSE_CODE, FIRST_MESSAGE, MESSAGE_LIMIT } from '../wire/channel.js';
 import type { Hello, HubMessage, NodeMessage, Welcome } from '../wire/messages.js';
 import { parseNodeMessage } from '../wire/schemas.js';
 import { encodeJson } from '../wire/text.js';
+import { ENVELOPE } from '../wire/transport.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import type { Client } from './hub.js';
 import { Bucket } from './limits.js';
-import { type Corkable, Outgoing } from './outgoing.js';
+import { Outgoing } from './outgoing.js';
+import { HubWebSocket, type Pace } from './web-socket.js';
 
 /** What a connection tells the server. */
 export interface ConnectionEvents {
@@ -27,7 +29,7 @@ export const ENDINGS = [
   'bad-handshake',
   'bad-version',
   'bad-message',
-  'too-many', // messages, faster than they are answered
+  'too-many', // messages, faster than they are answered, or frames of a guest
   'backlog', // it reads too slowly
   'silent', // not heard of for too long
   'guest', // no member for too long, or one of too many who are none
@@ -38,7 +40,18 @@ export type Ending = (typeof ENDINGS)[number];
 const REQUESTS = { burst: 60, rate: 10 } as const;
 /** Requests that wait for their turn. Who sends more does not wait for answers. */
 const WAITING = 32;
-/** Bytes under way to one node. A map is made only when the one before has been taken, so more than this is no map. */
+/**
+ * What may come through one connection, by who is there: a stranger, who has not proved a key; a guest, who has, and is no
+ * member; a member, who is slowed down to 12 000 relay frames a second: 120 Mbit/s, and less than half of what this thread can do.
+ */
+const PACE = {
+  stranger: { longest: FIRST_MESSAGE, rate: 1, burst: 8, patience: false },
+  guest: { longest: MESSAGE_LIMIT.fromGuest + ENVELOPE, rate: 10, burst: 100, patience: false },
+  member: { longest: MESSAGE_LIMIT.fromNode + ENVELOPE, rate: 12_000, burst: 4_000, patience: true },
+} as const satisfies Record<string, Pace>;
+/** Bytes under way to one guest, who is sent short answers only. */
+const GUEST_BACKLOG = 32 << 10;
+/** The same for a member. A map is made only when the one before has been taken, so more than this is no map. */
 const BACKLOG = MESSAGE_LIMIT.fromHub + (4 << 20);
 /** Beyond this, frames are dropped, as a full link would. */
 const FRAME_BACKLOG = 256 << 10;
@@ -54,8 +67,7 @@ export class Connection implements Client {
   key = '';
   /** Frames that were dropped because it reads too slowly. */
   droppedFrames = 0;
-  readonly #socket: WebSocket;
-  readonly #stream: Corkable;
+  readonly #socket: HubWebSocket;
   #corked = false;
   readonly #channel: ChannelResponder;
   readonly #events: ConnectionEvents;
@@ -65,33 +77,33 @@ export class Connection implements Client {
   #waiting = 0;
   #heard: number;
   #pinged = false;
+  #isGuest = true;
   #ended = false;
 
   constructor(
-    socket: WebSocket,
-    stream: Corkable,
+    stream: Duplex,
     remote: string,
     { crypto, privateKey, answer }: ConnectionKeys,
     events: ConnectionEvents,
   ) {
     this.remote = remote;
-    this.#socket = socket;
-    this.#stream = stream;
     this.#channel = new ChannelResponder(crypto, privateKey, (_, hello) => answer(hello));
     this.#events = events;
-    this.#outgoing = new Outgoing(socket);
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     this.#requests = new Bucket(REQUESTS.rate, REQUESTS.burst, this.#heard);
-    socket.binaryType = 'nodebuffer';
-    socket.on('message', (data: Buffer, isBinary) => {
-      if (isBinary) this.#receive(data);
-      else this.#end('bad-message', CLOSE_CODE.protocol);
+    this.#socket = new HubWebSocket(stream, PACE.stranger, {
+      message: (bytes) => this.#receive(bytes),
+      heard: () => this.#heardOf(),
+      failed: () => this.#end(this.key === '' ? 'bad-handshake' : 'bad-message', CLOSE_CODE.protocol),
+      flooded: () => this.#abort('too-many'),
+      closed: () => this.#finish('gone'),
     });
-    const heard = (): void => this.#heardOf();
-    socket.on('ping', heard);
-    socket.on('pong', heard);
-    socket.on('error', () => {}); // `close` follows
-    socket.on('close', () => this.#finish('gone'));
+    this.#outgoing = new Outgoing(this.#socket);
+  }
+
+  /** Begins to read: what came behind the upgrade, and then the rest. */
+  start(rest: Uint8Array): void {
+    this.#socket.start(rest);
   }
 
   send(message: HubMessage): void {
@@ -117,15 +129,19 @@ export class Connection implements Client {
   #cork(): void {
     if (this.#corked) return;
     this.#corked = true;
-    this.#stream.cork();
+    this.#socket.cork();
     setImmediate(() => {
       this.#corked = false;
-      this.#stream.uncork();
+      this.#socket.uncork();
     });
   }
 
   admit(): void {
-    if (!this.#ended) this.#events.admitted(this);
+    if (this.#ended || !this.#isGuest) return;
+    this.#isGuest = false;
+    this.#channel.admit();
+    this.#socket.pace = PACE.member;
+    this.#events.admitted(this);
   }
 
   get ended(): boolean {
@@ -156,14 +172,15 @@ export class Connection implements Client {
   #send(seal: () => Uint8Array[], done?: () => void): void {
     if (this.#ended) return;
     this.#outgoing.push(seal(), done);
-    if (this.#outgoing.length > BACKLOG) this.#abort('backlog');
+    if (this.#outgoing.length > (this.#isGuest ? GUEST_BACKLOG : BACKLOG)) this.#abort('backlog');
   }
 
-  #receive(data: Buffer): void {
+  #receive(data: Uint8Array): void {
     this.#heardOf();
     for (const event of this.#channel.handle(data)) {
       switch (event.kind) {
         case 'send':
+          this.#socket.pace = PACE.guest;
           this.#outgoing.push([event.bytes]);
           break;
         case 'open':
@@ -174,6 +191,10 @@ export class Connection implements Client {
           this.#request(event.value);
           break;
         case 'frame':
+          if (this.#isGuest) {
+            this.#end('bad-message', CLOSE_CODE.protocol); // nodes send none before they are attached
+            return;
+          }
           this.#events.frame(this, event.peer, event.datagram);
           break;
         case 'failed':
@@ -187,7 +208,7 @@ export class Connection implements Client {
   }
 
   #heardOf(): void {
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     this.#pinged = false;
   }
 
@@ -200,7 +221,7 @@ export class Connection implements Client {
       this.#malformed(value, error.message);
       return;
     }
-    if (!this.#requests.take(Date.now())) {
+    if (!this.#requests.take(performance.now())) {
       this.send({
         type: 'refused',
         re: message.id,
@@ -228,7 +249,7 @@ export class Connection implements Client {
   /** A request that is not what it should be is answered, where it can be: the node may be a newer one. */
   #malformed(value: unknown, why: string): void {
     const id = (value as { id?: unknown } | null)?.id;
-    if (Number.isSafeInteger(id) && (id as number) >= 0 && this.#requests.take(Date.now())) {
+    if (Number.isSafeInteger(id) && (id as number) >= 0 && this.#requests.take(performance.now())) {
       this.send({ type: 'refused', re: id as number, code: 'bad-request', message: why.slice(0, 400) });
     } else this.#end('bad-message', CLOSE_CODE.protocol);
   }

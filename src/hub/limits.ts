@@ -21,10 +21,22 @@ export class Bucket {
     return true;
   }
 
+  /** Takes one, if need be of those to come. @returns whether there was one */
+  spend(now: number): boolean {
+    const had = this.has(now);
+    this.#tokens--;
+    return had;
+  }
+
   has(now: number): boolean {
     this.#tokens = Math.min(this.#burst, this.#tokens + (Math.max(0, now - this.#at) / 1000) * this.#rate);
     this.#at = now;
     return this.#tokens >= 1;
+  }
+
+  /** In how many milliseconds there is one. */
+  wait(now: number): number {
+    return this.has(now) ? 0 : ((1 - this.#tokens) / this.#rate) * 1000;
   }
 }
 

@@ -1,6 +1,6 @@
 /** The little of a WebSocket that is needed. */
 export interface Sink {
-  send(bytes: Uint8Array, taken: (error?: Error) => void): void;
+  send(bytes: Uint8Array, taken: (error?: Error | null) => void): void;
 }
 
 /** A stream's: what is written between the two goes out by one system call. */
@@ -43,7 +43,7 @@ export class Outgoing {
 
   /** @param done is called when the kernel has taken the last one, or never will */
   push(messages: readonly Uint8Array[], done?: () => void): void {
-    if (this.#length === 0) this.#progress = Date.now();
+    if (this.#length === 0) this.#progress = performance.now();
     for (const [i, bytes] of messages.entries()) {
       this.#queue.push({ bytes, done: i === messages.length - 1 ? done : undefined });
       this.#length += bytes.length;
@@ -83,10 +83,10 @@ export class Outgoing {
     flushed?.();
   }
 
-  #taken(length: number, done: (() => void) | undefined, error: Error | undefined): void {
+  #taken(length: number, done: (() => void) | undefined, error: Error | null | undefined): void {
     this.#inFlight -= length;
     this.#length -= length;
-    this.#progress = Date.now();
+    this.#progress = performance.now();
     done?.();
     if (error === undefined || error === null) this.#pump();
     else this.drop(); // the connection is over

@@ -73,6 +73,16 @@ async function node(t: TestContext, { place }: Scene): Promise<TestNode> {
   return made;
 }
 
+const UPGRADE = [
+  `GET ${CHANNEL_PATH} HTTP/1.1`,
+  'Host: x',
+  'Upgrade: websocket',
+  'Connection: Upgrade',
+  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+  'Sec-WebSocket-Version: 13',
+  '\r\n',
+].join('\r\n');
+
 test('plain HTTP gets a short answer that says nothing', async (t) => {
   const { server } = await scene(t);
   for (const path of ['/', CHANNEL_PATH, '/../etc/passwd']) {
@@ -152,6 +162,45 @@ test('of too many who have a key and are no members the oldest goes', async (t) 
   assert.deepEqual(await guests[1]!.ask({ type: 'who' }), { online: [] });
 });
 
+test('who is no member and sends frames is cut off at once', async (t) => {
+  const s = await scene(t);
+  const guest = await node(t, s);
+  await guest.ask({ type: 'who' });
+  guest.sendFrame(1, new Uint8Array(32));
+  assert.equal(await guest.closed(), 4005);
+  const member = await node(t, s);
+  await member.ask({ type: 'who' });
+  s.connections.at(-1)!.admit();
+  for (let i = 0; i < 100; i++) member.sendFrame(1, new Uint8Array(32));
+  assert.deepEqual(await member.ask({ type: 'who' }), { online: [] }, 'the control');
+});
+
+test('who has not proved a key cannot send more than a first message, in whatever pieces', async (t) => {
+  const { server } = await scene(t);
+  const fragment = (first: boolean, length: number): Buffer =>
+    Buffer.from([first ? 0x02 : 0x00, 0x80 | length, 0, 0, 0, 0, ...Buffer.alloc(length)]);
+  const openings = {
+    'many fragments': Buffer.concat([
+      fragment(true, 1),
+      ...Array.from({ length: 99 }, () => fragment(false, 1)),
+    ]),
+    'a long frame': Buffer.of(0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0),
+    'a long message': Buffer.concat([
+      fragment(true, 125),
+      Buffer.from([0x00, 0xfe, 0x04, 0x00, 0, 0, 0, 0, ...Buffer.alloc(1024)]),
+    ]),
+  };
+  for (const [what, opening] of Object.entries(openings)) {
+    const socket = connect(server.port, '127.0.0.1').on('error', () => {});
+    socket.write(UPGRADE);
+    await once(socket, 'data');
+    socket.write(opening);
+    await until(`${what} to end it`, () => socket.resume().destroyed);
+  }
+  const { 'too-many': tooMany, 'bad-handshake': bad } = server.counters();
+  assert.deepEqual([tooMany, bad], [1, 2]);
+});
+
 test('an older protocol is refused with a word about both versions', async (t) => {
   const { place, server } = await scene(t);
   const old = new TestNode();
@@ -207,6 +256,7 @@ test('who reads nothing is dropped frames, and cut off before much is kept for i
   const slow = await node(t, s);
   await slow.ask({ type: 'who' });
   const [connection] = s.connections;
+  connection!.admit();
   slow.socket!.pause();
   for (let i = 0; i < 20_000; i++) connection!.sendFrame(1, new Uint8Array(1_280));
   assert.ok(connection!.droppedFrames > 10_000);
@@ -221,6 +271,7 @@ test('what was queued for a slow reader arrives whole and in order', async (t) =
   const slow = await node(t, s);
   await slow.ask({ type: 'who' });
   const [connection] = s.connections;
+  connection!.admit();
   slow.socket!.pause();
   const nodes = Array.from({ length: 5_000 }, (_, i) => ({
     id: i + 1,

@@ -1,11 +1,16 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, STATUS_CODES } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { LametunError } from '../errors.js';
 import { limitSegments } from '../linux/socket-options.js';
 import { CHANNEL_PATH } from '../wire/channel.js';
+import {
+  HeadReader,
+  type RequestHead,
+  WEBSOCKET_GUID,
+  wantsWebSocket,
+  webSocketKey,
+} from '../wire/upgrade.js';
 import {
   Connection,
   type ConnectionEvents,
@@ -43,8 +48,14 @@ const PATIENCE = 10_000;
  */
 const GUESTS = 8_192;
 const GUEST_PATIENCE = 120_000;
-/** A Noise message, which is the longest that there is. */
-const MAX_PAYLOAD = 65_535;
+const NOT_FOUND = [
+  'HTTP/1.1 404 Not Found',
+  'Content-Type: text/plain',
+  'Content-Length: 10',
+  'Connection: close',
+  '',
+  'not found\n',
+].join('\r\n');
 const CHECK_INTERVAL = 1_000;
 /** Between two looks at every open connection. */
 const SWEEP_INTERVAL = 5_000;
@@ -53,16 +64,12 @@ const BACKLOG = 4_096;
 /** The hub's one TCP port: WebSockets that carry channels, and for anything else a short answer. */
 export class HubServer {
   readonly port: number;
-  readonly #http: Server;
-  readonly #sockets = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: MAX_PAYLOAD,
-    clientTracking: false,
-  });
+  readonly #listener: Server;
   readonly #options: ServerOptions;
-  /** Since when each is there, the oldest first. */
-  readonly #strangers = new Map<Duplex, number>();
+  /** All TCP connections. */
+  readonly #sockets = new Set<Socket>();
+  /** Those that have not proved a key, and since when, the oldest first. Times are of `performance.now`. */
+  readonly #strangers = new Map<Socket, number>();
   readonly #open = new Set<Connection>();
   /** Those of them that are no member's, and since when, the oldest first. */
   readonly #guests = new Map<Connection, number>();
@@ -72,33 +79,26 @@ export class HubServer {
     ),
   ) as { -readonly [Name in keyof ServerCounters]: number };
   readonly #timer: NodeJS.Timeout;
-  #swept = Date.now();
+  #swept = performance.now();
 
-  private constructor(http: Server, options: ServerOptions) {
-    this.port = (http.address() as AddressInfo).port;
-    this.#http = http;
+  private constructor(listener: Server, options: ServerOptions) {
+    this.port = (listener.address() as AddressInfo).port;
+    this.#listener = listener;
     this.#options = options;
-    http.on('connection', (socket: Socket) => this.#connected(socket));
-    http.on('request', (_, response) => {
-      this.#counters['plain-http']++;
-      response.writeHead(404, { 'content-type': 'text/plain', connection: 'close' }).end('not found\n');
-    });
-    http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    http.on('clientError', (_, socket) => socket.destroy());
-    http.on('error', () => {}); // accepting one connection failed, for want of descriptors
-    this.#timer = setInterval(() => this.#check(Date.now()), CHECK_INTERVAL).unref();
+    listener.on('connection', (socket: Socket) => this.#connected(socket));
+    listener.on('error', () => {}); // accepting one connection failed, for want of descriptors
+    this.#timer = setInterval(() => this.#check(performance.now()), CHECK_INTERVAL).unref();
   }
 
   /** @throws LametunError `usage` when the port cannot be had */
   static async listen(options: ServerOptions): Promise<HubServer> {
-    const http = createServer({ headersTimeout: PATIENCE, requestTimeout: PATIENCE, keepAliveTimeout: 1 });
-    http.maxHeadersCount = 50;
+    const listener = createServer({ noDelay: true });
     for (const host of ['::', '0.0.0.0']) {
       try {
-        http.listen({ port: options.port, host, backlog: BACKLOG, exclusive: true });
-        await once(http, 'listening');
-        limitSegments((http as unknown as { readonly _handle: { readonly fd: number } })._handle.fd);
-        return new HubServer(http, options);
+        listener.listen({ port: options.port, host, backlog: BACKLOG, exclusive: true });
+        await once(listener, 'listening');
+        limitSegments((listener as unknown as { readonly _handle: { readonly fd: number } })._handle.fd);
+        return new HubServer(listener, options);
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code;
         if (host === '::' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) continue; // no IPv6 here
@@ -119,64 +119,70 @@ export class HubServer {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    const closed = once(this.#http, 'close');
-    this.#http.close();
+    const closed = once(this.#listener, 'close');
+    this.#listener.close();
     for (const connection of [...this.#open]) connection.close();
     for (const socket of [...this.#strangers.keys()]) socket.destroy();
     this.#strangers.clear();
-    setTimeout(() => this.#http.closeAllConnections(), CHECK_INTERVAL).unref();
-    for (const socket of this.#upgraded) setTimeout(() => socket.destroy(), CHECK_INTERVAL).unref();
+    for (const socket of this.#sockets) setTimeout(() => socket.destroy(), CHECK_INTERVAL).unref();
     await closed;
   }
 
-  /** TCP connections that are WebSockets now: the HTTP server has let go of them, and waits for them still. */
-  readonly #upgraded = new Set<Duplex>();
-
   #connected(socket: Socket): void {
     this.#counters.connections++;
-    socket.setNoDelay(true);
-    this.#strangers.set(socket, Date.now());
-    socket.once('close', () => this.#strangers.delete(socket));
+    this.#sockets.add(socket);
+    this.#strangers.set(socket, performance.now());
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#strangers.delete(socket);
+    });
+    socket.on('error', () => {}); // `close` follows
     if (this.#strangers.size > STRANGERS) {
       const [oldest] = this.#strangers.keys();
       this.#counters['crowded-out']++;
       this.#strangers.delete(oldest!);
       oldest!.destroy();
     }
+    const head = new HeadReader();
+    const read = (chunk: Buffer): void => {
+      const request = head.push(chunk);
+      if (request === undefined) return;
+      socket.off('data', read);
+      if (request === 'malformed') socket.destroy();
+      else this.#requested(socket, request.head, request.rest);
+    };
+    socket.on('data', read);
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on('error', () => socket.destroy());
-    const path = request.url?.split('?')[0];
-    if (path !== CHANNEL_PATH || request.headers.upgrade?.toLowerCase() !== 'websocket') {
-      this.#counters['bad-upgrade']++;
-      socket.end(`HTTP/1.1 404 ${STATUS_CODES[404]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  #requested(socket: Socket, head: RequestHead, rest: Uint8Array): void {
+    const key = head.path === CHANNEL_PATH ? webSocketKey(head) : undefined;
+    if (!wantsWebSocket(head) || key === undefined) {
+      this.#counters[wantsWebSocket(head) ? 'bad-upgrade' : 'plain-http']++;
+      socket.end(NOT_FOUND, () => socket.destroy());
       return;
     }
-    this.#upgraded.add(socket);
-    socket.once('close', () => this.#upgraded.delete(socket));
-    this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      new Connection(webSocket, socket, remoteOf(request), this.#options, {
-        ...this.#options.events,
-        opened: (connection) => {
-          this.#strangers.delete(socket);
-          this.#open.add(connection);
-          this.#counters.opened++;
-          this.#welcome(connection);
-        },
-        admitted: (connection) => this.#guests.delete(connection),
-        closed: (connection, why) => {
-          this.#counters[why]++;
-          this.#open.delete(connection);
-          this.#guests.delete(connection);
-          this.#options.events.closed(connection);
-        },
-      });
+    socket.write(upgraded(key));
+    const connection = new Connection(socket, remoteOf(socket, head), this.#options, {
+      ...this.#options.events,
+      opened: () => {
+        this.#strangers.delete(socket);
+        this.#open.add(connection);
+        this.#counters.opened++;
+        this.#welcome(connection);
+      },
+      admitted: () => this.#guests.delete(connection),
+      closed: (_, why) => {
+        this.#counters[why]++;
+        this.#open.delete(connection);
+        this.#guests.delete(connection);
+        this.#options.events.closed(connection);
+      },
     });
+    connection.start(rest);
   }
 
   #welcome(connection: Connection): void {
-    this.#guests.set(connection, Date.now());
+    this.#guests.set(connection, performance.now());
     if (this.#guests.size <= (this.#options.maxGuests ?? GUESTS)) return;
     const [oldest] = this.#guests.keys();
     oldest!.crowdOut();
@@ -200,12 +206,24 @@ export class HubServer {
   }
 }
 
+/** RFC 6455 §4.2.2. */
+function upgraded(key: string): string {
+  const accept = createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
+  return [
+    'HTTP/1.1 101 Switching Protocols',
+    'Upgrade: websocket',
+    'Connection: Upgrade',
+    `Sec-WebSocket-Accept: ${accept}`,
+    '\r\n',
+  ].join('\r\n');
+}
+
 /** Who is there: behind a proxy on this machine, the address that it says. */
-function remoteOf(request: IncomingMessage): string {
-  const address = (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-  const forwarded = request.headers['x-forwarded-for'];
+function remoteOf(socket: Socket, { headers }: RequestHead): string {
+  const address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+  const forwarded = headers.get('x-forwarded-for');
   if (!isLoopback(address) || forwarded === undefined) return address;
-  return String(forwarded).split(',').at(-1)!.trim().slice(0, 45);
+  return forwarded.split(',').at(-1)!.trim().slice(0, 45);
 }
 
 /** Why a port cannot be had, and what to do. */

@@ -48,6 +48,7 @@ function proven(): Pair {
     events.map(({ kind }) => kind),
     ['open', 'message'],
   );
+  both.hub.admit();
   return both;
 }
 const why = (events: readonly { kind: string; why?: string }[]): (string | undefined)[] =>
@@ -105,7 +106,8 @@ test('messages of any length and frames come out as they went in, in order, both
               const [event] = to.handle(from.sealFrame(0xfffffff0 + i, datagram));
               assert.deepEqual(event, { kind: 'frame', peer: 0xfffffff0 + i, datagram });
             } else {
-              const value = { text: '\u00fc'.repeat(length / 2), i };
+              const longest = from === node ? MESSAGE_LIMIT.fromNode - 100 : length;
+              const value = { text: '\u00fc'.repeat(Math.min(length, longest) / 2), i };
               const events = from.seal(value).flatMap((bytes) => to.handle(bytes) as object[]);
               assert.deepEqual(events, [{ kind: 'message', value }]);
             }
@@ -139,6 +141,8 @@ test('a node cannot make the hub keep more than its limit', () => {
   const { node, hub } = proven();
   const json = new TextEncoder().encode(`"${'x'.repeat(MESSAGE_LIMIT.fromNode - 2)}"`);
   assert.deepEqual(why(node.sealJson(json).flatMap((bytes) => hub.handle(bytes))), ['message']);
+  const guest = opened();
+  assert.deepEqual(why(guest.node.sealJson(json).flatMap((bytes) => guest.hub.handle(bytes))), ['protocol']);
 });
 
 test('a changed, repeated, omitted or exchanged message ends the channel', () => {

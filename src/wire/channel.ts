@@ -21,8 +21,10 @@ export const CHANNEL_PATH = '/lametun';
 
 /** Of `Hello` and `Welcome`, in bytes. */
 const HANDSHAKE_PAYLOAD = 1024;
-/** A JSON message from a node, and from the hub, in bytes: whoever sends more is cut off. */
-export const MESSAGE_LIMIT = { fromNode: 64 * 1024, fromHub: 16 * 1024 * 1024 } as const;
+/** The first message of a channel at most, bytes. */
+export const FIRST_MESSAGE = OVERHEAD.first + HANDSHAKE_PAYLOAD;
+/** A JSON message at most, bytes: from a node that is no member yet, from a member, and from the hub. */
+export const MESSAGE_LIMIT = { fromGuest: 4 * 1024, fromNode: 16 * 1024, fromHub: 16 * 1024 * 1024 } as const;
 
 /** With which code a side closes the WebSocket after a failure. A hint to the other: these codes are not authentic. */
 export const CLOSE_CODE: Readonly<Record<ChannelFailure, number>> = {
@@ -209,8 +211,13 @@ export class ChannelResponder extends Channel {
     return event === undefined ? [open] : [open, event];
   }
 
+  /** The node is a member: it may send longer messages. */
+  admit(): void {
+    if (this.transport !== undefined) this.transport.limit = MESSAGE_LIMIT.fromNode;
+  }
+
   #first(bytes: Uint8Array): ResponderEvent[] {
-    if (bytes.length > OVERHEAD.first + HANDSHAKE_PAYLOAD) return [this.fail('key', NOT_FOR_US)];
+    if (bytes.length > FIRST_MESSAGE) return [this.fail('key', NOT_FOR_US)];
     const first = readFirst(this.#crypto, PROLOGUE, this.#privateKey, bytes);
     if (first === undefined) return [this.fail('key', NOT_FOR_US)];
     const hello = parseHello(decodeJson(first.payload));
@@ -229,7 +236,7 @@ export class ChannelResponder extends Channel {
       const shared = sharedVersion(hello.protocol, welcome.protocol);
       return [send, this.fail(shared === undefined ? 'version' : 'refused', welcome.refused)];
     }
-    this.transport = new Transport(split(first.transcript, this.#crypto, false), MESSAGE_LIMIT.fromNode);
+    this.transport = new Transport(split(first.transcript, this.#crypto, false), MESSAGE_LIMIT.fromGuest);
     this.#claimed = { remoteKey: first.initiator.bytes, hello };
     return [send];
   }

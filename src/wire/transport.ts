@@ -6,7 +6,9 @@ import { decodeJson } from './text.js';
 const KIND = { json: 0, fragment: 1, frame: 2 } as const;
 /** Noise §3: no message is longer, tag included. */
 const NOISE_MESSAGE = 65_535;
-const BODY = NOISE_MESSAGE - LENGTH.tag - 1;
+/** What is sealed with a message's body: its kind, and the tag. */
+export const ENVELOPE = 1 + LENGTH.tag;
+const BODY = NOISE_MESSAGE - ENVELOPE;
 
 /**
  * Why a channel ended.
@@ -34,7 +36,8 @@ export type TransportEvent =
 export class Transport {
   readonly #sending: Cipher;
   readonly #receiving: Cipher;
-  readonly #limit: number;
+  /** The longest message, bytes. */
+  limit: number;
   /** Fragments so far, copied: what they came in may be much larger than they are. */
   #assembly: Uint8Array = EMPTY;
   #assembled = 0;
@@ -42,7 +45,7 @@ export class Transport {
   constructor(ciphers: { sending: Cipher; receiving: Cipher }, limit: number) {
     this.#sending = ciphers.sending;
     this.#receiving = ciphers.receiving;
-    this.#limit = limit;
+    this.limit = limit;
   }
 
   open(bytes: Uint8Array): TransportEvent | undefined {
@@ -70,16 +73,16 @@ export class Transport {
       whole = this.#assembly.subarray(0, this.#assembled);
       this.#assembly = EMPTY;
       this.#assembled = 0;
-    } else if (last.length > this.#limit) return TOO_LONG;
+    } else if (last.length > this.limit) return TOO_LONG;
     const value = decodeJson(whole);
     return value === undefined ? failure('protocol', 'a message is not JSON') : { kind: 'message', value };
   }
 
   #keep(body: Uint8Array): boolean {
     const length = this.#assembled + body.length;
-    if (length > this.#limit || body.length === 0) return false;
+    if (length > this.limit || body.length === 0) return false;
     if (length > this.#assembly.length) {
-      const larger = new Uint8Array(Math.min(this.#limit, Math.max(length, 2 * this.#assembly.length)));
+      const larger = new Uint8Array(Math.min(this.limit, Math.max(length, 2 * this.#assembly.length)));
       larger.set(this.#assembly.subarray(0, this.#assembled));
       this.#assembly = larger;
     }
