@@ -116,7 +116,7 @@ onBothDatabases('a one-time invitation used by many at once lets one in', async 
 });
 
 onBothDatabases('addresses run out, and come back when nodes go; ids never do', async (t, database) => {
-  const registry = await openTestNetwork(t, database, { ipv4: '10.9.9.0/29' });
+  const registry = await openTestNetwork(t, database, { ipv4: '10.9.9.0/28' });
   const secret = await invite(registry);
   for (let i = 1; i <= 6; i++) assert.equal(await joined(registry, secret, 'n'), i);
   await assert.rejects(joined(registry, secret, 'n'), refused('full'));

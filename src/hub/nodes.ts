@@ -1,6 +1,7 @@
 import type { Kysely, Selectable } from 'kysely';
 import { formatAddress } from '../ip/address.js';
-import { parseCidr } from '../ip/cidr.js';
+import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
+import { memberRange } from '../wire/layout.js';
 import type { Change } from './change.js';
 import { openInvite, sharesOf } from './invites.js';
 import { toLabel, uniqueName, whyNoName } from './names.js';
@@ -79,7 +80,10 @@ async function freeName({ db }: Change, wish: string): Promise<string> {
 async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string; ipv6: string }> {
   const { db, network } = change;
   const id = change.nextNode();
-  const [range4, range6] = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+  const [range4, range6] = [network.ipv4, network.ipv6].map((text) => memberRange(parseCidr(text)!)) as [
+    Cidr,
+    Cidr,
+  ];
   const hosts = 2 ** (32 - range4.prefix) - 2; // without the network's own address and the broadcast address
   const address = (host: number): string => formatAddress(hostAddress(range4, host));
   const current = db.selectFrom('nodes').select('ipv4').where('state', '!=', 'removed');
@@ -89,7 +93,8 @@ async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string
     const end = host;
     do {
       host = (host % hosts) + 1;
-      if (host === end) throw new Refused('full', `all ${hosts} addresses of ${network.ipv4} are given away`);
+      if (host === end)
+        throw new Refused('full', `all ${hosts} addresses of ${formatCidr(range4)} are given away`);
     } while (taken.has(address(host)));
   }
   return { id, ipv4: address(host), ipv6: formatAddress(hostAddress(range6, host)) };

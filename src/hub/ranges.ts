@@ -1,9 +1,8 @@
 import { LametunError } from '../errors.js';
-import { type Cidr, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
+import { type Cidr, covers, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
 
-/** The ranges that a network's members get their addresses from. */
+/** A network's own addresses: `memberRange` says which of them members get. */
 export interface Ranges {
-  /** A /16. */
   readonly ipv4: Cidr;
   /** A /64. */
   readonly ipv6: Cidr;
@@ -12,9 +11,13 @@ export interface Ranges {
 /** Fills `out` with unpredictable bytes: `Crypto.random`. */
 type Random = (out: Uint8Array) => void;
 
-/** Where IPv4 ranges come from: private addresses (RFC 1918 §3), and those between carrier and customer (RFC 6598). */
-const POOLS: readonly Cidr[] = ['10.0.0.0/8', '100.64.0.0/10', '172.16.0.0/12'].map((text) => network(text));
-const CARRIER = network('100.64.0.0/10');
+/** Where IPv4 ranges come from (RFC 1918 §3), and how wide they are. */
+const POOL = network('10.0.0.0/8');
+const PREFIX = 15;
+
+/** What a range may be that somebody asks for: private addresses, and those between carrier and customer (RFC 6598). */
+const ALLOWED = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'].map(network);
+const NARROWEST = 24;
 
 /**
  * What machines that do not know of each other have in common all the same, by the defaults of routers, OpenVPN,
@@ -23,8 +26,8 @@ const CARRIER = network('100.64.0.0/10');
  */
 const COMMON: readonly Cidr[] = [
   ...['10.0.0.0/15', '10.8.0.0/16', '10.10.0.0/16', '10.42.0.0/15', '10.88.0.0/16', '10.96.0.0/12'],
-  ...['10.244.0.0/16', '172.16.0.0/15', '172.18.0.0/15', '172.20.0.0/14', '172.24.0.0/13'],
-].map((text) => network(text));
+  '10.244.0.0/16',
+].map(network);
 
 /** Wider routes are default ones, or the halves and quarters of one by which VPNs stand in for it. */
 const WIDEST = { ipv4: 8, ipv6: 7 } as const;
@@ -33,49 +36,77 @@ const WIDEST = { ipv4: 8, ipv6: 7 } as const;
 const TRIES = 32;
 
 /**
- * Chooses a network's ranges by chance, so that networks made apart can meet later. IPv4: a /16 of the private
- * addresses; none of 100.64.0.0/10 as soon as anything there is to be avoided, since then another VPN or a carrier
- * deals in all of it. IPv6: the first /64 of a random ULA /48, RFC 4193 §3.2.2.
+ * Chooses a network's ranges by chance, so that networks made apart can meet later. IPv4: a /15 of 10.0.0.0/8, and never
+ * one of 100.64.0.0/10, which Tailscale takes for its own and carriers deal in. IPv6: the first /64 of a random ULA
+ * /48, RFC 4193 §3.2.2.
  *
- * @param avoid networks that must not overlap: the machine's routes and addresses. Default routes do not count, nor what
+ * @param avoid the machine's routes and addresses. Nothing that lies in the range or is the same may be among them; a wider
+ *   network around it goes on working beside it, and is avoided where possible. Default routes do not count, nor what
  *   stands in for them
- * @throws LametunError `missing` when every private network is in use
+ * @param ipv4 is taken as it is, if given
+ * @throws LametunError `missing` when every network is in use
  */
-export function chooseRange(avoid: readonly Cidr[], random: Random): Ranges {
+export function chooseRange(avoid: readonly Cidr[], random: Random, ipv4?: Cidr): Ranges {
   const taken = avoid.filter(
     ({ address, prefix }) => prefix >= (address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6),
   );
-  return { ipv4: chooseIpv4(taken, random), ipv6: chooseIpv6(taken, random) };
+  return { ipv4: ipv4 ?? chooseIpv4(taken, random), ipv6: chooseIpv6(taken, random) };
 }
 
 function chooseIpv4(avoid: readonly Cidr[], random: Random): Cidr {
-  const taken = avoid.some((other) => overlap(other, CARRIER)) ? [...avoid, CARRIER] : avoid;
-  const free = POOLS.flatMap(slash16s).filter((range) => !taken.some((other) => overlap(range, other)));
-  const rare = free.filter((range) => !COMMON.some((other) => overlap(range, other)));
-  const choice = rare.length > 0 ? rare : free;
-  if (choice.length === 0) {
-    const pools = POOLS.map(formatCidr).join(', ');
-    throw new LametunError('missing', `the routes of this machine leave no /16 free in ${pools}`);
-  }
+  const usable = candidates().filter((range) => !avoid.some((other) => covers(range, other)));
+  const free = usable.filter((range) => !avoid.some((other) => overlap(range, other)));
+  const isRare = (range: Cidr): boolean => !COMMON.some((other) => overlap(range, other));
+  const tiers = [free.filter(isRare), free, usable.filter(isRare), usable];
+  const choice = tiers.find((tier) => tier.length > 0);
+  if (choice === undefined)
+    throw new LametunError(
+      'missing',
+      `the routes of this machine leave no /${PREFIX} of ${formatCidr(POOL)} free for the network: choose another range with --range, as 172.30.0.0/15`,
+    );
   return choice[below(choice.length, random)]!;
 }
 
 function chooseIpv6(avoid: readonly Cidr[], random: Random): Cidr {
+  let last: Cidr | undefined;
   for (let tries = 0; tries < TRIES; tries++) {
     const address = new Uint8Array(16);
     random(address.subarray(1, 6)); // the global ID of 40 bits; the subnet that follows is 0
     address[0] = 0xfd;
     const range = { address, prefix: 64 };
     if (!avoid.some((other) => overlap(range, other))) return range;
+    if (!avoid.some((other) => covers(range, other))) last = range;
   }
-  throw new LametunError('missing', 'the routes of this machine leave no IPv6 network free in fd00::/8');
+  if (last !== undefined) return last;
+  throw new LametunError('missing', "this machine's routes leave no IPv6 network of fd00::/8 free");
 }
 
-function slash16s(pool: Cidr): Cidr[] {
-  return Array.from({ length: 2 ** (16 - pool.prefix) }, (_, i) => {
-    const [first, second] = pool.address;
-    return { address: Uint8Array.of(first!, second! + i, 0, 0), prefix: 16 };
-  });
+/** Every network of that size in the pool. */
+function candidates(): Cidr[] {
+  return Array.from({ length: 2 ** (PREFIX - POOL.prefix) }, (_, i) => ({
+    address: Uint8Array.of(POOL.address[0]!, i * 2 ** (16 - PREFIX), 0, 0),
+    prefix: PREFIX,
+  }));
+}
+
+/**
+ * Reads the range that somebody wants for a new network: `172.30.0.0/15`.
+ *
+ * @returns in its canonical form
+ * @throws LametunError `usage`
+ */
+export function parseRange(text: string): string {
+  const range = parseCidr(text);
+  const wrong = (why: string): LametunError => new LametunError('usage', `--range ${text}: ${why}`);
+  if (range === undefined || range.address.length !== 4)
+    throw wrong('write an IPv4 network, as 172.30.0.0/15');
+  const canonical = formatCidr(networkOf(range));
+  if (formatCidr(range) !== canonical) throw wrong(`it has host bits set; did you mean ${canonical}?`);
+  if (range.prefix < PREFIX || range.prefix > NARROWEST)
+    throw wrong(`use a network of /${PREFIX} to /${NARROWEST}: its lower half is for members`);
+  if (!ALLOWED.some((pool) => covers(pool, range)))
+    throw wrong(`use private or shared addresses: a part of ${ALLOWED.map(formatCidr).join(', ')}`);
+  return canonical;
 }
 
 /** An integer in [0, limit), each as likely as the others. `limit` is at most 2^16. */

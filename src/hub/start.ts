@@ -6,6 +6,7 @@ import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
+import { listRules } from '../linux/rule.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
 import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
@@ -42,8 +43,8 @@ export interface HubStart {
   readonly program?: string | undefined;
   /** Ends the waiting for a database that is away. */
   readonly signal?: AbortSignal | undefined;
-  /** A /16 or smaller for a new network, for tests; a random one if not given. */
-  readonly ipv4?: string | undefined;
+  /** The IPv4 range of a new network (`parseRange`); a random /15 if not given. */
+  readonly range?: string | undefined;
 }
 
 export interface RunningHub {
@@ -226,18 +227,24 @@ async function openRegistry(store: Store, options: HubStart): Promise<Registry> 
   const registry = await Registry.open(store, {
     network: {
       name: options.network ?? DEFAULT_NETWORK,
-      ranges: () => ({ ...freeRanges(), ...(options.ipv4 !== undefined && { ipv4: options.ipv4 }) }),
+      ranges: () => freeRanges(options.range),
       mtu: options.mtu,
     },
     ask: options.ask,
     clock: Date.now,
     randomId: (bytes) => randomBytes(bytes).toString('hex'),
   });
-  const { name } = registry.info;
+  const { name, ipv4 } = registry.info;
   if (options.network !== undefined && options.network !== name) {
     throw new LametunError(
       'usage',
       `this hub's network is called ${name}, not ${options.network}: leave --network out`,
+    );
+  }
+  if (options.range !== undefined && options.range !== ipv4) {
+    throw new LametunError(
+      'usage',
+      `the network ${name} has the range ${ipv4}, which cannot change: leave --range out`,
     );
   }
   return registry;
@@ -256,12 +263,17 @@ function presentAddresses(
   }
 }
 
-/** @throws LametunError `usage` when the routes here leave none */
-function freeRanges(): { readonly ipv4: string; readonly ipv6: string } {
-  const taken = listAllRoutes()
-    .filter(({ type }) => type === RTN.unicast || type === RTN.local)
-    .map(({ destination }) => destination);
-  const { ipv4, ipv6 } = chooseRange(taken, (out) => void randomFillSync(out));
+/** @throws LametunError `missing` when the routes here leave none */
+function freeRanges(wanted: string | undefined): { readonly ipv4: string; readonly ipv6: string } {
+  const routes = listAllRoutes().filter(({ type }) => type === RTN.unicast || type === RTN.local);
+  const hosts = routes.flatMap(({ gateway }) => gateway ?? []);
+  const taken = [
+    ...routes.map(({ destination }) => destination),
+    ...hosts.map((address) => ({ address, prefix: address.length * 8 })),
+    ...listRules().flatMap(({ to, from }) => [to ?? [], from ?? []].flat()),
+  ];
+  const given = wanted === undefined ? undefined : parseCidr(wanted);
+  const { ipv4, ipv6 } = chooseRange(taken, (out) => void randomFillSync(out), given);
   return { ipv4: formatCidr(ipv4), ipv6: formatCidr(ipv6) };
 }
 

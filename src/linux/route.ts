@@ -23,8 +23,8 @@ const RTA = {
 const RTAX_MTU = 2;
 const RTPROT_BOOT = 3; // what `ip route add` says, too
 const RT_SCOPE = { universe: 0, link: 253, nowhere: 255 } as const;
-/** What a route is for; all others, such as `unreachable` and broadcasts, lead nowhere. */
-export const RTN = { unicast: 1, local: 2 } as const;
+/** What a route is for; `throw` ends the lookup in its table, and all others but broadcasts refuse the packet. */
+export const RTN = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
 
 /**
  * struct rtmsg, linux/rtnetlink.h: family u8, destination's prefix u8, source's prefix u8, tos u8, table u8,
@@ -34,6 +34,8 @@ const RTMSG = { family: 0, prefix: 1, table: 4, protocol: 5, scope: 6, type: 7, 
 
 /** The table that `ip route` shows. */
 export const MAIN_TABLE = 254;
+/** The table of this machine's own addresses. */
+export const LOCAL_TABLE = 255;
 
 const AF_INET = 2;
 const AF_INET6 = 10;

@@ -6,22 +6,34 @@ import { test } from 'node:test';
 import { LametunError } from '../errors.js';
 import { formatAddress, parseAddress } from '../ip/address.js';
 import { parseCidr } from '../ip/cidr.js';
+import type { Rule } from '../linux/rule.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
 import { checkMembership, checkNetwork, nameServers } from './join-checks.js';
+import type { TableRoute } from './ranges.js';
 
-const network: NetworkInfo = { id: 'n', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 };
+const network: NetworkInfo = { id: 'n', name: 'home', ipv4: '10.76.0.0/15', ipv6: 'fd77::/64', mtu: 1280 };
 const you: Membership = {
-  ...{ id: 1, name: 'a', ipv4: '10.77.0.1', ipv6: 'fd77::1' },
+  ...{ id: 1, name: 'a', ipv4: '10.76.0.1', ipv6: 'fd77::1' },
   ...{ admin: false, pending: false, shares: [] },
 };
-const around = { routes: [], hubs: [], hosts: [], shares: [] };
+const MAIN = {
+  family: 4,
+  priority: 32_766,
+  action: 'lookup',
+  table: 254,
+  mark: 0,
+  mask: 0,
+  suppressPrefix: -1,
+};
+const rules = [MAIN as Rule];
+const around = { routing: { routes: [], rules }, hubs: [], hosts: [], shares: [] };
 const address = (text: string) => parseAddress(text)!;
 const refused = (code: string, why: RegExp) => (error: unknown) =>
   error instanceof LametunError && error.code === code && why.test(error.message);
 
 test('a network has private ranges, and not wide ones', () => {
   checkNetwork(network, around);
-  for (const ipv4 of ['192.168.0.0/16', '100.64.0.0/16', '172.31.0.0/16', '10.0.0.0/24'])
+  for (const ipv4 of ['192.168.0.0/16', '100.64.0.0/15', '172.30.0.0/15', '10.0.0.0/24'])
     checkNetwork({ ...network, ipv4 }, around);
   for (const ipv4 of [
     '0.0.0.0/0',
@@ -63,16 +75,19 @@ test('the hub and the name servers stay outside, also where only a default route
   checkNetwork(network, { ...around, hosts: [address('10.78.0.1')] });
 });
 
-test('a range that this machine has routes to is refused', () => {
-  const route = {
-    destination: parseCidr('10.77.8.0/24')!,
-    name: 'the route 10.77.8.0/24 dev eth0',
-    local: false,
-  };
+test('a range that this machine has routes in is refused, and one within a wider route is not', () => {
+  const route = (text: string): TableRoute => ({
+    destination: parseCidr(text)!,
+    name: `the route ${text} dev eth0`,
+    ...{ local: false, kind: 'unicast', table: 254, gateway: undefined },
+  });
+  const beside = (text: string) => ({ ...around, routing: { routes: [route(text)], rules } });
   assert.throws(
-    () => checkNetwork(network, { ...around, routes: [route] }),
-    refused('refused', /collides with the route 10\.77\.8\.0\/24/),
+    () => checkNetwork(network, beside('10.77.8.0/24')),
+    refused('refused', /collides with the route 10\.77\.8\.0\/24 dev eth0; .*--range/),
   );
+  checkNetwork(network, beside('10.0.0.0/8'));
+  checkNetwork(network, beside('10.78.0.0/16'));
 });
 
 test('what was looked at is what one becomes a member of, at an address in it', () => {
@@ -90,7 +105,7 @@ test('what was looked at is what one becomes a member of, at an address in it', 
       JSON.stringify(other),
     );
   assert.throws(() => checkMembership(undefined, network, you), refused('protocol', /another network/));
-  for (const other of [{ ipv4: '8.8.8.8' }, { ipv6: '2001:db8::1' }])
+  for (const other of [{ ipv4: '8.8.8.8' }, { ipv4: '10.77.0.1' }, { ipv6: '2001:db8::1' }])
     assert.throws(
       () => checkMembership(network, network, { ...you, ...other }),
       refused('protocol', /from outside of the network/),

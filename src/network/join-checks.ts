@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, covers, formatCidr, parseCidr } from '../ip/cidr.js';
+import { memberRange } from '../wire/layout.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
 import { parseResolvConf } from './names/resolv-conf.js';
-import { type LocalRoute, parseShare, rangeCollision } from './ranges.js';
+import { rangeObstacles } from './range-obstacles.js';
+import { localRoutes, parseShare, type Routing } from './ranges.js';
 
 /** What a network's ranges may be from: RFC 1918 §3, RFC 6598, RFC 4193. All else is somebody's on the internet. */
 const PRIVATE: readonly Cidr[] = [
@@ -14,12 +16,12 @@ const PRIVATE: readonly Cidr[] = [
   '192.168.0.0/16',
   'fc00::/7',
 ].flatMap((text) => parseCidr(text) ?? []);
-/** The widest range, in bits of prefix. Hubs choose a /16 and a /64. */
-const WIDEST = { ipv4: 16, ipv6: 48 } as const;
+/** The widest range, in bits of prefix. Hubs choose a /15 and a /64. */
+const WIDEST = { ipv4: 15, ipv6: 48 } as const;
 
 /** What a joining machine has that its network must leave alone. */
 export interface JoinSurroundings {
-  readonly routes: readonly LocalRoute[];
+  readonly routing: Routing;
   /** Where the hub may be: one of these must stay outside of the tunnel. */
   readonly hubs: readonly IpAddress[];
   /** What else must: name servers. */
@@ -33,19 +35,20 @@ export interface JoinSurroundings {
  *
  * @throws LametunError `refused` when they are in use here, or no private ones; `usage` when a share does not fit
  */
-export function checkNetwork(network: NetworkInfo, { routes, hubs, hosts, shares }: JoinSurroundings): void {
+export function checkNetwork(network: NetworkInfo, { routing, hubs, hosts, shares }: JoinSurroundings): void {
   const ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
   const isInside = (address: IpAddress): boolean => ranges.some((range) => contains(range, address));
   const outside = hubs.every(isInside) ? [...hubs, ...hosts] : hosts;
+  const { refusals } = rangeObstacles(ranges, routing);
   const why =
     ranges.map((range) => rangeProblem(range, outside)).find((problem) => problem !== undefined) ??
-    rangeCollision(ranges, routes);
+    refusals[0];
   if (why !== undefined)
     throw new LametunError(
       'refused',
-      `this machine cannot be in the network ${network.name}: ${why}; remove that, or make a network with another range`,
+      `this machine cannot be in the network ${network.name}: ${why}; remove that, or make a network with another --range`,
     );
-  for (const share of shares) parseShare(share, routes, ranges);
+  for (const share of shares) parseShare(share, localRoutes(routing), ranges);
 }
 
 function rangeProblem(range: Cidr, hosts: readonly IpAddress[]): string | undefined {
@@ -70,7 +73,7 @@ export function checkMembership(
   const same = (['id', 'name', 'ipv4', 'ipv6', 'mtu'] as const).every(
     (field) => looked?.[field] === network[field],
   );
-  const has4 = contains(parseCidr(network.ipv4)!, parseAddress(you.ipv4)!);
+  const has4 = contains(memberRange(parseCidr(network.ipv4)!), parseAddress(you.ipv4)!);
   const has6 = contains(parseCidr(network.ipv6)!, parseAddress(you.ipv6)!);
   if (!same)
     throw new LametunError('protocol', 'the hub showed another network than the one that it let us into');

@@ -33,9 +33,18 @@ const LIES: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
   [
     'an address outside of the network',
     node(3, { ipv4: '192.168.1.1' }),
-    /not in the network's range 10\.77/,
+    /not in the network's range for members 10\.77\.0\.0\/17/,
   ],
-  ['an IPv6 address outside of it', node(3, { ipv6: '2001:db8::1' }), /not in the network's range fd77/],
+  [
+    'an address that is kept for copies',
+    node(3, { ipv4: '10.77.128.1' }),
+    /10\.77\.128\.1 is not in the network's range for members/,
+  ],
+  [
+    'an IPv6 address outside of it',
+    node(3, { ipv6: '2001:db8::1' }),
+    /not in the network's range for members fd77/,
+  ],
   ['our own address', node(3, { ipv4: '10.77.0.1' }), /10\.77\.0\.1 is this node's/],
   ["another member's address", node(3, { ipv6: 'fd77::2' }), /fd77::2 is n2's/],
   ['our own key', node(3, { key: key(1) }), /its key is this node's/],

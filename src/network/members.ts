@@ -1,5 +1,6 @@
 import { formatAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../ip/cidr.js';
+import { memberRange } from '../wire/layout.js';
 import type { MapChange } from '../wire/map.js';
 import type { MapNode, NetworkInfo } from '../wire/messages.js';
 import { NameClaims, type Renaming } from './name-claims.js';
@@ -201,12 +202,12 @@ export class MemberChecks {
   /** @returns why a member that is new is none */
   #problem({ id, name, key, ipv4, ipv6 }: MapNode): string | undefined {
     for (const [what, text, range] of [
-      ['IPv4', ipv4, this.#ranges[0]],
-      ['IPv6', ipv6, this.#ranges[1]],
+      ['IPv4', ipv4, memberRange(this.#ranges[0])],
+      ['IPv6', ipv6, memberRange(this.#ranges[1])],
     ] as const) {
       const address = parseAddress(text);
       if (address === undefined || !contains(range, address))
-        return `its ${what} address ${text} is not in the network's range ${formatCidr(range)}`;
+        return `its ${what} address ${text} is not in the network's range for members ${formatCidr(range)}`;
       const owner = this.#owners.get(formatAddress(address));
       if (owner !== undefined) return `its address ${text} is ${this.#nameOf(owner)}'s`;
     }

@@ -10,7 +10,7 @@ import { findMember } from './find-member.js';
 import { byToken, type HubAddresses, reached, searched, told } from './hub-addresses.js';
 import { NodeParts, type NodePartsOptions } from './node-parts.js';
 import { nodeStatus } from './node-status.js';
-import { localRoutes, parseShare } from './ranges.js';
+import { localRoutes, localRouting, parseShare } from './ranges.js';
 import type { NodeEnd, RunningNode } from './running-node.js';
 import type { StateDirectory, StoredNode } from './state.js';
 
@@ -62,11 +62,12 @@ export class Network implements RunningNode {
   // What is asked of a node.
 
   status(): NodeStatus {
-    const { record, key, hub, relay, checks, driver, table, roster, known, warnings } = this.#parts;
+    const { record, key, hub, relay, checks, driver, table, roster, known, warnings, rangeWarnings } =
+      this.#parts;
     return nodeStatus({
       ...{ node: record.node, key, hub: hub.status, relay: relay.status, names: roster.names },
       ...{ members: checks.all(), driver, table, known },
-      warnings: [...warnings, ...hub.warnings(), ...roster.warnings()],
+      warnings: [...warnings, ...rangeWarnings, ...hub.warnings(), ...roster.warnings()],
     });
   }
 
@@ -80,7 +81,7 @@ export class Network implements RunningNode {
 
   async share(shares?: readonly string[]): Promise<readonly OfferedShare[]> {
     if (shares === undefined) return this.#node.you.shares;
-    const routes = localRoutes(this.#node.device);
+    const routes = localRoutes(localRouting(this.#node.device));
     for (const share of shares) parseShare(share, routes, this.#parts.ranges);
     const answer = await this.#client.request('share', { shares });
     this.#parts.record.setShares(shares, answer.shares);

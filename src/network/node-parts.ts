@@ -18,6 +18,8 @@ import { OwnRecord } from './own-record.js';
 import { PathDriver } from './paths/path-driver.js';
 import { RelayClient } from './paths/relay-client.js';
 import { PeerTable } from './peer-table.js';
+import { rangeObstacles } from './range-obstacles.js';
+import { localRouting } from './ranges.js';
 import { retell } from './retell.js';
 import { Roster } from './roster.js';
 import type { StateDirectory, StoredNode } from './state.js';
@@ -58,6 +60,8 @@ export class NodeParts {
   readonly key: string;
   /** What was wrong from the beginning, in whole sentences. */
   readonly warnings: string[];
+  /** What has the network's addresses on this machine, as it is now. */
+  rangeWarnings: readonly string[] = [];
   readonly #options: NodePartsOptions;
   #timer: NodeJS.Timeout | undefined;
   #relay: RelayClient | undefined;
@@ -109,6 +113,7 @@ export class NodeParts {
   async start(): Promise<void> {
     this.#configureLink();
     this.roster.forward();
+    this.#lookAtRanges();
     this.#relay = await this.#startRelay();
     const endpoints = this.#readEndpoints();
     const nodes = [...this.#options.map.nodes()];
@@ -233,5 +238,14 @@ export class NodeParts {
     this.relay.rebind();
     this.roster.forward(true);
     this.roster.route();
+    this.#lookAtRanges();
+  }
+
+  #lookAtRanges(): void {
+    const { refusals, warnings } = rangeObstacles(this.ranges, localRouting(this.record.node.device));
+    const lost = refusals.map(
+      (why) => `The network's addresses are in use here, so some of it is not reached: ${why}`,
+    );
+    this.rangeWarnings = [...lost, ...warnings];
   }
 }

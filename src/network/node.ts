@@ -5,6 +5,7 @@ import type { Log } from '../device/log.js';
 import { type RunningDevice, startDevice } from '../device/running-device.js';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
+import { parseCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
 import { NetworkMap, NO_VERSION } from '../wire/map.js';
 import type { NetworkInfo } from '../wire/messages.js';
@@ -16,7 +17,8 @@ import type { Member } from './client/hub-session.js';
 import { byToken, searched } from './hub-addresses.js';
 import { checkMembership, checkNetwork, nameServers } from './join-checks.js';
 import { Network } from './network.js';
-import { localRoutes, parseShare } from './ranges.js';
+import { rangeObstacles } from './range-obstacles.js';
+import { localRoutes, localRouting, parseShare } from './ranges.js';
 import type { RunningNode } from './running-node.js';
 import type { StateDirectory, StoredNode } from './state.js';
 
@@ -76,15 +78,20 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 }
 
 /**
- * Checks networks that a new member shall share, as `startNode` does before it asks the hub for anything.
+ * Checks what a new member shall share, as `startNode` does before it asks the hub for anything, and the range of a
+ * network that is to be made for it.
  *
  * @param device the network interface that it will have, whose routes do not count
- * @throws LametunError `usage` when one is no network, or not reached from here
+ * @throws LametunError `usage` when a share is no network, or not reached from here, or the range is in use
  */
-export function checkShares(shares: readonly string[], device: string): void {
-  if (shares.length === 0) return;
-  const routes = localRoutes(device);
-  for (const share of shares) parseShare(share, routes);
+export function checkPlace(device: string, shares: readonly string[], range?: string): void {
+  if (shares.length === 0 && range === undefined) return;
+  const routing = localRouting(device);
+  const ranges = range === undefined ? [] : [parseCidr(range)!];
+  for (const share of shares) parseShare(share, localRoutes(routing), ranges);
+  const [why] = rangeObstacles(ranges, routing).refusals;
+  if (why !== undefined)
+    throw new LametunError('usage', `this machine cannot be in a network with that range: ${why}`);
 }
 
 function withAddresses(stored: StoredNode, { hubAddresses, state }: NodeOptions): StoredNode {
@@ -136,14 +143,14 @@ class Start {
 
   async join(wish: NonNullable<NodeOptions['join']>): Promise<RunningNode> {
     const { token, name, shares } = wish;
-    checkShares(shares, wish.device);
+    checkPlace(wish.device, shares);
     const starting = this.#device(wish.device, FIRST_MTU, wish.port ?? 0);
     let looked: NetworkInfo | undefined;
     const check = async (network: NetworkInfo): Promise<void> => {
       await starting; // what cannot be a node is not to become a member
       const hubs = token.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
-      const routes = localRoutes(wish.device);
-      checkNetwork(network, { routes, hubs, hosts: nameServers(), shares });
+      const routing = localRouting(wish.device);
+      checkNetwork(network, { routing, hubs, hosts: nameServers(), shares });
       looked = network;
     };
     const hubKey = Buffer.from(token.hub).toString('base64');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
-import { type LocalRoute, parseShare, rangeCollision, shareCollision } from './ranges.js';
+import { type LocalRoute, parseShare, shareCollision } from './ranges.js';
 
 const cidr = (text: string): Cidr => parseCidr(text)!;
 const route = (text: string, device = 'eth0'): LocalRoute => ({
@@ -11,19 +11,6 @@ const route = (text: string, device = 'eth0'): LocalRoute => ({
   local: false,
 });
 const RANGES = [cidr('10.7.0.0/16'), cidr('fd12:3456:789a::/64')];
-
-test('a range collides with a route to all of it, to a part of it, and with an address', () => {
-  assert.equal(
-    rangeCollision(RANGES, [route('192.168.1.0/24'), route('10.0.0.0/8')]),
-    '10.7.0.0/16 collides with the route 10.0.0.0/8 dev eth0',
-  );
-  assert.match(rangeCollision(RANGES, [route('10.7.3.0/24', 'br0')])!, /the route 10\.7\.3\.0\/24 dev br0$/);
-  assert.match(rangeCollision(RANGES, [route('fd12:3456::/32')])!, /^fd12:3456:789a::\/64 collides with/);
-  const address = { ...route('10.7.0.9/32'), name: "this machine's address 10.7.0.9 dev eth1", local: true };
-  assert.match(rangeCollision(RANGES, [address])!, /address 10\.7\.0\.9 dev eth1$/);
-  assert.match(rangeCollision(RANGES, [address, route('10.7.0.0/24')])!, /the route 10\.7\.0\.0\/24/);
-  assert.equal(rangeCollision(RANGES, [route('10.8.0.0/16'), route('fd12:3456:789b::/64')]), undefined);
-});
 
 test('a share of others is refused when it would take what this machine has, or too much', () => {
   const around = {

@@ -3,6 +3,7 @@ import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, contains, covers, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
 import { findLink } from '../linux/link.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
+import { listRules, type Rule } from '../linux/rule.js';
 
 /** A network that this machine reaches without lametun, or an address of its own. */
 export interface LocalRoute {
@@ -13,22 +14,36 @@ export interface LocalRoute {
   readonly local: boolean;
 }
 
+/** A route of any table. */
+export interface TableRoute extends LocalRoute {
+  readonly table: number;
+  readonly kind: RouteKind;
+  readonly gateway: IpAddress | undefined;
+}
+/** `dead-end`: packets are refused; `throw`: the next routing rule decides. */
+type RouteKind = 'unicast' | 'local' | 'dead-end' | 'throw';
+
+/** How packets find their way on this machine. */
+export interface Routing {
+  readonly routes: readonly TableRoute[];
+  readonly rules: readonly Rule[];
+}
+
 /**
  * What wider routes are for is everything else: `0.0.0.0/0`, and the halves and quarters of it by which VPNs stand in
  * for a default route without replacing it. No private network is that wide.
  */
 const WIDEST = { ipv4: 8, ipv6: 7 } as const;
-const isDefault = ({ address, prefix }: Cidr): boolean =>
+export const isDefault = ({ address, prefix }: Cidr): boolean =>
   prefix < (address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6);
 
 /**
- * The routes and addresses of this machine that a range or a share can collide with, of all routing tables: those of
- * other VPNs are often in tables of their own. Default routes, dead ends, and what is on the loopback or
- * link-local do not count.
+ * The routes of all tables and the rules that choose between them: those of other VPNs are often in tables of their
+ * own. What is on the loopback or link-local does not count, nor do broadcasts.
  *
  * @param ownDevice the network's own device, whose routes are not counted; it need not exist
  */
-export function localRoutes(ownDevice?: string): LocalRoute[] {
+export function localRouting(ownDevice?: string): Routing {
   const own = ownDevice === undefined ? undefined : findLink(ownDevice)?.index;
   const names = new Map<number, string>();
   const nameOf = (index: number): string => {
@@ -36,33 +51,43 @@ export function localRoutes(ownDevice?: string): LocalRoute[] {
     names.set(index, name);
     return name;
   };
-  return listAllRoutes().flatMap(({ destination, device, type, gateway }) => {
-    if (type !== RTN.unicast && type !== RTN.local) return [];
-    if (isDefault(destination) || (device !== undefined && device === own) || isSpecial(destination))
-      return [];
-    const local = type === RTN.local;
-    const by = device === undefined ? '' : ` dev ${nameOf(device)}`;
+  const routes = listAllRoutes().flatMap(({ destination, device, type, gateway, table }) => {
+    const kind = KINDS[type];
+    if (kind === undefined || (device !== undefined && device === own)) return [];
+    if (SPECIAL.some((other) => covers(other, destination))) return [];
+    const local = kind === 'local';
+    const by = device === undefined || kind === 'dead-end' ? '' : ` dev ${nameOf(device)}`;
     const via = gateway === undefined ? '' : ` via ${formatAddress(gateway)}`;
+    const to = destination.prefix === 0 ? 'default' : formatCidr(destination);
     const name = local
       ? `this machine's address ${formatAddress(destination.address)}${by}`
-      : `the route ${formatCidr(destination)}${via}${by}`;
-    return [{ destination, name, local }];
+      : `the ${kind === 'dead-end' ? 'unreachable ' : ''}route ${to}${via}${by}`;
+    return [{ destination, name, local, table, kind, gateway }];
   });
+  return { routes, rules: listRules() };
 }
 
-/**
- * Whether a network's ranges are in use on this machine already.
- *
- * @returns `10.7.0.0/16 collides with the route 10.0.0.0/8 dev eth0`, or undefined when there is room
- */
-export function rangeCollision(ranges: readonly Cidr[], routes: readonly LocalRoute[]): string | undefined {
-  for (const range of ranges) {
-    // The route says more than the address that came with it.
-    const met = routes.filter(({ destination }) => overlap(range, destination));
-    const found = met.find(({ local }) => !local) ?? met[0];
-    if (found !== undefined) return `${formatCidr(range)} collides with ${found.name}`;
-  }
-  return undefined;
+const KINDS: Readonly<Record<number, RouteKind>> = {
+  [RTN.unicast]: 'unicast',
+  [RTN.local]: 'local',
+  [RTN.blackhole]: 'dead-end',
+  [RTN.unreachable]: 'dead-end',
+  [RTN.prohibit]: 'dead-end',
+  [RTN.throw]: 'throw',
+};
+
+/** The routes and addresses that a share can collide with. Default routes and dead ends do not count. */
+export const localRoutes = ({ routes }: Pick<Routing, 'routes'>): LocalRoute[] =>
+  routes.filter(
+    ({ destination, kind }) => (kind === 'unicast' || kind === 'local') && !isDefault(destination),
+  );
+
+/** @returns `10.7.0.0/24 collides with the route 10.0.0.0/8 dev eth0`, or undefined when nothing does */
+function routeCollision(share: Cidr, routes: readonly LocalRoute[]): string | undefined {
+  // The route says more than the address that came with it.
+  const met = routes.filter(({ destination }) => overlap(share, destination));
+  const found = met.find(({ local }) => !local) ?? met[0];
+  return found && `${formatCidr(share)} collides with ${found.name}`;
 }
 
 /** What a share of another member is compared with. */
@@ -95,7 +120,7 @@ export function shareCollision(share: Cidr, around: ShareSurroundings): string |
   const host = around.hosts.find((address) => contains(share, address));
   if (host !== undefined)
     return `${name} contains ${formatAddress(host)}, which must be reached from outside`;
-  return rangeCollision([share], around.routes);
+  return routeCollision(share, around.routes);
 }
 
 /** What is wrong with a network as a share, wherever it is. */

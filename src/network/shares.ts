@@ -4,7 +4,7 @@ import { type Forwarding, startForwarding } from '../linux/forwarding.js';
 import type { OfferedShare } from '../wire/messages.js';
 import type { MemberChecks } from './members.js';
 import type { PeerTable } from './peer-table.js';
-import { localRoutes } from './ranges.js';
+import { localRoutes, localRouting } from './ranges.js';
 
 /** The networks behind nodes: those of others are routed into the tunnel, our own are forwarded out of it. */
 export class Shares {
@@ -34,7 +34,7 @@ export class Shares {
     const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
     const hubs = hub instanceof Uint8Array ? [hub] : hub.every(isShared) ? hub : [];
     const plan = this.#checks.planShares({
-      routes: shared.length === 0 ? [] : localRoutes(this.#device), // which takes a moment
+      routes: shared.length === 0 ? [] : localRoutes(localRouting(this.#device)), // which takes a moment
       ownShares: networks(own),
       hosts: [...hubs, ...servers],
     });

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatCidr, parseCidr } from '../../src/ip/cidr.js';
 import { Namespace } from '../../src/linux/namespace.js';
-import { localRoutes, parseShare, rangeCollision } from '../../src/network/ranges.js';
+import { rangeObstacles } from '../../src/network/range-obstacles.js';
+import { localRoutes, localRouting, parseShare } from '../../src/network/ranges.js';
 import { needs } from '../../src/testkit/requirements.js';
 
-test('routes of every table and addresses count; default routes, dead ends and the own device do not', (t) => {
+test('routes and rules of every table and addresses count; the own device does not', (t) => {
   if (!needs(t, 'netns')) return;
   const namespace = Namespace.create(`lt-ranges-${process.pid}`);
   t.after(() => namespace.remove());
@@ -23,24 +24,63 @@ test('routes of every table and addresses count; default routes, dead ends and t
     'route add default via 192.168.1.1 dev eth0',
     'route add 0.0.0.0/1 via 192.168.1.1 dev eth0',
     'route add unreachable 10.50.0.0/16',
-    'route add 100.64.0.0/10 dev eth0 table 52',
+    'route add 10.41.0.0/16 dev eth0 table 52',
     'route add 172.20.0.0/16 via 192.168.1.1 dev eth0',
   ]);
+  namespace.run('ip', ['rule', 'add', 'pref', '5270', 'lookup', '52']);
+  namespace.run('ip', ['rule', 'add', 'pref', '90', 'to', '10.40.0.0/16', 'prohibit']);
+  namespace.run('ip', ['rule', 'add', 'pref', '91', 'not', 'fwmark', '0x10/0xff', 'lookup', '301']);
+  namespace.run('ip', [
+    '-6',
+    'rule',
+    'add',
+    'pref',
+    '80',
+    'from',
+    'fd99::/64',
+    'iif',
+    'eth0',
+    'lookup',
+    '300',
+  ]);
+  namespace.run('ip', ['rule', 'add', 'pref', '6000', 'lookup', 'main', 'suppress_prefixlength', '0']);
+  namespace.run('ip', ['rule', 'add', 'pref', '75', 'ipproto', 'tcp', 'goto', '90']);
   namespace.inside(() => {
-    const routes = localRoutes('lametun0');
-    const collision = (range: string): string | undefined => rangeCollision([parseCidr(range)!], routes);
+    const routing = localRouting('lametun0');
+    const routes = localRoutes(routing);
+    const refusal = (range: string, from = routing): string | undefined =>
+      rangeObstacles([parseCidr(range)!], from).refusals[0];
     const networks = routes.filter(({ local }) => !local).map(({ destination }) => formatCidr(destination));
-    assert.deepEqual(networks.sort(), ['100.64.0.0/10', '172.20.0.0/16', '192.168.1.0/24', 'fd07::/64']);
-    assert.equal(collision('10.7.0.0/16'), undefined, 'our own');
-    assert.equal(collision('10.50.0.0/16'), undefined);
-    assert.equal(
-      collision('100.100.0.0/16'),
-      '100.100.0.0/16 collides with the route 100.64.0.0/10 dev eth0',
+    assert.deepEqual(networks.sort(), ['10.41.0.0/16', '172.20.0.0/16', '192.168.1.0/24', 'fd07::/64']);
+    assert.equal(refusal('10.6.0.0/15'), undefined, 'our own');
+    assert.match(refusal('10.50.0.0/15')!, /collides with the unreachable route 10\.50\.0\.0\/16$/);
+    assert.match(refusal('172.20.0.0/15')!, /the route 172\.20\.0\.0\/16 via 192\.168\.1\.1 dev eth0$/);
+    assert.match(refusal('10.8.0.0/15')!, /this machine's address 10\.9\.9\.9 dev lo$/);
+    assert.match(
+      refusal('10.40.0.0/16')!,
+      /^the routing rule 90 rejects packets to 10\.40\.0\.0\/16 \(prohibit\)$/,
     );
-    assert.match(collision('172.20.5.0/24')!, /the route 172\.20\.0\.0\/16 via 192\.168\.1\.1 dev eth0$/);
-    assert.match(collision('10.9.0.0/16')!, /this machine's address 10\.9\.9\.9 dev lo$/);
-    assert.match(rangeCollision([parseCidr('10.7.0.0/16')!], localRoutes())!, /dev lametun0$/);
+    assert.match(
+      refusal('10.41.0.0/16')!,
+      /^the routing rule 5270 .* table 52, which has the route 10\.41\.0\.0\/16 dev eth0$/,
+    );
+    assert.match(refusal('10.6.0.0/15', localRouting())!, /dev lametun0$/);
     assert.equal(formatCidr(parseShare('192.168.1.0/24', routes)), '192.168.1.0/24');
     assert.throws(() => parseShare('10.7.0.0/24', routes), /no route/, 'reached only through the tunnel');
+
+    const [suppressing, jumping, rejecting, marking] = [6000, 75, 90, 91].map(
+      (each) => routing.rules.find(({ family, priority }) => family === 4 && priority === each)!,
+    );
+    assert.deepEqual([suppressing!.table, suppressing!.suppressPrefix], [254, 0]);
+    assert.deepEqual([jumping!.action, jumping!.target, jumping!.isPartial], ['goto', 90, true]);
+    assert.deepEqual([rejecting!.action, formatCidr(rejecting!.to!)], ['prohibit', '10.40.0.0/16']);
+    assert.deepEqual([marking!.isInverted, marking!.mark, marking!.mask], [true, 0x10, 0xff]);
+    const six = routing.rules.find(({ family, priority }) => family === 6 && priority === 80)!;
+    assert.deepEqual([six.table, six.inputDevice, formatCidr(six.from!)], [300, 'eth0', 'fd99::/64']);
+    const plain = routing.rules.find(({ family, priority }) => family === 4 && priority === 32_766)!;
+    assert.deepEqual(
+      [plain.table, plain.suppressPrefix, plain.isPartial, plain.to],
+      [254, -1, false, undefined],
+    );
   });
 });

@@ -17,6 +17,7 @@ export type Role =
       readonly state: string;
       readonly port: number;
       readonly public: string;
+      readonly range?: string;
       readonly ask?: boolean;
     }
   | {
@@ -36,9 +37,15 @@ const log = new TextLog(LOG_LEVEL.verbose, role.state, (line) => process.stderr.
 const orders = createInterface(process.stdin);
 const ended = new Promise<void>((resolve) => orders.once('close', resolve));
 
-async function hub({ state, port, public: address, ask }: Extract<Role, { role: 'hub' }>): Promise<void> {
+async function hub({
+  state,
+  port,
+  public: address,
+  ask,
+  range,
+}: Extract<Role, { role: 'hub' }>): Promise<void> {
   const directory = StateDirectory.open(state);
-  const running = await startHub({ state, port, public: [address], network: 'home', log, ask });
+  const running = await startHub({ state, port, public: [address], network: 'home', log, ask, range });
   const invite = {
     op: 'invite',
     expires: 3_600,

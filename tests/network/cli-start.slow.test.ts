@@ -260,7 +260,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const [route] = one.status().network.ipv4.split('/');
     crowded.run('ip', 'route', 'add', `${route}/17`, 'dev', 'wan');
     const outcome = crowded.lametun('join', invite(hub), '--name', 'crowded');
-    refused(outcome, new RegExp(`collides with the route ${route}/17.*another range`));
+    refused(outcome, new RegExp(`collides with the route ${route}/17.*another --range`));
   });
 
   await t.test('one who is not root is told so', (t) => {

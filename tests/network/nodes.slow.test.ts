@@ -119,7 +119,9 @@ class World {
     return actor;
   }
 
-  async startHub(options: { readonly ask?: boolean } = {}): Promise<{ hub: Actor; token: string }> {
+  async startHub(
+    options: { readonly ask?: boolean; readonly range?: string } = {},
+  ): Promise<{ hub: Actor; token: string }> {
     const role = {
       role: 'hub',
       state: this.state('hub'),
@@ -337,20 +339,15 @@ test('a node that has to wait is let in by an administrator, and is reached then
 test('a machine whose routes collide with the network is refused with the route named, and nothing is left', async (t) => {
   if (!needs(t, 'root', 'netns', 'tun')) return;
   const world = new World(t);
-  const { token } = await world.startHub();
-  world.a.ip([
-    'route add 10.0.0.0/8 via 198.51.100.1',
-    'route add 172.16.0.0/12 via 198.51.100.1',
-    'route add 100.64.0.0/10 via 198.51.100.1',
-    'route add 192.168.0.0/16 via 198.51.100.1',
-  ]);
+  const { token } = await world.startHub({ range: '10.76.0.0/15' });
+  world.a.ip(['route add 10.77.3.0/24 via 198.51.100.1', 'route add 10.0.0.0/8 via 198.51.100.1']);
   const node = world.start(world.a, {
     role: 'node',
     state: world.state('a'),
     join: { token, name: 'a', device: 'lt0' },
   });
   const { failed } = await node.says('failed');
-  assert.match(JSON.stringify(failed), /refused.*collides with the route/);
+  assert.match(JSON.stringify(failed), /refused.*collides with the route 10\.77\.3\.0\/24/);
   assert.equal(await node.ended, 1);
   assert.notEqual(spawnSync('ip', ['-n', world.a.name, 'link', 'show', 'lt0']).status, 0);
 });

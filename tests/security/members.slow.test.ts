@@ -27,7 +27,7 @@ const log = new TextLog(0, 'hub', () => {});
 
 async function start(t: TestContext): Promise<RunningHub> {
   const state = mkdtempSync(joinPath(tmpdir(), 'lametun-hub-'));
-  const hub = await startHub({ port: 0, public: ['127.0.0.1'], log, state, ipv4: '10.77.0.0/16' });
+  const hub = await startHub({ port: 0, public: ['127.0.0.1'], log, state, range: '10.77.0.0/16' });
   t.after(async () => {
     await hub.close();
     rmSync(state, { recursive: true });

@@ -13,6 +13,8 @@ export interface HubSettings {
   readonly ask?: boolean | undefined;
   /** Bytes, of a new network. */
   readonly mtu?: number | undefined;
+  /** The IPv4 range of a new network. Not kept: it cannot change. */
+  readonly range?: string | undefined;
 }
 
 const file = (state: string): string => `${state}/hub.json`;
@@ -49,7 +51,8 @@ export function settingsFor(
 /** Readable by its owner alone. */
 export function writeHubSettings(state: string, settings: HubSettings): void {
   try {
-    replaceFile(file(state), `${JSON.stringify(settings, null, 2)}\n`);
+    const kept = { ...settings, range: undefined };
+    replaceFile(file(state), `${JSON.stringify(kept, null, 2)}\n`);
   } catch (error) {
     throw new LametunError('state', `cannot write ${file(state)}: ${(error as Error).message}`, {
       cause: error,

@@ -168,8 +168,8 @@ class Run {
   async #checkShares(state: StateDirectory): Promise<void> {
     const { hub, node } = this.#plan;
     if (hub === undefined || typeof node !== 'object' || state.readNode() !== undefined) return;
-    const { checkShares } = await import('../../network/node.js');
-    checkShares(node.shares, this.#place.device);
+    const { checkPlace } = await import('../../network/node.js');
+    checkPlace(this.#place.device, node.shares, hub.range);
   }
 
   async #startNode(state: StateDirectory): Promise<void> {

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
+import { parseRange } from '../../hub/ranges.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { type HubSettings, hasHub, readHubSettings, settingsFor } from './hub-settings.js';
 import {
@@ -35,6 +36,7 @@ interface HubFlags extends DatabaseFlags {
   readonly key?: string;
   readonly ask?: boolean;
   readonly mtu?: number;
+  readonly range?: string;
 }
 
 interface NodeFlags {
@@ -69,7 +71,12 @@ const withHubOptions = (built: Command): Command =>
     .addOption(new Option('--key <file>', "where the hub's private key is kept").argParser(absolute))
     .option('--ask', 'an administrator lets every node in')
     .option('--no-ask', 'whoever has an invitation is in, as at first')
-    .option('--mtu <bytes>', 'of a new network: 1280 to 1420', parseMtu);
+    .option('--mtu <bytes>', 'of a new network: 1280 to 1420', parseMtu)
+    .option(
+      '--range <network>',
+      'IPv4 addresses of a new network (default: a random /15 of 10.0.0.0/8)',
+      parseRange,
+    );
 
 const withNodeOptions = (built: Command): Command =>
   built
@@ -138,12 +145,13 @@ const hubSettings = ({
   key,
   ask,
   mtu,
+  range,
   ...flags
 }: Common & HubFlags): HubSettings =>
   settingsFor(
     state,
     {
-      ...{ port, public: addresses?.length ? addresses : undefined, network, key, ask, mtu },
+      ...{ port, public: addresses?.length ? addresses : undefined, network, key, ask, mtu, range },
       database: databaseOf(flags),
     },
     HUB_PORT,

@@ -94,4 +94,10 @@ test('the nodes that are set replace those before', () => {
 
 test('the reverse zones of the ranges', () => {
   assert.deepEqual(reverseZones(RANGES), ['7.10.in-addr.arpa', REVERSE6]);
+  const zones = (text: string) => reverseZones([parseCidr(text)!]);
+  assert.deepEqual(zones('10.6.0.0/15'), ['6.10.in-addr.arpa', '7.10.in-addr.arpa']);
+  assert.deepEqual(zones('10.1.252.0/22').length, 4);
+  assert.deepEqual(zones('10.1.252.0/22').at(-1), '255.1.10.in-addr.arpa');
+  assert.deepEqual(zones('fd00::/7'), ['c.f.ip6.arpa', 'd.f.ip6.arpa']);
+  assert.deepEqual(zones('fd10::/11'), ['1.d.f.ip6.arpa', '0.d.f.ip6.arpa'].reverse());
 });

@@ -33,11 +33,19 @@ export interface NameAnswer {
 /** The domain of a network: `home.lametun`. */
 export const domainOf = (network: string): string => `${network.toLowerCase()}.${SUFFIX}`;
 
-/** The reverse zones of a network's ranges: `7.10.in-addr.arpa`. Ranges that end within a label have none. */
+/** The reverse zones of a network's ranges: `7.10.in-addr.arpa`; several where a range ends within a label. */
 export function reverseZones(ranges: readonly Cidr[]): string[] {
-  return ranges.flatMap(({ address, prefix }) => {
+  return ranges.flatMap((range) => {
+    const { address, prefix } = networkOf(range);
     const bits = address.length === 4 ? 8 : 4;
-    return prefix % bits === 0 ? [reverseName(address, prefix / bits)] : [];
+    const labels = Math.ceil(prefix / bits);
+    const last = ((labels - 1) * bits) >> 3; // the byte that the last label is in, or half of it
+    const step = bits === 4 && labels % 2 === 1 ? 16 : 1;
+    return Array.from({ length: 2 ** (labels * bits - prefix) }, (_, i) => {
+      const zone = address.slice();
+      zone[last]! += i * step;
+      return reverseName(zone, labels);
+    });
   });
 }
 
