@@ -45,12 +45,16 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(USAGE);
     return EXIT_STATUS.usage;
   }
+  const inForeground = foreground || process.env[FOREGROUND] === '1';
+  const { limitChildren, limitProcess } = await import('../linux/capabilities.js');
+  if (inForeground) limitProcess([TUN_FD, UAPI_FD, READY_FD].flatMap((name) => descriptor(name) ?? []));
+  else limitChildren();
   const level = logLevel(process.env['LOG_LEVEL']);
   const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
   const stop = new AbortController();
   abortOnSignals(stop); // before there is anything that could be left behind
   const opened = await open(names[0]!, offloads);
-  if (foreground || process.env[FOREGROUND] === '1') return run(opened, offloads, level, stop.signal);
+  if (inForeground) return run(opened, offloads, level, stop.signal);
   const loud = process.env['LOG_LEVEL'] !== undefined && level !== LOG_LEVEL.silent;
   return runInBackground(opened, loud, args, stop.signal);
 }

@@ -19,7 +19,9 @@ import { plainUsage } from './plain-options.js';
  * Exit status: 0, 1 when something failed, 2 when the arguments, or what they name, are to be changed: `EXIT_STATUS`.
  */
 async function main(args: readonly string[]): Promise<number> {
-  if (args[0]?.startsWith('-') && !HELP.has(args[0])) return (await import('./plain.js')).plainCommand(args);
+  const isPlain = args[0]?.startsWith('-') === true && !HELP.has(args[0]);
+  if (isPlain || STAYING.has(args[0] ?? '')) (await import('../linux/capabilities.js')).limitProcess();
+  if (isPlain) return (await import('./plain.js')).plainCommand(args);
   process.stdout.on('error', () => {}); // `lametun --help | head`: the reader has gone
   const program = new Command('lametun')
     .description('a VPN that explains itself')
@@ -58,6 +60,9 @@ const oneLine = (hint: string): OutputConfiguration => ({
 
 /** These list the subcommands; `-help` is the post's program's. */
 const HELP: ReadonlySet<string> = new Set(['--help', '-h']);
+
+/** These move packets, or listen to strangers, for as long as they run. */
+const STAYING: ReadonlySet<string> = new Set(['serve', 'join', 'hub', 'up']);
 
 function fail(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;

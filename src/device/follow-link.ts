@@ -1,5 +1,5 @@
 import { findLink } from '../linux/link.js';
-import { insideNamespaceOf, tunName, tunState } from '../linux/tun-state.js';
+import { tunName, tunState, whereIsTun } from '../linux/tun-state.js';
 import { type Watch, watchLink } from '../linux/watch.js';
 
 /** What a device's data plane must know of it. */
@@ -10,11 +10,11 @@ export interface LinkState {
 }
 
 /** How often a device is looked at that the kernel tells us nothing of, milliseconds. */
-const POLL_INTERVAL = 1000;
+const LOOK_INTERVAL = 1000;
 
 /**
- * Tells how a TUN device is, now and after every change, until it is gone. Follows it into the network namespace
- * that it is moved to; where that is not allowed, whether it is up is asked for every second.
+ * Tells how a TUN device is, now and after every change, until it is gone. In another network namespace, where it may be
+ * moved to, it is looked at every second.
  *
  * @param onGone is the last call
  */
@@ -23,29 +23,27 @@ export function followLink(
   onChange: (state: LinkState) => void,
   onGone: () => void,
 ): { close(): void } {
-  let watch: Pick<Watch, 'close'> | undefined;
+  let watch: Watch | undefined;
+  let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
   const close = (): void => {
     closed = true;
     watch?.close();
-    watch = undefined;
-  };
-  const end = (): void => {
-    close();
-    onGone();
+    clearInterval(timer);
   };
   /** Finds the device wherever it is now. */
-  const find = (): void => {
+  const look = (): void => {
     if (closed) return;
-    if (tunState(tunFd) === 'gone') end();
-    else if (!watchInItsNamespace()) poll();
-  };
-  const watchInItsNamespace = (): boolean => {
-    try {
-      return insideNamespaceOf(tunFd, watchHere);
-    } catch {
-      return false;
+    const place = placeOf(tunFd);
+    if (place === 'here' && watchHere()) return;
+    const state = typeof place === 'object' ? place : stateOf(tunFd);
+    if (state === 'gone') {
+      close();
+      onGone();
+    } else {
+      timer ??= setInterval(look, LOOK_INTERVAL);
+      onChange(state);
     }
   };
   const watchHere = (): boolean => {
@@ -53,7 +51,7 @@ export function followLink(
     if (link === undefined) return false;
     const watching = watchLink(link.index, (now) => {
       if (now) onChange(now);
-      else find(); // it left this namespace, or is gone
+      else look(); // it left this namespace, or is gone
     });
     const now = findLink(link.index); // it may have changed before it was watched
     if (now === undefined) {
@@ -61,20 +59,26 @@ export function followLink(
       return false;
     }
     watch = watching;
+    clearInterval(timer);
+    timer = undefined;
     onChange(now);
     return true;
   };
-  const poll = (): void => {
-    const look = (): void => {
-      const state = tunState(tunFd);
-      if (state === 'gone') end();
-      else onChange({ up: state === 'up', mtu: undefined });
-    };
-    const timer = setInterval(look, POLL_INTERVAL);
-    watch = { close: () => clearInterval(timer) };
-    look();
-  };
 
-  find();
+  look();
   return { close };
+}
+
+/** Undefined when that is not to be found out. */
+function placeOf(tunFd: number): ReturnType<typeof whereIsTun> {
+  try {
+    return whereIsTun(tunFd);
+  } catch {
+    return undefined; // it is gone, or we lack the right to ask
+  }
+}
+
+function stateOf(tunFd: number): LinkState | 'gone' {
+  const state = tunState(tunFd);
+  return state === 'gone' ? state : { up: state === 'up', mtu: undefined };
 }

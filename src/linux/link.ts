@@ -3,8 +3,18 @@ import { type Hints, type NetlinkSocket, rtnetlink } from './netlink.js';
 import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
 
 /** linux/rtnetlink.h, linux/if_link.h, linux/if.h. */
-export const RTM = { newLink: 16, delLink: 17, getLink: 18, setLink: 19 } as const;
-const IFLA = { name: 3, mtu: 4, linkInfo: 18, infoKind: 1 } as const;
+export const RTM = {
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  setLink: 19,
+  newNamespaceId: 88,
+  getNamespaceId: 90,
+} as const;
+const IFLA = { name: 3, mtu: 4, linkInfo: 18, infoKind: 1, targetNamespaceId: 46 } as const;
+/** linux/net_namespace.h; the messages begin with a struct rtgenmsg, one byte. */
+const NETNSA = { id: 1, fd: 3, header: 1, attributes: 4 } as const;
+const NO_ID = -1;
 const AF_UNSPEC = 0;
 const IFF_UP = 0x1;
 const IFF_LOWER_UP = 0x10000;
@@ -43,6 +53,39 @@ export function findLink(device: string | number, socket?: NetlinkSocket): Link 
     if (error instanceof LinuxError && error.errno === ERRNO.ENODEV) return undefined;
     throw error;
   }
+}
+
+/**
+ * The device of that name in another network namespace, or undefined. The namespace is not entered, which would need
+ * CAP_SYS_ADMIN, and a socket that is left there would keep it.
+ *
+ * @param namespace a descriptor of it
+ * @throws LinuxError EPERM without CAP_NET_ADMIN, EINVAL where Linux is older than 4.15 or so
+ */
+export function findLinkElsewhere(name: string, namespace: number): Link | undefined {
+  const id = namespaceId(namespace) ?? makeNamespaceId(namespace);
+  const message = linkMessage(RTM.getLink, name).u32(IFLA.targetNamespaceId, id);
+  try {
+    const [answer] = rtnetlink(message, `look for ${name} in another network namespace`);
+    return answer === undefined ? undefined : readLink(answer);
+  } catch (error) {
+    if (error instanceof LinuxError && error.errno === ERRNO.ENODEV) return undefined;
+    throw error;
+  }
+}
+
+/** The number by which this network namespace knows another one; undefined when it has none yet. */
+function namespaceId(namespace: number): number | undefined {
+  const message = new MessageWriter(RTM.getNamespaceId, NLM_F.request | NLM_F.ack, NETNSA.header);
+  const [answer] = rtnetlink(message.u32(NETNSA.fd, namespace), 'RTM_GETNSID');
+  const id = answer && new Attributes(answer.payload, NETNSA.attributes).u32(NETNSA.id);
+  return id === undefined || (id | 0) === NO_ID ? undefined : id;
+}
+
+function makeNamespaceId(namespace: number): number {
+  const message = new MessageWriter(RTM.newNamespaceId, NLM_F.request | NLM_F.ack, NETNSA.header);
+  rtnetlink(message.u32(NETNSA.fd, namespace).u32(NETNSA.id, NO_ID >>> 0), 'RTM_NEWNSID');
+  return namespaceId(namespace) ?? 0;
 }
 
 /**

@@ -1,13 +1,13 @@
+import { fstatSync, statSync } from 'node:fs';
 import { ERRNO } from './errno.js';
 import { call, errno, libc } from './libc.js';
+import { findLinkElsewhere, type Link } from './link.js';
 import { allocate } from './memory.js';
 import { IFF_VNET_HDR, IFREQ } from './tun.js';
 
 /** linux/if_tun.h. */
 const TUNGETIFF = 0x800454d2;
 const TUNGETDEVNETNS = 0x54e3;
-const CLONE_NEWNET = 0x40000000;
-const O_RDONLY_CLOEXEC = 0x80000;
 /** asm-generic/fcntl.h. */
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -63,26 +63,18 @@ export function tunState(fd: number): 'up' | 'down' | 'gone' {
 }
 
 /**
- * Runs `fn` with the calling thread in the network namespace that a TUN device is in: sockets that it makes belong
- * there. The thread is back when this returns.
+ * A TUN device where it is now.
  *
- * @throws LinuxError EPERM, and ENOTTY where Linux is older than 4.20 or so
+ * @returns 'here' when that is the calling thread's network namespace; else the device as it is in the other one, or
+ * undefined when it has just left that one, too
+ * @throws LinuxError EPERM without CAP_NET_ADMIN, ENOTTY where Linux is older than 4.20 or so
  */
-export function insideNamespaceOf<T>(tunFd: number, fn: () => T): T {
-  const home = call(libc.open('/proc/thread-self/ns/net', O_RDONLY_CLOEXEC), 'open /proc/thread-self/ns/net');
+export function whereIsTun(fd: number): 'here' | Link | undefined {
+  const there = call(libc.ioctl(fd, TUNGETDEVNETNS, 0), 'TUNGETDEVNETNS');
   try {
-    const there = call(libc.ioctl(tunFd, TUNGETDEVNETNS, 0), 'TUNGETDEVNETNS');
-    try {
-      call(libc.setns(there, CLONE_NEWNET), "setns to the device's namespace");
-    } finally {
-      libc.close(there);
-    }
-    try {
-      return fn();
-    } finally {
-      call(libc.setns(home, CLONE_NEWNET), 'setns back');
-    }
+    if (fstatSync(there).ino === statSync('/proc/thread-self/ns/net').ino) return 'here';
+    return findLinkElsewhere(tunName(fd), there);
   } finally {
-    libc.close(home);
+    libc.close(there);
   }
 }

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../../errors.js';
+import { NEEDED } from '../../linux/capabilities.js';
 import { runProgram } from '../../linux/program.js';
 import { replaceFile } from '../../linux/safe-files.js';
 import { DEFAULT_DEVICE, DEFAULT_STATE, type Place } from './place.js';
@@ -36,8 +37,8 @@ Type=exec
 ExecStart=${command.map(quote).join(' ')}
 Restart=on-failure
 RestartSec=2s
-# What it needs: a TUN device, addresses and routes, a port below 1024, and resolv.conf where nothing else manages names.
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN
+# What it needs: a TUN device, addresses and routes; a port below 1024.
+CapabilityBoundingSet=${NEEDED.map((name) => `CAP_${name}`).join(' ')}
 NoNewPrivileges=yes
 ProtectHome=${needs(HOMES) ? 'no' : 'read-only'}
 PrivateTmp=${needs(TEMPORARY) ? 'no' : 'yes'}

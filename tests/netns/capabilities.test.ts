@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Lametun } from '../../src/testkit/lametun.js';
+import { NetworkLab } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { Running } from '../../src/testkit/running.js';
+import { until } from '../../src/testkit/wait.js';
+import { join, serve } from '../network/join.js';
+
+const LAMETUND = fileURLToPath(new URL('../../src/cli/lametund.js', import.meta.url));
+
+/** linux/capability.h: CAP_NET_BIND_SERVICE and CAP_NET_ADMIN. */
+const NEEDED = ((1n << 10n) | (1n << 12n)).toString(16).padStart(16, '0');
+const NONE = '0'.repeat(16);
+
+/** What /proc/PID/status says of the capabilities of each thread, each different answer once. */
+function capabilitiesOf(pid: number): string[] {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  assert.ok(threads.length > 5, `node and a worker have more than ${threads.length} threads`);
+  const answers = threads.map((thread) =>
+    [
+      ...readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8').matchAll(
+        /^(Cap\w+|NoNewPrivs):\s*(\w+)$/gm,
+      ),
+    ]
+      .map(([, name, value]) => `${name} ${value}`)
+      .join(', '),
+  );
+  return [...new Set(answers)];
+}
+
+const LIMITED = [
+  `CapInh ${NONE}, CapPrm ${NEEDED}, CapEff ${NEEDED}, CapBnd ${NEEDED}, CapAmb ${NONE}, NoNewPrivs 1`,
+];
+
+/** The process that was started with this among its arguments. */
+function processWith(argument: string): number {
+  const found = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandOf(pid).includes(argument));
+  assert.equal(found.length, 1, `one process has ${argument}`);
+  return Number(found[0]);
+}
+
+function commandOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
+
+test('every thread of a hub, of nodes and of the plain tunnel has the capabilities that it needs, and no others', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  assert.notDeepEqual(capabilitiesOf(process.pid), LIMITED, 'the control: this process has more');
+  const lab = new NetworkLab(t);
+  const office = lab.site('office').machine;
+  const home = lab.site('home', { access: 'easy' }).machine;
+  const laptop = lab.site('laptop', { access: 'easy' }).machine;
+  const { hub, token } = await serve(office, '--share', '198.51.100.0/28');
+  assert.deepEqual(capabilitiesOf(hub.pid), LIMITED);
+  const node = join(home, token);
+  await node.says(/is up/);
+  assert.deepEqual(capabilitiesOf(node.pid), LIMITED);
+  const invite = JSON.parse(office.lametun('invite', '--json').stdout) as { token: string };
+  const detached = laptop.lametun('join', invite.token, '--name', 'laptop', '--detach');
+  assert.equal(detached.status, 0, detached.stderr);
+  assert.deepEqual(capabilitiesOf(processWith(laptop.state)), LIMITED);
+  await home.reaches('laptop.home.lametun');
+  const plain = new Lametun(home.namespace, ['-listen', '-port', '4321']);
+  t.after(() => plain.stop('SIGKILL'));
+  await plain.ready();
+  assert.deepEqual(capabilitiesOf(plain.pid), LIMITED);
+});
+
+test('so has every thread of lametund, in the foreground and in the background', async (t) => {
+  if (!needs(t, 'root', 'tun', 'wg')) return;
+  const front = lametund(t, ['-f', 'cap0']);
+  await until('wg to get an answer', () => spawnSync('wg', ['show', 'cap0']).status === 0);
+  assert.deepEqual(capabilitiesOf(front.pid), LIMITED);
+  const launcher = lametund(t, ['cap1']);
+  assert.equal(await launcher.ended, 0, launcher.stderr);
+  const background = processWith('cap1');
+  t.after(() => process.kill(background, 'SIGKILL'));
+  assert.deepEqual(capabilitiesOf(background), LIMITED);
+});
+
+function lametund(t: TestContext, args: readonly string[]): Running {
+  const child = spawn(process.execPath, [LAMETUND, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const running = new Running(child, `lametund ${args.join(' ')}`);
+  t.after(() => running.stop('SIGKILL'));
+  return running;
+}
+
+const LIMIT = `
+  import { limitProcess } from ${JSON.stringify(new URL('../../src/linux/capabilities.js', import.meta.url).href)};
+  limitProcess(); 
+  let input = '';
+  for await (const part of process.stdin) input += part;
+  console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(1), word: process.env.WORD, input }));`;
+
+/** Runs a script that limits itself, and then says who it is and what it was given. */
+async function limited(input: string, ...wrapper: readonly string[]) {
+  const script = `data:text/javascript,${encodeURIComponent(LIMIT)}`;
+  const [command, ...args] = [
+    ...wrapper,
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    `await import(${JSON.stringify(script)})`,
+  ];
+  const child = spawn(command!, [...args, '--', 'ä b', ''], {
+    stdio: 'pipe',
+    env: { ...process.env, WORD: 'ö ü' },
+  });
+  child.stdin.end(input);
+  const running = new Running(child, 'the script');
+  await once(child, 'spawn');
+  assert.equal(await running.ended, 0, running.stderr);
+  return { started: child.pid, ...JSON.parse(running.stdout) };
+}
+
+test('a process that limits itself stays the same process, with what it was given', async () => {
+  const { started, pid, args, word, input } = await limited('from outside');
+  assert.deepEqual([pid, args, word, input], [started, ['ä b', ''], 'ö ü', 'from outside']);
+});
