@@ -62,41 +62,17 @@ export class Interface {
   }
 
   addresses(): Cidr[] {
-    const message = new MessageWriter(RTM.getAddress, NLM_F.request | NLM_F.dump, IFADDRMSG.size);
-    return rtnetlink(message, `list the addresses of ${this.name}`).flatMap((answer) => {
-      const found = readAddress(answer);
-      return found?.index === this.index ? [found.address] : [];
-    });
+    return listAddresses(this.index);
   }
 
-  /**
-   * Adds an address, and with it the kernel's route to its network. An IPv6 address is usable at once: there is
-   * nobody on a tunnel who could have the same one, so duplicate address detection is left out.
-   *
-   * @throws LinuxError EEXIST when the device has it already: it is not the caller's to remove then; ENODEV; EPERM
-   */
+  /** @throws LinuxError EEXIST, ENODEV, EPERM; see `addAddress` */
   addAddress(address: Cidr): void {
-    const message = this.#addressMessage(RTM.newAddress, NLM_F.create | NLM_F.exclusive, address);
-    if (address.address.length === 16) message.u32(IFA.flags, IFA_F_NODAD);
-    rtnetlink(message, `add address ${formatCidr(address)} to ${this.name}`, {
-      ...deviceHints(this.name),
-      [ERRNO.EEXIST]: 'the device has it already',
-      [ERRNO.EACCES]: `IPv6 is switched off for it: \`sysctl -w net/ipv6/conf/${this.name}/disable_ipv6=0\``,
-    });
+    addAddress(this.index, this.name, address);
   }
 
-  /**
-   * Removes an address. With the first IPv4 address of a network the kernel removes the others of that network, too,
-   * unless the sysctl promote_secondaries is set.
-   *
-   * @throws LinuxError EADDRNOTAVAIL when the device does not have it; ENODEV; EPERM
-   */
+  /** @throws LinuxError EADDRNOTAVAIL, ENODEV, EPERM; see `removeAddress` */
   removeAddress(address: Cidr): void {
-    const message = this.#addressMessage(RTM.delAddress, 0, address);
-    rtnetlink(message, `remove address ${formatCidr(address)} from ${this.name}`, {
-      ...deviceHints(this.name),
-      [ERRNO.EADDRNOTAVAIL]: 'the device does not have it',
-    });
+    removeAddress(this.index, this.name, address);
   }
 
   /** Its routes in the main table, those that the kernel made for its addresses included. */
@@ -113,14 +89,58 @@ export class Interface {
   removeRoute(destination: Cidr, options: RouteOptions = {}): void {
     removeRoute(this.index, this.name, destination, options);
   }
+}
 
-  #addressMessage(type: number, flags: number, { address, prefix }: Cidr): MessageWriter {
-    const message = new MessageWriter(type, NLM_F.request | NLM_F.ack | flags, IFADDRMSG.size);
-    message.fixed.setUint8(IFADDRMSG.family, familyOf(address));
-    message.fixed.setUint8(IFADDRMSG.prefix, prefix);
-    message.fixed.setUint32(IFADDRMSG.index, this.index, true);
-    return message.attribute(IFA.local, address).attribute(IFA.address, address);
-  }
+/** The addresses of a device. */
+export function listAddresses(device: number): Cidr[] {
+  const message = new MessageWriter(RTM.getAddress, NLM_F.request | NLM_F.dump, IFADDRMSG.size);
+  return rtnetlink(message, `list the addresses of device number ${device}`).flatMap((answer) => {
+    const found = readAddress(answer);
+    return found?.index === device ? [found.address] : [];
+  });
+}
+
+/**
+ * Adds an address, and with it the kernel's route to its network. An IPv6 address is usable at once: there is
+ * nobody on a tunnel who could have the same one, so duplicate address detection is left out.
+ *
+ * @throws LinuxError EEXIST when the device has it already: it is not the caller's to remove then; ENODEV; EPERM
+ */
+export function addAddress(device: number, name: string, address: Cidr): void {
+  const message = addressMessage(RTM.newAddress, NLM_F.create | NLM_F.exclusive, device, address);
+  if (address.address.length === 16) message.u32(IFA.flags, IFA_F_NODAD);
+  rtnetlink(message, `add address ${formatCidr(address)} to ${name}`, {
+    ...deviceHints(name),
+    [ERRNO.EEXIST]: 'the device has it already',
+    [ERRNO.EACCES]: `IPv6 is switched off for it: \`sysctl -w net/ipv6/conf/${name}/disable_ipv6=0\``,
+  });
+}
+
+/**
+ * Removes an address. With the first IPv4 address of a network the kernel removes the others of that network, too,
+ * unless the sysctl promote_secondaries is set.
+ *
+ * @throws LinuxError EADDRNOTAVAIL when the device does not have it; ENODEV; EPERM
+ */
+export function removeAddress(device: number, name: string, address: Cidr): void {
+  const message = addressMessage(RTM.delAddress, 0, device, address);
+  rtnetlink(message, `remove address ${formatCidr(address)} from ${name}`, {
+    ...deviceHints(name),
+    [ERRNO.EADDRNOTAVAIL]: 'the device does not have it',
+  });
+}
+
+function addressMessage(
+  type: number,
+  flags: number,
+  device: number,
+  { address, prefix }: Cidr,
+): MessageWriter {
+  const message = new MessageWriter(type, NLM_F.request | NLM_F.ack | flags, IFADDRMSG.size);
+  message.fixed.setUint8(IFADDRMSG.family, familyOf(address));
+  message.fixed.setUint8(IFADDRMSG.prefix, prefix);
+  message.fixed.setUint32(IFADDRMSG.index, device, true);
+  return message.attribute(IFA.local, address).attribute(IFA.address, address);
 }
 
 const familyOf = (address: IpAddress): number => (address.length === 4 ? 2 : 10); // AF_INET, AF_INET6

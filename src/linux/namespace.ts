@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readlinkSync, writeFileSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { call, libc } from './libc.js';
 import { type RunOptions, runProgram, withSystemPrograms } from './program.js';
@@ -70,27 +70,12 @@ export class Namespace {
    * @throws LinuxError when the namespace is gone, or the right is missing
    */
   inside<T>(fn: () => T): T {
-    const home = call(
-      libc.open('/proc/thread-self/ns/net', O_RDONLY_CLOEXEC),
-      'open /proc/thread-self/ns/net',
-    );
+    const path = `${DIRECTORY}/${this.name}`;
+    const there = call(libc.open(path, O_RDONLY_CLOEXEC), `open ${path}`);
     try {
-      const path = `${DIRECTORY}/${this.name}`;
-      const there = call(libc.open(path, O_RDONLY_CLOEXEC), `open ${path}`);
-      try {
-        call(libc.setns(there, CLONE_NEWNET), `setns ${this.name}`, NEEDS_ROOT);
-      } finally {
-        libc.close(there);
-      }
-      try {
-        const result = fn();
-        if (result instanceof Promise) throw new TypeError('Namespace.inside() takes a synchronous function');
-        return result;
-      } finally {
-        call(libc.setns(home, CLONE_NEWNET), 'setns back', NEEDS_ROOT);
-      }
+      return insideNamespace(there, this.name, fn);
     } finally {
-      libc.close(home);
+      libc.close(there);
     }
   }
 
@@ -127,6 +112,40 @@ export class Namespace {
         writeFileSync(`/proc/sys/${path}`, `${value}`);
       }
     });
+  }
+}
+
+/** The network namespace that the calling thread is in when this is made. Keeps it alive until `close`. */
+export class NamespaceHandle {
+  readonly #fd = call(libc.open(OWN, O_RDONLY_CLOEXEC), `open ${OWN}`);
+  readonly #name = readlinkSync(OWN);
+
+  /** Runs a synchronous `fn` with the calling thread inside it, where it is mostly already. */
+  inside<T>(fn: () => T): T {
+    return readlinkSync(OWN) === this.#name ? fn() : insideNamespace(this.#fd, this.#name, fn);
+  }
+
+  close(): void {
+    libc.close(this.#fd);
+  }
+}
+
+const OWN = '/proc/thread-self/ns/net';
+
+function insideNamespace<T>(there: number, name: string, fn: () => T): T {
+  const home = call(libc.open(OWN, O_RDONLY_CLOEXEC), `open ${OWN}`);
+  try {
+    call(libc.setns(there, CLONE_NEWNET), `setns ${name}`, NEEDS_ROOT);
+    try {
+      const result = fn();
+      if (result instanceof Promise)
+        throw new TypeError('only a synchronous function can run in a namespace');
+      return result;
+    } finally {
+      call(libc.setns(home, CLONE_NEWNET), 'setns back', NEEDS_ROOT);
+    }
+  } finally {
+    libc.close(home);
   }
 }
 

@@ -22,6 +22,7 @@ export const NLM_F = {
   /** In an acknowledgement: attributes follow. */
   ackAttributes: 0x200,
   dump: 0x300,
+  replace: 0x100,
   exclusive: 0x200,
   create: 0x400,
 } as const;

@@ -15,11 +15,13 @@ const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
-const NETLINK_ROUTE = 0;
+/** Protocols of netlink: which part of the kernel answers. */
+export const NETLINK = { route: 0, netfilter: 12 } as const;
 const MSG_TRUNC = 0x20;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
 
 /** struct sockaddr_nl, linux/netlink.h: family u16, port u32 @4, multicast groups u32 @8. */
 const SOCKADDR_NL = { family: 0, port: 4, groups: 8, size: 12 } as const;
@@ -34,7 +36,7 @@ const DUMP_ATTEMPTS = 10;
 export type Hints = Readonly<Record<number, string>>;
 
 /**
- * A socket to the kernel's routing tables, rtnetlink(7). Belongs to the network namespace that the calling
+ * A socket to the kernel's routing tables, rtnetlink(7), or another part of it. Belongs to the network namespace that the calling
  * thread is in at the time.
  *
  * Requests are synchronous and never wait: the kernel has answered before `send` returns.
@@ -45,20 +47,21 @@ export class NetlinkSocket {
   #sequence = 0;
 
   /**
-   * @param groups RTMGRP_* bits of what to be told about without asking, linux/rtnetlink.h
+   * @param groups bits of what to be told about without asking: RTMGRP_*, linux/rtnetlink.h
    * @throws LinuxError
    */
-  constructor(groups = 0) {
+  constructor(groups = 0, protocol: number = NETLINK.route) {
     const type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    this.fd = call(libc.socket(AF_NETLINK, type, NETLINK_ROUTE), 'socket NETLINK_ROUTE');
+    this.fd = call(libc.socket(AF_NETLINK, type, protocol), 'open a netlink socket');
     try {
       const { view, address } = allocate(SOCKADDR_NL.size);
       view.setUint16(SOCKADDR_NL.family, AF_NETLINK, true);
       view.setUint32(SOCKADDR_NL.groups, groups, true);
-      call(libc.bind(this.fd, address, SOCKADDR_NL.size), 'bind NETLINK_ROUTE');
-      // The kernel's own words beside the errno, and no echo of the request. Refused by old kernels only.
+      call(libc.bind(this.fd, address, SOCKADDR_NL.size), 'bind a netlink socket');
+      // The kernel's own words beside the errno, no echo of the request, and lists of what was asked for alone. Refused
+      // by old kernels only.
       view.setInt32(0, 1, true);
-      for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK]) {
+      for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK]) {
         libc.setsockopt(this.fd, SOL_NETLINK, option, address, 4);
       }
     } catch (error) {
@@ -116,8 +119,8 @@ export class NetlinkSocket {
       const length = libc.recv(this.fd, address, BUFFER_SIZE, MSG_TRUNC);
       if (length < 0 && errno() === ERRNO.EAGAIN) return undefined;
       if (length < 0 && errno() === ERRNO.EINTR) continue;
-      call(length, 'recv NETLINK_ROUTE');
-      if (length > BUFFER_SIZE) throw new LinuxError('recv NETLINK_ROUTE', ERRNO.EMSGSIZE);
+      call(length, 'read a netlink socket');
+      if (length > BUFFER_SIZE) throw new LinuxError('read a netlink socket', ERRNO.EMSGSIZE);
       return new Uint8Array(bytes.subarray(0, length));
     }
   }

@@ -27,6 +27,8 @@ export interface RunOptions {
   readonly timeout?: number | undefined;
   /** Who needs the program, for the message when it is missing: `forwarding`. */
   readonly purpose?: string | undefined;
+  /** Is told the program's process number when it has ended. */
+  readonly onProcess?: ((pid: number) => void) | undefined;
 }
 
 /**
@@ -47,6 +49,7 @@ export function runProgram(program: string, args: readonly string[], options: Ru
   if (options.timeout !== undefined) spawnOptions.timeout = options.timeout;
   let done = spawnSync(program, args, spawnOptions);
   for (let i = 1; i < TRIES && wasInterrupted(done); i++) done = spawnSync(program, args, spawnOptions);
+  options.onProcess?.(done.pid);
   const code = (done.error as NodeJS.ErrnoException | undefined)?.code;
   if (code === 'ENOENT') {
     const who = options.purpose === undefined ? 'this' : options.purpose;

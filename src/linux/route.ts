@@ -15,6 +15,7 @@ const RTA = {
   priority: 6,
   preferredSource: 7,
   metrics: 8,
+  multipath: 9,
   table: 15,
   mark: 16,
   /** A gateway of the other family: family u16, then the address. */
@@ -57,6 +58,8 @@ export interface Route extends RouteOptions {
   readonly destination: Cidr;
   /** Of the device; undefined for a route through several, or one that leads nowhere (`blackhole`). */
   readonly device: number | undefined;
+  /** Of all devices that it leads through. */
+  readonly devices: readonly number[];
   readonly metric: number;
   readonly table: number;
   /** RTN_*: 1 is an ordinary route, 2 an address of this machine. */
@@ -85,11 +88,18 @@ export interface ChosenRoute {
 /**
  * Adds a route through a device. Host bits of the destination are ignored.
  *
+ * @param options with `replaces`, in the place of one that has the same destination, metric and table
  * @throws LinuxError EEXIST when there is one with this destination, metric and table, through whatever device;
  *   ENETDOWN when the device is down; ENODEV; EPERM
  */
-export function addRoute(device: number, name: string, destination: Cidr, options: RouteOptions = {}): void {
-  const message = routeMessage(RTM.newRoute, NLM_F.create | NLM_F.exclusive, device, destination, options);
+export function addRoute(
+  device: number,
+  name: string,
+  destination: Cidr,
+  options: RouteOptions & { readonly replaces?: boolean } = {},
+): void {
+  const how = options.replaces ? NLM_F.replace : NLM_F.exclusive;
+  const message = routeMessage(RTM.newRoute, NLM_F.create | how, device, destination, options);
   message.fixed.setUint8(RTMSG.protocol, RTPROT_BOOT);
   message.fixed.setUint8(RTMSG.type, RTN.unicast);
   message.fixed.setUint8(
@@ -126,10 +136,19 @@ export function listRoutes(table = MAIN_TABLE): Route[] {
 }
 
 /** The routes of all tables, those for the addresses of this machine included (`ip route show table all`). */
-export function listAllRoutes(): Route[] {
+export const listAllRoutes = (): Route[] => list(() => {});
+
+/** The routes of the main table that lead through a device, and it alone. */
+export const listDeviceRoutes = (device: number): Route[] =>
+  list((message) => message.u32(RTA.oif, device)).filter(
+    (route) => route.table === MAIN_TABLE && route.device === device, // old kernels list all
+  );
+
+function list(ask: (message: MessageWriter) => void): Route[] {
   return [AF_INET, AF_INET6].flatMap((family) => {
     const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.dump, RTMSG.size);
     message.fixed.setUint8(RTMSG.family, family);
+    ask(message);
     return dump(message).flatMap((answer) => readRoute(answer) ?? []);
   });
 }
@@ -206,12 +225,14 @@ export function readRoute({ type, payload }: NetlinkMessage): Route | undefined 
   const family = payload.getUint8(RTMSG.family);
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const attributes = new Attributes(payload, RTMSG.size);
+  const device = attributes.u32(RTA.oif);
   return {
     destination: {
       address: attributes.bytes(RTA.destination) ?? new Uint8Array(family === AF_INET ? 4 : 16),
       prefix: payload.getUint8(RTMSG.prefix),
     },
-    device: attributes.u32(RTA.oif),
+    device,
+    devices: device === undefined ? nextHops(attributes.bytes(RTA.multipath)) : [device],
     gateway: attributes.bytes(RTA.gateway) ?? attributes.bytes(RTA.via)?.slice(2),
     metric: attributes.u32(RTA.priority) ?? 0,
     table: attributes.u32(RTA.table) ?? payload.getUint8(RTMSG.table),
@@ -220,6 +241,20 @@ export function readRoute({ type, payload }: NetlinkMessage): Route | undefined 
     protocol: payload.getUint8(RTMSG.protocol),
   };
 }
+
+/** The devices of a route through several: each struct rtnexthop is length u16, flags u8, hops u8, device i32, attributes. */
+function nextHops(bytes: Uint8Array | undefined): number[] {
+  if (bytes === undefined) return [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const found: number[] = [];
+  for (let at = 0; at + RTNEXTHOP_SIZE <= bytes.length; ) {
+    found.push(view.getInt32(at + 4, true));
+    at += Math.max(RTNEXTHOP_SIZE, (view.getUint16(at, true) + 3) & -4);
+  }
+  return found;
+}
+
+const RTNEXTHOP_SIZE = 8;
 
 function routeMessage(
   type: number,

@@ -13,6 +13,10 @@ export interface Watch {
 
 /** What the event loop watches. A handle that nobody refers to is collected, and its callback never called again. */
 const handles = new Set<ReturnType<typeof koffi.node.poll>>();
+// Called while node tidies up after its last turn, koffi's callback would abort the process.
+process.once('exit', () => {
+  for (const handle of handles) handle.close();
+});
 
 /**
  * Calls `onReadable` from the event loop of this thread whenever a file descriptor has something to read, or an

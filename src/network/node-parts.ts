@@ -1,6 +1,7 @@
 import type { Log } from '../device/log.js';
 import type { RunningDevice } from '../device/running-device.js';
-import { type IpAddress, parseAddress } from '../ip/address.js';
+import { LametunError } from '../errors.js';
+import { addressesEqual, type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { NetworkMap } from '../wire/map.js';
@@ -14,6 +15,7 @@ import { Keeper } from './keeper.js';
 import { KnownNames } from './known-names.js';
 import { MemberChecks } from './members.js';
 import { LocalNames } from './names/local-names.js';
+import { OwnHost } from './own-host.js';
 import { OwnRecord } from './own-record.js';
 import { PathDriver } from './paths/path-driver.js';
 import { RelayClient } from './paths/relay-client.js';
@@ -50,6 +52,7 @@ export class NodeParts {
   readonly checks: MemberChecks;
   readonly table: PeerTable;
   readonly driver: PathDriver;
+  readonly host: OwnHost;
   readonly known: KnownNames;
   readonly roster: Roster;
   readonly keeper: Keeper;
@@ -83,7 +86,8 @@ export class NodeParts {
     this.known = this.#readKnown();
     this.hub = new HubView(network);
     this.checks = new MemberChecks(network, { ...you, key: this.key });
-    this.table = new PeerTable(device.interface, device.link);
+    this.host = new OwnHost(node.device, log);
+    this.table = new PeerTable(device.interface, this.host);
     this.driver = new PathDriver({
       ...{ crypto, privateKey, id: you.id, inside: this.ranges, mtu: network.mtu },
       ...{ wireguard: device.interface, table: this.table, relay: () => this.#relay?.relay },
@@ -91,7 +95,8 @@ export class NodeParts {
     });
     this.roster = new Roster({
       ...{ node: () => this.record.node, hubAddress: () => this.hub.address, ranges: this.ranges },
-      ...{ checks: this.checks, table: this.table, driver: this.driver, known: this.known, log },
+      ...{ checks: this.checks, table: this.table, driver: this.driver, host: this.host },
+      ...{ known: this.known, log },
       onOwnName: (name) => this.record.setName(name),
     });
     this.keeper = new Keeper({
@@ -134,6 +139,7 @@ export class NodeParts {
     this.#relay?.close();
     this.driver.close();
     await device.close();
+    this.#stopHost(); // what protects goes last
     privateKey.destroy();
   }
 
@@ -161,17 +167,32 @@ export class NodeParts {
 
   #configureLink(): void {
     const { link } = this.#options.device;
-    const { you } = this.record.node;
+    const { you, network } = this.record.node;
     const [range4, range6] = this.ranges;
-    link.addAddress({ address: parseAddress(you.ipv4)!, prefix: range4.prefix });
-    link.setUp(true);
+    const address = (text: string, { prefix }: Cidr): Cidr => ({ address: parseAddress(text)!, prefix });
+    const device = { up: true, mtu: network.mtu, addresses: [address(you.ipv4, range4)] };
+    const both = { ...device, addresses: [...device.addresses, address(you.ipv6, range6)] };
+    this.host.configure(both);
+    const found = link.addresses();
+    const [has4, has6] = both.addresses.map((wanted) =>
+      found.some((own) => addressesEqual(own.address, wanted.address)),
+    );
+    const { failure } = this.host;
+    if (!has4)
+      throw failure ?? new LametunError('linux', `another program removes the addresses of ${link.name}`);
+    if (has6) return;
+    this.#hasIpv6 = false;
+    this.host.configure(device);
+    this.warnings.push(
+      `There is no IPv6 inside the network here (${failure?.message}): others reach this node by IPv4 alone, and so does it reach them`,
+    );
+  }
+
+  #stopHost(): void {
     try {
-      link.addAddress({ address: parseAddress(you.ipv6)!, prefix: range6.prefix });
+      this.host.stop();
     } catch (error) {
-      this.#hasIpv6 = false;
-      this.warnings.push(
-        `There is no IPv6 inside the network here (${(error as Error).message}): others reach this node by IPv4 alone, and so does it reach them`,
-      );
+      this.#options.log.error((error as Error).message);
     }
   }
 
@@ -236,7 +257,6 @@ export class NodeParts {
   #moved(isOwn: (address: IpAddress) => boolean): void {
     this.#options.client.networkChanged(isOwn);
     this.relay.rebind();
-    this.roster.forward(true);
     this.roster.route();
     this.#lookAtRanges();
   }

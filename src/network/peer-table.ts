@@ -1,10 +1,10 @@
 import type { WireGuardInterface } from '../device/interface.js';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, parseCidr } from '../ip/cidr.js';
-import type { Interface } from '../linux/interface.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { Peer } from '../wireguard/peer.js';
 import type { Member } from './members.js';
+import type { OwnHost } from './own-host.js';
 
 /** What is known of a peer's traffic. */
 export interface PeerTraffic {
@@ -39,20 +39,16 @@ interface Seen {
 /** The members as peers of the device: their keys, their addresses, where they are, and the routes of what they share. */
 export class PeerTable {
   readonly #wireguard: WireGuardInterface;
-  readonly #link: Interface;
+  readonly #host: OwnHost;
   readonly #peers = new Map<number, Peer>();
   readonly #seen = new Map<number, Seen>();
   /** Whose it is, by share. */
   readonly #shares = new Map<string, number>();
-  readonly #warnings = new Map<string, string>();
+  #routedText = '';
 
-  constructor(wireguard: WireGuardInterface, link: Interface) {
+  constructor(wireguard: WireGuardInterface, host: OwnHost) {
     this.#wireguard = wireguard;
-    this.#link = link;
-  }
-
-  warnings(): string[] {
-    return [...this.#warnings.values()];
+    this.#host = host;
   }
 
   /** Followed by `commit`, as are the other changes. */
@@ -77,16 +73,9 @@ export class PeerTable {
     for (const [share, owner] of plan) {
       const peer = this.#peers.get(owner);
       if (peer === undefined || this.#shares.has(share)) continue;
-      try {
-        this.#link.addRoute(parseCidr(share)!);
-        this.#wireguard.allow(peer, parseCidr(share)!);
-        this.#shares.set(share, owner);
-        this.#warnings.delete(share);
-      } catch (error) {
-        this.#warnings.set(share, `The shared network ${share} is not reached: ${(error as Error).message}`);
-      }
+      this.#wireguard.allow(peer, parseCidr(share)!);
+      this.#shares.set(share, owner);
     }
-    for (const share of [...this.#warnings.keys()]) if (!plan.has(share)) this.#warnings.delete(share);
   }
 
   /** The shared networks that are routed into the tunnel. */
@@ -96,6 +85,10 @@ export class PeerTable {
 
   commit(): void {
     this.#wireguard.commit();
+    const text = [...this.#shares.keys()].sort().join(' ');
+    if (text === this.#routedText) return;
+    this.#routedText = text;
+    this.#host.route(this.routed());
   }
 
   /** @param relay undefined: directly */
@@ -135,11 +128,7 @@ export class PeerTable {
   #unroute(share: string): void {
     const owner = this.#peers.get(this.#shares.get(share)!);
     this.#shares.delete(share);
-    const network = parseCidr(share)!;
-    if (owner !== undefined) this.#wireguard.disallow(owner, network);
-    try {
-      this.#link.removeRoute(network);
-    } catch {} // somebody else has removed it, or the device has gone down
+    if (owner !== undefined) this.#wireguard.disallow(owner, parseCidr(share)!);
   }
 }
 

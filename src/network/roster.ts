@@ -8,6 +8,7 @@ import { nameServers } from './join-checks.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
 import type { LocalNames } from './names/local-names.js';
+import type { OwnHost } from './own-host.js';
 import type { PathDriver } from './paths/path-driver.js';
 import type { PeerTable } from './peer-table.js';
 import { Shares } from './shares.js';
@@ -26,6 +27,7 @@ export interface RosterOptions {
   readonly checks: MemberChecks;
   readonly table: PeerTable;
   readonly driver: PathDriver;
+  readonly host: OwnHost;
   readonly known: KnownNames;
   /** What this node is called, after a change of the map. */
   readonly onOwnName: (name: string) => void;
@@ -40,9 +42,9 @@ export class Roster {
   #namesTimer: NodeJS.Timeout | undefined;
 
   constructor(options: RosterOptions) {
-    const { node, checks, table } = options;
+    const { node, checks, table, host } = options;
     this.#options = options;
-    this.#shares = new Shares(node().device, checks, table);
+    this.#shares = new Shares(node().device, checks, table, host);
   }
 
   get names(): LocalNames | undefined {
@@ -50,12 +52,12 @@ export class Roster {
   }
 
   warnings(): string[] {
-    const { checks, table, known } = this.#options;
+    const { checks, host, known } = this.#options;
     const names = Array.from(checks.all(), ({ name }) => name);
     return [
       ...checks.warnings(),
       ...known.warnings(names, Date.now()),
-      ...table.warnings(),
+      ...host.warnings(),
       ...this.#shares.warnings(),
     ];
   }
@@ -101,10 +103,10 @@ export class Roster {
     driver.setInside([...ranges, ...table.routed()]);
   }
 
-  /** Lets the others reach what this node shares. @param again although nothing has changed but this machine's routes */
-  forward(again = false): void {
+  /** Lets the others reach what this node shares. */
+  forward(): void {
     const { shares, you } = this.#options.node();
-    this.#shares.forward(shares, you.shares, again);
+    this.#shares.forward(shares, you.shares);
   }
 
   /** From now on they are found by name, too. */
@@ -118,15 +120,13 @@ export class Roster {
     if (this.#namesTimer !== undefined) this.#nameAll();
   }
 
-  /** Takes back names and forwarding. Peers and routes go with the device. */
+  /** Takes back names. Peers and routes go with the device. */
   stop(): void {
     clearTimeout(this.#namesTimer);
-    for (const part of [this.#names, this.#shares]) {
-      try {
-        part?.stop();
-      } catch (error) {
-        this.#options.log.error((error as Error).message);
-      }
+    try {
+      this.#names?.stop();
+    } catch (error) {
+      this.#options.log.error((error as Error).message);
     }
   }
 

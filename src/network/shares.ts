@@ -1,8 +1,8 @@
 import type { IpAddress } from '../ip/address.js';
 import { type Cidr, contains, formatCidr, parseCidr } from '../ip/cidr.js';
-import { type Forwarding, startForwarding } from '../linux/forwarding.js';
 import type { OfferedShare } from '../wire/messages.js';
 import type { MemberChecks } from './members.js';
+import type { OwnHost } from './own-host.js';
 import type { PeerTable } from './peer-table.js';
 import { localRoutes, localRouting } from './ranges.js';
 
@@ -11,15 +11,15 @@ export class Shares {
   readonly #device: string;
   readonly #checks: MemberChecks;
   readonly #table: PeerTable;
-  #forwarding: Forwarding | undefined;
-  #forwarded: string | undefined;
-  #warning: string | undefined;
+  readonly #host: OwnHost;
+  #forwarded = '';
   #unasked: readonly string[] = [];
 
-  constructor(device: string, checks: MemberChecks, table: PeerTable) {
+  constructor(device: string, checks: MemberChecks, table: PeerTable, host: OwnHost) {
     this.#device = device;
     this.#checks = checks;
     this.#table = table;
+    this.#host = host;
   }
 
   /**
@@ -47,42 +47,23 @@ export class Shares {
    * hub approves.
    *
    * @param own what this node offers
-   * @param again also when nothing has changed but this machine's routes
    */
-  forward(own: readonly string[], shares: readonly OfferedShare[], again = false): void {
+  forward(own: readonly string[], shares: readonly OfferedShare[]): void {
     const all = shares.filter(({ state }) => state === 'approved').map(({ network }) => network);
     const offered = new Set(networks(own).map(formatCidr)); // as the hub writes them
     const approved = all.filter((network) => offered.has(network));
     this.#unasked = all.filter((network) => !offered.has(network));
     const text = approved.toSorted().join(' ');
-    if (text === this.#forwarded && !again) return;
+    if (text === this.#forwarded) return;
     this.#forwarded = text;
-    const destinations = networks(approved);
-    try {
-      if (this.#forwarding === undefined)
-        this.#forwarding = startForwarding({ device: this.#device, destinations });
-      else this.#forwarding.update(destinations);
-      this.#warning = undefined;
-    } catch (error) {
-      const what =
-        approved.length > 0
-          ? 'What this node shares cannot be reached'
-          : 'It is not made sure that others reach nothing behind this machine';
-      this.#warning = `${what}: ${(error as Error).message}`;
-    }
+    this.#host.forward(networks(approved));
   }
 
   warnings(): string[] {
-    const unasked = this.#unasked.map(
+    return this.#unasked.map(
       (network) =>
         `The hub approves that this node shares ${network}, which it does not offer: it is not reached`,
     );
-    return this.#warning === undefined ? unasked : [this.#warning, ...unasked];
-  }
-
-  /** Undoes the forwarding. @throws LametunError when something could not be undone */
-  stop(): void {
-    this.#forwarding?.stop();
   }
 }
 

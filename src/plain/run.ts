@@ -4,7 +4,8 @@ import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
-import { startForwarding, sweepForwarding } from '../linux/forwarding.js';
+import type { DesiredHost } from '../linux/host/desired.js';
+import { Host } from '../linux/host/host.js';
 import { Interface } from '../linux/interface.js';
 import { findLink } from '../linux/link.js';
 import { Waker } from '../linux/poll.js';
@@ -12,13 +13,11 @@ import { routeTo } from '../linux/route.js';
 import { AF, type Endpoint, formatEndpoint } from '../linux/socket-address.js';
 import { clearOffloads, Tun } from '../linux/tun.js';
 import { UdpSocket } from '../linux/udp.js';
-import { watchLink } from '../linux/watch.js';
 import type { PlainEvent } from './events.js';
 import type { MeansLimits } from './means.js';
 import { LearnedLimit, recordEvent, statsEvent, Warnings } from './observe.js';
 import { PacketLog } from './packet-log.js';
 import { resolveHost } from './resolve.js';
-import { DeviceSetup } from './setup.js';
 import { SharedState } from './shared.js';
 import type { TunnelEnd } from './tunnel.js';
 import { leastMtu, tunnelMtu } from './wire.js';
@@ -76,6 +75,8 @@ export async function runPlain(
   process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
   try {
     const attached = findLink(options.device) !== undefined;
+    let host: Host | undefined;
+    undo.push(() => host?.stop()); // after the device is closed: what was forwarded for it is not open to others meanwhile
     const tun = openDevice(options);
     undo.push(() => {
       clearOffloads(tun.fd);
@@ -96,16 +97,12 @@ export async function runPlain(
     }
 
     const device = Interface.open(tun.name);
-    const setup = new DeviceSetup(device, { ...options, mtu: wantedMtu(options, servers) });
-    undo.push(() => setup.undo());
-    setup.apply();
+    const tell = (message: string): void => report({ event: 'warning', message });
+    host = new Host({ device: tun.name, staysBehind: attached, tell });
+    const desired = { device: desiredDevice(options, servers) };
+    want(host, desired);
     refuseLoop(device, servers);
-    if (options.forward) {
-      const forwarding = startForwarding({ device: tun.name, families: familiesOf(options, device) });
-      undo.push(() => forwarding.stop());
-    } else {
-      sweepLeftovers(report);
-    }
+    if (options.forward) want(host, { ...desired, forwarding: { families: familiesOf(options, device) } });
     report({
       event: 'start',
       role: options.server === '' ? 'listen' : 'client',
@@ -118,8 +115,6 @@ export async function runPlain(
       authenticated: false,
     });
 
-    const keepUp = keepDeviceSetUp(device, setup, report);
-    undo.push(() => keepUp.close());
     const end = await runWorker(options, { tun, udp }, servers, report, signal, undo);
     undoAll();
     const message = END_MESSAGE[end](tun.name);
@@ -165,6 +160,20 @@ function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
   }
 }
 
+/** What the reader of the post types by hand: `ip link set`, `ip addr add`, `ip route add`. */
+function desiredDevice(options: PlainOptions, servers: readonly Endpoint[]): DesiredHost['device'] {
+  const { addresses, routes } = options;
+  const mtu = wantedMtu(options, servers);
+  const up = addresses.length > 0 || routes.length > 0 || mtu !== undefined;
+  return { up, mtu, addresses, routes };
+}
+
+/** @throws LametunError when something of it cannot be set now */
+function want(host: Host, desired: DesiredHost): void {
+  host.want(desired);
+  if (host.failure !== undefined) throw host.failure;
+}
+
 /**
  * The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. On a path too
  * narrow for what is inside, some packets travel in fragments.
@@ -192,16 +201,6 @@ function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
   }
 }
 
-/** Undoes the forwarding of a tunnel that was killed. Whoever is not root had none. */
-function sweepLeftovers(report: Report): void {
-  if (process.geteuid?.() !== 0) return;
-  try {
-    sweepForwarding();
-  } catch (error) {
-    report({ event: 'warning', message: `left by a tunnel that was killed: ${(error as Error).message}` });
-  }
-}
-
 /** Which IP versions to forward: those that the device has addresses of, link-local ones aside. */
 function familiesOf(
   { addresses, routes }: PlainOptions,
@@ -210,25 +209,6 @@ function familiesOf(
   const all = [...addresses, ...routes, ...device.addresses()].map(({ address }) => address);
   const ipv6 = all.some((address) => address.length === 16 && address[0] !== 0xfe);
   return { ipv4: !ipv6 || all.some((address) => address.length === 4), ipv6 };
-}
-
-/** A device that went down has lost routes and addresses: give them back when it comes up again. */
-function keepDeviceSetUp(device: Interface, setup: DeviceSetup, report: Report): { close(): void } {
-  let up = device.link().up;
-  const watch = watchLink(device.index, (link) => {
-    const cameUp = link?.up === true && !up;
-    up = link?.up ?? false;
-    if (!cameUp) return;
-    try {
-      setup.apply();
-    } catch (error) {
-      report({
-        event: 'warning',
-        message: `cannot set ${device.name} up again: ${(error as Error).message}`,
-      });
-    }
-  });
-  return watch;
 }
 
 /** How often the main thread looks at what the worker did, milliseconds. */

@@ -4,13 +4,9 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { LametunError } from '../../src/errors.js';
-import {
-  type ForwardingOptions,
-  startForwarding,
-  sweepForwarding,
-  tableName,
-} from '../../src/linux/forwarding.js';
+import { tableName } from '../../src/linux/host/forwarding-rules.js';
 import { connect, Namespace } from '../../src/linux/namespace.js';
+import { type ForwardingOptions, startForwarding, sweepForwarding } from '../../src/testkit/forwarding.js';
 import { needs } from '../../src/testkit/requirements.js';
 
 const BOTH = { ipv4: true, ipv6: true };
@@ -43,7 +39,7 @@ function situation(namespace: Namespace): string {
   });
 }
 
-const stateFile = (): string => `/run/lametun/forward-${statSync('/proc/thread-self/ns/net').ino}.json`;
+const stateFile = (): string => `/run/lametun/host-${statSync('/proc/thread-self/ns/net').ino}.json`;
 const setting = (namespace: Namespace, name: string): string =>
   namespace.inside(() => readFileSync(`/proc/sys/net/${name}`, 'utf8').trim());
 const tables = (namespace: Namespace): string => namespace.run('nft', ['list', 'tables']);
@@ -54,7 +50,7 @@ async function forwardingProcess(
   namespace: Namespace,
   options: ForwardingOptions,
 ): Promise<ChildProcess> {
-  const module = new URL('../../src/linux/forwarding.js', import.meta.url);
+  const module = new URL('../../src/testkit/forwarding.js', import.meta.url);
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module.href)});
     const forwarding = startForwarding(${JSON.stringify(options)});
@@ -244,7 +240,7 @@ test('tables of others are left alone', (t) => {
   assert.equal(situation(gateway), before);
 });
 
-test('the settings go back when the last of two devices stops, whichever that is', (t) => {
+test('a setting goes back when the last of two devices that need it stops, whichever that is', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -259,7 +255,7 @@ test('the settings go back when the last of two devices stops, whichever that is
       ];
       running[order[0]!]!.stop();
       assert.equal(setting(gateway, 'ipv4/ip_forward'), '1');
-      assert.equal(setting(gateway, 'ipv6/conf/all/forwarding'), '1');
+      assert.equal(setting(gateway, 'ipv6/conf/all/forwarding'), `${order[1]}`, 'the second one needs IPv6');
       assert.match(tables(gateway), new RegExp(`lametun_tun${order[1]}$`, 'm'));
       assert.doesNotMatch(tables(gateway), new RegExp(`lametun_tun${order[0]}$`, 'm'));
       running[order[1]!]!.stop();
@@ -320,10 +316,9 @@ test('a state file of a namespace that died and had the same number is not belie
   gateway.inside(() => {
     startForwarding({ device: 'tun0', families: BOTH }).stop(); // makes the directory
     const stale = {
-      marker: 'lametun__forward_0123456789abcdef',
-      owners: [{ pid: 999_999, startTime: 1, id: '0', device: 'tun0' }],
-      changed: [{ name: 'net/ipv4/ip_forward', before: '0', set: '1' }],
-      around: {},
+      namespace: 'of another boot 4711',
+      owners: [{ pid: 999_999, startTime: 1, id: '0', device: 'tun0', noted: [] }],
+      settings: [{ name: 'net/ipv4/ip_forward', before: '0', set: '1', users: ['0'], around: {} }],
     };
     writeFileSync(stateFile(), JSON.stringify(stale));
     sweepForwarding();
@@ -356,7 +351,7 @@ test('a setting that cannot be written is named, and everything is undone', (t) 
   if (!needs(t, 'netns', 'nft', 'mount')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
-  const module = new URL('../../src/linux/forwarding.js', import.meta.url);
+  const module = new URL('../../src/testkit/forwarding.js', import.meta.url);
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module.href)});
     try { startForwarding({ device: 'tun0', families: { ipv4: true, ipv6: true } }); } catch (error) { console.log(error.message); }`;
@@ -376,7 +371,7 @@ test('without nft it says how to get it, and changes nothing', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
-  const module = new URL('../../src/linux/forwarding.js', import.meta.url);
+  const module = new URL('../../src/testkit/forwarding.js', import.meta.url);
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module.href)});
     try { startForwarding({ device: 'tun0', families: { ipv4: true, ipv6: true } }); } catch (error) { console.log(error.code, error.message); }`;

@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCidr } from '../../src/ip/cidr.js';
-import { type Forwarding, startForwarding, sweepForwarding } from '../../src/linux/forwarding.js';
 import { connect, Namespace } from '../../src/linux/namespace.js';
+import { startForwarding, sweepForwarding } from '../../src/testkit/forwarding.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { until } from '../../src/testkit/wait.js';
 
@@ -95,7 +95,10 @@ function answers(from: Namespace, addresses: readonly string[]): string[] {
 const pings = (from: Namespace, to: string): boolean => answers(from, [to]).length === 1;
 
 /** What it sets up goes with the namespace. */
-const start = ({ gateway }: Site, destinations: ReturnType<typeof cidrs>): Forwarding =>
+const start = (
+  { gateway }: Site,
+  destinations: ReturnType<typeof cidrs>,
+): ReturnType<typeof startForwarding> =>
   gateway.inside(() => startForwarding({ device: 'tun0', destinations }));
 
 /** A server that tells whoever connects how it sees them, and then echoes. */
@@ -229,7 +232,7 @@ test('shares are approved and withdrawn without breaking connections to the othe
 test('a node that takes over from a killed one breaks no connection', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
-  const module = new URL('../../src/linux/forwarding.js', import.meta.url).href;
+  const module = new URL('../../src/testkit/forwarding.js', import.meta.url).href;
   const destinations = '[{ address: Uint8Array.of(192, 168, 7, 0), prefix: 24 }]';
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module)});
@@ -255,7 +258,7 @@ test('a node that takes over from a killed one breaks no connection', async (t) 
 test('what a killed node left is undone by a sweep', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
-  const module = new URL('../../src/linux/forwarding.js', import.meta.url).href;
+  const module = new URL('../../src/testkit/forwarding.js', import.meta.url).href;
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module)});
     startForwarding({ device: 'tun0', destinations: [{ address: Uint8Array.of(192, 168, 7, 0), prefix: 24 }] });

@@ -1,6 +1,4 @@
-import { type Cidr, formatCidr, overlap } from '../ip/cidr.js';
-import { findLink } from './link.js';
-import { listAllRoutes, RTN } from './route.js';
+import { type Cidr, formatCidr } from '../../ip/cidr.js';
 
 /*
  * The nft tables of forwarding, nft(8): what one device's table says. Priorities: -150 is `mangle`, after connections
@@ -23,10 +21,10 @@ export const tableName = (device: string): string =>
 const CLAMP = 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu';
 
 /** Whatever comes out of the tunnel goes on to wherever it is for. */
-export function openTable(device: string, { ipv4, ipv6 }: Families): string {
+export function openTable(device: string, { ipv4, ipv6 }: Families, name: string): string {
   const outward = `iifname "${device}" oifname != "${device}" masquerade`;
   return `
-    table inet ${tableName(device)} {
+    table inet ${name} {
       chain forward {
         type filter hook forward priority -150; policy accept;
         iifname "${device}" ${CLAMP}
@@ -60,21 +58,22 @@ export function limitedTable(
   device: string,
   destinations: readonly Cidr[],
   outside: readonly string[],
+  name: string,
 ): string {
-  const set = (name: string, type: string, interval: boolean, elements: readonly string[]): string => `
-      set ${name} {
+  const set = (title: string, type: string, interval: boolean, elements: readonly string[]): string => `
+      set ${title} {
         type ${type}
         ${interval ? 'flags interval\n        auto-merge' : ''}
         ${elements.length > 0 ? `elements = { ${elements.join(', ')} }` : ''}
       }`;
   const shared = (length: number): string[] =>
     destinations.filter(({ address }) => address.length === length).map(formatCidr);
-  const names = outside.map((name) => `"${name}"`);
+  const devices = outside.map((each) => `"${each}"`);
   return `
-    table inet ${tableName(device)} {
+    table inet ${name} {
       ${set('shared4', 'ipv4_addr', true, shared(4))}
       ${set('shared6', 'ipv6_addr', true, shared(16))}
-      ${set('outside', 'ifname', false, names)}
+      ${set('outside', 'ifname', false, devices)}
       chain arriving {
         type filter hook prerouting priority -150; policy accept;
         iifname != { "lo", "${device}" } fib saddr oifname "${device}" drop
@@ -105,23 +104,4 @@ export function limitedTable(
         masquerade
       }
     }`;
-}
-
-/** The devices that lead to everywhere, and not to a network that is shared as well, as on a machine with one cable. */
-export function outsideDevices(device: string, destinations: readonly Cidr[]): string[] {
-  const routes = listAllRoutes().filter((route) => route.type === RTN.unicast);
-  const isDefault = ({ destination }: { destination: Cidr }): boolean => destination.prefix <= 1;
-  const lans = new Set(
-    routes
-      .filter((route) => !isDefault(route))
-      .filter(({ destination }) => destinations.some((share) => overlap(share, destination)))
-      .map((route) => route.device),
-  );
-  const indices = new Set(routes.filter(isDefault).map((route) => route.device));
-  const names = [...indices].flatMap((index) => {
-    if (index === undefined || lans.has(index)) return [];
-    return findLink(index)?.name ?? [];
-  });
-  // A name that nft does not take in quotes is no device's of ours to speak of.
-  return names.filter((name) => name !== device && !/["*\\]/.test(name));
 }

@@ -1,0 +1,72 @@
+import { ERRNO, LinuxError } from '../errno.js';
+import { NetlinkSocket } from '../netlink.js';
+import { type NetlinkMessage, readMessages } from '../netlink-message.js';
+import { type Watch, watchReadable } from '../watch.js';
+import { NFTABLES_GROUP, openNftables, type RuleChange, readRuleChange } from './nftables.js';
+
+/** RTNLGRP_* of linux/rtnetlink.h, as bits: links; addresses, routes and rules of both families; forwarding settings. */
+const GROUPS = [1, 5, 7, 8, 9, 11, 19, 24, 25].reduce((bits, group) => bits | (1 << (group - 1)), 0);
+
+export interface Announcements {
+  close(): void;
+}
+
+/**
+ * Tells that the kernel has announced a change of this network namespace, once for all that happened in the same
+ * moment. What was lost (ENOBUFS) is told as a change, too.
+ *
+ * @param onChange gets the last program that has changed nft rules meanwhile, where that was another one
+ */
+export function watchAnnouncements(onChange: (rules: RuleChange | undefined) => void): Announcements {
+  const watches = [() => new NetlinkSocket(GROUPS), () => openNftables(NFTABLES_GROUP)].flatMap((open) => {
+    try {
+      return watchSocket(open(), onChange);
+    } catch (error) {
+      if (error instanceof LinuxError) return []; // then it is looked every 30 s
+      throw error;
+    }
+  });
+  return {
+    close() {
+      for (const watch of watches) watch.close();
+    },
+  };
+}
+
+function watchSocket(
+  socket: NetlinkSocket,
+  onChange: (rules: RuleChange | undefined) => void,
+): Announcements {
+  let watch: Watch;
+  try {
+    watch = watchReadable(socket.fd, () => {
+      const messages = drain(socket);
+      const rules = messages.flatMap((message) => readRuleChange(message) ?? []);
+      onChange(rules.at(-1));
+    });
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+  watch.unref();
+  return {
+    close() {
+      watch.close();
+      socket.close();
+    },
+  };
+}
+
+/** Reads all that there is to be told. */
+function drain(socket: NetlinkSocket): NetlinkMessage[] {
+  const messages: NetlinkMessage[] = [];
+  for (;;) {
+    try {
+      const datagram = socket.receive();
+      if (datagram === undefined) return messages;
+      messages.push(...readMessages(datagram));
+    } catch (error) {
+      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost: no matter
+    }
+  }
+}

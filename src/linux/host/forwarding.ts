@@ -1,0 +1,125 @@
+import { readdirSync } from 'node:fs';
+import { LametunError } from '../../errors.js';
+import type { Cidr } from '../../ip/cidr.js';
+import { readSysctl } from '../sysctl.js';
+import { type Families, limitedTable, openTable, tableName } from './forwarding-rules.js';
+import { idOf, type Thing, type Wish } from './things.js';
+
+/*
+ * What `--forward` wants of the machine at the office, and a share of a network's node:
+ *
+ *  - the kernel forwards packets (a setting of the namespace, shared by everyone in it),
+ *  - what comes out of the tunnel and goes on to the LAN gets the gateway's own address, so that the LAN needs no
+ *    route back (nftables, a table of ours for each device),
+ *  - TCP connections through the tunnel agree on segments that fit into it,
+ *  - with a list of destinations, nothing else behind the machine is reached through it: forwarding-rules.ts.
+ *
+ * Rules of others stay as they are: a firewall that drops forwarded packets still does. Nothing is forwarded before the
+ * table is in place, nor any more when it cannot be kept. Needs Linux 5.7, root, and the program `nft`.
+ */
+
+export type { Families } from './forwarding-rules.js';
+
+/** The plain tunnel's: everything that comes out of the device is forwarded. */
+export interface OpenForwarding {
+  readonly families: Families;
+  readonly destinations?: undefined;
+}
+
+/** A network's: nothing that comes out of the device is forwarded but to what is shared, be it nothing at all. */
+export interface LimitedForwarding {
+  /** The networks that others may reach through this machine. Without any, no setting of the kernel is changed. */
+  readonly destinations: readonly Cidr[];
+}
+
+export type Forwarding = OpenForwarding | LimitedForwarding;
+
+/** What forwarding depends on in this machine. */
+export interface ForwardingFacts {
+  /** What the device is called now. */
+  readonly device: string;
+  /** The devices to the Internet. */
+  readonly outside: readonly string[];
+  /** What a setting was before lametun changed it, or is. */
+  readonly settingFound: (name: string) => string | undefined;
+}
+
+/** @param device as it was called at first, which the table is named after */
+export function forwardingWishes(device: string, forwarding: Forwarding, facts: ForwardingFacts): Wish[] {
+  const table: Thing = { kind: 'table', name: tableName(device) };
+  const isOpen = forwarding.destinations === undefined;
+  const text = isOpen
+    ? openTable(facts.device, forwarding.families, table.name)
+    : limitedTable(facts.device, forwarding.destinations, facts.outside, table.name);
+  const { ipv4, ipv6 } = isOpen ? forwarding.families : familiesOf(forwarding.destinations);
+  const isShared = ipv4 || ipv6;
+  return [
+    {
+      thing: table,
+      value: text,
+      effect: isShared
+        ? 'the networks behind this machine cannot be reached through it'
+        : 'it is not made sure that others reach nothing behind this machine',
+    },
+    ...[...(ipv4 ? ipv4Settings(facts) : []), ...(ipv6 ? ipv6Settings(facts) : [])].map(([name, value]) => ({
+      thing: { kind: 'setting' as const, name },
+      value,
+      needs: [idOf(table)],
+      failsClosed: true,
+      effect: 'the networks behind this machine cannot be reached through it',
+    })),
+  ];
+}
+
+function familiesOf(destinations: readonly Cidr[]): Families {
+  const lengths = destinations.map(({ address }) => address.length);
+  return { ipv4: lengths.includes(4), ipv6: lengths.includes(16) };
+}
+
+const IPV4_FORWARD = 'net/ipv4/ip_forward';
+const IPV6_FORWARD = 'net/ipv6/conf/all/forwarding';
+
+/** Of the device alone, too: what comes out of it is forwarded only with both. It need not exist yet. */
+function ipv4Settings({ device, settingFound }: ForwardingFacts): [string, string][] {
+  const own = `net/ipv4/conf/${device}/forwarding`;
+  return [[IPV4_FORWARD, '1'], ...(settingFound(own) === undefined ? [] : [[own, '1'] as [string, string]])];
+}
+
+/**
+ * A host that forwards IPv6 is a router, and a router ignores the advertisements of others: it would lose its default
+ * route. `accept_ra` 2 means: even so (ip-sysctl.rst). It must be there first, or the route is dropped at once.
+ */
+function ipv6Settings({ settingFound }: ForwardingFacts): [string, string][] {
+  const advertised = (settingFound(IPV6_FORWARD) === '0' ? devicesOf('ipv6') : [])
+    .map(acceptRa)
+    .filter((name) => settingFound(name) === '1' && readSysctl(name) !== '0');
+  return [...advertised.map((name): [string, string] => [name, '2']), [IPV6_FORWARD, '1']];
+}
+
+const acceptRa = (device: string): string => `net/ipv6/conf/${device}/accept_ra`;
+
+/** What the kernel sets along: inet_forward_change() in devinet.c, addrconf_fixup_forwarding() in addrconf.c. */
+export function sideEffects(name: string): string[] {
+  const family = name === IPV4_FORWARD ? 'ipv4' : name === IPV6_FORWARD ? 'ipv6' : undefined;
+  if (family === undefined) return [];
+  const forwarding = ['default', ...devicesOf(family)].map(
+    (device) => `net/${family}/conf/${device}/forwarding`,
+  );
+  return family === 'ipv4' ? ['net/ipv4/conf/all/accept_redirects', ...forwarding] : forwarding;
+}
+
+const devicesOf = (family: 'ipv4' | 'ipv6'): string[] =>
+  readdirSync(`/proc/sys/net/${family}/conf`).filter((name) => name !== 'all' && name !== 'default');
+
+/**
+ * nft takes other characters in a name than the kernel does in a device's.
+ *
+ * @throws LametunError `usage`
+ */
+export function checkDevice(device: string): void {
+  if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(device)) return;
+  throw new LametunError(
+    'usage',
+    `"${device}" cannot be a device's name: use letters, digits or any of _=+.-`,
+  );
+}

@@ -1,0 +1,322 @@
+import { LametunError } from '../../errors.js';
+import { LinuxError } from '../errno.js';
+import { findLink } from '../link.js';
+import { NamespaceHandle } from '../namespace.js';
+import type { NetlinkSocket } from '../netlink.js';
+import { readSysctl } from '../sysctl.js';
+import { type Announcements, watchAnnouncements } from './announcements.js';
+import { type DesiredHost, wishesOf } from './desired.js';
+import { checkDevice, type ForwardingFacts } from './forwarding.js';
+import { type Inheritance, Journal, type KnownSettings } from './journal.js';
+import { likelyPrograms } from './likely-programs.js';
+import { openNftables, type RuleChange } from './nftables.js';
+import { OutsideDevices } from './outside.js';
+import { type Action, type Item, Reconciler } from './reconciler.js';
+import { type DeviceName, idOf, type Thing, Things, type Wish } from './things.js';
+
+export interface HostOptions {
+  /** The tunnel's. For forwarding it need not exist yet. */
+  readonly device: string;
+  /** Whether the device stays when the process ends: then what is set there is noted, for the next one to undo. */
+  readonly staysBehind?: boolean;
+  /** Is told what was repaired, and what another program keeps changing. */
+  readonly tell?: (message: string) => void;
+}
+
+/**
+ * Keeps this machine as a tunnel needs it: sets what is desired, repairs what other programs change, says so, and gives
+ * back what it found. What a process that was killed has left is taken over, or given back.
+ *
+ * Belongs to the network namespace of the calling thread.
+ */
+export class Host {
+  readonly #options: HostOptions;
+  readonly #reconciler = new Reconciler();
+  readonly #namespace = new NamespaceHandle();
+  readonly #nftables: NetlinkSocket | undefined = nftablesIfAny();
+  readonly #things = new Things(this.#nftables);
+  readonly #outside = new OutsideDevices();
+  readonly #journal: Journal;
+  #device: DeviceName;
+  #desired: DesiredHost = {};
+  /** All that is wanted, or not given back yet, by id. */
+  readonly #wishes = new Map<string, Wish>();
+  /** What settings were when they were looked at first. */
+  readonly #settings = new Map<string, string>();
+  readonly #failures = new Map<string, LametunError>();
+  #inherited: Inheritance = NOTHING;
+  #announcements: Announcements | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #rules: { readonly change: RuleChange; readonly at: number } | undefined;
+  #isStopped = false;
+
+  /** Nothing is changed yet. @throws LinuxError */
+  constructor(options: HostOptions) {
+    this.#options = options;
+    this.#device = { index: 0, name: options.device };
+    this.#journal = new Journal(options.device);
+  }
+
+  /**
+   * Makes this machine so, and keeps it so. What cannot be set is tried again; `failure` and `warnings` say what that is.
+   *
+   * @throws LametunError `usage` when the device has a name that cannot be forwarded for; LinuxError when nothing can be
+   *   noted or looked at
+   */
+  want(desired: DesiredHost): void {
+    if (this.#isStopped) return;
+    if (desired.forwarding !== undefined) checkDevice(this.#device.name);
+    this.#desired = desired;
+    this.#namespace.inside(() => {
+      if (this.#device.index === 0) this.#findDevice();
+      this.#openJournal();
+      this.#announcements ??= this.#watch();
+      this.#look();
+      this.#drive();
+      this.#giveBackInherited();
+    });
+    this.#arm();
+  }
+
+  /** Why something could not be set; undefined: everything is as desired, or another program's doing. */
+  get failure(): LametunError | undefined {
+    return [...this.#failures.values()][0];
+  }
+
+  warnings(): string[] {
+    return this.#reconciler.warnings();
+  }
+
+  /**
+   * Gives back what was found. A second call does nothing.
+   *
+   * @throws LametunError when something could not be given back; the next one to start tries again
+   */
+  stop(): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    this.#announcements?.close();
+    try {
+      this.#namespace.inside(() => this.#giveBack());
+    } finally {
+      this.#nftables?.close();
+      this.#namespace.close();
+    }
+  }
+
+  #giveBack(): void {
+    if (this.#isNoting && !this.#journal.isOwner) return; // another one has the device
+    this.#failures.clear();
+    this.#desired = {};
+    this.#look();
+    this.#drive();
+    if (this.failure !== undefined) throw this.failure;
+    if (this.#isNoting) this.#journal.close();
+  }
+
+  /** From then on it is known by its number, whatever it is called. */
+  #findDevice(): void {
+    const { name } = this.#device;
+    this.#device = { index: findLink(name)?.index ?? 0, name };
+  }
+
+  /** Whether a journal is kept: where all goes with the process, nothing needs to be noted. */
+  #isNoting = false;
+
+  #openJournal(): void {
+    const isNeeded = this.#desired.forwarding !== undefined;
+    if (this.#isNoting || !(isNeeded || this.#options.staysBehind || Journal.exists())) return;
+    try {
+      this.#inherited = this.#journal.open();
+      this.#isNoting = true;
+    } catch (error) {
+      if (isNeeded || !(error instanceof LametunError)) throw error; // the device's things need no root
+    }
+  }
+
+  #watch(): Announcements {
+    return watchAnnouncements((rules) => {
+      if (rules !== undefined) this.#rules = { change: rules, at: performance.now() };
+      this.#reconciler.handleEvent(performance.now());
+      this.#arm();
+    });
+  }
+
+  #arm(): void {
+    if (this.#isStopped) return;
+    clearTimeout(this.#timer);
+    const rest = this.#reconciler.nextTimeout() - performance.now();
+    this.#timer = setTimeout(() => this.#run(), Math.max(0, rest));
+    this.#timer.unref();
+  }
+
+  #run(): void {
+    if (this.#isStopped) return;
+    this.#namespace.inside(() => this.#drive());
+    this.#arm();
+  }
+
+  #drive(): void {
+    for (;;) {
+      const action = this.#reconciler.poll(performance.now());
+      if (action === undefined) return;
+      this.#do(action);
+    }
+  }
+
+  #do(action: Action): void {
+    switch (action.kind) {
+      case 'look':
+        this.#look();
+        break;
+      case 'tell':
+        this.#options.tell?.(action.message);
+        break;
+      default: {
+        const failure = this.#try(action);
+        if (failure === undefined) this.#failures.delete(action.id);
+        else this.#failures.set(action.id, failure);
+        this.#reconciler.handleSet(performance.now(), failure?.message);
+      }
+    }
+  }
+
+  #try(action: Exclude<Action, { kind: 'look' | 'tell' }>): LametunError | undefined {
+    const wish = this.#wishes.get(action.id)!;
+    try {
+      if (action.kind === 'restore') this.#restore(wish.thing, action.value);
+      else this.#set(wish, action.value, action.found, action.isRepair);
+      return undefined;
+    } catch (error) {
+      if (error instanceof LametunError) return error;
+      throw error;
+    }
+  }
+
+  #set({ thing, value: wanted }: Wish, value: string, found: string | undefined, isRepair: boolean): void {
+    if (thing.kind === 'setting' && this.#isNoting) {
+      if (value === wanted) this.#journal.set(thing.name, value, found);
+      else if (!this.#journal.release(thing.name)) throw new LametunError('busy', 'another lametun needs it');
+      return;
+    }
+    if (this.#isNoted(thing)) this.#journal.note({ thing, value, found });
+    this.#things.set(thing, value, isRepair);
+  }
+
+  #restore(thing: Thing, value: string | undefined): void {
+    if (thing.kind === 'setting' && this.#isNoting) this.#journal.release(thing.name);
+    else {
+      this.#things.set(thing, value);
+      if (this.#isNoted(thing)) this.#journal.forget(thing);
+    }
+  }
+
+  #isNoted(thing: Thing): boolean {
+    return this.#isNoting && (thing.kind === 'table' || this.#options.staysBehind === true);
+  }
+
+  #look(): void {
+    const began = performance.now();
+    const known: KnownSettings = this.#isNoting ? this.#journal.settings() : new Map();
+    const settingFound = (name: string): string | undefined =>
+      known.get(name)?.before ?? this.#firstSeen(name);
+    const wishes = wishesOf(this.#desired, this.#device, this.#facts(settingFound));
+    this.#reconciler.want(wishes.map((wish) => this.#item(wish, settingFound)));
+    for (const wish of wishes) this.#wishes.set(idOf(wish.thing), wish);
+    const ids = new Set(this.#reconciler.ids());
+    for (const id of this.#wishes.keys()) if (!ids.has(id)) this.#wishes.delete(id);
+    const values = this.#things.observe([...this.#wishes.values()].map(({ thing }) => thing));
+    for (const { thing, value } of wishes) {
+      // Another lametun has set it so: it stays until both have gone.
+      if (thing.kind !== 'setting' || known.get(thing.name)?.isUsed !== false) continue;
+      if (values.get(idOf(thing)) === value) this.#journal.set(thing.name, value, undefined);
+    }
+    const now = performance.now();
+    this.#reconciler.handleObserved(values, now, now - began, (id) => this.#blame(id));
+  }
+
+  #firstSeen(name: string): string | undefined {
+    const seen = this.#settings.get(name) ?? readSysctl(name);
+    if (seen !== undefined) this.#settings.set(name, seen);
+    return seen;
+  }
+
+  #facts(settingFound: ForwardingFacts['settingFound']): ForwardingFacts {
+    const { index, name } = this.#device;
+    const device = (index === 0 ? undefined : findLink(index)?.name) ?? name;
+    const destinations = this.#desired.forwarding?.destinations;
+    const outside = destinations === undefined ? [] : this.#outside.names(device, destinations);
+    return { device, outside, settingFound };
+  }
+
+  #item(
+    { thing, value, needs, failsClosed, effect }: Wish,
+    settingFound: ForwardingFacts['settingFound'],
+  ): Item {
+    const id = idOf(thing);
+    const inherited = this.#inherited.noted.find((noted) => idOf(noted.thing) === id);
+    const found =
+      thing.kind === 'setting'
+        ? { value: settingFound(thing.name) }
+        : inherited && { value: inherited.found };
+    const otherwise = failsClosed && found?.value !== value ? found?.value : undefined;
+    return { id, value, needs, found, otherwise, effect };
+  }
+
+  /** What dead processes have left, and nobody wants here. */
+  #giveBackInherited(): void {
+    const { noted, settings } = this.#inherited;
+    this.#inherited = NOTHING;
+    for (const name of settings) {
+      if (!this.#wishes.has(idOf({ kind: 'setting', name })))
+        this.#attempt(() => this.#journal.release(name));
+    }
+    for (const { thing, value, found } of noted.toReversed()) {
+      if (this.#wishes.has(idOf(thing))) continue;
+      this.#attempt(() => {
+        const now = this.#things.observe([thing]).get(idOf(thing));
+        if (now === value || (thing.kind === 'table' && now !== undefined)) this.#things.set(thing, found);
+        this.#journal.forget(thing);
+      });
+    }
+  }
+
+  #attempt(undo: () => void): void {
+    try {
+      undo();
+    } catch (error) {
+      if (!(error instanceof LametunError)) throw error;
+      this.#options.tell?.(`Could not give back what a lametun that was killed had set: ${error.message}`);
+    }
+  }
+
+  /** Who may have changed something. */
+  #blame(id: string): string | undefined {
+    const isTable = this.#wishes.get(id)?.thing.kind === 'table';
+    const { change, at } = this.#rules ?? { at: -Infinity };
+    const known = isTable && change !== undefined && performance.now() < at + RECENT ? change : undefined;
+    if (known !== undefined && !isTool(known.program)) return known.program;
+    const likely = likelyPrograms().join(' or ');
+    const probably = likely === '' ? '' : `probably ${likely}`;
+    if (known === undefined) return probably === '' ? undefined : probably;
+    return [`${known.program}, process ${known.pid}`, probably].filter((text) => text !== '').join('; ');
+  }
+}
+
+const NOTHING: Inheritance = { noted: [], settings: [] };
+
+/** For so long a change of the rules is taken for the cause of what is found, milliseconds. */
+const RECENT = 10_000;
+
+/** What others run to change rules. */
+const isTool = (program: string): boolean => /^(nft|x?tables|ip6?tables|ebtables|arptables)/.test(program);
+
+function nftablesIfAny(): NetlinkSocket | undefined {
+  try {
+    return openNftables();
+  } catch (error) {
+    if (error instanceof LinuxError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,272 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { LametunError } from '../../errors.js';
+import { libc } from '../libc.js';
+import { allocate } from '../memory.js';
+import { NetlinkSocket } from '../netlink.js';
+import {
+  hasState,
+  isAlive,
+  type ProcessIdentity,
+  readState,
+  removeState,
+  thisProcess,
+  withStateLock,
+  writeState,
+} from '../runtime-state.js';
+import { type ChangedSetting, readSettings, readSysctl, undoSettings, writeSysctl } from '../sysctl.js';
+import { sideEffects } from './forwarding.js';
+import type { Thing } from './things.js';
+
+/*
+ * What processes have changed in a network namespace, and how it was before: a file under /run, one for each namespace.
+ * What goes with a process is undone by itself; for the rest, a process that was killed leaves it to the next one.
+ *
+ * Settings of the kernel belong to everyone in the namespace: several processes may need one, and the last one gives it
+ * back. All other things have one owner.
+ *
+ * The order makes a crash at any point harmless: first the file, then the change; and backwards.
+ */
+
+/** A thing as it was found, and as it was set. */
+export interface Noted {
+  readonly thing: Thing;
+  readonly value: string;
+  /** Not there if it was not there. */
+  readonly found?: string | undefined;
+}
+
+interface Owner extends ProcessIdentity {
+  readonly id: string;
+  readonly device: string;
+  readonly noted: readonly Noted[];
+}
+
+interface SharedSetting extends ChangedSetting {
+  /** Owners' ids. */
+  readonly users: readonly string[];
+  /** Settings that the kernel changes along with it, as they were. */
+  readonly around: Readonly<Record<string, string>>;
+}
+
+interface State {
+  readonly namespace: string;
+  readonly owners: readonly Owner[];
+  /** In the order in which they were set. */
+  readonly settings: readonly SharedSetting[];
+}
+
+/** What a process that is dead has left, and this one has taken over. */
+export interface Inheritance {
+  readonly noted: readonly Noted[];
+  readonly settings: readonly string[];
+}
+
+/** What settings were before the first process changed them, and whether this one uses them. */
+export type KnownSettings = ReadonlyMap<string, { readonly before: string; readonly isUsed: boolean }>;
+
+/** One owner's part of the journal, in the network namespace of the calling thread. */
+export class Journal {
+  readonly #id = randomBytes(8).toString('hex');
+  readonly #device: string;
+  readonly #file = fileName();
+
+  /** @param device an owner has one; another owner with that device is gone, or it could not be ours */
+  constructor(device: string) {
+    this.#device = device;
+  }
+
+  /** Whether a process has left something here. */
+  static exists = (): boolean => hasState(fileName());
+
+  /** Begins, with what dead processes have left. */
+  open(): Inheritance {
+    return withStateLock(() => {
+      const state = this.#read();
+      const left = state.owners.filter((owner) => owner.device === this.#device || !isAlive(owner));
+      const gone = new Set(left.map(({ id }) => id));
+      const inherited = state.settings.filter(({ users }) => users.some((user) => gone.has(user)));
+      const noted = left.flatMap((owner) => owner.noted);
+      const owner = { ...thisProcess(), id: this.#id, device: this.#device, noted };
+      this.#write({
+        ...state,
+        owners: [...state.owners.filter(({ id }) => !gone.has(id)), owner],
+        settings: state.settings.map((setting) => ({
+          ...setting,
+          users: [...new Set(setting.users.map((user) => (gone.has(user) ? this.#id : user)))],
+        })),
+      });
+      return { noted, settings: inherited.map(({ name }) => name) };
+    });
+  }
+
+  /** Notes what is going to be set. */
+  note(...noted: readonly Noted[]): void {
+    this.#change((owner) => {
+      const before = owner.noted.filter((old) => !noted.some(({ thing }) => isSame(thing, old.thing)));
+      return { ...owner, noted: [...before, ...noted] };
+    });
+  }
+
+  /** Forgets things that are as they were found again. */
+  forget(...things: readonly Thing[]): void {
+    this.#change((owner) => ({
+      ...owner,
+      noted: owner.noted.filter((old) => !things.some((thing) => isSame(thing, old.thing))),
+    }));
+  }
+
+  /** Settings that processes here have changed. */
+  settings(): KnownSettings {
+    if (!hasState(this.#file)) return new Map();
+    return new Map(
+      this.#read().settings.map(({ name, before, users }) => [
+        name,
+        { before, isUsed: users.includes(this.#id) },
+      ]),
+    );
+  }
+
+  /** Sets a setting, and notes how it was found. @throws LametunError */
+  set(name: string, value: string, found: string | undefined): void {
+    withStateLock(() => {
+      const state = this.#read();
+      const known = state.settings.find((setting) => setting.name === name);
+      const now = readSysctl(name);
+      if (now === undefined)
+        throw new LametunError(
+          'missing',
+          `this kernel has no ${name}: IPv6 may be switched off (ipv6.disable=0)`,
+        );
+      const entry: SharedSetting =
+        known === undefined
+          ? {
+              name,
+              before: found ?? now,
+              set: value,
+              users: [this.#id],
+              around: readSettings(sideEffects(name)),
+            }
+          : { ...known, set: value, users: [...new Set([...known.users, this.#id])] };
+      const others = state.settings.filter((setting) => setting !== known);
+      this.#write({
+        ...state,
+        settings:
+          known === undefined
+            ? [...others, entry]
+            : state.settings.map((setting) => (setting === known ? entry : setting)),
+      });
+      if (now !== value) writeSysctl(name, value);
+    });
+  }
+
+  /**
+   * Gives a setting back as it was, unless another process needs it.
+   *
+   * @returns whether it did
+   * @throws LinuxError
+   */
+  release(name: string): boolean {
+    return withStateLock(() => {
+      const state = this.#read();
+      const entry = state.settings.find((setting) => setting.name === name);
+      if (entry === undefined) return true;
+      const users = entry.users.filter((user) => user !== this.#id && isUsed(state, user));
+      const left = state.settings.filter((setting) => setting !== entry);
+      if (users.length > 0) {
+        this.#write({
+          ...state,
+          settings: state.settings.map((setting) => (setting === entry ? { ...entry, users } : setting)),
+        });
+        return false;
+      }
+      undoSettings([entry]);
+      for (const [around, before] of Object.entries(entry.around)) {
+        const now = readSysctl(around);
+        if (now !== undefined && now !== before) writeSysctl(around, before);
+      }
+      this.#write({ ...state, settings: left });
+      return true;
+    });
+  }
+
+  /** Whether the device is still this owner's. */
+  get isOwner(): boolean {
+    return this.#read().owners.some(({ id }) => id === this.#id);
+  }
+
+  /** Ends. What is noted is given back by then; settings that are not as they were set are somebody else's now. */
+  close(): void {
+    withStateLock(() => {
+      const state = this.#read();
+      const settings = state.settings.map((setting) => ({
+        ...setting,
+        users: setting.users.filter((user) => user !== this.#id),
+      }));
+      this.#write({
+        ...state,
+        owners: state.owners.filter(({ id }) => id !== this.#id),
+        settings: settings.filter(({ users }) => users.length > 0),
+      });
+    });
+  }
+
+  #change(change: (owner: Owner) => Owner): void {
+    withStateLock(() => {
+      const state = this.#read();
+      this.#write({
+        ...state,
+        owners: state.owners.map((owner) => (owner.id === this.#id ? change(owner) : owner)),
+      });
+    });
+  }
+
+  /** What is noted of this namespace; nothing is believed of one that died and had the same number. */
+  #read(): State {
+    const state = readState(this.#file);
+    const namespace = namespaceIdentity();
+    if (isState(state) && state.namespace === namespace) return state;
+    return { namespace, owners: [], settings: [] };
+  }
+
+  #write(state: State): void {
+    if (state.owners.length === 0 && state.settings.length === 0) removeState(this.#file);
+    else writeState(this.#file, state);
+  }
+}
+
+const isUsed = ({ owners }: State, user: string): boolean =>
+  owners.some((owner) => owner.id === user && isAlive(owner));
+
+const isSame = (a: Thing, b: Thing): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+const isState = (value: unknown): value is State =>
+  typeof value === 'object' &&
+  value !== null &&
+  'namespace' in value &&
+  'owners' in value &&
+  'settings' in value;
+
+/** One file a network namespace, by the namespace's inode number. */
+const fileName = (): string => `host-${statSync('/proc/thread-self/ns/net').ino}.json`;
+
+/** asm-generic/socket.h. */
+const SOL_SOCKET = 1;
+const SO_NETNS_COOKIE = 71;
+
+/**
+ * What no other network namespace has, also none that gets this one's number after it died. Before Linux 5.14, which has no
+ * cookies, this is the number nevertheless.
+ */
+function namespaceIdentity(): string {
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const { view, address } = allocate(16);
+  view.setUint32(8, 8, true);
+  const socket = new NetlinkSocket();
+  try {
+    const result = libc.getsockopt(socket.fd, SOL_SOCKET, SO_NETNS_COOKIE, address, address + 8);
+    return result < 0 ? `${boot} ${fileName()}` : `${boot} ${view.getBigUint64(0, true)}`;
+  } finally {
+    socket.close();
+  }
+}

@@ -1,0 +1,36 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+/** Programs that set up networks, as the kernel calls them: their names are cut to 15 bytes. */
+const MANAGERS: Readonly<Record<string, string>> = {
+  NetworkManager: 'NetworkManager',
+  'systemd-network': 'systemd-networkd',
+  'systemd-resolve': 'systemd-resolved',
+  firewalld: 'firewalld',
+  connmand: 'ConnMan',
+  dhclient: 'dhclient',
+  dhcpcd: 'dhcpcd',
+  udhcpc: 'udhcpc',
+  dockerd: 'Docker',
+  podman: 'Podman',
+  netplan: 'netplan',
+  tailscaled: 'Tailscale',
+  'wg-quick': 'wg-quick',
+  keepalived: 'keepalived',
+  zebra: 'FRR',
+  bird: 'BIRD',
+};
+
+/** Names of running programs in this network namespace that change its settings. */
+export function likelyPrograms(): string[] {
+  const here = readlinkSync('/proc/thread-self/ns/net');
+  const found = readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return [];
+    try {
+      const manager = MANAGERS[readFileSync(`/proc/${pid}/comm`, 'utf8').trim()];
+      return manager !== undefined && readlinkSync(`/proc/${pid}/ns/net`) === here ? manager : [];
+    } catch {
+      return []; // it has ended
+    }
+  });
+  return [...new Set(found)].sort();
+}

@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { type Item, LOOK_INTERVAL, MINUTE, Reconciler, ROUNDS, SETTLE } from './reconciler.js';
+
+/** A machine whose state is a few texts, which a reconciler keeps and others change, on a clock of its own. */
+class World {
+  now = 0;
+  readonly values = new Map<string, string>();
+  /** What cannot be set. */
+  readonly broken = new Set<string>();
+  readonly told: string[] = [];
+  readonly log: string[] = [];
+  readonly reconciler = new Reconciler();
+
+  want(...items: readonly Item[]): void {
+    this.reconciler.want(items);
+    this.run(0);
+  }
+
+  /** Another program changes something, and the kernel says so. */
+  change(id: string, value: string | undefined, isAnnounced = true): void {
+    this.#put(id, value);
+    if (isAnnounced) this.reconciler.handleEvent(this.now);
+  }
+
+  /** Lets some time pass. */
+  run(milliseconds: number): void {
+    const end = this.now + milliseconds;
+    for (;;) {
+      this.#drain();
+      const next = this.reconciler.nextTimeout();
+      if (next > end) break;
+      this.now = Math.max(this.now, next);
+    }
+    this.now = end;
+  }
+
+  #drain(): void {
+    for (let i = 0; ; i++) {
+      assert.ok(i < 1000, 'it comes to an end');
+      const action = this.reconciler.poll(this.now);
+      if (action === undefined) return;
+      if (action.kind === 'tell') this.told.push(action.message);
+      else if (action.kind === 'look') {
+        const ids = [...this.reconciler.ids()];
+        const values = new Map(ids.map((id) => [id, this.values.get(id)] as const));
+        this.reconciler.handleObserved(values, this.now, 0, () => 'firewalld');
+      } else {
+        this.log.push(`${action.kind} ${action.id}=${action.value ?? 'nothing'}`);
+        const error = this.broken.has(action.id) ? 'no such program' : undefined;
+        if (error === undefined) this.#put(action.id, action.value);
+        this.reconciler.handleSet(this.now, error);
+      }
+    }
+  }
+
+  #put(id: string, value: string | undefined): void {
+    if (value === undefined) this.values.delete(id);
+    else this.values.set(id, value);
+  }
+}
+
+const TABLE: Item = { id: 'the table', value: 'rules', effect: 'members get in' };
+const FORWARD: Item = { id: 'ip_forward', value: '1', needs: ['the table'], otherwise: '0' };
+
+test('what is wanted is set in its order, and what was found is given back in the opposite one', () => {
+  const world = new World();
+  world.values.set('ip_forward', '0');
+  world.want(TABLE, FORWARD);
+  world.want();
+  assert.deepEqual(world.log, [
+    'set the table=rules',
+    'set ip_forward=1',
+    'restore ip_forward=0',
+    'restore the table=nothing',
+  ]);
+  assert.deepEqual(world.told, [], 'nobody interfered');
+});
+
+test('a change is repaired as soon as it is announced, within two seconds, and told', () => {
+  const world = new World();
+  world.want(TABLE, FORWARD);
+  world.run(5_000);
+  world.change('the table', undefined);
+  world.run(SETTLE);
+  assert.equal(world.values.get('the table'), 'rules');
+  assert.deepEqual(world.told, ['Restored the table, which another program (firewalld) had changed']);
+});
+
+test('a change that nothing announces is repaired within 30 s', () => {
+  const world = new World();
+  world.want(TABLE);
+  world.run(1_000);
+  world.change('the table', 'other rules', false);
+  world.run(LOOK_INTERVAL);
+  assert.equal(world.values.get('the table'), 'rules');
+});
+
+test('changes that follow each other without a pause do not put repairs off', () => {
+  const world = new World();
+  world.want(TABLE);
+  world.run(5_000);
+  world.change('the table', undefined);
+  for (let i = 0; i < 200 && !world.values.has('the table'); i++) {
+    world.run(10);
+    world.reconciler.handleEvent(world.now);
+  }
+  assert.ok(world.now - 5_000 < 2_000);
+});
+
+test('looks that take long are rare, and still within two seconds', () => {
+  const reconciler = new Reconciler();
+  reconciler.want([TABLE]);
+  let now = 0;
+  let looks = 0;
+  for (; now < 60_000; now += 10) {
+    for (let action = reconciler.poll(now); action; action = reconciler.poll(now)) {
+      if (action.kind !== 'look') continue;
+      looks++;
+      reconciler.handleObserved(new Map([['the table', 'rules']]), now, 200);
+    }
+    reconciler.handleEvent(now);
+    assert.ok(reconciler.nextTimeout() - now < 2_000);
+  }
+  assert.ok(looks <= 61, `${looks}`);
+});
+
+test('after three rounds in a minute it stops fighting, warns, and tries again after a while', () => {
+  const world = new World();
+  world.want(TABLE, FORWARD);
+  world.run(MINUTE);
+  for (let i = 0; i <= ROUNDS; i++) {
+    world.change('the table', 'theirs');
+    world.run(1_000);
+  }
+  assert.equal(world.values.get('the table'), 'theirs');
+  assert.deepEqual(world.reconciler.warnings(), [
+    'The table keeps being changed by another program (firewalld): lametun leaves it alone for now; members get in',
+  ]);
+  assert.equal(world.values.get('ip_forward'), '0', 'what it protects is closed');
+  assert.equal(world.log.filter((line) => line === 'set the table=rules').length, 1 + ROUNDS);
+  world.run(MINUTE);
+  assert.equal(world.values.get('the table'), 'rules');
+  assert.equal(world.values.get('ip_forward'), '1');
+  assert.deepEqual(world.reconciler.warnings(), []);
+});
+
+test('a truce gets longer when the other program goes on', () => {
+  const world = new World();
+  world.want(TABLE);
+  for (let second = 0; second < 3600; second++) {
+    if (world.values.get('the table') === 'rules') world.change('the table', 'theirs');
+    world.run(1_000);
+  }
+  assert.ok(world.log.length < 30, `${world.log.length} repairs in an hour`);
+});
+
+test('three changes in more than a minute are no fight', () => {
+  const world = new World();
+  world.want(TABLE);
+  for (let i = 0; i < 20; i++) {
+    world.run(MINUTE / ROUNDS + 1);
+    world.change('the table', undefined);
+  }
+  world.run(1_000);
+  assert.equal(world.values.get('the table'), 'rules');
+  assert.deepEqual(world.reconciler.warnings(), []);
+});
+
+test('nothing is forwarded before its rules are in place, nor when they cannot be kept', () => {
+  const world = new World();
+  world.values.set('ip_forward', '0');
+  world.broken.add('the table');
+  world.want(TABLE, FORWARD);
+  assert.equal(world.values.get('ip_forward'), '0');
+  assert.deepEqual(world.reconciler.warnings(), ['Cannot set the table: no such program; members get in']);
+  world.broken.clear();
+  world.run(LOOK_INTERVAL);
+  assert.equal(world.values.get('ip_forward'), '1');
+  world.broken.add('the table');
+  world.change('the table', undefined);
+  world.run(SETTLE);
+  assert.equal(world.values.get('ip_forward'), '0', 'fails closed at once');
+  world.broken.clear();
+  world.reconciler.handleEvent(world.now);
+  world.run(2_000);
+  assert.equal(world.values.get('ip_forward'), '1');
+  assert.deepEqual(world.reconciler.warnings(), []);
+});
+
+test('a value that was there before is not given back, and one that another program has changed is left to it', () => {
+  const world = new World();
+  world.values.set('ip_forward', '1');
+  world.want({ ...FORWARD, otherwise: undefined, needs: [] });
+  world.want();
+  assert.equal(world.values.get('ip_forward'), '1');
+  world.want(TABLE);
+  world.change('the table', 'theirs', false);
+  world.want();
+  assert.equal(world.values.get('the table'), 'theirs');
+});
+
+test('a new wish for the same item is no interference', () => {
+  const world = new World();
+  for (let i = 0; i < 20; i++) world.want({ ...TABLE, value: `rules ${i}` });
+  assert.equal(world.values.get('the table'), 'rules 19');
+  assert.deepEqual(world.told, []);
+  world.want();
+  assert.equal(world.values.has('the table'), false);
+});
+
+test('an item that cannot be looked at is left as it is', () => {
+  const reconciler = new Reconciler();
+  reconciler.want([TABLE]);
+  assert.equal(reconciler.poll(0)?.kind, 'look');
+  reconciler.handleObserved(new Map(), 0);
+  assert.equal(reconciler.poll(0), undefined);
+});
+
+test('whatever others do and whatever fails: protected before open, few repairs, right when left alone, back at the end', () => {
+  const id = fc.constantFrom('the table', 'ip_forward', 'the route');
+  const step = fc.oneof(
+    fc.record({
+      kind: fc.constant('change' as const),
+      id,
+      value: fc.constantFrom(undefined, '0', 'x'),
+      announced: fc.boolean(),
+    }),
+    fc.record({ kind: fc.constant('break' as const), id }),
+    fc.record({ kind: fc.constant('mend' as const), id }),
+    fc.record({ kind: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 40_000 }) }),
+  );
+  const items = [TABLE, FORWARD, { id: 'the route', value: 'there' }];
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const world = new World();
+      world.values.set('ip_forward', '0');
+      world.want(...items);
+      const isOpenUnprotected = (): boolean =>
+        world.values.get('ip_forward') === '1' && world.values.get('the table') !== 'rules';
+      for (const one of steps) {
+        if (one.kind === 'change') world.change(one.id, one.value, one.announced);
+        else if (one.kind === 'break' && one.id !== 'ip_forward') world.broken.add(one.id);
+        else if (one.kind === 'mend') world.broken.delete(one.id);
+        else if (one.kind === 'run') {
+          world.run(one.ms);
+          if (one.ms >= LOOK_INTERVAL) assert.ok(!isOpenUnprotected());
+        }
+      }
+      world.broken.clear();
+      world.run(60 * MINUTE);
+      for (const { id: each, value } of items) assert.equal(world.values.get(each), value);
+      assert.deepEqual(world.reconciler.warnings(), []);
+      const minutes = world.now / MINUTE;
+      assert.ok(world.log.length < 3 * items.length * (ROUNDS + 1) * (minutes + 1));
+      world.want();
+      assert.deepEqual([...world.values], [['ip_forward', '0']]);
+    }),
+    { seed: 10, numRuns: 300 },
+  );
+});

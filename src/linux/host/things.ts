@@ -1,0 +1,186 @@
+import { formatCidr, parseCidr } from '../../ip/cidr.js';
+import { LinuxError } from '../errno.js';
+import { addAddress, listAddresses, removeAddress } from '../interface.js';
+import { findLink, setLinkMtu, setLinkUp } from '../link.js';
+import type { NetlinkSocket } from '../netlink.js';
+import { addRoute, listDeviceRoutes, RTN, removeRoute } from '../route.js';
+import { readSysctl, writeSysctl } from '../sysctl.js';
+import { openNftables, removeTables, replaceTable, tableFingerprint } from './nftables.js';
+
+/** One thing that can be looked at and set, each with one value as text. As it is written into the journal. */
+export type Thing =
+  /** `up` or `down`. */
+  | { readonly kind: 'state'; readonly device: DeviceName }
+  /** In bytes. */
+  | { readonly kind: 'mtu'; readonly device: DeviceName }
+  /** `there`. */
+  | { readonly kind: 'address'; readonly device: DeviceName; readonly address: string }
+  /** `there`: in the main table, through the device itself. */
+  | { readonly kind: 'route'; readonly device: DeviceName; readonly destination: string }
+  /** The value of a sysctl. */
+  | { readonly kind: 'setting'; readonly name: string }
+  /** The nft text of a table of family inet. */
+  | { readonly kind: 'table'; readonly name: string };
+
+/** The number counts, which no later device gets; the name is for messages. */
+export interface DeviceName {
+  readonly index: number;
+  readonly name: string;
+}
+
+export const THERE = 'there';
+
+/** One thing as it should be. */
+export interface Wish {
+  readonly thing: Thing;
+  readonly value: string;
+  /** Ids of things that must be right before. */
+  readonly needs?: readonly string[];
+  /** Goes back to what it was where those cannot be kept. */
+  readonly failsClosed?: boolean;
+  /** What does not work without it. */
+  readonly effect?: string;
+}
+
+/** What messages call it; no two have the same. */
+export function idOf(thing: Thing): string {
+  switch (thing.kind) {
+    case 'state':
+      return `the state of ${thing.device.name}`;
+    case 'mtu':
+      return `the MTU of ${thing.device.name}`;
+    case 'address':
+      return `the address ${thing.address} of ${thing.device.name}`;
+    case 'route':
+      return `the route ${thing.destination} dev ${thing.device.name}`;
+    case 'setting':
+      return `the sysctl ${thing.name}`;
+    case 'table':
+      return `the nft table ${thing.name}`;
+  }
+}
+
+/** Looks at things and sets them, in the network namespace of the calling thread. */
+export class Things {
+  readonly #nftables: NetlinkSocket | undefined;
+  /** The tables that were put in place here, as they were then. */
+  readonly #tables = new Map<string, { readonly text: string; readonly fingerprint: string }>();
+
+  /** @param nftables undefined where the kernel has none */
+  constructor(nftables: NetlinkSocket | undefined) {
+    this.#nftables = nftables;
+  }
+
+  /** @returns values by id, without those of things that could not be looked at */
+  observe(things: Iterable<Thing>): Map<string, string | undefined> {
+    const values = new Map<string, string | undefined>();
+    const look = new Look();
+    for (const thing of things) {
+      try {
+        values.set(idOf(thing), this.#observe(thing, look));
+      } catch (error) {
+        if (!(error instanceof LinuxError)) throw error;
+      }
+    }
+    return values;
+  }
+
+  #observe(thing: Thing, look: Look): string | undefined {
+    switch (thing.kind) {
+      case 'state':
+        return look.link(thing.device)?.state;
+      case 'mtu':
+        return look.link(thing.device)?.mtu;
+      case 'address':
+        return look.addresses(thing.device).has(thing.address) ? THERE : undefined;
+      case 'route':
+        return look.routes(thing.device).has(thing.destination) ? THERE : undefined;
+      case 'setting':
+        return readSysctl(thing.name);
+      case 'table':
+        return this.#observeTable(thing.name);
+    }
+  }
+
+  #observeTable(name: string): string | undefined {
+    if (this.#nftables === undefined) return undefined;
+    const found = tableFingerprint(this.#nftables, name);
+    if (found === undefined) return undefined;
+    const known = this.#tables.get(name);
+    return known?.fingerprint === found ? known.text : 'changed';
+  }
+
+  /**
+   * @param value undefined: it is to be removed
+   * @param isRepair it was there before: what has taken its place makes room
+   * @throws LametunError
+   */
+  set(thing: Thing, value: string | undefined, isRepair = false): void {
+    switch (thing.kind) {
+      case 'state':
+        setLinkUp(thing.device.index, thing.device.name, value === 'up');
+        break;
+      case 'mtu':
+        setLinkMtu(thing.device.index, thing.device.name, Number(value));
+        break;
+      case 'address':
+        (value === undefined ? removeAddress : addAddress)(
+          thing.device.index,
+          thing.device.name,
+          parseCidr(thing.address)!,
+        );
+        break;
+      case 'route': {
+        const { index, name } = thing.device;
+        const destination = parseCidr(thing.destination)!;
+        if (value === undefined) removeRoute(index, name, destination);
+        else addRoute(index, name, destination, { replaces: isRepair });
+        break;
+      }
+      case 'setting':
+        if (value !== undefined) writeSysctl(thing.name, value);
+        break;
+      case 'table':
+        this.#setTable(thing.name, value);
+    }
+  }
+
+  #setTable(name: string, text: string | undefined): void {
+    this.#tables.delete(name);
+    if (text === undefined) removeTables([name]);
+    else {
+      const nftables = this.#nftables ?? openNftables(); // says why there are none
+      this.#tables.set(name, { text, fingerprint: replaceTable(nftables, name, text) });
+    }
+  }
+}
+
+/** What is there, each list asked for once. */
+class Look {
+  readonly #links = new Map<number, { readonly state: string; readonly mtu: string } | undefined>();
+  readonly #addresses = new Map<number, Set<string>>();
+  readonly #routes = new Map<number, Set<string>>();
+
+  link({ index }: DeviceName) {
+    return remembered(this.#links, index, () => {
+      const link = findLink(index);
+      return link && { state: link.up ? 'up' : 'down', mtu: `${link.mtu}` };
+    });
+  }
+
+  addresses({ index }: DeviceName): Set<string> {
+    return remembered(this.#addresses, index, () => new Set(listAddresses(index).map(formatCidr)));
+  }
+
+  routes({ index }: DeviceName): Set<string> {
+    return remembered(this.#routes, index, () => {
+      const routes = listDeviceRoutes(index).filter(({ type }) => type === RTN.unicast);
+      return new Set(routes.map(({ destination }) => formatCidr(destination)));
+    });
+  }
+}
+
+function remembered<K, V>(map: Map<K, V>, key: K, find: () => V): V {
+  if (!map.has(key)) map.set(key, find());
+  return map.get(key)!;
+}

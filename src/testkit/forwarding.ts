@@ -1,0 +1,30 @@
+import type { Cidr } from '../ip/cidr.js';
+import type { Forwarding } from '../linux/host/forwarding.js';
+import { Host } from '../linux/host/host.js';
+
+/** What a tunnel or a node forwards, and for which device. */
+export type ForwardingOptions = Forwarding & { readonly device: string };
+
+/** Forwards as a tunnel does, and nothing else, in the network namespace of the calling thread. */
+export function startForwarding({ device, ...forwarding }: ForwardingOptions) {
+  const host = new Host({ device });
+  const want = (wanted: Forwarding): void => {
+    host.want({ forwarding: wanted });
+    if (host.failure === undefined) return;
+    const { failure } = host;
+    host.stop();
+    throw failure;
+  };
+  want(forwarding);
+  return {
+    update: (destinations: readonly Cidr[]) => want({ destinations }),
+    stop: () => host.stop(),
+  };
+}
+
+/** Undoes what processes that are dead have left, as whatever starts next does. */
+export function sweepForwarding(): void {
+  const host = new Host({ device: 'none' });
+  host.want({});
+  host.stop();
+}

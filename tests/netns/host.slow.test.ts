@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { type TestContext, test } from 'node:test';
+import { parseCidr } from '../../src/ip/cidr.js';
+import { Host } from '../../src/linux/host/host.js';
+import { connect, Namespace } from '../../src/linux/namespace.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+
+/** What a node wants of a gateway: its device, a network behind another member, and two that it shares. */
+const DESIRED = {
+  device: {
+    up: true,
+    mtu: 1400,
+    addresses: cidrs('10.7.0.1/16', 'fd00::1/64'),
+    routes: cidrs('10.99.0.0/24', 'fd99::/64'),
+  },
+  forwarding: { destinations: cidrs('192.168.7.0/24', 'fd07::/64') },
+};
+const SHARED = ['192.168.7.10', 'fd07::10'] as const;
+const NOT_SHARED = ['192.168.8.10', 'fd08::10'] as const;
+const TABLE = 'inet lametun_tun0';
+
+function cidrs(...texts: string[]) {
+  return texts.map((text) => parseCidr(text)!);
+}
+
+interface Site {
+  readonly member: Namespace;
+  readonly gateway: Namespace;
+}
+let sites = 0;
+
+/** member -- tun0 gateway lan0 -- shared; lan1 -- a host that is not shared; wan0 and wan1 -- the Internet. */
+function site(t: TestContext): Site {
+  const names = ['member', 'gateway', 'shared', 'other', 'internet'];
+  const made = Namespace.createAll(names.map((name) => `lt-host-${name}-${process.pid}-${sites++}`));
+  t.after(() => {
+    for (const namespace of made) namespace.remove();
+  });
+  const [member, gateway, shared, other, internet] = made as [
+    Namespace,
+    Namespace,
+    Namespace,
+    Namespace,
+    Namespace,
+  ];
+  connect(
+    {
+      namespace: member,
+      device: 'm0',
+      addresses: ['10.7.0.2/16', 'fd00::2/64'],
+      routes: [
+        { to: '0.0.0.0/0', via: '10.7.0.1' },
+        { to: '::/0', via: 'fd00::1' },
+      ],
+    },
+    { namespace: gateway, device: 'tun0' },
+  );
+  for (const [namespace, device, four, six] of [
+    [shared, 'lan0', '192.168.7', 'fd07'],
+    [other, 'lan1', '192.168.8', 'fd08'],
+    [internet, 'wan0', '203.0.113', '2001:db8'],
+    [internet, 'wan1', '198.51.100', '2001:db8:1'],
+  ] as const) {
+    connect(
+      { namespace: gateway, device, addresses: [`${four}.1/24`, `${six}::1/64`] },
+      {
+        namespace,
+        device,
+        addresses: [`${four}.10/24`, `${six}::10/64`],
+        routes: [
+          { to: '10.7.0.0/16', via: `${four}.1` },
+          { to: 'fd00::/64', via: `${six}::1` },
+        ].slice(0, device === 'wan1' ? 0 : 2),
+      },
+    );
+  }
+  gateway.ip(['route add default via 203.0.113.10']);
+  return { member, gateway };
+}
+
+/** All of a namespace that this can change. */
+function situation(gateway: Namespace): string {
+  const sysctls =
+    '/proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/forwarding /proc/sys/net/ipv6/conf/*/accept_ra';
+  const script = `ip -o address | sed 's/ *valid_lft.*//'; ip route show table all; ip -6 route show table all;
+    ip -o link | sed 's/ qlen.*//; s/@[^:]*//'; nft list ruleset; grep -H . ${sysctls}; ls /run/lametun 2>/dev/null | grep host-$(stat -Lc %i /proc/self/ns/net); true`;
+  return gateway
+    .run('sh', ['-c', script])
+    .replaceAll('vpn9', 'tun0')
+    .split('\n')
+    .filter((line) => !/fe80|ff00::|multicast|anycast/.test(line))
+    .sort()
+    .join('\n');
+}
+
+/** As other programs do it; all of it is repaired. */
+const INTERFERENCE: readonly (readonly [what: string, command: string, afterwards?: string])[] = [
+  ['an IPv4 address is deleted', 'ip address del 10.7.0.1/16 dev tun0'],
+  ['an IPv6 address is deleted', 'ip address del fd00::1/64 dev tun0'],
+  ['all addresses are flushed', 'ip address flush dev tun0'],
+  ['IPv6 is switched off on the device', 'sysctl -qw net.ipv6.conf.tun0.disable_ipv6=1'],
+  ['an IPv4 route is deleted', 'ip route del 10.99.0.0/24'],
+  ['an IPv6 route is deleted', 'ip route del fd99::/64'],
+  [
+    'all routes are flushed',
+    'ip route flush dev tun0 scope link proto boot; ip -6 route flush dev tun0 proto boot',
+  ],
+  ['an IPv4 route leads to another device', 'ip route replace 10.99.0.0/24 dev lan1'],
+  ['an IPv6 route leads to another device', 'ip route replace fd99::/64 dev lan1'],
+  ['a route leads nowhere', 'ip route replace blackhole 10.99.0.0/24'],
+  ['the device is set down', 'ip link set tun0 down'],
+  ['the device is set down and up', 'ip link set tun0 down; ip link set tun0 up'],
+  ['the device gets another MTU', 'ip link set tun0 mtu 1300'],
+  [
+    'the device is renamed',
+    'ip link set tun0 down; ip link set tun0 name vpn9; ip link set vpn9 up',
+    'ip link set vpn9 down; ip link set vpn9 name tun0',
+  ],
+  ['all rules are flushed', 'nft flush ruleset'],
+  [
+    'a firewall is loaded again',
+    `printf '%s\\n' 'flush ruleset' 'table inet filter { chain input { type filter hook input priority filter; }; }' | nft -f -; nft delete table inet filter`,
+  ],
+  ['the table is deleted', `nft delete table ${TABLE}`],
+  ['the table is emptied', `nft flush table ${TABLE}`],
+  ['the table is switched off', `nft add table ${TABLE} '{ flags dormant; }'`],
+  ['the table is replaced', `nft delete table ${TABLE}; nft add table ${TABLE}`],
+  ['a chain is deleted', `nft flush chain ${TABLE} arriving; nft delete chain ${TABLE} arriving`],
+  ['a chain is emptied', `nft flush chain ${TABLE} forward`],
+  ['a chain gets another policy', `nft chain ${TABLE} postrouting '{ policy drop; }'`],
+  ['a rule is put first', `nft insert rule ${TABLE} arriving accept`],
+  [
+    'a rule is deleted',
+    `nft delete rule ${TABLE} arriving handle $(nft -a list chain ${TABLE} arriving | sed -n 's/.* drop # handle //p' | tail -1)`,
+  ],
+  ['a set is emptied', `nft flush set ${TABLE} shared4`],
+  ['a set gets another element', `nft add element ${TABLE} shared4 '{ 192.168.8.0/24 }'`],
+  ['a set loses an element', `nft delete element ${TABLE} outside '{ "wan0" }'`],
+  ['forwarding of IPv4 is switched off', 'sysctl -qw net.ipv4.ip_forward=0'],
+  ['forwarding of IPv6 is switched off', 'sysctl -qw net.ipv6.conf.all.forwarding=0'],
+  ['forwarding from the device is switched off', 'sysctl -qw net.ipv4.conf.tun0.forwarding=0'],
+];
+
+/** A ping that goes on, and how often it was answered. */
+function traffic(t: TestContext, from: Namespace): () => number {
+  const child = from.spawn('ping', ['-i0.05', '-n', SHARED[0]], { stdio: ['ignore', 'pipe', 'ignore'] });
+  t.after(() => child.kill('SIGKILL'));
+  let answers = 0;
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    answers += text.split('bytes from').length - 1;
+  });
+  return () => answers;
+}
+
+const reaches = (from: Namespace, addresses: readonly string[]): boolean[] =>
+  addresses.map((to) => from.inside(() => spawnSync('ping', ['-c1', '-W1', '-n', to]).status === 0));
+
+test('whatever other programs do to a gateway is repaired at once, while traffic goes on', {
+  timeout: 300_000,
+}, async (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const { member, gateway } = site(t);
+  const before = situation(gateway);
+  const told: string[] = [];
+  const start = (): Host => {
+    const made = gateway.inside(
+      () => new Host({ device: 'tun0', staysBehind: true, tell: (message) => told.push(message) }),
+    );
+    gateway.inside(() => made.want(DESIRED));
+    assert.equal(made.failure, undefined);
+    return made;
+  };
+  let host = start();
+  t.after(() => host.stop());
+  const answers = traffic(t, member);
+  await until('traffic', () => answers() > 3);
+  const wanted = situation(gateway);
+  const isRepaired = (): boolean => situation(gateway) === wanted;
+  let inRow = 0;
+  for (const [what, command, afterwards] of INTERFERENCE) {
+    // Another process that does the same thing all the time is another test: this one is not to be a fight.
+    if (inRow++ % 2 === 0) {
+      host.stop();
+      assert.equal(situation(gateway), before, `before: ${what}`);
+      host = start();
+    }
+    told.length = 0;
+    gateway.run('sh', ['-c', command]);
+    const began = performance.now();
+    await until(`the repair after: ${what}; ${told.join()}`, isRepaired, 20_000);
+    t.diagnostic(`${what}: ${Math.round(performance.now() - began)} ms; ${told.join(' | ')}`);
+    assert.ok(told.length > 0, `it is told: ${what}`);
+    const seen = answers();
+    await until(`traffic after: ${what}`, () => answers() > seen);
+    assert.deepEqual(host.warnings(), []);
+    if (afterwards === undefined) continue;
+    gateway.run('sh', ['-c', afterwards]);
+    await until(`the repair after: ${what}, and back`, isRepaired, 20_000);
+  }
+  assert.deepEqual(reaches(member, [...SHARED, ...NOT_SHARED]), [true, true, false, false]);
+  host.stop();
+  assert.equal(situation(gateway), before, 'everything found at the start is found at the end');
+});
