@@ -1,5 +1,7 @@
+import type { IpAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
 import type { Prefix } from '../ip/prefix-table.js';
+import type { Egress } from '../linux/egress.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
 import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
@@ -10,6 +12,7 @@ import type { Peer } from '../wireguard/peer.js';
 import { AllowedIps } from './allowed-ips.js';
 import type { Log } from './log.js';
 import { ProtocolDriver } from './protocol-driver.js';
+import { Sources } from './sources.js';
 import { type DeviceSocket, UdpSockets } from './udp-sockets.js';
 
 export type EndReason = 'device-gone' | Error;
@@ -23,6 +26,8 @@ export interface InterfaceOptions {
   readonly engine: (events: EngineEvents) => Engine;
   /** Makes a UDP socket on a port, any for 0; throws a LinuxError. */
   readonly openSocket: (port: number) => DeviceSocket;
+  /** Where what is sent from an address of ours to another address leaves, by the socket's routes: `EgressLookup`. */
+  readonly egress: (from: IpAddress, to: IpAddress, mark: number) => Egress;
   /** The UDP port to begin with; any without it. */
   readonly port?: number;
   /** Who says where a peer is; `peers` without it. The engine is to be told the same. */
@@ -67,6 +72,7 @@ export class WireGuardInterface {
   readonly #engine: Engine;
   readonly #driver: ProtocolDriver;
   readonly #sockets: UdpSockets;
+  readonly #sources: Sources;
   readonly #allowedIps: AllowedIps;
   readonly #byId = new Map<number, Peer>();
   /** A copy of the clamped key, for `get=1`. */
@@ -78,7 +84,17 @@ export class WireGuardInterface {
   #closed = false;
 
   /** @throws LinuxError when there is no socket to be had */
-  constructor({ crypto, wallClock, log, engine, openSocket, port = 0, paths, beside }: InterfaceOptions) {
+  constructor({
+    crypto,
+    wallClock,
+    log,
+    engine,
+    openSocket,
+    egress,
+    port = 0,
+    paths,
+    beside,
+  }: InterfaceOptions) {
     this.#crypto = crypto;
     this.#log = log;
     this.#device = new Device({ crypto, wallClock, ...(paths && { paths }) });
@@ -102,7 +118,13 @@ export class WireGuardInterface {
         end(reason);
       },
     });
-    this.#driver = new ProtocolDriver(this.#device, this.#engine, log);
+    this.#sources = new Sources({
+      egress,
+      now: () => this.#engine.now(),
+      peers: () => this.peers,
+      change: (peer, endpoint, use) => this.#useSource(peer, endpoint, use),
+    });
+    this.#driver = new ProtocolDriver(this.#device, this.#engine, this.#sources, log);
     this.#allowedIps = new AllowedIps(
       (table) => this.#driver.isDetached || this.#engine.setAllowedIps(table),
       (owner) => this.#driver.isDetached || this.#engine.removePeer(owner),
@@ -225,6 +247,7 @@ export class WireGuardInterface {
   setFwmark(mark: number): void {
     this.#sockets.current?.setMark(mark);
     this.#fwmark = mark;
+    this.#sources.mark = mark;
     this.#forgetSources(); // other rules of routing may apply
   }
 
@@ -325,7 +348,12 @@ export class WireGuardInterface {
     if (!this.#driver.isDetached) this.#engine.sendDatagram(bytes, to);
   }
 
-  // What the kernel says of the device.
+  // What the kernel says of the device, and of the network that its socket is in.
+
+  /** Devices, addresses or routes have changed. */
+  networkChanged(): void {
+    this.#sources.changed();
+  }
 
   setUp(up: boolean): void {
     if (up === this.#device.isUp || this.#closed) return;
@@ -366,6 +394,7 @@ export class WireGuardInterface {
     this.#privateKey.fill(0);
     this.#allowedIps.commit();
     this.#driver.detach();
+    this.#sources.close();
     await this.#engine.close();
     this.#sockets.close();
   }
@@ -382,6 +411,12 @@ export class WireGuardInterface {
     if (!peer) return;
     this.#device.handleRoaming(peer, from);
     this.#driver.settleRoaming();
+    this.#sources.review(peer);
+  }
+
+  #useSource(peer: Peer, endpoint: PeerEndpoint, use: boolean): void {
+    peer.endpoint = endpoint;
+    if (!this.#driver.isDetached) this.#engine.useSource(peer.id, endpoint, use);
   }
 
   #noteOffloads(inUse: OffloadsInUse): void {
@@ -391,7 +426,10 @@ export class WireGuardInterface {
   }
 
   #forgetSources(): void {
-    for (const { id } of this.peers) this.#engine.forgetSource(id);
+    for (const peer of this.peers) {
+      peer.endpoint = peer.endpoint?.withoutSource ?? peer.endpoint;
+      this.#engine.forgetSource(peer.id);
+    }
   }
 }
 

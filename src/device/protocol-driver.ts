@@ -1,8 +1,10 @@
 import type { Engine, PeerEndpoint } from '../tunnel/engine.js';
 import type { Device } from '../wireguard/device.js';
 import type { DeviceEvent } from '../wireguard/events.js';
+import type { Peer } from '../wireguard/peer.js';
 import { eventText } from './event-text.js';
 import { type Log, peerName } from './log.js';
+import type { Sources } from './sources.js';
 
 /** How many peers whose time has come are seen to before others get their turn: `wg` above all. */
 const PEERS_PER_TURN = 32;
@@ -18,15 +20,17 @@ export class ProtocolDriver {
   readonly #device: Device;
   readonly #engine: Engine;
   readonly #log: Log;
+  readonly #sources: Sources;
   #timer: NodeJS.Timeout | undefined;
   #timerFor = Infinity;
   #preparing: NodeJS.Immediate | undefined;
   #isStopped = false;
   #isDetached = false;
 
-  constructor(device: Device, engine: Engine, log: Log) {
+  constructor(device: Device, engine: Engine, sources: Sources, log: Log) {
     this.#device = device;
     this.#engine = engine;
+    this.#sources = sources;
     this.#log = log;
   }
 
@@ -87,7 +91,7 @@ export class ProtocolDriver {
     const engine = this.#engine;
     switch (event.kind) {
       case 'datagram':
-        engine.sendDatagram(event.bytes, event.to as PeerEndpoint);
+        engine.sendDatagram(event.bytes, this.#placeFor(event));
         break;
       case 'install-keypair':
         engine.installKeypair(event.peer.id, event.keypair, event.sendingKey, event.receivingKey);
@@ -105,12 +109,23 @@ export class ProtocolDriver {
         engine.discardQueue(event.peer.id);
         break;
       case 'endpoint':
-        engine.setEndpoint(event.peer.id, event.endpoint as PeerEndpoint); // all of them are the engine's
+        this.#setEndpoint(event.peer, event.endpoint as PeerEndpoint); // all of them are the engine's
         break;
       case 'forget-source':
         engine.forgetSource(event.peer.id);
         break;
     }
+  }
+
+  /** Strangers are answered from the address that they wrote to, whatever the routes say. */
+  #placeFor({ to, peer }: DeviceEvent & { kind: 'datagram' }): PeerEndpoint {
+    return peer ? this.#sources.judged(to as PeerEndpoint) : (to as PeerEndpoint);
+  }
+
+  #setEndpoint(peer: Peer, endpoint: PeerEndpoint): void {
+    const judged = this.#sources.judged(endpoint);
+    if (peer.endpoint === endpoint) peer.endpoint = judged;
+    this.#engine.setEndpoint(peer.id, judged);
   }
 
   #tell(event: DeviceEvent): void {

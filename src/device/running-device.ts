@@ -1,4 +1,5 @@
 import { lstatSync } from 'node:fs';
+import { EgressLookup } from '../linux/egress.js';
 import { Interface } from '../linux/interface.js';
 import { libc } from '../linux/libc.js';
 import { findLink, setLinkMtu } from '../linux/link.js';
@@ -6,6 +7,7 @@ import { setSocketMark } from '../linux/socket-options.js';
 import { Tun } from '../linux/tun.js';
 import { tunName } from '../linux/tun-state.js';
 import { UdpSocket } from '../linux/udp.js';
+import { watchNetwork } from '../linux/watch.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import { OFFLOADS, type Offload } from '../tunnel/offloads.js';
 import { WorkerEngine } from '../tunnel/worker-engine.js';
@@ -63,6 +65,8 @@ export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }:
   try {
     const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
     if (link) setLinkMtu(link.index, link.name, mtu);
+    const egress = new EgressLookup();
+    undo.push(() => egress.close());
     const wireguard = new WireGuardInterface({
       crypto: new NodeCrypto(),
       wallClock: () => Date.now(),
@@ -70,10 +74,13 @@ export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }:
       engine: (events) =>
         new WorkerEngine({ tunFd, mtu, offloads, events, ...optional, beside: beside !== undefined }),
       openSocket,
+      egress: (from, to, mark) => egress.find(from, to, mark),
       port,
       ...optional,
     });
     undo.push(() => wireguard.close());
+    const network = watchNetwork(() => wireguard.networkChanged());
+    undo.push(() => network.close());
     log.verbose('Device started');
     let gone!: (reason: EndReason) => void;
     const removed = new Promise<EndReason>((resolve) => {

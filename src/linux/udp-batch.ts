@@ -1,3 +1,4 @@
+import { isIpv4Mapped } from '../ip/address.js';
 import { errno, libc } from './libc.js';
 import { allocate, type Memory } from './memory.js';
 import { SOCKADDR_IN6 } from './socket-address.js';
@@ -43,8 +44,9 @@ export const CONTROL_ROOM = 96;
 /**
  * A peer's outer address in memory that the kernel reads directly, with the control message that makes our
  * answers leave from the address the peer wrote to: a NAT, a firewall and a connected socket all insist on
- * it. Layout of one record: socket address, its length u32, control message, its length u32; then, not for the kernel,
- * whose number a relay at that address is to be given, u32, 0 when it is no relay.
+ * it. Layout of one record: socket address, its length u32, control message, its length u32, which is 0 while the kernel
+ * is to choose our address; then, not for the kernel, whose number a relay at that address is to be given, u32, 0 when
+ * it is no relay; and the interface that the peer's datagram came by, u32, 0 while our address is not known.
  */
 export const ENDPOINT = {
   name: 0,
@@ -52,7 +54,8 @@ export const ENDPOINT = {
   control: 32,
   controlLength: 72,
   relayPeer: 76,
-  size: 80,
+  interface: 80,
+  size: 88,
 } as const;
 
 /** Memory that is written to from here, and not by the kernel. */
@@ -174,19 +177,53 @@ export class ReceiveBatch {
     return 0;
   }
 
+  /** Whether a datagram came to the address of ours, and by the interface, that stand in an `ENDPOINT` record. */
+  cameTo(slot: number, endpoints: Memory, offset: number): boolean {
+    const { view } = this.#headers;
+    const message = this.#packetInformation(slot);
+    const known = endpoints.view.getUint32(offset + ENDPOINT.interface, true);
+    if (message < 0 || known === 0) return message < 0 && known === 0;
+    const ipv6 = view.getInt32(message + CMSGHDR.level, true) === SOL_IPV6;
+    const data = message + CMSGHDR.data;
+    if (view.getUint32(data + (ipv6 ? IN6_PKTINFO.interface : IN_PKTINFO.interface), true) !== known)
+      return false;
+    const address = CMSGHDR.data + (ipv6 ? IN6_PKTINFO.address : IN_PKTINFO.ours);
+    for (let i = 0; i < (ipv6 ? 16 : 4); i += 4) {
+      if (
+        view.getInt32(message + address + i) !==
+        endpoints.view.getInt32(offset + ENDPOINT.control + address + i)
+      )
+        return false;
+    }
+    return true;
+  }
+
   /** Writes an `ENDPOINT` record that answers the sender of a datagram, from the address it wrote to. */
   writeEndpoint(slot: number, out: Writable, offset: number, relayPeer = 0): void {
     const { bytes, view } = this.#headers;
-    const header = slot * MMSGHDR.size;
-    const nameLength = view.getUint32(header + MMSGHDR.nameLength, true);
+    const nameLength = view.getUint32(slot * MMSGHDR.size + MMSGHDR.nameLength, true);
     const name = this.#name(slot);
     for (let i = 0; i < SOCKADDR_IN6.size; i++) out.bytes[offset + i] = i < nameLength ? bytes[name + i]! : 0;
     out.view.setUint32(offset + ENDPOINT.nameLength, nameLength, true);
-    const used = view.getUint32(header + MMSGHDR.controlLength, true);
-    const length =
-      used === 0 ? 0 : copyOurAddress(view, this.#control(slot), used, out, offset + ENDPOINT.control);
-    out.view.setUint32(offset + ENDPOINT.controlLength, length, true);
+    out.view.setUint32(offset + ENDPOINT.controlLength, 0, true);
     out.view.setUint32(offset + ENDPOINT.relayPeer, relayPeer, true);
+    out.view.setUint32(offset + ENDPOINT.interface, 0, true);
+    const message = this.#packetInformation(slot);
+    if (message >= 0) writeOurAddress(view, message, out, offset);
+  }
+
+  /** Where the control message stands that says to which address, and by which interface, a datagram came; -1 for none. */
+  #packetInformation(slot: number): number {
+    const { view } = this.#headers;
+    const start = this.#control(slot);
+    const end = start + view.getUint32(slot * MMSGHDR.size + MMSGHDR.controlLength, true);
+    for (let message = start; message + CMSGHDR.data < end; message = nextControl(view, message)) {
+      const level = view.getInt32(message + CMSGHDR.level, true);
+      const type = view.getInt32(message + CMSGHDR.type, true);
+      if ((level === SOL_IPV6 && type === IPV6_PKTINFO) || (level === SOL_IP && type === IP_PKTINFO))
+        return message;
+    }
+    return -1;
   }
 
   #name(slot: number): number {
@@ -199,32 +236,37 @@ export class ReceiveBatch {
 }
 
 /**
- * Turns the packet information among the control messages of a receipt into that of an answer. The interface is left
- * open (0), so that an answer may take another way out when the routes change.
- *
- * @param used how many bytes of control messages there are
- * @returns the length of the control message; 0 when there is no packet information
+ * Turns the packet information of a receipt into that of an answer. In it the interface is left open (0), so that an
+ * answer may take another way out when the routes change.
  */
-function copyOurAddress(from: DataView, offset: number, used: number, out: Writable, at: number): number {
-  for (let message = offset; message + CMSGHDR.data <= offset + used; message = nextControl(from, message)) {
-    const level = from.getInt32(message + CMSGHDR.level, true);
-    const type = from.getInt32(message + CMSGHDR.type, true);
-    const data = message + CMSGHDR.data;
-    if (level === SOL_IPV6 && type === IPV6_PKTINFO) {
-      writeControlHeader(out.view, at, level, type, IN6_PKTINFO.size);
-      for (let i = 0; i < 16; i++) out.bytes[at + CMSGHDR.data + i] = from.getUint8(data + i);
-      out.view.setUint32(at + CMSGHDR.data + IN6_PKTINFO.interface, 0, true);
-      return CMSGHDR.data + 24; // the data padded to 8
-    }
-    if (level === SOL_IP && type === IP_PKTINFO) {
-      writeControlHeader(out.view, at, level, type, IN_PKTINFO.size);
-      out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.interface, 0, true);
-      out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours, from.getUint32(data + IN_PKTINFO.ours));
-      out.view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours + 4, 0, true);
-      return CMSGHDR.data + 16;
-    }
+function writeOurAddress(from: DataView, message: number, out: Writable, offset: number): void {
+  const data = message + CMSGHDR.data;
+  const at = offset + ENDPOINT.control;
+  const { view } = out;
+  if (from.getInt32(message + CMSGHDR.level, true) === SOL_IPV6) {
+    writeControlHeader(view, at, SOL_IPV6, IPV6_PKTINFO, IN6_PKTINFO.size);
+    for (let i = 0; i < 16; i++) out.bytes[at + CMSGHDR.data + i] = from.getUint8(data + i);
+    view.setUint32(at + CMSGHDR.data + IN6_PKTINFO.interface, 0, true);
+    view.setUint32(offset + ENDPOINT.controlLength, CMSGHDR.data + 24, true); // the data padded to 8
+    view.setUint32(offset + ENDPOINT.interface, from.getUint32(data + IN6_PKTINFO.interface, true), true);
+    return;
   }
-  return 0;
+  writeControlHeader(view, at, SOL_IP, IP_PKTINFO, IN_PKTINFO.size);
+  view.setUint32(at + CMSGHDR.data + IN_PKTINFO.interface, 0, true);
+  view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours, from.getUint32(data + IN_PKTINFO.ours));
+  view.setUint32(at + CMSGHDR.data + IN_PKTINFO.ours + 4, 0, true);
+  view.setUint32(offset + ENDPOINT.controlLength, CMSGHDR.data + 16, true);
+  view.setUint32(offset + ENDPOINT.interface, from.getUint32(data + IN_PKTINFO.interface, true), true);
+}
+
+/** The address of ours in the control message of an `ENDPOINT` record, 4 or 16 bytes. */
+export function ourAddress(control: Uint8Array): Uint8Array {
+  const view = new DataView(control.buffer, control.byteOffset);
+  const at = CMSGHDR.data;
+  if (view.getInt32(CMSGHDR.level, true) !== SOL_IPV6)
+    return control.slice(at + IN_PKTINFO.ours, at + IN_PKTINFO.ours + 4);
+  const address = control.slice(at + IN6_PKTINFO.address, at + IN6_PKTINFO.address + 16);
+  return isIpv4Mapped(address) ? address.slice(12) : address;
 }
 
 /** Where the control message behind the one at `offset` begins. A length of 0 would stand still: the kernel writes none. */

@@ -43,6 +43,8 @@ export interface DataPlaneOptions {
   /** See `WorkerContext`. */
   readonly beside?: boolean;
   readonly followsPeers?: boolean;
+  /** Whether it sees which address of ours was written to; not without it. */
+  readonly seesDestinations?: boolean;
 }
 
 /** Something for the control plane: `REPORT`, the sender, and the datagram. */
@@ -77,7 +79,7 @@ export class DataPlane {
   /** The tunnel's UDP port on 127.0.0.1. */
   readonly port: number;
 
-  constructor({ aead = loadAead(), relayPeer = 0, ...ways }: DataPlaneOptions = {}) {
+  constructor({ aead = loadAead(), relayPeer = 0, seesDestinations, ...ways }: DataPlaneOptions = {}) {
     this.#sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
     const [tun, device, udp] = this.#sockets as [UdpSocket, UdpSocket, UdpSocket];
     for (const socket of this.#sockets) socket.setBuffers(BUFFER);
@@ -102,6 +104,7 @@ export class DataPlane {
     this.context.up = true;
     this.context.udpFd = udp.fd;
     assert.ok(receiveSegments(udp.fd));
+    if (seesDestinations) udp.reportDestinations();
     this.context.sendsSegments = canSendSegments(udp.fd);
 
     const arena = makeArena();
@@ -212,6 +215,11 @@ export class DataPlane {
 
   get taken(): Uint8Array {
     return this.#room.bytes;
+  }
+
+  /** The peer that it is itself. */
+  get peer(): PeerState {
+    return this.#peer;
   }
 
   /** Where the peer is, for the data plane. */

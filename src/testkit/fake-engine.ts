@@ -1,5 +1,5 @@
 import type { Endpoint } from '../linux/socket-address.js';
-import type { Engine, EngineEvents, PeerEndpoint, PeerTraffic } from '../tunnel/engine.js';
+import type { Engine, EngineEvents, OurSide, PeerEndpoint, PeerTraffic } from '../tunnel/engine.js';
 import { ACTIVITY } from '../wireguard/activity.js';
 import type { Keypair } from '../wireguard/keypair.js';
 
@@ -75,6 +75,10 @@ export class FakeEngine implements Engine {
     this.#tell('forgetSource', peer);
   }
 
+  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void {
+    this.#tell('useSource', peer, endpoint, use);
+  }
+
   setAllowedIps(table: Int32Array): void {
     this.#tell('setAllowedIps', table);
   }
@@ -99,11 +103,17 @@ export class FakeEngine implements Engine {
     this.#tell('setRelay', relay);
   }
 
-  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
+  /** @param source where a datagram came in that came from there */
+  endpoint(remote: Endpoint, relayPeer = 0, source?: OurSide): PeerEndpoint {
     const member = new Uint8Array(relayPeer === 0 ? 0 : 4);
     if (relayPeer !== 0) new DataView(member.buffer).setUint32(0, relayPeer);
     const bytes = Uint8Array.of(...remote.address, remote.port >> 8, remote.port & 0xff, ...member);
-    return { bytes, remote, relayPeer, equals: (other) => Buffer.compare(bytes, other.bytes) === 0 };
+    return {
+      ...{ bytes, remote, relayPeer, source },
+      withoutSource: source && this.endpoint(remote, relayPeer),
+      using: (used) => this.endpoint(remote, relayPeer, source && { ...source, used }),
+      equals: (other) => Buffer.compare(bytes, other.bytes) === 0,
+    };
   }
 
   traffic(peer: number): PeerTraffic {

@@ -23,7 +23,7 @@ export const FIRST_PORT = 40_000;
 
 export function fakeInterface(
   t: Pick<TestContext, 'after'>,
-  options: Pick<InterfaceOptions, 'paths' | 'beside' | 'port'> = {},
+  options: Partial<Pick<InterfaceOptions, 'paths' | 'beside' | 'port' | 'egress'>> = {},
 ): FakeInterface {
   const lines: string[] = [];
   const log: Log = {
@@ -36,6 +36,7 @@ export function fakeInterface(
   let nextPort = FIRST_PORT;
   let engine!: FakeEngine;
   const device = new WireGuardInterface({
+    egress: () => 'no route',
     ...options,
     crypto: new NodeCrypto(),
     wallClock: () => 1_700_000_000_123,

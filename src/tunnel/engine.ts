@@ -1,6 +1,17 @@
+import type { IpAddress } from '../ip/address.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { OffloadsInUse } from './offloads.js';
+
+/** Where a peer's datagrams come in. */
+export interface OurSide {
+  /** Ours, that the peer wrote to. */
+  readonly address: IpAddress;
+  /** The number of the interface. */
+  readonly interface: number;
+  /** Whether answers leave from that address, or the kernel chooses one. */
+  readonly used: boolean;
+}
 
 /** Where a peer is: the remote address, and our own address that it wrote to, which our answers must leave from. */
 export interface PeerEndpoint {
@@ -10,6 +21,12 @@ export interface PeerEndpoint {
   readonly remote: Endpoint;
   /** The number by which the relay at `remote` knows the peer; 0: there is no relay. */
   readonly relayPeer: number;
+  /** Undefined while the peer has not been heard from there. */
+  readonly source: OurSide | undefined;
+  /** The same place with our side forgotten; undefined where it is not known anyway. */
+  readonly withoutSource: PeerEndpoint | undefined;
+  /** The same place and our side, and whether answers leave from there. */
+  using(source: boolean): PeerEndpoint;
   equals(other: { readonly bytes: Uint8Array }): boolean;
 }
 
@@ -33,7 +50,7 @@ export interface EngineEvents {
   beside(bytes: Uint8Array, from: PeerEndpoint): void;
   /** The row of a peer wants a look: `Device.look`. */
   look(peer: number): void;
-  /** An authentic packet came from elsewhere: `Device.handleRoaming`. */
+  /** An authentic packet came from elsewhere, or to another address of ours: `Device.handleRoaming`. */
   roaming(peer: number, from: PeerEndpoint): void;
   /** What the data plane uses: when it has its first socket, and when that changes. */
   offloads(inUse: OffloadsInUse): void;
@@ -59,7 +76,10 @@ export interface Engine {
   keepalive(peer: number): void;
   discardQueue(peer: number): void;
   setEndpoint(peer: number, endpoint: PeerEndpoint): void;
+  /** The kernel chooses our address, until the peer writes to one again. */
   forgetSource(peer: number): void;
+  /** Whether what is sent to an endpoint leaves from the address of ours in it; nothing if the peer is elsewhere by now. */
+  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void;
 
   /** Replaces the table of allowed IPs: `PrefixTable.compile` over shared memory, owners are peers' numbers. */
   setAllowedIps(table: Int32Array): void;

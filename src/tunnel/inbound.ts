@@ -153,9 +153,7 @@ export class Inbound {
 
   #report(report: number, slot: number, at: number, length: number): TunnelDrop | undefined {
     if (length > REPORT_RECORD.size - REPORT_RECORD.datagram) return 'malformed';
-    return this.#context.report(report, 0, this.#batch, slot, at, length, this.#relayPeer)
-      ? undefined
-      : 'busy';
+    return this.#context.report(report, this.#batch, slot, at, length, this.#relayPeer) ? undefined : 'busy';
   }
 
   #open(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
@@ -175,7 +173,7 @@ export class Inbound {
     if (!this.#aead.open(receivingKey, counter, memory, payload, memory, packet, plain)) return 'bad-tag';
     if (!replayAccept(window, 0, counter)) return 'replayed';
     // Authentic from here on: it counts for roaming and the timers, whatever is inside.
-    this.#noteAuthentic(session, slot, at, length, plain > 0, now);
+    this.#noteAuthentic(session, slot, length, plain > 0, now);
     if (plain === 0) return undefined;
     this.#openedEnd = packet + plain;
     return this.#deliver(peer, packet, plain);
@@ -189,19 +187,12 @@ export class Inbound {
     return alignUp(this.#openedEnd) + OPENED_GAP;
   }
 
-  #noteAuthentic(
-    session: Session,
-    slot: number,
-    message: number,
-    length: number,
-    hasData: boolean,
-    now: number,
-  ): void {
+  #noteAuthentic(session: Session, slot: number, length: number, hasData: boolean, now: number): void {
     const { peer, keypair } = session;
     const { row, at } = peer;
     const context = this.#context;
     if (this.#comparedPeer !== peer || this.#comparedRelayPeer !== this.#relayPeer)
-      this.#noteSender(peer, slot, message, length);
+      this.#noteSender(peer, slot);
     row[at + TRAFFIC.received]! += length;
     if (!session.confirmed) {
       session.confirmed = true;
@@ -215,22 +206,21 @@ export class Inbound {
     }
   }
 
-  /** An authentic packet says where its peer is. All datagrams of a slot come from one address. */
-  #noteSender(peer: PeerState, slot: number, message: number, length: number): void {
+  /**
+   * An authentic packet says where its peer is, and which address of ours it writes to: answers leave from that. All
+   * datagrams of a slot come from one address.
+   */
+  #noteSender(peer: PeerState, slot: number): void {
     const relayPeer = this.#relayPeer;
-    const roamed =
-      relayPeerOf(peer) !== relayPeer || !this.#batch.sentBy(slot, peer.endpoints, peer.endpoint);
+    const { endpoints, endpoint } = peer;
+    const batch = this.#batch;
     this.#comparedPeer = peer;
     this.#comparedRelayPeer = relayPeer;
-    if (roamed && !this.#context.followsPeers) return;
+    const roamed = relayPeerOf(peer) !== relayPeer || !batch.sentBy(slot, endpoints, endpoint);
+    if (roamed ? !this.#context.followsPeers : batch.cameTo(slot, endpoints, endpoint)) return;
     // Both threads follow a peer, or neither does: with the ring full, the next packet tries again.
-    if (
-      roamed &&
-      !this.#context.report(REPORT.roaming, peer.id, this.#batch, slot, message, length, relayPeer)
-    )
-      return;
-    // Our own address too: answers leave from the one that the peer writes to now.
-    this.#batch.writeEndpoint(slot, peer.endpoints, peer.endpoint, relayPeer);
+    if (this.#context.reportPlace(peer, batch, slot, relayPeer))
+      batch.writeEndpoint(slot, endpoints, endpoint, relayPeer);
   }
 
   /** Checks what was inside, and hands it on. */

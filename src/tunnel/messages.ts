@@ -24,6 +24,8 @@ export const COMMAND = {
   stop: 14,
   /** Where the relay is, an `ENDPOINT` record. */
   setRelay: 15,
+  /** Whether our own address in an `ENDPOINT` record is of use, if the peer is still there and still writes to it. */
+  useSource: 16,
 } as const;
 
 /**
@@ -43,7 +45,7 @@ export const COMMAND_RECORD = {
   sendingKey: 56,
   receivingKey: 88,
   endpoint: 56,
-  size: 136,
+  size: 144,
 } as const;
 export const COMMANDS = 4096;
 
@@ -58,11 +60,14 @@ export type WorkerMessage =
   /** It has ended, and why. */
   | { readonly kind: 'device-gone' | 'stopped' };
 
-/** Reports of the worker. Each is: what u32, peer u32, length u32, then an `ENDPOINT` record, then a datagram. */
+/**
+ * Reports of the worker. Each is: what u32, peer u32, length u32, by how many commands its endpoint was set before u32,
+ * then an `ENDPOINT` record, then a datagram.
+ */
 export const REPORT = {
   /** A datagram that is no transport message. */
   datagram: 1,
-  /** An authentic packet of a peer came from another address. */
+  /** An authentic packet of a peer came from another address, or to another of ours, or by another interface. */
   roaming: 2,
   /** A datagram that is none of WireGuard's. */
   beside: 3,
@@ -71,10 +76,11 @@ export const REPORT_RECORD = {
   report: 0,
   peer: 4,
   length: 8,
+  settings: 12,
   endpoint: 16,
-  datagram: 96,
+  datagram: 104,
   /** A probe may be as long as whatever passes: it finds out whether that does. */
-  size: 96 + 1472,
+  size: 104 + 1472,
 } as const;
 export const REPORTS = 1024;
 /** What travels beside WireGuard may take so many of them: handshakes are not to wait for it. */

@@ -26,6 +26,8 @@ export interface PeerState extends Waiting {
   /** Its `ENDPOINT` record; a name of length 0 while the endpoint is not known. */
   readonly endpoints: Memory;
   readonly endpoint: number;
+  /** By how many commands the control plane has set it, modulo 2^32: a report that is older is of no use to it. */
+  settings: number;
   current: Session | undefined;
 }
 
@@ -63,6 +65,7 @@ export class Peers {
       at: this.#rows.offset(id),
       endpoints,
       endpoint,
+      settings: 0,
       current: undefined,
       waiting: [],
       waitingBytes: 0,
@@ -99,6 +102,35 @@ export class Peers {
   eraseKeys(): void {
     this.#keys.eraseAll();
   }
+}
+
+/** Takes over the `ENDPOINT` record at `at` in `bytes`. */
+export function setEndpoint(peer: PeerState, bytes: Uint8Array, at: number): void {
+  for (let i = 0; i < ENDPOINT.size; i++) peer.endpoints.bytes[peer.endpoint + i] = bytes[at + i]!;
+}
+
+/** Lets the kernel choose our address, until the peer writes to one of ours again. */
+export function forgetSource(peer: PeerState): void {
+  peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.controlLength, 0, true);
+  peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.interface, 0, true);
+}
+
+/** Whether answers leave from the address of ours that the `ENDPOINT` record at `at` has; nothing if it is outdated. */
+export function useSource(
+  peer: PeerState,
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  use: boolean,
+): void {
+  const { endpoint, endpoints } = peer;
+  const length = view.getUint32(at + ENDPOINT.controlLength, true);
+  for (let i = 0; i < ENDPOINT.size; i++) {
+    const isControl = i >= ENDPOINT.control && i < ENDPOINT.controlLength + 4;
+    if (isControl && i >= ENDPOINT.control + length) continue; // our address alone
+    if (bytes[at + i] !== endpoints.bytes[endpoint + i]) return;
+  }
+  endpoints.view.setUint32(endpoint + ENDPOINT.controlLength, use ? length : 0, true);
 }
 
 /** By which number a relay at its endpoint knows it; 0: there is no relay. */

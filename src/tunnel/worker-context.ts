@@ -4,7 +4,7 @@ import type { SharedRing } from '../linux/shared-ring.js';
 import type { Offloads } from '../linux/tun.js';
 import type { ReceiveBatch } from '../linux/udp-batch.js';
 import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
-import type { Peers } from './peers.js';
+import type { PeerState, Peers } from './peers.js';
 import type { Rows } from './rows.js';
 import type { SharedDrops } from './shared-drops.js';
 
@@ -69,7 +69,7 @@ export class WorkerContext {
   }
 
   /**
-   * Hands the control plane a datagram, or where a peer is now.
+   * Hands the control plane a datagram.
    *
    * @param from where the datagram begins in the batch's memory, in its slot, and its size
    * @param relayPeer who it is from, by the relay that the slot came from; 0: there is no relay
@@ -78,7 +78,6 @@ export class WorkerContext {
    */
   report(
     report: number,
-    peer: number,
     batch: ReceiveBatch,
     slot: number,
     from: number,
@@ -86,18 +85,31 @@ export class WorkerContext {
     relayPeer: number,
   ): boolean {
     const ring = this.#reports;
-    if (report === REPORT.beside && ring.pending >= REPORTS_BESIDE) return false;
-    if (report === REPORT.datagram && ring.pending >= REPORTS_DATAGRAM) return false;
+    if (ring.pending >= (report === REPORT.beside ? REPORTS_BESIDE : REPORTS_DATAGRAM)) return false;
     const at = ring.claim();
     if (at < 0) return false;
     const length = Math.min(size, REPORT_RECORD.size - REPORT_RECORD.datagram);
     ring.view.setUint32(at + REPORT_RECORD.report, report, true);
-    ring.view.setUint32(at + REPORT_RECORD.peer, peer, true);
     ring.view.setUint32(at + REPORT_RECORD.length, length, true);
     batch.writeEndpoint(slot, ring, at + REPORT_RECORD.endpoint, relayPeer);
     for (let i = 0; i < length; i++) {
       ring.bytes[at + REPORT_RECORD.datagram + i] = batch.memory.bytes[from + i]!;
     }
+    ring.commit();
+    this.#wake = true;
+    return true;
+  }
+
+  /** Tells the control plane where a peer is now: where a datagram came from, and to. @returns whether there is room */
+  reportPlace(peer: PeerState, batch: ReceiveBatch, slot: number, relayPeer: number): boolean {
+    const ring = this.#reports;
+    const at = ring.claim();
+    if (at < 0) return false;
+    ring.view.setUint32(at + REPORT_RECORD.report, REPORT.roaming, true);
+    ring.view.setUint32(at + REPORT_RECORD.peer, peer.id, true);
+    ring.view.setUint32(at + REPORT_RECORD.length, 0, true);
+    ring.view.setUint32(at + REPORT_RECORD.settings, peer.settings, true);
+    batch.writeEndpoint(slot, ring, at + REPORT_RECORD.endpoint, relayPeer);
     ring.commit();
     this.#wake = true;
     return true;

@@ -3,7 +3,7 @@ import { allocate, type Memory } from '../linux/memory.js';
 import { NOBODY, PollingWorker } from '../linux/polling-worker.js';
 import { SendBatch } from '../linux/send-batch.js';
 import { SharedRing } from '../linux/shared-ring.js';
-import { AF, type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
+import { AF, type Endpoint } from '../linux/socket-address.js';
 import { ENDPOINT } from '../linux/udp-batch.js';
 import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { resetActivity } from '../wireguard/activity.js';
@@ -27,6 +27,7 @@ import type { Offload } from './offloads.js';
 import { PeerNumbers } from './peer-numbers.js';
 import { Rows, TRAFFIC } from './rows.js';
 import { SharedDrops } from './shared-drops.js';
+import { readEndpoint, SocketEndpoint, writeEndpoint } from './socket-endpoint.js';
 import type { TunnelWorkerData } from './worker.js';
 
 /** How many handshake messages and looks are handled before other events of the main thread get their turn. */
@@ -56,6 +57,8 @@ export class WorkerEngine implements Engine {
   readonly #drops = new SharedDrops();
   readonly #rows = new Rows();
   readonly #numbers: PeerNumbers;
+  /** `PeerState.settings` as it will be when the worker has read all commands, by peer. */
+  readonly #settings: number[] = [];
   #udpFd = -1;
   #family: number = AF.inet6;
   readonly #out: Memory = allocate(OUT.size);
@@ -88,6 +91,7 @@ export class WorkerEngine implements Engine {
     const page = this.#rows.grow(id);
     if (page !== undefined) this.#post({ kind: 'rows', page });
     this.#rows.clear(id);
+    this.#settings[id] = 0;
     const row = this.#rows.array(id);
     const at = this.#rows.offset(id);
     resetActivity(row, at);
@@ -138,13 +142,23 @@ export class WorkerEngine implements Engine {
   }
 
   setEndpoint(peer: number, endpoint: PeerEndpoint): void {
+    this.#settings[peer] = (this.#settings[peer]! + 1) >>> 0;
     this.#worker.command(COMMAND.setEndpoint, peer, (at) =>
-      this.#writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, endpoint),
+      writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, endpoint as SocketEndpoint),
     );
   }
 
   forgetSource(peer: number): void {
+    this.#settings[peer] = (this.#settings[peer]! + 1) >>> 0;
     this.#worker.command(COMMAND.forgetSource, peer);
+  }
+
+  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void {
+    const whole = endpoint.using(true) as SocketEndpoint;
+    this.#worker.command(COMMAND.useSource, peer, (at) => {
+      this.#commands.view.setInt32(at + COMMAND_RECORD.argument, use ? 1 : 0, true);
+      writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, whole);
+    });
   }
 
   setAllowedIps(table: Int32Array): void {
@@ -168,7 +182,7 @@ export class WorkerEngine implements Engine {
   sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void {
     if (this.#udpFd < 0) return;
     const { bytes: out, view, address } = this.#out;
-    this.#writeEndpoint(this.#out, OUT.endpoint, to);
+    writeEndpoint(this.#out, OUT.endpoint, this.#family, to as SocketEndpoint);
     view.setInt32(OUT.frame, MAGIC.relay, true);
     view.setUint32(OUT.frame + RELAY_FRAME.peer, to.relayPeer, true);
     out.set(bytes, OUT.datagram);
@@ -182,13 +196,13 @@ export class WorkerEngine implements Engine {
   setRelay(relay: Endpoint | undefined): void {
     this.#worker.command(COMMAND.setRelay, NOBODY, (at) => {
       if (relay !== undefined) {
-        this.#writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.endpoint(relay));
+        writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, this.endpoint(relay));
       }
     });
   }
 
-  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
-    return new SocketEndpoint(remote, new Uint8Array(0), relayPeer);
+  endpoint(remote: Endpoint, relayPeer = 0): SocketEndpoint {
+    return new SocketEndpoint(remote, relayPeer);
   }
 
   traffic(peer: number): PeerTraffic {
@@ -256,19 +270,12 @@ export class WorkerEngine implements Engine {
     const length = view.getUint32(at + REPORT_RECORD.length, true);
     const datagram = bytes.slice(at + REPORT_RECORD.datagram, at + REPORT_RECORD.datagram + length);
     const from = readEndpoint(this.#reports, at + REPORT_RECORD.endpoint);
+    // What was set meanwhile is newer, and what the worker will find under it.
+    const isCurrent = view.getUint32(at + REPORT_RECORD.settings, true) === this.#settings[peer];
     this.#reports.release();
-    if (report === REPORT.roaming) this.#events.roaming(peer, from);
+    if (report === REPORT.roaming) isCurrent && this.#events.roaming(peer, from);
     else if (report === REPORT.beside) this.#events.beside(datagram, from);
     else this.#events.datagram(datagram, from, this.#reports.pending);
-  }
-
-  #writeEndpoint(out: Pick<Memory, 'bytes' | 'view'>, at: number, endpoint: PeerEndpoint): void {
-    const { remote, control, relayPeer } = endpoint as SocketEndpoint;
-    const length = writeSocketAddress(out.view, at + ENDPOINT.name, this.#family, remote);
-    out.view.setUint32(at + ENDPOINT.nameLength, length, true);
-    out.bytes.set(control, at + ENDPOINT.control);
-    out.view.setUint32(at + ENDPOINT.controlLength, control.length, true);
-    out.view.setUint32(at + ENDPOINT.relayPeer, relayPeer, true);
   }
 }
 
@@ -279,38 +286,3 @@ const OUT = {
   datagram: ENDPOINT.size + RELAY_FRAME.payload,
   size: ENDPOINT.size + RELAY_FRAME.payload + MAX_BESIDE,
 } as const;
-
-/** An outer address, with the control message that makes answers leave from the address it wrote to. */
-class SocketEndpoint implements PeerEndpoint {
-  readonly remote: Endpoint;
-  readonly control: Uint8Array;
-  readonly bytes: Uint8Array;
-  readonly relayPeer: number;
-
-  constructor(remote: Endpoint, control: Uint8Array, relayPeer: number) {
-    this.remote = remote;
-    this.control = control;
-    this.relayPeer = relayPeer;
-    const { length } = remote.address;
-    this.bytes = new Uint8Array(length + (relayPeer === 0 ? 2 : 6));
-    this.bytes.set(remote.address);
-    const view = new DataView(this.bytes.buffer);
-    view.setUint16(length, remote.port);
-    if (relayPeer !== 0) view.setUint32(length + 2, relayPeer);
-  }
-
-  equals(other: { readonly bytes: Uint8Array; readonly remote?: Endpoint }): boolean {
-    if ((this.remote.scope ?? 0) !== (other.remote?.scope ?? 0)) return false;
-    return this.bytes.length === other.bytes.length && this.bytes.every((byte, i) => byte === other.bytes[i]);
-  }
-}
-
-function readEndpoint({ bytes, view }: Pick<Memory, 'bytes' | 'view'>, at: number): SocketEndpoint {
-  const control = at + ENDPOINT.control;
-  const length = view.getUint32(at + ENDPOINT.controlLength, true);
-  return new SocketEndpoint(
-    readSocketAddress(view, at + ENDPOINT.name),
-    bytes.slice(control, control + length),
-    view.getUint32(at + ENDPOINT.relayPeer, true),
-  );
-}

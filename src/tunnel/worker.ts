@@ -10,7 +10,6 @@ import type { PollingWorkerData } from '../linux/polling-worker.js';
 import { SharedRing } from '../linux/shared-ring.js';
 import { setOffloads } from '../linux/tun.js';
 import { canSendSegments, receiveSegments } from '../linux/udp.js';
-import { ENDPOINT } from '../linux/udp-batch.js';
 import { makeArena } from './arena.js';
 import { Inbound } from './inbound.js';
 import {
@@ -26,7 +25,7 @@ import {
 } from './messages.js';
 import type { Offload } from './offloads.js';
 import { Outbound } from './outbound.js';
-import { hasEndpoint, type PeerState, Peers } from './peers.js';
+import { forgetSource, type PeerState, Peers, setEndpoint, useSource } from './peers.js';
 import { Rows } from './rows.js';
 import { SharedDrops } from './shared-drops.js';
 import { WorkerContext } from './worker-context.js';
@@ -150,12 +149,13 @@ class TunnelWorker {
   #executeForPeer(command: number, peer: PeerState, at: number, now: number): void {
     const { view, bytes } = this.#commands;
     const localIndex = view.getUint32(at + COMMAND_RECORD.localIndex, true);
+    const argument = view.getInt32(at + COMMAND_RECORD.argument, true);
     switch (command) {
       case COMMAND.installKeypair: {
         const keypair = {
           localIndex,
           remoteIndex: view.getUint32(at + COMMAND_RECORD.remoteIndex, true),
-          initiator: view.getInt32(at + COMMAND_RECORD.argument, true) === 1,
+          initiator: argument === 1,
           createdAt: view.getFloat64(at + COMMAND_RECORD.createdAt, true),
           rekeySendingAt: view.getFloat64(at + COMMAND_RECORD.rekeySendingAt, true),
           rekeyReceivingAt: view.getFloat64(at + COMMAND_RECORD.rekeyReceivingAt, true),
@@ -167,7 +167,7 @@ class TunnelWorker {
       case COMMAND.useKeypair:
         peer.current = localIndex === 0 ? undefined : this.#peers.session(localIndex);
         if (peer.current !== undefined) {
-          this.#outbound.release(peer, view.getInt32(at + COMMAND_RECORD.argument, true) === 1, now);
+          this.#outbound.release(peer, argument === 1, now);
         }
         break;
       case COMMAND.dropKeypair:
@@ -181,12 +181,15 @@ class TunnelWorker {
         this.#outbound.discard(peer);
         break;
       case COMMAND.setEndpoint:
-        for (let i = 0; i < ENDPOINT.size; i++) {
-          peer.endpoints.bytes[peer.endpoint + i] = bytes[at + COMMAND_RECORD.endpoint + i]!;
-        }
+        setEndpoint(peer, bytes, at + COMMAND_RECORD.endpoint);
+        peer.settings++;
         break;
       case COMMAND.forgetSource:
-        if (hasEndpoint(peer)) peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.controlLength, 0, true);
+        forgetSource(peer);
+        peer.settings++;
+        break;
+      case COMMAND.useSource:
+        useSource(peer, bytes, view, at + COMMAND_RECORD.endpoint, argument === 1);
         break;
       case COMMAND.removePeer:
         this.#outbound.discard(peer);

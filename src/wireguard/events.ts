@@ -10,6 +10,8 @@ export interface Endpoint {
   readonly bytes: Uint8Array;
   /** False also when only our own side of it differs, if the implementation keeps that here. */
   equals(other: Endpoint): boolean;
+  /** The same place without what is remembered of our own side; undefined where nothing is. */
+  readonly withoutSource?: Endpoint | undefined;
 }
 
 /**

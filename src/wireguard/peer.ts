@@ -386,6 +386,7 @@ export class Peer implements Deadlined {
 
   /** Nothing comes back: perhaps because our source address is no longer the right one. */
   #initiateElsewhere(now: number, attempt: 'new' | 'retry'): void {
+    this.endpoint = this.endpoint?.withoutSource ?? this.endpoint;
     this.#host.emit({ kind: 'forget-source', peer: this });
     this.#initiate(now, attempt);
   }

@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { Egress } from '../linux/egress.js';
+import { fakeInterface } from '../testkit/fake-interface.js';
+import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { Peer } from '../wireguard/peer.js';
+import { Sources } from './sources.js';
+
+const ETH0 = 2;
+const WLAN0 = 3;
+const key = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
+const remote = (last: number) => ({ address: Uint8Array.of(198, 51, 100 + (last >> 8), last), port: 5 });
+const side = (last: number, number: number) => ({ address: ours(last), interface: number, used: true });
+const ours = (last: number) => Uint8Array.of(192, 0, 2, last);
+
+/** A device whose default route leads where the test says, and a peer that was heard by eth0, at our address .1. */
+function ready(t: TestContext) {
+  let route: Egress = ETH0;
+  const asked: string[] = [];
+  const fake = fakeInterface(t, {
+    egress: (from, to, mark) => {
+      asked.push(`${from.join('.')} to ${to.join('.')} with ${mark}`);
+      return route;
+    },
+  });
+  const { device, engine } = fake;
+  device.setPrivateKey(key(1));
+  const peer = device.addPeer(key(9));
+  device.setEndpoint(peer, remote(1));
+  device.setUp(true);
+  const hear = (last: number, number: number): void => {
+    engine.events.roaming(peer.id, engine.endpoint(remote(1), 0, side(last, number)));
+  };
+  hear(1, ETH0);
+  engine.forget();
+  const move = (to: Egress): void => {
+    route = to;
+    device.networkChanged();
+  };
+  /** What the data plane was told since the last time. */
+  const told = (): unknown[] => {
+    const uses = engine.of('useSource').map(([, , use]) => use);
+    engine.forget();
+    return uses;
+  };
+  const used = (): boolean | undefined => (peer.endpoint as PeerEndpoint).source?.used;
+  return { ...fake, peer, hear, move, told, used, asked };
+}
+
+test('a better route takes over: our address is left to the kernel, and used again when the route is back', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { move, told, used } = ready(t);
+  assert.equal(used(), true);
+  move(WLAN0);
+  assert.deepEqual([told(), used()], [[false], false]);
+  t.mock.timers.tick(1000);
+  move(ETH0);
+  assert.deepEqual([told(), used()], [[true], true]);
+});
+
+test('a change of routes that changes nothing for a peer is not told', (t) => {
+  const { move, told, used } = ready(t);
+  move(ETH0);
+  assert.deepEqual([told(), used()], [[], true]);
+});
+
+test('of several addresses on one interface the one that the peer writes to is used', (t) => {
+  const { hear, move, told, used } = ready(t);
+  for (const last of [2, 3, 1]) {
+    hear(last, ETH0);
+    move(ETH0);
+    assert.equal(used(), true);
+  }
+  assert.deepEqual(told(), []);
+});
+
+test('an address that is gone is not used, one without a route and one on this machine are', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { move, told } = ready(t);
+  const expected: readonly (readonly [Egress, readonly boolean[]])[] = [
+    ['no route', []],
+    ['not ours', [false]],
+    ['local', [true]],
+  ];
+  for (const [egress, uses] of expected) {
+    move(egress);
+    assert.deepEqual(told(), uses, `${egress}`);
+    t.mock.timers.tick(1000);
+  }
+});
+
+test('a packet that is late, by the interface that is not used any more, does not bring the old address back', (t) => {
+  const { move, hear, told, used } = ready(t);
+  hear(2, WLAN0);
+  move(WLAN0);
+  told();
+  hear(1, ETH0);
+  assert.deepEqual([told(), used()], [[false], false]);
+});
+
+test('handshake messages leave as packets do', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { device, engine, peer, move } = ready(t);
+  const sources = (): unknown[] => {
+    const used = engine.of('sendDatagram').map(([, to]) => (to as PeerEndpoint).source?.used);
+    engine.forget();
+    return used;
+  };
+  device.setPersistentKeepalive(peer, 25);
+  assert.deepEqual(sources(), [true]);
+  move(WLAN0);
+  device.retryHandshake(peer);
+  assert.deepEqual(sources(), [false]);
+  engine.time += 5400;
+  t.mock.timers.tick(5400);
+  assert.deepEqual(sources(), [undefined], 'a peer that does not answer: our address is forgotten');
+});
+
+test('another mark and another port make our addresses forgotten, and routes are asked about with the mark', (t) => {
+  const { device, engine, peer, hear, asked } = ready(t);
+  device.setFwmark(7);
+  assert.equal((peer.endpoint as PeerEndpoint).source, undefined);
+  hear(1, ETH0);
+  assert.equal(asked.at(-1), '192.0.2.1 to 198.51.100.1 with 7');
+  device.setListenPort(4321);
+  assert.equal((peer.endpoint as PeerEndpoint).source, undefined);
+  assert.equal(engine.of('forgetSource').length, 2);
+});
+
+test('the kernel is asked once for all peers at one address, and again after a change', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { device, engine, move, asked } = ready(t);
+  for (let i = 10; i < 20; i++) {
+    const peer = device.addPeer(key(i));
+    device.setEndpoint(peer, remote(1));
+    engine.events.roaming(peer.id, engine.endpoint(remote(1), 0, side(1, ETH0)));
+  }
+  assert.equal(asked.length, 1);
+  move(ETH0);
+  assert.equal(asked.length, 2);
+});
+
+test('routes that change all the time take a part of the time, and the last change is seen', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 1;
+  let route: Egress = ETH0;
+  let lookups = 0;
+  const peers = Array.from({ length: 300 }, (_, i) => {
+    const endpoint = { remote: remote(i), source: side(1, ETH0) } as PeerEndpoint;
+    return {
+      endpoint: { ...endpoint, using: (used) => withUse(endpoint, used) } as PeerEndpoint,
+      isRemoved: false,
+    };
+  }) as unknown as Peer[];
+  const sources = new Sources({
+    egress: () => {
+      now += 0.01;
+      lookups++;
+      return route;
+    },
+    now: () => now,
+    peers: () => peers,
+    change: (peer, endpoint) => {
+      peer.endpoint = endpoint;
+    },
+  });
+  const pass = async (milliseconds: number): Promise<void> => {
+    now += milliseconds;
+    t.mock.timers.tick(milliseconds);
+    for (let i = 0; i < 300 / 64; i++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  for (let i = 0; i < 1000; i++) {
+    sources.changed();
+    await pass(1);
+  }
+  assert.ok(lookups * 0.01 < 1000 / 8, `${lookups} lookups in a second`);
+  route = WLAN0;
+  sources.changed();
+  for (let i = 0; i < 100; i++) await pass(1);
+  assert.ok(peers.every(({ endpoint }) => (endpoint as PeerEndpoint).source?.used === false));
+  sources.close();
+});
+
+function withUse(endpoint: PeerEndpoint, used: boolean): PeerEndpoint {
+  const source = { ...endpoint.source!, used };
+  return { ...endpoint, source, using: (use) => withUse(endpoint, use) };
+}

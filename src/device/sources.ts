@@ -1,0 +1,115 @@
+import type { IpAddress } from '../ip/address.js';
+import type { Egress } from '../linux/egress.js';
+import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { Peer } from '../wireguard/peer.js';
+
+/** How many peers are looked at before others get their turn. */
+const PEERS_PER_TURN = 64;
+
+/** After a round, which took so long, there is none for this many times as long: routes may change all the time. */
+const REST = 10;
+
+/** How many answers of the kernel are remembered; more is what a server with very many peers has. */
+const REMEMBERED = 65_536;
+
+export interface SourcesOptions {
+  /** Where what is sent from an address of ours to another address leaves: `EgressLookup.find`. */
+  readonly egress: (from: IpAddress, to: IpAddress, mark: number) => Egress;
+  /** Milliseconds of a clock that does not go back. */
+  readonly now: () => number;
+  readonly peers: () => Iterable<Peer>;
+  /** A peer's endpoint is to be used with our address in it, or without. */
+  readonly change: (peer: Peer, endpoint: PeerEndpoint, use: boolean) => void;
+}
+
+/**
+ * Whether a peer is answered from the address of ours that it wrote to. It is, as long as packets to it leave by the
+ * interface that its own came in by; where a better route has appeared, or the address is gone, the kernel chooses. So
+ * does WireGuard in the kernel (send4() in drivers/net/wireguard/socket.c), which looks at each packet's route; here the
+ * kernel is asked when a peer is heard at another place, and when routes, addresses or devices have changed.
+ */
+export class Sources {
+  readonly #options: SourcesOptions;
+  /** What the kernel said, since the last change. */
+  readonly #answers = new Map<string, boolean>();
+  #mark = 0;
+  /** The peers that this round has yet to look at, the next one last. */
+  #left: Peer[] = [];
+  #turn: NodeJS.Immediate | undefined;
+  #rest: NodeJS.Timeout | undefined;
+  /** Whether there was a change since the round began. */
+  #isStale = false;
+
+  constructor(options: SourcesOptions) {
+    this.#options = options;
+  }
+
+  set mark(mark: number) {
+    this.#mark = mark;
+    this.#answers.clear();
+  }
+
+  /** An endpoint as it is to be used now. */
+  judged(endpoint: PeerEndpoint): PeerEndpoint {
+    return endpoint.using(this.#holds(endpoint));
+  }
+
+  /** A peer was heard at another place, or to another of our addresses. */
+  review(peer: Peer): void {
+    const endpoint = peer.endpoint as PeerEndpoint | undefined;
+    if (!endpoint?.source) return;
+    const use = this.#holds(endpoint);
+    if (use !== endpoint.source.used) this.#options.change(peer, endpoint.using(use), use);
+  }
+
+  /** Routes, addresses or devices have changed: all peers are looked at, now or when the round before is over. */
+  changed(): void {
+    this.#answers.clear();
+    this.#isStale = true;
+    if (this.#turn === undefined && this.#rest === undefined) this.#begin();
+  }
+
+  close(): void {
+    clearImmediate(this.#turn);
+    clearTimeout(this.#rest);
+  }
+
+  #begin(): void {
+    this.#isStale = false;
+    this.#left = [...this.#options.peers()].reverse();
+    this.#look(0);
+  }
+
+  /** @param before milliseconds that the round has taken so far */
+  #look(before: number): void {
+    const began = this.#options.now();
+    for (const peer of this.#left.splice(-PEERS_PER_TURN).reverse()) {
+      if (!peer.isRemoved) this.review(peer);
+    }
+    const spent = before + this.#options.now() - began;
+    this.#turn = this.#left.length > 0 ? setImmediate(() => this.#look(spent)) : undefined;
+    if (this.#turn !== undefined) return;
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined;
+      if (this.#isStale) this.#begin();
+    }, REST * spent);
+  }
+
+  #holds({ remote, source }: PeerEndpoint): boolean {
+    if (source === undefined || remote.scope) return true; // a link-local address is on one interface for good
+    const key = `${remote.address} ${source.address} ${source.interface}`;
+    let answer = this.#answers.get(key);
+    if (answer === undefined) {
+      answer = this.#ask(remote.address, source.address, source.interface);
+      if (this.#answers.size >= REMEMBERED) this.#answers.clear();
+      this.#answers.set(key, answer);
+    }
+    return answer;
+  }
+
+  #ask(to: IpAddress, from: IpAddress, number: number): boolean {
+    const egress = this.#options.egress(from, to, this.#mark);
+    // Without a route nothing passes anyway, and a change will tell.
+    return egress === number || egress === 'local' || egress === 'no route';
+  }
+}

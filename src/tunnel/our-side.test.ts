@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { allocate } from '../linux/memory.js';
+import { AF } from '../linux/socket-address.js';
+import { ENDPOINT } from '../linux/udp-batch.js';
+import { DataPlane } from '../testkit/data-plane.js';
+import { makeSuperPacket } from '../testkit/packets.js';
+import { until } from '../testkit/wait.js';
+import { forgetSource, type PeerState, useSource } from './peers.js';
+import { readEndpoint, writeEndpoint } from './socket-endpoint.js';
+
+/** A data plane whose peer sends from a socket of the test, to whichever address of ours. */
+async function setUp(t: TestContext) {
+  const plane = new DataPlane({ seesDestinations: true });
+  t.after(() => plane.close());
+  const peer = createSocket('udp4').bind(0, '127.0.0.1');
+  t.after(() => peer.close());
+  await once(peer, 'listening');
+  let received = 0;
+  const write = async (ours: string): Promise<void> => {
+    const datagram = await message(plane, peer);
+    await new Promise((resolve) => peer.send(datagram, plane.port, ours, resolve));
+    await until('it to arrive', () => plane.turnIn() > 0);
+    while (plane.take() > 0) received++;
+  };
+  return { plane, write, received: () => received };
+}
+
+/** A message of the peer, as the data plane itself makes it. */
+async function message(plane: DataPlane, peer: Socket): Promise<Buffer> {
+  const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload: new Uint8Array(10) }, 10);
+  const memory = allocate(packet.length);
+  memory.bytes.set(packet);
+  plane.give(memory.address, packet.length);
+  plane.peerPort = peer.address().port;
+  plane.turnOut();
+  const [datagram] = (await once(peer, 'message')) as [Buffer];
+  return datagram;
+}
+
+const ourSide = ({ endpoints, endpoint }: PeerState) => {
+  const { address, interface: number } = readEndpoint(endpoints, endpoint).source ?? {};
+  return address && `${address.join('.')} by ${number}`;
+};
+
+test('a peer is answered from the address that it wrote to last, and each change is told once', async (t) => {
+  const { plane, write, received } = await setUp(t);
+  for (const ours of ['127.0.0.1', '127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.1']) {
+    await write(ours);
+    assert.equal(ourSide(plane.peer), `${ours} by 1`);
+  }
+  assert.equal(received(), 6);
+  assert.equal(plane.reports, 3);
+});
+
+test('an address of ours that is not to be used stays unused until the peer writes to another', async (t) => {
+  const { plane, write } = await setUp(t);
+  await write('127.0.0.1');
+  const { peer } = plane;
+  const use = (value: boolean): void => {
+    const record = allocate(ENDPOINT.size);
+    writeEndpoint(record, 0, AF.inet6, known);
+    useSource(peer, record.bytes, record.view, 0, value);
+  };
+  const known = readEndpoint(peer.endpoints, peer.endpoint);
+  use(false);
+  assert.equal(ourSide(peer), undefined);
+  await write('127.0.0.1');
+  assert.equal(ourSide(peer), undefined);
+  assert.equal(plane.reports, 1);
+  use(true);
+  assert.equal(ourSide(peer), '127.0.0.1 by 1');
+  use(false);
+  await write('127.0.0.2');
+  assert.equal(ourSide(peer), '127.0.0.2 by 1');
+  assert.equal(plane.reports, 2);
+  use(false); // a word about the address before
+  assert.equal(ourSide(peer), '127.0.0.2 by 1');
+});
+
+test('one that was forgotten is learned again from the next packet', async (t) => {
+  const { plane, write } = await setUp(t);
+  await write('127.0.0.1');
+  forgetSource(plane.peer);
+  assert.equal(ourSide(plane.peer), undefined);
+  await write('127.0.0.1');
+  assert.equal(ourSide(plane.peer), '127.0.0.1 by 1');
+  assert.equal(plane.reports, 2);
+});

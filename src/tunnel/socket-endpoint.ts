@@ -1,0 +1,81 @@
+import type { Memory } from '../linux/memory.js';
+import { type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
+import { ENDPOINT, ourAddress } from '../linux/udp-batch.js';
+import type { OurSide, PeerEndpoint } from './engine.js';
+
+/** What an `ENDPOINT` record says of our side: the control message for answers, and whether it is to be used. */
+interface Control {
+  readonly bytes: Uint8Array;
+  readonly interface: number;
+  readonly used: boolean;
+}
+
+/** An outer address, and the address of ours that was written to from there. */
+export class SocketEndpoint implements PeerEndpoint {
+  readonly remote: Endpoint;
+  readonly control: Control | undefined;
+  readonly bytes: Uint8Array;
+  readonly relayPeer: number;
+
+  constructor(remote: Endpoint, relayPeer: number, control?: Control) {
+    this.remote = remote;
+    this.control = control;
+    this.relayPeer = relayPeer;
+    const { length } = remote.address;
+    this.bytes = new Uint8Array(length + (relayPeer === 0 ? 2 : 6));
+    this.bytes.set(remote.address);
+    const view = new DataView(this.bytes.buffer);
+    view.setUint16(length, remote.port);
+    if (relayPeer !== 0) view.setUint32(length + 2, relayPeer);
+  }
+
+  get source(): OurSide | undefined {
+    if (this.control === undefined) return undefined;
+    const { bytes, interface: number, used } = this.control;
+    return { address: ourAddress(bytes), interface: number, used };
+  }
+
+  get withoutSource(): SocketEndpoint | undefined {
+    return this.control && new SocketEndpoint(this.remote, this.relayPeer);
+  }
+
+  using(source: boolean): SocketEndpoint {
+    if (this.control === undefined || this.control.used === source) return this;
+    return new SocketEndpoint(this.remote, this.relayPeer, { ...this.control, used: source });
+  }
+
+  equals(other: { readonly bytes: Uint8Array; readonly remote?: Endpoint }): boolean {
+    if ((this.remote.scope ?? 0) !== (other.remote?.scope ?? 0)) return false;
+    return this.bytes.length === other.bytes.length && this.bytes.every((byte, i) => byte === other.bytes[i]);
+  }
+}
+
+type Record = Pick<Memory, 'bytes' | 'view'>;
+
+/** @param family of the socket that reads the record */
+export function writeEndpoint(out: Record, at: number, family: number, endpoint: SocketEndpoint): void {
+  const { remote, control, relayPeer } = endpoint;
+  const { view } = out;
+  const length = writeSocketAddress(view, at + ENDPOINT.name, family, remote);
+  view.setUint32(at + ENDPOINT.nameLength, length, true);
+  if (control !== undefined) out.bytes.set(control.bytes, at + ENDPOINT.control);
+  view.setUint32(at + ENDPOINT.controlLength, control?.used ? control.bytes.length : 0, true);
+  view.setUint32(at + ENDPOINT.relayPeer, relayPeer, true);
+  view.setUint32(at + ENDPOINT.interface, control?.interface ?? 0, true);
+}
+
+/** One that a datagram was received with. */
+export function readEndpoint({ bytes, view }: Record, at: number): SocketEndpoint {
+  const begin = at + ENDPOINT.control;
+  const length = view.getUint32(at + ENDPOINT.controlLength, true);
+  const control =
+    length === 0
+      ? undefined
+      : {
+          bytes: bytes.slice(begin, begin + length),
+          interface: view.getUint32(at + ENDPOINT.interface, true),
+          used: true,
+        };
+  const remote = readSocketAddress(view, at + ENDPOINT.name);
+  return new SocketEndpoint(remote, view.getUint32(at + ENDPOINT.relayPeer, true), control);
+}
