@@ -178,17 +178,7 @@ export class StateDirectory {
   }
 
   #parse<T>(name: string, parse: (value: unknown) => T): T | undefined {
-    const path = this.file(name);
-    const text = explained(path, () => readOwnFile(path));
-    if (text === undefined) return undefined;
-    try {
-      return parse(JSON.parse(text));
-    } catch (error) {
-      const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
-      throw new LametunError('state', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
-        cause: error,
-      });
-    }
+    return readJson(this.file(name), parse);
   }
 
   #write(name: string, text: string): void {
@@ -220,6 +210,27 @@ const storedNames = v.record(
   v.pipe(v.string(), v.maxLength(63)),
   v.strictObject({ key: v.pipe(v.string(), v.maxLength(44)), changedAt: v.exactOptional(v.number()) }),
 );
+
+/**
+ * The member that a state directory is of, without holding the directory.
+ *
+ * @returns undefined when it is none @throws LametunError that names the file
+ */
+export const readStoredNode = (state: string): StoredNode | undefined =>
+  readJson(join(state, FILE.node), parseNode);
+
+function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined {
+  const text = explained(path, () => readOwnFile(path));
+  if (text === undefined) return undefined;
+  try {
+    return parse(JSON.parse(text));
+  } catch (error) {
+    const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
+    throw new LametunError('state', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
+      cause: error,
+    });
+  }
+}
 
 function parseNode(value: unknown): StoredNode {
   const { network, you, ...others } = v.parse(v.looseObject({}), value);

@@ -23,7 +23,7 @@ export async function serve(
 
 /** Starts `lametun hub` on a machine, a node nowhere. */
 export async function hubAlone(machine: Machine, ...options: readonly string[]): Promise<Running> {
-  const hub = machine.start('hub', '--network', 'home', ...options);
+  const hub = machine.start('hub', ...options);
   await hub.says(/is up/);
   return hub;
 }

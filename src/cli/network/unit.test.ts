@@ -6,11 +6,13 @@ import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
 import { install, unitFor } from './unit.js';
 
-const place = { state: '/var/lib/lametun', device: 'lametun0' };
+const place = { state: '/var/lib/lametun' };
 
-test('the standard place has the plain name, another one its device in it', () => {
-  assert.equal(unitFor(place, ['/usr/bin/node']).name, 'lametun.service');
-  assert.equal(unitFor({ ...place, device: 'a+b' }, ['/usr/bin/node']).name, 'lametun-a_b.service');
+test('the standard place has the plain name, another one its own', () => {
+  const name = (state: string): string => unitFor({ state }, ['/usr/bin/node']).name;
+  assert.equal(name('/var/lib/lametun'), 'lametun.service');
+  assert.equal(name('/var/lib/lametun-work'), 'lametun-work.service');
+  assert.equal(name('/srv/vpn/a+b'), 'lametun-srv-vpn-a-b.service');
 });
 
 test('what is in a home or a temporary folder is not hidden from it', () => {

@@ -4,7 +4,7 @@ import { LametunError } from '../../errors.js';
 import { NEEDED } from '../../linux/capabilities.js';
 import { runProgram } from '../../linux/program.js';
 import { replaceFile } from '../../linux/safe-files.js';
-import { DEFAULT_DEVICE, DEFAULT_STATE, type Place } from './place.js';
+import { DEFAULT_STATE } from './place.js';
 
 /** Where an administrator's own units belong, systemd.unit(5). */
 const DIRECTORY = '/etc/systemd/system';
@@ -19,16 +19,22 @@ export interface Unit {
   readonly text: string;
 }
 
+/** `/srv/vpn/work` is `lametun-srv-vpn-work.service`, and what is beside the usual place has the name of its folder. */
+function unitName(state: string): string {
+  if (state === DEFAULT_STATE) return 'lametun.service';
+  const path = state.replace(/^\/var\/lib\/(lametun-)?/, '').replace(/^\/+/, '');
+  return `lametun-${path.replaceAll(/[^a-zA-Z0-9_.-]/g, '-').slice(0, 200)}.service`;
+}
+
 /** @param command the program and its arguments, the first an absolute path */
-export function unitFor({ state, device }: Place, command: readonly string[]): Unit {
+export function unitFor({ state }: { readonly state: string }, command: readonly string[]): Unit {
   // What it would hide must not be what is to be run, or written to.
   const needs = (hidden: readonly string[]): boolean =>
     [state, ...command].some((path) => hidden.some((folder) => `${path}/`.startsWith(`${folder}/`)));
-  const standard = state === DEFAULT_STATE && device === DEFAULT_DEVICE;
   return {
-    name: standard ? 'lametun.service' : `lametun-${device.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}.service`,
+    name: unitName(state),
     text: `[Unit]
-Description=lametun, a private network (${device})
+Description=lametun, a private network
 Wants=network-online.target
 After=network-online.target nss-lookup.target
 
