@@ -58,7 +58,7 @@ function fail(error: unknown): number {
     const isPlain = process.argv[2]?.startsWith('-') === true;
     const help = error.code === 'usage' && isPlain ? ' (lametun --help lists commands and options)' : '';
     process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
-    return EXIT_STATUS[error.code] ?? 1; // an older or newer process may have other codes
+    return Object.hasOwn(EXIT_STATUS, error.code) ? EXIT_STATUS[error.code] : 1; // another version may have other codes
   }
   process.stderr.write(`lametun: ${errorText(error)}\n`);
   return 1;

@@ -4,6 +4,7 @@ import { LametunError } from '../../errors.js';
 import { NEEDED } from '../../linux/capabilities.js';
 import { runProgram } from '../../linux/program.js';
 import { replaceFile } from '../../linux/safe-files.js';
+import { UNSHOWN } from '../../wire/text.js';
 import { DEFAULT_STATE } from './place.js';
 
 /** Where an administrator's own units belong, systemd.unit(5). */
@@ -65,11 +66,21 @@ WantedBy=multi-user.target
   };
 }
 
-/** systemd.syntax(7): quoted where it must be, `%` and `$` doubled. */
+/** systemd.syntax(7): quoted where it must be, `%` and `$` doubled; a newline is `\x0a`, and ends no line. */
 function quote(argument: string): string {
   const text = argument.replaceAll('%', '%%').replaceAll('$', '$$$$');
-  return /^[\w@%+=:,./$-]+$/.test(text) ? text : `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+  if (/^[\w@%+=:,./$-]+$/.test(text)) return text;
+  const escaped = text
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"')
+    .replace(UNSEEN, (character) => {
+      const code = character.charCodeAt(0).toString(16);
+      return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u${code.padStart(4, '0')}`;
+    });
+  return `"${escaped}"`;
 }
+
+const UNSEEN = new RegExp(`[${UNSHOWN}]`, 'g');
 
 export interface Installed {
   readonly path: string;
