@@ -217,6 +217,12 @@ export class DataPlane {
     return this.#room.bytes;
   }
 
+  /** It is not known where a peer is. */
+  forgetEndpoint(id: number): void {
+    const { endpoints, endpoint } = this.#peers.get(id)!;
+    endpoints.view.setUint32(endpoint + ENDPOINT.nameLength, 0, true);
+  }
+
   /** The peer that it is itself. */
   get peer(): PeerState {
     return this.#peer;

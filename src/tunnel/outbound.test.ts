@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { IPV4 } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
 import { ERRNO } from '../linux/errno.js';
 import { errno, libc } from '../linux/libc.js';
 import { allocate } from '../linux/memory.js';
 import { MMSGHDR } from '../linux/udp-batch.js';
 import { DataPlane } from '../testkit/data-plane.js';
-import { makeSuperPacket } from '../testkit/packets.js';
+import { fixIpv4Checksum, makePacket, makeSuperPacket } from '../testkit/packets.js';
 
 test('a path on which the kernel cannot cut up runs gets datagrams one by one, and nothing is lost', (t) => {
   const refused = refuseRuns(t);
@@ -32,6 +33,44 @@ test('a path on which the kernel cannot cut up runs gets datagrams one by one, a
   transfer();
   assert.equal(refused.count, before, 'runs are tried no more');
   assert.deepEqual(plane.drops.entries(), []);
+});
+
+test('a packet that no peer has the address for, or whose peer has no endpoint, is answered: unreachable', (t) => {
+  const plane = new DataPlane();
+  t.after(() => plane.close());
+  plane.addPeer(9);
+  plane.addPeer(8);
+  const give = (change: readonly [number, readonly number[]]): void => {
+    const packet = makePacket({ protocol: 'udp', payload: new Uint8Array(10) });
+    packet.set(change[1], change[0]);
+    const memory = allocate(VIRTIO.length + packet.length);
+    memory.bytes.set(fixIpv4Checksum(packet), VIRTIO.length);
+    plane.give(memory.address, memory.bytes.length);
+    plane.turn();
+  };
+  const answer = (): string | undefined => {
+    const length = plane.take();
+    if (length < 0) return undefined;
+    const at = VIRTIO.length;
+    assert.deepEqual([...plane.taken.subarray(0, at)], new Array(at).fill(0));
+    const { source, protocol, minLength } = IPV4;
+    const from = plane.taken.subarray(at + source, at + source + 4).join('.');
+    return `${plane.taken[at + protocol]}: ${plane.taken[at + minLength]}/${plane.taken[at + minLength + 1]} from ${from}`;
+  };
+  give([IPV4.destination, [192, 168, 1, 1]]);
+  assert.equal(answer(), '1: 3/1 from 192.168.1.1');
+  give([IPV4.destination, [10, 0, 1, 9]]); // its session is yet to come
+  assert.equal(answer(), undefined);
+  assert.equal(plane.waiting(9), 1);
+  plane.forgetEndpoint(8);
+  give([IPV4.destination, [10, 0, 1, 8]]);
+  assert.equal(answer(), '1: 3/1 from 10.0.1.8');
+  give([IPV4.destination, [239, 1, 1, 1]]);
+  assert.equal(answer(), undefined);
+  assert.deepEqual(plane.drops.entries(), [
+    ['no-peer', 2],
+    ['no-endpoint', 1],
+  ]);
 });
 
 /** From here on the kernel takes no runs: EIO, as before Linux 6.11 where the way out does not sum checksums. */

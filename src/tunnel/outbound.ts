@@ -16,6 +16,7 @@ import { ARENA } from './arena.js';
 import { hasEndpoint, type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
+import { Unreachable } from './unreachable.js';
 import { WaitingPackets } from './waiting.js';
 import type { WorkerContext } from './worker-context.js';
 
@@ -70,6 +71,7 @@ export class Outbound {
   #runEcn = 0;
   #allowedIps: PrefixLookup | undefined;
   readonly #waiting = new WaitingPackets<PeerState>();
+  readonly #unreachable: Unreachable;
   /** Who has a session, and packets that waited for it and found no room. */
   readonly #late = new Set<PeerState>();
 
@@ -78,6 +80,7 @@ export class Outbound {
     this.#aead = aead;
     this.#arena = arena;
     this.#segmenter = segmenter;
+    this.#unreachable = new Unreachable(context);
   }
 
   set allowedIps(lookup: PrefixLookup) {
@@ -186,8 +189,10 @@ export class Outbound {
     const version = wholePacket(view, packet, length);
     if (version === 0) return 'bad-inner-packet';
     const peer = this.#peerFor(bytes, packet, version);
-    if (peer === undefined) return 'no-peer';
-    if (!hasEndpoint(peer)) return 'no-endpoint';
+    if (peer === undefined || !hasEndpoint(peer)) {
+      this.#unreachable.answer(this.#arena, packet, version, length, now);
+      return peer === undefined ? 'no-peer' : 'no-endpoint';
+    }
     if (this.#seal(peer, packet, length, now)) return undefined;
     this.#ask(peer, now);
     const gone = this.#waiting.add(peer, bytes.slice(packet, packet + length));

@@ -9,6 +9,7 @@ import { findLink } from '../../src/linux/link.js';
 import { Namespace } from '../../src/linux/namespace.js';
 import { runProgram } from '../../src/linux/program.js';
 import { needs } from '../../src/testkit/requirements.js';
+import { ping, runOn } from '../../src/testkit/traffic.js';
 import { until } from '../../src/testkit/wait.js';
 import { deviceExists, LAMETUND, newKey, socketPath, WireGuard } from '../../src/testkit/wireguard.js';
 
@@ -318,6 +319,52 @@ test('a device that is moved to another namespace stays in service there, and it
   assert.equal(await wireguard.ended, 0, wireguard.stderr);
   assert.ok(!existsSync(socketPath(device)));
 });
+
+test('a namespace that is deleted takes the device that was moved there, and the daemon, with it', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'netns')) return;
+  const wireguard = await WireGuard.start(t, newName());
+  const namespace = Namespace.create(`lk-${process.pid}`);
+  t.after(() => namespace.remove());
+  runProgram('ip', ['link', 'set', wireguard.device, 'netns', namespace.name]);
+  namespace.ip([`link set ${wireguard.device} up`]);
+  await until('it to come up', () => /now Up/.test(wireguard.stdout));
+  namespace.remove();
+  assert.equal(await wireguard.ended, 0, wireguard.stderr);
+  assert.ok(!existsSync(socketPath(wireguard.device)));
+});
+
+test('an application that sends where no peer is hears so at once', async (t) => {
+  if (!needs(t, ...REQUIREMENTS, 'netns', 'ping')) return;
+  const namespace = Namespace.create(`lu-${process.pid}`);
+  t.after(() => namespace.remove());
+  const wireguard = await WireGuard.start(t, newName(), 'lametund', namespace);
+  const [own, peer] = [newKey(), newKey()];
+  wireguard.set(
+    'private-key',
+    own.privateKey,
+    'peer',
+    peer.publicKey,
+    'allowed-ips',
+    '10.9.0.2/32,fd09::2/128',
+  );
+  namespace.sysctl({ 'net.ipv4.conf.all.rp_filter': 1 });
+  namespace.ip([
+    `address add 10.9.0.1/24 dev ${wireguard.device}`,
+    `address add fd09::1/64 dev ${wireguard.device} nodad`,
+    `link set ${wireguard.device} up`,
+  ]);
+  await wireguard.isUp();
+  // Nobody has .9; .2 is a peer's, of whom is not known where it is.
+  for (const to of ['10.9.0.9', '10.9.0.2', 'fd09::9', 'fd09::2']) {
+    const { output } = await ping(namespace, to, { wait: 60 });
+    assert.match(output, /Destination Host Unreachable|Address unreachable/, `to ${to}`);
+    const { status, stderr } = await runOn(namespace, process.execPath, ['-e', CONNECT, to]);
+    assert.deepEqual([status, stderr], [0, 'EHOSTUNREACH'], `to ${to}`);
+  }
+});
+
+/** Connects, and says what came of it. */
+const CONNECT = `require('net').connect(80, process.argv[1]).on('error', (e) => process.stderr.write(e.code))`;
 
 /** A mount namespace's worth of wg-quick: its configuration and a stand-in for resolvconf, in a folder. */
 function wgQuick(t: TestContext, device: string, config: string) {

@@ -1,0 +1,30 @@
+import { AnswerLimit, UNREACHABLE_LENGTH, writeUnreachable } from '../ip/unreachable.js';
+import { type Arena, VIRTIO } from '../ip/virtio.js';
+import { errno, libc } from '../linux/libc.js';
+import { allocate } from '../linux/memory.js';
+import type { WorkerContext } from './worker-context.js';
+
+/**
+ * Tells applications, through the TUN device, that nobody is where they send to: as WireGuard in the kernel does where no
+ * peer has the address, or the peer has no endpoint. A peer that does not answer yet is another matter: its packets wait.
+ */
+export class Unreachable {
+  readonly #context: WorkerContext;
+  readonly #limit = new AnswerLimit();
+  /** A `virtio_net_hdr` that says nothing, and the answer. */
+  readonly #out = allocate(VIRTIO.length + UNREACHABLE_LENGTH);
+
+  constructor(context: WorkerContext) {
+    this.#context = context;
+  }
+
+  /** Answers a whole packet, if it may be answered. */
+  answer(arena: Arena, packet: number, version: 4 | 6, length: number, now: number): void {
+    const written = writeUnreachable(arena, packet, version, length, this.#out, VIRTIO.length);
+    if (written === 0 || !this.#limit.take(now)) return;
+    const { tunFd, offloads } = this.#context;
+    const header = offloads.virtioHeader ? VIRTIO.length : 0;
+    const begin = this.#out.address + VIRTIO.length - header;
+    if (libc.write(tunFd, begin, header + written) < 0) this.#context.deviceFailed(errno());
+  }
+}
