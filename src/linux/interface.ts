@@ -10,6 +10,7 @@ import { addRoute, listRoutes, type Route, type RouteOptions, removeRoute } from
 const RTM = { newAddress: 20, delAddress: 21, getAddress: 22 } as const;
 const IFA = { address: 1, local: 2, flags: 8 } as const;
 const IFA_F_NODAD = 0x2;
+const IFA_F_NOPREFIXROUTE = 0x200;
 
 /** struct ifaddrmsg, linux/if_addr.h: family u8, prefix u8, flags u8, scope u8, index u32. */
 const IFADDRMSG = { family: 0, prefix: 1, flags: 2, scope: 3, index: 4, size: 8 } as const;
@@ -104,11 +105,13 @@ export function listAddresses(device: number): Cidr[] {
  * Adds an address, and with it the kernel's route to its network. An IPv6 address is usable at once: there is
  * nobody on a tunnel who could have the same one, so duplicate address detection is left out.
  *
+ * @param isBare without the route
  * @throws LinuxError EEXIST when the device has it already: it is not the caller's to remove then; ENODEV; EPERM
  */
-export function addAddress(device: number, name: string, address: Cidr): void {
+export function addAddress(device: number, name: string, address: Cidr, isBare = false): void {
   const message = addressMessage(RTM.newAddress, NLM_F.create | NLM_F.exclusive, device, address);
-  if (address.address.length === 16) message.u32(IFA.flags, IFA_F_NODAD);
+  const flags = (address.address.length === 16 ? IFA_F_NODAD : 0) | (isBare ? IFA_F_NOPREFIXROUTE : 0);
+  if (flags !== 0) message.u32(IFA.flags, flags);
   rtnetlink(message, `add address ${formatCidr(address)} to ${name}`, {
     ...deviceHints(name),
     [ERRNO.EEXIST]: 'the device has it already',

@@ -36,10 +36,11 @@ export class Keeper {
 
   /** Where peers answered last, by id. @throws LametunError when that cannot be read */
   endpoints(): Map<number, Endpoint> {
+    const stored = Object.entries(this.#options.state.readEndpoints());
     return new Map(
-      this.#options.state.readEndpoints().flatMap(({ node, at }) => {
-        const endpoint = parseEndpoint(at);
-        return endpoint === undefined ? [] : [[node, endpoint] as const];
+      stored.flatMap(([id, text]) => {
+        const endpoint = parseEndpoint(text);
+        return endpoint === undefined ? [] : [[Number(id), endpoint] as const];
       }),
     );
   }
@@ -97,11 +98,11 @@ export class Keeper {
     const { state, checks, paths } = this.#options;
     const endpoints = [...checks.all()].flatMap(({ id }) => {
       const endpoint = paths.lastEndpoint(id);
-      return endpoint === undefined ? [] : [{ node: id, at: endpointKey(endpoint) }];
+      return endpoint === undefined ? [] : [[id, endpointKey(endpoint)] as const];
     });
-    const text = JSON.stringify(endpoints);
+    const text = endpoints.join();
     if (text === this.#endpoints) return;
-    state.writeEndpoints(endpoints);
+    state.writeEndpoints(Object.fromEntries(endpoints));
     this.#endpoints = text;
   }
 }

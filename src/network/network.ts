@@ -62,12 +62,11 @@ export class Network implements RunningNode {
   // What is asked of a node.
 
   status(): NodeStatus {
-    const { record, key, hub, relay, checks, driver, table, roster, known, warnings, rangeWarnings } =
-      this.#parts;
+    const { record, key, hub, relay, checks, driver, table, roster, known, warnings } = this.#parts;
     return nodeStatus({
       ...{ node: record.node, key, hub: hub.status, relay: relay.status, names: roster.names },
       ...{ members: checks.all(), driver, table, known },
-      warnings: [...warnings, ...rangeWarnings, ...hub.warnings(), ...roster.warnings()],
+      warnings: [...warnings, ...hub.warnings(), ...roster.warnings()],
     });
   }
 

@@ -20,8 +20,6 @@ import { OwnRecord } from './own-record.js';
 import { PathDriver } from './paths/path-driver.js';
 import { RelayClient } from './paths/relay-client.js';
 import { PeerTable } from './peer-table.js';
-import { rangeObstacles } from './range-obstacles.js';
-import { localRouting } from './ranges.js';
 import { retell } from './retell.js';
 import { Roster } from './roster.js';
 import type { StateDirectory, StoredNode } from './state.js';
@@ -63,8 +61,6 @@ export class NodeParts {
   readonly key: string;
   /** What was wrong from the beginning, in whole sentences. */
   readonly warnings: string[];
-  /** What has the network's addresses on this machine, as it is now. */
-  rangeWarnings: readonly string[] = [];
   readonly #options: NodePartsOptions;
   #timer: NodeJS.Timeout | undefined;
   #relay: RelayClient | undefined;
@@ -86,7 +82,11 @@ export class NodeParts {
     this.known = this.#readKnown();
     this.hub = new HubView(network);
     this.checks = new MemberChecks(network, { ...you, key: this.key });
-    this.host = new OwnHost(node.device, log);
+    this.host = new OwnHost({
+      ...{ device: node.device, log, ranges: this.ranges, members: () => this.checks.all() },
+      needed: () => this.roster.outside(),
+      onRoutes: () => this.#isStopped || this.roster.route(),
+    });
     this.table = new PeerTable(device.interface, this.host);
     this.driver = new PathDriver({
       ...{ crypto, privateKey, id: you.id, inside: this.ranges, mtu: network.mtu },
@@ -116,9 +116,8 @@ export class NodeParts {
 
   /** Sets the device up, and takes up what was known when the node was up last. @throws then `stop` undoes what was done */
   async start(): Promise<void> {
+    this.roster.forward(); // before the link: what a node that was killed has left is taken over
     this.#configureLink();
-    this.roster.forward();
-    this.#lookAtRanges();
     this.#relay = await this.#startRelay();
     const endpoints = this.#readEndpoints();
     const nodes = [...this.#options.map.nodes()];
@@ -170,7 +169,12 @@ export class NodeParts {
     const { you, network } = this.record.node;
     const [range4, range6] = this.ranges;
     const address = (text: string, { prefix }: Cidr): Cidr => ({ address: parseAddress(text)!, prefix });
-    const device = { up: true, mtu: network.mtu, addresses: [address(you.ipv4, range4)] };
+    const device = {
+      up: true,
+      bareAddresses: true,
+      mtu: network.mtu,
+      addresses: [address(you.ipv4, range4)],
+    };
     const both = { ...device, addresses: [...device.addresses, address(you.ipv6, range6)] };
     this.host.configure(both);
     const found = link.addresses();
@@ -258,14 +262,5 @@ export class NodeParts {
     this.#options.client.networkChanged(isOwn);
     this.relay.rebind();
     this.roster.route();
-    this.#lookAtRanges();
-  }
-
-  #lookAtRanges(): void {
-    const { refusals, warnings } = rangeObstacles(this.ranges, localRouting(this.record.node.device));
-    const lost = refusals.map(
-      (why) => `The network's addresses are in use here, so some of it is not reached: ${why}`,
-    );
-    this.rangeWarnings = [...lost, ...warnings];
   }
 }

@@ -44,7 +44,6 @@ export class PeerTable {
   readonly #seen = new Map<number, Seen>();
   /** Whose it is, by share. */
   readonly #shares = new Map<string, number>();
-  #routedText = '';
 
   constructor(wireguard: WireGuardInterface, host: OwnHost) {
     this.#wireguard = wireguard;
@@ -85,9 +84,6 @@ export class PeerTable {
 
   commit(): void {
     this.#wireguard.commit();
-    const text = [...this.#shares.keys()].sort().join(' ');
-    if (text === this.#routedText) return;
-    this.#routedText = text;
     this.#host.route(this.routed());
   }
 

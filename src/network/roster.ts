@@ -95,12 +95,14 @@ export class Roster {
 
   /** Routes what the others share, as far as that suits this machine as it is now. */
   route(): void {
-    const { node, hubAddress, ranges, table, driver } = this.#options;
-    const { hub, shares } = node();
-    const hubs = hubAddress() ?? searched(hub).flatMap(({ host }) => parseAddress(host) ?? []);
-    const upstreams = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
-    this.#shares.route(shares, hubs, [...upstreams, ...nameServers()]);
+    const { node, ranges, table, driver } = this.#options;
+    this.#shares.route(node().shares, this.#hubs(), this.#nameServers());
     driver.setInside([...ranges, ...table.routed()]);
+  }
+
+  /** What must be reached outside of the tunnel. */
+  outside(): IpAddress[] {
+    return [...this.#hubs(), ...this.#nameServers()];
   }
 
   /** Lets the others reach what this node shares. */
@@ -128,6 +130,20 @@ export class Roster {
     } catch (error) {
       this.#options.log.error((error as Error).message);
     }
+  }
+
+  /** Where the hub was reached last, or all addresses that are known. */
+  #hubs(): IpAddress[] {
+    const { node, hubAddress } = this.#options;
+    const address = hubAddress();
+    return address === undefined
+      ? searched(node().hub).flatMap(({ host }) => parseAddress(host) ?? [])
+      : [address];
+  }
+
+  #nameServers(): IpAddress[] {
+    const upstreams = (this.#names?.upstreams() ?? []).flatMap((text) => parseAddress(text) ?? []);
+    return [...upstreams, ...nameServers()];
   }
 
   #nameAll(): void {

@@ -26,17 +26,17 @@ export class Shares {
    * Routes what others share.
    *
    * @param own what this node offers itself
-   * @param hub the address at which the hub was reached last; or all that are known: one of them must stay outside
+   * @param hubs the address at which the hub was reached last, or all that are known: one of them must stay outside
    * @param servers what else must be reached from outside of the tunnel
    */
-  route(own: readonly string[], hub: IpAddress | readonly IpAddress[], servers: readonly IpAddress[]): void {
+  route(own: readonly string[], hubs: readonly IpAddress[], servers: readonly IpAddress[]): void {
     const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
     const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
-    const hubs = hub instanceof Uint8Array ? [hub] : hub.every(isShared) ? hub : [];
+    const outside = hubs.every(isShared) ? hubs : [];
     const plan = this.#checks.planShares({
       routes: shared.length === 0 ? [] : localRoutes(localRouting(this.#device)), // which takes a moment
       ownShares: networks(own),
-      hosts: [...hubs, ...servers],
+      hosts: [...outside, ...servers],
     });
     this.#table.setShares(plan);
     this.#table.commit();

@@ -98,11 +98,15 @@ export async function runPlain(
 
     const device = Interface.open(tun.name);
     const tell = (message: string): void => report({ event: 'warning', message });
-    host = new Host({ device: tun.name, staysBehind: attached, tell });
-    const desired = { device: desiredDevice(options, servers) };
-    want(host, desired);
+    // All at once: what a tunnel that was killed has left is taken over then, and connections through it go on.
+    const desired: DesiredHost = {
+      device: desiredDevice(options, servers),
+      forwarding: options.forward ? { families: familiesOf(options, device) } : undefined,
+    };
+    host = new Host({ device: tun.name, desired: () => desired, staysBehind: attached, tell });
+    host.reconcile();
+    if (host.failure !== undefined) throw host.failure;
     refuseLoop(device, servers);
-    if (options.forward) want(host, { ...desired, forwarding: { families: familiesOf(options, device) } });
     report({
       event: 'start',
       role: options.server === '' ? 'listen' : 'client',
@@ -165,13 +169,7 @@ function desiredDevice(options: PlainOptions, servers: readonly Endpoint[]): Des
   const { addresses, routes } = options;
   const mtu = wantedMtu(options, servers);
   const up = addresses.length > 0 || routes.length > 0 || mtu !== undefined;
-  return { up, mtu, addresses, routes };
-}
-
-/** @throws LametunError when something of it cannot be set now */
-function want(host: Host, desired: DesiredHost): void {
-  host.want(desired);
-  if (host.failure !== undefined) throw host.failure;
+  return { up, mtu, addresses, routes: routes.map((destination) => ({ destination })) };
 }
 
 /**

@@ -7,9 +7,11 @@ export type ForwardingOptions = Forwarding & { readonly device: string };
 
 /** Forwards as a tunnel does, and nothing else, in the network namespace of the calling thread. */
 export function startForwarding({ device, ...forwarding }: ForwardingOptions) {
-  const host = new Host({ device });
+  let desired: Forwarding = forwarding;
+  const host = new Host({ device, desired: () => ({ forwarding: desired }) });
   const want = (wanted: Forwarding): void => {
-    host.want({ forwarding: wanted });
+    desired = wanted;
+    host.reconcile();
     if (host.failure === undefined) return;
     const { failure } = host;
     host.stop();
@@ -24,7 +26,7 @@ export function startForwarding({ device, ...forwarding }: ForwardingOptions) {
 
 /** Undoes what processes that are dead have left, as whatever starts next does. */
 export function sweepForwarding(): void {
-  const host = new Host({ device: 'none' });
-  host.want({});
+  const host = new Host({ device: 'none', desired: () => ({}) });
+  host.reconcile();
   host.stop();
 }

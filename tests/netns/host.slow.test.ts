@@ -5,6 +5,7 @@ import { parseCidr } from '../../src/ip/cidr.js';
 import { Host } from '../../src/linux/host/host.js';
 import { connect, Namespace } from '../../src/linux/namespace.js';
 import { needs } from '../../src/testkit/requirements.js';
+import { Running } from '../../src/testkit/running.js';
 import { until } from '../../src/testkit/wait.js';
 
 /** What a node wants of a gateway: its device, a network behind another member, and two that it shares. */
@@ -13,7 +14,7 @@ const DESIRED = {
     up: true,
     mtu: 1400,
     addresses: cidrs('10.7.0.1/16', 'fd00::1/64'),
-    routes: cidrs('10.99.0.0/24', 'fd99::/64'),
+    routes: cidrs('10.99.0.0/24', 'fd99::/64').map((destination) => ({ destination })),
   },
   forwarding: { destinations: cidrs('192.168.7.0/24', 'fd07::/64') },
 };
@@ -141,7 +142,22 @@ const INTERFERENCE: readonly (readonly [what: string, command: string, afterward
   ['forwarding of IPv4 is switched off', 'sysctl -qw net.ipv4.ip_forward=0'],
   ['forwarding of IPv6 is switched off', 'sysctl -qw net.ipv6.conf.all.forwarding=0'],
   ['forwarding from the device is switched off', 'sysctl -qw net.ipv4.conf.tun0.forwarding=0'],
+  [
+    'a network manager takes the device over',
+    'ip address flush dev tun0; ip link set tun0 down; ip link set tun0 mtu 1500; ip link set tun0 up',
+  ],
+  [
+    'a firewall and all settings are loaded again',
+    'nft flush ruleset; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0',
+  ],
+  [
+    'more happens than the kernel can tell',
+    `for way in add del; do for i in $(seq 1000); do echo "address $way 10.55.$((i / 250)).$((i % 250))/32 dev lan1"; done; done |
+       ip -batch -; ip route del 10.99.0.0/24`,
+  ],
 ];
+
+const OPTIONS = { device: 'tun0', staysBehind: true } as const;
 
 /** A ping that goes on, and how often it was answered. */
 function traffic(t: TestContext, from: Namespace): () => number {
@@ -166,9 +182,9 @@ test('whatever other programs do to a gateway is repaired at once, while traffic
   const told: string[] = [];
   const start = (): Host => {
     const made = gateway.inside(
-      () => new Host({ device: 'tun0', staysBehind: true, tell: (message) => told.push(message) }),
+      () => new Host({ ...OPTIONS, desired: () => DESIRED, tell: (message) => told.push(message) }),
     );
-    gateway.inside(() => made.want(DESIRED));
+    gateway.inside(() => made.reconcile());
     assert.equal(made.failure, undefined);
     return made;
   };
@@ -202,4 +218,88 @@ test('whatever other programs do to a gateway is repaired at once, while traffic
   assert.deepEqual(reaches(member, [...SHARED, ...NOT_SHARED]), [true, true, false, false]);
   host.stop();
   assert.equal(situation(gateway), before, 'everything found at the start is found at the end');
+});
+
+/** A process that keeps the gateway as desired until it is killed, and tells what is wrong when it gets a line. */
+async function hostProcess(t: TestContext, gateway: Namespace): Promise<Running> {
+  const module = new URL('../../src/linux/host/host.js', import.meta.url).href;
+  const script = `
+    const { Host } = await import(${JSON.stringify(module)});
+    const bytes = (value) => Array.isArray(value) ? Uint8Array.from(value) : value;
+    const desired = JSON.parse(${JSON.stringify(JSON.stringify(DESIRED, (key, value) => (value instanceof Uint8Array ? [...value] : value)))},
+      (key, value) => key === 'address' ? bytes(value) : value);
+    const host = new Host({ ...${JSON.stringify(OPTIONS)}, desired: () => desired });
+    host.reconcile();
+    console.log(host.failure?.message ?? 'ready');
+    setInterval(() => console.log('warnings: ' + host.warnings().join(' | ')), 200);`;
+  const child = gateway.spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const running = new Running(child, 'a host');
+  await running.says(/^ready$/m);
+  return running;
+}
+
+test('what a killed process has left is given back by the next one, or taken over and given back at its end', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const { gateway } = site(t);
+  gateway.ip(['link set tun0 mtu 1280']);
+  const before = situation(gateway);
+  for (const next of [{}, DESIRED]) {
+    const killed = await hostProcess(t, gateway);
+    const during = situation(gateway);
+    await killed.stop('SIGKILL');
+    assert.equal(situation(gateway), during);
+    gateway.inside(() => {
+      const host = new Host({ ...OPTIONS, desired: () => next });
+      host.reconcile();
+      host.stop();
+    });
+    assert.equal(situation(gateway), before);
+  }
+});
+
+test('a program that removes the rules again and again is named, and nothing is forwarded any more', async (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const { member, gateway } = site(t);
+  const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => DESIRED }));
+  t.after(() => host.stop());
+  gateway.inside(() => host.reconcile());
+  const isThere = (): boolean => gateway.run('nft', ['list', 'tables']).includes('lametun_tun0');
+  for (let i = 0; host.warnings().length === 0; i++) {
+    assert.ok(i < 10, 'it gives in');
+    gateway.run('nft', ['flush', 'ruleset']);
+    await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
+  }
+  assert.match(
+    host.warnings().join(),
+    /The nft table lametun_tun0 keeps being changed by another program \(nft, process \d+.*; the networks behind/,
+  );
+  assert.equal(
+    gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding']),
+    '0\n0\n',
+  );
+  assert.deepEqual(reaches(member, [...SHARED, ...NOT_SHARED]), [false, false, false, false]);
+});
+
+test('without nft nothing is forwarded, until it is there again', async (t) => {
+  if (!needs(t, 'netns', 'nft', 'nsenter')) return;
+  const { gateway } = site(t);
+  const host = await hostProcess(t, gateway);
+  const inItsMounts = (...command: string[]): void => {
+    const { status, stderr } = spawnSync('nsenter', ['-t', `${host.pid}`, '-m', ...command], {
+      encoding: 'utf8',
+    });
+    assert.equal(status, 0, stderr);
+  };
+  const forwards = (): boolean => gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']).trim() === '1';
+  assert.ok(forwards());
+  inItsMounts('mount', '-t', 'tmpfs', 'tmpfs', '/usr/sbin');
+  gateway.run('nft', ['flush', 'ruleset']);
+  await until('forwarding to be off', () => !forwards());
+  await host.says(/Cannot set the nft table lametun_tun0: forwarding needs the program nft/);
+  inItsMounts('umount', '/usr/sbin');
+  await until('forwarding to be on', forwards);
+  assert.match(gateway.run('nft', ['list', 'tables']), /lametun_tun0/);
 });

@@ -1,7 +1,6 @@
 import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
 import type { Log } from '../../device/log.js';
 import { openOwnFile } from '../../linux/safe-files.js';
-import { forTerminal } from '../../wire/text.js';
 import { errorText } from '../error-text.js';
 import { terminalWidth, wrap } from './table.js';
 
@@ -44,7 +43,7 @@ export class Console {
   status(line: string): void {
     if (!this.#terminal || this.#file !== undefined) return;
     const width = process.stdout.columns ?? 80;
-    const text = [...forTerminal(line)].slice(0, width - 1).join('');
+    const text = [...line].slice(0, width - 1).join('');
     if (text === this.#status) return;
     this.#status = text;
     process.stdout.write(`\r\x1b[2K${text}`);
@@ -77,7 +76,7 @@ export class Console {
         if (this.#file !== undefined) this.#log(text);
         else {
           this.#clear();
-          process.stderr.write(`lametun: ${forTerminal(text)}\n`);
+          process.stderr.write(`lametun: ${text}\n`);
           this.#restore();
         }
       },
@@ -93,7 +92,7 @@ export class Console {
 
   #print(text: string): void {
     this.#clear();
-    process.stdout.write(forTerminal(text));
+    process.stdout.write(text);
     this.#restore();
   }
 
@@ -108,7 +107,7 @@ export class Console {
   #log(text: string): void {
     const file = this.#file!;
     try {
-      const isFull = appendLine(file, `${new Date().toISOString()} ${forTerminal(text)}\n`);
+      const isFull = appendLine(file, `${new Date().toISOString()} ${text}\n`);
       if (isFull) renameSync(file, `${file}.1`);
     } catch {} // a full disk does not end a tunnel
   }

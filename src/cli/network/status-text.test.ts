@@ -41,13 +41,13 @@ relay      by WebSocket: UDP does not reach the hub
 names      by resolv.conf
 shares     10.9.0.0/24 (refused: overlaps 10.9.0.0/16 of nas)
 
+Warning: The route 192.168.1.0/24 of laptop is not used.
+
 NODE    ADDRESS   PATH                LATENCY  IN      OUT   HANDSHAKE
 laptop  10.7.0.2  direct 192.0.2.1:5  0.4 ms   1.5 kB  20 B  30 s ago
   shares 192.168.1.0/24
 nas     10.7.0.3  relayed                      0 B     0 B   never
-  no answer from 192.0.2.9:7
-
-Warning: The route 192.168.1.0/24 of laptop is not used.`,
+  no answer from 192.0.2.9:7`,
   );
 });
 

@@ -28,9 +28,10 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
   ]);
   return [
     ...about.flatMap((line) => wrap(line, width, ABOUT.length)),
+    // Before the nodes: there may be thousands.
+    ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
     '',
     ...(peers.length === 0 ? ['There is nobody else yet.'] : peersTable(peers, now, width)),
-    ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
   ].join('\n');
 }
 

@@ -15,8 +15,16 @@ export interface DesiredDevice {
   /** In bytes; undefined leaves it as it is. */
   readonly mtu?: number | undefined;
   readonly addresses: readonly Cidr[];
-  /** Through the device, without a gateway. */
-  readonly routes: readonly Cidr[];
+  /** Whether the kernel shall make no routes to the networks of these addresses. */
+  readonly bareAddresses?: boolean | undefined;
+  readonly routes: readonly DesiredRoute[];
+}
+
+/** A route through the device, without a gateway. */
+export interface DesiredRoute {
+  readonly destination: Cidr;
+  /** Any, and the kernel's choice, if not given. */
+  readonly metric?: number | undefined;
 }
 
 /** In the order in which they are to be set. */
@@ -30,7 +38,7 @@ export function wishesOf(desired: DesiredHost, device: DeviceName, facts: Forwar
 
 /** A device that goes down loses its routes and its IPv6 addresses; a route needs it up, and an IPv6 address its MTU. */
 function deviceWishes(
-  { up, mtu, addresses, routes }: DesiredDevice,
+  { up, mtu, addresses, bareAddresses, routes }: DesiredDevice,
   device: DeviceName,
   facts: ForwardingFacts,
 ): Wish[] {
@@ -45,11 +53,17 @@ function deviceWishes(
     ...(mtu === undefined ? [] : [{ thing: { kind: 'mtu' as const, device }, value: `${mtu}` }]),
     ...(up ? [state] : []),
     ...addresses.map((address) => ({
-      thing: { kind: 'address' as const, device, address: formatCidr(address) },
+      thing: {
+        ...{ kind: 'address' as const, device, address: formatCidr(address) },
+        ...(bareAddresses === true && { isBare: true as const }),
+      },
       value: THERE,
     })),
-    ...routes.map((route) => ({
-      thing: { kind: 'route' as const, device, destination: formatCidr(networkOf(route)) },
+    ...routes.map(({ destination, metric }) => ({
+      thing: {
+        ...{ kind: 'route' as const, device, destination: formatCidr(networkOf(destination)) },
+        ...(metric !== undefined && { metric }),
+      },
       value: THERE,
       needs,
     })),

@@ -17,6 +17,8 @@ import { type DeviceName, idOf, type Thing, Things, type Wish } from './things.j
 export interface HostOptions {
   /** The tunnel's. For forwarding it need not exist yet. */
   readonly device: string;
+  /** What this machine should look like, asked before every look. */
+  readonly desired: () => DesiredHost;
   /** Whether the device stays when the process ends: then what is set there is noted, for the next one to undo. */
   readonly staysBehind?: boolean;
   /** Is told what was repaired, and what another program keeps changing. */
@@ -58,16 +60,17 @@ export class Host {
   }
 
   /**
-   * Makes this machine so, and keeps it so. What cannot be set is tried again; `failure` and `warnings` say what that is.
+   * Makes this machine as it is desired now, and keeps it so. What cannot be set is tried again; `failure` and `warnings`
+   * say what that is.
    *
    * @throws LametunError `usage` when the device has a name that cannot be forwarded for; LinuxError when nothing can be
    *   noted or looked at
    */
-  want(desired: DesiredHost): void {
+  reconcile(): void {
     if (this.#isStopped) return;
-    if (desired.forwarding !== undefined) checkDevice(this.#device.name);
-    this.#desired = desired;
     this.#namespace.inside(() => {
+      this.#desired = this.#options.desired();
+      if (this.#desired.forwarding !== undefined) checkDevice(this.#device.name);
       if (this.#device.index === 0) this.#findDevice();
       this.#openJournal();
       this.#announcements ??= this.#watch();
@@ -218,6 +221,7 @@ export class Host {
 
   #look(): void {
     const began = performance.now();
+    if (!this.#isStopped) this.#desired = this.#options.desired();
     const known: KnownSettings = this.#isNoting ? this.#journal.settings() : new Map();
     const settingFound = (name: string): string | undefined =>
       known.get(name)?.before ?? this.#firstSeen(name);

@@ -20,17 +20,26 @@ const MANAGERS: Readonly<Record<string, string>> = {
   bird: 'BIRD',
 };
 
-/** Names of running programs in this network namespace that change its settings. */
+/** Names of running programs that change the settings of networks, in this network namespace or one that is not told. */
 export function likelyPrograms(): string[] {
-  const here = readlinkSync('/proc/thread-self/ns/net');
+  const here = namespaceOf('thread-self');
   const found = readdirSync('/proc').flatMap((pid) => {
     if (!/^\d+$/.test(pid)) return [];
     try {
       const manager = MANAGERS[readFileSync(`/proc/${pid}/comm`, 'utf8').trim()];
-      return manager !== undefined && readlinkSync(`/proc/${pid}/ns/net`) === here ? manager : [];
+      return manager !== undefined && (namespaceOf(pid) ?? here) === here ? manager : [];
     } catch {
       return []; // it has ended
     }
   });
   return [...new Set(found)].sort();
+}
+
+/** Undefined where the process has rights that this one has not: the kernel does not tell then. */
+function namespaceOf(pid: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return undefined;
+  }
 }

@@ -13,10 +13,20 @@ export type Thing =
   | { readonly kind: 'state'; readonly device: DeviceName }
   /** In bytes. */
   | { readonly kind: 'mtu'; readonly device: DeviceName }
-  /** `there`. */
-  | { readonly kind: 'address'; readonly device: DeviceName; readonly address: string }
-  /** `there`: in the main table, through the device itself. */
-  | { readonly kind: 'route'; readonly device: DeviceName; readonly destination: string }
+  /** `there`. A bare one brings no route to its network. */
+  | {
+      readonly kind: 'address';
+      readonly device: DeviceName;
+      readonly address: string;
+      readonly isBare?: true;
+    }
+  /** `there`: in the main table, through the device itself; of any metric without one. */
+  | {
+      readonly kind: 'route';
+      readonly device: DeviceName;
+      readonly destination: string;
+      readonly metric?: number;
+    }
   /** The value of a sysctl. */
   | { readonly kind: 'setting'; readonly name: string }
   /** The nft text of a table of family inet. */
@@ -94,7 +104,7 @@ export class Things {
       case 'address':
         return look.addresses(thing.device).has(thing.address) ? THERE : undefined;
       case 'route':
-        return look.routes(thing.device).has(thing.destination) ? THERE : undefined;
+        return look.routes(thing.device).has(routeKey(thing)) ? THERE : undefined;
       case 'setting':
         return readSysctl(thing.name);
       case 'table':
@@ -124,17 +134,14 @@ export class Things {
         setLinkMtu(thing.device.index, thing.device.name, Number(value));
         break;
       case 'address':
-        (value === undefined ? removeAddress : addAddress)(
-          thing.device.index,
-          thing.device.name,
-          parseCidr(thing.address)!,
-        );
+        this.#setAddress(thing, value !== undefined);
         break;
       case 'route': {
         const { index, name } = thing.device;
         const destination = parseCidr(thing.destination)!;
-        if (value === undefined) removeRoute(index, name, destination);
-        else addRoute(index, name, destination, { replaces: isRepair });
+        const { metric } = thing;
+        if (value === undefined) removeRoute(index, name, destination, { metric });
+        else addRoute(index, name, destination, { metric, replaces: isRepair });
         break;
       }
       case 'setting':
@@ -143,6 +150,12 @@ export class Things {
       case 'table':
         this.#setTable(thing.name, value);
     }
+  }
+
+  #setAddress({ device, address, isBare }: Extract<Thing, { kind: 'address' }>, isWanted: boolean): void {
+    const network = parseCidr(address)!;
+    if (isWanted) addAddress(device.index, device.name, network, isBare);
+    else removeAddress(device.index, device.name, network);
   }
 
   #setTable(name: string, text: string | undefined): void {
@@ -175,10 +188,18 @@ class Look {
   routes({ index }: DeviceName): Set<string> {
     return remembered(this.#routes, index, () => {
       const routes = listDeviceRoutes(index).filter(({ type }) => type === RTN.unicast);
-      return new Set(routes.map(({ destination }) => formatCidr(destination)));
+      return new Set(
+        routes.flatMap((route) => {
+          const destination = formatCidr(route.destination);
+          return [routeKey({ destination }), routeKey({ destination, metric: route.metric })];
+        }),
+      );
     });
   }
 }
+
+const routeKey = ({ destination, metric }: { destination: string; metric?: number }): string =>
+  metric === undefined ? destination : `${destination} metric ${metric}`;
 
 function remembered<K, V>(map: Map<K, V>, key: K, find: () => V): V {
   if (!map.has(key)) map.set(key, find());
