@@ -5,18 +5,19 @@ import { type TestContext, test } from 'node:test';
 import { TextLog } from '../device/log.js';
 import { openTestNetwork, temporaryFolder } from '../testkit/stores.js';
 import { until } from '../testkit/wait.js';
-import type { AdminAnswers, Answers, HubMessage, NodeRow } from '../wire/messages.js';
+import type { AdminAnswers, Answers, HubMessage, NodeMessage, NodeRow } from '../wire/messages.js';
 import { type Client, Hub } from './hub.js';
 
 class FakeClient implements Client {
   readonly key: string;
-  readonly remote = '192.0.2.1';
+  readonly remote: string;
   readonly messages: HubMessage[] = [];
   admitted = false;
   ended = false;
 
-  constructor(key = randomBytes(32)) {
+  constructor(key = randomBytes(32), remote = '192.0.2.1') {
     this.key = key.toString('base64');
+    this.remote = remote;
   }
 
   send(message: HubMessage): void {
@@ -70,7 +71,7 @@ async function scene(t: TestContext) {
   };
   const row = async (): Promise<NodeRow | undefined> =>
     ((await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes']).nodes[0];
-  return { hub, client, attachAnd, row };
+  return { hub, registry, client, secret, attachAnd, row };
 }
 
 test('who waits, attaches, and is gone before it has its answer is not there', async (t) => {
@@ -116,4 +117,52 @@ test('who waits is told that this is why it does not administer', async (t) => {
   const refused = client.messages.at(-1);
   assert.ok(refused?.type === 'refused' && refused.code === 'not-an-admin');
   assert.match(refused.message, /still waits for approval/);
+});
+
+test('those who are no members make the database work so often and no more, whatever they ask', async (t) => {
+  const { hub, registry, client: honest, secret } = await scene(t);
+  await hub.administer({ op: 'approve', node: 'guest' });
+  const { store } = registry;
+  let asked = 0;
+  const [read, write] = [store.read.bind(store), store.write.bind(store)];
+  store.read = (query) => {
+    asked++;
+    return read(query);
+  };
+  store.write = (work, then) => {
+    asked++;
+    return write(work, then);
+  };
+  const text = secret.toString('base64'); // used up
+  const questions: readonly NodeMessage[] = [
+    { type: 'look', id: 1, secret: text },
+    { type: 'join', id: 2, secret: text, name: 'x', shares: [] },
+    { type: 'attach', id: 3, network: registry.info.id, as: { run: 'r', turn: 1 } },
+    { type: 'share', id: 4, shares: ['192.168.1.0/24'] },
+    { type: 'inside', id: 5, ipv6: true },
+    { type: 'leave', id: 6 },
+  ];
+  for (let i = 0; i < 100; i++) {
+    for (const question of questions) {
+      const guest = new FakeClient();
+      await hub.handle(guest, question);
+      assert.equal(guest.messages[0]?.type, 'refused');
+    }
+  }
+  assert.ok(asked > 150 && asked < 700, `${asked} times for 600 questions`); // some take two or three
+  const last = new FakeClient();
+  await hub.handle(last, questions[0]!);
+  assert.deepEqual(
+    last.messages.map((message) => message.type === 'refused' && message.code),
+    ['too-many'],
+  );
+  assert.ok(last.ended, 'and is sent away');
+  const elsewhere = new FakeClient(randomBytes(32), '192.0.2.2');
+  await hub.handle(elsewhere, questions[0]!);
+  assert.deepEqual(
+    elsewhere.messages.map((message) => message.type === 'refused' && message.code),
+    ['used-up'],
+  );
+  await hub.handle(honest, { type: 'share', id: 7, shares: [] });
+  assert.equal(honest.messages.at(-1)?.type, 'answer');
 });

@@ -13,7 +13,7 @@ import type { HubAddress } from '../wire/token.js';
 import { Administration, type AdministrationOptions } from './administration.js';
 import { Fanout, type Follower } from './fanout.js';
 import { openInvite } from './invites.js';
-import { AddressLimit } from './limits.js';
+import { GuestLimit } from './limits.js';
 import { isRemoved, loadMembers, type Member, membership } from './members.js';
 import { join, remove, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
@@ -50,10 +50,12 @@ export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'tw
   /** Where this hub can be reached at present. */
   readonly addresses: () => readonly HubAddress[];
   readonly log: Log;
+  /** What those who are no members may ask of the database; the usual if not given. */
+  readonly guests?: GuestLimit | undefined;
 }
 
-/** Failures of one address: some at once, for an office that mistypes, and then one in ten seconds. */
-const FAILURES = { rate: 0.1, burst: 20 } as const;
+/** What is answered from memory, whoever asks. */
+const FROM_MEMORY: ReadonlySet<NodeMessage['type']> = new Set(['who', 'admin']);
 
 interface Attachment {
   readonly client: Client;
@@ -72,8 +74,7 @@ export class Hub {
   readonly #lookups = new Set<{ readonly key: string; isOld: boolean }>();
   /** Nodes that are being removed because they asked for it. */
   readonly #leaving = new Set<number>();
-  readonly #badSecrets = new AddressLimit(FAILURES.rate, FAILURES.burst);
-  readonly #strangers = new AddressLimit(FAILURES.rate, FAILURES.burst);
+  readonly #guests: GuestLimit;
   readonly #twins = new Twins();
   #addresses: readonly HubAddress[] = [];
   /** The key of the node on this machine, if there is one: it is not removed by mistake. */
@@ -82,6 +83,7 @@ export class Hub {
   constructor(options: HubOptions) {
     this.#options = options;
     this.#registry = options.registry;
+    this.#guests = options.guests ?? new GuestLimit(options.clock());
     this.#fanout = new Fanout(options.registry.members);
     this.#administration = new Administration({
       ...options,
@@ -103,10 +105,19 @@ export class Hub {
       // Nothing is awaited between an attachment and its answer: what follows it must not overtake it.
       const value = message.type === 'attach' ? this.#attachKnown(client, message) : undefined;
       if (value !== undefined) return;
-      await this.#dispatch(client, message);
+      if (!this.#mayAsk(client, message)) {
+        client.send({ type: 'refused', re, code: 'too-many', message: TOO_MANY });
+        client.close();
+      } else await this.#dispatch(client, message);
     } catch (error) {
       client.send({ type: 'refused', re, ...this.#refusal(error) });
     }
+  }
+
+  /** Members are answered as fast as they may ask; for anybody else the database is asked so often, and no more. */
+  #mayAsk(client: Client, { type }: NodeMessage): boolean {
+    if (FROM_MEMORY.has(type) || this.#registry.members.byKey(client.key) !== undefined) return true;
+    return this.#guests.take(client.remote, this.#options.clock());
   }
 
   /** Tells the members where this hub is, if it is elsewhere than before. To be called at the start, and now and then. */
@@ -147,13 +158,14 @@ export class Hub {
         // Who was ended before it had written down that it is a member joins again, by the same invitation.
         if ((await this.#member(client.key)) !== undefined)
           return answer('look', { network: this.#registry.info });
-        await this.#withSecret(client, message.secret, (hash) =>
-          this.#registry.store.read((db) => openInvite(db, hash, this.#options.clock())),
+        await this.#registry.store.read((db) =>
+          openInvite(db, this.#hash(message.secret), this.#options.clock()),
         );
         return answer('look', { network: this.#registry.info });
       case 'join': {
-        const id = await this.#withSecret(client, message.secret, (secretHash) =>
-          this.#registry.change((change) => join(change, { ...message, key: client.key, secretHash })),
+        const secretHash = this.#hash(message.secret);
+        const id = await this.#registry.change((change) =>
+          join(change, { ...message, key: client.key, secretHash }),
         );
         const member = await this.#member(client.key);
         if (member === undefined) throw notAMember(); // removed in the same moment
@@ -217,11 +229,8 @@ export class Hub {
 
   /** Somebody who waits to be let in, or is no member. */
   async #attachUnknown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): Promise<void> {
-    const { clock } = this.#options;
-    if (!this.#strangers.has(client.remote, clock())) throw tooMany();
     const member = await this.#member(client.key);
     if (member === undefined) {
-      this.#strangers.take(client.remote, clock());
       if (!(await this.#registry.store.read((db) => isRemoved(db, client.key)))) throw notAMember();
       client.send({ type: 'removed', network: this.#registry.info.id });
       return client.close();
@@ -307,17 +316,8 @@ export class Hub {
     this.#fanout.changed();
   }
 
-  async #withSecret<T>(client: Client, secret: string, use: (hash: string) => Promise<T>): Promise<T> {
-    const { clock, hash } = this.#options;
-    if (!this.#badSecrets.has(client.remote, clock())) throw tooMany();
-    try {
-      return await use(hash(Buffer.from(secret, 'base64')));
-    } catch (error) {
-      if (error instanceof Refused && error.refusal === 'bad-secret') {
-        this.#badSecrets.take(client.remote, clock());
-      }
-      throw error;
-    }
+  #hash(secret: string): string {
+    return this.#options.hash(Buffer.from(secret, 'base64'));
   }
 
   /** The member or waiting node of that key, as it is at the moment when this returns. */
@@ -363,4 +363,4 @@ const notAMember = (): Refused =>
   );
 const otherNetwork = (): Refused =>
   new Refused('other-network', 'this hub serves another network than the one whose member this node is');
-const tooMany = (): Refused => new Refused('too-many', 'too many failures from this address: wait a minute');
+const TOO_MANY = 'too many requests of nodes that are no members: try again in a minute';

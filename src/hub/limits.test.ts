@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AddressLimit, Bucket } from './limits.js';
+import { AddressLimit, Bucket, GuestLimit } from './limits.js';
 
 test('a bucket gives its burst, and then as much as comes back', () => {
   const bucket = new Bucket(2, 3, 0);
@@ -31,13 +31,39 @@ test('each address has its own limit, and all of an IPv6 customer one', () => {
   assert.ok(!limit.take('192.0.2.1', 0));
   assert.ok(limit.take('192.0.2.2', 0));
   assert.ok(limit.take('2001:db8::1', 0));
-  assert.ok(!limit.has('2001:db8::ffff', 0));
-  assert.ok(limit.has('2001:db8:0:1::1', 0));
+  assert.ok(!limit.take('2001:db8::ffff', 0));
+  assert.ok(limit.take('2001:db8:0:1::1', 0));
 });
 
 test('as many addresses as a stranger may have do not take more memory', () => {
   const limit = new AddressLimit(0.1, 1);
   for (let i = 0; i < 30_000; i++) limit.take(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
-  assert.ok(limit.has('10.0.0.1', 0), 'the oldest are forgotten');
-  assert.ok(!limit.has(`10.0.${29_999 >> 8}.${29_999 & 255}`, 0));
+  assert.ok(!limit.take(`10.0.${29_999 >> 8}.${29_999 & 255}`, 0));
+  assert.ok(limit.take('10.0.0.1', 0), 'the oldest are forgotten');
+});
+
+test('what is spent on credit has to come back first', () => {
+  const bucket = new Bucket(10, 2, 0);
+  assert.deepEqual(
+    [0, 0, 0].map((now) => bucket.spend(now)),
+    [true, true, false],
+  );
+  assert.equal(bucket.wait(0), 200);
+  assert.equal(bucket.wait(150), 50);
+  assert.equal(bucket.wait(200), 0);
+});
+
+test('guests of one address, however many, leave enough for those of others', () => {
+  const limit = new GuestLimit(0, { each: { rate: 1, burst: 10 }, all: { rate: 5, burst: 100 } });
+  const taken = (address: string, times: number, now: number): number =>
+    Array.from({ length: times }, () => limit.take(address, now)).filter(Boolean).length;
+  assert.equal(taken('192.0.2.1', 1_000, 0), 10);
+  assert.equal(taken('192.0.2.2', 5, 0), 5);
+  const many = Array.from({ length: 1_000 }, (_, i) => taken(`2001:db8:0:${i.toString(16)}::1`, 5, 0));
+  assert.equal(
+    many.reduce((sum, each) => sum + each),
+    85,
+    'all together have 100',
+  );
+  assert.equal(taken('192.0.2.1', 1_000, 2_000), 2);
 });

@@ -54,11 +54,6 @@ export class AddressLimit {
     this.#burst = burst;
   }
 
-  /** Whether that address has any left. Remembers nothing. */
-  has(address: string, now: number): boolean {
-    return this.#buckets.get(customer(address))?.has(now) ?? true;
-  }
-
   take(address: string, now: number): boolean {
     const key = customer(address);
     const bucket = this.#buckets.get(key) ?? new Bucket(this.#rate, this.#burst, now);
@@ -67,6 +62,32 @@ export class AddressLimit {
     if (this.#buckets.size > ADDRESSES) this.#buckets.delete(this.#buckets.keys().next().value!);
     return bucket.take(now);
   }
+}
+
+/** What those who are no members may ask of the database: an office that joins at once, and then a few a second. */
+const GUESTS = { each: { rate: 5, burst: 200 }, all: { rate: 50, burst: 500 } } as const;
+
+/** Goes before everything that asks the database for somebody who is no member: by address, and for all together. */
+export class GuestLimit {
+  readonly #each: AddressLimit;
+  readonly #all: Bucket;
+
+  constructor(now: number, { each, all }: { each: Rate; all: Rate } = GUESTS) {
+    this.#each = new AddressLimit(each.rate, each.burst);
+    this.#all = new Bucket(all.rate, all.burst, now);
+  }
+
+  /** Whoever is above its own limit takes nothing from the others. */
+  take(address: string, now: number): boolean {
+    return this.#each.take(address, now) && this.#all.take(now);
+  }
+}
+
+interface Rate {
+  /** A second. */
+  readonly rate: number;
+  /** At once. */
+  readonly burst: number;
 }
 
 function customer(text: string): string {

@@ -14,6 +14,7 @@ import { CHANNEL_PATH } from '../wire/channel.js';
 import type { NodeMessage } from '../wire/messages.js';
 import { welcome } from '../wire/versions.js';
 import type { Connection } from './connection.js';
+import { AddressLimit } from './limits.js';
 import { HubServer, type ServerOptions } from './server.js';
 
 const crypto = new NodeCrypto();
@@ -36,7 +37,7 @@ interface Scene {
 async function scene(
   t: TestContext,
   handle?: (client: Connection, message: NodeMessage) => Promise<void>,
-  options: Pick<ServerOptions, 'guestPatience' | 'maxGuests'> = {},
+  options: Pick<ServerOptions, 'guestPatience' | 'maxGuests' | 'handshakes'> = {},
 ): Promise<Scene> {
   const privateKey = crypto.generate();
   const messages: NodeMessage[] = [];
@@ -199,6 +200,24 @@ test('who has not proved a key cannot send more than a first message, in whateve
   }
   const { 'too-many': tooMany, 'bad-handshake': bad } = server.counters();
   assert.deepEqual([tooMany, bad], [1, 2]);
+});
+
+test('one address gets so many handshakes and no more, behind a proxy too', async (t) => {
+  const { server } = await scene(t, undefined, { handshakes: new AddressLimit(1e-6, 2) });
+  const upgrade = async (address: string): Promise<string | undefined> => {
+    const socket = connect(server.port, '127.0.0.1').on('error', () => {});
+    t.after(() => socket.destroy());
+    socket.write(`${UPGRADE.slice(0, -2)}X-Forwarded-For: 10.0.0.1, ${address}\r\n\r\n`);
+    const [answer] = (await Promise.race([once(socket, 'data'), once(socket, 'close')])) as [unknown];
+    socket.destroy();
+    return answer instanceof Buffer ? answer.toString('latin1', 9, 12) : undefined;
+  };
+  assert.deepEqual(
+    [await upgrade('192.0.2.1'), await upgrade('192.0.2.1'), await upgrade('192.0.2.1')],
+    ['101', '101', undefined],
+  );
+  assert.equal(await upgrade('192.0.2.2'), '101');
+  assert.equal(server.counters()['too-often'], 1);
 });
 
 test('an older protocol is refused with a word about both versions', async (t) => {

@@ -18,6 +18,7 @@ import {
   ENDINGS,
   type Ending,
 } from './connection.js';
+import { AddressLimit } from './limits.js';
 import { isLoopback } from './public-addresses.js';
 
 export interface ServerOptions extends ConnectionKeys {
@@ -28,12 +29,21 @@ export interface ServerOptions extends ConnectionKeys {
   readonly guestPatience?: number;
   /** How many such there can be; 8192 unless given. */
   readonly maxGuests?: number;
+  /** First messages of one address; 50 a second unless given. */
+  readonly handshakes?: AddressLimit;
 }
 
 /** What strangers and members did, each by how it ended. */
 export type ServerCounters = Readonly<
   Record<
-    Ending | 'connections' | 'opened' | 'plain-http' | 'bad-upgrade' | 'crowded-out' | 'too-slow',
+    | Ending
+    | 'connections'
+    | 'opened'
+    | 'plain-http'
+    | 'bad-upgrade'
+    | 'crowded-out'
+    | 'too-slow'
+    | 'too-often',
     number
   >
 >;
@@ -56,6 +66,8 @@ const NOT_FOUND = [
   '',
   'not found\n',
 ].join('\r\n');
+/** First messages of one address, each of which costs some X25519: an office that comes back at once, and then 50 a second. */
+const HANDSHAKES = { rate: 50, burst: 1_000 } as const;
 const CHECK_INTERVAL = 1_000;
 /** Between two looks at every open connection. */
 const SWEEP_INTERVAL = 5_000;
@@ -74,10 +86,18 @@ export class HubServer {
   /** Those of them that are no member's, and since when, the oldest first. */
   readonly #guests = new Map<Connection, number>();
   readonly #counters = Object.fromEntries(
-    [...ENDINGS, 'connections', 'opened', 'plain-http', 'bad-upgrade', 'crowded-out', 'too-slow'].map(
-      (name) => [name, 0],
-    ),
+    [
+      ...ENDINGS,
+      'connections',
+      'opened',
+      'plain-http',
+      'bad-upgrade',
+      'crowded-out',
+      'too-slow',
+      'too-often',
+    ].map((name) => [name, 0]),
   ) as { -readonly [Name in keyof ServerCounters]: number };
+  readonly #handshakes: AddressLimit;
   readonly #timer: NodeJS.Timeout;
   #swept = performance.now();
 
@@ -85,6 +105,7 @@ export class HubServer {
     this.port = (listener.address() as AddressInfo).port;
     this.#listener = listener;
     this.#options = options;
+    this.#handshakes = options.handshakes ?? new AddressLimit(HANDSHAKES.rate, HANDSHAKES.burst);
     listener.on('connection', (socket: Socket) => this.#connected(socket));
     listener.on('error', () => {}); // accepting one connection failed, for want of descriptors
     this.#timer = setInterval(() => this.#check(performance.now()), CHECK_INTERVAL).unref();
@@ -161,8 +182,15 @@ export class HubServer {
       socket.end(NOT_FOUND, () => socket.destroy());
       return;
     }
+    const remote = remoteOf(socket, head);
+    // A proxy on this machine that does not say who is there must not be held to what one may do.
+    if (!isLoopback(remote) && !this.#handshakes.take(remote, performance.now())) {
+      this.#counters['too-often']++;
+      socket.destroy();
+      return;
+    }
     socket.write(upgraded(key));
-    const connection = new Connection(socket, remoteOf(socket, head), this.#options, {
+    const connection = new Connection(socket, remote, this.#options, {
       ...this.#options.events,
       opened: () => {
         this.#strangers.delete(socket);

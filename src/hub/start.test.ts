@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { TextLog } from '../device/log.js';
-import { randomSecret, TestNode, TestRefusal } from '../testkit/test-node.js';
+import { TestNode, TestRefusal } from '../testkit/test-node.js';
 import { until } from '../testkit/wait.js';
 import type { AdminAnswers } from '../wire/messages.js';
 import { parseToken } from '../wire/token.js';
@@ -247,21 +247,6 @@ test('a share that is approved comes into everyone’s map', async (t) => {
   await a.mapHas('the share', (map) => map.get(2)?.shares[0] === '192.168.7.0/24');
   await b.ask({ type: 'share', shares: [] });
   await a.mapHas('no share', (map) => map.get(2)?.shares.length === 0);
-});
-
-test('guessing secrets is slowed down, and costs others elsewhere nothing', async (t) => {
-  const hub = await start(t);
-  const stranger = await new TestNode().connect(hub);
-  t.after(() => stranger.close());
-  const codes: string[] = [];
-  const began = performance.now();
-  for (let i = 0; i < 25; i++) {
-    await stranger.join(randomSecret()).catch((error: TestRefusal) => codes.push(error.code));
-  }
-  const guesses = codes.filter((code) => code === 'bad-secret').length;
-  const more = Math.ceil((performance.now() - began) / 10_000) - 1; // one in ten seconds comes back
-  assert.ok(guesses >= 20 && guesses <= 20 + more, `${guesses} guesses`);
-  assert.ok(codes.slice(20).includes('too-many'), codes.join(' '));
 });
 
 test('looking at an invitation does not use it up', async (t) => {

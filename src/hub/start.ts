@@ -12,6 +12,7 @@ import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { Hub } from './hub.js';
 import { loadHubKey } from './key.js';
+import type { GuestLimit } from './limits.js';
 import { PRUNE_INTERVAL } from './prune.js';
 import { tokenAddresses } from './public-addresses.js';
 import { chooseRange } from './ranges.js';
@@ -45,6 +46,8 @@ export interface HubStart {
   readonly signal?: AbortSignal | undefined;
   /** The IPv4 range of a new network (`parseRange`); a random /15 if not given. */
   readonly range?: string | undefined;
+  /** What those who are no members may ask, for tests; the usual if not given. */
+  readonly guests?: GuestLimit | undefined;
 }
 
 export interface RunningHub {
@@ -117,6 +120,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         fromChannel: (...frame) => relay.fromChannel(...frame),
       },
       log: options.log,
+      guests: options.guests,
       addresses: () => presentAddresses(options, server.port, inside),
       clock: Date.now,
       random: randomBytes,

@@ -4,8 +4,12 @@
  */
 import { createInterface } from 'node:readline';
 import { TextLog } from '../../src/device/log.js';
+import { GuestLimit } from '../../src/hub/limits.js';
 import { startHub } from '../../src/hub/start.js';
 import type { AdminRequest } from '../../src/wire/messages.js';
+
+/** A crowd comes from one address, and at once. */
+const ENOUGH = { rate: 10_000, burst: 10_000 };
 
 const [state, database, port] = process.argv.slice(2);
 const hub = await startHub({
@@ -13,6 +17,7 @@ const hub = await startHub({
   port: Number(port ?? 0),
   public: ['127.0.0.1'],
   database: database || undefined,
+  guests: new GuestLimit(Date.now(), { each: ENOUGH, all: ENOUGH }),
   log: new TextLog(1, 'hub', (line) => void process.stderr.write(line)),
 });
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
