@@ -1,7 +1,7 @@
 import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../wire/messages.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, mapNode } from './members.js';
-import { approve, findNode, remove, rename } from './nodes.js';
+import { approve, findNode, remove, removeWaiting, rename } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
@@ -41,8 +41,10 @@ export class Administration {
       case 'invites':
         return { invites: await registry.store.read((db) => listInvites(db, clock())) };
       case 'revoke':
-        await registry.change((change) => revokeInvite(change, request.invite));
-        return {};
+        return registry.change(async (change) => {
+          await revokeInvite(change, request.invite);
+          return { removed: await removeWaiting(change, request.invite) };
+        });
       case 'nodes': {
         const members = await registry.store.read((db) => loadMembers(db, 'current'));
         return { nodes: members.map((member) => this.#nodeRow(member)) };
@@ -76,11 +78,11 @@ export class Administration {
     const secret = random(16);
     const invite = Buffer.from(random(4)).toString('hex');
     const expiresAt = clock() + request.expires * 1000;
-    const { reusable, admin, shares } = request;
-    await registry.change((change) =>
-      addInvite(change, { id: invite, secretHash: hash(secret), expiresAt, reusable, admin, shares }),
+    const { reusable, uses, admin, shares } = request;
+    const maxUses = await registry.change((change) =>
+      addInvite(change, { id: invite, secretHash: hash(secret), expiresAt, reusable, uses, admin, shares }),
     );
-    return { invite, expiresAt, ...makeToken(secret) };
+    return { invite, expiresAt, maxUses, ...makeToken(secret) };
   }
 
   #nodeRow({ row, offered }: Member): NodeRow {

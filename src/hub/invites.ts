@@ -10,12 +10,20 @@ export interface NewInvite {
   readonly secretHash: string;
   readonly expiresAt: number;
   readonly reusable: boolean;
+  /** If it is reusable; `REUSABLE_USES` if not given. */
+  readonly uses?: number | undefined;
   readonly admin: boolean;
   readonly shares: readonly string[];
 }
 
-/** @throws Refused when what may be shared by it never can be */
-export async function addInvite(change: Change, invite: NewInvite): Promise<void> {
+/** How many machines may join by a reusable invitation, unless it says otherwise. */
+const REUSABLE_USES = 100;
+
+/** @returns how many may join by it. @throws Refused when what may be shared by it never can be */
+export async function addInvite(change: Change, invite: NewInvite): Promise<number> {
+  const { reusable, uses = reusable ? REUSABLE_USES : 1 } = invite;
+  if (!reusable && uses !== 1)
+    throw new Refused('bad-request', `an invitation for ${uses} machines must be reusable`);
   await change.db
     .insertInto('invites')
     .values({
@@ -23,7 +31,7 @@ export async function addInvite(change: Change, invite: NewInvite): Promise<void
       secret_hash: invite.secretHash,
       created_at: change.now,
       expires_at: invite.expiresAt,
-      reusable: invite.reusable ? 1 : 0,
+      max_uses: uses,
       admin: invite.admin ? 1 : 0,
       shares: JSON.stringify(allowedShares(invite.shares, [change.network.ipv4, change.network.ipv6])),
       revoked_at: null,
@@ -31,6 +39,7 @@ export async function addInvite(change: Change, invite: NewInvite): Promise<void
     })
     .onConflict((c) => c.doNothing()) // the same again, after the database was lost
     .execute();
+  return uses;
 }
 
 function allowedShares(shares: readonly string[], ranges: readonly string[]): string[] {
@@ -70,7 +79,7 @@ export async function openInvite(
 
 function inviteState(invite: Selectable<InvitesTable>, now: number): InviteRow['state'] {
   if (invite.revoked_at !== null) return 'revoked';
-  if (invite.reusable === 0 && invite.uses > 0) return 'used';
+  if (invite.uses >= invite.max_uses) return 'used';
   return invite.expires_at <= now ? 'expired' : 'open';
 }
 
@@ -105,7 +114,9 @@ export async function listInvites(db: Kysely<Schema>, now: number): Promise<Invi
     id: invite.id,
     createdAt: invite.created_at,
     expiresAt: invite.expires_at,
-    reusable: invite.reusable === 1,
+    reusable: invite.max_uses > 1,
+    uses: invite.uses,
+    maxUses: invite.max_uses,
     admin: invite.admin === 1,
     shares: sharesOf(invite),
     state: inviteState(invite, now),

@@ -1,11 +1,18 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { needs } from '../testkit/requirements.js';
-import { DATABASES, openTestNetwork, sharedPostgres, withDatabase } from '../testkit/stores.js';
+import {
+  DATABASES,
+  openTestNetwork,
+  sharedPostgres,
+  temporaryFolder,
+  withDatabase,
+} from '../testkit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, membership } from './members.js';
-import { approve, findNode, join, remove, rename, setInside, share } from './nodes.js';
+import { approve, findNode, join, remove, removeWaiting, rename, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
@@ -19,12 +26,26 @@ let invites = 0;
 /** @returns the hash of its secret, which is all that the store ever sees */
 async function invite(
   registry: Registry,
-  options: { reusable?: boolean; admin?: boolean; shares?: string[]; expiresAt?: number; id?: string } = {},
+  options: {
+    reusable?: boolean;
+    uses?: number;
+    admin?: boolean;
+    shares?: string[];
+    expiresAt?: number;
+    id?: string;
+  } = {},
 ): Promise<string> {
   const secretHash = randomBytes(32).toString('hex');
-  const { reusable = true, admin = false, shares = [], expiresAt = 1e9, id = `i${invites++}` } = options;
+  const {
+    reusable = true,
+    uses,
+    admin = false,
+    shares = [],
+    expiresAt = 1e9,
+    id = `i${invites++}`,
+  } = options;
   await registry.change((change) =>
-    addInvite(change, { id, secretHash, expiresAt, reusable, admin, shares }),
+    addInvite(change, { id, secretHash, expiresAt, reusable, uses, admin, shares }),
   );
   return secretHash;
 }
@@ -203,6 +224,54 @@ onBothDatabases('removing what is removed changes nothing', async (t, database) 
   const { revision } = registry.members.version;
   await registry.change((change) => remove(change, id));
   assert.equal(registry.members.version.revision, revision);
+});
+
+onBothDatabases(
+  'a reusable invitation is for as many as it says, and for 100 if it does not',
+  async (t, database) => {
+    const registry = await openTestNetwork(t, database, { ipv4: '10.77.0.0/24' });
+    const three = await invite(registry, { uses: 3 });
+    for (const name of ['a', 'b', 'c']) await joined(registry, three, name);
+    await assert.rejects(joined(registry, three, 'd'), refused('used-up'));
+    await invite(registry, { id: 'usual' });
+    const rows = await registry.store.read((db) => listInvites(db, 1_000));
+    assert.deepEqual(rows.map(({ state, uses, maxUses }) => [state, uses, maxUses]).sort(), [
+      ['open', 0, 100],
+      ['used', 3, 3],
+    ]);
+    await assert.rejects(invite(registry, { reusable: false, uses: 2 }), refused('bad-request'));
+  },
+);
+
+test('those who wait for approval leave room for others, and go with their invitation', async (t) => {
+  const database = joinPath(temporaryFolder(t), 'hub.sqlite');
+  const registry = await openTestNetwork(t, database, { ask: true });
+  const many = await invite(registry, { uses: 1_000, id: 'many' });
+  const ids: number[] = [];
+  await assert.rejects(async () => {
+    for (;;) ids.push(await joined(registry, many, 'x'));
+  }, refused('full'));
+  assert.equal(ids.length, 100);
+  const other = await joined(registry, await invite(registry), 'honest');
+  await registry.change((change) => approve(change, ids[0]!));
+  ids.push(await joined(registry, many, 'one more'));
+  await assert.rejects(joined(registry, many, 'x'), refused('full'));
+  assert.equal(await registry.change((change) => removeWaiting(change, 'many')), 100);
+  assert.deepEqual(
+    (await registry.store.read((db) => loadMembers(db, 'current'))).map(({ row }) => row.id),
+    [ids[0], other],
+  );
+  await joined(registry, many, 'again');
+});
+
+test('those who wait by many invitations take no more than a quarter of a small range', async (t) => {
+  const database = joinPath(temporaryFolder(t), 'hub.sqlite');
+  const registry = await openTestNetwork(t, database, { ask: true, ipv4: '10.77.0.0/28' });
+  let waiting = 0;
+  await assert.rejects(async () => {
+    for (; ; waiting++) await joined(registry, await invite(registry), 'x');
+  }, refused('full'));
+  assert.ok(waiting >= 1 && waiting <= 4, `${waiting}`);
 });
 
 onBothDatabases(

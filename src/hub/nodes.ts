@@ -39,8 +39,9 @@ export async function join(change: Change, joining: Joining): Promise<number> {
     return already.id;
   }
   const invite = await openInvite(db, joining.secretHash, now);
-  const addresses = await freeAddresses(change);
   const waits = network.policy === 'ask';
+  if (waits) await roomToWait(change, invite.id);
+  const addresses = await freeAddresses(change);
   const node: NodeRow = {
     id: addresses.id,
     key: joining.key,
@@ -66,6 +67,40 @@ export async function join(change: Change, joining: Joining): Promise<number> {
   return node.id;
 }
 
+/** Nodes that wait for approval, by one invitation and in all: each of them has an address already. */
+const WAITING = { byInvite: 100, inAll: 1_000 } as const;
+
+/** @throws Refused, `full`, when so many wait already that there might be no addresses for those who are let in */
+async function roomToWait({ db, network }: Change, invite: string): Promise<void> {
+  const waiting = db
+    .selectFrom('nodes')
+    .select((eb) => eb.fn.countAll().as('count'))
+    .where('state', '=', 'pending');
+  const most = Math.min(WAITING.inAll, Math.ceil(hostsOf(memberRange(parseCidr(network.ipv4)!)) / 4));
+  const { count } = await waiting.executeTakeFirstOrThrow();
+  const { count: own } = await waiting.where('invite', '=', invite).executeTakeFirstOrThrow();
+  if (Number(count) < most && Number(own) < WAITING.byInvite) return;
+  throw new Refused(
+    'full',
+    `${Number(own) < WAITING.byInvite ? `${most} nodes` : `${WAITING.byInvite} nodes of this invitation`} wait for approval: ask an administrator to approve or remove some`,
+  );
+}
+
+/** Removes the nodes that wait for approval and came by an invitation. @returns how many */
+export async function removeWaiting(change: Change, invite: string): Promise<number> {
+  const waiting = await change.db
+    .selectFrom('nodes')
+    .select('id')
+    .where('state', '=', 'pending')
+    .where('invite', '=', invite)
+    .execute();
+  for (const { id } of waiting) await remove(change, id);
+  return waiting.length;
+}
+
+/** How many addresses a range has, without the network's own address and the broadcast address. */
+const hostsOf = ({ prefix }: Cidr): number => 2 ** (32 - prefix) - 2;
+
 async function freeName({ db }: Change, wish: string): Promise<string> {
   const label = toLabel(wish);
   const current = db.selectFrom('nodes').select('name').where('state', '!=', 'removed');
@@ -84,7 +119,7 @@ async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string
     Cidr,
     Cidr,
   ];
-  const hosts = 2 ** (32 - range4.prefix) - 2; // without the network's own address and the broadcast address
+  const hosts = hostsOf(range4);
   const address = (host: number): string => formatAddress(hostAddress(range4, host));
   const current = db.selectFrom('nodes').select('ipv4').where('state', '!=', 'removed');
   let host = ((id - 1) % hosts) + 1;

@@ -18,7 +18,7 @@ async function scene(t: TestContext, database: string) {
   const clock = { now: 1_000 };
   const open = (): Promise<Registry> => openTestNetwork(t, database, { clock: () => clock.now });
   const registry = await open();
-  const invite = (id: string, reusable: boolean, days: number): Promise<void> =>
+  const invite = (id: string, reusable: boolean, days: number): Promise<number> =>
     registry.change((change) =>
       addInvite(change, {
         ...{ id, secretHash: id, reusable, admin: false, shares: [] },

@@ -33,7 +33,7 @@ export async function prune({ db, network, now }: Change, known: number): Promis
         eb.or([
           eb('expires_at', '<=', before),
           eb('revoked_at', '<=', before),
-          eb.and([eb('reusable', '=', 0), eb('uses', '>', 0)]), // who has used it was removed long ago
+          eb('uses', '>=', eb.ref('max_uses')), // who has used it was removed long ago
         ]),
       ]),
     )

@@ -57,7 +57,12 @@ test('two nodes that join see each other in their maps', async (t) => {
 test('a one-time invitation that 200 use at once lets exactly one in', async (t) => {
   const hub = await start(t);
   const secret = await invite(hub);
-  const nodes = await Promise.all(Array.from({ length: 200 }, () => new TestNode().connect(hub)));
+  const arrive = async (): Promise<TestNode> => {
+    const node = await new TestNode().connect(hub);
+    await assert.rejects(node.ask({ type: 'who' }), refusedWith('not-a-member')); // a key is to be proved soon
+    return node;
+  };
+  const nodes = await Promise.all(Array.from({ length: 200 }, arrive));
   t.after(() => nodes.forEach((node) => void node.close()));
   const results = await Promise.allSettled(nodes.map((node) => node.join(secret)));
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);

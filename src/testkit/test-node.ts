@@ -113,6 +113,7 @@ export class TestNode {
   ask<T extends Request>(request: T): Promise<Answers[T['type']]> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
+      if (typeof this.state === 'object') reject(new Error(`closed with ${this.state.closed}`));
       this.#waiting.set(id, { resolve: resolve as (value: never) => void, reject });
       this.sendRaw({ ...request, id });
     });

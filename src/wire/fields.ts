@@ -31,7 +31,7 @@ export const prose = (max: number) =>
   );
 export const program = prose(64);
 
-const whole = (min: number, max: number) => {
+export const whole = (min: number, max: number) => {
   const what = `must be a whole number from ${min} to ${max}`;
   return v.pipe(v.number(what), v.integer(what), v.minValue(min, what), v.maxValue(max, what));
 };

@@ -202,6 +202,8 @@ export type AdminRequest =
       /** Seconds from now. */
       readonly expires: number;
       readonly reusable: boolean;
+      /** How many machines may join by it, if it is reusable; 100 if not given. */
+      readonly uses?: number | undefined;
       readonly admin: boolean;
       /** Networks that whoever joins by it may share without being asked. */
       readonly shares: readonly string[];
@@ -231,6 +233,9 @@ export interface InviteRow {
   readonly createdAt: number;
   readonly expiresAt: number;
   readonly reusable: boolean;
+  /** How many have joined by it, and how many may. */
+  readonly uses: number;
+  readonly maxUses: number;
   readonly admin: boolean;
   readonly shares: readonly string[];
   readonly state: 'open' | 'used' | 'expired' | 'revoked';
@@ -254,13 +259,16 @@ export interface AdminAnswers {
     readonly token: string;
     readonly invite: string;
     readonly expiresAt: number;
+    /** How many machines may join by it. */
+    readonly maxUses: number;
     /** What stands in the token: `203.0.113.5:443`. */
     readonly addresses: readonly string[];
     /** Such as that none of them is public. */
     readonly warnings: readonly string[];
   };
   readonly invites: { readonly invites: readonly InviteRow[] };
-  readonly revoke: Record<string, never>;
+  /** How many nodes that waited for approval were removed with it. */
+  readonly revoke: { readonly removed: number };
   readonly nodes: { readonly nodes: readonly NodeRow[] };
   readonly remove: { readonly name: string };
   readonly rename: {

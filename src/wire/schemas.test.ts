@@ -34,6 +34,7 @@ const network = { id: 'n', name: 'home', ipv4: '10.0.0.0/16', ipv6: 'fd00::/64',
 const relay = { port: 443, session: Buffer.alloc(8).toString('base64'), key };
 
 const requests: readonly AdminRequest[] = [
+  { op: 'invite', expires: 3600, reusable: true, uses: 5, admin: false, shares: [] },
   { op: 'invite', expires: 3600, reusable: false, admin: true, shares: ['10.0.0.0/8'] },
   { op: 'invites' },
   { op: 'revoke', invite: 'x1' },
@@ -86,7 +87,14 @@ test('every message that there is passes as it is', () => {
   assert.deepEqual(parseAnswer('share', { shares: offered }), { shares: offered });
   assert.deepEqual(parseAnswer('leave', {}), {});
   assert.deepEqual(parseAnswer('who', { online: [1, 2] }), { online: [1, 2] });
-  const invite = { token: 'lt1abc', invite: 'x', expiresAt: 5, addresses: ['203.0.113.5:443'], warnings: [] };
+  const invite = {
+    token: 'lt1abc',
+    invite: 'x',
+    expiresAt: 5,
+    maxUses: 1,
+    addresses: ['203.0.113.5:443'],
+    warnings: [],
+  };
   assert.deepEqual(parseAdminAnswer('invite', invite), invite);
   const row = { ...mapNode, admin: true, pending: false, online: true, joinedAt: 1, offered };
   assert.deepEqual(parseAdminAnswer('nodes', { nodes: [row] }), { nodes: [row] });
@@ -95,6 +103,8 @@ test('every message that there is passes as it is', () => {
     createdAt: 1,
     expiresAt: 2,
     reusable: true,
+    uses: 1,
+    maxUses: 100,
     admin: false,
     shares: [],
     state: 'open',

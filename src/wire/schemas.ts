@@ -25,6 +25,7 @@ import {
   session,
   shares,
   time,
+  whole,
 } from './fields.js';
 import { areMapNodes } from './map-node.js';
 import {
@@ -90,8 +91,16 @@ const remoteAddress = prose(64);
 
 /** A member by name, or by id in decimal. */
 const nodeName = prose(63);
+const maxUses = whole(1, LIMIT.nodes);
 const adminRequest = v.variant('op', [
-  v.strictObject({ op: v.literal('invite'), expires: lifetime, reusable: flag, admin: flag, shares }),
+  v.strictObject({
+    op: v.literal('invite'),
+    expires: lifetime,
+    reusable: flag,
+    uses: v.optional(maxUses),
+    admin: flag,
+    shares,
+  }),
   v.strictObject({ op: v.literal('invites') }),
   v.strictObject({ op: v.literal('revoke'), invite: handle }),
   v.strictObject({ op: v.literal('nodes') }),
@@ -144,6 +153,8 @@ const inviteRow = v.strictObject({
   createdAt: time,
   expiresAt: time,
   reusable: flag,
+  uses: whole(0, LIMIT.nodes),
+  maxUses,
   admin: flag,
   shares,
   state: v.picklist(['open', 'used', 'expired', 'revoked'], 'must be open, used, expired or revoked'),
@@ -164,11 +175,12 @@ const adminAnswers = {
     token: prose(4096),
     invite: handle,
     expiresAt: time,
+    maxUses,
     addresses: list(prose(300), LIMIT.addresses),
     warnings: list(prose(500), LIMIT.addresses),
   }),
   invites: v.strictObject({ invites: list(inviteRow, LIMIT.invites) }),
-  revoke: v.strictObject({}),
+  revoke: v.strictObject({ removed: whole(0, LIMIT.nodes) }),
   nodes: v.strictObject({ nodes: list(nodeRow, LIMIT.nodes) }),
   remove: v.strictObject({ name: label }),
   rename: v.strictObject({ name: label, before: label }),

@@ -94,7 +94,14 @@ export class Crowd {
     const crowd = new Crowd(options);
     crowd.#port = (await crowd.#hub.answer<{ port: number }>()).port;
     for (const each of crowd.#nodes) await each.answer();
-    const invite = { op: 'invite', expires: 86_400, reusable: true, admin: false, shares: [] } as const;
+    const invite = {
+      op: 'invite',
+      expires: 86_400,
+      reusable: true,
+      uses: 65_000,
+      admin: false,
+      shares: [],
+    } as const;
     crowd.#token = (await crowd.administer<AdminAnswers['invite']>(invite)).token;
     return crowd;
   }

@@ -74,7 +74,14 @@ interface Acknowledged {
   readonly invites: Set<string>;
 }
 
-const INVITE: AdminRequest = { op: 'invite', expires: 86_400, reusable: true, admin: false, shares: [] };
+const INVITE: AdminRequest = {
+  op: 'invite',
+  expires: 86_400,
+  reusable: true,
+  uses: 65_000,
+  admin: false,
+  shares: [],
+};
 
 /** Makes invitations as fast as the hub can. Ends when the hub does. */
 async function makeInvites(hub: HubProcess, { invites }: Acknowledged): Promise<void> {

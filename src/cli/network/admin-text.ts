@@ -5,10 +5,10 @@ import { durationText, table } from './table.js';
 
 /** What an invitation looks like: the line to paste stands alone. */
 export function inviteText(
-  { token, invite, expiresAt, addresses, warnings }: AdminAnswers['invite'],
-  { reusable, now }: { readonly reusable: boolean; readonly now: number },
+  { token, invite, expiresAt, maxUses, addresses, warnings }: AdminAnswers['invite'],
+  now: number,
 ): string {
-  const often = reusable ? 'any number of times' : 'once';
+  const often = maxUses === 1 ? 'once' : `for ${maxUses} machines`;
   return [
     'On the machine that is to join, as root:',
     '',
@@ -22,12 +22,12 @@ export function inviteText(
 
 export function invitesText(invites: readonly InviteRow[], now: number): string {
   if (invites.length === 0) return 'There are no invitations: lametun invite makes one';
-  const row = ({ id, state, expiresAt, reusable, admin, shares, usedBy }: InviteRow): string[] => [
+  const row = ({ id, state, expiresAt, uses, maxUses, admin, shares, usedBy }: InviteRow): string[] => [
     id,
     state,
     state === 'open' ? `for ${durationText(expiresAt - now)}` : '',
     [
-      reusable ? 'reusable' : 'once',
+      maxUses === 1 ? 'once' : `reusable, ${uses} of ${maxUses} used`,
       ...(admin ? ['admin'] : []),
       ...shares.map((share) => `share ${share}`),
     ].join(', '),

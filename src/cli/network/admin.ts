@@ -29,6 +29,7 @@ function inviteCommand(): Command {
   interface Flags extends Common {
     readonly expires: number;
     readonly reusable?: boolean;
+    readonly uses?: number;
     readonly admin?: boolean;
     readonly share?: readonly string[];
   }
@@ -38,7 +39,8 @@ function inviteCommand(): Command {
         .argParser((text) => parseDuration('--expires', text))
         .default(86_400, '24h'),
     )
-    .option('--reusable', 'any number of machines may join by it')
+    .option('--reusable', 'let 100 machines join by it')
+    .option('--uses <n>', 'let so many machines join by it', givenUses)
     .option('--admin', 'whoever joins by it may administer the network')
     .addOption(
       listOption(
@@ -47,11 +49,12 @@ function inviteCommand(): Command {
         givenNetwork,
       ),
     )
-    .action(async ({ state, json, expires, reusable = false, admin = false, share = [] }: Flags) => {
-      const request = { op: 'invite', expires, reusable, admin, shares: share } as const;
+    .action(async ({ state, json, expires, reusable, uses, admin = false, share = [] }: Flags) => {
+      const isReusable = uses === undefined ? reusable === true : uses > 1;
+      const request = { op: 'invite', expires, reusable: isReusable, uses, admin, shares: share } as const;
       const answer = await administer<'invite'>(state, request);
       print(json, { ...answer, command: `lametun join ${answer.token}` }, () =>
-        inviteText(answer, { reusable, now: Date.now() }),
+        inviteText(answer, Date.now()),
       );
     });
 }
@@ -67,9 +70,20 @@ function revokeCommand(): Command {
   return command('revoke', 'take an invitation back')
     .argument('<invite>', 'as `lametun invites` names it', givenInvite)
     .action(async (invite: string, { state, json }: Common) => {
-      await administer<'revoke'>(state, { op: 'revoke', invite });
-      print(json, { revoked: invite }, () => `Nobody joins by ${invite} any more; who has joined stays`);
+      const { removed } = await administer<'revoke'>(state, { op: 'revoke', invite });
+      const waited = removed === 0 ? '' : `. ${removed} nodes that waited for approval were removed`;
+      print(
+        json,
+        { revoked: invite, removed },
+        () => `Nobody joins by ${invite} any more; who has joined stays${waited}`,
+      );
     });
+}
+
+function givenUses(text: string): number {
+  const uses = Number(text);
+  if (/^\d{1,5}$/.test(text) && uses >= 1 && uses <= 65_534) return uses;
+  throw new LametunError('usage', `--uses ${text}: a number from 1 to 65534`);
 }
 
 /** The hub's names of invitations are made of these. */

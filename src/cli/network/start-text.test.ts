@@ -6,6 +6,7 @@ import { startText } from './start-text.js';
 const invitation = {
   token: 'lt1abc',
   invite: 'x',
+  maxUses: 1,
   expiresAt: 7_200_000,
   addresses: ['203.0.113.5:443'],
   warnings: ['none of these addresses is public'],

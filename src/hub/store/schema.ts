@@ -58,7 +58,8 @@ export interface InvitesTable {
   secret_hash: string;
   created_at: number;
   expires_at: number;
-  reusable: number;
+  /** How many may join by it. */
+  max_uses: number;
   admin: number;
   /** JSON: networks that need no approval. */
   shares: string;
@@ -98,7 +99,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('secret_hash', 'text', (c) => c.notNull().unique())
         .addColumn('created_at', 'bigint', (c) => c.notNull())
         .addColumn('expires_at', 'bigint', (c) => c.notNull())
-        .addColumn('reusable', 'integer', (c) => c.notNull())
+        .addColumn('max_uses', 'integer', (c) => c.notNull())
         .addColumn('admin', 'integer', (c) => c.notNull())
         .addColumn('shares', 'text', (c) => c.notNull())
         .addColumn('revoked_at', 'bigint')
