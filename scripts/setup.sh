@@ -25,7 +25,7 @@ command -v npm >/dev/null || die 'needs npm, which Node.js brings along; Debian:
 installed=node_modules/.package-lock.json
 if [ ! -e "$installed" ] || [ -n "$(find package-lock.json -newer "$installed")" ]; then
   say 'installing the npm packages (npm ci)'
-  npm ci --no-audit --no-fund --loglevel=error </dev/null >&2
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2
   touch "$installed"
 fi
 

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Command, Option } from 'commander';
 import { LametunError } from '../errors.js';
+import { isShown } from '../wire/text.js';
 
 /**
  * What holds for every option and argument of every command: a value has characters, all of them can be shown, and what
@@ -63,10 +64,7 @@ export function checkInput(command: Command): Command {
  */
 export function checkText(what: string, text: string): void {
   if (text === '') throw usage(`${what} is empty: give it a value, or leave it out`);
-  if (INVISIBLE.test(text)) throw usage(`${what} has control characters in it: type it again without them`);
+  if (!isShown(text)) throw usage(`${what} has control characters in it: type it again without them`);
 }
-
-/** Control characters, and those that turn the direction of text or break lines: no name or path needs them. */
-const INVISIBLE = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u;
 
 const usage = (message: string): LametunError => new LametunError('usage', message);

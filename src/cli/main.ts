@@ -1,14 +1,8 @@
 #!/usr/bin/env node
 import { Command, CommanderError, type OutputConfiguration } from 'commander';
 import { EXIT_STATUS, LametunError } from '../errors.js';
-import { demoCommand } from './demo.js';
-import { dropsCommand } from './drops.js';
+import { commandGroups } from './commands.js';
 import { errorText } from './error-text.js';
-import { checkInput } from './input.js';
-import { adminCommands } from './network/admin.js';
-import { backupCommands } from './network/backup.js';
-import { memberCommands } from './network/member.js';
-import { startCommands } from './network/start.js';
 import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
@@ -29,16 +23,10 @@ async function main(args: readonly string[]): Promise<number> {
     .configureOutput(oneLine('lametun --help lists the commands'))
     .addHelpText('after', `\nThe tunnel of the post "VPNs from first principles":\n${plainUsage()}`)
     .addHelpText('after', `\n${packageVersion()}`);
-  const groups = [
-    { title: 'Begin or join a network:', commands: startCommands() },
-    { title: 'On every member:', commands: memberCommands() },
-    { title: 'For administrators:', commands: [...adminCommands(), ...backupCommands()] },
-    { title: 'Other tunnels:', commands: [demoCommand(), dropsCommand()] },
-  ];
-  for (const { title, commands } of groups) {
+  for (const { title, commands } of commandGroups()) {
     for (const command of commands) {
       command.copyInheritedSettings(program).helpGroup(title);
-      checkInput(command).configureOutput(oneLine(`lametun ${command.name()} --help has more`));
+      command.configureOutput(oneLine(`lametun ${command.name()} --help has more`));
       program.addCommand(command);
     }
   }
@@ -70,7 +58,7 @@ function fail(error: unknown): number {
     const isPlain = process.argv[2]?.startsWith('-') === true;
     const help = error.code === 'usage' && isPlain ? ' (lametun --help lists commands and options)' : '';
     process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
-    return EXIT_STATUS[error.code] ?? 1; // an older or newer process may have other codes
+    return Object.hasOwn(EXIT_STATUS, error.code) ? EXIT_STATUS[error.code] : 1; // another version may have other codes
   }
   process.stderr.write(`lametun: ${errorText(error)}\n`);
   return 1;

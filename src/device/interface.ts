@@ -342,10 +342,11 @@ export class WireGuardInterface {
    * knows. To answer, `to` is where something came from: the answer leaves from the address that was written to.
    *
    * @param bytes at most MAX_BESIDE; they are copied
+   * @param hops how many routers it may pass, the one that drops it included; the system's limit unless given
    */
-  sendBeside(bytes: Uint8Array, to: PeerEndpoint): void {
+  sendBeside(bytes: Uint8Array, to: PeerEndpoint, hops?: number): void {
     if (bytes.length > MAX_BESIDE) throw new RangeError(`a datagram of ${bytes.length} bytes`);
-    if (!this.#driver.isDetached) this.#engine.sendDatagram(bytes, to);
+    if (!this.#driver.isDetached) this.#engine.sendDatagram(bytes, to, hops);
   }
 
   // What the kernel says of the device, and of the network that its socket is in.

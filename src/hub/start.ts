@@ -238,7 +238,7 @@ async function openRegistry(store: Store, options: HubStart): Promise<Registry> 
     clock: Date.now,
     randomId: (bytes) => randomBytes(bytes).toString('hex'),
   });
-  const { name, ipv4 } = registry.info;
+  const { name, ipv4, mtu } = registry.info;
   if (options.network !== undefined && options.network !== name) {
     throw new LametunError(
       'usage',
@@ -249,6 +249,12 @@ async function openRegistry(store: Store, options: HubStart): Promise<Registry> 
     throw new LametunError(
       'usage',
       `the network ${name} has the range ${ipv4}, which cannot change: leave --range out`,
+    );
+  }
+  if (options.mtu !== undefined && options.mtu !== mtu) {
+    throw new LametunError(
+      'usage',
+      `the network ${name} has an MTU of ${mtu}, which cannot change: leave --mtu out`,
     );
   }
   return registry;

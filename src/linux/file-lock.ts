@@ -41,6 +41,27 @@ export function lockFile(path: string, what: string): FileLock {
   return { release: () => closeSync(fd) };
 }
 
+/**
+ * Which process holds a lock file. Nothing is made or changed.
+ *
+ * @returns its number, 0 when it is not known, undefined when nobody holds it
+ */
+export function lockHolder(path: string): number | undefined {
+  let fd: number;
+  try {
+    fd = openOwnFile(path, 'read');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    if (!isHeldElsewhere(fd)) return undefined;
+    return Number(/^\d+$/m.exec(readFileSync(fd, 'utf8'))?.[0] ?? 0);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Holds an open file until it is closed, or the process ends. @returns false when another one holds it */
 export const holdOpenFile = (fd: number): boolean => tryLock(fd, LOCK_EX);
 

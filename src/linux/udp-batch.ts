@@ -24,8 +24,10 @@ export const MMSGHDR = {
 export const CMSGHDR = { length: 0, level: 8, type: 12, data: 16 } as const;
 
 export const IP_TOS = 1;
+const IP_TTL = 2;
 const IP_PKTINFO = 8;
 const IPV6_PKTINFO = 50;
+const IPV6_HOPLIMIT = 52;
 export const IPV6_TCLASS = 67;
 /** linux/udp.h. */
 export const SOL_UDP = 17;
@@ -272,6 +274,14 @@ export function ourAddress(control: Uint8Array): Uint8Array {
 /** Where the control message behind the one at `offset` begins. A length of 0 would stand still: the kernel writes none. */
 function nextControl(view: DataView, offset: number): number {
   return offset + Math.max(CMSGHDR.data, (view.getUint32(offset + CMSGHDR.length, true) + 7) & ~7);
+}
+
+/** Lets what goes to an `ENDPOINT` record pass so many routers; it leaves from the address that the kernel chooses. */
+export function limitHops(out: Writable, offset: number, ipv6: boolean, hops: number): void {
+  const at = offset + ENDPOINT.control;
+  writeControlHeader(out.view, at, ipv6 ? SOL_IPV6 : SOL_IP, ipv6 ? IPV6_HOPLIMIT : IP_TTL, 4);
+  out.view.setInt32(at + CMSGHDR.data, hops, true);
+  out.view.setUint32(offset + ENDPOINT.controlLength, CMSGHDR.data + 8, true); // the data padded to 8
 }
 
 export function writeControlHeader(

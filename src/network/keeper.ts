@@ -36,11 +36,10 @@ export class Keeper {
 
   /** Where peers answered last, by id. @throws LametunError when that cannot be read */
   endpoints(): Map<number, Endpoint> {
-    const stored = Object.entries(this.#options.state.readEndpoints());
     return new Map(
-      stored.flatMap(([id, text]) => {
-        const endpoint = parseEndpoint(text);
-        return endpoint === undefined ? [] : [[Number(id), endpoint] as const];
+      this.#options.state.readEndpoints().flatMap(({ node, at }) => {
+        const endpoint = parseEndpoint(at);
+        return endpoint === undefined ? [] : [[node, endpoint] as const];
       }),
     );
   }
@@ -98,11 +97,11 @@ export class Keeper {
     const { state, checks, paths } = this.#options;
     const endpoints = [...checks.all()].flatMap(({ id }) => {
       const endpoint = paths.lastEndpoint(id);
-      return endpoint === undefined ? [] : [[id, endpointKey(endpoint)] as const];
+      return endpoint === undefined ? [] : [{ node: id, at: endpointKey(endpoint) }];
     });
-    const text = endpoints.join();
+    const text = JSON.stringify(endpoints);
     if (text === this.#endpoints) return;
-    state.writeEndpoints(Object.fromEntries(endpoints));
+    state.writeEndpoints(endpoints);
     this.#endpoints = text;
   }
 }

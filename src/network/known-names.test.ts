@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { KnownNames } from './known-names.js';
+import { StateDirectory } from './state.js';
 
 const DAY = 86_400_000;
 const NOW = Date.UTC(2026, 4, 17);
@@ -11,7 +16,7 @@ const warnings = (known: KnownNames, now: number, names = ['office', 'laptop']):
 test('a name that is met again with its key is nothing to speak of', () => {
   const known = new KnownNames();
   known.meet('office', 'k1', NOW);
-  assert.deepEqual(known.takeChanged(), { office: { key: 'k1' } });
+  assert.deepEqual(known.takeChanged(), [{ name: 'office', key: 'k1' }]);
   known.meet('office', 'k1', NOW + DAY);
   assert.deepEqual(
     [known.takeChanged(), warnings(known, NOW), known.changedAt('office')],
@@ -36,17 +41,20 @@ test('a name with another key is warned of for a week, also after a restart', ()
 });
 
 test('a key that is trusted is warned of no more, and the next one is', () => {
-  let known = new KnownNames({
-    office: { key: 'k2', changedAt: NOW },
-    laptop: { key: 'k3', changedAt: NOW },
-  });
+  let known = new KnownNames([
+    { name: 'office', key: 'k2', changedAt: NOW },
+    { name: 'laptop', key: 'k3', changedAt: NOW },
+  ]);
   assert.equal(known.trust('office'), true);
   assert.equal(known.trust('office'), false, 'there is nothing to say');
   assert.equal(known.trust('nobody'), false);
   assert.equal(warnings(known, NOW, ['office']).length, 0);
   assert.equal(warnings(known, NOW, ['laptop']).length, 1, 'nobody else is meant');
   const stored = known.takeChanged();
-  assert.deepEqual(stored?.['office'], { key: 'k2' });
+  assert.deepEqual(
+    stored?.find(({ name }) => name === 'office'),
+    { name: 'office', key: 'k2' },
+  );
   assert.equal(known.takeChanged(), undefined);
   known.putBack();
   assert.deepEqual(known.takeChanged(), stored, 'what could not be written is written the next time');
@@ -58,7 +66,7 @@ test('a key that is trusted is warned of no more, and the next one is', () => {
 });
 
 test('so is one that goes back to the key that it had', () => {
-  const known = new KnownNames({ office: { key: 'k2', changedAt: NOW - 30 * DAY } });
+  const known = new KnownNames([{ name: 'office', key: 'k2', changedAt: NOW - 30 * DAY }]);
   known.meet('office', 'k1', NOW);
   assert.equal(warnings(known, NOW).length, 1);
 });
@@ -73,5 +81,39 @@ test('what is remembered has an end: who was not met for longest is forgotten fi
   known.meet('old', 'k3', NOW);
   known.meet('office', 'k4', NOW);
   assert.deepEqual([known.changedAt('old'), known.changedAt('office')], [undefined, NOW]);
-  assert.equal(Object.keys(known.takeChanged()!).length, 131_072);
+  assert.equal(known.takeChanged()!.length, 131_072);
+});
+
+test('a name that every object has is remembered across restarts like any other', (t) => {
+  const special = fc.constantFrom(
+    'constructor',
+    'prototype',
+    '__proto__',
+    'tostring',
+    'valueof',
+    'hasOwnProperty',
+    '1',
+    '0',
+  );
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-names-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const state = StateDirectory.open(join(folder, 'state'));
+  t.after(() => state.close());
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.oneof(special, fc.string({ maxLength: 63 })), { minLength: 1 }),
+      (names) => {
+        const first = new KnownNames();
+        for (const name of names) first.meet(name, 'k1', NOW);
+        state.writeNames(first.takeChanged()!);
+        const next = new KnownNames(state.readNames());
+        for (const name of names) next.meet(name, 'k2', NOW);
+        assert.deepEqual(
+          names.filter((name) => next.changedAt(name) !== NOW),
+          [],
+        );
+      },
+    ),
+    { numRuns: 30 }, // each waits for the disk
+  );
 });

@@ -6,8 +6,8 @@ export interface KnownName {
   readonly changedAt?: number;
 }
 
-/** By name. */
-export type StoredNames = Readonly<Record<string, KnownName>>;
+/** A list: an object that maps names would have some from its birth, such as `constructor`. */
+export type StoredNames = readonly (KnownName & { readonly name: string })[];
 
 /** A network has no more members than this; and as many again that once were. */
 const MOST = 2 * 65_536;
@@ -24,8 +24,8 @@ export class KnownNames {
   readonly #names: Map<string, KnownName>;
   #isChanged = false;
 
-  constructor(stored: StoredNames = {}) {
-    this.#names = new Map(Object.entries(stored));
+  constructor(stored: StoredNames = []) {
+    this.#names = new Map(stored.map(({ name, ...known }) => [name, known]));
   }
 
   /** A member has this name and this key. @param now milliseconds since 1970 */
@@ -71,6 +71,6 @@ export class KnownNames {
   takeChanged(): StoredNames | undefined {
     if (!this.#isChanged) return undefined;
     this.#isChanged = false;
-    return Object.fromEntries(this.#names);
+    return Array.from(this.#names, ([name, known]) => ({ name, ...known }));
   }
 }

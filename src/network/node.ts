@@ -7,6 +7,7 @@ import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { parseCidr } from '../ip/cidr.js';
 import { ERRNO, LinuxError } from '../linux/errno.js';
+import { findLink } from '../linux/link.js';
 import { NetworkMap, NO_VERSION } from '../wire/map.js';
 import type { NetworkInfo } from '../wire/messages.js';
 import type { HubAddress, Token } from '../wire/token.js';
@@ -92,6 +93,28 @@ export function checkPlace(device: string, shares: readonly string[], range?: st
   const [why] = rangeObstacles(ranges, routing).refusals;
   if (why !== undefined)
     throw new LametunError('usage', `this machine cannot be in a network with that range: ${why}`);
+}
+
+/**
+ * Checks networks that a member shall share, as `startNode` does before it asks the hub for anything.
+ *
+ * @param device the network interface that it will have, whose routes do not count
+ * @param network that it is a member of
+ * @throws LametunError `usage` when one is no network, or not reached from here
+ */
+export function checkShares(
+  device: string,
+  shares: readonly string[],
+  network: Pick<NetworkInfo, 'ipv4' | 'ipv6'>,
+): void {
+  const routes = localRoutes(localRouting(device));
+  const ranges = [network.ipv4, network.ipv6].flatMap((r) => parseCidr(r) ?? []);
+  for (const share of shares) parseShare(share, routes, ranges);
+}
+
+/** The first of lametun0, lametun1, ... that no interface has: another network of this machine may have the others. */
+export function freeDevice(): string {
+  for (let number = 0; ; number++) if (findLink(`lametun${number}`) === undefined) return `lametun${number}`;
 }
 
 function withAddresses(stored: StoredNode, { hubAddresses, state }: NodeOptions): StoredNode {

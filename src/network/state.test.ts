@@ -61,15 +61,15 @@ test('what was written is read again, by the next process too', (t) => {
   const first = StateDirectory.open(path);
   assert.equal(first.readNode(), undefined);
   assert.equal(first.readMap(), undefined);
-  assert.deepEqual(first.readEndpoints(), {});
+  assert.deepEqual(first.readEndpoints(), []);
   first.writeNode(node);
   first.writeMap(map);
-  first.writeEndpoints({ 5: '192.168.1.7:41641' });
+  first.writeEndpoints([{ node: 5, at: '192.168.1.7:41641' }]);
   first.close();
   const second = opened(t, path);
   assert.deepEqual(second.readNode(), node);
   assert.deepEqual(second.readMap(), map);
-  assert.deepEqual(second.readEndpoints(), { 5: '192.168.1.7:41641' });
+  assert.deepEqual(second.readEndpoints(), [{ node: 5, at: '192.168.1.7:41641' }]);
 });
 
 test('only the owner may enter, and read the files', (t) => {
@@ -123,7 +123,7 @@ test('damaged and foreign files are named', (t) => {
     writeFileSync(state.file('map.json'), text);
     assert.throws(() => state.readMap(), { code: 'state', message: /map\.json is damaged/ }, text);
   }
-  writeFileSync(state.file('endpoints.json'), '{"5":7}');
+  writeFileSync(state.file('endpoints.json'), '[{"node":5,"at":7}]');
   assert.throws(() => state.readEndpoints(), { code: 'state', message: /endpoints\.json is damaged/ });
 });
 
@@ -177,7 +177,7 @@ test('a network that is left is forgotten with its key, and what is the hub’s 
   const state = opened(t);
   state.writeNode(node);
   state.writeMap(map);
-  state.writeEndpoints({});
+  state.writeEndpoints([]);
   state.privateKey(() => new Uint8Array(32).fill(9));
   writeFileSync(state.file('hub.key'), 'x');
   state.forgetNode();

@@ -42,8 +42,8 @@ export interface StoredNode {
   readonly shares: readonly string[];
 }
 
-/** Where each peer answered last, by its id: `192.168.1.7:41641`. */
-export type StoredEndpoints = Readonly<Record<string, string>>;
+/** Where each peer answered last: `192.168.1.7:41641`. */
+export type StoredEndpoints = readonly { readonly node: number; readonly at: string }[];
 
 /**
  * A directory with all that a node, or a hub, keeps. One process at a time has it. Files are replaced as a whole:
@@ -136,7 +136,7 @@ export class StateDirectory {
 
   /** @throws LametunError that names the file: one may go on without */
   readEndpoints(): StoredEndpoints {
-    return this.#parse(FILE.endpoints, (value) => v.parse(endpoints, value)) ?? {};
+    return this.#parse(FILE.endpoints, (value) => v.parse(endpoints, value)) ?? [];
   }
 
   writeEndpoints(stored: StoredEndpoints): void {
@@ -145,7 +145,7 @@ export class StateDirectory {
 
   /** @throws LametunError that names the file: one may go on without */
   readNames(): StoredNames {
-    return this.#parse(FILE.names, (value) => v.parse(storedNames, value) as StoredNames) ?? {};
+    return this.#parse(FILE.names, (value) => v.parse(storedNames, value) as StoredNames) ?? [];
   }
 
   writeNames(names: StoredNames): void {
@@ -178,17 +178,7 @@ export class StateDirectory {
   }
 
   #parse<T>(name: string, parse: (value: unknown) => T): T | undefined {
-    const path = this.file(name);
-    const text = explained(path, () => readOwnFile(path));
-    if (text === undefined) return undefined;
-    try {
-      return parse(JSON.parse(text));
-    } catch (error) {
-      const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
-      throw new LametunError('state', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
-        cause: error,
-      });
-    }
+    return readJson(this.file(name), parse);
   }
 
   #write(name: string, text: string): void {
@@ -214,12 +204,36 @@ const rest = v.strictObject({
   device: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_=+.-]{1,15}$/)),
   shares: v.pipe(v.array(v.pipe(v.string(), v.maxLength(49))), v.maxLength(64)),
 });
-const endpoints = v.record(v.string(), v.pipe(v.string(), v.maxLength(64)));
+const endpoints = v.array(v.strictObject({ node: v.number(), at: v.pipe(v.string(), v.maxLength(64)) }));
 
-const storedNames = v.record(
-  v.pipe(v.string(), v.maxLength(63)),
-  v.strictObject({ key: v.pipe(v.string(), v.maxLength(44)), changedAt: v.exactOptional(v.number()) }),
+const storedNames = v.array(
+  v.strictObject({
+    name: v.pipe(v.string(), v.maxLength(63)),
+    key: v.pipe(v.string(), v.maxLength(44)),
+    changedAt: v.exactOptional(v.number()),
+  }),
 );
+
+/**
+ * The member that a state directory is of, without holding the directory.
+ *
+ * @returns undefined when it is none @throws LametunError that names the file
+ */
+export const readStoredNode = (state: string): StoredNode | undefined =>
+  readJson(join(state, FILE.node), parseNode);
+
+function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined {
+  const text = explained(path, () => readOwnFile(path));
+  if (text === undefined) return undefined;
+  try {
+    return parse(JSON.parse(text));
+  } catch (error) {
+    const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
+    throw new LametunError('state', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
+      cause: error,
+    });
+  }
+}
 
 function parseNode(value: unknown): StoredNode {
   const { network, you, ...others } = v.parse(v.looseObject({}), value);

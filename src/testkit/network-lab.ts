@@ -13,9 +13,9 @@ export interface SiteOptions {
   /**
    * public: the machine itself has a public address; firewall: the same, but only what it asked for comes in. The others
    * are behind a router that translates addresses: easy keeps ports where it can and uses one for all destinations, hard
-   * takes a random one for each.
+   * takes a random one for each. plain is easy, but nothing is filtered: Linux with masquerade and nothing else.
    */
-  readonly access?: 'public' | 'firewall' | 'easy' | 'hard';
+  readonly access?: 'public' | 'firewall' | 'easy' | 'hard' | 'plain';
   /** What the router does not let out: all UDP, or everything but TCP to port 443. */
   readonly blocked?: 'udp' | 'all-but-443';
   readonly families?: 'both' | 'ipv4' | 'ipv6';
@@ -270,11 +270,12 @@ const BLOCKS = {
 } as const;
 
 /** Strangers' packets to the router are dropped, as home routers do: answered, they would take the ports of the house. */
-function routerRules(access: 'easy' | 'hard', blocked: keyof typeof BLOCKS | undefined): string {
+function routerRules(access: 'easy' | 'hard' | 'plain', blocked: keyof typeof BLOCKS | undefined): string {
   const nat = `chain postrouting {
       type nat hook postrouting priority srcnat;
       oifname "wan" masquerade${access === 'hard' ? ' fully-random' : ''}
     }`;
+  if (access === 'plain') return `table inet router {\n${nat}\n}\n`;
   return `table inet router {
     ${nat}
     chain input {

@@ -2,9 +2,10 @@ import { formatAddress, parseAddress } from '../ip/address.js';
 import { contains, parseCidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { endpointKey } from '../network/paths/candidates.js';
-import type { ProbeSource } from '../network/paths/path-events.js';
+import type { PathEvent, ProbeSource } from '../network/paths/path-events.js';
 import { Paths } from '../network/paths/paths.js';
 import type { Probe } from '../wire/probe.js';
+import { Nat, type NatKind } from './nat-model.js';
 import { SeededRandom } from './random.js';
 
 /** The ranges inside the network, and the longest datagram that data makes there. */
@@ -13,13 +14,20 @@ export const DATA_LENGTH = 1312;
 
 export const at = (address: string, port: number): Endpoint => ({ address: parseAddress(address)!, port });
 
+type ProbeEvent = Extract<PathEvent, { kind: 'probe' }>;
+
+/** No datagram with fewer hops gets across it. */
+const INTERNET = 8;
+
 export interface SiteOptions {
   /** Its hosts have addresses in here. Without it they are on the internet themselves. */
   readonly lan?: string;
-  /** Of its NAT: the public address. */
+  /** Its public address. */
   readonly wan?: string;
-  /** A port of its own for every destination: symmetric. */
-  readonly hard?: boolean;
+  /** What its router does; `easy` unless given, if there is one. */
+  readonly nat?: NatKind;
+  /** What the carrier's does, behind which it is. */
+  readonly carrier?: NatKind;
   /** The longest datagram that its line carries, bytes; loses others without a word. */
   readonly carries?: number;
   /** No UDP comes in or goes out. */
@@ -27,11 +35,8 @@ export interface SiteOptions {
 }
 
 interface Site extends SiteOptions {
-  /** By inner socket, and destination where it is hard: the outer port. */
-  readonly mappings: Map<string, number>;
-  /** Outer port: whose it is, and who may answer. */
-  readonly open: Map<number, { readonly host: PathHost; readonly allowed: Set<string> }>;
-  nextPort: number;
+  /** From the inside to the outside. */
+  readonly routers: readonly Nat[];
 }
 
 /** A node's machine for paths, on a host at some site. */
@@ -46,7 +51,7 @@ export interface PathHost {
   /** Answers to pings that were asked for, by token. */
   readonly answers: Map<number, number | undefined>;
   /** Probes sent, whatever became of them. */
-  sent: { readonly to: string; readonly probe: Probe; readonly at: number }[];
+  sent: { readonly to: string; readonly probe: Probe; readonly hops: number; readonly at: number }[];
 }
 
 /** Sites behind NATs (filtering by address and port), a relay, and a clock that moves only when told to. */
@@ -55,6 +60,8 @@ export class PathWorld {
   relayWorks = true;
   /** Milliseconds, one way. */
   delays = { lan: 0.2, internet: 15, relay: 30 };
+  /** By how much of it a delay may be longer. */
+  jitter = 0;
   /** Of 100 datagrams, so many are lost; through the relay too. */
   loss = 0;
   readonly hosts: PathHost[] = [];
@@ -66,7 +73,12 @@ export class PathWorld {
   }
 
   site(options: SiteOptions = {}): Site {
-    return { ...options, mappings: new Map(), open: new Map(), nextPort: 50_000 };
+    const { lan, wan, carrier } = options;
+    const nat = options.nat ?? (lan === undefined ? undefined : 'easy');
+    const routers: Nat[] = [];
+    if (nat !== undefined) routers.push(new Nat(nat, carrier === undefined ? wan : '100.64.3.2'));
+    if (carrier !== undefined) routers.push(new Nat(carrier, wan));
+    return { ...options, routers };
   }
 
   /** Places a node; it knows all that are there already, and they know it. */
@@ -94,7 +106,7 @@ export class PathWorld {
 
   /** Tells a host where it is: its own address, and the one that the relay sees. */
   announce(host: PathHost): void {
-    const seen = host.site.blocked ? undefined : this.#translate(host, at('203.0.113.99', 443));
+    const seen = host.site.blocked ? undefined : this.#leave(host, at('203.0.113.99', 443));
     const own =
       seen === undefined || endpointKey(seen) === endpointKey(host.own) ? [host.own] : [seen, host.own];
     host.paths.setOwn(own, this.now);
@@ -148,7 +160,7 @@ export class PathWorld {
             via: event.endpoint === undefined ? 'relay' : endpointKey(event.endpoint),
             at: this.now,
           });
-        else this.#send(host, event.peer, event.probe, event.to);
+        else this.#send(host, event);
       }
     }
   }
@@ -159,8 +171,8 @@ export class PathWorld {
     this.settle();
   }
 
-  #send(from: PathHost, peer: number, probe: Probe, to: Endpoint | undefined): void {
-    from.sent.push({ to: to === undefined ? 'relay' : endpointKey(to), probe, at: this.now });
+  #send(from: PathHost, { peer, probe, to, hops = Infinity }: ProbeEvent): void {
+    from.sent.push({ to: to === undefined ? 'relay' : endpointKey(to), probe, hops, at: this.now });
     if (this.#random.below(100) < this.loss) return;
     const length = (probe.type === 'ping' ? probe.length : undefined) ?? 200;
     if (to === undefined) {
@@ -179,31 +191,36 @@ export class PathWorld {
       return;
     }
     if (site.blocked || length > (site.carries ?? Infinity)) return;
-    const source = this.#translate(from, to);
-    for (const target of this.hosts) {
-      if (target.site.blocked || length > (target.site.carries ?? Infinity)) continue;
-      if (target.site.wan === undefined) {
-        if (target.site.lan === undefined && endpointKey(target.own) === endpointKey(to))
-          this.#deliver(target, from, probe, source, this.delays.internet);
-      } else if (formatAddress(to.address) === target.site.wan) {
-        const entry = target.site.open.get(to.port);
-        if (entry?.host !== target || !entry.allowed.has(endpointKey(source))) continue;
-        this.#deliver(target, from, probe, source, this.delays.internet);
-      }
-    }
+    const source = this.#leave(from, to, hops);
+    if (source === undefined || hops < INTERNET) return;
+    this.#later(this.delays.internet, () => {
+      const host = this.#arrive(source, to);
+      if (host !== undefined && !host.site.blocked && length <= (host.site.carries ?? Infinity))
+        this.#deliver(host, from, probe, source, 0);
+    });
   }
 
-  /** What a datagram's source is, once it has left the site. */
-  #translate(host: PathHost, to: Endpoint): Endpoint {
-    const { site } = host;
-    if (site.wan === undefined) return host.own;
-    const key = endpointKey(host.own) + (site.hard ? endpointKey(to) : '');
-    const port = site.mappings.get(key) ?? site.nextPort++;
-    site.mappings.set(key, port);
-    const entry = site.open.get(port) ?? { host, allowed: new Set<string>() };
-    entry.allowed.add(endpointKey(to));
-    site.open.set(port, entry);
-    return at(site.wan, port);
+  /** What a datagram's source is, once it has left the site; undefined when it gets no farther than there. */
+  #leave({ own, site }: PathHost, to: Endpoint, hops = Infinity): Endpoint | undefined {
+    let source = own;
+    for (const [i, router] of site.routers.entries()) {
+      if (hops <= i + 1) return undefined;
+      source = router.out(source, to, this.now);
+    }
+    return source;
+  }
+
+  /** Who gets what comes from the internet to an address, if anybody does. */
+  #arrive(source: Endpoint, to: Endpoint): PathHost | undefined {
+    const site = this.hosts.find(
+      (host) => (host.site.wan ?? formatAddress(host.own.address)) === formatAddress(to.address),
+    )?.site;
+    let place: Endpoint | undefined = to;
+    for (const router of [...(site?.routers ?? [])].reverse())
+      place = place && router.in(source, place.port, this.now);
+    return (
+      place && this.hosts.find((host) => host.site === site && endpointKey(host.own) === endpointKey(place))
+    );
   }
 
   #deliver(to: PathHost | undefined, from: PathHost, probe: Probe, source: Endpoint, delay: number): void {
@@ -214,7 +231,7 @@ export class PathWorld {
   }
 
   #later(delay: number, run: () => void): void {
-    const entry = { at: this.now + delay, run };
+    const entry = { at: this.now + delay * (1 + this.#random.fraction() * this.jitter), run };
     let i = this.#agenda.length;
     while (i > 0 && this.#agenda[i - 1]!.at > entry.at) i--;
     this.#agenda.splice(i, 0, entry);

@@ -103,8 +103,9 @@ export interface Engine {
    * answer; framed when it goes to a relay's member.
    *
    * @param bytes at most MAX_BESIDE
+   * @param hops how many routers it may pass, the one that drops it included; the system's limit unless given
    */
-  sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void;
+  sendDatagram(bytes: Uint8Array, to: PeerEndpoint, hops?: number): void;
   /** An endpoint as configuration has it: our own address is left to the kernel. */
   endpoint(remote: Endpoint, relayPeer?: number): PeerEndpoint;
 

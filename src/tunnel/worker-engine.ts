@@ -4,7 +4,7 @@ import { NOBODY, PollingWorker } from '../linux/polling-worker.js';
 import { SendBatch } from '../linux/send-batch.js';
 import { SharedRing } from '../linux/shared-ring.js';
 import { AF, type Endpoint } from '../linux/socket-address.js';
-import { ENDPOINT } from '../linux/udp-batch.js';
+import { ENDPOINT, limitHops } from '../linux/udp-batch.js';
 import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
 import { resetActivity } from '../wireguard/activity.js';
 import type { PathRule } from '../wireguard/events.js';
@@ -179,17 +179,18 @@ export class WorkerEngine implements Engine {
     this.#commandWith(COMMAND.setSocket, fd);
   }
 
-  sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void {
+  sendDatagram(bytes: Uint8Array, to: PeerEndpoint, hops?: number): void {
     if (this.#udpFd < 0) return;
     const { bytes: out, view, address } = this.#out;
     writeEndpoint(this.#out, OUT.endpoint, this.#family, to as SocketEndpoint);
+    if (hops !== undefined) limitHops(this.#out, OUT.endpoint, to.remote.address.length === 16, hops);
     view.setInt32(OUT.frame, MAGIC.relay, true);
     view.setUint32(OUT.frame + RELAY_FRAME.peer, to.relayPeer, true);
     out.set(bytes, OUT.datagram);
     const start = to.relayPeer === 0 ? OUT.datagram : OUT.frame;
     this.#outBatch.addTo(address + start, OUT.datagram + bytes.length - start, this.#out, OUT.endpoint);
     if (this.#outBatch.flush(this.#udpFd) === 0) return;
-    this.#outBatch.unpinSource(); // it may be our own address that is gone
+    if (hops === undefined) this.#outBatch.unpinSource(); // it may be our own address that is gone
     if (this.#outBatch.flush(this.#udpFd) !== 0) this.#outBatch.skip(); // a handshake message is sent again anyway
   }
 

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { isCanonical } from '../ip/canonical.js';
 import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
+import { UNSHOWN } from './text.js';
 import { isHost } from './token.js';
 
 /**
@@ -25,10 +26,7 @@ export const session = text(/^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$/, 'must be 8
 export const handle = text(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits or any of "_.-"');
 /** For people: any characters but control characters, and those that turn the direction of text. */
 export const prose = (max: number) =>
-  text(
-    new RegExp(`^[^\\u0000-\\u001f\\u007f-\\u009f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]{0,${max}}$`),
-    `must be at most ${max} printable characters`,
-  );
+  text(new RegExp(`^[^${UNSHOWN}]{0,${max}}$`), `must be at most ${max} printable characters`);
 export const program = prose(64);
 
 export const whole = (min: number, max: number) => {

@@ -42,7 +42,7 @@ const anyProbe: fc.Arbitrary<Probe> = fc.oneof(
     from: fc.option(address, { nil: undefined }),
   }),
   fc.record({
-    type: fc.constant('call' as const),
+    type: fc.constantFrom('call' as const, 'opened' as const),
     transaction: someTransaction,
     addresses: fc.array(address, { maxLength: MAX_CALLED }),
   }),

@@ -21,7 +21,9 @@ import { MAGIC } from './relay.js';
  * - ping: zeros, as many as are wanted to find out what length passes;
  * - pong, with the ping's transaction: the address 16 (IPv4 in its mapped form) and port u16 that the ping came from,
  *   zeros when that was the relay;
- * - call: up to eight such addresses, where the sender may be reached: please ping me there.
+ * - call: up to eight such addresses, where the sender may be reached: please ping me there;
+ * - opened: the same, and the sender has sent something to each address that the receiver has called from: his NAT lets in
+ *   what comes from there.
  *
  * One probe can be sent again by whoever has seen it. A ping makes one answer no longer than itself, a call a few
  * pings; so whoever reads them bounds how many, and `RecentNonces` knows the last ones again.
@@ -39,7 +41,7 @@ export const PROBE = {
   maxDirect: 1472,
 } as const;
 const INNER = { type: 0, transaction: 1, body: 9 } as const;
-const TYPE = { ping: 1, pong: 2, call: 3 } as const;
+const TYPE = { ping: 1, pong: 2, call: 3, opened: 4 } as const;
 const ADDRESS = { port: 16, length: 18 } as const;
 export const MAX_CALLED = 8;
 /** Nobody sends longer pongs and calls. */
@@ -56,7 +58,11 @@ export type Probe =
   | { readonly type: 'ping'; readonly transaction: Uint8Array; readonly length?: number | undefined }
   /** `from`: where the ping came from; undefined when that was the relay. */
   | { readonly type: 'pong'; readonly transaction: Uint8Array; readonly from?: ProbeAddress | undefined }
-  | { readonly type: 'call'; readonly transaction: Uint8Array; readonly addresses: readonly ProbeAddress[] };
+  | {
+      readonly type: 'call' | 'opened';
+      readonly transaction: Uint8Array;
+      readonly addresses: readonly ProbeAddress[];
+    };
 
 const LABEL = ascii('lametun probe v1');
 
@@ -120,13 +126,15 @@ export function openProbe(crypto: Crypto, key: Uint8Array, datagram: Uint8Array)
     case TYPE.pong:
       if (body.length !== ADDRESS.length) return undefined;
       return { type: 'pong', transaction, from: readAddress(body) };
-    case TYPE.call: {
+    case TYPE.call:
+    case TYPE.opened: {
       if (body.length % ADDRESS.length !== 0 || body.length > MAX_BODY) return undefined;
       const count = body.length / ADDRESS.length;
       const addresses = Array.from({ length: count }, (_, i) =>
         readAddress(body.subarray(i * ADDRESS.length)),
       );
-      return { type: 'call', transaction, addresses: addresses.filter((address) => address !== undefined) };
+      const type = inner[INNER.type] === TYPE.call ? 'call' : 'opened';
+      return { type, transaction, addresses: addresses.filter((address) => address !== undefined) };
     }
     default:
       return undefined;
@@ -138,7 +146,7 @@ function bodyOf(probe: Probe): Uint8Array {
     const length = probe.length ?? PROBE.overhead;
     return new Uint8Array(Math.min(Math.max(length, PROBE.overhead), PROBE.maxDirect) - PROBE.overhead);
   }
-  const addresses = probe.type === 'call' ? probe.addresses.slice(0, MAX_CALLED) : [probe.from];
+  const addresses = probe.type === 'pong' ? [probe.from] : probe.addresses.slice(0, MAX_CALLED);
   const body = new Uint8Array(addresses.length * ADDRESS.length);
   const view = viewOf(body);
   for (const [i, entry] of addresses.entries()) {

@@ -21,3 +21,19 @@ export function decodeJson(bytes: Uint8Array): unknown {
     return undefined;
   }
 }
+
+/**
+ * Characters that a terminal, a log or a unit file would obey instead of showing them: control characters, and those that
+ * turn the direction of text or break lines (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069). As the inside of a
+ * class in a regular expression.
+ */
+export const UNSHOWN = '\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069';
+
+const unshown = new RegExp(`[${UNSHOWN}]`);
+const unshownButLines = new RegExp(`(?!\\n)[${UNSHOWN}]`, 'g');
+
+/** Whether a name or path has none of them. */
+export const isShown = (text: string): boolean => !unshown.test(text);
+
+/** Lines for people, with U+FFFD in the place of each: the last guard, whoever wrote the text. */
+export const forTerminal = (text: string): string => text.replace(unshownButLines, '\ufffd');

@@ -12,7 +12,7 @@ test('systemd finds nothing wrong with the unit', (t) => {
   if (!needs(t, 'systemd-analyze')) return;
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  const place = { state: '/var/lib/la me%tun', device: 'lametun0' };
+  const place = { state: '/var/lib/la me%tun' };
   const unit = unitFor(place, [process.execPath, MAIN, 'up', '--state', place.state]);
   const verify = (text: string): string => {
     const { path } = install({ name: unit.name, text }, folder);

@@ -204,6 +204,7 @@ test('what is kept and cannot be used is no fault of the arguments', (t) => {
   up(2, /holds no network/);
   writeFileSync(path(state, 'node.json'), '{}');
   up(1, /node\.json is damaged/);
+  rmSync(path(state, 'node.json'));
   writeFileSync(path(state, 'hub.json'), '{');
   up(1, /hub\.json is damaged/);
 });

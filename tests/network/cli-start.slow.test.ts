@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -80,8 +80,8 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
   });
 
   await t.test('what goes wrong reaches the terminal and the exit status', () => {
-    refused(office.lametun('up', '--detach'), /is in use by process \d+.*stop it first/);
-    refused(office.lametun('up'), /is in use by process \d+.*stop it first/);
+    refused(office.lametun('up', '--detach'), /is in use by process \d+: `lametun down.*` stops it first/);
+    refused(office.lametun('up'), /is in use by process \d+: `lametun down.*` stops it first/);
     const other = `${office.state}-2`;
     refused(
       office.run(process.execPath, MAIN, 'hub', '--detach', '--state', other),
@@ -115,11 +115,11 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     await until('it to end', () => isGone(pid));
   });
 
-  const kill = async (machine: Machine): Promise<void> => {
+  const kill = async (machine: Machine, device = 'lametun0'): Promise<void> => {
     const pid = background(machine);
     process.kill(pid, 'SIGTERM');
     await until('it to end', () => isGone(pid));
-    await until('its device to go', () => machine.run('ip', 'link', 'show', 'lametun0').status !== 0);
+    await until('its device to go', () => machine.run('ip', 'link', 'show', device).status !== 0);
   };
 
   await t.test('a hub that cannot be reached does not hold it up', async (t) => {
@@ -140,6 +140,27 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.notEqual(laptop.status().hub.state, 'connected');
     await kill(laptop);
     assert.equal(office.run('nft', 'delete table inet t').status, 0);
+  });
+
+  await t.test('what is given to one that is a member already takes effect, or is refused', async () => {
+    const attached = (args: readonly string[]): void => {
+      const { status, stdout, stderr } = laptop.lametun(...args, '--detach');
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /laptop\.home\.lametun is up: .*interface tunnel7/);
+    };
+    refused(laptop.lametun('up', '--install', '--detach'), /give one of them/, 2);
+    refused(laptop.lametun('join', invite(office), '--name', 'bert'), /lametun rename laptop bert/, 2);
+    refused(laptop.lametun('join', invite(office), '--share', '192.168.99.0/24'), /no route to/, 2);
+    attached(['up', '--device', 'tunnel7']);
+    const readdressed = laptop.lametun('join', invite(office));
+    assert.match(readdressed.stdout, /looks for its hub at 198\.51\.100\.7/, readdressed.stderr);
+    await kill(laptop, 'tunnel7');
+    attached(['join', invite(office), '--share', '198.51.100.16/28']);
+    await until('the hub to know', () => laptop.status().shares[0]?.state === 'pending');
+    await kill(laptop, 'tunnel7');
+    assert.equal(laptop.lametun('up', '--detach', '--device', 'lametun0').status, 0);
+    assert.equal(laptop.lametun('share', '--none').status, 0);
+    await kill(laptop);
   });
 
   await t.test('one that was removed meanwhile is not said to be up', async () => {
@@ -189,22 +210,12 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const other = lab.site('other').machine;
     await hubAlone(other, '--network', 'work');
     writeFileSync(file, `${invite(other)}\n`);
-    const args = [
-      'join',
-      '--token-file',
-      file,
-      '--name',
-      'one',
-      '--device',
-      'work0',
-      '--state',
-      `${one.state}-w`,
-    ];
+    const args = ['join', '--token-file', file, '--name', 'one', '--state', `${one.state}-w`];
     const second = one.spawn(process.execPath, MAIN, ...args);
-    await second.says(/one\.work\.lametun is up.*work0/);
+    await second.says(/one\.work\.lametun is up.*interface lametun1/); // lametun0 is the first's
     assert.equal(one.status().peers.length, 1, 'the first goes on');
     await one.reaches(one.status().peers[0].ipv4);
-    assert.equal(one.run('ip', 'link', 'show', 'work0').status, 0);
+    assert.equal(one.run('ip', 'link', 'show', 'lametun1').status, 0);
     await one.reaches('two.home.lametun'); // names of the first
     // A resolv.conf has one owner at a time, whose node asks the other's.
     await until('names of the second', () => one.pings('one.work.lametun'));
@@ -229,6 +240,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
       fresh.lametun('join', token, '--name', 'fresh', ...more);
     refused(typed('lt1notatoken'), /token/, 2);
     refused(fresh.lametun('join', '--name', 'fresh'), /in no network yet: lametun join TOKEN/, 2);
+    assert.ok(!existsSync(fresh.state), 'nothing is made for that');
     refused(typed(first), /invitation.*used/i);
     const expired = invite(hub, '--expires', '1s');
     hub.run('sleep', '1.2');
@@ -310,14 +322,15 @@ test('--install writes a unit whose command brings the machine back', async (t) 
       ] as const),
       ...[...args, '--install', '--state', machine.state],
     );
-  const unit = (name: string): string => readFileSync(path(units, name), 'utf8');
+  const unit = (): string => readFileSync(path(units, readdirSync(units)[0]!), 'utf8');
   const execStart = (text: string): string => /^ExecStart=(.+)$/m.exec(text)![1]!;
 
   const served = install(office, 'serve', '--name', 'office');
   assert.equal(served.status, 0, served.stderr);
   const [, token] = JOIN_LINE.exec(served.stdout)!;
-  assert.match(served.stdout, /lametun-lametun0\.service is written.*systemctl enable --now/s);
-  const running = office.spawn('sh', '-c', `exec ${execStart(unit('lametun-lametun0.service'))}`);
+  assert.match(served.stdout, /lametun-[\w.-]+-office\.service is written.*systemctl enable --now/s);
+  const running = office.spawn('sh', '-c', `exec ${execStart(unit())}`);
+  rmSync(path(units, readdirSync(units)[0]!));
   await running.says(/office\.home\.lametun is up/);
 
   const joined = install(laptop, 'join', token!, '--name', 'laptop', '--json');
@@ -330,14 +343,14 @@ test('--install writes a unit whose command brings the machine back', async (t) 
     events.map(({ event }) => event),
     ['up', 'installed'],
   );
-  const again = laptop.spawn('sh', '-c', `exec ${execStart(unit('lametun-lametun0.service'))}`);
+  const again = laptop.spawn('sh', '-c', `exec ${execStart(unit())}`);
   await again.says(/laptop\.home\.lametun is up/);
   await until('an answer by name', () => laptop.pings('office.home.lametun'));
 
   await t.test('systemd finds nothing wrong with it', (t) => {
     if (!needs(t, 'systemd-analyze')) return;
     const { status, stdout, stderr } = laptop.run(
-      ...(['systemd-analyze', 'verify', '--man=no', path(units, 'lametun-lametun0.service')] as const),
+      ...(['systemd-analyze', 'verify', '--man=no', path(units, readdirSync(units)[0]!)] as const),
     );
     assert.equal(`${stdout}${stderr}`, '');
     assert.equal(status, 0);

@@ -4,6 +4,7 @@ import { join as joinPath } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { NodeStatus } from '../../src/network/control.js';
 import { askControl } from '../../src/network/control-socket.js';
+import type { StoredEndpoints } from '../../src/network/state.js';
 import type { Machine } from '../../src/testkit/network-lab.js';
 import type { Running } from '../../src/testkit/running.js';
 import { until } from '../../src/testkit/wait.js';
@@ -23,7 +24,7 @@ export async function serve(
 
 /** Starts `lametun hub` on a machine, a node nowhere. */
 export async function hubAlone(machine: Machine, ...options: readonly string[]): Promise<Running> {
-  const hub = machine.start('hub', '--network', 'home', ...options);
+  const hub = machine.start('hub', ...options);
   await hub.says(/is up/);
   return hub;
 }
@@ -52,10 +53,12 @@ export async function statusOf(machine: Machine): Promise<NodeStatus> {
 export async function hasWrittenDown(machine: Machine, ...others: readonly string[]): Promise<void> {
   const { peers } = await statusOf(machine);
   const file = joinPath(machine.state, 'endpoints.json');
-  const written = (): object => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {});
+  const written = (): StoredEndpoints => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : []);
   for (const other of others) {
     const { id } = peers.find(({ name }) => name === other)!;
-    await until(`${machine.name} to write down where ${other} is`, () => id in written());
+    await until(`${machine.name} to write down where ${other} is`, () =>
+      written().some(({ node }) => node === id),
+    );
   }
 }
 

@@ -2,6 +2,7 @@ import { LametunError } from '../../errors.js';
 import type { ControlAnswers, ControlCommand, ControlRequest } from '../../network/control.js';
 import { askControl } from '../../network/control-socket.js';
 import type { AdminAnswers, AdminRequest } from '../../wire/messages.js';
+import { forTerminal } from '../../wire/text.js';
 import { packageVersion } from '../package-version.js';
 
 /** Asks the process that runs on a state directory for one answer. @throws LametunError */
@@ -28,5 +29,5 @@ export async function administer<Op extends AdminRequest['op']>(
 
 /** Prints an answer: as one line of JSON, or as text for people. */
 export function print(json: boolean | undefined, value: object, text: () => string): void {
-  process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${text()}\n`);
+  process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${forTerminal(text())}\n`);
 }

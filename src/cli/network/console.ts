@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
 import type { Log } from '../../device/log.js';
 import { openOwnFile } from '../../linux/safe-files.js';
+import { forTerminal } from '../../wire/text.js';
 import { errorText } from '../error-text.js';
 import { terminalWidth, wrap } from './table.js';
 
@@ -43,7 +44,7 @@ export class Console {
   status(line: string): void {
     if (!this.#terminal || this.#file !== undefined) return;
     const width = process.stdout.columns ?? 80;
-    const text = [...line].slice(0, width - 1).join('');
+    const text = [...forTerminal(line)].slice(0, width - 1).join('');
     if (text === this.#status) return;
     this.#status = text;
     process.stdout.write(`\r\x1b[2K${text}`);
@@ -76,7 +77,7 @@ export class Console {
         if (this.#file !== undefined) this.#log(text);
         else {
           this.#clear();
-          process.stderr.write(`lametun: ${text}\n`);
+          process.stderr.write(`lametun: ${forTerminal(text)}\n`);
           this.#restore();
         }
       },
@@ -92,7 +93,7 @@ export class Console {
 
   #print(text: string): void {
     this.#clear();
-    process.stdout.write(text);
+    process.stdout.write(forTerminal(text));
     this.#restore();
   }
 
@@ -107,7 +108,7 @@ export class Console {
   #log(text: string): void {
     const file = this.#file!;
     try {
-      const isFull = appendLine(file, `${new Date().toISOString()} ${text}\n`);
+      const isFull = appendLine(file, `${new Date().toISOString()} ${forTerminal(text)}\n`);
       if (isFull) renameSync(file, `${file}.1`);
     } catch {} // a full disk does not end a tunnel
   }

@@ -2,7 +2,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/safe-files.js';
 
-/** What a hub was started with, kept so that `lametun up` starts it again. The database's address may hold a password. */
+/**
+ * What a hub was started with, kept so that `lametun up` starts it again. The database's address may hold a password.
+ * Name, MTU and range of the network are asked for when it begins; afterwards they say what it is like.
+ */
 export interface HubSettings {
   readonly port: number;
   readonly public: readonly string[];
@@ -11,9 +14,9 @@ export interface HubSettings {
   readonly key?: string | undefined;
   /** As it was if not given, and at first not. */
   readonly ask?: boolean | undefined;
-  /** Bytes, of a new network. */
+  /** Bytes. */
   readonly mtu?: number | undefined;
-  /** The IPv4 range of a new network. Not kept: it cannot change. */
+  /** Of IPv4 addresses. */
   readonly range?: string | undefined;
 }
 
@@ -37,22 +40,10 @@ export function readHubSettings(state: string): HubSettings {
   }
 }
 
-/** What a hub is started with: what was not given is as it was before, if it was there. */
-export function settingsFor(
-  state: string,
-  given: { readonly [Name in keyof HubSettings]?: HubSettings[Name] | undefined },
-  port: number,
-): HubSettings {
-  const before = hasHub(state) ? readHubSettings(state) : undefined;
-  const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { port, public: [], ...before, ...(said as Partial<HubSettings>) };
-}
-
 /** Readable by its owner alone. */
 export function writeHubSettings(state: string, settings: HubSettings): void {
   try {
-    const kept = { ...settings, range: undefined };
-    replaceFile(file(state), `${JSON.stringify(kept, null, 2)}\n`);
+    replaceFile(file(state), `${JSON.stringify(settings, null, 2)}\n`);
   } catch (error) {
     throw new LametunError('state', `cannot write ${file(state)}: ${(error as Error).message}`, {
       cause: error,

@@ -5,14 +5,7 @@ import { LametunError } from '../../errors.js';
 import { formatCidr, networkOf, parseCidr } from '../../ip/cidr.js';
 import { repeatable } from '../input.js';
 
-/** Where a node or hub keeps what it has, and what its interface is called: several run on one machine by these. */
-export interface Place {
-  readonly state: string;
-  readonly device: string;
-}
-
 export const DEFAULT_STATE = '/var/lib/lametun';
-export const DEFAULT_DEVICE = 'lametun0';
 
 export const stateOption = (): Option =>
   new Option('--state <dir>', 'where it keeps its key and what else it has')
@@ -20,15 +13,16 @@ export const stateOption = (): Option =>
     .argParser((text) => resolve(text));
 
 export const deviceOption = (): Option =>
-  new Option('--device <name>', 'what the interface is called')
-    .default(DEFAULT_DEVICE, DEFAULT_DEVICE)
-    .argParser((name) => {
-      if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
-      throw new LametunError(
-        'usage',
-        `--device ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
-      );
-    });
+  new Option(
+    '--device <name>',
+    'what the interface is called (default: the first of lametun0, lametun1, ... that is free)',
+  ).argParser((name) => {
+    if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
+    throw new LametunError(
+      'usage',
+      `--device ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
+    );
+  });
 
 export const jsonOption = (): Option => new Option('--json', 'for programs: one JSON object a line');
 

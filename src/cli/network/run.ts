@@ -3,34 +3,20 @@ import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import { serveControl } from '../../network/control-socket.js';
 import type { NodeEnd, RunningNode } from '../../network/running-node.js';
-import { StateDirectory } from '../../network/state.js';
+import { StateDirectory, type StoredNode } from '../../network/state.js';
 import type { AdminAnswers } from '../../wire/messages.js';
 import { type HubAddress, parseToken, type Token } from '../../wire/token.js';
 import { packageVersion } from '../package-version.js';
 import { abortOnSignals } from '../signals.js';
 import { changes } from './changes.js';
 import { Console } from './console.js';
+import type { NodePlan, Plan } from './decide.js';
 import { isDetached, tellReady } from './detach.js';
 import { controlHandler } from './handler.js';
 import { type HubSettings, writeHubSettings } from './hub-settings.js';
-import type { Place } from './place.js';
+import { ownLabel } from './place.js';
 import { startText } from './start-text.js';
 import { statusLine } from './status-text.js';
-
-/** What is to run. */
-export interface Plan {
-  readonly hub?: HubSettings | undefined;
-  /** Whether the hub makes an invitation for others when it is up. */
-  readonly invite?: boolean;
-  /** A member of a network: of the hub's own, of the token's, or of the one whose member this machine is already. */
-  readonly node?: NodePlan | 'if-member' | undefined;
-}
-
-export interface NodePlan {
-  readonly name: string;
-  readonly shares: readonly string[];
-  readonly join?: Token | undefined;
-}
 
 export interface RunOptions {
   readonly json: boolean;
@@ -59,12 +45,12 @@ const HUB_LOOK = 50; // the whole status is made for it
  * @returns the exit status; of a signal before it was up that of a shell
  * @throws LametunError when it could not start, or cannot go on
  */
-export async function run(place: Place, plan: Plan, options: RunOptions): Promise<number> {
+export async function run(state: string, plan: Plan, options: RunOptions): Promise<number> {
   const output = new Console(options.json);
   const stop = new AbortController();
   abortOnSignals(stop);
   process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
-  const running = new Run(place, plan, output, options, stop.signal);
+  const running = new Run(state, plan, output, options, stop.signal);
   // A defect ends it too, but not before everything is undone.
   const defect = new Promise<never>((_, reject) => process.on('uncaughtException', reject));
   defect.catch(() => {}); // it may come when nothing is awaited
@@ -92,7 +78,7 @@ function failureOf({ reason, message }: NodeEnd): LametunError | undefined {
 }
 
 class Run {
-  readonly #place: Place;
+  readonly #path: string;
   readonly #plan: Plan;
   readonly #output: Console;
   readonly #verbose: boolean;
@@ -103,8 +89,8 @@ class Run {
   #hub: RunningHub | undefined;
   #node: RunningNode | undefined;
 
-  constructor(place: Place, plan: Plan, output: Console, options: RunOptions, signal: AbortSignal) {
-    this.#place = place;
+  constructor(path: string, plan: Plan, output: Console, options: RunOptions, signal: AbortSignal) {
+    this.#path = path;
     this.#plan = plan;
     this.#output = output;
     this.#verbose = options.verbose;
@@ -113,18 +99,14 @@ class Run {
   }
 
   async start(): Promise<void> {
-    const { state: path } = this.#place;
+    const path = this.#path;
     const state = StateDirectory.open(path);
     this.#undo.push(() => state.close());
-    await this.#checkShares(state);
+    const { node } = this.#plan;
+    const change = node && (await this.#prepare(state, node));
     if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub);
-    await this.#startNode(state);
+    if (node !== undefined) await this.#startNode(state, node, change);
     if (this.#node !== undefined && (this.#once || isDetached())) await this.#confirmed(this.#node);
-    if (this.#hub === undefined && this.#node === undefined)
-      throw new LametunError(
-        'usage',
-        `${path} holds no network: begin with \`lametun serve\` or \`lametun join TOKEN\``,
-      );
     const control = await serveControl(path, controlHandler(this.#hub, this.#node), packageVersion());
     this.#undo.push(() => control.close());
     this.isUp = true;
@@ -153,43 +135,50 @@ class Run {
 
   async #startHub(settings: HubSettings): Promise<void> {
     const { startHub } = await import('../../hub/start.js');
-    const { state } = this.#place;
     const { key, ...others } = settings;
     const hub = await startHub({
-      ...{ ...others, state, keyFile: key },
+      ...{ ...others, state: this.#path, keyFile: key },
       ...{ log: this.#log, program: packageVersion(), signal: this.#signal },
     });
     this.#undo.push(() => hub.close());
     this.#hub = hub;
-    writeHubSettings(state, { ...settings, network: hub.network.name });
+    const { name, mtu, ipv4: range } = hub.network;
+    writeHubSettings(this.#path, { ...settings, network: name, mtu, range });
   }
 
-  /** A hub is not begun for a member that could not join it. */
-  async #checkShares(state: StateDirectory): Promise<void> {
-    const { hub, node } = this.#plan;
-    if (hub === undefined || typeof node !== 'object' || state.readNode() !== undefined) return;
-    const { checkPlace } = await import('../../network/node.js');
-    checkPlace(this.#place.device, node.shares, hub.range);
-  }
-
-  async #startNode(state: StateDirectory): Promise<void> {
-    const { node: plan } = this.#plan;
-    if (plan === undefined) return;
+  /**
+   * What can be refused of a node is refused before its hub begins, and before anything is written.
+   *
+   * @returns how a member is from now on
+   */
+  async #prepare(state: StateDirectory, plan: NodePlan): Promise<StoredNode | undefined> {
+    const { checkPlace, checkShares, freeDevice } = await import('../../network/node.js');
     const stored = state.readNode();
-    if (plan === 'if-member' && stored === undefined) return;
-    const { startNode } = await import('../../network/node.js');
+    if ((plan.kind === 'join') !== (stored === undefined))
+      throw new LametunError('busy', `another process has just changed ${this.#path}: try again`);
+    const device = plan.device ?? stored?.device ?? freeDevice();
+    const { shares } = plan;
+    if (stored === undefined) checkPlace(device, shares ?? [], this.#plan.hub?.range);
+    else if (shares !== undefined) checkShares(device, shares, stored.network);
+    return stored && { ...stored, device, shares: plan.shares ?? stored.shares };
+  }
+
+  async #startNode(state: StateDirectory, plan: NodePlan, changed: StoredNode | undefined): Promise<void> {
+    const { freeDevice, startNode } = await import('../../network/node.js');
     const common = { state, log: this.#log, program: packageVersion(), signal: this.#signal };
-    if (plan === 'if-member' || stored !== undefined) {
-      this.#mayResume(stored, plan);
-      this.#node = await startNode(common);
-    } else {
-      const token = plan.join ?? (await this.#ownToken(plan.shares));
-      const { name, shares } = plan;
-      this.#node = await startNode({ ...common, join: { token, name, shares, device: this.#place.device } });
+    if (changed !== undefined) {
+      this.#checkHub(changed);
+      state.writeNode(changed);
+      const hubAddresses = plan.kind === 'resume' ? plan.addresses : undefined;
+      this.#node = await startNode({ ...common, hubAddresses });
+    } else if (plan.kind === 'join') {
+      const { shares, name = ownLabel(), device = freeDevice() } = plan;
+      const token = plan.token ?? (await this.#ownToken(shares));
+      this.#node = await startNode({ ...common, join: { token, name, shares, device } });
     }
-    const node = this.#node;
+    const node = this.#node!;
     this.#undo.push(() => node.close());
-    await this.#approveOwn(node);
+    await this.#approveOwn(node, plan.shares);
   }
 
   /**
@@ -212,34 +201,34 @@ class Run {
     if (failure !== undefined) throw failure;
   }
 
-  /** Whoever starts a hub administers it: its own machine waits for nobody. */
-  async #approveOwn(node: RunningNode): Promise<void> {
-    const { pending, id } = node.status().self;
-    const { node: plan } = this.#plan;
-    if (this.#hub === undefined || !pending || typeof plan !== 'object') return;
-    await this.#hub.administer({ op: 'approve', node: String(id), shares: plan.shares });
-    for (let i = 0; i < OWN_PATIENCE / OWN_LOOK && node.status().self.pending; i++) await sleep(OWN_LOOK);
+  /** Whoever starts a hub administers it: its own machine, and what it shares, wait for nobody. */
+  async #approveOwn(node: RunningNode, shares: readonly string[] | undefined): Promise<void> {
+    const hub = this.#hub;
+    if (hub === undefined || shares === undefined) return;
+    const { id, pending } = node.status().self;
+    const waits = (): boolean =>
+      node.status().self.pending || node.status().shares.some(({ state }) => state === 'pending');
+    const isOffered = (): boolean =>
+      pending || shares.every((share) => node.status().shares.some(({ network }) => network === share));
+    for (let i = 0; i < OWN_PATIENCE / OWN_LOOK && !isOffered(); i++) await sleep(OWN_LOOK);
+    if (!waits()) return;
+    await hub.administer({ op: 'approve', node: String(id), shares });
+    for (let i = 0; i < OWN_PATIENCE / OWN_LOOK && waits(); i++) await sleep(OWN_LOOK);
   }
 
-  /** A machine is in one network for each state directory. @throws LametunError when what is typed is for another one */
-  #mayResume(stored: ReturnType<StateDirectory['readNode']>, plan: NodePlan | 'if-member'): void {
-    if (stored === undefined || plan === 'if-member') return;
-    const wanted = this.#hub?.publicKey ?? plan.join?.hub;
-    if (wanted === undefined || stored.hub.key === Buffer.from(wanted).toString('base64')) return;
+  /** @throws LametunError when the hub that runs here is not the one whose member this machine is */
+  #checkHub({ hub, you, network }: StoredNode): void {
+    const key = this.#hub && Buffer.from(this.#hub.publicKey).toString('base64');
+    if (key === undefined || key === hub.key) return;
     throw new LametunError(
       'usage',
-      `this machine is ${stored.you.name} of the network ${stored.network.name} already: \`lametun leave\` ends that, and --state DIR with --device NAME keeps several`,
+      `this machine is ${you.name} of the network ${network.name}, whose hub has another key than this one: \`lametun leave\` ends that, and --state DIR keeps several`,
     );
   }
 
   /** The hub's own machine joins like any other, by loopback: there is a way whatever the addresses outside. */
   async #ownToken(shares: readonly string[]): Promise<Token> {
-    const hub = this.#hub;
-    if (hub === undefined)
-      throw new LametunError(
-        'usage',
-        'this machine is in no network yet: lametun join TOKEN, and `lametun invite` on the hub makes one',
-      );
+    const hub = this.#hub!;
     const made = await hub.administer({
       op: 'invite',
       expires: OWN_INVITATION,
@@ -265,7 +254,7 @@ class Run {
     });
     if (!isDetached()) return;
     tellReady();
-    this.#output.toFile(`${this.#place.state}/lametun.log`);
+    this.#output.toFile(`${this.#path}/lametun.log`);
   }
 
   async #outside(port: number): Promise<readonly HubAddress[]> {

@@ -3,16 +3,15 @@ import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { parseRange } from '../../hub/ranges.js';
+import type { Token } from '../../wire/token.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
-import { type HubSettings, hasHub, readHubSettings, settingsFor } from './hub-settings.js';
+import { decide, type Given, type StartCommand } from './decide.js';
 import {
   deviceOption,
   givenLabel,
   givenNetwork,
   jsonOption,
   listOption,
-  ownLabel,
-  type Place,
   portOption,
   stateOption,
 } from './place.js';
@@ -22,35 +21,16 @@ export function startCommands(): Command[] {
   return [serveCommand(), joinCommand(), hubCommand(), upCommand()];
 }
 
-interface Common extends Place {
+interface Flags extends DatabaseFlags, Omit<Given, 'token' | 'database'> {
+  readonly state: string;
   readonly json?: boolean;
-  readonly detach?: boolean;
-  readonly install?: boolean;
   readonly verbose?: boolean;
 }
-
-interface HubFlags extends DatabaseFlags {
-  readonly network?: string;
-  readonly port?: number;
-  readonly public?: readonly string[];
-  readonly key?: string;
-  readonly ask?: boolean;
-  readonly mtu?: number;
-  readonly range?: string;
-}
-
-interface NodeFlags {
-  readonly name?: string;
-  readonly share?: readonly string[];
-}
-
-const HUB_PORT = 443;
 
 const command = (name: string, about: string): Command =>
   new Command(name)
     .description(about)
     .addOption(stateOption())
-    .addOption(deviceOption())
     .option('--detach', 'return when it is up, and leave it in the background')
     .option('--install', 'have systemd run it, now and after every boot')
     .option('--verbose', 'say more of what happens')
@@ -62,9 +42,7 @@ const withHubOptions = (built: Command): Command =>
     .option('--network <name>', 'what the network is called (default: "home")', (name) =>
       givenLabel('--network', name),
     )
-    .addOption(
-      portOption('--port <number>', `the TCP and UDP port of the hub, ${HUB_PORT} if nothing is said`),
-    )
+    .addOption(portOption('--port <number>', `the TCP and UDP port of the hub, 443 if nothing is said`))
     .addOption(
       listOption('--public <host[:port]>', 'the address by which others reach this machine; repeatable'),
     )
@@ -80,6 +58,7 @@ const withHubOptions = (built: Command): Command =>
 
 const withNodeOptions = (built: Command): Command =>
   built
+    .addOption(deviceOption())
     .option('--name <node>', 'what this machine is called (default: its host name)', (name) =>
       givenLabel('--name', name),
     )
@@ -93,13 +72,7 @@ const withNodeOptions = (built: Command): Command =>
 
 function serveCommand(): Command {
   return withNodeOptions(withHubOptions(command('serve', 'begin a network, with this machine in it'))).action(
-    async (flags: Common & HubFlags & NodeFlags) => {
-      await start(flags, {
-        hub: hubSettings(flags),
-        invite: true,
-        node: { name: flags.name ?? ownLabel(), shares: flags.share ?? [] },
-      });
-    },
+    (flags: Flags, self: Command) => start(self, 'serve', flags),
   );
 }
 
@@ -111,12 +84,9 @@ function joinCommand(): Command {
     )
     .option('--token-file <file>', 'read it from a file')
     .action(
-      async (given: string | undefined, flags: Common & NodeFlags & { readonly tokenFile?: string }) => {
+      async (typed: string | undefined, flags: Flags & { readonly tokenFile?: string }, self: Command) => {
         const { readToken } = await import('./token-input.js');
-        const token = readToken(given, flags.tokenFile);
-        await start(flags, {
-          node: { name: flags.name ?? ownLabel(), shares: flags.share ?? [], join: token },
-        });
+        await start(self, 'join', flags, readToken(typed, flags.tokenFile));
       },
     );
 }
@@ -124,38 +94,14 @@ function joinCommand(): Command {
 function hubCommand(): Command {
   return withHubOptions(
     command('hub', 'begin a network whose hub is this machine, without being in it'),
-  ).action(async (flags: Common & HubFlags) => {
-    await start(flags, { hub: hubSettings(flags) });
-  });
+  ).action((flags: Flags, self: Command) => start(self, 'hub', flags));
 }
 
 function upCommand(): Command {
-  return command('up', 'start again what the state directory holds').action(async (flags: Common) => {
-    const hub = hasHub(flags.state) ? readHubSettings(flags.state) : undefined;
-    await start(flags, { hub, node: 'if-member' });
-  });
+  return command('up', 'start again what the state directory holds')
+    .addOption(deviceOption())
+    .action((flags: Flags, self: Command) => start(self, 'up', flags));
 }
-
-/** What is not said is as it was: else `serve`, typed again, would open a network that asks, or move its port. */
-const hubSettings = ({
-  state,
-  port,
-  public: addresses,
-  network,
-  key,
-  ask,
-  mtu,
-  range,
-  ...flags
-}: Common & HubFlags): HubSettings =>
-  settingsFor(
-    state,
-    {
-      ...{ port, public: addresses?.length ? addresses : undefined, network, key, ask, mtu, range },
-      database: databaseOf(flags),
-    },
-    HUB_PORT,
-  );
 
 /** Later the process is in another folder. */
 const absolute = (file: string): string => resolve(file);
@@ -169,63 +115,67 @@ function parseMtu(text: string): number {
   );
 }
 
-type Plan = import('./run.js').Plan;
-
 /** In this process, in the background, or by systemd. */
-async function start(flags: Common, plan: Plan): Promise<void> {
+async function start(command: Command, name: StartCommand, flags: Flags, token?: Token): Promise<void> {
   const { detach, isDetached } = await import('./detach.js');
+  const { readSituation } = await import('./situation.js');
+  const { state, json = false, verbose = false, install = false } = flags;
+  const given: Given = { ...flags, token, database: databaseOf(flags) };
+  const plan = decide(name, given, readSituation(state));
+  if (plan.readdress !== undefined) return readdress(flags, plan.readdress);
   if (flags.detach && !isDetached()) {
-    process.exitCode = await detachedStart(detach, plan);
+    process.exitCode = await detachedStart(command, detach, token);
     return;
   }
   if (plan.hub?.database !== undefined) process.title = 'lametun'; // where `ps` would show a password
   process.chdir('/'); // a program that runs for long holds no folder
   const { run } = await import('./run.js');
-  const place: Place = { state: flags.state, device: flags.device };
-  const status = await run(place, plan, {
-    json: flags.json ?? false,
-    verbose: flags.verbose ?? false,
-    once: flags.install ?? false,
+  const status = await run(state, plan, { json, verbose, once: install });
+  if (status !== 0 || !install) process.exit(status); // whatever still waits, waits in vain
+  await installUnit(state, verbose, json);
+}
+
+async function readdress({ state, json }: Flags, { hub, addresses }: Token): Promise<void> {
+  const { askOnce, print } = await import('./ask.js');
+  const hubKey = Buffer.from(hub).toString('base64');
+  const answer = await askOnce<'readdress'>(state, { command: 'readdress', hubKey, addresses });
+  print(json, { event: 'readdressed', ...answer }, () => {
+    const places = addresses.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`);
+    return `${answer.name} of the network ${answer.network} runs, and looks for its hub at ${places.join(', ')} from now on`;
   });
-  if (status !== 0 || !flags.install) process.exit(status); // whatever still waits, waits in vain
-  await installUnit(place, flags.json);
 }
 
 /** The token goes to the background by its standard input: others can see arguments. */
-async function detachedStart(detach: typeof import('./detach.js').detach, plan: Plan): Promise<number> {
+async function detachedStart(
+  command: Command,
+  detach: typeof import('./detach.js').detach,
+  token: Token | undefined,
+): Promise<number> {
   const args = process.argv.slice(2);
-  const token = typeof plan.node === 'object' ? plan.node.join : undefined;
   if (token === undefined) return detach(args);
   const { formatToken } = await import('../../wire/token.js');
-  return detach(['join', '-', ...withoutToken(args.slice(1))], formatToken(token));
+  return detach(['join', '-', ...withoutToken(command, args.slice(1))], formatToken(token));
 }
 
 /** What was typed behind `join`, less the token and where it was read from. */
-function withoutToken(args: readonly string[]): string[] {
+export function withoutToken(command: Command, args: readonly string[]): string[] {
+  const valued = new Set(command.options.filter(({ required }) => required).map(({ long }) => long));
   const kept: string[] = [];
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
     if (arg === '--token-file') i++;
-    else if (VALUED.has(arg)) kept.push(arg, args[++i] ?? '');
+    else if (valued.has(arg)) kept.push(arg, args[++i] ?? '');
     else if (arg.startsWith('--') && !arg.startsWith('--token-file=')) kept.push(arg);
   }
   return kept;
 }
 
-/** The options of `join` that have a value behind them. */
-const VALUED: ReadonlySet<string> = new Set(['--state', '--device', '--name', '--share']);
-
-async function installUnit(place: Place, json: boolean | undefined): Promise<void> {
+async function installUnit(state: string, verbose: boolean, json: boolean): Promise<void> {
   const { install, unitFor } = await import('./unit.js');
   const main = fileURLToPath(new URL('../main.js', import.meta.url));
-  const unit = unitFor(place, [
-    process.execPath,
-    main,
-    'up',
-    '--state',
-    place.state,
-    '--device',
-    place.device,
+  const unit = unitFor({ state }, [
+    ...[process.execPath, main, 'up', '--state', state],
+    ...(verbose ? ['--verbose'] : []),
   ]);
   const { path, started } = install(unit);
   const { print } = await import('./ask.js');

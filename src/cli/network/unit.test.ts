@@ -3,14 +3,18 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { LametunError } from '../../errors.js';
+import { isShown } from '../../wire/text.js';
 import { install, unitFor } from './unit.js';
 
-const place = { state: '/var/lib/lametun', device: 'lametun0' };
+const place = { state: '/var/lib/lametun' };
 
-test('the standard place has the plain name, another one its device in it', () => {
-  assert.equal(unitFor(place, ['/usr/bin/node']).name, 'lametun.service');
-  assert.equal(unitFor({ ...place, device: 'a+b' }, ['/usr/bin/node']).name, 'lametun-a_b.service');
+test('the standard place has the plain name, another one its own', () => {
+  const name = (state: string): string => unitFor({ state }, ['/usr/bin/node']).name;
+  assert.equal(name('/var/lib/lametun'), 'lametun.service');
+  assert.equal(name('/var/lib/lametun-work'), 'lametun-work.service');
+  assert.equal(name('/srv/vpn/a+b'), 'lametun-srv-vpn-a-b.service');
 });
 
 test('what is in a home or a temporary folder is not hidden from it', () => {
@@ -26,6 +30,65 @@ test('what is in a home or a temporary folder is not hidden from it', () => {
 test('arguments reach the program as they are', () => {
   const { text } = unitFor(place, ['/usr/bin/node', '/opt/a b/main.js', 'up', '--state', '/s/50%/$x"']);
   assert.match(text, /^ExecStart=\/usr\/bin\/node "\/opt\/a b\/main\.js" up --state "\/s\/50%%\/\$\$x\\""$/m);
+});
+
+/** How systemd reads a command line: systemd.syntax(7) and systemd.service(5), "Command lines". */
+function readBySystemd(line: string): string[] {
+  const words: string[] = [];
+  let at = 0;
+  while (at < line.length) {
+    while (line[at] === ' ') at++;
+    let word = '';
+    let quoted = false;
+    for (; at < line.length && (quoted || line[at] !== ' '); at++) {
+      if (line[at] === '"') quoted = !quoted;
+      else if (line[at] === "'" && !quoted) throw new Error('a quote that is not ours');
+      else if (line[at] === '\\') {
+        const [escaped] = /^\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|["\\])/.exec(line.slice(at))!;
+        word += /^\\[xu]/.test(escaped!)
+          ? String.fromCharCode(Number.parseInt(escaped!.slice(2), 16))
+          : escaped![1];
+        at += escaped!.length - 1;
+      } else word += line[at];
+    }
+    assert.equal(quoted, false);
+    words.push(word.replaceAll('%%', '%').replaceAll('$$', '$'));
+  }
+  return words;
+}
+
+test('whatever the arguments are, systemd reads them as they are', () => {
+  const special = fc.constantFrom(
+    ' ',
+    '%',
+    '$',
+    '"',
+    "'",
+    '\\',
+    ';',
+    '\n',
+    '\0',
+    '\u202e',
+    '\u061c',
+    'a',
+    'é',
+    '{',
+    '#',
+  );
+  const word = fc
+    .array(fc.oneof(special, fc.string({ maxLength: 3 })), { maxLength: 8 })
+    .map((parts) => parts.join(''));
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 4 }), word, (args, folder) => {
+      const state = `/srv/${folder}`;
+      const command = ['/usr/bin/node', ...args, '--state', state];
+      const { text } = unitFor({ ...place, state }, command);
+      const lines = text.split('\n').filter((line) => line.startsWith('Exec'));
+      assert.equal(lines.length, 1);
+      assert.ok(text.split('\n').every(isShown));
+      assert.deepEqual(readBySystemd(lines[0]!.slice('ExecStart='.length)), command);
+    }),
+  );
 });
 
 test('a unit is written whole, readable, and where it cannot be, that is said', (t) => {

@@ -4,7 +4,8 @@ import { LametunError } from '../../errors.js';
 import { NEEDED } from '../../linux/capabilities.js';
 import { runProgram } from '../../linux/program.js';
 import { replaceFile } from '../../linux/safe-files.js';
-import { DEFAULT_DEVICE, DEFAULT_STATE, type Place } from './place.js';
+import { UNSHOWN } from '../../wire/text.js';
+import { DEFAULT_STATE } from './place.js';
 
 /** Where an administrator's own units belong, systemd.unit(5). */
 const DIRECTORY = '/etc/systemd/system';
@@ -19,16 +20,22 @@ export interface Unit {
   readonly text: string;
 }
 
+/** `/srv/vpn/work` is `lametun-srv-vpn-work.service`, and what is beside the usual place has the name of its folder. */
+function unitName(state: string): string {
+  if (state === DEFAULT_STATE) return 'lametun.service';
+  const path = state.replace(/^\/var\/lib\/(lametun-)?/, '').replace(/^\/+/, '');
+  return `lametun-${path.replaceAll(/[^a-zA-Z0-9_.-]/g, '-').slice(0, 200)}.service`;
+}
+
 /** @param command the program and its arguments, the first an absolute path */
-export function unitFor({ state, device }: Place, command: readonly string[]): Unit {
+export function unitFor({ state }: { readonly state: string }, command: readonly string[]): Unit {
   // What it would hide must not be what is to be run, or written to.
   const needs = (hidden: readonly string[]): boolean =>
     [state, ...command].some((path) => hidden.some((folder) => `${path}/`.startsWith(`${folder}/`)));
-  const standard = state === DEFAULT_STATE && device === DEFAULT_DEVICE;
   return {
-    name: standard ? 'lametun.service' : `lametun-${device.replaceAll(/[^a-zA-Z0-9_.-]/g, '_')}.service`,
+    name: unitName(state),
     text: `[Unit]
-Description=lametun, a private network (${device})
+Description=lametun, a private network
 Wants=network-online.target
 After=network-online.target nss-lookup.target
 
@@ -59,11 +66,21 @@ WantedBy=multi-user.target
   };
 }
 
-/** systemd.syntax(7): quoted where it must be, `%` and `$` doubled. */
+/** systemd.syntax(7): quoted where it must be, `%` and `$` doubled; a newline is `\x0a`, and ends no line. */
 function quote(argument: string): string {
   const text = argument.replaceAll('%', '%%').replaceAll('$', '$$$$');
-  return /^[\w@%+=:,./$-]+$/.test(text) ? text : `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+  if (/^[\w@%+=:,./$-]+$/.test(text)) return text;
+  const escaped = text
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"')
+    .replace(UNSEEN, (character) => {
+      const code = character.charCodeAt(0).toString(16);
+      return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u${code.padStart(4, '0')}`;
+    });
+  return `"${escaped}"`;
 }
+
+const UNSEEN = new RegExp(`[${UNSHOWN}]`, 'g');
 
 export interface Installed {
   readonly path: string;

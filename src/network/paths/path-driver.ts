@@ -141,14 +141,14 @@ export class PathDriver {
     this.#box.close();
   }
 
-  #send({ peer, probe, to, back }: Extract<ReturnType<Paths['poll']>, { kind: 'probe' }>): void {
+  #send({ peer, probe, to, back, hops }: Extract<ReturnType<Paths['poll']>, { kind: 'probe' }>): void {
     const { wireguard, relay } = this.#options;
     const bytes = this.#box.seal(peer, probe);
     if (bytes === undefined) return;
     if (back !== undefined) {
       wireguard.sendBeside(bytes, back as PeerEndpoint); // from the address of ours that was written to
     } else if (to !== undefined) {
-      wireguard.sendBeside(bytes, wireguard.endpoint(to));
+      wireguard.sendBeside(bytes, wireguard.endpoint(to), hops);
     } else {
       const remote = relay();
       if (remote !== undefined) wireguard.sendBeside(bytes, wireguard.endpoint(remote, peer));

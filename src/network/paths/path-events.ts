@@ -16,6 +16,8 @@ export type PathEvent =
       readonly probe: Probe;
       /** Undefined: through the relay. */
       readonly to: Endpoint | undefined;
+      /** How many routers it may pass, the one that drops it included; as many as there are unless given. */
+      readonly hops?: number;
       /** Of an answer: what it answers came from here. */
       readonly back?: ProbeSource;
     }

@@ -10,6 +10,9 @@ const SMALL_PING = 80;
 const PONG_RATE = 20;
 const PONG_BURST = 40;
 
+/** For so long a NAT surely lets in what it was opened for. */
+export const OPEN_TIME = 20_000;
+
 /** Makes the probes that go to peers, and notes in their paths what was sent when. */
 export class PathProbes {
   readonly #crypto: Pick<Crypto, 'random'>;
@@ -23,20 +26,32 @@ export class PathProbes {
     this.#tell = tell;
   }
 
-  /** @param large as large as data can be @returns the transaction that the answer will bear */
-  ping(peer: PeerPath, candidate: Candidate, large: boolean, now: number): string {
+  /**
+   * @param large as large as data can be
+   * @param hops how many routers it may pass; all unless given
+   * @returns the transaction that the answer will bear
+   */
+  ping(peer: PeerPath, candidate: Candidate, large: boolean, now: number, hops?: number): string {
     const transaction = this.#transaction();
     const key = mapKey(transaction);
-    candidate.sent(key, large, now);
+    candidate.sent(key, large, hops !== undefined, now);
     const probe: Probe = { type: 'ping', transaction, length: large ? this.#dataLength : SMALL_PING };
-    this.#tell({ kind: 'probe', peer: peer.id, probe, to: candidate.endpoint });
+    this.#tell({ kind: 'probe', peer: peer.id, probe, to: candidate.endpoint, ...(hops && { hops }) });
     return key;
   }
 
-  /** Small ones, to wherever the peer may be and none is under way. */
-  pingAll(peer: PeerPath, now: number): void {
-    for (const candidate of peer.candidates.values())
-      if (!candidate.waiting && candidate !== peer.current) this.ping(peer, candidate, false, now);
+  /**
+   * Small ones, to wherever the peer may be and none is under way.
+   *
+   * @param hops how many routers they may pass where the peer was not heard of late; all unless given
+   */
+  pingAll(peer: PeerPath, now: number, hops?: number): void {
+    for (const candidate of peer.candidates.values()) {
+      if (candidate === peer.current) continue;
+      const allowed = now < candidate.heardAt + OPEN_TIME ? undefined : hops;
+      const isUnderWay = candidate.waiting && (!candidate.isOpener || allowed !== undefined);
+      if (!isUnderWay) this.ping(peer, candidate, false, now, allowed);
+    }
   }
 
   /** Answers a ping. @returns false when the peer has asked too often: it gets none */
@@ -53,9 +68,8 @@ export class PathProbes {
   }
 
   /** Says where we are. @param to undefined: through the relay */
-  call(peer: PeerPath, own: readonly Endpoint[], to: Endpoint | undefined, now: number): void {
-    peer.calledAt = now;
-    const probe: Probe = { type: 'call', transaction: this.#transaction(), addresses: own };
+  call(peer: PeerPath, type: 'call' | 'opened', own: readonly Endpoint[], to: Endpoint | undefined): void {
+    const probe: Probe = { type, transaction: this.#transaction(), addresses: own };
     this.#tell({ kind: 'probe', peer: peer.id, probe, to });
   }
 

@@ -1,9 +1,9 @@
 import type { Cidr } from '../../ip/cidr.js';
 import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
-import type { ProbeAddress } from '../../wire/probe.js';
+import type { Probe } from '../../wire/probe.js';
 import { endpointKey, isUsable } from './candidates.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
-import type { PathProbes } from './path-probes.js';
+import { OPEN_TIME, type PathProbes } from './path-probes.js';
 import { type Candidate, isBetter, type PeerPath } from './peer-path.js';
 
 /** Milliseconds. After so long without traffic nobody is served by a direct path. */
@@ -24,16 +24,26 @@ const FRESH = 1_000;
 const LOST_AFTER = 3;
 /** Somebody waits for the answer: give it more time. */
 const ASKED_TIMEOUT = 2_000;
-/** When to look for a direct path again: after each try in vain. The last one for ever. */
-const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000] as const;
+/**
+ * When to look for a direct path again: after each try in vain. The last one for ever. The last two are longer than Linux
+ * remembers a packet that nobody has answered, 30 s: what has made a router give us another port is forgotten then.
+ */
+const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 35_000, 60_000] as const;
+/**
+ * How many routers a ping passes that is only to open our own NAT: one behind us. With these in turn after each of the
+ * long pauses, also where there are more.
+ */
+const OPENER_HOPS = [2, 3, 4] as const;
 /** While there is one, a better one is looked for. */
 const BETTER_INTERVAL = 60_000;
-/** A peer's calls are followed no faster than that, and answered with one of ours. */
+/** A peer's calls are followed no faster than that, but for a few at once. */
 const CALL_INTERVAL = 1_000;
-const CALL_BACK_INTERVAL = 3_000;
+const CALL_BURST = 3;
 /** A place that pings us is pinged so often in a second, and not if it has just answered: or both would never stop. */
 const PING_BACKS = 2;
 const ANSWERS_FOR = 5_000;
+
+type Call = Extract<Probe, { readonly type: 'call' | 'opened' }>;
 
 /** What is the same for the paths to all peers. `Paths` keeps it. */
 export interface Situation {
@@ -46,7 +56,15 @@ export interface Situation {
   hasRelay: boolean;
 }
 
-/** The rules by which the path to one peer is chosen, left and watched. After any of these `deadline` may be another. */
+/**
+ * The rules by which the path to one peer is chosen, left and watched. After any of these `deadline` may be another.
+ *
+ * How NATs are passed. A ping that comes to a router before the host behind it has sent something to where the ping is
+ * from does harm on plain Linux: the router takes it for its own, and as long as it remembers it that host's packets to
+ * there leave by another port, where the peer does not look for them. So whoever is called sends pings first that pass
+ * its own router and die behind it, and says that it has `opened`; only then is it pinged, and told the same. Where there
+ * is no relay by which to say so, pings must do without.
+ */
 export class PathRules {
   readonly #around: Readonly<Situation>;
   readonly #probes: PathProbes;
@@ -84,6 +102,7 @@ export class PathRules {
   }
 
   ownChanged(peer: PeerPath, now: number): void {
+    peer.openUntil = -Infinity;
     if (!peer.isActive(now)) return;
     peer.lookSoon(now);
     if (peer.current !== undefined && !peer.current.waiting) this.#probes.ping(peer, peer.current, true, now);
@@ -136,6 +155,7 @@ export class PathRules {
     if (from.relayPeer !== 0 || !isUsable(from.remote, this.#around.inside)) return;
     const candidate = peer.addSeen(from.remote);
     if (candidate === undefined) return;
+    candidate.heardAt = now;
     this.#hint(peer, now);
     // Also when one is under way: it may have met a NAT that the peer's has opened only now.
     if (candidate === peer.current || now < candidate.answeredAt + ANSWERS_FOR) return;
@@ -163,17 +183,21 @@ export class PathRules {
     if (peer.current === undefined || isBetter(candidate, peer.current)) this.#adopt(peer, candidate, now);
   }
 
-  handleCall(peer: PeerPath, candidates: readonly ProbeAddress[], now: number): void {
+  handleCall(peer: PeerPath, { type, addresses }: Call, now: number): void {
     const { inside, ownKeys } = this.#around;
-    const usable = candidates.filter(
+    const usable = addresses.filter(
       (endpoint) => isUsable(endpoint, inside) && !ownKeys.has(endpointKey(endpoint)),
     );
-    peer.setCalled(usable);
+    if (peer.setCalled(usable) && type === 'call') peer.openUntil = -Infinity;
     this.#hint(peer, now);
-    if (now < peer.answeredCallAt + CALL_INTERVAL) return;
-    peer.answeredCallAt = now;
-    if (now >= peer.calledAt + CALL_BACK_INTERVAL) this.#call(peer, now);
-    this.#probes.pingAll(peer, now);
+    if (type === 'opened') peer.openUntil = now + OPEN_TIME;
+    const next = Math.max(peer.followed[type], now - CALL_BURST * CALL_INTERVAL) + CALL_INTERVAL;
+    if (next > now) return;
+    peer.followed[type] = next;
+    this.#probes.pingAll(peer, now, this.#hops(peer, now));
+    if (type === 'call' || peer.isCalling) this.#call(peer, 'opened');
+    if (type === 'opened') peer.isCalling = false;
+    else if (longPauses(peer) > 0 && peer.current === undefined) this.#tried(peer, now); // or the pause would be cut short
   }
 
   expire(peer: PeerPath, now: number): void {
@@ -258,19 +282,31 @@ export class PathRules {
 
   /** Says where we are, and asks everywhere whether the peer is there. */
   #volley(peer: PeerPath, now: number): void {
-    this.#call(peer, now);
+    peer.isCalling = true;
+    this.#call(peer, 'call');
     if (this.#around.hasRelay && !peer.relay.waiting) this.#probes.ping(peer, peer.relay, false, now);
-    this.#probes.pingAll(peer, now);
-    peer.nextVolley =
-      now +
-      (peer.current === undefined ? BACKOFF[Math.min(peer.volleys, BACKOFF.length - 1)]! : BETTER_INTERVAL);
-    peer.volleys += 1;
+    this.#probes.pingAll(peer, now, this.#hops(peer, now));
+    this.#tried(peer, now);
   }
 
-  #call(peer: PeerPath, now: number): void {
+  /** A direct path was looked for, by us or by the peer or by both at once, and will be again. */
+  #tried(peer: PeerPath, now: number): void {
+    if (now >= peer.triedAt + BACKOFF[0]) peer.volleys += 1;
+    peer.triedAt = now;
+    const pause = BACKOFF[Math.min(Math.max(peer.volleys, 1), BACKOFF.length) - 1]!;
+    peer.nextVolley = now + (peer.current === undefined ? pause : BETTER_INTERVAL);
+  }
+
+  /** How far pings may go that nobody is known to wait for; undefined: all the way. */
+  #hops(peer: PeerPath, now: number): number | undefined {
+    if (!this.#around.hasRelay || now < peer.openUntil) return undefined;
+    return OPENER_HOPS[longPauses(peer) % OPENER_HOPS.length];
+  }
+
+  #call(peer: PeerPath, type: Call['type']): void {
     const { own, hasRelay } = this.#around;
     if (own.length === 0 || (!hasRelay && peer.current === undefined)) return;
-    this.#probes.call(peer, own, hasRelay ? undefined : peer.current!.endpoint, now);
+    this.#probes.call(peer, type, own, hasRelay ? undefined : peer.current!.endpoint);
   }
 
   #tellAsked(peer: PeerPath, transaction: string, rtt: number): void {
@@ -280,6 +316,9 @@ export class PathRules {
     this.#tell({ kind: 'answer', token: asked!.token, rtt });
   }
 }
+
+/** How many of the long pauses there were since a direct path is looked for. */
+const longPauses = ({ volleys }: PeerPath): number => Math.max(0, volleys - BACKOFF.length + 2);
 
 /** How long an answer may take, milliseconds. */
 const patience = ({ isHurried, rtt = 0 }: Candidate): number =>

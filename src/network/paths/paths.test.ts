@@ -69,8 +69,14 @@ test('where UDP is blocked it stays with the relay, and says whom it asked in va
 
 test('two symmetric NATs stay with the relay', () => {
   const world = new PathWorld();
-  const a = world.host(world.site({ lan: '192.168.1.0/24', wan: '198.51.100.1', hard: true }), '192.168.1.5');
-  const b = world.host(world.site({ lan: '192.168.2.0/24', wan: '198.51.100.2', hard: true }), '192.168.2.5');
+  const a = world.host(
+    world.site({ lan: '192.168.1.0/24', wan: '198.51.100.1', nat: 'hard' }),
+    '192.168.1.5',
+  );
+  const b = world.host(
+    world.site({ lan: '192.168.2.0/24', wan: '198.51.100.2', nat: 'hard' }),
+    '192.168.2.5',
+  );
   world.traffic(a, b, 20_000);
   assert.equal(world.via(a, b), 'relay');
   assert.match(why(world, a, b), /no answer from/);
@@ -86,7 +92,8 @@ test('the search in vain becomes rarer', () => {
   laptop.sent = [];
   world.traffic(laptop, cafe, 120_000);
   assert.ok(first >= 4, `${first} in the first 10 s`);
-  assert.ok(pings(laptop, '172.16.0.9:41641').length <= 3, 'one a minute in the end');
+  const last = pings(laptop, '172.16.0.9:41641').length;
+  assert.ok(last <= 6, `${last} in 2 minutes: two a minute in the end`);
 });
 
 test('no data goes where large datagrams are lost, and it says so', () => {
@@ -106,12 +113,13 @@ test('strangers named by a peer get no large datagrams, and few small ones', () 
   const { laptop, office } = homes(world);
   const victim = at('203.0.113.200', 53);
   for (let i = 0; i < 1_000; i++) {
-    world.inject(
-      laptop,
-      office,
-      { type: 'call', transaction: new Uint8Array(8), addresses: [victim] },
-      at('198.51.100.2', 50_000),
-    );
+    for (const type of ['call', 'opened'] as const)
+      world.inject(
+        laptop,
+        office,
+        { type, transaction: new Uint8Array(8), addresses: [victim] },
+        at('198.51.100.2', 50_000),
+      );
     world.run(10);
   }
   const sent = pings(laptop, '203.0.113.200:53');
@@ -282,7 +290,7 @@ test('with a third of all probes lost a direct path is found all the same', () =
     const world = new PathWorld(seed);
     const { laptop, server } = homes(world);
     world.loss = 33;
-    world.traffic(laptop, server, 20_000);
+    world.traffic(laptop, server, 60_000);
     assert.ok(
       laptop.used.some(({ via }) => via === '203.0.113.7:41641'),
       `seed ${seed}`,

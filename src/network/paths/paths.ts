@@ -140,7 +140,7 @@ export class Paths {
       (peer) => {
         if (probe.type === 'ping') this.#rules.handlePing(peer, probe.transaction, from, now);
         else if (probe.type === 'pong') this.#rules.handlePong(peer, mapKey(probe.transaction), from, now);
-        else this.#rules.handleCall(peer, probe.addresses, now);
+        else this.#rules.handleCall(peer, probe, now);
       },
       now,
     );

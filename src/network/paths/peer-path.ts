@@ -33,6 +33,8 @@ export class Candidate {
   sentAt = -Infinity;
   /** Whether the newest is still to be answered. */
   waiting = false;
+  /** The newest was to open our own NAT, and not to get there. */
+  isOpener = false;
   /** Pings in a row that were not answered in time. */
   unanswered = 0;
   /** Those of them that were as large as data. */
@@ -46,6 +48,8 @@ export class Candidate {
   /** Smoothed, milliseconds; undefined while it has never answered. */
   rtt: number | undefined;
   answeredAt = -Infinity;
+  /** When a probe came from there last. */
+  heardAt = -Infinity;
   /** Pings back to the peer's pings from there, in the second that began at. */
   backs = 0;
   backsAt = -Infinity;
@@ -59,12 +63,14 @@ export class Candidate {
   measured(rtt: number, now: number): void {
     this.rtt = this.rtt === undefined ? rtt : this.rtt * 0.75 + rtt * 0.25;
     this.answeredAt = now;
+    this.heardAt = now;
     this.unanswered = 0;
     this.isHurried = false;
   }
 
   /** Notes a ping, and forgets that the one before was not answered yet. */
-  sent(transaction: string, large: boolean, now: number): void {
+  sent(transaction: string, large: boolean, isOpener: boolean, now: number): void {
+    this.isOpener = isOpener;
     this.pings.push({ transaction, sentAt: now, large });
     if (this.pings.length > LATE_PINGS) this.pings.shift();
     this.sentAt = now;
@@ -131,8 +137,14 @@ export class PeerPath implements Deadlined {
   /** How often a direct path was looked for in vain, and when the next time is. */
   volleys = 0;
   nextVolley = Infinity;
-  calledAt = -Infinity;
-  answeredCallAt = -Infinity;
+  /** When the last time was. */
+  triedAt = -Infinity;
+  /** We have called, and the peer has not opened its NAT for us since. */
+  isCalling = false;
+  /** Until when what we send gets through its NAT, for all that is known. */
+  openUntil = -Infinity;
+  /** When calls of both kinds were followed last, had they come evenly. */
+  readonly followed = { call: -Infinity, opened: -Infinity };
   /** Tokens for answers to pings. */
   pongs = 0;
   pongsAt = -Infinity;
@@ -159,8 +171,12 @@ export class PeerPath implements Deadlined {
     yield* this.candidates.values();
   }
 
-  /** The peer has told all places where it may be. What it does not name any more is forgotten, if it does not answer. */
-  setCalled(endpoints: readonly Endpoint[]): void {
+  /**
+   * The peer has told all places where it may be. What it does not name any more is forgotten, if it does not answer.
+   *
+   * @returns whether it is somewhere else than it was known to be
+   */
+  setCalled(endpoints: readonly Endpoint[]): boolean {
     for (const candidate of this.candidates.values())
       if (candidate.source === 'stored') this.#forget(candidate); // all but the last one
     const keys = new Set(endpoints.map(endpointKey));
@@ -169,7 +185,12 @@ export class PeerPath implements Deadlined {
       candidate.disowned = true;
       this.#forget(candidate);
     }
-    for (const endpoint of endpoints.slice(0, MAX_CANDIDATES)) this.#add(endpoint, 'called');
+    let isNew = false;
+    for (const endpoint of endpoints.slice(0, MAX_CANDIDATES)) {
+      isNew ||= !this.candidates.has(endpointKey(endpoint));
+      this.#add(endpoint, 'called');
+    }
+    return isNew;
   }
 
   /** @returns undefined when there are enough of these already, and all in use */

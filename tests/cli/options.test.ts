@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Command } from 'commander';
+import { commandGroups } from '../../src/cli/commands.js';
+import { databaseOf } from '../../src/cli/network/database.js';
+import { decide, type Given, type Situation, type StartCommand } from '../../src/cli/network/decide.js';
+import { readToken } from '../../src/cli/network/token-input.js';
+import { LametunError } from '../../src/errors.js';
+import type { StoredNode } from '../../src/network/state.js';
+import { formatToken, type Token } from '../../src/wire/token.js';
+import { type Holding, type Row, START_TABLE } from './options-table.js';
+
+const HUB_KEY = new Uint8Array(32).fill(7);
+const TOKEN: Token = {
+  hub: HUB_KEY,
+  secret: new Uint8Array(16),
+  addresses: [{ host: '192.0.2.9', port: 443, tls: false }],
+};
+const member: StoredNode = {
+  network: { id: 'n', name: 'home', ipv4: '10.7.0.0/16', ipv6: 'fd07::/64', mtu: 1280 },
+  you: {
+    ...{ id: 1, name: 'anna', ipv4: '10.7.0.1', ipv6: 'fd07::1', admin: false, pending: false },
+    shares: [],
+  },
+  hub: {
+    key: Buffer.from(HUB_KEY).toString('base64'),
+    addresses: [{ host: '192.0.2.1', port: 443, tls: false }],
+    proven: [],
+  },
+  ...{ port: 4000, device: 'lametun0', shares: [] },
+};
+const hub = { port: 443, public: [], network: 'home', mtu: 1280, range: '10.6.0.0/15' };
+const SITUATIONS: Readonly<Record<Holding, Situation>> = {
+  fresh: { state: '/s' },
+  member: { state: '/s', member },
+  hub: { state: '/s', hub },
+  both: { state: '/s', hub, member },
+};
+
+const COMMANDS = commandGroups().flatMap(({ commands }) => commands);
+const optionsOf = (command: Command): string[] => command.options.map(({ long, flags }) => long ?? flags);
+
+/** What the command's own parser makes of a line. */
+function parse(name: string, args: readonly string[]): Given {
+  const command = commandGroups()
+    .flatMap(({ commands }) => commands)
+    .find((each) => each.name() === name)!;
+  let given: Given = {};
+  command.exitOverride().action((...all: unknown[]) => {
+    const [flags, typed] = all.slice(-2, -1).concat(name === 'join' ? all.slice(0, 1) : []) as [
+      Given & { tokenFile?: string },
+      string | undefined,
+    ];
+    given = { ...flags, database: databaseOf(flags as object), token: readToken(typed, flags.tokenFile) };
+  });
+  command.parse([...args], { from: 'user' });
+  return given;
+}
+
+function refusal(command: StartCommand, given: Given, situation: Situation): LametunError | undefined {
+  try {
+    decide(command, given, situation);
+    return undefined;
+  } catch (error) {
+    assert.ok(error instanceof LametunError, String(error));
+    return error;
+  }
+}
+
+const BUSY = /^\/s is in use by process 12: `lametun down --state \/s` stops it first$/;
+
+test('each option that begins something takes effect or is refused, whatever the state directory holds', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-options-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const files: Readonly<Record<string, string>> = {
+    FILE: join(folder, 'database'),
+    'TOKEN-FILE': join(folder, 'token'),
+  };
+  writeFileSync(files['FILE']!, 'postgres://u@h/d\n', { mode: 0o600 });
+  writeFileSync(files['TOKEN-FILE']!, formatToken(TOKEN));
+  let cells = 0;
+  for (const [name, rows] of Object.entries(START_TABLE) as [StartCommand, readonly Row[]][]) {
+    for (const { option, value, effect, on, running } of rows) {
+      const typed = value === undefined ? [option] : [option, files[value] ?? value];
+      const token = name === 'join' && option !== '--token-file' ? [formatToken(TOKEN)] : [];
+      const given = parse(name, [...typed, ...token]);
+      for (const [holding, expected] of Object.entries(on) as [Holding, true | RegExp][]) {
+        const cell = `${name} ${typed.join(' ')}, ${holding}`;
+        const situation = SITUATIONS[holding];
+        const error = refusal(name, given, situation);
+        if (expected === true) {
+          assert.equal(error, undefined, cell);
+          if (effect !== undefined) assert.ok(effect(decide(name, given, situation)), cell);
+        } else {
+          assert.match(error?.message ?? '', expected, cell);
+          assert.equal(error?.code, 'usage', cell);
+        }
+        const busy = { ...situation, process: 12 };
+        const says = (running && name === 'join' && holding === 'member' && running) || BUSY;
+        const isDone = says === true && decide(name, given, busy).readdress !== undefined;
+        if (says !== true) assert.match(refusal(name, given, busy)?.message ?? '', says, cell);
+        else assert.ok(isDone, cell);
+        cells += 2;
+      }
+    }
+  }
+  t.diagnostic(`${cells} cells`);
+});
+
+test('no option is missing in the table', () => {
+  for (const command of COMMANDS) {
+    const rows = START_TABLE[command.name() as StartCommand];
+    if (rows === undefined) continue;
+    const listed = new Set(rows.map(({ option }) => option));
+    assert.deepEqual(new Set(optionsOf(command)), listed, command.name());
+  }
+});
+
+test('what is not said is as it was, and as at first where there was nothing', () => {
+  const before = { ...hub, port: 8443, public: ['h.example'], ask: true, database: '/d', key: '/k' };
+  assert.deepEqual(decide('serve', {}, { state: '/s', hub: before, member }), {
+    hub: { ...before, network: undefined, mtu: undefined, range: undefined },
+    invite: true,
+    node: { kind: 'resume' },
+  });
+  assert.deepEqual(decide('hub', {}, { state: '/s' }).hub?.port, 443);
+});
+
+test('what a network is like is not asked for again: a restored backup may be of another', () => {
+  const { network, mtu, range } = decide('up', {}, SITUATIONS.both).hub!;
+  assert.deepEqual([network, mtu, range], [undefined, undefined, undefined]);
+});
+
+test('a token of the same network says where its hub is, and one of another is refused', () => {
+  const { node } = decide('join', { token: TOKEN }, SITUATIONS.member);
+  assert.deepEqual(node, { kind: 'resume', addresses: TOKEN.addresses });
+  const other = { ...TOKEN, hub: new Uint8Array(32).fill(8) };
+  assert.match(
+    refusal('join', { token: other }, SITUATIONS.member)!.message,
+    /is anna of the network home already, and the token is another network's: `lametun leave`.*--state DIR/,
+  );
+});
+
+test('join needs a token', () => {
+  assert.match(refusal('join', {}, SITUATIONS.fresh)!.message, /in no network yet: lametun join TOKEN/);
+  assert.match(
+    refusal('join', {}, SITUATIONS.member)!.message,
+    /a token is missing: .*`lametun up` starts it/,
+  );
+});
+
+test('--detach and --install contradict each other', () => {
+  for (const command of ['serve', 'hub', 'join', 'up'] as const)
+    assert.match(
+      refusal(command, { detach: true, install: true, token: TOKEN }, SITUATIONS.member)!.message,
+      /^--detach and --install are two ways to the background: give one of them/,
+    );
+});
