@@ -170,11 +170,13 @@ test('frames bear the number of whoever sent them; a removed member’s go nowhe
 
   const again = await new TestNode(b.node.key).connect(hub);
   t.after(() => again.close());
-  again.sendFrame(ids.a, relayable(64));
   await assert.rejects(again.ask({ type: 'who' }), refusedWith('not-a-member'));
   await assert.rejects(again.join(b.secret, 'b'), refusedWith('used-up'));
   await assert.rejects(again.attach(), /closed with 1000/);
   assert.equal(again.messages.at(-1)?.type, 'removed');
+  await again.connect(hub);
+  again.sendFrame(ids.a, relayable(64));
+  assert.equal(await again.closed(), 4005);
   assert.deepEqual(await udpA.frames(1, 300), []);
 });
 

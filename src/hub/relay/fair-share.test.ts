@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { costOf, FairShare, RateLimit } from './fair-share.js';
+import { costOf, FairShare, limitFrames, RateLimit } from './fair-share.js';
 import { Thinning } from './thinning.js';
 
 test('a sender may send at its rate for ever, and after a pause for a moment more', () => {
@@ -26,6 +26,16 @@ test('a slow sender still has room for a bundle', () => {
   const limit = new RateLimit(1, 8000);
   limit.fill(0, 5);
   assert.ok(limit.take(0, 65_535));
+});
+
+test('frames are counted, whatever their length', () => {
+  const limit = limitFrames(1, 1_000);
+  let sent = 0;
+  for (let now = 1; now <= 1_001; now++) {
+    limit.fill(0, now);
+    while (limit.take(0, 1)) sent++;
+  }
+  assert.equal(sent, 50 + 1_000);
 });
 
 test("what those who want little leave is the others'", () => {

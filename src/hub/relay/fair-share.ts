@@ -10,10 +10,13 @@ export class RateLimit {
   readonly #tokens: Float64Array;
   readonly #filledAt: Float64Array;
 
-  /** @param bitsPerSecond of each of so many senders */
-  constructor(senders: number, bitsPerSecond: number) {
+  /**
+   * @param bitsPerSecond of each of so many senders
+   * @param burst bytes at once; room for a few bundles if not given
+   */
+  constructor(senders: number, bitsPerSecond: number, burst = MIN_BURST) {
     this.#perMillisecond = bitsPerSecond / 8000;
-    this.#burst = Math.max(MIN_BURST, this.#perMillisecond * BURST_TIME);
+    this.#burst = Math.max(burst, this.#perMillisecond * BURST_TIME);
     this.#tokens = new Float64Array(senders);
     this.#filledAt = new Float64Array(senders).fill(Number.NEGATIVE_INFINITY);
   }
@@ -40,6 +43,10 @@ export class RateLimit {
     return true;
   }
 }
+/** The same for frames, counted as bytes. */
+export const limitFrames = (senders: number, framesPerSecond: number): RateLimit =>
+  new RateLimit(senders, 8 * framesPerSecond, 0);
+
 const BURST_TIME = 50; // ms
 const MIN_BURST = 128 * 1024;
 

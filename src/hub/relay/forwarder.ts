@@ -8,7 +8,7 @@ import { MAGIC, mayBeRelayed, RELAY_CONTROL, RELAY_FRAME } from '../../wire/rela
 import { ECN } from '../../wireguard/ecn.js';
 import type { Binds } from './binds.js';
 import { AT, type Counters } from './counters.js';
-import { costOf, FairShare, type RateLimit } from './fair-share.js';
+import { costOf, FairShare, limitFrames, type RateLimit } from './fair-share.js';
 import type { Members } from './members.js';
 import { type FairRing, FRAME_RECORD } from './records.js';
 import { Sender } from './sender.js';
@@ -16,6 +16,9 @@ import { MOST, Thinning } from './thinning.js';
 
 /** How many datagrams, or bundles of them, are received in one turn. */
 export const BATCH = 64;
+
+/** Frames a second from one member to channels: the main thread seals each, and has others to answer. */
+const TO_CHANNELS = 12_000;
 
 /** How many frames of channels are taken in one turn. */
 const CHANNEL_FRAMES = 128;
@@ -47,6 +50,7 @@ export class Forwarder {
   readonly #share: FairShare;
   readonly #thinning: Thinning;
   readonly #filter: SocketFilter;
+  readonly #toChannels: RateLimit;
   readonly #sender: Sender;
   readonly #queue: ReceiveQueue;
   readonly #answer: Memory = allocate(RELAY_CONTROL.maxLength);
@@ -62,6 +66,7 @@ export class Forwarder {
     this.#counters = parts.counters;
     this.#thinning = new Thinning(parts.members.ids.length);
     this.#share = new FairShare(parts.members.ids.length, BATCH, this.#thinning);
+    this.#toChannels = limitFrames(parts.members.ids.length, TO_CHANNELS);
     this.#filter = new SocketFilter(parts.fd, MOST);
     this.#queue = new ReceiveQueue(parts.fd);
     this.#sender = new Sender(parts.fd, parts.members.endpoints, parts.counters, parts.sendsSegments);
@@ -122,6 +127,7 @@ export class Forwarder {
     this.#rows[slot] = row;
     if (row < 0) return;
     this.#parts.limit.fill(row, now);
+    this.#toChannels.fill(row, now);
     if (!this.#share.limiting) return;
     this.#share.want(row, costOf(batch.length(slot), batch.segmentSize(slot)));
   }
@@ -164,6 +170,7 @@ export class Forwarder {
     counters.add(AT['udp-frames-in']);
     counters.add(AT['udp-bytes-in'], payload);
     if (!this.#members.isBound(to)) {
+      if (!this.#toChannels.take(from, 1)) return AT['over-rate'];
       const id = this.#members.ids[from]!;
       return this.#toChannel(from, to, id, address + at + RELAY_FRAME.payload, payload)
         ? -1
