@@ -1,31 +1,55 @@
 import assert from 'node:assert/strict';
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { NodeCrypto } from '../device/crypto.js';
 import { temporaryFolder } from '../testkit/stores.js';
-import { loadHubKey } from './key.js';
+import { makeHubKey, nameNetwork, readHubKey, replaceHubKey } from './key.js';
 
 const crypto = new NodeCrypto();
+const network = { id: 'a1', name: 'home' };
 
 test('a key is made once, for its owner alone, and nothing else is left', (t) => {
   const folder = join(temporaryFolder(t), 'state');
   const file = join(folder, 'hub.key');
-  const made = loadHubKey(crypto, file);
+  assert.equal(readHubKey(crypto, file), undefined);
+  const made = makeHubKey(crypto, file);
+  assert.equal(made.network, undefined);
   assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.equal(statSync(folder).mode & 0o777, 0o700);
   assert.deepEqual(readdirSync(folder), ['hub.key']);
-  assert.deepEqual(loadHubKey(crypto, file).publicKey.bytes, made.publicKey.bytes);
+  const { bytes } = made.privateKey.publicKey;
+  assert.deepEqual(readHubKey(crypto, file)?.privateKey.publicKey.bytes, bytes);
+  assert.deepEqual(makeHubKey(crypto, file).privateKey.publicKey.bytes, bytes, 'none is replaced');
+});
+
+test('a key names the network that it serves, also where it is a link to the file', (t) => {
+  const folder = temporaryFolder(t);
+  const [file, link] = [join(folder, 'hub.key'), join(folder, 'link')];
+  const { bytes } = makeHubKey(crypto, file).privateKey.publicKey;
+  symlinkSync(file, link);
+  assert.equal(nameNetwork(link, network), true);
+  for (const path of [file, link]) {
+    const found = readHubKey(crypto, path)!;
+    assert.deepEqual([found.network, found.privateKey.publicKey.bytes], [network, bytes]);
+  }
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const other = replaceHubKey(crypto, file);
+  assert.equal(other.network, undefined, 'a new key has served none');
+  assert.notDeepEqual(other.privateKey.publicKey.bytes, bytes);
 });
 
 test('a key that others can read, or that is none, is refused and left as it is', (t) => {
   const file = join(temporaryFolder(t), 'hub.key');
-  loadHubKey(crypto, file);
+  makeHubKey(crypto, file);
+  const text = readFileSync(file, 'utf8');
   chmodSync(file, 0o640);
-  assert.throws(() => loadHubKey(crypto, file), /other users can read.*chmod 600/);
-  writeFileSync(file, 'nonsense\n');
+  assert.throws(() => readHubKey(crypto, file), /other users can read.*chmod 600/);
   chmodSync(file, 0o600);
-  assert.throws(() => loadHubKey(crypto, file), /holds no key/);
-  assert.equal(readFileSync(file, 'utf8'), 'nonsense\n');
-  assert.throws(() => loadHubKey(crypto, '/dev/null/key'), /cannot be had/);
+  for (const wrong of ['nonsense\n', '', `${text}network\n`, `${text}network a1 home\nmore\n`]) {
+    writeFileSync(file, wrong);
+    assert.throws(() => readHubKey(crypto, file), /holds no hub's key/);
+    assert.equal(readFileSync(file, 'utf8'), wrong);
+  }
+  assert.throws(() => makeHubKey(crypto, '/dev/null/key'), { code: 'usage' });
 });

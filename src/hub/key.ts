@@ -1,45 +1,110 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../errors.js';
-import { createFile, readOwnFile, safeDirectory } from '../linux/safe-files.js';
+import { createFile, readOwnFile, replaceFile, safeDirectory } from '../linux/safe-files.js';
 import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/crypto.js';
 
-/**
- * The hub's private key from its file, 32 bytes in base64, mode 0600; it is made if there is none.
- *
- * @throws LametunError `state` when the file cannot be read or written, can be read by others, or holds no key
- */
-export function loadHubKey(crypto: Crypto, file: string): PrivateKey {
-  const text = read(file) ?? makeKey(crypto, file);
-  const bytes = Buffer.from(text.trim(), 'base64');
-  if (bytes.length !== LENGTH.key)
-    throw new LametunError('state', `${file} holds no key: 32 bytes in base64`);
-  const key = crypto.privateKey(bytes);
-  bytes.fill(0);
-  return key;
+/** The network that a hub's key belongs to. */
+export interface NamedNetwork {
+  readonly id: string;
+  readonly name: string;
 }
 
-function read(file: string): string | undefined {
+export interface HubKey {
+  readonly privateKey: PrivateKey;
+  /** The network that it has served; undefined when it has served none. */
+  readonly network: NamedNetwork | undefined;
+}
+
+/** The key, 32 bytes in base64; below it, once there is one, `network ID NAME`. */
+const NETWORK = /^network ([\w.-]{1,64}) ([a-z0-9-]{1,63})$/;
+
+/**
+ * The hub's private key from its file, mode 0600.
+ *
+ * @returns undefined when there is no such file
+ * @throws LametunError `state` when the file cannot be read, can be read by others, or holds no key
+ */
+export function readHubKey(crypto: Crypto, file: string): HubKey | undefined {
+  const text = read(file);
+  if (text === undefined) return undefined;
+  const [first = '', second, ...rest] = text.trimEnd().split('\n');
+  const bytes = Buffer.from(first.trim(), 'base64');
+  const [, id, name] = NETWORK.exec(second ?? '') ?? [];
+  if (bytes.length !== LENGTH.key || rest.length > 0 || (second !== undefined && id === undefined))
+    throw new LametunError(
+      'state',
+      `${file} holds no hub's key: put the right file there, from where you keep it with the backups`,
+    );
+  const privateKey = crypto.privateKey(bytes);
+  bytes.fill(0);
+  return { privateKey, network: id === undefined ? undefined : { id, name: name! } };
+}
+
+/**
+ * Makes a key that has served no network. Under its name there is a whole key or none, whatever happens meanwhile.
+ *
+ * @returns the key that is there now: another process may have been faster
+ * @throws LametunError `state` when the file cannot be written
+ */
+export function makeHubKey(crypto: Crypto, file: string): HubKey {
+  attempt(file, () => {
+    safeDirectory(dirname(file));
+    withFreshKey(crypto, (text) => createFile(file, text));
+  });
+  return readHubKey(crypto, file)!;
+}
+
+/** Puts a new key in the place of the one in the file. @throws LametunError `state`; the old one is there then */
+export function replaceHubKey(crypto: Crypto, file: string): HubKey {
+  attempt(file, () => withFreshKey(crypto, (text) => replaceFile(real(file), text)));
+  return readHubKey(crypto, file)!;
+}
+
+/**
+ * Writes down which network the key serves.
+ *
+ * @returns false when the file is not to be changed, as where a secret is mounted
+ * @throws LametunError `state` when the disk is full or broken; the file is as it was then
+ */
+export function nameNetwork(file: string, { id, name }: NamedNetwork): boolean {
+  const key = read(file)!.split('\n')[0]!.trim();
   try {
-    return readOwnFile(existsSync(file) ? realpathSync(file) : file, { secret: true }); // secrets may be mounted as links
+    replaceFile(real(file), `${key}\nnetwork ${id} ${name}\n`);
+    return true;
   } catch (error) {
+    if (READ_ONLY.has((error as NodeJS.ErrnoException).code ?? '')) return false;
     throw unusable(file, error as Error);
   }
 }
 
-/** Under its name there is a whole key or none, whatever happens meanwhile. @returns the key that is there now */
-function makeKey(crypto: Crypto, file: string): string {
+/** What the file holds, to be kept elsewhere. */
+export const hubKeyText = (file: string): string => read(file)!;
+
+const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM', 'EBUSY', 'EXDEV']);
+
+/** Secrets may be mounted as links. */
+const real = (file: string): string => (existsSync(file) ? realpathSync(file) : file);
+
+const read = (file: string): string | undefined =>
+  attempt(file, () => readOwnFile(real(file), { secret: true }));
+
+function withFreshKey(crypto: Crypto, use: (text: string) => void): void {
   const secret = secretBytes();
   crypto.random(secret);
   try {
-    safeDirectory(dirname(file));
-    createFile(file, `${Buffer.from(secret.buffer).toString('base64')}\n`); // or another process was faster
-  } catch (error) {
-    throw unusable(file, error as Error);
+    use(`${Buffer.from(secret.buffer).toString('base64')}\n`);
   } finally {
     secret.fill(0);
   }
-  return read(file)!;
+}
+
+function attempt<T>(file: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw unusable(file, error as Error);
+  }
 }
 
 const unusable = (file: string, error: Error): LametunError =>

@@ -2,6 +2,7 @@ import type { NetworkInfo } from '../wire/messages.js';
 import { Change } from './change.js';
 import { loadMembers, loadRemoved, type Member, Members } from './members.js';
 import { prune } from './prune.js';
+import { clear } from './store/backup.js';
 import type { NetworkTable } from './store/schema.js';
 import type { Store } from './store/store.js';
 import { StoreUnavailable } from './store/trouble.js';
@@ -22,6 +23,12 @@ export interface RegistryOptions {
   readonly network: NetworkOptions;
   /** Whether an administrator lets new nodes in; as before if not given. */
   readonly ask?: boolean | undefined;
+  /** The hub's public key, base64: of a network that is made. */
+  readonly hubKey: string;
+  /** Throws when this hub must not serve the network that is there, or make one where none is. */
+  readonly check?: ((network: NetworkTable | undefined) => void) | undefined;
+  /** Make another network in the place of the one that is there. */
+  readonly replace?: boolean | undefined;
   readonly clock: () => number;
   /** Hexadecimal. */
   readonly randomId: (bytes: number) => string;
@@ -49,7 +56,13 @@ export class Registry {
   /** Loads the network, or makes it. */
   static async open(store: Store, options: RegistryOptions): Promise<Registry> {
     const network = await store.initialise(async (db) => {
-      const found = await db.selectFrom('network').selectAll().executeTakeFirst();
+      const current = () => db.selectFrom('network').selectAll().executeTakeFirst();
+      let found = await current();
+      if (options.replace === true && found !== undefined && found.hub_key !== options.hubKey) {
+        await clear(db);
+        found = undefined;
+      }
+      options.check?.(found);
       if (found === undefined) {
         const made = makeNetwork(options);
         await db
@@ -64,7 +77,9 @@ export class Registry {
           .set({ policy: options.ask ? 'ask' : 'open' })
           .execute();
       }
-      return db.selectFrom('network').selectAll().executeTakeFirstOrThrow();
+      const network = (await current())!;
+      options.check?.(network); // another hub may have been faster
+      return network;
     });
     const registry = new Registry(store, network, options.clock);
     await store.snapshot(async (db) => {
@@ -112,10 +127,11 @@ export class Registry {
   }
 }
 
-function makeNetwork({ network, ask, clock, randomId }: RegistryOptions): NetworkTable {
+function makeNetwork({ network, ask, hubKey, clock, randomId }: RegistryOptions): NetworkTable {
   return {
     single: 1,
     id: randomId(16),
+    hub_key: hubKey,
     name: network.name,
     ...network.ranges(),
     mtu: network.mtu ?? DEFAULT_MTU,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -313,10 +313,10 @@ test('a backup that is taken while the hub runs brings everything back, for all 
   await a.mapHas('b', (map) => map.size === 2);
   await assert.rejects(restoreHub({ state, log }, join(state, 'backup.json')), /in use by process/);
   await first.close();
-  assert.deepEqual(await restoreHub({ state, log }, join(state, 'backup.json')), {
-    network: 'home',
-    nodes: 1,
-  });
+  const { aside, ...restored } = await restoreHub({ state, log }, join(state, 'backup.json'));
+  assert.deepEqual(restored, { network: 'home', nodes: 1 });
+  const kept = JSON.parse(readFileSync(join(aside!, 'home.backup'), 'utf8'));
+  assert.equal(kept.nodes.length, 2, 'what was replaced is kept');
   const second = await start(t, { state });
   a.messages.length = 0;
   await a.connect(second);

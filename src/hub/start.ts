@@ -1,8 +1,6 @@
 import { createHash, randomBytes, randomFillSync } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { NodeCrypto } from '../device/crypto.js';
-import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
@@ -11,21 +9,24 @@ import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js
 import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { Hub } from './hub.js';
-import { loadHubKey } from './key.js';
 import type { GuestLimit } from './limits.js';
+import {
+  databaseOf,
+  type OwnNetwork,
+  openOwnNetwork,
+  type Place,
+  type Restored,
+  restoreHub as restoreOwn,
+} from './own-network.js';
 import { PRUNE_INTERVAL } from './prune.js';
 import { tokenAddresses } from './public-addresses.js';
 import { chooseRange } from './ranges.js';
-import { Registry } from './registry.js';
 import { Relay, type RelayCounters } from './relay/index.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server.js';
-import { backup, restore } from './store/backup.js';
+import { backup } from './store/backup.js';
 import { isPostgres, openStore } from './store/open.js';
-import type { Store } from './store/store.js';
 
-export interface HubStart {
-  /** A directory, which is made: `hub.key` and `hub.sqlite`. */
-  readonly state: string;
+export interface HubStart extends Place {
   /** A DNS label; `home` for a new network. */
   readonly network?: string | undefined;
   /** Bytes, for a new network; 1280 if not given. */
@@ -34,12 +35,12 @@ export interface HubStart {
   readonly port: number;
   /** What tokens say: `HOST`, `HOST:PORT`, `https://HOST[:PORT]`; this machine's own addresses if empty. */
   readonly public: readonly string[];
-  /** `postgres://...`; an SQLite file in the state directory if not given. */
-  readonly database?: string | undefined;
-  readonly keyFile?: string | undefined;
   /** Whether an administrator lets new nodes in; as it was if not given, and at first not. */
   readonly ask?: boolean | undefined;
-  readonly log: Log;
+  /** A hub ran here before: neither its key nor its network is made anew. */
+  readonly existing?: boolean | undefined;
+  /** Begin another network. What is here is kept aside. */
+  readonly newNetwork?: boolean | undefined;
   /** `lametun 0.1.0`, for nodes to show. */
   readonly program?: string | undefined;
   /** Ends the waiting for a database that is away. */
@@ -55,6 +56,8 @@ export interface RunningHub {
   readonly publicKey: Uint8Array;
   readonly port: number;
   readonly network: NetworkInfo;
+  /** The directory that keeps what `newNetwork` has put out of use. */
+  readonly replaced: string | undefined;
   /** What root on this machine asks for. @throws LametunError `refused`, or `unreachable` when the database is away */
   administer(request: AdminRequest): Promise<AdminAnswer>;
   /** The key of the node on this machine, base64: it is not removed without force. */
@@ -88,19 +91,13 @@ const PORT_TRIES = 10;
 export async function startHub(options: HubStart): Promise<RunningHub> {
   const crypto = new NodeCrypto();
   if (options.public.length > 0) tokenAddresses(options.public, options.port || 1); // said before anything is made
-  const privateKey = loadHubKey(crypto, options.keyFile ?? join(options.state, 'hub.key'));
-  const closers: (() => Promise<void> | void)[] = [() => privateKey.destroy()];
+  const { privateKey, registry, replaced } = await openNetwork(options, crypto);
+  const { store } = registry;
+  const closers: (() => Promise<void> | void)[] = [() => privateKey.destroy(), () => store.close()];
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    const store = await openStore({
-      database: options.database ?? join(options.state, 'hub.sqlite'),
-      log: options.log,
-      signal: options.signal,
-    });
-    closers.push(() => store.close());
-    const registry = await openRegistry(store, options);
     let fail: (error: Error) => void = () => {};
     let succeed: () => void = () => {};
     const ended = new Promise<void>((resolve, reject) => {
@@ -147,6 +144,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       publicKey: privateKey.publicKey.bytes,
       port: server.port,
       network: registry.info,
+      replaced,
       administer: (request) => hub.administer(request),
       setHost: (key) => {
         hub.hostKey = key;
@@ -227,37 +225,33 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
 
 const EADDRINUSE = 98; // asm-generic/errno.h
 
-async function openRegistry(store: Store, options: HubStart): Promise<Registry> {
-  const registry = await Registry.open(store, {
+async function openNetwork(options: HubStart, crypto: NodeCrypto): Promise<OwnNetwork> {
+  const opened = await openOwnNetwork({
+    ...options,
+    crypto,
     network: {
       name: options.network ?? DEFAULT_NETWORK,
       ranges: () => freeRanges(options.range),
       mtu: options.mtu,
     },
-    ask: options.ask,
-    clock: Date.now,
-    randomId: (bytes) => randomBytes(bytes).toString('hex'),
   });
-  const { name, ipv4, mtu } = registry.info;
-  if (options.network !== undefined && options.network !== name) {
-    throw new LametunError(
-      'usage',
-      `this hub's network is called ${name}, not ${options.network}: leave --network out`,
-    );
-  }
-  if (options.range !== undefined && options.range !== ipv4) {
-    throw new LametunError(
-      'usage',
-      `the network ${name} has the range ${ipv4}, which cannot change: leave --range out`,
-    );
-  }
-  if (options.mtu !== undefined && options.mtu !== mtu) {
-    throw new LametunError(
-      'usage',
-      `the network ${name} has an MTU of ${mtu}, which cannot change: leave --mtu out`,
-    );
-  }
-  return registry;
+  const problem = mismatch(options, opened.registry.info);
+  if (problem === undefined) return opened;
+  await opened.registry.store.close();
+  opened.privateKey.destroy();
+  throw new LametunError('usage', problem);
+}
+
+/** What was asked for and cannot be had, since the network is there already. */
+function mismatch({ network, range, mtu }: HubStart, info: NetworkInfo): string | undefined {
+  const { name, ipv4 } = info;
+  if (network !== undefined && network !== name)
+    return `this hub's network is called ${name}, not ${network}: leave --network out`;
+  if (range !== undefined && range !== ipv4)
+    return `the network ${name} has the range ${ipv4}, which cannot change: leave --range out`;
+  if (mtu !== undefined && mtu !== info.mtu)
+    return `the network ${name} has an MTU of ${info.mtu}, which cannot change: leave --mtu out`;
+  return undefined;
 }
 
 /** What a token would say now; none while this machine has no network. */
@@ -290,35 +284,26 @@ function freeRanges(wanted: string | undefined): { readonly ipv4: string; readon
 const formatHubAddress = ({ host, port, tls }: { host: string; port: number; tls: boolean }): string =>
   `${tls ? 'https://' : ''}${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-/** Where a hub's database is, when it does not run. */
-export interface Place {
-  readonly state: string;
-  readonly database?: string | undefined;
-  readonly log: Log;
-}
-
 /** Writes the database of a hub that does not run to a file. @throws LametunError */
 export async function backupHub(place: Place, file: string): Promise<void> {
-  const path = place.database ?? join(place.state, 'hub.sqlite');
+  const path = databaseOf(place);
   if (!isPostgres(path) && !existsSync(path)) {
     throw new LametunError(
       'usage',
       `there is no hub here to back up (${path} does not exist): run this on the hub's machine, with its --state or --database`,
     );
   }
-  await withStore(place, (store) => backup(store, file));
-}
-
-/** Replaces the database of a hub that does not run by a backup. @throws LametunError */
-export async function restoreHub(place: Place, file: string): Promise<{ network: string; nodes: number }> {
-  return withStore(place, (store) => restore(store, file, randomBytes(8).toString('hex')));
-}
-
-async function withStore<T>({ state, database, log }: Place, use: (store: Store) => Promise<T>): Promise<T> {
-  const store = await openStore({ database: database ?? join(state, 'hub.sqlite'), log });
+  const store = await openStore({ database: path, log: place.log });
   try {
-    return await use(store);
+    await backup(store, file);
   } finally {
     await store.close();
   }
 }
+
+/** Replaces the database of a hub that does not run by a backup. @throws LametunError */
+export const restoreHub = (
+  place: Place,
+  file: string,
+  options?: { readonly replace?: boolean },
+): Promise<Restored> => restoreOwn({ ...place, crypto: new NodeCrypto() }, file, options);

@@ -22,6 +22,8 @@ export class Network implements RunningNode {
   readonly #state: StateDirectory;
   readonly #client: HubClient;
   readonly #parts: NodeParts;
+  readonly #log: NodePartsOptions['log'];
+  #said: string | undefined;
   #isLeaving = false;
   #ending: Promise<void> | undefined;
   /** Where its state is kept that is out of use now. */
@@ -33,6 +35,7 @@ export class Network implements RunningNode {
   private constructor(options: NodePartsOptions) {
     this.#state = options.state;
     this.#client = options.client;
+    this.#log = options.log;
     this.#parts = new NodeParts(options);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -174,6 +177,7 @@ export class Network implements RunningNode {
         break;
       case 'disconnected':
         this.#parts.hub.disconnected(event);
+        this.#sayOnce(event.failure);
         this.#parts.relay.detached(`the hub is away: ${event.failure.message}`);
         break;
     }
@@ -211,6 +215,13 @@ export class Network implements RunningNode {
     this.#parts.checks.callSelf(you.name);
     this.#parts.record.setYou({ ...you, name: this.#parts.checks.ownName });
     if (wasPending && !you.pending) void this.#parts.renewRelay(); // until now its credentials opened nothing
+  }
+
+  /** What keeps this node from its network for good, unless somebody does something. */
+  #sayOnce({ kind, refusal, message }: HubFailure): void {
+    const isGrave = kind === 'other-network' || refusal === 'twin' || refusal === 'not-a-member';
+    if (isGrave && message !== this.#said) this.#log.error(message);
+    this.#said = isGrave ? message : undefined;
   }
 
   // The end.

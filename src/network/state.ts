@@ -159,15 +159,16 @@ export class StateDirectory {
   }
 
   /**
-   * Moves what makes this machine a member, its key included, into a directory of its own beside it: `removed-2026-11-30`,
-   * or with a number where that exists. What is a hub's stays.
+   * Moves what makes this machine a member, its key included, into another directory. What is a hub's stays.
    *
+   * @param why part of the name of a new directory: `removed-2026-11-30`, or with a number where that exists
+   * @param directory in place of a new one
    * @returns the directory
    * @throws LametunError; each file is in one of the two places then
    */
-  setNodeAside(why: 'removed' | 'left' | 'replaced'): string {
+  setNodeAside(why: 'removed' | 'left' | 'replaced', directory?: string): string {
     return explained(this.path, () => {
-      const aside = makeAside(this.path, why);
+      const aside = directory ?? makeAside(this.path, why);
       for (const name of NODE_FILES) {
         if (existsSync(this.file(name))) renameSync(this.file(name), join(aside, name));
       }

@@ -56,6 +56,7 @@ export async function openTestNetwork(
   return Registry.open(await openTestStore(t, database, options.patience), {
     network: { name: 'test', ranges: () => ({ ipv4: options.ipv4 ?? '10.77.0.0/16', ipv6: 'fd77::/64' }) },
     ask: options.ask,
+    hubKey: 'test',
     clock: options.clock ?? (() => 1_000),
     randomId: (bytes) => randomBytes(bytes).toString('hex'),
   });

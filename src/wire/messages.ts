@@ -171,7 +171,12 @@ export const REFUSALS = [
 export type Refusal = (typeof REFUSALS)[number];
 
 /** Of these, what was asked names something that is not there, or cannot be: asking again changes nothing. */
-export const WRONG_QUESTIONS: ReadonlySet<Refusal> = new Set(['bad-request', 'not-found', 'taken']);
+export const WRONG_QUESTIONS: ReadonlySet<Refusal> = new Set([
+  'bad-request',
+  'not-found',
+  'taken',
+  'needs-force',
+]);
 
 export type HubMessage =
   | { readonly type: 'answer'; readonly re: number; readonly value: unknown }

@@ -75,6 +75,7 @@ const hubOptions = (on: Row['on'], kept: Row['on']): Row[] => [
   { option: '--key', value: '/k', effect: ({ hub }) => hub?.key === '/k', on },
   { option: '--ask', effect: ({ hub }) => hub?.ask === true, on },
   { option: '--no-ask', effect: ({ hub }) => hub?.ask === false, on },
+  { option: '--new-network', effect: ({ newNetwork }) => newNetwork === true, on },
   { option: '--database', value: '/d', effect: ({ hub }) => hub?.database === '/d', on },
   { option: '--database-file', value: 'FILE', effect: ({ hub }) => hub?.database === 'postgres://u@h/d', on },
 ];

@@ -47,7 +47,17 @@ export function nodesText(nodes: readonly NodeRow[], now: number): string {
     node.offered.map(shareText).join(', '),
   ];
   const rows = nodes.map(row);
-  return table([['NODE', 'IPV4', 'IPV6', 'STATE', 'ROLE', 'JOINED', 'SHARES'], ...rows]).join('\n');
+  const twins = nodes.flatMap(({ name, twins }) =>
+    twins === undefined
+      ? []
+      : [
+          `Warning: two machines, ${twins.join(' and ')}, connect with the key of ${name}: one has a copied state directory. Stop the copy, run \`lametun leave --force\` there, and join again with a new token.`,
+        ],
+  );
+  return [
+    ...table([['NODE', 'IPV4', 'IPV6', 'STATE', 'ROLE', 'JOINED', 'SHARES'], ...rows]),
+    ...(twins.length > 0 ? ['', ...twins] : []),
+  ].join('\n');
 }
 
 /** `192.168.1.0/24 (waits for approval)`. */

@@ -130,8 +130,9 @@ function renameCommand(): Command {
 function removeCommand(): Command {
   return command('remove', 'put a node out of the network')
     .argument('<node>', 'its name or number', givenNode)
-    .action(async (node: string, { state, json }: Common) => {
-      const answer = await administer<'remove'>(state, { op: 'remove', node });
+    .option('--force', "also the node on the hub's own machine")
+    .action(async (node: string, { state, json, force = false }: Common & { readonly force?: boolean }) => {
+      const answer = await administer<'remove'>(state, { op: 'remove', node, force });
       print(json, answer, () => `${answer.name} is no member any more`);
     });
 }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
+import type { Restored } from '../../hub/own-network.js';
 import { askOnce, print } from './ask.js';
 import { Console } from './console.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
@@ -46,21 +47,26 @@ function backupCommand(): Command {
 }
 
 function restoreCommand(): Command {
-  return command('restore', 'put a backup in the place of what the hub knows').action(
-    async (name: string, flags: Flags) => {
+  return command('restore', 'put a backup in the place of what the hub knows')
+    .option('--replace', 'although the database holds another network')
+    .action(async (name: string, flags: Flags & { readonly replace?: boolean }) => {
       const { restoreHub } = await import('../../hub/start.js');
-      const { network, nodes } = await restoreHub(place(flags), resolve(name));
-      print(
-        flags.json,
-        { network, nodes },
-        () => `The network ${network} with ${nodes === 1 ? '1 node' : `${nodes} nodes`} is restored`,
-      );
-    },
-  );
+      const { replace = false } = flags;
+      const restored = await restoreHub(place(flags), resolve(name), { replace });
+      print(flags.json, restored, () => restoredText(restored));
+    });
+}
+
+function restoredText({ network, nodes, aside }: Restored): string {
+  const what = `The network ${network} with ${nodes === 1 ? '1 node' : `${nodes} nodes`} is restored`;
+  return aside === undefined ? what : `${what}; what was here before is kept in ${aside}`;
 }
 
 function place({ state, ...flags }: Flags) {
   const database = databaseOf(flags);
   const settings = hasHub(state) ? readHubSettings(state) : undefined;
-  return { state, database: database ?? settings?.database, log: new Console(false).log(false) };
+  return {
+    ...{ state, database: database ?? settings?.database, keyFile: settings?.key },
+    log: new Console(false).log(false),
+  };
 }

@@ -38,11 +38,14 @@ export interface Given {
   readonly ask?: boolean | undefined;
   readonly mtu?: number | undefined;
   readonly range?: string | undefined;
+  readonly newNetwork?: boolean | undefined;
 }
 
 /** What is to run. */
 export interface Plan {
   readonly hub?: HubSettings | undefined;
+  /** Whether the hub begins another network than the one that is here, which is kept aside with its member. */
+  readonly newNetwork?: boolean | undefined;
   /** Whether the hub makes an invitation for others when it is up. */
   readonly invite: boolean;
   readonly node?: NodePlan | undefined;
@@ -81,17 +84,22 @@ export function decide(command: StartCommand, given: Given, situation: Situation
   if (process !== undefined) {
     if (command === 'join' && isMemberBy(given.token, situation))
       return readdressed(given, situation.member!);
+    if (command === 'join' && situation.hub === undefined && situation.member !== undefined)
+      joinedNode(given, situation); // a token of another network, or none
     throw busy(state, process);
   }
   switch (command) {
     case 'serve':
-      return { hub: hubPlan(given, situation), invite: true, node: servedNode(given, situation) };
+      return {
+        ...{ hub: hubPlan(given, situation), ...anew(given) },
+        ...{ invite: true, node: servedNode(given, situation) },
+      };
     case 'hub':
       if (situation.hub !== undefined && situation.member !== undefined)
         throw usage(
           `this machine is also ${nameOf(situation.member)}: \`lametun up\` starts hub and member, \`lametun leave\` ends the membership`,
         );
-      return { hub: hubPlan(given, situation), invite: false };
+      return { hub: hubPlan(given, situation), ...anew(given), invite: false };
     case 'join':
       return { invite: false, node: joinedNode(given, situation) };
     case 'up':
@@ -104,7 +112,7 @@ function hubPlan(given: Given, { hub: before, member }: Situation): HubSettings 
     throw usage(
       `this machine is ${nameOf(member)}, whose hub is elsewhere: --state DIR keeps another network, \`lametun leave\` ends this one`,
     );
-  if (before !== undefined) checkUnchanged(given, before);
+  if (before !== undefined && given.newNetwork !== true) checkUnchanged(given, before);
   const { network, port, public: addresses, database, key, ask, mtu, range } = given;
   return {
     port: port ?? before?.port ?? HUB_PORT,
@@ -117,6 +125,8 @@ function hubPlan(given: Given, { hub: before, member }: Situation): HubSettings 
     range,
   };
 }
+
+const anew = ({ newNetwork }: Given): Pick<Plan, 'newNetwork'> => (newNetwork === true ? { newNetwork } : {});
 
 /** A network has these for its lifetime. */
 function checkUnchanged(given: Given, before: HubSettings): void {
@@ -137,7 +147,7 @@ function checkUnchanged(given: Given, before: HubSettings): void {
 }
 
 function servedNode(given: Given, { member }: Situation): NodePlan {
-  if (member !== undefined) return { kind: 'resume', ...changes(given, member) };
+  if (member !== undefined && given.newNetwork !== true) return { kind: 'resume', ...changes(given, member) };
   return { kind: 'join', name: given.name, shares: given.share ?? [], device: given.device };
 }
 

@@ -100,7 +100,7 @@ function leaveCommand(): Command {
       print(json, answer, () =>
         answer.told
           ? 'This machine has left the network'
-          : 'This machine has forgotten the network; the hub does not know: an administrator can remove it there',
+          : `This machine has left the network; the hub does not know: an administrator can remove it there. Its key is kept in ${answer.kept}`,
       );
     });
 }

@@ -13,7 +13,7 @@ import { Console } from './console.js';
 import type { NodePlan, Plan } from './decide.js';
 import { isDetached, tellReady } from './detach.js';
 import { controlHandler } from './handler.js';
-import { type HubSettings, writeHubSettings } from './hub-settings.js';
+import { type HubSettings, hasHub, writeHubSettings } from './hub-settings.js';
 import { ownLabel } from './place.js';
 import { startText } from './start-text.js';
 import { statusLine } from './status-text.js';
@@ -77,6 +77,9 @@ function failureOf({ reason, message }: NodeEnd): LametunError | undefined {
   return new LametunError(reason === 'removed' ? 'refused' : 'device-gone', message);
 }
 
+/** The node has no network any more. */
+const isNoMember = ({ reason }: NodeEnd): boolean => reason === 'left' || reason === 'removed';
+
 class Run {
   readonly #path: string;
   readonly #plan: Plan;
@@ -86,6 +89,7 @@ class Run {
   readonly #signal: AbortSignal;
   readonly #undo: (() => void | Promise<void>)[] = [];
   isUp = false;
+  #watching: NodeJS.Timeout | undefined;
   #hub: RunningHub | undefined;
   #node: RunningNode | undefined;
 
@@ -104,10 +108,11 @@ class Run {
     this.#undo.push(() => state.close());
     const { node } = this.#plan;
     const change = node && (await this.#prepare(state, node));
-    if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub);
+    if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub, state);
     if (node !== undefined) await this.#startNode(state, node, change);
     if (this.#node !== undefined && (this.#once || isDetached())) await this.#confirmed(this.#node);
-    const control = await serveControl(path, controlHandler(this.#hub, this.#node), packageVersion());
+    const handler = controlHandler(this.#hub, () => this.#node);
+    const control = await serveControl(path, handler, packageVersion());
     this.#undo.push(() => control.close());
     this.isUp = true;
     await this.#announce();
@@ -122,7 +127,20 @@ class Run {
     });
     const never = new Promise<never>(() => {});
     const hubEnded = this.#hub?.ended.then(() => undefined);
-    return Promise.race([stopped, hubEnded ?? never, this.#node?.ended ?? never]);
+    return Promise.race([stopped, hubEnded ?? never, this.#nodeEnded() ?? never]);
+  }
+
+  /** A hub goes on when the node on its machine has left, or was removed. */
+  #nodeEnded(): Promise<NodeEnd> | undefined {
+    return this.#node?.ended.then((end) => {
+      if (this.#hub === undefined || !isNoMember(end)) return end;
+      this.#node = undefined;
+      this.#hub.setHost(undefined);
+      clearInterval(this.#watching);
+      this.#output.status('');
+      this.#output.note(`${end.message}; the hub goes on`);
+      return new Promise<never>(() => {});
+    });
   }
 
   async close(): Promise<void> {
@@ -133,17 +151,25 @@ class Run {
     return this.#output.log(this.#verbose);
   }
 
-  async #startHub(settings: HubSettings): Promise<void> {
+  async #startHub(settings: HubSettings, own: StateDirectory): Promise<void> {
     const { startHub } = await import('../../hub/start.js');
     const { key, ...others } = settings;
     const hub = await startHub({
       ...{ ...others, state: this.#path, keyFile: key },
+      ...{ existing: hasHub(this.#path), newNetwork: this.#plan.newNetwork },
       ...{ log: this.#log, program: packageVersion(), signal: this.#signal },
     });
     this.#undo.push(() => hub.close());
     this.#hub = hub;
+    if (hub.replaced !== undefined) this.#setAside(hub.replaced, own);
     const { name, mtu, ipv4: range } = hub.network;
     writeHubSettings(this.#path, { ...settings, network: name, mtu, range });
+  }
+
+  /** This machine's node goes with the network that it was in. */
+  #setAside(directory: string, state: StateDirectory): void {
+    if (state.readNode() !== undefined) state.setNodeAside('replaced', directory);
+    this.#output.note(`another network is begun; what was here is kept in ${directory}`);
   }
 
   /**
@@ -153,7 +179,7 @@ class Run {
    */
   async #prepare(state: StateDirectory, plan: NodePlan): Promise<StoredNode | undefined> {
     const { checkPlace, checkShares, freeDevice } = await import('../../network/node.js');
-    const stored = state.readNode();
+    const stored = this.#plan.newNetwork === true ? undefined : state.readNode();
     if ((plan.kind === 'join') !== (stored === undefined))
       throw new LametunError('busy', `another process has just changed ${this.#path}: try again`);
     const device = plan.device ?? stored?.device ?? freeDevice();
@@ -169,7 +195,7 @@ class Run {
     if (changed !== undefined) {
       this.#checkHub(changed);
       state.writeNode(changed);
-      const hubAddresses = plan.kind === 'resume' ? plan.addresses : undefined;
+      const hubAddresses = this.#hubAddresses(plan);
       this.#node = await startNode({ ...common, hubAddresses });
     } else if (plan.kind === 'join') {
       const { shares, name = ownLabel(), device = freeDevice() } = plan;
@@ -178,6 +204,7 @@ class Run {
     }
     const node = this.#node!;
     this.#undo.push(() => node.close());
+    this.#hub?.setHost(node.status().self.key);
     await this.#approveOwn(node, plan.shares);
   }
 
@@ -197,7 +224,8 @@ class Run {
       performance.now() < latest && node.status().hub.state === 'connecting' && !this.#signal.aborted;
     while (end === undefined && (node.isEnding || isAsking())) await sleep(HUB_LOOK);
     if (this.#signal.aborted) throw new LametunError('unreachable', 'stopped before the hub had answered');
-    const failure = end && failureOf(end);
+    if (end === undefined || (this.#hub !== undefined && isNoMember(end))) return;
+    const failure = failureOf(end);
     if (failure !== undefined) throw failure;
   }
 
@@ -214,6 +242,12 @@ class Run {
     if (!waits()) return;
     await hub.administer({ op: 'approve', node: String(id), shares });
     for (let i = 0; i < OWN_PATIENCE / OWN_LOOK && waits(); i++) await sleep(OWN_LOOK);
+  }
+
+  /** Where the hub of a member is now: on this machine, or where a new token says. */
+  #hubAddresses(plan: NodePlan): readonly HubAddress[] | undefined {
+    if (this.#hub !== undefined) return [{ host: '127.0.0.1', port: this.#hub.port, tls: false }];
+    return plan.kind === 'resume' ? plan.addresses : undefined;
   }
 
   /** @throws LametunError when the hub that runs here is not the one whose member this machine is */
@@ -265,13 +299,13 @@ class Run {
   #watch(node: RunningNode): void {
     let last = node.status();
     this.#output.status(statusLine(last));
-    const timer = setInterval(() => {
+    this.#watching = setInterval(() => {
       const now = node.status();
       for (const line of changes(last, now)) this.#output.note(line);
       this.#output.status(statusLine(now));
       last = now;
     }, LOOK_INTERVAL);
-    this.#undo.push(() => clearInterval(timer));
+    this.#undo.push(() => clearInterval(this.#watching));
   }
 }
 

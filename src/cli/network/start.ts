@@ -54,7 +54,8 @@ const withHubOptions = (built: Command): Command =>
       '--range <network>',
       'IPv4 addresses of a new network (default: a random /15 of 10.0.0.0/8)',
       parseRange,
-    );
+    )
+    .option('--new-network', 'begin another network, and keep what is here in replaced-DATE');
 
 const withNodeOptions = (built: Command): Command =>
   built

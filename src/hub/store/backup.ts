@@ -7,17 +7,14 @@ import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from
 import type { Store } from './store.js';
 
 /** A whole database as JSON, the same for SQLite and PostgreSQL. It holds no secret: invitations are hashes in it. */
-interface Backup {
+export interface Backup {
   readonly format: 'lametun hub backup';
-  readonly version: 2;
+  readonly version: 3;
   readonly network: NetworkTable;
   readonly invites: readonly InvitesTable[];
   readonly nodes: readonly NodesTable[];
   readonly shares: readonly SharesTable[];
 }
-
-/** 1 had no `horizon` and no `ipv4_only`, which are 0 then. */
-const READABLE: ReadonlySet<number> = new Set([1, 2]);
 
 /** Rows in one INSERT: PostgreSQL takes 65 535 parameters, SQLite 32 766. */
 const ROWS = 1_000;
@@ -38,7 +35,7 @@ export async function backup(store: Store, file: string): Promise<void> {
   const content = await store.snapshot(
     async (db): Promise<Backup> => ({
       format: 'lametun hub backup',
-      version: 2,
+      version: 3,
       network: await theNetwork(db),
       invites: await db.selectFrom('invites').selectAll().orderBy('id').execute(),
       nodes: await db.selectFrom('nodes').selectAll().orderBy('id').execute(),
@@ -70,17 +67,15 @@ async function theNetwork(db: Kysely<Schema>): Promise<NetworkTable> {
  *
  * @param epoch a random one
  * @returns the network's name, and how many members it has
- * @throws LametunError `usage` when the file is no backup; StoreUnavailable
+ * @throws StoreUnavailable
  */
 export async function restore(
   store: Store,
-  file: string,
+  { network, invites, nodes, shares }: Backup,
   epoch: string,
 ): Promise<{ readonly network: string; readonly nodes: number }> {
-  const { network, invites, nodes, shares } = readBackup(file);
   await store.initialise(async (db) => {
-    for (const table of ['shares', 'nodes', 'invites', 'network'] as const)
-      await db.deleteFrom(table).execute();
+    await clear(db);
     await db
       .insertInto('network')
       .values({ ...network, epoch, next_node: Math.min(network.next_node + IDS_SKIPPED, LAST_ID) })
@@ -90,6 +85,12 @@ export async function restore(
     await insert(db, 'shares', shares);
   });
   return { network: network.name, nodes: nodes.filter(({ state }) => state !== 'removed').length };
+}
+
+/** Deletes all that a hub keeps. */
+export async function clear(db: Transaction<Schema>): Promise<void> {
+  for (const table of ['shares', 'nodes', 'invites', 'network'] as const)
+    await db.deleteFrom(table).execute();
 }
 
 async function insert<T extends keyof Schema>(
@@ -105,7 +106,8 @@ async function insert<T extends keyof Schema>(
   }
 }
 
-function readBackup(file: string): Backup {
+/** @throws LametunError `usage` when the file is no backup */
+export function readBackup(file: string): Backup {
   let content: Partial<Backup>;
   try {
     content = JSON.parse(readFileSync(file, 'utf8')) as Partial<Backup>;
@@ -114,11 +116,12 @@ function readBackup(file: string): Backup {
   }
   if (content?.format !== 'lametun hub backup')
     throw new LametunError('usage', `${file} is no backup of a hub`);
-  if (!READABLE.has(content.version as number)) {
-    throw new LametunError('usage', `${file} was written by a newer lametun: update this one`);
-  }
+  if (content.version !== 3)
+    throw new LametunError('usage', `${file} was written by another version of lametun: use that one`);
   const { network, invites, nodes, shares } = content;
-  const isWhole = typeof network === 'object' && [invites, nodes, shares].every(Array.isArray);
+  const texts = [network?.id, network?.name, network?.hub_key];
+  const isWhole =
+    texts.every((text) => typeof text === 'string') && [invites, nodes, shares].every(Array.isArray);
   if (!isWhole) throw new LametunError('usage', `${file} is not whole`);
   return content as Backup;
 }

@@ -18,6 +18,8 @@ export interface StoreOptions {
   readonly log?: Pick<Log, 'error'> | undefined;
   /** How long a request waits for a server that is away, milliseconds; eight seconds unless given. */
   readonly patience?: number | undefined;
+  /** What to throw when the database holds no tables; they are made if this is not given. */
+  readonly absent?: (() => Error) | undefined;
   /** Ends the waiting for a database that is away. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -38,7 +40,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 export const isPostgres = (database: string): boolean => /^postgres(ql)?:\/\//.test(database);
 
-async function openSqlite({ database: path, log }: StoreOptions): Promise<Store> {
+async function openSqlite({ database: path, log, absent }: StoreOptions): Promise<Store> {
+  if (absent !== undefined && !existsSync(path)) throw absent();
   try {
     safeDirectory(dirname(path));
     const lock = lockFile(`${path}.owner`, `the database ${path}`);
@@ -46,6 +49,7 @@ async function openSqlite({ database: path, log }: StoreOptions): Promise<Store>
     if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
     return await migrated(
       new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
+      absent,
     );
   } catch (error) {
     if (error instanceof LametunError) throw error;
@@ -55,8 +59,9 @@ async function openSqlite({ database: path, log }: StoreOptions): Promise<Store>
   }
 }
 
-async function migrated(store: Store): Promise<Store> {
+async function migrated(store: Store, absent: StoreOptions['absent']): Promise<Store> {
   try {
+    if (absent !== undefined && !(await store.hasTables())) throw absent();
     await store.migrate();
     return store;
   } catch (error) {
@@ -65,12 +70,12 @@ async function migrated(store: Store): Promise<Store> {
   }
 }
 
-async function openPostgres({ database, log, patience, signal }: StoreOptions): Promise<Store> {
-  const where = describe(database);
+async function openPostgres({ database, log, patience, absent, signal }: StoreOptions): Promise<Store> {
+  const where = databaseName(database);
   for (let said = 0; ; ) {
     try {
       const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
-      return await migrated(new Store(db, 'postgres', { log, patience }));
+      return await migrated(new Store(db, 'postgres', { log, patience }), absent);
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {
@@ -87,8 +92,9 @@ async function openPostgres({ database, log, patience, signal }: StoreOptions): 
   }
 }
 
-/** A database's URL without what may be secret. */
-function describe(database: string): string {
+/** A database's path, or its URL without what may be secret. */
+export function databaseName(database: string): string {
+  if (!isPostgres(database)) return database;
   try {
     const { hostname, port, pathname } = new URL(database);
     return `${hostname || 'on this machine'}${port === '' ? '' : `:${port}`}${pathname}`;

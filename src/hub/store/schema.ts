@@ -16,6 +16,8 @@ export interface NetworkTable {
   /** 1: keeps two hubs that start at once from making a network each. */
   single: number;
   id: string;
+  /** The hub's public key, base64: by another one no member would know it. */
+  hub_key: string;
   name: string;
   ipv4: string;
   ipv6: string;
@@ -83,6 +85,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .createTable('network')
         .addColumn('single', 'integer', (c) => c.notNull().unique())
         .addColumn('id', 'text', (c) => c.primaryKey())
+        .addColumn('hub_key', 'text', (c) => c.notNull())
         .addColumn('name', 'text', (c) => c.notNull())
         .addColumn('ipv4', 'text', (c) => c.notNull())
         .addColumn('ipv6', 'text', (c) => c.notNull())

@@ -16,7 +16,7 @@ import { until } from '../../testkit/wait.js';
 import { addInvite } from '../invites.js';
 import { join as joinNetwork } from '../nodes.js';
 import type { Registry } from '../registry.js';
-import { backup, restore } from './backup.js';
+import { backup, readBackup, restore } from './backup.js';
 import { openStore } from './open.js';
 import { StoreUnavailable } from './trouble.js';
 
@@ -99,7 +99,7 @@ for (const from of DATABASES) {
         assert.equal(statSync(file).mode & 0o777, 0o600);
         await withDatabase(t, to, async (_, target) => {
           const store = await openTestStore(t, target);
-          const done = await restore(store, file, 'another');
+          const done = await restore(store, readBackup(file), 'another');
           assert.equal(done.network, 'test');
           await store.close();
           const restored = await openTestNetwork(t, target);
@@ -122,7 +122,7 @@ onBothDatabases('a restore replaces what was there, and a running hub notices', 
   const file = join(temporaryFolder(t), 'backup.json');
   await backup(registry.store, file);
   await addNode(registry, 'b');
-  await restore(registry.store, file, 'another');
+  await restore(registry.store, readBackup(file), 'another');
   let noticed = false;
   registry.onReplaced = () => {
     noticed = true;
@@ -140,18 +140,21 @@ test('what is no backup is refused, and the database stays as it is', async (t) 
   const folder = temporaryFolder(t);
   const registry = await network(t, join(folder, 'hub.sqlite'));
   await addNode(registry, 'a');
+  const rest = '"invites":[],"nodes":[],"shares":[]}';
   for (const [content, why] of [
     ['', /cannot be read/],
     ['{}', /no backup/],
-    ['{"format":"lametun hub backup","version":3}', /newer/],
-    ['{"format":"lametun hub backup","version":1}', /not whole/],
+    ['{"format":"lametun hub backup","version":2}', /another version/],
+    ['{"format":"lametun hub backup","version":3}', /not whole/],
+    [`{"format":"lametun hub backup","version":3,"network":{"id":"x"},${rest}`, /not whole/],
     [
-      '{"format":"lametun hub backup","version":1,"network":{"id":"x"},"invites":[],"nodes":[],"shares":[]}',
+      `{"format":"lametun hub backup","version":3,"network":{"id":"x","name":"x","hub_key":"x"},${rest}`,
       /NULL|null/,
     ],
   ] as const) {
     writeFileSync(join(folder, 'backup'), content);
-    await assert.rejects(restore(registry.store, join(folder, 'backup'), 'another'), why);
+    const restoring = async () => restore(registry.store, readBackup(join(folder, 'backup')), 'another');
+    await assert.rejects(restoring(), why);
   }
   assert.equal(await addNode(registry, 'b'), 2);
 });

@@ -113,6 +113,12 @@ export class Store {
     throw error;
   }
 
+  /** Whether a hub has used it before. */
+  async hasTables(): Promise<boolean> {
+    const tables = await this.db.introspection.getTables();
+    return tables.some(({ name }) => name === 'network');
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

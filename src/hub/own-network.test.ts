@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { NodeCrypto } from '../device/crypto.js';
+import { TextLog } from '../device/log.js';
+import { LametunError } from '../errors.js';
+import { temporaryFolder, withDatabase } from '../testkit/stores.js';
+import { makeHubKey, readHubKey } from './key.js';
+import { type OwnNetworkOptions, openOwnNetwork, restoreHub } from './own-network.js';
+import { Registry } from './registry.js';
+import { backup, readBackup } from './store/backup.js';
+import { openStore } from './store/open.js';
+
+const crypto = new NodeCrypto();
+const log = new TextLog(0, 'hub', () => {});
+const network = { name: 'home', ranges: () => ({ ipv4: '10.77.0.0/16', ipv6: 'fd77::/64' }) };
+
+type Given = Partial<OwnNetworkOptions> & { readonly state: string };
+
+/** Starts a hub's network and ends it again. */
+async function begin(given: Given) {
+  const { registry, privateKey, replaced } = await openOwnNetwork({ crypto, log, network, ...given });
+  await registry.store.close();
+  const key = Buffer.from(privateKey.publicKey.bytes).toString('base64');
+  privateKey.destroy();
+  return { id: registry.info.id, key, replaced };
+}
+
+/** All files of a folder but those that say who has a database open. */
+const filesOf = (folder: string): string[] =>
+  readdirSync(folder).filter((name) => !/\.(owner|lock)$|-(wal|shm)$/.test(name));
+
+test('a hub serves the same network by the same key, start after start', async (t) => {
+  const state = temporaryFolder(t);
+  const first = await begin({ state });
+  const { network: named } = readHubKey(crypto, join(state, 'hub.key'))!;
+  assert.deepEqual(named, { id: first.id, name: 'home' });
+  assert.deepEqual(await begin({ state, existing: true }), first);
+});
+
+test('a key that has served a network does not begin another one, and leaves no trace where it looked', async (t) => {
+  const state = temporaryFolder(t);
+  await begin({ state });
+  const elsewhere = join(temporaryFolder(t), 'typo.sqlite');
+  await assert.rejects(begin({ state, database: elsewhere }), {
+    code: 'state',
+    message:
+      /hub.key is the key of the hub of home, and the database .*typo.sqlite holds no network: run `lametun restore BACKUP` first, .*--new-network/,
+  });
+  assert.ok(!existsSync(elsewhere));
+  const copied = temporaryFolder(t);
+  copyFileSync(join(state, 'hub.key'), join(copied, 'hub.key'));
+  await assert.rejects(begin({ state: copied }), /holds no network: run `lametun restore BACKUP` first/);
+  assert.deepEqual(filesOf(copied), ['hub.key']);
+});
+
+test('PostgreSQL: a database that no hub has used is left as it is', (t) =>
+  withDatabase(t, 'PostgreSQL', async (_, database) => {
+    const state = temporaryFolder(t);
+    await begin({ state });
+    await assert.rejects(begin({ state, database }), /holds no network/);
+    const absent = () => new LametunError('state', 'no tables');
+    await assert.rejects(openStore({ database, absent }), /no tables/);
+  }));
+
+test('a key and a database of two networks are refused, and both stay', async (t) => {
+  const [a, b] = [temporaryFolder(t), temporaryFolder(t)];
+  const [first, second] = [await begin({ state: a }), await begin({ state: b })];
+  const database = join(b, 'hub.sqlite');
+  await assert.rejects(begin({ state: a, database }), /holds another network, home: correct --database/);
+  const keyFile = join(temporaryFolder(t), 'new.key');
+  await assert.rejects(begin({ state: a, keyFile }), /new.key is not the key of its hub: put that hub.key/);
+  assert.ok(!existsSync(keyFile), 'no key is made for a network that has one');
+  assert.deepEqual([await begin({ state: a }), await begin({ state: b })], [first, second]);
+});
+
+test('a hub that ran here before and has lost everything is not begun anew by itself', async (t) => {
+  const state = temporaryFolder(t);
+  await assert.rejects(begin({ state, existing: true }), /a hub ran on .* before, and .* holds no network/);
+  assert.deepEqual(filesOf(state), []);
+});
+
+test('another network is begun when that is asked for, with a key of its own, and the old one is kept', async (t) => {
+  const state = temporaryFolder(t);
+  const first = await begin({ state });
+  const second = await begin({ state, newNetwork: true });
+  assert.ok(second.id !== first.id && second.key !== first.key);
+  const directory = second.replaced!;
+  assert.deepEqual(readdirSync(directory).sort(), ['home.backup', 'hub.key']);
+  assert.deepEqual(await begin({ state }), { ...second, replaced: undefined });
+
+  const again = temporaryFolder(t);
+  copyFileSync(join(directory, 'hub.key'), join(again, 'hub.key'));
+  await restoreHub({ state: again, crypto, log }, join(directory, 'home.backup'));
+  assert.deepEqual(await begin({ state: again }), first, 'and can be brought back');
+});
+
+test('a backup of another network is restored neither under a key nor over a database that is not its own', async (t) => {
+  const [a, b] = [temporaryFolder(t), temporaryFolder(t)];
+  await begin({ state: a });
+  const second = await begin({ state: b });
+  const store = await openStore({ database: join(a, 'hub.sqlite') });
+  const file = join(a, 'a.backup');
+  await backup(store, file);
+  await store.close();
+  await assert.rejects(
+    restoreHub({ state: b, crypto, log }, file),
+    /hub.key is the key of another hub, of home/,
+  );
+  const place = { state: a, database: join(b, 'hub.sqlite'), crypto, log };
+  await assert.rejects(restoreHub(place, file), /holds another network.*--replace/);
+  assert.deepEqual(await begin({ state: b }), second);
+  const { aside } = await restoreHub(place, file, { replace: true });
+  assert.equal(readBackup(join(aside!, 'home.backup')).network.id, second.id);
+});
+
+/** What an operator, or a fault, does to two state directories. */
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant('serve' as const),
+    key: fc.nat(1),
+    database: fc.nat(1),
+    existing: fc.boolean(),
+  }),
+  fc.record({ kind: fc.constant('crash' as const), key: fc.nat(1), database: fc.nat(1), late: fc.boolean() }),
+  fc.record({ kind: fc.constant('backup' as const), database: fc.nat(1) }),
+  fc.record({ kind: fc.constant('restore' as const), key: fc.nat(1), database: fc.nat(1) }),
+);
+
+test('no sequence of starts, crashes, backups and restores loses a network or replaces it', async (t) => {
+  const run = async (
+    t: TestContext,
+    steps: readonly (typeof step extends fc.Arbitrary<infer S> ? S : never)[],
+  ) => {
+    const states = [temporaryFolder(t), temporaryFolder(t)];
+    const keyFile = (i: number) => join(states[i]!, 'hub.key');
+    const database = (i: number) => join(states[i]!, 'hub.sqlite');
+    const file = join(states[0]!, 'the.backup');
+    const ids: (string | undefined)[] = [undefined, undefined];
+    const lines = (i: number) => (existsSync(keyFile(i)) ? readFileSync(keyFile(i), 'utf8').split('\n') : []);
+    for (const each of steps) {
+      const [key, named] = 'key' in each ? lines(each.key) : [];
+      const id = ids[each.database];
+      const at = { state: states[0]!, database: database(each.database) };
+      try {
+        if (each.kind === 'serve') {
+          const begun = await begin({ ...at, keyFile: keyFile(each.key), existing: each.existing });
+          const [, served] = readFileSync(keyFile(each.key), 'utf8').split('\n');
+          assert.ok(served?.startsWith(`network ${begun.id} `), 'what is served is what the key names');
+        } else if (each.kind === 'crash') {
+          await crash(keyFile(each.key), at.database, each.late);
+        } else if (each.kind === 'backup') {
+          if (id === undefined) continue;
+          const store = await openStore({ database: at.database });
+          await backup(store, file);
+          await store.close();
+        } else {
+          await restoreHub({ ...at, keyFile: keyFile(each.key), crypto, log }, file);
+        }
+      } catch (error) {
+        if ((error as { code?: string }).code === undefined) throw error; // a refusal has one
+      }
+      ids[each.database] = await idIn(at.database);
+      if (id !== undefined) assert.equal(ids[each.database], id, 'a database keeps its network');
+      const after = 'key' in each ? lines(each.key) : [];
+      if (key !== undefined) assert.equal(after[0], key, 'a key stays');
+      if (named) assert.equal(after[1], named, 'a key keeps its network');
+    }
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 10 }), async (steps) => run(t, steps)),
+    { numRuns: 12 },
+  );
+});
+
+async function idIn(database: string): Promise<string | undefined> {
+  if (!existsSync(database)) return undefined;
+  const store = await openStore({ database });
+  try {
+    return (await store.read((db) => db.selectFrom('network').select('id').executeTakeFirst()))?.id;
+  } finally {
+    await store.close();
+  }
+}
+
+/** A start that is killed after its key was made; `late`: after its network was, and before the key names that. */
+async function crash(keyFile: string, database: string, late: boolean): Promise<void> {
+  if (existsSync(keyFile) || (await idIn(database)) !== undefined) return;
+  const { privateKey } = makeHubKey(crypto, keyFile);
+  if (!late) return;
+  const store = await openStore({ database });
+  await Registry.open(store, {
+    network,
+    hubKey: Buffer.from(privateKey.publicKey.bytes).toString('base64'),
+    clock: Date.now,
+    randomId: (bytes) => 'ab'.repeat(bytes),
+  });
+  await store.close();
+}

@@ -1,0 +1,216 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Log } from '../device/log.js';
+import { LametunError } from '../errors.js';
+import { makeAside } from '../linux/aside.js';
+import { replaceFile } from '../linux/safe-files.js';
+import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
+import {
+  type HubKey,
+  hubKeyText,
+  makeHubKey,
+  type NamedNetwork,
+  nameNetwork,
+  readHubKey,
+  replaceHubKey,
+} from './key.js';
+import { type NetworkOptions, Registry } from './registry.js';
+import { backup, readBackup, restore } from './store/backup.js';
+import { databaseName, openStore } from './store/open.js';
+import type { NetworkTable } from './store/schema.js';
+import type { Store } from './store/store.js';
+
+/** Where a hub keeps what it has. */
+export interface Place {
+  readonly state: string;
+  /** `postgres://...`; an SQLite file in the state directory if not given. */
+  readonly database?: string | undefined;
+  /** `hub.key` in the state directory if not given. */
+  readonly keyFile?: string | undefined;
+  readonly log: Log;
+}
+
+export interface OwnNetworkOptions extends Place {
+  readonly crypto: Crypto;
+  /** How a network is made, where there is none yet. */
+  readonly network: NetworkOptions;
+  readonly ask?: boolean | undefined;
+  /** A hub ran here before: neither its key nor its network is made anew. */
+  readonly existing?: boolean | undefined;
+  /** Begin another network, with a key of its own. What is here is kept aside. */
+  readonly newNetwork?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface OwnNetwork {
+  readonly privateKey: PrivateKey;
+  readonly registry: Registry;
+  /** The directory that keeps what `newNetwork` has put out of use. */
+  readonly replaced: string | undefined;
+}
+
+const NEW = 'or begin another network with --new-network, which keeps what is here aside';
+
+/**
+ * Opens the network that a hub serves, or makes it. Key and database belong together: the key's file names the network,
+ * and the database has the public key. A hub with one of the two missing, or of another network, would tell all members
+ * that it does not know them; so it does not start.
+ *
+ * Each step leaves something that the next start goes on from, or refuses: nothing is lost whenever it is killed.
+ *
+ * @throws LametunError `state` that says what does not belong together, and what to do
+ */
+export async function openOwnNetwork(options: OwnNetworkOptions): Promise<OwnNetwork> {
+  const keyFile = keyFileOf(options);
+  const found = readHubKey(options.crypto, keyFile);
+  try {
+    const mustExist =
+      options.newNetwork !== true && (found?.network !== undefined || options.existing === true);
+    const store = await openStore({
+      database: databaseOf(options),
+      log: options.log,
+      signal: options.signal,
+      absent: mustExist ? () => missing(options, keyFile, found?.network) : undefined,
+    });
+    try {
+      return await opened(store, options, keyFile, found, mustExist);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  } catch (error) {
+    found?.privateKey.destroy();
+    throw error;
+  }
+}
+
+async function opened(
+  store: Store,
+  options: OwnNetworkOptions,
+  keyFile: string,
+  found: HubKey | undefined,
+  mustExist: boolean,
+): Promise<OwnNetwork> {
+  const { crypto, newNetwork, log } = options;
+  const before = await currentNetwork(store);
+  let key = found;
+  let replaced: string | undefined;
+  if (newNetwork === true && (before !== undefined || found?.network !== undefined)) {
+    replaced = await keepAside(options, store, before, found, keyFile);
+    key = found === undefined ? makeHubKey(crypto, keyFile) : replaceHubKey(crypto, keyFile);
+    found?.privateKey.destroy();
+  }
+  if (key === undefined) {
+    if (before !== undefined) throw foreign(options, keyFile, before);
+    if (mustExist) throw missing(options, keyFile, undefined);
+    key = makeHubKey(crypto, keyFile);
+  }
+  const { network: named, privateKey } = key;
+  const hubKey = base64(privateKey.publicKey.bytes);
+  const registry = await Registry.open(store, {
+    ...{ network: options.network, ask: options.ask, hubKey, replace: replaced !== undefined },
+    clock: Date.now,
+    randomId: (bytes) => randomBytes(bytes).toString('hex'),
+    check(network) {
+      if (network === undefined) {
+        if (mustExist) throw missing(options, keyFile, named);
+      } else if (named !== undefined && named.id !== network.id) {
+        throw new LametunError(
+          'state',
+          `${keyFile} is the key of the hub of ${named.name}, and ${where(options)} holds another network, ${network.name}: correct --database or --key, ${NEW}`,
+        );
+      } else if (network.hub_key !== hubKey) throw foreign(options, keyFile, network);
+    },
+  });
+  if (named === undefined && !nameNetwork(keyFile, registry.info))
+    log.verbose(`${keyFile} cannot be changed: it does not name its network`);
+  return { privateKey, registry, replaced };
+}
+
+/** Writes all that a hub that is to be replaced consists of to a directory of its own. */
+async function keepAside(
+  { state }: Place,
+  store: Store,
+  network: NetworkTable | undefined,
+  key: HubKey | undefined,
+  keyFile: string,
+): Promise<string> {
+  const directory = makeAside(state, 'replaced');
+  if (network !== undefined) await backup(store, join(directory, `${network.name}.backup`));
+  if (key !== undefined) replaceFile(join(directory, 'hub.key'), hubKeyText(keyFile));
+  return directory;
+}
+
+export interface Restored {
+  readonly network: string;
+  readonly nodes: number;
+  /** The directory that keeps what was here before. */
+  readonly aside: string | undefined;
+}
+
+/**
+ * Puts a backup in the place of what a hub that does not run has in its database, and keeps that aside.
+ *
+ * @param replace although the database holds another network
+ * @throws LametunError `usage` when the file is no backup; `state` when it does not belong to the key or the database here
+ */
+export async function restoreHub(
+  place: Place & { readonly crypto: Crypto },
+  file: string,
+  { replace = false } = {},
+): Promise<Restored> {
+  const content = readBackup(file);
+  const { id, name, hub_key } = content.network;
+  const keyFile = keyFileOf(place);
+  const key = readHubKey(place.crypto, keyFile);
+  const publicKey = key && base64(key.privateKey.publicKey.bytes);
+  key?.privateKey.destroy();
+  const isOther = key?.network !== undefined && key.network.id !== id;
+  if (isOther || (publicKey !== undefined && publicKey !== hub_key))
+    throw new LametunError(
+      'state',
+      `${file} is a backup of the network ${name}, and ${keyFile} is the key of another hub${key?.network === undefined ? '' : `, of ${key.network.name}`}: put that network's hub.key there first`,
+    );
+  const store = await openStore({ database: databaseOf(place), log: place.log });
+  try {
+    const before = await currentNetwork(store);
+    if (before !== undefined && before.id !== id && !replace)
+      throw new LametunError(
+        'state',
+        `${where(place)} holds another network, ${before.name}, than the backup, ${name}: correct --database, or replace it with --replace, which keeps it aside`,
+      );
+    const aside = before && makeAside(place.state, 'replaced');
+    if (aside !== undefined) await backup(store, join(aside, `${before!.name}.backup`));
+    return { ...(await restore(store, content, randomBytes(8).toString('hex'))), aside };
+  } finally {
+    await store.close();
+  }
+}
+
+export const keyFileOf = ({ state, keyFile }: Place): string => keyFile ?? join(state, 'hub.key');
+
+export const databaseOf = ({ state, database }: Place): string => database ?? join(state, 'hub.sqlite');
+
+const currentNetwork = (store: Store): Promise<NetworkTable | undefined> =>
+  store.read((db) => db.selectFrom('network').selectAll().executeTakeFirst());
+
+const where = (place: Place): string => `the database ${databaseName(databaseOf(place))}`;
+
+function missing(place: Place, keyFile: string, network: NamedNetwork | undefined): LametunError {
+  const whose =
+    network === undefined
+      ? `a hub ran on ${place.state} before`
+      : `${keyFile} is the key of the hub of ${network.name}`;
+  return new LametunError(
+    'state',
+    `${whose}, and ${where(place)} holds no network: run \`lametun restore BACKUP\` first, correct --database, ${NEW}`,
+  );
+}
+
+const foreign = (place: Place, keyFile: string, { name }: NetworkTable): LametunError =>
+  new LametunError(
+    'state',
+    `${where(place)} holds the network ${name}, and ${keyFile} is not the key of its hub: put that hub.key there, correct --key or --database, ${NEW}`,
+  );
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join as joinPath } from 'node:path';
+import { test } from 'node:test';
+import { MAIN } from '../../src/testkit/lametun.js';
+import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
+import { needs } from '../../src/testkit/requirements.js';
+import { until } from '../../src/testkit/wait.js';
+import { hubAlone, invite, join, serve, statusOf } from './join.js';
+
+/** The longest wait of a node that looks for its hub is 30 s. Milliseconds. */
+const FOUND = 120_000;
+
+const isConnected = async (machine: Machine): Promise<boolean> =>
+  (await statusOf(machine)).hub.state === 'connected';
+const hosts = (machine: Machine): string[] =>
+  JSON.parse(readFileSync(joinPath(machine.state, 'node.json'), 'utf8')).hub.addresses.map(
+    ({ host }: { host: string }) => host,
+  );
+
+test('a hub that serves another network by the same key takes nobody’s identity', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft')) return;
+  const lab = new NetworkLab(t);
+  const [hub, anna] = ['hub', 'anna'].map((name) => lab.site(name).machine) as [Machine, Machine];
+  const first = await hubAlone(hub);
+  const node = join(anna, invite(hub));
+  await node.says(/is up/);
+  const identity = ['node.key', 'node.json'].map((name) => joinPath(anna.state, name));
+  const [key] = identity.map((path) => readFileSync(path, 'utf8'));
+  await first.stop();
+
+  await t.test('it does not start by mistake', () => {
+    const typo = hub.lametun('hub', '--database', joinPath(hub.state, 'typo.sqlite'));
+    assert.equal(typo.status, 1);
+    assert.match(typo.stderr, /typo.sqlite holds no network: run `lametun restore BACKUP` first/);
+    assert.ok(!readdirSync(hub.state).includes('typo.sqlite'));
+  });
+
+  // Nothing but a key that does not name its network lets it start: as somebody makes one who means harm.
+  const other = joinPath(hub.state, 'other');
+  mkdirSync(other, { mode: 0o700 });
+  const [bare] = readFileSync(joinPath(hub.state, 'hub.key'), 'utf8').split('\n');
+  writeFileSync(joinPath(other, 'hub.key'), `${bare}\n`, { mode: 0o600 });
+  const lying = hub.spawn(process.execPath, MAIN, 'hub', '--state', other);
+  await lying.says(/is up/);
+  await t.test('members keep everything, say so, and come back to their own', async () => {
+    await until('a refusal', async () => (await statusOf(anna)).hub.state === 'refused', FOUND);
+    const { why } = (await statusOf(anna)).hub;
+    assert.match(why!, /another network is behind this hub's key/);
+    assert.match(node.stderr, /another network is behind this hub's key/);
+    assert.equal(readFileSync(identity[0]!, 'utf8'), key);
+    assert.ok(existsSync(identity[1]!));
+    await lying.stop();
+    const again = hub.start('up');
+    await again.says(/is up/);
+    await until('anna to be connected', () => isConnected(anna), FOUND);
+  });
+
+  await t.test('who is removed keeps its key aside', async () => {
+    assert.equal(hub.lametun('remove', 'anna').status, 0);
+    await node.ended;
+    assert.match(
+      node.stderr,
+      /was removed from the network home; its key and its state are kept in .*\/removed-/,
+    );
+    const [aside] = readdirSync(anna.state).filter((name) => name.startsWith('removed-'));
+    assert.equal(readFileSync(joinPath(anna.state, aside!, 'node.key'), 'utf8'), key);
+    assert.ok(!identity.some(existsSync));
+  });
+});
+
+test('a hub goes on without the node on its machine, and is found by other addresses than the token’s', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
+  const lab = new NetworkLab(t);
+  const { machine: hub, public4 } = lab.site('office', { families: 'ipv4' });
+  const anna = lab.site('anna', { families: 'ipv4' }).machine;
+  const { hub: running, token } = await serve(hub);
+  let node = join(anna, token);
+  await node.says(/is up/);
+
+  await t.test('it is not removed by a slip, and with force the hub goes on', async () => {
+    const slip = hub.lametun('remove', 'office');
+    assert.equal(slip.status, 2);
+    assert.match(slip.stderr, /office is the node on the hub's own machine.*--force/);
+    assert.equal(hub.lametun('remove', 'office', '--force').status, 0);
+    await running.says(/was removed from the network home.*; the hub goes on/);
+    const nodes = JSON.parse(hub.lametun('nodes', '--json').stdout).nodes as { name: string }[];
+    assert.deepEqual(
+      nodes.map(({ name }) => name),
+      ['anna'],
+    );
+    assert.ok(await isConnected(anna));
+  });
+
+  const at = (offset: number): string => public4.replace(/\d+$/, (last) => String(Number(last) + offset));
+  const moveTo = (from: string, to: string): void => {
+    const ip = (...args: readonly string[]): void => void hub.namespace.run('ip', args);
+    ip('addr', 'del', `${from}/28`, 'dev', 'wan'); // and with it all that are second to it
+    ip('addr', 'replace', `${to}/28`, 'dev', 'wan');
+    ip('route', 'replace', 'default', 'via', at(-6));
+  };
+
+  await t.test('an address that a running hub gets is told to its members', async () => {
+    hub.namespace.run('ip', ['addr', 'add', `${at(1)}/28`, 'dev', 'wan']);
+    await until('anna to be told', () => hosts(anna).includes(at(1)), FOUND);
+    moveTo(public4, at(1));
+    await until(
+      'anna to find it there',
+      async () => (await statusOf(anna)).hub.address === `${at(1)}:443`,
+      FOUND,
+    );
+  });
+
+  await t.test('a new token tells a member that runs where the hub has gone', async () => {
+    moveTo(at(1), at(2));
+    const { status, stdout, stderr } = anna.lametun('join', invite(hub));
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /anna of the network home runs, and looks for its hub at /);
+    await until(
+      'anna to find it there',
+      async () => (await statusOf(anna)).hub.address === `${at(2)}:443`,
+      FOUND,
+    );
+  });
+
+  await t.test('and one that does not run', async () => {
+    await node.stop();
+    moveTo(at(2), at(3));
+    node = join(anna, invite(hub));
+    await node.says(/is up/);
+    await until('anna to find it there', () => isConnected(anna), FOUND);
+    assert.equal((await statusOf(anna)).hub.address, `${at(3)}:443`);
+  });
+
+  await t.test('a token of another hub changes nothing', async () => {
+    const other = lab.site('other', { families: 'ipv4' }).machine;
+    await hubAlone(other);
+    const { status, stderr } = anna.lametun('join', invite(other));
+    assert.equal(status, 2, stderr);
+    assert.match(
+      stderr,
+      /this machine is anna of the network home already, and the token is another network's/,
+    );
+    assert.ok(await isConnected(anna));
+  });
+
+  await t.test('another network is begun when that is asked for', async () => {
+    const before = readFileSync(joinPath(hub.state, 'hub.key'), 'utf8');
+    await running.stop();
+    const again = hub.start('serve', '--name', 'office', '--new-network');
+    await again.says(/what was here is kept in .*\/replaced-/);
+    await again.says(/is up/);
+    const [aside] = readdirSync(hub.state).filter((name) => name.startsWith('replaced-'));
+    assert.equal(readFileSync(joinPath(hub.state, aside!, 'hub.key'), 'utf8'), before);
+    assert.notEqual(readFileSync(joinPath(hub.state, 'hub.key'), 'utf8'), before);
+    await again.stop();
+    copyFileSync(joinPath(hub.state, aside!, 'hub.key'), joinPath(hub.state, 'hub.key'));
+    const mixed = hub.lametun('up');
+    assert.equal(mixed.status, 1);
+    assert.match(mixed.stderr, /holds another network, home: correct --database or --key/);
+  });
+});
