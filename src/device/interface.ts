@@ -296,6 +296,12 @@ export class WireGuardInterface {
     this.#driver.settle();
   }
 
+  /** Makes a session with a peer; one that there is gets a keepalive. */
+  greet(peer: Peer): void {
+    this.#device.greet(peer, this.#engine.now());
+    this.#driver.settle();
+  }
+
   /** A way to a peer has opened: a handshake that waits for an answer is tried again now. */
   retryHandshake(peer: Peer): void {
     this.#device.retryHandshake(peer, this.#engine.now());

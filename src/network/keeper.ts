@@ -4,6 +4,7 @@ import { type NetworkMap, NO_VERSION } from '../wire/map.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
 import { endpointKey } from './paths/candidates.js';
+import { RecentRecord } from './paths/greetings.js';
 import type { Paths } from './paths/paths.js';
 import { parseEndpoint, type StateDirectory } from './state.js';
 
@@ -29,6 +30,7 @@ export class Keeper {
   /** Once in any case: what was read may be from another lametun. */
   #mapIsDirty = true;
   #endpoints = '';
+  readonly #recent = new RecentRecord();
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -61,6 +63,18 @@ export class Keeper {
       this.#saveMap();
       this.saveNames();
       this.#saveEndpoints();
+    } catch (error) {
+      log.error((error as Error).message);
+    }
+  }
+
+  /** To be called often: who has traffic is written down for a process after this one. */
+  trafficSeen(now: number, isLast = false): void {
+    const { state, paths, log } = this.#options;
+    const peers = this.#recent.take(() => paths.active(now), now, isLast);
+    if (peers === undefined) return;
+    try {
+      state.writeRecent({ at: Date.now(), peers });
     } catch (error) {
       log.error((error as Error).message);
     }

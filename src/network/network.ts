@@ -240,7 +240,7 @@ export class Network implements RunningNode {
   /** Whatever cannot be undone: the node has ended, and whoever waits for that hears of it. */
   async #finishOnce(end: NodeEnd, identity: 'keep' | 'set-aside' | 'forget'): Promise<void> {
     try {
-      if (identity === 'keep') this.#parts.keeper.save();
+      if (identity === 'keep') this.#parts.save();
       await this.#parts.stop();
       if (identity === 'forget') this.#state.forgetNode();
       if (identity === 'set-aside')

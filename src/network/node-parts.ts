@@ -17,6 +17,7 @@ import { MemberChecks } from './members.js';
 import { LocalNames } from './names/local-names.js';
 import { OwnHost } from './own-host.js';
 import { OwnRecord } from './own-record.js';
+import { greetings, type RecentPeers } from './paths/greetings.js';
 import { PathDriver } from './paths/path-driver.js';
 import { RelayClient } from './paths/relay-client.js';
 import { PeerTable } from './peer-table.js';
@@ -121,10 +122,17 @@ export class NodeParts {
     this.#relay = await this.#startRelay();
     const endpoints = this.#readEndpoints();
     const nodes = [...this.#options.map.nodes()];
+    this.driver.greet(greetings(this.#readRecent(), Date.now(), Math.random));
     this.roster.apply({ added: nodes, changed: [], removed: [] }, (id) => endpoints.get(id));
     this.whereabouts.start();
     this.#timer = setInterval(() => this.#lookAtTraffic(), ACTIVITY_INTERVAL);
     if (this.#options.names) this.roster.useNames(await this.#startNames());
+  }
+
+  /** What the next process is to begin with. */
+  save(): void {
+    this.keeper.save();
+    this.keeper.trafficSeen(this.#options.device.interface.now(), true);
   }
 
   async stop(): Promise<void> {
@@ -250,8 +258,18 @@ export class NodeParts {
     }
   }
 
+  #readRecent(): RecentPeers | undefined {
+    try {
+      return this.#options.state.readRecent();
+    } catch (error) {
+      this.warnings.push(`${(error as Error).message}; it is made anew`);
+      return undefined;
+    }
+  }
+
   #lookAtTraffic(): void {
     const { isRelayed, isSilent } = this.driver.handleActivity(this.table.active());
+    this.keeper.trafficSeen(this.#options.device.interface.now());
     if (!isRelayed) return;
     this.relay.handleActivity(isSilent);
     if (isSilent && this.relay.status.via === 'websocket') this.#options.client.probe();

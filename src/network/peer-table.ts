@@ -95,6 +95,12 @@ export class PeerTable {
     this.#wireguard.retryHandshake(peer);
   }
 
+  /** Makes a session with it, if there is none. */
+  greet(id: number): void {
+    const peer = this.#peers.get(id);
+    if (peer !== undefined) this.#wireguard.greet(peer);
+  }
+
   /** Those that have sent or received anything since this was asked last. */
   *active(): Generator<PeerActivity> {
     const now = this.#wireguard.now();

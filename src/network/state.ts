@@ -13,6 +13,7 @@ import type { Membership, NetworkInfo } from '../wire/messages.js';
 import { parseAnswer, parseHubMessage } from '../wire/schemas.js';
 import type { HubAddresses } from './hub-addresses.js';
 import type { StoredNames } from './known-names.js';
+import type { RecentPeers } from './paths/greetings.js';
 
 /** Where everything is kept unless `--state` says otherwise. */
 export const DEFAULT_STATE = '/var/lib/lametun';
@@ -23,6 +24,7 @@ const FILE = {
   map: 'map.json',
   endpoints: 'endpoints.json',
   names: 'names.json',
+  recent: 'recent.json',
   lock: 'lock',
 } as const;
 
@@ -144,6 +146,15 @@ export class StateDirectory {
   }
 
   /** @throws LametunError that names the file: one may go on without */
+  readRecent(): RecentPeers | undefined {
+    return this.#parse(FILE.recent, (value) => v.parse(recentPeers, value));
+  }
+
+  writeRecent(recent: RecentPeers): void {
+    this.#write(FILE.recent, `${JSON.stringify(recent)}\n`);
+  }
+
+  /** @throws LametunError that names the file: one may go on without */
   readNames(): StoredNames {
     return this.#parse(FILE.names, (value) => v.parse(storedNames, value) as StoredNames) ?? [];
   }
@@ -189,7 +200,7 @@ export class StateDirectory {
 }
 
 /** Without the first of them a machine is no member. */
-const NODE_FILES = [FILE.node, FILE.map, FILE.endpoints, FILE.names, FILE.key] as const;
+const NODE_FILES = [FILE.node, FILE.map, FILE.endpoints, FILE.recent, FILE.names, FILE.key] as const;
 
 const RESTORE = 'put the right one back, or remove it and join again';
 
@@ -206,6 +217,11 @@ const rest = v.strictObject({
   shares: v.pipe(v.array(v.pipe(v.string(), v.maxLength(49))), v.maxLength(64)),
 });
 const endpoints = v.array(v.strictObject({ node: v.number(), at: v.pipe(v.string(), v.maxLength(64)) }));
+
+const recentPeers = v.strictObject({
+  at: v.pipe(v.number(), v.finite()),
+  peers: v.pipe(v.array(v.pipe(v.number(), v.integer())), v.maxLength(64)),
+});
 
 const storedNames = v.array(
   v.strictObject({

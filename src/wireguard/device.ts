@@ -290,6 +290,12 @@ export class Device {
     peer.setEndpoint(endpoint);
   }
 
+  /** Lets a peer know that we are here: by a handshake, or a keepalive where there is a session. */
+  greet(peer: Peer, now: number): void {
+    if (this.#isUp && !peer.isRemoved) peer.keepalive(now);
+    this.#settle(peer);
+  }
+
   /**
    * A way to a peer has opened: an initiation that is on its way, and may be lost, is sent again now, and not when its
    * timer is due. Does nothing when none is.

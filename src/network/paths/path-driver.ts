@@ -12,6 +12,8 @@ import { ProbeBox } from './probe-box.js';
 
 /** Timers stand still while the machine sleeps: never wait for longer. Milliseconds. */
 const LONGEST_SLEEP = 5_000;
+/** How often is looked whether the device is up, where something waits for that; milliseconds. */
+const UNTIL_UP = 50;
 /** Peers whose time has come, before others get their turn. */
 const PEERS_PER_TURN = 64;
 
@@ -37,6 +39,9 @@ export class PathDriver {
   readonly #options: PathDriverOptions;
   readonly #box: ProbeBox;
   readonly #asked = new Map<number, (rtt: number | undefined) => void>();
+  /** Who is greeted when there is a way, and how soon then. */
+  #greetings = new Map<number, number>();
+  readonly #greeting = new Set<NodeJS.Timeout>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -52,7 +57,13 @@ export class PathDriver {
     this.paths.addPeer(id, stored, this.#now());
   }
 
+  /** @param plan see `greetings`; to be told before peers are added */
+  greet(plan: Map<number, number>): void {
+    this.#greetings = plan;
+  }
+
   remove(id: number): void {
+    this.#greetings.delete(id);
     this.paths.removePeer(id);
     this.#box.removePeer(id);
   }
@@ -136,6 +147,7 @@ export class PathDriver {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    for (const timer of this.#greeting) clearTimeout(timer);
     for (const answer of this.#asked.values()) answer(undefined);
     this.#asked.clear();
     this.#box.close();
@@ -158,8 +170,27 @@ export class PathDriver {
   #use(peer: number, endpoint: Endpoint | undefined): void {
     const { table, relay, onDirect } = this.#options;
     const remote = endpoint ?? relay();
-    if (remote !== undefined) table.setEndpoint(peer, remote, endpoint === undefined);
+    if (remote !== undefined) {
+      table.setEndpoint(peer, remote, endpoint === undefined);
+      this.#greet(peer);
+    }
     if (endpoint !== undefined) onDirect();
+  }
+
+  /** From the first way on: `setEndpoint` tries a handshake that waits again on each other one. */
+  #greet(peer: number): void {
+    const delay = this.#greetings.get(peer);
+    this.#greetings.delete(peer);
+    if (delay !== undefined) this.#greetIn(delay, peer);
+  }
+
+  #greetIn(delay: number, peer: number): void {
+    const timer = setTimeout(() => {
+      this.#greeting.delete(timer);
+      if (this.#options.wireguard.isUp) this.#options.table.greet(peer);
+      else this.#greetIn(UNTIL_UP, peer); // the kernel's word that the device is up takes its time
+    }, delay);
+    this.#greeting.add(timer);
   }
 
   #now(): number {

@@ -173,6 +173,12 @@ export class Paths {
     };
   }
 
+  /** Those with traffic a moment ago, the last ones first. */
+  active(now: number): number[] {
+    const peers = [...this.#peers.values()].filter((peer) => peer.isActive(now));
+    return peers.sort((a, b) => b.activeUntil - a.activeUntil).map(({ id }) => id);
+  }
+
   isRelayed(id: number): boolean {
     return this.#peers.get(id)?.kind === 'relayed';
   }
