@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { FakeCrypto } from '../../testkit/fake-crypto.js';
 import { SeededRandom } from '../../testkit/random.js';
 import { attachedAnswer, mapNode, member, NETWORK } from '../../testkit/small-hub.js';
 import { ChannelResponder } from '../../wire/channel.js';
 import { NetworkMap } from '../../wire/map.js';
-import type { HubMessage, NodeMessage } from '../../wire/messages.js';
+import { type HubMessage, type NodeMessage, REFUSALS } from '../../wire/messages.js';
 import { parseNodeMessage } from '../../wire/schemas.js';
 import { welcome } from '../../wire/versions.js';
 import type { HubFailure } from './hub-failure.js';
@@ -283,3 +284,38 @@ test('frames that come before the node is attached are overlooked', () => {
   scene.take(scene.session.handle(frame(), 0));
   assert.deepEqual(scene.kinds(), ['attached', 'frame']);
 });
+
+/** What a hub with the right key may say, true or not. */
+const words = fc.oneof(
+  fc.constantFrom<HubMessage>(
+    { type: 'removed', network: 'n2' },
+    { type: 'addresses', addresses: [{ host: '192.0.2.1', port: 1, tls: false }] },
+    { type: 'twin', address: '192.0.2.1' },
+    { type: 'you', you: { ...member(1), name: 'other' } },
+    { type: 'map', version: { epoch: 'e', revision: 1 }, nodes: [] },
+    { type: 'answer', re: 1, value: attachedAnswer(1) },
+    { type: 'answer', re: 1, value: { ...attachedAnswer(1), network: { ...NETWORK, id: 'n2' } } },
+    { type: 'answer', re: 1, value: 'nonsense' },
+  ),
+  fc.constantFrom(...REFUSALS).map((code): HubMessage => ({ type: 'refused', re: 1, code, message: code })),
+);
+
+test('nothing that a hub says makes a member think that it was removed, but that word for its own network', () => {
+  const removed: HubMessage = { type: 'removed', network: NETWORK.id };
+  fc.assert(
+    fc.property(fc.array(words, { maxLength: 12 }), fc.boolean(), (said, really) => {
+      const scene = new Scene();
+      scene.take(scene.session.start(0));
+      scene.take(scene.session.begin(0));
+      for (const message of said) scene.say(message);
+      const before = scene.kinds();
+      assert.ok(!before.includes('removed'));
+      if (!really) return;
+      scene.say(removed);
+      const hasEnded = before.some((kind) => ENDS.has(kind));
+      assert.deepEqual(scene.kinds(), hasEnded ? [] : ['removed'], 'the control');
+    }),
+  );
+});
+
+const ENDS: ReadonlySet<string> = new Set(['other-network', 'refused', 'protocol']);
