@@ -226,7 +226,7 @@ async function hostProcess(t: TestContext, gateway: Namespace): Promise<Running>
   const script = `
     const { Host } = await import(${JSON.stringify(module)});
     const bytes = (value) => Array.isArray(value) ? Uint8Array.from(value) : value;
-    const desired = JSON.parse(${JSON.stringify(JSON.stringify(DESIRED, (key, value) => (value instanceof Uint8Array ? [...value] : value)))},
+    const desired = JSON.parse(${JSON.stringify(JSON.stringify(DESIRED, (_, value) => (value instanceof Uint8Array ? [...value] : value)))},
       (key, value) => key === 'address' ? bytes(value) : value);
     const host = new Host({ ...${JSON.stringify(OPTIONS)}, desired: () => desired });
     host.reconcile();
@@ -302,4 +302,44 @@ test('without nft nothing is forwarded, until it is there again', async (t) => {
   inItsMounts('umount', '/usr/sbin');
   await until('forwarding to be on', forwards);
   assert.match(gateway.run('nft', ['list', 'tables']), /lametun_tun0/);
+});
+
+test('a machine that forwards anyway closes the way out of the tunnel by IPv4 when its rules cannot be kept', async (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const { member, gateway } = site(t);
+  gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
+  gateway.ip(['address add 10.7.0.1/16 dev tun0', 'address add fd00::1/64 dev tun0 nodad']);
+  const before = situation(gateway);
+  assert.deepEqual(reaches(member, NOT_SHARED), [true, true], 'without lametun');
+  const desired = { ...DESIRED, forwarding: { destinations: [] } };
+  const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => desired }));
+  t.after(() => host.stop());
+  gateway.inside(() => host.reconcile());
+  assert.deepEqual(reaches(member, NOT_SHARED), [false, false]);
+  while (host.warnings().length === 0) {
+    gateway.run('nft', ['flush', 'ruleset']);
+    const isThere = (): boolean => gateway.run('nft', ['list', 'tables']).includes('lametun_tun0');
+    await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
+  }
+  assert.match(host.warnings().join(), /others may reach everything behind it by IPv6$/);
+  assert.deepEqual(reaches(member, NOT_SHARED.slice(0, 1)), [false]);
+  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
+  host.stop();
+  assert.equal(situation(gateway), before);
+});
+
+test('a stranger stays out also by the uplink that the default route moves to', async (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const { gateway } = site(t);
+  const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => DESIRED }));
+  t.after(() => host.stop());
+  gateway.inside(() => host.reconcile());
+  const outside = (): string =>
+    gateway.run('nft', ['list', 'set', 'inet', 'lametun_tun0', 'outside']).replace(/\s+/g, ' ');
+  assert.match(outside(), /elements = \{ "wan0" \}/);
+  gateway.ip(['route replace default via 198.51.100.10']);
+  await until('the new uplink to be outside', () => outside().includes('"wan1"'));
+  assert.match(outside(), /"wan0"/, 'the one before may be used again');
+  gateway.ip(['route add default via 192.168.8.10 table 100']);
+  await until('one that only routing rules use to be outside', () => outside().includes('"lan1"'));
 });

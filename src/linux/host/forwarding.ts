@@ -52,23 +52,35 @@ export function forwardingWishes(device: string, forwarding: Forwarding, facts: 
     ? openTable(facts.device, forwarding.families, table.name)
     : limitedTable(facts.device, forwarding.destinations, facts.outside, table.name);
   const { ipv4, ipv6 } = isOpen ? forwarding.families : familiesOf(forwarding.destinations);
-  const isShared = ipv4 || ipv6;
+  const unreached = 'the networks behind this machine cannot be reached through it';
+  const effect = isOpen ? unreached : unprotected(facts, ipv4 || ipv6 ? unreached : undefined);
+  const common = { needs: [idOf(table)], failsClosed: true, effect };
   return [
-    {
-      thing: table,
-      value: text,
-      effect: isShared
-        ? 'the networks behind this machine cannot be reached through it'
-        : 'it is not made sure that others reach nothing behind this machine',
-    },
-    ...[...(ipv4 ? ipv4Settings(facts) : []), ...(ipv6 ? ipv6Settings(facts) : [])].map(([name, value]) => ({
-      thing: { kind: 'setting' as const, name },
-      value,
-      needs: [idOf(table)],
-      failsClosed: true,
-      effect: 'the networks behind this machine cannot be reached through it',
-    })),
+    { thing: table, value: text, effect },
+    ...(ipv4 ? [{ ...common, thing: setting(IPV4_FORWARD), value: '1' }] : []),
+    ...ownSetting(table, ipv4, facts),
+    ...(ipv6 ? ipv6Settings(facts) : []).map(([name, value]) => ({ ...common, thing: setting(name), value })),
   ];
+}
+
+const setting = (name: string): Thing => ({ kind: 'setting', name });
+
+/** What it means that the table which keeps members out is not there. */
+function unprotected({ settingFound }: ForwardingFacts, otherwise: string | undefined): string {
+  if (settingFound(IPV6_FORWARD) === '1')
+    return 'this machine forwarded IPv6 before lametun: others may reach everything behind it by IPv6';
+  return otherwise ?? 'nothing behind this machine is reached through it';
+}
+
+/**
+ * What comes out of the device is forwarded by IPv4 only if the device's own setting says so, too: the one that closes
+ * the way on a machine that forwards for others. It need not exist yet. IPv6 has no such setting.
+ */
+function ownSetting(table: Thing, isForwarded: boolean, { device, settingFound }: ForwardingFacts): Wish[] {
+  const name = `net/ipv4/conf/${device}/forwarding`;
+  const found = settingFound(name);
+  if (found === undefined || !(isForwarded || readSysctl(IPV4_FORWARD) === '1')) return [];
+  return [{ thing: setting(name), value: '1', needs: [idOf(table)], failsClosed: { off: '0' } }];
 }
 
 function familiesOf(destinations: readonly Cidr[]): Families {
@@ -78,12 +90,6 @@ function familiesOf(destinations: readonly Cidr[]): Families {
 
 const IPV4_FORWARD = 'net/ipv4/ip_forward';
 const IPV6_FORWARD = 'net/ipv6/conf/all/forwarding';
-
-/** Of the device alone, too: what comes out of it is forwarded only with both. It need not exist yet. */
-function ipv4Settings({ device, settingFound }: ForwardingFacts): [string, string][] {
-  const own = `net/ipv4/conf/${device}/forwarding`;
-  return [[IPV4_FORWARD, '1'], ...(settingFound(own) === undefined ? [] : [[own, '1'] as [string, string]])];
-}
 
 /**
  * A host that forwards IPv6 is a router, and a router ignores the advertisements of others: it would lose its default

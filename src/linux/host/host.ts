@@ -199,7 +199,7 @@ export class Host {
 
   #set({ thing, value: wanted }: Wish, value: string, found: string | undefined, isRepair: boolean): void {
     if (thing.kind === 'setting' && this.#isNoting) {
-      if (value === wanted) this.#journal.set(thing.name, value, found);
+      if (value === wanted || value !== found) this.#journal.set(thing.name, value, found);
       else if (!this.#journal.release(thing.name)) throw new LametunError('busy', 'another lametun needs it');
       return;
     }
@@ -264,7 +264,8 @@ export class Host {
       thing.kind === 'setting'
         ? { value: settingFound(thing.name) }
         : inherited && { value: inherited.found };
-    const otherwise = failsClosed && found?.value !== value ? found?.value : undefined;
+    const off = typeof failsClosed === 'object' ? failsClosed.off : failsClosed ? found?.value : undefined;
+    const otherwise = off === value ? undefined : off;
     return { id, value, needs, found, otherwise, effect };
   }
 

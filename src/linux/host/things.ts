@@ -46,8 +46,8 @@ export interface Wish {
   readonly value: string;
   /** Ids of things that must be right before. */
   readonly needs?: readonly string[];
-  /** Goes back to what it was where those cannot be kept. */
-  readonly failsClosed?: boolean;
+  /** Where those cannot be kept, it goes back to what it was; or to `off`, whatever it was. */
+  readonly failsClosed?: boolean | { readonly off: string };
   /** What does not work without it. */
   readonly effect?: string;
 }

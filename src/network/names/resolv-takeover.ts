@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type FSWatcher, renameSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LametunError } from '../../errors.js';
+import { MINUTE, ROUNDS } from '../../linux/host/reconciler.js';
 import { isAlive, thisProcess, withStateLock } from '../../linux/runtime-state.js';
 import { type Owner, ownerOf, parseResolvConf, renderResolvConf } from './resolv-conf.js';
 import { giveBack, isReadOnly, keep, read, replace } from './resolv-files.js';
@@ -26,9 +27,6 @@ const LOOK = 1000;
 const SETTLE = 100;
 /** How long the lametun that has the file may take to notice another one. */
 const NOTICE = 5000;
-/** Takeovers within a minute after which somebody else wants the file as badly. */
-const FIGHT = 5;
-const MINUTE = 60_000;
 
 export interface TakeoverOptions {
   /** The node's inner IPv4 address, where its resolver listens. */
@@ -163,7 +161,7 @@ export class ResolvConfTakeover {
     }
     const now = performance.now();
     this.#takeovers = this.#takeovers.filter((at) => at > now - MINUTE);
-    if (this.#takeovers.length >= FIGHT) {
+    if (this.#takeovers.length >= ROUNDS) {
       this.#say(`another program keeps writing ${this.#path}: names are not found while it has the file`);
       this.#written = undefined;
       return;
