@@ -21,7 +21,13 @@ type Given = Partial<OwnNetworkOptions> & { readonly state: string };
 
 /** Starts a hub's network and ends it again. */
 async function begin(given: Given) {
-  const { registry, privateKey, replaced } = await openOwnNetwork({ crypto, log, network, ...given });
+  const { registry, privateKey, replaced } = await openOwnNetwork({
+    crypto,
+    log,
+    network,
+    clock: Date.now,
+    ...given,
+  });
   await registry.store.close();
   const key = Buffer.from(privateKey.publicKey.bytes).toString('base64');
   privateKey.destroy();

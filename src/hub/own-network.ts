@@ -31,6 +31,8 @@ export interface Place {
 }
 
 export interface OwnNetworkOptions extends Place {
+  /** Milliseconds since 1970. */
+  readonly clock: () => number;
   readonly crypto: Crypto;
   /** How a network is made, where there is none yet. */
   readonly network: NetworkOptions;
@@ -109,7 +111,7 @@ async function opened(
   const hubKey = base64(privateKey.publicKey.bytes);
   const registry = await Registry.open(store, {
     ...{ network: options.network, ask: options.ask, hubKey, replace: replaced !== undefined },
-    clock: Date.now,
+    clock: options.clock,
     randomId: (bytes) => randomBytes(bytes).toString('hex'),
     check(network) {
       if (network === undefined) {

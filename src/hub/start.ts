@@ -5,9 +5,11 @@ import { LametunError } from '../errors.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
 import { listRules } from '../linux/rule.js';
+import { WallClock } from '../linux/wall-clock.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js';
 import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
+import { moveTimes } from './clock-step.js';
 import { Hub } from './hub.js';
 import type { GuestLimit } from './limits.js';
 import {
@@ -80,6 +82,8 @@ export interface HubStatus {
 /** How often it is looked whether this machine has other addresses, milliseconds. */
 const ADDRESS_INTERVAL = 5_000;
 const DEFAULT_NETWORK = 'home';
+/** How often it is looked whether the clock was set, milliseconds. */
+const CLOCK_INTERVAL = 1_000;
 /** Tries to find a port that is free for TCP and UDP, when any will do. */
 const PORT_TRIES = 10;
 
@@ -91,7 +95,8 @@ const PORT_TRIES = 10;
 export async function startHub(options: HubStart): Promise<RunningHub> {
   const crypto = new NodeCrypto();
   if (options.public.length > 0) tokenAddresses(options.public, options.port || 1); // said before anything is made
-  const { privateKey, registry, replaced } = await openNetwork(options, crypto);
+  const clock = new WallClock();
+  const { privateKey, registry, replaced } = await openNetwork(options, crypto, () => clock.now());
   const { store } = registry;
   const closers: (() => Promise<void> | void)[] = [() => privateKey.destroy(), () => store.close()];
   const close = async (): Promise<void> => {
@@ -119,7 +124,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       log: options.log,
       guests: options.guests,
       addresses: () => presentAddresses(options, server.port, inside),
-      clock: Date.now,
+      clock: () => clock.now(),
       random: randomBytes,
       hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
       makeToken: (secret) => {
@@ -128,9 +133,11 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         return { token, addresses: addresses.map(formatHubAddress), warnings };
       },
     });
+    let isMoving = false;
     const { server, relay } = await listen();
     const timers = [
       setInterval(forget, PRUNE_INTERVAL),
+      setInterval(followClock, CLOCK_INTERVAL),
       setInterval(() => hub.tellAddresses(), ADDRESS_INTERVAL),
     ];
     for (const timer of timers) timer.unref();
@@ -162,6 +169,23 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         succeed();
       },
     };
+
+    /** Until the times are moved the hub goes by the clock as it was. */
+    function followClock(): void {
+      const step = clock.step();
+      if (step === undefined || isMoving) return;
+      isMoving = true;
+      registry
+        .change((change) => moveTimes(change, step))
+        .then(
+          () => clock.adopt(step),
+          (error: Error) =>
+            options.log.verbose(`The clock was set, and times are not moved yet: ${error.message}`),
+        )
+        .finally(() => {
+          isMoving = false;
+        });
+    }
 
     /** What cannot be forgotten today can be tomorrow. */
     function forget(): void {
@@ -225,10 +249,11 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
 
 const EADDRINUSE = 98; // asm-generic/errno.h
 
-async function openNetwork(options: HubStart, crypto: NodeCrypto): Promise<OwnNetwork> {
+async function openNetwork(options: HubStart, crypto: NodeCrypto, clock: () => number): Promise<OwnNetwork> {
   const opened = await openOwnNetwork({
     ...options,
     crypto,
+    clock,
     network: {
       name: options.network ?? DEFAULT_NETWORK,
       ranges: () => freeRanges(options.range),

@@ -32,11 +32,11 @@ export function withStateLock<T>(fn: () => T): T {
 }
 
 function lock(fd: number, path: string): void {
-  const deadline = Date.now() + LOCK_TIMEOUT;
+  const deadline = performance.now() + LOCK_TIMEOUT;
   while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
     if (errno() === ERRNO.EINTR) continue;
     if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       throw new LinuxError(
         `lock ${path}`,
         ERRNO.EBUSY,

@@ -1,4 +1,6 @@
 import type { IpAddress } from '../ip/address.js';
+import { bootTime } from '../linux/clock.js';
+import { wallTimeOf } from '../linux/wall-clock.js';
 import type { NetworkInfo } from '../wire/messages.js';
 import type { HubEvent } from './client/hub-client.js';
 import type { HubStatus } from './control.js';
@@ -10,7 +12,8 @@ const REFUSALS: ReadonlySet<string> = new Set(['refused', 'other-network']);
 /** How the hub looks from here: whether it is there, where it was reached last, and what is odd about it. */
 export class HubView {
   readonly #pinned: NetworkInfo;
-  #status: HubStatus = { state: 'connecting', since: Date.now() };
+  /** `since` by `bootTime`. */
+  #status: HubStatus = { state: 'connecting', since: bootTime() };
   #address: IpAddress | undefined;
   #warning: string | undefined;
   #twin: { readonly address: string; readonly at: number } | undefined;
@@ -21,7 +24,7 @@ export class HubView {
   }
 
   get status(): HubStatus {
-    return this.#status;
+    return { ...this.#status, since: wallTimeOf(this.#status.since) };
   }
 
   /** Where it was reached last by this process. */
@@ -70,7 +73,7 @@ export class HubView {
   }
 
   #set(status: Omit<HubStatus, 'since'>): void {
-    const since = status.state === this.#status.state ? this.#status.since : Date.now();
+    const since = status.state === this.#status.state ? this.#status.since : bootTime();
     const address = status.address ?? this.#status.address;
     this.#status = { ...status, ...(address === undefined ? {} : { address }), since };
   }

@@ -117,3 +117,13 @@ test('a name that every object has is remembered across restarts like any other'
     { numRuns: 30 }, // each waits for the disk
   );
 });
+
+test('a warning lasts its week although the clock is set meanwhile', () => {
+  const known = new KnownNames([{ name: 'laptop', key: 'k2', changedAt: NOW }]);
+  known.meet('office', 'k1', 600_000);
+  known.meet('office', 'k2', 600_000); // ten minutes after 1970
+  known.move({ from: 0, to: 700_000, by: NOW });
+  assert.deepEqual([known.changedAt('office'), known.changedAt('laptop')], [NOW + 600_000, NOW]);
+  assert.equal(warnings(known, NOW + DAY).length, 2);
+  assert.ok(known.takeChanged() !== undefined, 'it is stored');
+});

@@ -1,3 +1,5 @@
+import { type ClockStep, moved } from '../linux/wall-clock.js';
+
 /** What is remembered of a name, times in milliseconds since 1970. */
 export interface KnownName {
   /** Base64. */
@@ -50,6 +52,15 @@ export class KnownNames {
     this.#names.set(name, { key: known.key });
     this.#isChanged = true;
     return true;
+  }
+
+  /** The clock was set. */
+  move(step: ClockStep): void {
+    for (const [name, { key, changedAt }] of this.#names) {
+      if (changedAt === undefined || moved(changedAt, step) === changedAt) continue;
+      this.#names.set(name, { key, changedAt: moved(changedAt, step) });
+      this.#isChanged = true;
+    }
   }
 
   /** In whole sentences. @param names of present members @param now milliseconds since 1970 */

@@ -124,7 +124,9 @@ export class PeerTable {
   traffic(id: number): PeerTraffic {
     const peer = this.#peers.get(id);
     if (peer === undefined) return { received: 0, sent: 0, lastHandshake: 0 };
-    return { ...this.#wireguard.transfer(peer), lastHandshake: peer.lastHandshake };
+    const age = this.#wireguard.now() - peer.sessionBegan;
+    const lastHandshake = peer.lastHandshake === 0 ? 0 : Math.round(Date.now() - age); // the clock may have been set since
+    return { ...this.#wireguard.transfer(peer), lastHandshake };
   }
 
   #unroute(share: string): void {

@@ -2,6 +2,7 @@ import type { Log } from '../device/log.js';
 import { type IpAddress, parseAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
 import type { Endpoint } from '../linux/socket-address.js';
+import { WallClock } from '../linux/wall-clock.js';
 import type { MapChange } from '../wire/map.js';
 import { searched } from './hub-addresses.js';
 import { nameServers } from './join-checks.js';
@@ -38,6 +39,7 @@ export interface RosterOptions {
 export class Roster {
   readonly #options: RosterOptions;
   readonly #shares: Shares;
+  readonly #clock = new WallClock();
   #names: LocalNames | undefined;
   #namesTimer: NodeJS.Timeout | undefined;
 
@@ -56,10 +58,20 @@ export class Roster {
     const names = Array.from(checks.all(), ({ name }) => name);
     return [
       ...checks.warnings(),
-      ...known.warnings(names, Date.now()),
+      ...known.warnings(names, this.#now()),
       ...host.warnings(),
       ...this.#shares.warnings(),
     ];
+  }
+
+  /** Milliseconds since 1970. */
+  #now(): number {
+    const step = this.#clock.step();
+    if (step !== undefined) {
+      this.#options.known.move(step);
+      this.#clock.adopt(step);
+    }
+    return this.#clock.now();
   }
 
   /** @param endpointOf where somebody answered last, by id */
@@ -79,7 +91,8 @@ export class Roster {
       }
       driver.add(member, endpointOf(member.id));
     }
-    for (const { name, key } of [...added, ...changed]) known.meet(name, key, Date.now());
+    const now = this.#now();
+    for (const { name, key } of [...added, ...changed]) known.meet(name, key, now);
     onOwnName(checks.ownName);
     if (added.length + changed.length + removed.length === 0) return;
     this.route();

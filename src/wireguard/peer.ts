@@ -66,6 +66,8 @@ export class Peer implements Deadlined {
   endpoint: Endpoint | undefined;
   /** When the last session began, in milliseconds since 1970; 0 if none did. */
   lastHandshake = 0;
+  /** The same by the clock that is never set, to say how long ago that was. */
+  sessionBegan = 0;
   /** Bytes of handshake messages; those of packets are the data path's to count. */
   readonly handshakeBytes = { sent: 0, received: 0 };
 
@@ -358,7 +360,12 @@ export class Peer implements Deadlined {
     this.#host.emit({ kind: 'install-keypair', peer: this, keypair, sendingKey, receivingKey });
     this.#drop(dropped);
     this.#timers.on('sessionDerived', now);
-    if (keypair.initiator) this.lastHandshake = this.#host.wallClock();
+    if (keypair.initiator) this.#noteHandshake(now);
+  }
+
+  #noteHandshake(now: number): void {
+    this.lastHandshake = this.#host.wallClock();
+    this.sessionBegan = now;
   }
 
   #confirm(localIndex: number, now: number): void {
@@ -366,7 +373,7 @@ export class Peer implements Deadlined {
     const dropped = this.#keypairs.confirm(localIndex, this.#isSenior());
     if (!dropped) return;
     this.#timers.on('authenticatedReceived', now);
-    this.lastHandshake = this.#host.wallClock();
+    this.#noteHandshake(now);
     this.#usableSince = now;
     const { current } = this.#keypairs;
     if (current) this.#host.emit({ kind: 'use-keypair', peer: this, keypair: current, confirm: false });

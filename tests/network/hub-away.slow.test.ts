@@ -96,7 +96,7 @@ test('a hub that is away for 150 s is not missed by those who reach each other, 
   });
 
   await sleep(Math.max(0, AWAY - (performance.now() - awaySince)));
-  assert.ok(handshake(near, 'far') > handshakeBefore, 'there was a rekey meanwhile');
+  assert.ok(handshake(near, 'far') > handshakeBefore + 1_000, 'there was a rekey meanwhile');
 
   const backSince = performance.now();
   const hubAgain = hubMachine.start('up');

@@ -72,7 +72,7 @@ async function migrated(store: Store, absent: StoreOptions['absent']): Promise<S
 
 async function openPostgres({ database, log, patience, absent, signal }: StoreOptions): Promise<Store> {
   const where = databaseName(database);
-  for (let said = 0; ; ) {
+  for (let said = Number.NEGATIVE_INFINITY; ; ) {
     try {
       const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
       return await migrated(new Store(db, 'postgres', { log, patience }), absent);
@@ -83,8 +83,8 @@ async function openPostgres({ database, log, patience, absent, signal }: StoreOp
           cause: error,
         });
       }
-      if (Date.now() - said > SAY_AGAIN) {
-        said = Date.now();
+      if (performance.now() - said > SAY_AGAIN) {
+        said = performance.now();
         log?.error(`Waiting for the database ${where}: ${(error as Error).message}`);
       }
       await sleep(RETRY_INTERVAL, undefined, { signal });

@@ -132,7 +132,11 @@ export class Store {
 
   async #persist<T>(attempt: () => Promise<T>): Promise<T> {
     const failing = this.#failing;
-    if (failing !== undefined && this.#isHopeless() && Date.now() - failing.last < RETRY_INTERVAL * 5) {
+    if (
+      failing !== undefined &&
+      this.#isHopeless() &&
+      performance.now() - failing.last < RETRY_INTERVAL * 5
+    ) {
       throw new StoreUnavailable('the database is away'); // somebody tried just now
     }
     for (let conflicts = 0; ; ) {
@@ -154,7 +158,7 @@ export class Store {
         }
         if (this.#failing === undefined)
           this.#log?.error(`The database is away: ${(error as Error).message}`);
-        this.#failing = { since: this.#failing?.since ?? Date.now(), last: Date.now() };
+        this.#failing = { since: this.#failing?.since ?? performance.now(), last: performance.now() };
         if (this.#isHopeless()) throw new StoreUnavailable('the database is away', { cause: error });
         await sleep(RETRY_INTERVAL * (0.5 + Math.random()));
       }
@@ -162,6 +166,6 @@ export class Store {
   }
 
   #isHopeless(): boolean {
-    return this.#failing !== undefined && Date.now() - this.#failing.since > this.#patience;
+    return this.#failing !== undefined && performance.now() - this.#failing.since > this.#patience;
   }
 }

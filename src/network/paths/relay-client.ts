@@ -1,6 +1,8 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { bootTime } from '../../linux/clock.js';
 import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
+import { wallTimeOf } from '../../linux/wall-clock.js';
 import type { RelayCredentials } from '../../wire/messages.js';
 import { MAGIC, RELAY_FRAME } from '../../wire/relay.js';
 import type { Crypto } from '../../wireguard/crypto.js';
@@ -52,6 +54,7 @@ export class RelayClient {
   #binding: RelayBinding | undefined;
   /** The relay's UDP address. */
   #remote: Endpoint | undefined;
+  /** `since` by `bootTime`. */
   #status: RelayStatus;
   /** Why UDP is not used though it was. */
   #lost: string | undefined;
@@ -63,7 +66,7 @@ export class RelayClient {
     this.#options = options;
     this.#socket = socket;
     this.#loopback = { address: Uint8Array.of(127, 0, 0, 1), port: socket.address().port };
-    this.#status = { via: 'none', why: 'the hub was not reached yet', since: Date.now() };
+    this.#status = { via: 'none', why: 'the hub was not reached yet', since: bootTime() };
     socket.on('message', (bytes, from) => {
       if (from.port === options.port() && from.address === '127.0.0.1') this.#toChannel(bytes);
     });
@@ -84,7 +87,7 @@ export class RelayClient {
   }
 
   get status(): RelayStatus {
-    return this.#status;
+    return { ...this.#status, since: wallTimeOf(this.#status.since) };
   }
 
   /** Whether frames go anywhere now. */
@@ -208,7 +211,7 @@ export class RelayClient {
 
   #use(via: RelayStatus['via'], why: string): void {
     const before = this.#status.via;
-    this.#status = { via, why, since: via === before ? this.#status.since : Date.now() };
+    this.#status = { via, why, since: via === before ? this.#status.since : bootTime() };
     if (via !== before) this.#options.onRelay(this.relay, why);
   }
 

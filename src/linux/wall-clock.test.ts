@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { moved, WallClock } from './wall-clock.js';
+
+const TODAY = Date.UTC(2026, 10, 30);
+const MINUTE = 60_000;
+
+/** A machine that was started some time ago, and whose clock begins in 1970. */
+function machine(uptime = 10 * MINUTE) {
+  const it = { wall: uptime, steady: uptime };
+  const pass = (milliseconds: number): void => {
+    it.wall += milliseconds;
+    it.steady += milliseconds;
+  };
+  return {
+    it,
+    pass,
+    clock: new WallClock(
+      () => it.wall,
+      () => it.steady,
+    ),
+  };
+}
+
+test('a clock that is set goes on as it was until what was stamped is moved', () => {
+  const { it, pass, clock } = machine();
+  const stamp = clock.now();
+  pass(MINUTE);
+  assert.equal(clock.step(), undefined, 'time that passes is no step');
+  it.wall = TODAY;
+  assert.equal(clock.now(), stamp + MINUTE);
+  const step = clock.step()!;
+  assert.deepEqual(step, { from: 0, to: 11 * MINUTE, by: TODAY - 11 * MINUTE });
+  clock.adopt(step);
+  assert.equal(clock.now(), TODAY);
+  assert.equal(clock.now() - moved(stamp, step), MINUTE, 'the age is what it was');
+  const ofAnotherBoot = TODAY - 86_400_000;
+  assert.equal(moved(ofAnotherBoot, step), ofAnotherBoot);
+  assert.equal(clock.step(), undefined);
+});
+
+test('whatever the clock is set to, and however often, ages stay', () => {
+  const events = fc.array(
+    fc.oneof(
+      fc.record({ pass: fc.integer({ min: 0, max: 100 * MINUTE }) }),
+      fc.record({ set: fc.integer({ min: 0, max: 2 * TODAY }) }),
+    ),
+  );
+  fc.assert(
+    fc.property(events, (list) => {
+      const { it, pass, clock } = machine();
+      let stamp = clock.now();
+      let age = 0;
+      for (const event of list) {
+        if ('set' in event) it.wall = event.set;
+        else {
+          pass(event.pass);
+          age += event.pass;
+        }
+        const step = clock.step();
+        if (step === undefined) continue;
+        stamp = moved(stamp, step);
+        clock.adopt(step);
+      }
+      // Less than what counts as a step may be lost each time.
+      assert.ok(Math.abs(clock.now() - stamp - age) <= 5_000 * list.length, `${clock.now() - stamp} ${age}`);
+      assert.ok(Math.abs(clock.now() - it.wall) < 5_000);
+    }),
+  );
+});
