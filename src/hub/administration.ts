@@ -18,6 +18,8 @@ export interface AdministrationOptions {
   ) => Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>;
   /** Whether the node has a channel to the hub now. */
   readonly isOnline: (node: number) => boolean;
+  /** For how long it has had none, milliseconds; undefined when it has one, or had none since the hub was started. */
+  readonly awayFor: (node: number) => number | undefined;
   /** The addresses of two machines that connect with its key. */
   readonly twins: (node: number) => readonly string[] | undefined;
   /** Whether the key is that of the node on the hub's own machine. */
@@ -87,12 +89,14 @@ export class Administration {
 
   #nodeRow({ row, offered }: Member): NodeRow {
     const twins = this.#options.twins(row.id);
+    const awayFor = this.#options.awayFor(row.id);
     return {
       ...mapNode(row, offered),
       admin: row.admin === 1,
       pending: row.state === 'pending',
       online: this.#options.isOnline(row.id),
       joinedAt: row.joined_at,
+      ...(awayFor !== undefined && { awayFor: Math.round(awayFor) }),
       ...(twins && { twins }),
       offered,
     };

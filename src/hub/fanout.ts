@@ -6,7 +6,7 @@ export interface Follower {
   sendEncoded(message: Uint8Array, done: () => void): void;
 }
 
-/** What is to be sent: `Members`. */
+/** What is to be sent: `Members`, or `Presence`. */
 export interface Source {
   readonly version: MapVersion;
   map(): Uint8Array;
@@ -31,6 +31,9 @@ const SLICE = 8;
 /** Changes that follow each other closely go out together: after a round there is a pause as long as it. Milliseconds. */
 const SHORTEST_PAUSE = 10;
 const LONGEST_PAUSE = 250;
+/** How long after a round the next one begins at the earliest, milliseconds. `took`: the round. */
+type Pause = (took: number, followers: number) => number;
+const mapPause: Pause = (took) => Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, took));
 /** Bytes. Large messages are made only as fast as they are taken, all followers together. */
 const LARGE = 64 * 1024;
 const LARGE_IN_FLIGHT = 32 * 1024 * 1024;
@@ -48,6 +51,7 @@ interface State {
 export class Fanout {
   readonly #source: Source;
   readonly #scheduler: Scheduler;
+  readonly #pause: Pause;
   readonly #followers = new Map<Follower, State>();
   /** Whom this round has still to tell. */
   readonly #behind = new Set<Follower>();
@@ -64,9 +68,10 @@ export class Fanout {
   #roundBegan = 0;
   #largeInFlight = 0;
 
-  constructor(source: Source, clock: Scheduler = scheduler) {
+  constructor(source: Source, clock: Scheduler = scheduler, pause: Pause = mapPause) {
     this.#source = source;
     this.#scheduler = clock;
+    this.#pause = pause;
   }
 
   /**
@@ -106,8 +111,7 @@ export class Fanout {
     }
     this.#slice(this.#behind, () => {
       const now = this.#scheduler.now();
-      const pause = Math.max(SHORTEST_PAUSE, now - this.#roundBegan);
-      this.#nextRound = now + Math.min(LONGEST_PAUSE, pause);
+      this.#nextRound = now + this.#pause(now - this.#roundBegan, this.#followers.size);
       this.#running = false;
       if (this.#isStale) this.changed();
     });

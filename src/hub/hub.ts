@@ -16,6 +16,7 @@ import { openInvite } from './invites.js';
 import { GuestLimit } from './limits.js';
 import { isRemoved, loadMembers, type Member, membership } from './members.js';
 import { join, remove, setInside, share } from './nodes.js';
+import { Presence } from './presence.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 import { StoreUnavailable } from './store/trouble.js';
@@ -45,7 +46,7 @@ export interface RelayPort {
   fromChannel(from: number, to: number, datagram: Uint8Array): void;
 }
 
-export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'twins' | 'isHost'> {
+export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'awayFor' | 'twins' | 'isHost'> {
   readonly relay: RelayPort;
   /** Where this hub can be reached at present. */
   readonly addresses: () => readonly HubAddress[];
@@ -60,6 +61,13 @@ const FROM_MEMORY: ReadonlySet<NodeMessage['type']> = new Set(['who', 'admin']);
 interface Attachment {
   readonly client: Client;
   readonly pending: boolean;
+  readonly name: string;
+}
+
+/** Somebody who waits for an administrator: to be let in, or to share these networks. */
+export interface Waiting {
+  readonly name: string;
+  readonly shares?: readonly string[];
 }
 
 /** What the hub does with what it is told. It knows no sockets: `server.ts` has them. */
@@ -67,6 +75,7 @@ export class Hub {
   readonly #options: HubOptions;
   readonly #registry: Registry;
   readonly #fanout: Fanout;
+  readonly #presence: Presence;
   readonly #administration: Administration;
   readonly #attached = new Map<number, Attachment>();
   readonly #ids = new Map<Client, number>();
@@ -85,9 +94,11 @@ export class Hub {
     this.#registry = options.registry;
     this.#guests = options.guests ?? new GuestLimit(options.clock());
     this.#fanout = new Fanout(options.registry.members);
+    this.#presence = new Presence(options.registry.members.ids());
     this.#administration = new Administration({
       ...options,
       isOnline: (id) => this.#attached.has(id),
+      awayFor: (id) => this.#presence.awayFor(id),
       twins: (id) => this.#twins.of(id, options.clock()),
       isHost: (key) => key === this.hostKey,
     });
@@ -135,7 +146,19 @@ export class Hub {
     if (id === undefined || this.#attached.get(id)?.client !== client) return;
     this.#attached.delete(id);
     this.#fanout.delete(client);
+    this.#presence.leave(id, client);
     this.#options.relay.detach(id);
+  }
+
+  /** Nodes that are connected and not let in, and members with shares that nobody has decided on. */
+  waiting(): Waiting[] {
+    const nodes = [...this.#attached.values()].filter(({ pending }) => pending).map(({ name }) => ({ name }));
+    const { members } = this.#registry;
+    const sharing = Array.from(members.ids(), (id) => members.byId(id)!).flatMap(({ row, offered }) => {
+      const shares = offered.filter(({ state }) => state === 'pending').map(({ network }) => network);
+      return shares.length === 0 ? [] : { name: row.name, shares };
+    });
+    return [...nodes, ...sharing];
   }
 
   /** A relay frame from a client: for members, and from members only. */
@@ -252,12 +275,14 @@ export class Hub {
     if (before !== undefined) this.#detach(id, before.client, before.client !== client);
     // Who waits is not known to the relay: what it gets are numbers that open nothing.
     const relay = pending ? this.#noRelay() : this.#options.relay.attach(id);
-    this.#attached.set(id, { client, pending });
+    this.#attached.set(id, { client, pending, name: member.row.name });
     this.#ids.set(client, id);
     client.admit();
     const value = { network: info, you: membership(member), relay, addresses: this.#addresses };
     client.send({ type: 'answer', re, value });
-    if (!pending) this.#fanout.add(client, members.canFollow(have) ? have.revision : undefined);
+    if (pending) return;
+    this.#fanout.add(client, members.canFollow(have) ? have.revision : undefined);
+    this.#presence.arrive(id, client);
   }
 
   #arrive(client: Client, { row }: Member, as: Incarnation, holder: Client | undefined): void {
@@ -287,6 +312,7 @@ export class Hub {
     this.#attached.delete(id);
     this.#ids.delete(client);
     this.#fanout.delete(client);
+    this.#presence.leave(id, client);
     this.#options.relay.detach(id);
     if (close) client.close();
   }
@@ -297,7 +323,10 @@ export class Hub {
       const { id, key, state } = member.row;
       for (const lookup of this.#lookups) if (lookup.key === key) lookup.isOld = true;
       const attachment = this.#attached.get(id);
-      if (state === 'removed') this.#twins.delete(id);
+      if (state === 'removed') {
+        this.#twins.delete(id);
+        this.#presence.forget(id);
+      }
       if (attachment === undefined) continue;
       const { client, pending } = attachment;
       if (state === 'removed') {
@@ -307,10 +336,11 @@ export class Hub {
         continue;
       }
       client.send({ type: 'you', you: membership(member) });
+      this.#attached.set(id, { client, pending: state === 'pending', name: member.row.name });
       if (pending && state === 'active') {
-        this.#attached.set(id, { client, pending: false });
         this.#options.relay.attach(id);
         this.#fanout.add(client);
+        this.#presence.arrive(id, client);
       }
     }
     this.#fanout.changed();

@@ -42,6 +42,7 @@ export class Members {
     return this.#byId.size;
   }
 
+  ids = (): IterableIterator<number> => this.#byId.keys();
   byId = (id: number): Member | undefined => this.#byId.get(id);
   byKey = (key: string): Member | undefined => this.#byKey.get(key);
 

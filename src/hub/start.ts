@@ -10,7 +10,7 @@ import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js
 import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { moveTimes } from './clock-step.js';
-import { Hub } from './hub.js';
+import { Hub, type Waiting } from './hub.js';
 import type { GuestLimit } from './limits.js';
 import {
   databaseOf,
@@ -64,6 +64,8 @@ export interface RunningHub {
   administer(request: AdminRequest): Promise<AdminAnswer>;
   /** The key of the node on this machine, base64: it is not removed without force. */
   setHost(key: string | undefined): void;
+  /** What an administrator is to decide on. */
+  waiting(): readonly Waiting[];
   /** Writes the database to a file. @throws LametunError */
   backup(file: string): Promise<void>;
   status(): HubStatus;
@@ -156,6 +158,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       setHost: (key) => {
         hub.hostKey = key;
       },
+      waiting: () => hub.waiting(),
       backup: (file) => backup(store, file),
       status: () => ({
         members: registry.members.count,

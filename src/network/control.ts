@@ -62,6 +62,8 @@ export interface NodeStatus {
   readonly self: {
     readonly id: number;
     readonly name: string;
+    /** What this node asked to be called when it joined just now, where that was taken. */
+    readonly wished?: string | undefined;
     /** `NODE.NETWORK.lametun`. */
     readonly fullName: string;
     readonly ipv4: string;
@@ -109,11 +111,14 @@ export interface RelayStatus {
 }
 
 export interface PathStatus {
-  readonly kind: 'direct' | 'relayed' | 'none';
+  /** `offline`: by the hub's word, and nothing reaches it directly. */
+  readonly kind: 'direct' | 'relayed' | 'none' | 'offline';
   /** Of a direct path: `192.168.1.7:41641`. */
   readonly endpoint?: string | undefined;
   /** In words: `no answer yet from 192.168.1.7:41641`. */
   readonly why: string;
+  /** Of one that is offline: when it was connected to the hub last, if it was since the hub was started. */
+  readonly lastSeen?: number | undefined;
   /** The last that was measured on this path. */
   readonly rttMs?: number | undefined;
   readonly since: number;

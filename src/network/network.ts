@@ -24,6 +24,7 @@ export class Network implements RunningNode {
   readonly #parts: NodeParts;
   readonly #log: NodePartsOptions['log'];
   #said: string | undefined;
+  readonly #wished: string | undefined;
   #isLeaving = false;
   #ending: Promise<void> | undefined;
   /** Where its state is kept that is out of use now. */
@@ -36,6 +37,7 @@ export class Network implements RunningNode {
     this.#state = options.state;
     this.#client = options.client;
     this.#log = options.log;
+    this.#wished = options.wished;
     this.#parts = new NodeParts(options);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -65,10 +67,10 @@ export class Network implements RunningNode {
   // What is asked of a node.
 
   status(): NodeStatus {
-    const { record, key, hub, relay, checks, driver, table, roster, known, warnings } = this.#parts;
+    const { record, key, hub, relay, checks, table, roster, known, warnings } = this.#parts;
     return nodeStatus({
       ...{ node: record.node, key, hub: hub.status, relay: relay.status, names: roster.names },
-      ...{ members: checks.all(), driver, table, known },
+      ...{ members: checks.all(), path: (id) => this.#parts.path(id), table, known, wished: this.#wished },
       warnings: [...warnings, ...hub.warnings(), ...roster.warnings()],
     });
   }
@@ -77,7 +79,7 @@ export class Network implements RunningNode {
     const { network, you } = this.#node;
     const { id, name, ipv4 } = findMember(node, this.#parts.checks.all(), network.name, you);
     const rttMs = await this.#parts.driver.ping(id);
-    const path = this.#parts.driver.status(id) ?? { kind: 'none', why: 'it was removed', since: Date.now() };
+    const path = this.#parts.path(id);
     return { node: name, address: ipv4, sequence, rttMs, path };
   }
 
@@ -172,12 +174,16 @@ export class Network implements RunningNode {
       case 'addresses':
         this.#setHub(told(this.#node.hub, event.addresses));
         break;
+      case 'presence':
+        this.#parts.presence.apply(event.presence, performance.now());
+        break;
       case 'twin':
         this.#parts.hub.twin(event.address);
         break;
       case 'disconnected':
         this.#parts.hub.disconnected(event);
         this.#sayOnce(event.failure);
+        this.#parts.presence.clear();
         this.#parts.relay.detached(`the hub is away: ${event.failure.message}`);
         break;
     }

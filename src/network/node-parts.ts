@@ -10,6 +10,7 @@ import { RELAY_FRAME } from '../wire/relay.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import { TRANSPORT } from '../wireguard/messages.js';
 import type { HubClient } from './client/hub-client.js';
+import type { PathStatus } from './control.js';
 import { HubView } from './hub-view.js';
 import { Keeper } from './keeper.js';
 import { KnownNames } from './known-names.js';
@@ -21,6 +22,7 @@ import { greetings, type RecentPeers } from './paths/greetings.js';
 import { PathDriver } from './paths/path-driver.js';
 import { RelayClient } from './paths/relay-client.js';
 import { PeerTable } from './peer-table.js';
+import { Presence } from './presence.js';
 import { retell } from './retell.js';
 import { Roster } from './roster.js';
 import type { StateDirectory, StoredNode } from './state.js';
@@ -39,6 +41,8 @@ export interface NodePartsOptions {
   readonly map: NetworkMap;
   readonly node: StoredNode;
   readonly warnings: readonly string[];
+  /** What a node that joins asked to be called. */
+  readonly wished?: string | undefined;
 }
 
 /** How often is looked who has traffic; milliseconds. */
@@ -53,6 +57,7 @@ export class NodeParts {
   readonly driver: PathDriver;
   readonly host: OwnHost;
   readonly known: KnownNames;
+  readonly presence = new Presence();
   readonly roster: Roster;
   readonly keeper: Keeper;
   readonly whereabouts: Whereabouts;
@@ -148,6 +153,21 @@ export class NodeParts {
     await device.close();
     this.#stopHost(); // what protects goes last
     privateKey.destroy();
+  }
+
+  /** How a member is reached; one that the hub misses and that does not answer directly is offline. */
+  path(id: number): PathStatus {
+    const path = this.driver.status(id) ?? { kind: 'none', why: 'its key is no key', since: Date.now() };
+    const absence = this.presence.absence(id, performance.now());
+    if (absence === undefined || path.kind === 'direct') return path;
+    const { ago } = absence;
+    const why = ago === undefined ? 'not seen since the hub was started' : '';
+    return {
+      kind: 'offline',
+      why,
+      since: path.since,
+      ...(ago !== undefined && { lastSeen: Date.now() - ago }),
+    };
   }
 
   /** Gets other credentials for the relay: it sends through the channel again, until they are used. */

@@ -1,19 +1,20 @@
-import type { HubStatus, NodeStatus, PeerStatus, RelayStatus } from './control.js';
+import type { HubStatus, NodeStatus, PathStatus, PeerStatus, RelayStatus } from './control.js';
 import type { KnownNames } from './known-names.js';
 import type { Member } from './members.js';
 import type { LocalNames } from './names/local-names.js';
-import type { PathDriver } from './paths/path-driver.js';
 import type { PeerTable } from './peer-table.js';
 import type { StoredNode } from './state.js';
 
 export interface StatusParts {
   readonly node: StoredNode;
+  /** What it asked to be called when it joined. */
+  readonly wished: string | undefined;
   /** Base64. */
   readonly key: string;
   readonly hub: HubStatus;
   readonly relay: RelayStatus;
   readonly members: Iterable<Member>;
-  readonly driver: PathDriver;
+  readonly path: (id: number) => PathStatus;
   readonly table: PeerTable;
   readonly known: KnownNames;
   readonly names: LocalNames | undefined;
@@ -25,17 +26,20 @@ const WAITS = 'it waits, as this node does, for an administrator';
 
 /** Puts together what a node tells of itself. */
 export function nodeStatus(parts: StatusParts): NodeStatus {
-  const { node, key, hub, relay, members, driver, table, known, names } = parts;
+  const { node, key, hub, relay, members, path, table, known, names } = parts;
   const { network, you, port, device } = node;
   const { id, name, ipv4, ipv6, admin, pending, shares } = you;
   const fullName = `${name}.${network.name}.lametun`;
   const peers = [...members].sort((a, b) => (a.name < b.name ? -1 : 1));
   return {
     network,
-    self: { id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
+    self: {
+      ...{ id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
+      ...(parts.wished !== undefined && parts.wished !== name && { wished: parts.wished }),
+    },
     hub,
     relay: pending && relay.via === 'none' ? { ...relay, why: WAITS } : relay,
-    peers: peers.map((member) => peerStatus(member, driver, table, known)),
+    peers: peers.map((member) => peerStatus(member, path(member.id), table, known)),
     shares,
     names: { how: names?.how ?? 'none', why: names?.why, through: names?.through },
     warnings: [...ownWarnings(node), ...parts.warnings],
@@ -43,10 +47,9 @@ export function nodeStatus(parts: StatusParts): NodeStatus {
 }
 
 /** There may be thousands. */
-function peerStatus(member: Member, driver: PathDriver, table: PeerTable, known: KnownNames): PeerStatus {
+function peerStatus(member: Member, path: PathStatus, table: PeerTable, known: KnownNames): PeerStatus {
   const { id, name, ipv4, ipv6, key, shares } = member;
   const { received, sent, lastHandshake } = table.traffic(id);
-  const path = driver.status(id) ?? { kind: 'none', why: 'its key is no key', since: Date.now() };
   const keyChangedAt = known.changedAt(name);
   const changed = keyChangedAt === undefined ? {} : { keyChangedAt };
   return { id, name, ipv4, ipv6, key, ...changed, shares, path, lastHandshake, received, sent };
@@ -54,10 +57,16 @@ function peerStatus(member: Member, driver: PathDriver, table: PeerTable, known:
 
 function ownWarnings({ you }: StoredNode): string[] {
   const refused = you.shares.filter(({ state }) => state === 'refused');
+  const pending = you.shares.filter(({ state }) => state === 'pending').map(({ network }) => network);
   return [
     ...(you.pending
       ? [
           `This node waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine lets it in`,
+        ]
+      : []),
+    ...(pending.length > 0 && !you.pending
+      ? [
+          `What this node shares, ${pending.join(', ')}, waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine allows it`,
         ]
       : []),
     ...refused.map(

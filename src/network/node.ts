@@ -221,7 +221,14 @@ class Start {
       this.#network = await Network.start({
         ...{ state: this.#options.state, log: this.#options.log, names: this.#options.names ?? true },
         ...{ crypto: this.#crypto, privateKey: this.#privateKey },
-        ...{ device, client, map: this.#map, node, warnings: this.#warnings },
+        ...{
+          device,
+          client,
+          map: this.#map,
+          node,
+          warnings: this.#warnings,
+          wished: this.#options.join?.name,
+        },
       });
       for (const event of this.#early.splice(0)) this.#network.handleHub(event);
       // Whoever joins looks for the others at once, by name.

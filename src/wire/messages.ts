@@ -197,6 +197,13 @@ export type HubMessage =
   | { readonly type: 'removed'; readonly network: string }
   /** The hub can be reached at these addresses from now on. */
   | { readonly type: 'addresses'; readonly addresses: readonly HubAddress[] }
+  /** Which members are connected to the hub: all of them first, then those of whom it has changed. */
+  | {
+      readonly type: 'presence';
+      readonly online: readonly number[];
+      /** `ago`: milliseconds since it was connected; absent: it was not since the hub was started. */
+      readonly offline: readonly { readonly id: number; readonly ago?: number }[];
+    }
   /** Another machine, at this address, tried to connect with the same key, and was refused. */
   | { readonly type: 'twin'; readonly address: string };
 
@@ -253,6 +260,8 @@ export interface NodeRow extends MapNode {
   readonly pending: boolean;
   readonly online: boolean;
   readonly joinedAt: number;
+  /** Milliseconds since it was connected; absent: it is, or was not since the hub was started. */
+  readonly awayFor?: number;
   /** The addresses of two machines that connect with its key. */
   readonly twins?: readonly string[];
   readonly offered: readonly OfferedShare[];

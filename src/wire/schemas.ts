@@ -132,6 +132,7 @@ export const slowNodes = list(mapNode, LIMIT.nodes);
 const trusted = v.custom<v.InferOutput<typeof slowNodes>>(() => true);
 const nodes = v.lazy((input) => (areMapNodes(input) ? trusted : slowNodes));
 const ids = list(nodeId, LIMIT.nodes);
+const absence = v.strictObject({ id: nodeId, ago: v.exactOptional(time) });
 const hubMessage = v.variant('type', [
   v.strictObject({ type: v.literal('answer'), re: requestId, value: v.unknown() }),
   v.strictObject({
@@ -145,6 +146,7 @@ const hubMessage = v.variant('type', [
   v.strictObject({ type: v.literal('you'), you: membership }),
   v.strictObject({ type: v.literal('removed'), network: handle }),
   v.strictObject({ type: v.literal('addresses'), addresses: hubAddresses }),
+  v.strictObject({ type: v.literal('presence'), online: ids, offline: list(absence, LIMIT.nodes) }),
   v.strictObject({ type: v.literal('twin'), address: remoteAddress }),
 ]);
 
@@ -166,6 +168,7 @@ const nodeRow = v.strictObject({
   pending: flag,
   online: flag,
   joinedAt: time,
+  awayFor: v.exactOptional(time),
   twins: v.exactOptional(list(remoteAddress, 2)),
   offered: offers,
 });

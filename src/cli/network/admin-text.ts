@@ -41,7 +41,7 @@ export function nodesText(nodes: readonly NodeRow[], now: number): string {
     node.name,
     node.ipv4,
     node.ipv6,
-    node.pending ? 'waits for approval' : node.online ? 'online' : 'offline',
+    node.pending ? 'waits for approval' : node.online ? 'online' : offlineText(node),
     node.admin ? 'admin' : '',
     `${durationText(now - node.joinedAt)} ago`,
     node.offered.map(shareText).join(', '),
@@ -59,6 +59,9 @@ export function nodesText(nodes: readonly NodeRow[], now: number): string {
     ...(twins.length > 0 ? ['', ...twins] : []),
   ].join('\n');
 }
+
+const offlineText = ({ awayFor }: NodeRow): string =>
+  awayFor === undefined ? 'offline' : `offline for ${durationText(awayFor)}`;
 
 /** `192.168.1.0/24 (waits for approval)`. */
 export function shareText({ network, state, why }: OfferedShare): string {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeStatus, PeerStatus } from '../../network/control.js';
-import { changes } from './changes.js';
+import { changes, firstLines } from './changes.js';
 
 const peer = (id: number, path: PeerStatus['path']): PeerStatus => ({
   ...{ id, name: `n${id}`, ipv4: `10.0.0.${id}`, ipv6: `fd00::${id}`, key: '', shares: [], path },
@@ -55,4 +55,31 @@ test('the hub, the relay, approvals and warnings are said with their reasons', (
     'share 10.9.0.0/24 refused: it overlaps',
     'warning: look here',
   ]);
+});
+
+test('a node that is just up says what it has already: its hub, its relay, who is there, and what is wrong', () => {
+  const offline = { kind: 'offline', why: '', since: 0 } as const;
+  const up = status({ peers: [peer(2, relayed), peer(3, offline)], warnings: ['look here'] });
+  assert.deepEqual(firstLines(up, false), [
+    'connected to the hub',
+    'the relay is reached by UDP',
+    'n2 (10.0.0.2) is in the network',
+    'n3 (10.0.0.3) is in the network, offline',
+    'warning: look here',
+  ]);
+  assert.deepEqual(firstLines(status({ warnings: ['look here'] }), true), ['warning: look here']);
+  const away = status({
+    hub: { state: 'away', why: 'x', since: 0 },
+    relay: { via: 'none', why: '', since: 0 },
+  });
+  assert.deepEqual(firstLines(away, false), [], 'which was said before');
+  const many = Array.from({ length: 5_000 }, (_, i) => peer(i + 2, relayed));
+  assert.deepEqual(firstLines(status({ peers: many }), true), ['5000 other nodes are in the network']);
+});
+
+test('who goes offline, and comes back, is said', () => {
+  const offline = { kind: 'offline', why: '', since: 0, lastSeen: 5 } as const;
+  const [here, away] = [relayed, offline].map((path) => status({ peers: [peer(2, path)] }));
+  assert.deepEqual(changes(here!, away!), ['n2: offline']);
+  assert.deepEqual(changes(away!, here!), ['n2: relayed: nothing answers']);
 });

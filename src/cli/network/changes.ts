@@ -1,6 +1,27 @@
 import type { NodeStatus, PeerStatus } from '../../network/control.js';
 import { pathText } from './status-text.js';
 
+/** More nodes than these are not named one by one. */
+const NAMED = 10;
+
+/**
+ * What a status that nobody has seen yet has to tell, a line each: as if it had just become so.
+ *
+ * @param isHub whether the hub runs in this process: that it is reached is no news
+ */
+export function firstLines(now: NodeStatus, isHub: boolean): string[] {
+  const { hub, relay, peers } = now;
+  const many = peers.length > NAMED;
+  const before: NodeStatus = {
+    ...now,
+    hub: hub.state === 'connected' && !isHub ? { ...hub, state: 'connecting' } : hub,
+    relay: isHub ? relay : { ...relay, via: 'none' },
+    peers: many ? peers : [],
+    warnings: [],
+  };
+  return [...changes(before, now), ...(many ? [`${peers.length} other nodes are in the network`] : [])];
+}
+
 /** What has become different from one status to the next, a line each. */
 export function changes(before: NodeStatus, after: NodeStatus): string[] {
   const lines: string[] = [];
@@ -33,7 +54,10 @@ function peerChanges(before: readonly PeerStatus[], after: readonly PeerStatus[]
   for (const peer of after) {
     const was = old.get(peer.id);
     old.delete(peer.id);
-    if (was === undefined) lines.push(`${peer.name} (${peer.ipv4}) is in the network`);
+    if (was === undefined)
+      lines.push(
+        `${peer.name} (${peer.ipv4}) is in the network${peer.path.kind === 'offline' ? ', offline' : ''}`,
+      );
     else if (was.name !== peer.name) lines.push(`${was.name} is called ${peer.name} now`);
     else if (was.path.kind !== peer.path.kind || was.path.endpoint !== peer.path.endpoint)
       lines.push(`${peer.name}: ${pathText(peer.path)}`);

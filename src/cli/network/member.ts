@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { LametunError } from '../../errors.js';
 import { askControl } from '../../network/control-socket.js';
+import type { OfferedShare } from '../../wire/messages.js';
 import { packageVersion } from '../package-version.js';
 import { shareText } from './admin-text.js';
 import { askOnce, print } from './ask.js';
@@ -74,10 +75,13 @@ function shareCommand(): Command {
       const shares = none ? [] : wanted.length > 0 ? wanted : undefined;
       const answer = await askOnce<'share'>(state, { command: 'share', shares });
       print(json, answer, () =>
-        answer.shares.length === 0 ? 'This node shares nothing' : answer.shares.map(shareText).join('\n'),
+        answer.shares.length === 0 ? 'This node shares nothing' : answer.shares.map(offerText).join('\n'),
       );
     });
 }
+
+const offerText = (share: OfferedShare): string =>
+  share.state === 'approved' ? `${share.network} (approved: others reach it)` : shareText(share);
 
 function trustCommand(): Command {
   return command('trust', 'take the key that a node has now for the right one, and warn of it no more')

@@ -8,12 +8,13 @@ import type { AdminAnswers } from '../../wire/messages.js';
 import { type HubAddress, parseToken, type Token } from '../../wire/token.js';
 import { packageVersion } from '../package-version.js';
 import { abortOnSignals } from '../signals.js';
-import { changes } from './changes.js';
+import { changes, firstLines } from './changes.js';
 import { Console } from './console.js';
 import type { NodePlan, Plan } from './decide.js';
 import { isDetached, tellReady } from './detach.js';
 import { controlHandler } from './handler.js';
 import { type HubSettings, hasHub, writeHubSettings } from './hub-settings.js';
+import { withOwnHub } from './own-hub.js';
 import { ownLabel } from './place.js';
 import { startText } from './start-text.js';
 import { statusLine } from './status-text.js';
@@ -111,6 +112,7 @@ class Run {
     if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub, state);
     if (node !== undefined) await this.#startNode(state, node, change);
     if (this.#node !== undefined && (this.#once || isDetached())) await this.#confirmed(this.#node);
+    if (this.#hub !== undefined && this.#node !== undefined) this.#node = withOwnHub(this.#node, this.#hub);
     const handler = controlHandler(this.#hub, () => this.#node);
     const control = await serveControl(path, handler, packageVersion());
     this.#undo.push(() => control.close());
@@ -298,6 +300,7 @@ class Run {
 
   #watch(node: RunningNode): void {
     let last = node.status();
+    for (const line of firstLines(last, this.#hub !== undefined)) this.#output.note(line);
     this.#output.status(statusLine(last));
     this.#watching = setInterval(() => {
       const now = node.status();

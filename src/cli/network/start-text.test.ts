@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parsePublic } from '../../hub/public-addresses.js';
+import type { NodeStatus } from '../../network/control.js';
 import { startText } from './start-text.js';
 
 const invitation = {
@@ -54,4 +55,37 @@ test('a NAT with another port is to forward it, and UDP by the hub’s own', () 
     /^Open TCP 8443 of 203\.0\.113\.5, and forward it to TCP 443 of this machine; and UDP 443 to UDP 443,/,
   );
   assert.deepEqual(more, ['Ports to open towards this machine: TCP 443 and UDP 443.']);
+});
+
+const node: NodeStatus = {
+  network: { id: 'x', name: 'home', ipv4: '10.6.0.0/15', ipv6: 'fd07::/64', mtu: 1280 },
+  self: {
+    ...{ id: 2, name: 'anna-2', fullName: 'anna-2.home.lametun', ipv4: '10.6.0.2', ipv6: 'fd07::2', key: '' },
+    ...{ admin: false, pending: false, device: 'lametun0', port: 4000 },
+  },
+  hub: { state: 'connected', address: '203.0.113.5:443', since: 0 },
+  relay: { via: 'udp', why: '', since: 0 },
+  ...{ peers: [], shares: [], names: { how: 'resolv.conf' }, warnings: [] },
+};
+
+test('a name that was taken is told, with what the node is called and how to change it', () => {
+  const lines = startText(undefined, { ...node, self: { ...node.self, wished: 'anna' } }, 0).split('\n');
+  assert.match(
+    lines[1]!,
+    /^The name anna is taken, so this node is called anna-2; .*`lametun rename anna-2 NAME`/,
+  );
+  assert.equal(startText(undefined, node, 0).split('\n').length, 1, 'and nothing where it was free');
+});
+
+test('a hub that is away, or refuses the node, is told with the reason', () => {
+  const hub = { state: 'away', address: '203.0.113.5:443', why: 'nobody answers', since: 0 } as const;
+  assert.match(
+    startText(undefined, { ...node, hub }, 0),
+    /\nThe hub at 203\.0\.113\.5:443 is not reached \(nobody answers\); lametun keeps trying/,
+  );
+  const refused = { state: 'refused', why: 'not a member', since: 0 } as const;
+  assert.match(
+    startText(undefined, { ...node, hub: refused }, 0),
+    /\nThe hub refuses this node: not a member/,
+  );
 });

@@ -25,6 +25,11 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
         : `${self.fullName} is up: ${self.ipv4}, ${self.ipv6}, interface ${self.device}`,
     );
   }
+  if (node?.self.wished !== undefined)
+    lines.push(
+      `The name ${node.self.wished} is taken, so this node is called ${node.self.name}; to change that: \`lametun rename ${node.self.name} NAME\` on the hub's machine`,
+    );
+  if (node?.hub.state === 'away' || node?.hub.state === 'refused') lines.push(hubLine(node.hub));
   const shares = node?.shares ?? [];
   if (shares.length > 0) lines.push(`It shares ${shares.map(shareText).join(', ')}`);
   if (node !== undefined && !node.self.pending && shares.some(({ state }) => state === 'pending'))
@@ -36,6 +41,13 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
   else if (hub !== undefined) lines.push('`lametun invite` makes a line by which a machine joins.');
   if (hub !== undefined) lines.push(...portLines(hub, node));
   return lines.join('\n');
+}
+
+function hubLine({ state, address, why = 'no reason is known' }: NodeStatus['hub']): string {
+  const where = address === undefined ? 'The hub' : `The hub at ${address}`;
+  return state === 'refused'
+    ? `${where} refuses this node: ${why}`
+    : `${where} is not reached (${why}); lametun keeps trying, and members who can be reached directly are reached`;
 }
 
 /** Which ports are to be open, and where something else is in front of this machine, what that is to pass on. */

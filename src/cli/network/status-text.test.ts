@@ -85,3 +85,20 @@ test('a ping tells its way', () => {
   assert.equal(pingText(answer), 'nas (10.7.0.3) 2: no answer, relayed: no answer from 192.0.2.9:7');
   assert.match(pingText({ ...answer, rttMs: 12 }), /2: 12 ms, relayed/);
 });
+
+test('a member that is offline is shown as such, with how long ago it was seen', () => {
+  const [first] = status.peers;
+  const offline = { kind: 'offline', why: '', since: NOW } as const;
+  const peers = [
+    { ...first!, shares: [], path: { ...offline, lastSeen: NOW - 7_200_000 } },
+    { ...first!, name: 'nas', shares: [], path: { ...offline, why: 'not seen since the hub was started' } },
+  ];
+  const lines = statusText({ ...status, peers, warnings: [] }, NOW, undefined)
+    .split('\n')
+    .slice(-4);
+  assert.match(lines[0]!, /^laptop +10\.7\.0\.2 +offline +1\.5 kB/);
+  assert.equal(lines[1], '  last seen 2 h ago');
+  assert.match(lines[2]!, /^nas .* offline/);
+  assert.equal(lines[3], '  not seen since the hub was started');
+  assert.match(statusLine({ ...status, peers }), /2 other nodes, 0 direct, 0 relayed, 2 offline/);
+});

@@ -66,6 +66,7 @@ function peersTable(peers: readonly PeerStatus[], now: number, width: number | u
   ]);
   const [head, ...lines] = table([['NODE', 'ADDRESS', 'PATH', 'LATENCY', 'IN', 'OUT', 'HANDSHAKE'], ...rows]);
   const below = ({ path, shares }: PeerStatus): string[] => [
+    ...(path.lastSeen === undefined ? [] : [`last seen ${durationText(now - path.lastSeen)} ago`]),
     ...(path.kind === 'direct' || path.why === '' ? [] : [path.why]),
     ...(shares.length > 0 ? [`shares ${shares.join(', ')}`] : []),
   ];
@@ -90,7 +91,11 @@ export function pingText({ node, address, sequence, rttMs, path }: PingAnswer): 
 export function statusLine({ network, self, hub, peers }: NodeStatus): string {
   const direct = peers.filter(({ path }) => path.kind === 'direct').length;
   const relayed = peers.filter(({ path }) => path.kind === 'relayed').length;
+  const offline = peers.filter(({ path }) => path.kind === 'offline').length;
   const others = peers.length === 1 ? '1 other node' : `${peers.length} other nodes`;
-  const who = peers.length === 0 ? 'nobody else yet' : `${others}, ${direct} direct, ${relayed} relayed`;
+  const who =
+    peers.length === 0
+      ? 'nobody else yet'
+      : `${others}, ${direct} direct, ${relayed} relayed${offline > 0 ? `, ${offline} offline` : ''}`;
   return `${self.name}.${network.name} ${self.ipv4} · hub ${hub.state} · ${who}`; // what matters more is cut off later
 }

@@ -7,6 +7,7 @@ import type {
   AdminAnswers,
   AdminRequest,
   Answers,
+  HubMessage,
   Membership,
   NetworkInfo,
   RelayCredentials,
@@ -55,6 +56,8 @@ export type HubEvent =
   | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
   /** Another machine, at this address, tried to connect with this node's key. */
   | { readonly kind: 'twin'; readonly address: string }
+  /** Who is connected to the hub, and who is not. */
+  | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
   /** Through the WebSocket. The datagram is good until the handler returns. */
   | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
   /** This node is no member any more. The client has ended. */
@@ -340,6 +343,7 @@ export class HubClient {
       case 'map':
       case 'you':
       case 'addresses':
+      case 'presence':
       case 'twin':
       case 'frame':
         this.#options.onEvent(output);

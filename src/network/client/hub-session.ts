@@ -68,6 +68,7 @@ export type SessionOutput =
   | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
   /** Another machine tried to connect with this node's key. */
   | { readonly kind: 'twin'; readonly address: string }
+  | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
   /** Lies in the memory of what was handled. */
   | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
   /** The connection is to be closed. Nothing comes after this, and every question was answered. */
@@ -388,6 +389,9 @@ export class HubSession {
         return;
       case 'addresses':
         this.#out.push({ kind: 'addresses', addresses: message.addresses });
+        return;
+      case 'presence':
+        this.#out.push({ kind: 'presence', presence: message });
         return;
       case 'twin':
         this.#out.push({ kind: 'twin', address: message.address });

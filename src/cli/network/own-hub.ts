@@ -1,0 +1,50 @@
+import type { RunningHub } from '../../hub/start.js';
+import type { NodeStatus } from '../../network/control.js';
+import type { RunningNode } from '../../network/running-node.js';
+import type { AdminAnswers } from '../../wire/messages.js';
+
+type Hub = Pick<RunningHub, 'administer' | 'network' | 'waiting'>;
+
+/**
+ * A node on its hub's machine. Whoever asks it something is root there and administers the network: what he shares needs
+ * nobody else's approval, and he is told what waits for his.
+ */
+export function withOwnHub(node: RunningNode, hub: Hub): RunningNode {
+  if (node.status().network.id !== hub.network.id) return node;
+  return {
+    ended: node.ended,
+    get isEnding() {
+      return node.isEnding;
+    },
+    status: () => withWaiting(node.status(), hub),
+    ping: (name, sequence) => node.ping(name, sequence),
+    trust: (name) => node.trust(name),
+    leave: (force) => node.leave(force),
+    readdress: (hubKey, addresses) => node.readdress(hubKey, addresses),
+    admin: (request) => node.admin(request),
+    close: () => node.close(),
+    async share(shares) {
+      const offered = await node.share(shares);
+      const waiting = offered.filter(({ state }) => state === 'pending').map(({ network }) => network);
+      if (shares === undefined || waiting.length === 0) return offered;
+      const request = { op: 'approve', node: String(node.status().self.id), shares: waiting } as const;
+      return ((await hub.administer(request)) as AdminAnswers['approve']).shares;
+    },
+  };
+}
+
+function withWaiting(status: NodeStatus, hub: Hub): NodeStatus {
+  const waiting = hub.waiting().filter(({ name }) => name !== status.self.name);
+  if (waiting.length === 0) return status;
+  const text = waiting.map(({ name, shares }) =>
+    shares === undefined
+      ? `${name} waits to be let in: \`lametun approve ${name}\``
+      : `${name} waits to share ${shares.join(', ')}: \`lametun approve ${name}\``,
+  );
+  const more = text.length - SHOWN;
+  const warnings = more > 0 ? [...text.slice(0, SHOWN), `${more} more nodes wait: \`lametun nodes\``] : text;
+  return { ...status, warnings: [...status.warnings, ...warnings] };
+}
+
+/** How many of those who wait are named. */
+const SHOWN = 5;

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Presence } from '../../src/hub/presence.js';
+import { type PresenceMessage, Presence as View } from '../../src/network/presence.js';
+import { decodeJson } from '../../src/wire/text.js';
+
+/** A clock that is moved by hand, and what is to happen then. */
+class Clock {
+  time = 0;
+  #due: { readonly at: number; readonly fn: () => void }[] = [];
+  now = (): number => this.time;
+  soon = (fn: () => void): void => this.later(fn, 0);
+  later = (fn: () => void, wait: number): void => void this.#due.push({ at: this.time + wait, fn });
+  runUntil(end: number): void {
+    for (;;) {
+      const next = this.#due.sort((a, b) => a.at - b.at)[0];
+      if (next === undefined || next.at > end) break;
+      this.#due.shift();
+      this.time = Math.max(this.time, next.at);
+      next.fn();
+    }
+    this.time = end;
+  }
+}
+
+/** A member that hears what the hub says of the others. */
+class Listener {
+  readonly view = new View();
+  readonly heardAt: number[] = [];
+  readonly #clock: Clock;
+  last: PresenceMessage | undefined;
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+  sendEncoded(message: Uint8Array, done: () => void): void {
+    this.last = decodeJson(message) as PresenceMessage;
+    this.view.apply(this.last, this.#clock.time);
+    this.heardAt.push(this.#clock.time);
+    done();
+  }
+}
+
+const started = (...members: number[]) => {
+  const clock = new Clock();
+  const presence = new Presence(members, clock);
+  const arrive = (id: number): Listener => {
+    const listener = new Listener(clock);
+    presence.arrive(id, listener);
+    return listener;
+  };
+  return { clock, presence, arrive };
+};
+
+test('a member hears who is not here, and that somebody has gone, with the time that has passed since', () => {
+  const { clock, presence, arrive } = started(1, 2, 3);
+  const office = arrive(1);
+  const laptop = arrive(2);
+  clock.runUntil(5_000);
+  assert.equal(office.view.absence(2, clock.time), undefined, 'it is here');
+  assert.deepEqual(office.view.absence(3, clock.time), { ago: undefined }, 'not since the hub was started');
+  assert.equal(office.view.absence(4, clock.time), undefined, 'nothing is known of it');
+  presence.leave(2, laptop);
+  clock.runUntil(65_000);
+  assert.deepEqual(office.view.absence(2, clock.time), { ago: 60_000 });
+  assert.equal(presence.awayFor(2), 60_000);
+  const late = arrive(3);
+  clock.runUntil(95_000);
+  assert.deepEqual(late.view.absence(2, clock.time), { ago: 90_000 }, 'who comes later hears the same');
+  assert.equal(office.view.absence(3, clock.time), undefined);
+  arrive(2);
+  clock.runUntil(96_000);
+  assert.equal(office.view.absence(2, clock.time), undefined, 'it is back');
+});
+
+test('a message has only what has changed, and no removed member', () => {
+  const { clock, presence, arrive } = started(1, 2, 3, 4);
+  const office = arrive(1);
+  const laptop = arrive(2);
+  clock.runUntil(5_000);
+  presence.leave(2, laptop);
+  presence.forget(3);
+  clock.runUntil(10_000);
+  assert.deepEqual(office.last, { type: 'presence', online: [], offline: [{ id: 2, ago: 0 }] });
+  assert.deepEqual(arrive(4).last, undefined);
+});
+
+test('many who come and go are told in rounds that grow with the network', () => {
+  const ids = Array.from({ length: 2_000 }, (_, i) => i + 1);
+  const { clock, presence, arrive } = started(...ids);
+  const all = ids.map(arrive);
+  clock.runUntil(60_000);
+  const before = all.reduce((sum, { heardAt }) => sum + heardAt.length, 0);
+  for (let second = 0; second < 60; second++) {
+    presence.leave(second + 1, all[second]!);
+    clock.runUntil(61_000 + second * 1_000);
+  }
+  const heard = all.reduce((sum, { heardAt }) => sum + heardAt.length, 0) - before;
+  assert.ok(heard <= 500 * 60 + 2 * 2_000, `${heard} messages in a minute`);
+  clock.runUntil(200_000);
+  for (const gone of [1, 30, 60]) assert.ok(all[1_999]!.view.absence(gone, clock.time));
+});
+
+test('a hub that names more than a network can have does not fill the memory', () => {
+  const view = new View();
+  const names = (from: number) => Array.from({ length: 40_000 }, (_, i) => ({ id: from + i }));
+  view.apply({ type: 'presence', online: [], offline: names(1) }, 0);
+  view.apply({ type: 'presence', online: [], offline: names(100_000) }, 0);
+  assert.deepEqual(view.absence(1, 0), { ago: undefined });
+  assert.equal(view.absence(139_999, 0), undefined);
+});
