@@ -6,12 +6,13 @@ import { adminCommands } from './network/admin.js';
 import { backupCommands } from './network/backup.js';
 import { memberCommands } from './network/member.js';
 import { startCommands } from './network/start.js';
+import { stopCommands } from './network/stop.js';
 
 /** All commands, as the help groups them. */
 export function commandGroups(): { readonly title: string; readonly commands: readonly Command[] }[] {
   const groups = [
     { title: 'Begin or join a network:', commands: startCommands() },
-    { title: 'On every member:', commands: memberCommands() },
+    { title: 'On every member:', commands: [...memberCommands(), ...stopCommands()] },
     { title: 'For administrators:', commands: [...adminCommands(), ...backupCommands()] },
     { title: 'Other tunnels:', commands: [demoCommand(), dropsCommand()] },
   ];

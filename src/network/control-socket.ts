@@ -2,6 +2,7 @@ import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { LametunError } from '../errors.js';
+import { lockHolder } from '../linux/file-lock.js';
 import type { ControlAnswers, ControlCommand, ControlError, ControlRequest } from './control.js';
 import { type ControlSide, differ, mayDiffer, readSide, sideOf } from './control-version.js';
 
@@ -303,6 +304,10 @@ function connectError(state: string, error: NodeJS.ErrnoException): LametunError
 
 function notRunning(state: string, cause: Error): LametunError {
   const option = state === '/var/lib/lametun' ? '' : ` --state ${state}`;
+  if (lockHolder(join(state, 'lock')) !== undefined)
+    return new LametunError('unreachable', `lametun is starting or stopping on ${state}: try again`, {
+      cause,
+    });
   const todo =
     existsSync(join(state, 'node.json')) || existsSync(join(state, 'hub.json'))
       ? `start it with \`lametun up${option}\``

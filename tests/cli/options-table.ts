@@ -141,3 +141,102 @@ export const START_TABLE: Readonly<Record<'serve' | 'hub' | 'join' | 'up', reado
     },
   ],
 };
+
+/** What runs on the state directory that a command asks. */
+export type Process = 'none' | 'node' | 'hub' | 'both';
+
+/** An option of a command that asks a process, and what of the request it makes; `undefined`: it is the output's. */
+export interface AskRow {
+  readonly line: readonly string[];
+  /** The options that the line has. */
+  readonly options?: readonly string[];
+  /** In what is asked. */
+  readonly asks: object;
+}
+
+const NOT_HUB = /^the hub is on another machine: make the backup there$/;
+const NOT_NODE = /^this machine is a hub and no member of its network/;
+const ANY = { node: true, hub: true, both: true } as const;
+const MEMBER = { node: true, hub: NOT_NODE, both: true } as const;
+const HUB_ONLY = { node: NOT_HUB, hub: true, both: true } as const;
+
+const admin = (op: string, more: object = {}): object => ({ command: 'admin', request: { op, ...more } });
+const invite = (more: object): object =>
+  admin('invite', { expires: 86_400, reusable: false, admin: false, shares: [], ...more });
+
+/** While nothing runs, all of them are refused: `no lametun runs on DIR`. */
+export const ASK_TABLE: Readonly<
+  Record<
+    string,
+    { readonly on: Readonly<Record<Exclude<Process, 'none'>, true | RegExp>>; readonly rows: AskRow[] }
+  >
+> = {
+  status: {
+    on: MEMBER,
+    rows: [
+      { line: [], asks: { command: 'status' } },
+      { line: ['--watch'], asks: { command: 'watch' } },
+    ],
+  },
+  ping: {
+    on: MEMBER,
+    rows: [
+      { line: ['anna', '-c', '2'], options: ['--count'], asks: { command: 'ping', node: 'anna', count: 2 } },
+    ],
+  },
+  share: {
+    on: MEMBER,
+    rows: [
+      { line: [], asks: { command: 'share' } },
+      { line: ['--none'], asks: { command: 'share', shares: [] } },
+      { line: ['10.9.0.0/24'], asks: { command: 'share', shares: ['10.9.0.0/24'] } },
+    ],
+  },
+  trust: { on: MEMBER, rows: [{ line: ['anna'], asks: { command: 'trust', node: 'anna' } }] },
+  invite: {
+    on: ANY,
+    rows: [
+      { line: [], asks: invite({}) },
+      { line: ['--expires', '2h'], asks: invite({ expires: 7200 }) },
+      { line: ['--reusable'], asks: invite({ reusable: true }) },
+      { line: ['--uses', '3'], asks: invite({ reusable: true, uses: 3 }) },
+      { line: ['--admin'], asks: invite({ admin: true }) },
+      { line: ['--share', '10.9.0.0/24'], asks: invite({ shares: ['10.9.0.0/24'] }) },
+    ],
+  },
+  invites: { on: ANY, rows: [{ line: [], asks: admin('invites') }] },
+  revoke: { on: ANY, rows: [{ line: ['7a'], asks: admin('revoke', { invite: '7a' }) }] },
+  nodes: { on: ANY, rows: [{ line: [], asks: admin('nodes') }] },
+  approve: {
+    on: ANY,
+    rows: [
+      { line: ['anna'], asks: admin('approve', { node: 'anna' }) },
+      {
+        line: ['anna', '--share', '10.9.0.0/24'],
+        asks: admin('approve', { node: 'anna', shares: ['10.9.0.0/24'] }),
+      },
+    ],
+  },
+  rename: {
+    on: ANY,
+    rows: [{ line: ['anna', 'bert'], asks: admin('rename', { node: 'anna', name: 'bert' }) }],
+  },
+  remove: {
+    on: ANY,
+    rows: [
+      { line: ['anna'], asks: admin('remove', { node: 'anna', force: false }) },
+      { line: ['anna', '--force'], asks: admin('remove', { node: 'anna', force: true }) },
+    ],
+  },
+  backup: { on: HUB_ONLY, rows: [{ line: ['/b'], asks: { command: 'backup', file: '/b' } }] },
+};
+
+/** Elsewhere: `demo` and `drops` have no state directory, `down`, `leave` and `restore` are tested with real ones. */
+export const OTHER_OPTIONS: Readonly<Record<string, readonly string[]>> = {
+  down: [],
+  leave: ['--force'],
+  backup: ['--database', '--database-file'],
+  restore: ['--database', '--database-file', '--replace'],
+  demo: ['--pcap', '--keep', '--step', '--record'],
+  drops: [],
+};

@@ -6,12 +6,21 @@ import { test } from 'node:test';
 import type { Command } from 'commander';
 import { commandGroups } from '../../src/cli/commands.js';
 import { databaseOf } from '../../src/cli/network/database.js';
-import { decide, type Given, type Situation, type StartCommand } from '../../src/cli/network/decide.js';
+import {
+  decide,
+  decideLeave,
+  type Given,
+  type Situation,
+  type StartCommand,
+} from '../../src/cli/network/decide.js';
+import { whyNot } from '../../src/cli/network/handler.js';
 import { readToken } from '../../src/cli/network/token-input.js';
+import { packageVersion } from '../../src/cli/package-version.js';
 import { LametunError } from '../../src/errors.js';
+import { serveControl } from '../../src/network/control-socket.js';
 import type { StoredNode } from '../../src/network/state.js';
 import { formatToken, type Token } from '../../src/wire/token.js';
-import { type Holding, type Row, START_TABLE } from './options-table.js';
+import { ASK_TABLE, type Holding, OTHER_OPTIONS, type Row, START_TABLE } from './options-table.js';
 
 const HUB_KEY = new Uint8Array(32).fill(7);
 const TOKEN: Token = {
@@ -110,13 +119,100 @@ test('each option that begins something takes effect or is refused, whatever the
   t.diagnostic(`${cells} cells`);
 });
 
-test('no option is missing in the table', () => {
+test('no option is missing in the tables', () => {
   for (const command of COMMANDS) {
-    const rows = START_TABLE[command.name() as StartCommand];
-    if (rows === undefined) continue;
-    const listed = new Set(rows.map(({ option }) => option));
-    assert.deepEqual(new Set(optionsOf(command)), listed, command.name());
+    const name = command.name();
+    const asked = ASK_TABLE[name]?.rows.flatMap(({ line, options = line }) => options) ?? [];
+    const listed = [
+      ...(START_TABLE[name as StartCommand] ?? []).map(({ option }) => option),
+      ...asked.filter((word) => word.startsWith('--')),
+      ...(OTHER_OPTIONS[name] ?? []),
+    ];
+    const known = START_TABLE[name as StartCommand] === undefined ? ['--state', '--json'] : [];
+    const options = optionsOf(command).filter((option) => !known.includes(option));
+    assert.deepEqual(new Set(options), new Set(listed), name);
   }
+});
+
+/** Runs a command here, and gives what it prints. */
+async function typed(name: string, line: readonly string[]): Promise<string> {
+  const command = commandGroups()
+    .flatMap(({ commands }) => commands)
+    .find((each) => each.name() === name)!;
+  const { write } = process.stdout;
+  let said = '';
+  // What is no line of JSON is the test runner's own.
+  process.stdout.write = ((chunk: string | Uint8Array): boolean => {
+    if (typeof chunk !== 'string' || !chunk.startsWith('{')) return write.call(process.stdout, chunk);
+    said += chunk;
+    return true;
+  }) as typeof write;
+  try {
+    await command.exitOverride().parseAsync([...line], { from: 'user' });
+  } finally {
+    process.stdout.write = write;
+  }
+  return said;
+}
+
+test('each option of what is asked is in the request, or it is refused by what runs, or because nothing does', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-options-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  let runs = { hub: false, node: false };
+  let asked: unknown;
+  const server = await serveControl(
+    folder,
+    async (request, answer) => {
+      const why = whyNot(request.command, runs);
+      if (why !== undefined) throw new LametunError('usage', why);
+      asked = request;
+      answer({ rttMs: 1 });
+    },
+    packageVersion(),
+  );
+  t.after(() => server.close());
+  const processes = {
+    node: { hub: false, node: true },
+    hub: { hub: true, node: false },
+    both: { hub: true, node: true },
+  };
+  for (const [name, { on, rows }] of Object.entries(ASK_TABLE)) {
+    for (const { line, asks } of rows) {
+      for (const [process, expected] of Object.entries(on)) {
+        runs = processes[process as keyof typeof processes];
+        const run = typed(name, [...line, '--json', '--state', folder]);
+        const cell = `${name} ${line.join(' ')}, ${process}`;
+        if (expected === true) {
+          assert.match(await run, /^\{.*\}\n$/, cell);
+          assert.deepEqual(asked, asks, cell);
+        } else await assert.rejects(run, { code: 'usage', message: expected }, cell);
+      }
+    }
+  }
+  await server.close();
+  for (const [name, { rows }] of Object.entries(ASK_TABLE)) {
+    for (const { line } of rows) {
+      const says =
+        name === 'backup' ? /^there is no hub here to back up/ : /^no lametun runs on .*: begin with/;
+      await assert.rejects(typed(name, [...line, '--state', folder]), { message: says }, name);
+    }
+  }
+});
+
+test('who leaves asks what runs, or tells the hub itself, unless that is here and does not run', () => {
+  const { fresh, both, hub: hubAlone, member: alone } = SITUATIONS;
+  for (const force of [false, true]) {
+    assert.equal(decideLeave(force, { ...alone, process: 12 }), 'ask');
+    assert.equal(decideLeave(force, { ...both, process: 12 }), 'ask');
+    assert.equal(decideLeave(force, alone), 'here');
+    assert.throws(() => decideLeave(force, fresh), /holds no network: there is nothing to leave/);
+    assert.throws(() => decideLeave(force, hubAlone), /is a hub and no member: there is nothing to leave/);
+  }
+  assert.throws(
+    () => decideLeave(false, both),
+    /`lametun up --detach --state \/s` first, or leave with --force/,
+  );
+  assert.equal(decideLeave(true, both), 'here');
 });
 
 test('what is not said is as it was, and as at first where there was nothing', () => {

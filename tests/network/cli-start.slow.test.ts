@@ -163,6 +163,23 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     await kill(laptop);
   });
 
+  await t.test('down stops what runs, and leave works also when nothing does', async () => {
+    const nothing = laptop.lametun('down');
+    assert.deepEqual([nothing.status, nothing.stdout], [0, `Nothing runs on ${laptop.state}\n`]);
+    assert.equal(laptop.lametun('up', '--detach').status, 0);
+    const pid = background(laptop);
+    const stopped = laptop.lametun('down');
+    assert.match(stopped.stdout, /^Stopped: `lametun up --state .*` starts it again\n$/, stopped.stderr);
+    assert.ok(isGone(pid));
+    assert.notEqual(laptop.run('ip', 'link', 'show', 'lametun0').status, 0);
+    const left = laptop.lametun('leave');
+    assert.equal(left.stdout, 'This machine has left the network\n', left.stderr);
+    assert.doesNotMatch(office.lametun('nodes').stdout, /^laptop /m);
+    refused(laptop.lametun('leave'), /holds no network: there is nothing to leave/, 2);
+    assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
+    assert.equal(laptop.lametun('down').status, 0);
+  });
+
   await t.test('one that was removed meanwhile is not said to be up', async () => {
     const up = (): Outcome => {
       assert.equal(office.lametun('remove', 'laptop').status, 0);

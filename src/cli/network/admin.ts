@@ -50,6 +50,8 @@ function inviteCommand(): Command {
       ),
     )
     .action(async ({ state, json, expires, reusable, uses, admin = false, share = [] }: Flags) => {
+      if (reusable && uses === 1)
+        throw new LametunError('usage', '--reusable and --uses 1 contradict each other: give one of them');
       const isReusable = uses === undefined ? reusable === true : uses > 1;
       const request = { op: 'invite', expires, reusable: isReusable, uses, admin, shares: share } as const;
       const answer = await administer<'invite'>(state, request);

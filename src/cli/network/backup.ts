@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
 import type { Restored } from '../../hub/own-network.js';
@@ -30,10 +30,7 @@ function backupCommand(): Command {
   return command('backup', 'write what the hub knows to a file; its key is not in it').action(
     async (name: string, flags: Flags) => {
       const file = resolve(name);
-      try {
-        await askOnce<'backup'>(flags.state, { command: 'backup', file });
-      } catch (error) {
-        if (!(error instanceof LametunError) || error.code !== 'unreachable') throw error;
+      if (isElsewhere(flags) || !(await askedHub(flags.state, file))) {
         const { backupHub } = await import('../../hub/start.js');
         await backupHub(place(flags), file);
       }
@@ -44,6 +41,24 @@ function backupCommand(): Command {
       );
     },
   );
+}
+
+/** Whether a database is named that is not the one of the hub here: what runs is not asked about that. */
+function isElsewhere({ state, ...flags }: Flags): boolean {
+  const named = databaseOf(flags);
+  const own = (hasHub(state) ? readHubSettings(state).database : undefined) ?? join(state, 'hub.sqlite');
+  return named !== undefined && named !== own;
+}
+
+/** @returns false when no hub runs */
+async function askedHub(state: string, file: string): Promise<boolean> {
+  try {
+    await askOnce<'backup'>(state, { command: 'backup', file });
+    return true;
+  } catch (error) {
+    if (error instanceof LametunError && error.code === 'unreachable') return false;
+    throw error;
+  }
 }
 
 function restoreCommand(): Command {

@@ -217,6 +217,26 @@ function changes(
   return { ...(share && { shares: share }), ...(device !== undefined && { device }) };
 }
 
+/**
+ * How a machine leaves its network: the process that runs is asked, or the hub is told by this one.
+ *
+ * @throws LametunError when there is nothing to leave, or the hub is here and does not run
+ */
+export function decideLeave(force: boolean, { state, member, hub, process }: Situation): 'ask' | 'here' {
+  if (member === undefined)
+    throw usage(
+      hub === undefined
+        ? `${state} holds no network: there is nothing to leave`
+        : 'this machine is a hub and no member: there is nothing to leave',
+    );
+  if (process !== undefined) return 'ask';
+  if (hub === undefined || force) return 'here';
+  throw new LametunError(
+    'unreachable',
+    `the hub of ${member.network.name} is on this machine and does not run: \`lametun up --detach${optionFor(state)}\` first, or leave with --force`,
+  );
+}
+
 const nameOf = ({ you, network }: StoredNode): string => `${you.name} of the network ${network.name}`;
 
 const usage = (message: string): LametunError => new LametunError('usage', message);

@@ -1,5 +1,6 @@
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
+import type { ControlCommand } from '../../network/control.js';
 import type { ControlHandler } from '../../network/control-socket.js';
 import { nodeControl } from '../../network/node-control.js';
 import type { RunningNode } from '../../network/running-node.js';
@@ -15,17 +16,26 @@ export function controlHandler(
 ): ControlHandler {
   return async (request, answer, signal) => {
     const node = current();
+    const why = whyNot(request.command, { hub: hub !== undefined, node: node !== undefined });
+    if (why !== undefined) throw new LametunError('usage', why);
     if (request.command === 'admin' && hub !== undefined) {
       answer(await hub.administer(parseAdminRequest(request.request)));
     } else if (request.command === 'backup') {
-      if (hub === undefined)
-        throw new LametunError('usage', 'the hub is on another machine: make the backup there');
-      await hub.backup(request.file);
+      await hub!.backup(request.file);
       answer({});
-    } else if (node !== undefined) {
-      await nodeControl(node)(request, answer, signal);
     } else {
-      throw new LametunError('usage', 'this machine is a hub and no node: `lametun nodes` lists those');
+      await nodeControl(node!)(request, answer, signal);
     }
   };
+}
+
+/** Why a process cannot be asked that, or undefined when it can. */
+export function whyNot(
+  command: ControlCommand,
+  runs: { readonly hub: boolean; readonly node: boolean },
+): string | undefined {
+  if (command === 'backup')
+    return runs.hub ? undefined : 'the hub is on another machine: make the backup there';
+  if (runs.node || command === 'admin') return undefined;
+  return 'this machine is a hub and no member of its network: `lametun nodes` lists those';
 }

@@ -10,7 +10,7 @@ import { pingText, statusText } from './status-text.js';
 
 /** What every node can do. */
 export function memberCommands(): Command[] {
-  return [statusCommand(), pingCommand(), shareCommand(), trustCommand(), leaveCommand()];
+  return [statusCommand(), pingCommand(), shareCommand(), trustCommand()];
 }
 
 function statusCommand(): Command {
@@ -92,19 +92,6 @@ function trustCommand(): Command {
         answer.changed
           ? `The key of ${answer.node} is taken for the right one: ${answer.key}`
           : `The key of ${answer.node} is the one by which it was met first: ${answer.key}`,
-      );
-    });
-}
-
-function leaveCommand(): Command {
-  return command('leave', 'leave the network, and forget it')
-    .option('--force', 'also when the hub cannot be told')
-    .action(async ({ state, json, force = false }: Common & { readonly force?: boolean }) => {
-      const answer = await askOnce<'leave'>(state, { command: 'leave', force });
-      print(json, answer, () =>
-        answer.told
-          ? 'This machine has left the network'
-          : `This machine has left the network; the hub does not know: an administrator can remove it there. Its key is kept in ${answer.kept}`,
       );
     });
 }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { LametunError } from '../../errors.js';
 import { isShown } from '../../wire/text.js';
-import { install, unitFor } from './unit.js';
+import { install, installedUnit, removeUnit, unitFor } from './unit.js';
 
 const place = { state: '/var/lib/lametun' };
 
@@ -102,4 +102,20 @@ test('a unit is written whole, readable, and where it cannot be, that is said', 
     () => install(unit, path),
     (error) => error instanceof LametunError && /cannot write/.test(error.message),
   );
+});
+
+test('a unit is known by its state directory, and is not taken from another one', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const of = (state: string, ...more: string[]) =>
+    unitFor({ state }, ['/usr/bin/node', 'main.js', 'up', '--state', state, ...more]);
+  assert.equal(installedUnit('/srv/a b', folder), undefined);
+  install(of('/srv/a b'), folder);
+  install(of('/srv/a b', '--verbose'), folder);
+  const found = installedUnit('/srv/a b', folder);
+  assert.equal(found?.name, 'lametun-srv-a-b.service');
+  assert.equal(installedUnit('/srv/a-b', folder), undefined);
+  assert.throws(() => install(of('/srv/a-b'), folder), /it starts another state directory/);
+  removeUnit(found!);
+  assert.equal(installedUnit('/srv/a b', folder), undefined);
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../../errors.js';
 import { NEEDED } from '../../linux/capabilities.js';
@@ -66,6 +66,10 @@ WantedBy=multi-user.target
   };
 }
 
+/** Of which state directory a unit is, as it is written there. */
+const stateIn = (text: string): string | undefined =>
+  /^ExecStart=.* up --state ("(?:[^"\\]|\\.)*"|\S+)/m.exec(text)?.[1];
+
 /** systemd.syntax(7): quoted where it must be, `%` and `$` doubled; a newline is `\x0a`, and ends no line. */
 function quote(argument: string): string {
   const text = argument.replaceAll('%', '%%').replaceAll('$', '$$$$');
@@ -96,13 +100,43 @@ export interface Installed {
 export function install({ name, text }: Unit, directory = DIRECTORY): Installed {
   const path = `${directory}/${name}`;
   try {
+    if (existsSync(path) && stateIn(readFileSync(path, 'utf8')) !== stateIn(text))
+      throw new Error('it starts another state directory: choose a --state with another name');
     mkdirSync(dirname(path), { recursive: true });
     replaceFile(path, text, { mode: 0o644 });
   } catch (error) {
     throw new LametunError('linux', `cannot write ${path}: ${(error as Error).message}`, { cause: error });
   }
-  if (!existsSync('/run/systemd/system')) return { path, started: false }; // sd_booted(3)
+  if (!isBooted()) return { path, started: false };
   runProgram('systemctl', ['daemon-reload']);
   runProgram('systemctl', ['enable', '--now', name]);
   return { path, started: true };
 }
+
+export interface InstalledUnit {
+  readonly name: string;
+  readonly path: string;
+}
+
+/** The unit that `--install` wrote for a state directory, if it is there. */
+export function installedUnit(state: string, directory = DIRECTORY): InstalledUnit | undefined {
+  const name = unitName(state);
+  const path = `${directory}/${name}`;
+  const isThere = existsSync(path) && stateIn(readFileSync(path, 'utf8')) === quote(state);
+  return isThere ? { name, path } : undefined;
+}
+
+/** It starts again at the next boot. @throws LametunError */
+export function stopUnit({ name }: InstalledUnit): void {
+  if (isBooted()) runProgram('systemctl', ['stop', name]);
+}
+
+/** There is nothing to start any more. @throws LametunError */
+export function removeUnit({ name, path }: InstalledUnit): void {
+  if (isBooted()) runProgram('systemctl', ['disable', '--now', name]);
+  rmSync(path, { force: true });
+  if (isBooted()) runProgram('systemctl', ['daemon-reload']);
+}
+
+/** sd_booted(3). */
+const isBooted = (): boolean => existsSync('/run/systemd/system');

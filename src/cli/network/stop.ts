@@ -1,0 +1,92 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { LametunError } from '../../errors.js';
+import { lockHolder } from '../../linux/file-lock.js';
+import { packageVersion } from '../package-version.js';
+import { askOnce, print } from './ask.js';
+import { decideLeave, optionFor } from './decide.js';
+import { type Common, command } from './place.js';
+import { readSituation } from './situation.js';
+import { installedUnit, removeUnit, stopUnit } from './unit.js';
+
+/** The commands that end something: `down` until the next start, `leave` for good. */
+export function stopCommands(): Command[] {
+  return [downCommand(), leaveCommand()];
+}
+
+/** How long a process may take to undo what it has set up, milliseconds. */
+const PATIENCE = 30_000;
+const LOOK = 50;
+
+function downCommand(): Command {
+  return command('down', 'stop what runs here, until it is started again').action(
+    async ({ state, json }: Common) => {
+      const { process: running } = readSituation(state);
+      const unit = installedUnit(state);
+      if (unit !== undefined) stopUnit(unit);
+      await stopProcess(state);
+      const wasRunning = running !== undefined;
+      print(json, { event: 'stopped', stopped: wasRunning, unit: unit?.name }, () => {
+        const first = wasRunning
+          ? `Stopped: \`lametun up${optionFor(state)}\` starts it again`
+          : `Nothing runs on ${state}`;
+        return unit === undefined
+          ? first
+          : `${first}\n${unit.name} starts it at the next boot, unless you \`systemctl disable ${unit.name}\``;
+      });
+    },
+  );
+}
+
+function leaveCommand(): Command {
+  return command('leave', 'leave the network, and forget it')
+    .option('--force', 'also when the hub cannot be told')
+    .action(async ({ state, json, force = false }: Common & { readonly force?: boolean }) => {
+      const situation = readSituation(state);
+      const answer =
+        decideLeave(force, situation) === 'ask'
+          ? await askOnce<'leave'>(state, { command: 'leave', force })
+          : await leaveHere(state, force);
+      const unit = situation.hub === undefined ? installedUnit(state) : undefined;
+      if (unit !== undefined) removeUnit(unit);
+      print(json, answer, () =>
+        [
+          answer.told
+            ? 'This machine has left the network'
+            : `This machine has left the network; the hub does not know: an administrator can remove it there. Its key is kept in ${answer.kept}`,
+          ...(unit === undefined ? [] : [`${unit.path} is removed`]),
+        ].join('\n'),
+      );
+    });
+}
+
+async function leaveHere(path: string, force: boolean) {
+  const { StateDirectory } = await import('../../network/state.js');
+  const { leaveStopped } = await import('../../network/leave.js');
+  const state = StateDirectory.open(path);
+  try {
+    const node = state.readNode()!;
+    return await leaveStopped({ state, node, program: packageVersion(), force });
+  } finally {
+    state.close();
+  }
+}
+
+/** Ends the process that holds a state directory, and waits until it has undone what it set up. @throws LametunError */
+async function stopProcess(state: string): Promise<void> {
+  const lock = join(state, 'lock');
+  const pid = lockHolder(lock);
+  if (pid === undefined) return;
+  if (pid === 0) throw new LametunError('busy', `${lock} does not say which process holds it: stop that one`);
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPERM')
+      throw new LametunError('usage', `process ${pid} belongs to another user: try sudo`);
+  }
+  for (const latest = performance.now() + PATIENCE; lockHolder(lock) === pid; await sleep(LOOK)) {
+    if (performance.now() > latest)
+      throw new LametunError('busy', `process ${pid} does not end: \`kill -9 ${pid}\` ends it at once`);
+  }
+}
