@@ -97,7 +97,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     const { invites } = json(laptop, 'invites');
     assert.equal(invites.find((row: { id: string }) => row.id === id).state, 'open');
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +open +for 2 h +reusable`, 'm'));
-    assert.deepEqual(json(laptop, 'revoke', id), { revoked: id });
+    assert.deepEqual(json(laptop, 'revoke', id), { revoked: id, removed: 0 });
     refused(laptop.lametun('revoke', 'nonsense'), /nonsense/, 2);
     refused(office.lametun('remove', 'nobody'), /there is no node nobody/, 2);
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +revoked`, 'm'));
