@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { NodeCrypto } from '../device/crypto.js';
 import { LametunError } from '../errors.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
+import { nameServers } from '../linux/name-servers.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
 import { listRules } from '../linux/rule.js';
 import { WallClock } from '../linux/wall-clock.js';
@@ -298,7 +299,7 @@ function presentAddresses(
 /** @throws LametunError `missing` when the routes here leave none */
 function freeRanges(wanted: string | undefined): { readonly ipv4: string; readonly ipv6: string } {
   const routes = listAllRoutes().filter(({ type }) => type === RTN.unicast || type === RTN.local);
-  const hosts = routes.flatMap(({ gateway }) => gateway ?? []);
+  const hosts = [...routes.flatMap(({ gateway }) => gateway ?? []), ...nameServers()];
   const taken = [
     ...routes.map(({ destination }) => destination),
     ...hosts.map((address) => ({ address, prefix: address.length * 8 })),

@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { LametunError } from '../errors.js';
-import { formatAddress, parseAddress } from '../ip/address.js';
+import { parseAddress } from '../ip/address.js';
 import { parseCidr } from '../ip/cidr.js';
 import type { Rule } from '../linux/rule.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
-import { checkMembership, checkNetwork, nameServers } from './join-checks.js';
+import { checkMembership, checkNetwork } from './join-checks.js';
 import type { TableRoute } from './ranges.js';
 
 const network: NetworkInfo = { id: 'n', name: 'home', ipv4: '10.76.0.0/15', ipv6: 'fd77::/64', mtu: 1280 };
@@ -110,16 +107,4 @@ test('what was looked at is what one becomes a member of, at an address in it', 
       () => checkMembership(network, network, { ...you, ...other }),
       refused('protocol', /from outside of the network/),
     );
-});
-
-test('name servers are read from wherever the machine keeps them', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'lametun-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const file = join(folder, 'resolv.conf');
-  writeFileSync(
-    file,
-    '# mine\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver nonsense\nsearch a\n',
-  );
-  const found = nameServers([join(folder, 'none'), file]).map(formatAddress);
-  assert.deepEqual(found, ['192.0.2.53', '2001:db8::53']);
 });

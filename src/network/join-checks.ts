@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, covers, formatCidr, parseCidr } from '../ip/cidr.js';
 import { memberRange } from '../wire/layout.js';
 import type { Membership, NetworkInfo } from '../wire/messages.js';
-import { parseResolvConf } from './names/resolv-conf.js';
 import { rangeObstacles } from './range-obstacles.js';
 import { localRoutes, parseShare, type Routing } from './ranges.js';
 
@@ -82,20 +80,4 @@ export function checkMembership(
       'protocol',
       `the hub gave us addresses from outside of the network: ${you.ipv4}, ${you.ipv6}`,
     );
-}
-
-/** Where programs and systemd-resolved find the servers of this machine's links. */
-const FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
-
-/** The machine's own name servers: nobody is to take their place. */
-export function nameServers(files: readonly string[] = FILES): IpAddress[] {
-  return files.flatMap((file) => {
-    try {
-      return parseResolvConf(readFileSync(file, 'utf8')).nameservers.flatMap(
-        (text) => parseAddress(text) ?? [],
-      );
-    } catch {
-      return []; // there is none
-    }
-  });
 }

@@ -1,11 +1,11 @@
 import type { Log } from '../device/log.js';
 import { type IpAddress, parseAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
+import { nameServers } from '../linux/name-servers.js';
 import type { Endpoint } from '../linux/socket-address.js';
 import { WallClock } from '../linux/wall-clock.js';
 import type { MapChange } from '../wire/map.js';
 import { searched } from './hub-addresses.js';
-import { nameServers } from './join-checks.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
 import type { LocalNames } from './names/local-names.js';
