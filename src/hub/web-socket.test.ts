@@ -96,3 +96,13 @@ test('what is no frame is told once, and nothing behind it is looked at', () => 
   assert.deepEqual(seen, { messages: 0, heard: 0, flooded: false, failed: 1003 });
   assert.ok(stream.writableEnded);
 });
+
+test('nothing is looked at that came before a connection was cut off, and waits to be read', async () => {
+  const { stream, socket, seen } = scene({ rate: 1e-6, burst: 20, patience: false });
+  socket.start(Buffer.alloc(0));
+  stream.pause();
+  for (let i = 0; i < 3; i++) stream.push(frames(OPCODE.ping, 30));
+  stream.resume();
+  await until('the connection to be cut off', () => stream.closed);
+  assert.equal(seen.heard, 20);
+});

@@ -57,7 +57,8 @@ export class HubWebSocket implements Sink, Corkable {
     this.#bucket = new Bucket(pace.rate, pace.burst, performance.now());
     this.#reader = new WebSocketReader(pace.longest);
     stream.on('data', (chunk: Buffer) => {
-      if (!this.#isOver) this.#read(chunk);
+      // A stream that has been destroyed gives what it had buffered.
+      if (!this.#isOver && !stream.destroyed) this.#read(chunk);
     });
     stream.once('end', () => stream.end());
     stream.once('close', () => this.#closed());
