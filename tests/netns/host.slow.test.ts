@@ -328,6 +328,29 @@ test('a machine that forwards anyway closes the way out of the tunnel by IPv4 wh
   assert.equal(situation(gateway), before);
 });
 
+test('the way out of the tunnel is closed by IPv4 also where another program lets the machine forward later', async (t) => {
+  if (!needs(t, 'netns', 'nft', 'ping')) return;
+  const { member, gateway } = site(t);
+  const before = situation(gateway);
+  const desired = { ...DESIRED, forwarding: { destinations: [] } };
+  const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => desired }));
+  t.after(() => host.stop());
+  gateway.inside(() => host.reconcile());
+  while (host.warnings().length === 0) {
+    gateway.run('nft', ['flush', 'ruleset']);
+    const isThere = (): boolean => gateway.run('nft', ['list', 'tables']).includes('lametun_tun0');
+    await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
+  }
+  gateway.sysctl({ 'net.ipv4.ip_forward': 1 });
+  const own = (): string => gateway.run('sysctl', ['-n', 'net.ipv4.conf.tun0.forwarding']);
+  await until('the way out to be closed', () => own() === '0\n', 10_000);
+  assert.deepEqual(reaches(member, NOT_SHARED.slice(0, 1)), [false]);
+  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
+  gateway.sysctl({ 'net.ipv4.ip_forward': 0 });
+  host.stop();
+  assert.equal(situation(gateway), before);
+});
+
 test('a stranger stays out also by the uplink that the default route moves to', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { gateway } = site(t);

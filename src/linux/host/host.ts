@@ -197,9 +197,16 @@ export class Host {
     }
   }
 
-  #set({ thing, value: wanted }: Wish, value: string, found: string | undefined, isRepair: boolean): void {
+  #set(
+    { thing, value: wanted, failsClosed }: Wish,
+    value: string,
+    found: string | undefined,
+    isRepair: boolean,
+  ): void {
     if (thing.kind === 'setting' && this.#isNoting) {
-      if (value === wanted || value !== found) this.#journal.set(thing.name, value, found);
+      // What another program has switched on since is none of ours to release, and is closed all the same.
+      const isClosed = typeof failsClosed === 'object';
+      if (value === wanted || value !== found || isClosed) this.#journal.set(thing.name, value, found);
       else if (!this.#journal.release(thing.name)) throw new LametunError('busy', 'another lametun needs it');
       return;
     }
