@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdirSync, rmdirSync, statSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { parseCidr } from '../../src/ip/cidr.js';
 import { Host } from '../../src/linux/host/host.js';
 import { connect, Namespace } from '../../src/linux/namespace.js';
+import { STATE_DIRECTORY } from '../../src/linux/runtime-state.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { Running } from '../../src/testkit/running.js';
 import { until } from '../../src/testkit/wait.js';
@@ -347,6 +349,31 @@ test('the way out of the tunnel is closed by IPv4 also where another program let
   assert.deepEqual(reaches(member, NOT_SHARED.slice(0, 1)), [false]);
   assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
   gateway.sysctl({ 'net.ipv4.ip_forward': 0 });
+  host.stop();
+  assert.equal(situation(gateway), before);
+});
+
+test('while nothing can be noted nothing is forwarded, and the process goes on', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const { gateway } = site(t);
+  const before = situation(gateway);
+  const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => DESIRED }));
+  t.after(() => host.stop());
+  gateway.inside(() => host.reconcile());
+  const forwards = (): boolean => gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']).trim() === '1';
+  assert.ok(forwards());
+  // In the way of the file that is written, as a full disk is.
+  const { ino } = gateway.inside(() => statSync('/proc/thread-self/ns/net'));
+  const obstacle = `${STATE_DIRECTORY}/host-${ino}.json.new`;
+  mkdirSync(obstacle);
+  try {
+    gateway.run('nft', ['flush', 'ruleset']);
+    await until('forwarding to be off', () => !forwards());
+    assert.match(host.warnings().join(), /Cannot set the nft table lametun_tun0: .*host-/);
+  } finally {
+    rmdirSync(obstacle);
+  }
+  await until('forwarding to be on', forwards);
   host.stop();
   assert.equal(situation(gateway), before);
 });

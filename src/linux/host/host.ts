@@ -51,6 +51,8 @@ export class Host {
   #timer: NodeJS.Timeout | undefined;
   #rules: { readonly change: RuleChange; readonly at: number } | undefined;
   #isStopped = false;
+  /** Why the latest look failed. */
+  #blindness: string | undefined;
 
   /** Nothing is changed yet. @throws LinuxError */
   constructor(options: HostOptions) {
@@ -171,7 +173,7 @@ export class Host {
   #do(action: Action): void {
     switch (action.kind) {
       case 'look':
-        this.#look();
+        this.#tryToLook();
         break;
       case 'tell':
         this.#options.tell?.(action.message);
@@ -192,8 +194,7 @@ export class Host {
       else this.#set(wish, action.value, action.found, action.isRepair);
       return undefined;
     } catch (error) {
-      if (error instanceof LametunError) return error;
-      throw error;
+      return refusal(error);
     }
   }
 
@@ -224,6 +225,20 @@ export class Host {
 
   #isNoted(thing: Thing): boolean {
     return this.#isNoting && (thing.kind === 'table' || this.#options.staysBehind === true);
+  }
+
+  /** What cannot be looked at now is left as it is: the next look may do better. */
+  #tryToLook(): void {
+    try {
+      this.#look();
+      this.#blindness = undefined;
+    } catch (error) {
+      const { message } = refusal(error);
+      if (message !== this.#blindness)
+        this.#options.tell?.(`Could not look whether this machine is as it should be: ${message}`);
+      this.#blindness = message;
+      this.#reconciler.handleObserved(new Map(), performance.now());
+    }
   }
 
   #look(): void {
@@ -298,8 +313,8 @@ export class Host {
     try {
       undo();
     } catch (error) {
-      if (!(error instanceof LametunError)) throw error;
-      this.#options.tell?.(`Could not give back what a lametun that was killed had set: ${error.message}`);
+      const { message } = refusal(error);
+      this.#options.tell?.(`Could not give back what a lametun that was killed had set: ${message}`);
     }
   }
 
@@ -314,6 +329,14 @@ export class Host {
     if (known === undefined) return probably === '' ? undefined : probably;
     return [`${known.program}, process ${known.pid}`, probably].filter((text) => text !== '').join('; ');
   }
+}
+
+/** What the kernel or a full disk refuses is no defect of ours. */
+function refusal(error: unknown): LametunError {
+  if (error instanceof LametunError) return error;
+  const { errno, message } = error as NodeJS.ErrnoException;
+  if (errno === undefined) throw error;
+  return new LametunError('linux', message, { cause: error });
 }
 
 const NOTHING: Inheritance = { noted: [], settings: [] };
