@@ -16,8 +16,6 @@ export function repeatable(option: Option): Option {
   return option;
 }
 
-export const isRepeatable = (option: Option): boolean => REPEATABLE.has(option);
-
 interface Given {
   readonly flag: string;
   readonly value: string | undefined;
@@ -41,7 +39,7 @@ export function checkInput(command: Command): Command {
       }
       const before = given.get(name);
       given.set(name, { flag, value });
-      if (before === undefined || isRepeatable(option)) return;
+      if (before === undefined || REPEATABLE.has(option)) return;
       if (before.flag !== flag)
         throw usage(`${before.flag} and ${flag} contradict each other: give one of them`);
       if (before.value !== value) throw usage(`${flag} is given twice: give it once`);

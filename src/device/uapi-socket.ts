@@ -30,7 +30,8 @@ const READ_TIMEOUT = 30_000;
 export async function openUapiSocket(path: string): Promise<number> {
   safeDirectory(dirname(path));
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
-    if (await answers(path)) throw new LametunError('busy', `${path} is in use: a daemon answers on it`);
+    if (await answers(path))
+      throw new LametunError('busy', `${path} is in use: a daemon answers on it; stop it first`);
     rmSync(path, { force: true }); // whose it was may have done so meanwhile
   }
   return listenUnix(path);

@@ -129,7 +129,10 @@ async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string
     do {
       host = (host % hosts) + 1;
       if (host === end)
-        throw new Refused('full', `all ${hosts} addresses of ${formatCidr(range4)} are given away`);
+        throw new Refused(
+          'full',
+          `all ${hosts} addresses of ${formatCidr(range4)} are in use: ask an administrator to remove nodes that are gone`,
+        );
     } while (taken.has(address(host)));
   }
   return { id, ipv4: address(host), ipv6: formatAddress(hostAddress(range6, host)) };

@@ -36,11 +36,13 @@ export interface OwnNetworkOptions extends Place {
   readonly crypto: Crypto;
   /** How a network is made, where there is none yet. */
   readonly network: NetworkOptions;
+  /** Whether an administrator lets new nodes in; as it was if not given, and at first not. */
   readonly ask?: boolean | undefined;
   /** A hub ran here before: neither its key nor its network is made anew. */
   readonly existing?: boolean | undefined;
   /** Begin another network, with a key of its own. What is here is kept aside. */
   readonly newNetwork?: boolean | undefined;
+  /** Ends the waiting for a database that is away. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -189,7 +191,7 @@ export async function restoreHub(
   }
 }
 
-export const keyFileOf = ({ state, keyFile }: Place): string => keyFile ?? join(state, 'hub.key');
+const keyFileOf = ({ state, keyFile }: Place): string => keyFile ?? join(state, 'hub.key');
 
 export const databaseOf = ({ state, database }: Place): string => database ?? join(state, 'hub.sqlite');
 

@@ -1,5 +1,5 @@
 import { LametunError } from '../errors.js';
-import { type Cidr, covers, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
+import { type Cidr, covers, formatCidr, networkOf, overlap, parseCidr, standsForAll } from '../ip/cidr.js';
 
 /** A network's own addresses: `memberRange` says which of them members get. */
 export interface Ranges {
@@ -29,9 +29,6 @@ const COMMON: readonly Cidr[] = [
   '10.244.0.0/16',
 ].map(network);
 
-/** Wider routes are default ones, or the halves and quarters of one by which VPNs stand in for it. */
-const WIDEST = { ipv4: 8, ipv6: 7 } as const;
-
 /** How often a random IPv6 network may meet one to avoid, before it is taken for no coincidence. */
 const TRIES = 32;
 
@@ -47,9 +44,7 @@ const TRIES = 32;
  * @throws LametunError `missing` when every network is in use
  */
 export function chooseRange(avoid: readonly Cidr[], random: Random, ipv4?: Cidr): Ranges {
-  const taken = avoid.filter(
-    ({ address, prefix }) => prefix >= (address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6),
-  );
+  const taken = avoid.filter((other) => !standsForAll(other));
   return { ipv4: ipv4 ?? chooseIpv4(taken, random), ipv6: chooseIpv6(taken, random) };
 }
 
@@ -78,7 +73,10 @@ function chooseIpv6(avoid: readonly Cidr[], random: Random): Cidr {
     if (!avoid.some((other) => covers(range, other))) last = range;
   }
   if (last !== undefined) return last;
-  throw new LametunError('missing', "this machine's routes leave no IPv6 network of fd00::/8 free");
+  throw new LametunError(
+    'missing',
+    "this machine's routes leave no IPv6 network of fd00::/8 free: remove unused ones",
+  );
 }
 
 /** Every network of that size in the pool. */

@@ -16,6 +16,7 @@ import type { GuestLimit } from './limits.js';
 import {
   databaseOf,
   type OwnNetwork,
+  type OwnNetworkOptions,
   openOwnNetwork,
   type Place,
   type Restored,
@@ -29,7 +30,9 @@ import { HubServer, type ServerCounters, whyNoPort } from './server.js';
 import { backup } from './store/backup.js';
 import { isPostgres, openStore } from './store/open.js';
 
-export interface HubStart extends Place {
+export interface HubStart
+  extends Place,
+    Pick<OwnNetworkOptions, 'ask' | 'existing' | 'newNetwork' | 'signal'> {
   /** A DNS label; `home` for a new network. */
   readonly network?: string | undefined;
   /** Bytes, for a new network; 1280 if not given. */
@@ -38,16 +41,8 @@ export interface HubStart extends Place {
   readonly port: number;
   /** What tokens say: `HOST`, `HOST:PORT`, `https://HOST[:PORT]`; this machine's own addresses if empty. */
   readonly public: readonly string[];
-  /** Whether an administrator lets new nodes in; as it was if not given, and at first not. */
-  readonly ask?: boolean | undefined;
-  /** A hub ran here before: neither its key nor its network is made anew. */
-  readonly existing?: boolean | undefined;
-  /** Begin another network. What is here is kept aside. */
-  readonly newNetwork?: boolean | undefined;
   /** `lametun 0.1.0`, for nodes to show. */
   readonly program?: string | undefined;
-  /** Ends the waiting for a database that is away. */
-  readonly signal?: AbortSignal | undefined;
   /** The IPv4 range of a new network (`parseRange`); a random /15 if not given. */
   readonly range?: string | undefined;
   /** What those who are no members may ask, for tests; the usual if not given. */

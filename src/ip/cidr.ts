@@ -48,3 +48,10 @@ function maskByte(prefix: number, index: number): number {
 
 /** RFC 1122 §3.2.1.3, RFC 4291 §2.5.3. */
 export const LOOPBACK: readonly Cidr[] = ['127.0.0.0/8', '::1/128'].map((text) => parseCidr(text)!);
+
+/** In bits of prefix. No private network is wider. */
+const WIDEST = { ipv4: 8, ipv6: 7 } as const;
+
+/** Whether a route's destination is everything: a default route, or the halves and quarters of one that VPNs use instead. */
+export const standsForAll = ({ address, prefix }: Cidr): boolean =>
+  prefix < (address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6);

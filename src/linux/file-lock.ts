@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs';
 import { LametunError } from '../errors.js';
 import { ERRNO } from './errno.js';
 import { call, errno, libc } from './libc.js';
-import { openOwnFile } from './safe-files.js';
+import { openExisting, openOwnFile } from './safe-files.js';
 
 /** sys/file.h. */
 const LOCK_SH = 1;
@@ -47,13 +47,8 @@ export function lockFile(path: string, what: string): FileLock {
  * @returns its number, 0 when it is not known, undefined when nobody holds it
  */
 export function lockHolder(path: string): number | undefined {
-  let fd: number;
-  try {
-    fd = openOwnFile(path, 'read');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  const fd = openExisting(path);
+  if (fd === undefined) return undefined;
   try {
     if (!isHeldElsewhere(fd)) return undefined;
     return Number(/^\d+$/m.exec(readFileSync(fd, 'utf8'))?.[0] ?? 0);

@@ -103,7 +103,7 @@ function dump(message: MessageWriter): NetlinkMessage[] {
 const NO_RULES: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
 
 /** Reads an RTM_NEWRULE; undefined when it is none, or cut short. */
-export function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
+function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
   if (type !== RTM.newRule || payload.byteLength < HEADER.size) return undefined;
   const family = payload.getUint8(HEADER.family);
   if (family !== AF_INET && family !== AF_INET6) return undefined;

@@ -66,7 +66,7 @@ export function safeDirectory(path: string): string {
     } else if (found.isSymbolicLink()) {
       if ((parent.mode & OTHERS_WRITE) !== 0 && !isTrusted(found.uid)) throw replaceable(next, found, path);
       if (++links > MOST_LINKS)
-        throw new LametunError('usage', `${path} leads through too many symbolic links`);
+        throw new LametunError('usage', `${path} leads through too many symbolic links: choose another path`);
       const target = readlinkSync(next);
       if (target.startsWith('/')) {
         here = '/';
@@ -91,7 +91,8 @@ export function safeDirectory(path: string): string {
 export function privateDirectory(path: string, mark: string): void {
   safeDirectory(path);
   const found = lstatSync(path);
-  if (!found.isDirectory()) throw new LametunError('usage', `${path} is not a directory`);
+  if (!found.isDirectory())
+    throw new LametunError('usage', `${path} is not a directory: choose another path`);
   if (found.uid !== process.geteuid?.())
     throw new LametunError('usage', `${path} belongs to another user: try sudo, or another directory`);
   if ((found.mode & 0o077) === 0) return;
@@ -128,6 +129,16 @@ const ACCESS = {
   append: O_WRONLY | O_CREAT | O_APPEND,
 } as const;
 
+/** Opens a file of this user's for reading. @returns undefined when there is no such file @throws like `openOwnFile` */
+export function openExisting(path: string): number | undefined {
+  try {
+    return openOwnFile(path, 'read');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /**
  * The text of a file of this user's.
  *
@@ -135,13 +146,8 @@ const ACCESS = {
  * @throws LametunError `state` when the file is not this user's, or secret and readable by others; Node's errors
  */
 export function readOwnFile(path: string, { secret = false } = {}): string | undefined {
-  let fd: number;
-  try {
-    fd = openOwnFile(path, 'read');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+  const fd = openExisting(path);
+  if (fd === undefined) return undefined;
   try {
     if (secret && (fstatSync(fd).mode & 0o077) !== 0)
       throw new LametunError('state', `other users can read ${path}, which is secret: \`chmod 600 ${path}\``);
@@ -254,7 +260,8 @@ function makeDirectory(path: string): void {
 }
 
 function checked(directory: string, found: Stats, path: string): Stats {
-  if (!found.isDirectory()) throw new LametunError('usage', `${directory} is not a directory`);
+  if (!found.isDirectory())
+    throw new LametunError('usage', `${directory} is not a directory: choose another path`);
   const isOpen = (found.mode & OTHERS_WRITE) !== 0 && (found.mode & STICKY) === 0;
   if (isOpen || !isTrusted(found.uid)) throw replaceable(directory, found, path);
   return found;

@@ -126,7 +126,7 @@ export class Network implements RunningNode {
     if (hub.key !== hubKey)
       throw new LametunError(
         'usage',
-        `this machine is ${you.name} of the network ${network.name}, and the token is of another hub: \`lametun leave\` ends that, and --state DIR with --device NAME keeps several`,
+        `this machine is ${you.name} of the network ${network.name}, and the token is of another hub: \`lametun leave\` ends that, and --state DIR keeps several`,
       );
     this.#setHub(byToken(hub, addresses), true);
   }

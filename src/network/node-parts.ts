@@ -210,13 +210,13 @@ export class NodeParts {
       found.some((own) => addressesEqual(own.address, wanted.address)),
     );
     const { failure } = this.host;
-    if (!has4)
-      throw failure ?? new LametunError('linux', `another program removes the addresses of ${link.name}`);
+    const removed = `another program removes the addresses of ${link.name}`;
+    if (!has4) throw failure ?? new LametunError('linux', `${removed}: stop that program`);
     if (has6) return;
     this.#hasIpv6 = false;
     this.host.configure(device);
     this.warnings.push(
-      `There is no IPv6 inside the network here (${failure?.message}): others reach this node by IPv4 alone, and so does it reach them`,
+      `There is no IPv6 inside the network here (${failure?.message ?? removed}): this node and the others reach each other by IPv4 alone`,
     );
   }
 

@@ -92,8 +92,7 @@ export function checkPlace(device: string, shares: readonly string[], range?: st
   const ranges = range === undefined ? [] : [parseCidr(range)!];
   for (const share of shares) parseShare(share, localRoutes(routing), ranges);
   const [why] = rangeObstacles(ranges, routing).refusals;
-  if (why !== undefined)
-    throw new LametunError('usage', `this machine cannot be in a network with that range: ${why}`);
+  if (why !== undefined) throw new LametunError('usage', `--range ${range}: ${why}; choose another range`);
 }
 
 /**

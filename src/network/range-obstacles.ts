@@ -1,8 +1,8 @@
 import { formatAddress } from '../ip/address.js';
-import { type Cidr, contains, covers, formatCidr, overlap, parseCidr } from '../ip/cidr.js';
+import { type Cidr, contains, covers, formatCidr, overlap, parseCidr, standsForAll } from '../ip/cidr.js';
 import { LOCAL_TABLE, MAIN_TABLE } from '../linux/route.js';
 import type { Rule } from '../linux/rule.js';
-import { isDefault, type Routing, type TableRoute } from './ranges.js';
+import type { Routing, TableRoute } from './ranges.js';
 
 /** What stands in the way of a network's range on this machine. */
 export interface Obstacles {
@@ -50,7 +50,8 @@ function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
       warnings.push(
         ...counted
           .filter(
-            (route) => !inside.includes(route) && route.kind === 'unicast' && !isDefault(route.destination),
+            (route) =>
+              !inside.includes(route) && route.kind === 'unicast' && !standsForAll(route.destination),
           )
           .map(
             (route) =>
@@ -70,7 +71,7 @@ function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
     }
   }
   for (const route of near) {
-    if (looked.has(route.table) || route.kind !== 'unicast' || isDefault(route.destination)) continue;
+    if (looked.has(route.table) || route.kind !== 'unicast' || standsForAll(route.destination)) continue;
     warnings.push(
       `The network's range ${name} collides with ${route.name} of routing table ${route.table}: packets that use that table do not reach it`,
     );

@@ -1,6 +1,15 @@
 import { LametunError } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
-import { type Cidr, contains, covers, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
+import {
+  type Cidr,
+  contains,
+  covers,
+  formatCidr,
+  networkOf,
+  overlap,
+  parseCidr,
+  standsForAll,
+} from '../ip/cidr.js';
 import { findLink } from '../linux/link.js';
 import { listAllRoutes, RTN } from '../linux/route.js';
 import { listRules, type Rule } from '../linux/rule.js';
@@ -28,14 +37,6 @@ export interface Routing {
   readonly routes: readonly TableRoute[];
   readonly rules: readonly Rule[];
 }
-
-/**
- * What wider routes are for is everything else: `0.0.0.0/0`, and the halves and quarters of it by which VPNs stand in
- * for a default route without replacing it. No private network is that wide.
- */
-const WIDEST = { ipv4: 8, ipv6: 7 } as const;
-export const isDefault = ({ address, prefix }: Cidr): boolean =>
-  prefix < (address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6);
 
 /**
  * The routes of all tables and the rules that choose between them: those of other VPNs are often in tables of their
@@ -79,7 +80,7 @@ const KINDS: Readonly<Record<number, RouteKind>> = {
 /** The routes and addresses that a share can collide with. Default routes and dead ends do not count. */
 export const localRoutes = ({ routes }: Pick<Routing, 'routes'>): LocalRoute[] =>
   routes.filter(
-    ({ destination, kind }) => (kind === 'unicast' || kind === 'local') && !isDefault(destination),
+    ({ destination, kind }) => (kind === 'unicast' || kind === 'local') && !standsForAll(destination),
   );
 
 /** @returns `10.7.0.0/24 collides with the route 10.0.0.0/8 dev eth0`, or undefined when nothing does */

@@ -274,8 +274,9 @@ export class WorkerEngine implements Engine {
     // What was set meanwhile is newer, and what the worker will find under it.
     const isCurrent = view.getUint32(at + REPORT_RECORD.settings, true) === this.#settings[peer];
     this.#reports.release();
-    if (report === REPORT.roaming) isCurrent && this.#events.roaming(peer, from);
-    else if (report === REPORT.beside) this.#events.beside(datagram, from);
+    if (report === REPORT.roaming) {
+      if (isCurrent) this.#events.roaming(peer, from);
+    } else if (report === REPORT.beside) this.#events.beside(datagram, from);
     else this.#events.datagram(datagram, from, this.#reports.pending);
   }
 }

@@ -38,7 +38,6 @@ import {
   REFUSALS,
   type Welcome,
 } from './messages.js';
-
 import type { HubAddress } from './token.js';
 
 /**

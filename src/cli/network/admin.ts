@@ -85,7 +85,7 @@ function revokeCommand(): Command {
 function givenUses(text: string): number {
   const uses = Number(text);
   if (/^\d{1,5}$/.test(text) && uses >= 1 && uses <= 65_534) return uses;
-  throw new LametunError('usage', `--uses ${text}: a number from 1 to 65534`);
+  throw new LametunError('usage', `--uses ${text}: give a number from 1 to 65534`);
 }
 
 /** The hub's names of invitations are made of these. */

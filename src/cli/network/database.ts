@@ -37,13 +37,15 @@ export function databaseOf({ database, databaseFile }: DatabaseFlags): string | 
  * @throws LametunError `usage`
  */
 export function databaseLocation(text: string): string {
-  if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
+  if (isUrl(text)) return text;
   if (/^\.{0,2}\//.test(text)) return resolve(text);
   throw new LametunError(
     'usage',
     '--database is neither a URL nor a path: write postgres://USER@HOST/NAME, or an SQLite file as /PATH or ./FILE',
   );
 }
+
+const isUrl = (text: string): boolean => /^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text);
 
 /** Whoever starts it in the background has said so already. */
 function checkedDatabase(text: string): string {
@@ -78,7 +80,7 @@ function readDatabase(file: string): string {
       cause: error,
     });
   }
-  if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
+  if (isUrl(text)) return text;
   throw new LametunError(
     'usage',
     `${file} holds no database: one line, postgres://USER:PASSWORD@HOST/DATABASE`,

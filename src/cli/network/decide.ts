@@ -2,6 +2,7 @@ import { LametunError } from '../../errors.js';
 import type { StoredNode } from '../../network/state.js';
 import type { HubAddress, Token } from '../../wire/token.js';
 import type { HubSettings } from './hub-settings.js';
+import { DEFAULT_STATE } from './place.js';
 
 /*
  * What a command does that begins a hub or a node: by its options, and by what the state directory holds. Each option takes
@@ -248,4 +249,4 @@ const busy = (state: string, process: number): LametunError =>
   );
 
 /** `--state` as it is to be typed, with a space before it. */
-export const optionFor = (state: string): string => (state === '/var/lib/lametun' ? '' : ` --state ${state}`);
+export const optionFor = (state: string): string => (state === DEFAULT_STATE ? '' : ` --state ${state}`);

@@ -5,9 +5,12 @@ import type { AdminAnswers } from '../../wire/messages.js';
 
 type Hub = Pick<RunningHub, 'administer' | 'network' | 'waiting'>;
 
+/** How many waiting nodes are named. */
+const SHOWN = 5;
+
 /**
- * A node on its hub's machine. Whoever asks it something is root there and administers the network: what he shares needs
- * nobody else's approval, and he is told what waits for his.
+ * A node on its hub's machine. Only root there can ask it anything, and root administers the network: its own shares need
+ * no approval, and its status lists the nodes and shares that wait for one.
  */
 export function withOwnHub(node: RunningNode, hub: Hub): RunningNode {
   if (node.status().network.id !== hub.network.id) return node;
@@ -45,6 +48,3 @@ function withWaiting(status: NodeStatus, hub: Hub): NodeStatus {
   const warnings = more > 0 ? [...text.slice(0, SHOWN), `${more} more nodes wait: \`lametun nodes\``] : text;
   return { ...status, warnings: [...status.warnings, ...warnings] };
 }
-
-/** How many of those who wait are named. */
-const SHOWN = 5;

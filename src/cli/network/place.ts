@@ -60,7 +60,8 @@ export function collect(
 ): readonly string[] {
   const all = [...before];
   for (const part of text.split(',')) {
-    if (part === '') throw new LametunError('usage', `${option} ${text}: an entry is empty`);
+    if (part === '')
+      throw new LametunError('usage', `${option} ${text}: an entry is empty: remove the extra comma`);
     const entry = parse(option, part);
     if (all.includes(entry))
       throw new LametunError('usage', `${option} ${entry} is given twice: give it once`);

@@ -42,7 +42,7 @@ const withHubOptions = (built: Command): Command =>
     .option('--network <name>', 'what the network is called (default: "home")', (name) =>
       givenLabel('--network', name),
     )
-    .addOption(portOption('--port <number>', `the TCP and UDP port of the hub, 443 if nothing is said`))
+    .addOption(portOption('--port <number>', 'the TCP and UDP port of the hub, 443 if nothing is said'))
     .addOption(
       listOption('--public <host[:port]>', 'the address by which others reach this machine; repeatable'),
     )
@@ -159,7 +159,7 @@ async function detachedStart(
 }
 
 /** What was typed behind `join`, less the token and where it was read from. */
-export function withoutToken(command: Command, args: readonly string[]): string[] {
+function withoutToken(command: Command, args: readonly string[]): string[] {
   const valued = new Set(command.options.filter(({ required }) => required).map(({ long }) => long));
   const kept: string[] = [];
   for (let i = 0; i < args.length; i++) {

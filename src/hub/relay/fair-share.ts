@@ -43,6 +43,7 @@ export class RateLimit {
     return true;
   }
 }
+
 /** The same for frames, counted as bytes. */
 export const limitFrames = (senders: number, framesPerSecond: number): RateLimit =>
   new RateLimit(senders, 8 * framesPerSecond, 0);

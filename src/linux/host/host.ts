@@ -50,6 +50,8 @@ export class Host {
   #announcements: Announcements | undefined;
   #timer: NodeJS.Timeout | undefined;
   #rules: { readonly change: RuleChange; readonly at: number } | undefined;
+  /** Whether a journal is kept: where all goes with the process, nothing needs to be noted. */
+  #isNoting = false;
   #isStopped = false;
   /** Why the latest look failed. */
   #blindness: string | undefined;
@@ -125,9 +127,6 @@ export class Host {
     const { name } = this.#device;
     this.#device = { index: findLink(name)?.index ?? 0, name };
   }
-
-  /** Whether a journal is kept: where all goes with the process, nothing needs to be noted. */
-  #isNoting = false;
 
   #openJournal(): void {
     const isNeeded = this.#desired.forwarding !== undefined;

@@ -77,7 +77,7 @@ export function tableFingerprint(socket: NetlinkSocket, name: string): string | 
 }
 
 /** Grows with every change of the rules, anybody's. @throws LinuxError */
-export function rulesGeneration(socket: NetlinkSocket): number {
+function rulesGeneration(socket: NetlinkSocket): number {
   const [answer] = socket.request(
     request(MESSAGE.getGeneration, NLM_F.ack, NFPROTO_UNSPEC),
     'read the generation of the nft rules',

@@ -1,11 +1,6 @@
-import { type Cidr, overlap } from '../../ip/cidr.js';
+import { type Cidr, overlap, standsForAll } from '../../ip/cidr.js';
 import { findLink } from '../link.js';
 import { listAllRoutes, RTN } from '../route.js';
-
-/** Whatever is wider stands for everywhere: a default route, or the halves and quarters of one by which VPNs replace it. */
-const WIDEST_NETWORK = { ipv4: 8, ipv6: 7 } as const;
-const isDefault = ({ address, prefix }: Cidr): boolean =>
-  prefix < (address.length === 4 ? WIDEST_NETWORK.ipv4 : WIDEST_NETWORK.ipv6);
 
 /**
  * The devices to the Internet, from which nobody may come into the tunnel: those that have a default route in any table,
@@ -25,8 +20,8 @@ export class OutsideDevices {
   names(own: string, destinations: readonly Cidr[]): string[] {
     const routes = listAllRoutes().filter((route) => route.type === RTN.unicast);
     const [wide, narrow] = [
-      routes.filter((route) => isDefault(route.destination)),
-      routes.filter((route) => !isDefault(route.destination)),
+      routes.filter((route) => standsForAll(route.destination)),
+      routes.filter((route) => !standsForAll(route.destination)),
     ];
     for (const index of wide.flatMap(({ devices }) => devices)) this.#known.add(index);
     const shared = new Set(
