@@ -1,15 +1,22 @@
+import { closeSync, constants, openSync, statSync } from 'node:fs';
 import koffi from 'koffi';
 import { call, libc } from './libc.js';
-import { allocate, writeUint64 } from './memory.js';
+import { allocate, type Memory, writeUint64 } from './memory.js';
 
 /** linux/capability.h: those that something here needs, and the one by which the others are given up. */
-const CAP = { SETPCAP: 8, NET_BIND_SERVICE: 10, NET_ADMIN: 12 } as const;
+const CAP = { DAC_OVERRIDE: 1, DAC_READ_SEARCH: 2, SETPCAP: 8, NET_BIND_SERVICE: 10, NET_ADMIN: 12 } as const;
 
 /**
  * What a process needs that moves packets: the device, its addresses, routes and rules, marks and buffers of sockets (also
  * for `ip`, `nft` and `resolvectl`, which it runs); and a port below 1024. Root's own files need nothing.
  */
 export const NEEDED = ['NET_ADMIN', 'NET_BIND_SERVICE'] as const satisfies readonly (keyof typeof CAP)[];
+
+/**
+ * What it needs besides where the program, or a file that an argument names, lies in somebody's home that others cannot
+ * enter: root has no right of its own there.
+ */
+export const NEEDED_IN_HOMES = 'DAC_READ_SEARCH' satisfies keyof typeof CAP;
 
 /** linux/prctl.h. */
 const PR_CAPBSET_READ = 23;
@@ -77,7 +84,9 @@ export function limitChildren(): boolean {
   call(capget(header.address, data.address), 'capget');
   // Without it the bounding set stays as it is: whoever took it away has chosen the others, too.
   if ((data.view.getUint32(DATA.effective, true) & (1 << CAP.SETPCAP)) === 0) return false;
-  for (const capability of excess) call(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), 'PR_CAPBSET_DROP');
+  if (readsOthersFiles(header.address, data)) kept.add(CAP[NEEDED_IN_HOMES]);
+  for (const capability of excess.filter((each) => !kept.has(each)))
+    call(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), 'PR_CAPBSET_DROP');
   // What is inheritable would come past the bounding set; what is ambient goes with it.
   for (let i = 0; i < 64; i++) {
     if (kept.has(i)) continue;
@@ -87,6 +96,32 @@ export function limitChildren(): boolean {
   call(capset(header.address, data.address), 'capset');
   call(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'PR_SET_NO_NEW_PRIVS');
   return true;
+}
+
+/** Whether the program, or a file that an argument names, can be read only past the rights of files. */
+function readsOthersFiles(header: number, data: Memory): boolean {
+  const effective = data.view.getUint32(DATA.effective, true);
+  const others = (1 << CAP.DAC_OVERRIDE) | (1 << CAP.DAC_READ_SEARCH);
+  const set = (capabilities: number): void => {
+    data.view.setUint32(DATA.effective, capabilities >>> 0, true);
+    call(capset(header, data.address), 'capset');
+  };
+  set(effective & ~others);
+  try {
+    const words = process.argv.slice(1).flatMap((word) => [word, word.slice(word.indexOf('=') + 1)]);
+    return [process.execPath, ...words].some(isForbidden);
+  } finally {
+    set(effective);
+  }
+}
+
+function isForbidden(path: string): boolean {
+  try {
+    if (statSync(path).isFile()) closeSync(openSync(path, constants.O_RDONLY));
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES';
+  }
 }
 
 /** With the same arguments and environment. Node has marked all descriptors to be closed by this. */

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Lametun } from '../../src/testkit/lametun.js';
@@ -125,4 +127,36 @@ async function limited(input: string, ...wrapper: readonly string[]) {
 test('a process that limits itself stays the same process, with what it was given', async () => {
   const { started, pid, args, word, input } = await limited('from outside');
   assert.deepEqual([pid, args, word, input], [started, ['ä b', ''], 'ö ü', 'from outside']);
+});
+
+const NOBODY = 65_534;
+
+test('root starts a program in a home that others cannot enter, and reads a file that an argument names there', (t) => {
+  if (!needs(t, 'root')) return;
+  const home = mkdtempSync(joinPath(tmpdir(), 'lametun-home-')); // mode 0700
+  const open = mkdtempSync(joinPath(tmpdir(), 'lametun-open-'));
+  t.after(() => {
+    for (const folder of [home, open]) rmSync(folder, { recursive: true });
+  });
+  const script = `
+    import { readFileSync } from 'node:fs';
+    import { limitProcess } from ${JSON.stringify(new URL('../../src/linux/capabilities.js', import.meta.url).href)};
+    limitProcess();
+    console.log(/CapBnd:\\s*(\\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
+    for (const file of process.argv.slice(2)) console.log(readFileSync(file.replace(/^.*=/, ''), 'utf8'));`;
+  for (const folder of [home, open]) writeFileSync(joinPath(folder, 'main.mjs'), script);
+  writeFileSync(joinPath(home, 'token'), 'a token');
+  for (const path of [home, joinPath(home, 'main.mjs'), joinPath(home, 'token')])
+    chownSync(path, NOBODY, NOBODY);
+  const run = (folder: string, ...args: string[]): string => {
+    const main = joinPath(folder, 'main.mjs');
+    const { stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+    assert.equal(stderr, '');
+    return stdout;
+  };
+  const withHomes = (BigInt(`0x${NEEDED}`) | (1n << 2n)).toString(16).padStart(16, '0');
+  assert.equal(run(home), `${withHomes}\n`);
+  assert.equal(run(open, joinPath(home, 'token')), `${withHomes}\na token\n`);
+  assert.equal(run(open, `--token-file=${joinPath(home, 'token')}`), `${withHomes}\na token\n`);
+  assert.equal(run(open), `${NEEDED}\n`, 'and where nothing lies there it has no such right');
 });

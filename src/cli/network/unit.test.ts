@@ -25,6 +25,9 @@ test('what is in a home or a temporary folder is not hidden from it', () => {
   assert.match(at('/rooted'), /^ProtectHome=read-only$/m);
   assert.match(at('/tmp/net'), /^ProtectHome=read-only\nPrivateTmp=no$/m);
   assert.match(at('/srv/net', '/home/a/bin/node'), /^ProtectHome=no$/m);
+  const CAPABILITIES = /^CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE(.*)$/m;
+  assert.equal(CAPABILITIES.exec(at('/srv/net'))![1], '');
+  assert.equal(CAPABILITIES.exec(at('/srv/net', '/home/a/bin/node'))![1], ' CAP_DAC_READ_SEARCH');
 });
 
 test('arguments reach the program as they are', () => {

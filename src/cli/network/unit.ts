@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../../errors.js';
-import { NEEDED } from '../../linux/capabilities.js';
+import { NEEDED, NEEDED_IN_HOMES } from '../../linux/capabilities.js';
 import { runProgram } from '../../linux/program.js';
 import { replaceFile } from '../../linux/safe-files.js';
 import { UNSHOWN } from '../../wire/text.js';
@@ -32,6 +32,7 @@ export function unitFor({ state }: { readonly state: string }, command: readonly
   // What it would hide must not be what is to be run, or written to.
   const needs = (hidden: readonly string[]): boolean =>
     [state, ...command].some((path) => hidden.some((folder) => `${path}/`.startsWith(`${folder}/`)));
+  const capabilities = [...NEEDED, ...(needs(HOMES) ? [NEEDED_IN_HOMES] : [])];
   return {
     name: unitName(state),
     text: `[Unit]
@@ -45,7 +46,7 @@ ExecStart=${command.map(quote).join(' ')}
 Restart=on-failure
 RestartSec=2s
 # What it needs: a TUN device, addresses and routes; a port below 1024.
-CapabilityBoundingSet=${NEEDED.map((name) => `CAP_${name}`).join(' ')}
+CapabilityBoundingSet=${capabilities.map((name) => `CAP_${name}`).join(' ')}
 NoNewPrivileges=yes
 ProtectHome=${needs(HOMES) ? 'no' : 'read-only'}
 PrivateTmp=${needs(TEMPORARY) ? 'no' : 'yes'}
