@@ -1,13 +1,14 @@
 import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
-import type {
-  AdminAnswer,
-  AdminRequest,
-  Answers,
-  HubMessage,
-  Incarnation,
-  NodeMessage,
-  RelayCredentials,
+import {
+  type AdminAnswer,
+  type AdminRequest,
+  type Answers,
+  type HubMessage,
+  type Incarnation,
+  type NodeMessage,
+  type RelayCredentials,
+  TWIN_ADVICE,
 } from '../wire/messages.js';
 import type { HubAddress } from '../wire/token.js';
 import { Administration, type AdministrationOptions } from './administration.js';
@@ -297,10 +298,7 @@ export class Hub {
       );
     if (first === undefined) return;
     holder?.send({ type: 'twin', address });
-    throw new Refused(
-      'twin',
-      `another machine, ${first}, is connected with this node's key: one of the two has a copied state directory; stop the copy, run \`lametun leave --force\` there, and join again with a new token`,
-    );
+    throw new Refused('twin', `another machine, ${first}, is connected with this node's key: ${TWIN_ADVICE}`);
   }
 
   #noRelay(): RelayCredentials {

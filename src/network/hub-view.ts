@@ -1,7 +1,7 @@
 import type { IpAddress } from '../ip/address.js';
 import { bootTime } from '../linux/clock.js';
 import { wallTimeOf } from '../linux/wall-clock.js';
-import type { NetworkInfo } from '../wire/messages.js';
+import { type NetworkInfo, TWIN_ADVICE } from '../wire/messages.js';
 import type { HubEvent } from './client/hub-client.js';
 import type { HubStatus } from './control.js';
 
@@ -44,9 +44,7 @@ export class HubView {
       ...(this.#warning === undefined ? [] : [this.#warning]),
       ...(twin === undefined
         ? []
-        : [
-            `Another machine, ${twin.address}, tries to connect with this node's key: one of the two has a copied state directory; stop the copy, run \`lametun leave --force\` there, and join again with a new token`,
-          ]),
+        : [`Another machine, ${twin.address}, tries to connect with this node's key: ${TWIN_ADVICE}`]),
     ];
   }
 

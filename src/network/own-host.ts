@@ -98,7 +98,7 @@ export class OwnHost {
         isAroundOthers: plans.some((plan) => plan.isAroundOthers),
         warnings: [
           ...refusals.map(
-            (why) => `The network's addresses are in use here, so some of it may not be reached: ${why}`,
+            (why) => `The network's addresses are in use here, so some members may not be reached: ${why}`,
           ),
           ...warnings,
           ...plans.flatMap((plan) => plan.warnings),

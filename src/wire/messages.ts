@@ -89,6 +89,10 @@ export interface Incarnation {
   readonly turn: number;
 }
 
+/** What to do about those. */
+export const TWIN_ADVICE =
+  'one of the two has a copied state directory; stop the copy, run `lametun leave --force` there, and join again with a new token';
+
 /** By which a node makes the relay listen to its UDP datagrams (`relay.ts`). */
 export interface RelayCredentials {
   /** The hub's UDP port; its address is the one that the channel leads to. */

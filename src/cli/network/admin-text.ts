@@ -1,4 +1,10 @@
-import type { AdminAnswers, InviteRow, NodeRow, OfferedShare } from '../../wire/messages.js';
+import {
+  type AdminAnswers,
+  type InviteRow,
+  type NodeRow,
+  type OfferedShare,
+  TWIN_ADVICE,
+} from '../../wire/messages.js';
 import { durationText, table } from './table.js';
 
 /** The answers to administrators, for people. `now` in milliseconds since 1970. */
@@ -50,9 +56,7 @@ export function nodesText(nodes: readonly NodeRow[], now: number): string {
   const twins = nodes.flatMap(({ name, twins }) =>
     twins === undefined
       ? []
-      : [
-          `Warning: two machines, ${twins.join(' and ')}, connect with the key of ${name}: one has a copied state directory. Stop the copy, run \`lametun leave --force\` there, and join again with a new token.`,
-        ],
+      : [`Warning: two machines, ${twins.join(' and ')}, connect with the key of ${name}: ${TWIN_ADVICE}`],
   );
   return [
     ...table([['NODE', 'IPV4', 'IPV6', 'STATE', 'ROLE', 'JOINED', 'SHARES'], ...rows]),

@@ -40,7 +40,7 @@ function inviteCommand(): Command {
         .default(86_400, '24h'),
     )
     .option('--reusable', 'let 100 machines join by it')
-    .option('--uses <n>', 'let so many machines join by it', givenUses)
+    .option('--uses <n>', 'let this many machines join by it', givenUses)
     .option('--admin', 'whoever joins by it may administer the network')
     .addOption(
       listOption(
@@ -132,7 +132,7 @@ function renameCommand(): Command {
 function removeCommand(): Command {
   return command('remove', 'put a node out of the network')
     .argument('<node>', 'its name or number', givenNode)
-    .option('--force', "also the node on the hub's own machine")
+    .option('--force', "remove even the node on the hub's own machine")
     .action(async (node: string, { state, json, force = false }: Common & { readonly force?: boolean }) => {
       const answer = await administer<'remove'>(state, { op: 'remove', node, force });
       print(json, answer, () => `${answer.name} is no member any more`);

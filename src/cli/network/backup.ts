@@ -63,7 +63,7 @@ async function askedHub(state: string, file: string): Promise<boolean> {
 
 function restoreCommand(): Command {
   return command('restore', 'put a backup in the place of what the hub knows')
-    .option('--replace', 'although the database holds another network')
+    .option('--replace', 'replace another network that the database holds, and keep it in replaced-DATE')
     .action(async (name: string, flags: Flags & { readonly replace?: boolean }) => {
       const { restoreHub } = await import('../../hub/start.js');
       const { replace = false } = flags;

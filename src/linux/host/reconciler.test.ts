@@ -136,7 +136,7 @@ test('after three rounds in a minute it stops fighting, warns, and tries again a
   }
   assert.equal(world.values.get('the table'), 'theirs');
   assert.deepEqual(world.reconciler.warnings(), [
-    'The table keeps being changed by another program (firewalld): lametun leaves it alone for now; members get in',
+    'The table keeps being changed by another program (firewalld): lametun leaves it alone for now; members get in; stop that program, or configure it to leave this alone',
   ]);
   assert.equal(world.values.get('ip_forward'), '0', 'what it protects is closed');
   assert.equal(world.log.filter((line) => line === 'set the table=rules').length, 1 + ROUNDS);

@@ -209,7 +209,7 @@ export class Reconciler {
   warnings(): string[] {
     return [...this.#tracks.values()].flatMap(({ item, contested, error }) => {
       const effect = item.effect === undefined ? '' : `; ${item.effect}`;
-      if (contested !== undefined) return `${fightText(item.id, contested.by)}${effect}`;
+      if (contested !== undefined) return fightText(item.id, contested.by, effect);
       return error === undefined ? [] : `Cannot set ${item.id}: ${error}${effect}`;
     });
   }
@@ -277,5 +277,5 @@ export class Reconciler {
 const nameOf = (by: string | undefined): string =>
   by === undefined || by === '' ? 'another program' : `another program (${by})`;
 
-const fightText = (id: string, by: string | undefined): string =>
-  `${id[0]!.toUpperCase()}${id.slice(1)} keeps being changed by ${nameOf(by)}: lametun leaves it alone for now`;
+const fightText = (id: string, by: string | undefined, effect = ''): string =>
+  `${id[0]!.toUpperCase()}${id.slice(1)} keeps being changed by ${nameOf(by)}: lametun leaves it alone for now${effect}; stop that program, or configure it to leave this alone`;
