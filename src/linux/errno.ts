@@ -17,6 +17,7 @@ export const ERRNO = {
   ENODEV: 19,
   EINVAL: 22,
   ENOSPC: 28,
+  ERANGE: 34,
   EBADFD: 77,
   EMSGSIZE: 90,
   EPROTONOSUPPORT: 93,

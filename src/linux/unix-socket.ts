@@ -1,7 +1,8 @@
 import { renameSync } from 'node:fs';
 import koffi from 'koffi';
 import { LametunError } from '../errors.js';
-import { call, libc } from './libc.js';
+import { ERRNO } from './errno.js';
+import { call, errno, libc } from './libc.js';
 import { allocate } from './memory.js';
 
 /** linux/socket.h, linux/net.h, linux/un.h: family u16, path char[108]. */
@@ -10,6 +11,11 @@ const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
 export const SOCKADDR_UN = { family: 0, path: 2, pathLength: 108, size: 110 } as const;
+/** asm-generic/socket.h; `struct ucred` of sys/socket.h: pid, uid, gid, 32 bits each. */
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const SO_PEERGROUPS = 59;
+const UCRED = { uid: 4, gid: 8, size: 12 } as const;
 
 const libc_ = koffi.load(null);
 const listen = libc_.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
@@ -53,4 +59,35 @@ export function listenUnix(path: string, backlog = 128): number {
   } finally {
     process.umask(before);
   }
+}
+
+/** Who has connected to a socket, as it was in that moment. */
+export interface Peer {
+  readonly uid: number;
+  /** All groups that it is in. */
+  readonly groups: readonly number[];
+}
+
+/** @throws LinuxError */
+export function peerOf(fd: number): Peer {
+  const { view } = peerOption(fd, SO_PEERCRED, UCRED.size);
+  const { view: list, length } = peerOption(fd, SO_PEERGROUPS, 4 * 64);
+  const others = Array.from({ length: length / 4 }, (_, i) => list.getUint32(4 * i, true));
+  return { uid: view.getUint32(UCRED.uid, true), groups: [view.getUint32(UCRED.gid, true), ...others] };
+}
+
+/** @param room for so many bytes at first; the kernel says how many there are */
+function peerOption(
+  fd: number,
+  option: number,
+  room: number,
+): { readonly view: DataView; readonly length: number } {
+  const value = allocate(room);
+  const length = allocate(4);
+  length.view.setUint32(0, room, true);
+  const result = libc.getsockopt(fd, SOL_SOCKET, option, value.address, length.address);
+  const needed = length.view.getUint32(0, true);
+  if (result < 0 && errno() === ERRNO.ERANGE && needed > room) return peerOption(fd, option, needed);
+  call(result, 'ask who has connected');
+  return { view: value.view, length: needed };
 }

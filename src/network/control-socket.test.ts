@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LametunError } from '../errors.js';
 import type { PingAnswer } from './control.js';
-import { askControl, type ControlHandler, controlPath, serveControl } from './control-socket.js';
+import type { ControlHandler } from './control-connection.js';
+import { askControl, controlPath, serveControl } from './control-socket.js';
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'lametun-'));

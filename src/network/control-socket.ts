@@ -4,32 +4,14 @@ import { join } from 'node:path';
 import { LametunError } from '../errors.js';
 import { lockHolder } from '../linux/file-lock.js';
 import type { ControlAnswers, ControlCommand, ControlError, ControlRequest } from './control.js';
+import { Connections, type ControlHandler } from './control-connection.js';
 import { type ControlSide, differ, mayDiffer, readSide, sideOf } from './control-version.js';
+import { isReadOnly, operatorsPath } from './operators.js';
 
 /** The socket of a state directory. */
 export const controlPath = (state: string): string => join(state, 'control.sock');
 
-/** Of a request, bytes. */
-const LONGEST_REQUEST = 65_536;
 const MOST_CONNECTIONS = 64;
-/** How long a connection may say nothing before its request, milliseconds. */
-const REQUEST_TIMEOUT = 5_000;
-/** How long what is being done may take when the process is about to end, milliseconds. */
-const CLOSE_PATIENCE = 2_000;
-/** How much may wait for somebody who does not read, bytes. */
-const MOST_UNREAD = 4 << 20;
-
-/**
- * Does what is asked.
- *
- * @param answer sends a line
- * @param signal aborts when whoever asked has gone
- */
-export type ControlHandler = (
-  request: ControlRequest,
-  answer: (value: object) => void,
-  signal: AbortSignal,
-) => Promise<void>;
 
 /**
  * Answers on the control socket of a state directory, 0600, whose lock the caller holds: what a killed process left
@@ -47,16 +29,8 @@ export async function serveControl(
   if (Buffer.byteLength(path) > 107)
     throw new LametunError('usage', `${path} is too long for a socket: choose a shorter --state`);
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path);
-  const connections = new Set<Connection>();
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    if (connections.size >= MOST_CONNECTIONS) {
-      socket.destroy();
-      return;
-    }
-    const connection = new Connection(socket, handle, sideOf(program));
-    connections.add(connection);
-    socket.once('close', () => connections.delete(connection));
-  });
+  const connections = new Connections(MOST_CONNECTIONS, handle, program);
+  const server = createServer({ allowHalfOpen: true }, (socket) => connections.add(socket));
   const before = process.umask(0o177); // of the whole process, for as long as it takes to bind, which is synchronous
   try {
     await listen(server, path, () => process.umask(before));
@@ -66,12 +40,8 @@ export async function serveControl(
   return {
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const connection of connections) connection.stop();
-      const patience = setTimeout(() => {
-        for (const { socket } of connections) socket.destroy();
-      }, CLOSE_PATIENCE);
+      await connections.stop();
       await closed;
-      clearTimeout(patience);
     },
   };
 }
@@ -91,111 +61,6 @@ function listen(server: Server, path: string, bound: () => void): Promise<void> 
   });
 }
 
-/** One connection: a request, its answers, the end. */
-class Connection {
-  readonly socket: Socket;
-  readonly #handle: ControlHandler;
-  readonly #side: ControlSide;
-  readonly #gone = new AbortController();
-  readonly #timer: NodeJS.Timeout;
-  #text = '';
-  #request: ControlRequest | 'none' | 'bad' = 'none';
-  #isStopping = false;
-  #hasSaidWho = false;
-
-  constructor(socket: Socket, handle: ControlHandler, side: ControlSide) {
-    this.socket = socket;
-    this.#handle = handle;
-    this.#side = side;
-    this.#timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT);
-    socket.setEncoding('utf8');
-    socket.on('error', () => {}); // it is closed next
-    socket.on('close', () => {
-      clearTimeout(this.#timer);
-      this.#gone.abort();
-    });
-    socket.on('end', () => {
-      this.#gone.abort(); // nobody half-closes who still wants to hear
-      if (this.#request === 'none') socket.end();
-    });
-    socket.on('data', (chunk: string) => this.#read(chunk));
-  }
-
-  /** The process is about to end. */
-  stop(): void {
-    this.#isStopping = true;
-    this.#gone.abort();
-    if (typeof this.#request === 'string') this.socket.destroySoon();
-  }
-
-  #read(chunk: string): void {
-    if (this.#request !== 'none') return;
-    this.#text += chunk;
-    const end = this.#text.indexOf('\n');
-    if (end < 0 && this.#text.length <= LONGEST_REQUEST) return;
-    clearTimeout(this.#timer);
-    void this.#run(end < 0 ? '' : this.#text.slice(0, end));
-  }
-
-  async #run(line: string): Promise<void> {
-    this.#request = 'bad';
-    try {
-      const request = parseRequest(line, this.#side);
-      this.#request = request;
-      await this.#handle(request, (value) => this.#send({ value }), this.#gone.signal);
-      const isCutOff = this.#isStopping && ENDLESS.has(request.command);
-      if (isCutOff) throw new LametunError('unreachable', 'lametun has ended');
-      this.#send({ done: true });
-    } catch (error) {
-      this.#send({ error: describe(error) });
-    }
-    this.socket.end();
-    if (this.#isStopping) this.socket.destroySoon();
-  }
-
-  #send(value: object): void {
-    const { socket } = this;
-    const line = this.#hasSaidWho ? value : { lametun: this.#side, ...value };
-    this.#hasSaidWho = true;
-    if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(line)}\n`);
-    else this.#gone.abort();
-  }
-}
-
-/** They go on until somebody ends them. */
-const ENDLESS: ReadonlySet<ControlCommand> = new Set(['watch', 'ping']);
-
-/** All of them: the compiler misses none. */
-const COMMANDS: Readonly<Record<ControlCommand, true>> = {
-  ...{ status: true, watch: true, ping: true, leave: true, share: true, trust: true },
-  ...{ readdress: true, admin: true, backup: true },
-};
-
-/** @throws LametunError before anything is done, when it is not understood */
-function parseRequest(line: string, ours: ControlSide): ControlRequest {
-  let request: unknown;
-  try {
-    request = JSON.parse(line);
-  } catch {
-    throw new LametunError('protocol', 'a request is one line of JSON');
-  }
-  const { lametun, ...rest } = (request ?? {}) as { lametun?: unknown; command?: unknown };
-  const theirs = readSide(lametun);
-  if (theirs.protocol !== ours.protocol) throw differ(ours, theirs);
-  const { command } = rest;
-  if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command))
-    throw new LametunError(
-      'protocol',
-      `the process that runs does not know "${command}": it is another version`,
-    );
-  return rest as ControlRequest; // from root, who may do anything: handlers check what they use
-}
-
-function describe(error: unknown): ControlError {
-  if (error instanceof LametunError) return { code: error.code, message: error.message };
-  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
-}
-
 /**
  * Asks the process that runs on a state directory.
  *
@@ -209,8 +74,7 @@ export async function askControl<C extends ControlCommand>(
   onAnswer: (value: ControlAnswers[C]) => void,
   { signal, program }: AskOptions = {},
 ): Promise<void> {
-  const path = controlPath(state);
-  const socket = connect(path);
+  const socket = await reach(state, request);
   const answers = new Answers(sideOf(program), onAnswer);
   const stop = (): void => void socket.destroy();
   signal?.addEventListener('abort', stop);
@@ -219,10 +83,8 @@ export async function askControl<C extends ControlCommand>(
     await new Promise<void>((resolve, reject) => {
       let text = '';
       socket.setEncoding('utf8');
-      socket.once('connect', () =>
-        socket.write(`${JSON.stringify({ ...request, lametun: sideOf(program) })}\n`),
-      );
-      socket.on('error', (error: NodeJS.ErrnoException) => reject(connectError(state, error)));
+      socket.write(`${JSON.stringify({ ...request, lametun: sideOf(program) })}\n`);
+      socket.on('error', (error: NodeJS.ErrnoException) => reject(connectError(state, request, error)));
       socket.on('close', () => {
         if (signal?.aborted) resolve();
         else reject(new LametunError('unreachable', 'lametun ended before it had answered'));
@@ -294,10 +156,40 @@ class ControlFailure extends LametunError {
   }
 }
 
-function connectError(state: string, error: NodeJS.ErrnoException): LametunError {
+/** Connects to the process by its own socket, or by the one for operators where the first is closed to this user. */
+async function reach(state: string, request: ControlRequest): Promise<Socket> {
+  try {
+    return await connected(controlPath(state));
+  } catch (error) {
+    const failure = connectError(state, request, error as NodeJS.ErrnoException);
+    if (!isDenied(error as NodeJS.ErrnoException)) throw failure;
+    return connected(operatorsPath(state)).catch(() => {
+      throw failure;
+    });
+  }
+}
+
+function connected(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve(socket);
+    });
+  });
+}
+
+const isDenied = ({ code }: NodeJS.ErrnoException): boolean => code === 'EACCES' || code === 'EPERM';
+
+function connectError(state: string, request: ControlRequest, error: NodeJS.ErrnoException): LametunError {
   const path = controlPath(state);
-  if (error.code === 'EACCES' || error.code === 'EPERM')
-    return new LametunError('usage', `${path} is root's: try sudo`, { cause: error });
+  if (isDenied(error)) {
+    const otherwise = isReadOnly(request)
+      ? ', or have root allow a group that you are in: `lametun up --operators GROUP`'
+      : '';
+    return new LametunError('usage', `${path} is root's: try sudo${otherwise}`, { cause: error });
+  }
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') return notRunning(state, error);
   return new LametunError('unreachable', `${path}: ${error.message}`, { cause: error });
 }

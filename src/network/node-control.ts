@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../errors.js';
 import { isHubAddresses, parseAdminRequest } from '../wire/schemas.js';
 import type { ControlRequest } from './control.js';
-import type { ControlHandler } from './control-socket.js';
+import type { ControlHandler } from './control-connection.js';
 import type { RunningNode } from './running-node.js';
 
 /** Milliseconds: nobody reads faster, and nobody pings slower. */

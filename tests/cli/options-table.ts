@@ -44,6 +44,8 @@ const ways = (on: Row['on']): Row[] => [
   { option: '--verbose', on },
   { option: '--detach', on },
   { option: '--install', on },
+  { option: '--operators', value: 'root', effect: ({ operators }) => operators === 'root', on },
+  { option: '--no-operators', effect: ({ operators }) => operators === false, on },
 ];
 
 const hubOptions = (on: Row['on'], kept: Row['on']): Row[] => [
@@ -126,7 +128,7 @@ export const START_TABLE: Readonly<Record<'serve' | 'hub' | 'join' | 'up', reado
   hub: [...ways(HUB), ...hubOptions(HUB, HUB)],
   join: [
     ...ways(JOIN).map(
-      (row) => ({ ...row, running: row.option === '--install' ? STOP_FIRST : true }) as const,
+      (row) => ({ ...row, running: /install|operators/.test(row.option) ? STOP_FIRST : true }) as const,
     ),
     ...nodeOptions(JOIN).map((row) => ({ ...row, running: WHILE_RUNNING[`${row.option} ${row.value}`]! })),
     { option: '--token-file', value: 'TOKEN-FILE', on: JOIN, running: true },

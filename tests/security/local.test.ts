@@ -14,9 +14,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../../src/device/crypto.js';
 import { TextLog } from '../../src/device/log.js';
 import { startNode } from '../../src/network/node.js';
+import { operatorsPath } from '../../src/network/operators.js';
 import { StateDirectory } from '../../src/network/state.js';
 import { MAIN } from '../../src/testkit/lametun.js';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
+import { NetworkLab, type Outcome } from '../../src/testkit/network-lab.js';
 import { frameTo, relayable } from '../../src/testkit/relay-member.js';
 import { needs } from '../../src/testkit/requirements.js';
 import { attachedAnswer, mapNode, member, NETWORK, SmallHub } from '../../src/testkit/small-hub.js';
@@ -64,11 +65,52 @@ test('another user neither reads what hub and node keep, nor asks or drives them
         machine.state,
       );
       assert.notEqual(status, 0, stdout);
-      assert.match(stderr, /sudo|permission/i);
+      assert.match(stderr, /^lametun: [^\n]*(sudo|permission)[^\n]*\n$/i);
+      if (command[0] === 'status') assert.match(stderr, /lametun up --operators GROUP/);
     }
   }
   assert.equal(office.lametun('invite').status, 0, 'the control');
   assert.equal(laptop.run('cat', `${laptop.state}/node.key`).status, 0);
+});
+
+test('members of the group that --operators names may look until that is taken back; others may not', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'setpriv')) return;
+  const lab = new NetworkLab(t);
+  const { machine } = lab.site('office');
+  const GROUP = 2; // `bin` by Debian's name; `daemon` elsewhere: the number is the same
+  const first = machine.start('serve', '--network', 'home', '--name', 'office', '--operators', String(GROUP));
+  await first.says(/members of the group 2 may use/i);
+  await first.says(/is up/);
+  const as = (groups: string, ...command: readonly string[]): Outcome =>
+    machine.run(
+      ...['setpriv', '--reuid=65534', '--regid=65534', groups],
+      ...[process.execPath, MAIN, ...command, '--state', machine.state],
+    );
+  const member = (...command: readonly string[]): Outcome => as(`--groups=1,${GROUP}`, ...command);
+  const stranger = (...command: readonly string[]): Outcome => as('--groups=1,3', ...command);
+
+  const { status, stdout, stderr } = member('status', '--json');
+  assert.equal(status, 0, stderr);
+  const { self } = JSON.parse(stdout) as { self: { name: string } };
+  assert.equal(self.name, 'office');
+  assert.ok(!stdout.includes(readFileSync(joinPath(machine.state, 'node.key'), 'utf8').slice(0, 43)));
+  const invited = member('invite');
+  assert.equal(invited.status, 2, invited.stdout);
+  assert.match(invited.stderr, /^lametun: members of the group 2 may only look [^\n]*try sudo\n$/);
+  const refused = stranger('status');
+  assert.equal(refused.status, 2, refused.stdout);
+  assert.match(refused.stderr, /^lametun: only root may ask this, and members of the group 2 [^\n]*\n$/);
+  assert.equal(machine.lametun('invite').status, 0, 'the control');
+  assert.equal(await first.stop(), 0, first.stderr);
+
+  const again = machine.start('up');
+  await again.says(/is up/);
+  assert.equal(member('status').status, 0);
+  assert.equal(await again.stop(), 0, again.stderr);
+  const last = machine.start('up', '--no-operators');
+  await last.says(/is up/);
+  assert.match(member('status').stderr, /try sudo, or have root allow a group that you are in/);
+  assert.ok(!existsSync(operatorsPath(machine.state)));
 });
 
 test('nobody else on the machine puts frames into the loopback socket that leads to the relay', async (t) => {

@@ -26,6 +26,8 @@ export interface Given {
   readonly detach?: boolean | undefined;
   readonly install?: boolean | undefined;
   readonly device?: string | undefined;
+  /** A group of the system that may look; false takes that back. */
+  readonly operators?: string | false | undefined;
   // Of a node.
   readonly token?: Token | undefined;
   readonly name?: string | undefined;
@@ -50,6 +52,8 @@ export interface Plan {
   /** Whether the hub makes an invitation for others when it is up. */
   readonly invite: boolean;
   readonly node?: NodePlan | undefined;
+  /** Who may look from now on; as it was if not given. */
+  readonly operators?: string | false | undefined;
   /** Nothing is started: the node that runs is told where its hub is. */
   readonly readdress?: Token | undefined;
 }
@@ -89,6 +93,11 @@ export function decide(command: StartCommand, given: Given, situation: Situation
       joinedNode(given, situation); // a token of another network, or none
     throw busy(state, process);
   }
+  const { operators } = given;
+  return { ...started(command, given, situation), ...(operators !== undefined && { operators }) };
+}
+
+function started(command: StartCommand, given: Given, situation: Situation): Plan {
   switch (command) {
     case 'serve':
       return {
@@ -181,13 +190,18 @@ const isMemberBy = (token: Token | undefined, { hub, member }: Situation): boole
 
 /** A token of its own network tells a node that runs where its hub is, and nothing else. */
 function readdressed(given: Given, member: StoredNode): Plan {
-  const { share, device, install } = given;
+  const { share, device, install, operators } = given;
   if (share !== undefined)
     throw usage(`--share: ${nameOf(member)} runs: change this by \`lametun share ${share.join(' ')}\``);
-  if (device !== undefined || install)
-    throw usage(
-      `${install ? '--install' : '--device'}: ${nameOf(member)} runs: \`lametun down\` stops it first`,
-    );
+  const option =
+    device !== undefined
+      ? '--device'
+      : operators !== undefined
+        ? '--operators'
+        : install
+          ? '--install'
+          : undefined;
+  if (option !== undefined) throw usage(`${option}: ${nameOf(member)} runs: \`lametun down\` stops it first`);
   changes(given, member);
   return { invite: false, readdress: given.token };
 }

@@ -1,7 +1,7 @@
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import type { ControlCommand } from '../../network/control.js';
-import type { ControlHandler } from '../../network/control-socket.js';
+import type { ControlHandler } from '../../network/control-connection.js';
 import { nodeControl } from '../../network/node-control.js';
 import type { RunningNode } from '../../network/running-node.js';
 import { parseAdminRequest } from '../../wire/schemas.js';

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
+import type { ControlHandler } from '../../network/control-connection.js';
 import { serveControl } from '../../network/control-socket.js';
+import { removeOperatorSocket, serveOperators } from '../../network/operator-socket.js';
 import type { NodeEnd, RunningNode } from '../../network/running-node.js';
 import { StateDirectory, type StoredNode } from '../../network/state.js';
 import type { AdminAnswers } from '../../wire/messages.js';
@@ -14,6 +16,7 @@ import type { NodePlan, Plan } from './decide.js';
 import { isDetached, tellReady } from './detach.js';
 import { controlHandler } from './handler.js';
 import { type HubSettings, hasHub, writeHubSettings } from './hub-settings.js';
+import { operatorsOf, writeOperators } from './operators.js';
 import { withOwnHub } from './own-hub.js';
 import { ownLabel } from './place.js';
 import { startText } from './start-text.js';
@@ -116,6 +119,7 @@ class Run {
     const handler = controlHandler(this.#hub, () => this.#node);
     const control = await serveControl(path, handler, packageVersion());
     this.#undo.push(() => control.close());
+    this.#admitOperators(handler);
     this.isUp = true;
     await this.#announce();
     if (this.#node !== undefined) this.#watch(this.#node);
@@ -274,6 +278,27 @@ class Run {
     });
     const { hub: key, secret } = parseToken((made as { readonly token: string }).token);
     return { hub: key, secret, addresses: [{ host: '127.0.0.1', port: hub.port, tls: false }] };
+  }
+
+  /** A socket that cannot be made stops nothing that ran with it before. */
+  #admitOperators(handler: ControlHandler): void {
+    const path = this.#path;
+    const given = this.#plan.operators;
+    removeOperatorSocket(path); // a killed process has left it
+    const operators = operatorsOf(path, given);
+    if (typeof operators === 'object') {
+      try {
+        const server = serveOperators(path, operators, handler, packageVersion());
+        this.#undo.push(() => server.close());
+        this.#output.note(
+          `Members of the group ${operators.name} may use \`lametun status\`, \`ping\` and \`nodes\``,
+        );
+      } catch (error) {
+        if (given !== undefined) throw error;
+        this.#output.note((error as Error).message);
+      }
+    } else if (operators !== undefined) this.#output.note(operators);
+    writeOperators(path, given);
   }
 
   async #announce(): Promise<void> {

@@ -6,6 +6,7 @@ import { parseRange } from '../../hub/ranges.js';
 import type { Token } from '../../wire/token.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { decide, type Given, type StartCommand } from './decide.js';
+import { operatorsOption } from './operators.js';
 import {
   deviceOption,
   givenLabel,
@@ -33,6 +34,8 @@ const command = (name: string, about: string): Command =>
     .addOption(stateOption())
     .option('--detach', 'return when it is up, and leave it in the background')
     .option('--install', 'have systemd run it, now and after every boot')
+    .addOption(operatorsOption())
+    .option('--no-operators', 'let nobody but root look, as at first')
     .option('--verbose', 'say more of what happens')
     .addOption(jsonOption())
     .allowExcessArguments(false);
