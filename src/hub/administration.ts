@@ -15,7 +15,7 @@ export interface AdministrationOptions {
   /** The text that `lametun join` takes. */
   readonly makeToken: (
     secret: Uint8Array,
-  ) => Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>;
+  ) => Promise<Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>>;
   /** Whether the node has a channel to the hub now. */
   readonly isOnline: (node: number) => boolean;
   /** For how long it has had none, milliseconds; undefined when it has one, or had none since the hub was started. */
@@ -84,7 +84,7 @@ export class Administration {
     const maxUses = await registry.change((change) =>
       addInvite(change, { id: invite, secretHash: hash(secret), expiresAt, reusable, uses, admin, shares }),
     );
-    return { invite, expiresAt, maxUses, ...makeToken(secret) };
+    return { invite, expiresAt, maxUses, ...(await makeToken(secret)) };
   }
 
   #nodeRow({ row, offered }: Member): NodeRow {

@@ -49,7 +49,7 @@ async function scene(t: TestContext) {
     clock: Date.now,
     random: (bytes) => (bytes === 16 ? secret : randomBytes(bytes)),
     hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
-    makeToken: () => ({ token: '', addresses: [], warnings: [] }),
+    makeToken: async () => ({ token: '', addresses: [], warnings: [] }),
   });
   await hub.administer({ op: 'invite', expires: 60, reusable: false, admin: false, shares: [] });
   const client = new FakeClient();

@@ -24,6 +24,7 @@ import {
 } from './own-network.js';
 import { PRUNE_INTERVAL } from './prune.js';
 import { tokenAddresses } from './public-addresses.js';
+import { unresolvedNames } from './public-names.js';
 import { chooseRange } from './ranges.js';
 import { Relay, type RelayCounters } from './relay/index.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server.js';
@@ -125,10 +126,11 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       clock: () => clock.now(),
       random: randomBytes,
       hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
-      makeToken: (secret) => {
+      makeToken: async (secret) => {
         const { addresses, warnings } = tokenAddresses(options.public, server.port, undefined, inside);
         const token = formatToken({ hub: privateKey.publicKey.bytes, secret, addresses });
-        return { token, addresses: addresses.map(formatHubAddress), warnings };
+        const unresolved = await unresolvedNames(addresses);
+        return { token, addresses: addresses.map(formatHubAddress), warnings: [...warnings, ...unresolved] };
       },
     });
     let isMoving = false;
@@ -144,6 +146,9 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
     });
     hub.tellAddresses();
     forget();
+    void unresolvedNames(presentAddresses(options, server.port, inside)).then((warnings) => {
+      for (const warning of warnings) options.log.error(`Warning: ${warning}`);
+    });
     options.log.verbose(`The hub of network ${registry.info.name} listens on port ${server.port}`);
     return {
       publicKey: privateKey.publicKey.bytes,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { MAIN } from '../../src/testkit/lametun.js';
 import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
@@ -26,11 +27,34 @@ const READ_ONLY_ETC = `set -e
   mount -o remount,bind,ro /etc
   exec "$0" "$@"`;
 
+/** No file at all: a folder of its own for /etc, which the test can reach. */
+const NO_RESOLV_CONF = (folder: string): string => `set -e
+  umount /etc/resolv.conf
+  mkdir ${folder} && cp -a /etc/. ${folder} && rm -f ${folder}/resolv.conf
+  mount --bind ${folder} /etc
+  exec "$0" "$@"`;
+
+/** A name server that knows one address, whatever it is asked for. */
+const NAME_SERVER = (address: string): string => `
+  const socket = require('node:dgram').createSocket('udp4');
+  socket.on('message', (query, { port, address }) => {
+    const end = query.indexOf(0, 12) + 5; // of the question, RFC 1035 4.1.2
+    const isA = query[end - 3] === 1;
+    const record = isA ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, ${address.split('.').join()}] : [];
+    const answer = Buffer.concat([query.subarray(0, end), Buffer.from(record)]);
+    answer.set([0x81, 0x80, 0, 1, 0, isA ? 1 : 0, 0, 0, 0, 0], 2);
+    socket.send(answer, port, address);
+  });
+  socket.bind(53, () => console.log('ready'));`;
+
 const inMounts = (machine: Machine, script: string, ...args: readonly string[]): Running =>
   machine.spawn(
     ...(['unshare', '--mount', 'sh', '-c', script, process.execPath, MAIN] as const),
-    ...[...args, '--name', machine.name, '--state', machine.state],
+    ...[...args, '--state', machine.state],
   );
+
+const joinInMounts = (machine: Machine, script: string, token: string, ...options: string[]): Running =>
+  inMounts(machine, script, 'join', token, '--name', machine.name, ...options);
 
 test('machines that lack something', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping', 'unshare')) return;
@@ -72,14 +96,14 @@ test('machines that lack something', async (t) => {
 
   await t.test('without nft a node works, and a share says what to install', async () => {
     const bare = lab.site('bare').machine;
-    const running = inMounts(bare, WITHOUT_NFT, 'join', invite(hub));
+    const running = joinInMounts(bare, WITHOUT_NFT, invite(hub));
     await running.says(/bare\.home\.lametun is up/);
     await answers(bare);
     assert.equal(await running.stop(), 0, running.stderr);
 
     const gateway = lab.site('gateway', { access: 'easy', gateway: true, lan: 9 }).machine;
     const token = invite(hub, '--share', '192.168.9.0/24');
-    const sharing = inMounts(gateway, WITHOUT_NFT, 'join', token, '--share', '192.168.9.0/24');
+    const sharing = joinInMounts(gateway, WITHOUT_NFT, token, '--share', '192.168.9.0/24');
     await sharing.says(/gateway\.home\.lametun is up/);
     await answers(gateway);
     assert.match(gateway.status().warnings.join(), /apt install nftables/);
@@ -88,7 +112,7 @@ test('machines that lack something', async (t) => {
 
   await t.test('with a read-only /etc a node works without names, and says so', async () => {
     const sealed = lab.site('sealed').machine;
-    const running = inMounts(sealed, READ_ONLY_ETC, 'join', invite(hub));
+    const running = joinInMounts(sealed, READ_ONLY_ETC, invite(hub));
     await running.says(/sealed\.home\.lametun is up/);
     await answers(sealed);
     const { how, why } = sealed.status().names;
@@ -96,5 +120,79 @@ test('machines that lack something', async (t) => {
     assert.match(why, /resolv\.conf/);
     await whole.reaches('sealed.home.lametun'); // others find it by name
     assert.equal(await running.stop(), 0, running.stderr);
+  });
+});
+
+test('a hub and a node that boot without DNS come up, say what is missing, and find each other when it comes', async (t) => {
+  if (!needs(t, 'netns', 'tun', 'nft', 'ping', 'unshare')) return;
+  const lab = new NetworkLab(t);
+  const [hubSite, dnsSite] = [lab.site('hub'), lab.site('dns')];
+  const [hub, node] = [hubSite.machine, lab.site('node').machine];
+  const settings = `nameserver ${dnsSite.public4}\noptions timeout:1 attempts:1\n`;
+  for (const machine of [hub, node]) writeFileSync(machine.resolvConf, settings);
+  const nameServer = async (): Promise<Running> => {
+    const started = dnsSite.machine.spawn(process.execPath, '-e', NAME_SERVER(hubSite.public4));
+    await started.says(/ready/);
+    return started;
+  };
+  const invitation = (): { token: string; warnings: readonly string[] } => {
+    const { status, stdout, stderr } = hub.lametun('invite', '--json');
+    assert.equal(status, 0, stderr);
+    return JSON.parse(stdout);
+  };
+  let dns = await nameServer();
+  const first = await hubAlone(hub, '--public', 'hub.example');
+  const { token, warnings } = invitation();
+  assert.deepEqual(warnings, []);
+  const joined = join(node, token);
+  await joined.says(/is up/);
+  assert.equal(await joined.stop(), 0, joined.stderr);
+  assert.equal(await first.stop(), 0, first.stderr);
+  await dns.stop();
+
+  const isConnected = (): boolean => node.status().hub.state === 'connected';
+  const comesUp = async (machine: Machine, start: () => Running): Promise<Running> => {
+    const running = start();
+    await running.says(/is up/);
+    return running;
+  };
+  const isAway = async (): Promise<void> => {
+    await until('a word of what is missing', () =>
+      /hub\.example: (there is no such name|the name server does not answer)/.test(node.status().hub.why),
+    );
+  };
+
+  await t.test('with a name server that cannot be reached', async () => {
+    const hubAgain = await comesUp(hub, () => hub.start('up'));
+    await until('a warning', () => /cannot resolve hub\.example, which --public names/.test(hubAgain.stderr));
+    assert.match(invitation().warnings.join(), /cannot resolve hub\.example/);
+    const running = await comesUp(node, () => node.start('up'));
+    await isAway();
+    dns = await nameServer();
+    await until('the node to find the hub', isConnected);
+    assert.deepEqual(invitation().warnings, []);
+    assert.equal(await running.stop(), 0, running.stderr);
+    assert.equal(readFileSync(node.resolvConf, 'utf8'), settings);
+  });
+
+  await t.test('with an empty resolv.conf', async () => {
+    writeFileSync(node.resolvConf, '');
+    const running = await comesUp(node, () => node.start('up'));
+    await isAway();
+    writeFileSync(node.resolvConf, settings);
+    await until('the node to find the hub', isConnected);
+    assert.equal(await running.stop(), 0, running.stderr);
+    assert.equal(readFileSync(node.resolvConf, 'utf8'), settings);
+  });
+
+  await t.test('without a resolv.conf', async () => {
+    const etc = `${node.state}-etc`;
+    const running = await comesUp(node, () => inMounts(node, NO_RESOLV_CONF(etc), 'up'));
+    await isAway();
+    assert.match(readFileSync(`${etc}/resolv.conf`, 'utf8'), /^nameserver 10\./m);
+    writeFileSync(`${etc}/resolv.conf`, settings);
+    await until('the node to find the hub', isConnected);
+    assert.equal(await running.stop(), 0, running.stderr);
+    assert.equal(readFileSync(`${etc}/resolv.conf`, 'utf8'), settings);
   });
 });
