@@ -217,6 +217,53 @@ test('what somebody else writes meanwhile is the new file to give back, with the
   await until('the newer file to be back', () => at.text() === lease, SLACK);
 });
 
+test('a deleted file comes back, and what was there before is still what is given back', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  const at = place(t);
+  writeFileSync(at.path, BEFORE);
+  const one = await running(t, at);
+  rmSync(at.path);
+  await until('it to be written again', () => existsSync(at.path));
+  assert.match(at.text(), /^nameserver 10\.7\.0\.2\nsearch corp\.example home\.lametun$/m);
+  assert.equal(await told(one), 'resolv.conf 192.0.2.53,192.0.2.54');
+  assert.match(one.lines.join('\n'), /^log Restored \/.*resolv\.conf, which another program .*had changed$/m);
+  await one.end('SIGTERM');
+  assert.equal(at.text(), BEFORE);
+  assertNothingLeft(at);
+});
+
+test('a program that writes it again and again is named, and has its way', async (t) => {
+  if (!needs(t, 'root', 'unshare')) return;
+  // What is called so is all that can be known of the program.
+  const program = spawn('sh', ['-c', 'echo dhclient >/proc/$$/comm; echo; read word'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  t.after(() => program.kill('SIGKILL'));
+  await once(program.stdout!, 'data');
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    const at = place(t);
+    writeFileSync(at.path, BEFORE);
+    const one = await running(t, at);
+    const hasGivenIn = (): boolean => one.lines.some((line) => line.includes('leaves it alone'));
+    for (let i = 1; !hasGivenIn(); i++) {
+      assert.ok(i < 10, 'it gives in');
+      writeFileSync(`${at.path}.dhclient`, `nameserver 198.51.100.${i}\n`);
+      renameSync(`${at.path}.dhclient`, at.path);
+      await until('the file or a word', () => at.text().includes('nameserver 10.7.0.2') || hasGivenIn());
+    }
+    const theirs = at.text();
+    assert.match(theirs, /^nameserver 198\.51\.100\.4\n$/, 'three rounds, and the fourth is theirs');
+    assert.match(
+      await told(one),
+      /^none 198\.51\.100\.4 \/.*resolv\.conf keeps being changed by another program \(probably .*dhclient.*\): lametun leaves it alone for now; names in home\.lametun are not found; stop that program/,
+    );
+    await one.end(signal);
+    await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+    assert.equal(at.text(), theirs);
+    assertNothingLeft(at);
+  }
+});
+
 test('a change by hand in our file is kept when it is given back', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
   const at = place(t);

@@ -151,8 +151,7 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
   await dns.stop();
 
   const isConnected = (): boolean => node.status().hub.state === 'connected';
-  const comesUp = async (machine: Machine, start: () => Running): Promise<Running> => {
-    const running = start();
+  const comesUp = async (running: Running): Promise<Running> => {
     await running.says(/is up/);
     return running;
   };
@@ -163,10 +162,10 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
   };
 
   await t.test('with a name server that cannot be reached', async () => {
-    const hubAgain = await comesUp(hub, () => hub.start('up'));
+    const hubAgain = await comesUp(hub.start('up'));
     await until('a warning', () => /cannot resolve hub\.example, which --public names/.test(hubAgain.stderr));
     assert.match(invitation().warnings.join(), /cannot resolve hub\.example/);
-    const running = await comesUp(node, () => node.start('up'));
+    const running = await comesUp(node.start('up'));
     await isAway();
     dns = await nameServer();
     await until('the node to find the hub', isConnected);
@@ -177,7 +176,7 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
 
   await t.test('with an empty resolv.conf', async () => {
     writeFileSync(node.resolvConf, '');
-    const running = await comesUp(node, () => node.start('up'));
+    const running = await comesUp(node.start('up'));
     await isAway();
     writeFileSync(node.resolvConf, settings);
     await until('the node to find the hub', isConnected);
@@ -187,7 +186,7 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
 
   await t.test('without a resolv.conf', async () => {
     const etc = `${node.state}-etc`;
-    const running = await comesUp(node, () => inMounts(node, NO_RESOLV_CONF(etc), 'up'));
+    const running = await comesUp(inMounts(node, NO_RESOLV_CONF(etc), 'up'));
     await isAway();
     assert.match(readFileSync(`${etc}/resolv.conf`, 'utf8'), /^nameserver 10\./m);
     writeFileSync(`${etc}/resolv.conf`, settings);

@@ -8,7 +8,7 @@ import { type Announcements, watchAnnouncements } from './announcements.js';
 import { type DesiredHost, wishesOf } from './desired.js';
 import { checkDevice, type ForwardingFacts } from './forwarding.js';
 import { type Inheritance, Journal, type KnownSettings } from './journal.js';
-import { likelyPrograms } from './likely-programs.js';
+import { probablyBy } from './likely-programs.js';
 import { openNftables, type RuleChange } from './nftables.js';
 import { OutsideDevices } from './outside.js';
 import { type Action, type Item, Reconciler } from './reconciler.js';
@@ -323,10 +323,10 @@ export class Host {
     const { change, at } = this.#rules ?? { at: -Infinity };
     const known = isTable && change !== undefined && performance.now() < at + RECENT ? change : undefined;
     if (known !== undefined && !isTool(known.program)) return known.program;
-    const likely = likelyPrograms().join(' or ');
-    const probably = likely === '' ? '' : `probably ${likely}`;
-    if (known === undefined) return probably === '' ? undefined : probably;
-    return [`${known.program}, process ${known.pid}`, probably].filter((text) => text !== '').join('; ');
+    const probably = probablyBy();
+    if (known === undefined) return probably;
+    const process = `${known.program}, process ${known.pid}`;
+    return probably === undefined ? process : `${process}; ${probably}`;
   }
 }
 

@@ -21,7 +21,7 @@ const MANAGERS: Readonly<Record<string, string>> = {
 };
 
 /** Names of running programs that change the settings of networks, in this network namespace or one that is not told. */
-export function likelyPrograms(): string[] {
+function likelyPrograms(): string[] {
   const here = namespaceOf('thread-self');
   const found = readdirSync('/proc').flatMap((pid) => {
     if (!/^\d+$/.test(pid)) return [];
@@ -33,6 +33,12 @@ export function likelyPrograms(): string[] {
     }
   });
   return [...new Set(found)].sort();
+}
+
+/** Who may have changed something of which nothing else is known, in a few words. */
+export function probablyBy(): string | undefined {
+  const programs = likelyPrograms();
+  return programs.length === 0 ? undefined : `probably ${programs.join(' or ')}`;
 }
 
 /** Undefined where the process has rights that this one has not: the kernel does not tell then. */

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { type FSWatcher, renameSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { type FSWatcher, lstatSync, renameSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LametunError } from '../../errors.js';
-import { MINUTE, ROUNDS } from '../../linux/host/reconciler.js';
+import { probablyBy } from '../../linux/host/likely-programs.js';
+import { type Item, Reconciler } from '../../linux/host/reconciler.js';
 import { isAlive, thisProcess, withStateLock } from '../../linux/runtime-state.js';
 import { type Owner, ownerOf, parseResolvConf, renderResolvConf } from './resolv-conf.js';
 import { giveBack, isReadOnly, keep, read, replace } from './resolv-files.js';
@@ -21,6 +22,9 @@ import type { Siblings } from './siblings.js';
 
 const PATH = '/etc/resolv.conf';
 const BACKUP = 'before-lametun';
+/** What the file is to the reconciler. */
+const OURS = 'as lametun wrote it';
+const CHANGED = 'changed';
 
 /** How often it is looked at, besides when something tells that it changed; milliseconds. */
 const LOOK = 1000;
@@ -58,11 +62,14 @@ export class ResolvConfTakeover {
   #waiting: number | undefined;
   #upstreams: readonly string[] = [];
   readonly #guard: ResolvGuard;
+  /** Decides when to take the file again, and when to give in to another program. */
+  readonly #reconciler = new Reconciler();
+  readonly #item: Item;
+  #failure: unknown;
   #watches: FSWatcher[] = [];
   #unwatch = (): void => {};
   #timer: NodeJS.Timeout | undefined;
   #settle: NodeJS.Timeout | undefined;
-  #takeovers: number[] = [];
   #said: string | undefined;
   #stopped = false;
 
@@ -74,6 +81,7 @@ export class ResolvConfTakeover {
   constructor(options: TakeoverOptions) {
     this.#options = options;
     this.#path = options.path ?? PATH;
+    this.#item = { id: this.#path, value: OURS, effect: `names in ${options.domain} are not found` };
     this.#backup = `${this.#path}.${this.#backupName}`;
     this.#copy = join(options.stateDirectory, 'resolv.conf.written');
     this.#guard = new ResolvGuard({
@@ -83,18 +91,17 @@ export class ResolvConfTakeover {
     });
     const foreign = this.#path === PATH ? whyForeign(PATH) : undefined;
     if (foreign !== undefined) throw new LametunError('refused', foreign);
-    try {
-      this.#look(true);
-    } catch (error) {
+    this.#look();
+    if (this.#failure !== undefined) {
       this.#giveUp();
-      throw error;
+      throw notWritable(this.#path, this.#failure);
     }
     this.#watch();
   }
 
   /** Why names are not found by it now, or undefined when they are. */
   get problem(): string | undefined {
-    return this.#written === undefined ? this.#said : undefined;
+    return this.#reconciler.warnings()[0] ?? (this.#written === undefined ? this.#said : undefined);
   }
 
   /** The device of the lametun that has the file, where that is another one, which answers for this one. */
@@ -134,7 +141,10 @@ export class ResolvConfTakeover {
   #watch(): void {
     const soon = (): void => {
       clearTimeout(this.#settle);
-      this.#settle = setTimeout(() => this.#look(false), SETTLE);
+      this.#settle = setTimeout(() => {
+        this.#reconciler.handleEvent(performance.now());
+        this.#look();
+      }, SETTLE);
     };
     this.#unwatch = this.#options.siblings?.watch(soon) ?? this.#unwatch;
     try {
@@ -144,47 +154,60 @@ export class ResolvConfTakeover {
       watcher.on('error', () => {}); // the timer looks, too
       this.#watches.push(watcher);
     } catch {}
-    this.#timer = setInterval(() => this.#look(false), LOOK);
+    this.#timer = setInterval(() => this.#look(), LOOK);
     this.#timer.unref();
   }
 
   /** Makes what is there ours, if it is not; and learns what others changed. */
-  #look(first: boolean): void {
+  #look(): void {
     if (this.#stopped) return;
     const text = read(this.#path);
-    if (text !== undefined && text === this.#written) {
-      // Where the old one is a link, somebody keeps writing to what it leads to.
-      const before = read(this.#backup);
-      if (before !== undefined) this.#learn(before);
-      if (!this.#isKnown()) this.#tryRenew(text);
-      return;
+    const isOurs = text !== undefined && text === this.#written;
+    const owner = ownerOf(text ?? '');
+    const holder = this.#isOthers(owner) ? owner : undefined;
+    // What another lametun has is no other program's doing.
+    this.#reconciler.want(holder === undefined ? [this.#item] : []);
+    if (holder === undefined) this.#through = this.#waiting = undefined;
+    else this.#wait(holder);
+    const seen = new Map([[this.#path, isOurs ? OURS : CHANGED]]);
+    this.#reconciler.handleObserved(seen, performance.now(), 0, probablyBy);
+    for (;;) {
+      const action = this.#reconciler.poll(performance.now());
+      if (action === undefined) break;
+      if (action.kind === 'tell') this.#options.log(action.message);
+      if (action.kind === 'set') this.#set();
     }
-    const now = performance.now();
-    this.#takeovers = this.#takeovers.filter((at) => at > now - MINUTE);
-    if (this.#takeovers.length >= ROUNDS) {
-      this.#say(`another program keeps writing ${this.#path}: names are not found while it has the file`);
+    if (isOurs) this.#follow(text);
+    else if (this.#reconciler.warnings().length > 0) {
       this.#written = undefined;
-      return;
+      this.#learn(text ?? '');
     }
+  }
+
+  #set(): void {
+    let error: string | undefined;
     try {
-      const had = this.#written !== undefined;
       const holder = withStateLock(() => this.#takeOver());
-      if (holder !== undefined) {
-        this.#wait(holder);
-        return;
-      }
-      if (had) this.#takeovers.push(now); // somebody has taken it: a lametun that ended only leaves it
-      this.#said = this.#through = this.#waiting = undefined;
-    } catch (error) {
-      this.#written = this.#through = undefined;
-      if (first) throw notWritable(this.#path, error);
-      this.#say((error as Error).message);
+      if (holder === undefined) this.#said = undefined;
+      else error = `the lametun on ${holder.device} has taken it`; // the next look waits for that one
+    } catch (failure) {
+      this.#failure = failure;
+      error = (failure as Error).message;
     }
+    this.#reconciler.handleSet(performance.now(), error);
+  }
+
+  /** Where the old one is a link, somebody keeps writing to what it leads to. */
+  #follow(text: string): void {
+    const before = read(this.#backup);
+    if (before !== undefined) this.#learn(before);
+    if (!this.#isKnown()) this.#tryRenew(text);
   }
 
   /** Another lametun has the file: it answers for this one as soon as it knows of it. */
   #wait(holder: Owner): void {
     this.#written = undefined;
+    rmSync(this.#backup, { force: true }); // if this one had the file before: that one's is newer
     this.#learn(holder.missing ? '' : (read(holder.backup) ?? ''));
     if (holder.siblings?.includes(this.#options.address)) {
       this.#through = holder.device;
@@ -233,6 +256,9 @@ export class ResolvConfTakeover {
   #takeOver(): Owner | undefined {
     const holder = this.#makeRoom();
     if (holder !== undefined) return holder;
+    // Whoever deletes the file wants no other one to be given back.
+    const isDeleted = lstatSync(this.#path, { throwIfNoEntry: false }) === undefined;
+    if (isDeleted && this.#written !== undefined && this.#renew()) return undefined;
     const { address, device } = this.#options;
     const kept = keep(this.#path, this.#options.stateDirectory, this.#backupName);
     this.#backup = kept.backup;
@@ -248,14 +274,19 @@ export class ResolvConfTakeover {
   #tryRenew(written: string): void {
     try {
       withStateLock(() => {
-        if (this.#owner === undefined || read(this.#path) !== written) return; // the next look is at that
-        const before = read(this.#backup);
-        if (before === undefined && !this.#owner.missing) return; // ours alone says what was there
-        this.#put(before, { ...this.#owner, siblings: this.#siblings });
+        if (read(this.#path) === written) this.#renew(); // else the next look is at that
       });
     } catch (error) {
       this.#say((error as Error).message);
     }
+  }
+
+  /** Writes it again, over what was there before. @returns whether that is known */
+  #renew(): boolean {
+    const before = read(this.#backup);
+    if (this.#owner === undefined || (before === undefined && !this.#owner.missing)) return false;
+    this.#put(before, { ...this.#owner, siblings: this.#siblings });
+    return true;
   }
 
   /** The guard knows the file as ours at every moment. */
@@ -278,12 +309,14 @@ export class ResolvConfTakeover {
     const text = read(this.#path) ?? '';
     const owner = ownerOf(text);
     if (owner === undefined) return undefined;
-    if (owner.token !== this.#token && isOwnerAlive(owner)) {
-      rmSync(this.#backup, { force: true }); // if this one had the file before: that one's is newer
-      return owner;
-    }
+    if (this.#isOthers(owner)) return owner;
     giveBack(this.#path, owner, this.#options.domain);
     return undefined;
+  }
+
+  /** Whether another lametun that runs has the file. */
+  #isOthers(owner: Owner | undefined): owner is Owner {
+    return owner !== undefined && owner.token !== this.#token && isOwnerAlive(owner);
   }
 
   #learn(text: string): void {
