@@ -7,7 +7,6 @@ import { packageVersion } from '../package-version.js';
 import { askOnce, print } from './ask.js';
 import { decideLeave, optionFor } from './decide.js';
 import { type Common, command } from './place.js';
-import { readSituation } from './situation.js';
 import { installedUnit, removeUnit, stopUnit } from './unit.js';
 
 /** The commands that end something: `down` until the next start, `leave` for good. */
@@ -22,6 +21,7 @@ const LOOK = 50;
 function downCommand(): Command {
   return command('down', 'stop what runs here, until it is started again').action(
     async ({ state, json }: Common) => {
+      const { readSituation } = await import('./situation.js'); // which `--help` and the demo do without
       const { process: running } = readSituation(state);
       const unit = installedUnit(state);
       if (unit !== undefined) stopUnit(unit);
@@ -43,6 +43,7 @@ function leaveCommand(): Command {
   return command('leave', 'leave the network, and forget it')
     .option('--force', 'also when the hub cannot be told')
     .action(async ({ state, json, force = false }: Common & { readonly force?: boolean }) => {
+      const { readSituation } = await import('./situation.js');
       const situation = readSituation(state);
       const answer =
         decideLeave(force, situation) === 'ask'
