@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join as path } from 'node:path';
+import { dirname, join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Namespace } from '../../src/linux/namespace.js';
 import { UdpSocket } from '../../src/linux/udp.js';
@@ -88,6 +88,14 @@ test('help and version are answers, not errors', () => {
 test('a host that nobody knows', () => {
   // Names under .invalid never resolve, RFC 6761; a name server that is not there must not be waited for long.
   assertOneLine(lametun(['-server', 'home.invalid']), 1, /cannot resolve "home\.invalid".*\?/);
+  const state = path(mkdtempSync(path(tmpdir(), 'lametun-usage-')), 'state');
+  assertOneLine(
+    lametun(['hub', '--public', 'home.invalid', '--state', state]),
+    1,
+    /--public home\.invalid: cannot resolve .*check/,
+  );
+  assert.ok(!existsSync(state));
+  rmSync(dirname(state), { recursive: true });
 });
 
 for (const [server, says] of [

@@ -15,7 +15,8 @@ import { Console } from './console.js';
 import type { NodePlan, Plan } from './decide.js';
 import { isDetached, tellReady } from './detach.js';
 import { controlHandler } from './handler.js';
-import { type HubSettings, hasHub, writeHubSettings } from './hub-settings.js';
+import { type HubSettings, hasHub, readHubSettings, writeHubSettings } from './hub-settings.js';
+import { checkNewNames } from './new-names.js';
 import { operatorsOf, writeOperators } from './operators.js';
 import { withOwnHub } from './own-hub.js';
 import { ownLabel } from './place.js';
@@ -108,6 +109,8 @@ class Run {
 
   async start(): Promise<void> {
     const path = this.#path;
+    const before = hasHub(path) ? readHubSettings(path).public : [];
+    await checkNewNames(this.#plan.hub?.public ?? [], before);
     const state = StateDirectory.open(path);
     this.#undo.push(() => state.close());
     const { node } = this.#plan;
