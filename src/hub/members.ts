@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import type { MapNode, MapVersion, Membership, OfferedShare } from '../wire/messages.js';
+import type { Addresses, MapNode, MapVersion, Membership, OfferedShare } from '../wire/messages.js';
 import type { NodesTable, Schema } from './store/schema.js';
 
 /** A node as the store has it, with what it offers. */
@@ -127,12 +127,15 @@ export function toMember(row: NodesTable, offered: readonly OfferedShare[]): Mem
   return { row, offered, json: JSON.stringify(mapNode(row, offered)) };
 }
 
-export const mapNode = (row: NodesTable, offered: readonly OfferedShare[]): MapNode => ({
+/** As the map shows it; a node that waits is not in the map, and has no addresses. */
+export const mapNode = (
+  row: NodesTable,
+  offered: readonly OfferedShare[],
+): Omit<MapNode, keyof Addresses> & Partial<Addresses> => ({
   id: row.id,
   name: row.name,
   key: row.key,
-  ipv4: row.ipv4,
-  ipv6: row.ipv6,
+  ...addressesOf(row),
   ...ipv4Only(row),
   shares: offered.filter(({ state }) => state === 'approved').map(({ network }) => network),
 });
@@ -140,13 +143,15 @@ export const mapNode = (row: NodesTable, offered: readonly OfferedShare[]): MapN
 export const membership = ({ row, offered }: Member): Membership => ({
   id: row.id,
   name: row.name,
-  ipv4: row.ipv4,
-  ipv6: row.ipv6,
+  ...addressesOf(row),
   admin: row.admin === 1,
   pending: row.state === 'pending',
   ...ipv4Only(row),
   shares: offered,
 });
+
+const addressesOf = ({ ipv4, ipv6 }: NodesTable): Partial<Addresses> =>
+  ipv4 === null || ipv6 === null ? {} : { ipv4, ipv6 };
 
 const ipv4Only = (row: NodesTable): { readonly ipv4Only?: true } =>
   row.ipv4_only === 1 ? { ipv4Only: true } : {};

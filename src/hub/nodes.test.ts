@@ -243,7 +243,7 @@ onBothDatabases(
   },
 );
 
-test('those who wait for approval leave room for others, and go with their invitation', async (t) => {
+test('so many wait for approval by one invitation and no more, and they go with it', async (t) => {
   const database = joinPath(temporaryFolder(t), 'hub.sqlite');
   const registry = await openTestNetwork(t, database, { ask: true });
   const many = await invite(registry, { uses: 1_000, id: 'many' });
@@ -264,15 +264,56 @@ test('those who wait for approval leave room for others, and go with their invit
   await joined(registry, many, 'again');
 });
 
-test('those who wait by many invitations take no more than a quarter of a small range', async (t) => {
-  const database = joinPath(temporaryFolder(t), 'hub.sqlite');
-  const registry = await openTestNetwork(t, database, { ask: true, ipv4: '10.77.0.0/28' });
-  let waiting = 0;
-  await assert.rejects(async () => {
-    for (; ; waiting++) await joined(registry, await invite(registry), 'x');
-  }, refused('full'));
-  assert.ok(waiting >= 1 && waiting <= 4, `${waiting}`);
-});
+onBothDatabases(
+  'who waits has no address, and each gets one that is free when it is let in',
+  async (t, database) => {
+    const registry = await openTestNetwork(t, database, { ask: true, ipv4: '10.9.9.0/28' });
+    const secret = await invite(registry);
+    const ids: number[] = [];
+    for (let i = 0; i < 8; i++) ids.push(await joined(registry, secret, 'n', [`192.168.${i}.0/24`]));
+    for (const id of ids) {
+      const member = await node(registry, id);
+      assert.deepEqual([member.row.ipv4, member.row.ipv6], [null, null]);
+      assert.ok(!('ipv4' in membership(member)) && !('ipv6' in membership(member)));
+    }
+    const letIn = (id: number): Promise<string> => registry.change((change) => approve(change, id));
+    const results = await Promise.allSettled(ids.map(letIn));
+    const refusals = results.filter((result) => result.status === 'rejected');
+    assert.equal(refusals.length, 2);
+    for (const { reason } of refusals)
+      assert.match(
+        reason.message,
+        /^all 6 addresses of 10\.9\.9\.0\/29 are in use: ask an administrator to remove/,
+      );
+    const members = await registry.store.read((db) => loadMembers(db, 'current'));
+    const active = members.filter(({ row }) => row.state === 'active');
+    assert.deepEqual(
+      active.map(({ row }) => row.ipv4).sort(),
+      [1, 2, 3, 4, 5, 6].map((host) => `10.9.9.${host}`),
+    );
+    assert.equal(new Set(active.map(({ row }) => row.ipv6)).size, 6);
+    const [waiting, other] = members.filter(({ row }) => row.state === 'pending');
+    assert.deepEqual(
+      waiting!.offered.map(({ state }) => state),
+      ['pending'],
+      'nothing of it was approved',
+    );
+
+    await registry.change((change) => remove(change, active[2]!.row.id));
+    await letIn(waiting!.row.id);
+    const { ipv4, ipv6, revision } = registry.members.byId(waiting!.row.id)!.row;
+    assert.deepEqual([ipv4, ipv6], [active[2]!.row.ipv4, active[2]!.row.ipv6]);
+    await letIn(waiting!.row.id);
+    assert.deepEqual(registry.members.byId(waiting!.row.id)!.row, {
+      ...waiting!.row,
+      state: 'active',
+      ipv4,
+      ipv6,
+      revision,
+    });
+    await assert.rejects(letIn(other!.row.id), refused('full'));
+  },
+);
 
 onBothDatabases(
   'who is to be let in by an administrator is not in the map until then',

@@ -41,13 +41,12 @@ export async function join(change: Change, joining: Joining): Promise<number> {
   const invite = await openInvite(db, joining.secretHash, now);
   const waits = network.policy === 'ask';
   if (waits) await roomToWait(change, invite.id);
-  const addresses = await freeAddresses(change);
+  const id = change.nextNode();
   const node: NodeRow = {
-    id: addresses.id,
+    id,
     key: joining.key,
     name: await freeName(change, joining.name),
-    ipv4: addresses.ipv4,
-    ipv6: addresses.ipv6,
+    ...(waits ? { ipv4: null, ipv6: null } : await freeAddresses(change, id)),
     ipv4_only: 0,
     admin: invite.admin,
     state: waits ? 'pending' : 'active',
@@ -67,22 +66,21 @@ export async function join(change: Change, joining: Joining): Promise<number> {
   return node.id;
 }
 
-/** Nodes that wait for approval, by one invitation and in all: each of them has an address already. */
+/** Nodes that wait for approval, by one invitation and in all. They have no addresses: a node gets those with its approval. */
 const WAITING = { byInvite: 100, inAll: 1_000 } as const;
 
-/** @throws Refused, `full`, when so many wait already that there might be no addresses for those who are let in */
-async function roomToWait({ db, network }: Change, invite: string): Promise<void> {
+/** @throws Refused, `full`, when as many as may wait do so already */
+async function roomToWait({ db }: Change, invite: string): Promise<void> {
   const waiting = db
     .selectFrom('nodes')
     .select((eb) => eb.fn.countAll().as('count'))
     .where('state', '=', 'pending');
-  const most = Math.min(WAITING.inAll, Math.ceil(hostsOf(memberRange(parseCidr(network.ipv4)!)) / 4));
   const { count } = await waiting.executeTakeFirstOrThrow();
   const { count: own } = await waiting.where('invite', '=', invite).executeTakeFirstOrThrow();
-  if (Number(count) < most && Number(own) < WAITING.byInvite) return;
+  if (Number(count) < WAITING.inAll && Number(own) < WAITING.byInvite) return;
   throw new Refused(
     'full',
-    `${Number(own) < WAITING.byInvite ? `${most} nodes` : `${WAITING.byInvite} nodes of this invitation`} wait for approval: ask an administrator to approve or remove some`,
+    `${Number(own) < WAITING.byInvite ? `${WAITING.inAll} nodes` : `${WAITING.byInvite} nodes of this invitation`} wait for approval: ask an administrator to approve or remove some`,
   );
 }
 
@@ -111,17 +109,19 @@ async function freeName({ db }: Change, wish: string): Promise<string> {
   return uniqueName(label, (name) => taken.has(name));
 }
 
-/** The host number is the id as long as there are enough, so that the first node is `.1`. */
-async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string; ipv6: string }> {
-  const { db, network } = change;
-  const id = change.nextNode();
+/**
+ * The host number is the id as long as there are enough, so that the first node is `.1`.
+ *
+ * @throws Refused, `full`, when all are given away
+ */
+async function freeAddresses({ db, network }: Change, id: number): Promise<{ ipv4: string; ipv6: string }> {
   const [range4, range6] = [network.ipv4, network.ipv6].map((text) => memberRange(parseCidr(text)!)) as [
     Cidr,
     Cidr,
   ];
   const hosts = hostsOf(range4);
   const address = (host: number): string => formatAddress(hostAddress(range4, host));
-  const current = db.selectFrom('nodes').select('ipv4').where('state', '!=', 'removed');
+  const current = db.selectFrom('nodes').select('ipv4').where('state', '=', 'active');
   let host = ((id - 1) % hosts) + 1;
   if ((await current.where('ipv4', '=', address(host)).executeTakeFirst()) !== undefined) {
     const taken = new Set((await current.execute()).map(({ ipv4 }) => ipv4));
@@ -135,7 +135,7 @@ async function freeAddresses(change: Change): Promise<{ id: number; ipv4: string
         );
     } while (taken.has(address(host)));
   }
-  return { id, ipv4: address(host), ipv6: formatAddress(hostAddress(range6, host)) };
+  return { ipv4: address(host), ipv6: formatAddress(hostAddress(range6, host)) };
 }
 
 /** Whether a node's machine has IPv6. @throws Refused, `not-a-member` */
@@ -216,7 +216,7 @@ async function judgeOf({ db, network }: Change, node: NodeRow): Promise<(share: 
   };
 }
 
-/** Lets a waiting node in, and approves what it offers, all or only these. @returns its name. @throws Refused */
+/** Lets a waiting node in, with addresses, and approves what it offers, all or only these. @returns its name. @throws Refused */
 export async function approve(change: Change, id: number, networks?: readonly string[]): Promise<string> {
   const { db } = change;
   const node = await currentNode(change, id);
@@ -244,7 +244,7 @@ export async function approve(change: Change, id: number, networks?: readonly st
   if (node.state === 'pending') {
     await db
       .updateTable('nodes')
-      .set({ state: 'active', revision: change.revise() })
+      .set({ state: 'active', ...(await freeAddresses(change, id)), revision: change.revise() })
       .where('id', '=', id)
       .execute();
   } else if (approved > 0) await revise(change, node);

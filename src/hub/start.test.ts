@@ -185,12 +185,15 @@ test('who is to be let in by an administrator gets the map when it is', async (t
   t.after(() => node.close());
   const { you } = await node.join(await invite(hub), 'guest');
   assert.ok(you.pending);
+  assert.equal(you.ipv4, undefined);
   await node.attach();
   await assert.rejects(node.ask({ type: 'who' }), refusedWith('not-a-member'));
   await hub.administer({ op: 'approve', node: 'guest' });
   await node.mapHas('itself', (map) => map.size === 1);
   const told = node.messages.find(({ type }) => type === 'you');
   assert.ok(told?.type === 'you' && !told.you.pending);
+  const { ipv4, ipv6 } = node.map.get(you.id)!;
+  assert.deepEqual([told.you.ipv4, told.you.ipv6], [ipv4, ipv6]);
   assert.deepEqual(await node.ask({ type: 'who' }), { online: [you.id] });
 });
 

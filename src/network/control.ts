@@ -66,8 +66,9 @@ export interface NodeStatus {
     readonly wished?: string | undefined;
     /** `NODE.NETWORK.lametun`. */
     readonly fullName: string;
-    readonly ipv4: string;
-    readonly ipv6: string;
+    /** None, as no `ipv6`, until an administrator has let it in. */
+    readonly ipv4?: string | undefined;
+    readonly ipv6?: string | undefined;
     /** Base64. */
     readonly key: string;
     readonly admin: boolean;

@@ -1,9 +1,9 @@
 import { LametunError } from '../errors.js';
 import { formatAddress, parseAddress } from '../ip/address.js';
-import type { Member } from './members.js';
+import type { Member, Self } from './members.js';
 
 /** By what a person may mean a node. */
-type Named = Pick<Member, 'id' | 'name' | 'ipv4' | 'ipv6'>;
+type Named = Pick<Self, 'id' | 'name' | 'ipv4' | 'ipv6'>;
 
 /**
  * The member that is meant by a name, short or whole, a number or an inner address.

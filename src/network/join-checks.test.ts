@@ -89,6 +89,8 @@ test('a range that this machine has routes in is refused, and one within a wider
 
 test('what was looked at is what one becomes a member of, at an address in it', () => {
   checkMembership(network, network, you);
+  const { ipv4: _, ipv6: __, ...waiting } = { ...you, pending: true };
+  checkMembership(network, network, waiting);
   for (const other of [
     { ipv4: '0.0.0.0/0' },
     { ipv6: '::/0' },

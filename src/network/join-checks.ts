@@ -59,7 +59,7 @@ function rangeProblem(range: Cidr, hosts: readonly IpAddress[]): string | undefi
 }
 
 /**
- * Whether the hub has made this machine a member of what it showed before, with addresses of that network.
+ * Whether the hub has made this machine a member of what it showed before, with addresses of that network; who waits has none yet.
  *
  * @throws LametunError `protocol`
  */
@@ -71,13 +71,15 @@ export function checkMembership(
   const same = (['id', 'name', 'ipv4', 'ipv6', 'mtu'] as const).every(
     (field) => looked?.[field] === network[field],
   );
-  const has4 = contains(memberRange(parseCidr(network.ipv4)!), parseAddress(you.ipv4)!);
-  const has6 = contains(parseCidr(network.ipv6)!, parseAddress(you.ipv6)!);
   if (!same)
     throw new LametunError('protocol', 'the hub showed another network than the one that it let us into');
+  const { ipv4, ipv6 } = you;
+  if (ipv4 === undefined || ipv6 === undefined) return; // it waits
+  const has4 = contains(memberRange(parseCidr(network.ipv4)!), parseAddress(ipv4)!);
+  const has6 = contains(parseCidr(network.ipv6)!, parseAddress(ipv6)!);
   if (!has4 || !has6)
     throw new LametunError(
       'protocol',
-      `the hub gave us addresses from outside of the network: ${you.ipv4}, ${you.ipv6}`,
+      `the hub gave us addresses from outside of the network: ${ipv4}, ${ipv6}`,
     );
 }

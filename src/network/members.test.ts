@@ -19,6 +19,26 @@ const added = (...nodes: readonly MapNode[]) => ({ added: nodes, changed: [], re
 const around = { routes: [], ownShares: [], hosts: [] };
 const ids = (members: Iterable<{ readonly id: number }>): number[] => [...members].map(({ id }) => id);
 
+test('where this node is it hears when it is let in, once, and only what can be', () => {
+  const { ipv4: _, ipv6: __, ...waiting } = node(1);
+  const members = new MemberChecks(network, waiting);
+  members.apply(added(node(2)));
+  assert.equal(members.placeSelf({}), undefined);
+  for (const [lie, why] of [
+    [{ ipv4: '8.8.8.8', ipv6: 'fd77::1' }, /8\.8\.8\.8 is not in the network's range/],
+    [{ ipv4: '10.77.0.1', ipv6: 'fd77::2' }, /fd77::2 is n2's/],
+  ] as const) {
+    assert.equal(members.placeSelf(lie), undefined);
+    assert.match(members.warnings().join(), why);
+  }
+  const own = { ipv4: '10.77.0.1', ipv6: 'fd77::1' };
+  assert.deepEqual(members.placeSelf(own), own);
+  assert.deepEqual(members.warnings(), []);
+  assert.deepEqual(members.placeSelf({ ipv4: '10.77.0.9', ipv6: 'fd77::9' }), own);
+  assert.deepEqual(members.apply(added(node(1), node(3, { ipv4: '10.77.0.1' }))).added, []);
+  assert.match(members.warnings().join(), /10\.77\.0\.1 is this node's/);
+});
+
 test('members come, change what they share, and go', () => {
   const members = checks();
   assert.deepEqual(ids(members.apply(added(node(1), node(2), node(3))).added), [2, 3]);

@@ -2,7 +2,7 @@ import { formatAddress, parseAddress } from '../ip/address.js';
 import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../ip/cidr.js';
 import { memberRange } from '../wire/layout.js';
 import type { MapChange } from '../wire/map.js';
-import type { MapNode, NetworkInfo } from '../wire/messages.js';
+import type { Addresses, MapNode, NetworkInfo } from '../wire/messages.js';
 import { NameClaims, type Renaming } from './name-claims.js';
 import { type ShareSurroundings, shareCollision } from './ranges.js';
 
@@ -27,14 +27,15 @@ export interface MemberChange {
   readonly removed: readonly Member[];
 }
 
-/** What this node knows of itself, whatever the hub says: as it was when it joined. */
-export interface Pinned {
+/** What stays as it was, whatever the hub says. */
+interface Pinned extends Addresses {
   readonly id: number;
   readonly name: string;
   readonly key: string;
-  readonly ipv4: string;
-  readonly ipv6: string;
 }
+
+/** What this node knows of itself, whatever the hub says: as it was when it joined. Where it is, it hears when it is let in. */
+export type Self = Omit<Pinned, keyof Addresses> & Partial<Addresses>;
 
 /**
  * Does not believe the hub everything. It says who is a member, and what members are called: nobody else can. But it
@@ -44,7 +45,7 @@ export interface Pinned {
  */
 export class MemberChecks {
   readonly #ranges: readonly [Cidr, Cidr];
-  #self: Pinned;
+  #self: Self;
   /** What the hub calls this node. */
   #calledByHub: string;
   readonly #names = new NameClaims();
@@ -55,7 +56,7 @@ export class MemberChecks {
   readonly #warnings = new Map<string, string>();
   #shareWarnings: string[] = [];
 
-  constructor(network: NetworkInfo, self: Pinned) {
+  constructor(network: NetworkInfo, self: Self) {
     this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
     this.#self = self;
     this.#calledByHub = self.name;
@@ -84,6 +85,27 @@ export class MemberChecks {
   callSelf(name: string): void {
     this.#calledByHub = name;
     this.#rename([]);
+  }
+
+  /**
+   * The hub says where in the network this node is: that counts once, and only if it can be.
+   *
+   * @returns where it is, if that is known
+   */
+  placeSelf({ ipv4, ipv6 }: Partial<Addresses>): Addresses | undefined {
+    const { ipv4: own4, ipv6: own6 } = this.#self;
+    if (own4 !== undefined && own6 !== undefined) return { ipv4: own4, ipv6: own6 };
+    if (ipv4 === undefined || ipv6 === undefined) return undefined;
+    const addresses = { ipv4, ipv6 };
+    const why = this.#addressProblem(addresses);
+    if (why !== undefined) {
+      this.#warnings.set('own address', `The hub gives this node an address that cannot be its own: ${why}`);
+      return undefined;
+    }
+    this.#warnings.delete('own address');
+    this.#self = { ...this.#self, ...addresses };
+    for (const own of belongings(this.#self)) this.#owners.set(own, this.#self.id);
+    return addresses;
   }
 
   /**
@@ -200,7 +222,18 @@ export class MemberChecks {
   }
 
   /** @returns why a member that is new is none */
-  #problem({ id, name, key, ipv4, ipv6 }: MapNode): string | undefined {
+  #problem(node: MapNode): string | undefined {
+    const { id, name, key } = node;
+    const why = this.#addressProblem(node);
+    if (why !== undefined) return why;
+    const owner = this.#owners.get(key);
+    if (owner !== undefined) return `its key is ${this.#nameOf(owner)}'s`;
+    const namesake = this.#names.ownerOf(name);
+    if (namesake !== undefined) return `its name is that of node ${namesake}`;
+    return id === 0 ? 'there is no such number' : undefined;
+  }
+
+  #addressProblem({ ipv4, ipv6 }: Addresses): string | undefined {
     for (const [what, text, range] of [
       ['IPv4', ipv4, memberRange(this.#ranges[0])],
       ['IPv6', ipv6, memberRange(this.#ranges[1])],
@@ -211,11 +244,7 @@ export class MemberChecks {
       const owner = this.#owners.get(formatAddress(address));
       if (owner !== undefined) return `its address ${text} is ${this.#nameOf(owner)}'s`;
     }
-    const owner = this.#owners.get(key);
-    if (owner !== undefined) return `its key is ${this.#nameOf(owner)}'s`;
-    const namesake = this.#names.ownerOf(name);
-    if (namesake !== undefined) return `its name is that of node ${namesake}`;
-    return id === 0 ? 'there is no such number' : undefined;
+    return undefined;
   }
 
   #checkSelf({ key, ipv4, ipv6 }: MapNode): void {
@@ -245,4 +274,4 @@ export class MemberChecks {
 const pinned = ({ id, name, key, ipv4, ipv6 }: Member): Pinned => ({ id, name, key, ipv4, ipv6 });
 
 /** What only one can have. */
-const belongings = ({ key, ipv4, ipv6 }: Pinned): string[] => [key, ipv4, ipv6];
+const belongings = ({ key, ipv4, ipv6 }: Self): string[] => [key, ipv4 ?? [], ipv6 ?? []].flat();

@@ -206,7 +206,7 @@ export class Network implements RunningNode {
     this.#setHub(told(reached(this.#node.hub, by), addresses));
     this.#parts.whereabouts.setHub(remote.address);
     this.#setYou(you);
-    if (!you.pending) this.#parts.relay.attached(remote, relay);
+    if (!this.#node.you.pending) this.#parts.relay.attached(remote, relay);
     this.#parts.roster.route();
     void this.#parts.retell();
   }
@@ -217,10 +217,15 @@ export class Network implements RunningNode {
   }
 
   #setYou(you: Membership): void {
-    const wasPending = this.#node.you.pending;
-    this.#parts.checks.callSelf(you.name);
-    this.#parts.record.setYou({ ...you, name: this.#parts.checks.ownName });
-    if (wasPending && !you.pending) void this.#parts.renewRelay(); // until now its credentials opened nothing
+    const { checks, record } = this.#parts;
+    const before = this.#node.you;
+    checks.callSelf(you.name);
+    const { ipv4: _, ipv6: __, ...rest } = you;
+    const addresses = checks.placeSelf(you);
+    const pending = you.pending || addresses === undefined;
+    record.setYou({ ...rest, ...addresses, name: checks.ownName, pending });
+    if (before.ipv4 === undefined && addresses !== undefined) void this.#parts.settle();
+    if (before.pending && !pending) void this.#parts.renewRelay(); // until now its credentials opened nothing
   }
 
   /** What keeps this node from its network for good, unless somebody does something. */

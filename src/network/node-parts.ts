@@ -131,7 +131,17 @@ export class NodeParts {
     this.roster.apply({ added: nodes, changed: [], removed: [] }, (id) => endpoints.get(id));
     this.whereabouts.start();
     this.#timer = setInterval(() => this.#lookAtTraffic(), ACTIVITY_INTERVAL);
-    if (this.#options.names) this.roster.useNames(await this.#startNames());
+    await this.#startNames();
+  }
+
+  /** This node was let in, and has addresses from now on. */
+  async settle(): Promise<void> {
+    try {
+      this.#configureLink();
+      await Promise.all([this.retell(), this.#startNames()]);
+    } catch (error) {
+      this.#options.log.error((error as Error).message);
+    }
   }
 
   /** What the next process is to begin with. */
@@ -197,13 +207,13 @@ export class NodeParts {
     const { you, network } = this.record.node;
     const [range4, range6] = this.ranges;
     const address = (text: string, { prefix }: Cidr): Cidr => ({ address: parseAddress(text)!, prefix });
-    const device = {
-      up: true,
-      bareAddresses: true,
-      mtu: network.mtu,
-      addresses: [address(you.ipv4, range4)],
-    };
-    const both = { ...device, addresses: [...device.addresses, address(you.ipv6, range6)] };
+    const bare = { up: true, bareAddresses: true, mtu: network.mtu, addresses: [] };
+    if (you.ipv4 === undefined || you.ipv6 === undefined) {
+      this.host.configure(bare);
+      return;
+    }
+    const device = { ...bare, addresses: [address(you.ipv4, range4)] };
+    const both = { ...bare, addresses: [...device.addresses, address(you.ipv6, range6)] };
     this.host.configure(both);
     const found = link.addresses();
     const [has4, has6] = both.addresses.map((wanted) =>
@@ -247,10 +257,12 @@ export class NodeParts {
     });
   }
 
-  #startNames(): Promise<LocalNames> {
+  /** Names need an address to be answered at. */
+  async #startNames(): Promise<void> {
     const { state, log } = this.#options;
     const { network, you, device } = this.record.node;
-    return LocalNames.start({
+    if (!this.#options.names || you.ipv4 === undefined || you.ipv6 === undefined) return;
+    const names = await LocalNames.start({
       ...{ network: network.name, ranges: this.ranges, device, stateDirectory: state.path },
       addresses: {
         ipv4: parseAddress(you.ipv4)!,
@@ -258,6 +270,8 @@ export class NodeParts {
       },
       log: (message) => log.error(message),
     });
+    if (this.#isStopped) names.stop();
+    else this.roster.useNames(names);
   }
 
   #readKnown(): KnownNames {

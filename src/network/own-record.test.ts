@@ -21,14 +21,14 @@ const NODE: StoredNode = {
   shares: [],
 };
 
-function record(write: (node: StoredNode) => void = () => {}) {
+function record(write: (node: StoredNode) => void = () => {}, node = NODE) {
   const seen = { written: [] as StoredNode[], errors: [] as string[], changes: 0 };
   const writeNode = (node: StoredNode): void => {
     write(node);
     seen.written.push(node);
   };
   const log = { error: (message: string) => void seen.errors.push(message) };
-  return { seen, own: new OwnRecord(NODE, { writeNode }, log, () => void seen.changes++) };
+  return { seen, own: new OwnRecord(node, { writeNode }, log, () => void seen.changes++) };
 }
 
 test('the hub can change rights, shares and the name, but not who this node is', () => {
@@ -37,6 +37,15 @@ test('the hub can change rights, shares and the name, but not who this node is',
   assert.deepEqual(own.node.you, { ...YOU, admin: true, name: 'notebook' });
   assert.deepEqual(seen.written, [own.node]);
   assert.equal(seen.changes, 1);
+});
+
+test('a node that waits has no address, and the first that it gets is its own', () => {
+  const { ipv4: _, ipv6: __, ...waiting } = { ...YOU, pending: true };
+  const { own } = record(() => {}, { ...NODE, you: waiting });
+  own.setYou({ ...waiting, admin: true });
+  assert.deepEqual(own.node.you, { ...waiting, admin: true });
+  own.setYou(YOU);
+  assert.deepEqual(own.node.you, YOU);
 });
 
 test('what is as it was is not written, and nobody is told', () => {

@@ -26,12 +26,20 @@ export class OwnRecord {
     return this.#node;
   }
 
-  /** The hub decides on rights and shares, and what we are called, and not on who we are. */
-  setYou({ name, admin, pending, ipv4Only, shares }: Membership): void {
+  /**
+   * The hub decides on rights and shares, and what we are called, and not on who we are: where we are inside the network
+   * it says once.
+   */
+  setYou({ name, admin, pending, ipv4, ipv6, ipv4Only, shares }: Membership): void {
     const { ipv4Only: _, ...before } = this.#node.you;
     this.#set({
       ...this.#node,
-      you: { ...before, name, admin, pending, shares, ...(ipv4Only && { ipv4Only }) },
+      you: {
+        ...before,
+        ...(before.ipv4 === undefined && ipv4 !== undefined && ipv6 !== undefined && { ipv4, ipv6 }),
+        ...{ name, admin, pending, shares },
+        ...(ipv4Only && { ipv4Only }),
+      },
     });
   }
 

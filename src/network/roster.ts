@@ -164,6 +164,7 @@ export class Roster {
     this.#namesTimer = undefined;
     const { node, checks } = this.#options;
     const { name, ipv4, ipv6 } = node().you;
-    this.#names?.set([{ name, ipv4, ipv6 }, ...checks.all()]);
+    const own = ipv4 === undefined || ipv6 === undefined ? [] : [{ name, ipv4, ipv6 }];
+    this.#names?.set([...own, ...checks.all()]);
   }
 }

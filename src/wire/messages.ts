@@ -24,16 +24,20 @@ export type Welcome =
   | { readonly protocol: number; readonly program: string }
   | { readonly refused: string; readonly protocol: readonly number[]; readonly program: string };
 
+/** Where a node is inside the network. */
+export interface Addresses {
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
 /** A member as all members see it. */
-export interface MapNode {
+export interface MapNode extends Addresses {
   /** 1 to 2^32 - 1, never given out twice. It stands for the member's key in relay frames. */
   readonly id: number;
   /** A DNS label, unique in the network. */
   readonly name: string;
   /** The WireGuard public key, base64. It is also the key by which the member opened its channel. */
   readonly key: string;
-  readonly ipv4: string;
-  readonly ipv6: string;
   /** Its machine has no IPv6: what is sent to its IPv6 address arrives nowhere. */
   readonly ipv4Only?: true;
   /** Networks behind it that an administrator, or its invitation, has approved. */
@@ -59,14 +63,12 @@ export interface NetworkInfo {
   readonly mtu: number;
 }
 
-/** What a node is told of itself alone. */
-export interface Membership {
+/** What a node is told of itself alone. It has both addresses or none, and it has them unless it waits. */
+export interface Membership extends Partial<Addresses> {
   readonly id: number;
   readonly name: string;
-  readonly ipv4: string;
-  readonly ipv6: string;
   readonly admin: boolean;
-  /** Waits for an administrator: until then there is no map. */
+  /** Waits for an administrator: until then there is no map, and it has no addresses. */
   readonly pending: boolean;
   /** The others think that it has no IPv6. */
   readonly ipv4Only?: true;
@@ -240,7 +242,7 @@ export type AdminRequest =
       /** A DNS label that nobody has. */
       readonly name: string;
     }
-  /** Lets a waiting node in, and approves what it offers: all, or only these. */
+  /** Lets a waiting node in, with addresses, and approves what it offers: all, or only these. */
   | { readonly op: 'approve'; readonly node: string; readonly shares?: readonly string[] | undefined };
 
 export interface InviteRow {
@@ -259,7 +261,8 @@ export interface InviteRow {
   readonly usedBy: readonly string[];
 }
 
-export interface NodeRow extends MapNode {
+/** Without addresses as long as it waits. */
+export interface NodeRow extends Omit<MapNode, keyof Addresses>, Partial<Addresses> {
   readonly admin: boolean;
   readonly pending: boolean;
   readonly online: boolean;

@@ -30,6 +30,7 @@ const you = {
   pending: false,
   shares: offered,
 };
+const waiting = { id: 2, name: 'b', admin: false, pending: true, shares: [] };
 const network = { id: 'n', name: 'home', ipv4: '10.0.0.0/16', ipv6: 'fd00::/64', mtu: 1280 };
 const relay = { port: 443, session: Buffer.alloc(8).toString('base64'), key };
 
@@ -60,6 +61,7 @@ const hubMessages: readonly HubMessage[] = [
   { type: 'map', version, nodes: [mapNode] },
   { type: 'delta', from: 3, version, nodes: [mapNode], removed: [2, 4_294_967_295] },
   { type: 'you', you },
+  { type: 'you', you: waiting },
   { type: 'removed', network: 'n' },
   { type: 'addresses', addresses: [{ host: 'hub.example.com', port: 443, tls: true }] },
   { type: 'twin', address: '203.0.113.7' },
@@ -97,7 +99,9 @@ test('every message that there is passes as it is', () => {
   };
   assert.deepEqual(parseAdminAnswer('invite', invite), invite);
   const row = { ...mapNode, admin: true, pending: false, online: true, joinedAt: 1, offered };
-  assert.deepEqual(parseAdminAnswer('nodes', { nodes: [row] }), { nodes: [row] });
+  const { ipv4: _, ipv6: __, ...waitingRow } = { ...row, pending: true };
+  for (const nodes of [[row], [waitingRow]])
+    assert.deepEqual(parseAdminAnswer('nodes', { nodes }), { nodes });
   const inviteRow = {
     id: 'x',
     createdAt: 1,
@@ -115,6 +119,18 @@ test('every message that there is passes as it is', () => {
     name: 'a',
     shares: offered,
   });
+});
+
+test('who is in has two addresses, and who waits may have none', () => {
+  for (const wrong of [
+    { ...waiting, pending: false },
+    { ...waiting, ipv4: '10.0.0.1' },
+    { ...waiting, pending: false, ipv6: 'fd00::1' },
+  ])
+    assert.equal(
+      complaint(parseHubMessage, { type: 'you', you: wrong }),
+      'you must have two addresses, or wait and have none',
+    );
 });
 
 test('every message lacks something when any of its members is missing, and has too much with one more', () => {

@@ -73,16 +73,23 @@ const offered = v.strictObject({
   why: v.exactOptional(prose(200)),
 });
 const offers = list(offered, LIMIT.shares);
-const membership = v.strictObject({
-  id: nodeId,
-  name: label,
-  ipv4,
-  ipv6,
-  admin: flag,
-  pending: flag,
-  ipv4Only,
-  shares: offers,
-});
+const perhapsAddresses = { ipv4: v.exactOptional(ipv4), ipv6: v.exactOptional(ipv6) };
+const membership = v.pipe(
+  v.strictObject({
+    id: nodeId,
+    name: label,
+    ...perhapsAddresses,
+    admin: flag,
+    pending: flag,
+    ipv4Only,
+    shares: offers,
+  }),
+  v.check(
+    ({ ipv4, ipv6, pending }) =>
+      (ipv4 === undefined) === (ipv6 === undefined) && (pending || ipv4 !== undefined),
+    'must have two addresses, or wait and have none',
+  ),
+);
 const relay = v.strictObject({ port, session, key });
 
 /** As the hub sees it, or as a proxy in front of it says: to be shown, and nothing else. */
@@ -163,6 +170,7 @@ const inviteRow = v.strictObject({
 });
 const nodeRow = v.strictObject({
   ...mapNode.entries,
+  ...perhapsAddresses,
   admin: flag,
   pending: flag,
   online: flag,

@@ -97,7 +97,7 @@ async function write(hub: HubProcess, secret: Uint8Array, acknowledged: Acknowle
     try {
       await node.connect(hub);
       const { you } = await node.join(secret, 'node');
-      acknowledged.members.set(you.id, { key: node.keyText, name: you.name, ipv4: you.ipv4 });
+      acknowledged.members.set(you.id, { key: node.keyText, name: you.name, ipv4: you.ipv4! });
       if (i % 5 !== 0) continue;
       await node.attach();
       // Whether it is gone is not known until the answer is there.

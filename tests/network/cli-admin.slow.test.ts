@@ -45,13 +45,14 @@ test('a network that asks, from its first node to its last', async (t) => {
       said(home.machine.lametun('status')),
       /^relay +none: it waits, as this node does, for an administrator$/m,
     );
-    assert.match(said(office.lametun('nodes')), /^home .*waits for approval/m);
+    assert.match(said(home.machine.lametun('status')), /^this node .*, no address before it is approved$/m);
+    assert.match(said(office.lametun('nodes')), /^home +- +- +waits for approval/m);
     assert.ok(home.machine.status().self.pending);
     assert.ok(!home.machine.pings('office.home.lametun'));
     refused(office.lametun('approve', 'nobody'), /nobody/, 2);
     assert.equal(json(office, 'approve', 'home').name, 'home');
     await until('an answer by name', () => home.machine.pings('office.home.lametun'));
-    await homeNode.says(/an administrator has let this node in/);
+    await homeNode.says(/an administrator has let this node in: it is 10\./);
   });
 
   await t.test('what a node shares later waits too, and works when it is approved', async () => {

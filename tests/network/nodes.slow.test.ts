@@ -329,11 +329,33 @@ test('a node that has to wait is let in by an administrator, and is reached then
   assert.ok(waiting.self.pending);
   assert.match(waiting.warnings.join(), /waits for an administrator/);
   assert.equal(waiting.relay.via, 'none');
+  assert.equal(waiting.self.ipv4, undefined);
+  const device = (): string[] =>
+    ['address', 'route'].map(
+      (what) =>
+        spawnSync(
+          'ip',
+          ['-n', world.b.name, what, 'show', 'dev', 'lt0', 'scope', what === 'route' ? 'all' : 'global'],
+          { encoding: 'utf8' },
+        ).stdout,
+    );
+  assert.match(
+    spawnSync('ip', ['-n', world.b.name, 'link', 'show', 'lt0'], { encoding: 'utf8' }).stdout,
+    /,UP/,
+  );
+  assert.doesNotMatch(device()[0]!, /inet/);
+  assert.equal(device()[1], '');
+  await world.actors[1]!.stop(); // a is let in while it is away, and hears of it later
   world.actors[0]!.order({ op: 'approve', node: 'a' }, { op: 'approve', node: 'b' });
+  await world.actors[0]!.says('answer');
+  await world.start(world.a, { role: 'node', state: world.state('a') }).says('up');
   const { ipv4 } = (await until('b to know a', () => world.peer('b', 'a')))!;
   await until('an answer', () => pings(world.b, ipv4));
   await until('UDP', () => world.relayVia('b', 'udp'));
-  assert.ok(!(await world.ask<'status'>('b', { command: 'status' })).self.pending);
+  const { self } = await world.ask<'status'>('b', { command: 'status' });
+  assert.ok(!self.pending);
+  assert.ok(device()[0]!.includes(`inet ${self.ipv4}/`));
+  assert.notEqual(device()[1], '');
 });
 
 test('a machine whose routes collide with the network is refused with the route named, and nothing is left', async (t) => {

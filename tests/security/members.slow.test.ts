@@ -218,7 +218,7 @@ test('a removed node that does not care is cut off by all who are connected with
   const token = invite(hub, '--reusable');
   const nodes: Running[] = [a, b, c].map((machine) => join(machine, token));
   for (const node of nodes) await node.says(/is up/);
-  const b4 = (await statusOf(b)).self.ipv4;
+  const b4 = (await statusOf(b)).self.ipv4!;
   for (const [from, to] of [
     [b, 'a'],
     [b, 'c'],
@@ -232,8 +232,8 @@ test('a removed node that does not care is cut off by all who are connected with
     });
 
   await t.test('a member that takes another’s inner address is heard by nobody under it', async () => {
-    const c4 = (await statusOf(c)).self.ipv4;
-    const a4 = (await statusOf(a)).self.ipv4;
+    const c4 = (await statusOf(c)).self.ipv4!;
+    const a4 = (await statusOf(a)).self.ipv4!;
     b.run('ip', 'address', 'add', `${c4}/32`, 'dev', 'lametun0');
     const before = heard(a);
     assert.ok(!b.pings(a4, 1, '-I', c4));
@@ -246,7 +246,7 @@ test('a removed node that does not care is cut off by all who are connected with
   await t.test(
     'nor is a neighbour on the wire that takes one; under its own address it reaches what listens on all',
     async () => {
-      const a4 = (await statusOf(a)).self.ipv4;
+      const a4 = (await statusOf(a)).self.ipv4!;
       a.namespace.sysctl({ 'net.ipv4.conf.all.rp_filter': 0, 'net.ipv4.conf.wan.rp_filter': 0 });
       lab.internet.ip([`address add ${b4}/32 dev lo`, `route add ${a4}/32 via ${sites[0]!.public4}`]);
       const before = heard(a);

@@ -45,8 +45,8 @@ export function invitesText(invites: readonly InviteRow[], now: number): string 
 export function nodesText(nodes: readonly NodeRow[], now: number): string {
   const row = (node: NodeRow): string[] => [
     node.name,
-    node.ipv4,
-    node.ipv6,
+    node.ipv4 ?? '-',
+    node.ipv6 ?? '-',
     node.pending ? 'waits for approval' : node.online ? 'online' : offlineText(node),
     node.admin ? 'admin' : '',
     `${durationText(now - node.joinedAt)} ago`,

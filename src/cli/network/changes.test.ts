@@ -49,7 +49,7 @@ test('the hub, the relay, approvals and warnings are said with their reasons', (
     warnings: ['look here'],
   });
   assert.deepEqual(changes(before, after), [
-    'an administrator has let this node in',
+    'an administrator has let this node in: it is 10.0.0.1, fd00::1',
     'hub away: nobody answers',
     'the relay is reached by WebSocket: UDP is blocked',
     'share 10.9.0.0/24 refused: it overlaps',

@@ -25,7 +25,8 @@ export function firstLines(now: NodeStatus, isHub: boolean): string[] {
 /** What has become different from one status to the next, a line each. */
 export function changes(before: NodeStatus, after: NodeStatus): string[] {
   const lines: string[] = [];
-  if (before.self.pending && !after.self.pending) lines.push('an administrator has let this node in');
+  if (before.self.pending && !after.self.pending)
+    lines.push(`an administrator has let this node in: it is ${after.self.ipv4}, ${after.self.ipv6}`);
   if (before.self.name !== after.self.name) lines.push(`this node is called ${after.self.name} now`);
   if (before.hub.state !== after.hub.state) {
     const why = after.hub.why === undefined ? '' : `: ${after.hub.why}`;

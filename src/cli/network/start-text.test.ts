@@ -68,6 +68,14 @@ const node: NodeStatus = {
   ...{ peers: [], shares: [], names: { how: 'resolv.conf' }, warnings: [] },
 };
 
+test('who waits is told which command lets it in, and where', () => {
+  const self = { ...node.self, pending: true, ipv4: undefined, ipv6: undefined };
+  assert.equal(
+    startText(undefined, { ...node, self }, 0),
+    "anna-2 has asked to join home: an administrator lets it in by `lametun approve anna-2` on the hub's machine",
+  );
+});
+
 test('a name that was taken is told, with what the node is called and how to change it', () => {
   const lines = startText(undefined, { ...node, self: { ...node.self, wished: 'anna' } }, 0).split('\n');
   assert.match(

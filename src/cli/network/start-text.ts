@@ -21,7 +21,7 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
     const { self, network } = node;
     lines.push(
       self.pending
-        ? `${self.name} has asked to join ${network.name}: an administrator lets it in by \`lametun approve ${self.name}\``
+        ? `${self.name} has asked to join ${network.name}: an administrator lets it in by \`lametun approve ${self.name}\` on the hub's machine`
         : `${self.fullName} is up: ${self.ipv4}, ${self.ipv6}, interface ${self.device}`,
     );
   }

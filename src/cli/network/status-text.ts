@@ -19,7 +19,7 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
   const { network, self, peers, shares, names, warnings } = status;
   const about = table([
     ['network', `${network.name}, ${network.ipv4} and ${network.ipv6}, MTU ${network.mtu}`],
-    ['this node', `${self.fullName}, ${self.ipv4}, ${self.ipv6}${roleText(self)}`],
+    ['this node', `${self.fullName}, ${addressText(self)}${roleText(self)}`],
     ['interface', `${self.device}, UDP port ${self.port}`],
     ['hub', hubText(status.hub, now)],
     ['relay', relayText(status.relay)],
@@ -37,6 +37,9 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
 
 const roleText = ({ admin, pending }: NodeStatus['self']): string =>
   admin ? (pending ? ', admin once approved' : ', admin') : '';
+
+const addressText = ({ ipv4, ipv6 }: NodeStatus['self']): string =>
+  ipv4 === undefined ? 'no address before it is approved' : `${ipv4}, ${ipv6}`;
 
 const namesText = ({ how, why, through }: NodeStatus['names']): string =>
   how === 'none'
@@ -97,5 +100,5 @@ export function statusLine({ network, self, hub, peers }: NodeStatus): string {
     peers.length === 0
       ? 'nobody else yet'
       : `${others}, ${direct} direct, ${relayed} relayed${offline > 0 ? `, ${offline} offline` : ''}`;
-  return `${self.name}.${network.name} ${self.ipv4} · hub ${hub.state} · ${who}`; // what matters more is cut off later
+  return `${self.name}.${network.name} ${self.ipv4 ?? 'waits for approval'} · hub ${hub.state} · ${who}`; // what matters more is cut off later
 }

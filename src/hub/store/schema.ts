@@ -40,8 +40,9 @@ export interface NodesTable {
   id: number;
   key: string;
   name: string;
-  ipv4: string;
-  ipv6: string;
+  /** Null until the node is let in, as is `ipv6`. */
+  ipv4: string | null;
+  ipv6: string | null;
   /** Its machine has no IPv6. */
   ipv4_only: number;
   admin: number;
@@ -113,8 +114,8 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('id', 'bigint', (c) => c.primaryKey())
         .addColumn('key', 'text', (c) => c.notNull())
         .addColumn('name', 'text', (c) => c.notNull())
-        .addColumn('ipv4', 'text', (c) => c.notNull())
-        .addColumn('ipv6', 'text', (c) => c.notNull())
+        .addColumn('ipv4', 'text')
+        .addColumn('ipv6', 'text')
         .addColumn('admin', 'integer', (c) => c.notNull())
         .addColumn('state', 'text', (c) => c.notNull())
         .addColumn('revision', 'bigint', (c) => c.notNull())
