@@ -53,9 +53,8 @@ export class EgressLookup {
       return new Attributes(answer.payload, RTMSG.size).u32(RTA.oif) ?? 'no route';
     } catch (error) {
       if (!(error instanceof LinuxError)) throw error;
-      if (error.errno === ERRNO.EINVAL) return 'not ours';
-      if (NO_ROUTE.has(error.errno)) return 'no route';
-      throw error;
+      // Else: no route at all, `unreachable`, no such IP version; or the kernel has no memory left for an answer.
+      return error.errno === ERRNO.EINVAL ? 'not ours' : 'no route';
     }
   }
 
@@ -63,12 +62,3 @@ export class EgressLookup {
     this.#socket.close();
   }
 }
-
-/** No route at all, `unreachable` and `prohibit`; and a machine without that IP version. */
-const NO_ROUTE: ReadonlySet<number> = new Set([
-  ERRNO.ENETUNREACH,
-  ERRNO.EHOSTUNREACH,
-  ERRNO.EACCES,
-  ERRNO.EAFNOSUPPORT,
-  ERRNO.EOPNOTSUPP,
-]);
