@@ -97,10 +97,11 @@ export async function runPlain(
     }
 
     const device = Interface.open(tun.name);
+    if (options.mtu === undefined) undo.push(chooseMtu(device, options, servers));
     const tell = (message: string): void => report({ event: 'warning', message });
     // All at once: what a tunnel that was killed has left is taken over then, and connections through it go on.
     const desired: DesiredHost = {
-      device: desiredDevice(options, servers),
+      device: desiredDevice(options),
       forwarding: options.forward ? { families: familiesOf(options, device) } : undefined,
     };
     host = new Host({ device: tun.name, desired: () => desired, staysBehind: attached, tell });
@@ -165,25 +166,37 @@ function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
 }
 
 /** What the reader of the post types by hand: `ip link set`, `ip addr add`, `ip route add`. */
-function desiredDevice(options: PlainOptions, servers: readonly Endpoint[]): DesiredHost['device'] {
-  const { addresses, routes } = options;
-  const mtu = wantedMtu(options, servers);
+function desiredDevice({ addresses, routes, mtu }: PlainOptions): DesiredHost['device'] {
   const up = addresses.length > 0 || routes.length > 0 || mtu !== undefined;
   return { up, mtu, addresses, routes: routes.map((destination) => ({ destination })) };
 }
 
 /**
- * The MTU to set: the one asked for, or with addresses to set the one that fits the path to the server. On a path too
- * narrow for what is inside, some packets travel in fragments.
+ * Sets the MTU where nobody asked for one and there are addresses to set: the one that fits the path to the server. On a
+ * path too narrow for what is inside, some packets travel in fragments. It is set once: whoever sets another one later,
+ * as the demo does, wants that.
+ *
+ * @returns puts back what was there
  */
-function wantedMtu(
-  { mtu, addresses, routes }: PlainOptions,
+function chooseMtu(
+  device: Interface,
+  { addresses, routes }: PlainOptions,
   [server]: readonly Endpoint[],
-): number | undefined {
-  if (mtu !== undefined || addresses.length === 0) return mtu;
-  if (server === undefined) return tunnelMtu(undefined, 4);
-  const fits = tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
-  return Math.max(leastMtu([...addresses, ...routes]), fits);
+): () => void {
+  if (addresses.length === 0) return () => {};
+  const before = device.link().mtu;
+  const fits =
+    server === undefined
+      ? tunnelMtu(undefined, 4)
+      : tunnelMtu(routeTo(server.address)?.pathMtu, server.address.length === 4 ? 4 : 6);
+  device.setMtu(server === undefined ? fits : Math.max(leastMtu([...addresses, ...routes]), fits));
+  return () => {
+    try {
+      device.setMtu(before);
+    } catch (error) {
+      if (!(error instanceof LinuxError)) throw error; // it went with the device
+    }
+  };
 }
 
 /** Datagrams that the routes send into the tunnel again would go round in circles. */
