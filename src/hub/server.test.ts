@@ -9,6 +9,7 @@ import { NodeCrypto } from '../device/crypto.js';
 import { libc } from '../linux/libc.js';
 import { allocate } from '../linux/memory.js';
 import { TestNode } from '../testkit/test-node.js';
+import { UPGRADE } from '../testkit/upgrade-request.js';
 import { until } from '../testkit/wait.js';
 import { CHANNEL_PATH } from '../wire/channel.js';
 import type { NodeMessage } from '../wire/messages.js';
@@ -73,16 +74,6 @@ async function node(t: TestContext, { place }: Scene): Promise<TestNode> {
   t.after(() => made.close());
   return made;
 }
-
-const UPGRADE = [
-  `GET ${CHANNEL_PATH} HTTP/1.1`,
-  'Host: x',
-  'Upgrade: websocket',
-  'Connection: Upgrade',
-  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-  'Sec-WebSocket-Version: 13',
-  '\r\n',
-].join('\r\n');
 
 test('plain HTTP gets a short answer that says nothing', async (t) => {
   const { server } = await scene(t);

@@ -20,6 +20,7 @@ import {
   TestNode,
   TestRefusal,
 } from '../../src/testkit/test-node.js';
+import { UPGRADE } from '../../src/testkit/upgrade-request.js';
 import { until } from '../../src/testkit/wait.js';
 import type { AdminAnswers } from '../../src/wire/messages.js';
 import { parseToken } from '../../src/wire/token.js';
@@ -90,15 +91,6 @@ class Hub implements HubPlace {
 
 const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
 
-const UPGRADE = [
-  'GET /lametun HTTP/1.1',
-  'Host: x',
-  'Upgrade: websocket',
-  'Connection: Upgrade',
-  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-  'Sec-WebSocket-Version: 13',
-  '\r\n',
-].join('\r\n');
 /** A part of a WebSocket message, which is not the last. */
 const fragment = (opcode: number, length: number): Buffer =>
   Buffer.from([opcode, 0x80 | length, 0, 0, 0, 0, ...Buffer.alloc(length)]);
