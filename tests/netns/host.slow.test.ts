@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { parseCidr } from '../../src/ip/cidr.js';
 import { Host } from '../../src/linux/host/host.js';
@@ -80,8 +80,13 @@ function site(t: TestContext): Site {
     );
   }
   gateway.ip(['route add default via 203.0.113.10']);
+  // A namespace that died with a killed process in it may have had the same number, and have left its journal.
+  rmSync(journalOf(gateway), { force: true });
   return { member, gateway };
 }
+
+const journalOf = (namespace: Namespace): string =>
+  `${STATE_DIRECTORY}/host-${namespace.inside(() => statSync('/proc/thread-self/ns/net').ino)}.json`;
 
 /** All of a namespace that this can change. */
 function situation(gateway: Namespace): string {
@@ -380,8 +385,7 @@ test('while nothing can be noted nothing is forwarded, and the process goes on',
   const forwards = (): boolean => gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']).trim() === '1';
   assert.ok(forwards());
   // In the way of the file that is written, as a full disk is.
-  const { ino } = gateway.inside(() => statSync('/proc/thread-self/ns/net'));
-  const obstacle = `${STATE_DIRECTORY}/host-${ino}.json.new`;
+  const obstacle = `${journalOf(gateway)}.new`;
   mkdirSync(obstacle);
   try {
     gateway.run('nft', ['flush', 'ruleset']);
