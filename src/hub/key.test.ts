@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { NodeCrypto } from '../device/crypto.js';
@@ -52,4 +60,15 @@ test('a key that others can read, or that is none, is refused and left as it is'
     assert.equal(readFileSync(file, 'utf8'), wrong);
   }
   assert.throws(() => makeHubKey(crypto, '/dev/null/key'), { code: 'usage' });
+});
+
+test('a key in a directory that others can write to is refused, also one that is there already', (t) => {
+  const folder = temporaryFolder(t);
+  const [open, link] = [join(folder, 'open'), join(folder, 'link')];
+  mkdirSync(open);
+  makeHubKey(crypto, join(open, 'hub.key'));
+  symlinkSync(join(open, 'hub.key'), link);
+  chmodSync(open, 0o777);
+  for (const file of [join(open, 'hub.key'), link])
+    assert.throws(() => readHubKey(crypto, file), { code: 'usage', message: /could replace .*chmod go-w/ });
 });

@@ -23,7 +23,8 @@ const NETWORK = /^network ([\w.-]{1,64}) ([a-z0-9-]{1,63})$/;
  * The hub's private key from its file, mode 0600.
  *
  * @returns undefined when there is no such file
- * @throws LametunError `state` when the file cannot be read, can be read by others, or holds no key
+ * @throws LametunError `state` when the file cannot be read, can be read by others, or holds no key; `usage` when others could
+ *   replace it
  */
 export function readHubKey(crypto: Crypto, file: string): HubKey | undefined {
   const text = read(file);
@@ -87,7 +88,11 @@ const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM', 'EBU
 const real = (file: string): string => (existsSync(file) ? realpathSync(file) : file);
 
 const read = (file: string): string | undefined =>
-  attempt(file, () => readOwnFile(real(file), { secret: true }));
+  attempt(file, () => {
+    if (!existsSync(file)) return undefined;
+    for (const path of [file, real(file)]) safeDirectory(dirname(path));
+    return readOwnFile(real(file), { secret: true });
+  });
 
 function withFreshKey(crypto: Crypto, use: (text: string) => void): void {
   const secret = secretBytes();

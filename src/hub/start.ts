@@ -12,6 +12,7 @@ import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { moveTimes } from './clock-step.js';
 import { Hub, type Waiting } from './hub.js';
+import { whyNot } from './lasting.js';
 import type { GuestLimit } from './limits.js';
 import {
   databaseOf,
@@ -264,23 +265,11 @@ async function openNetwork(options: HubStart, crypto: NodeCrypto, clock: () => n
       mtu: options.mtu,
     },
   });
-  const problem = mismatch(options, opened.registry.info);
+  const problem = whyNot(options, opened.registry.info);
   if (problem === undefined) return opened;
   await opened.registry.store.close();
   opened.privateKey.destroy();
   throw new LametunError('usage', problem);
-}
-
-/** What was asked for and cannot be had, since the network is there already. */
-function mismatch({ network, range, mtu }: HubStart, info: NetworkInfo): string | undefined {
-  const { name, ipv4 } = info;
-  if (network !== undefined && network !== name)
-    return `this hub's network is called ${name}, not ${network}: leave --network out`;
-  if (range !== undefined && range !== ipv4)
-    return `the network ${name} has the range ${ipv4}, which cannot change: leave --range out`;
-  if (mtu !== undefined && mtu !== info.mtu)
-    return `the network ${name} has an MTU of ${info.mtu}, which cannot change: leave --mtu out`;
-  return undefined;
 }
 
 /** What a token would say now; none while this machine has no network. */

@@ -113,6 +113,8 @@ test('what is no frame of a client ends the connection, with the code that says 
     ['unknown control', [frame({ opcode: 11, payload })], 1002],
     ['a ping in parts', [frame({ opcode: OPCODE.ping, payload, final })], 1002],
     ['a long ping', [frame({ opcode: OPCODE.ping, payload: new Uint8Array(126) })], 1002],
+    ['half a code', [frame({ opcode: OPCODE.close, payload: Uint8Array.of(3) })], 1002],
+    ['a code that is never sent', [frame({ opcode: OPCODE.close, payload: Uint8Array.of(3, 0xed) })], 1002],
     ['a part of nothing', [frame({ opcode: OPCODE.continuation, payload })], 1002],
     [
       'a message in a message',

@@ -166,8 +166,9 @@ export class WebSocketReader {
     this.#control = EMPTY;
     if (opcode === OPCODE.ping) return { kind: 'ping', bytes };
     if (opcode === OPCODE.pong) return PONG;
-    const code = bytes.length < 2 ? CODE.none : bytes[0]! * 256 + bytes[1]!;
-    return this.#end({ kind: 'close', code });
+    if (bytes.length === 0) return this.#end({ kind: 'close', code: CODE.none });
+    const code = bytes.length === 1 ? 0 : bytes[0]! * 256 + bytes[1]!;
+    return this.#end(maySend(code) ? { kind: 'close', code } : { kind: 'failed', code: CODE.protocol });
   }
 
   #unmask(begin: number, end: number): void {
@@ -178,6 +179,10 @@ export class WebSocketReader {
     }
   }
 }
+
+/** §7.4: 1004 to 1006 and 1015 are never sent; from 3000 on they are anybody's. */
+const maySend = (code: number): boolean =>
+  (code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) || (code >= 3000 && code <= 4999);
 
 /** By the first two bytes. */
 function headerLength(header: Uint8Array): number {

@@ -346,7 +346,7 @@ test('a machine that forwards anyway closes the way out of the tunnel by IPv4 wh
     const isThere = (): boolean => gateway.run('nft', ['list', 'tables']).includes('lametun_tun0');
     await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
   }
-  assert.match(host.warnings().join(), /others may reach everything behind it by IPv6;/);
+  assert.match(host.warnings().join(), /members may reach everything behind it by IPv6;/);
   assert.deepEqual(reaches(member, NOT_SHARED.slice(0, 1)), [false]);
   assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
   host.stop();
@@ -373,6 +373,31 @@ test('the way out of the tunnel is closed by IPv4 also where another program let
   assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
   host.stop();
   assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', 'also afterwards');
+});
+
+test('what another program switches on while the rules cannot be kept is left to it, and not told as restored', async (t) => {
+  if (!needs(t, 'netns', 'nft')) return;
+  const { gateway } = site(t);
+  const told: string[] = [];
+  const tell = (message: string): void => void told.push(message);
+  const host = gateway.inside(() => new Host({ ...OPTIONS, tell, desired: () => DESIRED }));
+  t.after(() => host.stop());
+  gateway.inside(() => host.reconcile());
+  const value = (name: string): string => gateway.run('sysctl', ['-n', name]).trim();
+  while (host.warnings().length === 0) {
+    gateway.run('nft', ['flush', 'ruleset']);
+    const isThere = (): boolean => gateway.run('nft', ['list', 'tables']).includes('lametun_tun0');
+    await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
+  }
+  await until('forwarding to be off', () => value('net.ipv4.ip_forward') === '0');
+  assert.doesNotMatch(host.warnings().join(), /for others/);
+  gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
+  await until('the way out to be closed', () => value('net.ipv4.conf.tun0.forwarding') === '0', 10_000);
+  assert.equal(value('net.ipv4.ip_forward'), '1');
+  assert.match(host.warnings().join(), /forwards IPv6 for others/);
+  assert.doesNotMatch(told.join('\n'), /(Restored|sysctl net\/ipv4\/ip_forward keeps)[^\n]*ip_forward/);
+  host.stop();
+  assert.equal(value('net.ipv4.ip_forward'), '1', 'also afterwards');
 });
 
 test('while nothing can be noted nothing is forwarded, and the process goes on', async (t) => {

@@ -1,4 +1,5 @@
 import { LametunError } from '../../errors.js';
+import { whyNot } from '../../hub/lasting.js';
 import type { StoredNode } from '../../network/state.js';
 import type { HubAddress, Token } from '../../wire/token.js';
 import type { HubSettings } from './hub-settings.js';
@@ -138,22 +139,9 @@ function hubPlan(given: Given, { hub: before, member }: Situation): HubSettings 
 
 const anew = ({ newNetwork }: Given): Pick<Plan, 'newNetwork'> => (newNetwork === true ? { newNetwork } : {});
 
-/** A network has these for its lifetime. */
-function checkUnchanged(given: Given, before: HubSettings): void {
-  const name = before.network ?? 'home';
-  if (given.network !== undefined && given.network !== name)
-    throw usage(
-      `--network ${given.network}: this hub's network is called ${name}, which cannot change: leave --network out, or begin another with --state DIR`,
-    );
-  const mtu = before.mtu ?? DEFAULT_MTU;
-  if (given.mtu !== undefined && given.mtu !== mtu)
-    throw usage(
-      `--mtu ${given.mtu}: the network ${name} has an MTU of ${mtu}, which cannot change: leave --mtu out`,
-    );
-  if (given.range !== undefined && given.range !== before.range)
-    throw usage(
-      `--range ${given.range}: the network ${name} has the range ${before.range}, which cannot change: leave --range out`,
-    );
+function checkUnchanged(given: Given, { network = 'home', mtu = DEFAULT_MTU, range }: HubSettings): void {
+  const problem = whyNot(given, { name: network, ipv4: range, mtu });
+  if (problem !== undefined) throw usage(problem);
 }
 
 function servedNode(given: Given, { member }: Situation): NodePlan {

@@ -42,6 +42,8 @@ export interface ForwardingFacts {
   readonly outside: readonly string[];
   /** What a setting was before lametun changed it, or is. */
   readonly settingFound: (name: string) => string | undefined;
+  /** Whether this tunnel has set a setting, and not given it back. */
+  readonly isSet: (name: string) => boolean;
 }
 
 /** @param device as it was called at first, which the table is named after */
@@ -53,7 +55,9 @@ export function forwardingWishes(device: string, forwarding: Forwarding, facts: 
     : limitedTable(facts.device, forwarding.destinations, facts.outside, table.name);
   const { ipv4, ipv6 } = isOpen ? forwarding.families : familiesOf(forwarding.destinations);
   const unreached = 'the networks behind this machine cannot be reached through it';
-  const effect = isOpen ? unreached : unprotected(facts, ipv4 || ipv6 ? unreached : undefined);
+  const effect = isOpen
+    ? unreached
+    : (openByIpv6(facts) ?? (ipv4 || ipv6 ? unreached : 'nothing behind this machine is reached through it'));
   const common = { needs: [idOf(table)], failsClosed: true, effect };
   return [
     { thing: table, value: text, effect },
@@ -65,11 +69,13 @@ export function forwardingWishes(device: string, forwarding: Forwarding, facts: 
 
 const setting = (name: string): Thing => ({ kind: 'setting', name });
 
-/** What it means that the table which keeps members out is not there. */
-function unprotected({ settingFound }: ForwardingFacts, otherwise: string | undefined): string {
-  if (settingFound(IPV6_FORWARD) === '1')
-    return 'this machine forwarded IPv6 before lametun: others may reach everything behind it by IPv6';
-  return otherwise ?? 'nothing behind this machine is reached through it';
+/** What it means that the table which keeps members out is not there, where the kernel forwards all the same. */
+function openByIpv6({ settingFound, isSet }: ForwardingFacts): string | undefined {
+  const byOthers =
+    settingFound(IPV6_FORWARD) === '1' || (readSysctl(IPV6_FORWARD) === '1' && !isSet(IPV6_FORWARD));
+  return byOthers
+    ? 'this machine forwards IPv6 for others, too: members may reach everything behind it by IPv6'
+    : undefined;
 }
 
 /**

@@ -204,7 +204,7 @@ export class Host {
     isRepair: boolean,
   ): void {
     if (thing.kind === 'setting' && this.#isNoting) {
-      // What another program has switched on since is none of ours to release, and is closed all the same.
+      // A way that is closed is closed whoever opened it; anything else goes back only if it is ours.
       const isClosed = typeof failsClosed === 'object';
       if (value === wanted || value !== found || isClosed) this.#journal.set(thing.name, value, found);
       else if (!this.#journal.release(thing.name)) throw new LametunError('busy', 'another lametun needs it');
@@ -246,11 +246,14 @@ export class Host {
     const known: KnownSettings = this.#isNoting ? this.#journal.settings() : new Map();
     const settingFound = (name: string): string | undefined =>
       known.get(name)?.before ?? this.#firstSeen(name);
-    const wishes = wishesOf(this.#desired, this.#device, this.#facts(settingFound));
-    this.#reconciler.want(wishes.map((wish) => this.#item(wish, settingFound)));
+    const isSet = (name: string): boolean => known.get(name)?.isUsed === true;
+    const facts = this.#facts(settingFound, isSet);
+    const wishes = wishesOf(this.#desired, this.#device, facts);
+    this.#reconciler.want(wishes.map((wish) => this.#item(wish, facts)));
     for (const wish of wishes) this.#wishes.set(idOf(wish.thing), wish);
     const ids = new Set(this.#reconciler.ids());
-    for (const id of this.#wishes.keys()) if (!ids.has(id)) this.#wishes.delete(id);
+    for (const map of [this.#wishes, this.#failures])
+      for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
     const values = this.#things.observe([...this.#wishes.values()].map(({ thing }) => thing));
     for (const { thing, value } of wishes) {
       // Another lametun has set it so: it stays until both have gone.
@@ -267,25 +270,25 @@ export class Host {
     return seen;
   }
 
-  #facts(settingFound: ForwardingFacts['settingFound']): ForwardingFacts {
+  #facts(settingFound: ForwardingFacts['settingFound'], isSet: ForwardingFacts['isSet']): ForwardingFacts {
     const { index, name } = this.#device;
     const device = (index === 0 ? undefined : findLink(index)?.name) ?? name;
     const destinations = this.#desired.forwarding?.destinations;
     const outside = destinations === undefined ? [] : this.#outside.names(device, destinations);
-    return { device, outside, settingFound };
+    return { device, outside, settingFound, isSet };
   }
 
-  #item(
-    { thing, value, needs, failsClosed, effect }: Wish,
-    settingFound: ForwardingFacts['settingFound'],
-  ): Item {
+  #item({ thing, value, needs, failsClosed, effect }: Wish, { settingFound, isSet }: ForwardingFacts): Item {
     const id = idOf(thing);
     const inherited = this.#inherited.noted.find((noted) => idOf(noted.thing) === id);
     const found =
       thing.kind === 'setting'
         ? { value: settingFound(thing.name) }
         : inherited && { value: inherited.found };
-    const off = typeof failsClosed === 'object' ? failsClosed.off : failsClosed ? found?.value : undefined;
+    // What another program has switched on is none of ours to switch off.
+    const isOurs = thing.kind === 'setting' && isSet(thing.name);
+    const off =
+      typeof failsClosed === 'object' ? failsClosed.off : failsClosed && isOurs ? found?.value : undefined;
     const otherwise = off === value ? undefined : off;
     return { id, value, needs, found, otherwise, effect };
   }

@@ -126,6 +126,22 @@ test('looks that take long are rare, and still within two seconds', () => {
   assert.ok(looks <= 61, `${looks}`);
 });
 
+test('what could not be set waits for what it needs, without a look meanwhile', () => {
+  const world = new World();
+  const route: Item = { id: 'a route', value: 'there', needs: ['the table'] };
+  world.broken.add('a route');
+  world.want(TABLE, route);
+  world.run(500);
+  assert.match(world.reconciler.warnings().join(), /^Cannot set a route: no such program/);
+  world.broken.add('the table');
+  world.change('the table', undefined);
+  world.run(MINUTE);
+  assert.match(world.reconciler.warnings().join(), /^Cannot set the table: no such program[^\n]*$/);
+  world.broken.clear();
+  world.run(LOOK_INTERVAL);
+  assert.equal(world.values.get('a route'), 'there');
+});
+
 test('after three rounds in a minute it stops fighting, warns, and tries again after a while', () => {
   const world = new World();
   world.want(TABLE, FORWARD);

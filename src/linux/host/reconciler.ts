@@ -232,7 +232,10 @@ export class Reconciler {
     const hasNeeds = (item.needs ?? []).every((id) => this.#tracks.get(id)?.isRight);
     const target = hasNeeds ? item.value : item.otherwise;
     track.isRight = false;
-    if (target === undefined) return undefined;
+    if (target === undefined) {
+      track.error = undefined; // nothing is tried before what it needs is there
+      return undefined;
+    }
     if (observed === target) {
       this.#settle(track, target);
       return undefined;
