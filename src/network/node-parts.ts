@@ -110,7 +110,7 @@ export class NodeParts {
     });
     this.whereabouts = new Whereabouts({
       ...{ device: node.device, port: () => device.port, inside: this.ranges },
-      onCandidates: (candidates) => this.driver.setOwn(candidates),
+      onCandidates: (candidates, isWhole) => this.driver.setOwn(candidates, isWhole),
       onMoved: (isOwn) => this.#moved(isOwn),
     });
   }

@@ -11,8 +11,8 @@ export interface WhereaboutsOptions {
   readonly port: () => number;
   /** The network's own ranges. */
   readonly inside: readonly Cidr[];
-  /** Where this node may be reached from now on. */
-  readonly onCandidates: (candidates: readonly Endpoint[]) => void;
+  /** Where this node may be reached from now on. @param isWhole see `Paths.setOwn` */
+  readonly onCandidates: (candidates: readonly Endpoint[], isWhole: boolean) => void;
   /**
    * This machine has other addresses than before, or another way to the hub: it may be in another network.
    *
@@ -26,6 +26,8 @@ export class Whereabouts {
   readonly #options: WhereaboutsOptions;
   #surroundings: Surroundings | undefined;
   #seen: Endpoint | undefined;
+  /** Whether the relay has said how it sees us here, or was asked in vain. */
+  #isSeenKnown = false;
 
   constructor(options: WhereaboutsOptions) {
     this.#options = options;
@@ -37,6 +39,7 @@ export class Whereabouts {
       device: this.#options.device,
       onChange: (addresses) => {
         const own = new Set(addresses.map(({ address }) => formatAddress(address)));
+        this.#isSeenKnown = false;
         this.#tell();
         this.#options.onMoved((address) => own.has(formatAddress(address)));
       },
@@ -49,9 +52,10 @@ export class Whereabouts {
     this.#surroundings?.setHub(address);
   }
 
-  /** @param seen as the relay sees us; undefined: it is not known */
+  /** @param seen as the relay sees us; undefined: it does not */
   setSeen(seen: Endpoint | undefined): void {
     this.#seen = seen;
+    this.#isSeenKnown = true;
     this.#tell();
   }
 
@@ -61,6 +65,7 @@ export class Whereabouts {
 
   #tell(): void {
     const { port, inside, onCandidates } = this.#options;
-    onCandidates(ownCandidates(this.#surroundings?.addresses() ?? [], port(), this.#seen, inside));
+    const addresses = this.#surroundings?.addresses() ?? [];
+    onCandidates(ownCandidates(addresses, port(), this.#seen, inside), this.#isSeenKnown);
   }
 }

@@ -109,7 +109,7 @@ export class PathWorld {
     const seen = host.site.blocked ? undefined : this.#leave(host, at('203.0.113.99', 443));
     const own =
       seen === undefined || endpointKey(seen) === endpointKey(host.own) ? [host.own] : [seen, host.own];
-    host.paths.setOwn(own, this.now);
+    host.paths.setOwn(own, true, this.now);
     this.settle();
   }
 

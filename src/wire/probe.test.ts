@@ -42,7 +42,13 @@ const anyProbe: fc.Arbitrary<Probe> = fc.oneof(
     from: fc.option(address, { nil: undefined }),
   }),
   fc.record({
-    type: fc.constantFrom('call' as const, 'opened' as const),
+    type: fc.constant('opened' as const),
+    transaction: someTransaction,
+    answers: someTransaction,
+    addresses: fc.array(address, { maxLength: MAX_CALLED }),
+  }),
+  fc.record({
+    type: fc.constant('call' as const),
     transaction: someTransaction,
     addresses: fc.array(address, { maxLength: MAX_CALLED }),
   }),

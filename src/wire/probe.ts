@@ -22,8 +22,8 @@ import { MAGIC } from './relay.js';
  * - pong, with the ping's transaction: the address 16 (IPv4 in its mapped form) and port u16 that the ping came from,
  *   zeros when that was the relay;
  * - call: up to eight such addresses, where the sender may be reached: please ping me there;
- * - opened: the same, and the sender has sent something to each address that the receiver has called from: his NAT lets in
- *   what comes from there.
+ * - opened: the transaction 8 of the call (or opened) that it answers, and such addresses. The sender has sent something to
+ *   each address in there: his NAT lets in what comes from these.
  *
  * One probe can be sent again by whoever has seen it. A ping makes one answer no longer than itself, a call a few
  * pings; so whoever reads them bounds how many, and `RecentNonces` knows the last ones again.
@@ -43,9 +43,8 @@ export const PROBE = {
 const INNER = { type: 0, transaction: 1, body: 9 } as const;
 const TYPE = { ping: 1, pong: 2, call: 3, opened: 4 } as const;
 const ADDRESS = { port: 16, length: 18 } as const;
+const TRANSACTION = 8;
 export const MAX_CALLED = 8;
-/** Nobody sends longer pongs and calls. */
-const MAX_BODY = MAX_CALLED * ADDRESS.length;
 
 export interface ProbeAddress {
   /** 4 or 16 bytes. */
@@ -59,8 +58,15 @@ export type Probe =
   /** `from`: where the ping came from; undefined when that was the relay. */
   | { readonly type: 'pong'; readonly transaction: Uint8Array; readonly from?: ProbeAddress | undefined }
   | {
-      readonly type: 'call' | 'opened';
+      readonly type: 'call';
       readonly transaction: Uint8Array;
+      readonly addresses: readonly ProbeAddress[];
+    }
+  | {
+      readonly type: 'opened';
+      readonly transaction: Uint8Array;
+      /** The transaction of what it answers, 8 bytes. */
+      readonly answers: Uint8Array;
       readonly addresses: readonly ProbeAddress[];
     };
 
@@ -98,7 +104,7 @@ export function sealProbe(
   const body = bodyOf(probe);
   const inner = new Uint8Array(INNER.body + body.length);
   inner[INNER.type] = TYPE[probe.type];
-  inner.set(probe.transaction.subarray(0, 8), INNER.transaction);
+  inner.set(probe.transaction.subarray(0, TRANSACTION), INNER.transaction);
   inner.set(body, INNER.body);
   const out = new Uint8Array(PROBE.overhead + body.length);
   const view = viewOf(out);
@@ -126,15 +132,15 @@ export function openProbe(crypto: Crypto, key: Uint8Array, datagram: Uint8Array)
     case TYPE.pong:
       if (body.length !== ADDRESS.length) return undefined;
       return { type: 'pong', transaction, from: readAddress(body) };
-    case TYPE.call:
+    case TYPE.call: {
+      const addresses = readAddresses(body);
+      return addresses && { type: 'call', transaction, addresses };
+    }
     case TYPE.opened: {
-      if (body.length % ADDRESS.length !== 0 || body.length > MAX_BODY) return undefined;
-      const count = body.length / ADDRESS.length;
-      const addresses = Array.from({ length: count }, (_, i) =>
-        readAddress(body.subarray(i * ADDRESS.length)),
-      );
-      const type = inner[INNER.type] === TYPE.call ? 'call' : 'opened';
-      return { type, transaction, addresses: addresses.filter((address) => address !== undefined) };
+      const answers = body.slice(0, TRANSACTION);
+      const addresses =
+        answers.length === TRANSACTION ? readAddresses(body.subarray(TRANSACTION)) : undefined;
+      return addresses && { type: 'opened', transaction, answers, addresses };
     }
     default:
       return undefined;
@@ -147,14 +153,25 @@ function bodyOf(probe: Probe): Uint8Array {
     return new Uint8Array(Math.min(Math.max(length, PROBE.overhead), PROBE.maxDirect) - PROBE.overhead);
   }
   const addresses = probe.type === 'pong' ? [probe.from] : probe.addresses.slice(0, MAX_CALLED);
-  const body = new Uint8Array(addresses.length * ADDRESS.length);
+  const begin = probe.type === 'opened' ? TRANSACTION : 0;
+  const body = new Uint8Array(begin + addresses.length * ADDRESS.length);
+  if (probe.type === 'opened') body.set(probe.answers.subarray(0, TRANSACTION));
   const view = viewOf(body);
   for (const [i, entry] of addresses.entries()) {
     if (entry === undefined) continue;
-    body.set(toIpv6(entry.address), i * ADDRESS.length);
-    view.setUint16(i * ADDRESS.length + ADDRESS.port, entry.port, true);
+    const at = begin + i * ADDRESS.length;
+    body.set(toIpv6(entry.address), at);
+    view.setUint16(at + ADDRESS.port, entry.port, true);
   }
   return body;
+}
+
+/** @returns undefined when there are too many, or half of one */
+function readAddresses(body: Uint8Array): ProbeAddress[] | undefined {
+  const count = body.length / ADDRESS.length;
+  if (!Number.isInteger(count) || count > MAX_CALLED) return undefined;
+  const addresses = Array.from({ length: count }, (_, i) => readAddress(body.subarray(i * ADDRESS.length)));
+  return addresses.filter((address) => address !== undefined);
 }
 
 /** @returns undefined for zeros: no address, or no port */

@@ -18,7 +18,7 @@ for (const access of ['plain', 'easy'] as const) {
     const { ipv4 } = await until('home to know office', peer);
     await home.reaches(ipv4);
     const began = performance.now();
-    // Where a busy machine spoils the first tries, a router remembers a stranger: pauses of 35 and 60 s follow.
+    // Where a lost packet spoils the first tries, a router remembers a stranger: pauses of 35 and 60 s follow.
     const isDirect = async () => home.pings(ipv4) && (await peer()).path.kind === 'direct';
     await until('a direct path', isDirect, 360_000);
     t.diagnostic(`direct after ${Math.round(performance.now() - began)} ms`);

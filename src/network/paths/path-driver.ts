@@ -98,8 +98,8 @@ export class PathDriver {
     this.settle();
   }
 
-  setOwn(candidates: readonly Endpoint[]): void {
-    this.paths.setOwn(candidates, this.#now());
+  setOwn(candidates: readonly Endpoint[], isWhole: boolean): void {
+    this.paths.setOwn(candidates, isWhole, this.#now());
     this.settle();
   }
 

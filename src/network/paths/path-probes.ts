@@ -67,9 +67,22 @@ export class PathProbes {
     return true;
   }
 
-  /** Says where we are. @param to undefined: through the relay */
-  call(peer: PeerPath, type: 'call' | 'opened', own: readonly Endpoint[], to: Endpoint | undefined): void {
-    const probe: Probe = { type, transaction: this.#transaction(), addresses: own };
+  /**
+   * Says where we are.
+   *
+   * @param answers the transaction of the peer's that we have opened our NAT for; undefined calls it
+   * @param to undefined: through the relay
+   */
+  call(
+    peer: PeerPath,
+    own: readonly Endpoint[],
+    to: Endpoint | undefined,
+    answers: Uint8Array | undefined,
+  ): void {
+    const common = { transaction: this.#transaction(), addresses: own };
+    peer.hasCalled(mapKey(common.transaction));
+    const probe: Probe =
+      answers === undefined ? { type: 'call', ...common } : { type: 'opened', answers, ...common };
     this.#tell({ kind: 'probe', peer: peer.id, probe, to });
   }
 

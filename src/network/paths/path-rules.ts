@@ -1,6 +1,7 @@
 import type { Cidr } from '../../ip/cidr.js';
 import { type Endpoint, formatEndpoint } from '../../linux/socket-address.js';
 import type { Probe } from '../../wire/probe.js';
+import { mapKey } from '../../wireguard/crypto.js';
 import { endpointKey, isUsable } from './candidates.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
 import { OPEN_TIME, type PathProbes } from './path-probes.js';
@@ -53,6 +54,8 @@ export interface Situation {
   own: readonly Endpoint[];
   /** The same, by `endpointKey`. */
   ownKeys: ReadonlySet<string>;
+  /** Whether that is all: see `Paths.setOwn`. */
+  isWhole: boolean;
   hasRelay: boolean;
 }
 
@@ -62,8 +65,9 @@ export interface Situation {
  * How NATs are passed. A ping that comes to a router before the host behind it has sent something to where the ping is
  * from does harm on plain Linux: the router takes it for its own, and as long as it remembers it that host's packets to
  * there leave by another port, where the peer does not look for them. So whoever is called sends pings first that pass
- * its own router and die behind it, and says that it has `opened`; only then is it pinged, and told the same. Where there
- * is no relay by which to say so, pings must do without.
+ * its own router and die behind it, and says that it has `opened`, in answer to this call; only then is it pinged, and told
+ * the same. An answer to a call that did not name all places where we are now is none: the peer's router may not know the
+ * one that our pings come from. Where there is no relay by which to say so, pings must do without.
  */
 export class PathRules {
   readonly #around: Readonly<Situation>;
@@ -102,7 +106,7 @@ export class PathRules {
   }
 
   ownChanged(peer: PeerPath, now: number): void {
-    peer.openUntil = -Infinity;
+    peer.moved();
     if (!peer.isActive(now)) return;
     peer.lookSoon(now);
     if (peer.current !== undefined && !peer.current.waiting) this.#probes.ping(peer, peer.current, true, now);
@@ -183,19 +187,23 @@ export class PathRules {
     if (peer.current === undefined || isBetter(candidate, peer.current)) this.#adopt(peer, candidate, now);
   }
 
-  handleCall(peer: PeerPath, { type, addresses }: Call, now: number): void {
-    const { inside, ownKeys } = this.#around;
-    const usable = addresses.filter(
+  handleCall(peer: PeerPath, call: Call, now: number): void {
+    const { inside, ownKeys, isWhole } = this.#around;
+    const { type } = call;
+    const usable = call.addresses.filter(
       (endpoint) => isUsable(endpoint, inside) && !ownKeys.has(endpointKey(endpoint)),
     );
     if (peer.setCalled(usable) && type === 'call') peer.openUntil = -Infinity;
     this.#hint(peer, now);
-    if (type === 'opened') peer.openUntil = now + OPEN_TIME;
+    if (call.type === 'opened') {
+      if (!isWhole || !peer.knows(mapKey(call.answers))) return; // it has not opened for all places where we are
+      peer.openUntil = now + OPEN_TIME;
+    }
     const next = Math.max(peer.followed[type], now - CALL_BURST * CALL_INTERVAL) + CALL_INTERVAL;
     if (next > now) return;
     peer.followed[type] = next;
     this.#probes.pingAll(peer, now, this.#hops(peer, now));
-    if (type === 'call' || peer.isCalling) this.#call(peer, 'opened');
+    if (type === 'call' || peer.isCalling) this.#call(peer, call.transaction);
     if (type === 'opened') peer.isCalling = false;
     else if (longPauses(peer) > 0 && peer.current === undefined) this.#tried(peer, now); // or the pause would be cut short
   }
@@ -283,7 +291,7 @@ export class PathRules {
   /** Says where we are, and asks everywhere whether the peer is there. */
   #volley(peer: PeerPath, now: number): void {
     peer.isCalling = true;
-    this.#call(peer, 'call');
+    this.#call(peer);
     if (this.#around.hasRelay && !peer.relay.waiting) this.#probes.ping(peer, peer.relay, false, now);
     this.#probes.pingAll(peer, now, this.#hops(peer, now));
     this.#tried(peer, now);
@@ -303,10 +311,11 @@ export class PathRules {
     return OPENER_HOPS[longPauses(peer) % OPENER_HOPS.length];
   }
 
-  #call(peer: PeerPath, type: Call['type']): void {
+  /** @param answers see `PathProbes.call` */
+  #call(peer: PeerPath, answers?: Uint8Array): void {
     const { own, hasRelay } = this.#around;
     if (own.length === 0 || (!hasRelay && peer.current === undefined)) return;
-    this.#probes.call(peer, type, own, hasRelay ? undefined : peer.current!.endpoint);
+    this.#probes.call(peer, own, hasRelay ? undefined : peer.current!.endpoint, answers);
   }
 
   #tellAsked(peer: PeerPath, transaction: string, rtt: number): void {

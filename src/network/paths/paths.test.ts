@@ -117,7 +117,7 @@ test('strangers named by a peer get no large datagrams, and few small ones', () 
       world.inject(
         laptop,
         office,
-        { type, transaction: new Uint8Array(8), addresses: [victim] },
+        { type, transaction: new Uint8Array(8), answers: new Uint8Array(8), addresses: [victim] },
         at('198.51.100.2', 50_000),
       );
     world.run(10);

@@ -45,7 +45,7 @@ export class Paths {
 
   constructor({ crypto, inside, dataLength }: PathsOptions) {
     const tell = (event: PathEvent): void => this.#events.push(event);
-    this.#around = { inside, own: [], ownKeys: new Set(), hasRelay: false };
+    this.#around = { inside, own: [], ownKeys: new Set(), isWhole: false, hasRelay: false };
     this.#rules = new PathRules(this.#around, new PathProbes(crypto, dataLength, tell), tell);
   }
 
@@ -74,11 +74,18 @@ export class Paths {
     for (const { token } of peer.asked) this.#events.push({ kind: 'answer', token, rtt: undefined });
   }
 
-  /** Where this node may be reached: `ownCandidates`. When that has changed, all who matter are told. */
-  setOwn(candidates: readonly Endpoint[], now: number): void {
+  /**
+   * Where this node may be reached: `ownCandidates`. When that has changed, all who matter are told.
+   *
+   * @param isWhole whether the address that the relay sees is among them, if it sees any: until then no peer can have
+   *   opened its NAT for us
+   */
+  setOwn(candidates: readonly Endpoint[], isWhole: boolean, now: number): void {
     const { ownKeys } = this.#around;
     const keys = new Set(candidates.map(endpointKey));
-    if (keys.size === ownKeys.size && [...keys].every((key) => ownKeys.has(key))) return;
+    const isSame = keys.size === ownKeys.size && [...keys].every((key) => ownKeys.has(key));
+    if (isSame && isWhole === this.#around.isWhole) return;
+    this.#around.isWhole = isWhole;
     this.#around.own = candidates;
     this.#around.ownKeys = keys;
     this.#forAll((peer) => this.#rules.ownChanged(peer, now), now);

@@ -21,6 +21,7 @@ interface SentPing {
   readonly large: boolean;
 }
 const LATE_PINGS = 4;
+const LATE_CALLS = 8;
 
 /** An address at which a peer may be, or the relay: somewhere to send pings. */
 export class Candidate {
@@ -143,6 +144,8 @@ export class PeerPath implements Deadlined {
   isCalling = false;
   /** Until when what we send gets through its NAT, for all that is known. */
   openUntil = -Infinity;
+  /** What has told the peer where we are now, by transaction, the latest last. */
+  #told: string[] = [];
   /** When calls of both kinds were followed last, had they come evenly. */
   readonly followed = { call: -Infinity, opened: -Infinity };
   /** Tokens for answers to pings. */
@@ -157,6 +160,22 @@ export class PeerPath implements Deadlined {
   /** Whether there is traffic, or there seems to be. */
   isActive(now: number): boolean {
     return now < this.activeUntil;
+  }
+
+  hasCalled(transaction: string): void {
+    this.#told.push(transaction);
+    if (this.#told.length > LATE_CALLS) this.#told.shift();
+  }
+
+  /** Whether the peer knew where we are now when it sent what answers this. */
+  knows(transaction: string): boolean {
+    return this.#told.includes(transaction);
+  }
+
+  /** We are somewhere else, for which the peer's NAT is not open. */
+  moved(): void {
+    this.#told = [];
+    this.openUntil = -Infinity;
   }
 
   /** A direct path is to be looked for now, and then often. */

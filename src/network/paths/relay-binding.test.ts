@@ -169,6 +169,9 @@ test('being seen elsewhere is told', () => {
   world.binding.rebind(world.now);
   world.run(1_000);
   assert.deepEqual(world.what, ['bound 198.51.100.1:4000', 'bound 198.51.100.2:4000']);
+  world.binding.rebind(world.now);
+  world.run(1_000);
+  assert.deepEqual(world.what.slice(2), ['bound 198.51.100.2:4000'], 'told also where it is the same');
 });
 
 test('answers of strangers, of other sessions and old ones are not believed', () => {

@@ -119,8 +119,9 @@ export class RelayBinding {
     this.#next = Math.max(now, this.#waiting ? this.#sentAt + this.#retry : now);
   }
 
-  /** The network of this machine has changed: the relay may see us elsewhere now. */
+  /** The network of this machine has changed: the relay may see us elsewhere now, and is told of in any case. */
   rebind(now: number): void {
+    this.#told = '';
     this.#next = now;
   }
 

@@ -193,6 +193,7 @@ export class RelayClient {
           break;
         case 'unanswered':
           this.#use('websocket', `no answer by UDP from ${where}: it may be blocked on the way`);
+          this.#options.onSeen(undefined);
           break;
         case 'narrow':
           this.#use('websocket', `UDP passes to ${where}, but packets of full size do not`);
