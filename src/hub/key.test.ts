@@ -62,13 +62,29 @@ test('a key that others can read, or that is none, is refused and left as it is'
   assert.throws(() => makeHubKey(crypto, '/dev/null/key'), { code: 'usage' });
 });
 
-test('a key in a directory that others can write to is refused, also one that is there already', (t) => {
+test('a key that others could replace, on the way that its path takes, is refused', (t) => {
   const folder = temporaryFolder(t);
-  const [open, link] = [join(folder, 'open'), join(folder, 'link')];
+  const [open, key] = [join(folder, 'open'), join(folder, 'hub.key')];
   mkdirSync(open);
+  makeHubKey(crypto, key);
   makeHubKey(crypto, join(open, 'hub.key'));
-  symlinkSync(join(open, 'hub.key'), link);
+  symlinkSync(join(open, 'hub.key'), join(folder, 'there'));
+  symlinkSync(key, join(open, 'back'));
+  symlinkSync(join(open, 'back'), join(folder, 'there-and-back'));
   chmodSync(open, 0o777);
-  for (const file of [join(open, 'hub.key'), link])
-    assert.throws(() => readHubKey(crypto, file), { code: 'usage', message: /could replace .*chmod go-w/ });
+  assert.ok(readHubKey(crypto, key), 'the control');
+  for (const name of ['open/hub.key', 'there', 'open/back', 'there-and-back']) {
+    const message = new RegExp(`could replace ${join(folder, name)} by .*chmod go-w ${open}`);
+    assert.throws(() => readHubKey(crypto, join(folder, name)), { code: 'usage', message }, name);
+  }
+});
+
+test('a link to a key that is not there is not taken for none', (t) => {
+  const link = join(temporaryFolder(t), 'hub.key');
+  symlinkSync('/nowhere/hub.key', link);
+  for (const use of [readHubKey, makeHubKey])
+    assert.throws(() => use(crypto, link), {
+      code: 'state',
+      message: /leads to \/nowhere.*does not exist: mount/,
+    });
 });

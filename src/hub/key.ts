@@ -1,7 +1,6 @@
-import { existsSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../errors.js';
-import { createFile, readOwnFile, replaceFile, safeDirectory } from '../linux/safe-files.js';
+import { createFile, readOwnFile, replaceFile, safeDirectory, safeFile } from '../linux/safe-files.js';
 import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/crypto.js';
 
 /** The network that a hub's key belongs to. */
@@ -85,14 +84,10 @@ export const hubKeyText = (file: string): string => read(file)!;
 const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM', 'EBUSY', 'EXDEV']);
 
 /** Secrets may be mounted as links. */
-const real = (file: string): string => (existsSync(file) ? realpathSync(file) : file);
+const real = (file: string): string => safeFile(file) ?? file;
 
 const read = (file: string): string | undefined =>
-  attempt(file, () => {
-    if (!existsSync(file)) return undefined;
-    for (const path of [file, real(file)]) safeDirectory(dirname(path));
-    return readOwnFile(real(file), { secret: true });
-  });
+  attempt(file, () => readOwnFile(real(file), { secret: true }));
 
 function withFreshKey(crypto: Crypto, use: (text: string) => void): void {
   const secret = secretBytes();

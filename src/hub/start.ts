@@ -11,8 +11,8 @@ import type { AdminAnswer, AdminRequest, NetworkInfo } from '../wire/messages.js
 import { formatToken, type HubAddress } from '../wire/token.js';
 import { welcome } from '../wire/versions.js';
 import { moveTimes } from './clock-step.js';
+import { contradiction } from './fixed-settings.js';
 import { Hub, type Waiting } from './hub.js';
-import { whyNot } from './lasting.js';
 import type { GuestLimit } from './limits.js';
 import {
   databaseOf,
@@ -265,7 +265,7 @@ async function openNetwork(options: HubStart, crypto: NodeCrypto, clock: () => n
       mtu: options.mtu,
     },
   });
-  const problem = whyNot(options, opened.registry.info);
+  const problem = contradiction(options, opened.registry.info);
   if (problem === undefined) return opened;
   await opened.registry.store.close();
   opened.privateKey.destroy();

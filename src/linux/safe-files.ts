@@ -49,9 +49,24 @@ const MOST_LINKS = 40;
  * @throws LametunError `usage` when another user could replace the directory or one above it; Node's errors
  */
 export function safeDirectory(path: string): string {
+  return follow(path, false)!;
+}
+
+/**
+ * Finds a file that nobody but root and this user can replace.
+ *
+ * @returns its path without symbolic links; undefined when there is none
+ * @throws LametunError `usage` when another user could replace it, `state` when it is a link to nothing; Node's errors
+ */
+export function safeFile(path: string): string | undefined {
+  return follow(path, true);
+}
+
+function follow(path: string, isFile: boolean): string | undefined {
   const rest = partsOf(resolve(path));
   let here = '/';
   let parent = checked('/', lstatSync('/'), path);
+  let isLink = false;
   for (let links = 0, name = rest.shift(); name !== undefined; name = rest.shift()) {
     if (name === '..') {
       here = dirname(here);
@@ -61,18 +76,23 @@ export function safeDirectory(path: string): string {
     const next = join(here, name);
     const found = lstatSync(next, { throwIfNoEntry: false });
     if (found === undefined) {
+      if (isLink) throw dangling(path, next);
+      if (isFile) return undefined;
       makeDirectory(next);
       rest.unshift(name); // and look at what is there now
     } else if (found.isSymbolicLink()) {
       if ((parent.mode & OTHERS_WRITE) !== 0 && !isTrusted(found.uid)) throw replaceable(next, found, path);
       if (++links > MOST_LINKS)
         throw new LametunError('usage', `${path} leads through too many symbolic links: choose another path`);
+      isLink ||= isFile && rest.length === 0;
       const target = readlinkSync(next);
       if (target.startsWith('/')) {
         here = '/';
         parent = lstatSync('/');
       }
       rest.unshift(...partsOf(target));
+    } else if (isFile && rest.length === 0) {
+      return next;
     } else {
       parent = checked(next, found, path);
       here = next;
@@ -273,6 +293,12 @@ function replaceable(where: string, { uid, mode }: Stats, path: string): Lametun
     : `it belongs to user ${uid}: choose another place`;
   return new LametunError('usage', `other users could replace ${path} by way of ${where}, since ${why}`);
 }
+
+const dangling = (path: string, missing: string): LametunError =>
+  new LametunError(
+    'state',
+    `${path} leads to ${missing}, which does not exist: mount what it is on, or correct the link`,
+  );
 
 const isTrusted = (uid: number): boolean =>
   uid === 0 || uid === process.geteuid?.() || uid === unmappedUser();

@@ -110,7 +110,7 @@ export class NodeParts {
     });
     this.whereabouts = new Whereabouts({
       ...{ device: node.device, port: () => device.port, inside: this.ranges },
-      onCandidates: (candidates, isWhole) => this.driver.setOwn(candidates, isWhole),
+      onCandidates: (candidates, isComplete) => this.driver.setOwn(candidates, isComplete),
       onMoved: (isOwn) => this.#moved(isOwn),
     });
   }
@@ -248,7 +248,7 @@ export class NodeParts {
       send: (bytes, to) => wireguard.sendBeside(bytes, wireguard.endpoint(to)),
       sendFrame: (peer, datagram) => void client.sendFrame(peer, datagram),
       onRelay: (relay, why) => this.driver.setRelay(relay, why),
-      onSeen: (seen) => this.whereabouts.setSeen(seen),
+      onSeen: (seen, isKnown) => this.whereabouts.setSeen(seen, isKnown),
       onLost: () => {
         client.probe(); // where UDP does not pass, TCP may not either
         void this.renewRelay();

@@ -11,8 +11,8 @@ export interface WhereaboutsOptions {
   readonly port: () => number;
   /** The network's own ranges. */
   readonly inside: readonly Cidr[];
-  /** Where this node may be reached from now on. @param isWhole see `Paths.setOwn` */
-  readonly onCandidates: (candidates: readonly Endpoint[], isWhole: boolean) => void;
+  /** Where this node may be reached from now on. @param isComplete see `Paths.setOwn` */
+  readonly onCandidates: (candidates: readonly Endpoint[], isComplete: boolean) => void;
   /**
    * This machine has other addresses than before, or another way to the hub: it may be in another network.
    *
@@ -52,10 +52,13 @@ export class Whereabouts {
     this.#surroundings?.setHub(address);
   }
 
-  /** @param seen as the relay sees us; undefined: it does not */
-  setSeen(seen: Endpoint | undefined): void {
+  /**
+   * @param seen as the relay sees us; undefined: it does not
+   * @param isKnown false: it is not known whether it does
+   */
+  setSeen(seen: Endpoint | undefined, isKnown: boolean): void {
     this.#seen = seen;
-    this.#isSeenKnown = true;
+    this.#isSeenKnown = isKnown;
     this.#tell();
   }
 

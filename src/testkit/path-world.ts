@@ -104,12 +104,12 @@ export class PathWorld {
     return host;
   }
 
-  /** Tells a host where it is: its own address, and the one that the relay sees. */
-  announce(host: PathHost): void {
+  /** Tells a host where it is: its own address, and the one that the relay sees, or saw when it was asked last. */
+  announce(host: PathHost, isComplete = true): void {
     const seen = host.site.blocked ? undefined : this.#leave(host, at('203.0.113.99', 443));
     const own =
       seen === undefined || endpointKey(seen) === endpointKey(host.own) ? [host.own] : [seen, host.own];
-    host.paths.setOwn(own, true, this.now);
+    host.paths.setOwn(own, isComplete, this.now);
     this.settle();
   }
 

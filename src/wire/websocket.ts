@@ -168,7 +168,9 @@ export class WebSocketReader {
     if (opcode === OPCODE.pong) return PONG;
     if (bytes.length === 0) return this.#end({ kind: 'close', code: CODE.none });
     const code = bytes.length === 1 ? 0 : bytes[0]! * 256 + bytes[1]!;
-    return this.#end(maySend(code) ? { kind: 'close', code } : { kind: 'failed', code: CODE.protocol });
+    return this.#end(
+      isValidCloseCode(code) ? { kind: 'close', code } : { kind: 'failed', code: CODE.protocol },
+    );
   }
 
   #unmask(begin: number, end: number): void {
@@ -180,8 +182,8 @@ export class WebSocketReader {
   }
 }
 
-/** §7.4: 1004 to 1006 and 1015 are never sent; from 3000 on they are anybody's. */
-const maySend = (code: number): boolean =>
+/** §7.4: 1004 to 1006 and 1015 are never sent; 3000 to 4999 are for libraries and applications. */
+const isValidCloseCode = (code: number): boolean =>
   (code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) || (code >= 3000 && code <= 4999);
 
 /** By the first two bytes. */

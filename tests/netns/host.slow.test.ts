@@ -390,11 +390,11 @@ test('what another program switches on while the rules cannot be kept is left to
     await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
   }
   await until('forwarding to be off', () => value('net.ipv4.ip_forward') === '0');
-  assert.doesNotMatch(host.warnings().join(), /for others/);
+  assert.doesNotMatch(host.warnings().join(), /for other programs/);
   gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
   await until('the way out to be closed', () => value('net.ipv4.conf.tun0.forwarding') === '0', 10_000);
   assert.equal(value('net.ipv4.ip_forward'), '1');
-  assert.match(host.warnings().join(), /forwards IPv6 for others/);
+  assert.match(host.warnings().join(), /forwards IPv6 for other programs/);
   assert.doesNotMatch(told.join('\n'), /(Restored|sysctl net\/ipv4\/ip_forward keeps)[^\n]*ip_forward/);
   host.stop();
   assert.equal(value('net.ipv4.ip_forward'), '1', 'also afterwards');

@@ -1,5 +1,5 @@
 import { LametunError } from '../../errors.js';
-import { whyNot } from '../../hub/lasting.js';
+import { contradiction } from '../../hub/fixed-settings.js';
 import type { StoredNode } from '../../network/state.js';
 import type { HubAddress, Token } from '../../wire/token.js';
 import type { HubSettings } from './hub-settings.js';
@@ -140,7 +140,7 @@ function hubPlan(given: Given, { hub: before, member }: Situation): HubSettings 
 const anew = ({ newNetwork }: Given): Pick<Plan, 'newNetwork'> => (newNetwork === true ? { newNetwork } : {});
 
 function checkUnchanged(given: Given, { network = 'home', mtu = DEFAULT_MTU, range }: HubSettings): void {
-  const problem = whyNot(given, { name: network, ipv4: range, mtu });
+  const problem = contradiction(given, { name: network, ipv4: range, mtu });
   if (problem !== undefined) throw usage(problem);
 }
 

@@ -74,7 +74,7 @@ function openByIpv6({ settingFound, isSet }: ForwardingFacts): string | undefine
   const byOthers =
     settingFound(IPV6_FORWARD) === '1' || (readSysctl(IPV6_FORWARD) === '1' && !isSet(IPV6_FORWARD));
   return byOthers
-    ? 'this machine forwards IPv6 for others, too: members may reach everything behind it by IPv6'
+    ? 'this machine forwards IPv6 for other programs, too: members may reach everything behind it by IPv6'
     : undefined;
 }
 

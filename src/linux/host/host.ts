@@ -87,7 +87,7 @@ export class Host {
 
   /** Why something could not be set; undefined: everything is as desired, or another program's doing. */
   get failure(): LametunError | undefined {
-    return [...this.#failures.values()][0];
+    return [...this.#failures].find(([id]) => this.#reconciler.isFailing(id))?.[1];
   }
 
   warnings(): string[] {
@@ -118,7 +118,8 @@ export class Host {
     this.#desired = {};
     this.#look();
     this.#drive();
-    if (this.failure !== undefined) throw this.failure;
+    const [failure] = this.#failures.values();
+    if (failure !== undefined) throw failure;
     if (this.#isNoting) this.#journal.close();
   }
 
@@ -204,7 +205,7 @@ export class Host {
     isRepair: boolean,
   ): void {
     if (thing.kind === 'setting' && this.#isNoting) {
-      // A way that is closed is closed whoever opened it; anything else goes back only if it is ours.
+      // The device's own setting is closed also if another program opened it; others only if this tunnel set them.
       const isClosed = typeof failsClosed === 'object';
       if (value === wanted || value !== found || isClosed) this.#journal.set(thing.name, value, found);
       else if (!this.#journal.release(thing.name)) throw new LametunError('busy', 'another lametun needs it');
@@ -285,7 +286,7 @@ export class Host {
       thing.kind === 'setting'
         ? { value: settingFound(thing.name) }
         : inherited && { value: inherited.found };
-    // What another program has switched on is none of ours to switch off.
+    // What another program has switched on stays on.
     const isOurs = thing.kind === 'setting' && isSet(thing.name);
     const off =
       typeof failsClosed === 'object' ? failsClosed.off : failsClosed && isOurs ? found?.value : undefined;

@@ -142,6 +142,21 @@ test('what could not be set waits for what it needs, without a look meanwhile', 
   assert.equal(world.values.get('a route'), 'there');
 });
 
+test('what cannot be looked at is not tried meanwhile, and costs a look a second', () => {
+  const reconciler = new Reconciler();
+  reconciler.want([TABLE]);
+  let looks = 0;
+  for (let now = 0; now < 60_000; now = Math.max(now + 1, reconciler.nextTimeout())) {
+    for (let action = reconciler.poll(now); action; action = reconciler.poll(now)) {
+      if (action.kind === 'set') reconciler.handleSet(now, 'no such program');
+      if (action.kind !== 'look') continue;
+      assert.ok(++looks < 100);
+      reconciler.handleObserved(new Map(now === 0 ? [['the table', undefined]] : []), now);
+    }
+  }
+  assert.ok(looks > 10, `${looks}`);
+});
+
 test('after three rounds in a minute it stops fighting, warns, and tries again after a while', () => {
   const world = new World();
   world.want(TABLE, FORWARD);

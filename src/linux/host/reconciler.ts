@@ -85,6 +85,13 @@ class Track {
     this.item = item;
     this.found = item.found;
   }
+
+  /** Nothing can be done before. */
+  putOff(until: number): void {
+    this.retryAt = Math.max(this.retryAt, until);
+    if (this.contested !== undefined && this.contested.until < until)
+      this.contested = { ...this.contested, until };
+  }
 }
 
 export class Reconciler {
@@ -145,7 +152,10 @@ export class Reconciler {
     this.#restUntil = now + Math.min(LONGEST_PAUSE, took * LOOK_SHARE);
     this.#walk.length = 0;
     for (const [id, track] of this.#tracks) {
-      if (!values.has(id)) continue;
+      if (!values.has(id)) {
+        track.putOff(now + FIRST_RETRY);
+        continue;
+      }
       track.observed = values.get(id);
       track.wasObserved = true;
       track.found ??= { value: track.observed };
@@ -203,6 +213,11 @@ export class Reconciler {
   /** The items that are wanted, or not given back yet. */
   ids(): IterableIterator<string> {
     return this.#tracks.keys();
+  }
+
+  /** Whether the latest try to set an item failed, and the next one is due. */
+  isFailing(id: string): boolean {
+    return this.#tracks.get(id)?.error !== undefined;
   }
 
   /** What is not as it should be and is not going to be soon, in whole sentences. */

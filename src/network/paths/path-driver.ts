@@ -98,8 +98,8 @@ export class PathDriver {
     this.settle();
   }
 
-  setOwn(candidates: readonly Endpoint[], isWhole: boolean): void {
-    this.paths.setOwn(candidates, isWhole, this.#now());
+  setOwn(candidates: readonly Endpoint[], isComplete: boolean): void {
+    this.paths.setOwn(candidates, isComplete, this.#now());
     this.settle();
   }
 

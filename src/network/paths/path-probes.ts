@@ -79,10 +79,10 @@ export class PathProbes {
     to: Endpoint | undefined,
     answers: Uint8Array | undefined,
   ): void {
-    const common = { transaction: this.#transaction(), addresses: own };
-    peer.hasCalled(mapKey(common.transaction));
-    const probe: Probe =
-      answers === undefined ? { type: 'call', ...common } : { type: 'opened', answers, ...common };
+    const transaction = this.#transaction();
+    peer.noteTold(mapKey(transaction));
+    const kind = answers === undefined ? { type: 'call' as const } : { type: 'opened' as const, answers };
+    const probe: Probe = { ...kind, transaction, addresses: own };
     this.#tell({ kind: 'probe', peer: peer.id, probe, to });
   }
 

@@ -54,8 +54,8 @@ export interface Situation {
   own: readonly Endpoint[];
   /** The same, by `endpointKey`. */
   ownKeys: ReadonlySet<string>;
-  /** Whether that is all: see `Paths.setOwn`. */
-  isWhole: boolean;
+  /** Whether none is missing: see `Paths.setOwn`. */
+  isComplete: boolean;
   hasRelay: boolean;
 }
 
@@ -66,8 +66,8 @@ export interface Situation {
  * from does harm on plain Linux: the router takes it for its own, and as long as it remembers it that host's packets to
  * there leave by another port, where the peer does not look for them. So whoever is called sends pings first that pass
  * its own router and die behind it, and says that it has `opened`, in answer to this call; only then is it pinged, and told
- * the same. An answer to a call that did not name all places where we are now is none: the peer's router may not know the
- * one that our pings come from. Where there is no relay by which to say so, pings must do without.
+ * the same. An `opened` counts only if its call named every address that we have now: the peer's NAT may not be open for
+ * the one that our pings come from. Where there is no relay by which to say so, pings must do without.
  */
 export class PathRules {
   readonly #around: Readonly<Situation>;
@@ -106,10 +106,15 @@ export class PathRules {
   }
 
   ownChanged(peer: PeerPath, now: number): void {
-    peer.moved();
+    peer.forgetTold();
     if (!peer.isActive(now)) return;
     peer.lookSoon(now);
     if (peer.current !== undefined && !peer.current.waiting) this.#probes.ping(peer, peer.current, true, now);
+  }
+
+  /** Answers that came before did not count. Where the search has become rare, routers are to forget: it stays so. */
+  ownCompleted(peer: PeerPath, now: number): void {
+    if (peer.isActive(now) && peer.current === undefined && longPauses(peer) === 0) peer.nextVolley = now;
   }
 
   insideChanged(peer: PeerPath, now: number): void {
@@ -188,23 +193,25 @@ export class PathRules {
   }
 
   handleCall(peer: PeerPath, call: Call, now: number): void {
-    const { inside, ownKeys, isWhole } = this.#around;
-    const { type } = call;
+    const { inside, ownKeys, isComplete } = this.#around;
     const usable = call.addresses.filter(
       (endpoint) => isUsable(endpoint, inside) && !ownKeys.has(endpointKey(endpoint)),
     );
-    if (peer.setCalled(usable) && type === 'call') peer.openUntil = -Infinity;
+    const hasMoved = peer.setCalled(usable);
     this.#hint(peer, now);
     if (call.type === 'opened') {
-      if (!isWhole || !peer.knows(mapKey(call.answers))) return; // it has not opened for all places where we are
+      if (!isComplete || !peer.wasTold(mapKey(call.answers))) return;
       peer.openUntil = now + OPEN_TIME;
+    } else if (hasMoved) {
+      peer.openUntil = -Infinity;
     }
-    const next = Math.max(peer.followed[type], now - CALL_BURST * CALL_INTERVAL) + CALL_INTERVAL;
+    const last = peer.followed[call.type];
+    const next = Math.max(last, now - CALL_BURST * CALL_INTERVAL) + CALL_INTERVAL;
     if (next > now) return;
-    peer.followed[type] = next;
+    peer.followed[call.type] = next;
     this.#probes.pingAll(peer, now, this.#hops(peer, now));
-    if (type === 'call' || peer.isCalling) this.#call(peer, call.transaction);
-    if (type === 'opened') peer.isCalling = false;
+    if (call.type === 'call' || peer.isCalling) this.#call(peer, call.transaction);
+    if (call.type === 'opened') peer.isCalling = false;
     else if (longPauses(peer) > 0 && peer.current === undefined) this.#tried(peer, now); // or the pause would be cut short
   }
 

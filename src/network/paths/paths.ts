@@ -45,7 +45,7 @@ export class Paths {
 
   constructor({ crypto, inside, dataLength }: PathsOptions) {
     const tell = (event: PathEvent): void => this.#events.push(event);
-    this.#around = { inside, own: [], ownKeys: new Set(), isWhole: false, hasRelay: false };
+    this.#around = { inside, own: [], ownKeys: new Set(), isComplete: false, hasRelay: false };
     this.#rules = new PathRules(this.#around, new PathProbes(crypto, dataLength, tell), tell);
   }
 
@@ -77,15 +77,18 @@ export class Paths {
   /**
    * Where this node may be reached: `ownCandidates`. When that has changed, all who matter are told.
    *
-   * @param isWhole whether the address that the relay sees is among them, if it sees any: until then no peer can have
+   * @param isComplete whether the address that the relay sees is among them, if it sees any: until then no peer can have
    *   opened its NAT for us
    */
-  setOwn(candidates: readonly Endpoint[], isWhole: boolean, now: number): void {
+  setOwn(candidates: readonly Endpoint[], isComplete: boolean, now: number): void {
     const { ownKeys } = this.#around;
+    const wasComplete = this.#around.isComplete;
+    this.#around.isComplete = isComplete;
     const keys = new Set(candidates.map(endpointKey));
-    const isSame = keys.size === ownKeys.size && [...keys].every((key) => ownKeys.has(key));
-    if (isSame && isWhole === this.#around.isWhole) return;
-    this.#around.isWhole = isWhole;
+    if (keys.size === ownKeys.size && [...keys].every((key) => ownKeys.has(key))) {
+      if (isComplete && !wasComplete) this.#forAll((peer) => this.#rules.ownCompleted(peer, now), now);
+      return;
+    }
     this.#around.own = candidates;
     this.#around.ownKeys = keys;
     this.#forAll((peer) => this.#rules.ownChanged(peer, now), now);

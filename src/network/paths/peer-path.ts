@@ -162,18 +162,18 @@ export class PeerPath implements Deadlined {
     return now < this.activeUntil;
   }
 
-  hasCalled(transaction: string): void {
+  noteTold(transaction: string): void {
     this.#told.push(transaction);
     if (this.#told.length > LATE_CALLS) this.#told.shift();
   }
 
-  /** Whether the peer knew where we are now when it sent what answers this. */
-  knows(transaction: string): boolean {
+  /** Whether this has told the peer every address that we have now. */
+  wasTold(transaction: string): boolean {
     return this.#told.includes(transaction);
   }
 
-  /** We are somewhere else, for which the peer's NAT is not open. */
-  moved(): void {
+  /** We have other addresses, for which the peer's NAT is not open. */
+  forgetTold(): void {
     this.#told = [];
     this.openUntil = -Infinity;
   }

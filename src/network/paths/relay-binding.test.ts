@@ -174,6 +174,22 @@ test('being seen elsewhere is told', () => {
   assert.deepEqual(world.what.slice(2), ['bound 198.51.100.2:4000'], 'told also where it is the same');
 });
 
+test('in another network UDP is tried anew, and nothing is said of it before', () => {
+  const world = new World();
+  world.passes = false;
+  world.run(60_000);
+  assert.deepEqual(world.what, ['unanswered']);
+  const moved = world.now;
+  world.binding.rebind(moved);
+  world.run(5_000);
+  assert.deepEqual(world.what, ['unanswered', 'unanswered'], 'once more, since it holds here, too');
+  assert.ok(world.told[1]!.at > moved + 1_000);
+  world.passes = true;
+  world.binding.rebind(world.now);
+  world.run(100);
+  assert.equal(world.what.at(-1), 'bound 198.51.100.1:4000');
+});
+
 test('answers of strangers, of other sessions and old ones are not believed', () => {
   const world = new World();
   world.passes = false;

@@ -122,6 +122,9 @@ export class RelayBinding {
   /** The network of this machine has changed: the relay may see us elsewhere now, and is told of in any case. */
   rebind(now: number): void {
     this.#told = '';
+    this.#waiting = false; // what was sent before says nothing of here
+    this.#unanswered = 0;
+    if (this.#state === 'failing') this.#state = 'new';
     this.#next = now;
   }
 

@@ -27,7 +27,7 @@ export interface RelayClientOptions {
    */
   readonly onRelay: (relay: Endpoint | undefined, why: string) => void;
   /** Where the relay sees us; undefined: it is not known. */
-  readonly onSeen: (seen: Endpoint | undefined) => void;
+  readonly onSeen: (seen: Endpoint | undefined, isKnown: boolean) => void;
   /** UDP does not pass any more: the hub must be made to send through the channel again, by new credentials. */
   readonly onLost: () => void;
   /** Milliseconds, of a clock that never goes back. */
@@ -121,7 +121,7 @@ export class RelayClient {
         this.#binding = undefined;
         clearTimeout(this.#timer);
         this.#use('none', why);
-        this.#options.onSeen(undefined);
+        this.#options.onSeen(undefined, false);
       },
       this.#status.via === 'none' ? 0 : GRACE,
     );
@@ -189,20 +189,20 @@ export class RelayClient {
         case 'bound':
           this.#lost = undefined;
           this.#use('udp', `UDP passes to ${where}`);
-          this.#options.onSeen(event.seen);
+          this.#options.onSeen(event.seen, true);
           break;
         case 'unanswered':
           this.#use('websocket', `no answer by UDP from ${where}: it may be blocked on the way`);
-          this.#options.onSeen(undefined);
+          this.#options.onSeen(undefined, true);
           break;
         case 'narrow':
           this.#use('websocket', `UDP passes to ${where}, but packets of full size do not`);
-          this.#options.onSeen(event.seen);
+          this.#options.onSeen(event.seen, true);
           break;
         case 'lost':
           this.#lost = `UDP to ${where} stopped passing`;
           this.#use('websocket', this.#lost);
-          this.#options.onSeen(undefined);
+          this.#options.onSeen(undefined, false);
           this.#options.onLost();
           break;
       }

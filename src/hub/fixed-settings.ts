@@ -1,5 +1,5 @@
 /** What a network has for its lifetime. */
-export interface Lasting {
+export interface FixedSettings {
   readonly name: string;
   /** The range of IPv4 addresses; undefined where that is not known. */
   readonly ipv4: string | undefined;
@@ -7,22 +7,22 @@ export interface Lasting {
   readonly mtu: number;
 }
 
-interface Asked {
+interface Requested {
   readonly network?: string | undefined;
   readonly range?: string | undefined;
   readonly mtu?: number | undefined;
 }
 
-/** @returns which option cannot take effect, since the network is there already; undefined: all of them do */
-export function whyNot(
-  { network, range, mtu }: Asked,
-  { name, ipv4, mtu: itsMtu }: Lasting,
+/** @returns which option contradicts the network that is there already, and what to do; undefined: none */
+export function contradiction(
+  { network, range, mtu }: Requested,
+  { name, ipv4, mtu: itsMtu }: FixedSettings,
 ): string | undefined {
   if (network !== undefined && network !== name)
     return `--network ${network}: this hub's network is called ${name}, which cannot change: leave --network out, or begin another with --state DIR`;
   if (mtu !== undefined && mtu !== itsMtu)
     return `--mtu ${mtu}: the network ${name} has an MTU of ${itsMtu}, which cannot change: leave --mtu out`;
-  if (range !== undefined && range !== ipv4)
+  if (range !== undefined && ipv4 !== undefined && range !== ipv4)
     return `--range ${range}: the network ${name} has the range ${ipv4}, which cannot change: leave --range out`;
   return undefined;
 }
