@@ -266,7 +266,8 @@ export class Host {
   }
 
   #firstSeen(name: string): string | undefined {
-    const seen = this.#settings.get(name) ?? readSysctl(name);
+    const look = (): string | undefined => (this.#isNoting ? this.#journal.before(name) : readSysctl(name));
+    const seen = this.#settings.get(name) ?? look();
     if (seen !== undefined) this.#settings.set(name, seen);
     return seen;
   }

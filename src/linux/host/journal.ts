@@ -127,6 +127,14 @@ export class Journal {
     );
   }
 
+  /** How a setting was before any process changed it, while none can: one that starts or stops now is not in between. */
+  before(name: string): string | undefined {
+    return withStateLock(() => {
+      const known = this.#read().settings.find((setting) => setting.name === name);
+      return known?.before ?? readSysctl(name);
+    });
+  }
+
   /** Sets a setting, and notes how it was found. @throws LametunError */
   set(name: string, value: string, found: string | undefined): void {
     withStateLock(() => {
