@@ -3,7 +3,6 @@ import { lstatSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../testkit/wait.js';
 import { watchRemoval } from './uapi-socket.js';
 
@@ -29,8 +28,13 @@ test('the removal of the socket is told once', async (t) => {
   rmSync(state.path);
   await until('it to be told', () => state.told > 0);
   writeFileSync(state.path, '');
+  let toldAnother = false;
+  const another = watchRemoval(state.path, lstatSync(state.path).ino, () => {
+    toldAnother = true;
+  });
+  t.after(() => another.close());
   rmSync(state.path);
-  await sleep(100); // a second telling would come within a few milliseconds
+  await until('another one that watches to be told', () => toldAnother);
   assert.equal(state.told, 1);
 });
 

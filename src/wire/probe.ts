@@ -22,8 +22,8 @@ import { MAGIC } from './relay.js';
  * - pong, with the ping's transaction: the address 16 (IPv4 in its mapped form) and port u16 that the ping came from,
  *   zeros when that was the relay;
  * - call: up to eight such addresses, where the sender may be reached: please ping me there;
- * - opened: the transaction 8 of the call (or opened) that it answers, and such addresses. The sender has sent something to
- *   each address in there: his NAT lets in what comes from these.
+ * - opened: the transaction 8 of the call or `opened` that it answers, and such addresses. The sender has sent something to
+ *   each address named in that call, so its NAT lets in what comes from them.
  *
  * One probe can be sent again by whoever has seen it. A ping makes one answer no longer than itself, a call a few
  * pings; so whoever reads them bounds how many, and `RecentNonces` knows the last ones again.

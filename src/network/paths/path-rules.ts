@@ -112,7 +112,7 @@ export class PathRules {
     if (peer.current !== undefined && !peer.current.waiting) this.#probes.ping(peer, peer.current, true, now);
   }
 
-  /** Answers that came before did not count. Where the search has become rare, routers are to forget: it stays so. */
+  /** Tries again: answers so far did not count. Not during the long pauses, in which routers are to forget. */
   ownCompleted(peer: PeerPath, now: number): void {
     if (peer.isActive(now) && peer.current === undefined && longPauses(peer) === 0) peer.nextVolley = now;
   }

@@ -119,7 +119,7 @@ export class RelayBinding {
     this.#next = Math.max(now, this.#waiting ? this.#sentAt + this.#retry : now);
   }
 
-  /** The network of this machine has changed: the relay may see us elsewhere now, and is told of in any case. */
+  /** The network of this machine has changed: asks the relay again, and tells its answer even if it is the same. */
   rebind(now: number): void {
     this.#told = '';
     this.#waiting = false; // what was sent before says nothing of here

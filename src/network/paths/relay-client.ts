@@ -26,7 +26,7 @@ export interface RelayClientOptions {
    * @param why there is no relay
    */
   readonly onRelay: (relay: Endpoint | undefined, why: string) => void;
-  /** Where the relay sees us; undefined: it is not known. */
+  /** Where the relay sees us; undefined: nowhere, or it is not known whether it does. */
   readonly onSeen: (seen: Endpoint | undefined, isKnown: boolean) => void;
   /** UDP does not pass any more: the hub must be made to send through the channel again, by new credentials. */
   readonly onLost: () => void;
