@@ -7,33 +7,43 @@ import { test } from 'node:test';
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ip: [],
   wireguard: ['ip'],
+  protocol: ['ip', 'wireguard'],
   linux: ['ip'],
-  tunnel: ['ip', 'wireguard', 'linux', 'wire'],
-  device: ['ip', 'wireguard', 'linux', 'tunnel', 'wire'],
-  plain: ['ip', 'linux'],
+  crypto: ['ip', 'wireguard', 'linux'],
+  packets: ['ip', 'linux'],
+  plain: ['ip', 'linux', 'packets'],
+  tunnel: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets'],
+  device: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets', 'tunnel'],
+  node: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets', 'tunnel', 'device'],
+  hub: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets'],
   demo: ['ip', 'linux', 'plain'],
-  wire: ['ip', 'wireguard'],
-  hub: ['ip', 'wireguard', 'linux', 'device', 'wire'],
-  network: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'wire'],
-  cli: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'plain', 'demo', 'wire', 'hub', 'network'],
-  testkit: ['ip', 'wireguard', 'linux', 'tunnel', 'device', 'plain', 'demo', 'wire', 'hub', 'network', 'cli'],
+  cli: [
+    'ip',
+    'wireguard',
+    'protocol',
+    'linux',
+    'crypto',
+    'packets',
+    'tunnel',
+    'device',
+    'plain',
+    'demo',
+    'node',
+    'hub',
+  ],
 };
-
-/** Tests of a room stand beside its code and may use the test kit as well. */
-const TESTS_MAY_IMPORT = ['testkit'];
 
 /** Which packages a room may import; every other one may import none. `node:` is for rooms that do I/O. */
 const MAY_USE: Readonly<Record<string, readonly string[]>> = {
   linux: ['koffi'],
-  device: ['@noble/ciphers/chacha.js'],
+  crypto: ['koffi', '@noble/ciphers/chacha.js'],
   cli: ['commander', 'picocolors'],
   demo: ['picocolors'],
-  wire: ['valibot'],
+  protocol: ['valibot'],
   hub: ['ws', 'kysely', 'pg', 'node-sqlite3-wasm'],
-  network: ['ws', 'dns-packet', 'valibot'],
-  testkit: ['fast-check', 'ws', 'pg'],
+  node: ['ws', 'dns-packet', 'valibot'],
 };
-const PURE = ['ip', 'wireguard', 'wire'];
+const PURE = ['ip', 'wireguard', 'protocol'];
 
 interface Import {
   readonly file: string;
@@ -68,9 +78,9 @@ test('rooms import only the rooms they may', () => {
   for (const { file, room, specifier } of imports) {
     if (!specifier.startsWith('.')) continue;
     const path = relative(root, join(root, file, '..', specifier)).split('/');
-    if (path[0] !== 'src' || path.length === 2) continue; // src/errors.ts is for everyone
+    if (path[0] !== 'src' || path.length === 2) continue; // src/errors.ts is for everyone; tests use tests/kit/
     const target = path[1]!;
-    const allowed = [room, ...MAY_IMPORT[room]!, ...(isTest(file) ? TESTS_MAY_IMPORT : [])];
+    const allowed = [room, ...MAY_IMPORT[room]!];
     assert.ok(allowed.includes(target), `${file} must not import from ${target}/`);
   }
 });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { NodeCrypto } from '../src/device/crypto.js';
-import { readFirst, readSecond, split, writeFirst, writeSecond } from '../src/wire/noise-ik.js';
+import { NodeCrypto } from '../src/crypto/node-crypto.js';
+import { readFirst, readSecond, split, writeFirst, writeSecond } from '../src/protocol/noise-ik.js';
 
 interface Vector {
   readonly protocol_name: string;

@@ -11,7 +11,7 @@ import { dirname, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
-import { MUST_RUN_VARIABLE } from '../src/testkit/requirements.js';
+import { MUST_RUN_VARIABLE } from './kit/requirements.js';
 import { runInSandbox, SANDBOX_VARIABLE, sandboxEachChild, whyNoSandbox } from './runner/sandbox.js';
 import { Summary, type TestEvent } from './runner/summary.js';
 

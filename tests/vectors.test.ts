@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { blake2s } from '../src/device/blake2s.js';
-import { NodeCrypto } from '../src/device/crypto.js';
-import { loadFieldSealer } from '../src/linux/sealed-field.js';
+import { blake2s } from '../src/crypto/blake2s.js';
+import { NodeCrypto } from '../src/crypto/node-crypto.js';
+import { loadFieldSealer } from '../src/crypto/sealed-field.js';
 import { CookieChecker } from '../src/wireguard/cookie.js';
 import { type Crypto, EMPTY, type PrivateKey } from '../src/wireguard/crypto.js';
 import { innerAddresses, innerLength } from '../src/wireguard/inner.js';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { askDevice } from '../device/uapi-client.js';
+import { askDevice } from '../device/uapi/client.js';
 import type { TunnelDrop } from '../tunnel/shared-drops.js';
 
 /** `lametun drops wg0`: what a running lametund dropped, and why. */

@@ -1,5 +1,5 @@
 import { LametunError } from '../errors.js';
-import { forTerminal } from '../wire/text.js';
+import { forTerminal } from '../protocol/text.js';
 
 /** What a user reads of an error: its message, and all that is known of one that should not have been. */
 export function errorText(error: unknown): string {

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Command, Option } from 'commander';
 import { LametunError } from '../errors.js';
-import { isShown } from '../wire/text.js';
+import { isShown } from '../protocol/text.js';
 
 /**
  * What holds for every option and argument of every command: a value has characters, all of them can be shown, and what

@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, lstatSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../device/log.js';
 import { EXIT_STATUS, LametunError } from '../errors.js';
+import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { packageVersion } from './package-version.js';
 import { abortOnSignals } from './signals.js';
@@ -46,7 +46,7 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_STATUS.usage;
   }
   const inForeground = foreground || process.env[FOREGROUND] === '1';
-  const { limitChildren, limitProcess } = await import('../linux/capabilities.js');
+  const { limitChildren, limitProcess } = await import('../linux/process/capabilities.js');
   if (inForeground) limitProcess([TUN_FD, UAPI_FD, READY_FD].flatMap((name) => descriptor(name) ?? []));
   else limitChildren();
   const level = logLevel(process.env['LOG_LEVEL']);
@@ -68,9 +68,9 @@ interface Opened {
 /** Opens the TUN device and the configuration socket, or takes over those that were handed to us. */
 async function open(name: string, offloads: readonly Offload[]): Promise<Opened> {
   const [{ Tun }, { adoptTun }, { openUapiSocket, uapiPath }] = await Promise.all([
-    import('../linux/tun.js'),
-    import('../linux/tun-state.js'),
-    import('../device/uapi-socket.js'),
+    import('../linux/tun/tun.js'),
+    import('../linux/tun/tun-state.js'),
+    import('../device/uapi/socket.js'),
   ]);
   const given = descriptor(TUN_FD);
   const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
@@ -115,7 +115,7 @@ async function runInBackground(
   args: readonly string[],
   signal: AbortSignal,
 ): Promise<number> {
-  const { removeUapiSocket, uapiPath } = await import('../device/uapi-socket.js');
+  const { removeUapiSocket, uapiPath } = await import('../device/uapi/socket.js');
   const path = uapiPath(device);
   const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   const output = loud ? 'inherit' : 'ignore';

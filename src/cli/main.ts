@@ -14,7 +14,8 @@ import { plainUsage } from './plain-options.js';
  */
 async function main(args: readonly string[]): Promise<number> {
   const isPlain = args[0]?.startsWith('-') === true && !HELP.has(args[0]);
-  if (isPlain || STAYING.has(args[0] ?? '')) (await import('../linux/capabilities.js')).limitProcess();
+  if (isPlain || STAYING.has(args[0] ?? ''))
+    (await import('../linux/process/capabilities.js')).limitProcess();
   if (isPlain) return (await import('./plain.js')).plainCommand(args);
   process.stdout.on('error', () => {}); // `lametun --help | head`: the reader has gone
   const program = new Command('lametun')

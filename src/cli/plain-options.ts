@@ -1,7 +1,7 @@
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
-import { checkDeviceName } from '../linux/tun.js';
+import { checkDeviceName } from '../linux/tun/tun.js';
 import type { PlainOptions } from '../plain/run.js';
 import { leastMtu, MAX_MTU } from '../plain/wire.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';

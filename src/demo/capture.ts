@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
-import type { Namespace } from '../linux/namespace.js';
-import { type CapturedPacket, PacketSocket } from '../linux/packet-socket.js';
+import { type CapturedPacket, PacketSocket } from '../linux/net/packet-socket.js';
+import type { Namespace } from '../linux/process/namespace.js';
 import { enhancedPacket, interfaceDescription, LINK_TYPE, sectionHeader } from './pcapng.js';
 
 const ETHERNET_HEADER = 14;

@@ -1,6 +1,6 @@
 import { closeSync, readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { openOutput } from '../linux/safe-files.js';
+import { openOutput } from '../linux/files/safe-files.js';
 import type { LessonEvent } from './events.js';
 import { whatIsMissing } from './machine.js';
 import { Player } from './player.js';

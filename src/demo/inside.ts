@@ -1,6 +1,6 @@
 import { readlinkSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { runProgram } from '../linux/program.js';
+import { runProgram } from '../linux/process/program.js';
 import type { LessonEvent } from './events.js';
 import { playLesson } from './lesson.js';
 import { OWN_RUN } from './machine.js';

@@ -1,6 +1,6 @@
 import { IPV4 } from '../ip/packet.js';
-import type { Namespace } from '../linux/namespace.js';
-import { ETHERTYPE } from '../linux/tun.js';
+import type { Namespace } from '../linux/process/namespace.js';
+import { ETHERTYPE } from '../linux/tun/tun.js';
 import type { Stage } from './stage.js';
 import { ADDRESS } from './topology.js';
 

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, closeSync, constants, openSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { howToGet } from '../linux/program.js';
+import { howToGet } from '../linux/process/program.js';
 
 const PROGRAMS = ['unshare', 'mount', 'ip', 'nft', 'ping'] as const;
 

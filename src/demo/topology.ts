@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { type CableEnd, connect, Namespace } from '../linux/namespace.js';
-import { runProgram } from '../linux/program.js';
+import { type CableEnd, connect, Namespace } from '../linux/process/namespace.js';
+import { runProgram } from '../linux/process/program.js';
 
 /**
  * What the home router does to what leaves the house:

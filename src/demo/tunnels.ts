@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
-import type { Namespace } from '../linux/namespace.js';
+import type { Namespace } from '../linux/process/namespace.js';
 
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 const PATIENCE = 10_000;

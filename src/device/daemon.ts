@@ -1,10 +1,10 @@
 import { lstatSync } from 'node:fs';
 import { LametunError } from '../errors.js';
-import { libc } from '../linux/libc.js';
+import { libc } from '../linux/ffi/libc.js';
+import type { Log } from '../log.js';
 import type { Offload } from '../tunnel/offloads.js';
-import type { Log } from './log.js';
 import { assemble } from './running-device.js';
-import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi-socket.js';
+import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi/socket.js';
 
 /** What a new device has, in bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
 export const DEFAULT_MTU = 1420;

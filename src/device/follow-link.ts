@@ -1,6 +1,6 @@
-import { findLink } from '../linux/link.js';
-import { tunName, tunState, whereIsTun } from '../linux/tun-state.js';
-import { type Watch, watchLink } from '../linux/watch.js';
+import { findLink } from '../linux/net/link.js';
+import { type Watch, watchLink } from '../linux/net/watch.js';
+import { tunName, tunState, whereIsTun } from '../linux/tun/tun-state.js';
 
 /** What a device's data plane must know of it. */
 export interface LinkState {

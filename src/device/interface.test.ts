@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type FakeInterface, FIRST_PORT, fakeInterface } from '../testkit/fake-interface.js';
+import { type FakeInterface, FIRST_PORT, fakeInterface } from '../../tests/kit/fake-interface.js';
 import { MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
 import { noteReceived, noteSent } from '../wireguard/activity.js';
 import type { Keypair } from '../wireguard/keypair.js';

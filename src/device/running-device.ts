@@ -1,22 +1,22 @@
 import { lstatSync } from 'node:fs';
-import { EgressLookup } from '../linux/egress.js';
-import { Interface } from '../linux/interface.js';
-import { libc } from '../linux/libc.js';
-import { findLink, setLinkMtu } from '../linux/link.js';
-import { setSocketMark } from '../linux/socket-options.js';
-import { Tun } from '../linux/tun.js';
-import { tunName } from '../linux/tun-state.js';
-import { UdpSocket } from '../linux/udp.js';
-import { watchNetwork } from '../linux/watch.js';
+import { NodeCrypto } from '../crypto/node-crypto.js';
+import { libc } from '../linux/ffi/libc.js';
+import { EgressLookup } from '../linux/net/egress.js';
+import { Interface } from '../linux/net/interface.js';
+import { findLink, setLinkMtu } from '../linux/net/link.js';
+import { setSocketMark } from '../linux/net/socket-options.js';
+import { UdpSocket } from '../linux/net/udp.js';
+import { watchNetwork } from '../linux/net/watch.js';
+import { Tun } from '../linux/tun/tun.js';
+import { tunName } from '../linux/tun/tun-state.js';
+import type { Log } from '../log.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import { OFFLOADS, type Offload } from '../tunnel/offloads.js';
 import { WorkerEngine } from '../tunnel/worker-engine.js';
 import type { PathRule } from '../wireguard/events.js';
-import { NodeCrypto } from './crypto.js';
 import { followLink } from './follow-link.js';
 import { type EndReason, WireGuardInterface } from './interface.js';
-import type { Log } from './log.js';
-import { openUapiSocket, removeUapiSocket, UapiServer, uapiPath } from './uapi-socket.js';
+import { openUapiSocket, removeUapiSocket, UapiServer, uapiPath } from './uapi/socket.js';
 import type { DeviceSocket } from './udp-sockets.js';
 
 /** What a device needs that somebody has opened a TUN device for. */
@@ -32,7 +32,7 @@ export interface AssemblyOptions {
   readonly port?: number;
   /** Who says where a peer is; `peers` without it, as WireGuard has it. */
   readonly paths?: PathRule;
-  /** Gets what travels beside WireGuard on the UDP socket, `wire/relay.ts`; without it, that is malformed. */
+  /** Gets what travels beside WireGuard on the UDP socket, `protocol/relay.ts`; without it, that is malformed. */
   readonly beside?: (bytes: Uint8Array, from: PeerEndpoint) => void;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { Egress } from '../linux/egress.js';
-import { fakeInterface } from '../testkit/fake-interface.js';
+import { fakeInterface } from '../../tests/kit/fake-interface.js';
+import type { Egress } from '../linux/net/egress.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import type { Peer } from '../wireguard/peer.js';
 import { Sources } from './sources.js';

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../ip/address.js';
-import type { Egress } from '../linux/egress.js';
+import type { Egress } from '../linux/net/egress.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import type { Peer } from '../wireguard/peer.js';
 

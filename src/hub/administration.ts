@@ -1,4 +1,4 @@
-import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../wire/messages.js';
+import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../protocol/messages.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, mapNode } from './members.js';
 import { approve, findNode, remove, removeWaiting, rename } from './nodes.js';

@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream';
 import { LametunError } from '../errors.js';
-import { ChannelResponder, CLOSE_CODE, FIRST_MESSAGE, MESSAGE_LIMIT } from '../wire/channel.js';
-import type { Hello, HubMessage, NodeMessage, Welcome } from '../wire/messages.js';
-import { parseNodeMessage } from '../wire/schemas.js';
-import { encodeJson } from '../wire/text.js';
-import { ENVELOPE } from '../wire/transport.js';
+import { ChannelResponder, CLOSE_CODE, FIRST_MESSAGE, MESSAGE_LIMIT } from '../protocol/channel.js';
+import type { Hello, HubMessage, NodeMessage, Welcome } from '../protocol/messages.js';
+import { parseNodeMessage } from '../protocol/schemas.js';
+import { encodeJson } from '../protocol/text.js';
+import { ENVELOPE } from '../protocol/transport.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import type { Client } from './hub.js';
 import { Bucket } from './limits.js';

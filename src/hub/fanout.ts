@@ -1,4 +1,4 @@
-import type { MapVersion } from '../wire/messages.js';
+import type { MapVersion } from '../protocol/messages.js';
 
 /** Somebody who is to have the map as it is now. */
 export interface Follower {

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { TextLog } from '../device/log.js';
-import { openTestNetwork, temporaryFolder } from '../testkit/stores.js';
-import { until } from '../testkit/wait.js';
-import type { AdminAnswers, Answers, HubMessage, NodeMessage, NodeRow } from '../wire/messages.js';
+import { openTestNetwork, temporaryFolder } from '../../tests/kit/stores.js';
+import { until } from '../../tests/kit/wait.js';
+import { TextLog } from '../log.js';
+import type { AdminAnswers, Answers, HubMessage, NodeMessage, NodeRow } from '../protocol/messages.js';
 import { type Client, Hub } from './hub.js';
 
 class FakeClient implements Client {

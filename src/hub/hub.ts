@@ -1,5 +1,5 @@
-import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
+import type { Log } from '../log.js';
 import {
   type AdminAnswer,
   type AdminRequest,
@@ -9,8 +9,8 @@ import {
   type NodeMessage,
   type RelayCredentials,
   TWIN_ADVICE,
-} from '../wire/messages.js';
-import type { HubAddress } from '../wire/token.js';
+} from '../protocol/messages.js';
+import type { HubAddress } from '../protocol/token.js';
 import { Administration, type AdministrationOptions } from './administration.js';
 import { Fanout, type Follower } from './fanout.js';
 import { openInvite } from './invites.js';

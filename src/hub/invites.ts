@@ -1,5 +1,5 @@
 import type { Kysely, Selectable } from 'kysely';
-import type { InviteRow } from '../wire/messages.js';
+import type { InviteRow } from '../protocol/messages.js';
 import type { Change } from './change.js';
 import { Refused } from './refused.js';
 import { canonicalNetwork, MAX_SHARES, whyNotShareable } from './shares.js';

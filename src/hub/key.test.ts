@@ -10,8 +10,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { NodeCrypto } from '../device/crypto.js';
-import { temporaryFolder } from '../testkit/stores.js';
+import { temporaryFolder } from '../../tests/kit/stores.js';
+import { NodeCrypto } from '../crypto/node-crypto.js';
 import { makeHubKey, nameNetwork, readHubKey, replaceHubKey } from './key.js';
 
 const crypto = new NodeCrypto();

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { LametunError } from '../errors.js';
-import { createFile, readOwnFile, replaceFile, safeDirectory, safeFile } from '../linux/safe-files.js';
+import { createFile, readOwnFile, replaceFile, safeDirectory, safeFile } from '../linux/files/safe-files.js';
 import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/crypto.js';
 
 /** The network that a hub's key belongs to. */

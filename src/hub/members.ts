@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import type { Addresses, MapNode, MapVersion, Membership, OfferedShare } from '../wire/messages.js';
+import type { Addresses, MapNode, MapVersion, Membership, OfferedShare } from '../protocol/messages.js';
 import type { NodesTable, Schema } from './store/schema.js';
 
 /** A node as the store has it, with what it offers. */

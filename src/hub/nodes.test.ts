@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { needs } from '../testkit/requirements.js';
+import { needs } from '../../tests/kit/requirements.js';
 import {
   DATABASES,
   openTestNetwork,
   sharedPostgres,
   temporaryFolder,
   withDatabase,
-} from '../testkit/stores.js';
+} from '../../tests/kit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, membership } from './members.js';
 import { approve, findNode, join, remove, removeWaiting, rename, setInside, share } from './nodes.js';

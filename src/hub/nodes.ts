@@ -1,7 +1,7 @@
 import type { Kysely, Selectable } from 'kysely';
 import { formatAddress } from '../ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
-import { memberRange } from '../wire/layout.js';
+import { memberRange } from '../protocol/layout.js';
 import type { Change } from './change.js';
 import { openInvite, sharesOf } from './invites.js';
 import { toLabel, uniqueName, whyNoName } from './names.js';

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import type { Log } from '../device/log.js';
 import { LametunError } from '../errors.js';
-import { makeAside } from '../linux/aside.js';
-import { replaceFile } from '../linux/safe-files.js';
+import { makeAside } from '../linux/files/aside.js';
+import { replaceFile } from '../linux/files/safe-files.js';
+import type { Log } from '../log.js';
 import type { Crypto, PrivateKey } from '../wireguard/crypto.js';
 import {
   type HubKey,

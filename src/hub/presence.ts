@@ -1,5 +1,5 @@
-import type { HubMessage } from '../wire/messages.js';
-import { encodeJson } from '../wire/text.js';
+import type { HubMessage } from '../protocol/messages.js';
+import { encodeJson } from '../protocol/text.js';
 import { Fanout, type Follower, type Scheduler, type Source, scheduler } from './fanout.js';
 
 /** After a round, how long the next one waits: at least a second, and so long that half a thousand are told a second. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { DATABASES, openTestNetwork, withDatabase } from '../testkit/stores.js';
+import { DATABASES, openTestNetwork, withDatabase } from '../../tests/kit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { join, remove } from './nodes.js';
 import { PRUNE_INTERVAL, REMEMBERED_FOR } from './prune.js';

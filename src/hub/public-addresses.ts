@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, contains, LOOPBACK, parseCidr } from '../ip/cidr.js';
-import type { HubAddress } from '../wire/token.js';
+import type { HubAddress } from '../protocol/token.js';
 
 /** As many as a token holds. */
 const MAX_ADDRESSES = 8;

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAddress } from '../ip/address.js';
-import type { HubAddress } from '../wire/token.js';
+import type { HubAddress } from '../protocol/token.js';
 
 /** How long to wait for a name server, milliseconds. The system's own resolver may try for half a minute. */
 const PATIENCE = 2_000;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SeededRandom } from '../../tests/kit/random.js';
 import { formatAddress } from '../ip/address.js';
 import { type Cidr, contains, covers, formatCidr, networkOf, overlap, parseCidr } from '../ip/cidr.js';
-import { SeededRandom } from '../testkit/random.js';
-import { memberRange } from '../wire/layout.js';
+import { memberRange } from '../protocol/layout.js';
 import { chooseRange, hostAddress, parseRange } from './ranges.js';
 
 const seeded = (seed: number) => {

@@ -1,5 +1,5 @@
 import { LametunError } from '../errors.js';
-import { type Refusal, WRONG_QUESTIONS } from '../wire/messages.js';
+import { type Refusal, WRONG_QUESTIONS } from '../protocol/messages.js';
 
 /** The hub says no to somebody. Nothing was changed. */
 export class Refused extends LametunError {

@@ -1,4 +1,4 @@
-import type { NetworkInfo } from '../wire/messages.js';
+import type { NetworkInfo } from '../protocol/messages.js';
 import { Change } from './change.js';
 import { loadMembers, loadRemoved, type Member, Members } from './members.js';
 import { prune } from './prune.js';

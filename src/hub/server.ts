@@ -2,15 +2,15 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { LametunError } from '../errors.js';
-import { limitSegments } from '../linux/socket-options.js';
-import { CHANNEL_PATH } from '../wire/channel.js';
+import { limitSegments } from '../linux/net/socket-options.js';
+import { CHANNEL_PATH } from '../protocol/channel.js';
 import {
   HeadReader,
   type RequestHead,
   WEBSOCKET_GUID,
   wantsWebSocket,
   webSocketKey,
-} from '../wire/upgrade.js';
+} from '../protocol/upgrade.js';
 import {
   Connection,
   type ConnectionEvents,

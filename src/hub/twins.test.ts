@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { SeededRandom } from '../testkit/random.js';
+import { SeededRandom } from '../../tests/kit/random.js';
 import { Twins } from './twins.js';
 
 /** A node's place at the hub, and processes that want it. */

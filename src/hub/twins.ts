@@ -1,4 +1,4 @@
-import type { Incarnation } from '../wire/messages.js';
+import type { Incarnation } from '../protocol/messages.js';
 
 /** So many returns within this time are two machines, milliseconds. */
 const RETURNS = 2;

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { until } from '../testkit/wait.js';
-import { OPCODE } from '../wire/websocket.js';
+import { until } from '../../tests/kit/wait.js';
+import { OPCODE } from '../protocol/websocket.js';
 import { HubWebSocket, type Pace } from './web-socket.js';
 
 /** A TCP connection whose other end reads nothing. */

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { closeFrame, frameHeader, OPCODE, smallFrame, WebSocketReader } from '../wire/websocket.js';
+import { closeFrame, frameHeader, OPCODE, smallFrame, WebSocketReader } from '../protocol/websocket.js';
 import { Bucket } from './limits.js';
 import type { Corkable, Sink } from './outgoing.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makePacket, makeSuperPacket } from '../testkit/packets.js';
+import { makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
 import { createChecksum, type WasmMemory } from './checksum-wasm.js';
 import { Coalescer } from './coalesce.js';
 import { Segmenter } from './segment.js';

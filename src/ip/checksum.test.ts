@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { makePacket } from '../testkit/packets.js';
+import { makePacket } from '../../tests/kit/packets.js';
 import { fold, pseudoHeaderSum, sumReference, updateChecksum, wordSum } from './checksum.js';
 import { IPV4, IPV6 } from './packet.js';
 

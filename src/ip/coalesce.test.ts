@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { fixIpv4Checksum, makePacket, type PacketShape } from '../testkit/packets.js';
-import { SeededRandom } from '../testkit/random.js';
+import { fixIpv4Checksum, makePacket, type PacketShape } from '../../tests/kit/packets.js';
+import { SeededRandom } from '../../tests/kit/random.js';
 import { sumReference, wordSum } from './checksum.js';
 import { Coalescer, type CoalescerOptions } from './coalesce.js';
 import { IPV4, IPV6, TCP, TCP_FLAG, UDP } from './packet.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom } from '../testkit/random.js';
+import { SeededRandom } from '../../tests/kit/random.js';
 import type { WasmMemory } from './checksum-wasm.js';
 import { createCopy } from './copy-wasm.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { makePacket, makeSuperPacket, type PacketShape } from '../testkit/packets.js';
+import { makePacket, makeSuperPacket, type PacketShape } from '../../tests/kit/packets.js';
 import { sumReference, wordSum } from './checksum.js';
 import { IPV6, TCP, TCP_FLAG } from './packet.js';
 import { Segmenter } from './segment.js';

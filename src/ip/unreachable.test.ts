@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { fixIpv4Checksum, makePacket } from '../testkit/packets.js';
+import { fixIpv4Checksum, makePacket } from '../../tests/kit/packets.js';
 import { pseudoHeaderSum, sumReference } from './checksum.js';
 import { IPV4, IPV6, PROTOCOL, wholePacket } from './packet.js';
 import { AnswerLimit, UNREACHABLE_LENGTH, writeUnreachable } from './unreachable.js';

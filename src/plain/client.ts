@@ -1,9 +1,9 @@
 import { IPV4, IPV6 } from '../ip/packet.js';
-import { ERRNO } from '../linux/errno.js';
-import { allocate } from '../linux/memory.js';
-import { type Endpoint, writeSocketAddress } from '../linux/socket-address.js';
-import { reconnect } from '../linux/udp.js';
-import { ENDPOINT, type ReceiveBatch } from '../linux/udp-batch.js';
+import { ERRNO } from '../linux/ffi/errno.js';
+import { allocate } from '../linux/ffi/memory.js';
+import { type Endpoint, writeSocketAddress } from '../linux/net/socket-address.js';
+import { reconnect } from '../linux/net/udp.js';
+import { ENDPOINT, type ReceiveBatch } from '../packets/udp-batch.js';
 import { ServerChoice } from './server-choice.js';
 import { COUNT, dropCounter } from './shared.js';
 import type { Side } from './side.js';

@@ -1,7 +1,7 @@
 import { type IpAddress, toIpv6 } from '../ip/address.js';
-import { allocate } from '../linux/memory.js';
-import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../linux/socket-address.js';
-import { ENDPOINT, type ReceiveBatch } from '../linux/udp-batch.js';
+import { allocate } from '../linux/ffi/memory.js';
+import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../linux/net/socket-address.js';
+import { ENDPOINT, type ReceiveBatch } from '../packets/udp-batch.js';
 import { Clients, LEARNED, MAX_CLIENTS } from './clients.js';
 import { KIND, type PacketLog } from './packet-log.js';
 import { COUNT, dropCounter } from './shared.js';

@@ -1,8 +1,8 @@
 import { createChecksum } from '../ip/checksum-wasm.js';
 import { createCopy } from '../ip/copy-wasm.js';
-import { allocateArena } from '../linux/memory.js';
-import { setOffloads } from '../linux/tun.js';
-import { canSendSegments, receiveSegments } from '../linux/udp.js';
+import { allocateArena } from '../linux/ffi/memory.js';
+import { canSendSegments, receiveSegments } from '../linux/net/udp.js';
+import { setOffloads } from '../linux/tun/tun.js';
 import { TUNNEL_MEMORY, type TunnelFds, type TunnelMeans } from './tunnel.js';
 
 /** Which of what makes a tunnel fast may be used, where it works: for tests and diagnosis. */

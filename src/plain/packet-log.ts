@@ -1,4 +1,4 @@
-import { SharedRing } from '../linux/shared-ring.js';
+import { SharedRing } from '../linux/threads/shared-ring.js';
 
 /** What a record of the log tells. */
 export const KIND = {

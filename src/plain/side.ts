@@ -1,5 +1,5 @@
-import type { Memory } from '../linux/memory.js';
-import type { ReceiveBatch } from '../linux/udp-batch.js';
+import type { Memory } from '../linux/ffi/memory.js';
+import type { ReceiveBatch } from '../packets/udp-batch.js';
 
 /** What differs between the two ends of a tunnel: whom a packet goes to, and whom a datagram may come from. */
 export interface Side {

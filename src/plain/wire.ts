@@ -1,6 +1,6 @@
 import type { Cidr } from '../ip/cidr.js';
 import { wholePacket } from '../ip/packet.js';
-import { ETHERTYPE, PACKET_INFORMATION } from '../linux/tun.js';
+import { ETHERTYPE, PACKET_INFORMATION } from '../linux/tun/tun.js';
 
 /**
  * What the post's program puts into a UDP datagram: exactly what it read from the TUN device. It opened the
@@ -8,7 +8,7 @@ import { ETHERTYPE, PACKET_INFORMATION } from '../linux/tun.js';
  *
  *     | IPv4 20 or IPv6 40 | UDP 8 | flags 2 | EtherType 2 | the IP packet |
  *
- * Here the device is opened without it, since it would stand in front of many packets at once (`linux/tun-packets.ts`):
+ * Here the device is opened without it, since it would stand in front of many packets at once (`packets/tun-packets.ts`):
  * the four bytes are written and taken off by us. On the wire there is no difference.
  */
 export const PACKET = PACKET_INFORMATION.size;

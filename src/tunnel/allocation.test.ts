@@ -4,12 +4,12 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { DataPlane } from '../../tests/kit/data-plane.js';
+import { makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
+import { AEAD, loadAead } from '../crypto/aead.js';
 import { VIRTIO } from '../ip/virtio.js';
-import { AEAD, loadAead } from '../linux/aead.js';
-import { libc } from '../linux/libc.js';
-import { allocate, type Memory } from '../linux/memory.js';
-import { DataPlane } from '../testkit/data-plane.js';
-import { makePacket, makeSuperPacket } from '../testkit/packets.js';
+import { libc } from '../linux/ffi/libc.js';
+import { allocate, type Memory } from '../linux/ffi/memory.js';
 
 /** The smallest object for each of so many is another 16 collections. */
 const PACKETS = 500_000;

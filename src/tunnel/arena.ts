@@ -1,6 +1,6 @@
-import { AEAD } from '../linux/aead.js';
-import { allocateArena } from '../linux/memory.js';
-import { ReceiveBatch } from '../linux/udp-batch.js';
+import { AEAD } from '../crypto/aead.js';
+import { allocateArena } from '../linux/ffi/memory.js';
+import { ReceiveBatch } from '../packets/udp-batch.js';
 
 /** How many datagrams, or bundles of datagrams, are received with one system call. */
 export const RECEIVE_BATCH = 32;

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../ip/address.js';
-import type { Endpoint } from '../linux/socket-address.js';
+import type { Endpoint } from '../linux/net/socket-address.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { OffloadsInUse } from './offloads.js';
 
@@ -44,7 +44,7 @@ export interface EngineEvents {
   /** A datagram that is no transport message; `queued` are waiting behind it. `Device.handleDatagram` is for it. */
   datagram(bytes: Uint8Array, from: PeerEndpoint, queued: number): void;
   /**
-   * What travels beside WireGuard (`wire/relay.ts`), from anybody: a probe, directly or through the relay; or a control
+   * What travels beside WireGuard (`protocol/relay.ts`), from anybody: a probe, directly or through the relay; or a control
    * message of the relay.
    */
   beside(bytes: Uint8Array, from: PeerEndpoint): void;

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
+import { DataPlane } from '../../tests/kit/data-plane.js';
+import { makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
 import { IPV4 } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
-import { ERRNO } from '../linux/errno.js';
-import { errno, libc } from '../linux/libc.js';
-import { allocate } from '../linux/memory.js';
-import { UdpSocket } from '../linux/udp.js';
-import { DataPlane } from '../testkit/data-plane.js';
-import { makePacket, makeSuperPacket } from '../testkit/packets.js';
+import { ERRNO } from '../linux/ffi/errno.js';
+import { errno, libc } from '../linux/ffi/libc.js';
+import { allocate } from '../linux/ffi/memory.js';
+import { UdpSocket } from '../linux/net/udp.js';
 import { WAITING_PER_PEER } from './waiting.js';
 
 /** Peers: who is flooded or floods, and who is to feel nothing of it. */

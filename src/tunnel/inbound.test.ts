@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { DataPlane } from '../../tests/kit/data-plane.js';
+import { makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
 import { IPV4, TCP } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
-import { allocate } from '../linux/memory.js';
-import { DataPlane } from '../testkit/data-plane.js';
-import { makePacket, makeSuperPacket } from '../testkit/packets.js';
+import { allocate } from '../linux/ffi/memory.js';
 
 /** TCP segments of a stream that go as one run, and so come as one bundle. */
 const SEGMENT = 1368;

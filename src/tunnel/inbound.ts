@@ -1,12 +1,12 @@
+import type { Aead } from '../crypto/aead.js';
 import type { Coalescer } from '../ip/coalesce.js';
 import { IPV4, IPV6, ipVersion } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
-import type { Aead } from '../linux/aead.js';
-import { ERRNO } from '../linux/errno.js';
-import { errno, libc } from '../linux/libc.js';
-import { allocate, type Memory, writeUint64 } from '../linux/memory.js';
-import { ENDPOINT, IOVEC, ReceiveBatch } from '../linux/udp-batch.js';
-import { isControlLength, MAGIC, RELAY_FRAME } from '../wire/relay.js';
+import { ERRNO } from '../linux/ffi/errno.js';
+import { errno, libc } from '../linux/ffi/libc.js';
+import { allocate, type Memory, writeUint64 } from '../linux/ffi/memory.js';
+import { ENDPOINT, IOVEC, ReceiveBatch } from '../packets/udp-batch.js';
+import { isControlLength, MAGIC, RELAY_FRAME } from '../protocol/relay.js';
 import { askForHandshake, noteConfirmed, noteReceived } from '../wireguard/activity.js';
 import { COUNTER_LIMIT } from '../wireguard/constants.js';
 import { ECN, ECN_DROP, ecnDecapsulate } from '../wireguard/ecn.js';

@@ -1,4 +1,4 @@
-import { allocate, type Memory } from '../linux/memory.js';
+import { allocate, type Memory } from '../linux/ffi/memory.js';
 
 const KEY = 32;
 const SLOT = 2 * KEY;

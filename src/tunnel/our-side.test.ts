@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
-import { allocate } from '../linux/memory.js';
-import { AF } from '../linux/socket-address.js';
-import { ENDPOINT } from '../linux/udp-batch.js';
-import { DataPlane } from '../testkit/data-plane.js';
-import { makeSuperPacket } from '../testkit/packets.js';
-import { until } from '../testkit/wait.js';
+import { DataPlane } from '../../tests/kit/data-plane.js';
+import { makeSuperPacket } from '../../tests/kit/packets.js';
+import { until } from '../../tests/kit/wait.js';
+import { allocate } from '../linux/ffi/memory.js';
+import { AF } from '../linux/net/socket-address.js';
+import { ENDPOINT } from '../packets/udp-batch.js';
 import { forgetSource, type PeerState, useSource } from './peers.js';
 import { readEndpoint, writeEndpoint } from './socket-endpoint.js';
 

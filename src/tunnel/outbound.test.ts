@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { DataPlane } from '../../tests/kit/data-plane.js';
+import { fixIpv4Checksum, makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
 import { IPV4 } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
-import { ERRNO } from '../linux/errno.js';
-import { errno, libc } from '../linux/libc.js';
-import { allocate } from '../linux/memory.js';
-import { MMSGHDR } from '../linux/udp-batch.js';
-import { DataPlane } from '../testkit/data-plane.js';
-import { fixIpv4Checksum, makePacket, makeSuperPacket } from '../testkit/packets.js';
+import { ERRNO } from '../linux/ffi/errno.js';
+import { errno, libc } from '../linux/ffi/libc.js';
+import { allocate } from '../linux/ffi/memory.js';
+import { MMSGHDR } from '../packets/udp-batch.js';
 
 test('a path on which the kernel cannot cut up runs gets datagrams one by one, and nothing is lost', (t) => {
   const refused = refuseRuns(t);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { SharedRing } from '../linux/shared-ring.js';
+import { SharedRing } from '../linux/threads/shared-ring.js';
 import { PeerNumbers } from './peer-numbers.js';
 
 const ADD = 1;

@@ -1,4 +1,4 @@
-import type { SharedRing } from '../linux/shared-ring.js';
+import type { SharedRing } from '../linux/threads/shared-ring.js';
 
 /** A number that was given back, and what has to be read before it is free. */
 interface Retired {

@@ -1,5 +1,5 @@
-import { allocate, type Memory } from '../linux/memory.js';
-import { ENDPOINT } from '../linux/udp-batch.js';
+import { allocate, type Memory } from '../linux/ffi/memory.js';
+import { ENDPOINT } from '../packets/udp-batch.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import { REPLAY, replayReset } from '../wireguard/replay.js';
 import { KeyMemory, type KeySlot } from './keys.js';

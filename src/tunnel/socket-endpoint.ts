@@ -1,6 +1,6 @@
-import type { Memory } from '../linux/memory.js';
-import { type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/socket-address.js';
-import { ENDPOINT, ourAddress } from '../linux/udp-batch.js';
+import type { Memory } from '../linux/ffi/memory.js';
+import { type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/net/socket-address.js';
+import { ENDPOINT, ourAddress } from '../packets/udp-batch.js';
 import type { OurSide, PeerEndpoint } from './engine.js';
 
 /** What an `ENDPOINT` record says of our side: the control message for answers, and whether it is to be used. */

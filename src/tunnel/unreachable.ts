@@ -1,7 +1,7 @@
 import { AnswerLimit, UNREACHABLE_LENGTH, writeUnreachable } from '../ip/unreachable.js';
 import { type Arena, VIRTIO } from '../ip/virtio.js';
-import { errno, libc } from '../linux/libc.js';
-import { allocate } from '../linux/memory.js';
+import { errno, libc } from '../linux/ffi/libc.js';
+import { allocate } from '../linux/ffi/memory.js';
 import type { WorkerContext } from './worker-context.js';
 
 /**

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeededRandom } from '../testkit/random.js';
+import { SeededRandom } from '../../tests/kit/random.js';
 import { WAITING_BYTES, WAITING_PER_PEER, type Waiting, WaitingPackets } from './waiting.js';
 
 const newPeer = (): Waiting => ({ waiting: [], waitingBytes: 0 });

@@ -1,8 +1,8 @@
-import { ERRNO } from '../linux/errno.js';
-import type { Waker } from '../linux/poll.js';
-import type { SharedRing } from '../linux/shared-ring.js';
-import type { Offloads } from '../linux/tun.js';
-import type { ReceiveBatch } from '../linux/udp-batch.js';
+import { ERRNO } from '../linux/ffi/errno.js';
+import type { Waker } from '../linux/threads/poll.js';
+import type { SharedRing } from '../linux/threads/shared-ring.js';
+import type { Offloads } from '../linux/tun/tun.js';
+import type { ReceiveBatch } from '../packets/udp-batch.js';
 import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
 import type { PeerState, Peers } from './peers.js';
 import type { Rows } from './rows.js';

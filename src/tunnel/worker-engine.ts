@@ -1,11 +1,11 @@
-import { bootTime } from '../linux/clock.js';
-import { allocate, type Memory } from '../linux/memory.js';
-import { NOBODY, PollingWorker } from '../linux/polling-worker.js';
-import { SendBatch } from '../linux/send-batch.js';
-import { SharedRing } from '../linux/shared-ring.js';
-import { AF, type Endpoint } from '../linux/socket-address.js';
-import { ENDPOINT, limitHops } from '../linux/udp-batch.js';
-import { MAGIC, RELAY_FRAME } from '../wire/relay.js';
+import { allocate, type Memory } from '../linux/ffi/memory.js';
+import { AF, type Endpoint } from '../linux/net/socket-address.js';
+import { bootTime } from '../linux/process/clock.js';
+import { NOBODY, PollingWorker } from '../linux/threads/polling-worker.js';
+import { SharedRing } from '../linux/threads/shared-ring.js';
+import { SendBatch } from '../packets/send-batch.js';
+import { ENDPOINT, limitHops } from '../packets/udp-batch.js';
+import { MAGIC, RELAY_FRAME } from '../protocol/relay.js';
 import { resetActivity } from '../wireguard/activity.js';
 import type { PathRule } from '../wireguard/events.js';
 import type { Keypair } from '../wireguard/keypair.js';
@@ -43,7 +43,7 @@ export interface WorkerEngineOptions {
   readonly offloads: readonly Offload[];
   /** Who says where a peer is; `peers` without it. */
   readonly paths?: PathRule;
-  /** Whether relay frames and probes are taken (`wire/relay.ts`), or are nothing but malformed messages. */
+  /** Whether relay frames and probes are taken (`protocol/relay.ts`), or are nothing but malformed messages. */
   readonly beside?: boolean;
   readonly events: EngineEvents;
 }

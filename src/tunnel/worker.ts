@@ -1,15 +1,15 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { type Aead, loadAead } from '../crypto/aead.js';
 import { createChecksum } from '../ip/checksum-wasm.js';
 import { Coalescer } from '../ip/coalesce.js';
 import { PrefixLookup } from '../ip/prefix-table.js';
 import { Segmenter } from '../ip/segment.js';
-import { type Aead, loadAead } from '../linux/aead.js';
-import { bootTime } from '../linux/clock.js';
-import { POLL, Poller, Waker } from '../linux/poll.js';
-import type { PollingWorkerData } from '../linux/polling-worker.js';
-import { SharedRing } from '../linux/shared-ring.js';
-import { setOffloads } from '../linux/tun.js';
-import { canSendSegments, receiveSegments } from '../linux/udp.js';
+import { canSendSegments, receiveSegments } from '../linux/net/udp.js';
+import { bootTime } from '../linux/process/clock.js';
+import { POLL, Poller, Waker } from '../linux/threads/poll.js';
+import type { PollingWorkerData } from '../linux/threads/polling-worker.js';
+import { SharedRing } from '../linux/threads/shared-ring.js';
+import { setOffloads } from '../linux/tun/tun.js';
 import { makeArena } from './arena.js';
 import { Inbound } from './inbound.js';
 import {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { payloadOf, VirtualNetwork, VirtualNode } from '../testkit/virtual-network.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
+import { payloadOf, VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 
 // The cryptography is the cheap fake: the subject is who knows what when. `noise.test.ts` uses the real one.
 const RUNS = 2000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
 import { COOKIE_LATENCY, COOKIE_LIFETIME } from './constants.js';
 import { CookieChecker, CookieHolder } from './cookie.js';
 import { INITIATION } from './messages.js';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { VirtualNetwork, VirtualNode } from '../testkit/virtual-network.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
+import { VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 import { ERASE_AFTER_TIME } from './constants.js';
 import type { DeviceEvent } from './events.js';
 import { MESSAGE_TYPE, TRANSPORT } from './messages.js';

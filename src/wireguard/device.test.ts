@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LametunError } from '../errors.js';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
 import {
   innerPacket,
   payloadOf,
   VirtualEndpoint,
   VirtualNetwork,
   VirtualNode,
-} from '../testkit/virtual-network.js';
+} from '../../tests/kit/virtual-network.js';
+import { LametunError } from '../errors.js';
 import { CookieHolder } from './cookie.js';
 import { UNDER_LOAD_QUEUE } from './device.js';
 import type { Drop } from './drops.js';

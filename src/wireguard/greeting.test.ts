@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { VirtualNetwork, VirtualNode } from '../testkit/virtual-network.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
+import { VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 
 /** A peer goes on sending while a node is away for 2 s. @returns how long after its start the node hears it */
 function heardAfter(greets: boolean): number {

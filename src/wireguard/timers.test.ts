@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { payloadOf, VirtualNetwork, VirtualNode, type Weather } from '../testkit/virtual-network.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
+import { payloadOf, VirtualNetwork, VirtualNode, type Weather } from '../../tests/kit/virtual-network.js';
 import { ACTIVITY } from './activity.js';
 import {
   ERASE_AFTER_TIME,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FakeCrypto } from '../testkit/fake-crypto.js';
-import { SeededRandom } from '../testkit/random.js';
-import { VirtualEndpoint, VirtualNetwork, VirtualNode } from '../testkit/virtual-network.js';
+import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../tests/kit/random.js';
+import { VirtualEndpoint, VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 
 /** What a start of the program takes at the very least, milliseconds. */
 const RESTART = 150;

@@ -4,12 +4,12 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { base64, crypto, HandmadePeer, hex, random, randomKey } from '../../src/testkit/attacker.js';
-import { findInMemory } from '../../src/testkit/process-memory.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { Siege } from '../../src/testkit/siege.js';
-import { until } from '../../src/testkit/wait.js';
-import { socketPath } from '../../src/testkit/wireguard.js';
+import { base64, crypto, HandmadePeer, hex, random, randomKey } from '../kit/attacker.js';
+import { findInMemory } from '../kit/process-memory.js';
+import { needs } from '../kit/requirements.js';
+import { Siege } from '../kit/siege.js';
+import { until } from '../kit/wait.js';
+import { socketPath } from '../kit/wireguard.js';
 
 /** Where keys are, and are not: in memory only as long as they are of use, and nowhere else at all. */
 

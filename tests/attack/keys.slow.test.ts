@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { base64, crypto, hex, isType } from '../../src/testkit/attacker.js';
-import { findInMemory, readMemory } from '../../src/testkit/process-memory.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { ADDRESS, Siege } from '../../src/testkit/siege.js';
-import { ping } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
 import { ERASE_AFTER_TIME } from '../../src/wireguard/constants.js';
 import { INITIATION, MESSAGE_TYPE } from '../../src/wireguard/messages.js';
+import { base64, crypto, hex, isType } from '../kit/attacker.js';
+import { findInMemory, readMemory } from '../kit/process-memory.js';
+import { needs } from '../kit/requirements.js';
+import { ADDRESS, Siege } from '../kit/siege.js';
+import { ping } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg', 'ping');
 

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { needs } from '../../src/testkit/requirements.js';
-import { ping } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import { deviceExists, type Implementation, socketPath } from '../../src/testkit/wireguard.js';
-import { WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+import { needs } from '../kit/requirements.js';
+import { ping } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { deviceExists, type Implementation, socketPath } from '../kit/wireguard.js';
+import { WireGuardPair } from '../kit/wireguard-pair.js';
 
 const ROUNDS = 3;
 /** How much slower a restart of ours may be: node starts in a few times what a Go program takes. Milliseconds, and starts. */

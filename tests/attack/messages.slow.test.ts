@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { attacks } from '../../src/testkit/attacks.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { Siege } from '../../src/testkit/siege.js';
 import { MESSAGE_TYPE, messageType, viewOf } from '../../src/wireguard/messages.js';
+import { attacks } from '../kit/attacks.js';
+import { needs } from '../kit/requirements.js';
+import { Siege } from '../kit/siege.js';
 
 const MESSAGES = 100_000;
 /** Handshake messages are so few that the device is not under load, and looks at each as closely as it can. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, viewOf } from '../../src/wireguard/messages.js';
 import {
   type AttackerSocket,
   base64,
@@ -9,12 +10,11 @@ import {
   hex,
   isType,
   random,
-} from '../../src/testkit/attacker.js';
-import { attacks, LOW_ORDER } from '../../src/testkit/attacks.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { ADDRESS, Siege } from '../../src/testkit/siege.js';
-import { until } from '../../src/testkit/wait.js';
-import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, viewOf } from '../../src/wireguard/messages.js';
+} from '../kit/attacker.js';
+import { attacks, LOW_ORDER } from '../kit/attacks.js';
+import { needs } from '../kit/requirements.js';
+import { ADDRESS, Siege } from '../kit/siege.js';
+import { until } from '../kit/wait.js';
 
 /** What strangers, and peers that lie, may send to a running lametund, and that nothing comes of it. */
 

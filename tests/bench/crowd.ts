@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Postgres } from '../../src/testkit/postgres.js';
 import { Crowd, type Return, type Spreading } from '../crowd/crowd.js';
 import { Guest } from '../crowd/guest.js';
+import { Postgres } from '../kit/postgres.js';
 import { cpuOf, memoryOf, memoryPeakOf } from './process.js';
 import type { Measurement, Metric, Metrics, Prepared, Section } from './section.js';
 

@@ -4,10 +4,10 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LametunError } from '../../src/errors.js';
-import type { Namespace } from '../../src/linux/namespace.js';
-import { runProgram } from '../../src/linux/program.js';
-import { until } from '../../src/testkit/wait.js';
-import { LAMETUND, listens, socketPath } from '../../src/testkit/wireguard.js';
+import type { Namespace } from '../../src/linux/process/namespace.js';
+import { runProgram } from '../../src/linux/process/program.js';
+import { until } from '../kit/wait.js';
+import { LAMETUND, listens, socketPath } from '../kit/wireguard.js';
 import { cpuOf, memoryOf } from './process.js';
 
 /** A program that provides a WireGuard device, with wireguard-go's command line: `program [-f] DEVICE`. */

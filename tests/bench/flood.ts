@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { PacketSocket } from '../../src/linux/packet-socket.js';
-import { ping } from '../../src/testkit/traffic.js';
+import { PacketSocket } from '../../src/linux/net/packet-socket.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
 import { MESSAGE_TYPE, TRANSPORT } from '../../src/wireguard/messages.js';
+import { ping } from '../kit/traffic.js';
 import type { Daemon } from './daemon.js';
 import { FLOOD_KINDS, type FloodKind, type FloodOrder } from './flood-order.js';
 import { Helper } from './helper.js';

@@ -4,11 +4,11 @@
  */
 import { createInterface } from 'node:readline';
 import { parseAddress } from '../../src/ip/address.js';
-import { allocate } from '../../src/linux/memory.js';
-import { SendBatch } from '../../src/linux/send-batch.js';
-import { writeSocketAddress } from '../../src/linux/socket-address.js';
-import { UdpSocket } from '../../src/linux/udp.js';
-import { ENDPOINT } from '../../src/linux/udp-batch.js';
+import { allocate } from '../../src/linux/ffi/memory.js';
+import { writeSocketAddress } from '../../src/linux/net/socket-address.js';
+import { UdpSocket } from '../../src/linux/net/udp.js';
+import { SendBatch } from '../../src/packets/send-batch.js';
+import { ENDPOINT } from '../../src/packets/udp-batch.js';
 import { CookieHolder } from '../../src/wireguard/cookie.js';
 import { LENGTH } from '../../src/wireguard/crypto.js';
 import { INITIATION, MESSAGE_TYPE, TRANSPORT } from '../../src/wireguard/messages.js';

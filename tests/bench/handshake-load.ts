@@ -6,12 +6,12 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAddress } from '../../src/ip/address.js';
-import { allocate, type Memory } from '../../src/linux/memory.js';
-import { Poller } from '../../src/linux/poll.js';
-import { SendBatch } from '../../src/linux/send-batch.js';
-import { writeSocketAddress } from '../../src/linux/socket-address.js';
-import { UdpSocket } from '../../src/linux/udp.js';
-import { ENDPOINT, ReceiveBatch } from '../../src/linux/udp-batch.js';
+import { allocate, type Memory } from '../../src/linux/ffi/memory.js';
+import { writeSocketAddress } from '../../src/linux/net/socket-address.js';
+import { UdpSocket } from '../../src/linux/net/udp.js';
+import { Poller } from '../../src/linux/threads/poll.js';
+import { SendBatch } from '../../src/packets/send-batch.js';
+import { ENDPOINT, ReceiveBatch } from '../../src/packets/udp-batch.js';
 import { CookieHolder } from '../../src/wireguard/cookie.js';
 import {
   EMPTY,

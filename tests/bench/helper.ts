@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Namespace } from '../../src/linux/namespace.js';
+import type { Namespace } from '../../src/linux/process/namespace.js';
 
 /** A node program of the benchmark on some host, that answers each line with one. */
 export class Helper {

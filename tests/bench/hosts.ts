@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { Lametun } from '../../src/testkit/lametun.js';
-import { ping } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import { newKey } from '../../src/testkit/wireguard.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { Lametun } from '../kit/lametun.js';
+import { ping } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { newKey } from '../kit/wireguard.js';
 import { Daemon, type Implementation } from './daemon.js';
 import { tcp } from './iperf.js';
 

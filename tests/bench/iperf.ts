@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { runOn } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
+import { runOn } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 import type { Hosts } from './hosts.js';
 
 /** TCP payload of a full packet at MTU 1420, with timestamps. */

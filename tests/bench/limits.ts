@@ -1,7 +1,7 @@
+import { AEAD, type Aead, IMPLEMENTATIONS } from '../../src/crypto/aead.js';
 import { createChecksum } from '../../src/ip/checksum-wasm.js';
-import { AEAD, type Aead, IMPLEMENTATIONS } from '../../src/linux/aead.js';
-import { libc } from '../../src/linux/libc.js';
-import { allocate, allocateArena } from '../../src/linux/memory.js';
+import { libc } from '../../src/linux/ffi/libc.js';
+import { allocate, allocateArena } from '../../src/linux/ffi/memory.js';
 import { OUTER } from './hosts.js';
 import { tcp } from './iperf.js';
 import type { Measurement, Metric, Prepared, Section } from './section.js';

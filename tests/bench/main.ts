@@ -12,7 +12,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runProgram } from '../../src/linux/program.js';
+import { runProgram } from '../../src/linux/process/program.js';
 import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from '../runner/sandbox.js';
 import { chart } from './chart.js';
 import { CROWD } from './crowd.js';

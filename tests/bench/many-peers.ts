@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { NodeCrypto } from '../../src/device/crypto.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import type { PrivateKey } from '../../src/wireguard/crypto.js';
 import { interfaceText, peerText } from './hosts.js';
 

@@ -5,8 +5,8 @@
  */
 import { createSocket } from 'node:dgram';
 import { read, writeSync } from 'node:fs';
-import { call, libc } from '../../src/linux/libc.js';
-import { Tun } from '../../src/linux/tun.js';
+import { call, libc } from '../../src/linux/ffi/libc.js';
+import { Tun } from '../../src/linux/tun/tun.js';
 
 /** asm-generic/fcntl.h. */
 const F_SETFL = 4;

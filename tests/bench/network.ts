@@ -1,17 +1,12 @@
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type {
-  ControlAnswers,
-  ControlCommand,
-  ControlRequest,
-  PeerStatus,
-} from '../../src/network/control.js';
-import { askControl } from '../../src/network/control-socket.js';
-import { type Machine, NetworkLab, type SiteOptions } from '../../src/testkit/network-lab.js';
-import type { Running } from '../../src/testkit/running.js';
-import { ping, runOn } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
+import type { ControlAnswers, ControlCommand, ControlRequest, PeerStatus } from '../../src/node/control.js';
+import { askControl } from '../../src/node/control-socket.js';
+import { type Machine, NetworkLab, type SiteOptions } from '../kit/network-lab.js';
+import type { Running } from '../kit/running.js';
+import { ping, runOn } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from '../network/join.js';
 import type { Hosts } from './hosts.js';
 import { cpuOf } from './process.js';

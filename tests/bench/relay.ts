@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { Relay } from '../../src/hub/relay/relay.js';
-import { frameTo, RelayMember, relayable } from '../../src/testkit/relay-member.js';
+import { frameTo, RelayMember, relayable } from '../kit/relay-member.js';
 import type { Hosts } from './hosts.js';
 import type { Measurement, Metric, Prepared, Section } from './section.js';
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ping } from '../../src/testkit/traffic.js';
+import { ping } from '../kit/traffic.js';
 import type { Hosts, Tunnel } from './hosts.js';
 import { type Received, tcp, udp } from './iperf.js';
 import { cpuOf, memoryOf } from './process.js';

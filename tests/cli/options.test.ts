@@ -17,9 +17,9 @@ import { whyNot } from '../../src/cli/network/handler.js';
 import { readToken } from '../../src/cli/network/token-input.js';
 import { packageVersion } from '../../src/cli/package-version.js';
 import { LametunError } from '../../src/errors.js';
-import { serveControl } from '../../src/network/control-socket.js';
-import type { StoredNode } from '../../src/network/state.js';
-import { formatToken, type Token } from '../../src/wire/token.js';
+import { serveControl } from '../../src/node/control-socket.js';
+import type { StoredNode } from '../../src/node/state.js';
+import { formatToken, type Token } from '../../src/protocol/token.js';
 import { ASK_TABLE, type Holding, OTHER_OPTIONS, type Row, START_TABLE } from './options-table.js';
 
 const HUB_KEY = new Uint8Array(32).fill(7);

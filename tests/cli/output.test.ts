@@ -14,11 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Namespace } from '../../src/linux/namespace.js';
-import { UdpSocket } from '../../src/linux/udp.js';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { UdpSocket } from '../../src/linux/net/udp.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { MAIN } from '../kit/lametun.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 
 /** Where the program is started and what becomes of what it prints must not keep it from ending as it should. */
 

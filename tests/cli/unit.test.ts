@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { install, unitFor } from '../../src/cli/network/unit.js';
-import { runProgram } from '../../src/linux/program.js';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { runProgram } from '../../src/linux/process/program.js';
+import { MAIN } from '../kit/lametun.js';
+import { needs } from '../kit/requirements.js';
 
 test('systemd finds nothing wrong with the unit', (t) => {
   if (!needs(t, 'systemd-analyze')) return;

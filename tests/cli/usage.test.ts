@@ -4,10 +4,10 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Namespace } from '../../src/linux/namespace.js';
-import { UdpSocket } from '../../src/linux/udp.js';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { UdpSocket } from '../../src/linux/net/udp.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { MAIN } from '../kit/lametun.js';
+import { needs } from '../kit/requirements.js';
 
 /** Whatever is wrong, the program says it in one line that helps, and ends: 2 for how it was called, 1 for the rest. */
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { AdminAnswers, AdminRequest } from '../../src/wire/messages.js';
+import type { AdminAnswers, AdminRequest } from '../../src/protocol/messages.js';
 import { monotonic, type Order, type Replies } from './protocol.js';
 
 const HUB = fileURLToPath(new URL('../hub/hub-process.js', import.meta.url));

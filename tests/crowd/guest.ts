@@ -1,8 +1,8 @@
-import { NodeCrypto } from '../../src/device/crypto.js';
-import { HubClient } from '../../src/network/client/hub-client.js';
-import { NetworkMap } from '../../src/wire/map.js';
-import type { Membership } from '../../src/wire/messages.js';
-import { parseToken } from '../../src/wire/token.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
+import { HubClient } from '../../src/node/client/hub-client.js';
+import { NetworkMap } from '../../src/protocol/map.js';
+import type { Membership } from '../../src/protocol/messages.js';
+import { parseToken } from '../../src/protocol/token.js';
 
 /** A node that comes, shares something, and is removed: what the others are told of. */
 export class Guest {

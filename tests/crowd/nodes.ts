@@ -3,18 +3,18 @@
  * `{}` when it is ready, and then obeys the orders of `protocol.ts`.
  */
 import { createInterface } from 'node:readline';
-import { NodeCrypto } from '../../src/device/crypto.js';
-import { HubClient, type HubEvent } from '../../src/network/client/hub-client.js';
-import { until } from '../../src/testkit/wait.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
+import { HubClient, type HubEvent } from '../../src/node/client/hub-client.js';
 import {
   type DeltaMessage,
   type MapChange,
   type MapKeeper,
   type MapMessage,
   NetworkMap,
-} from '../../src/wire/map.js';
-import type { MapNode, MapVersion } from '../../src/wire/messages.js';
-import { parseToken } from '../../src/wire/token.js';
+} from '../../src/protocol/map.js';
+import type { MapNode, MapVersion } from '../../src/protocol/messages.js';
+import { parseToken } from '../../src/protocol/token.js';
+import { until } from '../kit/wait.js';
 import { monotonic, type Order, type Reply } from './protocol.js';
 
 /** For anything that all nodes are waited for, milliseconds. */

@@ -9,9 +9,9 @@ import type { Registry } from '../../src/hub/registry.js';
 import { backup } from '../../src/hub/store/backup.js';
 import { openStore } from '../../src/hub/store/open.js';
 import { StoreUnavailable } from '../../src/hub/store/trouble.js';
-import { runProgram } from '../../src/linux/program.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { openTestNetwork } from '../../src/testkit/stores.js';
+import { runProgram } from '../../src/linux/process/program.js';
+import { needs } from '../kit/requirements.js';
+import { openTestNetwork } from '../kit/stores.js';
 
 /** A folder on a disk of its own, of so many kilobytes. */
 function smallDisk(t: TestContext, kilobytes: number): string {

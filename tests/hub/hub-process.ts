@@ -3,10 +3,10 @@
  * ready, and then one for each administrator's request that it reads.
  */
 import { createInterface } from 'node:readline';
-import { TextLog } from '../../src/device/log.js';
 import { GuestLimit } from '../../src/hub/limits.js';
 import { startHub } from '../../src/hub/start.js';
-import type { AdminRequest } from '../../src/wire/messages.js';
+import { TextLog } from '../../src/log.js';
+import type { AdminRequest } from '../../src/protocol/messages.js';
 
 /** A crowd comes from one address, and at once. */
 const ENOUGH = { rate: 10_000, burst: 10_000 };

@@ -5,12 +5,12 @@ import { createInterface, type Interface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { SeededRandom } from '../../src/testkit/random.js';
-import { DATABASES, temporaryFolder, withDatabase } from '../../src/testkit/stores.js';
-import { TestNode } from '../../src/testkit/test-node.js';
-import { until } from '../../src/testkit/wait.js';
-import type { AdminAnswers, AdminRequest, NodeRow } from '../../src/wire/messages.js';
-import { parseToken } from '../../src/wire/token.js';
+import type { AdminAnswers, AdminRequest, NodeRow } from '../../src/protocol/messages.js';
+import { parseToken } from '../../src/protocol/token.js';
+import { SeededRandom } from '../kit/random.js';
+import { DATABASES, temporaryFolder, withDatabase } from '../kit/stores.js';
+import { TestNode } from '../kit/test-node.js';
+import { until } from '../kit/wait.js';
 
 const PROGRAM = fileURLToPath(new URL('./hub-process.js', import.meta.url));
 const KILLS = 50;

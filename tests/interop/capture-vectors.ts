@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { NodeCrypto } from '../../src/device/crypto.js';
-import { innerPacket } from '../../src/testkit/virtual-network.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { CookieHolder } from '../../src/wireguard/cookie.js';
 import { EMPTY } from '../../src/wireguard/crypto.js';
 import { INITIATION, MESSAGE_TYPE, RESPONSE, TRANSPORT, viewOf } from '../../src/wireguard/messages.js';
@@ -19,6 +18,7 @@ import {
   openStatic,
 } from '../../src/wireguard/noise.js';
 import { tai64n } from '../../src/wireguard/tai64n.js';
+import { innerPacket } from '../kit/virtual-network.js';
 
 /**
  * Makes tests/vectors/wireguard-go.json: what the installed wireguard-go says in handshakes of both roles, with

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { computeChecksumsInKernel } from '../../src/linux/packet-socket.js';
-import { type Datagram, Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
+import { computeChecksumsInKernel } from '../../src/linux/net/packet-socket.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
+import { type Datagram, Datagrams, injectPackets } from '../kit/datagrams.js';
 import {
   assertAmong,
   assertDatagrams,
@@ -13,14 +14,13 @@ import {
   noise,
   oddDatagrams,
   PORT,
-} from '../../src/testkit/odd-datagrams.js';
-import { makePacket } from '../../src/testkit/packets.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import { FURTHER, type Implementation, ROLES } from '../../src/testkit/wireguard.js';
-import { type End, type PairOptions, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
-import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
+} from '../kit/odd-datagrams.js';
+import { makePacket } from '../kit/packets.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, runOn, serveTransfers, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { FURTHER, type Implementation, ROLES } from '../kit/wireguard.js';
+import { type End, type PairOptions, WireGuardPair } from '../kit/wireguard-pair.js';
 
 const REQUIREMENTS = ['netns', 'tun', 'wg', 'ping'] as const;
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, ping, serveTransfers, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import { type Implementation, ROLES as MIXED } from '../../src/testkit/wireguard.js';
-import { WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, ping, serveTransfers, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { type Implementation, ROLES as MIXED } from '../kit/wireguard.js';
+import { WireGuardPair } from '../kit/wireguard-pair.js';
 
 const REQUIREMENTS = ['netns', 'tun', 'wg', 'wireguard-go', 'ping'] as const;
 const ROLES: typeof MIXED = [...MIXED, ['lametund', 'lametund']];

@@ -1,19 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, ping, runOn, serveTransfers, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import {
-  type Implementation,
-  newKey,
-  OTHERS,
-  ROLES,
-  versionOf,
-  WireGuard,
-} from '../../src/testkit/wireguard.js';
-import { PORT, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, ping, runOn, serveTransfers, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { type Implementation, newKey, OTHERS, ROLES, versionOf, WireGuard } from '../kit/wireguard.js';
+import { PORT, WireGuardPair } from '../kit/wireguard-pair.js';
 
 const REQUIREMENTS = ['netns', 'tun', 'wg', 'wireguard-go', 'ping'] as const;
 

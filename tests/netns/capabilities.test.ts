@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Lametun } from '../../src/testkit/lametun.js';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
+import { Lametun } from '../kit/lametun.js';
+import { NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 import { join, serve } from '../network/join.js';
 
 const LAMETUND = fileURLToPath(new URL('../../src/cli/lametund.js', import.meta.url));
@@ -97,7 +97,7 @@ function lametund(t: TestContext, args: readonly string[]): Running {
 }
 
 const LIMIT = `
-  import { limitProcess } from ${JSON.stringify(new URL('../../src/linux/capabilities.js', import.meta.url).href)};
+  import { limitProcess } from ${JSON.stringify(new URL('../../src/linux/process/capabilities.js', import.meta.url).href)};
   limitProcess(); 
   let input = '';
   for await (const part of process.stdin) input += part;
@@ -140,7 +140,7 @@ test('root starts a program in a home that others cannot enter, and reads a file
   });
   const script = `
     import { readFileSync } from 'node:fs';
-    import { limitProcess } from ${JSON.stringify(new URL('../../src/linux/capabilities.js', import.meta.url).href)};
+    import { limitProcess } from ${JSON.stringify(new URL('../../src/linux/process/capabilities.js', import.meta.url).href)};
     limitProcess();
     console.log(/CapBnd:\\s*(\\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
     for (const file of process.argv.slice(2)) console.log(readFileSync(file.replace(/^.*=/, ''), 'utf8'));`;

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecording } from '../../src/demo/demo.js';
 import { SCENES } from '../../src/demo/events.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { needs } from '../kit/requirements.js';
 import { DemoProcess } from './demo-process.js';
 
 /** Names that nothing but the demo uses for what it makes. Other tests run at the same time. */

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ADDRESS } from '../../src/demo/topology.js';
 import { PATIENCE } from '../../src/plain/server-choice.js';
-import { INNER, Lab } from '../../src/testkit/lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, ping, runOn, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
+import { INNER, Lab } from '../kit/lab.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, ping, runOn, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 
 /** What ended the original program, or would have, and what is in the way of packets in real life. */
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { needs } from '../../src/testkit/requirements.js';
+import { needs } from '../kit/requirements.js';
 
 const run = promisify(execFile);
 const BEFORE = 'nameserver 192.0.2.53\n';
@@ -42,7 +42,7 @@ interface Look {
 
 /** @param commands a look each; what they leave in the machine's file is looked at, too */
 async function looks(commands: string): Promise<Look[]> {
-  const module = JSON.stringify(new URL('../../src/network/names/system-names.js', import.meta.url).href);
+  const module = JSON.stringify(new URL('../../src/node/names/system-names.js', import.meta.url).href);
   const script = `
     import { existsSync, readFileSync } from 'node:fs';
     const { startSystemNames } = await import(${module});

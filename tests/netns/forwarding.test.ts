@@ -5,9 +5,9 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { type TestContext, test } from 'node:test';
 import { LametunError } from '../../src/errors.js';
 import { tableName } from '../../src/linux/host/forwarding-rules.js';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { type ForwardingOptions, startForwarding, sweepForwarding } from '../../src/testkit/forwarding.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { type ForwardingOptions, startForwarding, sweepForwarding } from '../kit/forwarding.js';
+import { needs } from '../kit/requirements.js';
 
 const BOTH = { ipv4: true, ipv6: true };
 let count = 0;
@@ -50,7 +50,7 @@ async function forwardingProcess(
   namespace: Namespace,
   options: ForwardingOptions,
 ): Promise<ChildProcess> {
-  const module = new URL('../../src/testkit/forwarding.js', import.meta.url);
+  const module = new URL('../kit/forwarding.js', import.meta.url);
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module.href)});
     const forwarding = startForwarding(${JSON.stringify(options)});
@@ -351,7 +351,7 @@ test('a setting that cannot be written is named, and everything is undone', (t) 
   if (!needs(t, 'netns', 'nft', 'mount')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
-  const module = new URL('../../src/testkit/forwarding.js', import.meta.url);
+  const module = new URL('../kit/forwarding.js', import.meta.url);
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module.href)});
     try { startForwarding({ device: 'tun0', families: { ipv4: true, ipv6: true } }); } catch (error) { console.log(error.message); }`;
@@ -371,7 +371,7 @@ test('without nft it says how to get it, and changes nothing', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
-  const module = new URL('../../src/testkit/forwarding.js', import.meta.url);
+  const module = new URL('../kit/forwarding.js', import.meta.url);
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module.href)});
     try { startForwarding({ device: 'tun0', families: { ipv4: true, ipv6: true } }); } catch (error) { console.log(error.code, error.message); }`;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import type { Namespace } from '../../src/linux/namespace.js';
-import { INNER, Lab, OFFICE_ADDRESSES } from '../../src/testkit/lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, transfer } from '../../src/testkit/traffic.js';
+import type { Namespace } from '../../src/linux/process/namespace.js';
+import { INNER, Lab, OFFICE_ADDRESSES } from '../kit/lab.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, transfer } from '../kit/traffic.js';
 
 /**
  * Ours against the original Go program, either way round. The test runner includes this file only where

@@ -3,12 +3,12 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { parseCidr } from '../../src/ip/cidr.js';
+import { STATE_DIRECTORY } from '../../src/linux/files/runtime-state.js';
 import { Host } from '../../src/linux/host/host.js';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { STATE_DIRECTORY } from '../../src/linux/runtime-state.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { needs } from '../kit/requirements.js';
+import { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 
 /** What a node wants of a gateway: its device, a network behind another member, and two that it shares. */
 const DESIRED = {

@@ -5,13 +5,13 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findLink } from '../../src/linux/link.js';
-import { Namespace } from '../../src/linux/namespace.js';
-import { runProgram } from '../../src/linux/program.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { ping, runOn } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import { deviceExists, LAMETUND, newKey, socketPath, WireGuard } from '../../src/testkit/wireguard.js';
+import { findLink } from '../../src/linux/net/link.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { runProgram } from '../../src/linux/process/program.js';
+import { needs } from '../kit/requirements.js';
+import { ping, runOn } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { deviceExists, LAMETUND, newKey, socketPath, WireGuard } from '../kit/wireguard.js';
 
 const REQUIREMENTS = ['root', 'tun', 'wg'] as const;
 let devices = 0;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { UdpSocket } from '../../src/linux/udp.js';
-import { ReceiveBatch } from '../../src/linux/udp-batch.js';
-import { type Datagram, Datagrams, receive } from '../../src/testkit/datagrams.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { UdpSocket } from '../../src/linux/net/udp.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { ReceiveBatch } from '../../src/packets/udp-batch.js';
+import { type Datagram, Datagrams, receive } from '../kit/datagrams.js';
+import { needs } from '../kit/requirements.js';
 
 const TO = '203.0.113.2';
 const PORT = 9_000;

@@ -21,10 +21,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { holdOpenFile } from '../../src/linux/file-lock.js';
-import { STATE_LOCK } from '../../src/linux/runtime-state.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { holdOpenFile } from '../../src/linux/files/file-lock.js';
+import { STATE_LOCK } from '../../src/linux/files/runtime-state.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 
 /** What is promised is 2 s; a machine that is busy with other tests may be late, milliseconds. */
 const SLACK = 20_000;

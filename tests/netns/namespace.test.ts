@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { test } from 'node:test';
 import { LametunError } from '../../src/errors.js';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { needs } from '../kit/requirements.js';
 
 const here = (): string => readlinkSync('/proc/thread-self/ns/net');
 const names = (...parts: string[]): string[] => parts.map((part) => `lt-${part}-${process.pid}`);

@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ADDRESS } from '../../src/demo/topology.js';
-import type { Namespace } from '../../src/linux/namespace.js';
-import { Lab } from '../../src/testkit/lab.js';
-import type { Lametun } from '../../src/testkit/lametun.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
+import type { Namespace } from '../../src/linux/process/namespace.js';
+import { Lab } from '../kit/lab.js';
+import type { Lametun } from '../kit/lametun.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 
-const NOISE = fileURLToPath(new URL('../../src/testkit/noise.js', import.meta.url));
+const NOISE = fileURLToPath(new URL('../kit/noise.js', import.meta.url));
 const vectors = readFileSync(new URL('../vectors/go-lametun.json', import.meta.url), 'utf8');
 const real: string[] = JSON.parse(vectors).datagrams.map(({ hex }: { hex: string }) => hex);
 

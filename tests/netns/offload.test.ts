@@ -5,13 +5,13 @@ import { Coalescer } from '../../src/ip/coalesce.js';
 import { IPV4, IPV6, PROTOCOL, TCP_FLAG } from '../../src/ip/packet.js';
 import { Segmenter } from '../../src/ip/segment.js';
 import { VIRTIO } from '../../src/ip/virtio.js';
-import { errno, libc } from '../../src/linux/libc.js';
-import { allocate } from '../../src/linux/memory.js';
-import { Namespace } from '../../src/linux/namespace.js';
-import { Poller } from '../../src/linux/poll.js';
-import { setOffloads, Tun } from '../../src/linux/tun.js';
-import { fixIpv4Checksum, makePacket, type PacketShape } from '../../src/testkit/packets.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { errno, libc } from '../../src/linux/ffi/libc.js';
+import { allocate } from '../../src/linux/ffi/memory.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { Poller } from '../../src/linux/threads/poll.js';
+import { setOffloads, Tun } from '../../src/linux/tun/tun.js';
+import { fixIpv4Checksum, makePacket, type PacketShape } from '../kit/packets.js';
+import { needs } from '../kit/requirements.js';
 
 /** A host that forwards from one TUN device, which takes merged packets, to another. */
 function gateway(t: TestContext, offloadsBehind: boolean): { namespace: Namespace; front: Tun; back: Tun } {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAddress } from '../../src/ip/address.js';
-import { EgressLookup } from '../../src/linux/egress.js';
-import { findLink } from '../../src/linux/link.js';
-import { connect } from '../../src/linux/namespace.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, ping } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
-import { PORT, WireGuardPair } from '../../src/testkit/wireguard-pair.js';
+import { EgressLookup } from '../../src/linux/net/egress.js';
+import { findLink } from '../../src/linux/net/link.js';
+import { connect } from '../../src/linux/process/namespace.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, ping } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
+import { PORT, WireGuardPair } from '../kit/wireguard-pair.js';
 
 /*
  * Which address of ours packets leave from, as in "a better route takes over" of the kernel's own tests

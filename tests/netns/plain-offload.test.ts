@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { IPV4, PROTOCOL } from '../../src/ip/packet.js';
-import { libc } from '../../src/linux/libc.js';
-import { allocate } from '../../src/linux/memory.js';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { Tun } from '../../src/linux/tun.js';
-import { type Datagram, Datagrams, injectPackets } from '../../src/testkit/datagrams.js';
-import { Lametun } from '../../src/testkit/lametun.js';
+import { libc } from '../../src/linux/ffi/libc.js';
+import { allocate } from '../../src/linux/ffi/memory.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { Tun } from '../../src/linux/tun/tun.js';
+import { type Datagram, Datagrams, injectPackets } from '../kit/datagrams.js';
+import { Lametun } from '../kit/lametun.js';
 import {
   assertDatagrams,
   assertDatagramsUnchanged,
@@ -14,11 +14,11 @@ import {
   type Exchange,
   noise,
   PORT,
-} from '../../src/testkit/odd-datagrams.js';
-import { makePacket } from '../../src/testkit/packets.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, serveTransfers, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
+} from '../kit/odd-datagrams.js';
+import { makePacket } from '../kit/packets.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, serveTransfers, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 
 /** The plain tunnel with many packets in one, over a cable between two hosts. */
 

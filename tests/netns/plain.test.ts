@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { ADDRESS } from '../../src/demo/topology.js';
-import type { Namespace } from '../../src/linux/namespace.js';
-import { UdpSocket } from '../../src/linux/udp.js';
-import { INNER, Lab } from '../../src/testkit/lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing, ping, runOn, TRANSFER_PORT, transfer } from '../../src/testkit/traffic.js';
-import { until } from '../../src/testkit/wait.js';
+import { UdpSocket } from '../../src/linux/net/udp.js';
+import type { Namespace } from '../../src/linux/process/namespace.js';
+import { INNER, Lab } from '../kit/lab.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing, ping, runOn, TRANSFER_PORT, transfer } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 
 /** The tunnel of the post between a home and an office, with real devices, routers and a NAT that is hard. */
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatCidr, parseCidr } from '../../src/ip/cidr.js';
-import { Namespace } from '../../src/linux/namespace.js';
-import { rangeObstacles } from '../../src/network/range-obstacles.js';
-import { localRoutes, localRouting, parseShare } from '../../src/network/ranges.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { rangeObstacles } from '../../src/node/range-obstacles.js';
+import { localRoutes, localRouting, parseShare } from '../../src/node/ranges.js';
+import { needs } from '../kit/requirements.js';
 
 test('routes and rules of every table and addresses count; the own device does not', (t) => {
   if (!needs(t, 'netns')) return;

@@ -7,12 +7,12 @@ import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DecodedPacket, decode, encode, type Question, type RecordType, streamEncode } from 'dns-packet';
 import { parseCidr } from '../../src/ip/cidr.js';
-import { call, libc } from '../../src/linux/libc.js';
-import { Namespace } from '../../src/linux/namespace.js';
-import { Names } from '../../src/network/names/names.js';
-import { Resolver, type ResolverOptions } from '../../src/network/names/resolver.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { call, libc } from '../../src/linux/ffi/libc.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { Names } from '../../src/node/names/names.js';
+import { Resolver, type ResolverOptions } from '../../src/node/names/resolver.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 
 const CLONE_NEWNET = 0x40000000;
 const OWN = ['10.7.0.2', 'fd12::2'] as const;

@@ -5,10 +5,10 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseCidr } from '../../src/ip/cidr.js';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { startForwarding, sweepForwarding } from '../../src/testkit/forwarding.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { startForwarding, sweepForwarding } from '../kit/forwarding.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 
 const HOST = {
   /** On the LAN that is shared. */
@@ -232,7 +232,7 @@ test('shares are approved and withdrawn without breaking connections to the othe
 test('a node that takes over from a killed one breaks no connection', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
-  const module = new URL('../../src/testkit/forwarding.js', import.meta.url).href;
+  const module = new URL('../kit/forwarding.js', import.meta.url).href;
   const destinations = '[{ address: Uint8Array.of(192, 168, 7, 0), prefix: 24 }]';
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module)});
@@ -258,7 +258,7 @@ test('a node that takes over from a killed one breaks no connection', async (t) 
 test('what a killed node left is undone by a sweep', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
-  const module = new URL('../../src/testkit/forwarding.js', import.meta.url).href;
+  const module = new URL('../kit/forwarding.js', import.meta.url).href;
   const script = `
     const { startForwarding } = await import(${JSON.stringify(module)});
     startForwarding({ device: 'tun0', destinations: [{ address: Uint8Array.of(192, 168, 7, 0), prefix: 24 }] });

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 
 const run = promisify(execFile);
 const BEFORE = 'search corp.example\nnameserver 10.53.0.1\noptions timeout:2\n';
@@ -62,7 +62,7 @@ class Machine {
   async join({ network, net, node }: { network: string; net: string; node: string }): Promise<Joined> {
     const state = mkdtempSync(join(tmpdir(), 'lametun-names-'));
     this.#t.after(() => rmSync(state, { recursive: true, force: true }));
-    const module = JSON.stringify(new URL('../../src/network/names/local-names.js', import.meta.url).href);
+    const module = JSON.stringify(new URL('../../src/node/names/local-names.js', import.meta.url).href);
     const [a, b] = net.split('.');
     const child = this.#node(`
       const { LocalNames } = await import(${module});

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ADDRESS } from '../../src/demo/topology.js';
-import { Lab } from '../../src/testkit/lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { ping, transfer } from '../../src/testkit/traffic.js';
+import { Lab } from '../kit/lab.js';
+import { needs } from '../kit/requirements.js';
+import { ping, transfer } from '../kit/traffic.js';
 
 /** How long the soak lasts, and how much of it warms up: code is compiled, and the heap finds its size. Seconds. */
 const DURATION = 120;

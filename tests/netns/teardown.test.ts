@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { ADDRESS, OFFICE_LAN } from '../../src/demo/topology.js';
-import type { Namespace } from '../../src/linux/namespace.js';
-import { Lab, OFFICE_ADDRESSES } from '../../src/testkit/lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { assertPing } from '../../src/testkit/traffic.js';
+import type { Namespace } from '../../src/linux/process/namespace.js';
+import { Lab, OFFICE_ADDRESSES } from '../kit/lab.js';
+import { needs } from '../kit/requirements.js';
+import { assertPing } from '../kit/traffic.js';
 
 /** What the program sets up it undoes, however it ends. */
 

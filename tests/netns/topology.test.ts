@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { dissect } from '../../src/demo/dissect.js';
 import { ADDRESS, Topology, type TopologyOptions } from '../../src/demo/topology.js';
-import { Namespace } from '../../src/linux/namespace.js';
-import { computeChecksumsInKernel, PacketSocket } from '../../src/linux/packet-socket.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { computeChecksumsInKernel, PacketSocket } from '../../src/linux/net/packet-socket.js';
+import { Namespace } from '../../src/linux/process/namespace.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 
 const ETHERNET_HEADER = 14;
 

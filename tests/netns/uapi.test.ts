@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runProgram } from '../../src/linux/program.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
-import { NO_KEY, newKey, newPresharedKey, socketPath, WireGuard } from '../../src/testkit/wireguard.js';
+import { runProgram } from '../../src/linux/process/program.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
+import { NO_KEY, newKey, newPresharedKey, socketPath, WireGuard } from '../kit/wireguard.js';
 
 const REQUIREMENTS = ['root', 'tun', 'wg'] as const;
 let devices = 0;

@@ -3,13 +3,13 @@
  * to say goes to stdout as JSON lines. It ends with its stdin, by which a hub is told what to do, as JSON lines, too.
  */
 import { createInterface } from 'node:readline';
-import { LOG_LEVEL, TextLog } from '../../src/device/log.js';
 import { startHub } from '../../src/hub/start.js';
-import { serveControl } from '../../src/network/control-socket.js';
-import { startNode } from '../../src/network/node.js';
-import { nodeControl } from '../../src/network/node-control.js';
-import { StateDirectory } from '../../src/network/state.js';
-import { parseToken } from '../../src/wire/token.js';
+import { LOG_LEVEL, TextLog } from '../../src/log.js';
+import { serveControl } from '../../src/node/control-socket.js';
+import { startNode } from '../../src/node/node.js';
+import { nodeControl } from '../../src/node/node-control.js';
+import { StateDirectory } from '../../src/node/state.js';
+import { parseToken } from '../../src/protocol/token.js';
 
 export type Role =
   | {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join as path } from 'node:path';
 import { test } from 'node:test';
-import { type Machine, NetworkLab, type Outcome } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { type Machine, NetworkLab, type Outcome } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { CUT_OFF, invite, join, serve, statusOf } from './join.js';
 
 /** What is asked of a network that runs: by its administrators, and by everybody. */

@@ -3,10 +3,10 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { type Machine, NetworkLab, type Outcome, RESOLV_CONF } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { MAIN } from '../kit/lametun.js';
+import { type Machine, NetworkLab, type Outcome, RESOLV_CONF } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, JOIN_LINE, join } from './join.js';
 
 /** How `serve`, `join`, `hub` and `up` begin, and what they say when they cannot. */

@@ -3,11 +3,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { type Machine, NetworkLab, RESOLV_CONF } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import type { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
+import { MAIN } from '../kit/lametun.js';
+import { type Machine, NetworkLab, RESOLV_CONF } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import type { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite } from './join.js';
 
 /** A defect of ours in a node that runs ends it, and leaves the machine as it was. */

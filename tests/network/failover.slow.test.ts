@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 import { Pings } from './pings.js';
 
 /**
  * Milliseconds without an answer that are allowed: noticing takes 2.3 s at most, and the machine is busy. Exact times are in
- * src/network/paths/paths.test.ts and relay-binding.test.ts.
+ * src/node/paths/paths.test.ts and relay-binding.test.ts.
  */
 const GAP = 8_000;
 const INTERVAL = 100;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import type { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import type { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 import { hasWrittenDown, hubAlone, invite, join } from './join.js';
 import { Pings } from './pings.js';
 

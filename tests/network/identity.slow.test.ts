@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { test } from 'node:test';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { MAIN } from '../kit/lametun.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join, serve, statusOf } from './join.js';
 
 /** The longest wait of a node that looks for its hub is 30 s. Milliseconds. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { NetworkLab, RESOLV_CONF, type SiteOptions } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { NetworkLab, RESOLV_CONF, type SiteOptions } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { firstAnswer, hubAlone, invite, join, serve } from './join.js';
 
 test('one command on each of two machines, and they reach each other by name', async (t) => {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { NodeStatus } from '../../src/network/control.js';
-import { askControl } from '../../src/network/control-socket.js';
-import type { StoredEndpoints } from '../../src/network/state.js';
-import type { Machine } from '../../src/testkit/network-lab.js';
-import type { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
+import type { NodeStatus } from '../../src/node/control.js';
+import { askControl } from '../../src/node/control-socket.js';
+import type { StoredEndpoints } from '../../src/node/state.js';
+import type { Machine } from '../kit/network-lab.js';
+import type { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 
 /** The line that `serve` and `invite` print for the other machine. */
 export const JOIN_LINE = /^lametun join (\S+)$/m;

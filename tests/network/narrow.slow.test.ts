@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join, statusOf } from './join.js';
 
 /** As large as a packet in the network may be, and not to be cut up before it is sealed. */

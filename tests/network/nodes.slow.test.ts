@@ -6,17 +6,12 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import type {
-  ControlAnswers,
-  ControlCommand,
-  ControlRequest,
-  PeerStatus,
-} from '../../src/network/control.js';
-import { askControl } from '../../src/network/control-socket.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
-import type { AdminRequest } from '../../src/wire/messages.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import type { ControlAnswers, ControlCommand, ControlRequest, PeerStatus } from '../../src/node/control.js';
+import { askControl } from '../../src/node/control-socket.js';
+import type { AdminRequest } from '../../src/protocol/messages.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import type { Role } from './actor.js';
 import { CUT_OFF } from './join.js';
 

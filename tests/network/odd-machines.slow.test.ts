@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import type { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
+import { MAIN } from '../kit/lametun.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import type { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 
 /** What a machine lacks does not keep it from being a node: it works without, or says what to do. */

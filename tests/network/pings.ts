@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Machine } from '../../src/testkit/network-lab.js';
-import type { Running } from '../../src/testkit/running.js';
+import type { Machine } from '../kit/network-lab.js';
+import type { Running } from '../kit/running.js';
 
 /** ping(8) ten times a second until it is stopped. */
 export class Pings {

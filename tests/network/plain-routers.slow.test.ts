@@ -1,7 +1,7 @@
 import { test } from 'node:test';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join, statusOf } from './join.js';
 
 for (const access of ['plain', 'easy'] as const) {

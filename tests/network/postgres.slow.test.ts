@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
-import { Postgres } from '../../src/testkit/postgres.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { NetworkLab } from '../kit/network-lab.js';
+import { Postgres } from '../kit/postgres.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { invite, join } from './join.js';
 
 /** A port of the hub's loopback leads to PostgreSQL, which listens on that of the test's namespace. */

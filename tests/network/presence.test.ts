@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Presence } from '../../src/hub/presence.js';
-import { type PresenceMessage, Presence as View } from '../../src/network/presence.js';
-import { decodeJson } from '../../src/wire/text.js';
+import { type PresenceMessage, Presence as View } from '../../src/node/presence.js';
+import { decodeJson } from '../../src/protocol/text.js';
 
 /** A clock that is moved by hand, and what is to happen then. */
 class Clock {

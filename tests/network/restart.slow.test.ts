@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { test } from 'node:test';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join, statusOf } from './join.js';
 
 /** A second, and as much more as a busy machine may take. A peer that was not greeted sends 15 s in vain. */

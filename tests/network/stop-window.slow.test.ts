@@ -3,10 +3,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Lab } from '../../src/testkit/lab.js';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { Lab } from '../kit/lab.js';
+import { MAIN } from '../kit/lametun.js';
+import { NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
 
 /*
  * A tunnel that ends closes its device before the rules go that keep others out: else a member reaches for that moment

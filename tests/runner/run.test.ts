@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { needs } from '../../src/testkit/requirements.js';
+import { needs } from '../kit/requirements.js';
 import { SANDBOX_VARIABLE, whyNoSandbox } from './sandbox.js';
 
 const RUNNER = fileURLToPath(new URL('../run.js', import.meta.url));

@@ -1,5 +1,5 @@
 import { relative, resolve } from 'node:path';
-import { COULD_NOT_RUN } from '../../src/testkit/requirements.js';
+import { COULD_NOT_RUN } from '../kit/requirements.js';
 
 /** What this module reads of an event of node's test runner. */
 export interface TestEvent {

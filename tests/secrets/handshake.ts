@@ -11,7 +11,7 @@
  * arrays of the secrets in hexadecimal, each byte inverted.
  */
 import { createInterface } from 'node:readline';
-import { NodeCrypto } from '../../src/device/crypto.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import type { PrivateKey, PublicKey } from '../../src/wireguard/crypto.js';
 import { Device } from '../../src/wireguard/device.js';
 import type { DeviceEvent, Endpoint } from '../../src/wireguard/events.js';

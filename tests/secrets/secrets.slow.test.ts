@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { needs } from '../../src/testkit/requirements.js';
+import { needs } from '../kit/requirements.js';
 
 const CHUNK = 4 << 20;
 

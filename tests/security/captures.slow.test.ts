@@ -7,11 +7,11 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { PacketSocket } from '../../src/linux/packet-socket.js';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { findInMemory, readMemory } from '../../src/testkit/process-memory.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { until } from '../../src/testkit/wait.js';
+import { PacketSocket } from '../../src/linux/net/packet-socket.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { findInMemory, readMemory } from '../kit/process-memory.js';
+import { needs } from '../kit/requirements.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from '../network/join.js';
 
 /** All that passes a device. What a node sends by WebSocket is masked (RFC 6455 §5.3); what the hub sends is not. */

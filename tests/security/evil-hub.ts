@@ -3,10 +3,10 @@
  * the test wants. It prints JSON lines: its token, and every node that joins; and reads orders as JSON lines.
  */
 import { createInterface } from 'node:readline';
-import { NodeCrypto } from '../../src/device/crypto.js';
-import { SmallHub, type SmallHubNode } from '../../src/testkit/small-hub.js';
-import type { Answers, HubMessage, MapNode, NetworkInfo } from '../../src/wire/messages.js';
-import { formatToken } from '../../src/wire/token.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
+import type { Answers, HubMessage, MapNode, NetworkInfo } from '../../src/protocol/messages.js';
+import { formatToken } from '../../src/protocol/token.js';
+import { SmallHub, type SmallHubNode } from '../kit/small-hub.js';
 
 export type Order =
   /** Says this to a node. */

@@ -1,6 +1,6 @@
 /*
  * What a hub can do that whoever runs it has changed, or somebody has broken into: it is driven by the test. What is
- * believed of single messages is in src/network/members.test.ts, ranges.test.ts and join-checks.test.ts; here nodes as
+ * believed of single messages is in src/node/members.test.ts, ranges.test.ts and join-checks.test.ts; here nodes as
  * people run them are lied to.
  */
 import assert from 'node:assert/strict';
@@ -9,11 +9,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { needs } from '../../src/testkit/requirements.js';
-import type { Running } from '../../src/testkit/running.js';
-import { until } from '../../src/testkit/wait.js';
-import type { HubMessage, MapNode } from '../../src/wire/messages.js';
+import type { HubMessage, MapNode } from '../../src/protocol/messages.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { needs } from '../kit/requirements.js';
+import type { Running } from '../kit/running.js';
+import { until } from '../kit/wait.js';
 import { join, statusOf } from '../network/join.js';
 import type { Order } from './evil-hub.js';
 

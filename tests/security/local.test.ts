@@ -1,6 +1,6 @@
 /*
- * What other users of a node's or a hub's machine can do. The files one by one: src/network/state.test.ts; the control
- * socket: src/network/control-socket.test.ts; the resolver, asked by other machines and containers, and its limits:
+ * What other users of a node's or a hub's machine can do. The files one by one: src/node/state.test.ts; the control
+ * socket: src/node/control-socket.test.ts; the resolver, asked by other machines and containers, and its limits:
  * tests/netns/resolver.test.ts.
  */
 import assert from 'node:assert/strict';
@@ -11,17 +11,17 @@ import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NodeCrypto } from '../../src/device/crypto.js';
-import { TextLog } from '../../src/device/log.js';
-import { startNode } from '../../src/network/node.js';
-import { operatorsPath } from '../../src/network/operators.js';
-import { StateDirectory } from '../../src/network/state.js';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { NetworkLab, type Outcome } from '../../src/testkit/network-lab.js';
-import { frameTo, relayable } from '../../src/testkit/relay-member.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { attachedAnswer, mapNode, member, NETWORK, SmallHub } from '../../src/testkit/small-hub.js';
-import { until } from '../../src/testkit/wait.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
+import { TextLog } from '../../src/log.js';
+import { startNode } from '../../src/node/node.js';
+import { operatorsPath } from '../../src/node/operators.js';
+import { StateDirectory } from '../../src/node/state.js';
+import { MAIN } from '../kit/lametun.js';
+import { NetworkLab, type Outcome } from '../kit/network-lab.js';
+import { frameTo, relayable } from '../kit/relay-member.js';
+import { needs } from '../kit/requirements.js';
+import { attachedAnswer, mapNode, member, NETWORK, SmallHub } from '../kit/small-hub.js';
+import { until } from '../kit/wait.js';
 import { join, serve } from '../network/join.js';
 
 test('another user neither reads what hub and node keep, nor asks or drives them', async (t) => {

@@ -1,7 +1,7 @@
 /*
  * What a member that lies can do, and one that was removed. Floods of requests: src/hub/server.test.ts. Frames by UDP
  * under another's name, binding another's address, floods of frames: src/hub/relay/relay.test.ts and flood.test.ts.
- * Probes with false candidates: src/network/paths/paths.test.ts. What is behind a node: tests/netns/shares.slow.test.ts.
+ * Probes with false candidates: src/node/paths/paths.test.ts. What is behind a node: tests/netns/shares.slow.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -10,17 +10,17 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { TextLog } from '../../src/device/log.js';
 import { type RunningHub, startHub } from '../../src/hub/start.js';
-import type { PeerStatus } from '../../src/network/control.js';
-import { type Machine, NetworkLab } from '../../src/testkit/network-lab.js';
-import { frameTo, RelayMember, relayable } from '../../src/testkit/relay-member.js';
-import { needs } from '../../src/testkit/requirements.js';
-import type { Running } from '../../src/testkit/running.js';
-import { ADMIN_REQUESTS, TestNode, TestRefusal } from '../../src/testkit/test-node.js';
-import { until } from '../../src/testkit/wait.js';
-import type { AdminAnswers, Answers } from '../../src/wire/messages.js';
-import { parseToken } from '../../src/wire/token.js';
+import { TextLog } from '../../src/log.js';
+import type { PeerStatus } from '../../src/node/control.js';
+import type { AdminAnswers, Answers } from '../../src/protocol/messages.js';
+import { parseToken } from '../../src/protocol/token.js';
+import { type Machine, NetworkLab } from '../kit/network-lab.js';
+import { frameTo, RelayMember, relayable } from '../kit/relay-member.js';
+import { needs } from '../kit/requirements.js';
+import type { Running } from '../kit/running.js';
+import { ADMIN_REQUESTS, TestNode, TestRefusal } from '../kit/test-node.js';
+import { until } from '../kit/wait.js';
 import { CUT_OFF, hasWrittenDown, hubAlone, invite, join, statusOf } from '../network/join.js';
 
 const log = new TextLog(0, 'hub', () => {});

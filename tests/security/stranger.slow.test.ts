@@ -13,17 +13,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import {
-  ADMIN_REQUESTS,
-  type HubPlace,
-  randomSecret,
-  TestNode,
-  TestRefusal,
-} from '../../src/testkit/test-node.js';
-import { UPGRADE } from '../../src/testkit/upgrade-request.js';
-import { until } from '../../src/testkit/wait.js';
-import type { AdminAnswers } from '../../src/wire/messages.js';
-import { parseToken } from '../../src/wire/token.js';
+import type { AdminAnswers } from '../../src/protocol/messages.js';
+import { parseToken } from '../../src/protocol/token.js';
+import { ADMIN_REQUESTS, type HubPlace, randomSecret, TestNode, TestRefusal } from '../kit/test-node.js';
+import { UPGRADE } from '../kit/upgrade-request.js';
+import { until } from '../kit/wait.js';
 
 /** How many that say nothing a hub keeps, src/hub/server.ts, and for how long, milliseconds. */
 const MOST_HELD = 8_192;

@@ -1,6 +1,6 @@
 /*
  * What tokens are good for, and to whom. One token used by 200 at once: src/hub/start.test.ts. Damaged tokens, and that
- * complaints do not show them: src/wire/token.test.ts. Races between two hubs: src/hub/nodes.test.ts.
+ * complaints do not show them: src/protocol/token.test.ts. Races between two hubs: src/hub/nodes.test.ts.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -9,17 +9,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TextLog } from '../../src/device/log.js';
 import { type RunningHub, startHub } from '../../src/hub/start.js';
-import { MAIN } from '../../src/testkit/lametun.js';
-import { NetworkLab } from '../../src/testkit/network-lab.js';
-import { findInMemory } from '../../src/testkit/process-memory.js';
-import { needs } from '../../src/testkit/requirements.js';
-import { DATABASES, sharedPostgres } from '../../src/testkit/stores.js';
-import { randomSecret, TestNode, TestRefusal } from '../../src/testkit/test-node.js';
-import { until } from '../../src/testkit/wait.js';
-import type { AdminAnswers } from '../../src/wire/messages.js';
-import { parseToken } from '../../src/wire/token.js';
+import { TextLog } from '../../src/log.js';
+import type { AdminAnswers } from '../../src/protocol/messages.js';
+import { parseToken } from '../../src/protocol/token.js';
+import { MAIN } from '../kit/lametun.js';
+import { NetworkLab } from '../kit/network-lab.js';
+import { findInMemory } from '../kit/process-memory.js';
+import { needs } from '../kit/requirements.js';
+import { DATABASES, sharedPostgres } from '../kit/stores.js';
+import { randomSecret, TestNode, TestRefusal } from '../kit/test-node.js';
+import { until } from '../kit/wait.js';
 import { hubAlone, invite as inviteByCommand } from '../network/join.js';
 
 interface Scene {

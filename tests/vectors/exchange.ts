@@ -8,7 +8,7 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
-import { until } from '../../src/testkit/wait.js';
+import { until } from '../kit/wait.js';
 
 const PORT = 1234;
 const PATIENCE = 10_000;

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { connect, Namespace } from '../../src/linux/namespace.js';
-import { Lametun } from '../../src/testkit/lametun.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import { Lametun } from '../kit/lametun.js';
+import { needs } from '../kit/requirements.js';
 
 /**
  * The datagrams of the original Go program, captured once, are played at ours: the kernel behind our tunnel

@@ -1,4 +1,4 @@
-import { NodeCrypto } from '../../src/device/crypto.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import {
   COOKIE_LIFETIME,
   ERASE_AFTER_TIME,

@@ -1,5 +1,5 @@
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { enhancedPacket, interfaceDescription, LINK_TYPE, sectionHeader } from '../../src/demo/pcapng.js';
-import { NodeCrypto } from '../../src/device/crypto.js';
 import { OUTER, type Scene, SECRETS, WALL_CLOCK } from './scene.js';
 
 /** The datagrams of the scene as Wireshark reads them. */

@@ -1,4 +1,4 @@
-import { NodeCrypto } from '../../src/device/crypto.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Crypto, PrivateKey, PublicKey } from '../../src/wireguard/crypto.js';
 import { DataPath, type Output } from '../../src/wireguard/data-path.js';

@@ -4,8 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { NodeCrypto } from '../../src/device/crypto.js';
-import { needs } from '../../src/testkit/requirements.js';
+import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { CookieChecker, CookieHolder } from '../../src/wireguard/cookie.js';
 import { EMPTY } from '../../src/wireguard/crypto.js';
 import { DROP } from '../../src/wireguard/drops.js';
@@ -25,6 +24,7 @@ import {
   openResponse,
   openStatic,
 } from '../../src/wireguard/noise.js';
+import { needs } from '../kit/requirements.js';
 import { fillIn, makeBlocks } from './blocks.js';
 import { capture, keyLog } from './capture.js';
 import { innerPacket, MESSAGE, OUTER, play } from './scene.js';

@@ -4,7 +4,7 @@ import {
   type NodeRow,
   type OfferedShare,
   TWIN_ADVICE,
-} from '../../wire/messages.js';
+} from '../../protocol/messages.js';
 import { durationText, table } from './table.js';
 
 /** The answers to administrators, for people. `now` in milliseconds since 1970. */

@@ -1,8 +1,8 @@
 import { LametunError } from '../../errors.js';
-import type { ControlAnswers, ControlCommand, ControlRequest } from '../../network/control.js';
-import { askControl } from '../../network/control-socket.js';
-import type { AdminAnswers, AdminRequest } from '../../wire/messages.js';
-import { forTerminal } from '../../wire/text.js';
+import type { ControlAnswers, ControlCommand, ControlRequest } from '../../node/control.js';
+import { askControl } from '../../node/control-socket.js';
+import type { AdminAnswers, AdminRequest } from '../../protocol/messages.js';
+import { forTerminal } from '../../protocol/text.js';
 import { packageVersion } from '../package-version.js';
 
 /** Asks the process that runs on a state directory for one answer. @throws LametunError */

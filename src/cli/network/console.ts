@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
-import type { Log } from '../../device/log.js';
-import { openOwnFile } from '../../linux/safe-files.js';
-import { forTerminal } from '../../wire/text.js';
+import { openOwnFile } from '../../linux/files/safe-files.js';
+import type { Log } from '../../log.js';
+import { forTerminal } from '../../protocol/text.js';
 import { errorText } from '../error-text.js';
 import { terminalWidth, wrap } from './table.js';
 

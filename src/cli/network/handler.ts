@@ -1,10 +1,10 @@
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
-import type { ControlCommand } from '../../network/control.js';
-import type { ControlHandler } from '../../network/control-connection.js';
-import { nodeControl } from '../../network/node-control.js';
-import type { RunningNode } from '../../network/running-node.js';
-import { parseAdminRequest } from '../../wire/schemas.js';
+import type { ControlCommand } from '../../node/control.js';
+import type { ControlHandler } from '../../node/control-connection.js';
+import { nodeControl } from '../../node/node-control.js';
+import type { RunningNode } from '../../node/running-node.js';
+import { parseAdminRequest } from '../../protocol/schemas.js';
 
 /**
  * Does what is asked over the control socket of a process that runs a hub, a node or both. Whoever may open the socket

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
-import { replaceFile } from '../../linux/safe-files.js';
+import { replaceFile } from '../../linux/files/safe-files.js';
 
 /**
  * What a hub was started with, kept so that `lametun up` starts it again. The database's address may hold a password.

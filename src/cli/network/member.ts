@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { LametunError } from '../../errors.js';
-import { askControl } from '../../network/control-socket.js';
-import type { OfferedShare } from '../../wire/messages.js';
+import { askControl } from '../../node/control-socket.js';
+import type { OfferedShare } from '../../protocol/messages.js';
 import { packageVersion } from '../package-version.js';
 import { shareText } from './admin-text.js';
 import { askOnce, print } from './ask.js';

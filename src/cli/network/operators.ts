@@ -2,9 +2,9 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Option } from 'commander';
 import { LametunError } from '../../errors.js';
-import { groupNumber } from '../../linux/group.js';
-import { readOwnFile, replaceFile } from '../../linux/safe-files.js';
-import type { Operators } from '../../network/operator-socket.js';
+import { readOwnFile, replaceFile } from '../../linux/files/safe-files.js';
+import { groupNumber } from '../../linux/process/group.js';
+import type { Operators } from '../../node/operator-socket.js';
 
 /** The group of the system that may look at what runs on a state directory. Its name is kept there. */
 

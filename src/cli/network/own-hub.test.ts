@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NodeStatus } from '../../network/control.js';
-import type { RunningNode } from '../../network/running-node.js';
-import type { AdminRequest, OfferedShare } from '../../wire/messages.js';
+import type { NodeStatus } from '../../node/control.js';
+import type { RunningNode } from '../../node/running-node.js';
+import type { AdminRequest, OfferedShare } from '../../protocol/messages.js';
 import { withOwnHub } from './own-hub.js';
 
 const LAN = '192.168.1.0/24';

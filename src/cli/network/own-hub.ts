@@ -1,7 +1,7 @@
 import type { RunningHub } from '../../hub/start.js';
-import type { NodeStatus } from '../../network/control.js';
-import type { RunningNode } from '../../network/running-node.js';
-import type { AdminAnswers } from '../../wire/messages.js';
+import type { NodeStatus } from '../../node/control.js';
+import type { RunningNode } from '../../node/running-node.js';
+import type { AdminAnswers } from '../../protocol/messages.js';
 
 type Hub = Pick<RunningHub, 'administer' | 'network' | 'waiting'>;
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { lockHolder } from '../../linux/file-lock.js';
-import { readStoredNode } from '../../network/state.js';
+import { lockHolder } from '../../linux/files/file-lock.js';
+import { readStoredNode } from '../../node/state.js';
 import type { Situation } from './decide.js';
 import { hasHub, readHubSettings } from './hub-settings.js';
 

@@ -1,6 +1,6 @@
-import type { NodeStatus } from '../../network/control.js';
-import type { AdminAnswers } from '../../wire/messages.js';
-import type { HubAddress } from '../../wire/token.js';
+import type { NodeStatus } from '../../node/control.js';
+import type { AdminAnswers } from '../../protocol/messages.js';
+import type { HubAddress } from '../../protocol/token.js';
 import { shareText } from './admin-text.js';
 import { durationText } from './table.js';
 

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { parseRange } from '../../hub/ranges.js';
-import type { Token } from '../../wire/token.js';
+import type { Token } from '../../protocol/token.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { decide, type Given, type StartCommand } from './decide.js';
 import { operatorsOption } from './operators.js';
@@ -157,7 +157,7 @@ async function detachedStart(
 ): Promise<number> {
   const args = process.argv.slice(2);
   if (token === undefined) return detach(args);
-  const { formatToken } = await import('../../wire/token.js');
+  const { formatToken } = await import('../../protocol/token.js');
   return detach(['join', '-', ...withoutToken(command, args.slice(1))], formatToken(token));
 }
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { LametunError } from '../../errors.js';
-import { lockHolder } from '../../linux/file-lock.js';
+import { lockHolder } from '../../linux/files/file-lock.js';
 import { packageVersion } from '../package-version.js';
 import { askOnce, print } from './ask.js';
 import { decideLeave, optionFor } from './decide.js';
@@ -63,8 +63,8 @@ function leaveCommand(): Command {
 }
 
 async function leaveHere(path: string, force: boolean) {
-  const { StateDirectory } = await import('../../network/state.js');
-  const { leaveStopped } = await import('../../network/leave.js');
+  const { StateDirectory } = await import('../../node/state.js');
+  const { leaveStopped } = await import('../../node/leave.js');
   const state = StateDirectory.open(path);
   try {
     const node = state.readNode()!;

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { formatToken, type Token } from '../../wire/token.js';
+import { formatToken, type Token } from '../../protocol/token.js';
 import { readToken } from './token-input.js';
 
 const token: Token = {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
-import { parseToken, type Token } from '../../wire/token.js';
+import { parseToken, type Token } from '../../protocol/token.js';
 
 /** Of what is read in place of an argument, bytes: far more than a token has. */
 const LONGEST = 16_384;

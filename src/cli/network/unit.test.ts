@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LametunError } from '../../errors.js';
-import { isShown } from '../../wire/text.js';
+import { isShown } from '../../protocol/text.js';
 import { install, installedUnit, removeUnit, unitFor } from './unit.js';
 
 const place = { state: '/var/lib/lametun' };

@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LametunError } from '../../errors.js';
-import { NEEDED, NEEDED_IN_HOMES } from '../../linux/capabilities.js';
-import { runProgram } from '../../linux/program.js';
-import { replaceFile } from '../../linux/safe-files.js';
-import { UNSHOWN } from '../../wire/text.js';
+import { replaceFile } from '../../linux/files/safe-files.js';
+import { NEEDED, NEEDED_IN_HOMES } from '../../linux/process/capabilities.js';
+import { runProgram } from '../../linux/process/program.js';
+import { UNSHOWN } from '../../protocol/text.js';
 import { DEFAULT_STATE } from './place.js';
 
 /** Where an administrator's own units belong, systemd.unit(5). */

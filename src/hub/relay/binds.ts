@@ -1,12 +1,12 @@
-import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/socket-address.js';
-import { ENDPOINT } from '../../linux/udp-batch.js';
+import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/net/socket-address.js';
+import { ENDPOINT } from '../../packets/udp-batch.js';
 import {
   decodeControl,
   encodeControl,
   isControlLength,
   RELAY_CONTROL,
   RELAY_KIND,
-} from '../../wire/relay.js';
+} from '../../protocol/relay.js';
 import type { Crypto } from '../../wireguard/crypto.js';
 import { AT, type Counters } from './counters.js';
 import type { Members } from './members.js';

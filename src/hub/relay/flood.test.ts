@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { frameTo, RelayMember, relayable } from '../../testkit/relay-member.js';
-import { until } from '../../testkit/wait.js';
+import { frameTo, RelayMember, relayable } from '../../../tests/kit/relay-member.js';
+import { until } from '../../../tests/kit/wait.js';
 import { Relay } from './relay.js';
 
 const FLOODER = 1;

@@ -1,10 +1,10 @@
-import { libc } from '../../linux/libc.js';
-import { allocate, type Memory } from '../../linux/memory.js';
-import { SendBatch } from '../../linux/send-batch.js';
-import { SocketFilter } from '../../linux/socket-filter.js';
-import { ReceiveQueue } from '../../linux/udp.js';
-import { ENDPOINT, ReceiveBatch } from '../../linux/udp-batch.js';
-import { MAGIC, mayBeRelayed, RELAY_CONTROL, RELAY_FRAME } from '../../wire/relay.js';
+import { libc } from '../../linux/ffi/libc.js';
+import { allocate, type Memory } from '../../linux/ffi/memory.js';
+import { SocketFilter } from '../../linux/net/socket-filter.js';
+import { ReceiveQueue } from '../../linux/net/udp.js';
+import { SendBatch } from '../../packets/send-batch.js';
+import { ENDPOINT, ReceiveBatch } from '../../packets/udp-batch.js';
+import { MAGIC, mayBeRelayed, RELAY_CONTROL, RELAY_FRAME } from '../../protocol/relay.js';
 import { ECN } from '../../wireguard/ecn.js';
 import type { Binds } from './binds.js';
 import { AT, type Counters } from './counters.js';

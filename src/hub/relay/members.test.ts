@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { AF, writeSocketAddress } from '../../linux/socket-address.js';
-import { ENDPOINT } from '../../linux/udp-batch.js';
-import { BIND_LIFETIME } from '../../wire/relay.js';
+import { AF, writeSocketAddress } from '../../linux/net/socket-address.js';
+import { ENDPOINT } from '../../packets/udp-batch.js';
+import { BIND_LIFETIME } from '../../protocol/relay.js';
 import { KEY_LENGTH, Members } from './members.js';
 
 const ROWS = 6;

@@ -1,7 +1,7 @@
-import { allocate, type Memory } from '../../linux/memory.js';
-import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/socket-address.js';
-import { ENDPOINT } from '../../linux/udp-batch.js';
-import { BIND_LIFETIME } from '../../wire/relay.js';
+import { allocate, type Memory } from '../../linux/ffi/memory.js';
+import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/net/socket-address.js';
+import { ENDPOINT } from '../../packets/udp-batch.js';
+import { BIND_LIFETIME } from '../../protocol/relay.js';
 import { mix, mixed, RowIndex } from './row-index.js';
 
 /** A member's session key, bytes. */

@@ -1,6 +1,6 @@
-import { type Memory, mapShared } from '../../linux/memory.js';
-import { SharedRing } from '../../linux/shared-ring.js';
-import { RELAY_FRAME } from '../../wire/relay.js';
+import { type Memory, mapShared } from '../../linux/ffi/memory.js';
+import { SharedRing } from '../../linux/threads/shared-ring.js';
+import { RELAY_FRAME } from '../../protocol/relay.js';
 
 /** What the relay's main thread tells its worker. */
 export const COMMAND = { attach: 1, detach: 2, stop: 3 } as const;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SeededRandom } from '../../testkit/random.js';
-import { frameTo, RelayMember, relayable, relayCrypto } from '../../testkit/relay-member.js';
-import { until } from '../../testkit/wait.js';
-import { decodeControl, MAGIC, RELAY_CONTROL, RELAY_FRAME, RELAY_KIND } from '../../wire/relay.js';
+import { SeededRandom } from '../../../tests/kit/random.js';
+import { frameTo, RelayMember, relayable, relayCrypto } from '../../../tests/kit/relay-member.js';
+import { until } from '../../../tests/kit/wait.js';
+import { decodeControl, MAGIC, RELAY_CONTROL, RELAY_FRAME, RELAY_KIND } from '../../protocol/relay.js';
 import { viewOf } from '../../wireguard/messages.js';
 import { Relay, type RelayOptions } from './relay.js';
 

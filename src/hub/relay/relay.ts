@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { LametunError } from '../../errors.js';
-import { bootTime } from '../../linux/clock.js';
-import { PollingWorker } from '../../linux/polling-worker.js';
-import { UdpSocket } from '../../linux/udp.js';
-import { mayBeRelayed } from '../../wire/relay.js';
+import { UdpSocket } from '../../linux/net/udp.js';
+import { bootTime } from '../../linux/process/clock.js';
+import { PollingWorker } from '../../linux/threads/polling-worker.js';
+import { mayBeRelayed } from '../../protocol/relay.js';
 import { viewOf } from '../../wireguard/messages.js';
 import { SESSION } from './binds.js';
 import { AT, Counters, type RelayCounters, type RelayDrop, sumCounters } from './counters.js';

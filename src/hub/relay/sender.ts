@@ -1,9 +1,9 @@
-import { ERRNO } from '../../linux/errno.js';
-import type { Memory } from '../../linux/memory.js';
-import { POLL, Poller } from '../../linux/poll.js';
-import { SendBatch } from '../../linux/send-batch.js';
-import { ENDPOINT } from '../../linux/udp-batch.js';
-import { RELAY_FRAME } from '../../wire/relay.js';
+import { ERRNO } from '../../linux/ffi/errno.js';
+import type { Memory } from '../../linux/ffi/memory.js';
+import { POLL, Poller } from '../../linux/threads/poll.js';
+import { SendBatch } from '../../packets/send-batch.js';
+import { ENDPOINT } from '../../packets/udp-batch.js';
+import { RELAY_FRAME } from '../../protocol/relay.js';
 import { AT, type Counters } from './counters.js';
 
 /** How many runs go with one system call at most. */

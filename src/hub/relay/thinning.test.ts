@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { RelayMember } from '../../../tests/kit/relay-member.js';
 import { parseAddress } from '../../ip/address.js';
-import { allocate } from '../../linux/memory.js';
-import { AF, writeSocketAddress } from '../../linux/socket-address.js';
-import { SocketFilter } from '../../linux/socket-filter.js';
-import { UdpSocket } from '../../linux/udp.js';
-import { ReceiveBatch } from '../../linux/udp-batch.js';
-import { RelayMember } from '../../testkit/relay-member.js';
+import { allocate } from '../../linux/ffi/memory.js';
+import { AF, writeSocketAddress } from '../../linux/net/socket-address.js';
+import { SocketFilter } from '../../linux/net/socket-filter.js';
+import { UdpSocket } from '../../linux/net/udp.js';
+import { ReceiveBatch } from '../../packets/udp-batch.js';
 import { THINNING_INTERVAL, Thinning } from './thinning.js';
 
 /** What passes of each, by sender. */

@@ -1,11 +1,11 @@
 import { timingSafeEqual } from 'node:crypto';
 import { workerData } from 'node:worker_threads';
-import { blake2s } from '../../device/blake2s.js';
-import { bootTime, threadTime } from '../../linux/clock.js';
-import { Poller, Waker } from '../../linux/poll.js';
-import type { PollingWorkerData } from '../../linux/polling-worker.js';
-import { SharedRing } from '../../linux/shared-ring.js';
-import { canSendSegments, receiveSegments } from '../../linux/udp.js';
+import { blake2s } from '../../crypto/blake2s.js';
+import { canSendSegments, receiveSegments } from '../../linux/net/udp.js';
+import { bootTime, threadTime } from '../../linux/process/clock.js';
+import { Poller, Waker } from '../../linux/threads/poll.js';
+import type { PollingWorkerData } from '../../linux/threads/polling-worker.js';
+import { SharedRing } from '../../linux/threads/shared-ring.js';
 import { Binds } from './binds.js';
 import { AT, Counters } from './counters.js';
 import { RateLimit } from './fair-share.js';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Kysely, Transaction } from 'kysely';
 import { LametunError } from '../../errors.js';
-import { replaceFile } from '../../linux/safe-files.js';
+import { replaceFile } from '../../linux/files/safe-files.js';
 import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from './schema.js';
 import type { Store } from './store.js';
 

@@ -12,7 +12,7 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import sqlite, { type Database as SqliteFile, type Statement } from 'node-sqlite3-wasm';
-import { openOwnFile } from '../../linux/safe-files.js';
+import { openOwnFile } from '../../linux/files/safe-files.js';
 
 /** Kysely's dialect for node-sqlite3-wasm: one connection to one file, which nobody else has open. */
 export class SqliteDialect implements Dialect {

@@ -3,16 +3,16 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Postgres } from '../../testkit/postgres.js';
-import { needs } from '../../testkit/requirements.js';
+import { Postgres } from '../../../tests/kit/postgres.js';
+import { needs } from '../../../tests/kit/requirements.js';
 import {
   DATABASES,
   openTestNetwork,
   openTestStore,
   temporaryFolder,
   withDatabase,
-} from '../../testkit/stores.js';
-import { until } from '../../testkit/wait.js';
+} from '../../../tests/kit/stores.js';
+import { until } from '../../../tests/kit/wait.js';
 import { addInvite } from '../invites.js';
 import { join as joinNetwork } from '../nodes.js';
 import type { Registry } from '../registry.js';

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Kysely, Migrator, type Transaction } from 'kysely';
-import type { Log } from '../../device/log.js';
 import { LametunError } from '../../errors.js';
-import type { FileLock } from '../../linux/file-lock.js';
+import type { FileLock } from '../../linux/files/file-lock.js';
+import type { Log } from '../../log.js';
 import { MIGRATIONS, type NetworkTable, type Schema } from './schema.js';
 import { StoreUnavailable, troubleOf } from './trouble.js';
 

@@ -1,7 +1,7 @@
-import { ERRNO, LinuxError } from '../errno.js';
-import { NetlinkSocket } from '../netlink.js';
-import { type NetlinkMessage, readMessages } from '../netlink-message.js';
-import { type Watch, watchReadable } from '../watch.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { NetlinkSocket } from '../net/netlink.js';
+import { type NetlinkMessage, readMessages } from '../net/netlink-message.js';
+import { type Watch, watchReadable } from '../net/watch.js';
 import { NFTABLES_GROUP, openNftables, type RuleChange, readRuleChange } from './nftables.js';
 
 /** RTNLGRP_* of linux/rtnetlink.h, as bits: links; addresses, routes and rules of both families; forwarding settings. */

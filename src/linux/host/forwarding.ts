@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
 import type { Cidr } from '../../ip/cidr.js';
-import { readSysctl } from '../sysctl.js';
+import { readSysctl } from '../process/sysctl.js';
 import { type Families, limitedTable, openTable, tableName } from './forwarding-rules.js';
 import { idOf, type Thing, type Wish } from './things.js';
 

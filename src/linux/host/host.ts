@@ -1,9 +1,9 @@
 import { LametunError } from '../../errors.js';
-import { LinuxError } from '../errno.js';
-import { findLink } from '../link.js';
-import { NamespaceHandle } from '../namespace.js';
-import type { NetlinkSocket } from '../netlink.js';
-import { readSysctl } from '../sysctl.js';
+import { LinuxError } from '../ffi/errno.js';
+import { findLink } from '../net/link.js';
+import type { NetlinkSocket } from '../net/netlink.js';
+import { NamespaceHandle } from '../process/namespace.js';
+import { readSysctl } from '../process/sysctl.js';
 import { type Announcements, watchAnnouncements } from './announcements.js';
 import { type DesiredHost, wishesOf } from './desired.js';
 import { checkDevice, type ForwardingFacts } from './forwarding.js';

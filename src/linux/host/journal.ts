@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
-import { libc } from '../libc.js';
-import { allocate } from '../memory.js';
-import { NetlinkSocket } from '../netlink.js';
+import { libc } from '../ffi/libc.js';
+import { allocate } from '../ffi/memory.js';
 import {
   hasState,
   isAlive,
@@ -13,8 +12,15 @@ import {
   thisProcess,
   withStateLock,
   writeState,
-} from '../runtime-state.js';
-import { type ChangedSetting, readSettings, readSysctl, undoSettings, writeSysctl } from '../sysctl.js';
+} from '../files/runtime-state.js';
+import { NetlinkSocket } from '../net/netlink.js';
+import {
+  type ChangedSetting,
+  readSettings,
+  readSysctl,
+  undoSettings,
+  writeSysctl,
+} from '../process/sysctl.js';
 import { sideEffects } from './forwarding.js';
 import type { Thing } from './things.js';
 

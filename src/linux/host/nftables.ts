@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { ERRNO, LinuxError } from '../errno.js';
-import { NETLINK, NetlinkSocket } from '../netlink.js';
-import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from '../netlink-message.js';
-import { runProgram } from '../program.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { NETLINK, NetlinkSocket } from '../net/netlink.js';
+import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from '../net/netlink-message.js';
+import { runProgram } from '../process/program.js';
 
 /*
  * What there is in the kernel's nftables, asked of the kernel itself: to look costs no process. Only changes run nft(8).

@@ -1,6 +1,6 @@
 import { type Cidr, overlap, standsForAll } from '../../ip/cidr.js';
-import { findLink } from '../link.js';
-import { listAllRoutes, RTN } from '../route.js';
+import { findLink } from '../net/link.js';
+import { listAllRoutes, RTN } from '../net/route.js';
 
 /**
  * The devices to the Internet, from which nobody may come into the tunnel: those that have a default route in any table,

@@ -1,10 +1,10 @@
 import { formatCidr, parseCidr } from '../../ip/cidr.js';
-import { LinuxError } from '../errno.js';
-import { addAddress, listAddresses, removeAddress } from '../interface.js';
-import { findLink, setLinkMtu, setLinkUp } from '../link.js';
-import type { NetlinkSocket } from '../netlink.js';
-import { addRoute, listDeviceRoutes, RTN, removeRoute } from '../route.js';
-import { readSysctl, writeSysctl } from '../sysctl.js';
+import { LinuxError } from '../ffi/errno.js';
+import { addAddress, listAddresses, removeAddress } from '../net/interface.js';
+import { findLink, setLinkMtu, setLinkUp } from '../net/link.js';
+import type { NetlinkSocket } from '../net/netlink.js';
+import { addRoute, listDeviceRoutes, RTN, removeRoute } from '../net/route.js';
+import { readSysctl, writeSysctl } from '../process/sysctl.js';
 import { openNftables, removeTables, replaceTable, tableFingerprint } from './nftables.js';
 
 /** One thing that can be looked at and set, each with one value as text. As it is written into the journal. */

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { lstatSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { until } from '../../../tests/kit/wait.js';
+import { watchRemoval } from './socket.js';
+
+/** A file in the socket's place, and how often its removal was told. */
+function watched(t: TestContext, before: (path: string) => void = () => {}): { path: string; told: number } {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-uapi-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, 'wg0.sock');
+  writeFileSync(path, '');
+  const { ino } = lstatSync(path);
+  before(path);
+  const state = { path, told: 0 };
+  const watch = watchRemoval(path, ino, () => {
+    state.told++;
+  });
+  t.after(() => watch.close());
+  return state;
+}
+
+test('the removal of the socket is told once', async (t) => {
+  const state = watched(t);
+  assert.equal(state.told, 0);
+  rmSync(state.path);
+  await until('it to be told', () => state.told > 0);
+  writeFileSync(state.path, '');
+  let toldAnother = false;
+  const another = watchRemoval(state.path, lstatSync(state.path).ino, () => {
+    toldAnother = true;
+  });
+  t.after(() => another.close());
+  rmSync(state.path);
+  await until('another one that watches to be told', () => toldAnother);
+  assert.equal(state.told, 1);
+});
+
+test('a socket that was removed, or replaced, before it is watched is told at once', (t) => {
+  assert.equal(watched(t, (path) => rmSync(path)).told, 1);
+  const replace = (path: string): void => {
+    writeFileSync(`${path}.new`, '');
+    renameSync(`${path}.new`, path);
+  };
+  assert.equal(watched(t, replace).told, 1);
+});

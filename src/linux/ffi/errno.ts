@@ -1,0 +1,56 @@
+import koffi from 'koffi';
+import { LametunError } from '../../errors.js';
+
+/** The errnos that this package tells apart, asm-generic/errno-base.h and errno.h. */
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  ESRCH: 3,
+  EINTR: 4,
+  EIO: 5,
+  EBADF: 9,
+  EAGAIN: 11,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENOSPC: 28,
+  ERANGE: 34,
+  EBADFD: 77,
+  EMSGSIZE: 90,
+  EPROTONOSUPPORT: 93,
+  EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
+  EADDRINUSE: 98,
+  EADDRNOTAVAIL: 99,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  ENOBUFS: 105,
+  ECONNREFUSED: 111,
+  EHOSTDOWN: 112,
+  EHOSTUNREACH: 113,
+} as const;
+
+/** What to do about an errno, whatever the call was. A call that knows better says so itself. */
+export const ERRNO_HINT: Readonly<Record<number, string>> = {
+  [ERRNO.EPERM]: 'needs root (try sudo) or the capability CAP_NET_ADMIN',
+  [ERRNO.EADDRINUSE]: 'another program has it: stop that one, or choose another port',
+  [ERRNO.EADDRNOTAVAIL]: 'no interface of this machine has that address',
+  [ERRNO.EAFNOSUPPORT]: 'this machine has that address family switched off',
+};
+
+/** The kernel's words for an errno, strerror(3). */
+export const describeErrno = koffi.load(null).func('const char *strerror(int number)') as (
+  number: number,
+) => string;
+
+/** A call that the kernel refused: what was tried, on what, why, and what to do. */
+export class LinuxError extends LametunError {
+  readonly errno: number;
+  constructor(what: string, number: number, hint?: string, options?: ErrorOptions) {
+    super('linux', `${what}: ${describeErrno(number)}${hint === undefined ? '' : `: ${hint}`}`, options);
+    this.errno = number;
+  }
+}

@@ -1,0 +1,72 @@
+import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs';
+import { LametunError } from '../../errors.js';
+import { ERRNO } from '../ffi/errno.js';
+import { call, errno, libc } from '../ffi/libc.js';
+import { openExisting, openOwnFile } from './safe-files.js';
+
+/** sys/file.h. */
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** A file that one process at a time holds. It is given back when the process ends, however that happens. */
+export interface FileLock {
+  release(): void;
+}
+
+/**
+ * Holds a lock file, which names the holder's process for others to read. It stays where it is when it is released:
+ * whoever removed it could remove the next holder's.
+ *
+ * @param path made if it does not exist, with mode 0600
+ * @param what is held, for the message: `the hub's database /var/lib/lametun/hub.sqlite`
+ * @throws LametunError `busy` when another process, or this one, holds it; LinuxError
+ */
+export function lockFile(path: string, what: string): FileLock {
+  const fd = openOwnFile(path, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
+  try {
+    while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
+      if (errno() === ERRNO.EINTR) continue;
+      if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
+      const holder = readFileSync(fd, 'utf8').trim();
+      const who = holder === '' ? 'another process' : `process ${holder}`;
+      throw new LametunError('busy', `${what} is in use by ${who} (${path} is locked): stop it first`);
+    }
+    ftruncateSync(fd);
+    writeSync(fd, `${process.pid}\n`);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return { release: () => closeSync(fd) };
+}
+
+/**
+ * Which process holds a lock file. Nothing is made or changed.
+ *
+ * @returns its number, 0 when it is not known, undefined when nobody holds it
+ */
+export function lockHolder(path: string): number | undefined {
+  const fd = openExisting(path);
+  if (fd === undefined) return undefined;
+  try {
+    if (!isHeldElsewhere(fd)) return undefined;
+    return Number(/^\d+$/m.exec(readFileSync(fd, 'utf8'))?.[0] ?? 0);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Holds an open file until it is closed, or the process ends. @returns false when another one holds it */
+export const holdOpenFile = (fd: number): boolean => tryLock(fd, LOCK_EX);
+
+/** Whether somebody else holds an open file. Those who ask this at the same time do not see each other. */
+export const isHeldElsewhere = (fd: number): boolean => !tryLock(fd, LOCK_SH);
+
+function tryLock(fd: number, kind: number): boolean {
+  while (libc.flock(fd, kind | LOCK_NB) < 0) {
+    if (errno() === ERRNO.EAGAIN) return false;
+    if (errno() !== ERRNO.EINTR) call(-1, 'flock');
+  }
+  return true;
+}

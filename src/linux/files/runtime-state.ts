@@ -1,0 +1,108 @@
+import { chmodSync, closeSync, existsSync, lstatSync, readFileSync, rmSync } from 'node:fs';
+import { LametunError } from '../../errors.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { call, errno, libc } from '../ffi/libc.js';
+import { openOwnFile, replaceFile, safeDirectory } from './safe-files.js';
+
+/** What one process leaves for the next one to tidy up, in case it is killed. Empty after every boot. */
+export const STATE_DIRECTORY = '/run/lametun';
+
+/** What `withStateLock` locks, by flock(2). */
+export const STATE_LOCK = `${STATE_DIRECTORY}/lock`;
+
+/** sys/file.h. */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+const LOCK_TIMEOUT = 10_000; // milliseconds; what is done under the lock takes tens of them
+
+/**
+ * Runs `fn` while no other process is in here. The lock goes with the process, however that ends.
+ *
+ * @throws LinuxError when the directory cannot be made, or belongs to somebody else; whatever `fn` throws
+ */
+export function withStateLock<T>(fn: () => T): T {
+  const fd = openLockFile(STATE_LOCK);
+  try {
+    lock(fd, STATE_LOCK);
+    return fn();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function lock(fd: number, path: string): void {
+  const deadline = performance.now() + LOCK_TIMEOUT;
+  while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (errno() === ERRNO.EINTR) continue;
+    if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
+    if (performance.now() > deadline) {
+      throw new LinuxError(
+        `lock ${path}`,
+        ERRNO.EBUSY,
+        'another lametun hangs: `fuser -v` on that file names it',
+      );
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5); // sleeps
+  }
+}
+
+function openLockFile(path: string): number {
+  try {
+    safeDirectory(STATE_DIRECTORY);
+    if ((lstatSync(STATE_DIRECTORY).mode & 0o077) !== 0) chmodSync(STATE_DIRECTORY, 0o700);
+    return openOwnFile(path, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
+  } catch (error) {
+    const number = (error as NodeJS.ErrnoException).errno;
+    if (error instanceof LametunError || number === undefined) throw error;
+    const forbidden = number === -ERRNO.EACCES || number === -ERRNO.EPERM;
+    const hint = forbidden ? 'needs root (try sudo)' : 'lametun notes there what to undo: make /run writable';
+    throw new LinuxError(`open ${path}`, -number, hint, { cause: error });
+  }
+}
+
+/** Whether there is a state file. Needs no lock, and leaves nothing where there was nothing. */
+export const hasState = (name: string): boolean => existsSync(`${STATE_DIRECTORY}/${name}`);
+
+/** Reads a state file; undefined when there is none. Under the lock. */
+export function readState(name: string): unknown {
+  try {
+    return JSON.parse(readFileSync(`${STATE_DIRECTORY}/${name}`, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes a state file: afterwards there is either the old one or the new one, whole. Under the lock. */
+export function writeState(name: string, state: unknown): void {
+  replaceFile(`${STATE_DIRECTORY}/${name}`, `${JSON.stringify(state, null, 2)}\n`);
+}
+
+export function removeState(name: string): void {
+  rmSync(`${STATE_DIRECTORY}/${name}`, { force: true });
+}
+
+/** A process, told apart from a later one with the same number. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** When it started, in clock ticks since boot. */
+  readonly startTime: number;
+}
+
+export function thisProcess(): ProcessIdentity {
+  return { pid: process.pid, startTime: startTime(process.pid) ?? 0 };
+}
+
+export const isAlive = (who: ProcessIdentity): boolean => startTime(who.pid) === who.startTime;
+
+/** Field 22 of /proc/PID/stat, proc(5); undefined when there is no such process, or it only waits to be reaped. */
+function startTime(pid: number): number | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return undefined;
+  }
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // the name before it may contain anything
+  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : Number(fields[22 - 3]);
+}

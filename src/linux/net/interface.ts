@@ -1,0 +1,168 @@
+import type { IpAddress } from '../../ip/address.js';
+import { type Cidr, formatCidr } from '../../ip/cidr.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { deviceHints, findLink, type Link, setLinkMtu, setLinkUp } from './link.js';
+import { rtnetlink } from './netlink.js';
+import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+import { addRoute, listRoutes, type Route, type RouteOptions, removeRoute } from './route.js';
+
+/** linux/rtnetlink.h, linux/if_addr.h. */
+const RTM = { newAddress: 20, delAddress: 21, getAddress: 22 } as const;
+const IFA = { address: 1, local: 2, flags: 8 } as const;
+const IFA_F_NODAD = 0x2;
+const IFA_F_NOPREFIXROUTE = 0x200;
+
+/** struct ifaddrmsg, linux/if_addr.h: family u8, prefix u8, flags u8, scope u8, index u32. */
+const IFADDRMSG = { family: 0, prefix: 1, flags: 2, scope: 3, index: 4, size: 8 } as const;
+
+/**
+ * One network device: its addresses, routes, MTU and state. Known by its number, which the kernel does not give out
+ * again: what is undone is undone at this device, even if its name was taken over meanwhile.
+ *
+ * Everything is asked of the kernel anew, in the network namespace of the calling thread.
+ */
+export class Interface {
+  readonly index: number;
+  /** As it was found; devices can be renamed. */
+  readonly name: string;
+
+  private constructor(link: Link) {
+    this.index = link.index;
+    this.name = link.name;
+  }
+
+  /** @throws LinuxError ENODEV when there is no such device */
+  static open(device: string | number): Interface {
+    const link = findLink(device);
+    if (link === undefined) throw noDevice(`look for ${device}`, `${device}`);
+    return new Interface(link);
+  }
+
+  /** @throws LinuxError ENODEV when it is gone */
+  link(): Link {
+    const link = findLink(this.index);
+    if (link === undefined) throw noDevice(`look for ${this.name}`, this.name);
+    return link;
+  }
+
+  /**
+   * @param mtu in bytes
+   * @throws LinuxError ENODEV, EINVAL, EPERM
+   */
+  setMtu(mtu: number): void {
+    setLinkMtu(this.index, this.name, mtu);
+  }
+
+  /**
+   * A device that goes down loses its routes, and its IPv6 addresses.
+   *
+   * @throws LinuxError ENODEV, EPERM
+   */
+  setUp(up: boolean): void {
+    setLinkUp(this.index, this.name, up);
+  }
+
+  addresses(): Cidr[] {
+    return listAddresses(this.index);
+  }
+
+  /** @throws LinuxError EEXIST, ENODEV, EPERM; see `addAddress` */
+  addAddress(address: Cidr): void {
+    addAddress(this.index, this.name, address);
+  }
+
+  /** @throws LinuxError EADDRNOTAVAIL, ENODEV, EPERM; see `removeAddress` */
+  removeAddress(address: Cidr): void {
+    removeAddress(this.index, this.name, address);
+  }
+
+  /** Its routes in the main table, those that the kernel made for its addresses included. */
+  routes(table?: number): Route[] {
+    return listRoutes(table).filter(({ device }) => device === this.index);
+  }
+
+  /** @throws LinuxError EEXIST, ENETDOWN, ENODEV, EPERM; see `addRoute` */
+  addRoute(destination: Cidr, options: RouteOptions = {}): void {
+    addRoute(this.index, this.name, destination, options);
+  }
+
+  /** @throws LinuxError ESRCH, ENODEV, EPERM; see `removeRoute` */
+  removeRoute(destination: Cidr, options: RouteOptions = {}): void {
+    removeRoute(this.index, this.name, destination, options);
+  }
+}
+
+/** The addresses of a device. */
+export function listAddresses(device: number): Cidr[] {
+  const message = new MessageWriter(RTM.getAddress, NLM_F.request | NLM_F.dump, IFADDRMSG.size);
+  return rtnetlink(message, `list the addresses of device number ${device}`).flatMap((answer) => {
+    const found = readAddress(answer);
+    return found?.index === device ? [found.address] : [];
+  });
+}
+
+/**
+ * Adds an address, and with it the kernel's route to its network. An IPv6 address is usable at once: there is
+ * nobody on a tunnel who could have the same one, so duplicate address detection is left out.
+ *
+ * @param isBare without the route
+ * @throws LinuxError EEXIST when the device has it already: it is not the caller's to remove then; ENODEV; EPERM
+ */
+export function addAddress(device: number, name: string, address: Cidr, isBare = false): void {
+  const message = addressMessage(RTM.newAddress, NLM_F.create | NLM_F.exclusive, device, address);
+  const flags = (address.address.length === 16 ? IFA_F_NODAD : 0) | (isBare ? IFA_F_NOPREFIXROUTE : 0);
+  if (flags !== 0) message.u32(IFA.flags, flags);
+  rtnetlink(message, `add address ${formatCidr(address)} to ${name}`, {
+    ...deviceHints(name),
+    [ERRNO.EEXIST]: 'the device has it already',
+    [ERRNO.EACCES]: `IPv6 is switched off for it: \`sysctl -w net/ipv6/conf/${name}/disable_ipv6=0\``,
+  });
+}
+
+/**
+ * Removes an address. With the first IPv4 address of a network the kernel removes the others of that network, too,
+ * unless the sysctl promote_secondaries is set.
+ *
+ * @throws LinuxError EADDRNOTAVAIL when the device does not have it; ENODEV; EPERM
+ */
+export function removeAddress(device: number, name: string, address: Cidr): void {
+  const message = addressMessage(RTM.delAddress, 0, device, address);
+  rtnetlink(message, `remove address ${formatCidr(address)} from ${name}`, {
+    ...deviceHints(name),
+    [ERRNO.EADDRNOTAVAIL]: 'the device does not have it',
+  });
+}
+
+function addressMessage(
+  type: number,
+  flags: number,
+  device: number,
+  { address, prefix }: Cidr,
+): MessageWriter {
+  const message = new MessageWriter(type, NLM_F.request | NLM_F.ack | flags, IFADDRMSG.size);
+  message.fixed.setUint8(IFADDRMSG.family, familyOf(address));
+  message.fixed.setUint8(IFADDRMSG.prefix, prefix);
+  message.fixed.setUint32(IFADDRMSG.index, device, true);
+  return message.attribute(IFA.local, address).attribute(IFA.address, address);
+}
+
+const familyOf = (address: IpAddress): number => (address.length === 4 ? 2 : 10); // AF_INET, AF_INET6
+
+const noDevice = (what: string, name: string): LinuxError =>
+  new LinuxError(what, ERRNO.ENODEV, deviceHints(name)[ERRNO.ENODEV]);
+
+/** Reads an RTM_NEWADDR; undefined when it is none, or cut short. */
+export function readAddress({
+  type,
+  payload,
+}: NetlinkMessage): { readonly index: number; readonly address: Cidr } | undefined {
+  if (type !== RTM.newAddress || payload.byteLength < IFADDRMSG.size) return undefined;
+  const attributes = new Attributes(payload, IFADDRMSG.size);
+  // IFA_ADDRESS is the other end's on a point-to-point link, IFA_LOCAL is ours; IPv6 mostly has the first only.
+  const address = attributes.bytes(IFA.local) ?? attributes.bytes(IFA.address);
+  if (address === undefined || (address.length !== 4 && address.length !== 16)) return undefined;
+  return {
+    index: payload.getUint32(IFADDRMSG.index, true),
+    address: { address, prefix: payload.getUint8(IFADDRMSG.prefix) },
+  };
+}

@@ -1,0 +1,144 @@
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { type Hints, type NetlinkSocket, rtnetlink } from './netlink.js';
+import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+
+/** linux/rtnetlink.h, linux/if_link.h, linux/if.h. */
+export const RTM = {
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  setLink: 19,
+  newNamespaceId: 88,
+  getNamespaceId: 90,
+} as const;
+const IFLA = { name: 3, mtu: 4, linkInfo: 18, infoKind: 1, targetNamespaceId: 46 } as const;
+/** linux/net_namespace.h; the messages begin with a struct rtgenmsg, one byte. */
+const NETNSA = { id: 1, fd: 3, header: 1, attributes: 4 } as const;
+const NO_ID = -1;
+const AF_UNSPEC = 0;
+const IFF_UP = 0x1;
+const IFF_LOWER_UP = 0x10000;
+
+/** struct ifinfomsg, linux/rtnetlink.h: family u8, type u16 @2, index i32 @4, flags u32 @8, change u32 @12. */
+export const IFINFOMSG = { family: 0, type: 2, index: 4, flags: 8, change: 12, size: 16 } as const;
+
+/** A network device as it was when it was asked for. */
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** In bytes. */
+  readonly mtu: number;
+  /** Whether it was set up, `ip link set up`. */
+  readonly up: boolean;
+  /** Whether it can carry packets now: it is up, and so is what is below it. A TUN device: a program has it open. */
+  readonly carrier: boolean;
+  /** IFF_* of linux/if.h. */
+  readonly flags: number;
+  /** `tun`, `veth`, `bridge`; undefined for hardware. */
+  readonly kind: string | undefined;
+}
+
+/**
+ * The device of that name or index, or undefined.
+ *
+ * @param socket whom to ask, where it is not the namespace that the thread is in now
+ */
+export function findLink(device: string | number, socket?: NetlinkSocket): Link | undefined {
+  const message = linkMessage(RTM.getLink, device);
+  const what = `look for ${nameOf(device)}`;
+  try {
+    const [answer] = socket === undefined ? rtnetlink(message, what) : socket.request(message, what);
+    return answer === undefined ? undefined : readLink(answer);
+  } catch (error) {
+    if (error instanceof LinuxError && error.errno === ERRNO.ENODEV) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The device of that name in another network namespace, or undefined. The namespace is not entered, which would need
+ * CAP_SYS_ADMIN, and a socket that is left there would keep it.
+ *
+ * @param namespace a descriptor of it
+ * @throws LinuxError EPERM without CAP_NET_ADMIN, EINVAL where Linux is older than 4.15 or so
+ */
+export function findLinkElsewhere(name: string, namespace: number): Link | undefined {
+  const id = namespaceId(namespace) ?? makeNamespaceId(namespace);
+  const message = linkMessage(RTM.getLink, name).u32(IFLA.targetNamespaceId, id);
+  try {
+    const [answer] = rtnetlink(message, `look for ${name} in another network namespace`);
+    return answer === undefined ? undefined : readLink(answer);
+  } catch (error) {
+    if (error instanceof LinuxError && error.errno === ERRNO.ENODEV) return undefined;
+    throw error;
+  }
+}
+
+/** The number by which this network namespace knows another one; undefined when it has none yet. */
+function namespaceId(namespace: number): number | undefined {
+  const message = new MessageWriter(RTM.getNamespaceId, NLM_F.request | NLM_F.ack, NETNSA.header);
+  const [answer] = rtnetlink(message.u32(NETNSA.fd, namespace), 'RTM_GETNSID');
+  const id = answer && new Attributes(answer.payload, NETNSA.attributes).u32(NETNSA.id);
+  return id === undefined || (id | 0) === NO_ID ? undefined : id;
+}
+
+function makeNamespaceId(namespace: number): number {
+  const message = new MessageWriter(RTM.newNamespaceId, NLM_F.request | NLM_F.ack, NETNSA.header);
+  rtnetlink(message.u32(NETNSA.fd, namespace).u32(NETNSA.id, NO_ID >>> 0), 'RTM_NEWNSID');
+  return namespaceId(namespace) ?? 0;
+}
+
+/**
+ * Sets the largest packet that a device takes.
+ *
+ * @param mtu in bytes
+ * @throws LinuxError ENODEV, EINVAL when the device cannot have that MTU, EPERM
+ */
+export function setLinkMtu(device: number, name: string, mtu: number): void {
+  const message = linkMessage(RTM.setLink, device).u32(IFLA.mtu, mtu);
+  rtnetlink(message, `set the MTU of ${name} to ${mtu}`, {
+    ...deviceHints(name),
+    [ERRNO.EINVAL]: 'that device cannot have that MTU: choose another',
+  });
+}
+
+/** @throws LinuxError ENODEV, EPERM */
+export function setLinkUp(device: number, name: string, up: boolean): void {
+  const message = linkMessage(RTM.setLink, device);
+  message.fixed.setUint32(IFINFOMSG.flags, up ? IFF_UP : 0, true);
+  message.fixed.setUint32(IFINFOMSG.change, IFF_UP, true);
+  rtnetlink(message, `set ${name} ${up ? 'up' : 'down'}`, deviceHints(name));
+}
+
+/** Reads the RTM_NEWLINK or RTM_DELLINK of a device; undefined when it is neither, or cut short. */
+export function readLink({ type, payload }: NetlinkMessage): Link | undefined {
+  if ((type !== RTM.newLink && type !== RTM.delLink) || payload.byteLength < IFINFOMSG.size) return undefined;
+  // Bridges and IPv6 use the same types for what is theirs: a port that leaves its bridge is not a device that went.
+  if (payload.getUint8(IFINFOMSG.family) !== AF_UNSPEC) return undefined;
+  const attributes = new Attributes(payload, IFINFOMSG.size);
+  const flags = payload.getUint32(IFINFOMSG.flags, true);
+  return {
+    index: payload.getInt32(IFINFOMSG.index, true),
+    name: attributes.text(IFLA.name) ?? '',
+    mtu: attributes.u32(IFLA.mtu) ?? 0,
+    up: (flags & IFF_UP) !== 0,
+    carrier: (flags & IFF_LOWER_UP) !== 0,
+    flags,
+    kind: attributes.nested(IFLA.linkInfo).text(IFLA.infoKind),
+  };
+}
+
+/** What to do when the device that a request names is not there. */
+export const deviceHints = (name: string): Hints => ({
+  [ERRNO.ENODEV]: `there is no device ${name} (any more): \`ip link\` lists them`,
+});
+
+const nameOf = (device: string | number): string =>
+  typeof device === 'string' ? device : `device number ${device}`;
+
+function linkMessage(type: number, device: string | number): MessageWriter {
+  const message = new MessageWriter(type, NLM_F.request | NLM_F.ack, IFINFOMSG.size);
+  if (typeof device === 'number') message.fixed.setInt32(IFINFOMSG.index, device, true);
+  else message.text(IFLA.name, device);
+  return message;
+}

@@ -1,0 +1,281 @@
+import { readFileSync } from 'node:fs';
+import { formatAddress, type IpAddress } from '../../ip/address.js';
+import { type Cidr, formatCidr, networkOf } from '../../ip/cidr.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { deviceHints, findLink } from './link.js';
+import { type Hints, rtnetlink } from './netlink.js';
+import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+
+/** linux/rtnetlink.h. */
+const RTM = { newRoute: 24, delRoute: 25, getRoute: 26 } as const;
+const RTA = {
+  destination: 1,
+  oif: 4,
+  gateway: 5,
+  priority: 6,
+  preferredSource: 7,
+  metrics: 8,
+  multipath: 9,
+  table: 15,
+  mark: 16,
+  /** A gateway of the other family: family u16, then the address. */
+  via: 18,
+} as const;
+const RTAX_MTU = 2;
+const RTPROT_BOOT = 3; // what `ip route add` says, too
+const RT_SCOPE = { universe: 0, link: 253, nowhere: 255 } as const;
+/** What a route is for; `throw` ends the lookup in its table, and all others but broadcasts refuse the packet. */
+export const RTN = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
+
+/**
+ * struct rtmsg, linux/rtnetlink.h: family u8, destination's prefix u8, source's prefix u8, tos u8, table u8,
+ * protocol u8, scope u8, type u8, flags u32.
+ */
+const RTMSG = { family: 0, prefix: 1, table: 4, protocol: 5, scope: 6, type: 7, flags: 8, size: 12 } as const;
+
+/** The table that `ip route` shows. */
+export const MAIN_TABLE = 254;
+/** The table of this machine's own addresses. */
+export const LOCAL_TABLE = 255;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+/** A table number that does not fit into a byte travels as an attribute, and this in its place. */
+const RT_TABLE_UNSPEC = 0;
+
+export interface RouteOptions {
+  /** Where packets for the destination are handed to; without it, it is on the link itself. */
+  readonly gateway?: IpAddress | undefined;
+  /** Of several routes to one destination the lowest counts. 0 for IPv4 and 1024 for IPv6 if not given. */
+  readonly metric?: number | undefined;
+  /** The routing table; main if not given. */
+  readonly table?: number | undefined;
+  /** The source address of packets that do not have one yet. */
+  readonly preferredSource?: IpAddress | undefined;
+}
+
+export interface Route extends RouteOptions {
+  readonly destination: Cidr;
+  /** Of the device; undefined for a route through several, or one that leads nowhere (`blackhole`). */
+  readonly device: number | undefined;
+  /** Of all devices that it leads through. */
+  readonly devices: readonly number[];
+  readonly metric: number;
+  readonly table: number;
+  /** RTN_*: 1 is an ordinary route, 2 an address of this machine. */
+  readonly type: number;
+  /** RTPROT_*: 2 made by the kernel with an address, 3 by hand, 16 by DHCP. */
+  readonly protocol: number;
+}
+
+/** How packets to one address leave this machine. */
+export interface ChosenRoute {
+  /** The number of the device that they leave by. */
+  readonly device: number;
+  readonly deviceName: string;
+  readonly gateway: IpAddress | undefined;
+  /** The source address that they get. */
+  readonly preferredSource: IpAddress | undefined;
+  /** Whether the address is one of this machine. */
+  readonly local: boolean;
+  /**
+   * The largest IP packet, in bytes, that is known to fit: the route's own MTU, or one learned from ICMP, else the
+   * device's. The path may be narrower further on. For an address of this machine, the loopback's 65536.
+   */
+  readonly pathMtu: number;
+}
+
+/**
+ * Adds a route through a device. Host bits of the destination are ignored.
+ *
+ * @param options with `replaces`, in the place of one that has the same destination, metric and table
+ * @throws LinuxError EEXIST when there is one with this destination, metric and table, through whatever device;
+ *   ENETDOWN when the device is down; ENODEV; EPERM
+ */
+export function addRoute(
+  device: number,
+  name: string,
+  destination: Cidr,
+  options: RouteOptions & { readonly replaces?: boolean } = {},
+): void {
+  const how = options.replaces ? NLM_F.replace : NLM_F.exclusive;
+  const message = routeMessage(RTM.newRoute, NLM_F.create | how, device, destination, options);
+  message.fixed.setUint8(RTMSG.protocol, RTPROT_BOOT);
+  message.fixed.setUint8(RTMSG.type, RTN.unicast);
+  message.fixed.setUint8(
+    RTMSG.scope,
+    options.gateway === undefined && destination.address.length === 4 ? RT_SCOPE.link : RT_SCOPE.universe,
+  );
+  rtnetlink(message, `add route ${formatCidr(networkOf(destination))} through ${name}`, {
+    ...deviceHints(name),
+    [ERRNO.ENETDOWN]: `set the device up first: \`ip link set ${name} up\``,
+    [ERRNO.EEXIST]: 'there is a route to that network already: `ip route` shows it',
+  });
+}
+
+/**
+ * Removes a route through a device, of any metric if none is given.
+ *
+ * @throws LinuxError ESRCH when there is none; ENODEV; EPERM
+ */
+export function removeRoute(
+  device: number,
+  name: string,
+  destination: Cidr,
+  options: RouteOptions = {},
+): void {
+  const message = routeMessage(RTM.delRoute, 0, device, destination, options);
+  message.fixed.setUint8(RTMSG.scope, RT_SCOPE.nowhere); // any
+  const hints: Hints = { ...deviceHints(name), [ERRNO.ESRCH]: 'there is no such route' };
+  rtnetlink(message, `remove route ${formatCidr(networkOf(destination))} through ${name}`, hints);
+}
+
+/** All IPv4 and IPv6 routes of a table. */
+export function listRoutes(table = MAIN_TABLE): Route[] {
+  return listAllRoutes().filter((route) => route.table === table);
+}
+
+/** The routes of all tables, those for the addresses of this machine included (`ip route show table all`). */
+export const listAllRoutes = (): Route[] => list(() => {});
+
+/** The routes of the main table that lead through a device, and it alone. */
+export const listDeviceRoutes = (device: number): Route[] =>
+  list((message) => message.u32(RTA.oif, device)).filter(
+    (route) => route.table === MAIN_TABLE && route.device === device, // old kernels list all
+  );
+
+function list(ask: (message: MessageWriter) => void): Route[] {
+  return [AF_INET, AF_INET6].flatMap((family) => {
+    const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.dump, RTMSG.size);
+    message.fixed.setUint8(RTMSG.family, family);
+    ask(message);
+    return dump(message).flatMap((answer) => readRoute(answer) ?? []);
+  });
+}
+
+function dump(message: MessageWriter): NetlinkMessage[] {
+  try {
+    return rtnetlink(message, 'list the routes');
+  } catch (error) {
+    if (error instanceof LinuxError && NO_SUCH_FAMILY.has(error.errno)) return [];
+    throw error;
+  }
+}
+
+/** A kernel without IPv6 has no IPv6 routes. */
+const NO_SUCH_FAMILY: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
+
+/**
+ * Which way packets to an address would take.
+ *
+ * @param mark the firewall mark that they bear, where routing rules look at it
+ * @returns undefined when there is none: no route, or one that says unreachable
+ * @throws LinuxError
+ */
+export function routeTo(address: IpAddress, mark?: number): ChosenRoute | undefined {
+  const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.ack, RTMSG.size);
+  message.fixed.setUint8(RTMSG.family, familyOf(address));
+  message.fixed.setUint8(RTMSG.prefix, address.length * 8);
+  message.attribute(RTA.destination, address);
+  if (mark !== undefined) message.u32(RTA.mark, mark);
+  let answer: NetlinkMessage | undefined;
+  try {
+    [answer] = rtnetlink(message, `look up the route to ${formatAddress(address)}`);
+  } catch (error) {
+    if (error instanceof LinuxError && UNREACHABLE.has(error.errno)) return undefined;
+    throw error;
+  }
+  const route = answer === undefined ? undefined : readRoute(answer);
+  if (answer === undefined || route?.device === undefined) return undefined;
+  if (route.type !== RTN.unicast && route.type !== RTN.local) return undefined;
+  const link = findLink(route.device);
+  if (link === undefined) return undefined;
+  const routeMtu = new Attributes(answer.payload, RTMSG.size).nested(RTA.metrics).u32(RTAX_MTU);
+  const deviceMtu = address.length === 16 ? Math.min(link.mtu, advertisedMtu(link.name)) : link.mtu;
+  return {
+    device: link.index,
+    deviceName: link.name,
+    gateway: route.gateway,
+    preferredSource: route.preferredSource,
+    local: route.type === RTN.local,
+    pathMtu: routeMtu || deviceMtu,
+  };
+}
+
+/** What the kernel answers for no route, `unreachable`, `prohibit` and `blackhole`: fib_props, fib_semantics.c. */
+const UNREACHABLE: ReadonlySet<number> = new Set([
+  ERRNO.ENETUNREACH,
+  ERRNO.EHOSTUNREACH,
+  ERRNO.EACCES,
+  ERRNO.EINVAL,
+]);
+
+/** The MTU that the IPv6 router of a link advertises; the device's own is not changed by it. */
+function advertisedMtu(device: string): number {
+  try {
+    return Number(readFileSync(`/proc/sys/net/ipv6/conf/${device}/mtu`, 'utf8'));
+  } catch {
+    return Number.POSITIVE_INFINITY; // no IPv6 on that device, or no /proc: then nothing is known
+  }
+}
+
+/** Reads an RTM_NEWROUTE; undefined when it is none, or cut short. */
+export function readRoute({ type, payload }: NetlinkMessage): Route | undefined {
+  if (type !== RTM.newRoute || payload.byteLength < RTMSG.size) return undefined;
+  const family = payload.getUint8(RTMSG.family);
+  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  const attributes = new Attributes(payload, RTMSG.size);
+  const device = attributes.u32(RTA.oif);
+  return {
+    destination: {
+      address: attributes.bytes(RTA.destination) ?? new Uint8Array(family === AF_INET ? 4 : 16),
+      prefix: payload.getUint8(RTMSG.prefix),
+    },
+    device,
+    devices: device === undefined ? nextHops(attributes.bytes(RTA.multipath)) : [device],
+    gateway: attributes.bytes(RTA.gateway) ?? attributes.bytes(RTA.via)?.slice(2),
+    metric: attributes.u32(RTA.priority) ?? 0,
+    table: attributes.u32(RTA.table) ?? payload.getUint8(RTMSG.table),
+    preferredSource: attributes.bytes(RTA.preferredSource),
+    type: payload.getUint8(RTMSG.type),
+    protocol: payload.getUint8(RTMSG.protocol),
+  };
+}
+
+/** The devices of a route through several: each struct rtnexthop is length u16, flags u8, hops u8, device i32, attributes. */
+function nextHops(bytes: Uint8Array | undefined): number[] {
+  if (bytes === undefined) return [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const found: number[] = [];
+  for (let at = 0; at + RTNEXTHOP_SIZE <= bytes.length; ) {
+    found.push(view.getInt32(at + 4, true));
+    at += Math.max(RTNEXTHOP_SIZE, (view.getUint16(at, true) + 3) & -4);
+  }
+  return found;
+}
+
+const RTNEXTHOP_SIZE = 8;
+
+function routeMessage(
+  type: number,
+  flags: number,
+  device: number,
+  destination: Cidr,
+  { gateway, metric, table = MAIN_TABLE, preferredSource }: RouteOptions,
+): MessageWriter {
+  const { address, prefix } = networkOf(destination);
+  const message = new MessageWriter(type, NLM_F.request | NLM_F.ack | flags, RTMSG.size);
+  message.fixed.setUint8(RTMSG.family, familyOf(address));
+  message.fixed.setUint8(RTMSG.prefix, prefix);
+  message.fixed.setUint8(RTMSG.table, table > 255 ? RT_TABLE_UNSPEC : table);
+  if (prefix > 0) message.attribute(RTA.destination, address);
+  message.u32(RTA.oif, device).u32(RTA.table, table);
+  if (metric !== undefined) message.u32(RTA.priority, metric);
+  if (preferredSource !== undefined) message.attribute(RTA.preferredSource, preferredSource);
+  if (gateway === undefined) return message;
+  return gateway.length === address.length
+    ? message.attribute(RTA.gateway, gateway)
+    : message.attribute(RTA.via, Uint8Array.of(familyOf(gateway), 0, ...gateway));
+}
+
+const familyOf = (address: IpAddress): number => (address.length === 4 ? AF_INET : AF_INET6);

@@ -1,0 +1,138 @@
+import type { Cidr } from '../../ip/cidr.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { rtnetlink } from './netlink.js';
+import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+
+/** linux/rtnetlink.h. */
+const RTM = { newRule: 32, getRule: 34 } as const;
+
+/**
+ * struct fib_rule_hdr, linux/fib_rules.h: family u8, destination's prefix u8, source's prefix u8, tos u8, table u8, two
+ * reserved bytes, action u8, flags u32.
+ */
+const HEADER = {
+  family: 0,
+  toPrefix: 1,
+  fromPrefix: 2,
+  tos: 3,
+  table: 4,
+  action: 7,
+  flags: 8,
+  size: 12,
+} as const;
+const INVERT = 2;
+
+/** enum fib_rule attributes, linux/fib_rules.h. */
+const FRA = {
+  to: 1,
+  from: 2,
+  inputDevice: 3,
+  goto: 4,
+  priority: 6,
+  mark: 10,
+  suppressPrefix: 14,
+  table: 15,
+  mask: 16,
+  outputDevice: 17,
+  masterDevice: 19,
+  users: 20,
+  protocol: 22,
+  sourcePorts: 23,
+  destinationPorts: 24,
+} as const;
+
+/** FR_ACT_* by number, linux/fib_rules.h; the last three drop the packet. */
+const ACTIONS: Readonly<Record<number, RuleAction>> = {
+  1: 'lookup',
+  2: 'goto',
+  6: 'blackhole',
+  7: 'unreachable',
+  8: 'prohibit',
+};
+export type RuleAction = 'lookup' | 'goto' | 'nop' | 'blackhole' | 'unreachable' | 'prohibit';
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** A rule of policy routing, as `ip rule` shows it. What is undefined does not matter to it. */
+export interface Rule {
+  readonly family: 4 | 6;
+  /** Rules are looked at in this order. */
+  readonly priority: number;
+  readonly action: RuleAction;
+  /** Of `lookup`. */
+  readonly table: number;
+  /** Of `goto`: the priority to go on at. */
+  readonly target: number | undefined;
+  readonly to: Cidr | undefined;
+  readonly from: Cidr | undefined;
+  readonly inputDevice: string | undefined;
+  readonly outputDevice: string | undefined;
+  /** 0 where the mark does not matter. */
+  readonly mark: number;
+  readonly mask: number;
+  /** Routes with a prefix of so many bits, or fewer, do not count; -1 for none. */
+  readonly suppressPrefix: number;
+  /** Only of a device in a VRF. */
+  readonly isOfMaster: boolean;
+  /** Only certain users, ports, protocols or types of service. */
+  readonly isPartial: boolean;
+  /** It is for everything but what it says. */
+  readonly isInverted: boolean;
+}
+
+/** The rules of IPv4 and IPv6, each in their order. @throws LinuxError */
+export function listRules(): Rule[] {
+  return [AF_INET, AF_INET6].flatMap((family) => {
+    const message = new MessageWriter(RTM.getRule, NLM_F.request | NLM_F.dump, HEADER.size);
+    message.fixed.setUint8(HEADER.family, family);
+    return dump(message).flatMap((answer) => readRule(answer) ?? []);
+  });
+}
+
+function dump(message: MessageWriter): NetlinkMessage[] {
+  try {
+    return rtnetlink(message, 'list the routing rules');
+  } catch (error) {
+    if (error instanceof LinuxError && NO_RULES.has(error.errno)) return [];
+    throw error;
+  }
+}
+
+/** A kernel without IPv6, or without policy routing. */
+const NO_RULES: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
+
+/** Reads an RTM_NEWRULE; undefined when it is none, or cut short. */
+function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
+  if (type !== RTM.newRule || payload.byteLength < HEADER.size) return undefined;
+  const family = payload.getUint8(HEADER.family);
+  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  const attributes = new Attributes(payload, HEADER.size);
+  const network = (attribute: number, prefix: number): Cidr | undefined => {
+    const address = attributes.bytes(attribute);
+    return address && { address, prefix: payload.getUint8(prefix) };
+  };
+  const suppressed = attributes.u32(FRA.suppressPrefix) ?? NONE;
+  const partial = [FRA.users, FRA.protocol, FRA.sourcePorts, FRA.destinationPorts];
+  return {
+    family: family === AF_INET ? 4 : 6,
+    priority: attributes.u32(FRA.priority) ?? 0,
+    action: ACTIONS[payload.getUint8(HEADER.action)] ?? 'nop',
+    table: attributes.u32(FRA.table) ?? payload.getUint8(HEADER.table),
+    target: attributes.u32(FRA.goto),
+    to: network(FRA.to, HEADER.toPrefix),
+    from: network(FRA.from, HEADER.fromPrefix),
+    inputDevice: attributes.text(FRA.inputDevice),
+    outputDevice: attributes.text(FRA.outputDevice),
+    mark: attributes.u32(FRA.mark) ?? 0,
+    mask: attributes.u32(FRA.mask) ?? NONE,
+    suppressPrefix: suppressed === NONE ? -1 : suppressed,
+    isOfMaster: attributes.bytes(FRA.masterDevice)?.[0] === 1,
+    isPartial:
+      payload.getUint8(HEADER.tos) !== 0 || partial.some((each) => attributes.bytes(each) !== undefined),
+    isInverted: (payload.getUint32(HEADER.flags, true) & INVERT) !== 0,
+  };
+}
+
+/** What the kernel writes for -1, and for a mask of all bits. */
+const NONE = 0xffff_ffff;

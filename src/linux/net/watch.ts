@@ -1,0 +1,146 @@
+import koffi from 'koffi';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { findLink, type Link, RTM, readLink } from './link.js';
+import { NetlinkSocket } from './netlink.js';
+import { readMessages } from './netlink-message.js';
+
+/** Something that is being watched. Keeps the program running, unless `unref` is called. */
+export interface Watch {
+  close(): void;
+  /** Lets the program end although this is being watched. */
+  unref(): void;
+}
+
+/** What the event loop watches. A handle that nobody refers to is collected, and its callback never called again. */
+const handles = new Set<ReturnType<typeof koffi.node.poll>>();
+// Called while node tidies up after its last turn, koffi's callback would abort the process.
+process.once('exit', () => {
+  for (const handle of handles) handle.close();
+});
+
+/**
+ * Calls `onReadable` from the event loop of this thread whenever a file descriptor has something to read, or an
+ * error to report, until it has been read. Close the watch before the descriptor. One watch a descriptor.
+ *
+ * Built on libuv's uv_poll through koffi, which does not document it: `koffi.node.poll(fd, callback)`.
+ */
+export function watchReadable(fd: number, onReadable: () => void): Watch {
+  let closed = false;
+  // koffi calls back outside of any turn of node's: an error thrown there is lost, and promises do not run on. So the
+  // real work waits for a proper turn; until then the descriptor is not polled, or it would be reported in between.
+  const wait = (): void => {
+    handle.stop();
+    setImmediate(() => {
+      if (closed) return;
+      try {
+        onReadable();
+      } finally {
+        if (!closed) handle.start(wait);
+      }
+    });
+  };
+  const handle = koffi.node.poll(fd, wait);
+  handles.add(handle);
+  return {
+    close() {
+      if (closed) return;
+      closed = true;
+      handles.delete(handle);
+      handle.close();
+    },
+    unref: () => handle.unref(),
+  };
+}
+
+/** linux/rtnetlink.h. */
+const RTMGRP = { link: 1, ipv4Address: 0x10, ipv4Route: 0x40, ipv6Address: 0x100, ipv6Route: 0x400 } as const;
+
+/**
+ * Tells of every change of a device, from the event loop of this thread: set up or down, carrier, MTU, name.
+ *
+ * A device that is moved to another network namespace is reported as gone; what happens to it there is not seen.
+ *
+ * @param index the device's number
+ * @param onChange gets the device as it is after the change, or undefined when it is gone; that is the last call
+ * @throws LinuxError
+ */
+export function watchLink(index: number, onChange: (link: Link | undefined) => void): Watch {
+  const socket = new NetlinkSocket(RTMGRP.link);
+  const asking = new NetlinkSocket(); // made now, since the thread may be in another namespace later
+  let closed = false;
+  const close = (): void => {
+    if (closed) return;
+    closed = true;
+    watch.close();
+    socket.close();
+    asking.close();
+  };
+  const watch = watchReadable(socket.fd, () => {
+    for (const link of changes(index, socket, asking)) {
+      if (link === undefined) close();
+      onChange(link);
+      if (closed) return;
+    }
+  });
+  return { close, unref: watch.unref };
+}
+
+/** What `socket` has to tell about a device now. */
+function* changes(
+  index: number,
+  socket: NetlinkSocket,
+  asking: NetlinkSocket,
+): Generator<Link | undefined, void, void> {
+  let lost = false; // changes came faster than they were read
+  for (;;) {
+    let datagram: Uint8Array | undefined;
+    try {
+      datagram = socket.receive();
+    } catch (error) {
+      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error;
+      lost = true;
+      continue;
+    }
+    if (datagram === undefined) break;
+    for (const message of readMessages(datagram)) {
+      const link = readLink(message);
+      if (link?.index === index) yield message.type === RTM.delLink ? undefined : link;
+    }
+  }
+  if (lost) yield findLink(index, asking);
+}
+
+/**
+ * Tells that devices, addresses or routes have changed, in the network namespace of the calling thread: once for all
+ * that happened in the same moment, and not what.
+ *
+ * @throws LinuxError
+ */
+export function watchNetwork(onChange: () => void): Watch {
+  const socket = new NetlinkSocket(Object.values<number>(RTMGRP).reduce((all, group) => all | group));
+  let closed = false;
+  const watch = watchReadable(socket.fd, () => {
+    drain(socket);
+    onChange();
+  });
+  return {
+    close() {
+      if (closed) return;
+      closed = true;
+      watch.close();
+      socket.close();
+    },
+    unref: watch.unref,
+  };
+}
+
+/** Reads all that there is to be told, and forgets it. */
+function drain(socket: NetlinkSocket): void {
+  for (;;) {
+    try {
+      if (socket.receive() === undefined) return;
+    } catch (error) {
+      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost: no matter
+    }
+  }
+}

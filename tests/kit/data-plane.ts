@@ -1,0 +1,277 @@
+import assert from 'node:assert/strict';
+import { type Aead, loadAead } from '../../src/crypto/aead.js';
+import { createChecksum } from '../../src/ip/checksum-wasm.js';
+import { Coalescer } from '../../src/ip/coalesce.js';
+import { PrefixLookup, PrefixTable } from '../../src/ip/prefix-table.js';
+import { Segmenter } from '../../src/ip/segment.js';
+import { libc } from '../../src/linux/ffi/libc.js';
+import { allocate } from '../../src/linux/ffi/memory.js';
+import {
+  AF,
+  type Endpoint,
+  readSocketAddress,
+  SOCKADDR_IN6,
+  writeSocketAddress,
+} from '../../src/linux/net/socket-address.js';
+import { canSendSegments, receiveSegments, reconnect, UdpSocket } from '../../src/linux/net/udp.js';
+import { bootTime } from '../../src/linux/process/clock.js';
+import { Waker } from '../../src/linux/threads/poll.js';
+import { SharedRing } from '../../src/linux/threads/shared-ring.js';
+import { ENDPOINT } from '../../src/packets/udp-batch.js';
+import { makeArena } from '../../src/tunnel/arena.js';
+import { Inbound } from '../../src/tunnel/inbound.js';
+import { LOOK_RECORD, REPORT_RECORD, REPORTS } from '../../src/tunnel/messages.js';
+import { Outbound } from '../../src/tunnel/outbound.js';
+import { type PeerState, Peers } from '../../src/tunnel/peers.js';
+import { Rows } from '../../src/tunnel/rows.js';
+import { SharedDrops } from '../../src/tunnel/shared-drops.js';
+import { WorkerContext } from '../../src/tunnel/worker-context.js';
+import { resetActivity } from '../../src/wireguard/activity.js';
+import { makeKeypair } from '../../src/wireguard/keypair.js';
+
+const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
+const ROOM = 65_536;
+const BUFFER = 8 << 20;
+/** MSG_DONTWAIT is not needed: no socket of ours blocks. */
+const NO_FLAGS = 0;
+
+export interface DataPlaneOptions {
+  /** Does the cryptography; the best there is without it. */
+  readonly aead?: Aead;
+  /** Has the peer behind a relay, by this number: the tunnel's own socket, too. */
+  readonly relayPeer?: number;
+  /** See `WorkerContext`. */
+  readonly beside?: boolean;
+  readonly followsPeers?: boolean;
+  /** Whether it sees which address of ours was written to; not without it. */
+  readonly seesDestinations?: boolean;
+}
+
+/** Something for the control plane: `REPORT`, the sender, and the datagram. */
+export interface DataPlaneReport {
+  readonly report: number;
+  readonly port: number;
+  readonly relayPeer: number;
+  readonly datagram: Uint8Array;
+}
+
+/**
+ * Both directions of a tunnel on the calling thread, with itself as its only peer, unless there are more: what it is given as from the TUN
+ * device comes back as for the TUN device. In the device's place is a pair of UDP sockets, that keep packets apart as a
+ * device does; the socket of the tunnel is a real one. So it needs no privilege.
+ */
+export class DataPlane {
+  readonly context: WorkerContext;
+  readonly drops = new SharedDrops();
+  readonly #outbound: Outbound;
+  readonly #inbound: Inbound;
+  readonly #sockets: readonly UdpSocket[];
+  readonly #device: UdpSocket;
+  readonly #room = allocate(ROOM);
+  readonly #peer: PeerState;
+  readonly #peers: Peers;
+  readonly #rows: Rows;
+  readonly #table = new PrefixTable();
+  /** The `ENDPOINT` record of the tunnel's own socket. */
+  readonly #ownEndpoint: Uint8Array;
+
+  readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
+  /** The tunnel's UDP port on 127.0.0.1. */
+  readonly port: number;
+
+  constructor({ aead = loadAead(), relayPeer = 0, seesDestinations, ...ways }: DataPlaneOptions = {}) {
+    this.#sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
+    const [tun, device, udp] = this.#sockets as [UdpSocket, UdpSocket, UdpSocket];
+    for (const socket of this.#sockets) socket.setBuffers(BUFFER);
+    this.#device = device;
+    const address = allocate(ENDPOINT.size);
+    const write = (to: UdpSocket): number =>
+      writeSocketAddress(address.view, 0, to.family, { address: LOCALHOST, port: to.port });
+    assert.equal(reconnect(tun.fd, address.address, write(device)), 0);
+    assert.equal(reconnect(device.fd, address.address, write(tun)), 0);
+
+    const rows = new Rows();
+    const peers = new Peers(rows);
+    this.context = new WorkerContext(
+      { ...ways, tunFd: tun.fd, mtu: 1420, offloads: { virtioHeader: true, tcp: true, udp: true } },
+      { peers, rows, drops: this.drops },
+      {
+        reports: this.#reports,
+        looks: new SharedRing(LOOK_RECORD.size, 16),
+        waker: new Waker(),
+      },
+    );
+    this.context.up = true;
+    this.context.udpFd = udp.fd;
+    assert.ok(receiveSegments(udp.fd));
+    if (seesDestinations) udp.reportDestinations();
+    this.context.sendsSegments = canSendSegments(udp.fd);
+
+    const arena = makeArena();
+    const { sum } = createChecksum(arena.bytes, arena.memory);
+    this.#outbound = new Outbound(this.context, aead, arena, new Segmenter(arena, sum));
+    this.#inbound = new Inbound(
+      this.context,
+      aead,
+      arena,
+      new Coalescer(arena, sum, { tcp: true, udp: true }),
+    );
+
+    this.port = udp.port;
+    address.view.setUint32(ENDPOINT.nameLength, write(udp), true);
+    if (relayPeer !== 0) this.#inbound.setRelay(address.bytes, 0);
+    address.view.setUint32(ENDPOINT.relayPeer, relayPeer, true);
+    this.#peers = peers;
+    this.#rows = rows;
+    this.#ownEndpoint = Uint8Array.from(address.bytes);
+    this.#peer = this.#add(0);
+    this.beginSession(0);
+    this.#table.insert(Uint8Array.of(10, 0, 0, 0), 8, 0);
+    this.#table.insert(new Uint8Array(16), 0, 0);
+    this.#compile();
+  }
+
+  /**
+   * One more peer, at the tunnel's own socket as well, without a session: 10.0.1.`id` to send to, 10.0.0.`id` as it
+   * comes back.
+   *
+   * @param id 2 to 255
+   * @param at where it is instead: an IPv4 address, four bytes, and a port
+   */
+  addPeer(id: number, at?: Endpoint): void {
+    const { endpoints, endpoint } = this.#add(id);
+    if (at !== undefined) {
+      const length = writeSocketAddress(endpoints.view, endpoint, this.#device.family, at);
+      endpoints.view.setUint32(endpoint + ENDPOINT.nameLength, length, true);
+    }
+    for (const network of [0, 1]) this.#table.insert(Uint8Array.of(10, 0, network, id), 32, id);
+    this.#compile();
+  }
+
+  /** Gives a peer a session, with itself, and lets out what waits for it. */
+  beginSession(id: number): void {
+    const peer = this.#peers.get(id)!;
+    const index = 7 + id;
+    this.#peers.beginSession(
+      peer,
+      makeKeypair(index, index, true, bootTime()),
+      new Uint8Array(64).fill(9),
+      0,
+    );
+    peer.current = this.#peers.session(index);
+    this.#outbound.release(peer, false, bootTime());
+  }
+
+  /** How many packets wait for a peer's session. */
+  waiting(id: number): number {
+    return this.#peers.get(id)!.waiting.length;
+  }
+
+  #add(id: number): PeerState {
+    this.#rows.grow(id);
+    resetActivity(this.#rows.array(id), this.#rows.offset(id));
+    this.#peers.add(id);
+    const peer = this.#peers.get(id)!;
+    peer.endpoints.bytes.set(this.#ownEndpoint, peer.endpoint);
+    return peer;
+  }
+
+  #compile(): void {
+    this.#outbound.allowedIps = new PrefixLookup(this.#table.compile());
+    this.#inbound.allowedIps = new PrefixLookup(this.#table.compile());
+  }
+
+  /** Gives it a packet, behind its `virtio_net_hdr`, as the device would. */
+  give(address: number, length: number): void {
+    if (libc.write(this.#device.fd, address, length) !== length) throw new Error('no room in the device');
+  }
+
+  /** Lets a batch go out, and all that is on its way come in again. */
+  turn(): void {
+    this.turnOut();
+    while (this.turnIn() > 0);
+  }
+
+  /** Lets a batch go out, or what found the socket full before. */
+  turnOut(): void {
+    this.#outbound.resume(bootTime());
+    if (!this.#outbound.blocked) this.#outbound.fromTun(bootTime());
+  }
+
+  /** Whether the socket was found full. */
+  get blocked(): boolean {
+    return this.#outbound.blocked;
+  }
+
+  /** Lets come in what one turn takes. @returns how many datagrams, or bundles; less than 1 if there are none */
+  turnIn(): number {
+    return this.#inbound.fromUdp(bootTime());
+  }
+
+  /** What it has for the device: the length of the next packet with its header, at `taken`; -1 when there is none. */
+  take(): number {
+    return libc.recv(this.#device.fd, this.#room.address, ROOM, NO_FLAGS);
+  }
+
+  get taken(): Uint8Array {
+    return this.#room.bytes;
+  }
+
+  /** It is not known where a peer is. */
+  forgetEndpoint(id: number): void {
+    const { endpoints, endpoint } = this.#peers.get(id)!;
+    endpoints.view.setUint32(endpoint + ENDPOINT.nameLength, 0, true);
+  }
+
+  /** The peer that it is itself. */
+  get peer(): PeerState {
+    return this.#peer;
+  }
+
+  /** Where the peer is, for the data plane. */
+  get endpoint(): { readonly port: number; readonly relayPeer: number } {
+    const { endpoints, endpoint } = this.#peer;
+    const { port } = readSocketAddress(endpoints.view, endpoint);
+    return { port, relayPeer: endpoints.view.getUint32(endpoint + ENDPOINT.relayPeer, true) };
+  }
+
+  /** Sends what comes next to another port of 127.0.0.1. */
+  set peerPort(port: number) {
+    this.#peer.endpoints.view.setUint16(this.#peer.endpoint + SOCKADDR_IN6.port, port);
+  }
+
+  /** From now on the relay is at a port of 127.0.0.1. */
+  set relayPort(port: number) {
+    const record = allocate(ENDPOINT.size);
+    const family = AF.inet6;
+    const length = writeSocketAddress(record.view, 0, family, { address: LOCALHOST, port });
+    record.view.setUint32(ENDPOINT.nameLength, length, true);
+    this.#inbound.setRelay(record.bytes, 0);
+  }
+
+  /** How many it has for the control plane. */
+  get reports(): number {
+    return this.#reports.pending;
+  }
+
+  /** The next that it has for the control plane. */
+  report(): DataPlaneReport | undefined {
+    const at = this.#reports.peek();
+    if (at < 0) return undefined;
+    const { view, bytes } = this.#reports;
+    const endpoint = at + REPORT_RECORD.endpoint;
+    const datagram = at + REPORT_RECORD.datagram;
+    const report = {
+      report: view.getUint32(at + REPORT_RECORD.report, true),
+      port: readSocketAddress(view, endpoint).port,
+      relayPeer: view.getUint32(endpoint + ENDPOINT.relayPeer, true),
+      datagram: bytes.slice(datagram, datagram + view.getUint32(at + REPORT_RECORD.length, true)),
+    };
+    this.#reports.release();
+    return report;
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.close();
+  }
+}

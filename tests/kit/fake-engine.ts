@@ -1,0 +1,138 @@
+import type { Endpoint } from '../../src/linux/net/socket-address.js';
+import type { Engine, EngineEvents, OurSide, PeerEndpoint, PeerTraffic } from '../../src/tunnel/engine.js';
+import { ACTIVITY } from '../../src/wireguard/activity.js';
+import type { Keypair } from '../../src/wireguard/keypair.js';
+
+/** Something that an engine was told: the method's name and its arguments. */
+export interface Told {
+  readonly call: string;
+  readonly args: readonly unknown[];
+}
+
+/** A data plane that moves nothing: it writes down what it is told, and says what a test has it say. */
+export class FakeEngine implements Engine {
+  readonly events: EngineEvents;
+  readonly told: Told[] = [];
+  readonly peers = new Map<number, Float64Array>();
+  readonly bytes = new Map<number, PeerTraffic>();
+  readonly dropped = new Map<string, number>();
+  /** Milliseconds. */
+  time = 1000;
+  #nextId = 0;
+
+  constructor(events: EngineEvents) {
+    this.events = events;
+  }
+
+  /** What it was told by calls of a name, since `forget`. */
+  of(call: string): (readonly unknown[])[] {
+    return this.told.filter((told) => told.call === call).map(({ args }) => args);
+  }
+
+  forget(): void {
+    this.told.length = 0;
+  }
+
+  addPeer(): { id: number; row: Float64Array; at: number } {
+    const id = this.#nextId++;
+    const row = new Float64Array(ACTIVITY.words);
+    this.peers.set(id, row);
+    return { id, row, at: 0 };
+  }
+
+  removePeer(id: number): void {
+    this.#tell('removePeer', id);
+    this.peers.delete(id);
+  }
+
+  installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
+    this.#tell('installKeypair', peer, keypair, sendingKey.slice(), receivingKey.slice());
+    sendingKey.fill(0);
+    receivingKey.fill(0);
+  }
+
+  useKeypair(peer: number, localIndex: number, confirm: boolean): void {
+    this.#tell('useKeypair', peer, localIndex, confirm);
+  }
+
+  dropKeypair(peer: number, localIndex: number): void {
+    this.#tell('dropKeypair', peer, localIndex);
+  }
+
+  keepalive(peer: number): void {
+    this.#tell('keepalive', peer);
+  }
+
+  discardQueue(peer: number): void {
+    this.#tell('discardQueue', peer);
+  }
+
+  setEndpoint(peer: number, endpoint: PeerEndpoint): void {
+    this.#tell('setEndpoint', peer, endpoint);
+  }
+
+  forgetSource(peer: number): void {
+    this.#tell('forgetSource', peer);
+  }
+
+  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void {
+    this.#tell('useSource', peer, endpoint, use);
+  }
+
+  setAllowedIps(table: Int32Array): void {
+    this.#tell('setAllowedIps', table);
+  }
+
+  setMtu(mtu: number): void {
+    this.#tell('setMtu', mtu);
+  }
+
+  setUp(up: boolean): void {
+    this.#tell('setUp', up);
+  }
+
+  setSocket(fd: number, family: number): void {
+    this.#tell('setSocket', fd, family);
+  }
+
+  sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void {
+    this.#tell('sendDatagram', bytes, to);
+  }
+
+  setRelay(relay: Endpoint | undefined): void {
+    this.#tell('setRelay', relay);
+  }
+
+  /** @param source where a datagram came in that came from there */
+  endpoint(remote: Endpoint, relayPeer = 0, source?: OurSide): PeerEndpoint {
+    const member = new Uint8Array(relayPeer === 0 ? 0 : 4);
+    if (relayPeer !== 0) new DataView(member.buffer).setUint32(0, relayPeer);
+    const bytes = Uint8Array.of(...remote.address, remote.port >> 8, remote.port & 0xff, ...member);
+    return {
+      ...{ bytes, remote, relayPeer, source },
+      withoutSource: source && this.endpoint(remote, relayPeer),
+      using: (used) => this.endpoint(remote, relayPeer, source && { ...source, used }),
+      equals: (other) => Buffer.compare(bytes, other.bytes) === 0,
+    };
+  }
+
+  traffic(peer: number): PeerTraffic {
+    return this.bytes.get(peer) ?? { receivedBytes: 0, sentBytes: 0 };
+  }
+
+  drops(): ReadonlyMap<string, number> {
+    return this.dropped;
+  }
+
+  now(): number {
+    return this.time;
+  }
+
+  async close(): Promise<void> {
+    this.#tell('close');
+  }
+
+  #tell(call: string, ...args: readonly unknown[]): void {
+    this.told.push({ call, args });
+  }
+}

@@ -1,0 +1,63 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, type TestContext } from 'node:test';
+import { Registry, type RegistryOptions } from '../../src/hub/registry.js';
+import { openStore } from '../../src/hub/store/open.js';
+import type { Store } from '../../src/hub/store/store.js';
+import { Postgres } from './postgres.js';
+import { needs } from './requirements.js';
+
+let server: Promise<Postgres> | undefined;
+after(async () => (await server)?.close());
+
+/** The PostgreSQL server that the tests of a file share. */
+export function sharedPostgres(): Promise<Postgres> {
+  server ??= Postgres.start();
+  return server;
+}
+
+/** In tests of the store every behaviour is tested with each of these. */
+export const DATABASES = ['SQLite', 'PostgreSQL'] as const;
+
+/** Runs a test with the name of an empty database of that kind, or says that there is no such thing here. */
+export async function withDatabase(
+  t: TestContext,
+  kind: (typeof DATABASES)[number],
+  fn: (t: TestContext, database: string) => Promise<void>,
+): Promise<void> {
+  if (kind === 'SQLite') return fn(t, join(temporaryFolder(t), 'hub.sqlite'));
+  if (needs(t, 'postgres')) await fn(t, await (await sharedPostgres()).database());
+}
+
+export function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-store-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export async function openTestStore(t: TestContext, database: string, patience?: number): Promise<Store> {
+  const store = await openStore({ database, patience });
+  t.after(() => store.close());
+  return store;
+}
+
+/** A network in a database, with a clock that stands still unless moved. */
+export async function openTestNetwork(
+  t: TestContext,
+  database: string,
+  options: Partial<Pick<RegistryOptions, 'ask'>> & {
+    ipv4?: string;
+    clock?: () => number;
+    patience?: number;
+  } = {},
+): Promise<Registry> {
+  return Registry.open(await openTestStore(t, database, options.patience), {
+    network: { name: 'test', ranges: () => ({ ipv4: options.ipv4 ?? '10.77.0.0/16', ipv6: 'fd77::/64' }) },
+    ask: options.ask,
+    hubKey: 'test',
+    clock: options.clock ?? (() => 1_000),
+    randomId: (bytes) => randomBytes(bytes).toString('hex'),
+  });
+}

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { Namespace } from '../../src/linux/process/namespace.js';
+import type { Transferred } from './transfer.js';
+
+const TRANSFER = fileURLToPath(new URL('./transfer.js', import.meta.url));
+
+/** The port of `serveTransfers`. */
+export const TRANSFER_PORT = 8080;
+
+export interface Finished {
+  /** The exit status, or -1 when a signal ended it. */
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program on a host to its end, without blocking the test, however it ends. */
+export async function runOn(host: Namespace, command: string, args: readonly string[]): Promise<Finished> {
+  const child = host.spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { status: code ?? -1, stdout, stderr };
+}
+
+export interface PingOptions {
+  readonly count?: number;
+  /** Seconds between two. That long, too, ping waits for the last answer when it has had others. */
+  readonly interval?: number;
+  /** Seconds to wait when there has been no answer at all; for `assertPing`, to wait for all of them. */
+  readonly wait?: number;
+  /** Bytes behind the ICMP header. */
+  readonly size?: number;
+  /** Whether routers, and this machine, must not cut it up. */
+  readonly whole?: boolean;
+}
+
+export interface PingResult {
+  readonly sent: number;
+  readonly received: number;
+  /** The numbers of those that were answered, in the order of the answers. The first is 1. */
+  readonly answered: readonly number[];
+  /** Milliseconds. */
+  readonly average: number | undefined;
+  /** What ping said of it. */
+  readonly output: string;
+}
+
+/** Pings, and tells what came back. Nothing coming back is a result, too. */
+export async function ping(from: Namespace, to: string, options: PingOptions = {}): Promise<PingResult> {
+  return runPing(from, to, options, ['-W', `${options.wait ?? 1}`]);
+}
+
+async function runPing(
+  from: Namespace,
+  to: string,
+  { count = 1, interval = 0.05, size = 56, whole = false }: PingOptions,
+  patience: readonly string[],
+): Promise<PingResult> {
+  const { stdout, stderr } = await runOn(from, 'ping', [
+    ...['-n', '-c', `${count}`, '-i', `${interval}`, ...patience, '-s', `${size}`],
+    ...(whole ? ['-M', 'do'] : []),
+    to,
+  ]);
+  return parsePing(stdout + stderr);
+}
+
+/** Reads the closing lines of iputils' ping. */
+export function parsePing(output: string): PingResult {
+  const [, sent, received] = /^(\d+) packets transmitted, (\d+) received/m.exec(output) ?? [];
+  const [, average] = /^rtt min\/avg\/max\/mdev = [\d.]+\/([\d.]+)\//m.exec(output) ?? [];
+  return {
+    sent: Number(sent ?? 0),
+    received: Number(received ?? 0),
+    answered: [...output.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, sequence]) => Number(sequence)),
+    average: average === undefined ? undefined : Number(average),
+    output,
+  };
+}
+
+/**
+ * Asserts that every ping is answered, however late: ping would wait for the last answer no longer than `interval`, or
+ * twice the longest time until then. So more than `count` may be sent; it is the first ones that count.
+ */
+export async function assertPing(
+  from: Namespace,
+  to: string,
+  options: PingOptions = {},
+): Promise<PingResult> {
+  const all = { count: 3, interval: 0.25, wait: 20, ...options };
+  const { count, interval, wait } = all;
+  const patience = count === 1 ? ['-W', `${wait}`] : ['-w', `${Math.ceil(count * interval + wait)}`];
+  const result = await runPing(from, to, all, patience);
+  const answered = new Set(result.answered);
+  const missing = Array.from({ length: count }, (_, i) => i + 1).filter((number) => !answered.has(number));
+  assert.deepEqual(missing, [], `pings without an answer:\n${result.output}`);
+  return result;
+}
+
+/** Serves transfers on a host, over IPv4 and IPv6, until it is stopped. */
+export async function serveTransfers(host: Namespace): Promise<{ stop(): void }> {
+  const child = host.spawn(process.execPath, [TRANSFER, 'serve', `${TRANSFER_PORT}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await Promise.race([
+    once(child.stdout!, 'data'),
+    once(child, 'close').then(() => assert.fail('the server of transfers did not start')),
+  ]);
+  return { stop: () => void child.kill('SIGKILL') };
+}
+
+/**
+ * Sends (`put`) or fetches (`get`) so many random bytes over one TCP connection, and asserts that what arrived
+ * is what was sent.
+ */
+export async function transfer(
+  verb: 'put' | 'get',
+  from: Namespace,
+  to: string,
+  bytes: number,
+): Promise<Transferred> {
+  const { status, stdout, stderr } = await runOn(from, process.execPath, [
+    ...[TRANSFER, verb, to, `${TRANSFER_PORT}`, `${bytes}`],
+  ]);
+  assert.equal(status, 0, `${verb} ${to} failed: ${stderr}`);
+  const result = JSON.parse(stdout) as Transferred;
+  assert.match(result.sentSha256, /^[0-9a-f]{64}$/, `${verb} ${to} was cut off`);
+  assert.equal(result.receivedSha256, result.sentSha256, `${verb} ${to} arrived changed`);
+  return result;
+}

@@ -1,0 +1,12 @@
+import { CHANNEL_PATH } from '../../src/protocol/channel.js';
+
+/** The head by which a node asks a hub for a WebSocket, RFC 6455 §4.1, for tests that write the bytes behind it themselves. */
+export const UPGRADE = [
+  `GET ${CHANNEL_PATH} HTTP/1.1`,
+  'Host: x',
+  'Upgrade: websocket',
+  'Connection: Upgrade',
+  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+  'Sec-WebSocket-Version: 13',
+  '\r\n',
+].join('\r\n');
