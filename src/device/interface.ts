@@ -1,8 +1,8 @@
 import type { IpAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
+import type { Endpoint } from '../ip/endpoint.js';
 import type { Prefix } from '../ip/prefix-table.js';
 import type { Egress } from '../linux/net/egress.js';
-import type { Endpoint } from '../linux/net/socket-address.js';
 import type { Log } from '../log.js';
 import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
 import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DATABASES, openTestNetwork, withDatabase } from '../../tests/kit/stores.js';
-import { WallClock } from '../linux/process/wall-clock.js';
+import { WallClock } from '../wall-clock.js';
 import { moveTimes } from './clock-step.js';
 import { addInvite, listInvites, openInvite, revokeInvite } from './invites.js';
 import { join } from './nodes.js';

@@ -1,4 +1,4 @@
-import type { ClockStep } from '../linux/process/wall-clock.js';
+import type { ClockStep } from '../wall-clock.js';
 import type { Change } from './change.js';
 
 /**

@@ -1,7 +1,8 @@
+import type { Endpoint } from '../ip/endpoint.js';
 import { IPV4, IPV6 } from '../ip/packet.js';
 import { ERRNO } from '../linux/ffi/errno.js';
 import { allocate } from '../linux/ffi/memory.js';
-import { type Endpoint, writeSocketAddress } from '../linux/net/socket-address.js';
+import { writeSocketAddress } from '../linux/net/socket-address.js';
 import { reconnect } from '../linux/net/udp.js';
 import { ENDPOINT, type ReceiveBatch } from '../packets/udp-batch.js';
 import { ServerChoice } from './server-choice.js';

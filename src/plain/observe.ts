@@ -1,7 +1,8 @@
 import { formatAddress } from '../ip/address.js';
+import { type Endpoint, formatEndpoint } from '../ip/endpoint.js';
 import { protocolName, summarize } from '../ip/packet.js';
 import { describeErrno, ERRNO } from '../linux/ffi/errno.js';
-import { type Endpoint, formatEndpoint, readSocketAddress } from '../linux/net/socket-address.js';
+import { readSocketAddress } from '../linux/net/socket-address.js';
 import type { LearnedEvent, PacketEvent, StatsEvent } from './events.js';
 import { KIND, type LogRecord } from './packet-log.js';
 import { COUNT, DROP, type DropReason, dropCounter } from './shared.js';

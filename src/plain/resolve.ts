@@ -1,8 +1,8 @@
 import { lookup } from 'node:dns/promises';
 import { LametunError } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
+import type { Endpoint } from '../ip/endpoint.js';
 import { libc } from '../linux/ffi/libc.js';
-import type { Endpoint } from '../linux/net/socket-address.js';
 
 /**
  * Finds all addresses of a host, in the order of the system's resolver (RFC 6724).

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { IpAddress } from '../ip/address.js';
-import type { Endpoint } from '../linux/net/socket-address.js';
+import type { Endpoint } from '../ip/endpoint.js';
 import { Client } from './client.js';
 import { Listener } from './listener.js';
 import { findMeans, type MeansInUse, type MeansLimits } from './means.js';

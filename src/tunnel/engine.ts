@@ -1,5 +1,5 @@
 import type { IpAddress } from '../ip/address.js';
-import type { Endpoint } from '../linux/net/socket-address.js';
+import type { Endpoint } from '../ip/endpoint.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { OffloadsInUse } from './offloads.js';
 

@@ -1,5 +1,6 @@
+import type { Endpoint } from '../ip/endpoint.js';
 import type { Memory } from '../linux/ffi/memory.js';
-import { type Endpoint, readSocketAddress, writeSocketAddress } from '../linux/net/socket-address.js';
+import { readSocketAddress, writeSocketAddress } from '../linux/net/socket-address.js';
 import { ENDPOINT, ourAddress } from '../packets/udp-batch.js';
 import type { OurSide, PeerEndpoint } from './engine.js';
 

@@ -1,5 +1,6 @@
+import type { Endpoint } from '../ip/endpoint.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
-import { AF, type Endpoint } from '../linux/net/socket-address.js';
+import { AF } from '../linux/net/socket-address.js';
 import { bootTime } from '../linux/process/clock.js';
 import { NOBODY, PollingWorker } from '../linux/threads/polling-worker.js';
 import { SharedRing } from '../linux/threads/shared-ring.js';

@@ -1,8 +1,13 @@
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ControlAnswers, ControlCommand, ControlRequest, PeerStatus } from '../../src/node/control.js';
-import { askControl } from '../../src/node/control-socket.js';
+import type {
+  ControlAnswers,
+  ControlCommand,
+  ControlRequest,
+  PeerStatus,
+} from '../../src/node/control/control.js';
+import { askControl } from '../../src/node/control/control-socket.js';
 import { type Machine, NetworkLab, type SiteOptions } from '../kit/network-lab.js';
 import type { Running } from '../kit/running.js';
 import { ping, runOn } from '../kit/traffic.js';

@@ -1,5 +1,5 @@
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
-import { HubClient } from '../../src/node/client/hub-client.js';
+import { HubClient } from '../../src/node/machine/hub/hub-client.js';
 import { NetworkMap } from '../../src/protocol/map.js';
 import type { Membership } from '../../src/protocol/messages.js';
 import { parseToken } from '../../src/protocol/token.js';

@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
-import { HubClient, type HubEvent } from '../../src/node/client/hub-client.js';
+import { HubClient, type HubEvent } from '../../src/node/machine/hub/hub-client.js';
 import {
   type DeltaMessage,
   type MapChange,

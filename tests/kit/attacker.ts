@@ -1,14 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { type IpAddress, parseAddress } from '../../src/ip/address.js';
+import type { Endpoint } from '../../src/ip/endpoint.js';
 import { call, libc } from '../../src/linux/ffi/libc.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
-import {
-  AF,
-  type Endpoint,
-  readSocketAddress,
-  writeSocketAddress,
-} from '../../src/linux/net/socket-address.js';
+import { AF, readSocketAddress, writeSocketAddress } from '../../src/linux/net/socket-address.js';
 import { setReceiveBuffer } from '../../src/linux/net/socket-options.js';
 import type { Namespace } from '../../src/linux/process/namespace.js';
 import { SendBatch } from '../../src/packets/send-batch.js';

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { type Aead, loadAead } from '../../src/crypto/aead.js';
 import { createChecksum } from '../../src/ip/checksum-wasm.js';
 import { Coalescer } from '../../src/ip/coalesce.js';
+import type { Endpoint } from '../../src/ip/endpoint.js';
 import { PrefixLookup, PrefixTable } from '../../src/ip/prefix-table.js';
 import { Segmenter } from '../../src/ip/segment.js';
 import { libc } from '../../src/linux/ffi/libc.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
 import {
   AF,
-  type Endpoint,
   readSocketAddress,
   SOCKADDR_IN6,
   writeSocketAddress,

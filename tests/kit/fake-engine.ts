@@ -1,4 +1,4 @@
-import type { Endpoint } from '../../src/linux/net/socket-address.js';
+import type { Endpoint } from '../../src/ip/endpoint.js';
 import type { Engine, EngineEvents, OurSide, PeerEndpoint, PeerTraffic } from '../../src/tunnel/engine.js';
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Keypair } from '../../src/wireguard/keypair.js';

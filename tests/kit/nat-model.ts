@@ -1,6 +1,6 @@
 import { parseAddress } from '../../src/ip/address.js';
-import type { Endpoint } from '../../src/linux/net/socket-address.js';
-import { endpointKey } from '../../src/node/paths/candidates.js';
+import type { Endpoint } from '../../src/ip/endpoint.js';
+import { endpointKey } from '../../src/node/machine/paths/candidates.js';
 
 /** What a router does with ports: RFC 4787 §4.1 and §5, and what Linux does. */
 interface Behaviour {

@@ -1,9 +1,9 @@
 import { formatAddress, parseAddress } from '../../src/ip/address.js';
 import { contains, parseCidr } from '../../src/ip/cidr.js';
-import type { Endpoint } from '../../src/linux/net/socket-address.js';
-import { endpointKey } from '../../src/node/paths/candidates.js';
-import type { PathEvent, ProbeSource } from '../../src/node/paths/path-events.js';
-import { Paths } from '../../src/node/paths/paths.js';
+import type { Endpoint } from '../../src/ip/endpoint.js';
+import { endpointKey } from '../../src/node/machine/paths/candidates.js';
+import type { PathEvent, ProbeSource } from '../../src/node/machine/paths/path-events.js';
+import { Paths } from '../../src/node/machine/paths/paths.js';
 import type { Probe } from '../../src/protocol/probe.js';
 import { Nat, type NatKind } from './nat-model.js';
 import { SeededRandom } from './random.js';

@@ -1,5 +1,6 @@
+import type { Endpoint } from '../../src/ip/endpoint.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
-import { type Endpoint, writeSocketAddress } from '../../src/linux/net/socket-address.js';
+import { writeSocketAddress } from '../../src/linux/net/socket-address.js';
 import { UdpSocket } from '../../src/linux/net/udp.js';
 import { type Watch, watchReadable } from '../../src/linux/net/watch.js';
 import type { Namespace } from '../../src/linux/process/namespace.js';

@@ -5,10 +5,10 @@
 import { createInterface } from 'node:readline';
 import { startHub } from '../../src/hub/start.js';
 import { LOG_LEVEL, TextLog } from '../../src/log.js';
-import { serveControl } from '../../src/node/control-socket.js';
-import { startNode } from '../../src/node/node.js';
-import { nodeControl } from '../../src/node/node-control.js';
-import { StateDirectory } from '../../src/node/state.js';
+import { serveControl } from '../../src/node/control/control-socket.js';
+import { nodeControl } from '../../src/node/control/node-control.js';
+import { startNode } from '../../src/node/shell/node.js';
+import { StateDirectory } from '../../src/node/shell/state.js';
 import { parseToken } from '../../src/protocol/token.js';
 
 export type Role =

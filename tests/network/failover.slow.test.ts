@@ -9,7 +9,7 @@ import { Pings } from './pings.js';
 
 /**
  * Milliseconds without an answer that are allowed: noticing takes 2.3 s at most, and the machine is busy. Exact times are in
- * src/node/paths/paths.test.ts and relay-binding.test.ts.
+ * src/node/machine/paths/paths.test.ts and relay-binding.test.ts.
  */
 const GAP = 8_000;
 const INTERVAL = 100;

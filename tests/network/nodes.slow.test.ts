@@ -7,8 +7,13 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
-import type { ControlAnswers, ControlCommand, ControlRequest, PeerStatus } from '../../src/node/control.js';
-import { askControl } from '../../src/node/control-socket.js';
+import type {
+  ControlAnswers,
+  ControlCommand,
+  ControlRequest,
+  PeerStatus,
+} from '../../src/node/control/control.js';
+import { askControl } from '../../src/node/control/control-socket.js';
 import type { AdminRequest } from '../../src/protocol/messages.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';

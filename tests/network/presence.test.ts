@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Presence } from '../../src/hub/presence.js';
-import { type PresenceMessage, Presence as View } from '../../src/node/presence.js';
+import { type PresenceMessage, Presence as View } from '../../src/node/machine/presence.js';
 import { decodeJson } from '../../src/protocol/text.js';
 
 /** A clock that is moved by hand, and what is to happen then. */

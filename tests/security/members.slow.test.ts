@@ -1,7 +1,7 @@
 /*
  * What a member that lies can do, and one that was removed. Floods of requests: src/hub/server.test.ts. Frames by UDP
  * under another's name, binding another's address, floods of frames: src/hub/relay/relay.test.ts and flood.test.ts.
- * Probes with false candidates: src/node/paths/paths.test.ts. What is behind a node: tests/netns/shares.slow.test.ts.
+ * Probes with false candidates: src/node/machine/paths/paths.test.ts. What is behind a node: tests/netns/shares.slow.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type RunningHub, startHub } from '../../src/hub/start.js';
 import { TextLog } from '../../src/log.js';
-import type { PeerStatus } from '../../src/node/control.js';
+import type { PeerStatus } from '../../src/node/control/control.js';
 import type { AdminAnswers, Answers } from '../../src/protocol/messages.js';
 import { parseToken } from '../../src/protocol/token.js';
 import { type Machine, NetworkLab } from '../kit/network-lab.js';

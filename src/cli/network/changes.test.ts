@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NodeStatus, PeerStatus } from '../../node/control.js';
+import type { NodeStatus, PeerStatus } from '../../node/control/control.js';
 import { changes, firstLines } from './changes.js';
 
 const peer = (id: number, path: PeerStatus['path']): PeerStatus => ({

@@ -1,4 +1,4 @@
-import type { NodeStatus, PeerStatus } from '../../node/control.js';
+import type { NodeStatus, PeerStatus } from '../../node/control/control.js';
 import { pathText } from './status-text.js';
 
 /** More nodes than these are not named one by one. */

@@ -4,7 +4,7 @@ import { Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { readOwnFile, replaceFile } from '../../linux/files/safe-files.js';
 import { groupNumber } from '../../linux/process/group.js';
-import type { Operators } from '../../node/operator-socket.js';
+import type { Operators } from '../../node/control/operator-socket.js';
 
 /** The group of the system that may look at what runs on a state directory. Its name is kept there. */
 

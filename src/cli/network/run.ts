@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
-import type { ControlHandler } from '../../node/control-connection.js';
-import { serveControl } from '../../node/control-socket.js';
-import { removeOperatorSocket, serveOperators } from '../../node/operator-socket.js';
-import type { NodeEnd, RunningNode } from '../../node/running-node.js';
-import { StateDirectory, type StoredNode } from '../../node/state.js';
+import type { ControlHandler } from '../../node/control/control-connection.js';
+import { serveControl } from '../../node/control/control-socket.js';
+import { removeOperatorSocket, serveOperators } from '../../node/control/operator-socket.js';
+import type { NodeEnd, RunningNode } from '../../node/shell/running-node.js';
+import { StateDirectory, type StoredNode } from '../../node/shell/state.js';
 import type { AdminAnswers } from '../../protocol/messages.js';
 import { type HubAddress, parseToken, type Token } from '../../protocol/token.js';
 import { packageVersion } from '../package-version.js';
@@ -187,7 +187,7 @@ class Run {
    * @returns how a member is from now on
    */
   async #prepare(state: StateDirectory, plan: NodePlan): Promise<StoredNode | undefined> {
-    const { checkPlace, checkShares, freeDevice } = await import('../../node/node.js');
+    const { checkPlace, checkShares, freeDevice } = await import('../../node/shell/node.js');
     const stored = this.#plan.newNetwork === true ? undefined : state.readNode();
     if ((plan.kind === 'join') !== (stored === undefined))
       throw new LametunError('busy', `another process has just changed ${this.#path}: try again`);
@@ -199,7 +199,7 @@ class Run {
   }
 
   async #startNode(state: StateDirectory, plan: NodePlan, changed: StoredNode | undefined): Promise<void> {
-    const { freeDevice, startNode } = await import('../../node/node.js');
+    const { freeDevice, startNode } = await import('../../node/shell/node.js');
     const common = { state, log: this.#log, program: packageVersion(), signal: this.#signal };
     if (changed !== undefined) {
       this.#checkHub(changed);

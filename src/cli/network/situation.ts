@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { lockHolder } from '../../linux/files/file-lock.js';
-import { readStoredNode } from '../../node/state.js';
+import { readStoredNode } from '../../node/shell/state.js';
 import type { Situation } from './decide.js';
 import { hasHub, readHubSettings } from './hub-settings.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parsePublic } from '../../hub/public-addresses.js';
-import type { NodeStatus } from '../../node/control.js';
+import type { NodeStatus } from '../../node/control/control.js';
 import { startText } from './start-text.js';
 
 const invitation = {

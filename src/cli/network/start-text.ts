@@ -1,4 +1,4 @@
-import type { NodeStatus } from '../../node/control.js';
+import type { NodeStatus } from '../../node/control/control.js';
 import type { AdminAnswers } from '../../protocol/messages.js';
 import type { HubAddress } from '../../protocol/token.js';
 import { shareText } from './admin-text.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NodeStatus } from '../../node/control.js';
+import type { NodeStatus } from '../../node/control/control.js';
 import { pingText, statusLine, statusText } from './status-text.js';
 
 const NOW = 1_000_000_000;

@@ -5,7 +5,7 @@ import type {
   PeerStatus,
   PingAnswer,
   RelayStatus,
-} from '../../node/control.js';
+} from '../../node/control/control.js';
 import { shareText } from './admin-text.js';
 import { bytesText, durationText, latencyText, table, terminalWidth, wrap } from './table.js';
 

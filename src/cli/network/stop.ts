@@ -63,8 +63,8 @@ function leaveCommand(): Command {
 }
 
 async function leaveHere(path: string, force: boolean) {
-  const { StateDirectory } = await import('../../node/state.js');
-  const { leaveStopped } = await import('../../node/leave.js');
+  const { StateDirectory } = await import('../../node/shell/state.js');
+  const { leaveStopped } = await import('../../node/shell/leave.js');
   const state = StateDirectory.open(path);
   try {
     const node = state.readNode()!;

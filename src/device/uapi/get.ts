@@ -1,6 +1,6 @@
 import { formatAddress, isIpv4Mapped } from '../../ip/address.js';
+import type { Endpoint } from '../../ip/endpoint.js';
 import type { Prefix } from '../../ip/prefix-table.js';
-import type { Endpoint } from '../../linux/net/socket-address.js';
 import type { PeerEndpoint } from '../../tunnel/engine.js';
 import type { Peer } from '../../wireguard/peer.js';
 import type { WireGuardInterface } from '../interface.js';

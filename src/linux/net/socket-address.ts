@@ -1,4 +1,5 @@
-import { formatAddress, type IpAddress, isIpv4Mapped, toIpv6 } from '../../ip/address.js';
+import { isIpv4Mapped, toIpv6 } from '../../ip/address.js';
+import type { Endpoint } from '../../ip/endpoint.js';
 
 /** Address families, linux/socket.h. */
 export const AF = { inet: 2, inet6: 10 } as const;
@@ -8,20 +9,6 @@ export const SOCKADDR_IN = { family: 0, port: 2, address: 4, size: 16 } as const
 
 /** struct sockaddr_in6, linux/in6.h: family u16, port u16 big-endian, flow u32, address 16 bytes, scope u32. */
 export const SOCKADDR_IN6 = { family: 0, port: 2, flow: 4, address: 8, scope: 24, size: 28 } as const;
-
-/** Where a datagram comes from or goes to: the outer address. */
-export interface Endpoint {
-  readonly address: IpAddress;
-  readonly port: number;
-  /** Interface index of a link-local IPv6 address; 0 for all others. */
-  readonly scope?: number;
-}
-
-/** `192.0.2.1:1234`, `[2001:db8::1]:1234`. */
-export function formatEndpoint({ address, port }: Endpoint): string {
-  const text = formatAddress(address);
-  return text.includes(':') ? `[${text}]:${port}` : `${text}:${port}`;
-}
 
 /**
  * Writes a socket address for a socket of `family`. An IPv6 socket names IPv4 addresses in their mapped form.

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HubFailure } from './hub/hub-failure.js';
+import { HubView } from './hub-view.js';
+
+const NETWORK = { id: 'f00', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 };
+const REMOTE = { address: Uint8Array.of(203, 0, 113, 5), port: 443 };
+const connection = (network = NETWORK) => ({ where: '203.0.113.5:443', remote: REMOTE, network });
+const away = { failure: new HubFailure('unreachable', 'nobody answers'), retryIn: 1_000 };
+
+test('a hub that goes away is still shown where it was, with the reason', () => {
+  const hub = new HubView(NETWORK);
+  assert.equal(hub.status.state, 'connecting');
+  hub.connected(connection());
+  hub.disconnected(away);
+  assert.equal(hub.status.state, 'away');
+  assert.equal(hub.status.address, '203.0.113.5:443');
+  assert.equal(hub.status.why, 'nobody answers');
+  assert.deepEqual(hub.address, REMOTE.address);
+});
+
+test('one that is not tried again, or that refuses, has refused', () => {
+  const hub = new HubView(NETWORK);
+  hub.disconnected({ ...away, retryIn: undefined });
+  assert.equal(hub.status.state, 'refused');
+  hub.disconnected({ failure: new HubFailure('refused', 'too old'), retryIn: 30_000 });
+  assert.equal(hub.status.state, 'refused');
+  hub.disconnected(away);
+  assert.equal(hub.status.state, 'away');
+});
+
+test('other ranges than at joining are a warning, until they are right again', () => {
+  const hub = new HubView(NETWORK);
+  hub.connected(connection({ ...NETWORK, ipv4: '10.0.0.0/8' }));
+  assert.match(hub.warnings().join(), /10\.0\.0\.0\/8 .*ignored, it had 10\.77\.0\.0\/16/);
+  hub.connected(connection());
+  assert.deepEqual(hub.warnings(), []);
+});

@@ -1,0 +1,458 @@
+import assert from 'node:assert/strict';
+import { connect, createServer } from 'node:net';
+import { after, afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  attachedAnswer,
+  mapNode,
+  member,
+  NETWORK,
+  Refused,
+  SmallHub,
+  type SmallHubNode,
+} from '../../../../tests/kit/small-hub.js';
+import { until } from '../../../../tests/kit/wait.js';
+import { NodeCrypto } from '../../../crypto/node-crypto.js';
+import { LametunError } from '../../../errors.js';
+import { NetworkMap } from '../../../protocol/map.js';
+import type { HubAddress } from '../../../protocol/token.js';
+import { HubClient, type HubClientOptions, type HubEvent } from './hub-client.js';
+import type { HubFailure } from './hub-failure.js';
+
+const crypto = new NodeCrypto();
+const [hubKey, nodeKey] = [crypto.generate(), crypto.generate()];
+const wish = { secret: new Uint8Array(16).fill(9), name: 'laptop', shares: [] };
+
+let hub: SmallHub;
+let port: number;
+let map: NetworkMap;
+const clients: HubClient[] = [];
+
+beforeEach(async () => {
+  hub = new SmallHub(crypto, hubKey);
+  port = await hub.listen();
+  map = new NetworkMap();
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  await hub.close();
+});
+after(() => {
+  hubKey.destroy();
+  nodeKey.destroy();
+});
+
+const at = (host: string, where = port): HubAddress => ({ host, port: where, tls: false });
+
+/** A client, and what it tells. */
+function client(options: Partial<HubClientOptions> = {}) {
+  const events: HubEvent[] = [];
+  const made = new HubClient({
+    crypto,
+    privateKey: nodeKey,
+    hubKey: hubKey.publicKey.bytes,
+    addresses: [at('127.0.0.1')],
+    program: 'test 1',
+    map,
+    member: { network: NETWORK.id },
+    random: () => 0, // the shortest waits
+    onEvent: (event) => {
+      events.push(event.kind === 'frame' ? { ...event, datagram: event.datagram.slice() } : event);
+    },
+    ...options,
+  });
+  clients.push(made);
+  const next = async <K extends HubEvent['kind']>(kind: K): Promise<Extract<HubEvent, { kind: K }>> => {
+    const found = await until(
+      `the event ${kind}`,
+      () => events.findIndex((event) => event.kind === kind) + 1 || false,
+    );
+    return events.splice(0, found).at(-1) as Extract<HubEvent, { kind: K }>;
+  };
+  made.start();
+  return { client: made, events, next };
+}
+const onlyNode = (): SmallHubNode => {
+  assert.equal(hub.nodes.size, 1);
+  return [...hub.nodes][0]!;
+};
+
+test('a member attaches with its key, and follows the map', async () => {
+  const { client: node, next } = client();
+  const connected = await next('connected');
+  assert.deepEqual(connected.remote, { address: Uint8Array.of(127, 0, 0, 1), port });
+  assert.deepEqual([connected.network, connected.you], [NETWORK, member(1)]);
+  assert.deepEqual([...onlyNode().key], [...nodeKey.publicKey.bytes]);
+  const [first] = hub.asked;
+  assert.ok(first?.type === 'attach' && first.network === NETWORK.id && first.have === undefined);
+  assert.equal(node.state.kind, 'connected');
+
+  onlyNode().send({ type: 'map', version: { epoch: 'e', revision: 3 }, nodes: [mapNode(1), mapNode(2)] });
+  assert.deepEqual((await next('map')).change.added, [mapNode(1), mapNode(2)]);
+  onlyNode().send({
+    type: 'delta',
+    from: 3,
+    version: { epoch: 'e', revision: 4 },
+    nodes: [mapNode(5)],
+    removed: [2],
+  });
+  assert.deepEqual((await next('map')).change, { added: [mapNode(5)], changed: [], removed: [mapNode(2)] });
+  onlyNode().send({ type: 'you', you: { ...member(1), admin: true } });
+  assert.equal((await next('you')).you.admin, true);
+});
+
+test('after the connection broke it comes back by itself, and says what map it has', async () => {
+  const { client: node, next } = client();
+  await next('connected');
+  onlyNode().send({ type: 'map', version: { epoch: 'e', revision: 3 }, nodes: [] });
+  await next('map');
+  onlyNode().breakOff();
+  const { failure, retryIn } = await next('disconnected');
+  assert.equal(failure.kind, 'lost');
+  assert.ok(retryIn !== undefined && retryIn <= 1000);
+  assert.equal(node.state.kind, 'waiting');
+  await assert.rejects(node.request('who', {}), { kind: 'unreachable' });
+  await next('connected');
+  const [first, last] = hub.asked;
+  assert.ok(first?.type === 'attach' && last?.type === 'attach');
+  assert.deepEqual(last.have, { epoch: 'e', revision: 3 });
+  assert.equal(last.as.run, first.as.run);
+  assert.ok(last.as.turn > first.as.turn);
+});
+
+test('in another network a hub that has fallen silent is missed within two seconds, and found anew', async () => {
+  const { client: node, next, events } = client();
+  await next('connected');
+  node.networkChanged(() => true);
+  await sleep(1_700);
+  assert.deepEqual(events, [], 'a connection that still is one is kept');
+  onlyNode().fallSilent();
+  const began = performance.now();
+  node.networkChanged(() => true);
+  assert.equal((await next('disconnected')).failure.message, 'the hub has fallen silent');
+  await next('connected');
+  const took = performance.now() - began;
+  assert.ok(took > 1_400 && took < 10_000, `${took} ms`); // two seconds, where nothing else runs
+});
+
+test('what is being tried when the network changes is tried anew', async () => {
+  const deaf = createServer().listen(0, '127.0.0.1');
+  await until('a port', () => deaf.listening);
+  const { port: silent } = deaf.address() as { port: number };
+  try {
+    let accepted = 0;
+    deaf.on('connection', () => accepted++);
+    const { client: node, events } = client({ addresses: [at('127.0.0.1', silent)] });
+    await until('a connection', () => accepted === 1);
+    node.networkChanged(() => true);
+    await until('another', () => accepted === 2);
+    assert.deepEqual([events, node.state.kind], [[], 'connecting']);
+  } finally {
+    deaf.close();
+  }
+});
+
+test('a hub that is slow is reached although the network changes all the time', async () => {
+  const slow = createServer((near) => {
+    const far = connect(port, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (bytes) => setTimeout(() => to.write(bytes), 250));
+      from.on('close', () => to.destroy());
+      from.on('error', () => {});
+    }
+  }).listen(0, '127.0.0.1');
+  await until('a port', () => slow.listening);
+  const { port: there } = slow.address() as { port: number };
+  const { client: node, next } = client({ addresses: [at('127.0.0.1', there)] });
+  const changes = setInterval(() => node.networkChanged(() => true), 400);
+  try {
+    await next('connected');
+  } finally {
+    clearInterval(changes);
+    slow.close();
+  }
+});
+
+test('a delta that does not fit is answered by asking for the whole map', async () => {
+  const { next } = client();
+  await next('connected');
+  onlyNode().send({ type: 'map', version: { epoch: 'e', revision: 3 }, nodes: [] });
+  await next('map');
+  onlyNode().send({ type: 'delta', from: 7, version: { epoch: 'e', revision: 8 }, nodes: [], removed: [] });
+  await until('the question', () => hub.asked.length === 2);
+  assert.ok(hub.asked[1]?.type === 'attach' && hub.asked[1].have === undefined);
+  onlyNode().send({ type: 'map', version: { epoch: 'e', revision: 8 }, nodes: [mapNode(1)] });
+  assert.deepEqual((await next('map')).change.added, [mapNode(1)]);
+});
+
+test('whoever joins looks first, may say no, and attaches as what it has become', async () => {
+  hub.answer = ({ type }) =>
+    type === 'look'
+      ? { network: NETWORK }
+      : type === 'join'
+        ? { network: NETWORK, you: member(4) }
+        : attachedAnswer(4);
+  const looked: string[] = [];
+  const check = (network: { name: string }) => void looked.push(network.name);
+  const { events, next } = client({ member: { join: wish }, check });
+  await next('connected');
+  assert.deepEqual(looked, ['home']);
+  assert.deepEqual(
+    hub.asked.map(({ type }) => type),
+    ['look', 'join', 'attach'],
+  );
+  assert.ok(events.length === 0);
+  assert.equal(hub.asked[0]!.type === 'look' && hub.asked[0]!.secret, Buffer.alloc(16, 9).toString('base64'));
+
+  // It was told `joined` before, and is a member when it comes back.
+  onlyNode().breakOff();
+  await next('connected');
+  assert.equal(hub.asked.at(-1)!.type, 'attach');
+});
+
+test('a network that does not suit the caller is not joined, for his reason', async () => {
+  hub.answer = () => ({ network: NETWORK });
+  const refusal = new LametunError('usage', '10.7.0.0/16 overlaps the route to 10.0.0.0/8');
+  const { client: node, next } = client({
+    member: { join: wish },
+    check: async () => {
+      throw refusal;
+    },
+  });
+  const { failure, retryIn } = await next('disconnected');
+  assert.deepEqual([failure.kind, failure.code, failure.message], ['unwanted', 'usage', refusal.message]);
+  assert.equal(failure.cause, refusal);
+  assert.equal(retryIn, undefined);
+  assert.equal(node.state.kind, 'ended');
+  assert.deepEqual(
+    hub.asked.map(({ type }) => type),
+    ['look'],
+  );
+});
+
+test('a bad secret ends it; a database that is away is waited for', async () => {
+  hub.answer = () => new Refused('expired');
+  const refused = await client({ member: { join: wish } }).next('disconnected');
+  assert.deepEqual([refused.failure.refusal, refused.retryIn], ['expired', undefined]);
+  hub.answer = () => new Refused('unavailable');
+  const waiting = await client({ member: { join: wish } }).next('disconnected');
+  assert.equal(waiting.failure.refusal, 'unavailable');
+  assert.ok(waiting.retryIn !== undefined);
+});
+
+test('a join whose answer was lost is asked again', async () => {
+  let joins = 0;
+  hub.answer = ({ type }, node) => {
+    if (type === 'look') return { network: NETWORK };
+    if (type === 'attach') return attachedAnswer(4);
+    if (++joins === 1) {
+      node.breakOff();
+      return undefined;
+    }
+    return { network: NETWORK, you: member(4) };
+  };
+  const { next } = client({ member: { join: wish } });
+  await next('joined');
+  assert.equal(joins, 2);
+});
+
+test('who was removed is told so, and does not come back', async () => {
+  const connected = client();
+  await connected.next('connected');
+  onlyNode().send({ type: 'removed', network: NETWORK.id });
+  assert.equal((await connected.next('removed')).failure.kind, 'removed');
+  assert.equal(connected.client.state.kind, 'ended');
+  hub.answer = (_, node) => void node.send({ type: 'removed', network: NETWORK.id });
+  const later = client();
+  await later.next('removed');
+  assert.ok(!later.events.some(({ kind }) => kind === 'disconnected'));
+});
+
+test('only the hub of its own network ends a membership: whatever another one says, the client tries again', async () => {
+  const another = { ...attachedAnswer(1), network: { ...NETWORK, id: 'n2', name: 'work' } };
+  const says = async (answer: typeof hub.answer) => {
+    hub.answer = answer;
+    const { client: node, events, next } = client();
+    const { failure, retryIn } = await next('disconnected');
+    assert.ok(
+      retryIn !== undefined && !events.some(({ kind }) => kind === 'removed' || kind === 'connected'),
+    );
+    node.close();
+    return [failure.kind, failure.message] as const;
+  };
+  const removes = (_: unknown, node: SmallHubNode) => void node.send({ type: 'removed', network: 'n2' });
+  for (const answer of [() => new Refused('other-network'), () => another, removes]) {
+    const [kind, message] = await says(answer);
+    assert.equal(kind, 'other-network');
+    assert.match(message, /another network is behind this hub's key/);
+  }
+  assert.equal((await says(() => new Refused('not-a-member')))[0], 'refused');
+});
+
+test('questions have the answers that were given to them, and refusals their code', async () => {
+  hub.answer = (question) => {
+    if (question.type === 'attach') return attachedAnswer(1);
+    if (question.type === 'who') return { online: [1, 2] };
+    if (question.type === 'admin') return new Refused('not-an-admin');
+    if (question.type === 'share') return { nonsense: true };
+    return undefined;
+  };
+  const { client: node, next } = client();
+  await next('connected');
+  const left = node.request('leave', {});
+  assert.deepEqual(await node.request('who', {}), { online: [1, 2] });
+  await assert.rejects(node.admin({ op: 'nodes' }), { refusal: 'not-an-admin', code: 'refused' });
+  await Promise.all([
+    assert.rejects(node.request('share', { shares: [] }), { kind: 'protocol' }),
+    assert.rejects(left, { kind: 'protocol' }, 'the connection ended, so this has no answer either'),
+  ]);
+});
+
+test('frames go both ways', async () => {
+  const { client: node, next } = client();
+  assert.equal(node.sendFrame(2, Uint8Array.of(1)), false, 'there is no connection yet');
+  await next('connected');
+  assert.equal(node.sendFrame(2, Uint8Array.of(1, 2, 3)), true);
+  await until('the frame', () => hub.frames.length === 1);
+  assert.deepEqual([hub.frames[0]!.peer, [...hub.frames[0]!.datagram]], [2, [1, 2, 3]]);
+  onlyNode().sendFrame(7, Uint8Array.of(4, 5));
+  const { peer, datagram } = await next('frame');
+  assert.deepEqual([peer, [...datagram]], [7, [4, 5]]);
+});
+
+test('frames are dropped, not piled up, when the hub does not read', async () => {
+  const { client: node, next } = client();
+  await next('connected');
+  onlyNode().fallSilent();
+  const datagram = new Uint8Array(1400);
+  let sent = 0;
+  for (let turn = 0; turn < 200; turn++) {
+    for (let i = 0; i < 200; i++) if (node.sendFrame(2, datagram)) sent++;
+    await new Promise(setImmediate);
+  }
+  assert.ok(sent > 100, `${sent}`);
+  assert.equal(node.sendFrame(2, datagram), false);
+});
+
+test('the first address that leads to the hub is used, whatever is at the others', async () => {
+  const deaf = createServer().listen(0, '127.0.0.1');
+  const free = createServer().listen(0, '127.0.0.1');
+  await until('two ports', () => deaf.listening && free.listening);
+  const portOf = (server: typeof deaf) => (server.address() as { port: number }).port;
+  const closed = portOf(free);
+  free.close();
+  const other = new SmallHub(crypto, crypto.generate());
+  const otherPort = await other.listen();
+  try {
+    const addresses = [
+      at('127.0.0.1', closed),
+      at('127.0.0.1', otherPort),
+      at('127.0.0.1', portOf(deaf)),
+      at('localhost'),
+    ];
+    const { next } = client({ addresses });
+    const { remote, where } = await next('connected');
+    assert.equal(remote.port, port);
+    assert.match(where, /^localhost:\d+ \(127\.0\.0\.1\)$/);
+    // It comes back to the same at once. A process that is held up for a quarter of a second tries others, too.
+    let straight = 0;
+    for (let i = 0; i < 6 && straight < 3; i++) {
+      const before = other.connections;
+      onlyNode().breakOff();
+      await next('connected');
+      if (other.connections === before) straight++;
+    }
+    assert.equal(straight, 3);
+  } finally {
+    deaf.close();
+    await other.close();
+  }
+});
+
+const failures: readonly [string, () => Partial<HubClientOptions>, HubFailure['kind'], RegExp][] = [
+  [
+    'a hub with another key is not the hub of the token',
+    () => ({ hubKey: crypto.generate().publicKey.bytes }),
+    'other-hub',
+    /^127\.0\.0\.1:\d+: this is not the hub of the token/,
+  ],
+  [
+    'a port where nobody listens',
+    () => ({ addresses: [at('127.0.0.1', 1)] }),
+    'unreachable',
+    /^127\.0\.0\.1:1: the connection was refused/,
+  ],
+  [
+    'a name that does not exist',
+    () => ({ addresses: [at('hub.invalid')] }),
+    'unreachable',
+    /^hub\.invalid: (there is no such name|the name server does not answer)/,
+  ],
+  [
+    'TLS where there is none',
+    () => ({ addresses: [{ ...at('127.0.0.1'), tls: true }] }),
+    'unreachable',
+    /https:\/\/127\.0\.0\.1:\d+: what is there does not speak TLS/,
+  ],
+];
+for (const [name, options, kind, words] of failures) {
+  test(`in words: ${name}`, async () => {
+    const { failure, retryIn } = await client(options()).next('disconnected');
+    assert.equal(failure.kind, kind);
+    assert.match(failure.message, words);
+    assert.ok(retryIn !== undefined, 'a member tries for ever');
+  });
+}
+
+test('in words: a hub that speaks another version, and which side is the older', async () => {
+  const newer = { refused: 'said the hub', protocol: [7], program: 'lametun 9' };
+  hub.welcome = () => newer;
+  const { failure, retryIn } = await client({ member: { join: wish } }).next('disconnected');
+  assert.equal(failure.kind, 'version');
+  assert.match(
+    failure.message,
+    /test 1 \(protocol 1\).*lametun 9 \(protocol 7\): update lametun on this machine/,
+  );
+  assert.equal(retryIn, undefined);
+});
+
+test('in words: a web server that is no hub', async () => {
+  await hub.close();
+  const { createServer } = await import('node:http');
+  const web = createServer((_, response) => void response.writeHead(502).end('no')).listen(port, '127.0.0.1');
+  try {
+    const { failure } = await client().next('disconnected');
+    assert.match(failure.message, /a web server is there, and no hub \(it said 502\)/);
+  } finally {
+    web.close();
+    hub = new SmallHub(crypto, hubKey);
+    await hub.listen();
+  }
+});
+
+test('a hub that says what no hub may say is left', async () => {
+  const { next } = client();
+  await next('connected');
+  onlyNode().send({
+    type: 'map',
+    version: { epoch: 'e', revision: 1 },
+    nodes: [{ ...mapNode(1), ipv4: 'x' }],
+  });
+  const { failure } = await next('disconnected');
+  assert.equal(failure.kind, 'protocol');
+  assert.match(failure.message, /nodes\.0\.ipv4 must be an IPv4 address/);
+});
+
+test('a client that was closed says nothing more, and leaves nothing open', async () => {
+  const { client: node, events, next } = client();
+  await next('connected');
+  events.length = 0;
+  const question = node.request('who', {});
+  node.close();
+  await question.catch((failure: HubFailure) => assert.equal(failure.kind, 'closed'));
+  await until('the end', () => hub.nodes.size === 0);
+  assert.deepEqual(events, []);
+});

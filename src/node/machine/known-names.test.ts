@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { StateDirectory } from '../shell/state.js';
+import { KnownNames } from './known-names.js';
+
+const DAY = 86_400_000;
+const NOW = Date.UTC(2026, 4, 17);
+const warnings = (known: KnownNames, now: number, names = ['office', 'laptop']): string[] => [
+  ...known.warnings(names, now),
+];
+
+test('a name that is met again with its key is nothing to speak of', () => {
+  const known = new KnownNames();
+  known.meet('office', 'k1', NOW);
+  assert.deepEqual(known.takeChanged(), [{ name: 'office', key: 'k1' }]);
+  known.meet('office', 'k1', NOW + DAY);
+  assert.deepEqual(
+    [known.takeChanged(), warnings(known, NOW), known.changedAt('office')],
+    [undefined, [], undefined],
+  );
+});
+
+test('a name with another key is warned of for a week, also after a restart', () => {
+  let known = new KnownNames();
+  known.meet('office', 'k1', NOW - 100 * DAY);
+  known = new KnownNames(known.takeChanged());
+  known.meet('office', 'k2', NOW);
+  assert.deepEqual(warnings(known, NOW), [
+    'office has another key since 2026-05-17 than before: that machine has joined anew, or another one has its name now. Ask whose it is; if all is well, `lametun trust office` ends this warning',
+  ]);
+  known = new KnownNames(JSON.parse(JSON.stringify(known.takeChanged())));
+  known.meet('office', 'k2', NOW + DAY);
+  assert.equal(warnings(known, NOW + 7 * DAY).length, 1);
+  assert.deepEqual(warnings(known, NOW, ['laptop']), [], 'who is not there is no danger');
+  assert.deepEqual(warnings(known, NOW + 7 * DAY + 1), []);
+  assert.equal(known.changedAt('office'), NOW, 'programs are told for as long as it is so');
+});
+
+test('a key that is trusted is warned of no more, and the next one is', () => {
+  let known = new KnownNames([
+    { name: 'office', key: 'k2', changedAt: NOW },
+    { name: 'laptop', key: 'k3', changedAt: NOW },
+  ]);
+  assert.equal(known.trust('office'), true);
+  assert.equal(known.trust('office'), false, 'there is nothing to say');
+  assert.equal(known.trust('nobody'), false);
+  assert.equal(warnings(known, NOW, ['office']).length, 0);
+  assert.equal(warnings(known, NOW, ['laptop']).length, 1, 'nobody else is meant');
+  const stored = known.takeChanged();
+  assert.deepEqual(
+    stored?.find(({ name }) => name === 'office'),
+    { name: 'office', key: 'k2' },
+  );
+  assert.equal(known.takeChanged(), undefined);
+  known.putBack();
+  assert.deepEqual(known.takeChanged(), stored, 'what could not be written is written the next time');
+  known = new KnownNames(stored);
+  known.meet('office', 'k2', NOW);
+  assert.equal(warnings(known, NOW, ['office']).length, 0);
+  known.meet('office', 'k1', NOW);
+  assert.equal(warnings(known, NOW, ['office']).length, 1, 'also the key that it had before');
+});
+
+test('so is one that goes back to the key that it had', () => {
+  const known = new KnownNames([{ name: 'office', key: 'k2', changedAt: NOW - 30 * DAY }]);
+  known.meet('office', 'k1', NOW);
+  assert.equal(warnings(known, NOW).length, 1);
+});
+
+test('what is remembered has an end: who was not met for longest is forgotten first', () => {
+  const known = new KnownNames();
+  known.meet('office', 'k1', NOW);
+  known.meet('old', 'k2', NOW);
+  for (let i = 0; i < 131_070; i++) known.meet(`n${i}`, 'k', NOW);
+  known.meet('office', 'k1', NOW);
+  known.meet('one-more', 'k', NOW);
+  known.meet('old', 'k3', NOW);
+  known.meet('office', 'k4', NOW);
+  assert.deepEqual([known.changedAt('old'), known.changedAt('office')], [undefined, NOW]);
+  assert.equal(known.takeChanged()!.length, 131_072);
+});
+
+test('a name that every object has is remembered across restarts like any other', (t) => {
+  const special = fc.constantFrom(
+    'constructor',
+    'prototype',
+    '__proto__',
+    'tostring',
+    'valueof',
+    'hasOwnProperty',
+    '1',
+    '0',
+  );
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-names-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const state = StateDirectory.open(join(folder, 'state'));
+  t.after(() => state.close());
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.oneof(special, fc.string({ maxLength: 63 })), { minLength: 1 }),
+      (names) => {
+        const first = new KnownNames();
+        for (const name of names) first.meet(name, 'k1', NOW);
+        state.writeNames(first.takeChanged()!);
+        const next = new KnownNames(state.readNames());
+        for (const name of names) next.meet(name, 'k2', NOW);
+        assert.deepEqual(
+          names.filter((name) => next.changedAt(name) !== NOW),
+          [],
+        );
+      },
+    ),
+    { numRuns: 30 }, // each waits for the disk
+  );
+});
+
+test('a warning lasts its week although the clock is set meanwhile', () => {
+  const known = new KnownNames([{ name: 'laptop', key: 'k2', changedAt: NOW }]);
+  known.meet('office', 'k1', 600_000);
+  known.meet('office', 'k2', 600_000); // ten minutes after 1970
+  known.move({ from: 0, to: 700_000, by: NOW });
+  assert.deepEqual([known.changedAt('office'), known.changedAt('laptop')], [NOW + 600_000, NOW]);
+  assert.equal(warnings(known, NOW + DAY).length, 2);
+  assert.ok(known.takeChanged() !== undefined, 'it is stored');
+});

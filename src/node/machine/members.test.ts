@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseAddress } from '../../ip/address.js';
+import { parseCidr } from '../../ip/cidr.js';
+import { NetworkMap } from '../../protocol/map.js';
+import type { MapNode, NetworkInfo } from '../../protocol/messages.js';
+import { MemberChecks } from './members.js';
+
+const network: NetworkInfo = { id: 'n', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 };
+const key = (id: number): string => Buffer.alloc(32, id).toString('base64');
+
+const node = (id: number, changes: Partial<MapNode> = {}): MapNode => ({
+  ...{ id, name: `n${id}`, key: key(id), ipv4: `10.77.0.${id}`, ipv6: `fd77::${id}`, shares: [] },
+  ...changes,
+});
+
+const checks = (): MemberChecks => new MemberChecks(network, node(1));
+const added = (...nodes: readonly MapNode[]) => ({ added: nodes, changed: [], removed: [] });
+const around = { routes: [], ownShares: [], hosts: [] };
+const ids = (members: Iterable<{ readonly id: number }>): number[] => [...members].map(({ id }) => id);
+
+test('where this node is it hears when it is let in, once, and only what can be', () => {
+  const { ipv4: _, ipv6: __, ...waiting } = node(1);
+  const members = new MemberChecks(network, waiting);
+  members.apply(added(node(2)));
+  assert.equal(members.placeSelf({}), undefined);
+  for (const [lie, why] of [
+    [{ ipv4: '8.8.8.8', ipv6: 'fd77::1' }, /8\.8\.8\.8 is not in the network's range/],
+    [{ ipv4: '10.77.0.1', ipv6: 'fd77::2' }, /fd77::2 is n2's/],
+  ] as const) {
+    assert.equal(members.placeSelf(lie), undefined);
+    assert.match(members.warnings().join(), why);
+  }
+  const own = { ipv4: '10.77.0.1', ipv6: 'fd77::1' };
+  assert.deepEqual(members.placeSelf(own), own);
+  assert.deepEqual(members.warnings(), []);
+  assert.deepEqual(members.placeSelf({ ipv4: '10.77.0.9', ipv6: 'fd77::9' }), own);
+  assert.deepEqual(members.apply(added(node(1), node(3, { ipv4: '10.77.0.1' }))).added, []);
+  assert.match(members.warnings().join(), /10\.77\.0\.1 is this node's/);
+});
+
+test('members come, change what they share, and go', () => {
+  const members = checks();
+  assert.deepEqual(ids(members.apply(added(node(1), node(2), node(3))).added), [2, 3]);
+  const shares = ['192.168.5.0/24'];
+  const change = members.apply({ added: [], changed: [node(2, { shares })], removed: [node(3)] });
+  assert.deepEqual([ids(change.changed), ids(change.removed)], [[2], [3]]);
+  assert.deepEqual([...members.planShares(around)], [['192.168.5.0/24', 2]]);
+  assert.deepEqual(members.warnings(), []);
+});
+
+const LIES: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
+  [
+    'an address outside of the network',
+    node(3, { ipv4: '192.168.1.1' }),
+    /not in the network's range for members 10\.77\.0\.0\/17/,
+  ],
+  [
+    'an address that is kept for copies',
+    node(3, { ipv4: '10.77.128.1' }),
+    /10\.77\.128\.1 is not in the network's range for members/,
+  ],
+  [
+    'an IPv6 address outside of it',
+    node(3, { ipv6: '2001:db8::1' }),
+    /not in the network's range for members fd77/,
+  ],
+  ['our own address', node(3, { ipv4: '10.77.0.1' }), /10\.77\.0\.1 is this node's/],
+  ["another member's address", node(3, { ipv6: 'fd77::2' }), /fd77::2 is n2's/],
+  ['our own key', node(3, { key: key(1) }), /its key is this node's/],
+  ["another member's key", node(3, { key: key(2) }), /its key is n2's/],
+  ["another member's name", node(3, { name: 'n2' }), /its name is that of node 2/],
+  ['our own name', node(3, { name: 'n1' }), /its name is that of node 1/],
+];
+
+for (const [what, lie, why] of LIES) {
+  test(`a hub that gives somebody ${what} is not believed, and that is shown until it is mended`, () => {
+    const members = checks();
+    members.apply(added(node(2)));
+    assert.deepEqual(members.apply(added(lie)).added, []);
+    assert.equal(members.warnings().length, 1);
+    assert.match(members.warnings()[0]!, why);
+    assert.deepEqual(ids(members.all()), [2]);
+    assert.deepEqual(ids(members.apply({ added: [], changed: [node(3)], removed: [] }).added), [3]);
+    assert.deepEqual(members.warnings(), []);
+  });
+}
+
+for (const [what, change, why] of [
+  ['key', { key: key(9) }, /another key than before/],
+  ['IPv4 address', { ipv4: '10.77.0.9' }, /another address than before/],
+  ['IPv6 address', { ipv6: 'fd77::9' }, /another address than before/],
+  ['name, where another has the new one', { name: 'n1' }, /n1 is the name of node 1, and it is n2 here/],
+] as const) {
+  test(`a member keeps its ${what}, whatever the hub says, also after a restart`, () => {
+    const map = new NetworkMap();
+    const members = checks();
+    const version = (revision: number) => ({ epoch: 'e', revision });
+    members.apply(map.applyMap({ type: 'map', version: version(1), nodes: [node(1), node(2)] }));
+    const delta = {
+      type: 'delta',
+      from: 1,
+      version: version(2),
+      nodes: [node(2, change)],
+      removed: [],
+    } as const;
+    const changed = map.applyDelta(delta);
+    assert.ok(changed !== 'resync');
+    members.apply(changed);
+    assert.match(members.warnings().join(), why);
+    assert.deepEqual({ ...members.get(2) }, node(2));
+
+    const stored = { type: 'map', version: map.version!, nodes: members.trusted(map.nodes()) } as const;
+    const again = checks();
+    again.apply(new NetworkMap().applyMap(stored));
+    assert.deepEqual({ ...again.get(2) }, node(2));
+  });
+}
+
+const renamed = (...nodes: readonly MapNode[]) => ({ added: [], changed: nodes, removed: [] });
+const namesOf = (members: MemberChecks): string =>
+  [...members.all()].map(({ id, name }) => `${id} ${name}`).join();
+
+test('members are called what the hub calls them, and their old names are free', () => {
+  const members = checks();
+  members.apply(added(node(2), node(3)));
+  assert.deepEqual(ids(members.apply(renamed(node(2, { name: 'office' }))).changed), [2]);
+  assert.equal(namesOf(members), '2 office,3 n3');
+  members.apply(added(node(4, { name: 'n2' })));
+  members.apply(renamed(node(2, { name: 'n3' }), node(3, { name: 'office' })));
+  assert.equal(namesOf(members), '2 n3,3 office,4 n2');
+  assert.deepEqual(members.warnings(), []);
+});
+
+test('a new name does not bring a member another key with it', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  members.apply(renamed(node(2, { name: 'office', key: key(9) })));
+  assert.deepEqual([members.get(2)!.key, members.warnings().length], [key(2), 1]);
+});
+
+test('this node is called what the hub calls it, as soon as nobody else is', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  members.callSelf('laptop');
+  assert.equal(members.ownName, 'laptop');
+  members.callSelf('n2'); // it was told before it was told that n2 is called something else
+  assert.equal(members.ownName, 'laptop');
+  assert.match(members.warnings().join(), /calls this node n2, as it does another one: it is laptop here/);
+  members.apply(renamed(node(2, { name: 'office' })));
+  assert.deepEqual([members.ownName, namesOf(members), members.warnings()], ['n2', '2 office', []]);
+  assert.equal(members.apply(added(node(3, { name: 'n1' }))).added.length, 1, 'its old name is free');
+  assert.equal(members.apply(added(node(4, { name: 'n2' }))).added.length, 0);
+  assert.match(members.warnings().join(), /its name is that of node 1/);
+});
+
+test('whether a member has IPv6 may change', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  const changed = node(2, { ipv4Only: true });
+  assert.deepEqual(members.apply({ added: [], changed: [changed], removed: [] }).changed, [changed]);
+  members.apply({ added: [], changed: [node(2)], removed: [] });
+  assert.deepEqual([members.get(2), members.warnings()], [node(2), []]);
+});
+
+test('who was refused does not come first after a restart', () => {
+  const map = new NetworkMap();
+  const members = checks();
+  const nodes = [node(5), node(2, { key: key(5) })];
+  members.apply(map.applyMap({ type: 'map', version: { epoch: 'e', revision: 1 }, nodes }));
+  assert.deepEqual(ids(members.all()), [5]);
+  assert.deepEqual(ids(members.trusted(map.nodes())), [5, 2]);
+});
+
+test('a node that is removed and joins anew may have its old name and address', () => {
+  const members = checks();
+  members.apply(added(node(2)));
+  const anew = node(3, { name: 'n2', ipv4: '10.77.0.2', ipv6: 'fd77::2' });
+  assert.deepEqual(ids(members.apply({ added: [anew], changed: [], removed: [node(2)] }).added), [3]);
+  assert.deepEqual(members.warnings(), []);
+});
+
+test('what the hub tells others of us is compared with what we are', () => {
+  const members = checks();
+  members.apply(added(node(1, { key: key(9) })));
+  assert.match(members.warnings().join(), /another key or address of this node/);
+});
+
+test('shares that would take away what is none of the network’s are not routed', () => {
+  const members = checks();
+  const bad: readonly (readonly [share: string, why: RegExp])[] = [
+    ['0.0.0.0/0', /too wide/],
+    ['::/0', /too wide/],
+    ['10.77.3.0/24', /overlaps the network's own range/],
+    ['192.168.7.0/24', /which this machine shares itself/],
+    ['203.0.113.0/24', /contains 203\.0\.113\.5/],
+    ['172.16.0.0/12', /the route 172\.16\.5\.0\/24/],
+    ['127.0.0.0/8', /not a network that others can reach/],
+  ];
+  members.apply(
+    added(node(2, { shares: bad.map(([share]) => share) }), node(3, { shares: ['192.168.9.0/24'] })),
+  );
+  const plan = members.planShares({
+    routes: [
+      { destination: parseCidr('172.16.5.0/24')!, name: 'the route 172.16.5.0/24 dev eth0', local: false },
+    ],
+    ownShares: [parseCidr('192.168.7.0/24')!],
+    hosts: [parseAddress('203.0.113.5')!],
+  });
+  assert.deepEqual([...plan], [['192.168.9.0/24', 3]]);
+  for (const [share, why] of bad) {
+    const warning = members.warnings().find((text) => text.includes(share));
+    assert.match(warning ?? '', why, share);
+  }
+});
+
+test('of two members that share the same the first has it, and the second when that is gone', () => {
+  const members = checks();
+  members.apply(added(node(3, { shares: ['192.168.9.0/25'] }), node(2, { shares: ['192.168.9.0/24'] })));
+  assert.deepEqual([...members.planShares(around)], [['192.168.9.0/24', 2]]);
+  assert.match(members.warnings().join(), /192\.168\.9\.0\/25 overlaps 192\.168\.9\.0\/24 of n2/);
+  members.apply({ added: [], changed: [], removed: [node(2)] });
+  assert.deepEqual([...members.planShares(around)], [['192.168.9.0/25', 3]]);
+  assert.deepEqual(members.warnings(), []);
+});

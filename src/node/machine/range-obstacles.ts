@@ -1,0 +1,144 @@
+import { formatAddress } from '../../ip/address.js';
+import { type Cidr, contains, covers, formatCidr, overlap, parseCidr, standsForAll } from '../../ip/cidr.js';
+import { LOCAL_TABLE, MAIN_TABLE } from '../../linux/net/route.js';
+import type { Rule } from '../../linux/net/rule.js';
+import type { Routing, TableRoute } from './ranges.js';
+
+/** What stands in the way of a network's range on this machine. */
+export interface Obstacles {
+  /** Packets of the network, or of something that this machine needs, would be lost: this machine cannot be in it. */
+  readonly refusals: readonly string[];
+  /** The network works, and something else does not. */
+  readonly warnings: readonly string[];
+}
+
+/** RFC 6598. Tailscale drops all of it that does not come from its own device, and carriers route all of it. */
+const SHARED_SPACE = parseCidr('100.64.0.0/10')!;
+
+/**
+ * Looks for what has addresses of a network's ranges already, by walking through this machine's routing rules as the kernel
+ * does for a packet to the network. The network's own route is in the main table: what comes before that table, or is
+ * more specific in it, takes packets away; a wider route in it gives way to the network's.
+ */
+export function rangeObstacles(ranges: readonly Cidr[], routing: Routing): Obstacles {
+  const found = ranges.map((range) => obstaclesOf(range, routing));
+  return {
+    refusals: found.flatMap(({ refusals }) => refusals),
+    warnings: found.flatMap(({ warnings }) => warnings),
+  };
+}
+
+function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
+  const name = formatCidr(range);
+  const near = routes.filter(({ destination }) => overlap(destination, range));
+  const looked = new Set<number>();
+  const refusals: string[] = [];
+  const warnings: string[] = [];
+  for (const { rule, isForAll } of consulted(rules, range)) {
+    if (rule.action !== 'lookup') {
+      refusals.push(`the routing rule ${rule.priority} rejects packets to ${name} (${rule.action})`);
+      if (isForAll) break;
+      continue;
+    }
+    const counted = near.filter(
+      ({ table, destination }) => table === rule.table && destination.prefix > rule.suppressPrefix,
+    );
+    looked.add(rule.table);
+    const inside = counted.filter(({ destination }) => covers(range, destination));
+    if (rule.table === MAIN_TABLE) {
+      refusals.push(...inside.map((route) => `${name} collides with ${route.name}`));
+      warnings.push(
+        ...counted
+          .filter(
+            (route) =>
+              !inside.includes(route) && route.kind === 'unicast' && !standsForAll(route.destination),
+          )
+          .map(
+            (route) =>
+              `The network's range ${name} lies within ${route.name}: other machines at these addresses are not reached while lametun runs`,
+          ),
+      );
+      if (isForAll && range.prefix > rule.suppressPrefix) break; // the network's own route is found here
+    } else if (rule.table === LOCAL_TABLE) {
+      refusals.push(...inside.map((route) => `${name} collides with ${route.name}`));
+    } else {
+      refusals.push(
+        ...takers(counted, inside).map(
+          (route) =>
+            `the routing rule ${rule.priority} sends packets to ${name} to table ${rule.table}, which has ${route.name}`,
+        ),
+      );
+    }
+  }
+  for (const route of near) {
+    if (looked.has(route.table) || route.kind !== 'unicast' || standsForAll(route.destination)) continue;
+    warnings.push(
+      `The network's range ${name} collides with ${route.name} of routing table ${route.table}: packets that use that table do not reach it`,
+    );
+  }
+  refusals.push(...gateways(range, routes), ...sharers(range, routes));
+  return { refusals, warnings };
+}
+
+interface Consulted {
+  readonly rule: Rule;
+  /** All packets to the network come to this rule, not only some. */
+  readonly isForAll: boolean;
+}
+
+/** The rules that packets to a network may come to, in their order. */
+function* consulted(rules: readonly Rule[], range: Cidr): Generator<Consulted> {
+  const family = range.address.length === 4 ? 4 : 6;
+  const ordered = rules.filter((rule) => rule.family === family).sort((a, b) => a.priority - b.priority);
+  let from = 0;
+  for (const rule of ordered) {
+    if (rule.priority < from) continue;
+    const matched = matches(rule, range);
+    if (matched === 'none' || rule.action === 'nop') continue;
+    if (rule.action !== 'goto') yield { rule, isForAll: matched === 'all' };
+    else if (matched === 'all') from = rule.target ?? 0;
+  }
+}
+
+/** Which of the packets that programs here send to a network, or answer it with, a rule is for. */
+function matches(rule: Rule, range: Cidr): 'all' | 'some' | 'none' {
+  const { to, from, inputDevice, outputDevice, mark, mask, isOfMaster, isPartial, isInverted } = rule;
+  const isElsewhere =
+    (inputDevice !== undefined && inputDevice !== 'lo') ||
+    outputDevice !== undefined ||
+    isOfMaster ||
+    (mark & mask) >>> 0 !== 0 ||
+    (to !== undefined && !overlap(to, range)) ||
+    (from !== undefined && !overlap(from, range));
+  if (isElsewhere) return isInverted ? 'all' : 'none';
+  const isWhole = (to === undefined || covers(to, range)) && from === undefined && !isPartial;
+  if (!isWhole) return 'some';
+  return isInverted ? 'none' : 'all';
+}
+
+/** The routes of a table that packets to a network take there: what is in it, and the most specific around it. */
+function takers(counted: readonly TableRoute[], inside: readonly TableRoute[]): TableRoute[] {
+  const [around] = counted
+    .filter((route) => !inside.includes(route))
+    .sort((a, b) => b.destination.prefix - a.destination.prefix);
+  return [...inside, ...(around === undefined ? [] : [around])].filter(({ kind }) => kind !== 'throw');
+}
+
+const gateways = (range: Cidr, routes: readonly TableRoute[]): string[] =>
+  routes.flatMap(({ gateway, name }) =>
+    gateway !== undefined && contains(range, gateway)
+      ? [`${formatCidr(range)} contains ${formatAddress(gateway)}, the gateway of ${name}`]
+      : [],
+  );
+
+function sharers(range: Cidr, routes: readonly TableRoute[]): string[] {
+  if (!overlap(SHARED_SPACE, range)) return [];
+  const other = routes.find(
+    ({ destination, kind }) => (kind === 'unicast' || kind === 'local') && covers(SHARED_SPACE, destination),
+  );
+  return other === undefined
+    ? []
+    : [
+        `${formatCidr(range)} is a part of the shared addresses ${formatCidr(SHARED_SPACE)}, which Tailscale or a carrier uses here: ${other.name}`,
+      ];
+}

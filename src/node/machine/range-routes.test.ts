@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseAddress } from '../../ip/address.js';
+import { formatCidr, parseCidr } from '../../ip/cidr.js';
+import { planRange, RANGE_METRIC } from './range-routes.js';
+import type { LocalRoute } from './ranges.js';
+
+const RANGE = parseCidr('10.7.0.0/16')!;
+const MEMBERS = ['10.7.0.1', '10.7.0.254', '10.7.9.9'].map((ipv4, i) => ({
+  name: `member-${i}`,
+  ipv4,
+  ipv6: `fd00::${i + 1}`,
+}));
+
+/** The routes planned where this machine has others, and needs some addresses. */
+function plan(others: readonly string[], needed: readonly string[] = [], own: readonly string[] = []) {
+  const local = (text: string, isOwn: boolean): LocalRoute => ({
+    destination: parseCidr(text)!,
+    name: `the route ${text}`,
+    local: isOwn,
+  });
+  const { routes, warnings, isAroundOthers } = planRange(RANGE, MEMBERS, {
+    routes: [...others.map((text) => local(text, false)), ...own.map((text) => local(`${text}/32`, true))],
+    needed: needed.map((text) => parseAddress(text)!),
+  });
+  const texts = routes.map(
+    ({ destination, metric }) => `${formatCidr(destination)}${metric === undefined ? '' : ' gives way'}`,
+  );
+  return { routes: texts, warnings, isAroundOthers };
+}
+
+test('without a collision, the range is one route, which gives way to that of any other network', () => {
+  assert.deepEqual(plan(['192.168.1.0/24'], ['192.168.1.1']), {
+    routes: ['10.7.0.0/16 gives way'],
+    warnings: [],
+    isAroundOthers: false,
+  });
+  assert.ok(RANGE_METRIC > 20_600, "NetworkManager's for a Wi-Fi that leads nowhere");
+});
+
+test('in a LAN with the range itself, members are routed one by one, but for what the LAN needs', () => {
+  const { routes, warnings } = plan(['10.7.0.0/16'], ['10.7.0.254', '8.8.8.8'], ['10.7.0.20']);
+  assert.deepEqual(routes, ['10.7.0.1/32', '10.7.9.9/32']);
+  assert.deepEqual(warnings, [
+    'member-1 is not reached at 10.7.0.254: that address must be reached outside of the network',
+  ]);
+});
+
+test('in a LAN with a part of the range, only members in that part have routes of their own', () => {
+  assert.deepEqual(plan(['10.7.0.0/24'], ['10.7.0.254']).routes, ['10.7.0.0/16 gives way', '10.7.0.1/32']);
+});
+
+test('a wider LAN gives way to the range, unless its gateway is in there', () => {
+  assert.deepEqual(plan(['10.0.0.0/8'], ['10.0.0.254']).routes, ['10.7.0.0/16 gives way']);
+  assert.deepEqual(plan(['10.0.0.0/8'], ['10.7.0.254']).routes, ['10.7.0.1/32', '10.7.9.9/32']);
+});
+
+test("an address that this machine got in a LAN is the machine's, and not a member's", () => {
+  const { routes, warnings } = plan(['10.7.0.0/24'], [], ['10.7.0.1']);
+  assert.deepEqual(routes, ['10.7.0.0/16 gives way', '10.7.0.254/32']);
+  assert.deepEqual(warnings, [
+    'member-0 is not reached at 10.7.0.1: that address is an address of this machine',
+  ]);
+});

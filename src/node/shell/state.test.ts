@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { needs } from '../../../tests/kit/requirements.js';
+import { runProgram } from '../../linux/process/program.js';
+import type { MapMessage } from '../../protocol/map.js';
+import { StateDirectory, type StoredNode } from './state.js';
+
+function place(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'lametun-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  return join(path, 'state');
+}
+
+function opened(t: TestContext, path = place(t)): StateDirectory {
+  const state = StateDirectory.open(path);
+  t.after(() => state.close());
+  return state;
+}
+
+const key = Buffer.alloc(32, 7).toString('base64');
+
+const node: StoredNode = {
+  network: { id: 'n1', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 },
+  you: {
+    id: 2,
+    name: 'laptop',
+    ipv4: '10.77.0.2',
+    ipv6: 'fd77::2',
+    admin: false,
+    pending: false,
+    shares: [],
+  },
+  hub: { key, addresses: [{ host: '203.0.113.5', port: 443, tls: false }], proven: [] },
+  port: 41_641,
+  device: 'lametun0',
+  shares: ['192.168.1.0/24'],
+};
+
+const map: MapMessage = {
+  type: 'map',
+  version: { epoch: 'e', revision: 3 },
+  nodes: [{ id: 2, name: 'laptop', key, ipv4: '10.77.0.2', ipv6: 'fd77::2', shares: [] }],
+};
+
+test('what was written is read again, by the next process too', (t) => {
+  const path = place(t);
+  const first = StateDirectory.open(path);
+  assert.equal(first.readNode(), undefined);
+  assert.equal(first.readMap(), undefined);
+  assert.deepEqual(first.readEndpoints(), []);
+  first.writeNode(node);
+  first.writeMap(map);
+  first.writeEndpoints([{ node: 5, at: '192.168.1.7:41641' }]);
+  first.close();
+  const second = opened(t, path);
+  assert.deepEqual(second.readNode(), node);
+  assert.deepEqual(second.readMap(), map);
+  assert.deepEqual(second.readEndpoints(), [{ node: 5, at: '192.168.1.7:41641' }]);
+});
+
+test('only the owner may enter, and read the files', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  state.privateKey(() => new Uint8Array(32).fill(9));
+  assert.equal(lstatSync(state.path).mode & 0o777, 0o700);
+  for (const name of readdirSync(state.path))
+    assert.equal(lstatSync(join(state.path, name)).mode & 0o777, 0o600, name);
+});
+
+test('the private key is made once', (t) => {
+  const state = opened(t);
+  const made = state.privateKey(() => new Uint8Array(32).fill(9));
+  assert.deepEqual(
+    state.privateKey(() => assert.fail('it is there already')),
+    made,
+  );
+});
+
+test('a key that others can read, or that is none, is refused by its name', (t) => {
+  const state = opened(t);
+  const file = state.file('node.key');
+  writeFileSync(file, 'AAAA\n', { mode: 0o600 });
+  const ask = () => state.privateKey(() => assert.fail('one is there'));
+  assert.throws(ask, { code: 'state', message: /node\.key is not a private key/ });
+  chmodSync(file, 0o644);
+  assert.throws(ask, { code: 'state', message: /other users can read .*node\.key, .*`chmod 600/ });
+});
+
+test('a second process is refused, and told which one is there', (t) => {
+  const state = opened(t);
+  const script = `
+    import { StateDirectory } from ${JSON.stringify(new URL('./state.js', import.meta.url).href)};
+    try { StateDirectory.open(process.argv[1]); } catch ({ code, message }) { console.log(code, message); }`;
+  const run = () =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', script, state.path], { encoding: 'utf8' });
+  assert.match(run().stdout, new RegExp(`^busy .*${state.path}.* process ${process.pid} `));
+  state.close();
+  assert.equal(run().stdout, '');
+});
+
+test('damaged and foreign files are named', (t) => {
+  const state = opened(t);
+  const broken = ['', 'no JSON', '{}', '[]', 'null', '{"network":{}}', JSON.stringify({ ...node, port: 0 })];
+  for (const text of broken) {
+    writeFileSync(state.file('node.json'), text);
+    assert.throws(() => state.readNode(), { code: 'state', message: /node\.json is damaged/ }, text);
+  }
+  for (const text of ['x', '{}', '{"type":"removed"}', JSON.stringify({ ...map, nodes: [{}] })]) {
+    writeFileSync(state.file('map.json'), text);
+    assert.throws(() => state.readMap(), { code: 'state', message: /map\.json is damaged/ }, text);
+  }
+  writeFileSync(state.file('endpoints.json'), '[{"node":5,"at":7}]');
+  assert.throws(() => state.readEndpoints(), { code: 'state', message: /endpoints\.json is damaged/ });
+});
+
+test('a directory with other things in it is left alone', (t) => {
+  const path = place(t);
+  mkdirSync(path, { mode: 0o755 });
+  writeFileSync(join(path, 'diary'), '');
+  assert.throws(() => StateDirectory.open(path), { code: 'usage', message: /holds other files/ });
+  assert.equal(lstatSync(path).mode & 0o777, 0o755);
+  assert.deepEqual(readdirSync(path), ['diary']);
+});
+
+test('an empty directory is taken, and closed for others', (t) => {
+  const path = place(t);
+  mkdirSync(path, { mode: 0o755 });
+  opened(t, path);
+  assert.equal(lstatSync(path).mode & 0o777, 0o700);
+});
+
+test('what is no directory is refused', (t) => {
+  const path = place(t);
+  writeFileSync(path, '');
+  assert.throws(() => StateDirectory.open(path), { code: 'usage', message: /is not a directory/ });
+});
+
+test('a write that fails leaves the old file', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  mkdirSync(state.file('node.json.new'));
+  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'state', message: /node\.json/ });
+  assert.deepEqual(state.readNode(), node);
+});
+
+test('a full disk is no fault of what was typed, and leaves the old file', (t) => {
+  if (!needs(t, 'root')) return;
+  const path = mkdtempSync(join(tmpdir(), 'lametun-disk-'));
+  runProgram('mount', ['-t', 'tmpfs', '-o', 'size=32k,mode=700', 'none', path]);
+  const state = StateDirectory.open(path);
+  t.after(() => {
+    state.close();
+    runProgram('umount', ['-l', path]);
+    rmSync(path, { recursive: true });
+  });
+  state.writeNode(node);
+  assert.throws(() => writeFileSync(state.file('filler'), Buffer.alloc(65_536)), { code: 'ENOSPC' });
+  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'state', message: /the disk is full/ });
+  assert.deepEqual(state.readNode(), node);
+});
+
+test('a network that is left is forgotten with its key, and what is the hub’s stays', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  state.writeMap(map);
+  state.writeEndpoints([]);
+  state.privateKey(() => new Uint8Array(32).fill(9));
+  writeFileSync(state.file('hub.key'), 'x');
+  state.forgetNode();
+  assert.deepEqual(readdirSync(state.path).sort(), ['hub.key', 'lock']);
+  assert.ok(existsSync(state.path));
+});
+
+test('what is set aside is moved whole, for its owner alone, and beside what was set aside before', (t) => {
+  const state = opened(t);
+  const asides = [1, 2].map((n) => {
+    state.writeNode({ ...node, port: n });
+    state.privateKey(() => new Uint8Array(32).fill(n));
+    return state.setNodeAside('removed');
+  });
+  assert.match(asides.join(' '), /\/removed-(\d{4}-\d\d-\d\d) .*\/removed-\1-2$/);
+  assert.equal(state.readNode(), undefined);
+  for (const [i, aside] of asides.entries()) {
+    assert.equal(lstatSync(aside).mode & 0o777, 0o700);
+    assert.equal(JSON.parse(readFileSync(join(aside, 'node.json'), 'utf8')).port, i + 1);
+    const key = Buffer.alloc(32, i + 1).toString('base64');
+    assert.equal(readFileSync(join(aside, 'node.key'), 'utf8'), `${key}\n`);
+  }
+});
+
+test('a member whose key is missing is told so, and given no other one', (t) => {
+  const state = opened(t);
+  state.writeNode(node);
+  assert.throws(() => state.privateKey(undefined), { code: 'state', message: /node.key is missing/ });
+  assert.deepEqual(readdirSync(state.path).sort(), ['lock', 'node.json']);
+});
