@@ -30,7 +30,7 @@ import { until } from '../kit/wait.js';
 const SLACK = 20_000;
 const BEFORE = 'search corp.example\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n';
 const MODULE = (name: string): string =>
-  JSON.stringify(new URL(`../../src/network/names/${name}.js`, import.meta.url).href);
+  JSON.stringify(new URL(`../../src/node/names/${name}.js`, import.meta.url).href);
 
 interface Place {
   readonly etc: string;
