@@ -8,8 +8,8 @@ import { NodeCrypto } from '../crypto/node-crypto.js';
 import { LametunError } from '../errors.js';
 import { TextLog } from '../log.js';
 import { makeHubKey, readHubKey } from './key.js';
+import { Registry } from './membership/registry.js';
 import { type OwnNetworkOptions, openOwnNetwork, restoreHub } from './own-network.js';
-import { Registry } from './registry.js';
 import { backup, readBackup } from './store/backup.js';
 import { openStore } from './store/open.js';
 

@@ -14,7 +14,7 @@ import {
   readHubKey,
   replaceHubKey,
 } from './key.js';
-import { type NetworkOptions, Registry } from './registry.js';
+import { type NetworkOptions, Registry } from './membership/registry.js';
 import { backup, readBackup, restore } from './store/backup.js';
 import { databaseName, openStore } from './store/open.js';
 import type { NetworkTable } from './store/schema.js';

@@ -10,10 +10,13 @@ import type { AdminAnswer, AdminRequest, NetworkInfo } from '../protocol/message
 import { formatToken, type HubAddress } from '../protocol/token.js';
 import { welcome } from '../protocol/versions.js';
 import { WallClock } from '../wall-clock.js';
-import { moveTimes } from './clock-step.js';
 import { contradiction } from './fixed-settings.js';
-import { Hub, type Waiting } from './hub.js';
-import type { GuestLimit } from './limits.js';
+import { Hub, type Waiting } from './machine/hub.js';
+import type { GuestRates } from './machine/limits.js';
+import type { Scheduler } from './machine/scheduler.js';
+import { moveTimes } from './membership/clock-step.js';
+import { PRUNE_INTERVAL } from './membership/prune.js';
+import { chooseRange } from './membership/ranges.js';
 import {
   databaseOf,
   type OwnNetwork,
@@ -23,12 +26,10 @@ import {
   type Restored,
   restoreHub as restoreOwn,
 } from './own-network.js';
-import { PRUNE_INTERVAL } from './prune.js';
-import { tokenAddresses } from './public-addresses.js';
-import { unresolvedNames } from './public-names.js';
-import { chooseRange } from './ranges.js';
 import { Relay, type RelayCounters } from './relay/index.js';
-import { HubServer, type ServerCounters, whyNoPort } from './server.js';
+import { tokenAddresses } from './server/public-addresses.js';
+import { unresolvedNames } from './server/public-names.js';
+import { HubServer, type ServerCounters, whyNoPort } from './server/server.js';
 import { backup } from './store/backup.js';
 import { isPostgres, openStore } from './store/open.js';
 
@@ -47,8 +48,8 @@ export interface HubStart
   readonly program?: string | undefined;
   /** The IPv4 range of a new network (`parseRange`); a random /15 if not given. */
   readonly range?: string | undefined;
-  /** What those who are no members may ask, for tests; the usual if not given. */
-  readonly guests?: GuestLimit | undefined;
+  /** For tests; the usual if not given. */
+  readonly guests?: GuestRates | undefined;
 }
 
 export interface RunningHub {
@@ -78,6 +79,12 @@ export interface HubStatus {
   readonly connections: ServerCounters;
   readonly relay: RelayCounters;
 }
+
+const scheduler: Scheduler = {
+  now: () => performance.now(),
+  soon: (fn) => void setImmediate(fn),
+  later: (fn, milliseconds) => void setTimeout(fn, milliseconds).unref(),
+};
 
 /** How often it is looked whether this machine has other addresses, milliseconds. */
 const ADDRESS_INTERVAL = 5_000;
@@ -125,6 +132,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       guests: options.guests,
       addresses: () => presentAddresses(options, server.port, inside),
       clock: () => clock.now(),
+      scheduler,
       random: randomBytes,
       hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
       makeToken: async (secret) => {

@@ -6,6 +6,8 @@ declare class TextDecoder {
   constructor(label: string, options: { readonly fatal: boolean });
   decode(bytes: Uint8Array): string;
 }
+declare function btoa(text: string): string;
+declare function atob(text: string): string;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -21,6 +23,12 @@ export function decodeJson(bytes: Uint8Array): unknown {
     return undefined;
   }
 }
+
+export const encodeBase64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
+
+/** @param text well-formed, as the schemas make sure of all that comes in */
+export const decodeBase64 = (text: string): Uint8Array =>
+  Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
 /**
  * Characters that a terminal, a log or a unit file would obey instead of showing them: control characters, and those that

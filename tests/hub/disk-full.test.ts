@@ -3,9 +3,9 @@ import { appendFileSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { addInvite } from '../../src/hub/invites.js';
-import { join as joinNetwork } from '../../src/hub/nodes.js';
-import type { Registry } from '../../src/hub/registry.js';
+import { addInvite } from '../../src/hub/membership/invites.js';
+import { join as joinNetwork } from '../../src/hub/membership/nodes.js';
+import type { Registry } from '../../src/hub/membership/registry.js';
 import { backup } from '../../src/hub/store/backup.js';
 import { openStore } from '../../src/hub/store/open.js';
 import { StoreUnavailable } from '../../src/hub/store/trouble.js';

@@ -3,7 +3,6 @@
  * ready, and then one for each administrator's request that it reads.
  */
 import { createInterface } from 'node:readline';
-import { GuestLimit } from '../../src/hub/limits.js';
 import { startHub } from '../../src/hub/start.js';
 import { TextLog } from '../../src/log.js';
 import type { AdminRequest } from '../../src/protocol/messages.js';
@@ -17,7 +16,7 @@ const hub = await startHub({
   port: Number(port ?? 0),
   public: ['127.0.0.1'],
   database: database || undefined,
-  guests: new GuestLimit(Date.now(), { each: ENOUGH, all: ENOUGH }),
+  guests: { each: ENOUGH, all: ENOUGH },
   log: new TextLog(1, 'hub', (line) => void process.stderr.write(line)),
 });
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext } from 'node:test';
-import { Registry, type RegistryOptions } from '../../src/hub/registry.js';
+import { Registry, type RegistryOptions } from '../../src/hub/membership/registry.js';
 import { openStore } from '../../src/hub/store/open.js';
 import type { Store } from '../../src/hub/store/store.js';
 import { Postgres } from './postgres.js';

@@ -1,35 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Presence } from '../../src/hub/presence.js';
+import { Presence } from '../../src/hub/machine/presence.js';
 import { type PresenceMessage, Presence as View } from '../../src/node/machine/presence.js';
 import { decodeJson } from '../../src/protocol/text.js';
-
-/** A clock that is moved by hand, and what is to happen then. */
-class Clock {
-  time = 0;
-  #due: { readonly at: number; readonly fn: () => void }[] = [];
-  now = (): number => this.time;
-  soon = (fn: () => void): void => this.later(fn, 0);
-  later = (fn: () => void, wait: number): void => void this.#due.push({ at: this.time + wait, fn });
-  runUntil(end: number): void {
-    for (;;) {
-      const next = this.#due.sort((a, b) => a.at - b.at)[0];
-      if (next === undefined || next.at > end) break;
-      this.#due.shift();
-      this.time = Math.max(this.time, next.at);
-      next.fn();
-    }
-    this.time = end;
-  }
-}
+import { VirtualScheduler } from '../kit/virtual-scheduler.js';
 
 /** A member that hears what the hub says of the others. */
 class Listener {
   readonly view = new View();
   readonly heardAt: number[] = [];
-  readonly #clock: Clock;
+  readonly #clock: VirtualScheduler;
   last: PresenceMessage | undefined;
-  constructor(clock: Clock) {
+  constructor(clock: VirtualScheduler) {
     this.#clock = clock;
   }
   sendEncoded(message: Uint8Array, done: () => void): void {
@@ -41,7 +23,7 @@ class Listener {
 }
 
 const started = (...members: number[]) => {
-  const clock = new Clock();
+  const clock = new VirtualScheduler();
   const presence = new Presence(members, clock);
   const arrive = (id: number): Listener => {
     const listener = new Listener(clock);
@@ -55,20 +37,20 @@ test('a member hears who is not here, and that somebody has gone, with the time 
   const { clock, presence, arrive } = started(1, 2, 3);
   const office = arrive(1);
   const laptop = arrive(2);
-  clock.runUntil(5_000);
+  clock.run(5_000);
   assert.equal(office.view.absence(2, clock.time), undefined, 'it is here');
   assert.deepEqual(office.view.absence(3, clock.time), { ago: undefined }, 'not since the hub was started');
   assert.equal(office.view.absence(4, clock.time), undefined, 'nothing is known of it');
   presence.leave(2, laptop);
-  clock.runUntil(65_000);
+  clock.run(65_000);
   assert.deepEqual(office.view.absence(2, clock.time), { ago: 60_000 });
   assert.equal(presence.awayFor(2), 60_000);
   const late = arrive(3);
-  clock.runUntil(95_000);
+  clock.run(95_000);
   assert.deepEqual(late.view.absence(2, clock.time), { ago: 90_000 }, 'who comes later hears the same');
   assert.equal(office.view.absence(3, clock.time), undefined);
   arrive(2);
-  clock.runUntil(96_000);
+  clock.run(96_000);
   assert.equal(office.view.absence(2, clock.time), undefined, 'it is back');
 });
 
@@ -76,10 +58,10 @@ test('a message has only what has changed, and no removed member', () => {
   const { clock, presence, arrive } = started(1, 2, 3, 4);
   const office = arrive(1);
   const laptop = arrive(2);
-  clock.runUntil(5_000);
+  clock.run(5_000);
   presence.leave(2, laptop);
   presence.forget(3);
-  clock.runUntil(10_000);
+  clock.run(10_000);
   assert.deepEqual(office.last, { type: 'presence', online: [], offline: [{ id: 2, ago: 0 }] });
   assert.deepEqual(arrive(4).last, undefined);
 });
@@ -88,15 +70,15 @@ test('many who come and go are told in rounds that grow with the network', () =>
   const ids = Array.from({ length: 2_000 }, (_, i) => i + 1);
   const { clock, presence, arrive } = started(...ids);
   const all = ids.map(arrive);
-  clock.runUntil(60_000);
+  clock.run(60_000);
   const before = all.reduce((sum, { heardAt }) => sum + heardAt.length, 0);
   for (let second = 0; second < 60; second++) {
     presence.leave(second + 1, all[second]!);
-    clock.runUntil(61_000 + second * 1_000);
+    clock.run(61_000 + second * 1_000);
   }
   const heard = all.reduce((sum, { heardAt }) => sum + heardAt.length, 0) - before;
   assert.ok(heard <= 500 * 60 + 2 * 2_000, `${heard} messages in a minute`);
-  clock.runUntil(200_000);
+  clock.run(200_000);
   for (const gone of [1, 30, 60]) assert.ok(all[1_999]!.view.absence(gone, clock.time));
 });
 

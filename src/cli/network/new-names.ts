@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
-import { parsePublic } from '../../hub/public-addresses.js';
+import { parsePublic } from '../../hub/server/public-addresses.js';
 import { parseAddress } from '../../ip/address.js';
 
 /** How long to wait for a name server, milliseconds. */

@@ -322,7 +322,7 @@ class Run {
   }
 
   async #outside(port: number): Promise<readonly HubAddress[]> {
-    const { parsePublic } = await import('../../hub/public-addresses.js');
+    const { parsePublic } = await import('../../hub/server/public-addresses.js');
     return (this.#plan.hub?.public ?? []).map((text) => parsePublic(text, port));
   }
 

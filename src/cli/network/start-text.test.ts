@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parsePublic } from '../../hub/public-addresses.js';
+import { parsePublic } from '../../hub/server/public-addresses.js';
 import type { NodeStatus } from '../../node/control/control.js';
 import { startText } from './start-text.js';
 

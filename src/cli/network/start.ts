@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
-import { parseRange } from '../../hub/ranges.js';
+import { parseRange } from '../../hub/membership/ranges.js';
 import type { Token } from '../../protocol/token.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { decide, type Given, type StartCommand } from './decide.js';

@@ -174,12 +174,6 @@ export class Relay {
     this.#worker.command(COMMAND.detach, row);
   }
 
-  /** Whether a member's UDP address is known; if not, what is for it goes to `onFrame`. */
-  isBound(node: number): boolean {
-    const row = this.#rows.get(node);
-    return row !== undefined && Atomics.load(this.#flags, row) === 1;
-  }
-
   /**
    * Takes a frame that came through a member's channel. Whatever is wrong with it, it is dropped and counted.
    *

@@ -96,6 +96,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('policy', 'text', (c) => c.notNull())
         .addColumn('next_node', 'bigint', (c) => c.notNull())
         .addColumn('created_at', 'bigint', (c) => c.notNull())
+        .addColumn('horizon', 'bigint', (c) => c.notNull())
         .execute();
       await db.schema
         .createTable('invites')
@@ -116,6 +117,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('name', 'text', (c) => c.notNull())
         .addColumn('ipv4', 'text')
         .addColumn('ipv6', 'text')
+        .addColumn('ipv4_only', 'integer', (c) => c.notNull())
         .addColumn('admin', 'integer', (c) => c.notNull())
         .addColumn('state', 'text', (c) => c.notNull())
         .addColumn('revision', 'bigint', (c) => c.notNull())
@@ -124,6 +126,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('removed_at', 'bigint')
         .execute();
       await db.schema.createIndex('nodes_revision').on('nodes').column('revision').execute();
+      await db.schema.createIndex('nodes_invite').on('nodes').column('invite').execute();
       for (const column of ['key', 'name', 'ipv4', 'ipv6'] as const) {
         // Of those that are members: the last line of defence, should the logic above it be wrong.
         await sql`create unique index ${sql.raw(`nodes_${column}`)} on nodes (${sql.ref(column)}) where state <> 'removed'`.execute(
@@ -137,23 +140,6 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('state', 'text', (c) => c.notNull())
         .addColumn('why', 'text')
         .addPrimaryKeyConstraint('shares_key', ['node', 'network'])
-        .execute();
-    },
-  },
-  '0002-forgetting': {
-    async up(db: Kysely<never>): Promise<void> {
-      await db.schema
-        .alterTable('network')
-        .addColumn('horizon', 'bigint', (c) => c.notNull().defaultTo(0))
-        .execute();
-      await db.schema.createIndex('nodes_invite').on('nodes').column('invite').execute();
-    },
-  },
-  '0003-ipv4-only': {
-    async up(db: Kysely<never>): Promise<void> {
-      await db.schema
-        .alterTable('nodes')
-        .addColumn('ipv4_only', 'integer', (c) => c.notNull().defaultTo(0))
         .execute();
     },
   },

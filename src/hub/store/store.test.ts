@@ -13,9 +13,9 @@ import {
   withDatabase,
 } from '../../../tests/kit/stores.js';
 import { until } from '../../../tests/kit/wait.js';
-import { addInvite } from '../invites.js';
-import { join as joinNetwork } from '../nodes.js';
-import type { Registry } from '../registry.js';
+import { addInvite } from '../membership/invites.js';
+import { join as joinNetwork } from '../membership/nodes.js';
+import type { Registry } from '../membership/registry.js';
 import { backup, readBackup, restore } from './backup.js';
 import { openStore } from './open.js';
 import { StoreUnavailable } from './trouble.js';

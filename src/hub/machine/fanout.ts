@@ -1,0 +1,166 @@
+import type { MapVersion } from '../../protocol/messages.js';
+import type { Scheduler } from './scheduler.js';
+
+/** Somebody who is to have the map as it is now. */
+export interface Follower {
+  /** Sends an encoded message; `done` is called once the kernel has taken all of it. */
+  sendEncoded(message: Uint8Array, done: () => void): void;
+}
+
+/** What is to be sent: `Members`, or `Presence`. */
+export interface Source {
+  readonly version: MapVersion;
+  map(): Uint8Array;
+  since(revision: number): Uint8Array;
+}
+
+/** How long the event loop is kept busy at a stretch, in milliseconds. */
+const SLICE = 8;
+/** Changes that follow each other closely go out together: after a round there is a pause as long as it. Milliseconds. */
+const SHORTEST_PAUSE = 10;
+const LONGEST_PAUSE = 250;
+/** How long after a round the next one begins at the earliest, milliseconds. `took`: the round. */
+type Pause = (took: number, followers: number) => number;
+const mapPause: Pause = (took) => Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, took));
+/** Bytes. Large messages are made only as fast as they are taken, all followers together. */
+const LARGE = 64 * 1024;
+const LARGE_IN_FLIGHT = 32 * 1024 * 1024;
+
+interface State {
+  /** The revision that it has been told of; undefined before its first map. */
+  revision: number | undefined;
+  busy: boolean;
+}
+
+/**
+ * Keeps everyone's map up to date. At most one message is under way to each follower: who reads slowly gets fewer,
+ * larger ones, and never has a queue.
+ */
+export class Fanout {
+  readonly #source: Source;
+  readonly #scheduler: Scheduler;
+  readonly #pause: Pause;
+  readonly #followers = new Map<Follower, State>();
+  /** Whom this round has still to tell. */
+  readonly #behind = new Set<Follower>();
+  /** Who has just come, and does not wait for a round. */
+  readonly #arrived = new Set<Follower>();
+  /** Whose message is a large one, until there is room for it. */
+  readonly #waiting = new Set<Follower>();
+  /** Whether a round is under way, or one is to come. */
+  #running = false;
+  /** Whether there is something that this round did not tell everyone. */
+  #isStale = false;
+  #greeting = false;
+  #nextRound = 0;
+  #roundBegan = 0;
+  #largeInFlight = 0;
+
+  constructor(source: Source, scheduler: Scheduler, pause: Pause = mapPause) {
+    this.#source = source;
+    this.#scheduler = scheduler;
+    this.#pause = pause;
+  }
+
+  /**
+   * From now on it is told: first of all what has changed since `revision`, be it nothing, or the map.
+   */
+  add(follower: Follower, revision?: number): void {
+    this.#followers.set(follower, { revision, busy: false });
+    this.#arrived.add(follower);
+    this.#greet();
+  }
+
+  delete(follower: Follower): void {
+    this.#followers.delete(follower);
+    this.#behind.delete(follower);
+    this.#arrived.delete(follower);
+    this.#waiting.delete(follower);
+  }
+
+  /** There is a new revision. What comes while a round is under way is the next one's, or rounds would never end. */
+  changed(): void {
+    this.#isStale = true;
+    if (this.#running) return;
+    this.#running = true;
+    const wait = this.#nextRound - this.#scheduler.now();
+    const begin = (): void => this.#round();
+    if (wait <= 0) this.#scheduler.soon(begin);
+    else this.#scheduler.later(begin, wait);
+  }
+
+  #round(): void {
+    this.#isStale = false;
+    this.#roundBegan = this.#scheduler.now();
+    const { revision } = this.#source.version;
+    for (const [follower, state] of this.#followers) {
+      const comesAnyway = this.#waiting.has(follower) || this.#arrived.has(follower);
+      if (state.revision !== revision && !comesAnyway) this.#behind.add(follower);
+    }
+    this.#slice(this.#behind, () => {
+      const now = this.#scheduler.now();
+      this.#nextRound = now + this.#pause(now - this.#roundBegan, this.#followers.size);
+      this.#running = false;
+      if (this.#isStale) this.changed();
+    });
+  }
+
+  #greet(): void {
+    if (this.#greeting || this.#arrived.size === 0) return;
+    this.#greeting = true;
+    this.#scheduler.soon(() =>
+      this.#slice(this.#arrived, () => {
+        this.#greeting = false;
+      }),
+    );
+  }
+
+  /** Tells them, and makes way for other events now and then. */
+  #slice(whom: Set<Follower>, then: () => void): void {
+    const began = this.#scheduler.now();
+    for (const follower of whom) {
+      whom.delete(follower);
+      const state = this.#followers.get(follower)!;
+      if (!state.busy) this.#tell(follower, state); // who is busy comes back when it is done
+      if (this.#scheduler.now() - began > SLICE) {
+        this.#scheduler.soon(() => this.#slice(whom, then));
+        return;
+      }
+    }
+    then();
+  }
+
+  #tell(follower: Follower, state: State): void {
+    const { revision } = this.#source.version;
+    const message = state.revision === undefined ? this.#source.map() : this.#source.since(state.revision);
+    const isLarge = message.length > LARGE;
+    if (isLarge && this.#largeInFlight > LARGE_IN_FLIGHT) {
+      this.#waiting.add(follower);
+      return;
+    }
+    if (isLarge) this.#largeInFlight += message.length;
+    state.revision = revision;
+    state.busy = true;
+    let pending = true;
+    follower.sendEncoded(message, () => {
+      if (!pending) return;
+      pending = false;
+      state.busy = false;
+      if (isLarge) this.#makeRoom(message.length);
+      const isBehind = state.revision !== this.#source.version.revision;
+      if (isBehind && this.#followers.get(follower) === state) this.changed();
+    });
+  }
+
+  #makeRoom(length: number): void {
+    this.#largeInFlight -= length;
+    let room = LARGE_IN_FLIGHT - this.#largeInFlight;
+    for (const follower of this.#waiting) {
+      if (room < 0) break;
+      room -= length;
+      this.#waiting.delete(follower);
+      this.#arrived.add(follower);
+    }
+    this.#greet();
+  }
+}

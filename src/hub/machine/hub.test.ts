@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { openTestNetwork, temporaryFolder } from '../../../tests/kit/stores.js';
+import { VirtualScheduler } from '../../../tests/kit/virtual-scheduler.js';
+import { TextLog } from '../../log.js';
+import type { AdminAnswers, Answers, HubMessage, NodeMessage, NodeRow } from '../../protocol/messages.js';
+import { type Client, Hub } from './hub.js';
+
+class FakeClient implements Client {
+  readonly key: string;
+  readonly remote: string;
+  readonly messages: HubMessage[] = [];
+  admitted = false;
+  ended = false;
+
+  constructor(key = randomBytes(32), remote = '192.0.2.1') {
+    this.key = key.toString('base64');
+    this.remote = remote;
+  }
+
+  send(message: HubMessage): void {
+    this.messages.push(message);
+  }
+  sendEncoded(message: Uint8Array, done: () => void): void {
+    this.messages.push(JSON.parse(Buffer.from(message).toString()) as HubMessage);
+    done();
+  }
+  sendFrame(): void {}
+  admit(): void {
+    this.admitted = true;
+  }
+  close(): void {
+    this.ended = true;
+  }
+}
+
+/** A hub that asks, and one who waits to be let in. */
+async function scene(t: TestContext) {
+  const database = join(temporaryFolder(t), 'hub.sqlite');
+  const registry = await openTestNetwork(t, database, { ask: true, clock: Date.now });
+  const secret = randomBytes(16);
+  const scheduler = new VirtualScheduler();
+  const hub = new Hub({
+    registry,
+    relay: { attach: () => ({ port: 1, session: '', key: '' }), detach: () => {}, fromChannel: () => {} },
+    log: new TextLog(0, 'hub', () => {}),
+    addresses: () => [],
+    clock: Date.now,
+    scheduler,
+    random: (bytes) => (bytes === 16 ? secret : randomBytes(bytes)),
+    hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
+    makeToken: async () => ({ token: '', addresses: [], warnings: [] }),
+  });
+  await hub.administer({ op: 'invite', expires: 60, reusable: false, admin: false, shares: [] });
+  const client = new FakeClient();
+  const text = secret.toString('base64');
+  await hub.handle(client, { type: 'join', id: 1, secret: text, name: 'guest', shares: [] });
+  client.messages.length = 0;
+
+  /** The client attaches; something happens between what the database says of it and when the hub hears that. */
+  const attachAnd = async (happens: () => Promise<unknown>): Promise<void> => {
+    const { store } = registry;
+    const read = store.read.bind(store);
+    store.read = async (query) => {
+      store.read = read;
+      const value = await read(query);
+      await happens();
+      return value;
+    };
+    await hub.handle(client, { type: 'attach', id: 2, network: registry.info.id, as: { run: 'r', turn: 1 } });
+  };
+  const row = async (): Promise<NodeRow | undefined> =>
+    ((await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes']).nodes[0];
+  return { hub, registry, scheduler, client, secret, attachAnd, row };
+}
+
+test('who waits, attaches, and is gone before it has its answer is not there', async (t) => {
+  const { hub, client, attachAnd, row } = await scene(t);
+  await attachAnd(async () => {
+    client.ended = true;
+    hub.closed(client);
+  });
+  assert.equal((await row())?.online, false);
+  assert.equal(hub.online, 0);
+});
+
+test('who is let in while it attaches is in, with a map', async (t) => {
+  const { hub, scheduler, client, attachAnd, row } = await scene(t);
+  await attachAnd(() => hub.administer({ op: 'approve', node: 'guest' }));
+  const answer = client.messages.find(({ type }) => type === 'answer');
+  assert.ok(answer?.type === 'answer');
+  assert.equal((answer.value as Answers['attach']).you.pending, false);
+  scheduler.run();
+  assert.ok(client.messages.some(({ type }) => type === 'map'));
+  assert.ok((await row())?.online);
+});
+
+test('who is removed while it attaches hears that it is no member', async (t) => {
+  const { hub, client, attachAnd } = await scene(t);
+  await attachAnd(() => hub.administer({ op: 'remove', node: 'guest' }));
+  assert.deepEqual(
+    client.messages.map(({ type }) => type),
+    ['removed'],
+  );
+  assert.equal(client.admitted, false);
+});
+
+test('who waits may stay connected', async (t) => {
+  const { client, attachAnd } = await scene(t);
+  await attachAnd(async () => {});
+  assert.ok(client.admitted);
+});
+
+test('who waits is told that this is why it does not administer', async (t) => {
+  const { hub, client, attachAnd } = await scene(t);
+  await attachAnd(async () => {});
+  await hub.handle(client, { type: 'admin', id: 3, request: { op: 'nodes' } });
+  const refused = client.messages.at(-1);
+  assert.ok(refused?.type === 'refused' && refused.code === 'not-an-admin');
+  assert.match(refused.message, /still waits for approval/);
+});
+
+test('those who are no members make the database work so often and no more, whatever they ask', async (t) => {
+  const { hub, registry, client: honest, secret } = await scene(t);
+  await hub.administer({ op: 'approve', node: 'guest' });
+  const { store } = registry;
+  let asked = 0;
+  const [read, write] = [store.read.bind(store), store.write.bind(store)];
+  store.read = (query) => {
+    asked++;
+    return read(query);
+  };
+  store.write = (work, then) => {
+    asked++;
+    return write(work, then);
+  };
+  const text = secret.toString('base64'); // used up
+  const questions: readonly NodeMessage[] = [
+    { type: 'look', id: 1, secret: text },
+    { type: 'join', id: 2, secret: text, name: 'x', shares: [] },
+    { type: 'attach', id: 3, network: registry.info.id, as: { run: 'r', turn: 1 } },
+    { type: 'share', id: 4, shares: ['192.168.1.0/24'] },
+    { type: 'inside', id: 5, ipv6: true },
+    { type: 'leave', id: 6 },
+  ];
+  for (let i = 0; i < 100; i++) {
+    for (const question of questions) {
+      const guest = new FakeClient();
+      await hub.handle(guest, question);
+      assert.equal(guest.messages[0]?.type, 'refused');
+    }
+  }
+  assert.ok(asked > 150 && asked < 700, `${asked} times for 600 questions`); // some take two or three
+  const last = new FakeClient();
+  await hub.handle(last, questions[0]!);
+  assert.deepEqual(
+    last.messages.map((message) => message.type === 'refused' && message.code),
+    ['too-many'],
+  );
+  assert.ok(last.ended, 'and is sent away');
+  const elsewhere = new FakeClient(randomBytes(32), '192.0.2.2');
+  await hub.handle(elsewhere, questions[0]!);
+  assert.deepEqual(
+    elsewhere.messages.map((message) => message.type === 'refused' && message.code),
+    ['used-up'],
+  );
+  await hub.handle(honest, { type: 'share', id: 7, shares: [] });
+  assert.equal(honest.messages.at(-1)?.type, 'answer');
+});

@@ -1,0 +1,398 @@
+import { LametunError } from '../../errors.js';
+import type { Log } from '../../log.js';
+import {
+  type AdminAnswer,
+  type AdminRequest,
+  type Answers,
+  type HubMessage,
+  type Incarnation,
+  type NodeMessage,
+  type RelayCredentials,
+  TWIN_ADVICE,
+} from '../../protocol/messages.js';
+import { decodeBase64, encodeBase64 } from '../../protocol/text.js';
+import type { HubAddress } from '../../protocol/token.js';
+import { openInvite } from '../membership/invites.js';
+import { isRemoved, loadMembers, type Member, membership } from '../membership/members.js';
+import { join, remove, setInside, share } from '../membership/nodes.js';
+import { Refused } from '../membership/refused.js';
+import type { Registry } from '../membership/registry.js';
+import { StoreUnavailable } from '../store/trouble.js';
+import { Administration, type AdministrationOptions } from './administration.js';
+import { Fanout, type Follower } from './fanout.js';
+import { GuestLimit, type GuestRates } from './limits.js';
+import { Presence } from './presence.js';
+import type { Scheduler } from './scheduler.js';
+import { Twins } from './twins.js';
+
+/** Somebody who has opened a channel: whoever has the private half of `key`. */
+export interface Client extends Follower {
+  /** Base64. */
+  readonly key: string;
+  /** The address that it comes from, for limits and nothing else. */
+  readonly remote: string;
+  send(message: HubMessage): void;
+  sendFrame(from: number, datagram: Uint8Array): void;
+  /** It is a member, or waits to be one: it may stay. */
+  admit(): void;
+  /** Sends what is to be sent, and closes. */
+  close(): void;
+  /** Whether it is over: `Hub.closed` was told, or is about to be. */
+  readonly ended: boolean;
+}
+
+/** The hub's relay, as far as it matters here. */
+export interface RelayPort {
+  attach(node: number): RelayCredentials;
+  detach(node: number): void;
+  /** A datagram that came through a member's channel. */
+  fromChannel(from: number, to: number, datagram: Uint8Array): void;
+}
+
+export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'awayFor' | 'twins' | 'isHost'> {
+  readonly relay: RelayPort;
+  /** Where this hub can be reached at present. */
+  readonly addresses: () => readonly HubAddress[];
+  readonly log: Log;
+  readonly scheduler: Scheduler;
+  /** The usual if not given. */
+  readonly guests?: GuestRates | undefined;
+}
+
+/** What is answered from memory, whoever asks. */
+const FROM_MEMORY: ReadonlySet<NodeMessage['type']> = new Set(['who', 'admin']);
+
+interface Attachment {
+  readonly client: Client;
+  readonly pending: boolean;
+  readonly name: string;
+}
+
+/** Somebody who waits for an administrator: to be let in, or to share these networks. */
+export interface Waiting {
+  readonly name: string;
+  readonly shares?: readonly string[];
+}
+
+/** What the hub does with what it is told. It knows no sockets: `server.ts` has them. */
+export class Hub {
+  readonly #options: HubOptions;
+  readonly #registry: Registry;
+  readonly #fanout: Fanout;
+  readonly #presence: Presence;
+  readonly #administration: Administration;
+  readonly #attached = new Map<number, Attachment>();
+  readonly #ids = new Map<Client, number>();
+  /** Keys that the database is being asked for; `isOld`: what it will say was overtaken by a change. */
+  readonly #lookups = new Set<{ readonly key: string; isOld: boolean }>();
+  /** Nodes that are being removed because they asked for it. */
+  readonly #leaving = new Set<number>();
+  readonly #guests: GuestLimit;
+  readonly #twins = new Twins();
+  #addresses: readonly HubAddress[] = [];
+  /** The key of the node on this machine, if there is one: it is not removed by mistake. */
+  hostKey: string | undefined;
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+    this.#registry = options.registry;
+    const { registry, scheduler, guests } = options;
+    this.#guests = new GuestLimit(scheduler.now(), guests);
+    this.#fanout = new Fanout(registry.members, scheduler);
+    this.#presence = new Presence(registry.members.ids(), scheduler);
+    this.#administration = new Administration({
+      ...options,
+      isOnline: (id) => this.#attached.has(id),
+      awayFor: (id) => this.#presence.awayFor(id),
+      twins: (id) => this.#twins.of(id, scheduler.now()),
+      isHost: (key) => key === this.hostKey,
+    });
+    registry.onChange = (changed) => this.#changed(changed);
+  }
+
+  get online(): number {
+    return this.#attached.size;
+  }
+
+  /** Answers one message. Never throws: who asked is told. One at a time for each client. */
+  async handle(client: Client, message: NodeMessage): Promise<void> {
+    const re = message.id;
+    try {
+      // Nothing is awaited between an attachment and its answer: what follows it must not overtake it.
+      const value = message.type === 'attach' ? this.#attachKnown(client, message) : undefined;
+      if (value !== undefined) return;
+      if (!this.#mayAsk(client, message)) {
+        client.send({ type: 'refused', re, code: 'too-many', message: TOO_MANY });
+        client.close();
+      } else await this.#dispatch(client, message);
+    } catch (error) {
+      client.send({ type: 'refused', re, ...this.#refusal(error) });
+    }
+  }
+
+  /** Members are answered as fast as they may ask; for anybody else the database is asked so often, and no more. */
+  #mayAsk(client: Client, { type }: NodeMessage): boolean {
+    if (FROM_MEMORY.has(type) || this.#registry.members.byKey(client.key) !== undefined) return true;
+    return this.#guests.take(client.remote, this.#options.scheduler.now());
+  }
+
+  /** Tells the members where this hub is, if it is elsewhere than before. To be called at the start, and now and then. */
+  tellAddresses(): void {
+    const addresses = this.#options.addresses();
+    if (addresses.length === 0 || JSON.stringify(addresses) === JSON.stringify(this.#addresses)) return;
+    this.#addresses = addresses;
+    for (const { client } of this.#attached.values()) client.send({ type: 'addresses', addresses });
+  }
+
+  /** It is not there any more. */
+  closed(client: Client): void {
+    const id = this.#ids.get(client);
+    this.#ids.delete(client);
+    if (id === undefined || this.#attached.get(id)?.client !== client) return;
+    this.#attached.delete(id);
+    this.#fanout.delete(client);
+    this.#presence.leave(id, client);
+    this.#options.relay.detach(id);
+  }
+
+  /** Nodes that are connected and not let in, and members with shares that nobody has decided on. */
+  waiting(): Waiting[] {
+    const nodes = [...this.#attached.values()].filter(({ pending }) => pending).map(({ name }) => ({ name }));
+    const { members } = this.#registry;
+    const sharing = Array.from(members.ids(), (id) => members.byId(id)!).flatMap(({ row, offered }) => {
+      const shares = offered.filter(({ state }) => state === 'pending').map(({ network }) => network);
+      return shares.length === 0 ? [] : { name: row.name, shares };
+    });
+    return [...nodes, ...sharing];
+  }
+
+  /** A relay frame from a client: for members, and from members only. */
+  frame(client: Client, to: number, datagram: Uint8Array): void {
+    const id = this.#ids.get(client);
+    if (id === undefined || this.#attached.get(id)?.pending !== false) return;
+    this.#options.relay.fromChannel(id, to, datagram);
+  }
+
+  /** A relay frame for a member that the relay does not reach by UDP. */
+  deliver(to: number, from: number, datagram: Uint8Array): void {
+    this.#attached.get(to)?.client.sendFrame(from, datagram);
+  }
+
+  async #dispatch(client: Client, message: NodeMessage): Promise<void> {
+    const answer = <T extends keyof Answers>(_: T, value: Answers[T]): void =>
+      client.send({ type: 'answer', re: message.id, value });
+    switch (message.type) {
+      case 'look':
+        // Who was ended before it had written down that it is a member joins again, by the same invitation.
+        if ((await this.#member(client.key)) !== undefined)
+          return answer('look', { network: this.#registry.info });
+        await this.#registry.store.read((db) =>
+          openInvite(db, this.#hash(message.secret), this.#options.clock()),
+        );
+        return answer('look', { network: this.#registry.info });
+      case 'join': {
+        const secretHash = this.#hash(message.secret);
+        const id = await this.#registry.change((change) =>
+          join(change, { ...message, key: client.key, secretHash }),
+        );
+        const member = await this.#member(client.key);
+        if (member === undefined) throw notAMember(); // removed in the same moment
+        this.#options.log.verbose(`Node ${id}, ${member.row.name}, has joined`);
+        return answer('join', { network: this.#registry.info, you: membership(member) });
+      }
+      case 'attach':
+        return this.#attachUnknown(client, message);
+      case 'share': {
+        const { row } = await this.#required(client);
+        await this.#registry.change((change) => share(change, row.id, message.shares));
+        return answer('share', { shares: (await this.#required(client)).offered });
+      }
+      case 'inside': {
+        const { row } = await this.#required(client);
+        await this.#registry.change((change) => setInside(change, row.id, message.ipv6));
+        return answer('inside', {});
+      }
+      case 'leave': {
+        const { row } = await this.#required(client);
+        this.#leaving.add(row.id);
+        try {
+          await this.#registry.change((change) => remove(change, row.id));
+        } finally {
+          this.#leaving.delete(row.id);
+        }
+        answer('leave', {});
+        return client.close();
+      }
+      case 'who':
+        if (this.#registry.members.byKey(client.key) === undefined) throw notAMember();
+        return answer('who', { online: this.#online() });
+      case 'admin':
+        if (this.#registry.members.byKey(client.key)?.row.admin !== 1) {
+          throw new Refused('not-an-admin', this.#whyNotAdmin(client));
+        }
+        return answer('admin', await this.administer(message.request));
+    }
+  }
+
+  #whyNotAdmin(client: Client): string {
+    const isPending = this.#attached.get(this.#ids.get(client) ?? 0)?.pending === true;
+    return isPending
+      ? 'this node still waits for approval, and administers nothing until then'
+      : 'this node is no administrator of the network';
+  }
+
+  /** What an administrator asks for. Whoever calls this has made sure that it is one. @throws Refused, StoreUnavailable */
+  administer(request: AdminRequest): Promise<AdminAnswer> {
+    return this.#administration.handle(request);
+  }
+
+  /** True when the client is a member that is known here, and has been answered. */
+  #attachKnown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): true | undefined {
+    if (message.network !== this.#registry.info.id) throw otherNetwork();
+    const member = this.#registry.members.byKey(client.key);
+    if (member === undefined) return undefined;
+    this.#attach(client, member, message);
+    return true;
+  }
+
+  /** Somebody who waits to be let in, or is no member. */
+  async #attachUnknown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): Promise<void> {
+    const member = await this.#member(client.key);
+    if (member === undefined) {
+      if (!(await this.#registry.store.read((db) => isRemoved(db, client.key)))) throw notAMember();
+      client.send({ type: 'removed', network: this.#registry.info.id });
+      return client.close();
+    }
+    if (!client.ended) this.#attach(client, member, message); // else nobody would ever take it out again
+  }
+
+  /** @throws Refused when another machine is connected with the same key */
+  #attach(
+    client: Client,
+    member: Member,
+    { id: re, have, as }: Extract<NodeMessage, { type: 'attach' }>,
+  ): void {
+    const { id, state } = member.row;
+    const { members, info } = this.#registry;
+    const pending = state === 'pending';
+    const before = this.#attached.get(id);
+    if (before?.client !== client) this.#arrive(client, member, as, before?.client);
+    if (before !== undefined) this.#detach(id, before.client, before.client !== client);
+    // Who waits is not known to the relay: what it gets are numbers that open nothing.
+    const relay = pending ? this.#noRelay() : this.#options.relay.attach(id);
+    this.#attached.set(id, { client, pending, name: member.row.name });
+    this.#ids.set(client, id);
+    client.admit();
+    const value = { network: info, you: membership(member), relay, addresses: this.#addresses };
+    client.send({ type: 'answer', re, value });
+    if (pending) return;
+    this.#fanout.add(client, members.canFollow(have) ? have.revision : undefined);
+    this.#presence.arrive(id, client);
+  }
+
+  #arrive(client: Client, { row }: Member, as: Incarnation, holder: Client | undefined): void {
+    const now = this.#options.scheduler.now();
+    const { remote: address } = client;
+    const wasTwin = this.#twins.of(row.id, now) !== undefined;
+    const first = this.#twins.arrive(row.id, { ...as, address }, holder !== undefined, now);
+    const twins = this.#twins.of(row.id, now);
+    if (twins !== undefined && !wasTwin)
+      this.#options.log.error(
+        `Two machines, ${twins.join(' and ')}, connect with the key of ${row.name}: copies of one state directory`,
+      );
+    if (first === undefined) return;
+    holder?.send({ type: 'twin', address });
+    throw new Refused('twin', `another machine, ${first}, is connected with this node's key: ${TWIN_ADVICE}`);
+  }
+
+  #noRelay(): RelayCredentials {
+    const text = (bytes: number): string => encodeBase64(this.#options.random(bytes));
+    return { port: 1, session: text(8), key: text(32) };
+  }
+
+  #detach(id: number, client: Client, close: boolean): void {
+    this.#attached.delete(id);
+    this.#ids.delete(client);
+    this.#fanout.delete(client);
+    this.#presence.leave(id, client);
+    this.#options.relay.detach(id);
+    if (close) client.close();
+  }
+
+  /** After every change: those that it concerns are told, and then everyone. */
+  #changed(changed: readonly Member[]): void {
+    for (const member of changed) {
+      const { id, key, state } = member.row;
+      for (const lookup of this.#lookups) if (lookup.key === key) lookup.isOld = true;
+      const attachment = this.#attached.get(id);
+      if (state === 'removed') {
+        this.#twins.delete(id);
+        this.#presence.forget(id);
+      }
+      if (attachment === undefined) continue;
+      const { client, pending } = attachment;
+      if (state === 'removed') {
+        const leaves = this.#leaving.has(id);
+        if (!leaves) client.send({ type: 'removed', network: this.#registry.info.id });
+        this.#detach(id, client, !leaves); // who leaves is to have its answer first
+        continue;
+      }
+      client.send({ type: 'you', you: membership(member) });
+      this.#attached.set(id, { client, pending: state === 'pending', name: member.row.name });
+      if (pending && state === 'active') {
+        this.#options.relay.attach(id);
+        this.#fanout.add(client);
+        this.#presence.arrive(id, client);
+      }
+    }
+    this.#fanout.changed();
+  }
+
+  #hash(secret: string): string {
+    return this.#options.hash(decodeBase64(secret));
+  }
+
+  /** The member or waiting node of that key, as it is at the moment when this returns. */
+  async #member(key: string): Promise<Member | undefined> {
+    for (;;) {
+      const known = this.#registry.members.byKey(key);
+      if (known !== undefined) return known;
+      const lookup = { key, isOld: false };
+      this.#lookups.add(lookup);
+      try {
+        const [member] = await this.#registry.store.read((db) => loadMembers(db, { key }));
+        if (!lookup.isOld) return member;
+      } finally {
+        this.#lookups.delete(lookup);
+      }
+    }
+  }
+
+  async #required(client: Client): Promise<Member> {
+    const member = await this.#member(client.key);
+    if (member === undefined) throw notAMember();
+    return member;
+  }
+
+  #online(): number[] {
+    return Array.from(this.#attached, ([id, { pending }]) => (pending ? 0 : id)).filter((id) => id > 0);
+  }
+
+  #refusal(error: unknown): Pick<Extract<HubMessage, { type: 'refused' }>, 'code' | 'message'> {
+    if (error instanceof Refused) return { code: error.refusal, message: error.message };
+    if (error instanceof StoreUnavailable)
+      return { code: 'unavailable', message: `${error.message}: try again` };
+    this.#options.log.error(`A request failed: ${(error as Error).stack}`);
+    if (error instanceof LametunError) return { code: 'bad-request', message: error.message };
+    return { code: 'unavailable', message: 'the hub failed to do that: its log says why' };
+  }
+}
+
+const notAMember = (): Refused =>
+  new Refused(
+    'not-a-member',
+    "the hub does not know this node: it was removed long ago, or the hub's database was restored from before it joined; `lametun leave` forgets the network here",
+  );
+const otherNetwork = (): Refused =>
+  new Refused('other-network', 'this hub serves another network than the one whose member this node is');
+const TOO_MANY = 'too many requests of nodes that are no members: try again in a minute';

@@ -1,0 +1,96 @@
+import type { HubMessage } from '../../protocol/messages.js';
+import { encodeJson } from '../../protocol/text.js';
+import { Fanout, type Follower, type Source } from './fanout.js';
+import type { Scheduler } from './scheduler.js';
+
+/** After a round, how long the next one waits: at least a second, and so long that half a thousand are told a second. */
+const PAUSE = 1_000;
+const PAUSE_EACH = 2;
+/** For how long an encoded message is good: it says how long ago members left. Milliseconds. */
+const FRESH = 1_000;
+
+interface Entry {
+  /** Of the last change. */
+  revision: number;
+  /** By the scheduler; undefined: it is here, or was never seen here. */
+  leftAt: number | undefined;
+  online: boolean;
+}
+
+/**
+ * Who is connected to the hub, and since when somebody is not. Members are told beside the map, for it changes far more
+ * often, and nobody keeps it.
+ */
+export class Presence implements Source {
+  readonly #scheduler: Scheduler;
+  readonly #fanout: Fanout;
+  readonly #entries = new Map<number, Entry>();
+  #revision = 1;
+  /** Encoded messages, by the revision that they begin at. */
+  readonly #encoded = new Map<number, { readonly bytes: Uint8Array; readonly at: number }>();
+
+  /** @param members ids of all members at the start: nobody is here yet */
+  constructor(members: Iterable<number>, scheduler: Scheduler) {
+    this.#scheduler = scheduler;
+    for (const id of members) this.#entries.set(id, { revision: 1, leftAt: undefined, online: false });
+    this.#fanout = new Fanout(this, scheduler, (_, followers) => Math.max(PAUSE, PAUSE_EACH * followers));
+  }
+
+  get version(): { readonly epoch: string; readonly revision: number } {
+    return { epoch: '', revision: this.#revision };
+  }
+
+  /** A member is here: the others are told, and from now on it is, too. */
+  arrive(id: number, follower: Follower): void {
+    this.#set(id, { online: true, leftAt: undefined });
+    this.#fanout.add(follower);
+  }
+
+  leave(id: number, follower: Follower): void {
+    this.#fanout.delete(follower);
+    if (this.#entries.get(id)?.online) this.#set(id, { online: false, leftAt: this.#scheduler.now() });
+  }
+
+  /** It is no member any more: the map says so. */
+  forget(id: number): void {
+    this.#entries.delete(id);
+    this.#encoded.clear();
+  }
+
+  /** How long ago a member left, milliseconds; undefined when it is here, or was not since the hub was started. */
+  awayFor(id: number): number | undefined {
+    const leftAt = this.#entries.get(id)?.leftAt;
+    return leftAt === undefined ? undefined : this.#scheduler.now() - leftAt;
+  }
+
+  map(): Uint8Array {
+    return this.since(0);
+  }
+
+  since(revision: number): Uint8Array {
+    const now = this.#scheduler.now();
+    const found = this.#encoded.get(revision);
+    if (found !== undefined && now - found.at < FRESH) return found.bytes;
+    const bytes = encodeJson(this.#message(revision, now));
+    this.#encoded.set(revision, { bytes, at: now });
+    return bytes;
+  }
+
+  #message(since: number, now: number): HubMessage {
+    const online: number[] = [];
+    const offline: { id: number; ago?: number }[] = [];
+    for (const [id, entry] of this.#entries) {
+      if (entry.revision <= since) continue;
+      if (entry.online) online.push(id);
+      else offline.push(entry.leftAt === undefined ? { id } : { id, ago: Math.round(now - entry.leftAt) });
+    }
+    return { type: 'presence', online, offline };
+  }
+
+  #set(id: number, entry: Omit<Entry, 'revision'>): void {
+    this.#revision++;
+    this.#entries.set(id, { ...entry, revision: this.#revision });
+    this.#encoded.clear();
+    this.#fanout.changed();
+  }
+}

@@ -1,0 +1,125 @@
+import type { Kysely, Selectable } from 'kysely';
+import type { InviteRow } from '../../protocol/messages.js';
+import type { InvitesTable, Schema } from '../store/schema.js';
+import type { Change } from './change.js';
+import { Refused } from './refused.js';
+import { canonicalNetwork, MAX_SHARES, whyNotShareable } from './shares.js';
+
+export interface NewInvite {
+  readonly id: string;
+  readonly secretHash: string;
+  readonly expiresAt: number;
+  readonly reusable: boolean;
+  /** If it is reusable; `REUSABLE_USES` if not given. */
+  readonly uses?: number | undefined;
+  readonly admin: boolean;
+  readonly shares: readonly string[];
+}
+
+/** How many machines may join by a reusable invitation, unless it says otherwise. */
+const REUSABLE_USES = 100;
+
+/** @returns how many may join by it. @throws Refused when what may be shared by it never can be */
+export async function addInvite(change: Change, invite: NewInvite): Promise<number> {
+  const { reusable, uses = reusable ? REUSABLE_USES : 1 } = invite;
+  if (!reusable && uses !== 1)
+    throw new Refused('bad-request', `an invitation for ${uses} machines must be reusable`);
+  await change.db
+    .insertInto('invites')
+    .values({
+      id: invite.id,
+      secret_hash: invite.secretHash,
+      created_at: change.now,
+      expires_at: invite.expiresAt,
+      max_uses: uses,
+      admin: invite.admin ? 1 : 0,
+      shares: JSON.stringify(allowedShares(invite.shares, [change.network.ipv4, change.network.ipv6])),
+      revoked_at: null,
+      uses: 0,
+    })
+    .onConflict((c) => c.doNothing()) // the same again, after the database was lost
+    .execute();
+  return uses;
+}
+
+function allowedShares(shares: readonly string[], ranges: readonly string[]): string[] {
+  if (shares.length > MAX_SHARES) throw new Refused('bad-request', `at most ${MAX_SHARES} networks`);
+  return shares.map((text) => {
+    const network = canonicalNetwork(text);
+    if (network === undefined) throw new Refused('bad-request', `${text} is not a network: 192.168.1.0/24`);
+    const why = whyNotShareable(network, ranges, []);
+    if (why !== undefined) throw new Refused('bad-request', `${network} cannot be shared: ${why}`);
+    return network;
+  });
+}
+
+/** The invitation with that secret, if it is good for another node. @throws Refused */
+export async function openInvite(
+  db: Kysely<Schema>,
+  secretHash: string,
+  now: number,
+): Promise<Selectable<InvitesTable>> {
+  const invite = await db
+    .selectFrom('invites')
+    .selectAll()
+    .where('secret_hash', '=', secretHash)
+    .executeTakeFirst();
+  if (invite === undefined) throw new Refused('bad-secret', 'the hub does not know this invitation');
+  switch (inviteState(invite, now)) {
+    case 'revoked':
+      throw new Refused('bad-secret', 'the invitation was revoked: ask for a new one');
+    case 'used':
+      throw new Refused('used-up', 'the invitation was used already: ask for a new one');
+    case 'expired':
+      throw new Refused('expired', 'the invitation has expired: ask for a new one');
+    default:
+      return invite;
+  }
+}
+
+function inviteState(invite: Selectable<InvitesTable>, now: number): InviteRow['state'] {
+  if (invite.revoked_at !== null) return 'revoked';
+  if (invite.uses >= invite.max_uses) return 'used';
+  return invite.expires_at <= now ? 'expired' : 'open';
+}
+
+export const sharesOf = (invite: Pick<InvitesTable, 'shares'>): string[] =>
+  JSON.parse(invite.shares) as string[];
+
+/** @throws Refused when there is none */
+export async function revokeInvite(change: Change, id: string): Promise<void> {
+  const { numUpdatedRows } = await change.db
+    .updateTable('invites')
+    .set((eb) => ({ revoked_at: eb.fn.coalesce('revoked_at', eb.val(change.now)) }))
+    .where('id', '=', id)
+    .executeTakeFirst();
+  if (numUpdatedRows === 0n) throw new Refused('not-found', `there is no invitation ${id}`);
+}
+
+export async function listInvites(db: Kysely<Schema>, now: number): Promise<InviteRow[]> {
+  const invites = await db.selectFrom('invites').selectAll().orderBy('created_at').orderBy('id').execute();
+  const users = await db
+    .selectFrom('nodes')
+    .select(['name', 'invite'])
+    .where('invite', 'is not', null)
+    .orderBy('id')
+    .execute();
+  const names = new Map<string, string[]>();
+  for (const { name, invite } of users) {
+    const list = names.get(invite!);
+    if (list === undefined) names.set(invite!, [name]);
+    else list.push(name);
+  }
+  return invites.map((invite) => ({
+    id: invite.id,
+    createdAt: invite.created_at,
+    expiresAt: invite.expires_at,
+    reusable: invite.max_uses > 1,
+    uses: invite.uses,
+    maxUses: invite.max_uses,
+    admin: invite.admin === 1,
+    shares: sharesOf(invite),
+    state: inviteState(invite, now),
+    usedBy: names.get(invite.id) ?? [],
+  }));
+}

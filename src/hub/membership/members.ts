@@ -1,0 +1,213 @@
+import type { Kysely } from 'kysely';
+import type { Addresses, MapNode, MapVersion, Membership, OfferedShare } from '../../protocol/messages.js';
+import type { NodesTable, Schema } from '../store/schema.js';
+
+/** A node as the store has it, with what it offers. */
+export interface Member {
+  readonly row: Readonly<NodesTable>;
+  readonly offered: readonly OfferedShare[];
+  /** How the map shows it, as JSON: written once, and part of many messages. */
+  readonly json: string;
+}
+
+/** Removed nodes that are remembered, so that a delta can tell of them. Whose map is older gets all of it. */
+const REMEMBERED = 10_000;
+const DELTAS = 64;
+
+/**
+ * The members, in memory, and what is told of them: the map, and what has changed since a revision. Messages are made
+ * once for everyone who needs the same.
+ */
+export class Members {
+  #version: MapVersion;
+  readonly #byId = new Map<number, Member>();
+  readonly #byKey = new Map<string, Member>();
+  /** Ids of those that are gone, by the revision of their going, which grows. */
+  readonly #gone: { readonly id: number; readonly revision: number }[] = [];
+  /** Deltas from before this are not possible. */
+  #horizon: number;
+  #map: Uint8Array | undefined;
+  readonly #deltas = new Map<number, Uint8Array>();
+
+  constructor(version: MapVersion, horizon = 0) {
+    this.#version = version;
+    this.#horizon = horizon;
+  }
+
+  get version(): MapVersion {
+    return this.#version;
+  }
+
+  get count(): number {
+    return this.#byId.size;
+  }
+
+  ids = (): IterableIterator<number> => this.#byId.keys();
+  byId = (id: number): Member | undefined => this.#byId.get(id);
+  byKey = (key: string): Member | undefined => this.#byKey.get(key);
+
+  /** Takes over what was written: each node as it is now, and the revision that this is. */
+  apply(changed: readonly Member[], revision: number): void {
+    for (const member of changed) {
+      const { id, key, state } = member.row;
+      const before = this.#byId.get(id);
+      if (before !== undefined) this.#byKey.delete(before.row.key);
+      if (state === 'active') {
+        this.#byId.set(id, member);
+        this.#byKey.set(key, member);
+      } else {
+        this.#byId.delete(id);
+        if (state === 'removed' && member.row.revision > 0 && !this.#gone.some((gone) => gone.id === id)) {
+          this.#gone.push({ id, revision: member.row.revision });
+        }
+      }
+    }
+    this.#gone.sort((a, b) => a.revision - b.revision);
+    while (this.#gone.length > REMEMBERED) this.#horizon = this.#gone.shift()!.revision;
+    if (revision !== this.#version.revision) {
+      this.#version = { epoch: this.#version.epoch, revision };
+      this.#map = undefined;
+      this.#deltas.clear();
+    }
+  }
+
+  /** Those that were gone by this revision are not told of any more. */
+  forget(horizon: number): void {
+    this.#horizon = Math.max(this.#horizon, horizon);
+    while (this.#gone.length > 0 && this.#gone[0]!.revision <= this.#horizon) this.#gone.shift();
+  }
+
+  /** Whether somebody with that map can be told only what has changed. */
+  canFollow(have: MapVersion | undefined): have is MapVersion {
+    return (
+      have !== undefined &&
+      have.epoch === this.#version.epoch &&
+      have.revision <= this.#version.revision &&
+      have.revision >= this.#horizon
+    );
+  }
+
+  /** The `map` message, in UTF-8. */
+  map(): Uint8Array {
+    if (this.#map === undefined) {
+      const nodes = Array.from(this.#byId.values(), (member) => member.json);
+      this.#map = encode(
+        `{"type":"map","version":${JSON.stringify(this.#version)},"nodes":[${nodes.join()}]}`,
+      );
+    }
+    return this.#map;
+  }
+
+  /** The `delta` message since a revision, in UTF-8; the `map` where that is shorter. */
+  since(revision: number): Uint8Array {
+    let delta = this.#deltas.get(revision);
+    if (delta === undefined) {
+      const nodes: string[] = [];
+      for (const { row, json } of this.#byId.values()) if (row.revision > revision) nodes.push(json);
+      if (nodes.length > this.#byId.size / 2 && nodes.length > 100) return this.map();
+      const removed: number[] = [];
+      for (let i = this.#gone.length - 1; i >= 0 && this.#gone[i]!.revision > revision; i--) {
+        removed.push(this.#gone[i]!.id);
+      }
+      delta = encode(
+        `{"type":"delta","from":${revision},"version":${JSON.stringify(this.#version)},` +
+          `"nodes":[${nodes.join()}],"removed":[${removed.join()}]}`,
+      );
+      if (this.#deltas.size >= DELTAS) this.#deltas.delete(this.#deltas.keys().next().value!);
+      this.#deltas.set(revision, delta);
+    }
+    return delta;
+  }
+}
+
+const encoder = new TextEncoder();
+const encode = (text: string): Uint8Array => encoder.encode(text);
+
+export function toMember(row: NodesTable, offered: readonly OfferedShare[]): Member {
+  return { row, offered, json: JSON.stringify(mapNode(row, offered)) };
+}
+
+/** As the map shows it; a node that waits is not in the map, and has no addresses. */
+export const mapNode = (
+  row: NodesTable,
+  offered: readonly OfferedShare[],
+): Omit<MapNode, keyof Addresses> & Partial<Addresses> => ({
+  id: row.id,
+  name: row.name,
+  key: row.key,
+  ...addressesOf(row),
+  ...ipv4Only(row),
+  shares: offered.filter(({ state }) => state === 'approved').map(({ network }) => network),
+});
+
+export const membership = ({ row, offered }: Member): Membership => ({
+  id: row.id,
+  name: row.name,
+  ...addressesOf(row),
+  admin: row.admin === 1,
+  pending: row.state === 'pending',
+  ...ipv4Only(row),
+  shares: offered,
+});
+
+const addressesOf = ({ ipv4, ipv6 }: NodesTable): Partial<Addresses> =>
+  ipv4 === null || ipv6 === null ? {} : { ipv4, ipv6 };
+
+const ipv4Only = (row: NodesTable): { readonly ipv4Only?: true } =>
+  row.ipv4_only === 1 ? { ipv4Only: true } : {};
+
+/** Nodes by what the query says, with their shares. */
+export async function loadMembers(
+  db: Kysely<Schema>,
+  which:
+    | { readonly ids: readonly number[] }
+    | { readonly since: number }
+    | { readonly key: string }
+    | 'current',
+): Promise<Member[]> {
+  let query = db.selectFrom('nodes').selectAll().orderBy('id');
+  if (which === 'current') query = query.where('state', '!=', 'removed');
+  else if ('ids' in which) {
+    if (which.ids.length === 0) return [];
+    query = query.where('id', 'in', which.ids);
+  } else if ('since' in which) query = query.where('revision', '>', which.since);
+  else query = query.where('key', '=', which.key).where('state', '!=', 'removed');
+  const rows = await query.execute();
+  let shares = db.selectFrom('shares').selectAll().orderBy('network');
+  if (rows.length < 100) {
+    if (rows.length === 0) return [];
+    shares = shares.where(
+      'node',
+      'in',
+      rows.map((row) => row.id),
+    );
+  }
+  const byNode = new Map<number, OfferedShare[]>();
+  for (const { node, network, state, why } of await shares.execute()) {
+    const list = byNode.get(node) ?? [];
+    list.push(why === null ? { network, state } : { network, state, why });
+    byNode.set(node, list);
+  }
+  return rows.map((row) => toMember(row, byNode.get(row.id) ?? []));
+}
+
+/** Whether the holder of a key was a member once, and was removed; that is forgotten some time later. */
+export const isRemoved = async (db: Kysely<Schema>, key: string): Promise<boolean> =>
+  (await db
+    .selectFrom('nodes')
+    .select('id')
+    .where('key', '=', key)
+    .where('state', '=', 'removed')
+    .executeTakeFirst()) !== undefined;
+
+/** The ids of removed nodes that deltas may have to tell of, the latest first. */
+export const loadRemoved = (db: Kysely<Schema>): Promise<Member[]> =>
+  db
+    .selectFrom('nodes')
+    .selectAll()
+    .where('state', '=', 'removed')
+    .where('revision', '>', 0)
+    .orderBy('revision', 'desc')
+    .limit(REMEMBERED + 1)
+    .execute()
+    .then((rows) => rows.map((row) => toMember(row, [])));

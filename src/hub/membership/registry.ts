@@ -1,0 +1,145 @@
+import type { NetworkInfo } from '../../protocol/messages.js';
+import { clear } from '../store/backup.js';
+import type { NetworkTable } from '../store/schema.js';
+import type { Store } from '../store/store.js';
+import { StoreUnavailable } from '../store/trouble.js';
+import { Change } from './change.js';
+import { loadMembers, loadRemoved, type Member, Members } from './members.js';
+import { prune } from './prune.js';
+
+export interface NetworkOptions {
+  /** A DNS label. */
+  readonly name: string;
+  /** Networks that members' addresses are from. Called when the network is made. */
+  readonly ranges: () => { readonly ipv4: string; readonly ipv6: string };
+  readonly mtu?: number | undefined;
+}
+
+/** What all of a network's packets fit into: every IPv6 path has it, so that relay framing never fragments. */
+const DEFAULT_MTU = 1280;
+
+export interface RegistryOptions {
+  /** How the network is to be made, if there is none yet. */
+  readonly network: NetworkOptions;
+  /** Whether an administrator lets new nodes in; as before if not given. */
+  readonly ask?: boolean | undefined;
+  /** The hub's public key, base64: of a network that is made. */
+  readonly hubKey: string;
+  /** Throws when this hub must not serve the network that is there, or make one where none is. */
+  readonly check?: ((network: NetworkTable | undefined) => void) | undefined;
+  /** Make another network in the place of the one that is there. */
+  readonly replace?: boolean | undefined;
+  readonly clock: () => number;
+  /** Hexadecimal. */
+  readonly randomId: (bytes: number) => string;
+}
+
+/** The network as it is in the store, and in memory what everybody asks for. Changes go through here, one by one. */
+export class Registry {
+  readonly info: NetworkInfo;
+  readonly members: Members;
+  readonly store: Store;
+  readonly #clock: () => number;
+  /** Told of nodes that are other than before, in the order of the changes. */
+  onChange: (changed: readonly Member[]) => void = () => {};
+  /** The database is not the one that it was: a backup was restored under our feet. */
+  onReplaced: () => void = () => {};
+
+  private constructor(store: Store, network: NetworkTable, clock: () => number) {
+    const { id, name, ipv4, ipv6, mtu } = network;
+    this.info = { id, name, ipv4, ipv6, mtu };
+    this.members = new Members({ epoch: network.epoch, revision: network.revision }, network.horizon);
+    this.store = store;
+    this.#clock = clock;
+  }
+
+  /** Loads the network, or makes it. */
+  static async open(store: Store, options: RegistryOptions): Promise<Registry> {
+    const network = await store.initialise(async (db) => {
+      const current = () => db.selectFrom('network').selectAll().executeTakeFirst();
+      let found = await current();
+      if (options.replace === true && found !== undefined && found.hub_key !== options.hubKey) {
+        await clear(db);
+        found = undefined;
+      }
+      options.check?.(found);
+      if (found === undefined) {
+        const made = makeNetwork(options);
+        await db
+          .insertInto('network')
+          .values(made)
+          .onConflict((c) => c.doNothing())
+          .execute();
+      }
+      if (found !== undefined && options.ask !== undefined) {
+        await db
+          .updateTable('network')
+          .set({ policy: options.ask ? 'ask' : 'open' })
+          .execute();
+      }
+      const network = (await current())!;
+      options.check?.(network); // another hub may have been faster
+      return network;
+    });
+    const registry = new Registry(store, network, options.clock);
+    await store.snapshot(async (db) => {
+      const { revision } = await db.selectFrom('network').select('revision').executeTakeFirstOrThrow();
+      const current = await loadMembers(db, 'current');
+      registry.members.apply([...(await loadRemoved(db)), ...current], revision);
+    });
+    return registry;
+  }
+
+  /**
+   * Changes something. `work` may run more than once, and must then come to the same.
+   *
+   * @throws Refused, StoreUnavailable
+   */
+  async change<T>(work: (change: Change) => Promise<T>): Promise<T> {
+    const { value } = await this.store.write(
+      async (db, network) => {
+        const known = this.members.version;
+        const isPast = network.revision < known.revision || network.horizon > known.revision;
+        if (network.epoch !== known.epoch || isPast) {
+          this.onReplaced();
+          throw new StoreUnavailable('the database was replaced by another one');
+        }
+        const change = new Change(db, network, this.#clock());
+        const value = await work(change);
+        const revision = await change.end();
+        const changed = await loadMembers(db, { ids: [...change.touched] });
+        // Another hub has changed something in between.
+        if (network.revision > known.revision)
+          changed.push(...(await loadMembers(db, { since: known.revision })));
+        return { value, changed, revision };
+      },
+      ({ changed, revision }) => {
+        this.members.apply(changed, revision);
+        this.onChange(changed);
+      },
+    );
+    return value;
+  }
+
+  /** Forgets what was over long ago. @throws StoreUnavailable */
+  async prune(): Promise<void> {
+    this.members.forget(await this.change((change) => prune(change, this.members.version.revision)));
+  }
+}
+
+function makeNetwork({ network, ask, hubKey, clock, randomId }: RegistryOptions): NetworkTable {
+  return {
+    single: 1,
+    id: randomId(16),
+    hub_key: hubKey,
+    name: network.name,
+    ...network.ranges(),
+    mtu: network.mtu ?? DEFAULT_MTU,
+    epoch: randomId(8),
+    revision: 1,
+    policy: ask === true ? 'ask' : 'open',
+    next_node: 1,
+    created_at: clock(),
+    horizon: 0,
+  };
+}

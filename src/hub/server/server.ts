@@ -1,0 +1,274 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { LametunError } from '../../errors.js';
+import { limitSegments } from '../../linux/net/socket-options.js';
+import { CHANNEL_PATH } from '../../protocol/channel.js';
+import {
+  HeadReader,
+  type RequestHead,
+  WEBSOCKET_GUID,
+  wantsWebSocket,
+  webSocketKey,
+} from '../../protocol/upgrade.js';
+import { AddressLimit } from '../machine/limits.js';
+import {
+  Connection,
+  type ConnectionEvents,
+  type ConnectionKeys,
+  ENDINGS,
+  type Ending,
+} from './connection.js';
+import { isLoopback } from './public-addresses.js';
+
+export interface ServerOptions extends ConnectionKeys {
+  /** TCP, on every address of the machine; 0 lets the kernel choose one. */
+  readonly port: number;
+  readonly events: Pick<ConnectionEvents, 'message' | 'frame'> & { closed(connection: Connection): void };
+  /** How long one with a key may take to be a member; two minutes unless given. Milliseconds. */
+  readonly guestPatience?: number;
+  /** How many such there can be; 8192 unless given. */
+  readonly maxGuests?: number;
+  /** First messages of one address; 50 a second unless given. */
+  readonly handshakes?: AddressLimit;
+}
+
+/** What strangers and members did, each by how it ended. */
+export type ServerCounters = Readonly<
+  Record<
+    | Ending
+    | 'connections'
+    | 'opened'
+    | 'plain-http'
+    | 'bad-upgrade'
+    | 'crowded-out'
+    | 'too-slow'
+    | 'too-often',
+    number
+  >
+>;
+
+/** TCP connections that have not proved a key yet. When there are more, the oldest goes: an honest one takes moments. */
+const STRANGERS = 8_192;
+/** How long one may take to prove its key, milliseconds. */
+const PATIENCE = 10_000;
+/**
+ * The same for connections that have a key and are no member's: everyone can make himself a key, and who was a member
+ * once, or has a token that is good no more, knows the hub's. To join takes three answers of a hub that may be busy.
+ */
+const GUESTS = 8_192;
+const GUEST_PATIENCE = 120_000;
+const NOT_FOUND = [
+  'HTTP/1.1 404 Not Found',
+  'Content-Type: text/plain',
+  'Content-Length: 10',
+  'Connection: close',
+  '',
+  'not found\n',
+].join('\r\n');
+/** First messages of one address, each of which costs some X25519: an office that comes back at once, and then 50 a second. */
+const HANDSHAKES = { rate: 50, burst: 1_000 } as const;
+const CHECK_INTERVAL = 1_000;
+/** Between two looks at every open connection. */
+const SWEEP_INTERVAL = 5_000;
+const BACKLOG = 4_096;
+
+/** The hub's one TCP port: WebSockets that carry channels, and for anything else a short answer. */
+export class HubServer {
+  readonly port: number;
+  readonly #listener: Server;
+  readonly #options: ServerOptions;
+  /** All TCP connections. */
+  readonly #sockets = new Set<Socket>();
+  /** Those that have not proved a key, and since when, the oldest first. Times are of `performance.now`. */
+  readonly #strangers = new Map<Socket, number>();
+  readonly #open = new Set<Connection>();
+  /** Those of them that are no member's, and since when, the oldest first. */
+  readonly #guests = new Map<Connection, number>();
+  readonly #counters = Object.fromEntries(
+    [
+      ...ENDINGS,
+      'connections',
+      'opened',
+      'plain-http',
+      'bad-upgrade',
+      'crowded-out',
+      'too-slow',
+      'too-often',
+    ].map((name) => [name, 0]),
+  ) as { -readonly [Name in keyof ServerCounters]: number };
+  readonly #handshakes: AddressLimit;
+  readonly #timer: NodeJS.Timeout;
+  #swept = performance.now();
+
+  private constructor(listener: Server, options: ServerOptions) {
+    this.port = (listener.address() as AddressInfo).port;
+    this.#listener = listener;
+    this.#options = options;
+    this.#handshakes = options.handshakes ?? new AddressLimit(HANDSHAKES.rate, HANDSHAKES.burst);
+    listener.on('connection', (socket: Socket) => this.#connected(socket));
+    listener.on('error', () => {}); // accepting one connection failed, for want of descriptors
+    this.#timer = setInterval(() => this.#check(performance.now()), CHECK_INTERVAL).unref();
+  }
+
+  /** @throws LametunError `usage` when the port cannot be had */
+  static async listen(options: ServerOptions): Promise<HubServer> {
+    const listener = createServer({ noDelay: true });
+    for (const host of ['::', '0.0.0.0']) {
+      try {
+        listener.listen({ port: options.port, host, backlog: BACKLOG, exclusive: true });
+        await once(listener, 'listening');
+        limitSegments((listener as unknown as { readonly _handle: { readonly fd: number } })._handle.fd);
+        return new HubServer(listener, options);
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        if (host === '::' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) continue; // no IPv6 here
+        throw whyNoPort(error as NodeJS.ErrnoException, options.port, 'TCP');
+      }
+    }
+    throw new LametunError('linux', 'this machine has neither IPv6 nor IPv4');
+  }
+
+  counters(): ServerCounters {
+    return { ...this.#counters };
+  }
+
+  /** How many have proved a key. */
+  get open(): number {
+    return this.#open.size;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    const closed = once(this.#listener, 'close');
+    this.#listener.close();
+    for (const connection of [...this.#open]) connection.close();
+    for (const socket of [...this.#strangers.keys()]) socket.destroy();
+    this.#strangers.clear();
+    for (const socket of this.#sockets) setTimeout(() => socket.destroy(), CHECK_INTERVAL).unref();
+    await closed;
+  }
+
+  #connected(socket: Socket): void {
+    this.#counters.connections++;
+    this.#sockets.add(socket);
+    this.#strangers.set(socket, performance.now());
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#strangers.delete(socket);
+    });
+    socket.on('error', () => {}); // `close` follows
+    if (this.#strangers.size > STRANGERS) {
+      const [oldest] = this.#strangers.keys();
+      this.#counters['crowded-out']++;
+      this.#strangers.delete(oldest!);
+      oldest!.destroy();
+    }
+    const head = new HeadReader();
+    const read = (chunk: Buffer): void => {
+      const request = head.push(chunk);
+      if (request === undefined) return;
+      socket.off('data', read);
+      if (request === 'malformed') socket.destroy();
+      else this.#requested(socket, request.head, request.rest);
+    };
+    socket.on('data', read);
+  }
+
+  #requested(socket: Socket, head: RequestHead, rest: Uint8Array): void {
+    const key = head.path === CHANNEL_PATH ? webSocketKey(head) : undefined;
+    if (!wantsWebSocket(head) || key === undefined) {
+      this.#counters[wantsWebSocket(head) ? 'bad-upgrade' : 'plain-http']++;
+      socket.end(NOT_FOUND, () => socket.destroy());
+      return;
+    }
+    const remote = remoteOf(socket, head);
+    // A proxy on this machine that does not say who is there must not be held to what one may do.
+    if (!isLoopback(remote) && !this.#handshakes.take(remote, performance.now())) {
+      this.#counters['too-often']++;
+      socket.destroy();
+      return;
+    }
+    socket.write(upgraded(key));
+    const connection = new Connection(socket, remote, this.#options, {
+      ...this.#options.events,
+      opened: () => {
+        this.#strangers.delete(socket);
+        this.#open.add(connection);
+        this.#counters.opened++;
+        this.#welcome(connection);
+      },
+      admitted: () => this.#guests.delete(connection),
+      closed: (_, why) => {
+        this.#counters[why]++;
+        this.#open.delete(connection);
+        this.#guests.delete(connection);
+        this.#options.events.closed(connection);
+      },
+    });
+    connection.start(rest);
+  }
+
+  #welcome(connection: Connection): void {
+    this.#guests.set(connection, performance.now());
+    if (this.#guests.size <= (this.#options.maxGuests ?? GUESTS)) return;
+    const [oldest] = this.#guests.keys();
+    oldest!.crowdOut();
+  }
+
+  #check(now: number): void {
+    const patience = this.#options.guestPatience ?? GUEST_PATIENCE;
+    for (const [connection, since] of this.#guests) {
+      if (since > now - patience) break;
+      connection.crowdOut();
+    }
+    for (const [socket, since] of this.#strangers) {
+      if (since > now - PATIENCE) break;
+      this.#counters['too-slow']++;
+      this.#strangers.delete(socket);
+      socket.destroy();
+    }
+    if (now - this.#swept < SWEEP_INTERVAL) return;
+    this.#swept = now;
+    for (const connection of this.#open) connection.check(now);
+  }
+}
+
+/** RFC 6455 §4.2.2. */
+function upgraded(key: string): string {
+  const accept = createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
+  return [
+    'HTTP/1.1 101 Switching Protocols',
+    'Upgrade: websocket',
+    'Connection: Upgrade',
+    `Sec-WebSocket-Accept: ${accept}`,
+    '\r\n',
+  ].join('\r\n');
+}
+
+/** Who is there: behind a proxy on this machine, the address that it says. */
+function remoteOf(socket: Socket, { headers }: RequestHead): string {
+  const address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+  const forwarded = headers.get('x-forwarded-for');
+  if (!isLoopback(address) || forwarded === undefined) return address;
+  return forwarded.split(',').at(-1)!.trim().slice(0, 45);
+}
+
+/** Why a port cannot be had, and what to do. */
+export function whyNoPort(error: NodeJS.ErrnoException, port: number, protocol: 'TCP' | 'UDP'): Error {
+  const choose = `choose another with --port`;
+  if (error.code === 'EADDRINUSE') {
+    const find = `\`ss -${protocol === 'TCP' ? 'lt' : 'lu'}np sport = :${port}\` names it`;
+    return new LametunError(
+      'busy',
+      `${protocol} port ${port} is used by another program (${find}): stop it, or ${choose}`,
+      { cause: error },
+    );
+  }
+  if (error.code === 'EACCES') {
+    return new LametunError('usage', `${protocol} port ${port} needs root (try sudo), or ${choose}`, {
+      cause: error,
+    });
+  }
+  return error;
+}

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { until } from '../../../tests/kit/wait.js';
+import { OPCODE } from '../../protocol/websocket.js';
+import { HubWebSocket, type Pace } from './web-socket.js';
+
+/** A TCP connection whose other end reads nothing. */
+class Deaf extends Duplex {
+  override _read(): void {}
+  override _write(): void {} // never taken
+}
+
+/** Frames of one byte, with a mask of zeros. */
+const frames = (opcode: number, count: number): Buffer =>
+  Buffer.concat(
+    Array.from({ length: count }, (_, i) => Buffer.of(0x80 | opcode, 0x81, 0, 0, 0, 0, i & 0xff)),
+  );
+
+interface Scene {
+  readonly stream: Deaf;
+  readonly socket: HubWebSocket;
+  readonly seen: { messages: number; heard: number; flooded: boolean; failed: number };
+}
+
+function scene(pace: Partial<Pace>): Scene {
+  const stream = new Deaf();
+  const seen = { messages: 0, heard: 0, flooded: false, failed: 0 };
+  const socket = new HubWebSocket(
+    stream,
+    { longest: 100, rate: 1e6, burst: 1e6, patience: true, ...pace },
+    {
+      message: () => void seen.messages++,
+      heard: () => void seen.heard++,
+      failed: (code) => {
+        seen.failed = code;
+      },
+      flooded: () => {
+        seen.flooded = true;
+        stream.destroy();
+      },
+      closed: () => {},
+    },
+  );
+  return { stream, socket, seen };
+}
+
+test('one connection has no more than its turn before the others have theirs', async () => {
+  const one = scene({});
+  const other = scene({});
+  one.socket.start(frames(OPCODE.binary, 1000));
+  const first = one.seen.messages;
+  assert.ok(first > 0 && first < 100, `${first} at once`);
+  other.socket.start(frames(OPCODE.binary, 1));
+  assert.equal(other.seen.messages, 1);
+  assert.ok(one.stream.isPaused(), 'TCP holds back the rest');
+  await turn();
+  assert.ok(one.seen.messages <= 2 * first);
+  await until('all to be looked at', () => one.seen.messages === 1000);
+  assert.ok(!one.stream.isPaused());
+});
+
+for (const [what, opcode] of Object.entries({
+  messages: OPCODE.binary,
+  pings: OPCODE.ping,
+  pongs: OPCODE.pong,
+})) {
+  test(`more ${what} than the pace allows wait, or end a connection that is to have no patience`, async () => {
+    const slow = { rate: 1e-6, burst: 20 };
+    const patient = scene({ ...slow, patience: true });
+    patient.socket.start(frames(opcode, 1000));
+    for (let i = 0; i < 20; i++) await turn();
+    assert.equal(patient.seen.messages + patient.seen.heard, 21, 'the last one on credit');
+    assert.ok(patient.stream.isPaused());
+    patient.stream.destroy();
+    const strict = scene({ ...slow, patience: false });
+    strict.socket.start(frames(opcode, 1000));
+    assert.equal(strict.seen.messages + strict.seen.heard, 20);
+    assert.ok(strict.seen.flooded);
+  });
+}
+
+test('who pings and reads no answers has few of them kept', async () => {
+  const { stream, socket, seen } = scene({});
+  socket.start(frames(OPCODE.ping, 50_000));
+  await until('all to be heard', () => seen.heard === 50_000);
+  assert.ok(stream.writableLength < 20_000, `${stream.writableLength} bytes wait`);
+  assert.ok(stream.writableLength > 1_000, 'the first ones were answered');
+});
+
+test('what is no frame is told once, and nothing behind it is looked at', () => {
+  const { stream, socket, seen } = scene({});
+  socket.start(Buffer.concat([frames(OPCODE.text, 1), frames(OPCODE.binary, 10)]));
+  stream.push(frames(OPCODE.binary, 10));
+  assert.deepEqual(seen, { messages: 0, heard: 0, flooded: false, failed: 1003 });
+  assert.ok(stream.writableEnded);
+});
+
+test('nothing is looked at that came before a connection was cut off, and waits to be read', async () => {
+  const { stream, socket, seen } = scene({ rate: 1e-6, burst: 20, patience: false });
+  socket.start(Buffer.alloc(0));
+  stream.pause();
+  for (let i = 0; i < 3; i++) stream.push(frames(OPCODE.ping, 30));
+  stream.resume();
+  await until('the connection to be cut off', () => stream.closed);
+  assert.equal(seen.heard, 20);
+});
