@@ -1,101 +1,102 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { drawRooms } from './graph/draw.js';
+import { countArrows, findCycle, readSources, roomOf } from './graph/imports.js';
+import { FLOORS, FOLDERS, ROOMS } from './graph/rooms.js';
 
-/** Which rooms of src/ may import which; `docs/ARCHITECTURE.md` says why. An absent pair is forbidden. */
-const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  ip: [],
-  wireguard: ['ip'],
-  protocol: ['ip', 'wireguard'],
-  linux: ['ip'],
-  crypto: ['ip', 'wireguard', 'linux'],
-  packets: ['ip', 'linux'],
-  plain: ['ip', 'linux', 'packets'],
-  tunnel: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets'],
-  device: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets', 'tunnel'],
-  node: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets', 'tunnel', 'device'],
-  hub: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets'],
-  demo: ['ip', 'linux', 'plain'],
-  cli: [
-    'ip',
-    'wireguard',
-    'protocol',
-    'linux',
-    'crypto',
-    'packets',
-    'tunnel',
-    'device',
-    'plain',
-    'demo',
-    'node',
-    'hub',
-  ],
-};
-
-/** Which packages a room may import; every other one may import none. `node:` is for rooms that do I/O. */
-const MAY_USE: Readonly<Record<string, readonly string[]>> = {
-  linux: ['koffi'],
-  crypto: ['koffi', '@noble/ciphers/chacha.js'],
-  cli: ['commander', 'picocolors'],
-  demo: ['picocolors'],
-  protocol: ['valibot'],
-  hub: ['ws', 'kysely', 'pg', 'node-sqlite3-wasm'],
-  node: ['ws', 'dns-packet', 'valibot'],
-};
-const PURE = ['ip', 'wireguard', 'protocol'];
-
-interface Import {
-  readonly file: string;
-  readonly room: string;
-  readonly specifier: string;
-}
-
-const root = process.cwd();
-const imports: readonly Import[] = readdirSync('src', { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.ts') && file.includes('/'))
-  .flatMap((file) =>
-    [...readFileSync(join('src', file), 'utf8').matchAll(/(?:from|import|import\()\s*'([^']+)'/g)].map(
-      ([, specifier]) => ({ file: join('src', file), room: file.split('/')[0]!, specifier: specifier! }),
-    ),
-  );
-const isTest = (file: string): boolean => file.endsWith('.test.ts');
+const sources = readSources();
+const product = sources.filter(({ isTest }) => !isTest);
 
 test('the import scanner finds imports', () => {
-  assert.ok(imports.length > 20);
-  assert.ok(imports.some(({ specifier }) => specifier === 'koffi'));
+  assert.ok(sources.length > 20);
+  assert.ok(sources.some(({ imports }) => imports.includes('koffi')));
+  const paths = new Set(sources.map(({ path }) => path));
+  for (const { path, imports } of product)
+    for (const target of imports)
+      assert.ok(!target.startsWith('src/') || paths.has(target), `${path} imports ${target}`);
 });
 
 test('every room is listed, here and in docs/ARCHITECTURE.md, and nothing else is', () => {
   const folders = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const rooms = folders.map(({ name }) => name).sort();
-  assert.deepEqual(Object.keys(MAY_IMPORT).sort(), rooms);
+  assert.deepEqual(ROOMS.map(({ name }) => name).sort(), rooms);
   const [table = ''] = /\n\| room \|.*?\n\n/s.exec(readFileSync('docs/ARCHITECTURE.md', 'utf8')) ?? [];
   assert.deepEqual([...table.matchAll(/^\| `(\w+)\/` \|/gm)].map(([, room]) => room).sort(), rooms);
 });
 
 test('rooms import only the rooms they may', () => {
-  for (const { file, room, specifier } of imports) {
-    if (!specifier.startsWith('.')) continue;
-    const path = relative(root, join(root, file, '..', specifier)).split('/');
-    if (path[0] !== 'src' || path.length === 2) continue; // src/errors.ts is for everyone; tests use tests/kit/
-    const target = path[1]!;
-    const allowed = [room, ...MAY_IMPORT[room]!];
-    assert.ok(allowed.includes(target), `${file} must not import from ${target}/`);
+  for (const { path, room, isTest, imports } of sources) {
+    if (path === 'src/wall-clock.ts') continue; // its default clock is Linux's
+    const allowed = ROOMS.find(({ name }) => name === room)?.mayImport ?? [];
+    for (const target of imports) {
+      if (target.startsWith('tests/')) assert.ok(isTest, `${path} must not import ${target}`);
+      const other = roomOf(target);
+      if (other === undefined || other === room) continue; // src/errors.ts is for everyone
+      assert.ok(allowed.includes(other), `${path} must not import from ${other}/`);
+    }
   }
 });
 
-test('only the room that needs a package imports it', () => {
-  for (const { file, room, specifier } of imports) {
-    if (specifier.startsWith('.') || specifier.startsWith('node:')) continue;
-    if (isTest(file) && specifier === 'fast-check') continue;
-    assert.ok(MAY_USE[room]?.includes(specifier), `${file} must not import ${specifier}`);
+test('no room may import one of its own floor, or of a higher one', () => {
+  const below = new Set<string>();
+  for (const floor of FLOORS) {
+    for (const { name, mayImport } of floor)
+      for (const target of mayImport) assert.ok(below.has(target), `${name} must not import from ${target}`);
+    for (const { name } of floor) below.add(name);
   }
 });
 
-test('the pure rooms know no I/O', () => {
-  for (const { file, room, specifier } of imports) {
-    if (!PURE.includes(room) || isTest(file)) continue;
-    assert.ok(!specifier.startsWith('node:'), `${file} must not import ${specifier}`);
+test('folders import only the folders they may', () => {
+  for (const [folder, allowed] of Object.entries(FOLDERS)) {
+    const files = product.filter(({ path }) => dirname(path) === `src/${folder}`);
+    assert.ok(files.length > 0, `src/${folder} is empty`);
+    for (const { path, imports } of files) {
+      for (const target of imports) {
+        const other = /^src\/(.+)\/[^/]+$/.exec(target)?.[1];
+        if (other === undefined || other === folder) continue;
+        assert.ok(allowed.includes(other), `${path} must not import from ${other}/`);
+      }
+    }
   }
+});
+
+test('no files import each other in a circle', () => {
+  assert.deepEqual(
+    findCycle(
+      new Map([
+        ['a', ['b', 'c']],
+        ['b', []],
+        ['c', ['d']],
+        ['d', ['b', 'c']],
+      ]),
+    ),
+    ['c', 'd', 'c'],
+  );
+  const cycle = findCycle(new Map(product.map(({ path, imports }) => [path, imports])));
+  assert.equal(cycle, undefined, cycle?.join(' -> '));
+});
+
+test('no room has more than a quarter of the lines', () => {
+  const lines = (room?: string): number =>
+    product.reduce((sum, file) => sum + (room === undefined || file.room === room ? file.lines : 0), 0);
+  for (const { name } of ROOMS)
+    assert.ok(lines(name) <= lines() / 4, `${name} has ${lines(name)} of ${lines()}`);
+});
+
+test('only the room that needs a package imports it, and pure rooms import nothing of Node', () => {
+  for (const { path, room, isTest, imports } of sources) {
+    const { pure, packages = [] } = ROOMS.find(({ name }) => name === room) ?? {};
+    for (const target of imports) {
+      if (target.includes('/') && /^(src|tests)\//.test(target)) continue;
+      const allowed = target.startsWith('node:') ? !pure || isTest : packages.includes(target);
+      assert.ok(allowed || (isTest && target === 'fast-check'), `${path} must not import ${target}`);
+    }
+  }
+});
+
+test('docs/rooms.svg shows the rooms as they are: `npm run graph` draws it', () => {
+  const picture = readFileSync(join('docs', 'rooms.svg'), 'utf8');
+  assert.equal(picture, drawRooms(countArrows(sources).keys()));
 });

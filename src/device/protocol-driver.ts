@@ -85,7 +85,7 @@ export class ProtocolDriver {
     this.settle();
   };
 
-  #act(event: DeviceEvent): void {
+  #act(event: DeviceEvent<Peer>): void {
     if (this.#isDetached) return;
     if (this.#log.isVerbose) this.#tell(event);
     const engine = this.#engine;
@@ -118,7 +118,7 @@ export class ProtocolDriver {
   }
 
   /** Strangers are answered from the address that they wrote to, whatever the routes say. */
-  #placeFor({ to, peer }: DeviceEvent & { kind: 'datagram' }): PeerEndpoint {
+  #placeFor({ to, peer }: DeviceEvent<Peer> & { kind: 'datagram' }): PeerEndpoint {
     return peer ? this.#sources.judged(to as PeerEndpoint) : (to as PeerEndpoint);
   }
 
@@ -128,7 +128,7 @@ export class ProtocolDriver {
     this.#engine.setEndpoint(peer.id, judged);
   }
 
-  #tell(event: DeviceEvent): void {
+  #tell(event: DeviceEvent<Peer>): void {
     const text = eventText(event);
     if (text === undefined) return;
     this.#log.verbose(event.peer ? `${peerName(event.peer.publicKey.bytes)} - ${text}` : text);

@@ -96,7 +96,7 @@ export class DataPath {
     this.allowedIpsChanged();
   }
 
-  apply(event: Exclude<DeviceEvent, { kind: 'datagram' }>, now: number): void {
+  apply(event: Exclude<DeviceEvent<Peer>, { kind: 'datagram' }>, now: number): void {
     const route = this.#routes.get(event.peer.id);
     switch (event.kind) {
       case 'install-keypair': {

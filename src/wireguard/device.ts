@@ -42,7 +42,7 @@ export interface DeviceOptions {
 export class Device {
   readonly drops = new DropCounters();
   readonly #host;
-  readonly #events = new EventQueue<DeviceEvent>();
+  readonly #events = new EventQueue<DeviceEvent<Peer>>();
   readonly #peers = new Map<string, Peer>();
   readonly #byIndex = new Map<number, Peer>();
   readonly #unprepared = new Set<Peer>();
@@ -59,14 +59,14 @@ export class Device {
       followsPeers: options.paths !== 'owner',
       timestamps: new TimestampSource(),
       privateKey: undefined as PrivateKey | undefined,
-      emit: (event: DeviceEvent) => this.#events.push(event),
+      emit: (event: DeviceEvent<Peer>) => this.#events.push(event),
       allocateIndex: (peer: Peer) => this.#allocateIndex(peer),
       releaseIndex: (index: number) => void this.#byIndex.delete(index),
     };
   }
 
   /** The next thing to be done; undefined when all is. */
-  poll(): DeviceEvent | undefined {
+  poll(): DeviceEvent<Peer> | undefined {
     return this.#events.poll();
   }
 

@@ -1,5 +1,4 @@
 import type { Keypair } from './keypair.js';
-import type { Peer } from './peer.js';
 
 /**
  * Where a peer is, as far as the protocol cares: nothing but identity, and bytes that a cookie is bound to.
@@ -21,7 +20,7 @@ export interface Endpoint {
 export type PathRule = 'peers' | 'owner';
 
 /** What a device wants done, in this order. The first is for a socket, the rest for the data path. */
-export type DeviceEvent =
+export type DeviceEvent<Peer> =
   /** Send a handshake message. `peer` is absent for a cookie reply. */
   | { readonly kind: 'datagram'; readonly peer?: Peer; readonly to: Endpoint; readonly bytes: Uint8Array }
   /**

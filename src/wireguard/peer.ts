@@ -37,7 +37,7 @@ export interface PeerHost {
   readonly privateKey: PrivateKey | undefined;
   /** Whether an authentic message says where its sender is: `PathRule`. */
   readonly followsPeers: boolean;
-  emit(event: DeviceEvent): void;
+  emit(event: DeviceEvent<Peer>): void;
   /** A receiver index that is in use nowhere else; it leads to this peer until it is released. */
   allocateIndex(peer: Peer): number;
   releaseIndex(index: number): void;

@@ -108,7 +108,7 @@ export class VirtualNode {
   /** The packets that came out of the tunnel, and when. */
   readonly received: { readonly bytes: Uint8Array; readonly at: number }[] = [];
   /** Every event of the device but datagrams. */
-  readonly events: { readonly kind: DeviceEvent['kind']; readonly at: number }[] = [];
+  readonly events: { readonly kind: DeviceEvent<Peer>['kind']; readonly at: number }[] = [];
   /** What `handleDatagram` is told about the length of its queue. */
   queued = 0;
   readonly rows = new Map<number, Float64Array>();

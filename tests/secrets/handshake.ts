@@ -15,6 +15,7 @@ import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import type { PrivateKey, PublicKey } from '../../src/wireguard/crypto.js';
 import { Device } from '../../src/wireguard/device.js';
 import type { DeviceEvent, Endpoint } from '../../src/wireguard/events.js';
+import type { Peer } from '../../src/wireguard/peer.js';
 
 const secrets: Uint8Array[] = [];
 const collect = globalThis.gc!;
@@ -55,7 +56,7 @@ for (const [i, peer] of peers.entries()) {
 
 /** What the data plane would have of a session; it keeps the keys until they are dropped. */
 const installed = new Map<string, Uint8Array[]>();
-function act(side: number, event: DeviceEvent, now: number): void {
+function act(side: number, event: DeviceEvent<Peer>, now: number): void {
   const other = devices[1 - side]!;
   if (event.kind === 'datagram') other.handleDatagram(event.bytes, somewhere, now, 0);
   if (event.kind === 'install-keypair') {

@@ -1,0 +1,126 @@
+/** A room of `src/`, and where the picture shows it. */
+export interface Room {
+  readonly name: string;
+  /** What lives there, in a few words. */
+  readonly about: string;
+  /** Known to do no I/O: `tsconfig.pure.json` compiles it. */
+  readonly pure?: true;
+  /** From left to right; halves are allowed. */
+  readonly column: number;
+  readonly mayImport: readonly string[];
+  /** The packages that it may import; `node:` is for rooms that are not pure. */
+  readonly packages?: readonly string[];
+}
+
+/** The rooms by floor, the ground first. A room may import rooms of lower floors, and of these the ones it lists. */
+export const FLOORS: readonly (readonly Room[])[] = [
+  [{ name: 'ip', about: 'addresses and packets', pure: true, column: 1, mayImport: [] }],
+  [
+    { name: 'linux', about: 'system calls', column: 0.5, mayImport: ['ip'], packages: ['koffi'] },
+    { name: 'wireguard', about: 'the protocol', pure: true, column: 1.5, mayImport: ['ip'] },
+  ],
+  [
+    { name: 'packets', about: 'many at a time', column: 0, mayImport: ['ip', 'linux'] },
+    {
+      name: 'crypto',
+      about: 'AEAD, X25519, BLAKE2s',
+      column: 1,
+      mayImport: ['ip', 'wireguard', 'linux'],
+      packages: ['koffi', '@noble/ciphers/chacha.js'],
+    },
+    {
+      name: 'protocol',
+      about: 'between nodes and hub',
+      pure: true,
+      column: 2,
+      mayImport: ['ip', 'wireguard'],
+      packages: ['valibot'],
+    },
+  ],
+  [
+    { name: 'plain', about: 'the tunnel of the post', column: 0, mayImport: ['ip', 'linux', 'packets'] },
+    {
+      name: 'tunnel',
+      about: "WireGuard's data plane",
+      column: 1,
+      mayImport: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets'],
+    },
+    {
+      name: 'hub',
+      about: 'members, relay, store',
+      column: 2,
+      mayImport: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets'],
+      packages: ['ws', 'kysely', 'pg', 'node-sqlite3-wasm'],
+    },
+  ],
+  [
+    {
+      name: 'device',
+      about: 'a WireGuard interface',
+      column: 1,
+      mayImport: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets', 'tunnel'],
+    },
+  ],
+  [
+    {
+      name: 'demo',
+      about: 'the lesson',
+      column: 0,
+      mayImport: ['ip', 'linux', 'plain'],
+      packages: ['picocolors'],
+    },
+    {
+      name: 'node',
+      about: 'a member of a network',
+      column: 1,
+      mayImport: ['ip', 'wireguard', 'protocol', 'linux', 'crypto', 'packets', 'tunnel', 'device'],
+      packages: ['ws', 'dns-packet', 'valibot'],
+    },
+  ],
+  [
+    {
+      name: 'cli',
+      about: 'the commands',
+      column: 1,
+      mayImport: [
+        'ip',
+        'wireguard',
+        'protocol',
+        'linux',
+        'crypto',
+        'packets',
+        'tunnel',
+        'device',
+        'plain',
+        'demo',
+        'node',
+        'hub',
+      ],
+      packages: ['commander', 'picocolors'],
+    },
+  ],
+];
+export const ROOMS: readonly Room[] = FLOORS.flat();
+
+/** Folders that may import less than their room: of their own room and others, these folders only. */
+export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
+  crypto: ['crypto', 'linux/ffi', 'wireguard'],
+  'linux/ffi': ['ip'],
+  'linux/net': ['ip', 'linux/ffi'],
+  'linux/tun': ['ip', 'linux/ffi', 'linux/net'],
+  'linux/files': ['ip', 'linux/ffi'],
+  'linux/process': ['ip', 'linux/ffi'],
+  'linux/threads': ['ip', 'linux/ffi', 'linux/net'],
+  'linux/host': ['ip', 'linux/ffi', 'linux/net', 'linux/files', 'linux/process'],
+  'hub/store': ['linux/files'],
+  'hub/relay': [
+    'crypto',
+    'packets',
+    'protocol',
+    'wireguard',
+    'linux/ffi',
+    'linux/net',
+    'linux/process',
+    'linux/threads',
+  ],
+};
