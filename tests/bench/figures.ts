@@ -1,7 +1,7 @@
 import { compare, figures as digits, medianOf, type Spread } from './report.js';
 import type { Metric, Results } from './section.js';
 
-/** What is told to readers of README.md: a row of its table, and some of them a group of bars in its chart. */
+/** The rows of the table in docs/PERFORMANCE.md. Some of them are also a group of bars in its chart. */
 interface Figure {
   readonly section: string;
   readonly metric: string;
@@ -87,7 +87,7 @@ export function groups(all: readonly Results[]): Group[] {
 export const ratioText = (ratio: number): string =>
   ratio >= 10 ? String(Math.round(ratio)) : ratio.toPrecision(2);
 
-/** The table of README.md: one for the subjects of WireGuard, and one for those of the plain tunnel. */
+/** The tables of docs/PERFORMANCE.md: one for the WireGuard subjects, one for the plain tunnel. */
 export function markdown(all: readonly Results[]): string {
   const tables = new Map<string, Group[]>();
   for (const group of groups(all)) {

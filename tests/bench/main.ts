@@ -6,7 +6,7 @@
  *
  * The others are the system's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas: newer
  * versions of wireguard-go, boringtun); LAMETUN_GO names the Go program that the plain tunnel is modelled on.
- * `--publish` writes the figures of README.md and docs/performance.svg, `--from` shows what was measured before. Both
+ * `--publish` writes the figures of docs/PERFORMANCE.md and docs/performance.svg, `--from` shows what was measured before. Both
  * ends, and who makes the traffic, share this machine's processors.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';

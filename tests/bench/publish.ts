@@ -6,22 +6,22 @@ import { markdown } from './figures.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const CHART = `${root}docs/performance.svg`;
-const README = `${root}README.md`;
+const PAGE = `${root}docs/PERFORMANCE.md`;
 
-/** What stands in README.md between these lines is written anew. */
+/** `publish` replaces what stands between these lines of docs/PERFORMANCE.md. */
 const BEGIN = '<!-- figures: npm run bench -- --publish -->';
 const END = '<!-- end of figures -->';
 
-/** Writes the chart, and the figures of README.md. */
+/** Writes docs/performance.svg, and the figures of docs/PERFORMANCE.md. */
 export function publish(document: Document): void {
-  const readme = readFileSync(README, 'utf8');
-  const [before, after] = [readme.indexOf(BEGIN), readme.indexOf(END)];
+  const page = readFileSync(PAGE, 'utf8');
+  const [before, after] = [page.indexOf(BEGIN), page.indexOf(END)];
   if (before < 0 || after < before)
-    throw new Error(`README.md lacks the line "${BEGIN}", or "${END}" behind it`);
+    throw new Error(`docs/PERFORMANCE.md lacks the line "${BEGIN}", or "${END}" behind it`);
   const [where] = conditions(document);
   writeFileSync(CHART, chart(document.sections, conditions(document)));
   writeFileSync(
-    README,
-    `${readme.slice(0, before + BEGIN.length)}\n${where}\n\n${markdown(document.sections)}\n${readme.slice(after)}`,
+    PAGE,
+    `${page.slice(0, before + BEGIN.length)}\n${where}\n\n${markdown(document.sections)}\n${page.slice(after)}`,
   );
 }

@@ -98,7 +98,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     const pid = background(laptop);
     assert.equal(laptop.lametun('leave').status, 0);
     await until('it to be written', () =>
-      /laptop .*no more/.test(readFileSync(`${office.state}/lametun.log`, 'utf8')),
+      /laptop .*no longer in the network/.test(readFileSync(`${office.state}/lametun.log`, 'utf8')),
     );
     await until('the interface to go', () => laptop.run('ip', 'link', 'show', 'lametun0').status !== 0);
     await until('it to end', () => isGone(pid));
@@ -239,9 +239,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     await one.reaches('two.home.lametun'); // and of the first, still
     const status = (): string =>
       one.run(process.execPath, MAIN, 'status', '--state', `${one.state}-w`).stdout;
-    await until('it to say so', () =>
-      /^names +by resolv\.conf, through the lametun on lametun0$/m.test(status()),
-    );
+    await until('it to say so', () => /^names +via resolv\.conf, through lametun0$/m.test(status()));
     assert.equal(await running.stop(), 0, running.stderr);
     await until('names of the second alone', () => one.pings('one.work.lametun'));
     assert.equal(await second.stop(), 0, second.stderr);

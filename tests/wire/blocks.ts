@@ -16,12 +16,15 @@ import { type Call, type Made, OUTER, type Scene, SECRETS } from './scene.js';
 /** What stands between `<!-- bytes: NAME -->` and `<!-- end -->` in docs/WIRE.md, by name. */
 export type Blocks = Readonly<Record<string, string>>;
 
-const MARKED = /(<!-- bytes: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g;
-
-/** @throws Error when the document has a place for what is not made, or none for what is */
-export function fillIn(document: string, blocks: Blocks): string {
+/**
+ * Replaces what stands between `<!-- KIND: NAME -->` and `<!-- end -->`.
+ *
+ * @throws Error when a marked place has no block, or a block no marked place
+ */
+export function fillIn(document: string, blocks: Blocks, kind = 'bytes'): string {
   const unused = new Set(Object.keys(blocks));
-  const filled = document.replace(MARKED, (_all, open: string, name: string, close: string) => {
+  const marked = new RegExp(`(<!-- ${kind}: ([\\w-]+) -->\\n)[\\s\\S]*?(<!-- end -->)`, 'g');
+  const filled = document.replace(marked, (_all, open: string, name: string, close: string) => {
     const block = blocks[name];
     if (block === undefined) throw new Error(`nothing makes the block "${name}"`);
     unused.delete(name);

@@ -35,7 +35,7 @@ test('who comes and goes, and how others are reached, is said once', () => {
   assert.deepEqual(changes(before, after), [
     'n2: direct 192.0.2.1:5',
     'n4 (10.0.0.4) is in the network',
-    'n3 (10.0.0.3) is in the network no more',
+    'n3 (10.0.0.3) is no longer in the network',
   ]);
 });
 
@@ -49,9 +49,9 @@ test('the hub, the relay, approvals and warnings are said with their reasons', (
     warnings: ['look here'],
   });
   assert.deepEqual(changes(before, after), [
-    'an administrator has let this node in: it is 10.0.0.1, fd00::1',
-    'hub away: nobody answers',
-    'the relay is reached by WebSocket: UDP is blocked',
+    'this node was approved; its addresses are 10.0.0.1 and fd00::1',
+    'hub unreachable: nobody answers',
+    'connected to the relay over WebSocket: UDP is blocked',
     'share 10.9.0.0/24 refused: it overlaps',
     'warning: look here',
   ]);
@@ -62,7 +62,7 @@ test('a node that is just up says what it has already: its hub, its relay, who i
   const up = status({ peers: [peer(2, relayed), peer(3, offline)], warnings: ['look here'] });
   assert.deepEqual(firstLines(up, false), [
     'connected to the hub',
-    'the relay is reached by UDP',
+    'connected to the relay over UDP',
     'n2 (10.0.0.2) is in the network',
     'n3 (10.0.0.3) is in the network, offline',
     'warning: look here',

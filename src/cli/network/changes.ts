@@ -1,13 +1,13 @@
-import type { NodeStatus, PeerStatus } from '../../node/control/control.js';
+import type { HubStatus, NodeStatus, PeerStatus } from '../../node/control/control.js';
 import { pathText } from './status-text.js';
 
-/** More nodes than these are not named one by one. */
+/** Up to this many nodes are named one by one. */
 const NAMED = 10;
 
 /**
- * What a status that nobody has seen yet has to tell, a line each: as if it had just become so.
+ * The first status as changes, one line each, as if everything had just become so.
  *
- * @param isHub whether the hub runs in this process: that it is reached is no news
+ * @param isHub whether the hub runs in this process: then its connection is no news
  */
 export function firstLines(now: NodeStatus, isHub: boolean): string[] {
   const { hub, relay, peers } = now;
@@ -22,21 +22,21 @@ export function firstLines(now: NodeStatus, isHub: boolean): string[] {
   return [...changes(before, now), ...(many ? [`${peers.length} other nodes are in the network`] : [])];
 }
 
-/** What has become different from one status to the next, a line each. */
+/** What changed from one status to the next, one line each. */
 export function changes(before: NodeStatus, after: NodeStatus): string[] {
   const lines: string[] = [];
   if (before.self.pending && !after.self.pending)
-    lines.push(`an administrator has let this node in: it is ${after.self.ipv4}, ${after.self.ipv6}`);
-  if (before.self.name !== after.self.name) lines.push(`this node is called ${after.self.name} now`);
+    lines.push(`this node was approved; its addresses are ${after.self.ipv4} and ${after.self.ipv6}`);
+  if (before.self.name !== after.self.name) lines.push(`this node is now called ${after.self.name}`);
   if (before.hub.state !== after.hub.state) {
     const why = after.hub.why === undefined ? '' : `: ${after.hub.why}`;
-    lines.push(after.hub.state === 'connected' ? 'connected to the hub' : `hub ${after.hub.state}${why}`);
+    lines.push(after.hub.state === 'connected' ? 'connected to the hub' : `${HUB[after.hub.state]}${why}`);
   }
   if (before.relay.via !== after.relay.via && after.relay.via !== 'none')
     lines.push(
       after.relay.via === 'udp'
-        ? 'the relay is reached by UDP'
-        : `the relay is reached by WebSocket${after.relay.why === '' ? '' : `: ${after.relay.why}`}`,
+        ? 'connected to the relay over UDP'
+        : `connected to the relay over WebSocket${after.relay.why === '' ? '' : `: ${after.relay.why}`}`,
     );
   lines.push(...peerChanges(before.peers, after.peers));
   for (const share of after.shares) {
@@ -49,6 +49,12 @@ export function changes(before: NodeStatus, after: NodeStatus): string[] {
   return lines;
 }
 
+const HUB: Readonly<Record<Exclude<HubStatus['state'], 'connected'>, string>> = {
+  connecting: 'connecting to the hub',
+  away: 'hub unreachable',
+  refused: 'refused by the hub',
+};
+
 function peerChanges(before: readonly PeerStatus[], after: readonly PeerStatus[]): string[] {
   const lines: string[] = [];
   const old = new Map(before.map((peer) => [peer.id, peer]));
@@ -59,10 +65,10 @@ function peerChanges(before: readonly PeerStatus[], after: readonly PeerStatus[]
       lines.push(
         `${peer.name} (${peer.ipv4}) is in the network${peer.path.kind === 'offline' ? ', offline' : ''}`,
       );
-    else if (was.name !== peer.name) lines.push(`${was.name} is called ${peer.name} now`);
+    else if (was.name !== peer.name) lines.push(`${was.name} is now called ${peer.name}`);
     else if (was.path.kind !== peer.path.kind || was.path.endpoint !== peer.path.endpoint)
       lines.push(`${peer.name}: ${pathText(peer.path)}`);
   }
-  for (const peer of old.values()) lines.push(`${peer.name} (${peer.ipv4}) is in the network no more`);
+  for (const peer of old.values()) lines.push(`${peer.name} (${peer.ipv4}) is no longer in the network`);
   return lines;
 }

@@ -15,15 +15,15 @@ const invitation = {
 
 const hub = { network: 'home', port: 443, outside: [] };
 
-test('the line to paste stands alone, with what is in it and which ports to open', () => {
+test('the command to paste stands on its own line; addresses and ports follow', () => {
   const lines = startText({ ...hub, invitation }, undefined, 0).split('\n');
   assert.ok(lines.includes('lametun join lt1abc'));
-  assert.ok(lines.includes('That works once, within 2 h; for more: lametun invite'));
-  assert.ok(lines.includes('Addresses of this hub in it: 203.0.113.5:443'));
+  assert.ok(lines.includes('The token works once and expires in 2 h. For more tokens, run: lametun invite'));
+  assert.ok(lines.includes('Hub addresses in the token: 203.0.113.5:443'));
   assert.ok(lines.includes('Warning: none of these addresses is public'));
-  assert.doesNotMatch(lines.join(), /makes a line/);
-  assert.match(startText(hub, undefined, 0), /`lametun invite` makes a line/);
-  assert.ok(lines.includes('Ports to open towards this machine: TCP 443 and UDP 443.'));
+  assert.doesNotMatch(lines.join(), /To invite a machine/);
+  assert.match(startText(hub, undefined, 0), /To invite a machine, run: lametun invite/);
+  assert.ok(lines.includes('Open these ports to this machine: TCP 443 and UDP 443.'));
 });
 
 const ports = (port: number, ...outside: readonly string[]): string[] =>
@@ -32,29 +32,29 @@ const ports = (port: number, ...outside: readonly string[]): string[] =>
     .filter((line) => /\bTCP\b/.test(line));
 
 test('a public address with the hub’s own port is that machine’s, or a NAT’s that keeps it', () => {
-  const line = 'Ports to open towards this machine: TCP 443 and UDP 443.';
+  const line = 'Open these ports to this machine: TCP 443 and UDP 443.';
   assert.deepEqual(ports(443, 'hub.example.com'), [line]);
   assert.deepEqual(ports(443, '203.0.113.5:443', '2001:db8::5'), [line]);
 });
 
-test('behind a proxy its port is to be open, and it is said what to pass on', () => {
+test('a proxy needs its own port open, and is told what to forward', () => {
   assert.deepEqual(ports(8443, 'https://www.example.com'), [
-    'Open TCP 443 of www.example.com; the proxy there passes WebSockets for /lametun on to TCP 8443 of this machine. ' +
-      'Forward UDP 8443 to UDP 8443, else packets are relayed through the WebSocket, which is slower.',
+    'Open TCP 443 on www.example.com. Its proxy must pass WebSockets for /lametun to TCP 8443 of this machine. ' +
+      'Also forward UDP 8443 to UDP 8443. Without UDP, traffic is relayed over the WebSocket, which is slower.',
   ]);
   assert.match(
     ports(443, 'https://www.example.com:4443')[0]!,
-    /^Open TCP 4443 of .* on to TCP 443 of this machine/,
+    /^Open TCP 4443 on .* to TCP 443 of this machine/,
   );
 });
 
-test('a NAT with another port is to forward it, and UDP by the hub’s own', () => {
+test('a NAT with another port forwards it, and UDP on the hub’s own port', () => {
   const [first, ...more] = ports(443, '203.0.113.5:8443', 'hub.example.com');
   assert.match(
     first!,
-    /^Open TCP 8443 of 203\.0\.113\.5, and forward it to TCP 443 of this machine; and UDP 443 to UDP 443,/,
+    /^Forward TCP 8443 of 203\.0\.113\.5 to TCP 443 of this machine, and UDP 443 to UDP 443\./,
   );
-  assert.deepEqual(more, ['Ports to open towards this machine: TCP 443 and UDP 443.']);
+  assert.deepEqual(more, ['Open these ports to this machine: TCP 443 and UDP 443.']);
 });
 
 const node: NodeStatus = {
@@ -68,32 +68,29 @@ const node: NodeStatus = {
   ...{ peers: [], shares: [], names: { how: 'resolv.conf' }, warnings: [] },
 };
 
-test('who waits is told which command lets it in, and where', () => {
+test('a pending node is told which command approves it, and where to run it', () => {
   const self = { ...node.self, pending: true, ipv4: undefined, ipv6: undefined };
   assert.equal(
     startText(undefined, { ...node, self }, 0),
-    "anna-2 has asked to join home: an administrator lets it in by `lametun approve anna-2` on the hub's machine",
+    'anna-2 has asked to join home and is pending approval. To approve it, run on the hub: lametun approve anna-2',
   );
 });
 
-test('a name that was taken is told, with what the node is called and how to change it', () => {
+test('when a name is taken, the node’s name and the command to change it are shown', () => {
   const lines = startText(undefined, { ...node, self: { ...node.self, wished: 'anna' } }, 0).split('\n');
   assert.match(
     lines[1]!,
-    /^The name anna is taken, so this node is called anna-2; .*`lametun rename anna-2 NAME`/,
+    /^The name anna is taken, so this node is called anna-2\. .*lametun rename anna-2 NAME$/,
   );
-  assert.equal(startText(undefined, node, 0).split('\n').length, 1, 'and nothing where it was free');
+  assert.equal(startText(undefined, node, 0).split('\n').length, 1, 'nothing when it was free');
 });
 
-test('a hub that is away, or refuses the node, is told with the reason', () => {
+test('a hub that is unreachable or refuses the node is shown with the reason', () => {
   const hub = { state: 'away', address: '203.0.113.5:443', why: 'nobody answers', since: 0 } as const;
   assert.match(
     startText(undefined, { ...node, hub }, 0),
-    /\nThe hub at 203\.0\.113\.5:443 is not reached \(nobody answers\); lametun keeps trying/,
+    /\nCannot reach the hub at 203\.0\.113\.5:443: nobody answers\. lametun keeps trying/,
   );
   const refused = { state: 'refused', why: 'not a member', since: 0 } as const;
-  assert.match(
-    startText(undefined, { ...node, hub: refused }, 0),
-    /\nThe hub refuses this node: not a member/,
-  );
+  assert.match(startText(undefined, { ...node, hub: refused }, 0), /\nRefused by the hub: not a member/);
 });

@@ -4,12 +4,12 @@ import type { HubAddress } from '../../protocol/token.js';
 import { shareText } from './admin-text.js';
 import { durationText } from './table.js';
 
-/** What is said when a hub, a node or both are up. */
+/** What the terminal shows once a hub, a node or both are up. */
 
 export interface HubUp {
   readonly network: string;
   readonly port: number;
-  /** Where others reach it, by `--public`: on another machine, perhaps, or by other ports. */
+  /** The addresses of `--public`: perhaps a proxy's or a NAT's, with other ports. */
   readonly outside: readonly HubAddress[];
   readonly invitation?: AdminAnswers['invite'] | undefined;
 }
@@ -21,55 +21,54 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
     const { self, network } = node;
     lines.push(
       self.pending
-        ? `${self.name} has asked to join ${network.name}: an administrator lets it in by \`lametun approve ${self.name}\` on the hub's machine`
+        ? `${self.name} has asked to join ${network.name} and is pending approval. To approve it, run on the hub: lametun approve ${self.name}`
         : `${self.fullName} is up: ${self.ipv4}, ${self.ipv6}, interface ${self.device}`,
     );
   }
   if (node?.self.wished !== undefined)
     lines.push(
-      `The name ${node.self.wished} is taken, so this node is called ${node.self.name}; to change that: \`lametun rename ${node.self.name} NAME\` on the hub's machine`,
+      `The name ${node.self.wished} is taken, so this node is called ${node.self.name}. To rename it, run on the hub: lametun rename ${node.self.name} NAME`,
     );
   if (node?.hub.state === 'away' || node?.hub.state === 'refused') lines.push(hubLine(node.hub));
   const shares = node?.shares ?? [];
-  if (shares.length > 0) lines.push(`It shares ${shares.map(shareText).join(', ')}`);
+  if (shares.length > 0) lines.push(`Shared networks: ${shares.map(shareText).join(', ')}`);
   if (node !== undefined && !node.self.pending && shares.some(({ state }) => state === 'pending'))
-    lines.push(
-      `An administrator approves that by \`lametun approve ${node.self.name}\`, on the hub's machine`,
-    );
+    lines.push(`To approve them, run on the hub: lametun approve ${node.self.name}`);
   if (hub !== undefined) lines.push(`The hub of ${hub.network} is up.`);
   if (hub?.invitation !== undefined) lines.push(...invitationLines(hub.invitation, now));
-  else if (hub !== undefined) lines.push('`lametun invite` makes a line by which a machine joins.');
+  else if (hub !== undefined) lines.push('To invite a machine, run: lametun invite');
   if (hub !== undefined) lines.push(...portLines(hub, node));
   return lines.join('\n');
 }
 
-function hubLine({ state, address, why = 'no reason is known' }: NodeStatus['hub']): string {
-  const where = address === undefined ? 'The hub' : `The hub at ${address}`;
+function hubLine({ state, address, why = 'unknown reason' }: NodeStatus['hub']): string {
+  const where = address === undefined ? 'the hub' : `the hub at ${address}`;
   return state === 'refused'
-    ? `${where} refuses this node: ${why}`
-    : `${where} is not reached (${why}); lametun keeps trying, and members who can be reached directly are reached`;
+    ? `Refused by ${where}: ${why}`
+    : `Cannot reach ${where}: ${why}. lametun keeps trying; direct tunnels to other members still work.`;
 }
 
-/** Which ports are to be open, and where something else is in front of this machine, what that is to pass on. */
+/** Which ports to open, and what a proxy or a NAT in front of this machine must forward. */
 function portLines({ port, outside }: HubUp, node: NodeStatus | undefined): readonly string[] {
-  const direct = `UDP ${node?.self.port} for direct tunnels, without which others are relayed`;
+  const direct = `UDP ${node?.self.port}`;
+  const hub = `TCP ${port} and UDP ${port}`;
   const others = outside.filter((address) => address.tls || address.port !== port);
   if (others.length === 0)
     return [
-      `Ports to open towards this machine: TCP ${port} and UDP ${port}${node === undefined ? '' : `; ${direct}`}.`,
+      node === undefined
+        ? `Open these ports to this machine: ${hub}.`
+        : `Open these ports to this machine: ${hub} for the hub, ${direct} for direct tunnels.`,
     ];
-  // Nodes take the relay to be at the address where they reach the hub, by the hub's own port.
-  const relay = `UDP ${port} to UDP ${port}, else packets are relayed through the WebSocket, which is slower`;
+  // Nodes expect the relay at the address where they reach the hub, on the hub's own port.
+  const relay = `UDP ${port} to UDP ${port}. Without UDP, traffic is relayed over the WebSocket, which is slower.`;
   return [
     ...others.map(({ host, port: outer, tls }) =>
       tls
-        ? `Open TCP ${outer} of ${host}; the proxy there passes WebSockets for /lametun on to TCP ${port} of this machine. Forward ${relay}.`
-        : `Open TCP ${outer} of ${host}, and forward it to TCP ${port} of this machine; and ${relay}.`,
+        ? `Open TCP ${outer} on ${host}. Its proxy must pass WebSockets for /lametun to TCP ${port} of this machine. Also forward ${relay}`
+        : `Forward TCP ${outer} of ${host} to TCP ${port} of this machine, and ${relay}`,
     ),
-    ...(outside.length > others.length
-      ? [`Ports to open towards this machine: TCP ${port} and UDP ${port}.`]
-      : []),
-    ...(node === undefined ? [] : [`Open towards this machine, too: ${direct}.`]),
+    ...(outside.length > others.length ? [`Open these ports to this machine: ${hub}.`] : []),
+    ...(node === undefined ? [] : [`Also open ${direct} to this machine for direct tunnels.`]),
   ];
 }
 
@@ -79,12 +78,12 @@ function invitationLines(
 ): readonly string[] {
   return [
     '',
-    'On another machine, as root:',
+    'To add a machine, run this on it as root:',
     '',
     `lametun join ${token}`,
     '',
-    `That works once, within ${durationText(expiresAt - now)}; for more: lametun invite`,
-    `Addresses of this hub in it: ${addresses.join(', ')}`,
+    `The token works once and expires in ${durationText(expiresAt - now)}. For more tokens, run: lametun invite`,
+    `Hub addresses in the token: ${addresses.join(', ')}`,
     ...warnings.map((warning) => `Warning: ${warning}`),
   ];
 }

@@ -30,15 +30,15 @@ const status: NodeStatus = {
   warnings: ['The route 192.168.1.0/24 of laptop is not used.'],
 };
 
-test('a status says who is there, how each is reached and why not better', () => {
+test('a status shows every node, its path, and why the path is not direct', () => {
   assert.equal(
     statusText(status, NOW, undefined),
     `network    home, 10.7.0.0/16 and fd07::/64, MTU 1280
 this node  office.home.lametun, 10.7.0.1, fd07::1, admin
 interface  lametun0, UDP port 4000
-hub        away 203.0.113.5:443 for 5 s: nobody answers
-relay      by WebSocket: UDP does not reach the hub
-names      by resolv.conf
+hub        unreachable at 203.0.113.5:443 for 5 s: nobody answers
+relay      over WebSocket: UDP does not reach the hub
+names      via resolv.conf
 shares     10.9.0.0/24 (refused: overlaps 10.9.0.0/16 of nas)
 
 Warning: The route 192.168.1.0/24 of laptop is not used.
@@ -51,7 +51,7 @@ nas     10.7.0.3  relayed                      0 B     0 B   never
   );
 });
 
-test('on a terminal what is long is broken between words, below where it began', () => {
+test('on a terminal long values are wrapped between words and aligned with their first line', () => {
   const lines = statusText(status, NOW, 50).split('\n');
   const at = lines.findIndex((line) => line.startsWith('shares'));
   assert.deepEqual(lines.slice(at, at + 2), [
@@ -60,33 +60,33 @@ test('on a terminal what is long is broken between words, below where it began',
   ]);
 });
 
-test('how names are found is said, and why not', () => {
+test('a status shows how names are resolved, or why they are not', () => {
   const said = (names: NodeStatus['names']): string =>
     /^names +(.*)$/m.exec(statusText({ ...status, names }, NOW))![1]!;
-  assert.equal(
-    said({ how: 'resolv.conf', through: 'lametun0' }),
-    'by resolv.conf, through the lametun on lametun0',
-  );
+  assert.equal(said({ how: 'resolv.conf', through: 'lametun0' }), 'via resolv.conf, through lametun0');
   assert.equal(said({ how: 'none', why: 'nobody asks' }), 'none: nobody asks');
 });
 
-test('a node that is alone is told so', () => {
-  assert.match(statusText({ ...status, peers: [] }, NOW), /There is nobody else yet\./);
+test('a status without other nodes says so', () => {
+  assert.match(statusText({ ...status, peers: [] }, NOW), /No other nodes yet\./);
 });
 
-test('the line of the foreground counts paths', () => {
-  assert.equal(statusLine(status), 'office.home 10.7.0.1 · hub away · 2 other nodes, 1 direct, 1 relayed');
-  assert.match(statusLine({ ...status, peers: [] }), / · nobody else yet$/);
+test('the status line counts paths', () => {
+  assert.equal(
+    statusLine(status),
+    'office.home 10.7.0.1 · hub unreachable · 2 other nodes, 1 direct, 1 relayed',
+  );
+  assert.match(statusLine({ ...status, peers: [] }), / · no other nodes yet$/);
 });
 
-test('a ping tells its way', () => {
+test('a ping shows its path', () => {
   const { path } = status.peers[1]!;
   const answer = { node: 'nas', address: '10.7.0.3', sequence: 2, path };
   assert.equal(pingText(answer), 'nas (10.7.0.3) 2: no answer, relayed: no answer from 192.0.2.9:7');
   assert.match(pingText({ ...answer, rttMs: 12 }), /2: 12 ms, relayed/);
 });
 
-test('a member that is offline is shown as such, with how long ago it was seen', () => {
+test('an offline member is shown with the time since it was last seen', () => {
   const [first] = status.peers;
   const offline = { kind: 'offline', why: '', since: NOW } as const;
   const peers = [

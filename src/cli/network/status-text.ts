@@ -9,12 +9,12 @@ import type {
 import { shareText } from './admin-text.js';
 import { bytesText, durationText, latencyText, table, terminalWidth, wrap } from './table.js';
 
-/** The first column of what is said of the node itself. */
+/** The first column of the lines about the node itself. */
 const ABOUT = 'this node  ';
-/** Before what is said of the line above. */
+/** In front of a detail of the line above. */
 const INDENT = '  ';
 
-/** What `lametun status` prints. @param now milliseconds since 1970 @param width of the terminal; undefined: any */
+/** What `lametun status` prints. @param now milliseconds since 1970 @param width of the terminal; undefined: unlimited */
 export function statusText(status: NodeStatus, now: number, width = terminalWidth()): string {
   const { network, self, peers, shares, names, warnings } = status;
   const about = table([
@@ -31,7 +31,7 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
     // Before the nodes: there may be thousands.
     ...(warnings.length > 0 ? ['', ...warnings.flatMap((text) => wrap(`Warning: ${text}`, width))] : []),
     '',
-    ...(peers.length === 0 ? ['There is nobody else yet.'] : peersTable(peers, now, width)),
+    ...(peers.length === 0 ? ['No other nodes yet.'] : peersTable(peers, now, width)),
   ].join('\n');
 }
 
@@ -39,24 +39,32 @@ const roleText = ({ admin, pending }: NodeStatus['self']): string =>
   admin ? (pending ? ', admin once approved' : ', admin') : '';
 
 const addressText = ({ ipv4, ipv6 }: NodeStatus['self']): string =>
-  ipv4 === undefined ? 'no address before it is approved' : `${ipv4}, ${ipv6}`;
+  ipv4 === undefined ? 'no address until it is approved' : `${ipv4}, ${ipv6}`;
 
 const namesText = ({ how, why, through }: NodeStatus['names']): string =>
   how === 'none'
     ? `none: ${why ?? 'not set up'}`
-    : `by ${how}${through === undefined ? '' : `, through the lametun on ${through}`}`;
+    : `via ${how}${through === undefined ? '' : `, through ${through}`}`;
+
+const HUB: Readonly<Record<HubStatus['state'], readonly [string, preposition: string]>> = {
+  connected: ['connected', 'to'],
+  connecting: ['connecting', 'to'],
+  away: ['unreachable', 'at'],
+  refused: ['refused', 'by'],
+};
 
 function hubText({ state, address, why, since }: HubStatus, now: number): string {
-  const where = address === undefined ? '' : state === 'connected' ? ` to ${address}` : ` ${address}`;
+  const [what, preposition] = HUB[state];
+  const where = address === undefined ? '' : ` ${preposition} ${address}`;
   const reason = why === undefined ? '' : `: ${why}`;
-  return `${state}${where} for ${durationText(now - since)}${reason}`;
+  return `${what}${where} for ${durationText(now - since)}${reason}`;
 }
 
-const VIA = { udp: 'by UDP', websocket: 'by WebSocket', none: 'none' } as const;
+const VIA = { udp: 'over UDP', websocket: 'over WebSocket', none: 'none' } as const;
 const relayText = ({ via, why }: RelayStatus): string =>
   why === '' || via === 'udp' ? VIA[via] : `${VIA[via]}: ${why}`;
 
-/** A line for each, and below it what does not fit into columns: why it is not direct, and what it shares. */
+/** A line for each node, and below it what fits no column: why its path is not direct, and what it shares. */
 function peersTable(peers: readonly PeerStatus[], now: number, width: number | undefined): string[] {
   const rows = peers.map(({ name, ipv4, path, received, sent, lastHandshake }) => [
     name,
@@ -90,7 +98,7 @@ export function pingText({ node, address, sequence, rttMs, path }: PingAnswer): 
   return `${node} (${address}) ${sequence}: ${answer}, ${pathText(path)}`;
 }
 
-/** One line for the foreground: how many are here, and how they are reached. */
+/** The status line in the foreground: how many nodes there are, and how they are reached. */
 export function statusLine({ network, self, hub, peers }: NodeStatus): string {
   const direct = peers.filter(({ path }) => path.kind === 'direct').length;
   const relayed = peers.filter(({ path }) => path.kind === 'relayed').length;
@@ -98,7 +106,7 @@ export function statusLine({ network, self, hub, peers }: NodeStatus): string {
   const others = peers.length === 1 ? '1 other node' : `${peers.length} other nodes`;
   const who =
     peers.length === 0
-      ? 'nobody else yet'
+      ? 'no other nodes yet'
       : `${others}, ${direct} direct, ${relayed} relayed${offline > 0 ? `, ${offline} offline` : ''}`;
-  return `${self.name}.${network.name} ${self.ipv4 ?? 'waits for approval'} · hub ${hub.state} · ${who}`; // what matters more is cut off later
+  return `${self.name}.${network.name} ${self.ipv4 ?? 'pending approval'} · hub ${HUB[hub.state][0]} · ${who}`; // a narrow terminal cuts off the end
 }

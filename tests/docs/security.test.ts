@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { IMPLEMENTATIONS } from '../../src/crypto/aead.js';
+import { FIELD_SEALERS } from '../../src/crypto/sealed-field.js';
+import { X25519_IMPLEMENTATIONS } from '../../src/crypto/x25519.js';
+import { REMEMBERED_FOR } from '../../src/hub/membership/prune.js';
+import { NEEDED, NEEDED_IN_HOMES } from '../../src/linux/process/capabilities.js';
+import { FIRST_MESSAGE, MESSAGE_LIMIT } from '../../src/protocol/channel.js';
+import { LIMIT } from '../../src/protocol/fields.js';
+import { MAX_CALLED } from '../../src/protocol/probe.js';
+import { MAX_HEAD } from '../../src/protocol/upgrade.js';
+import { REPORTS, REPORTS_DATAGRAM } from '../../src/tunnel/messages.js';
+import { WAITING_BYTES, WAITING_PER_PEER } from '../../src/tunnel/waiting.js';
+import { ERASE_AFTER_TIME, INITIATION_INTERVAL, PADDING } from '../../src/wireguard/constants.js';
+import { COOKIE_REPLY, INITIATION, RESPONSE } from '../../src/wireguard/messages.js';
+import { INITIATIONS_PER_SECOND } from '../../src/wireguard/ratelimit.js';
+
+const page = readFileSync('docs/SECURITY.md', 'utf8').replaceAll(/\s+/g, ' ');
+
+/** Source files of the product, by name. */
+const sources = new Map(
+  readdirSync('src', { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
+    .map((file) => [file, readFileSync(join('src', file), 'utf8')]),
+);
+
+/** A constant that its module keeps to itself: the text behind `NAME =` or `name:`, up to the end of the line. */
+function privateConstant(name: string, place: string): string {
+  const [room = '', base = ''] = place.split('/');
+  const found = [...sources]
+    .filter(([file]) => file.startsWith(`${room}/`) && file.endsWith(base === '' ? '' : `/${base}`))
+    .flatMap(([, text]) => [...text.matchAll(new RegExp(`^ *(?:const )?${name}(?: =|:) (.*?)[;,]?$`, 'gm'))]);
+  assert.equal(found.length, 1, `${name} is not defined once in ${place}`);
+  return found[0]![1]!;
+}
+
+const number = (name: string, place: string): number =>
+  Number(privateConstant(name, place).replaceAll('_', ''));
+
+/** `{ burst: 60, rate: 10 }`. */
+function rateOf(name: string, place: string): { readonly rate: number; readonly burst: number } {
+  const text = privateConstant(name, place);
+  const field = (key: string): number =>
+    Number(new RegExp(`\\b${key}: ([\\d_]+)`).exec(text)?.[1]?.replaceAll('_', ''));
+  return { rate: field('rate'), burst: field('burst') };
+}
+
+const KIB = 1024;
+const spaced = (value: number): string => String(value).replace(/(?<=\d)(?=(?:\d{3})+$)/g, ' ');
+
+test('the numbers about lametund are those in the code', () => {
+  assert.ok(COOKIE_REPLY.length < Math.min(INITIATION.length, RESPONSE.length));
+  for (const sentence of [
+    `a multiple of ${PADDING} bytes`,
+    `a ring of ${REPORTS} places`,
+    `A flood fills at most ${REPORTS_DATAGRAM} places`,
+    `${INITIATIONS_PER_SECOND} per second for each IPv4 address or IPv6 /64`,
+    `more than ${1000 / INITIATION_INTERVAL} handshakes per second`,
+    `at most ${WAITING_PER_PEER} packets for a peer wait, and ${WAITING_BYTES / KIB / KIB} MiB for all peers`,
+    `${ERASE_AFTER_TIME / 1000} s after the last handshake`,
+  ])
+    assert.ok(page.includes(sentence), sentence);
+});
+
+test('the numbers about networks are those in the code', () => {
+  const guests = privateConstant('GUESTS', 'hub/limits.ts');
+  const [each, all] = [...guests.matchAll(/rate: (\d+), burst: (\d+)/g)];
+  const handshakes = rateOf('HANDSHAKES', 'hub/server.ts');
+  const requests = rateOf('REQUESTS', 'hub/connection.ts');
+  const guest = rateOf('guest', 'hub/connection.ts');
+  const member = rateOf('member', 'hub/connection.ts');
+  const strangers = number('STRANGERS', 'hub/server.ts');
+  assert.equal(number('GUESTS', 'hub/server.ts'), strangers);
+  assert.equal(number('GUEST_PATIENCE', 'hub/server.ts'), 120_000);
+  assert.equal(number('MEMBER_RATE', 'hub/relay.ts'), 1e9);
+  assert.equal(MAX_CALLED, 8);
+  assert.match(privateConstant('WAITING', 'hub/nodes.ts'), /byInvite: 100, inAll: 1_000\b/);
+  assert.match(privateConstant('WIDEST_SHARE', 'node/'), /ipv4: 8, ipv6: 16\b/);
+  for (const sentence of [
+    `${number('PATIENCE', 'hub/server.ts') / 1000} s to prove a key. Of more than ${strangers}, the oldest`,
+    `${MAX_HEAD / KIB} KiB of a request's head or ${(FIRST_MESSAGE / KIB).toFixed(1)} KiB of one message`,
+    `at most ${MESSAGE_LIMIT.fromGuest / KIB} KiB long; he may send ${guest.burst} at once and then ${guest.rate} per second`,
+    `limited to ${each![2]} at once and then ${each![1]} per second`,
+    `to ${all![2]} and ${all![1]} for all addresses together`,
+    `${handshakes.burst} handshakes of one address at once, and then ${handshakes.rate} per second`,
+    `a node reads ${number('RATE', 'node/')} per second`,
+    `the last ${/constructor\(limit = (\d+)\)/.exec(sources.get('protocol/probe.ts')!)![1]} probes of a peer`,
+    `works for ${number('REUSABLE_USES', 'hub/invites.ts')} machines`,
+    'at most 100 of one token, and 1000 in all, can be pending',
+    `${requests.burst} requests at once and then ${requests.rate} per second, of ${MESSAGE_LIMIT.fromNode / KIB} KiB each`,
+    `in turns of ${number('TURN', 'hub/web-socket.ts')} frames, at most ${spaced(member.rate)} per second`,
+    `even after the hub forgot it (${REMEMBERED_FOR / 86_400_000} days)`,
+    `a map may have ${spaced(LIMIT.nodes)} members`,
+  ])
+    assert.ok(page.includes(sentence), sentence);
+});
+
+test('the capabilities are those that processes keep', () => {
+  const named = [...page.matchAll(/\| (CAP_[A-Z_]+) \|/g)].map(([, name]) => name);
+  assert.deepEqual(
+    named,
+    [...NEEDED, NEEDED_IN_HOMES].map((name) => `CAP_${name}`),
+  );
+});
+
+test('the packages are those of package.json, in number and by name, with fixed versions', () => {
+  const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
+    readonly dependencies: Readonly<Record<string, string>>;
+  };
+  for (const version of Object.values(dependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);
+  const WORDS = ['seven', 'eight', 'nine', 'ten', 'eleven', 'twelve', 'thirteen'];
+  const packages = Object.keys(dependencies);
+  assert.ok(page.includes(`There are ${WORDS[packages.length - 7]} npm packages at run time`));
+  const [table = ''] = /\| package \| for \|.*?`ws` \|/.exec(page) ?? [];
+  assert.deepEqual([...table.matchAll(/`([^`]+)`/g)].map(([, name]) => name).sort(), packages.sort());
+});
+
+/** The family of each implementation, in the order in which they are tried. */
+const familiesOf = (makers: readonly (() => { readonly name: string })[]): readonly string[] => {
+  const names = makers.flatMap((make) => {
+    try {
+      return [make().name.replace(/ \(.*/, '')];
+    } catch {
+      return []; // this Node.js has another one
+    }
+  });
+  return [...new Set(names)];
+};
+
+test('the table of algorithms names the implementations in the order in which they are tried', () => {
+  const order = (row: string): readonly string[] => {
+    const [, cells = ''] = new RegExp(`\\| ${row} \\| (.*?) \\| [XCc]`).exec(page) ?? [];
+    return [...cells.matchAll(/ChaCha20_ctr32|EVP|node:crypto/g)].map(([name]) => name);
+  };
+  const known: Readonly<Record<string, string>> = {
+    ...{ 'OpenSSL primitives': 'ChaCha20_ctr32', 'OpenSSL EVP': 'EVP', 'node:crypto': 'node:crypto' },
+  };
+  const expected = (makers: readonly (() => { readonly name: string })[]): readonly string[] =>
+    familiesOf(makers).map((name) => known[name]!);
+  for (const [row, makers, count] of [
+    ['X25519', X25519_IMPLEMENTATIONS, 2],
+    ['ChaCha20-Poly1305 of packets', IMPLEMENTATIONS, 3],
+    ['ChaCha20-Poly1305 of handshakes and channels', FIELD_SEALERS, 2],
+  ] as const) {
+    const [listed, usable] = [order(row), expected(makers)];
+    assert.equal(listed.length, count);
+    assert.equal(usable.at(-1), 'node:crypto');
+    assert.deepEqual(
+      listed.filter((name) => usable.includes(name)), // this Node.js may lack some
+      usable,
+    );
+  }
+});
+
+test('only the two rooms that the page names call C, and noble makes nothing but XChaCha20-Poly1305', () => {
+  const importing = (start: string): readonly string[] =>
+    [...sources].filter(([, text]) => text.includes(`from '${start}`)).map(([file]) => file);
+  const rooms = new Set(importing('koffi').map((file) => file.split('/')[0]!));
+  assert.deepEqual([...rooms].sort(), ['crypto', 'linux']);
+  assert.match(page, /Only two rooms call C: `src\/linux\/` and `src\/crypto\/`/);
+  const noble = importing('@noble/');
+  assert.deepEqual(noble, ['crypto/node-crypto.ts']);
+  assert.match(sources.get(noble[0]!)!, /import \{ xchacha20poly1305 \} from '@noble\/ciphers\/chacha\.js'/);
+  const users = [...sources].filter(([, text]) => /\.x(seal|open)\(/.test(text)).map(([file]) => file);
+  assert.deepEqual(users.sort(), ['protocol/probe.ts', 'wireguard/cookie.ts']);
+  assert.match(page, /XChaCha20-Poly1305\*\* \(`@noble\/ciphers`\), for cookies and for probes/);
+});
