@@ -15,26 +15,29 @@ import {
   writeControlHeader,
 } from './udp-batch.js';
 
-/** linux/udp.h: the kernel, or the network card, cuts what is sent into datagrams of so many bytes. */
+/** linux/udp.h: the kernel, or the network card, cuts a message into datagrams of this many bytes. */
 const UDP_SEGMENT = 103;
 
-/** CMSG_SPACE of an int: a traffic class; and of a u16: a segment size. */
+/** CMSG_SPACE of an int (a traffic class), and of a u16 (a segment size). */
 const NUMBER_ROOM = CMSGHDR.data + 8;
 
-/** Collects datagrams, wherever they lie in memory, and sends them with as few system calls as possible. */
+/**
+ * Messages for sendmmsg(2), wherever they lie in memory. A message is a datagram, or a run: many datagrams of one size
+ * that lie one behind the other. They go in order; where the kernel refuses one, the caller decides about the first.
+ */
 export class SendBatch {
   readonly #headers: Memory;
-  /** Room for the control messages of datagrams that have some of their own. */
+  /** Room for control messages that are not in an `ENDPOINT` record. */
   readonly #controls: Memory;
-  /** Room for the addresses of what waits for longer. */
+  /** Room for the addresses of messages that wait for the socket. */
   readonly #names: Memory;
-  /** Of the runs. */
+  /** Of each message: the size of its datagrams, and its `ENDPOINT` record. */
   readonly #segmentSizes: Int32Array;
+  readonly #endpoints: (Memory | undefined)[];
+  readonly #offsets: Int32Array;
   readonly #capacity: number;
   #first = 0;
   #end = 0;
-  /** The errno with which the kernel refused what `sendRunSingly` lost last. */
-  lostTo = 0;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
@@ -42,21 +45,18 @@ export class SendBatch {
     this.#controls = allocate(capacity * CONTROL_ROOM);
     this.#names = allocate(capacity * NAME_ROOM);
     this.#segmentSizes = new Int32Array(capacity);
+    this.#endpoints = new Array<Memory | undefined>(capacity).fill(undefined);
+    this.#offsets = new Int32Array(capacity);
     const { view, address } = this.#headers;
     for (let i = 0; i < capacity; i++) {
-      const vector = capacity * MMSGHDR.size + i * IOVEC.size;
       view.setUint32(i * MMSGHDR.size + MMSGHDR.vectorCount, 1, true);
-      writeUint64(view, i * MMSGHDR.size + MMSGHDR.vectors, address + vector);
+      writeUint64(view, i * MMSGHDR.size + MMSGHDR.vectors, address + this.#vector(i));
     }
   }
 
-  /** How many datagrams wait to be sent. */
+  /** How many messages wait to be sent. */
   get pending(): number {
     return this.#end - this.#first;
-  }
-
-  get full(): boolean {
-    return this.#end === this.#capacity;
   }
 
   /** How many more can be added. */
@@ -64,27 +64,23 @@ export class SendBatch {
     return this.#capacity - this.#end;
   }
 
-  /** Adds a datagram for the address that the socket is connected to. @param data address of its first byte */
-  add(data: number, length: number): void {
-    this.#segmentSizes[this.#end] = 0;
-    this.#add(data, length, 0, 0, 0, 0);
-  }
-
-  /** Adds a datagram for the `ENDPOINT` record at `offset` in `endpoints`. */
+  /**
+   * Adds a datagram.
+   *
+   * @param data address of its first byte
+   * @param endpoints has at `offset` the `ENDPOINT` record of the receiver; without a name on a connected socket
+   */
   addTo(data: number, length: number, endpoints: Memory, offset: number): void {
     const record = endpoints.address + offset;
-    const nameLength = endpoints.view.getUint32(offset + ENDPOINT.nameLength, true);
     const controlLength = endpoints.view.getUint32(offset + ENDPOINT.controlLength, true);
     const control = controlLength === 0 ? 0 : record + ENDPOINT.control;
-    this.#segmentSizes[this.#end] = 0;
-    this.#add(data, length, record + ENDPOINT.name, nameLength, control, controlLength);
+    this.#add(data, length, length, endpoints, offset, control, controlLength);
   }
 
   /**
-   * Adds many datagrams of one size that lie behind each other, the last of which may be shorter, for one endpoint:
-   * one system call's work for the kernel where it can cut them up itself.
+   * Adds a run.
    *
-   * @param segmentSize bytes of each datagram; `length` when there is only one
+   * @param segmentSize bytes of each datagram, of which the last may be shorter; `length` when there is only one
    * @param trafficClass (IPv4: type of service) for the outer header
    */
   addRun(
@@ -116,36 +112,38 @@ export class SendBatch {
       view.setUint16(at + CMSGHDR.data, segmentSize, true);
       at += NUMBER_ROOM;
     }
-    this.#segmentSizes[this.#end] = segmentSize;
-    const nameLength = endpoints.view.getUint32(offset + ENDPOINT.nameLength, true);
-    const name = endpoints.address + offset + ENDPOINT.name;
-    this.#add(data, length, name, nameLength, address + control, at - control);
+    this.#add(data, length, segmentSize, endpoints, offset, address + control, at - control);
   }
 
   #add(
     data: number,
     length: number,
-    name: number,
-    nameLength: number,
+    segmentSize: number,
+    endpoints: Memory,
+    offset: number,
     control: number,
     controlLength: number,
   ): void {
     const { view } = this.#headers;
-    const header = this.#end * MMSGHDR.size;
-    const vector = this.#capacity * MMSGHDR.size + this.#end * IOVEC.size;
+    const index = this.#end++;
+    const header = index * MMSGHDR.size;
+    const vector = this.#vector(index);
+    this.#segmentSizes[index] = segmentSize;
+    this.#endpoints[index] = endpoints;
+    this.#offsets[index] = offset;
     writeUint64(view, vector + IOVEC.base, data);
     view.setUint32(vector + IOVEC.length, length, true);
-    writeUint64(view, header + MMSGHDR.name, name);
+    writeUint64(view, header + MMSGHDR.name, endpoints.address + offset + ENDPOINT.name);
+    const nameLength = endpoints.view.getUint32(offset + ENDPOINT.nameLength, true);
     view.setUint32(header + MMSGHDR.nameLength, nameLength, true);
     writeUint64(view, header + MMSGHDR.control, control);
     view.setUint32(header + MMSGHDR.controlLength, controlLength, true);
-    this.#end++;
   }
 
   /**
-   * Sends what waits, in order, until all is sent or the kernel refuses one.
+   * Sends what waits, in order, until all is sent or the kernel refuses a message.
    *
-   * @returns 0 when nothing waits any more, else the errno that the first waiting datagram met
+   * @returns 0 when nothing waits any more, else the errno that the first waiting message met
    */
   flush(fd: number): number {
     while (this.#first < this.#end) {
@@ -158,85 +156,98 @@ export class SendBatch {
     return 0;
   }
 
-  /** Bytes of the first that waits, a datagram or a run. */
+  /** Bytes of the first waiting message. */
   get firstLength(): number {
-    const vector = this.#capacity * MMSGHDR.size + this.#first * IOVEC.size;
-    return this.#headers.view.getUint32(vector + IOVEC.length, true);
+    return this.#headers.view.getUint32(this.#vector(this.#first) + IOVEC.length, true);
   }
 
   /** Bytes of each of its datagrams, of which the last may be shorter. */
   get firstSegment(): number {
-    return this.#segmentSizes[this.#first]! || this.firstLength;
+    return this.#segmentSizes[this.#first]!;
   }
 
-  /** Gives up the first that waits, a datagram or a run. @returns its length */
-  skip(): number {
-    const length = this.firstLength;
+  /** Its `ENDPOINT` record: this memory, and the offset in it. */
+  get firstEndpoints(): Memory {
+    return this.#endpoints[this.#first]!;
+  }
+
+  get firstEndpoint(): number {
+    return this.#offsets[this.#first]!;
+  }
+
+  /** Gives up the first waiting message. */
+  skip(): void {
     this.#first++;
     if (this.#first === this.#end) this.#first = this.#end = 0;
-    return length;
+  }
+
+  /** Moves the datagrams of the first waiting run to another, empty batch, as a message each. */
+  splitFirst(into: SendBatch): void {
+    const { view } = this.#headers;
+    const header = this.#first * MMSGHDR.size;
+    const data = readPointer(view, this.#vector(this.#first) + IOVEC.base);
+    const length = this.firstLength;
+    const size = this.firstSegment;
+    const name = readPointer(view, header + MMSGHDR.name);
+    const nameLength = view.getUint32(header + MMSGHDR.nameLength, true);
+    const control = readPointer(view, header + MMSGHDR.control);
+    const controlLength = view.getUint32(header + MMSGHDR.controlLength, true) - NUMBER_ROOM; // the size is the last
+    for (let at = 0; at < length; at += size) {
+      const index = into.#end;
+      const one = Math.min(size, length - at);
+      into.#add(data + at, one, one, this.firstEndpoints, this.firstEndpoint, control, controlLength);
+      // Not as the record is now: it may be another receiver's.
+      writeUint64(into.#headers.view, index * MMSGHDR.size + MMSGHDR.name, name);
+      into.#headers.view.setUint32(index * MMSGHDR.size + MMSGHDR.nameLength, nameLength, true);
+      into.#keepAddress(index);
+    }
+    this.skip();
   }
 
   /**
-   * Copies where what waits is to go, so that the endpoints' records may be written anew meanwhile: a batch that finds
-   * the socket full must not follow a record to somebody else.
+   * Copies the addresses of what waits, so that `ENDPOINT` records may be written anew: a message that finds the socket
+   * full must not follow its record to another receiver.
    */
   keepAddresses(): void {
-    const { view } = this.#headers;
-    for (let i = this.#first; i < this.#end; i++) {
-      const header = i * MMSGHDR.size;
-      const length = view.getUint32(header + MMSGHDR.nameLength, true);
-      if (readPointer(view, header + MMSGHDR.name) === 0) continue; // of a connected socket
-      const at = i * NAME_ROOM;
-      libc.memcpy(this.#names.address + at, readPointer(view, header + MMSGHDR.name), length);
-      writeUint64(view, header + MMSGHDR.name, this.#names.address + at);
-    }
+    for (let i = this.#first; i < this.#end; i++) this.#keepAddress(i);
   }
 
-  /** Lets the kernel choose the address that the first waiting datagram, or run, leaves from. */
+  #keepAddress(index: number): void {
+    const header = index * MMSGHDR.size;
+    this.#keep(header + MMSGHDR.name, header + MMSGHDR.nameLength, this.#names.address + index * NAME_ROOM);
+    const control = this.#controls.address + index * CONTROL_ROOM;
+    this.#keep(header + MMSGHDR.control, header + MMSGHDR.controlLength, control);
+  }
+
+  /** Copies what a header points to, unless it is there already. */
+  #keep(pointer: number, length: number, to: number): void {
+    const { view } = this.#headers;
+    const from = readPointer(view, pointer);
+    if (from === 0 || from === to) return;
+    libc.memcpy(to, from, view.getUint32(length, true));
+    writeUint64(view, pointer, to);
+  }
+
+  /** Lets the kernel choose the address that the first waiting message leaves from. */
   unpinSource(): void {
     const { view } = this.#headers;
     const header = this.#first * MMSGHDR.size;
-    const length = view.getUint32(header + MMSGHDR.controlLength, true);
+    this.#keepAddress(this.#first);
     const control = this.#first * CONTROL_ROOM;
-    const own = readPointer(view, header + MMSGHDR.control) === this.#controls.address + control;
+    const length = view.getUint32(header + MMSGHDR.controlLength, true);
     // Packet information comes first; what a run has behind it must stay.
-    const pinned = own ? packetInformationLength(this.#controls.view, control, length) : length;
-    writeUint64(view, header + MMSGHDR.control, own ? this.#controls.address + control + pinned : 0);
+    const pinned = packetInformationLength(this.#controls.view, control, length);
+    this.#controls.bytes.copyWithin(control, control + pinned, control + length);
     view.setUint32(header + MMSGHDR.controlLength, length - pinned, true);
   }
 
-  /** Whether the first that waits is a run, which can be sent one by one as well. */
+  /** Whether the first waiting message is a run. */
   get isRun(): boolean {
     return this.firstSegment < this.firstLength;
   }
 
-  /**
-   * Sends the first run that waits datagram by datagram, for a path on which the kernel cannot cut it up: a device
-   * without checksum offload, or an MTU that its datagrams do not fit. What the kernel refuses of it is lost.
-   *
-   * @returns how many bytes were lost
-   */
-  sendRunSingly(fd: number): number {
-    const { view, address } = this.#headers;
-    const header = this.#first * MMSGHDR.size;
-    const vector = this.#capacity * MMSGHDR.size + this.#first * IOVEC.size;
-    const total = view.getUint32(vector + IOVEC.length, true);
-    const data = readPointer(view, vector + IOVEC.base);
-    const size = this.#segmentSizes[this.#first]!;
-    const control = view.getUint32(header + MMSGHDR.controlLength, true);
-    view.setUint32(header + MMSGHDR.controlLength, control - NUMBER_ROOM, true); // the segment size is the last
-    let lost = 0;
-    for (let sent = 0; sent < total; sent += size) {
-      const length = Math.min(size, total - sent);
-      writeUint64(view, vector + IOVEC.base, data + sent);
-      view.setUint32(vector + IOVEC.length, length, true);
-      if (libc.sendmsg(fd, address + header, 0) >= 0) continue;
-      this.lostTo = errno();
-      lost += length;
-    }
-    this.skip();
-    return lost;
+  #vector(index: number): number {
+    return this.#capacity * MMSGHDR.size + index * IOVEC.size;
   }
 }
 

@@ -47,8 +47,10 @@ export const CONTROL_ROOM = 96;
  * A peer's outer address in memory that the kernel reads directly, with the control message that makes our
  * answers leave from the address the peer wrote to: a NAT, a firewall and a connected socket all insist on
  * it. Layout of one record: socket address, its length u32, control message, its length u32, which is 0 while the kernel
- * is to choose our address; then, not for the kernel, whose number a relay at that address is to be given, u32, 0 when
- * it is no relay; and the interface that the peer's datagram came by, u32, 0 while our address is not known.
+ * is to choose our address; then, not for the kernel: whose number a relay at that address is to be given, u32, 0 when
+ * it is no relay; the interface that the peer's datagram came by, u32, 0 while our address is not known; and what
+ * `RunSender` has learned of the path: the size from which on datagrams cannot go as a run, u16, 0 when there is none,
+ * and for how many more of them that is believed, u16.
  */
 export const ENDPOINT = {
   name: 0,
@@ -57,6 +59,8 @@ export const ENDPOINT = {
   controlLength: 72,
   relayPeer: 76,
   interface: 80,
+  aloneFrom: 84,
+  aloneLeft: 86,
   size: 88,
 } as const;
 
@@ -210,6 +214,7 @@ export class ReceiveBatch {
     out.view.setUint32(offset + ENDPOINT.controlLength, 0, true);
     out.view.setUint32(offset + ENDPOINT.relayPeer, relayPeer, true);
     out.view.setUint32(offset + ENDPOINT.interface, 0, true);
+    out.view.setUint16(offset + ENDPOINT.aloneFrom, 0, true);
     const message = this.#packetInformation(slot);
     if (message >= 0) writeOurAddress(view, message, out, offset);
   }

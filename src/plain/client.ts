@@ -2,7 +2,7 @@ import type { Endpoint } from '../ip/endpoint.js';
 import { IPV4, IPV6 } from '../ip/packet.js';
 import { ERRNO } from '../linux/ffi/errno.js';
 import { allocate } from '../linux/ffi/memory.js';
-import { writeSocketAddress } from '../linux/net/socket-address.js';
+import { AF, SOCKADDR_IN, SOCKADDR_IN6, writeSocketAddress } from '../linux/net/socket-address.js';
 import { reconnect } from '../linux/net/udp.js';
 import { ENDPOINT, type ReceiveBatch } from '../packets/udp-batch.js';
 import { ServerChoice } from './server-choice.js';
@@ -24,6 +24,8 @@ export class Client implements Side {
   readonly #fd: number;
   readonly #choice: ServerChoice;
   readonly #counters: Float64Array;
+  /** How long the socket addresses are. The records do not say so: a connected socket needs no address. */
+  readonly #nameLength: number;
   /** Offset of the record of the address in use. */
   #server = 0;
   #connected = false;
@@ -38,16 +40,11 @@ export class Client implements Side {
     this.#counters = counters;
     this.#choice = new ServerChoice(servers.length);
     this.endpoints = allocate(servers.length * ENDPOINT.size);
+    this.#nameLength = family === AF.inet ? SOCKADDR_IN.size : SOCKADDR_IN6.size;
     for (const [i, server] of servers.entries()) {
-      const record = i * ENDPOINT.size;
-      const length = writeSocketAddress(this.endpoints.view, record + ENDPOINT.name, family, server);
-      this.endpoints.view.setUint32(record + ENDPOINT.nameLength, length, true);
+      writeSocketAddress(this.endpoints.view, i * ENDPOINT.size + ENDPOINT.name, family, server);
     }
     this.#connect();
-  }
-
-  get connected(): boolean {
-    return this.#connected;
   }
 
   route(bytes: Uint8Array, packet: number, version: 4 | 6, now: number): number {
@@ -59,8 +56,7 @@ export class Client implements Side {
   accept(batch: ReceiveBatch, slot: number): number {
     // The socket is connected, but what came before it was is still in its queue.
     const sender = batch.senderOffset(slot);
-    const length = this.endpoints.view.getUint32(this.#server + ENDPOINT.nameLength, true);
-    for (let i = 0; i < length; i++) {
+    for (let i = 0; i < this.#nameLength; i++) {
       if (batch.senderBytes[sender + i] !== this.endpoints.bytes[this.#server + i]) return STRANGER;
     }
     this.#choice.heard();
@@ -82,8 +78,7 @@ export class Client implements Side {
 
   #connect(): void {
     const address = this.endpoints.address + this.#server + ENDPOINT.name;
-    const length = this.endpoints.view.getUint32(this.#server + ENDPOINT.nameLength, true);
-    const errno = reconnect(this.#fd, address, length);
+    const errno = reconnect(this.#fd, address, this.#nameLength);
     this.#connected = errno === 0;
     if (errno !== 0) this.#counters[COUNT.errors + errno]!++;
   }

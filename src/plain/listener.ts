@@ -16,7 +16,6 @@ const SWEEP = 10_000;
 /** The side with a public address: it serves whoever speaks to it, and learns where they are. */
 export class Listener implements Side {
   readonly endpoints = allocate(MAX_CLIENTS * ENDPOINT.size);
-  readonly connected = false;
   readonly noRoute = dropCounter('no-client');
   readonly #clients: Clients;
   readonly #allowed: readonly Uint8Array[];
@@ -74,7 +73,9 @@ export class Listener implements Side {
   /** With each batch, not just when it is news: the client may have begun to write to another of our addresses. */
   #answerTo(client: number, batch: ReceiveBatch, slot: number, news: boolean, now: number): void {
     if (client < 0 || (!news && client === this.#answered && now === this.#answeredAt)) return;
-    batch.writeEndpoint(slot, this.endpoints, client * ENDPOINT.size);
+    const record = client * ENDPOINT.size;
+    const same = batch.sentBy(slot, this.endpoints, record) && batch.cameTo(slot, this.endpoints, record);
+    if (!same) batch.writeEndpoint(slot, this.endpoints, record);
     this.#answered = client;
     this.#answeredAt = now;
   }

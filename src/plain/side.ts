@@ -3,10 +3,8 @@ import type { ReceiveBatch } from '../packets/udp-batch.js';
 
 /** What differs between the two ends of a tunnel: whom a packet goes to, and whom a datagram may come from. */
 export interface Side {
-  /** `ENDPOINT` records of everyone this side may send to. */
+  /** `ENDPOINT` records of everyone this side may send to; on a connected socket, their names have length 0. */
   readonly endpoints: Memory;
-  /** Whether the socket is connected, so that datagrams need no address of their own. */
-  readonly connected: boolean;
 
   /**
    * Chooses where an IP packet goes.

@@ -2,12 +2,13 @@ import type { Sum } from '../ip/checksum.js';
 import type { Copy } from '../ip/copy-wasm.js';
 import { IPV4, IPV6, PROTOCOL, wholePacket } from '../ip/packet.js';
 import { ERRNO } from '../linux/ffi/errno.js';
-import { allocate, type Memory } from '../linux/ffi/memory.js';
+import type { Memory } from '../linux/ffi/memory.js';
 import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../linux/net/socket-address.js';
 import { dropQueuedErrors } from '../linux/net/udp.js';
 import { POLL, Poller } from '../linux/threads/poll.js';
 import type { Offloads } from '../linux/tun/tun.js';
-import { DatagramRuns } from '../packets/datagram-runs.js';
+import { sendDrop } from '../packets/run-sender.js';
+import { SendBuffer } from '../packets/send-buffer.js';
 import { TunReader, TunWriter } from '../packets/tun-packets.js';
 import { ENDPOINT, ReceiveBatch } from '../packets/udp-batch.js';
 import { KIND, type Kind, type PacketLog } from './packet-log.js';
@@ -21,7 +22,7 @@ const BATCH = 32;
 /** Where in the tunnel's memory is what: a packet that was read, datagrams to send, datagrams that came. */
 const READ = 64;
 const SEND = 128 * 1024;
-const RECEIVE = SEND + DatagramRuns.size;
+const RECEIVE = SEND + SendBuffer.size;
 /** Bytes of memory that a tunnel needs. */
 export const TUNNEL_MEMORY = RECEIVE + ReceiveBatch.size(BATCH);
 
@@ -34,15 +35,12 @@ const WAKE = 2;
 
 const DROP = {
   malformed: dropCounter('malformed'),
-  tooBig: dropCounter('too-big'),
+  'too-big': dropCounter('too-big'),
   congested: dropCounter('congested'),
   unreachable: dropCounter('unreachable'),
   deviceDown: dropCounter('device-down'),
   loop: dropCounter('loop'),
 };
-
-/** Whom a connected socket sends to needs not be said: a record of zeros. */
-const CONNECTED = allocate(ENDPOINT.size);
 
 /** Why a tunnel ended. */
 export type TunnelEnd = 'stopped' | 'device-gone';
@@ -70,7 +68,7 @@ export interface TunnelMeans {
  * datagrams, and what comes in UDP datagrams goes into the TUN device. The post has a thread for each
  * direction that waits in read(2); here one thread waits for both in poll(2) and then moves what is there,
  * many packets with one system call where the kernel allows it. How it does that is told elsewhere: `TunReader` and
- * `TunWriter` give and take single packets, `DatagramRuns` single datagrams.
+ * `TunWriter` give and take single packets, `SendBuffer` single datagrams.
  *
  * It runs in a worker of its own, so that nothing the main thread does can delay a packet.
  */
@@ -85,7 +83,7 @@ export class Tunnel {
   readonly #copy: Copy;
   readonly #reader: TunReader;
   readonly #writer: TunWriter;
-  readonly #outgoing: DatagramRuns;
+  readonly #outgoing: SendBuffer;
   readonly #incoming: ReceiveBatch;
   #deviceGone = false;
 
@@ -102,24 +100,33 @@ export class Tunnel {
     this.#copy = copy;
     this.#reader = new TunReader(fds.tun, device, memory, READ, sum);
     this.#writer = new TunWriter(fds.tun, device, memory, sum);
-    this.#outgoing = new DatagramRuns(memory, SEND, sendsRuns);
+    this.#outgoing = new SendBuffer(memory, SEND, sendsRuns, (number, datagrams, bytes) =>
+      this.#refused(number, datagrams, bytes),
+    );
     this.#incoming = new ReceiveBatch(BATCH, memory, RECEIVE);
   }
 
   /** Moves packets until it is told to stop, or the device is removed. */
   run(): TunnelEnd {
     for (;;) {
-      this.#poller.wait(TICK);
-      if (this.#poller.events(WAKE) !== 0 && this.#state.stopping) return 'stopped';
-      const now = performance.now();
-      const udp = this.#poller.events(UDP);
-      if (udp !== 0) this.#fromUdpToTun(now);
-      if ((udp & POLL.error) !== 0) dropQueuedErrors(this.#fds.udp);
-      if (this.#poller.events(TUN) !== 0 && this.#outgoing.pending === 0) this.#fromTunToUdp(now);
-      if (this.#outgoing.pending > 0) this.#send();
-      if (this.#deviceGone) return 'device-gone';
-      this.#side.tick(now);
+      const end = this.turn();
+      if (end !== undefined) return end;
     }
+  }
+
+  /** Waits until there is something to do, and does it. @returns why the tunnel ends, when it does */
+  turn(): TunnelEnd | undefined {
+    this.#poller.wait(TICK);
+    if (this.#poller.events(WAKE) !== 0 && this.#state.stopping) return 'stopped';
+    const now = performance.now();
+    const udp = this.#poller.events(UDP);
+    if (udp !== 0) this.#fromUdpToTun(now);
+    if ((udp & POLL.error) !== 0) dropQueuedErrors(this.#fds.udp);
+    if (this.#poller.events(TUN) !== 0 && this.#outgoing.pending === 0) this.#fromTunToUdp(now);
+    if (this.#outgoing.pending > 0) this.#send();
+    if (this.#deviceGone) return 'device-gone';
+    this.#side.tick(now);
+    return undefined;
   }
 
   /** The way out. The post reads one packet and sends it; here what one read(2) gave may be many. */
@@ -153,52 +160,32 @@ export class Tunnel {
       return;
     }
     const size = PACKET + length;
-    if (!this.#outgoing.fits(size)) this.#send();
-    if (!this.#outgoing.fits(size)) {
+    if (!this.#outgoing.fits(size, 1)) this.#send();
+    if (!this.#outgoing.fits(size, 1)) {
       this.#counters[DROP.congested]!++;
       return;
     }
     const at = this.#outgoing.end;
     writePacketInformation(view, at, version);
     this.#copy(at + PACKET, packet, length);
-    if (this.#side.connected) this.#outgoing.add(size, CONNECTED, 0);
-    else this.#outgoing.add(size, this.#side.endpoints, endpoint);
+    this.#outgoing.append(size, this.#side.endpoints, endpoint, 0);
     this.#count(COUNT.packetsOut, 1, length);
     this.#note(KIND.out, packet, length, this.#side.endpoints.bytes, endpoint);
   }
 
   /** Sends what was read. When the socket is full, reading from the device waits until it has room. */
   #send(): void {
-    let again = true;
-    for (;;) {
-      const before = this.#outgoing.pending;
-      const number = this.#outgoing.flush(this.#fds.udp);
-      const blocked = number === ERRNO.EAGAIN;
-      this.#poller.watch(TUN, blocked ? 0 : POLL.in);
-      this.#poller.watch(UDP, blocked ? POLL.in | POLL.out : POLL.in);
-      if (blocked) this.#outgoing.keepAddresses();
-      if (number === 0 || blocked) return;
-      if (number === ERRNO.EINTR) continue;
-      const singly = this.#outgoing.mayPassSingly(number);
-      if (!singly) {
-        this.#counters[COUNT.errors + number]!++;
-        this.#side.failed(number);
-      }
-      if (this.#outgoing.pending !== before) again = true;
-      if (again) {
-        // Most errors are about an earlier datagram: an ICMP message came back. And an address of ours that
-        // is gone must not keep the answer from leaving by another.
-        again = false;
-        this.#outgoing.unpinSource();
-        continue;
-      }
-      again = true;
-      if (singly) this.#outgoing.sendSingly(this.#fds.udp, number);
-      else this.#outgoing.skip();
-      const { lostDatagrams, lostBytes } = this.#outgoing;
-      this.#counters[singly ? DROP.congested : sendDrop(number)]! += lostDatagrams;
-      this.#count(COUNT.packetsOut, -lostDatagrams, lostDatagrams * PACKET - lostBytes);
-    }
+    const full = this.#outgoing.flush(this.#fds.udp);
+    this.#poller.watch(TUN, full ? 0 : POLL.in);
+    this.#poller.watch(UDP, full ? POLL.in | POLL.out : POLL.in);
+  }
+
+  /** The kernel refused datagrams, which are lost, or are tried again. */
+  #refused(number: number, datagrams: number, bytes: number): void {
+    this.#counters[COUNT.errors + number]!++;
+    this.#side.failed(number);
+    this.#counters[DROP[sendDrop(number)]]! += datagrams;
+    this.#count(COUNT.packetsOut, -datagrams, datagrams * PACKET - bytes);
   }
 
   /** The way in. One recvmmsg(2) gives many datagrams, of which the kernel may have bundled those of one sender. */
@@ -265,12 +252,6 @@ export class Tunnel {
   #note(kind: Kind, packet: number, length: number, outer: Uint8Array, offset: number): void {
     this.#log?.write(kind, this.#memory.bytes, packet, length, outer, offset);
   }
-}
-
-/** Why a datagram that the kernel refused was dropped. */
-function sendDrop(number: number): number {
-  if (number === ERRNO.EMSGSIZE) return DROP.tooBig;
-  return number === ERRNO.ENOBUFS ? DROP.congested : DROP.unreachable;
 }
 
 /**

@@ -1,38 +1,71 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { DataPlane } from '../../tests/kit/data-plane.js';
 import { fixIpv4Checksum, makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
+import { refuseToSend } from '../../tests/kit/refusing-kernel.js';
 import { IPV4 } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
 import { ERRNO } from '../linux/ffi/errno.js';
-import { errno, libc } from '../linux/ffi/libc.js';
 import { allocate } from '../linux/ffi/memory.js';
-import { MMSGHDR } from '../packets/udp-batch.js';
 
-test('a path on which the kernel cannot cut up runs gets datagrams one by one, and nothing is lost', (t) => {
-  const refused = refuseRuns(t);
-  const plane = new DataPlane();
-  t.after(() => plane.close());
-  const payload = Uint8Array.from({ length: 40 * 1000 + 7 }, (_, i) => i * 31 + (i >> 8));
-  const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, 1000);
+/** A super-packet of TCP, and how many bytes of payload are in it. */
+function prepare(plane: DataPlane, segment: number): { give(): void; readonly bytes: number } {
+  const payload = Uint8Array.from({ length: 40 * segment + 7 }, (_, i) => i * 31 + (i >> 8));
+  const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, segment);
   const memory = allocate(packet.length);
   memory.bytes.set(packet);
-  assert.ok(plane.context.sendsSegments);
-  // Several at once: what was prepared as runs before the first is refused has to go, too.
-  const transfer = (): void => {
-    for (let i = 0; i < 3; i++) plane.give(memory.address, packet.length);
-    for (let i = 0; i < 8; i++) plane.turn();
-    let came = 0;
-    for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
-    assert.equal(came, 3 * payload.length);
-  };
-  transfer();
-  assert.equal(plane.context.sendsSegments, false);
-  const before = refused.count;
-  assert.ok(before > 0);
-  transfer();
-  assert.equal(refused.count, before, 'runs are tried no more');
-  assert.deepEqual(plane.drops.entries(), []);
+  return { give: () => plane.give(memory.address, packet.length), bytes: payload.length };
+}
+
+/** How many bytes of TCP payload have come for the device. */
+function takeAll(plane: DataPlane): number {
+  let came = 0;
+  for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
+  return came;
+}
+
+for (const [name, errno] of [
+  ['has no checksum offload', ERRNO.EIO],
+  ['has a smaller MTU', ERRNO.EMSGSIZE],
+] as const) {
+  test(`a path that ${name} gets messages one by one, and nothing is lost`, (t) => {
+    const attempts = refuseToSend(t, ({ segmentSize }) => (segmentSize === undefined ? 0 : errno));
+    const plane = new DataPlane();
+    t.after(() => plane.close());
+    const { give, bytes } = prepare(plane, 1000);
+    // Several at once: what was prepared as runs before the first is refused has to go, too.
+    const transfer = (): void => {
+      for (let i = 0; i < 3; i++) give();
+      for (let i = 0; i < 8; i++) plane.turn();
+      assert.equal(takeAll(plane), 3 * bytes);
+    };
+    transfer();
+    assert.ok(attempts.splice(0).some((attempt) => attempt.errno === errno));
+    transfer();
+    assert.ok(!attempts.some((attempt) => attempt.errno === errno), 'such runs are tried no more');
+    assert.deepEqual(plane.drops.entries(), []);
+  });
+}
+
+test('messages that the kernel has no room for, or finds too large, are dropped, counted and not tried for ever', (t) => {
+  let errno = 0;
+  refuseToSend(t, () => errno);
+  const plane = new DataPlane();
+  t.after(() => plane.close());
+  const { give, bytes } = prepare(plane, 1000);
+  for (errno of [ERRNO.ENOBUFS, ERRNO.EMSGSIZE]) {
+    give();
+    plane.turn();
+    assert.ok(!plane.blocked);
+  }
+  errno = 0;
+  give();
+  plane.turn();
+  assert.equal(takeAll(plane), bytes);
+  assert.deepEqual(plane.drops.entries(), [
+    ['too-big', 41],
+    ['congested', 41],
+  ]);
 });
 
 test('a packet that no peer has the address for, or whose peer has no endpoint, is answered: unreachable', (t) => {
@@ -72,35 +105,3 @@ test('a packet that no peer has the address for, or whose peer has no endpoint, 
     ['no-endpoint', 1],
   ]);
 });
-
-/** From here on the kernel takes no runs: EIO, as before Linux 6.11 where the way out does not sum checksums. */
-function refuseRuns(t: TestContext): { count: number } {
-  const refused = { count: 0 };
-  const { sendmmsg } = libc;
-  t.after(() => {
-    libc.sendmmsg = sendmmsg;
-  });
-  const header = allocate(MMSGHDR.size);
-  libc.sendmmsg = (fd, messages, count, flags) => {
-    for (let i = 0; i < count; i++) {
-      const message = messages + i * MMSGHDR.size;
-      libc.memcpy(header.address, message, MMSGHDR.size);
-      const isRun = header.view.getUint32(MMSGHDR.controlLength, true) !== 0; // nothing else has a control message here
-      if (!isRun && sendmmsg(fd, message, 1, flags) === 1) continue;
-      if (isRun) refused.count++;
-      if (i > 0) return i;
-      if (isRun) leaveEio();
-      return -1;
-    }
-    return count;
-  };
-  return refused;
-}
-
-/** There is nothing at address 0 of any process: mem_rw(), fs/proc/base.c. */
-function leaveEio(): void {
-  const memory = libc.open('/proc/self/mem', 0);
-  const failed = libc.read(memory, allocate(8).address, 8);
-  assert.ok(failed < 0 && errno() === ERRNO.EIO);
-  // The descriptor stays open, for close(2) is free to change errno.
-}

@@ -6,7 +6,8 @@ import { VIRTIO } from '../ip/virtio.js';
 import { ERRNO } from '../linux/ffi/errno.js';
 import { errno, libc } from '../linux/ffi/libc.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
-import { SendBatch } from '../packets/send-batch.js';
+import { sendDrop } from '../packets/run-sender.js';
+import { SendBuffer } from '../packets/send-buffer.js';
 import { MAGIC, RELAY_FRAME } from '../protocol/relay.js';
 import { askForHandshake, noteSent } from '../wireguard/activity.js';
 import { ecnEncapsulate } from '../wireguard/ecn.js';
@@ -20,32 +21,11 @@ import { Unreachable } from './unreachable.js';
 import { WaitingPackets } from './waiting.js';
 import type { WorkerContext } from './worker-context.js';
 
-/**
- * Room for sealed messages, where it begins, for the AEAD looks at what is in front, and how full it may get before
- * they are sent: the other side shall not wait for us.
- */
-const ROOM = 512 * 1024;
-const ROOM_START = AEAD.before;
-const ENOUGH = 96 * 1024;
-
-/** How many messages or runs of messages go with one system call at most. */
-const BATCH = 1024;
-
 /** More packets than a device's queue has, which is 500 unless somebody made it longer. */
 const DEVICE_QUEUE = 1 << 16;
 
-/** What the kernel takes for one run: segments, UDP_MAX_SEGMENTS of older kernels, and bytes (FACTS: 65440 in one go). */
-const RUN_SEGMENTS = 64;
-const RUN_BYTES = 65_440;
-
 /** The most that padding and a relay frame add, and then some: what a sealed message is longer than its packet. */
 const GROWTH = RELAY_FRAME.payload + TRANSPORT.overhead + 16 + AEAD.behind;
-
-/** Errors that tell of an address of ours that is gone, as kernels of different age report it. */
-const SOURCE_GONE: ReadonlySet<number> = new Set([ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.ENETUNREACH]);
-
-/** Errors for which a run may still pass datagram by datagram. */
-const NOT_AS_RUN: ReadonlySet<number> = new Set([ERRNO.EIO, ERRNO.EINVAL, ERRNO.EMSGSIZE]);
 
 /**
  * The way out: packets are read from the TUN device, super-packets are cut up, each finds its peer by destination and
@@ -58,17 +38,9 @@ export class Outbound {
   /** Where packets are read to. */
   readonly #arena: Memory;
   readonly #segmenter: Segmenter;
-  /** Sealed messages, one behind the other. */
-  readonly #room: Memory = allocate(ROOM);
-  #end: number = ROOM_START;
+  /** Sealed messages. */
+  readonly #sealed: SendBuffer;
   #blocked = false;
-  readonly #batch = new SendBatch(BATCH);
-  /** The run that grows at the end of the room: for whom, where it begins, how large its messages are. */
-  #runPeer: PeerState | undefined;
-  #runStart: number = ROOM_START;
-  #runSize = 0;
-  #runCount = 0;
-  #runEcn = 0;
   #allowedIps: PrefixLookup | undefined;
   readonly #waiting = new WaitingPackets<PeerState>();
   readonly #unreachable: Unreachable;
@@ -81,6 +53,19 @@ export class Outbound {
     this.#arena = arena;
     this.#segmenter = segmenter;
     this.#unreachable = new Unreachable(context);
+    const { drops } = context;
+    // The AEAD looks at what is in front.
+    this.#sealed = new SendBuffer(
+      allocate(AEAD.before + SendBuffer.size),
+      AEAD.before,
+      false,
+      (errno, lost) => drops.count(sendDrop(errno), lost),
+    );
+  }
+
+  /** Whether the kernel cuts up runs of messages. */
+  set sendsRuns(sendsRuns: boolean) {
+    this.#sealed.sendsRuns = sendsRuns;
   }
 
   set allowedIps(lookup: PrefixLookup) {
@@ -97,7 +82,7 @@ export class Outbound {
     const { tunFd, offloads } = this.#context;
     const header = offloads.virtioHeader ? VIRTIO.length : 0;
     const begin = ARENA.packet - header;
-    while (this.#end < ENOUGH && this.#batch.room > 1) {
+    while (!this.#sealed.enough) {
       const length = libc.read(tunFd, this.#arena.address + begin, header + ARENA.packetSize);
       if (length < 0) {
         this.#context.deviceFailed(errno());
@@ -127,8 +112,7 @@ export class Outbound {
 
   /** Sends what is sealed. */
   flush(): void {
-    this.#endRun();
-    this.#send();
+    this.#blocked = this.#sealed.flush(this.#context.udpFd);
   }
 
   /**
@@ -173,9 +157,9 @@ export class Outbound {
 
   /** @returns whether so many bytes and messages fit, after sending what is there if need be */
   #makeRoom(bytes: number, messages: number): boolean {
-    if (this.#end + bytes <= ROOM && this.#batch.room > messages) return true;
+    if (this.#sealed.fits(bytes, messages)) return true;
     this.flush();
-    return this.#end + bytes <= ROOM && this.#batch.room > messages;
+    return this.#sealed.fits(bytes, messages);
   }
 
   #takePacket(packet: number, length: number, now: number): void {
@@ -230,9 +214,9 @@ export class Outbound {
     const session = peer.current;
     if (session === undefined || !maySend(session.keypair, session.counter, now)) return false;
     const arena = this.#arena;
-    const room = this.#room;
-    const { view } = room;
-    const at = this.#end + this.#frame(peer);
+    const { memory, end } = this.#sealed;
+    const { view } = memory;
+    const at = end + this.#frame(peer);
     const padding = paddingOf(length, this.#context.mtu);
     const counter = session.counter++;
     view.setUint32(at, MESSAGE_TYPE.transport, true);
@@ -241,10 +225,10 @@ export class Outbound {
     const ecn = length === 0 ? 0 : ecnEncapsulate(trafficClass(arena.view, packet));
     if (padding > 0) this.#pad(packet + length, padding);
     const { sendingKey } = session.keys;
-    this.#aead.seal(sendingKey, counter, arena, packet, room, at + TRANSPORT.payload, length + padding);
+    this.#aead.seal(sendingKey, counter, arena, packet, memory, at + TRANSPORT.payload, length + padding);
     if (padding > 0) this.#unpad(packet + length, padding);
     const total = TRANSPORT.overhead + length + padding;
-    this.#extendRun(peer, at - this.#end + total, ecn);
+    this.#sealed.append(at - end + total, peer.endpoints, peer.endpoint, ecn);
     peer.row[peer.at + TRAFFIC.sent]! += total;
     this.#noteSent(peer, session, counter, length > 0, now);
     return true;
@@ -254,8 +238,9 @@ export class Outbound {
   #frame(peer: PeerState): number {
     const relayPeer = relayPeerOf(peer);
     if (relayPeer === 0) return 0;
-    this.#room.view.setInt32(this.#end, MAGIC.relay, true);
-    this.#room.view.setUint32(this.#end + RELAY_FRAME.peer, relayPeer, true);
+    const { memory, end } = this.#sealed;
+    memory.view.setInt32(end, MAGIC.relay, true);
+    memory.view.setUint32(end + RELAY_FRAME.peer, relayPeer, true);
     return RELAY_FRAME.payload;
   }
 
@@ -279,86 +264,9 @@ export class Outbound {
     const { bytes } = this.#arena;
     for (let i = 0; i < padding; i++) bytes[at + i] = this.#aside[i]!;
   }
-
-  /** Lets the message at the end of the room belong to the run that grows there, or to a new one. */
-  #extendRun(peer: PeerState, total: number, ecn: number): void {
-    const length = this.#end - this.#runStart;
-    const fits =
-      this.#runPeer === peer &&
-      this.#runEcn === ecn &&
-      total <= this.#runSize &&
-      this.#runCount < RUN_SEGMENTS &&
-      length + total <= RUN_BYTES;
-    if (!fits) {
-      this.#endRun();
-      this.#runPeer = peer;
-      this.#runEcn = ecn;
-      this.#runSize = total;
-    }
-    this.#runCount++;
-    this.#end += total;
-    // A shorter one can only be the last.
-    if (total < this.#runSize || !this.#context.sendsSegments) this.#endRun();
-  }
-
-  #endRun(): void {
-    const peer = this.#runPeer;
-    const length = this.#end - this.#runStart;
-    if (peer !== undefined && length > 0) {
-      const size = Math.min(this.#runSize, length);
-      const data = this.#room.address + this.#runStart;
-      this.#batch.addRun(data, length, size, peer.endpoints, peer.endpoint, this.#runEcn);
-    }
-    this.#runPeer = undefined;
-    this.#runStart = this.#end;
-    this.#runCount = 0;
-  }
-
-  /** Sends the batch; what finds the socket full waits in it. */
-  #send(): void {
-    const batch = this.#batch;
-    const { drops, udpFd } = this.#context;
-    let again = true;
-    this.#blocked = false;
-    while (batch.pending > 0) {
-      const before = batch.pending;
-      const number = batch.flush(udpFd);
-      if (number === 0) break;
-      if (number === ERRNO.EAGAIN) {
-        this.#blocked = true;
-        batch.keepAddresses();
-        return;
-      }
-      if (number === ERRNO.EINTR) continue;
-      if (batch.pending !== before) again = true;
-      if (again && SOURCE_GONE.has(number)) {
-        again = false;
-        batch.unpinSource();
-        continue;
-      }
-      again = true;
-      if (batch.isRun && NOT_AS_RUN.has(number)) {
-        if (number === ERRNO.EIO) this.#context.sendsSegments = false; // no checksum offload on this path
-        const size = batch.firstSegment;
-        const lost = batch.sendRunSingly(udpFd);
-        if (lost > 0) drops.count(sendDrop(batch.lostTo), Math.ceil(lost / size));
-        continue;
-      }
-      drops.count(sendDrop(number), Math.ceil(batch.firstLength / batch.firstSegment));
-      batch.skip();
-    }
-    this.#end = ROOM_START;
-    this.#runStart = ROOM_START;
-  }
 }
 
 const EMPTY = new Uint8Array(0);
-
-/** Why a message that the kernel refused was dropped. */
-function sendDrop(number: number): TunnelDrop {
-  if (number === ERRNO.EMSGSIZE) return 'too-big';
-  return number === ERRNO.ENOBUFS || number === ERRNO.EAGAIN ? 'congested' : 'unreachable';
-}
 
 /** IPv6 and TCP with all options: what each segment has in front of its payload, at most. */
 const MAX_HEADERS = 40 + 60;

@@ -109,10 +109,11 @@ export function setEndpoint(peer: PeerState, bytes: Uint8Array, at: number): voi
   for (let i = 0; i < ENDPOINT.size; i++) peer.endpoints.bytes[peer.endpoint + i] = bytes[at + i]!;
 }
 
-/** Lets the kernel choose our address, until the peer writes to one of ours again. */
+/** Lets the kernel choose our address, until the peer writes to one of ours again. The path may be another, too. */
 export function forgetSource(peer: PeerState): void {
   peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.controlLength, 0, true);
   peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.interface, 0, true);
+  peer.endpoints.view.setUint16(peer.endpoint + ENDPOINT.aloneFrom, 0, true);
 }
 
 /** Whether answers leave from the address of ours that the `ENDPOINT` record at `at` has; nothing if it is outdated. */
@@ -125,7 +126,7 @@ export function useSource(
 ): void {
   const { endpoint, endpoints } = peer;
   const length = view.getUint32(at + ENDPOINT.controlLength, true);
-  for (let i = 0; i < ENDPOINT.size; i++) {
+  for (let i = 0; i < ENDPOINT.aloneFrom; i++) {
     const isControl = i >= ENDPOINT.control && i < ENDPOINT.controlLength + 4;
     if (isControl && i >= ENDPOINT.control + length) continue; // our address alone
     if (bytes[at + i] !== endpoints.bytes[endpoint + i]) return;

@@ -129,7 +129,7 @@ test('messages for a peer behind a relay go each in a frame of its own, and the 
 test('framed messages from the relay are opened, bundled by the kernel or not, and nothing is lost', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
   for (const segments of [true, false]) {
-    plane.context.sendsSegments = segments;
+    plane.sendsRuns = segments;
     let sent = 0;
     for (let i = 0; i < 3; i++) sent += give(plane, 40);
     await arrival(plane, sent);

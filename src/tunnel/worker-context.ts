@@ -15,8 +15,6 @@ export class WorkerContext {
   mtu: number;
   up = false;
   deviceGone = false;
-  /** Whether the kernel cuts up runs of messages. */
-  sendsSegments = false;
   readonly offloads: Offloads;
   /** Whether an authentic packet says where its sender is. */
   readonly followsPeers: boolean;

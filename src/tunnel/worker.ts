@@ -61,9 +61,6 @@ class TunnelWorker {
   readonly #poller: Poller;
   /** Which implementation sums checksums. */
   readonly #checksum: string;
-  #receivesSegments = false;
-  /** What was told of `WorkerContext.sendsSegments`. */
-  #toldToSendSegments: boolean | undefined;
   #stopping = false;
   /** Among the commands that are being executed. */
   #wentDown = false;
@@ -114,7 +111,6 @@ class TunnelWorker {
       // A device has nothing of priority: but for that the kernel would not wake us when the device is removed.
       this.#poller.watch(TUN, this.#readsDevice ? POLL.in : POLL.priority);
       this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
-      if (this.#context.sendsSegments !== this.#toldToSendSegments) this.#tellOffloads();
       this.#context.wakeControlPlane();
     }
     this.#peers.eraseKeys();
@@ -227,30 +223,17 @@ class TunnelWorker {
   }
 
   #setSocket(fd: number): void {
-    const { offloads } = this.#data;
     this.#context.udpFd = fd;
     this.#poller.replace(UDP, fd);
-    this.#toldToSendSegments = undefined;
     if (fd < 0) return;
-    this.#receivesSegments = offloads.includes('receive') && receiveSegments(fd);
-    this.#context.sendsSegments = offloads.includes('send') && canSendSegments(fd);
-  }
-
-  #tellOffloads(): void {
-    const { offloads, sendsSegments, udpFd } = this.#context;
-    if (udpFd < 0) return;
-    this.#toldToSendSegments = sendsSegments;
-    tell(this.#data.port, {
-      kind: 'offloads',
-      inUse: {
-        tunTcp: offloads.tcp,
-        tunUdp: offloads.udp,
-        send: sendsSegments,
-        receive: this.#receivesSegments,
-        checksum: this.#checksum,
-        aead: this.#aead.name,
-      },
-    });
+    const { offloads } = this.#data;
+    const { tcp, udp } = this.#context.offloads;
+    const send = offloads.includes('send') && canSendSegments(fd);
+    const receive = offloads.includes('receive') && receiveSegments(fd);
+    const { name: aead } = this.#aead;
+    const inUse = { tunTcp: tcp, tunUdp: udp, send, receive, checksum: this.#checksum, aead };
+    this.#outbound.sendsRuns = send;
+    tell(this.#data.port, { kind: 'offloads', inUse });
   }
 
   #readPort(): void {

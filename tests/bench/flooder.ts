@@ -86,7 +86,7 @@ function flood(order: FloodOrder): number {
     const late = Math.max(0, Math.floor(due - sent - order.rate / 10));
     sent += late;
     skipped += late;
-    for (; sent < due && !batch.full; sent++) {
+    for (; sent < due && batch.room > 0; sent++) {
       batch.addTo(datagrams.address + (sent % DIFFERENT) * STRIDE, length, endpoint, 0);
     }
     while (batch.pending > 0 && batch.flush(socket.fd) !== 0) batch.skip();

@@ -105,11 +105,12 @@ export class DataPlane {
     this.context.udpFd = udp.fd;
     assert.ok(receiveSegments(udp.fd));
     if (seesDestinations) udp.reportDestinations();
-    this.context.sendsSegments = canSendSegments(udp.fd);
 
     const arena = makeArena();
     const { sum } = createChecksum(arena.bytes, arena.memory);
     this.#outbound = new Outbound(this.context, aead, arena, new Segmenter(arena, sum));
+    assert.ok(canSendSegments(udp.fd));
+    this.#outbound.sendsRuns = true;
     this.#inbound = new Inbound(
       this.context,
       aead,
@@ -179,6 +180,11 @@ export class DataPlane {
   #compile(): void {
     this.#outbound.allowedIps = new PrefixLookup(this.#table.compile());
     this.#inbound.allowedIps = new PrefixLookup(this.#table.compile());
+  }
+
+  /** Whether it sends runs, as it does at first. */
+  set sendsRuns(sendsRuns: boolean) {
+    this.#outbound.sendsRuns = sendsRuns;
   }
 
   /** Gives it a packet, behind its `virtio_net_hdr`, as the device would. */

@@ -110,10 +110,11 @@ const SOCKADDR_LL = { family: 0, protocol: 2, index: 4, size: 20 } as const;
 export function injectPackets(host: Namespace, device: string, packets: readonly Uint8Array[]): void {
   const room = allocate(packets.reduce((sum, { length }) => sum + length, 0));
   const batch = new SendBatch(packets.length);
+  const bound = allocate(ENDPOINT.size); // no name: the socket is bound to the device
   let at = 0;
   for (const packet of packets) {
     room.bytes.set(packet, at);
-    batch.add(room.address + at, packet.length);
+    batch.addTo(room.address + at, packet.length, bound, 0);
     at += packet.length;
   }
   const address = allocate(SOCKADDR_LL.size);

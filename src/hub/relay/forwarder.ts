@@ -25,7 +25,7 @@ const CHANNEL_FRAMES = 128;
 
 export interface ForwarderParts {
   readonly fd: number;
-  readonly sendsSegments: boolean;
+  readonly sendsRuns: boolean;
   readonly members: Members;
   readonly binds: Binds;
   readonly counters: Counters;
@@ -69,7 +69,7 @@ export class Forwarder {
     this.#toChannels = limitFrames(parts.members.ids.length, TO_CHANNELS);
     this.#filter = new SocketFilter(parts.fd, MOST);
     this.#queue = new ReceiveQueue(parts.fd);
-    this.#sender = new Sender(parts.fd, parts.members.endpoints, parts.counters, parts.sendsSegments);
+    this.#sender = new Sender(parts.fd, parts.members.endpoints, parts.counters, parts.sendsRuns);
   }
 
   /** A member is attached or detached: what was known of its row is another's. */
@@ -142,7 +142,6 @@ export class Forwarder {
     for (let at = 0; at < length; at += size) {
       this.#take(slot, begin + at, Math.min(size, length - at), ecn, now);
     }
-    this.#sender.endRun();
   }
 
   #take(slot: number, at: number, length: number, ecn: number, now: number): void {
@@ -157,7 +156,8 @@ export class Forwarder {
 
   /** @returns why a frame is dropped, as a place in the counters; -1 when it is not */
   #forward(from: number, at: number, length: number, ecn: number): number {
-    const { view, address } = this.#batch.memory;
+    const { memory } = this.#batch;
+    const { view } = memory;
     const counters = this.#counters;
     if (from < 0) return AT.unbound;
     const payload = length - RELAY_FRAME.payload;
@@ -172,12 +172,12 @@ export class Forwarder {
     if (!this.#members.isBound(to)) {
       if (!this.#toChannels.take(from, 1)) return AT['over-rate'];
       const id = this.#members.ids[from]!;
-      return this.#toChannel(from, to, id, address + at + RELAY_FRAME.payload, payload)
+      return this.#toChannel(from, to, id, memory.address + at + RELAY_FRAME.payload, payload)
         ? -1
         : AT['channel-busy'];
     }
     view.setInt32(at + RELAY_FRAME.peer, this.#members.ids[from]!, true);
-    this.#sender.add(to, address + at, length, ecn);
+    this.#sender.add(to, memory, at, length, ecn);
     return -1;
   }
 
@@ -224,8 +224,7 @@ export class Forwarder {
       } else if (this.#members.isBound(to)) {
         view.setInt32(at + FRAME_RECORD.frame, MAGIC.relay, true);
         view.setInt32(at + FRAME_RECORD.frame + RELAY_FRAME.peer, from, true);
-        this.#sender.add(to, memory.address + at + FRAME_RECORD.frame, RELAY_FRAME.payload + length, 0);
-        this.#sender.endRun();
+        this.#sender.add(to, memory, at + FRAME_RECORD.frame, RELAY_FRAME.payload + length, 0);
       } else if (!this.#bounce(to, from, memory.address + at + FRAME_RECORD.datagram, length)) {
         this.#counters.add(AT['channel-busy']);
       }

@@ -73,7 +73,7 @@ class RelayWorker {
     if (data.offloads) receiveSegments(data.fd);
     this.#forwarder = new Forwarder({
       fd: data.fd,
-      sendsSegments: data.offloads && canSendSegments(data.fd),
+      sendsRuns: data.offloads && canSendSegments(data.fd),
       members: this.#members,
       binds: new Binds(crypto, this.#members, this.#counters, data.secret.subarray(0, 32)),
       counters: this.#counters,
