@@ -29,7 +29,6 @@ export class Sandbox {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
   #pid: number | undefined;
-  #finished = false;
   #errors = '';
 
   /** @param file a file descriptor that takes the captured packets */
@@ -61,7 +60,6 @@ export class Sandbox {
       if (message.kind === 'up') this.#pid = message.pid;
       else if (message.kind === 'failed') throw new LametunError('linux', message.message);
       else if (message.kind === 'done') {
-        this.#finished = true;
         const enter = enterWords(this.#pid!);
         return Object.fromEntries(
           Object.entries(message.hosts).map(([host, name]) => [host, `${enter} ip netns exec ${name} bash`]),
@@ -75,11 +73,6 @@ export class Sandbox {
     const { exitCode, signalCode } = this.#child;
     const why = this.#errors.trim().split('\n').at(-1) || signalCode || `status ${exitCode}`;
     throw new LametunError('linux', `the demo's inner process ended too early (${why})`);
-  }
-
-  /** Whether the lesson came to its end. */
-  get finished(): boolean {
-    return this.#finished;
   }
 
   /** Ends everything inside, and returns when the last process of it is gone. */

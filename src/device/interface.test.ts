@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type FakeInterface, FIRST_PORT, fakeInterface } from '../../tests/kit/fake-interface.js';
 import { MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
-import { noteReceived, noteSent } from '../wireguard/activity.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { Peer } from '../wireguard/peer.js';
 
@@ -291,21 +290,6 @@ test('a way that opens has an unanswered initiation sent again at once, and noth
   one.engine.forget();
   one.device.retryHandshake(toTwo);
   assert.equal(one.engine.of('sendDatagram').length, 0);
-});
-
-test('what passed with a peer is told in the clock of the data plane', (t) => {
-  const { device, engine, peer } = ready(t);
-  const nothing = { sentData: 0, receivedData: 0, sent: 0, received: 0 };
-  assert.deepEqual(device.activity(peer), { ...nothing, lastHandshake: 0, sentBytes: 0, receivedBytes: 0 });
-  engine.bytes.set(peer.id, { receivedBytes: 3, sentBytes: 4 });
-  const row = engine.peers.get(peer.id)!;
-  noteSent(row, 0, true, 1010);
-  noteSent(row, 0, false, 1020);
-  noteReceived(row, 0, true, 1030);
-  noteReceived(row, 0, false, 1040);
-  const times = { sentData: 1010, sent: 1020, receivedData: 1030, received: 1040 };
-  assert.deepEqual(device.activity(peer), { ...times, lastHandshake: 0, sentBytes: 4, receivedBytes: 3 });
-  assert.equal(device.now(), 1000);
 });
 
 test('a device can begin on a port', (t) => {

@@ -36,21 +36,6 @@ export interface InterfaceOptions {
   readonly beside?: (bytes: Uint8Array, from: PeerEndpoint) => void;
 }
 
-/** What passes between us and a peer. Times are `WireGuardInterface.now()`'s, 0 for never. */
-export interface PeerActivity {
-  /** The last packet with data inside. */
-  readonly sentData: number;
-  readonly receivedData: number;
-  /** The last authentic packet, with data or without: the peer was reached, or heard, then. Handshakes do not count. */
-  readonly sent: number;
-  readonly received: number;
-  /** When the last session began, in milliseconds since 1970. */
-  readonly lastHandshake: number;
-  /** Bytes on the wire below UDP. */
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-}
-
 /** Bytes on the wire below UDP, as `wg show` has them. */
 export interface Transfer {
   readonly received: number;
@@ -175,15 +160,7 @@ export class WireGuardInterface {
     };
   }
 
-  /** For thousands of peers, often: nothing is asked of anybody. */
-  activity(peer: Peer): PeerActivity {
-    const { sentData, receivedData, sent, received } = peer.activity;
-    const { received: receivedBytes, sent: sentBytes } = this.transfer(peer);
-    const { lastHandshake } = peer;
-    return { sentData, receivedData, sent, received, lastHandshake, sentBytes, receivedBytes };
-  }
-
-  /** Milliseconds of a clock that counts suspended time and never goes back: `activity`'s. */
+  /** Milliseconds of a clock that counts suspended time and never goes back. */
   now(): number {
     return this.#engine.now();
   }

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { fixIpv4Checksum, makePacket, type PacketShape } from '../../tests/kit/packets.js';
 import { SeededRandom } from '../../tests/kit/random.js';
+import { segmentReference } from '../../tests/kit/segment-reference.js';
 import { sumReference, wordSum } from './checksum.js';
 import { Coalescer, type CoalescerOptions } from './coalesce.js';
 import { IPV4, IPV6, TCP, TCP_FLAG, UDP } from './packet.js';
 import { Segmenter } from './segment.js';
-import { segmentReference } from './segment-reference.js';
 import { GSO, GSO_ECN, VIRTIO } from './virtio.js';
 
 const { ack, psh, fin, syn, rst, urg, ece, cwr } = TCP_FLAG;

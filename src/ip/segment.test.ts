@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { makePacket, makeSuperPacket, type PacketShape } from '../../tests/kit/packets.js';
+import { segmentReference } from '../../tests/kit/segment-reference.js';
 import { sumReference, wordSum } from './checksum.js';
 import { IPV6, TCP, TCP_FLAG } from './packet.js';
 import { Segmenter } from './segment.js';
-import { segmentReference } from './segment-reference.js';
 import { GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from './virtio.js';
 
 /** Cuts in place, in an arena with the packet at `offset` and nothing to spare behind it. */

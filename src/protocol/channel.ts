@@ -46,8 +46,6 @@ export type ResponderEvent =
   | { readonly kind: 'open'; readonly remoteKey: Uint8Array; readonly hello: Hello }
   | TransportEvent;
 
-export type ChannelEvent = InitiatorEvent | ResponderEvent;
-
 /** What both sides can do once they are connected. */
 abstract class Channel {
   protected transport: Transport | undefined;

@@ -60,11 +60,6 @@ export class NetworkMap implements MapKeeper {
     return { ...this.#put(nodes), removed: gone };
   }
 
-  /** To be stored, and given to `applyMap` at the next start; undefined when there is no map. */
-  toMessage(): MapMessage | undefined {
-    return this.#version && { type: 'map', version: this.#version, nodes: [...this.#nodes.values()] };
-  }
-
   #put(nodes: readonly MapNode[]): { added: MapNode[]; changed: MapNode[] } {
     const [added, changed]: [MapNode[], MapNode[]] = [[], []];
     for (const node of nodes) {

@@ -31,10 +31,7 @@ export const ACTIVITY = {
   asked: 8,
   /** The receiver index of the last keypair that a first packet came in under. */
   confirmed: 9,
-  /** Last packet with data, and no keepalive, that was sent, and received. */
-  sentData: 10,
-  receivedData: 11,
-  words: 12,
+  words: 10,
 } as const;
 
 /** A row before any traffic. */
@@ -52,7 +49,6 @@ export function resetActivity(row: Float64Array, at: number): void {
 export function noteSent(row: Float64Array, at: number, hasData: boolean, now: number): boolean {
   row[at + ACTIVITY.sent] = now;
   row[at + ACTIVITY.unansweredReceived] = 0;
-  if (hasData) row[at + ACTIVITY.sentData] = now;
   return hasData && noteUnanswered(row, at, ACTIVITY.unansweredSent, ACTIVITY.answeredSent, now);
 }
 
@@ -60,7 +56,6 @@ export function noteSent(row: Float64Array, at: number, hasData: boolean, now: n
 export function noteReceived(row: Float64Array, at: number, hasData: boolean, now: number): boolean {
   row[at + ACTIVITY.received] = now;
   row[at + ACTIVITY.unansweredSent] = 0;
-  if (hasData) row[at + ACTIVITY.receivedData] = now;
   return hasData && noteUnanswered(row, at, ACTIVITY.unansweredReceived, ACTIVITY.answeredReceived, now);
 }
 

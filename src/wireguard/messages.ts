@@ -1,3 +1,4 @@
+import { PADDING } from './constants.js';
 import { EMPTY } from './crypto.js';
 
 /** Message types, [W] 5.4.2 to 5.4.7: one byte and three reserved zeros, read together as a little-endian u32. */
@@ -66,11 +67,11 @@ export function writeCounter(view: DataView, at: number, counter: number): void 
 }
 
 /**
- * How many zeros follow an inner packet, [W] 5.4.6: up to a multiple of 16, but the sealed packet never
+ * How many zeros follow an inner packet, [W] 5.4.6: up to a multiple of `PADDING`, but the sealed packet never
  * grows beyond the one of an MTU-sized packet. Super-packets do not occur here: they are cut up before.
  */
 export function paddingOf(length: number, mtu: number): number {
-  const padded = (length + 15) & ~15;
+  const padded = (length + PADDING - 1) & -PADDING;
   return Math.max(0, Math.min(padded, mtu) - length);
 }
 

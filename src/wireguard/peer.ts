@@ -110,26 +110,6 @@ export class Peer implements Deadlined {
     return this.#timers.persistentInterval;
   }
 
-  /** The keypair that packets go out under, fresh or not. */
-  get currentKeypair(): Keypair | undefined {
-    return this.#keypairs.current;
-  }
-
-  /** When the data path last moved something, and something with data inside; 0 for never. */
-  get activity(): Readonly<Record<'sent' | 'received' | 'sentData' | 'receivedData', number>> {
-    const word = (at: number): number => this.#row[this.#at + at]!;
-    return {
-      sent: word(ACTIVITY.sent),
-      received: word(ACTIVITY.received),
-      sentData: word(ACTIVITY.sentData),
-      receivedData: word(ACTIVITY.receivedData),
-    };
-  }
-
-  get handshakePending(): boolean {
-    return this.#pending !== undefined;
-  }
-
   nextTimeout(): number {
     return this.#timers.nextTimeout();
   }

@@ -1,7 +1,7 @@
 import { sumReference } from '../../src/ip/checksum.js';
 import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP } from '../../src/ip/packet.js';
-import { withTransportChecksum } from '../../src/ip/segment-reference.js';
 import { GSO, NEEDS_CHECKSUM, VIRTIO } from '../../src/ip/virtio.js';
+import { withTransportChecksum } from './segment-reference.js';
 
 /** What a made-up packet is like; what is left out is usual. */
 export interface PacketShape {

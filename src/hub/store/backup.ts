@@ -9,7 +9,7 @@ import type { Store } from './store.js';
 /** A whole database as JSON, the same for SQLite and PostgreSQL. It holds no secret: invitations are hashes in it. */
 export interface Backup {
   readonly format: 'lametun hub backup';
-  readonly version: 3;
+  readonly version: 1;
   readonly network: NetworkTable;
   readonly invites: readonly InvitesTable[];
   readonly nodes: readonly NodesTable[];
@@ -35,7 +35,7 @@ export async function backup(store: Store, file: string): Promise<void> {
   const content = await store.snapshot(
     async (db): Promise<Backup> => ({
       format: 'lametun hub backup',
-      version: 3,
+      version: 1,
       network: await theNetwork(db),
       invites: await db.selectFrom('invites').selectAll().orderBy('id').execute(),
       nodes: await db.selectFrom('nodes').selectAll().orderBy('id').execute(),
@@ -116,7 +116,7 @@ export function readBackup(file: string): Backup {
   }
   if (content?.format !== 'lametun hub backup')
     throw new LametunError('usage', `${file} is no backup of a hub`);
-  if (content.version !== 3)
+  if (content.version !== 1)
     throw new LametunError('usage', `${file} was written by another version of lametun: use that one`);
   const { network, invites, nodes, shares } = content;
   const texts = [network?.id, network?.name, network?.hub_key];

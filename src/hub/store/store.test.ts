@@ -145,10 +145,10 @@ test('what is no backup is refused, and the database stays as it is', async (t) 
     ['', /cannot be read/],
     ['{}', /no backup/],
     ['{"format":"lametun hub backup","version":2}', /another version/],
-    ['{"format":"lametun hub backup","version":3}', /not whole/],
-    [`{"format":"lametun hub backup","version":3,"network":{"id":"x"},${rest}`, /not whole/],
+    ['{"format":"lametun hub backup","version":1}', /not whole/],
+    [`{"format":"lametun hub backup","version":1,"network":{"id":"x"},${rest}`, /not whole/],
     [
-      `{"format":"lametun hub backup","version":3,"network":{"id":"x","name":"x","hub_key":"x"},${rest}`,
+      `{"format":"lametun hub backup","version":1,"network":{"id":"x","name":"x","hub_key":"x"},${rest}`,
       /NULL|null/,
     ],
   ] as const) {

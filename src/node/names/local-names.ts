@@ -72,11 +72,6 @@ export class LocalNames {
     }
   }
 
-  /** `home.lametun`. */
-  get domain(): string {
-    return this.#names.domain;
-  }
-
   get how(): SystemNames['how'] {
     return this.#system?.how ?? 'none';
   }

@@ -1,6 +1,6 @@
-import { sumReference } from './checksum.js';
-import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP } from './packet.js';
-import { GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from './virtio.js';
+import { sumReference } from '../../src/ip/checksum.js';
+import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP } from '../../src/ip/packet.js';
+import { GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from '../../src/ip/virtio.js';
 
 /**
  * Cuts a well-formed super-packet as Linux does in software (net/ipv4/tcp_offload.c, udp_offload.c): slow, obvious,
