@@ -142,9 +142,9 @@ function keys(staticStatic: string): string {
   ];
   const { laptop, server, preshared } = SECRETS;
   return [
-    ...pair('the laptop, who will be initiator', 'i', laptop.static, 'S'),
+    ...pair('the laptop, the initiator', 'i', laptop.static, 'S'),
     ...pair('the server, the responder', 'r', server.static, 'S'),
-    `${'both: the preshared key'.padEnd(34)}${'Q'.padEnd(10)}${hex(preshared)}`,
+    `${'both, the preshared key'.padEnd(34)}${'Q'.padEnd(10)}${hex(preshared)}`,
     '',
     ...pair("the laptop's, for this handshake", 'i', laptop.ephemeral, 'E'),
     ...pair("the server's, for this handshake", 'r', server.ephemeral, 'E'),
@@ -268,34 +268,34 @@ function mac2(calls: readonly Call[]): string {
 type Fields = readonly (readonly [name: string, at: number, remark: string])[];
 
 const INITIATION_FIELDS: Fields = [
-  ['type', 0, '1, and three zeros'],
+  ['type', 0, '1 and three zeros'],
   ['sender', INITIATION.sender, 'I_i, little-endian'],
   ['ephemeral', INITIATION.ephemeral, 'E_pub_i'],
-  ['static', INITIATION.static, 'S_pub_i, sealed'],
-  ['timestamp', INITIATION.timestamp, 'TAI64N, sealed'],
+  ['static', INITIATION.static, 'S_pub_i, encrypted'],
+  ['timestamp', INITIATION.timestamp, 'TAI64N, encrypted'],
   ['mac1', INITIATION.mac1, ''],
   ['mac2', INITIATION.mac2, ''],
 ];
 const RESPONSE_FIELDS: Fields = [
-  ['type', 0, '2, and three zeros'],
+  ['type', 0, '2 and three zeros'],
   ['sender', RESPONSE.sender, 'I_r, little-endian'],
   ['receiver', RESPONSE.receiver, "I_i, the initiation's sender"],
   ['ephemeral', RESPONSE.ephemeral, 'E_pub_r'],
-  ['empty', RESPONSE.empty, 'nothing, sealed'],
+  ['empty', RESPONSE.empty, 'nothing, encrypted'],
   ['mac1', RESPONSE.mac1, ''],
   ['mac2', RESPONSE.mac2, ''],
 ];
 const COOKIE_REPLY_FIELDS: Fields = [
-  ['type', 0, '3, and three zeros'],
+  ['type', 0, '3 and three zeros'],
   ['receiver', COOKIE_REPLY.receiver, "I_i, the initiation's sender"],
   ['nonce', COOKIE_REPLY.nonce, 'random'],
-  ['cookie', COOKIE_REPLY.cookie, 'τ, sealed'],
+  ['cookie', COOKIE_REPLY.cookie, 'τ, encrypted'],
 ];
 const TRANSPORT_FIELDS: Fields = [
-  ['type', 0, '4, and three zeros'],
+  ['type', 0, '4 and three zeros'],
   ['receiver', TRANSPORT.receiver, "the receiver's own index"],
   ['counter', TRANSPORT.counter, 'little-endian'],
-  ['packet', TRANSPORT.payload, 'sealed; the last 16 bytes are the tag'],
+  ['packet', TRANSPORT.payload, 'encrypted; the last 16 bytes are the tag'],
 ];
 
 function fields(message: Uint8Array, layout: Fields): string {
@@ -306,7 +306,7 @@ function fields(message: Uint8Array, layout: Fields): string {
     const room = remark === '' || first!.length > 48 ? '' : `  ${remark}`;
     return [`${front}${first}${room}`, ...rest.map((part) => `${''.padEnd(20)}${part}`)];
   });
-  return [' at size  field     bytes', ...rows.flat(), `    ${`${message.length}`.padStart(4)}  in all`].join(
+  return [' at size  field     bytes', ...rows.flat(), `    ${`${message.length}`.padStart(4)}  total`].join(
     '\n',
   );
 }

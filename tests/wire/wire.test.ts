@@ -47,7 +47,7 @@ function message(name: string): Uint8Array {
     (line) => /^(?: *\d+ +\d+ {2}\w+ +| {20})((?:[0-9a-f]{2})+)/.exec(line)?.[1] ?? '',
   );
   const bytes = Buffer.from(digits.join(''), 'hex');
-  assert.match(lines.at(-1)!, new RegExp(`^ *${bytes.length} {2}in all$`));
+  assert.match(lines.at(-1)!, new RegExp(`^ *${bytes.length} {2}total$`));
   return Uint8Array.from(bytes);
 }
 
