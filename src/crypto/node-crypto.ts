@@ -3,7 +3,7 @@ import { xchacha20poly1305 } from '@noble/ciphers/chacha.js';
 import type { Crypto, PrivateKey, PublicKey } from '../wireguard/crypto.js';
 import { LENGTH } from '../wireguard/crypto.js';
 import { blake2s, kdf } from './blake2s.js';
-import { type FieldSealer, loadFieldSealer } from './sealed-field.js';
+import { FieldSealer } from './field-sealer.js';
 import { loadX25519, type X25519, type X25519Key } from './x25519.js';
 
 class DevicePrivateKey implements PrivateKey {
@@ -24,7 +24,7 @@ class DevicePrivateKey implements PrivateKey {
 /** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
   readonly #x25519: X25519 = loadX25519();
-  readonly #fields: FieldSealer = loadFieldSealer();
+  readonly #fields = new FieldSealer();
   #forgetting: NodeJS.Immediate | undefined;
   /** Once for all handshakes of a turn of the event loop: it costs as much as a DH. */
   readonly #forget = (): void => {
@@ -53,7 +53,7 @@ export class NodeCrypto implements Crypto {
   }
 
   dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
-    this.#forgetting ??= setImmediate(this.#forget);
+    this.#forgetSoon();
     return this.#x25519.derive((privateKey as DevicePrivateKey).key, publicKey.bytes, out);
   }
 
@@ -70,10 +70,12 @@ export class NodeCrypto implements Crypto {
   }
 
   seal(key: Uint8Array, counter: number, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array): void {
+    this.#forgetSoon();
     this.#fields.seal(key, this.#nonceOf(counter), plaintext, data, out);
   }
 
   open(key: Uint8Array, counter: number, sealed: Uint8Array, data: Uint8Array, out: Uint8Array): boolean {
+    this.#forgetSoon();
     return this.#fields.open(key, this.#nonceOf(counter), sealed, data, out);
   }
 
@@ -82,8 +84,9 @@ export class NodeCrypto implements Crypto {
   }
 
   xopen(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, data: Uint8Array, out: Uint8Array): boolean {
+    const cipher = xchacha20poly1305(key, nonce, data);
     try {
-      out.set(xchacha20poly1305(key, nonce, data).decrypt(sealed));
+      out.set(cipher.decrypt(sealed));
       return true;
     } catch {
       return false;
@@ -104,6 +107,10 @@ export class NodeCrypto implements Crypto {
 
   equal(a: Uint8Array, b: Uint8Array): boolean {
     return a.length === b.length && timingSafeEqual(a, b);
+  }
+
+  #forgetSoon(): void {
+    this.#forgetting ??= setImmediate(this.#forget);
   }
 
   /** [W] 5.4: 32 zero bits, then the counter as a little-endian u64. */

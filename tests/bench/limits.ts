@@ -1,4 +1,5 @@
-import { AEAD, type Aead, IMPLEMENTATIONS } from '../../src/crypto/aead.js';
+import { AEAD, Aead } from '../../src/crypto/aead.js';
+import { IMPLEMENTATIONS } from '../../src/crypto/chacha20-poly1305.js';
 import { createChecksum } from '../../src/ip/checksum-wasm.js';
 import { libc } from '../../src/linux/ffi/libc.js';
 import { allocate, allocateArena } from '../../src/linux/ffi/memory.js';
@@ -20,7 +21,7 @@ export const LIMITS: Section = {
     const aeads = new Map<string, Aead>();
     for (const make of IMPLEMENTATIONS) {
       try {
-        const aead = make();
+        const aead = new Aead(make());
         aeads.set(aead.name, aead);
       } catch {} // not on this machine
     }

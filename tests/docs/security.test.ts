@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { IMPLEMENTATIONS } from '../../src/crypto/aead.js';
-import { FIELD_SEALERS } from '../../src/crypto/sealed-field.js';
+import { IMPLEMENTATIONS } from '../../src/crypto/chacha20-poly1305.js';
 import { X25519_IMPLEMENTATIONS } from '../../src/crypto/x25519.js';
 import { REMEMBERED_FOR } from '../../src/hub/membership/prune.js';
 import { NEEDED, NEEDED_IN_HOMES } from '../../src/linux/process/capabilities.js';
@@ -141,8 +140,7 @@ test('the table of algorithms names the implementations in the order in which th
     familiesOf(makers).map((name) => known[name]!);
   for (const [row, makers, count] of [
     ['X25519', X25519_IMPLEMENTATIONS, 2],
-    ['ChaCha20-Poly1305 of packets', IMPLEMENTATIONS, 3],
-    ['ChaCha20-Poly1305 of handshakes and channels', FIELD_SEALERS, 2],
+    ['ChaCha20-Poly1305', IMPLEMENTATIONS, 3],
   ] as const) {
     const [listed, usable] = [order(row), expected(makers)];
     assert.equal(listed.length, count);
