@@ -27,14 +27,14 @@ const HAS_HUB = /^\/s holds the hub of home: `lametun up` starts it, and --state
 const NOTHING = /^\/s holds no network: begin with `lametun serve` or `lametun join TOKEN`/;
 const RENAME =
   /^--name bert: .* is called anna .*: an administrator renames it by `lametun rename anna bert`/;
-const NO_INTERFACE = /^--device wg7: \/s holds a hub and no member/;
+const NO_INTERFACE = /^--interface wg7: \/s holds a hub and no member/;
 
 const STOP_FIRST = /anna of the network home runs: `lametun down` stops it first/;
 const WHILE_RUNNING: Readonly<Record<string, true | RegExp>> = {
   '--name bert': RENAME,
   '--name anna': true,
   '--share 10.9.0.0/24': /^--share: anna .* runs: change this by `lametun share 10.9.0.0\/24`/,
-  '--device wg7': STOP_FIRST,
+  '--interface wg7': STOP_FIRST,
 };
 
 /** Options of the output, and of how the process runs: they are nobody's but this start's. */
@@ -114,7 +114,7 @@ const nodeOptions = (on: Row['on']): Row[] => {
       effect: ({ node }) => node?.shares?.[0] === '10.9.0.0/24',
       on,
     },
-    { option: '--device', value: 'wg7', effect: ({ node }) => node?.device === 'wg7', on },
+    { option: '--interface', value: 'wg7', effect: ({ node }) => node?.device === 'wg7', on },
   ];
 };
 
@@ -136,7 +136,7 @@ export const START_TABLE: Readonly<Record<'serve' | 'hub' | 'join' | 'up', reado
   up: [
     ...ways(UP),
     {
-      option: '--device',
+      option: '--interface',
       value: 'wg7',
       effect: ({ node }) => node?.device === 'wg7',
       on: { ...UP, hub: NO_INTERFACE },

@@ -299,7 +299,7 @@ test('wg shows a device that lives in a process, and nothing is left of it when 
   assert.equal(findLink(name)?.mtu, 1280);
   await assert.rejects(
     startDevice({ ...options, privateKey: randomBytes(32) }),
-    new RegExp(`${name}.*there is a device of that name already.*another name with --device`),
+    new RegExp(`${name}.*an interface of that name exists already.*another name with --interface`),
   );
   assert.match(await wgShow(name), /listening port/, 'the first goes on');
   await device.close();

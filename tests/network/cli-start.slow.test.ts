@@ -151,14 +151,14 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     refused(laptop.lametun('up', '--install', '--detach'), /give one of them/, 2);
     refused(laptop.lametun('join', invite(office), '--name', 'bert'), /lametun rename laptop bert/, 2);
     refused(laptop.lametun('join', invite(office), '--share', '192.168.99.0/24'), /no route to/, 2);
-    attached(['up', '--device', 'tunnel7']);
+    attached(['up', '--interface', 'tunnel7']);
     const readdressed = laptop.lametun('join', invite(office));
     assert.match(readdressed.stdout, /looks for its hub at 198\.51\.100\.7/, readdressed.stderr);
     await kill(laptop, 'tunnel7');
     attached(['join', invite(office), '--share', '198.51.100.16/28']);
     await until('the hub to know', () => laptop.status().shares[0]?.state === 'pending');
     await kill(laptop, 'tunnel7');
-    assert.equal(laptop.lametun('up', '--detach', '--device', 'lametun0').status, 0);
+    assert.equal(laptop.lametun('up', '--detach', '--interface', 'lametun0').status, 0);
     assert.equal(laptop.lametun('share', '--none').status, 0);
     await kill(laptop);
   });
@@ -308,7 +308,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const own = mkdtempSync('/tmp/lametun-nobody-');
     t.after(() => rmSync(own, { recursive: true, force: true }));
     one.run('chown', '65534:65534', own);
-    const outcome = nobody('join', invite(hub), '--state', own, '--device', 'own0');
+    const outcome = nobody('join', invite(hub), '--state', own, '--interface', 'own0');
     assert.match(outcome.stderr, /^lametun: [^\n]*(root|CAP_NET_ADMIN)[^\n]*\n$/);
   });
 });

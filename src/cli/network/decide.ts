@@ -26,7 +26,7 @@ export interface Situation {
 export interface Given {
   readonly detach?: boolean | undefined;
   readonly install?: boolean | undefined;
-  readonly device?: string | undefined;
+  readonly interface?: string | undefined;
   /** A group of the system that may look; false takes that back. */
   readonly operators?: string | false | undefined;
   // Of a node.
@@ -146,7 +146,7 @@ function checkUnchanged(given: Given, { network = 'home', mtu = DEFAULT_MTU, ran
 
 function servedNode(given: Given, { member }: Situation): NodePlan {
   if (member !== undefined && given.newNetwork !== true) return { kind: 'resume', ...changes(given, member) };
-  return { kind: 'join', name: given.name, shares: given.share ?? [], device: given.device };
+  return { kind: 'join', name: given.name, shares: given.share ?? [], device: given.interface };
 }
 
 function joinedNode(given: Given, { state, hub, member }: Situation): NodePlan {
@@ -162,7 +162,7 @@ function joinedNode(given: Given, { state, hub, member }: Situation): NodePlan {
         : `a token is missing: this machine is ${nameOf(member)} already, and \`lametun up\` starts it`,
     );
   if (member === undefined)
-    return { kind: 'join', token, name: given.name, shares: given.share ?? [], device: given.device };
+    return { kind: 'join', token, name: given.name, shares: given.share ?? [], device: given.interface };
   if (!isOfHub(token, member))
     throw usage(
       `this machine is ${nameOf(member)} already, and the token is another network's: \`lametun leave\` ends that, and --state DIR keeps several`,
@@ -178,12 +178,12 @@ const isMemberBy = (token: Token | undefined, { hub, member }: Situation): boole
 
 /** A token of its own network tells a node that runs where its hub is, and nothing else. */
 function readdressed(given: Given, member: StoredNode): Plan {
-  const { share, device, install, operators } = given;
+  const { share, interface: device, install, operators } = given;
   if (share !== undefined)
     throw usage(`--share: ${nameOf(member)} runs: change this by \`lametun share ${share.join(' ')}\``);
   const option =
     device !== undefined
-      ? '--device'
+      ? '--interface'
       : operators !== undefined
         ? '--operators'
         : install
@@ -197,9 +197,9 @@ function readdressed(given: Given, member: StoredNode): Plan {
 function resumed(given: Given, { state, hub, member }: Situation): Plan {
   if (hub === undefined && member === undefined)
     throw usage(`${state} holds no network: begin with \`lametun serve\` or \`lametun join TOKEN\``);
-  if (member === undefined && given.device !== undefined)
+  if (member === undefined && given.interface !== undefined)
     throw usage(
-      `--device ${given.device}: ${state} holds a hub and no member, which has no interface: leave --device out`,
+      `--interface ${given.interface}: ${state} holds a hub and no member, which has no interface: leave --interface out`,
     );
   return {
     hub: hub && { ...hub, network: undefined, mtu: undefined, range: undefined },
@@ -210,7 +210,7 @@ function resumed(given: Given, { state, hub, member }: Situation): Plan {
 
 /** What a member can change by itself. What it is called is for administrators. */
 function changes(
-  { name, share, device }: Given,
+  { name, share, interface: device }: Given,
   { you, network }: StoredNode,
 ): { readonly shares?: readonly string[]; readonly device?: string } {
   if (name !== undefined && name !== you.name)

@@ -12,15 +12,15 @@ export const stateOption = (): Option =>
     .default(DEFAULT_STATE, DEFAULT_STATE)
     .argParser((text) => resolve(text));
 
-export const deviceOption = (): Option =>
+export const interfaceOption = (): Option =>
   new Option(
-    '--device <name>',
-    'what the interface is called (default: the first of lametun0, lametun1, ... that is free)',
+    '--interface <name>',
+    'name of the interface (default: the first free one of lametun0, lametun1, ...)',
   ).argParser((name) => {
     if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
     throw new LametunError(
       'usage',
-      `--device ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
+      `--interface ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
     );
   });
 

@@ -8,9 +8,9 @@ import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.
 import { decide, type Given, type StartCommand } from './decide.js';
 import { operatorsOption } from './operators.js';
 import {
-  deviceOption,
   givenLabel,
   givenNetwork,
+  interfaceOption,
   jsonOption,
   listOption,
   portOption,
@@ -62,7 +62,7 @@ const withHubOptions = (built: Command): Command =>
 
 const withNodeOptions = (built: Command): Command =>
   built
-    .addOption(deviceOption())
+    .addOption(interfaceOption())
     .option('--name <node>', 'what this machine is called (default: its host name)', (name) =>
       givenLabel('--name', name),
     )
@@ -103,7 +103,7 @@ function hubCommand(): Command {
 
 function upCommand(): Command {
   return command('up', 'start again what the state directory holds')
-    .addOption(deviceOption())
+    .addOption(interfaceOption())
     .action((flags: Flags, self: Command) => start(self, 'up', flags));
 }
 

@@ -85,7 +85,7 @@ export class Tun {
       call(libc.ioctl(fd, TUNSETIFF, request.address), `TUNSETIFF ${name}`, {
         [ERRNO.EPERM]: `needs CAP_NET_ADMIN, or create the device for this user with \`ip tuntap add dev ${name} mode tun user NAME\``,
         [ERRNO.EBUSY]: exclusive
-          ? `there is a device of that name already, perhaps of another network: give another name with --device, or stop the program that has it`
+          ? `an interface of that name exists already, perhaps of another network: choose another name with --interface, or stop the program that has it`
           : 'another program is attached to it: stop that one, or choose another device',
         [ERRNO.EINVAL]:
           'it is not a TUN device, or was made with other flags (multi_queue, vnet_hdr): choose another device',
