@@ -185,7 +185,7 @@ async function idIn(database: string): Promise<string | undefined> {
   if (!existsSync(database)) return undefined;
   const store = await openStore({ database });
   try {
-    return (await store.read((db) => db.selectFrom('network').select('id').executeTakeFirst()))?.id;
+    return (await store.read((tables) => tables.network()))?.id;
   } finally {
     await store.close();
   }

@@ -15,10 +15,9 @@ import {
   replaceHubKey,
 } from './key.js';
 import { type NetworkOptions, Registry } from './membership/registry.js';
+import type { NetworkRecord, Store } from './membership/tables.js';
 import { backup, readBackup, restore } from './store/backup.js';
 import { databaseName, openStore } from './store/open.js';
-import type { NetworkTable } from './store/schema.js';
-import type { Store } from './store/store.js';
 
 /** Where a hub keeps what it has. */
 export interface Place {
@@ -135,7 +134,7 @@ async function opened(
 async function keepAside(
   { state }: Place,
   store: Store,
-  network: NetworkTable | undefined,
+  network: NetworkRecord | undefined,
   key: HubKey | undefined,
   keyFile: string,
 ): Promise<string> {
@@ -195,8 +194,8 @@ const keyFileOf = ({ state, keyFile }: Place): string => keyFile ?? join(state, 
 
 export const databaseOf = ({ state, database }: Place): string => database ?? join(state, 'hub.sqlite');
 
-const currentNetwork = (store: Store): Promise<NetworkTable | undefined> =>
-  store.read((db) => db.selectFrom('network').selectAll().executeTakeFirst());
+const currentNetwork = (store: Store): Promise<NetworkRecord | undefined> =>
+  store.read((tables) => tables.network());
 
 const where = (place: Place): string => `the database ${databaseName(databaseOf(place))}`;
 
@@ -211,7 +210,7 @@ function missing(place: Place, keyFile: string, network: NamedNetwork | undefine
   );
 }
 
-const foreign = (place: Place, keyFile: string, { name }: NetworkTable): LametunError =>
+const foreign = (place: Place, keyFile: string, { name }: NetworkRecord): LametunError =>
   new LametunError(
     'state',
     `${where(place)} holds the network ${name}, and ${keyFile} is not the key of its hub: put that hub.key there, correct --key or --database, ${NEW}`,

@@ -10,7 +10,7 @@ import type { AdminAnswers } from '../protocol/messages.js';
 import { parseToken } from '../protocol/token.js';
 import { type HubStart, type RunningHub, restoreHub, startHub } from './start.js';
 import { openStore } from './store/open.js';
-import type { Store } from './store/store.js';
+import type { SqlStore } from './store/store.js';
 
 const log = new TextLog(0, 'hub', () => {});
 
@@ -146,7 +146,7 @@ test('who was removed so long ago that the hub has forgotten it is told the same
   assert.deepEqual(left, [{ name: 'stays' }], 'a hub forgets when it starts');
 });
 
-async function inDatabase<T>(state: string, use: (db: Store['db']) => Promise<T>): Promise<T> {
+async function inDatabase<T>(state: string, use: (db: SqlStore['db']) => Promise<T>): Promise<T> {
   const store = await openStore({ database: join(state, 'hub.sqlite') });
   try {
     return await use(store.db);

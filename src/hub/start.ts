@@ -14,7 +14,6 @@ import { contradiction } from './fixed-settings.js';
 import { Hub, type Waiting } from './machine/hub.js';
 import type { GuestRates } from './machine/limits.js';
 import type { Scheduler } from './machine/scheduler.js';
-import { moveTimes } from './membership/clock-step.js';
 import { PRUNE_INTERVAL } from './membership/prune.js';
 import { chooseRange } from './membership/ranges.js';
 import {
@@ -189,7 +188,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       if (step === undefined || isMoving) return;
       isMoving = true;
       registry
-        .change((change) => moveTimes(change, step))
+        .change(({ tables }) => tables.moveTimes(step))
         .then(
           () => clock.adopt(step),
           (error: Error) =>

@@ -12,8 +12,10 @@ declare function atob(text: string): string;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
+export const encodeText = (text: string): Uint8Array => encoder.encode(text);
+
 /** A value as JSON in UTF-8. */
-export const encodeJson = (value: object): Uint8Array => encoder.encode(JSON.stringify(value));
+export const encodeJson = (value: object): Uint8Array => encodeText(JSON.stringify(value));
 
 /** What JSON says, as data that nobody has checked; undefined (which no JSON says) when it is none. */
 export function decodeJson(bytes: Uint8Array): unknown {

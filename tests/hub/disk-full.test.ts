@@ -3,12 +3,13 @@ import { appendFileSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { CompiledQuery } from 'kysely';
 import { addInvite } from '../../src/hub/membership/invites.js';
 import { join as joinNetwork } from '../../src/hub/membership/nodes.js';
 import type { Registry } from '../../src/hub/membership/registry.js';
+import { StoreUnavailable } from '../../src/hub/membership/tables.js';
 import { backup } from '../../src/hub/store/backup.js';
 import { openStore } from '../../src/hub/store/open.js';
-import { StoreUnavailable } from '../../src/hub/store/trouble.js';
 import { runProgram } from '../../src/linux/process/program.js';
 import { needs } from '../kit/requirements.js';
 import { openTestNetwork } from '../kit/stores.js';
@@ -89,13 +90,9 @@ test('a full disk refuses in words, corrupts nothing, and is forgotten when ther
   const again = await openTestNetwork(t, database);
   for (const key of acknowledged) assert.ok(again.members.byKey(key), `${key} is lost`);
   assert.equal(again.members.count, acknowledged.length);
-  const { rows } = await again.store.read((db) =>
-    db.getExecutor().executeQuery<{ integrity_check: string }>({
-      sql: 'pragma integrity_check',
-      parameters: [],
-      query: { kind: 'RawNode', sqlFragments: [], parameters: [] },
-      queryId: { queryId: 'check' },
-    }),
-  );
+  await again.store.close();
+  const store = await openStore({ database });
+  t.after(() => store.close());
+  const { rows } = await store.db.executeQuery(CompiledQuery.raw('pragma integrity_check'));
   assert.deepEqual(rows, [{ integrity_check: 'ok' }]);
 });

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext } from 'node:test';
 import { Registry, type RegistryOptions } from '../../src/hub/membership/registry.js';
+import type { Store } from '../../src/hub/membership/tables.js';
 import { openStore } from '../../src/hub/store/open.js';
-import type { Store } from '../../src/hub/store/store.js';
+import { MemoryStore } from './memory-store.js';
 import { Postgres } from './postgres.js';
 import { needs } from './requirements.js';
 
@@ -18,15 +19,25 @@ export function sharedPostgres(): Promise<Postgres> {
   return server;
 }
 
-/** In tests of the store every behaviour is tested with each of these. */
+/** What a hub can keep its network in. */
 export const DATABASES = ['SQLite', 'PostgreSQL'] as const;
+/** In tests of membership every behaviour is tested with each of these. */
+export const STORES = ['memory', ...DATABASES] as const;
 
-/** Runs a test with the name of an empty database of that kind, or says that there is no such thing here. */
+/** Stores in memory, by the names that tests have for them. */
+const inMemory = new Map<string, MemoryStore>();
+
+/** Runs a test with the name of an empty store of that kind, or says that there is no such thing here. */
 export async function withDatabase(
   t: TestContext,
-  kind: (typeof DATABASES)[number],
+  kind: (typeof STORES)[number],
   fn: (t: TestContext, database: string) => Promise<void>,
 ): Promise<void> {
+  if (kind === 'memory') {
+    const name = `memory:${inMemory.size}`;
+    inMemory.set(name, new MemoryStore());
+    return fn(t, name);
+  }
   if (kind === 'SQLite') return fn(t, join(temporaryFolder(t), 'hub.sqlite'));
   if (needs(t, 'postgres')) await fn(t, await (await sharedPostgres()).database());
 }
@@ -38,7 +49,7 @@ export function temporaryFolder(t: TestContext): string {
 }
 
 export async function openTestStore(t: TestContext, database: string, patience?: number): Promise<Store> {
-  const store = await openStore({ database, patience });
+  const store = inMemory.get(database) ?? (await openStore({ database, patience }));
   t.after(() => store.close());
   return store;
 }

@@ -42,18 +42,18 @@ export class Administration {
       case 'invite':
         return this.#invite(request);
       case 'invites':
-        return { invites: await registry.store.read((db) => listInvites(db, clock())) };
+        return { invites: await registry.store.read((tables) => listInvites(tables, clock())) };
       case 'revoke':
         return registry.change(async (change) => {
           await revokeInvite(change, request.invite);
           return { removed: await removeWaiting(change, request.invite) };
         });
       case 'nodes': {
-        const members = await registry.store.read((db) => loadMembers(db, 'current'));
+        const members = await registry.store.read((tables) => loadMembers(tables, 'current'));
         return { nodes: members.map((member) => this.#nodeRow(member)) };
       }
       case 'remove': {
-        const { id, name, key } = await registry.store.read((db) => findNode(db, request.node));
+        const { id, name, key } = await registry.store.read((tables) => findNode(tables, request.node));
         if (this.#options.isHost(key) && request.force !== true)
           throw new Refused(
             'needs-force',
@@ -63,14 +63,14 @@ export class Administration {
         return { name };
       }
       case 'rename': {
-        const { id, name: before } = await registry.store.read((db) => findNode(db, request.node));
+        const { id, name: before } = await registry.store.read((tables) => findNode(tables, request.node));
         await registry.change((change) => rename(change, id, request.name));
         return { name: request.name, before };
       }
       case 'approve': {
-        const { id, name } = await registry.store.read((db) => findNode(db, request.node));
+        const { id, name } = await registry.store.read((tables) => findNode(tables, request.node));
         await registry.change((change) => approve(change, id, request.shares));
-        const [member] = await registry.store.read((db) => loadMembers(db, { ids: [id] }));
+        const [member] = await registry.store.read((tables) => loadMembers(tables, { ids: [id] }));
         return { name, shares: member?.offered ?? [] };
       }
     }

@@ -13,11 +13,11 @@ import {
 import { decodeBase64, encodeBase64 } from '../../protocol/text.js';
 import type { HubAddress } from '../../protocol/token.js';
 import { openInvite } from '../membership/invites.js';
-import { isRemoved, loadMembers, type Member, membership } from '../membership/members.js';
+import { loadMembers, type Member, membership } from '../membership/members.js';
 import { join, remove, setInside, share } from '../membership/nodes.js';
 import { Refused } from '../membership/refused.js';
 import type { Registry } from '../membership/registry.js';
-import { StoreUnavailable } from '../store/trouble.js';
+import { StoreUnavailable } from '../membership/tables.js';
 import { Administration, type AdministrationOptions } from './administration.js';
 import { Fanout, type Follower } from './fanout.js';
 import { GuestLimit, type GuestRates } from './limits.js';
@@ -186,8 +186,8 @@ export class Hub {
         // Who was ended before it had written down that it is a member joins again, by the same invitation.
         if ((await this.#member(client.key)) !== undefined)
           return answer('look', { network: this.#registry.info });
-        await this.#registry.store.read((db) =>
-          openInvite(db, this.#hash(message.secret), this.#options.clock()),
+        await this.#registry.store.read((tables) =>
+          openInvite(tables, this.#hash(message.secret), this.#options.clock()),
         );
         return answer('look', { network: this.#registry.info });
       case 'join': {
@@ -259,7 +259,7 @@ export class Hub {
   async #attachUnknown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): Promise<void> {
     const member = await this.#member(client.key);
     if (member === undefined) {
-      if (!(await this.#registry.store.read((db) => isRemoved(db, client.key)))) throw notAMember();
+      if (!(await this.#registry.store.read((tables) => tables.wasRemoved(client.key)))) throw notAMember();
       client.send({ type: 'removed', network: this.#registry.info.id });
       return client.close();
     }
@@ -360,7 +360,7 @@ export class Hub {
       const lookup = { key, isOld: false };
       this.#lookups.add(lookup);
       try {
-        const [member] = await this.#registry.store.read((db) => loadMembers(db, { key }));
+        const [member] = await this.#registry.store.read((tables) => loadMembers(tables, { key }));
         if (!lookup.isOld) return member;
       } finally {
         this.#lookups.delete(lookup);

@@ -1,18 +1,17 @@
-import type { Transaction } from 'kysely';
-import type { NetworkTable, Schema } from '../store/schema.js';
+import type { NetworkRecord, Tables } from './tables.js';
 
 /** A transaction, and what it does to the map. */
 export class Change {
-  readonly db: Transaction<Schema>;
-  readonly network: Readonly<NetworkTable>;
+  readonly tables: Tables;
+  readonly network: Readonly<NetworkRecord>;
   /** Milliseconds since 1970. */
   readonly now: number;
   readonly touched = new Set<number>();
   #revision: number;
   #nextNode: number;
 
-  constructor(db: Transaction<Schema>, network: NetworkTable, now: number) {
-    this.db = db;
+  constructor(tables: Tables, network: NetworkRecord, now: number) {
+    this.tables = tables;
     this.network = network;
     this.now = now;
     this.#revision = network.revision;
@@ -37,10 +36,7 @@ export class Change {
 
   async end(): Promise<number> {
     if (this.#revision !== this.network.revision || this.#nextNode !== this.network.next_node) {
-      await this.db
-        .updateTable('network')
-        .set({ revision: this.#revision, next_node: this.#nextNode })
-        .execute();
+      await this.tables.updateNetwork({ revision: this.#revision, next_node: this.#nextNode });
     }
     return this.#revision;
   }

@@ -1,9 +1,8 @@
-import type { Kysely, Selectable } from 'kysely';
 import type { InviteRow } from '../../protocol/messages.js';
-import type { InvitesTable, Schema } from '../store/schema.js';
 import type { Change } from './change.js';
 import { Refused } from './refused.js';
 import { canonicalNetwork, MAX_SHARES, whyNotShareable } from './shares.js';
+import type { InviteRecord, ReadTables } from './tables.js';
 
 export interface NewInvite {
   readonly id: string;
@@ -24,21 +23,18 @@ export async function addInvite(change: Change, invite: NewInvite): Promise<numb
   const { reusable, uses = reusable ? REUSABLE_USES : 1 } = invite;
   if (!reusable && uses !== 1)
     throw new Refused('bad-request', `an invitation for ${uses} machines must be reusable`);
-  await change.db
-    .insertInto('invites')
-    .values({
-      id: invite.id,
-      secret_hash: invite.secretHash,
-      created_at: change.now,
-      expires_at: invite.expiresAt,
-      max_uses: uses,
-      admin: invite.admin ? 1 : 0,
-      shares: JSON.stringify(allowedShares(invite.shares, [change.network.ipv4, change.network.ipv6])),
-      revoked_at: null,
-      uses: 0,
-    })
-    .onConflict((c) => c.doNothing()) // the same again, after the database was lost
-    .execute();
+  // Where it is there already, it is the same again, after the database was lost.
+  await change.tables.insertInvite({
+    id: invite.id,
+    secret_hash: invite.secretHash,
+    created_at: change.now,
+    expires_at: invite.expiresAt,
+    max_uses: uses,
+    admin: invite.admin ? 1 : 0,
+    shares: JSON.stringify(allowedShares(invite.shares, [change.network.ipv4, change.network.ipv6])),
+    revoked_at: null,
+    uses: 0,
+  });
   return uses;
 }
 
@@ -54,16 +50,8 @@ function allowedShares(shares: readonly string[], ranges: readonly string[]): st
 }
 
 /** The invitation with that secret, if it is good for another node. @throws Refused */
-export async function openInvite(
-  db: Kysely<Schema>,
-  secretHash: string,
-  now: number,
-): Promise<Selectable<InvitesTable>> {
-  const invite = await db
-    .selectFrom('invites')
-    .selectAll()
-    .where('secret_hash', '=', secretHash)
-    .executeTakeFirst();
+export async function openInvite(tables: ReadTables, secretHash: string, now: number): Promise<InviteRecord> {
+  const invite = await tables.invite({ secretHash });
   if (invite === undefined) throw new Refused('bad-secret', 'the hub does not know this invitation');
   switch (inviteState(invite, now)) {
     case 'revoked':
@@ -77,37 +65,29 @@ export async function openInvite(
   }
 }
 
-function inviteState(invite: Selectable<InvitesTable>, now: number): InviteRow['state'] {
+function inviteState(invite: InviteRecord, now: number): InviteRow['state'] {
   if (invite.revoked_at !== null) return 'revoked';
   if (invite.uses >= invite.max_uses) return 'used';
   return invite.expires_at <= now ? 'expired' : 'open';
 }
 
-export const sharesOf = (invite: Pick<InvitesTable, 'shares'>): string[] =>
+export const sharesOf = (invite: Pick<InviteRecord, 'shares'>): string[] =>
   JSON.parse(invite.shares) as string[];
 
 /** @throws Refused when there is none */
 export async function revokeInvite(change: Change, id: string): Promise<void> {
-  const { numUpdatedRows } = await change.db
-    .updateTable('invites')
-    .set((eb) => ({ revoked_at: eb.fn.coalesce('revoked_at', eb.val(change.now)) }))
-    .where('id', '=', id)
-    .executeTakeFirst();
-  if (numUpdatedRows === 0n) throw new Refused('not-found', `there is no invitation ${id}`);
+  const invite = await change.tables.invite({ id });
+  if (invite === undefined) throw new Refused('not-found', `there is no invitation ${id}`);
+  if (invite.revoked_at === null) await change.tables.updateInvite(id, { revoked_at: change.now });
 }
 
-export async function listInvites(db: Kysely<Schema>, now: number): Promise<InviteRow[]> {
-  const invites = await db.selectFrom('invites').selectAll().orderBy('created_at').orderBy('id').execute();
-  const users = await db
-    .selectFrom('nodes')
-    .select(['name', 'invite'])
-    .where('invite', 'is not', null)
-    .orderBy('id')
-    .execute();
+export async function listInvites(tables: ReadTables, now: number): Promise<InviteRow[]> {
+  const invites = await tables.invites();
+  invites.sort((a, b) => a.created_at - b.created_at || (a.id < b.id ? -1 : 1));
   const names = new Map<string, string[]>();
-  for (const { name, invite } of users) {
-    const list = names.get(invite!);
-    if (list === undefined) names.set(invite!, [name]);
+  for (const { name, invite } of await tables.invited()) {
+    const list = names.get(invite);
+    if (list === undefined) names.set(invite, [name]);
     else list.push(name);
   }
   return invites.map((invite) => ({

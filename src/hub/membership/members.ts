@@ -1,10 +1,10 @@
-import type { Kysely } from 'kysely';
 import type { Addresses, MapNode, MapVersion, Membership, OfferedShare } from '../../protocol/messages.js';
-import type { NodesTable, Schema } from '../store/schema.js';
+import { encodeText } from '../../protocol/text.js';
+import type { NodeQuery, NodeRecord, ReadTables } from './tables.js';
 
 /** A node as the store has it, with what it offers. */
 export interface Member {
-  readonly row: Readonly<NodesTable>;
+  readonly row: Readonly<NodeRecord>;
   readonly offered: readonly OfferedShare[];
   /** How the map shows it, as JSON: written once, and part of many messages. */
   readonly json: string;
@@ -91,7 +91,7 @@ export class Members {
   map(): Uint8Array {
     if (this.#map === undefined) {
       const nodes = Array.from(this.#byId.values(), (member) => member.json);
-      this.#map = encode(
+      this.#map = encodeText(
         `{"type":"map","version":${JSON.stringify(this.#version)},"nodes":[${nodes.join()}]}`,
       );
     }
@@ -109,7 +109,7 @@ export class Members {
       for (let i = this.#gone.length - 1; i >= 0 && this.#gone[i]!.revision > revision; i--) {
         removed.push(this.#gone[i]!.id);
       }
-      delta = encode(
+      delta = encodeText(
         `{"type":"delta","from":${revision},"version":${JSON.stringify(this.#version)},` +
           `"nodes":[${nodes.join()}],"removed":[${removed.join()}]}`,
       );
@@ -120,16 +120,13 @@ export class Members {
   }
 }
 
-const encoder = new TextEncoder();
-const encode = (text: string): Uint8Array => encoder.encode(text);
-
-export function toMember(row: NodesTable, offered: readonly OfferedShare[]): Member {
+export function toMember(row: NodeRecord, offered: readonly OfferedShare[]): Member {
   return { row, offered, json: JSON.stringify(mapNode(row, offered)) };
 }
 
 /** As the map shows it; a node that waits is not in the map, and has no addresses. */
 export const mapNode = (
-  row: NodesTable,
+  row: NodeRecord,
   offered: readonly OfferedShare[],
 ): Omit<MapNode, keyof Addresses> & Partial<Addresses> => ({
   id: row.id,
@@ -150,40 +147,23 @@ export const membership = ({ row, offered }: Member): Membership => ({
   shares: offered,
 });
 
-const addressesOf = ({ ipv4, ipv6 }: NodesTable): Partial<Addresses> =>
+const addressesOf = ({ ipv4, ipv6 }: NodeRecord): Partial<Addresses> =>
   ipv4 === null || ipv6 === null ? {} : { ipv4, ipv6 };
 
-const ipv4Only = (row: NodesTable): { readonly ipv4Only?: true } =>
+const ipv4Only = (row: NodeRecord): { readonly ipv4Only?: true } =>
   row.ipv4_only === 1 ? { ipv4Only: true } : {};
 
-/** Nodes by what the query says, with their shares. */
-export async function loadMembers(
-  db: Kysely<Schema>,
-  which:
-    | { readonly ids: readonly number[] }
-    | { readonly since: number }
-    | { readonly key: string }
-    | 'current',
-): Promise<Member[]> {
-  let query = db.selectFrom('nodes').selectAll().orderBy('id');
-  if (which === 'current') query = query.where('state', '!=', 'removed');
-  else if ('ids' in which) {
-    if (which.ids.length === 0) return [];
-    query = query.where('id', 'in', which.ids);
-  } else if ('since' in which) query = query.where('revision', '>', which.since);
-  else query = query.where('key', '=', which.key).where('state', '!=', 'removed');
-  const rows = await query.execute();
-  let shares = db.selectFrom('shares').selectAll().orderBy('network');
-  if (rows.length < 100) {
-    if (rows.length === 0) return [];
-    shares = shares.where(
-      'node',
-      'in',
-      rows.map((row) => row.id),
-    );
-  }
+/** From here on all shares are asked for: one query less long than the list of ids. */
+const MANY = 100;
+
+/** Nodes with what they offer, in the order of their ids. */
+export async function loadMembers(tables: ReadTables, query: NodeQuery): Promise<Member[]> {
+  const rows = await tables.nodes(query);
+  if (rows.length === 0) return [];
+  const shares = await tables.shares(rows.length < MANY ? rows.map(({ id }) => id) : undefined);
+  shares.sort((a, b) => (a.network < b.network ? -1 : 1));
   const byNode = new Map<number, OfferedShare[]>();
-  for (const { node, network, state, why } of await shares.execute()) {
+  for (const { node, network, state, why } of shares) {
     const list = byNode.get(node) ?? [];
     list.push(why === null ? { network, state } : { network, state, why });
     byNode.set(node, list);
@@ -191,23 +171,6 @@ export async function loadMembers(
   return rows.map((row) => toMember(row, byNode.get(row.id) ?? []));
 }
 
-/** Whether the holder of a key was a member once, and was removed; that is forgotten some time later. */
-export const isRemoved = async (db: Kysely<Schema>, key: string): Promise<boolean> =>
-  (await db
-    .selectFrom('nodes')
-    .select('id')
-    .where('key', '=', key)
-    .where('state', '=', 'removed')
-    .executeTakeFirst()) !== undefined;
-
-/** The ids of removed nodes that deltas may have to tell of, the latest first. */
-export const loadRemoved = (db: Kysely<Schema>): Promise<Member[]> =>
-  db
-    .selectFrom('nodes')
-    .selectAll()
-    .where('state', '=', 'removed')
-    .where('revision', '>', 0)
-    .orderBy('revision', 'desc')
-    .limit(REMEMBERED + 1)
-    .execute()
-    .then((rows) => rows.map((row) => toMember(row, [])));
+/** The removed nodes that deltas may have to tell of. */
+export const loadRemoved = async (tables: ReadTables): Promise<Member[]> =>
+  (await tables.lastRemoved(REMEMBERED + 1)).map((row) => toMember(row, []));

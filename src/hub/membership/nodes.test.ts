@@ -1,23 +1,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { join as joinPath } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { needs } from '../../../tests/kit/requirements.js';
-import {
-  DATABASES,
-  openTestNetwork,
-  sharedPostgres,
-  temporaryFolder,
-  withDatabase,
-} from '../../../tests/kit/stores.js';
+import { openTestNetwork, STORES, withDatabase } from '../../../tests/kit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { loadMembers, type Member, membership } from './members.js';
 import { approve, findNode, join, remove, removeWaiting, rename, setInside, share } from './nodes.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
-function onBothDatabases(name: string, fn: (t: TestContext, database: string) => Promise<void>): void {
-  for (const kind of DATABASES) test(`${kind}: ${name}`, (t) => withDatabase(t, kind, fn));
+function inEveryStore(name: string, fn: (t: TestContext, database: string) => Promise<void>): void {
+  for (const kind of STORES) test(`${kind}: ${name}`, (t) => withDatabase(t, kind, fn));
 }
 
 const newKey = (): string => randomBytes(32).toString('base64');
@@ -59,7 +51,7 @@ const joined = (
 ) => registry.change((change) => join(change, { key, secretHash, name, shares }));
 
 async function node(registry: Registry, id: number): Promise<Member> {
-  const [member] = await registry.store.read((db) => loadMembers(db, { ids: [id] }));
+  const [member] = await registry.store.read((tables) => loadMembers(tables, { ids: [id] }));
   return member!;
 }
 
@@ -69,11 +61,11 @@ const offers = async (registry: Registry, id: number) =>
 const refused = (refusal: string) => (error: unknown) =>
   error instanceof Refused && error.refusal === refusal;
 
-onBothDatabases('nodes get ids and addresses in order, and names of their own', async (t, database) => {
+inEveryStore('nodes get ids and addresses in order, and names of their own', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry);
   for (const name of ['Office', 'office.example.org', 'office', '12']) await joined(registry, secret, name);
-  const rows = (await registry.store.read((db) => loadMembers(db, 'current'))).map(({ row }) => row);
+  const rows = (await registry.store.read((tables) => loadMembers(tables, 'current'))).map(({ row }) => row);
   assert.deepEqual(
     rows.map(({ id, name, ipv4 }) => [id, name, ipv4]),
     [
@@ -86,7 +78,7 @@ onBothDatabases('nodes get ids and addresses in order, and names of their own', 
   assert.equal(rows[0]!.ipv6, registry.info.ipv6.replace('::/64', '::1'));
 });
 
-onBothDatabases('who joins again with the same key is who it was', async (t, database) => {
+inEveryStore('who joins again with the same key is who it was', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry, { reusable: false });
   const key = newKey();
@@ -97,7 +89,7 @@ onBothDatabases('who joins again with the same key is who it was', async (t, dat
   await assert.rejects(joined(registry, secret, 'c'), refused('used-up'));
 });
 
-onBothDatabases(
+inEveryStore(
   'unknown, expired, revoked and used invitations are refused, each in its words',
   async (t, database) => {
     let now = 1_000;
@@ -117,7 +109,7 @@ onBothDatabases(
       registry.change((change) => revokeInvite(change, 'none')),
       refused('not-found'),
     );
-    const rows = await registry.store.read((db) => listInvites(db, now));
+    const rows = await registry.store.read((tables) => listInvites(tables, now));
     assert.deepEqual(rows.map(({ id, state, usedBy }) => [id, state, usedBy]).sort(), [
       ['once', 'used', ['first']],
       ['open', 'open', []],
@@ -127,7 +119,7 @@ onBothDatabases(
   },
 );
 
-onBothDatabases('a one-time invitation used by many at once lets one in', async (t, database) => {
+inEveryStore('a one-time invitation used by many at once lets one in', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry, { reusable: false });
   const results = await Promise.allSettled(
@@ -136,7 +128,7 @@ onBothDatabases('a one-time invitation used by many at once lets one in', async 
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-onBothDatabases('addresses run out, and come back when nodes go; ids never do', async (t, database) => {
+inEveryStore('addresses run out, and come back when nodes go; ids never do', async (t, database) => {
   const registry = await openTestNetwork(t, database, { ipv4: '10.9.9.0/28' });
   const secret = await invite(registry);
   for (let i = 1; i <= 6; i++) assert.equal(await joined(registry, secret, 'n'), i);
@@ -148,21 +140,21 @@ onBothDatabases('addresses run out, and come back when nodes go; ids never do', 
   assert.equal((await node(registry, id)).row.ipv6, registry.info.ipv6.replace('::/64', '::3'));
 });
 
-onBothDatabases('a name is free again when its node is gone', async (t, database) => {
+inEveryStore('a name is free again when its node is gone', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry);
   const first = await joined(registry, secret, 'a');
   await registry.change((change) => remove(change, first));
   const second = await joined(registry, secret, 'a');
   assert.equal((await node(registry, second)).row.name, 'a');
-  assert.equal((await registry.store.read((db) => findNode(db, 'a'))).id, second);
+  assert.equal((await registry.store.read((tables) => findNode(tables, 'a'))).id, second);
   await assert.rejects(
-    registry.store.read((db) => findNode(db, `${first}`)),
+    registry.store.read((tables) => findNode(tables, `${first}`)),
     refused('not-found'),
   );
 });
 
-onBothDatabases('a node is renamed to what nobody is called, and to nothing else', async (t, database) => {
+inEveryStore('a node is renamed to what nobody is called, and to nothing else', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry);
   const [a, b] = [await joined(registry, secret, 'a'), await joined(registry, secret, 'b')];
@@ -172,7 +164,7 @@ onBothDatabases('a node is renamed to what nobody is called, and to nothing else
   assert.equal(await renamed(a, 'office'), 'a');
   assert.equal(registry.members.byId(a)!.row.name, 'office');
   assert.equal(registry.members.version.revision, revision + 1);
-  assert.equal((await registry.store.read((db) => findNode(db, 'office'))).id, a);
+  assert.equal((await registry.store.read((tables) => findNode(tables, 'office'))).id, a);
   assert.equal(await renamed(a, 'office'), 'office');
   assert.equal(registry.members.version.revision, revision + 1, 'nothing has changed');
   assert.equal(await renamed(b, 'a'), 'b', 'its old name is free');
@@ -186,7 +178,7 @@ onBothDatabases('a node is renamed to what nobody is called, and to nothing else
   await assert.rejects(renamed(a, 'z'), refused('not-a-member'));
 });
 
-onBothDatabases('a node that waits is renamed without anybody hearing of it', async (t, database) => {
+inEveryStore('a node that waits is renamed without anybody hearing of it', async (t, database) => {
   const registry = await openTestNetwork(t, database, { ask: true });
   const id = await joined(registry, await invite(registry), 'a');
   const { revision } = registry.members.version;
@@ -196,7 +188,7 @@ onBothDatabases('a node that waits is renamed without anybody hearing of it', as
   assert.equal(registry.members.byId(id)!.row.name, 'office');
 });
 
-onBothDatabases('who has no IPv6 is in the map as such, until it has', async (t, database) => {
+inEveryStore('who has no IPv6 is in the map as such, until it has', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const id = await joined(registry, await invite(registry), 'old');
   const { revision } = registry.members.version;
@@ -217,7 +209,7 @@ onBothDatabases('who has no IPv6 is in the map as such, until it has', async (t,
   await assert.rejects(say(false), refused('not-a-member'));
 });
 
-onBothDatabases('removing what is removed changes nothing', async (t, database) => {
+inEveryStore('removing what is removed changes nothing', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const id = await joined(registry, await invite(registry), 'a');
   await registry.change((change) => remove(change, id));
@@ -226,7 +218,7 @@ onBothDatabases('removing what is removed changes nothing', async (t, database) 
   assert.equal(registry.members.version.revision, revision);
 });
 
-onBothDatabases(
+inEveryStore(
   'a reusable invitation is for as many as it says, and for 100 if it does not',
   async (t, database) => {
     const registry = await openTestNetwork(t, database, { ipv4: '10.77.0.0/24' });
@@ -234,7 +226,7 @@ onBothDatabases(
     for (const name of ['a', 'b', 'c']) await joined(registry, three, name);
     await assert.rejects(joined(registry, three, 'd'), refused('used-up'));
     await invite(registry, { id: 'usual' });
-    const rows = await registry.store.read((db) => listInvites(db, 1_000));
+    const rows = await registry.store.read((tables) => listInvites(tables, 1_000));
     assert.deepEqual(rows.map(({ state, uses, maxUses }) => [state, uses, maxUses]).sort(), [
       ['open', 0, 100],
       ['used', 3, 3],
@@ -243,28 +235,30 @@ onBothDatabases(
   },
 );
 
-test('so many wait for approval by one invitation and no more, and they go with it', async (t) => {
-  const database = joinPath(temporaryFolder(t), 'hub.sqlite');
-  const registry = await openTestNetwork(t, database, { ask: true });
-  const many = await invite(registry, { uses: 1_000, id: 'many' });
-  const ids: number[] = [];
-  await assert.rejects(async () => {
-    for (;;) ids.push(await joined(registry, many, 'x'));
-  }, refused('full'));
-  assert.equal(ids.length, 100);
-  const other = await joined(registry, await invite(registry), 'honest');
-  await registry.change((change) => approve(change, ids[0]!));
-  ids.push(await joined(registry, many, 'one more'));
-  await assert.rejects(joined(registry, many, 'x'), refused('full'));
-  assert.equal(await registry.change((change) => removeWaiting(change, 'many')), 100);
-  assert.deepEqual(
-    (await registry.store.read((db) => loadMembers(db, 'current'))).map(({ row }) => row.id),
-    [ids[0], other],
-  );
-  await joined(registry, many, 'again');
-});
+inEveryStore(
+  'so many wait for approval by one invitation and no more, and they go with it',
+  async (t, database) => {
+    const registry = await openTestNetwork(t, database, { ask: true });
+    const many = await invite(registry, { uses: 1_000, id: 'many' });
+    const ids: number[] = [];
+    await assert.rejects(async () => {
+      for (;;) ids.push(await joined(registry, many, 'x'));
+    }, refused('full'));
+    assert.equal(ids.length, 100);
+    const other = await joined(registry, await invite(registry), 'honest');
+    await registry.change((change) => approve(change, ids[0]!));
+    ids.push(await joined(registry, many, 'one more'));
+    await assert.rejects(joined(registry, many, 'x'), refused('full'));
+    assert.equal(await registry.change((change) => removeWaiting(change, 'many')), 100);
+    assert.deepEqual(
+      (await registry.store.read((tables) => loadMembers(tables, 'current'))).map(({ row }) => row.id),
+      [ids[0], other],
+    );
+    await joined(registry, many, 'again');
+  },
+);
 
-onBothDatabases(
+inEveryStore(
   'who waits has no address, and each gets one that is free when it is let in',
   async (t, database) => {
     const registry = await openTestNetwork(t, database, { ask: true, ipv4: '10.9.9.0/28' });
@@ -285,7 +279,7 @@ onBothDatabases(
         reason.message,
         /^all 6 addresses of 10\.9\.9\.0\/29 are in use: ask an administrator to remove/,
       );
-    const members = await registry.store.read((db) => loadMembers(db, 'current'));
+    const members = await registry.store.read((tables) => loadMembers(tables, 'current'));
     const active = members.filter(({ row }) => row.state === 'active');
     assert.deepEqual(
       active.map(({ row }) => row.ipv4).sort(),
@@ -315,21 +309,18 @@ onBothDatabases(
   },
 );
 
-onBothDatabases(
-  'who is to be let in by an administrator is not in the map until then',
-  async (t, database) => {
-    const registry = await openTestNetwork(t, database, { ask: true });
-    const { revision } = registry.members.version;
-    const id = await joined(registry, await invite(registry), 'a', ['192.168.1.0/24']);
-    assert.equal(registry.members.version.revision, revision);
-    assert.equal(registry.members.count, 0);
-    await registry.change((change) => approve(change, id));
-    assert.equal(registry.members.version.revision, revision + 1);
-    assert.deepEqual(registry.members.byId(id)?.offered, [{ network: '192.168.1.0/24', state: 'approved' }]);
-  },
-);
+inEveryStore('who is to be let in by an administrator is not in the map until then', async (t, database) => {
+  const registry = await openTestNetwork(t, database, { ask: true });
+  const { revision } = registry.members.version;
+  const id = await joined(registry, await invite(registry), 'a', ['192.168.1.0/24']);
+  assert.equal(registry.members.version.revision, revision);
+  assert.equal(registry.members.count, 0);
+  await registry.change((change) => approve(change, id));
+  assert.equal(registry.members.version.revision, revision + 1);
+  assert.deepEqual(registry.members.byId(id)?.offered, [{ network: '192.168.1.0/24', state: 'approved' }]);
+});
 
-onBothDatabases('a share waits for approval unless the invitation allows it', async (t, database) => {
+inEveryStore('a share waits for approval unless the invitation allows it', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const id = await joined(
     registry,
@@ -350,7 +341,7 @@ onBothDatabases('a share waits for approval unless the invitation allows it', as
   ]);
 });
 
-onBothDatabases(
+inEveryStore(
   'of two that offer overlapping networks the second is refused, and told why',
   async (t, database) => {
     const registry = await openTestNetwork(t, database);
@@ -378,26 +369,28 @@ onBothDatabases(
   },
 );
 
-onBothDatabases('what an invitation allows to share must be shareable', async (t, database) => {
+inEveryStore('what an invitation allows to share must be shareable', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   for (const network of ['0.0.0.0/0', '10.77.0.0/24', 'nonsense', '0.0.0.0/1']) {
     await assert.rejects(invite(registry, { shares: [network] }), refused('bad-request'));
   }
 });
 
-test('two hubs on one database never give an address, a name or a secret twice', async (t) => {
-  if (!needs(t, 'postgres')) return;
-  const database = await (await sharedPostgres()).database();
-  const hubs = [await openTestNetwork(t, database), await openTestNetwork(t, database)];
-  const [reusable, once] = [await invite(hubs[0]!), await invite(hubs[0]!, { reusable: false })];
-  const results = await Promise.allSettled(
-    Array.from({ length: 60 }, (_, i) => joined(hubs[i % 2]!, i < 40 ? reusable : once, 'node')),
-  );
-  assert.equal(results.slice(0, 40).filter(({ status }) => status === 'rejected').length, 0);
-  assert.equal(results.slice(40).filter(({ status }) => status === 'fulfilled').length, 1);
-  const rows = (await hubs[0]!.store.read((db) => loadMembers(db, 'current'))).map(({ row }) => row);
-  assert.equal(new Set(rows.map(({ name }) => name)).size, 41);
-  assert.equal(new Set(rows.map(({ ipv4 }) => ipv4)).size, 41);
-  await joined(hubs[0]!, reusable, 'last');
-  assert.equal(hubs[0]!.members.count, 42, 'a hub learns what the other has done when it writes itself');
-});
+for (const kind of ['memory', 'PostgreSQL'] as const)
+  test(`${kind}: two hubs on one database never give an address, a name or a secret twice`, (t) =>
+    withDatabase(t, kind, async (t, database) => {
+      const hubs = [await openTestNetwork(t, database), await openTestNetwork(t, database)];
+      const [reusable, once] = [await invite(hubs[0]!), await invite(hubs[0]!, { reusable: false })];
+      const results = await Promise.allSettled(
+        Array.from({ length: 60 }, (_, i) => joined(hubs[i % 2]!, i < 40 ? reusable : once, 'node')),
+      );
+      assert.equal(results.slice(0, 40).filter(({ status }) => status === 'rejected').length, 0);
+      assert.equal(results.slice(40).filter(({ status }) => status === 'fulfilled').length, 1);
+      const rows = (await hubs[0]!.store.read((tables) => loadMembers(tables, 'current'))).map(
+        ({ row }) => row,
+      );
+      assert.equal(new Set(rows.map(({ name }) => name)).size, 41);
+      assert.equal(new Set(rows.map(({ ipv4 }) => ipv4)).size, 41);
+      await joined(hubs[0]!, reusable, 'last');
+      assert.equal(hubs[0]!.members.count, 42, 'a hub learns what the other has done when it writes itself');
+    }));

@@ -1,16 +1,13 @@
-import type { Kysely, Selectable } from 'kysely';
 import { formatAddress } from '../../ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../../ip/cidr.js';
 import { memberRange } from '../../protocol/layout.js';
-import type { NodesTable, Schema } from '../store/schema.js';
 import type { Change } from './change.js';
 import { openInvite, sharesOf } from './invites.js';
 import { toLabel, uniqueName, whyNoName } from './names.js';
 import { hostAddress } from './ranges.js';
 import { Refused } from './refused.js';
 import { canonicalNetwork, isAllowed, MAX_SHARES, whyNotShareable } from './shares.js';
-
-type NodeRow = Selectable<NodesTable>;
+import type { NodeRecord, ReadTables, ShareRecord } from './tables.js';
 
 export interface Joining {
   /** Base64. */
@@ -27,22 +24,17 @@ export interface Joining {
  * @throws Refused
  */
 export async function join(change: Change, joining: Joining): Promise<number> {
-  const { db, network, now } = change;
-  const already = await db
-    .selectFrom('nodes')
-    .select('id')
-    .where('key', '=', joining.key)
-    .where('state', '!=', 'removed')
-    .executeTakeFirst();
+  const { tables, network, now } = change;
+  const [already] = await tables.nodes({ key: joining.key });
   if (already !== undefined) {
     change.touch(already.id);
     return already.id;
   }
-  const invite = await openInvite(db, joining.secretHash, now);
+  const invite = await openInvite(tables, joining.secretHash, now);
   const waits = network.policy === 'ask';
   if (waits) await roomToWait(change, invite.id);
   const id = change.nextNode();
-  const node: NodeRow = {
+  const node: NodeRecord = {
     id,
     key: joining.key,
     name: await freeName(change, joining.name),
@@ -55,12 +47,8 @@ export async function join(change: Change, joining: Joining): Promise<number> {
     joined_at: now,
     removed_at: null,
   };
-  await db.insertInto('nodes').values(node).execute();
-  await db
-    .updateTable('invites')
-    .set({ uses: invite.uses + 1 })
-    .where('id', '=', invite.id)
-    .execute();
+  await tables.insertNode(node);
+  await tables.updateInvite(invite.id, { uses: invite.uses + 1 });
   await offer(change, node, joining.shares);
   change.touch(node.id);
   return node.id;
@@ -70,28 +58,18 @@ export async function join(change: Change, joining: Joining): Promise<number> {
 const WAITING = { byInvite: 100, inAll: 1_000 } as const;
 
 /** @throws Refused, `full`, when as many as may wait do so already */
-async function roomToWait({ db }: Change, invite: string): Promise<void> {
-  const waiting = db
-    .selectFrom('nodes')
-    .select((eb) => eb.fn.countAll().as('count'))
-    .where('state', '=', 'pending');
-  const { count } = await waiting.executeTakeFirstOrThrow();
-  const { count: own } = await waiting.where('invite', '=', invite).executeTakeFirstOrThrow();
-  if (Number(count) < WAITING.inAll && Number(own) < WAITING.byInvite) return;
+async function roomToWait({ tables }: Change, invite: string): Promise<void> {
+  const own = (await tables.nodes({ pendingBy: invite })).length;
+  if (own < WAITING.byInvite && (await tables.pendingCount()) < WAITING.inAll) return;
   throw new Refused(
     'full',
-    `${Number(own) < WAITING.byInvite ? `${WAITING.inAll} nodes` : `${WAITING.byInvite} nodes of this invitation`} wait for approval: ask an administrator to approve or remove some`,
+    `${own < WAITING.byInvite ? `${WAITING.inAll} nodes` : `${WAITING.byInvite} nodes of this invitation`} wait for approval: ask an administrator to approve or remove some`,
   );
 }
 
 /** Removes the nodes that wait for approval and came by an invitation. @returns how many */
 export async function removeWaiting(change: Change, invite: string): Promise<number> {
-  const waiting = await change.db
-    .selectFrom('nodes')
-    .select('id')
-    .where('state', '=', 'pending')
-    .where('invite', '=', invite)
-    .execute();
+  const waiting = await change.tables.nodes({ pendingBy: invite });
   for (const { id } of waiting) await remove(change, id);
   return waiting.length;
 }
@@ -99,13 +77,11 @@ export async function removeWaiting(change: Change, invite: string): Promise<num
 /** How many addresses a range has, without the network's own address and the broadcast address. */
 const hostsOf = ({ prefix }: Cidr): number => 2 ** (32 - prefix) - 2;
 
-async function freeName({ db }: Change, wish: string): Promise<string> {
+async function freeName({ tables }: Change, wish: string): Promise<string> {
   const label = toLabel(wish);
-  const current = db.selectFrom('nodes').select('name').where('state', '!=', 'removed');
-  if ((await current.where('name', '=', label).executeTakeFirst()) === undefined) return label;
+  if ((await tables.nodes({ name: label })).length === 0) return label;
   // As many letters as a number leaves of the longest label.
-  const similar = await current.where('name', 'like', `${label.slice(0, 50)}%`).execute();
-  const taken = new Set(similar.map(({ name }) => name));
+  const taken = new Set(await tables.names(label.slice(0, 50)));
   return uniqueName(label, (name) => taken.has(name));
 }
 
@@ -114,17 +90,19 @@ async function freeName({ db }: Change, wish: string): Promise<string> {
  *
  * @throws Refused, `full`, when all are given away
  */
-async function freeAddresses({ db, network }: Change, id: number): Promise<{ ipv4: string; ipv6: string }> {
+async function freeAddresses(
+  { tables, network }: Change,
+  id: number,
+): Promise<{ ipv4: string; ipv6: string }> {
   const [range4, range6] = [network.ipv4, network.ipv6].map((text) => memberRange(parseCidr(text)!)) as [
     Cidr,
     Cidr,
   ];
   const hosts = hostsOf(range4);
   const address = (host: number): string => formatAddress(hostAddress(range4, host));
-  const current = db.selectFrom('nodes').select('ipv4').where('state', '=', 'active');
   let host = ((id - 1) % hosts) + 1;
-  if ((await current.where('ipv4', '=', address(host)).executeTakeFirst()) !== undefined) {
-    const taken = new Set((await current.execute()).map(({ ipv4 }) => ipv4));
+  if ((await tables.nodes({ ipv4: address(host) })).length > 0) {
+    const taken = new Set(await tables.addresses());
     const end = host;
     do {
       host = (host % hosts) + 1;
@@ -144,7 +122,7 @@ export async function setInside(change: Change, id: number, ipv6: boolean): Prom
   const ipv4_only = ipv6 ? 0 : 1;
   change.touch(id);
   if (node.ipv4_only === ipv4_only) return;
-  await change.db.updateTable('nodes').set({ ipv4_only }).where('id', '=', id).execute();
+  await change.tables.updateNode(id, { ipv4_only });
   await revise(change, node);
 }
 
@@ -156,7 +134,7 @@ export async function share(change: Change, id: number, networks: readonly strin
 }
 
 /** @returns whether the approved ones have changed */
-async function offer(change: Change, node: NodeRow, texts: readonly string[]): Promise<boolean> {
+async function offer(change: Change, node: NodeRecord, texts: readonly string[]): Promise<boolean> {
   if (texts.length > MAX_SHARES)
     throw new Refused('bad-request', `at most ${MAX_SHARES} networks can be shared`);
   const wanted = new Set(
@@ -166,8 +144,8 @@ async function offer(change: Change, node: NodeRow, texts: readonly string[]): P
       return network;
     }),
   );
-  const { db } = change;
-  const before = await db.selectFrom('shares').selectAll().where('node', '=', node.id).execute();
+  const { tables } = change;
+  const before = await tables.shares([node.id]);
   if (wanted.size === 0 && before.length === 0) return false;
   const approved = new Set(before.filter(({ state }) => state === 'approved').map(({ network }) => network));
   const judge = await judgeOf(change, node);
@@ -176,39 +154,19 @@ async function offer(change: Change, node: NodeRow, texts: readonly string[]): P
       ? { node: node.id, network, state: 'approved' as const, why: null }
       : judge(network),
   );
-  await db.deleteFrom('shares').where('node', '=', node.id).execute();
-  if (after.length > 0) await db.insertInto('shares').values(after).execute();
+  await tables.replaceShares(node.id, after);
   const now = after.filter(({ state }) => state === 'approved');
   return now.length !== approved.size || now.some(({ network }) => !approved.has(network));
 }
 
-interface Judgement {
-  node: number;
-  network: string;
-  state: 'approved' | 'pending' | 'refused';
-  why: string | null;
-}
-
 /** Decides on what a node offers, by what the others offer and what its invitation allows. */
-async function judgeOf({ db, network }: Change, node: NodeRow): Promise<(share: string) => Judgement> {
-  const others = await db
-    .selectFrom('shares')
-    .innerJoin('nodes', 'nodes.id', 'shares.node')
-    .select(['shares.network', 'nodes.name as node'])
-    .where('shares.node', '!=', node.id)
-    .where('shares.state', '!=', 'refused')
-    .where('nodes.state', '!=', 'removed')
-    .execute();
-  const invite =
-    node.invite === null
-      ? undefined
-      : await db
-          .selectFrom('invites')
-          .select('shares')
-          .where('id', '=', node.invite)
-          .where('revoked_at', 'is', null)
-          .executeTakeFirst();
-  const allowed = invite === undefined ? [] : sharesOf(invite);
+async function judgeOf(
+  { tables, network }: Change,
+  node: NodeRecord,
+): Promise<(share: string) => ShareRecord> {
+  const others = await tables.claims(node.id);
+  const invite = node.invite === null ? undefined : await tables.invite({ id: node.invite });
+  const allowed = invite === undefined || invite.revoked_at !== null ? [] : sharesOf(invite);
   return (share) => {
     const why = whyNotShareable(share, [network.ipv4, network.ipv6], others) ?? null;
     const state = why !== null ? 'refused' : isAllowed(share, allowed) ? 'approved' : 'pending';
@@ -218,36 +176,27 @@ async function judgeOf({ db, network }: Change, node: NodeRow): Promise<(share: 
 
 /** Lets a waiting node in, with addresses, and approves what it offers, all or only these. @returns its name. @throws Refused */
 export async function approve(change: Change, id: number, networks?: readonly string[]): Promise<string> {
-  const { db } = change;
+  const { tables } = change;
   const node = await currentNode(change, id);
-  const offered = await db.selectFrom('shares').selectAll().where('node', '=', id).execute();
+  const offered = await tables.shares([id]);
   const chosen = networks?.map((text) => canonicalNetwork(text) ?? text);
   const unknown = chosen?.find((network) => !offered.some((share) => share.network === network));
   if (unknown !== undefined) throw new Refused('not-found', `${node.name} does not offer ${unknown}`);
   const judge = await judgeOf(change, node);
-  let approved = 0;
-  for (const { network, state } of offered) {
-    if (state === 'approved' || chosen?.includes(network) === false) continue;
+  const decided = offered.map((share): ShareRecord => {
+    const { network, state } = share;
+    if (state === 'approved' || chosen?.includes(network) === false) return share;
     const { why } = judge(network);
-    if (why !== null) {
-      if (chosen !== undefined) throw new Refused('overlap', `${network} cannot be shared: ${why}`);
-      continue;
-    }
-    await db
-      .updateTable('shares')
-      .set({ state: 'approved', why: null })
-      .where('node', '=', id)
-      .where('network', '=', network)
-      .execute();
-    approved++;
-  }
+    if (why === null) return { ...share, state: 'approved', why };
+    if (chosen === undefined) return share;
+    throw new Refused('overlap', `${network} cannot be shared: ${why}`);
+  });
+  const isOther = decided.some((share, i) => share !== offered[i]);
+  if (isOther) await tables.replaceShares(id, decided);
   if (node.state === 'pending') {
-    await db
-      .updateTable('nodes')
-      .set({ state: 'active', ...(await freeAddresses(change, id)), revision: change.revise() })
-      .where('id', '=', id)
-      .execute();
-  } else if (approved > 0) await revise(change, node);
+    const addresses = await freeAddresses(change, id);
+    await tables.updateNode(id, { state: 'active', ...addresses, revision: change.revise() });
+  } else if (isOther) await revise(change, node);
   change.touch(id);
   return node.name;
 }
@@ -259,58 +208,42 @@ export async function rename(change: Change, id: number, name: string): Promise<
   const node = await currentNode(change, id);
   change.touch(id);
   if (node.name === name) return name;
-  const { db } = change;
-  const other = await db
-    .selectFrom('nodes')
-    .select('id')
-    .where('name', '=', name)
-    .where('state', '!=', 'removed')
-    .executeTakeFirst();
+  const [other] = await change.tables.nodes({ name });
   if (other !== undefined)
     throw new Refused('taken', `node ${other.id} is called ${name}: choose another name`);
-  await db.updateTable('nodes').set({ name }).where('id', '=', id).execute();
+  await change.tables.updateNode(id, { name });
   await revise(change, node);
   return node.name;
 }
 
 /** Takes a node out; again, it changes nothing. */
 export async function remove(change: Change, id: number): Promise<void> {
-  const { db, now } = change;
-  const node = await db.selectFrom('nodes').selectAll().where('id', '=', id).executeTakeFirst();
+  const { tables, now } = change;
+  const [node] = await tables.nodes({ ids: [id] });
   change.touch(id);
   if (node === undefined || node.state === 'removed') return;
-  await db.deleteFrom('shares').where('node', '=', id).execute();
-  await db
-    .updateTable('nodes')
-    .set({ state: 'removed', removed_at: now, revision: node.state === 'active' ? change.revise() : 0 })
-    .where('id', '=', id)
-    .execute();
+  await tables.replaceShares(id, []);
+  const revision = node.state === 'active' ? change.revise() : 0;
+  await tables.updateNode(id, { state: 'removed', removed_at: now, revision });
 }
 
 /** The current node of that name, or id in decimal. @throws Refused when there is none */
-export async function findNode(db: Kysely<Schema>, ref: string): Promise<NodeRow> {
-  const nodes = db.selectFrom('nodes').selectAll().where('state', '!=', 'removed');
-  const id = /^\d{1,10}$/.test(ref) ? Number(ref) : undefined;
-  const found = await (id === undefined
-    ? nodes.where('name', '=', ref)
-    : nodes.where('id', '=', id)
-  ).executeTakeFirst();
-  if (found === undefined) throw new Refused('not-found', `there is no node ${ref}`);
+export async function findNode(tables: ReadTables, ref: string): Promise<NodeRecord> {
+  const isId = /^\d{1,10}$/.test(ref);
+  const [found] = await tables.nodes(isId ? { ids: [Number(ref)] } : { name: ref });
+  if (found === undefined || found.state === 'removed')
+    throw new Refused('not-found', `there is no node ${ref}`);
   return found;
 }
 
-async function currentNode({ db }: Change, id: number): Promise<NodeRow> {
-  const node = await db
-    .selectFrom('nodes')
-    .selectAll()
-    .where('id', '=', id)
-    .where('state', '!=', 'removed')
-    .executeTakeFirst();
-  if (node === undefined) throw new Refused('not-a-member', 'this node is no member of the network any more');
+async function currentNode({ tables }: Change, id: number): Promise<NodeRecord> {
+  const [node] = await tables.nodes({ ids: [id] });
+  if (node === undefined || node.state === 'removed')
+    throw new Refused('not-a-member', 'this node is no member of the network any more');
   return node;
 }
 
-async function revise(change: Change, node: NodeRow): Promise<void> {
+async function revise(change: Change, node: NodeRecord): Promise<void> {
   if (node.state !== 'active') return; // the map does not show it
-  await change.db.updateTable('nodes').set({ revision: change.revise() }).where('id', '=', node.id).execute();
+  await change.tables.updateNode(node.id, { revision: change.revise() });
 }

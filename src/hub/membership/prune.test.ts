@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { DATABASES, openTestNetwork, withDatabase } from '../../../tests/kit/stores.js';
+import { openTestNetwork, STORES, withDatabase } from '../../../tests/kit/stores.js';
 import { addInvite, listInvites, revokeInvite } from './invites.js';
 import { join, remove } from './nodes.js';
 import { PRUNE_INTERVAL, REMEMBERED_FOR } from './prune.js';
 import { Refused } from './refused.js';
 import type { Registry } from './registry.js';
 
-function onBothDatabases(name: string, fn: (t: TestContext, database: string) => Promise<void>): void {
-  for (const kind of DATABASES) test(`${kind}: ${name}`, (t) => withDatabase(t, kind, fn));
+function inEveryStore(name: string, fn: (t: TestContext, database: string) => Promise<void>): void {
+  for (const kind of STORES) test(`${kind}: ${name}`, (t) => withDatabase(t, kind, fn));
 }
 
 const DAY = PRUNE_INTERVAL;
@@ -28,15 +28,13 @@ async function scene(t: TestContext, database: string) {
   const joined = (key: string, secretHash: string): Promise<number> =>
     registry.change((change) => join(change, { key, secretHash, name: key, shares: ['192.168.1.0/24'] }));
   const invites = async (): Promise<string[]> =>
-    (await registry.store.read((db) => listInvites(db, clock.now))).map(({ id }) => id).sort();
+    (await registry.store.read((tables) => listInvites(tables, clock.now))).map(({ id }) => id).sort();
   const ids = async (): Promise<number[]> =>
-    (await registry.store.read((db) => db.selectFrom('nodes').select('id').orderBy('id').execute())).map(
-      ({ id }) => id,
-    );
+    (await registry.store.read((tables) => tables.nodes({ since: -1 }))).map(({ id }) => id);
   return { clock, registry, open, invite, joined, invites, ids };
 }
 
-onBothDatabases('a removed node is remembered for a month, and then not any more', async (t, database) => {
+inEveryStore('a removed node is remembered for a month, and then not any more', async (t, database) => {
   const { clock, registry, open, invite, joined, ids } = await scene(t, database);
   await invite('all', true, 365);
   const [a, b] = [await joined('a', 'all'), await joined('b', 'all')];
@@ -67,7 +65,7 @@ onBothDatabases('a removed node is remembered for a month, and then not any more
   }
 });
 
-onBothDatabases(
+inEveryStore(
   'invitations are forgotten a month after nobody can use them, and never who came by one',
   async (t, database) => {
     const { clock, registry, invite, joined, invites, ids } = await scene(t, database);
@@ -108,18 +106,17 @@ onBothDatabases(
   },
 );
 
-onBothDatabases(
+inEveryStore(
   'a hub that does not know yet who was removed does not let it be forgotten',
   async (t, database) => {
     const { clock, registry, invite, joined, ids } = await scene(t, database);
     await invite('all', true, 365);
     const id = await joined('a', 'all');
     // As another hub on the same database would.
-    await registry.store.write(async (db, { revision }) => {
-      await db.deleteFrom('shares').execute();
-      const removed = { state: 'removed', removed_at: clock.now, revision: revision + 1 } as const;
-      await db.updateTable('nodes').set(removed).execute();
-      await db.updateTable('network').set({ revision: removed.revision }).execute();
+    await registry.store.write(async (tables, { revision }) => {
+      await tables.replaceShares(id, []);
+      await tables.updateNode(id, { state: 'removed', removed_at: clock.now, revision: revision + 1 });
+      await tables.updateNetwork({ revision: revision + 1 });
     });
     clock.now += REMEMBERED_FOR;
     assert.equal(registry.members.count, 1);
@@ -130,17 +127,14 @@ onBothDatabases(
   },
 );
 
-onBothDatabases(
+inEveryStore(
   'a hub that has slept for longer than anything is remembered begins anew',
   async (t, database) => {
     const { registry, invite } = await scene(t, database);
     await invite('all', true, 365);
     const { revision } = registry.members.version;
-    await registry.store.write((db) =>
-      db
-        .updateTable('network')
-        .set({ revision: revision + 9, horizon: revision + 5 })
-        .execute(),
+    await registry.store.write((tables) =>
+      tables.updateNetwork({ revision: revision + 9, horizon: revision + 5 }),
     );
     let isReplaced = false;
     registry.onReplaced = () => {

@@ -15,29 +15,19 @@ export const PRUNE_INTERVAL = 86_400_000;
  * @param known the revision that this hub has in memory: it is not to miss that somebody was removed since
  * @returns the revision from before which no delta can tell everything any more
  */
-export async function prune({ db, network, now }: Change, known: number): Promise<number> {
+export async function prune({ tables, network, now }: Change, known: number): Promise<number> {
   const before = now - REMEMBERED_FOR;
-  const old = db
-    .selectFrom('nodes')
-    .where('state', '=', 'removed')
-    .where('removed_at', '<=', before)
-    .where('revision', '<=', known);
-  const { latest } = await old.select((eb) => eb.fn.max('revision').as('latest')).executeTakeFirstOrThrow();
-  const horizon = Math.max(network.horizon, latest ?? 0);
-  await db.deleteFrom('nodes').where('id', 'in', old.select('id')).execute();
-  await db
-    .deleteFrom('invites')
-    .where((eb) =>
-      eb.and([
-        eb.not(eb.exists(eb.selectFrom('nodes').select('id').whereRef('nodes.invite', '=', 'invites.id'))),
-        eb.or([
-          eb('expires_at', '<=', before),
-          eb('revoked_at', '<=', before),
-          eb('uses', '>=', eb.ref('max_uses')), // who has used it was removed long ago
-        ]),
-      ]),
-    )
-    .execute();
-  if (horizon !== network.horizon) await db.updateTable('network').set({ horizon }).execute();
+  const removed = await tables.nodes({ removedBy: before });
+  const old = removed.filter(({ revision }) => revision <= known);
+  await tables.deleteNodes(old.map(({ id }) => id));
+  const needed = new Set((await tables.invited()).map(({ invite }) => invite));
+  const over = (await tables.invites()).filter(
+    ({ id, expires_at, revoked_at, uses, max_uses }) =>
+      !needed.has(id) &&
+      (expires_at <= before || (revoked_at !== null && revoked_at <= before) || uses >= max_uses), // whoever used it was removed long ago
+  );
+  await tables.deleteInvites(over.map(({ id }) => id));
+  const horizon = old.reduce((latest, { revision }) => Math.max(latest, revision), network.horizon);
+  if (horizon !== network.horizon) await tables.updateNetwork({ horizon });
   return horizon;
 }

@@ -1,11 +1,8 @@
 import type { NetworkInfo } from '../../protocol/messages.js';
-import { clear } from '../store/backup.js';
-import type { NetworkTable } from '../store/schema.js';
-import type { Store } from '../store/store.js';
-import { StoreUnavailable } from '../store/trouble.js';
 import { Change } from './change.js';
 import { loadMembers, loadRemoved, type Member, Members } from './members.js';
 import { prune } from './prune.js';
+import { type NetworkRecord, type Store, StoreUnavailable } from './tables.js';
 
 export interface NetworkOptions {
   /** A DNS label. */
@@ -26,7 +23,7 @@ export interface RegistryOptions {
   /** The hub's public key, base64: of a network that is made. */
   readonly hubKey: string;
   /** Throws when this hub must not serve the network that is there, or make one where none is. */
-  readonly check?: ((network: NetworkTable | undefined) => void) | undefined;
+  readonly check?: ((network: NetworkRecord | undefined) => void) | undefined;
   /** Make another network in the place of the one that is there. */
   readonly replace?: boolean | undefined;
   readonly clock: () => number;
@@ -45,7 +42,7 @@ export class Registry {
   /** The database is not the one that it was: a backup was restored under our feet. */
   onReplaced: () => void = () => {};
 
-  private constructor(store: Store, network: NetworkTable, clock: () => number) {
+  private constructor(store: Store, network: NetworkRecord, clock: () => number) {
     const { id, name, ipv4, ipv6, mtu } = network;
     this.info = { id, name, ipv4, ipv6, mtu };
     this.members = new Members({ epoch: network.epoch, revision: network.revision }, network.horizon);
@@ -55,37 +52,24 @@ export class Registry {
 
   /** Loads the network, or makes it. */
   static async open(store: Store, options: RegistryOptions): Promise<Registry> {
-    const network = await store.initialise(async (db) => {
-      const current = () => db.selectFrom('network').selectAll().executeTakeFirst();
-      let found = await current();
-      if (options.replace === true && found !== undefined && found.hub_key !== options.hubKey) {
-        await clear(db);
-        found = undefined;
-      }
-      options.check?.(found);
-      if (found === undefined) {
-        const made = makeNetwork(options);
-        await db
-          .insertInto('network')
-          .values(made)
-          .onConflict((c) => c.doNothing())
-          .execute();
-      }
-      if (found !== undefined && options.ask !== undefined) {
-        await db
-          .updateTable('network')
-          .set({ policy: options.ask ? 'ask' : 'open' })
-          .execute();
-      }
-      const network = (await current())!;
+    const network = await store.initialise(async (tables) => {
+      const found = await tables.network();
+      const isReplaced = options.replace === true && found?.hub_key !== options.hubKey;
+      options.check?.(isReplaced ? undefined : found);
+      if (found === undefined) await tables.insertNetwork(makeNetwork(options));
+      else if (isReplaced)
+        await tables.replaceContents({ network: makeNetwork(options), invites: [], nodes: [], shares: [] });
+      else if (options.ask !== undefined)
+        await tables.updateNetwork({ policy: options.ask ? 'ask' : 'open' });
+      const network = (await tables.network())!;
       options.check?.(network); // another hub may have been faster
       return network;
     });
     const registry = new Registry(store, network, options.clock);
-    await store.snapshot(async (db) => {
-      const { revision } = await db.selectFrom('network').select('revision').executeTakeFirstOrThrow();
-      const current = await loadMembers(db, 'current');
-      registry.members.apply([...(await loadRemoved(db)), ...current], revision);
+    await store.snapshot(async (tables) => {
+      const { revision } = (await tables.network())!;
+      const current = await loadMembers(tables, 'current');
+      registry.members.apply([...(await loadRemoved(tables)), ...current], revision);
     });
     return registry;
   }
@@ -97,20 +81,20 @@ export class Registry {
    */
   async change<T>(work: (change: Change) => Promise<T>): Promise<T> {
     const { value } = await this.store.write(
-      async (db, network) => {
+      async (tables, network) => {
         const known = this.members.version;
         const isPast = network.revision < known.revision || network.horizon > known.revision;
         if (network.epoch !== known.epoch || isPast) {
           this.onReplaced();
           throw new StoreUnavailable('the database was replaced by another one');
         }
-        const change = new Change(db, network, this.#clock());
+        const change = new Change(tables, network, this.#clock());
         const value = await work(change);
         const revision = await change.end();
-        const changed = await loadMembers(db, { ids: [...change.touched] });
+        const changed = await loadMembers(tables, { ids: [...change.touched] });
         // Another hub has changed something in between.
         if (network.revision > known.revision)
-          changed.push(...(await loadMembers(db, { since: known.revision })));
+          changed.push(...(await loadMembers(tables, { since: known.revision })));
         return { value, changed, revision };
       },
       ({ changed, revision }) => {
@@ -127,7 +111,7 @@ export class Registry {
   }
 }
 
-function makeNetwork({ network, ask, hubKey, clock, randomId }: RegistryOptions): NetworkTable {
+function makeNetwork({ network, ask, hubKey, clock, randomId }: RegistryOptions): NetworkRecord {
   return {
     single: 1,
     id: randomId(16),

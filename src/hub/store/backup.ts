@@ -1,23 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Kysely, Transaction } from 'kysely';
 import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/files/safe-files.js';
-import type { InvitesTable, NetworkTable, NodesTable, Schema, SharesTable } from './schema.js';
-import type { Store } from './store.js';
+import type { Contents, Store } from '../membership/tables.js';
 
 /** A whole database as JSON, the same for SQLite and PostgreSQL. It holds no secret: invitations are hashes in it. */
-export interface Backup {
+export interface Backup extends Contents {
   readonly format: 'lametun hub backup';
   readonly version: 1;
-  readonly network: NetworkTable;
-  readonly invites: readonly InvitesTable[];
-  readonly nodes: readonly NodesTable[];
-  readonly shares: readonly SharesTable[];
 }
-
-/** Rows in one INSERT: PostgreSQL takes 65 535 parameters, SQLite 32 766. */
-const ROWS = 1_000;
 
 /**
  * Ids that may have been given out since a backup was made: nodes that have not come back yet know whose they were, and
@@ -32,16 +23,8 @@ const LAST_ID = 2 ** 32 - 1;
  * @throws StoreUnavailable; LametunError `usage` when the file cannot be written
  */
 export async function backup(store: Store, file: string): Promise<void> {
-  const content = await store.snapshot(
-    async (db): Promise<Backup> => ({
-      format: 'lametun hub backup',
-      version: 1,
-      network: await theNetwork(db),
-      invites: await db.selectFrom('invites').selectAll().orderBy('id').execute(),
-      nodes: await db.selectFrom('nodes').selectAll().orderBy('id').execute(),
-      shares: await db.selectFrom('shares').selectAll().orderBy('node').orderBy('network').execute(),
-    }),
-  );
+  const contents = await store.snapshot((tables) => tables.contents());
+  const content: Backup = { format: 'lametun hub backup', version: 1, ...contents };
   try {
     // Where others can make files, too, they cannot make this one before us.
     const beside = `${file}.${randomBytes(8).toString('hex')}`;
@@ -53,12 +36,6 @@ export async function backup(store: Store, file: string): Promise<void> {
       cause: error,
     });
   }
-}
-
-async function theNetwork(db: Kysely<Schema>): Promise<NetworkTable> {
-  const network = await db.selectFrom('network').selectAll().executeTakeFirst();
-  if (network !== undefined) return network;
-  throw new LametunError('usage', 'this database holds no network yet: no hub has used it');
 }
 
 /**
@@ -74,36 +51,11 @@ export async function restore(
   { network, invites, nodes, shares }: Backup,
   epoch: string,
 ): Promise<{ readonly network: string; readonly nodes: number }> {
-  await store.initialise(async (db) => {
-    await clear(db);
-    await db
-      .insertInto('network')
-      .values({ ...network, epoch, next_node: Math.min(network.next_node + IDS_SKIPPED, LAST_ID) })
-      .execute();
-    await insert(db, 'invites', invites);
-    await insert(db, 'nodes', nodes);
-    await insert(db, 'shares', shares);
-  });
+  const next_node = Math.min(network.next_node + IDS_SKIPPED, LAST_ID);
+  await store.initialise((tables) =>
+    tables.replaceContents({ network: { ...network, epoch, next_node }, invites, nodes, shares }),
+  );
   return { network: network.name, nodes: nodes.filter(({ state }) => state !== 'removed').length };
-}
-
-/** Deletes all that a hub keeps. */
-export async function clear(db: Transaction<Schema>): Promise<void> {
-  for (const table of ['shares', 'nodes', 'invites', 'network'] as const)
-    await db.deleteFrom(table).execute();
-}
-
-async function insert<T extends keyof Schema>(
-  db: Transaction<Schema>,
-  table: T,
-  rows: readonly Schema[T][],
-): Promise<void> {
-  for (let from = 0; from < rows.length; from += ROWS) {
-    await db
-      .insertInto(table)
-      .values(rows.slice(from, from + ROWS) as never)
-      .execute();
-  }
 }
 
 /** @throws LametunError `usage` when the file is no backup */

@@ -9,7 +9,7 @@ import type { Log } from '../../log.js';
 import { postgresDialect } from './postgres.js';
 import type { Schema } from './schema.js';
 import { SqliteDialect } from './sqlite.js';
-import { Store } from './store.js';
+import { SqlStore } from './store.js';
 import { troubleOf } from './trouble.js';
 
 export interface StoreOptions {
@@ -34,13 +34,13 @@ const SAY_AGAIN = 60_000;
  * @throws LametunError `busy` when another process has the file, `state` when it is damaged or of a newer lametun,
  * `usage` when the server refuses us
  */
-export async function openStore(options: StoreOptions): Promise<Store> {
+export async function openStore(options: StoreOptions): Promise<SqlStore> {
   return isPostgres(options.database) ? openPostgres(options) : openSqlite(options);
 }
 
 export const isPostgres = (database: string): boolean => /^postgres(ql)?:\/\//.test(database);
 
-async function openSqlite({ database: path, log, absent }: StoreOptions): Promise<Store> {
+async function openSqlite({ database: path, log, absent }: StoreOptions): Promise<SqlStore> {
   if (absent !== undefined && !existsSync(path)) throw absent();
   try {
     safeDirectory(dirname(path));
@@ -48,7 +48,7 @@ async function openSqlite({ database: path, log, absent }: StoreOptions): Promis
     // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
     if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
     return await migrated(
-      new Store(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
+      new SqlStore(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
       absent,
     );
   } catch (error) {
@@ -59,7 +59,7 @@ async function openSqlite({ database: path, log, absent }: StoreOptions): Promis
   }
 }
 
-async function migrated(store: Store, absent: StoreOptions['absent']): Promise<Store> {
+async function migrated(store: SqlStore, absent: StoreOptions['absent']): Promise<SqlStore> {
   try {
     if (absent !== undefined && !(await store.hasTables())) throw absent();
     await store.migrate();
@@ -70,12 +70,12 @@ async function migrated(store: Store, absent: StoreOptions['absent']): Promise<S
   }
 }
 
-async function openPostgres({ database, log, patience, absent, signal }: StoreOptions): Promise<Store> {
+async function openPostgres({ database, log, patience, absent, signal }: StoreOptions): Promise<SqlStore> {
   const where = databaseName(database);
   for (let said = Number.NEGATIVE_INFINITY; ; ) {
     try {
       const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
-      return await migrated(new Store(db, 'postgres', { log, patience }), absent);
+      return await migrated(new SqlStore(db, 'postgres', { log, patience }), absent);
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {

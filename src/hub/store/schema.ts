@@ -1,81 +1,12 @@
 import { type Kysely, type Migration, sql } from 'kysely';
+import type { InviteRecord, NetworkRecord, NodeRecord, ShareRecord } from '../membership/tables.js';
 
-/**
- * All that a hub keeps but its own key, the same in SQLite and PostgreSQL: only types that both have. Times are
- * milliseconds since 1970, flags 0 or 1, lists JSON.
- */
+/** Only types that SQLite and PostgreSQL both have. */
 export interface Schema {
-  network: NetworkTable;
-  nodes: NodesTable;
-  invites: InvitesTable;
-  shares: SharesTable;
-}
-
-/** One row. Whoever writes anything holds it first, so that writers go one after the other. */
-export interface NetworkTable {
-  /** 1: keeps two hubs that start at once from making a network each. */
-  single: number;
-  id: string;
-  /** The hub's public key, base64: by another one no member would know it. */
-  hub_key: string;
-  name: string;
-  ipv4: string;
-  ipv6: string;
-  mtu: number;
-  /** Random; another one after a backup was restored, which makes all nodes forget the map that they have. */
-  epoch: string;
-  /** Grows with every change of the map. */
-  revision: number;
-  /** `open`: who has an invitation is in. `ask`: an administrator lets it in. */
-  policy: 'open' | 'ask';
-  /** The id of the next node. */
-  next_node: number;
-  created_at: number;
-  /** Removed nodes of this revision and before may have been forgotten: from before it there are no deltas. */
-  horizon: number;
-}
-
-/** Nodes that were removed stay for a while, as what deltas tell of them; their key, name and addresses may be given again. */
-export interface NodesTable {
-  id: number;
-  key: string;
-  name: string;
-  /** Null until the node is let in, as is `ipv6`. */
-  ipv4: string | null;
-  ipv6: string | null;
-  /** Its machine has no IPv6. */
-  ipv4_only: number;
-  admin: number;
-  state: 'pending' | 'active' | 'removed';
-  /** The network's revision at which the map last changed for its sake; 0 when it never was in it. */
-  revision: number;
-  /** By which it came. */
-  invite: string | null;
-  joined_at: number;
-  removed_at: number | null;
-}
-
-export interface InvitesTable {
-  id: string;
-  /** SHA-256 of the secret, hexadecimal. The secret itself is in the token only. */
-  secret_hash: string;
-  created_at: number;
-  expires_at: number;
-  /** How many may join by it. */
-  max_uses: number;
-  admin: number;
-  /** JSON: networks that need no approval. */
-  shares: string;
-  revoked_at: number | null;
-  uses: number;
-}
-
-export interface SharesTable {
-  node: number;
-  network: string;
-  state: 'approved' | 'pending' | 'refused';
-  /** Why it is refused. */
-  why: string | null;
+  network: NetworkRecord;
+  nodes: NodeRecord;
+  invites: InviteRecord;
+  shares: ShareRecord;
 }
 
 /** In their order; what has been published is never changed again. */

@@ -1,22 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Kysely, Migrator, type Transaction } from 'kysely';
+import { type Kysely, Migrator } from 'kysely';
 import { LametunError } from '../../errors.js';
 import type { FileLock } from '../../linux/files/file-lock.js';
 import type { Log } from '../../log.js';
-import { MIGRATIONS, type NetworkTable, type Schema } from './schema.js';
-import { StoreUnavailable, troubleOf } from './trouble.js';
-
-/** What happens in a transaction. It may be run again when the database was lost, even if it had been committed. */
-export type Work<T> = (db: Transaction<Schema>, network: NetworkTable) => Promise<T>;
+import {
+  type NetworkRecord,
+  type ReadTables,
+  type Store,
+  StoreUnavailable,
+  type Tables,
+} from '../membership/tables.js';
+import { MIGRATIONS, type Schema } from './schema.js';
+import { SqlTables } from './sql-tables.js';
+import { troubleOf } from './trouble.js';
 
 /** How long a request waits for a database that is away, in milliseconds, unless somebody wants it otherwise. */
 const PATIENCE = 8_000;
 const RETRY_INTERVAL = 200;
 const CONFLICTS = 20;
 
-/** The hub's memory that outlives it. What `write` has returned is on the disk. */
-export class Store {
+/** A store in SQLite or PostgreSQL. It waits for a server that is away, and tries again what met another writer. */
+export class SqlStore implements Store {
   readonly db: Kysely<Schema>;
+  readonly #tables: SqlTables;
   readonly #kind: 'sqlite' | 'postgres';
   readonly #lock: FileLock | undefined;
   readonly #log: Pick<Log, 'error'> | undefined;
@@ -41,35 +47,28 @@ export class Store {
     } = {},
   ) {
     this.db = db;
+    this.#tables = new SqlTables(db);
     this.#kind = kind;
     this.#lock = lock;
     this.#log = log;
     this.#patience = patience;
   }
 
-  /**
-   * Reads something, waiting for the database if need be.
-   *
-   * @throws StoreUnavailable
-   */
-  read<T>(query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
-    return this.#persist(() => query(this.db));
+  read<T>(query: (tables: ReadTables) => Promise<T>): Promise<T> {
+    return this.#persist(() => query(this.#tables));
   }
 
-  /**
-   * Changes something. Writers go one after the other, those of other hubs on the same database too: each holds the
-   * network's row, and sees all that was written before it.
-   *
-   * @param committed is called before the next writer begins
-   * @throws StoreUnavailable; whatever `work` throws, with nothing changed
-   */
-  write<T>(work: Work<T>, committed?: (value: T) => void): Promise<T> {
+  /** Each writer holds the network's row, so that writers of other hubs wait as well. */
+  write<T>(
+    work: (tables: Tables, network: NetworkRecord) => Promise<T>,
+    committed?: (value: T) => void,
+  ): Promise<T> {
     const run = (): Promise<T> =>
       this.#persist(() =>
         this.db.transaction().execute(async (db) => {
           const select = db.selectFrom('network').selectAll();
           const locked = this.#kind === 'postgres' ? select.forUpdate() : select;
-          return work(db, await locked.executeTakeFirstOrThrow());
+          return work(new SqlTables(db), await locked.executeTakeFirstOrThrow());
         }),
       );
     const done = this.#writes.then(run).then((value) => {
@@ -80,19 +79,17 @@ export class Store {
     return done;
   }
 
-  /** Everything as it was at one moment. */
-  snapshot<T>(query: (db: Transaction<Schema>) => Promise<T>): Promise<T> {
+  snapshot<T>(query: (tables: ReadTables) => Promise<T>): Promise<T> {
     return this.#persist(() => {
       const transaction = this.db.transaction();
       const level =
         this.#kind === 'postgres' ? transaction.setIsolationLevel('repeatable read') : transaction;
-      return level.execute(query);
+      return level.execute((db) => query(new SqlTables(db)));
     });
   }
 
-  /** A transaction without the network's row: to make it, or to replace everything. */
-  initialise<T>(work: (db: Transaction<Schema>) => Promise<T>): Promise<T> {
-    return this.#persist(() => this.db.transaction().execute(work));
+  initialise<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
+    return this.#persist(() => this.db.transaction().execute((db) => work(new SqlTables(db))));
   }
 
   /**

@@ -1,12 +1,3 @@
-import { LametunError } from '../../errors.js';
-
-/** The database does not do what was asked now, and may later. Nothing was changed. */
-export class StoreUnavailable extends LametunError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('unreachable', message, options);
-  }
-}
-
 /**
  * What an error of a database means. `conflict`: another one wrote at the same time, again at once. `away`: it cannot
  * be reached, restarts, or is too busy: wait. `no-room`: it cannot write. `fatal`: it will never do.
