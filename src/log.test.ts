@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LOG_LEVEL, logLevel, peerName, TextLog } from './log.js';
+import { LOG_LEVEL, logLevel, TextLog } from './log.js';
 
 test('LOG_LEVEL is read as wireguard-go reads it', () => {
   assert.deepEqual(
@@ -37,8 +37,4 @@ test('what a level does not want is not said', () => {
     log.error('y');
     assert.equal(lines, count);
   }
-});
-
-test('a peer is named by the ends of its public key', () => {
-  assert.equal(peerName(new Uint8Array(32).fill(0xab)), 'peer(q6ur…rq6s)');
 });

@@ -47,9 +47,3 @@ export class TextLog implements Log {
     this.#write(`${label}: (${this.#device}) ${date} ${time} ${text}\n`);
   }
 }
-
-/** A public key as logs name it: `peer(q6ur…rq6s)`, the ends of its base64 text. */
-export function peerName(publicKey: Uint8Array): string {
-  const text = Buffer.from(publicKey).toString('base64');
-  return `peer(${text.slice(0, 4)}…${text.slice(39, 43)})`;
-}

@@ -1,9 +1,10 @@
-import { type Log, peerName } from '../log.js';
+import type { Log } from '../log.js';
 import type { Engine, PeerEndpoint } from '../tunnel/engine.js';
 import type { Device } from '../wireguard/device.js';
 import type { DeviceEvent } from '../wireguard/events.js';
 import type { Peer } from '../wireguard/peer.js';
 import { eventText } from './event-text.js';
+import { peerName } from './peer-name.js';
 import type { Sources } from './sources.js';
 
 /** How many peers whose time has come are seen to before others get their turn: `wg` above all. */

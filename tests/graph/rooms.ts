@@ -102,6 +102,9 @@ export const FLOORS: readonly (readonly Room[])[] = [
 ];
 export const ROOMS: readonly Room[] = FLOORS.flat();
 
+/** Folders of other rooms that do no I/O either. */
+export const PURE_FOLDERS = ['hub/membership', 'hub/machine'] as const;
+
 /** Folders that may import less than their room: of their own room and others, these folders only. */
 export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   crypto: ['crypto', 'linux/ffi', 'wireguard'],
@@ -112,7 +115,9 @@ export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'linux/process': ['ip', 'linux/ffi'],
   'linux/threads': ['ip', 'linux/ffi', 'linux/net'],
   'linux/host': ['ip', 'linux/ffi', 'linux/net', 'linux/files', 'linux/process'],
-  'hub/store': ['linux/files'],
+  'hub/membership': ['ip', 'protocol'],
+  'hub/machine': ['hub/membership', 'protocol', 'ip', 'wireguard'],
+  'hub/store': ['hub/membership', 'linux/files'],
   'hub/relay': [
     'crypto',
     'packets',

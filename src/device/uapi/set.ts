@@ -1,7 +1,8 @@
 import { ERRNO, LinuxError } from '../../linux/ffi/errno.js';
-import { type Log, peerName } from '../../log.js';
+import type { Log } from '../../log.js';
 import type { Peer } from '../../wireguard/peer.js';
 import type { WireGuardInterface } from '../interface.js';
+import { peerName } from '../peer-name.js';
 import { UAPI_ERRNO, UapiError } from './error.js';
 import { type EndpointText, parseSetLine, type Section, type SetLine } from './parse.js';
 

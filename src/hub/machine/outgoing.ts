@@ -24,7 +24,9 @@ export class Outgoing {
   #next = 0;
   #length = 0;
   #inFlight = 0;
-  #progress = 0;
+  /** Something was taken, or began to wait, since the last look. */
+  #hasMoved = false;
+  #stalledSince = 0;
   #flushed: (() => void) | undefined;
 
   constructor(sink: Sink) {
@@ -36,14 +38,16 @@ export class Outgoing {
     return this.#length;
   }
 
-  /** When the kernel last took something, though there was more; infinity when there is nothing to take. */
-  stalledSince(): number {
-    return this.#length === 0 ? Number.POSITIVE_INFINITY : this.#progress;
+  /** For how long the kernel has taken nothing of what there is, milliseconds, as far as earlier calls saw. */
+  stalledFor(now: number): number {
+    if (this.#length === 0 || this.#hasMoved) this.#stalledSince = now;
+    this.#hasMoved = false;
+    return now - this.#stalledSince;
   }
 
   /** @param done is called when the kernel has taken the last one, or never will */
   push(messages: readonly Uint8Array[], done?: () => void): void {
-    if (this.#length === 0) this.#progress = performance.now();
+    if (this.#length === 0) this.#hasMoved = true;
     for (const [i, bytes] of messages.entries()) {
       this.#queue.push({ bytes, done: i === messages.length - 1 ? done : undefined });
       this.#length += bytes.length;
@@ -86,7 +90,7 @@ export class Outgoing {
   #taken(length: number, done: (() => void) | undefined, error: Error | null | undefined): void {
     this.#inFlight -= length;
     this.#length -= length;
-    this.#progress = performance.now();
+    this.#hasMoved = true;
     done?.();
     if (error === undefined || error === null) this.#pump();
     else this.drop(); // the connection is over

@@ -161,7 +161,7 @@ export class Connection implements Client {
   /** Looks whether anybody is there still. */
   check(now: number): void {
     const silence = now - this.#heard;
-    if (this.#outgoing.stalledSince() < now - STALLED_AFTER) this.#abort('backlog');
+    if (this.#outgoing.stalledFor(now) > STALLED_AFTER) this.#abort('backlog');
     else if (silence > SILENT_AFTER) this.#abort('silent');
     else if (silence > PING_AFTER && !this.#pinged) {
       this.#pinged = true;
