@@ -1,5 +1,3 @@
-import { bootTime } from './linux/process/clock.js';
-
 /** A smaller difference is no step of the clock but the time between two looks, milliseconds. */
 const LEAST_STEP = 5_000;
 
@@ -21,8 +19,8 @@ export class WallClock {
   readonly #steady: () => number;
   #offset: number;
 
-  /** @param steady milliseconds since the machine was started, never set */
-  constructor(wall: () => number = () => Date.now(), steady: () => number = bootTime) {
+  /** @param wall milliseconds since 1970, may be set @param steady milliseconds since the machine was started, never set */
+  constructor(wall: () => number, steady: () => number) {
     this.#wall = wall;
     this.#steady = steady;
     this.#offset = wall() - steady();
@@ -50,6 +48,3 @@ export class WallClock {
 /** A time that was stamped before a step, as it would have been stamped after it; others as they are. */
 export const moved = (time: number, { from, to, by }: ClockStep): number =>
   time >= from && time <= to ? time + by : time;
-
-/** What the clock says now of a moment that `bootTime` stamped: an age stays right whatever the clock was set to since. */
-export const wallTimeOf = (stamp: number): number => Math.round(Date.now() - (bootTime() - stamp));

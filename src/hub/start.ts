@@ -6,10 +6,10 @@ import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
 import { nameServers } from '../linux/net/name-servers.js';
 import { listAllRoutes, RTN } from '../linux/net/route.js';
 import { listRules } from '../linux/net/rule.js';
+import { systemWallClock } from '../linux/process/clock.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../protocol/messages.js';
 import { formatToken, type HubAddress } from '../protocol/token.js';
 import { welcome } from '../protocol/versions.js';
-import { WallClock } from '../wall-clock.js';
 import { contradiction } from './fixed-settings.js';
 import { Hub, type Waiting } from './machine/hub.js';
 import type { GuestRates } from './machine/limits.js';
@@ -101,7 +101,7 @@ const PORT_TRIES = 10;
 export async function startHub(options: HubStart): Promise<RunningHub> {
   const crypto = new NodeCrypto();
   if (options.public.length > 0) tokenAddresses(options.public, options.port || 1); // said before anything is made
-  const clock = new WallClock();
+  const clock = systemWallClock();
   const { privateKey, registry, replaced } = await openNetwork(options, crypto, () => clock.now());
   const { store } = registry;
   const closers: (() => Promise<void> | void)[] = [() => privateKey.destroy(), () => store.close()];

@@ -1,12 +1,13 @@
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
-import { HubClient } from '../../src/node/machine/hub/hub-client.js';
+import { bootTime } from '../../src/linux/process/clock.js';
+import { HubDriver } from '../../src/node/shell/hub-driver.js';
 import { NetworkMap } from '../../src/protocol/map.js';
 import type { Membership } from '../../src/protocol/messages.js';
 import { parseToken } from '../../src/protocol/token.js';
 
 /** A node that comes, shares something, and is removed: what the others are told of. */
 export class Guest {
-  readonly #client: HubClient;
+  readonly #client: HubDriver;
   readonly #you: Promise<Membership>;
   readonly #attached: Promise<void>;
 
@@ -18,24 +19,18 @@ export class Guest {
     this.#attached = new Promise((resolve) => {
       attached = resolve;
     });
-    let client: HubClient | undefined;
-    this.#you = new Promise((resolve, reject) => {
-      client = new HubClient({
-        crypto,
-        privateKey: crypto.generate(),
-        hubKey: hub,
-        addresses,
-        program: 'guest 1',
-        map: new NetworkMap(),
-        member: { join: { secret, name, shares: [] } },
-        onEvent: (event) => {
-          if (event.kind === 'joined') resolve(event.you);
-          else if (event.kind === 'connected') attached();
-          else if (event.kind === 'disconnected' && event.retryIn === undefined) reject(event.failure);
-        },
-      });
+    this.#client = new HubDriver({
+      ...{ crypto, privateKey: crypto.generate(), hubKey: hub, addresses, program: 'guest 1' },
+      ...{ map: new NetworkMap(), member: { join: { secret, name, shares: [] } } },
     });
-    this.#client = client!;
+    this.#you = new Promise((resolve, reject) => {
+      this.#client.onEvent = (event) => {
+        if (event.kind === 'look') this.#client.client.proceed(bootTime());
+        else if (event.kind === 'joined') resolve(event.you);
+        else if (event.kind === 'connected') attached();
+        else if (event.kind === 'disconnected' && event.retryIn === undefined) reject(event.failure);
+      };
+    });
     this.#client.start();
   }
 
@@ -46,7 +41,7 @@ export class Guest {
 
   async share(network: string): Promise<void> {
     await this.#attached;
-    await this.#client.request('share', { shares: [network] });
+    await this.#client.answer(this.#client.client.ask('share', { shares: [network] }, bootTime()));
   }
 
   close(): void {

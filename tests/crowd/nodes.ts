@@ -4,7 +4,9 @@
  */
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
-import { HubClient, type HubEvent } from '../../src/node/machine/hub/hub-client.js';
+import { bootTime } from '../../src/linux/process/clock.js';
+import type { HubEvent } from '../../src/node/machine/hub/hub-events.js';
+import { HubDriver } from '../../src/node/shell/hub-driver.js';
 import {
   type DeltaMessage,
   type MapChange,
@@ -55,7 +57,7 @@ class Keeper implements MapKeeper {
 class SimulatedNode {
   static forgets = false;
   readonly keeper = new Keeper();
-  readonly #client: HubClient;
+  readonly #client: HubDriver;
   /** Which revision it had when, since the last mark. */
   #learned: { readonly revision: number; readonly at: number }[] = [];
   #attachedAt: number | undefined;
@@ -64,7 +66,7 @@ class SimulatedNode {
 
   constructor(token: string, name: string) {
     const { hub, secret, addresses } = parseToken(token);
-    this.#client = new HubClient({
+    this.#client = new HubDriver({
       crypto,
       privateKey: crypto.generate(),
       hubKey: hub,
@@ -72,8 +74,8 @@ class SimulatedNode {
       program: 'simulated 1',
       map: this.keeper,
       member: { join: { secret, name, shares: [] } },
-      onEvent: (event) => this.#on(event),
     });
+    this.#client.onEvent = (event) => this.#on(event);
     this.#client.start();
   }
 
@@ -104,7 +106,8 @@ class SimulatedNode {
   }
 
   #on(event: HubEvent): void {
-    if (event.kind === 'connected') this.#attachedAt = monotonic();
+    if (event.kind === 'look') this.#client.client.proceed(bootTime());
+    else if (event.kind === 'connected') this.#attachedAt = monotonic();
     else if (event.kind === 'map') {
       const at = monotonic();
       this.#learned.push({ revision: this.revision, at });

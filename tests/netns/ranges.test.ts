@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { formatCidr, parseCidr } from '../../src/ip/cidr.js';
 import { Namespace } from '../../src/linux/process/namespace.js';
 import { rangeObstacles } from '../../src/node/machine/range-obstacles.js';
-import { localRoutes, localRouting, parseShare } from '../../src/node/machine/ranges.js';
+import { localRoutes, parseShare } from '../../src/node/machine/ranges.js';
+import { localRouting } from '../../src/node/shell/local-routing.js';
 import { needs } from '../kit/requirements.js';
 
 test('routes and rules of every table and addresses count; the own device does not', (t) => {

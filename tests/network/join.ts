@@ -4,7 +4,7 @@ import { join as joinPath } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { NodeStatus } from '../../src/node/control/control.js';
 import { askControl } from '../../src/node/control/control-socket.js';
-import type { StoredEndpoints } from '../../src/node/shell/state.js';
+import type { StoredEndpoints } from '../../src/node/machine/stored.js';
 import type { Machine } from '../kit/network-lab.js';
 import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';

@@ -1,6 +1,6 @@
 import { LametunError } from '../../errors.js';
 import { contradiction } from '../../hub/fixed-settings.js';
-import type { StoredNode } from '../../node/shell/state.js';
+import type { StoredNode } from '../../node/machine/stored.js';
 import type { HubAddress, Token } from '../../protocol/token.js';
 import type { HubSettings } from './hub-settings.js';
 import { DEFAULT_STATE } from './place.js';

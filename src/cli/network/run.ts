@@ -4,8 +4,9 @@ import type { RunningHub } from '../../hub/start.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { serveControl } from '../../node/control/control-socket.js';
 import { removeOperatorSocket, serveOperators } from '../../node/control/operator-socket.js';
+import type { StoredNode } from '../../node/machine/stored.js';
 import type { NodeEnd, RunningNode } from '../../node/shell/running-node.js';
-import { StateDirectory, type StoredNode } from '../../node/shell/state.js';
+import { StateDirectory } from '../../node/shell/state.js';
 import type { AdminAnswers } from '../../protocol/messages.js';
 import { type HubAddress, parseToken, type Token } from '../../protocol/token.js';
 import { packageVersion } from '../package-version.js';
@@ -203,7 +204,7 @@ class Run {
     const common = { state, log: this.#log, program: packageVersion(), signal: this.#signal };
     if (changed !== undefined) {
       this.#checkHub(changed);
-      state.writeNode(changed);
+      state.write('node', changed);
       const hubAddresses = this.#hubAddresses(plan);
       this.#node = await startNode({ ...common, hubAddresses });
     } else if (plan.kind === 'join') {

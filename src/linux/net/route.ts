@@ -5,6 +5,7 @@ import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { deviceHints, findLink } from './link.js';
 import { type Hints, rtnetlink } from './netlink.js';
 import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+import { MAIN_TABLE } from './routing.js';
 
 /** linux/rtnetlink.h. */
 const RTM = { newRoute: 24, delRoute: 25, getRoute: 26 } as const;
@@ -32,11 +33,6 @@ export const RTN = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibi
  * protocol u8, scope u8, type u8, flags u32.
  */
 const RTMSG = { family: 0, prefix: 1, table: 4, protocol: 5, scope: 6, type: 7, flags: 8, size: 12 } as const;
-
-/** The table that `ip route` shows. */
-export const MAIN_TABLE = 254;
-/** The table of this machine's own addresses. */
-export const LOCAL_TABLE = 255;
 
 const AF_INET = 2;
 const AF_INET6 = 10;

@@ -2,6 +2,7 @@ import type { Cidr } from '../../ip/cidr.js';
 import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { rtnetlink } from './netlink.js';
 import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+import type { Rule, RuleAction } from './routing.js';
 
 /** linux/rtnetlink.h. */
 const RTM = { newRule: 32, getRule: 34 } as const;
@@ -49,37 +50,8 @@ const ACTIONS: Readonly<Record<number, RuleAction>> = {
   7: 'unreachable',
   8: 'prohibit',
 };
-export type RuleAction = 'lookup' | 'goto' | 'nop' | 'blackhole' | 'unreachable' | 'prohibit';
-
 const AF_INET = 2;
 const AF_INET6 = 10;
-
-/** A rule of policy routing, as `ip rule` shows it. What is undefined does not matter to it. */
-export interface Rule {
-  readonly family: 4 | 6;
-  /** Rules are looked at in this order. */
-  readonly priority: number;
-  readonly action: RuleAction;
-  /** Of `lookup`. */
-  readonly table: number;
-  /** Of `goto`: the priority to go on at. */
-  readonly target: number | undefined;
-  readonly to: Cidr | undefined;
-  readonly from: Cidr | undefined;
-  readonly inputDevice: string | undefined;
-  readonly outputDevice: string | undefined;
-  /** 0 where the mark does not matter. */
-  readonly mark: number;
-  readonly mask: number;
-  /** Routes with a prefix of so many bits, or fewer, do not count; -1 for none. */
-  readonly suppressPrefix: number;
-  /** Only of a device in a VRF. */
-  readonly isOfMaster: boolean;
-  /** Only certain users, ports, protocols or types of service. */
-  readonly isPartial: boolean;
-  /** It is for everything but what it says. */
-  readonly isInverted: boolean;
-}
 
 /** The rules of IPv4 and IPv6, each in their order. @throws LinuxError */
 export function listRules(): Rule[] {

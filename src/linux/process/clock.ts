@@ -1,3 +1,4 @@
+import { WallClock } from '../../wall-clock.js';
 import { libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
 
@@ -15,6 +16,9 @@ const time = allocate(TIMESPEC.size);
  * back, and never is 0. The same in all threads and processes.
  */
 export const bootTime = (): number => read(CLOCK_BOOTTIME);
+
+/** This machine's clock, for what is stored. */
+export const systemWallClock = (): WallClock => new WallClock(() => Date.now(), bootTime);
 
 /** Milliseconds of CPU time that the calling thread has used, with a fraction. */
 export const threadTime = (): number => read(CLOCK_THREAD_CPUTIME_ID);

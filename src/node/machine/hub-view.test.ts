@@ -9,10 +9,10 @@ const connection = (network = NETWORK) => ({ where: '203.0.113.5:443', remote: R
 const away = { failure: new HubFailure('unreachable', 'nobody answers'), retryIn: 1_000 };
 
 test('a hub that goes away is still shown where it was, with the reason', () => {
-  const hub = new HubView(NETWORK);
+  const hub = new HubView(NETWORK, 0);
   assert.equal(hub.status.state, 'connecting');
-  hub.connected(connection());
-  hub.disconnected(away);
+  hub.connected(connection(), 1);
+  hub.disconnected(away, 2);
   assert.equal(hub.status.state, 'away');
   assert.equal(hub.status.address, '203.0.113.5:443');
   assert.equal(hub.status.why, 'nobody answers');
@@ -20,19 +20,19 @@ test('a hub that goes away is still shown where it was, with the reason', () => 
 });
 
 test('one that is not tried again, or that refuses, has refused', () => {
-  const hub = new HubView(NETWORK);
-  hub.disconnected({ ...away, retryIn: undefined });
+  const hub = new HubView(NETWORK, 0);
+  hub.disconnected({ ...away, retryIn: undefined }, 3);
   assert.equal(hub.status.state, 'refused');
-  hub.disconnected({ failure: new HubFailure('refused', 'too old'), retryIn: 30_000 });
+  hub.disconnected({ failure: new HubFailure('refused', 'too old'), retryIn: 30_000 }, 4);
   assert.equal(hub.status.state, 'refused');
-  hub.disconnected(away);
+  hub.disconnected(away, 2);
   assert.equal(hub.status.state, 'away');
 });
 
 test('other ranges than at joining are a warning, until they are right again', () => {
-  const hub = new HubView(NETWORK);
-  hub.connected(connection({ ...NETWORK, ipv4: '10.0.0.0/8' }));
-  assert.match(hub.warnings().join(), /10\.0\.0\.0\/8 .*ignored, it had 10\.77\.0\.0\/16/);
-  hub.connected(connection());
-  assert.deepEqual(hub.warnings(), []);
+  const hub = new HubView(NETWORK, 0);
+  hub.connected(connection({ ...NETWORK, ipv4: '10.0.0.0/8' }), 1);
+  assert.match(hub.warnings(5).join(), /10\.0\.0\.0\/8 .*ignored, it had 10\.77\.0\.0\/16/);
+  hub.connected(connection(), 1);
+  assert.deepEqual(hub.warnings(5), []);
 });

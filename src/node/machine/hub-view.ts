@@ -1,9 +1,7 @@
 import type { IpAddress } from '../../ip/address.js';
-import { bootTime } from '../../linux/process/clock.js';
 import { type NetworkInfo, TWIN_ADVICE } from '../../protocol/messages.js';
-import { wallTimeOf } from '../../wall-clock.js';
 import type { HubStatus } from '../control/control.js';
-import type { HubEvent } from './hub/hub-client.js';
+import type { HubEvent } from './hub/hub-events.js';
 
 /** As long as a machine that was refused for having the same key may wait before it comes again, and a bit; milliseconds. */
 const TWIN_SHOWN = 330_000;
@@ -12,19 +10,20 @@ const REFUSALS: ReadonlySet<string> = new Set(['refused', 'other-network']);
 /** How the hub looks from here: whether it is there, where it was reached last, and what is odd about it. */
 export class HubView {
   readonly #pinned: NetworkInfo;
-  /** `since` by `bootTime`. */
-  #status: HubStatus = { state: 'connecting', since: bootTime() };
+  #status: HubStatus;
   #address: IpAddress | undefined;
   #warning: string | undefined;
   #twin: { readonly address: string; readonly at: number } | undefined;
 
   /** @param pinned the network as it was when this node joined */
-  constructor(pinned: NetworkInfo) {
+  constructor(pinned: NetworkInfo, now: number) {
     this.#pinned = pinned;
+    this.#status = { state: 'connecting', since: now };
   }
 
+  /** `since` is of the machine's clock. */
   get status(): HubStatus {
-    return { ...this.#status, since: wallTimeOf(this.#status.since) };
+    return this.#status;
   }
 
   /** Where it was reached last by this process. */
@@ -33,13 +32,12 @@ export class HubView {
   }
 
   /** Another machine, at this address, tries to connect with this node's key. */
-  twin(address: string): void {
-    this.#twin = { address, at: performance.now() };
+  twin(address: string, now: number): void {
+    this.#twin = { address, at: now };
   }
 
-  warnings(): string[] {
-    const twin =
-      this.#twin !== undefined && performance.now() - this.#twin.at < TWIN_SHOWN ? this.#twin : undefined;
+  warnings(now: number): string[] {
+    const twin = this.#twin !== undefined && now - this.#twin.at < TWIN_SHOWN ? this.#twin : undefined;
     return [
       ...(this.#warning === undefined ? [] : [this.#warning]),
       ...(twin === undefined
@@ -48,12 +46,12 @@ export class HubView {
     ];
   }
 
-  connected({
-    where,
-    remote,
-    network,
-  }: Pick<Extract<HubEvent, { kind: 'connected' }>, 'where' | 'remote' | 'network'>): void {
-    this.#set({ state: 'connected', address: where });
+  connected(
+    event: Pick<Extract<HubEvent, { kind: 'connected' }>, 'where' | 'remote' | 'network'>,
+    now: number,
+  ): void {
+    const { where, remote, network } = event;
+    this.#set({ state: 'connected', address: where }, now);
     this.#address = remote.address;
     const pinned = this.#pinned;
     const isSame = network.id === pinned.id && network.ipv4 === pinned.ipv4 && network.ipv6 === pinned.ipv6;
@@ -62,16 +60,17 @@ export class HubView {
       : `The hub says that the network has the ranges ${network.ipv4} and ${network.ipv6} now: ignored, it had ${pinned.ipv4} and ${pinned.ipv6} when this machine joined`;
   }
 
-  disconnected({
-    failure,
-    retryIn,
-  }: Pick<Extract<HubEvent, { kind: 'disconnected' }>, 'failure' | 'retryIn'>): void {
+  disconnected(
+    event: Pick<Extract<HubEvent, { kind: 'disconnected' }>, 'failure' | 'retryIn'>,
+    now: number,
+  ): void {
+    const { failure, retryIn } = event;
     const isRefused = retryIn === undefined || REFUSALS.has(failure.kind);
-    this.#set({ state: isRefused ? 'refused' : 'away', why: failure.message });
+    this.#set({ state: isRefused ? 'refused' : 'away', why: failure.message }, now);
   }
 
-  #set(status: Omit<HubStatus, 'since'>): void {
-    const since = status.state === this.#status.state ? this.#status.since : bootTime();
+  #set(status: Omit<HubStatus, 'since'>, now: number): void {
+    const since = status.state === this.#status.state ? this.#status.since : now;
     const address = status.address ?? this.#status.address;
     this.#status = { ...status, ...(address === undefined ? {} : { address }), since };
   }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
 import { parseCidr } from '../../ip/cidr.js';
-import type { Rule } from '../../linux/net/rule.js';
+import type { Rule } from '../../linux/net/routing.js';
 import type { Membership, NetworkInfo } from '../../protocol/messages.js';
 import { checkMembership, checkNetwork } from './join-checks.js';
 import type { TableRoute } from './ranges.js';

@@ -105,7 +105,7 @@ test('a name that every object has is remembered across restarts like any other'
       (names) => {
         const first = new KnownNames();
         for (const name of names) first.meet(name, 'k1', NOW);
-        state.writeNames(first.takeChanged()!);
+        state.write('names', first.takeChanged()!);
         const next = new KnownNames(state.readNames());
         for (const name of names) next.meet(name, 'k2', NOW);
         assert.deepEqual(

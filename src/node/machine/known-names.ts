@@ -68,6 +68,7 @@ export class KnownNames {
     for (const name of names) {
       const changedAt = this.changedAt(name);
       if (changedAt === undefined || now - changedAt > WARNED_FOR) continue;
+      // biome-ignore lint/style/noRestrictedGlobals: it writes a time, and reads no clock
       const day = new Date(changedAt).toISOString().slice(0, 10);
       yield `${name} has another key since ${day} than before: that machine has joined anew, or another one has its name now. Ask whose it is; if all is well, \`lametun trust ${name}\` ends this warning`;
     }

@@ -1,23 +1,37 @@
 import type { HubStatus, NodeStatus, PathStatus, PeerStatus, RelayStatus } from '../control/control.js';
-import type { LocalNames } from '../names/local-names.js';
-import type { PeerTable } from '../shell/peer-table.js';
-import type { StoredNode } from '../shell/state.js';
-import type { KnownNames } from './known-names.js';
 import type { Member } from './members.js';
+import type { StoredNode } from './stored.js';
 
-export interface StatusParts {
+/** What the machine knows of itself. */
+export interface NodeStatusParts {
   readonly node: StoredNode;
-  /** What it asked to be called when it joined. */
-  readonly wished: string | undefined;
   /** Base64. */
   readonly key: string;
   readonly hub: HubStatus;
   readonly relay: RelayStatus;
   readonly members: Iterable<Member>;
   readonly path: (id: number) => PathStatus;
-  readonly table: PeerTable;
-  readonly known: KnownNames;
-  readonly names: LocalNames | undefined;
+  /** When a name got another key than it had; milliseconds since 1970. */
+  readonly keyChangedAt: (name: string) => number | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** What is known of a peer's traffic. */
+export interface PeerTraffic {
+  /** Bytes on the wire. */
+  readonly received: number;
+  readonly sent: number;
+  /** Milliseconds since 1970; 0 for never. */
+  readonly lastHandshake: number;
+}
+
+/** What the rest of the program knows. */
+export interface StatusSurroundings {
+  /** What this node asked to be called when it joined. */
+  readonly wished?: string | undefined;
+  readonly traffic: (id: number) => PeerTraffic;
+  readonly names: NodeStatus['names'];
+  /** In whole sentences. */
   readonly warnings: readonly string[];
 }
 
@@ -25,8 +39,9 @@ export interface StatusParts {
 const WAITS = 'it waits, as this node does, for an administrator';
 
 /** Puts together what a node tells of itself. */
-export function nodeStatus(parts: StatusParts): NodeStatus {
-  const { node, key, hub, relay, members, path, table, known, names } = parts;
+export function nodeStatus(parts: NodeStatusParts, surroundings: StatusSurroundings): NodeStatus {
+  const { node, key, hub, relay, members } = parts;
+  const { wished, names } = surroundings;
   const { network, you, port, device } = node;
   const { id, name, ipv4, ipv6, admin, pending, shares } = you;
   const fullName = `${name}.${network.name}.lametun`;
@@ -35,24 +50,26 @@ export function nodeStatus(parts: StatusParts): NodeStatus {
     network,
     self: {
       ...{ id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
-      ...(parts.wished !== undefined && parts.wished !== name && { wished: parts.wished }),
+      ...(wished !== undefined && wished !== name && { wished }),
     },
     hub,
     relay: pending && relay.via === 'none' ? { ...relay, why: WAITS } : relay,
-    peers: peers.map((member) => peerStatus(member, path(member.id), table, known)),
-    shares,
-    names: { how: names?.how ?? 'none', why: names?.why, through: names?.through },
-    warnings: [...ownWarnings(node), ...parts.warnings],
+    peers: peers.map((member) => peerStatus(member, parts, surroundings)),
+    ...{ shares, names },
+    warnings: [...ownWarnings(node), ...surroundings.warnings, ...parts.warnings],
   };
 }
 
 /** There may be thousands. */
-function peerStatus(member: Member, path: PathStatus, table: PeerTable, known: KnownNames): PeerStatus {
-  const { id, name, ipv4, ipv6, key, shares } = member;
-  const { received, sent, lastHandshake } = table.traffic(id);
-  const keyChangedAt = known.changedAt(name);
-  const changed = keyChangedAt === undefined ? {} : { keyChangedAt };
-  return { id, name, ipv4, ipv6, key, ...changed, shares, path, lastHandshake, received, sent };
+function peerStatus(
+  { id, name, ipv4, ipv6, key, shares }: Member,
+  { path, keyChangedAt }: NodeStatusParts,
+  { traffic }: StatusSurroundings,
+): PeerStatus {
+  const { received, sent, lastHandshake } = traffic(id);
+  const changedAt = keyChangedAt(name);
+  const changed = changedAt === undefined ? {} : { keyChangedAt: changedAt };
+  return { id, name, ipv4, ipv6, key, ...changed, shares, path: path(id), lastHandshake, received, sent };
 }
 
 function ownWarnings({ you }: StoredNode): string[] {

@@ -1,24 +1,15 @@
-import type { Log } from '../../log.js';
 import type { Membership } from '../../protocol/messages.js';
-import type { StateDirectory, StoredNode } from '../shell/state.js';
 import type { HubAddresses } from './hub-addresses.js';
+import type { StoredNode } from './stored.js';
 
-/** What this node knows of itself, kept in the state directory. */
+/** What this node knows of itself. */
 export class OwnRecord {
-  readonly #state: Pick<StateDirectory, 'writeNode'>;
-  readonly #log: Pick<Log, 'error'>;
-  readonly #onChange: () => void;
+  readonly #onChange: (node: StoredNode) => void;
   #node: StoredNode;
 
-  constructor(
-    node: StoredNode,
-    state: Pick<StateDirectory, 'writeNode'>,
-    log: Pick<Log, 'error'>,
-    onChange: () => void,
-  ) {
+  /** @param onChange is to keep it */
+  constructor(node: StoredNode, onChange: (node: StoredNode) => void) {
     this.#node = node;
-    this.#state = state;
-    this.#log = log;
     this.#onChange = onChange;
   }
 
@@ -26,10 +17,7 @@ export class OwnRecord {
     return this.#node;
   }
 
-  /**
-   * The hub decides on rights and shares, and what we are called, and not on who we are: where we are inside the network
-   * it says once.
-   */
+  /** The hub decides on rights, shares and the name, and not on who this node is; on its addresses it decides once. */
   setYou({ name, admin, pending, ipv4, ipv6, ipv4Only, shares }: Membership): void {
     const { ipv4Only: _, ...before } = this.#node.you;
     this.#set({
@@ -57,16 +45,9 @@ export class OwnRecord {
     this.#set({ ...this.#node, shares: offered, you: { ...this.#node.you, shares: answered } });
   }
 
-  /** What cannot be written is logged: it holds until the end of this process then. */
   #set(node: StoredNode): void {
-    const isSame = JSON.stringify(node) === JSON.stringify(this.#node);
+    if (JSON.stringify(node) === JSON.stringify(this.#node)) return;
     this.#node = node;
-    if (isSame) return;
-    try {
-      this.#state.writeNode(node);
-    } catch (error) {
-      this.#log.error((error as Error).message);
-    }
-    this.#onChange();
+    this.#onChange(node);
   }
 }

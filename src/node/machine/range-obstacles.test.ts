@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAddress } from '../../ip/address.js';
 import { type Cidr, parseCidr } from '../../ip/cidr.js';
-import type { Rule } from '../../linux/net/rule.js';
+import type { Rule } from '../../linux/net/routing.js';
 import { rangeObstacles } from './range-obstacles.js';
 import type { TableRoute } from './ranges.js';
 

@@ -1,7 +1,6 @@
 import { formatAddress } from '../../ip/address.js';
 import { type Cidr, contains, covers, formatCidr, overlap, parseCidr, standsForAll } from '../../ip/cidr.js';
-import { LOCAL_TABLE, MAIN_TABLE } from '../../linux/net/route.js';
-import type { Rule } from '../../linux/net/rule.js';
+import { LOCAL_TABLE, MAIN_TABLE, type Rule } from '../../linux/net/routing.js';
 import type { Routing, TableRoute } from './ranges.js';
 
 /** What stands in the way of a network's range on this machine. */

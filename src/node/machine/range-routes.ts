@@ -1,6 +1,5 @@
 import { formatAddress, type IpAddress, parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, covers, overlap } from '../../ip/cidr.js';
-import type { DesiredRoute } from '../../linux/host/desired.js';
 import type { LocalRoute } from './ranges.js';
 
 /*
@@ -13,6 +12,13 @@ import type { LocalRoute } from './ranges.js';
 
 /** Higher than what network managers take for a link, and for one that they found to lead nowhere. */
 export const RANGE_METRIC = 1_000_000;
+
+/** A route into the tunnel, without a gateway. */
+export interface PlannedRoute {
+  readonly destination: Cidr;
+  /** The kernel's choice if not given. */
+  readonly metric?: number | undefined;
+}
 
 export interface RangeMember {
   readonly name: string;
@@ -28,7 +34,7 @@ export interface RangeSurroundings {
 }
 
 export interface RangePlan {
-  readonly routes: readonly DesiredRoute[];
+  readonly routes: readonly PlannedRoute[];
   /** Who is not reached. */
   readonly warnings: readonly string[];
   /** Whether members have routes of their own, so that other members need other routes. */
@@ -37,7 +43,7 @@ export interface RangePlan {
 
 /** @param range one of the network's */
 export function planRange(range: Cidr, members: Iterable<RangeMember>, around: RangeSurroundings): RangePlan {
-  const whole: DesiredRoute = { destination: range, metric: RANGE_METRIC };
+  const whole: PlannedRoute = { destination: range, metric: RANGE_METRIC };
   const needed = new Map(
     around.needed
       .filter((address) => contains(range, address))
@@ -52,7 +58,7 @@ export function planRange(range: Cidr, members: Iterable<RangeMember>, around: R
   for (const { destination, local } of met) {
     if (local) needed.set(formatAddress(destination.address), 'is an address of this machine');
   }
-  const routes: DesiredRoute[] = met.some(({ destination }) => covers(destination, range)) ? [] : [whole];
+  const routes: PlannedRoute[] = met.some(({ destination }) => covers(destination, range)) ? [] : [whole];
   const warnings: string[] = [];
   for (const { name, ipv4, ipv6 } of members) {
     const text = range.address.length === 4 ? ipv4 : ipv6;

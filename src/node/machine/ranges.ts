@@ -10,9 +10,7 @@ import {
   parseCidr,
   standsForAll,
 } from '../../ip/cidr.js';
-import { findLink } from '../../linux/net/link.js';
-import { listAllRoutes, RTN } from '../../linux/net/route.js';
-import { listRules, type Rule } from '../../linux/net/rule.js';
+import type { Rule } from '../../linux/net/routing.js';
 
 /** A network that this machine reaches without lametun, or an address of its own. */
 export interface LocalRoute {
@@ -30,52 +28,13 @@ export interface TableRoute extends LocalRoute {
   readonly gateway: IpAddress | undefined;
 }
 /** `dead-end`: packets are refused; `throw`: the next routing rule decides. */
-type RouteKind = 'unicast' | 'local' | 'dead-end' | 'throw';
+export type RouteKind = 'unicast' | 'local' | 'dead-end' | 'throw';
 
 /** How packets find their way on this machine. */
 export interface Routing {
   readonly routes: readonly TableRoute[];
   readonly rules: readonly Rule[];
 }
-
-/**
- * The routes of all tables and the rules that choose between them: those of other VPNs are often in tables of their
- * own. What is on the loopback or link-local does not count, nor do broadcasts.
- *
- * @param ownDevice the network's own device, whose routes are not counted; it need not exist
- */
-export function localRouting(ownDevice?: string): Routing {
-  const own = ownDevice === undefined ? undefined : findLink(ownDevice)?.index;
-  const names = new Map<number, string>();
-  const nameOf = (index: number): string => {
-    const name = names.get(index) ?? findLink(index)?.name ?? `number ${index}`;
-    names.set(index, name);
-    return name;
-  };
-  const routes = listAllRoutes().flatMap(({ destination, device, type, gateway, table }) => {
-    const kind = KINDS[type];
-    if (kind === undefined || (device !== undefined && device === own)) return [];
-    if (SPECIAL.some((other) => covers(other, destination))) return [];
-    const local = kind === 'local';
-    const by = device === undefined || kind === 'dead-end' ? '' : ` dev ${nameOf(device)}`;
-    const via = gateway === undefined ? '' : ` via ${formatAddress(gateway)}`;
-    const to = destination.prefix === 0 ? 'default' : formatCidr(destination);
-    const name = local
-      ? `this machine's address ${formatAddress(destination.address)}${by}`
-      : `the ${kind === 'dead-end' ? 'unreachable ' : ''}route ${to}${via}${by}`;
-    return [{ destination, name, local, table, kind, gateway }];
-  });
-  return { routes, rules: listRules() };
-}
-
-const KINDS: Readonly<Record<number, RouteKind>> = {
-  [RTN.unicast]: 'unicast',
-  [RTN.local]: 'local',
-  [RTN.blackhole]: 'dead-end',
-  [RTN.unreachable]: 'dead-end',
-  [RTN.prohibit]: 'dead-end',
-  [RTN.throw]: 'throw',
-};
 
 /** The routes and addresses that a share can collide with. Default routes and dead ends do not count. */
 export const localRoutes = ({ routes }: Pick<Routing, 'routes'>): LocalRoute[] =>
@@ -133,7 +92,7 @@ function shareProblem(share: Cidr): string | undefined {
 }
 
 /** Loopback, link-local, multicast, reserved, IPv4-mapped: RFC 6890. */
-const SPECIAL: readonly Cidr[] = [
+export const SPECIAL: readonly Cidr[] = [
   ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'],
   ...['::/16', 'fe80::/10', 'ff00::/8'],
 ].flatMap((text) => parseCidr(text) ?? []);

@@ -1,6 +1,7 @@
 import { formatAddress, type IpAddress } from '../../ip/address.js';
 import type { Cidr } from '../../ip/cidr.js';
-import { type NamedNode, Names, reverseZones } from './names.js';
+import type { NamedNode } from '../machine/commands.js';
+import { Names, reverseZones } from './names.js';
 import { Resolver } from './resolver.js';
 import { Siblings } from './siblings.js';
 import { type SystemNames, startSystemNames } from './system-names.js';

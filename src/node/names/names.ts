@@ -1,5 +1,6 @@
 import { type IpAddress, parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, networkOf } from '../../ip/cidr.js';
+import type { NamedNode } from '../machine/commands.js';
 
 /** Every name of a network ends in `NETWORK.lametun`. */
 const SUFFIX = 'lametun';
@@ -7,15 +8,6 @@ const SUFFIX = 'lametun';
 /** DNS parameters of IANA. */
 export const DNS_TYPE = { a: 1, soa: 6, ptr: 12, aaaa: 28, opt: 41, any: 255 } as const;
 export const RCODE = { noError: 0, formatError: 1, serverFailure: 2, nameError: 3, refused: 5 } as const;
-
-/** What a node is called, and where it is inside. */
-export interface NamedNode {
-  readonly name: string;
-  readonly ipv4: string;
-  readonly ipv6: string;
-  /** Nothing is sent to its IPv6 address: it has no IPv6. */
-  readonly ipv4Only?: true;
-}
 
 export interface NameRecord {
   readonly type: 'A' | 'AAAA' | 'PTR';

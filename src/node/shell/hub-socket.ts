@@ -5,31 +5,16 @@ import WebSocket from 'ws';
 import { parseAddress } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import { CHANNEL_PATH } from '../../protocol/channel.js';
-import type { HubAddress } from '../../protocol/token.js';
 import { connectFailure, HubFailure, responseFailure } from '../machine/hub/hub-failure.js';
+import { describe, type Target } from '../machine/hub/target.js';
 
-/** An address of the hub's that can be connected to. */
-export interface Target {
-  /** An IPv4 or IPv6 address. */
-  readonly ip: string;
-  readonly address: HubAddress;
-}
-
-/** For people: `203.0.113.5:443`, or `hub.example.org:443` with the address that was found for it. */
-export function describe({ ip, address: { host, port, tls } }: Target): string {
-  const scheme = tls ? 'https://' : '';
-  const shown = isIPv6(host) ? `[${host}]` : host;
-  return `${scheme}${shown}:${port}${ip === host ? '' : ` (${ip})`}`;
-}
-
-/** Looks a name up. @throws HubFailure */
-export async function targetsOf(address: HubAddress): Promise<Target[]> {
-  if (parseAddress(address.host) !== undefined) return [{ ip: address.host, address }];
+/** Looks the addresses of a host up. @throws HubFailure */
+export async function resolveHost(host: string): Promise<string[]> {
   try {
-    const found = await lookup(address.host, { all: true, verbatim: true });
-    return found.map(({ address: ip }) => ({ ip, address }));
+    const found = await lookup(host, { all: true, verbatim: true });
+    return found.map(({ address }) => address);
   } catch (error) {
-    throw connectFailure(address.host, error);
+    throw connectFailure(host, (error as NodeJS.ErrnoException).code, error);
   }
 }
 
@@ -37,17 +22,12 @@ export async function targetsOf(address: HubAddress): Promise<Target[]> {
 const FRAME_BACKLOG = 512 * 1024;
 /** Noise §3. */
 const LARGEST_MESSAGE = 65_535;
-/**
- * How long TCP (and TLS) may take, the WebSocket after that, and the other side to close; milliseconds. Where thousands
- * come back at once, whoever has been accepted waits: to give up and come again would only make it longer for all.
- */
-const CONNECTING = 10_000;
-const OPENING = 30_000;
+/** How long the other side may take to close, milliseconds. */
 const CLOSING = 1000;
 
 export interface SocketHandlers {
-  /** TCP, or TLS, is there. */
-  connected(): void;
+  /** TCP, or TLS, stands between these two. */
+  connected(remote: Endpoint, local: Endpoint): void;
   /** The WebSocket is open. */
   opened(): void;
   /** One whole message. The memory is the handler's. */
@@ -61,16 +41,15 @@ export interface SocketHandlers {
 
 /** A WebSocket to one address of the hub. What TLS there is proves nothing and hides nothing: the channel does. */
 export class HubSocket {
-  readonly target: Target;
+  readonly #target: Target;
   readonly #ws: WebSocket;
-  #timer: NodeJS.Timeout;
   #socket: Socket | undefined;
   #handlers: SocketHandlers | undefined;
   #isOpen = false;
   #isCorked = false;
 
   constructor(target: Target, handlers: SocketHandlers) {
-    this.target = target;
+    this.#target = target;
     this.#handlers = handlers;
     const { host, port, tls } = target.address;
     const authority = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
@@ -81,9 +60,7 @@ export class HubSocket {
       createConnection: () => this.#connect(),
     });
     this.#ws = ws;
-    this.#timer = this.#giveUpIn(CONNECTING);
     ws.on('open', () => {
-      clearTimeout(this.#timer);
       this.#isOpen = true;
       this.#handlers?.opened();
     });
@@ -97,19 +74,9 @@ export class HubSocket {
     });
     ws.on('error', (error) => {
       if (this.#isOpen) this.#close(1006);
-      else this.#fail(connectFailure(describe(target), error));
+      else this.#fail(connectFailure(describe(target), (error as NodeJS.ErrnoException).code, error));
     });
     ws.on('close', (code) => this.#close(code));
-  }
-
-  /** Where the connection leads, while there is one. */
-  get remote(): Endpoint | undefined {
-    return endpoint(this.#socket?.remoteAddress, this.#socket?.remotePort);
-  }
-
-  /** Our end of it. */
-  get local(): Endpoint | undefined {
-    return endpoint(this.#socket?.localAddress, this.#socket?.localPort);
   }
 
   send(bytes: Uint8Array): void {
@@ -147,7 +114,6 @@ export class HubSocket {
   /** Lets go of it in good order: what was sent before arrives. */
   close(code = 1000): void {
     this.#handlers = undefined;
-    clearTimeout(this.#timer);
     this.#ws.close(code);
     setTimeout(() => this.#ws.terminate(), CLOSING).unref();
   }
@@ -155,12 +121,11 @@ export class HubSocket {
   /** Lets go of it at once. */
   abandon(): void {
     this.#handlers = undefined;
-    clearTimeout(this.#timer);
     this.#ws.terminate();
   }
 
   #connect(): Socket {
-    const { ip, address } = this.target;
+    const { ip, address } = this.#target;
     const { port, host } = address;
     const options = { host: ip, port, noDelay: true };
     const name = ip === host ? {} : { servername: host };
@@ -168,20 +133,12 @@ export class HubSocket {
       ? connectTls({ ...options, ...name, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
       : connect(options);
     socket.once(address.tls ? 'secureConnect' : 'connect', () => {
-      if (this.#handlers === undefined) return;
-      clearTimeout(this.#timer);
-      this.#timer = this.#giveUpIn(OPENING);
-      this.#handlers.connected();
+      const remote = endpoint(socket.remoteAddress, socket.remotePort);
+      const local = endpoint(socket.localAddress, socket.localPort);
+      if (remote !== undefined && local !== undefined) this.#handlers?.connected(remote, local);
     });
     this.#socket = socket;
     return socket;
-  }
-
-  #giveUpIn(milliseconds: number): NodeJS.Timeout {
-    return setTimeout(
-      () => this.#fail(connectFailure(describe(this.target), { code: 'ETIMEDOUT' })),
-      milliseconds,
-    );
   }
 
   #fail(failure: HubFailure): void {

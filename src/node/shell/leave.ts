@@ -1,11 +1,13 @@
 import { NodeCrypto } from '../../crypto/node-crypto.js';
 import { LametunError } from '../../errors.js';
+import { bootTime } from '../../linux/process/clock.js';
 import { NetworkMap } from '../../protocol/map.js';
 import type { LeaveAnswer } from '../control/control.js';
-import { HubClient, type HubEvent } from '../machine/hub/hub-client.js';
 import { HubFailure } from '../machine/hub/hub-failure.js';
 import { searched } from '../machine/hub-addresses.js';
-import type { StateDirectory, StoredNode } from './state.js';
+import type { StoredNode } from '../machine/stored.js';
+import { HubDriver } from './hub-driver.js';
+import type { StateDirectory } from './state.js';
 
 export interface LeaveOptions {
   /** Locked by the caller: no node runs on it. */
@@ -63,26 +65,24 @@ async function tell(
   const bytes = state.privateKey(undefined);
   const privateKey = crypto.privateKey(bytes);
   bytes.fill(0);
-  let onEvent: (event: HubEvent) => void = () => {};
-  const client = new HubClient({
+  const driver = new HubDriver({
     ...{ crypto, privateKey, program, map: new NetworkMap(), member: { network: network.id } },
     ...{ hubKey: new Uint8Array(Buffer.from(hub.key, 'base64')), addresses: searched(hub) },
-    onEvent: (event) => onEvent(event),
   });
   let timer: NodeJS.Timeout | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
       timer = setTimeout(() => reject(new Error('it does not answer')), patience);
-      onEvent = (event) => {
+      driver.onEvent = (event) => {
         if (event.kind === 'connected') resolve();
         else if (event.kind === 'removed' || event.kind === 'disconnected') reject(event.failure);
       };
-      client.start();
+      driver.start();
     });
-    await client.request('leave', {});
+    await driver.answer(driver.client.ask('leave', {}, bootTime()));
   } finally {
     clearTimeout(timer);
-    client.close();
+    driver.close();
     privateKey.destroy();
   }
 }

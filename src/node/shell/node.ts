@@ -9,20 +9,21 @@ import { ERRNO, LinuxError } from '../../linux/ffi/errno.js';
 import { findLink } from '../../linux/net/link.js';
 import { nameServers } from '../../linux/net/name-servers.js';
 import type { Log } from '../../log.js';
-import { NetworkMap, NO_VERSION } from '../../protocol/map.js';
+import { NetworkMap } from '../../protocol/map.js';
 import type { NetworkInfo } from '../../protocol/messages.js';
 import type { HubAddress, Token } from '../../protocol/token.js';
 import type { PrivateKey } from '../../wireguard/crypto.js';
-import { HubClient, type HubEvent } from '../machine/hub/hub-client.js';
-import type { HubFailure } from '../machine/hub/hub-failure.js';
-import type { Member } from '../machine/hub/hub-session.js';
+import type { HubClientOptions } from '../machine/hub/hub-client.js';
 import { byToken, searched } from '../machine/hub-addresses.js';
 import { checkMembership, checkNetwork } from '../machine/join-checks.js';
 import { rangeObstacles } from '../machine/range-obstacles.js';
-import { localRoutes, localRouting, parseShare } from '../machine/ranges.js';
-import { Network } from './network.js';
+import { localRoutes, parseShare } from '../machine/ranges.js';
+import type { StoredNode } from '../machine/stored.js';
+import { HubDriver } from './hub-driver.js';
+import { localRouting } from './local-routing.js';
+import { NodeShell } from './node-shell.js';
 import type { RunningNode } from './running-node.js';
-import type { StateDirectory, StoredNode } from './state.js';
+import type { StateDirectory } from './state.js';
 
 export interface NodeOptions {
   /** Locked by the caller, who also gives it back. */
@@ -120,7 +121,7 @@ export function freeDevice(): string {
 function withAddresses(stored: StoredNode, { hubAddresses, state }: NodeOptions): StoredNode {
   if (hubAddresses === undefined) return stored;
   const node = { ...stored, hub: { key: stored.hub.key, ...byToken(stored.hub, hubAddresses) } };
-  state.writeNode(node);
+  state.write('node', node);
   return node;
 }
 
@@ -132,10 +133,7 @@ class Start {
   readonly #privateKey: PrivateKey;
   readonly #keyBytes: Uint8Array;
   readonly #warnings: string[] = [];
-  #network: Network | undefined;
-  /** What the hub said before there was somebody to hear it. */
-  readonly #early: HubEvent[] = [];
-  #onEarly: (event: HubEvent) => void = () => {};
+  #shell: NodeShell | undefined;
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -148,18 +146,16 @@ class Start {
     const { state } = this.#options;
     try {
       const map = state.readMap();
-      // The lametun before the one that keeps names did not believe that anybody is called something else.
-      if (map !== undefined) this.#map.applyMap(state.hasNames() ? map : { ...map, version: NO_VERSION });
+      if (map !== undefined) this.#map.applyMap(map);
     } catch (error) {
       this.#warnings.push(`${(error as Error).message}; the hub is asked for all of it`); // it has it
     }
-    const member = { network: stored.network.id };
-    const client = this.#client(stored.hub.key, searched(stored.hub), member);
-    client.start();
+    const hub = this.#hub(stored.hub.key, searched(stored.hub), { network: stored.network.id });
+    hub.start();
     const starting = this.#device(stored.device, stored.network.mtu, stored.port);
-    return this.#orUndo(client, starting, async (device) => {
+    return this.#orUndo(hub, starting, async (device) => {
       const node = { ...stored, port: device.port };
-      if (device.port !== stored.port) state.writeNode(node);
+      if (device.port !== stored.port) state.write('node', node);
       return node;
     });
   }
@@ -177,40 +173,23 @@ class Start {
       looked = network;
     };
     const hubKey = Buffer.from(token.hub).toString('base64');
-    const wanted = { join: { secret: token.secret, name, shares } };
-    const client = this.#client(hubKey, token.addresses, wanted, check);
-    const joined = this.#joined();
+    const hub = this.#hub(hubKey, token.addresses, { join: { secret: token.secret, name, shares } });
+    const joined = hub.join(check, this.#options.signal);
     joined.catch(() => {}); // it may fail before the device is there, and is looked at then
-    client.start();
-    return this.#orUndo(client, starting, async (device) => {
+    hub.start();
+    return this.#orUndo(hub, starting, async (device) => {
       const { network, you } = await joined;
       checkMembership(looked, network, you);
-      const hub = { key: hubKey, ...byToken(undefined, token.addresses) };
-      const node: StoredNode = { network, you, hub, port: device.port, device: wish.device, shares };
-      this.#options.state.writeNode(node);
+      const known = { key: hubKey, ...byToken(undefined, token.addresses) };
+      const node: StoredNode = { network, you, hub: known, port: device.port, device: wish.device, shares };
+      this.#options.state.write('node', node);
       if (network.mtu !== FIRST_MTU) device.link.setMtu(network.mtu);
       return node;
     });
   }
 
-  /** Resolves when this machine is a member. */
-  #joined(): Promise<Extract<HubEvent, { kind: 'joined' }>> {
-    const { signal } = this.#options;
-    return new Promise((resolve, reject) => {
-      const stop = (): void => reject(new LametunError('unreachable', 'stopped before the hub had answered'));
-      signal?.addEventListener('abort', stop, { once: true });
-      if (signal?.aborted) stop();
-      this.#onEarly = (event) => {
-        if (event.kind === 'joined') resolve(event);
-        else if (event.kind === 'removed') reject(event.failure);
-        else if (event.kind === 'disconnected' && event.retryIn === undefined)
-          reject(explained(event.failure));
-      };
-    });
-  }
-
   async #orUndo(
-    client: HubClient,
+    hub: HubDriver,
     starting: Promise<RunningDevice>,
     toNode: (device: RunningDevice) => Promise<StoredNode>,
   ): Promise<RunningNode> {
@@ -218,25 +197,18 @@ class Start {
     try {
       device = await starting;
       const node = await toNode(device);
-      this.#network = await Network.start({
-        ...{ state: this.#options.state, log: this.#options.log, names: this.#options.names ?? true },
-        ...{ crypto: this.#crypto, privateKey: this.#privateKey },
-        ...{
-          device,
-          client,
-          map: this.#map,
-          node,
-          warnings: this.#warnings,
-          wished: this.#options.join?.name,
-        },
+      const { state, log, names = true, join } = this.#options;
+      const { client, sockets } = hub.handOver();
+      this.#shell = await NodeShell.start({
+        ...{ state, log, names, crypto: this.#crypto, privateKey: this.#privateKey, device, node },
+        ...{ client, sockets, map: this.#map, warnings: this.#warnings, wished: join?.name },
       });
-      for (const event of this.#early.splice(0)) this.#network.handleHub(event);
       // Whoever joins looks for the others at once, by name.
-      if (this.#options.join !== undefined)
-        await Promise.race([this.#network.introduced, sleep(INTRODUCTION, undefined, { ref: false })]);
-      return this.#network;
+      if (join !== undefined)
+        await Promise.race([this.#shell.introduced, sleep(INTRODUCTION, undefined, { ref: false })]);
+      return this.#shell;
     } catch (error) {
-      client.close();
+      hub.close();
       await device?.close();
       this.#privateKey.destroy();
       throw error;
@@ -245,27 +217,11 @@ class Start {
     }
   }
 
-  #client(
-    hubKey: string,
-    addresses: Token['addresses'],
-    member: Member,
-    check?: (network: NetworkInfo) => Promise<void>,
-  ): HubClient {
-    return new HubClient({
+  #hub(hubKey: string, addresses: Token['addresses'], member: HubClientOptions['member']): HubDriver {
+    return new HubDriver({
       ...{ crypto: this.#crypto, privateKey: this.#privateKey, program: this.#options.program },
-      ...{ hubKey: new Uint8Array(Buffer.from(hubKey, 'base64')), addresses, map: this.#map, member, check },
-      onEvent: (event) => this.#handle(event),
+      ...{ hubKey: new Uint8Array(Buffer.from(hubKey, 'base64')), addresses, map: this.#map, member },
     });
-  }
-
-  #handle(event: HubEvent): void {
-    if (this.#network !== undefined) {
-      this.#network.handleHub(event);
-      return;
-    }
-    this.#onEarly(event);
-    // A frame is good only now, and nobody waits for it yet.
-    if (event.kind !== 'frame') this.#early.push(event);
   }
 
   async #device(name: string, mtu: number, port: number): Promise<RunningDevice> {
@@ -273,7 +229,7 @@ class Start {
       startDevice({
         ...{ name, mtu, port, log: this.#options.log, paths: 'owner', uapi: 'if-possible' },
         privateKey: Uint8Array.from(this.#keyBytes),
-        beside: (bytes, from) => this.#network?.handleBeside(bytes, from),
+        beside: (bytes, from) => this.#shell?.handleSideChannel(bytes, from),
       });
     try {
       return await start(port);
@@ -283,10 +239,4 @@ class Start {
       return start(0);
     }
   }
-}
-
-/** The hub's addresses alone, each with what is wrong with it, say nothing to who has pasted a token. */
-function explained(failure: HubFailure): Error {
-  if (failure.kind !== 'unreachable') return failure;
-  return new LametunError('unreachable', `the hub cannot be reached: ${failure.message}`, { cause: failure });
 }

@@ -2,74 +2,48 @@ import type { WireGuardInterface } from '../../device/interface.js';
 import { parseAddress } from '../../ip/address.js';
 import { type Cidr, parseCidr } from '../../ip/cidr.js';
 import type { Endpoint } from '../../ip/endpoint.js';
+import { fromBase64 } from '../../protocol/base64.js';
 import type { Peer } from '../../wireguard/peer.js';
-import type { Member } from '../machine/members.js';
-import type { OwnHost } from './own-host.js';
+import type { NodeCommand } from '../machine/commands.js';
+import type { PeerTraffic } from '../machine/node-status.js';
+import type { Transfer } from '../machine/traffic.js';
 
-/** What is known of a peer's traffic. */
-export interface PeerTraffic {
-  /** Bytes on the wire. */
-  readonly received: number;
-  readonly sent: number;
-  /** Milliseconds since 1970; 0 for never. */
-  readonly lastHandshake: number;
-}
+/** How often to ask whether the interface is up, where a greeting waits for that; milliseconds. */
+const UNTIL_UP = 50;
 
-/** A peer that has sent or received something. */
-export interface PeerActivity {
-  readonly id: number;
-  /** Packets go to it, and for some time none has come back. */
-  readonly isSilent: boolean;
-}
-
-/** For so long a peer may answer nothing before that is odd, milliseconds. */
-const SILENCE = 500;
-/** After such a pause a question is a new one. */
-const PAUSE = 2_000;
-
-/** What a peer had sent and received when traffic was looked for last, in bytes, and when that was. */
-interface Seen {
-  readonly received: number;
-  readonly sent: number;
-  readonly at: number;
-  /** Since when packets go to it without an answer. */
-  readonly unansweredSince: number | undefined;
-}
-
-/** The members as peers of the device: their keys, their addresses, where they are, and the routes of what they share. */
+/** The members as peers of the interface: their keys, their addresses, their endpoints, and what they share. */
 export class PeerTable {
   readonly #wireguard: WireGuardInterface;
-  readonly #host: OwnHost;
   readonly #peers = new Map<number, Peer>();
-  readonly #seen = new Map<number, Seen>();
-  /** Whose it is, by share. */
+  /** Member's id by share. */
   readonly #shares = new Map<string, number>();
+  readonly #greeting = new Set<number>();
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(wireguard: WireGuardInterface, host: OwnHost) {
+  constructor(wireguard: WireGuardInterface) {
     this.#wireguard = wireguard;
-    this.#host = host;
   }
 
-  /** Followed by `commit`, as are the other changes. */
-  add({ id, key, ipv4, ipv6 }: Member): void {
-    const peer = this.#wireguard.addPeer(new Uint8Array(Buffer.from(key, 'base64')));
+  /** Followed by `commit`, as are the other changes of peers and shares. */
+  add({ id, key, addresses }: Extract<NodeCommand, { kind: 'peer' }>): void {
+    const peer = this.#wireguard.addPeer(fromBase64(key));
     this.#peers.set(id, peer);
-    for (const text of [ipv4, ipv6]) this.#wireguard.allow(peer, host(text));
+    for (const text of [addresses.ipv4, addresses.ipv6]) this.#wireguard.allow(peer, host(text));
   }
 
   remove(id: number): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
-    for (const [share, owner] of [...this.#shares]) if (owner === id) this.#unroute(share);
+    for (const [share, owner] of [...this.#shares]) if (owner === id) this.#disallow(share);
     this.#wireguard.removePeer(peer);
     this.#peers.delete(id);
-    this.#seen.delete(id);
+    this.#greeting.delete(id);
   }
 
-  /** Routes these shares, and no others. @param plan member's id by share */
-  setShares(plan: ReadonlyMap<string, number>): void {
-    for (const [share, owner] of [...this.#shares]) if (plan.get(share) !== owner) this.#unroute(share);
-    for (const [share, owner] of plan) {
+  /** Routes these shares, and no others. @param owners member's id by share */
+  setShares(owners: ReadonlyMap<string, number>): void {
+    for (const [share, owner] of [...this.#shares]) if (owners.get(share) !== owner) this.#disallow(share);
+    for (const [share, owner] of owners) {
       const peer = this.#peers.get(owner);
       if (peer === undefined || this.#shares.has(share)) continue;
       this.#wireguard.allow(peer, parseCidr(share)!);
@@ -77,48 +51,31 @@ export class PeerTable {
     }
   }
 
-  /** The shared networks that are routed into the tunnel. */
-  routed(): Cidr[] {
-    return [...this.#shares.keys()].map((share) => parseCidr(share)!);
-  }
-
   commit(): void {
     this.#wireguard.commit();
-    this.#host.route(this.routed());
   }
 
-  /** @param relay undefined: directly */
-  setEndpoint(id: number, remote: Endpoint, viaRelay: boolean): void {
+  setEndpoint(id: number, remote: Endpoint, isRelayed: boolean): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
-    this.#wireguard.setEndpoint(peer, remote, viaRelay ? id : 0);
+    this.#wireguard.setEndpoint(peer, remote, isRelayed ? id : 0);
     this.#wireguard.retryHandshake(peer);
   }
 
-  /** Makes a session with it, if there is none. */
+  /** Makes a session with it, if there is none, as soon as the interface is up: the kernel takes its time to say so. */
   greet(id: number): void {
     const peer = this.#peers.get(id);
-    if (peer !== undefined) this.#wireguard.greet(peer);
+    if (peer === undefined) return;
+    if (this.#wireguard.isUp) this.#wireguard.greet(peer);
+    else {
+      this.#greeting.add(id);
+      this.#timer ??= setTimeout(() => this.#greetAll(), UNTIL_UP);
+    }
   }
 
-  /** Those that have sent or received anything since this was asked last. */
-  *active(): Generator<PeerActivity> {
-    const now = this.#wireguard.now();
-    for (const [id, peer] of this.#peers) {
-      const { received, sent } = this.#wireguard.transfer(peer);
-      const before = this.#seen.get(id) ?? {
-        received: 0,
-        sent: 0,
-        at: -Infinity,
-        unansweredSince: undefined,
-      };
-      if (received === before.received && sent === before.sent) continue;
-      const isAnswered = received !== before.received;
-      const since = now - before.at > PAUSE ? undefined : before.unansweredSince;
-      const unansweredSince = isAnswered ? undefined : (since ?? now);
-      this.#seen.set(id, { received, sent, at: now, unansweredSince });
-      yield { id, isSilent: unansweredSince !== undefined && now - unansweredSince >= SILENCE };
-    }
+  /** What peers have sent and received. */
+  *counted(): Generator<readonly [id: number, transfer: Transfer]> {
+    for (const [id, peer] of this.#peers) yield [id, this.#wireguard.transfer(peer)];
   }
 
   traffic(id: number): PeerTraffic {
@@ -129,7 +86,18 @@ export class PeerTable {
     return { ...this.#wireguard.transfer(peer), lastHandshake };
   }
 
-  #unroute(share: string): void {
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #greetAll(): void {
+    this.#timer = undefined;
+    const ids = [...this.#greeting];
+    this.#greeting.clear();
+    for (const id of ids) this.greet(id);
+  }
+
+  #disallow(share: string): void {
     const owner = this.#peers.get(this.#shares.get(share)!);
     this.#shares.delete(share);
     if (owner !== undefined) this.#wireguard.disallow(owner, parseCidr(share)!);

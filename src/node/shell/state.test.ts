@@ -17,7 +17,8 @@ import { type TestContext, test } from 'node:test';
 import { needs } from '../../../tests/kit/requirements.js';
 import { runProgram } from '../../linux/process/program.js';
 import type { MapMessage } from '../../protocol/map.js';
-import { StateDirectory, type StoredNode } from './state.js';
+import type { StoredNode } from '../machine/stored.js';
+import { StateDirectory } from './state.js';
 
 function place(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'lametun-'));
@@ -62,9 +63,9 @@ test('what was written is read again, by the next process too', (t) => {
   assert.equal(first.readNode(), undefined);
   assert.equal(first.readMap(), undefined);
   assert.deepEqual(first.readEndpoints(), []);
-  first.writeNode(node);
-  first.writeMap(map);
-  first.writeEndpoints([{ node: 5, at: '192.168.1.7:41641' }]);
+  first.write('node', node);
+  first.write('map', map);
+  first.write('endpoints', [{ node: 5, at: '192.168.1.7:41641' }]);
   first.close();
   const second = opened(t, path);
   assert.deepEqual(second.readNode(), node);
@@ -74,7 +75,7 @@ test('what was written is read again, by the next process too', (t) => {
 
 test('only the owner may enter, and read the files', (t) => {
   const state = opened(t);
-  state.writeNode(node);
+  state.write('node', node);
   state.privateKey(() => new Uint8Array(32).fill(9));
   assert.equal(lstatSync(state.path).mode & 0o777, 0o700);
   for (const name of readdirSync(state.path))
@@ -151,9 +152,9 @@ test('what is no directory is refused', (t) => {
 
 test('a write that fails leaves the old file', (t) => {
   const state = opened(t);
-  state.writeNode(node);
+  state.write('node', node);
   mkdirSync(state.file('node.json.new'));
-  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'state', message: /node\.json/ });
+  assert.throws(() => state.write('node', { ...node, port: 1 }), { code: 'state', message: /node\.json/ });
   assert.deepEqual(state.readNode(), node);
 });
 
@@ -167,17 +168,20 @@ test('a full disk is no fault of what was typed, and leaves the old file', (t) =
     runProgram('umount', ['-l', path]);
     rmSync(path, { recursive: true });
   });
-  state.writeNode(node);
+  state.write('node', node);
   assert.throws(() => writeFileSync(state.file('filler'), Buffer.alloc(65_536)), { code: 'ENOSPC' });
-  assert.throws(() => state.writeNode({ ...node, port: 1 }), { code: 'state', message: /the disk is full/ });
+  assert.throws(() => state.write('node', { ...node, port: 1 }), {
+    code: 'state',
+    message: /the disk is full/,
+  });
   assert.deepEqual(state.readNode(), node);
 });
 
 test('a network that is left is forgotten with its key, and what is the hub’s stays', (t) => {
   const state = opened(t);
-  state.writeNode(node);
-  state.writeMap(map);
-  state.writeEndpoints([]);
+  state.write('node', node);
+  state.write('map', map);
+  state.write('endpoints', []);
   state.privateKey(() => new Uint8Array(32).fill(9));
   writeFileSync(state.file('hub.key'), 'x');
   state.forgetNode();
@@ -188,7 +192,7 @@ test('a network that is left is forgotten with its key, and what is the hub’s 
 test('what is set aside is moved whole, for its owner alone, and beside what was set aside before', (t) => {
   const state = opened(t);
   const asides = [1, 2].map((n) => {
-    state.writeNode({ ...node, port: n });
+    state.write('node', { ...node, port: n });
     state.privateKey(() => new Uint8Array(32).fill(n));
     return state.setNodeAside('removed');
   });
@@ -204,7 +208,7 @@ test('what is set aside is moved whole, for its owner alone, and beside what was
 
 test('a member whose key is missing is told so, and given no other one', (t) => {
   const state = opened(t);
-  state.writeNode(node);
+  state.write('node', node);
   assert.throws(() => state.privateKey(undefined), { code: 'state', message: /node.key is missing/ });
   assert.deepEqual(readdirSync(state.path).sort(), ['lock', 'node.json']);
 });

@@ -2,18 +2,15 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { LametunError } from '../../errors.js';
-import { parseAddress } from '../../ip/address.js';
-import type { Endpoint } from '../../ip/endpoint.js';
 import { makeAside } from '../../linux/files/aside.js';
 import { type FileLock, lockFile } from '../../linux/files/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../../linux/files/safe-files.js';
 import { hubAddresses } from '../../protocol/fields.js';
 import type { MapMessage } from '../../protocol/map.js';
-import type { Membership, NetworkInfo } from '../../protocol/messages.js';
 import { parseAnswer, parseHubMessage } from '../../protocol/schemas.js';
-import type { HubAddresses } from '../machine/hub-addresses.js';
 import type { StoredNames } from '../machine/known-names.js';
 import type { RecentPeers } from '../machine/paths/greetings.js';
+import type { StoredEndpoints, StoredNode, StoredState } from '../machine/stored.js';
 
 /** Where everything is kept unless `--state` says otherwise. */
 export const DEFAULT_STATE = '/var/lib/lametun';
@@ -27,25 +24,6 @@ const FILE = {
   recent: 'recent.json',
   lock: 'lock',
 } as const;
-
-/** What a node must know to be one. */
-export interface StoredNode {
-  readonly network: NetworkInfo;
-  readonly you: Membership;
-  readonly hub: HubAddresses & {
-    /** Base64. */
-    readonly key: string;
-  };
-  /** The UDP port; the same after a restart, for peers that have the old address. */
-  readonly port: number;
-  /** The network interface. */
-  readonly device: string;
-  /** What it offers, whatever the hub has decided. */
-  readonly shares: readonly string[];
-}
-
-/** Where each peer answered last: `192.168.1.7:41641`. */
-export type StoredEndpoints = readonly { readonly node: number; readonly at: string }[];
 
 /**
  * A directory with all that a node, or a hub, keeps. One process at a time has it. Files are replaced as a whole:
@@ -114,8 +92,10 @@ export class StateDirectory {
     return this.#parse(FILE.node, parseNode);
   }
 
-  writeNode(node: StoredNode): void {
-    this.#write(FILE.node, json(node));
+  /** Replaces what is kept of one kind. @throws LametunError that names the file */
+  write<F extends keyof StoredState>(file: F, value: StoredState[F]): void {
+    const isForPeople = file === 'node' || file === 'endpoints';
+    this.#write(FILE[file], isForPeople ? json(value) : `${JSON.stringify(value)}\n`);
   }
 
   /** @throws LametunError that names the file: the hub has all of it, so one may go on without */
@@ -127,22 +107,9 @@ export class StateDirectory {
     });
   }
 
-  /** Whether any were written. */
-  hasNames(): boolean {
-    return existsSync(this.file(FILE.names));
-  }
-
-  writeMap(map: MapMessage): void {
-    this.#write(FILE.map, `${JSON.stringify(map)}\n`);
-  }
-
   /** @throws LametunError that names the file: one may go on without */
   readEndpoints(): StoredEndpoints {
     return this.#parse(FILE.endpoints, (value) => v.parse(endpoints, value)) ?? [];
-  }
-
-  writeEndpoints(stored: StoredEndpoints): void {
-    this.#write(FILE.endpoints, json(stored));
   }
 
   /** @throws LametunError that names the file: one may go on without */
@@ -150,17 +117,9 @@ export class StateDirectory {
     return this.#parse(FILE.recent, (value) => v.parse(recentPeers, value));
   }
 
-  writeRecent(recent: RecentPeers): void {
-    this.#write(FILE.recent, `${JSON.stringify(recent)}\n`);
-  }
-
   /** @throws LametunError that names the file: one may go on without */
   readNames(): StoredNames {
     return this.#parse(FILE.names, (value) => v.parse(storedNames, value) as StoredNames) ?? [];
-  }
-
-  writeNames(names: StoredNames): void {
-    this.#write(FILE.names, `${JSON.stringify(names)}\n`);
   }
 
   /** Forgets the network, and the key by which this machine was its member. What is a hub's stays. */
@@ -255,13 +214,6 @@ function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined 
 function parseNode(value: unknown): StoredNode {
   const { network, you, ...others } = v.parse(v.looseObject({}), value);
   return { ...parseAnswer('join', { network, you }), ...v.parse(rest, others) };
-}
-
-/** Reads `192.168.1.7:41641` or `[2001:db8::1]:41641`; undefined when it is none. */
-export function parseEndpoint(text: string): Endpoint | undefined {
-  const [, six, four, port] = /^(?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text) ?? [];
-  const address = parseAddress(six ?? four ?? '');
-  return address === undefined || Number(port) > 65_535 ? undefined : { address, port: Number(port) };
 }
 
 /** Does something with a file, and says what to do when that is not possible. */

@@ -2,21 +2,13 @@ import { formatAddress, type IpAddress } from '../../../ip/address.js';
 import { contains, LOOPBACK } from '../../../ip/cidr.js';
 import type { Endpoint } from '../../../ip/endpoint.js';
 import { CLOSE_CODE } from '../../../protocol/channel.js';
-import type { MapChange } from '../../../protocol/map.js';
-import type {
-  AdminAnswers,
-  AdminRequest,
-  Answers,
-  HubMessage,
-  Membership,
-  NetworkInfo,
-  RelayCredentials,
-} from '../../../protocol/messages.js';
+import type { AdminRequest } from '../../../protocol/messages.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import { randomFraction } from '../../../wireguard/crypto.js';
-import { describe, HubSocket, type Target } from '../../shell/hub-socket.js';
+import { EventQueue } from '../../../wireguard/event-queue.js';
 import { Backoff, TWINS } from './backoff.js';
-import { closeFailure, HubFailure } from './hub-failure.js';
+import type { HubCommand, HubEvent, HubState } from './hub-events.js';
+import { closeFailure, connectFailure, HubFailure } from './hub-failure.js';
 import { HubSearch } from './hub-search.js';
 import {
   HubSession,
@@ -27,92 +19,60 @@ import {
   type SessionOutput,
 } from './hub-session.js';
 import { SearchPatience } from './search-patience.js';
-
-export type HubEvent =
-  /** This node is a member now, and has to be kept as such. Once, and only where `join` was given. */
-  | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
-  /** Attached. It comes again after `disconnected`, and when a map did not fit: with other credentials for the relay. */
-  | {
-      readonly kind: 'connected';
-      /** For people: `203.0.113.5:443`. */
-      readonly where: string;
-      /** Where the connection leads: the relay's UDP port is at the same address. */
-      readonly remote: Endpoint;
-      /** Our end of it: an address of this machine that leads to the hub. */
-      readonly local: Endpoint;
-      readonly network: NetworkInfo;
-      readonly you: Membership;
-      readonly relay: RelayCredentials;
-      /** The address by which it was reached. */
-      readonly by: HubAddress;
-      /** Where the hub says that it is. */
-      readonly addresses: readonly HubAddress[];
-    }
-  /** The map (`options.map`) was changed already. */
-  | { readonly kind: 'map'; readonly change: MapChange }
-  /** Something of this node's own. */
-  | { readonly kind: 'you'; readonly you: Membership }
-  /** Where the hub says that it is from now on. */
-  | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
-  /** Another machine, at this address, tried to connect with this node's key. */
-  | { readonly kind: 'twin'; readonly address: string }
-  /** Who is connected to the hub, and who is not. */
-  | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
-  /** Through the WebSocket. The datagram is good until the handler returns. */
-  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
-  /** This node is no member any more. The client has ended. */
-  | { readonly kind: 'removed'; readonly failure: HubFailure }
-  /** There is no connection. The client tries again in `retryIn` milliseconds, or has ended when that is undefined. */
-  | { readonly kind: 'disconnected'; readonly failure: HubFailure; readonly retryIn: number | undefined };
-
-/** What a client does at the moment, for a status. */
-export type HubState =
-  | { readonly kind: 'connecting'; readonly where: string }
-  | { readonly kind: 'connected'; readonly where: string }
-  | { readonly kind: 'waiting'; readonly failure: HubFailure }
-  | { readonly kind: 'ended'; readonly failure: HubFailure };
+import { describe, type Target } from './target.js';
 
 export interface HubClientOptions extends Omit<SessionOptions, 'as'> {
   /** Tried in this order, beside each other, names after addresses; until `setAddresses`. */
   readonly addresses: readonly HubAddress[];
-  /** Called in the order in which things happen, and never from within a call to the client but `close`. */
-  readonly onEvent: (event: HubEvent) => void;
-  /**
-   * Of who joins: whether the network suits this machine. What it throws ends the client, and is the `cause` of the
-   * failure; its message is shown.
-   */
-  readonly check?: ((network: NetworkInfo) => void | Promise<void>) | undefined;
   /** A double in [0, 1); by default the crypto's. */
   readonly random?: (() => number) | undefined;
 }
 
-/** How long somebody who waits to join is left waiting for a hub that is away or busy, milliseconds. */
+/** How long a machine that joins waits for a hub that is away or busy, milliseconds. */
 const JOIN_PATIENCE = 60_000;
-/** Between two probes that others ask for, milliseconds: a peer that is gone lets them think for long that the hub is. */
+/** Between two probes that others ask for, milliseconds: a peer that is gone says for long that the hub may be, too. */
 const PROBE_PAUSE = 5_000;
+/**
+ * How long TCP (and TLS) may take, and the WebSocket after that; milliseconds. Where thousands come back at once, a
+ * connection that was accepted waits: to give up and come again would only make it longer for all.
+ */
+const CONNECTING = 10_000;
+const OPENING = 30_000;
 
 interface Attempt {
-  readonly socket: HubSocket;
+  readonly id: number;
+  readonly target: Target;
   readonly session: HubSession;
+  /** When to give up on TCP, or on the WebSocket. */
+  deadline: number;
+  remote?: Endpoint;
+  local?: Endpoint;
 }
 
 /**
- * A node's client of the hub, over real sockets: finds the hub at one of its addresses, joins or attaches, follows the
- * map, and comes back when the connection breaks. It decides nothing but that: what the hub says is the caller's to
- * believe.
+ * A node's client of the hub: finds the hub at one of its addresses, joins or attaches, follows the map, and comes back
+ * when the connection breaks. It decides nothing but that: what the hub says is the caller's to believe. Sans-I/O.
+ *
+ * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
+ * milliseconds, of a clock that never goes back. A connection is a WebSocket, known by its number from `dial` until it is
+ * closed or aborted, or `handleFailed` or `handleClosed` has ended it.
  */
 export class HubClient {
   readonly #options: HubClientOptions;
   readonly #backoff: Backoff;
   /** Between tries while another machine is connected with this node's key. */
   readonly #twins: Backoff;
-  readonly #attempts = new Set<Attempt>();
+  readonly #attempts = new Map<number, Attempt>();
+  readonly #outputs = new EventQueue<HubCommand | HubEvent>();
+  readonly #patience = new SearchPatience();
+  /** This process, for the hub to tell it from others with the same key. */
   readonly #run: string;
-  /** Of the connections that this process has begun. */
+  /** Connections that this process has begun. */
   #turn = 0;
+  #nextToken = 1;
   #member: Member;
   #addresses: readonly HubAddress[];
-  #state: HubState;
+  #state: HubState = { kind: 'connecting', where: '' };
   #search: HubSearch | undefined;
   /** The connection that is used. */
   #current: Attempt | undefined;
@@ -121,11 +81,11 @@ export class HubClient {
   #startedAt = 0;
   /** The address that was last good comes first. */
   #preferred: Target | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAt = Infinity;
-  readonly #patience = new SearchPatience();
-  #anewTimer: NodeJS.Timeout | undefined;
-  /** Whether the hub may already know us, though its answer was lost. */
+  /** When to search again. */
+  #retryAt = Infinity;
+  /** When to begin the search anew, for the network has changed. */
+  #anewAt = Infinity;
+  /** Whether the hub may already know this node, though its answer was lost. */
   #hasAskedToJoin = false;
 
   constructor(options: HubClientOptions) {
@@ -134,273 +94,331 @@ export class HubClient {
     this.#addresses = options.addresses;
     const run = new Uint8Array(8);
     options.crypto.random(run);
-    this.#run = Buffer.from(run).toString('hex');
+    this.#run = Array.from(run, (byte) => byte.toString(16).padStart(2, '0')).join('');
     const random = options.random ?? (() => randomFraction(options.crypto));
     this.#backoff = new Backoff(random);
     this.#twins = new Backoff(random, TWINS);
-    this.#state = { kind: 'connecting', where: '' };
   }
 
   get state(): HubState {
     return this.#state;
   }
 
-  /** Begins. Once. */
-  start(): void {
-    this.#startedAt = performance.now();
-    this.#connect();
+  poll(): HubCommand | HubEvent | undefined {
+    return this.#outputs.poll();
   }
 
-  /** The hub is to be looked for there from now on; what is connected stays. Where nothing is, it is tried at once. */
-  setAddresses(addresses: readonly HubAddress[], { now = false } = {}): void {
+  nextTimeout(): number {
+    let next = Math.min(this.#retryAt, this.#anewAt, this.#search?.nextTimeout() ?? Infinity);
+    for (const { session, deadline } of this.#attempts.values())
+      next = Math.min(next, deadline, session.nextTimeout());
+    return next;
+  }
+
+  handleTimeout(now: number): void {
+    for (const attempt of [...this.#attempts.values()]) {
+      if (attempt.deadline <= now)
+        this.handleFailed(attempt.id, connectFailure(describe(attempt.target), 'ETIMEDOUT'), now);
+      else if (attempt.session.nextTimeout() <= now)
+        this.#do(attempt.session.handleTimeout(now), attempt, now);
+    }
+    if (this.#anewAt <= now) this.#searchAnew(now);
+    if (this.#retryAt <= now) this.#connect(now);
+    else this.#goOn(now);
+  }
+
+  // What the owner wants.
+
+  /** Begins. Once. */
+  start(now: number): void {
+    this.#startedAt = now;
+    this.#connect(now);
+  }
+
+  /** Searches there from now on; a connection stays. @param atOnce whether to search now where there is none */
+  setAddresses(addresses: readonly HubAddress[], now: number, { atOnce = false } = {}): void {
     this.#addresses = addresses;
-    if (!now || this.#current !== undefined || this.#state.kind === 'ended') return;
+    if (!atOnce || this.#current !== undefined || this.#state.kind === 'ended') return;
     this.#backoff.reset();
     this.#abandonAll('the hub has other addresses now');
-    this.#connect();
+    this.#connect(now);
   }
 
-  /** Ends. Questions under way fail. No event comes after this. */
+  /** Ends. Questions under way fail. No event but their failures comes after this. */
   close(): void {
     this.#stop(new HubFailure('closed', 'the client was closed'));
   }
 
   /**
-   * This machine's network has changed: a connection must show that it still is one, and what is being tried is tried anew.
+   * This machine's network has changed: a connection must show that it still works, and a search begins anew.
    *
    * @param isOwn whether an address is one of this machine's still
    */
-  networkChanged(isOwn: (address: IpAddress) => boolean): void {
+  networkChanged(isOwn: (address: IpAddress) => boolean, now: number): void {
     if (this.#state.kind === 'ended') return;
     const current = this.#current;
     if (current === undefined) {
-      this.#connectAnew();
+      this.#searchAnew(now);
       return;
     }
-    const { local } = current.socket;
+    const { local } = current;
     const isHere = (address: IpAddress): boolean =>
       isOwn(address) || LOOPBACK.some((network) => contains(network, address));
     if (local === undefined || isHere(local.address)) {
-      this.#do(current.session.probe(performance.now()), current);
+      this.#do(current.session.probe(now), current, now);
     } else {
       const why = `the address ${formatAddress(local.address)}, by which the hub was reached, is gone`;
-      this.#do(current.session.close(new HubFailure('lost', why)), current);
+      this.#do(current.session.close(new HubFailure('lost', why)), current, now);
     }
   }
 
-  /** Asks the hub whether it is still there, and connects anew when it does not say so soon. Not more often than it helps. */
-  probe(): void {
+  /** Asks the hub whether it is still there, and connects anew when it does not say so soon; every few seconds at most. */
+  probe(now: number): void {
     const current = this.#current;
-    const now = performance.now();
     if (current === undefined || now - this.#probedAt < PROBE_PAUSE) return;
     this.#probedAt = now;
-    this.#do(current.session.probe(now), current);
+    this.#do(current.session.probe(now), current, now);
+  }
+
+  /** The network that the event `look` showed suits this machine: joins it. */
+  proceed(now: number): void {
+    const current = this.#current;
+    if (current === undefined) return; // the connection broke meanwhile; the next one shows the network again
+    this.#hasAskedToJoin = true;
+    this.#do(current.session.proceed(now), current, now);
+  }
+
+  /** The network does not suit this machine: ends. @param cause whose message says why */
+  refuse(cause: Error, now: number): void {
+    const current = this.#current;
+    const failure = new HubFailure('unwanted', cause.message, { cause });
+    if (current !== undefined) this.#do(current.session.close(failure), current, now);
+    else this.#disconnected(failure, 0, now);
   }
 
   /**
    * Asks the hub.
-   * @throws HubFailure when it refuses, does not answer in time, or is away
+   * @returns what the event `answer` will bear
    */
-  request<T extends Exclude<QuestionType, 'attach'>>(type: T, args: Questions[T]): Promise<Answers[T]> {
-    return new Promise((resolve, reject) => {
-      const session = this.#attached(reject);
-      if (session !== undefined)
-        this.#do(session.session.request(performance.now(), type, args, resolve, reject), session);
-    });
+  ask<T extends Exclude<QuestionType, 'attach'>>(type: T, args: Questions[T], now: number): number {
+    return this.#asking(now, (session, resolve, reject) => session.request(now, type, args, resolve, reject));
   }
 
-  /** Attaches anew, for other credentials of the relay. @throws HubFailure */
-  attachAgain(): Promise<Answers['attach']> {
-    return new Promise((resolve, reject) => {
-      const current = this.#attached(reject);
-      if (current !== undefined)
-        this.#do(current.session.attachAgain(performance.now(), resolve, reject), current);
-    });
+  /** Attaches anew, for other credentials of the relay. @returns what the event `answer` will bear */
+  attachAgain(now: number): number {
+    return this.#asking(now, (session, resolve, reject) => session.attachAgain(now, resolve, reject));
   }
 
-  /** The same for administrators. @throws HubFailure */
-  admin<R extends AdminRequest>(request: R): Promise<AdminAnswers[R['op']]> {
-    return new Promise((resolve, reject) => {
-      const session = this.#attached(reject);
-      if (session !== undefined)
-        this.#do(session.session.admin(performance.now(), request, resolve, reject), session);
-    });
+  /** Asks as an administrator. @returns what the event `answer` will bear */
+  admin(request: AdminRequest, now: number): number {
+    return this.#asking(now, (session, resolve, reject) => session.admin(now, request, resolve, reject));
   }
 
-  /** Sends a datagram through the hub to a member. @returns false when it was dropped: no connection, or too much waits */
-  sendFrame(peer: number, datagram: Uint8Array): boolean {
+  /** Whose connection a frame goes through; undefined while there is none. */
+  get frameConnection(): number | undefined {
+    return this.#current?.session.isAttached ? this.#current.id : undefined;
+  }
+
+  /** Seals a datagram for a member. What is sealed must be sent. @returns the message; undefined without a connection */
+  sealFrame(peer: number, datagram: Uint8Array): Uint8Array | undefined {
+    return this.#current?.session.sealFrame(peer, datagram);
+  }
+
+  // What happens to connections.
+
+  /** The addresses of a host, or why there are none. */
+  handleResolved(host: string, found: readonly string[] | HubFailure, now: number): void {
+    this.#search?.handleResolved(host, found);
+    this.#goOn(now);
+  }
+
+  /** TCP, or TLS, stands. */
+  handleConnected(connection: number, remote: Endpoint, local: Endpoint, now: number): void {
+    const attempt = this.#attempts.get(connection);
+    if (attempt === undefined) return;
+    attempt.deadline = now + OPENING;
+    attempt.remote = remote;
+    attempt.local = local;
+    this.#search?.answered(now);
+  }
+
+  /** The WebSocket is open. */
+  handleOpened(connection: number, now: number): void {
+    const attempt = this.#attempts.get(connection);
+    if (attempt === undefined) return;
+    attempt.deadline = Infinity;
+    this.#do(attempt.session.start(now), attempt, now);
+  }
+
+  /** @param bytes one whole message; they are overwritten */
+  handleMessage(connection: number, bytes: Uint8Array, now: number): void {
+    const attempt = this.#attempts.get(connection);
+    if (attempt !== undefined) this.#do(attempt.session.handle(bytes, now), attempt, now);
+  }
+
+  handlePong(connection: number): void {
+    this.#attempts.get(connection)?.session.handlePong();
+  }
+
+  /** It could not be opened, or what came was no message. */
+  handleFailed(connection: number, failure: HubFailure, now: number): void {
+    const attempt = this.#attempts.get(connection);
+    if (attempt !== undefined) this.#do(attempt.session.close(failure), attempt, now);
+  }
+
+  /** It was open, and is closed. @param code RFC 6455 §7.4 */
+  handleClosed(connection: number, code: number, now: number): void {
+    const attempt = this.#attempts.get(connection);
+    if (attempt === undefined) return;
+    const failure = closeFailure(describe(attempt.target), code, attempt === this.#current);
+    this.#do(attempt.session.close(failure), attempt, now);
+  }
+
+  #asking<V>(
+    now: number,
+    ask: (
+      session: HubSession,
+      resolve: (value: V) => void,
+      reject: (failure: HubFailure) => void,
+    ) => SessionOutput[],
+  ): number {
+    const token = this.#nextToken++;
+    const resolve = (value: V): void => this.#outputs.push({ kind: 'answer', token, value });
+    const reject = (failure: HubFailure): void => this.#outputs.push({ kind: 'answer', token, failure });
     const current = this.#current;
-    if (current === undefined || current.socket.isBusy) return false;
-    const bytes = current.session.sealFrame(peer, datagram);
-    return bytes !== undefined && current.socket.sendFrame(bytes);
+    if (current?.session.isAttached) this.#do(ask(current.session, resolve, reject), current, now);
+    else reject(this.#notConnected());
+    return token;
   }
 
-  #attached(reject: (failure: HubFailure) => void): Attempt | undefined {
-    if (this.#current?.session.isAttached) return this.#current;
+  #notConnected(): HubFailure {
     const { failure } = this.#state as { failure?: HubFailure };
-    reject(
-      new HubFailure(
-        'unreachable',
-        `there is no connection to the hub${failure ? `: ${failure.message}` : ''}`,
-        failure?.refusal && { refusal: failure.refusal },
-      ),
-    );
-    return undefined;
+    const why = failure === undefined ? '' : `: ${failure.message}`;
+    const refusal = failure?.refusal;
+    return new HubFailure('unreachable', `there is no connection to the hub${why}`, refusal && { refusal });
   }
 
-  #connect(): void {
-    this.#endSearch();
-    this.#patience.begin(performance.now());
-    const addresses = this.#addresses;
-    this.#state = {
-      kind: 'connecting',
-      where: addresses.map(({ host, port }) => `${host}:${port}`).join(', '),
-    };
-    const search = new HubSearch(this.#preferred, {
-      attempt: (target) => this.#attempt(search, target),
-      waiting: () => this.#schedule(),
-      lost: (failure) => this.#disconnected(failure, 0),
-    });
-    this.#search = search;
-    search.start(addresses);
+  #connect(now: number): void {
+    this.#retryAt = Infinity;
+    this.#patience.begin(now);
+    const where = this.#addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
+    this.#state = { kind: 'connecting', where };
+    this.#search = new HubSearch(this.#preferred, this.#addresses);
+    for (const host of this.#search.hosts()) this.#outputs.push({ kind: 'resolve', host });
+    this.#goOn(now);
   }
 
-  /** What is tried in vain in another network is given up, as far as there is no patience with it. */
-  #connectAnew(): void {
-    clearTimeout(this.#anewTimer);
+  /** Tries what is due, and gives up when nothing is left. */
+  #goOn(now: number): void {
+    const search = this.#search;
+    for (let target = search?.next(now); target !== undefined; target = search?.next(now))
+      this.#dial(target, now);
+    if (search?.failure !== undefined) this.#disconnected(search.failure, 0, now);
+  }
+
+  /** In another network a search is given up, as far as there is no patience with it. */
+  #searchAnew(now: number): void {
+    this.#anewAt = Infinity;
     if (this.#current !== undefined || this.#state.kind === 'ended') return;
-    const rest = this.#patience.rest(performance.now());
+    const rest = this.#patience.rest(now);
     if (this.#state.kind === 'connecting' && rest > 0) {
-      this.#anewTimer = setTimeout(() => this.#connectAnew(), rest);
+      this.#anewAt = now + rest;
       return;
     }
     this.#patience.abandon();
     this.#backoff.reset();
     this.#abandonAll('this machine is in another network now');
-    this.#connect();
+    this.#connect(now);
   }
 
-  #endSearch(): void {
-    this.#search?.end();
-    this.#search = undefined;
-  }
-
-  #attempt(search: HubSearch, target: Target): void {
-    const as = { run: this.#run, turn: ++this.#turn };
-    const session = new HubSession({ ...this.#options, member: this.#member, as });
-    const socket = new HubSocket(target, {
-      connected: () => {
-        search.answered();
-        this.#schedule();
-      },
-      opened: () => this.#do(session.start(performance.now()), attempt),
-      message: (bytes) => this.#do(session.handle(bytes, performance.now()), attempt),
-      pong: () => session.handlePong(),
-      failed: (failure) => this.#do(session.close(failure), attempt),
-      closed: (code) => {
-        const failure = closeFailure(describe(target), code, attempt === this.#current);
-        this.#do(session.close(failure), attempt);
-      },
+  #dial(target: Target, now: number): void {
+    const id = ++this.#turn;
+    const session = new HubSession({
+      ...this.#options,
+      member: this.#member,
+      as: { run: this.#run, turn: id },
     });
-    const attempt = { socket, session };
-    this.#attempts.add(attempt);
+    this.#attempts.set(id, { id, target, session, deadline: now + CONNECTING });
+    this.#outputs.push({ kind: 'dial', connection: id, target });
   }
 
-  #do(outputs: readonly SessionOutput[], attempt: Attempt): void {
-    for (const output of outputs) this.#perform(output, attempt);
-    this.#schedule();
+  #do(outputs: readonly SessionOutput[], attempt: Attempt, now: number): void {
+    for (const output of outputs) this.#perform(output, attempt, now);
   }
 
-  #perform(output: SessionOutput, attempt: Attempt): void {
-    const { socket, session } = attempt;
+  #perform(output: SessionOutput, attempt: Attempt, now: number): void {
+    const connection = attempt.id;
     switch (output.kind) {
       case 'send':
-        socket.send(output.bytes);
+        this.#outputs.push({ ...output, connection });
         return;
       case 'ping':
-        socket.ping();
+        this.#outputs.push({ ...output, connection });
         return;
       case 'open':
-        this.#won(attempt);
-        return;
-      case 'look':
-        void this.#look(output.network, attempt);
+        this.#won(attempt, now);
         return;
       case 'joined':
         this.#member = { network: output.network.id };
-        this.#options.onEvent(output);
+        this.#outputs.push(output);
         return;
       case 'attached': {
-        const where = describe(socket.target);
-        const { remote, local } = socket;
-        if (remote === undefined || local === undefined) return; // it has just broken
-        this.#attachedAt = performance.now();
+        const { target, remote, local } = attempt;
+        if (remote === undefined || local === undefined) return; // not a WebSocket's order of events
+        const where = describe(target);
+        this.#attachedAt = now;
         this.#state = { kind: 'connected', where };
-        const by = socket.target.address;
-        this.#options.onEvent({ ...output, kind: 'connected', where, by, remote, local });
+        this.#outputs.push({ ...output, kind: 'connected', where, by: target.address, remote, local });
         return;
       }
-      case 'map':
-      case 'you':
-      case 'addresses':
-      case 'presence':
-      case 'twin':
-      case 'frame':
-        this.#options.onEvent(output);
-        return;
       case 'ended':
-        this.#attempts.delete(attempt);
-        if (session === this.#current?.session) this.#lost(output.failure, socket);
-        else this.#failed(output.failure, socket);
+        this.#attempts.delete(connection);
+        if (attempt === this.#current) this.#lost(output.failure, connection, now);
+        else this.#failed(output.failure, connection, now);
+        return;
+      default:
+        this.#outputs.push(output);
     }
   }
 
-  /** This connection is the one; the others are let go. */
-  #won(attempt: Attempt): void {
-    this.#endSearch();
+  /** This connection is used; the others are let go. */
+  #won(attempt: Attempt, now: number): void {
+    this.#search = undefined;
     this.#patience.reset();
     this.#current = attempt;
-    this.#preferred = attempt.socket.target;
+    this.#preferred = attempt.target;
     this.#attachedAt = 0;
-    this.#attempts.delete(attempt);
+    this.#attempts.delete(attempt.id);
     this.#abandonAll('another address was faster');
-    this.#attempts.add(attempt);
-    this.#do(attempt.session.begin(performance.now()), attempt);
+    this.#attempts.set(attempt.id, attempt);
+    this.#do(attempt.session.begin(now), attempt, now);
   }
 
-  /** Lets go of all connections that are not there yet. */
+  /** Lets go of all connections that do not stand yet. */
   #abandonAll(why: string): void {
-    for (const { socket, session } of this.#attempts) {
-      socket.abandon();
+    for (const { id, session } of this.#attempts.values()) {
+      this.#outputs.push({ kind: 'abort', connection: id });
       session.close(new HubFailure('closed', why));
     }
     this.#attempts.clear();
   }
 
-  async #look(network: NetworkInfo, attempt: Attempt): Promise<void> {
-    try {
-      await this.#options.check?.(network);
-    } catch (error) {
-      const failure = new HubFailure('unwanted', (error as Error).message, { cause: error });
-      this.#do(attempt.session.close(failure), attempt);
-      return;
-    }
-    if (attempt !== this.#current) return;
-    this.#hasAskedToJoin = true;
-    this.#do(attempt.session.proceed(performance.now()), attempt);
-  }
-
   /** An attempt came to nothing. */
-  #failed(failure: HubFailure, socket: HubSocket): void {
-    socket.abandon();
+  #failed(failure: HubFailure, connection: number, now: number): void {
+    this.#outputs.push({ kind: 'abort', connection });
     this.#search?.failed(failure);
+    this.#goOn(now);
   }
 
-  #lost(failure: HubFailure, socket: HubSocket): void {
-    if (failure.kind === 'lost') socket.abandon();
-    else socket.close(failure.kind === 'protocol' ? CLOSE_CODE.protocol : undefined);
+  #lost(failure: HubFailure, connection: number, now: number): void {
+    if (failure.kind === 'lost') this.#outputs.push({ kind: 'abort', connection });
+    else this.#hangUp(connection, failure.kind === 'protocol' ? CLOSE_CODE.protocol : undefined);
     this.#current = undefined;
-    this.#disconnected(failure, this.#attachedAt === 0 ? 0 : performance.now() - this.#attachedAt);
+    this.#disconnected(failure, this.#attachedAt === 0 ? 0 : now - this.#attachedAt, now);
+  }
+
+  #hangUp(connection: number, code = 1000): void {
+    this.#outputs.push({ kind: 'close', connection, code });
   }
 
   get #isMember(): boolean {
@@ -408,13 +426,13 @@ export class HubClient {
   }
 
   /** @param lasted how long the node was attached, milliseconds */
-  #disconnected(failure: HubFailure, lasted: number): void {
-    this.#endSearch();
+  #disconnected(failure: HubFailure, lasted: number, now: number): void {
+    this.#search = undefined;
     this.#patience.reset();
-    if (failure.kind === 'removed' || !this.#mayRetry(failure)) {
+    if (failure.kind === 'removed' || !this.#mayRetry(failure, now)) {
       this.#stop(failure);
       const isRemoved = failure.kind === 'removed' && this.#isMember;
-      this.#options.onEvent(
+      this.#outputs.push(
         isRemoved ? { kind: 'removed', failure } : { kind: 'disconnected', failure, retryIn: undefined },
       );
       return;
@@ -422,14 +440,14 @@ export class HubClient {
     if (isLasting(failure)) this.#backoff.exhaust();
     const retryIn = failure.refusal === 'twin' ? this.#twins.next() : this.#backoff.next(lasted);
     this.#state = { kind: 'waiting', failure };
-    this.#setTimer(performance.now() + retryIn);
-    this.#options.onEvent({ kind: 'disconnected', failure, retryIn });
+    this.#retryAt = now + retryIn;
+    this.#outputs.push({ kind: 'disconnected', failure, retryIn });
   }
 
-  /** A member tries for ever. Who wants to become one is told what is wrong, unless it may be over in a moment. */
-  #mayRetry(failure: HubFailure): boolean {
+  /** A member tries for ever. A machine that joins is told what is wrong, unless it may be over in a moment. */
+  #mayRetry(failure: HubFailure, now: number): boolean {
     if (this.#isMember) return failure.kind !== 'unwanted';
-    if (performance.now() - this.#startedAt > JOIN_PATIENCE) return false;
+    if (now - this.#startedAt > JOIN_PATIENCE) return false;
     if (failure.refusal === 'unavailable' || failure.refusal === 'too-many') return true;
     return failure.kind === 'lost' || (this.#hasAskedToJoin && failure.kind === 'unreachable');
   }
@@ -437,45 +455,16 @@ export class HubClient {
   #stop(failure: HubFailure): void {
     if (this.#state.kind === 'ended') return;
     this.#state = { kind: 'ended', failure };
-    this.#endSearch();
-    clearTimeout(this.#timer);
-    clearTimeout(this.#anewTimer);
+    this.#search = undefined;
+    this.#retryAt = this.#anewAt = Infinity;
     const current = this.#current;
     this.#current = undefined;
-    for (const { session, socket } of this.#attempts) {
-      session.close(failure);
-      if (current?.socket === socket) socket.close();
-      else socket.abandon();
+    for (const attempt of this.#attempts.values()) {
+      attempt.session.close(failure);
+      if (current === attempt) this.#hangUp(attempt.id);
+      else this.#outputs.push({ kind: 'abort', connection: attempt.id });
     }
     this.#attempts.clear();
-  }
-
-  /** One timer for everything; set anew only when it would be too late. */
-  #schedule(): void {
-    if (this.#state.kind === 'waiting' || this.#state.kind === 'ended') return;
-    let next = this.#search?.nextTimeout() ?? Infinity;
-    for (const { session } of this.#attempts) next = Math.min(next, session.nextTimeout());
-    if (next < this.#timerAt) this.#setTimer(next);
-  }
-
-  #setTimer(at: number): void {
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#tick(), Math.max(0, Math.ceil(at - performance.now())));
-  }
-
-  #tick(): void {
-    this.#timerAt = Infinity;
-    if (this.#state.kind === 'waiting') {
-      this.#connect();
-      return;
-    }
-    const now = performance.now();
-    for (const attempt of [...this.#attempts]) {
-      if (attempt.session.nextTimeout() <= now) this.#do(attempt.session.handleTimeout(now), attempt);
-    }
-    this.#search?.go();
-    this.#schedule();
   }
 }
 

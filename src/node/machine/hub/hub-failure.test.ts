@@ -5,8 +5,8 @@ import { CLOSE_CODE } from '../../../protocol/channel.js';
 import { closeFailure, connectFailure, HubFailure, summarise } from './hub-failure.js';
 
 test('of many addresses the most telling failure is told, and all of its kind', () => {
-  const refused = connectFailure('a:1', { code: 'ECONNREFUSED' });
-  const away = connectFailure('b:1', { code: 'ENETUNREACH' });
+  const refused = connectFailure('a:1', 'ECONNREFUSED');
+  const away = connectFailure('b:1', 'ENETUNREACH');
   const other = closeFailure('c:1', CLOSE_CODE.key, false);
   const both = summarise([refused, away, refused]);
   assert.equal(

@@ -112,12 +112,10 @@ export const responseFailure = (where: string, status: number): HubFailure =>
     `${where}: a web server is there, and no hub (it said ${status}); a reverse proxy must pass WebSockets for /lametun on`,
   );
 
-/** What connecting, or resolving a name, failed with. */
-export function connectFailure(where: string, error: unknown): HubFailure {
-  const { code } = error as NodeJS.ErrnoException;
-  return new HubFailure('unreachable', `${where}: ${WHY[code ?? ''] ?? code ?? 'it cannot be reached'}`, {
-    cause: error,
-  });
+/** What connecting to an address, or resolving a name, failed with. @param code of libuv, Node or OpenSSL: `ECONNREFUSED` */
+export function connectFailure(where: string, code: string | undefined, cause?: unknown): HubFailure {
+  const why = WHY[code ?? ''] ?? code ?? 'it cannot be reached';
+  return new HubFailure('unreachable', `${where}: ${why}`, cause === undefined ? {} : { cause });
 }
 
 const NO_ROUTE = 'there is no route to it';

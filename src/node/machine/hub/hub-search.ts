@@ -1,84 +1,68 @@
 import type { HubAddress } from '../../../protocol/token.js';
-import { describe, type Target, targetsOf } from '../../shell/hub-socket.js';
 import { AddressRace, interleave } from './address-race.js';
 import { type HubFailure, summarise } from './hub-failure.js';
+import { describe, type Target } from './target.js';
 
-export interface SearchHandlers {
-  /** This one is to be tried now. */
-  attempt(target: Target): void;
-  /** The next is to be tried at `nextTimeout()`. */
-  waiting(): void;
-  /** All addresses have failed. */
-  lost(failure: HubFailure): void;
-}
-
-/** One search for the hub: which of its addresses to try when, and names looked up meanwhile; until it is ended. */
+/** One search for the hub: which of its addresses to try, and when, while names are being resolved. Sans-I/O. */
 export class HubSearch {
   readonly #preferred: Target | undefined;
-  readonly #handlers: SearchHandlers;
   readonly #race = new AddressRace<Target>();
   readonly #failures: HubFailure[] = [];
-  #resolving = 0;
-  #isOver = false;
+  /** Those whose hosts are names, by host, until they are resolved. */
+  readonly #named = new Map<string, HubAddress[]>();
 
-  /** @param preferred the address that was last good comes first */
-  constructor(preferred: Target | undefined, handlers: SearchHandlers) {
+  /**
+   * Literal addresses are tried first, then what names lead to.
+   *
+   * @param preferred the address that was last good comes before all others
+   */
+  constructor(preferred: Target | undefined, addresses: readonly HubAddress[]) {
     this.#preferred = preferred;
-    this.#handlers = handlers;
-  }
-
-  /** Tries them all: addresses first, then what names lead to. */
-  start(addresses: readonly HubAddress[]): void {
-    if (this.#preferred !== undefined) this.#race.add(this.#preferred);
+    if (preferred !== undefined) this.#race.add(preferred);
     const literal = addresses.filter(isLiteral);
-    const named = addresses.filter((address) => !isLiteral(address));
     this.#enter(literal.map((address) => ({ ip: address.host, address })));
-    this.#resolving = named.length;
-    for (const address of named) void this.#resolve(address);
-    this.go();
+    for (const address of addresses) {
+      if (isLiteral(address)) continue;
+      this.#named.set(address.host, [...(this.#named.get(address.host) ?? []), address]);
+    }
   }
 
-  /** Starts what is due, and gives up when nothing is left. */
-  go(): void {
-    if (this.#isOver) return;
-    for (let target = this.#due(); target !== undefined; target = this.#due()) this.#handlers.attempt(target);
-    if (this.#race.isLost && this.#resolving === 0) this.#handlers.lost(summarise(this.#failures));
-    else this.#handlers.waiting();
+  /** The names to resolve; `handleResolved` takes what comes of it. */
+  hosts(): Iterable<string> {
+    return this.#named.keys();
+  }
+
+  /** @returns the address to try now, if any: again until there is none */
+  next(now: number): Target | undefined {
+    return this.#race.start(now);
   }
 
   nextTimeout(): number {
     return this.#race.nextTimeout();
   }
 
-  /** There is somebody at an address that was tried: others need not be in a hurry. */
-  answered(): void {
-    this.#race.answered(performance.now());
+  /** The addresses that a host has, or why there are none. */
+  handleResolved(host: string, found: readonly string[] | HubFailure): void {
+    const addresses = this.#named.get(host) ?? [];
+    this.#named.delete(host);
+    if ('kind' in found) this.#failures.push(found);
+    else this.#enter(addresses.flatMap((address) => found.map((ip) => ({ ip, address }))));
   }
 
-  /** An attempt came to nothing. */
+  /** A server answered at an address that was tried: the others need not hurry. */
+  answered(now: number): void {
+    this.#race.answered(now);
+  }
+
+  /** An attempt has failed. */
   failed(failure: HubFailure): void {
     this.#failures.push(failure);
     this.#race.failed();
-    this.go();
   }
 
-  /** There is a connection, or nobody wants one any more. */
-  end(): void {
-    this.#isOver = true;
-  }
-
-  #due(): Target | undefined {
-    return this.#race.start(performance.now());
-  }
-
-  async #resolve(address: HubAddress): Promise<void> {
-    try {
-      this.#enter(await targetsOf(address));
-    } catch (error) {
-      this.#failures.push(error as HubFailure);
-    }
-    this.#resolving--;
-    this.go();
+  /** Why all addresses have failed; undefined while any has not. */
+  get failure(): HubFailure | undefined {
+    return this.#race.isLost && this.#named.size === 0 ? summarise(this.#failures) : undefined;
   }
 
   #enter(targets: readonly Target[]): void {

@@ -1,4 +1,5 @@
 import { LametunError } from '../../../errors.js';
+import { toBase64 } from '../../../protocol/base64.js';
 import { ChannelInitiator } from '../../../protocol/channel.js';
 import type { MapChange, MapKeeper } from '../../../protocol/map.js';
 import {
@@ -163,7 +164,7 @@ export class HubSession {
     const { member, map } = this.#options;
     if ('network' in member) this.#attach(now, member.network, map.version);
     else {
-      this.#ask(now, 'look', { secret: base64(member.join.secret) }, ({ network }) => {
+      this.#ask(now, 'look', { secret: toBase64(member.join.secret) }, ({ network }) => {
         this.#out.push({ kind: 'look', network });
       });
     }
@@ -175,7 +176,7 @@ export class HubSession {
     const { member, map } = this.#options;
     if ('network' in member) return [];
     const { secret, name, shares } = member.join;
-    this.#ask(now, 'join', { secret: base64(secret), name, shares }, ({ network, you }, later) => {
+    this.#ask(now, 'join', { secret: toBase64(secret), name, shares }, ({ network, you }, later) => {
       this.#network = network.id;
       this.#out.push({ kind: 'joined', network, you });
       this.#attach(later, network.id, map.version);
@@ -448,6 +449,3 @@ const TOO_EARLY = new LametunError('protocol', 'it came before this node was att
 
 const nonsense = (error: unknown): HubFailure =>
   new HubFailure('protocol', `the hub said what it should not: ${(error as Error).message}`);
-
-const base64 = (bytes: Uint8Array): string =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64');

@@ -26,6 +26,43 @@ export function greetings(
   return new Map(recent.peers.slice(0, MOST).map((id) => [id, Math.floor(random() * SPREAD)]));
 }
 
+/** Greets each planned peer some time after the first path to it is there. Sans-I/O. */
+export class Greetings {
+  readonly #planned = new Map<number, number>();
+  /** When to greet, by peer. */
+  readonly #due = new Map<number, number>();
+
+  /** @param delays by peer, milliseconds: see `greetings` */
+  plan(delays: ReadonlyMap<number, number>): void {
+    for (const [peer, delay] of delays) this.#planned.set(peer, delay);
+  }
+
+  /** There is a path to the peer. On every other one WireGuard tries a handshake that waits by itself. */
+  reached(peer: number, now: number): void {
+    const delay = this.#planned.get(peer);
+    this.#planned.delete(peer);
+    if (delay !== undefined) this.#due.set(peer, now + delay);
+  }
+
+  delete(peer: number): void {
+    this.#planned.delete(peer);
+    this.#due.delete(peer);
+  }
+
+  nextTimeout(): number {
+    return Math.min(...this.#due.values());
+  }
+
+  /** Whom to greet now. */
+  *due(now: number): Generator<number> {
+    for (const [peer, at] of this.#due) {
+      if (now < at) continue;
+      this.#due.delete(peer);
+      yield peer;
+    }
+  }
+}
+
 /** When those with traffic are looked at to be written down, and when they are though they are the same; milliseconds. */
 const LOOK_INTERVAL = 5_000;
 const RENEWAL = 60_000;

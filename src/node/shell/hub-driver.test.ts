@@ -10,14 +10,18 @@ import {
   Refused,
   SmallHub,
   type SmallHubNode,
-} from '../../../../tests/kit/small-hub.js';
-import { until } from '../../../../tests/kit/wait.js';
-import { NodeCrypto } from '../../../crypto/node-crypto.js';
-import { LametunError } from '../../../errors.js';
-import { NetworkMap } from '../../../protocol/map.js';
-import type { HubAddress } from '../../../protocol/token.js';
-import { HubClient, type HubClientOptions, type HubEvent } from './hub-client.js';
-import type { HubFailure } from './hub-failure.js';
+} from '../../../tests/kit/small-hub.js';
+import { until } from '../../../tests/kit/wait.js';
+import { NodeCrypto } from '../../crypto/node-crypto.js';
+import { LametunError } from '../../errors.js';
+import { bootTime } from '../../linux/process/clock.js';
+import { NetworkMap } from '../../protocol/map.js';
+import type { AdminRequest } from '../../protocol/messages.js';
+import type { HubAddress } from '../../protocol/token.js';
+import type { HubClientOptions } from '../machine/hub/hub-client.js';
+import type { HubEvent } from '../machine/hub/hub-events.js';
+import type { HubFailure } from '../machine/hub/hub-failure.js';
+import { HubDriver } from './hub-driver.js';
 
 const crypto = new NodeCrypto();
 const [hubKey, nodeKey] = [crypto.generate(), crypto.generate()];
@@ -26,7 +30,7 @@ const wish = { secret: new Uint8Array(16).fill(9), name: 'laptop', shares: [] };
 let hub: SmallHub;
 let port: number;
 let map: NetworkMap;
-const clients: HubClient[] = [];
+const clients: HubDriver[] = [];
 
 beforeEach(async () => {
   hub = new SmallHub(crypto, hubKey);
@@ -44,10 +48,13 @@ after(() => {
 
 const at = (host: string, where = port): HubAddress => ({ host, port: where, tls: false });
 
-/** A client, and what it tells. */
-function client(options: Partial<HubClientOptions> = {}) {
+/** A client, and what it tells. @param check whether a network suits it */
+function client(
+  options: Partial<HubClientOptions> = {},
+  check: (network: { readonly name: string }) => Promise<void> = async () => {},
+) {
   const events: HubEvent[] = [];
-  const made = new HubClient({
+  const driver = new HubDriver({
     crypto,
     privateKey: nodeKey,
     hubKey: hubKey.publicKey.bytes,
@@ -56,12 +63,15 @@ function client(options: Partial<HubClientOptions> = {}) {
     map,
     member: { network: NETWORK.id },
     random: () => 0, // the shortest waits
-    onEvent: (event) => {
-      events.push(event.kind === 'frame' ? { ...event, datagram: event.datagram.slice() } : event);
-    },
     ...options,
   });
-  clients.push(made);
+  clients.push(driver);
+  driver.join(check, undefined).catch(() => {});
+  const { onEvent } = driver;
+  driver.onEvent = (event) => {
+    events.push(event.kind === 'frame' ? { ...event, datagram: event.datagram.slice() } : event);
+    if (event.kind === 'look') onEvent(event);
+  };
   const next = async <K extends HubEvent['kind']>(kind: K): Promise<Extract<HubEvent, { kind: K }>> => {
     const found = await until(
       `the event ${kind}`,
@@ -69,8 +79,22 @@ function client(options: Partial<HubClientOptions> = {}) {
     );
     return events.splice(0, found).at(-1) as Extract<HubEvent, { kind: K }>;
   };
-  made.start();
-  return { client: made, events, next };
+  driver.start();
+  const node = {
+    get state() {
+      return driver.client.state;
+    },
+    close: () => driver.close(),
+    networkChanged: (isOwn: () => boolean) => {
+      driver.client.networkChanged(isOwn, bootTime());
+      driver.settle();
+    },
+    request: (...[type, args]: [Parameters<HubDriver['client']['ask']>[0], object]) =>
+      driver.answer(driver.client.ask(type, args as never, bootTime())),
+    admin: (request: AdminRequest) => driver.answer(driver.client.admin(request, bootTime())),
+    sendFrame: (peer: number, datagram: Uint8Array) => driver.sockets.sendFrame(peer, datagram),
+  };
+  return { client: node, events, next };
 }
 const onlyNode = (): SmallHubNode => {
   assert.equal(hub.nodes.size, 1);
@@ -196,8 +220,7 @@ test('whoever joins looks first, may say no, and attaches as what it has become'
         ? { network: NETWORK, you: member(4) }
         : attachedAnswer(4);
   const looked: string[] = [];
-  const check = (network: { name: string }) => void looked.push(network.name);
-  const { events, next } = client({ member: { join: wish }, check });
+  const { events, next } = client({ member: { join: wish } }, async ({ name }) => void looked.push(name));
   await next('connected');
   assert.deepEqual(looked, ['home']);
   assert.deepEqual(
@@ -216,11 +239,8 @@ test('whoever joins looks first, may say no, and attaches as what it has become'
 test('a network that does not suit the caller is not joined, for his reason', async () => {
   hub.answer = () => ({ network: NETWORK });
   const refusal = new LametunError('usage', '10.7.0.0/16 overlaps the route to 10.0.0.0/8');
-  const { client: node, next } = client({
-    member: { join: wish },
-    check: async () => {
-      throw refusal;
-    },
+  const { client: node, next } = client({ member: { join: wish } }, async () => {
+    throw refusal;
   });
   const { failure, retryIn } = await next('disconnected');
   assert.deepEqual([failure.kind, failure.code, failure.message], ['unwanted', 'usage', refusal.message]);

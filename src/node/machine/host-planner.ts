@@ -1,0 +1,136 @@
+import { type IpAddress, parseAddress } from '../../ip/address.js';
+import { type Cidr, contains, formatCidr, parseCidr } from '../../ip/cidr.js';
+import type { MemberChecks } from './members.js';
+import { rangeObstacles } from './range-obstacles.js';
+import { type PlannedRoute, planRange, type RangePlan } from './range-routes.js';
+import { type LocalRoute, localRoutes, type Routing } from './ranges.js';
+import type { StoredNode } from './stored.js';
+
+/** What a node wants of its machine: what the interface has, what is routed into it, and what is behind this node. */
+export interface HostPlan {
+  /** Bytes. */
+  readonly mtu: number;
+  /** The interface's; none until the node is approved. */
+  readonly addresses: readonly Cidr[];
+  readonly routes: readonly PlannedRoute[];
+  /** The networks behind this machine that the others may reach. */
+  readonly forward: readonly Cidr[];
+}
+
+const NO_ROUTING: Routing = { routes: [], rules: [] };
+
+/** Puts together what a node wants of its machine, from the members' shares, its own, and the routes that are there. */
+export class HostPlanner {
+  readonly #checks: MemberChecks;
+  readonly #ranges: readonly Cidr[];
+  #routing = NO_ROUTING;
+  #localRoutes: readonly LocalRoute[] = [];
+  #nameServers: readonly IpAddress[] = [];
+  #hubs: readonly IpAddress[] = [];
+  /** Member's id by share. */
+  #owners: ReadonlyMap<string, number> = new Map();
+  #forward: readonly string[] = [];
+  #unoffered: readonly string[] = [];
+  #rangePlans: readonly RangePlan[] = [];
+  #obstacles: readonly string[] = [];
+
+  constructor(checks: MemberChecks, ranges: readonly Cidr[]) {
+    this.#checks = checks;
+    this.#ranges = ranges;
+  }
+
+  /** Routing rules and routes of this machine, not counting the interface's own, and its name servers. */
+  setRouting(routing: Routing, nameServers: readonly IpAddress[]): void {
+    this.#routing = routing;
+    this.#localRoutes = localRoutes(routing);
+    this.#nameServers = nameServers;
+    const { refusals, warnings } = rangeObstacles(this.#ranges, routing);
+    this.#obstacles = [
+      ...refusals.map(
+        (why) => `The network's addresses are in use here, so some members may not be reached: ${why}`,
+      ),
+      ...warnings,
+    ];
+  }
+
+  /**
+   * @param hubs the address at which the hub was reached last, or all that are known: one must stay outside the tunnel
+   * @returns whether other shares are routed than before, or to other members
+   */
+  plan({ shares, you }: StoredNode, hubs: readonly IpAddress[]): boolean {
+    this.#hubs = hubs;
+    this.#planForwarding(shares, you.shares);
+    const owners = this.#planShares(shares);
+    const isSame = textOf(owners) === textOf(this.#owners);
+    this.#owners = owners;
+    const gateways = this.#routing.routes.flatMap(({ gateway }) => gateway ?? []);
+    const around = { routes: this.#localRoutes, needed: [...gateways, ...hubs, ...this.#nameServers] };
+    this.#rangePlans = this.#ranges.map((range) => planRange(range, this.#checks.all(), around));
+    return !isSame;
+  }
+
+  /** Member's id by share that is routed into the tunnel. */
+  get owners(): ReadonlyMap<string, number> {
+    return this.#owners;
+  }
+
+  /** All that is routed into the tunnel. */
+  inside(): Cidr[] {
+    return [...this.#ranges, ...networks(this.#owners.keys())];
+  }
+
+  /** @param hasIpv6 whether the interface can have an IPv6 address */
+  hostPlan({ network, you }: StoredNode, hasIpv6: boolean): HostPlan {
+    const addresses = this.#addresses(you, hasIpv6);
+    const hasFamily = ({ destination }: PlannedRoute): boolean =>
+      addresses.some(({ address }) => address.length === destination.address.length);
+    const shares = networks(this.#owners.keys()).map((destination): PlannedRoute => ({ destination }));
+    const routes = [...shares, ...this.#rangePlans.flatMap((plan) => plan.routes)].filter(hasFamily);
+    return { mtu: network.mtu, addresses, routes, forward: networks(this.#forward) };
+  }
+
+  warnings(): string[] {
+    const unoffered = this.#unoffered.map(
+      (network) =>
+        `The hub approves that this node shares ${network}, which it does not offer: it is not reached`,
+    );
+    return [...this.#obstacles, ...this.#rangePlans.flatMap((plan) => plan.warnings), ...unoffered];
+  }
+
+  #addresses({ ipv4, ipv6 }: StoredNode['you'], hasIpv6: boolean): Cidr[] {
+    if (ipv4 === undefined || ipv6 === undefined) return [];
+    const texts = hasIpv6 ? [ipv4, ipv6] : [ipv4];
+    return texts.map((text, i) => ({ address: parseAddress(text)!, prefix: this.#ranges[i]!.prefix }));
+  }
+
+  /** Lets others reach what was approved of what this node offers, and nothing else, whatever the hub approves. */
+  #planForwarding(own: readonly string[], offered: StoredNode['you']['shares']): void {
+    const approved = offered.filter(({ state }) => state === 'approved').map(({ network }) => network);
+    const wanted = new Set(networks(own).map(formatCidr)); // as the hub writes them
+    this.#forward = approved.filter((network) => wanted.has(network));
+    this.#unoffered = approved.filter((network) => !wanted.has(network));
+  }
+
+  #planShares(own: readonly string[]): Map<string, number> {
+    const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
+    const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
+    const outside = this.#hubs.every(isShared) ? this.#hubs : [];
+    return this.#checks.planShares({
+      routes: this.#localRoutes,
+      ownShares: networks(own),
+      hosts: [...outside, ...this.#nameServers],
+    });
+  }
+}
+
+const networks = (texts: Iterable<string>): Cidr[] => [...texts].flatMap((text) => parseCidr(text) ?? []);
+const textOf = (owners: ReadonlyMap<string, number>): string => JSON.stringify([...owners]);
+
+/** Two that are equal have the same text. */
+export const hostPlanText = ({ mtu, addresses, routes, forward }: HostPlan): string =>
+  JSON.stringify([
+    mtu,
+    addresses.map(formatCidr),
+    routes.map(({ destination, metric }) => [formatCidr(destination), metric]),
+    forward.map(formatCidr),
+  ]);

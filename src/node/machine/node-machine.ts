@@ -1,0 +1,541 @@
+import { formatAddress, type IpAddress, parseAddress } from '../../ip/address.js';
+import { type Cidr, parseCidr } from '../../ip/cidr.js';
+import { toBase64 } from '../../protocol/base64.js';
+import type { NetworkMap } from '../../protocol/map.js';
+import type { AdminRequest, Answers, Membership } from '../../protocol/messages.js';
+import type { HubAddress } from '../../protocol/token.js';
+import type { WallClock } from '../../wall-clock.js';
+import { type Crypto, type PrivateKey, randomFraction } from '../../wireguard/crypto.js';
+import { EventQueue } from '../../wireguard/event-queue.js';
+import type { PathStatus, TrustAnswer } from '../control/control.js';
+import type { NodeCommand } from './commands.js';
+import { findMember } from './find-member.js';
+import { type HostPlan, HostPlanner, hostPlanText } from './host-planner.js';
+import type { HubClient } from './hub/hub-client.js';
+import type { HubEvent } from './hub/hub-events.js';
+import type { HubFailure } from './hub/hub-failure.js';
+import { byToken, type HubAddresses, reached, searched, told } from './hub-addresses.js';
+import { HubView } from './hub-view.js';
+import { Keeper } from './keeper.js';
+import { KnownNames } from './known-names.js';
+import { MemberChecks } from './members.js';
+import { type NodeStatusParts, nodeStatus, type StatusSurroundings } from './node-status.js';
+import { OwnRecord } from './own-record.js';
+import type { LocalAddress } from './paths/candidates.js';
+import { greetings } from './paths/greetings.js';
+import type { ProbeSource } from './paths/path-events.js';
+import { Presence } from './presence.js';
+import type { Routing } from './ranges.js';
+import { Roster } from './roster.js';
+import { SideChannel } from './side-channel.js';
+import { parseEndpoint, type StoredNode, type StoredState } from './stored.js';
+import { Traffic, type Transfer } from './traffic.js';
+import { untold } from './untold.js';
+
+export interface NodeMachineOptions {
+  readonly crypto: Crypto;
+  readonly privateKey: PrivateKey;
+  /** The client of this node's hub. It may have begun already; its commands are this machine's from now on. */
+  readonly client: HubClient;
+  /** The client's. */
+  readonly map: NetworkMap;
+  /** What was kept; the map is in `map`. */
+  readonly stored: Pick<StoredState, 'node'> & Partial<Pick<StoredState, 'endpoints' | 'names' | 'recent'>>;
+  readonly clock: WallClock;
+}
+
+interface Question {
+  /** Turns the hub's answer into the one that whoever asked gets. */
+  readonly answered: (value: never) => unknown;
+  readonly failed?: (failure: HubFailure) => void;
+  /** What the answer bears; undefined: nobody waits for it. */
+  readonly token: number | undefined;
+}
+
+/**
+ * A member of a network: its session with the hub, what it believes of the hub, the members, the paths to them, and what
+ * it wants of its machine. Sans-I/O: `shell/` has the sockets, files and devices.
+ *
+ * Contract. Call `start` once. After every call take all of `poll()` and carry it out, and call `handleTimeout` when
+ * `nextTimeout()` comes. `now` is in milliseconds, of a clock that counts time asleep and never goes back. What happens to
+ * WebSockets is told to the client directly.
+ */
+export class NodeMachine {
+  /** The network's own. */
+  readonly ranges: readonly [Cidr, Cidr];
+  /** This node's public key, base64. */
+  readonly key: string;
+  readonly #client: HubClient;
+  readonly #clock: WallClock;
+  readonly #map: NetworkMap;
+  readonly #stored: NodeMachineOptions['stored'];
+  readonly #crypto: Crypto;
+  readonly #commands = new EventQueue<NodeCommand>();
+  readonly #record: OwnRecord;
+  readonly #hub: HubView;
+  readonly #checks: MemberChecks;
+  readonly #known: KnownNames;
+  readonly #presence = new Presence();
+  readonly #traffic = new Traffic();
+  readonly #side: SideChannel;
+  readonly #roster: Roster;
+  readonly #planner: HostPlanner;
+  readonly #keeper: Keeper;
+  readonly #questions = new Map<number, Question>();
+  readonly #pings = new Map<number, number>();
+  #nextToken = 1;
+  #now: number;
+  #hasIpv6 = true;
+  #hostText = '';
+  /** What this node was told that keeps it from its network for good. */
+  #said: string | undefined;
+  #isIntroduced = false;
+  #isLeaving = false;
+  #isOver = false;
+
+  constructor({ crypto, privateKey, client, map, stored, clock }: NodeMachineOptions, now: number) {
+    const { network, you, port } = stored.node;
+    const push = (command: NodeCommand): void => this.#commands.push(command);
+    this.ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+    this.key = toBase64(privateKey.publicKey.bytes);
+    this.#client = client;
+    this.#clock = clock;
+    this.#map = map;
+    this.#stored = stored;
+    this.#crypto = crypto;
+    this.#now = now;
+    this.#record = new OwnRecord(stored.node, (node) => this.#recordChanged(node));
+    this.#hub = new HubView(network, now);
+    this.#checks = new MemberChecks(network, { ...you, key: this.key });
+    this.#known = new KnownNames(stored.names);
+    const own = { crypto, privateKey, id: you.id, ranges: this.ranges, mtu: network.mtu, port, push };
+    this.#side = new SideChannel(own, now);
+    const parts = { checks: this.#checks, known: this.#known, push };
+    this.#roster = new Roster({ ...parts, side: this.#side, traffic: this.#traffic });
+    this.#planner = new HostPlanner(this.#checks, this.ranges);
+    this.#keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
+  }
+
+  /** Takes up what was known when the node was up last. */
+  start(now: number): void {
+    this.#now = now;
+    const { endpoints = [], recent } = this.#stored;
+    const last = new Map(endpoints.map(({ node, at }) => [node, parseEndpoint(at)]));
+    this.#side.greet(greetings(recent, this.#wallNow(), () => randomFraction(this.#crypto)));
+    const change = { added: [...this.#map.nodes()], changed: [], removed: [] };
+    this.#roster.apply(change, now, this.#wallNow(), (id) => last.get(id));
+    this.#record.setName(this.#checks.ownName);
+    this.#replan();
+  }
+
+  poll(): NodeCommand | undefined {
+    if (!this.#isOver) this.#settle();
+    return this.#commands.poll();
+  }
+
+  nextTimeout(): number {
+    return Math.min(
+      this.#client.nextTimeout(),
+      this.#side.nextTimeout(),
+      this.#roster.nextTimeout(),
+      this.#keeper.nextTimeout(),
+    );
+  }
+
+  handleTimeout(now: number): void {
+    this.#now = now;
+    this.#client.handleTimeout(now);
+    this.#side.handleTimeout(now);
+    if (now >= this.#roster.nextTimeout()) this.#roster.nameAll(this.node.you);
+    this.#keeper.handleTimeout(now);
+  }
+
+  // What happens.
+
+  /** Something came on the side channel, from anyone. */
+  handleSideChannel(bytes: Uint8Array, from: ProbeSource, now: number): void {
+    this.#now = now;
+    this.#side.handleDatagram(bytes, from, now);
+  }
+
+  /** To be told every `TRAFFIC_INTERVAL`. @param counted by member's id, since the interface was made */
+  handleTraffic(counted: Iterable<readonly [id: number, transfer: Transfer]>, now: number): void {
+    this.#now = now;
+    const isSilent = this.#side.handleActivity(this.#traffic.active(counted, now), now);
+    this.#keeper.trafficSeen(now, this.#wallNow());
+    if (isSilent && this.#side.relay.status.via === 'websocket') this.#client.probe(now);
+  }
+
+  /** @param hasMoved whether this machine may be in another network, or has slept */
+  handleAddresses(addresses: readonly LocalAddress[], hasMoved: boolean, now: number): void {
+    this.#now = now;
+    this.#side.setAddresses(addresses, hasMoved, now);
+    if (!hasMoved) return;
+    const own = new Set(addresses.map(({ address }) => formatAddress(address)));
+    this.#client.networkChanged((address) => own.has(formatAddress(address)), now);
+    this.#replan();
+  }
+
+  /** @param routing without the interface's own routes @param nameServers of this machine */
+  handleRouting(routing: Routing, nameServers: readonly IpAddress[], now: number): void {
+    this.#now = now;
+    this.#planner.setRouting(routing, nameServers);
+    this.#replan();
+  }
+
+  /** Whether the interface can have an IPv6 address. */
+  handleIpv6(hasIpv6: boolean, now: number): void {
+    this.#now = now;
+    if (hasIpv6 === this.#hasIpv6) return;
+    this.#hasIpv6 = hasIpv6;
+    this.#replan();
+    if (this.#client.state.kind === 'connected') this.#retell();
+  }
+
+  /** Something could not be written: the next change tries again. */
+  handleNotStored(file: keyof StoredState): void {
+    this.#keeper.handleNotStored(file);
+  }
+
+  // What is asked of it. An `answer` with the number that is returned follows.
+
+  /** The answer is the round-trip time in milliseconds; undefined when there was none in time. @throws LametunError `usage` */
+  ping(id: number, now: number): number {
+    this.#now = now;
+    const token = this.#nextToken++;
+    const asked = this.#side.paths.ping(id, now);
+    if (asked === undefined) this.#commands.push({ kind: 'answer', token, value: undefined });
+    else this.#pings.set(asked, token);
+    return token;
+  }
+
+  /** Offers these networks, and no others. The answer is `OfferedShare[]`. */
+  share(shares: readonly string[], now: number): number {
+    return this.#question(this.#client.ask('share', { shares }, now), now, (answer: Answers['share']) => {
+      this.#record.setShares(shares, answer.shares);
+      return answer.shares;
+    });
+  }
+
+  /** Ends the membership. A failure leaves it as it was, unless it says that there is none. */
+  leave(now: number): number {
+    this.#isLeaving = true;
+    const stay = ({ kind, refusal }: HubFailure): void => {
+      this.#isLeaving = kind === 'removed' || refusal === 'not-a-member';
+    };
+    return this.#question(this.#client.ask('leave', {}, now), now, (answer) => answer, stay);
+  }
+
+  /** The answer is an `AdminAnswer`. */
+  admin(request: AdminRequest, now: number): number {
+    return this.#question(this.#client.admin(request, now), now, (answer) => answer);
+  }
+
+  /** Looks for the hub at the addresses of a token, too. */
+  readdress(addresses: readonly HubAddress[], now: number): void {
+    this.#now = now;
+    this.#setHub(byToken(this.node.hub, addresses), true);
+  }
+
+  /** The key that a node has now is the right one. `takeNames` then says what to store. @throws LametunError `usage` */
+  trust(ref: string): TrustAnswer {
+    const { name, key } = this.findMember(ref);
+    return { node: name, key, changed: this.#known.trust(name) };
+  }
+
+  /** What is to be stored of names, if anything has changed. */
+  takeNames(): StoredState['names'] | undefined {
+    return this.#known.takeChanged();
+  }
+
+  /** Writes down what the next process is to begin with. */
+  save(now: number): void {
+    this.#now = now;
+    this.#keeper.save();
+    this.#keeper.trafficSeen(now, this.#wallNow(), true);
+  }
+
+  /** Ends the connection, and erases the keys. Questions fail. */
+  close(): void {
+    this.#client.close();
+    this.#settle();
+    for (const token of this.#pings.values())
+      this.#commands.push({ kind: 'answer', token, value: undefined });
+    this.#isOver = true;
+    this.#side.close();
+  }
+
+  // What it knows.
+
+  /** This node, as it is now. */
+  get node(): StoredNode {
+    return this.#record.node;
+  }
+
+  /** What this node wants of its machine. */
+  hostPlan(): HostPlan {
+    return this.#planner.hostPlan(this.node, this.#hasIpv6);
+  }
+
+  /** @param ref a name, an id, or an address inside the network @throws LametunError `usage` */
+  findMember(ref: string): ReturnType<typeof findMember> {
+    const { network, you } = this.node;
+    return findMember(ref, this.#checks.all(), network.name, you);
+  }
+
+  /** How a member is reached; one that the hub misses and that does not answer directly is offline. @param wallNow since 1970 */
+  path(id: number, now: number, wallNow: number): PathStatus {
+    const path = this.#side.paths.status(id, now, wallNow - now) ?? {
+      kind: 'none',
+      why: 'its key is no key',
+      since: wallNow,
+    };
+    const absence = this.#presence.absence(id, now);
+    if (absence === undefined || path.kind === 'direct') return path;
+    const { ago } = absence;
+    const why = ago === undefined ? 'not seen since the hub was started' : '';
+    return { kind: 'offline', why, since: path.since, ...(ago !== undefined && { lastSeen: wallNow - ago }) };
+  }
+
+  /** @param wallNow milliseconds since 1970 */
+  status(surroundings: StatusSurroundings, now: number, wallNow: number): ReturnType<typeof nodeStatus> {
+    this.#now = now;
+    const atWall = <T extends { readonly since: number }>(status: T): T => ({
+      ...status,
+      since: Math.round(wallNow - (now - status.since)),
+    });
+    const names = Array.from(this.#checks.all(), ({ name }) => name);
+    const parts: NodeStatusParts = {
+      ...{ node: this.node, key: this.key, members: this.#checks.all() },
+      ...{ hub: atWall(this.#hub.status), relay: atWall(this.#side.relay.status) },
+      path: (id) => this.path(id, now, wallNow),
+      keyChangedAt: (name) => this.#known.changedAt(name),
+      warnings: [
+        ...this.#hub.warnings(now),
+        ...this.#checks.warnings(),
+        ...this.#known.warnings(names, this.#wallNow()),
+        ...this.#planner.warnings(),
+      ],
+    };
+    return nodeStatus(parts, surroundings);
+  }
+
+  // What follows.
+
+  #settle(): void {
+    for (let isBusy = true; isBusy; ) {
+      isBusy = false;
+      for (let output = this.#client.poll(); output; output = this.#client.poll()) {
+        isBusy = true;
+        this.#handleHub(output);
+      }
+      for (const event of this.#side.settle(this.#now)) {
+        isBusy = true;
+        if (event.kind === 'direct') this.#keeper.pathsChanged(this.#now);
+        else if (event.kind === 'relay-lost') {
+          this.#client.probe(this.#now); // where UDP does not pass, TCP may not either
+          this.#renewRelay();
+        } else {
+          const token = this.#pings.get(event.token);
+          this.#pings.delete(event.token);
+          if (token !== undefined) this.#commands.push({ kind: 'answer', token, value: event.rtt });
+        }
+      }
+    }
+  }
+
+  #handleHub(output: NonNullable<ReturnType<HubClient['poll']>>): void {
+    switch (output.kind) {
+      case 'resolve':
+      case 'dial':
+      case 'send':
+      case 'ping':
+      case 'close':
+      case 'abort':
+      case 'frame':
+        this.#commands.push(output);
+        return;
+      case 'answer':
+        this.#answered(output);
+        return;
+      case 'connected':
+        this.#connected(output);
+        return;
+      case 'map':
+        this.#mapChanged(output);
+        return;
+      case 'you':
+        this.#setYou(output.you);
+        return;
+      case 'removed':
+        if (!this.#isLeaving) this.#commands.push({ kind: 'removed' });
+        return;
+      case 'addresses':
+        this.#setHub(told(this.node.hub, output.addresses));
+        return;
+      case 'presence':
+        this.#presence.apply(output.presence, this.#now);
+        return;
+      case 'twin':
+        this.#hub.twin(output.address, this.#now);
+        return;
+      case 'disconnected':
+        this.#hub.disconnected(output, this.#now);
+        this.#sayOnce(output.failure);
+        this.#presence.clear();
+        this.#side.relay.detached(`the hub is away: ${output.failure.message}`, this.#now);
+        return;
+      case 'look':
+      case 'joined':
+        return; // of machines that join, before they have a machine like this one
+    }
+  }
+
+  #connected(event: Extract<HubEvent, { kind: 'connected' }>): void {
+    const { remote, you, relay, by, addresses } = event;
+    this.#hub.connected(event, this.#now);
+    this.#commands.push({ kind: 'hub', address: remote.address });
+    this.#setHub(told(reached(this.node.hub, by), addresses));
+    this.#setYou(you);
+    if (!this.node.you.pending) this.#side.relay.attached(remote, relay, this.#now);
+    this.#replan();
+    this.#retell();
+    if (you.pending) this.#introduce();
+  }
+
+  #mapChanged({ change }: Extract<HubEvent, { kind: 'map' }>): void {
+    const isOther = this.#roster.apply(change, this.#now, this.#wallNow());
+    this.#record.setName(this.#checks.ownName);
+    if (isOther) this.#replan();
+    this.#keeper.mapChanged(this.#now);
+    if (!this.#isIntroduced) this.#roster.nameAll(this.node.you);
+    this.#introduce();
+  }
+
+  #introduce(): void {
+    if (!this.#isIntroduced) this.#commands.push({ kind: 'introduced' });
+    this.#isIntroduced = true;
+  }
+
+  #setHub(known: HubAddresses, atOnce = false): void {
+    this.#record.setHub(known);
+    this.#client.setAddresses(searched(known), this.#now, { atOnce });
+  }
+
+  #setYou(you: Membership): void {
+    const before = this.node.you;
+    this.#checks.callSelf(you.name);
+    const { ipv4: _, ipv6: __, ...rest } = you;
+    const addresses = this.#checks.placeSelf(you);
+    const pending = you.pending || addresses === undefined;
+    this.#record.setYou({ ...rest, ...addresses, name: this.#checks.ownName, pending });
+    if (before.ipv4 === undefined && addresses !== undefined) this.#commands.push({ kind: 'approved' });
+    if (before.pending && !pending) this.#renewRelay(); // until now its credentials opened nothing
+  }
+
+  #recordChanged(node: StoredNode): void {
+    this.#commands.push({ kind: 'store', file: 'node', value: node });
+    this.#replan();
+    this.#roster.nameSoon(this.#now);
+  }
+
+  /** Routes what others share, and forwards what this node shares, as far as that suits this machine as it is now. */
+  #replan(): void {
+    if (this.#planner.plan(this.node, this.#hubs())) {
+      this.#commands.push({ kind: 'shares', owners: this.#planner.owners });
+      this.#side.paths.setInside(this.#planner.inside(), this.#now);
+    }
+    const text = hostPlanText(this.hostPlan());
+    if (text !== this.#hostText) this.#commands.push({ kind: 'host' });
+    this.#hostText = text;
+  }
+
+  /** Where the hub was reached last, or all addresses that are known. */
+  #hubs(): IpAddress[] {
+    const { address } = this.#hub;
+    return address === undefined
+      ? searched(this.node.hub).flatMap(({ host }) => parseAddress(host) ?? [])
+      : [address];
+  }
+
+  /** Tells the hub what only this node can know, where the hub says otherwise: it may come from an old backup. */
+  #retell(): void {
+    const { ipv6, shares } = untold(this.node, this.#hasIpv6);
+    const complain = (what: string) => (failure: HubFailure) =>
+      this.#say('error', `The hub could not be told ${what}: ${failure.message}`);
+    if (ipv6 !== undefined)
+      this.#ask(this.#client.ask('inside', { ipv6 }, this.#now), {
+        answered: () => {},
+        failed: complain('whether this node has IPv6'),
+      });
+    if (shares !== undefined)
+      this.#ask(this.#client.ask('share', { shares }, this.#now), {
+        answered: (answer: Answers['share']) => this.#record.setShares(this.node.shares, answer.shares),
+        failed: complain('what this node offers'),
+      });
+  }
+
+  /** Gets other credentials for the relay: it sends through the channel until they are used. */
+  #renewRelay(): void {
+    this.#ask(this.#client.attachAgain(this.#now), {
+      answered: ({ relay, you }: Answers['attach']) => {
+        const { address } = this.#hub;
+        if (address !== undefined && !you.pending)
+          this.#side.relay.attached({ address, port: 0 }, relay, this.#now);
+      },
+      // `connected` brings some.
+      failed: ({ message }) => this.#say('verbose', `No new credentials for the relay: ${message}`),
+    });
+  }
+
+  #question<V>(
+    asked: number,
+    now: number,
+    answered: (value: V) => unknown,
+    failed?: (failure: HubFailure) => void,
+  ): number {
+    this.#now = now;
+    const token = this.#nextToken++;
+    this.#questions.set(asked, { answered, token, ...(failed && { failed }) });
+    return token;
+  }
+
+  #ask(asked: number, question: Omit<Question, 'token'>): void {
+    this.#questions.set(asked, { ...question, token: undefined });
+  }
+
+  #answered(answer: Extract<HubEvent, { kind: 'answer' }>): void {
+    const question = this.#questions.get(answer.token);
+    this.#questions.delete(answer.token);
+    if (question === undefined) return;
+    const { token } = question;
+    if (answer.failure !== undefined) {
+      question.failed?.(answer.failure);
+      if (token !== undefined) this.#commands.push({ kind: 'answer', token, failure: answer.failure });
+      return;
+    }
+    const value = question.answered(answer.value as never);
+    if (token !== undefined) this.#commands.push({ kind: 'answer', token, value });
+  }
+
+  /** What keeps this node from its network for good, unless somebody does something. */
+  #sayOnce({ kind, refusal, message }: HubFailure): void {
+    const isGrave = kind === 'other-network' || refusal === 'twin' || refusal === 'not-a-member';
+    if (isGrave && message !== this.#said) this.#say('error', message);
+    this.#said = isGrave ? message : undefined;
+  }
+
+  #say(level: 'error' | 'verbose', message: string): void {
+    this.#commands.push({ kind: 'log', level, message });
+  }
+
+  /** Milliseconds since 1970. */
+  #wallNow(): number {
+    const step = this.#clock.step();
+    if (step !== undefined) {
+      this.#known.move(step);
+      this.#clock.adopt(step);
+    }
+    return this.#clock.now();
+  }
+}

@@ -1,0 +1,165 @@
+import { type Endpoint, formatEndpoint } from '../../../ip/endpoint.js';
+import { fromBase64 } from '../../../protocol/base64.js';
+import type { RelayCredentials } from '../../../protocol/messages.js';
+import type { Crypto } from '../../../wireguard/crypto.js';
+import { EventQueue } from '../../../wireguard/event-queue.js';
+import type { RelayStatus } from '../../control/control.js';
+import { endpointKey } from './candidates.js';
+import { RelayBinding } from './relay-binding.js';
+
+/** Where relayed data goes: `channel` is the hub's WebSocket, undefined nowhere. */
+export type RelayRoute = Endpoint | 'channel' | undefined;
+
+export type RelayLinkEvent =
+  /** To the relay, from the interface's socket. */
+  | { readonly kind: 'datagram'; readonly bytes: Uint8Array; readonly to: Endpoint }
+  /** Relayed data goes there from now on. @see `status` for why */
+  | { readonly kind: 'relay'; readonly route: RelayRoute }
+  /**
+   * Where the relay sees this node; undefined: nowhere.
+   * `isKnown`: false while the relay has not answered
+   */
+  | { readonly kind: 'seen'; readonly seen: Endpoint | undefined; readonly isKnown: boolean }
+  /** UDP does not pass any more: only new credentials make the hub send through the channel again. */
+  | { readonly kind: 'lost' };
+
+/** While the hub is away for no longer, nothing is changed: it is most often back at once. Milliseconds. */
+const GRACE = 3_000;
+
+/**
+ * A node's way to the relay: by UDP where that passes, else through the hub's channel, so that packets flow as soon as
+ * the channel stands. Sans-I/O.
+ *
+ * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
+ * milliseconds, of a clock that never goes back.
+ */
+export class RelayLink {
+  readonly #crypto: Pick<Crypto, 'mac' | 'equal'>;
+  readonly #frameLength: number;
+  readonly #events = new EventQueue<RelayLinkEvent>();
+  #binding: RelayBinding | undefined;
+  /** The relay's UDP address. */
+  #remote: Endpoint | undefined;
+  #status: RelayStatus;
+  /** Why UDP is not used though it was. */
+  #lost: string | undefined;
+  /** When the relay is given up, and why. */
+  #grace: { readonly until: number; readonly why: string } | undefined;
+
+  /** @param frameLength of the longest frame that data makes, bytes: what UDP must carry */
+  constructor(crypto: Pick<Crypto, 'mac' | 'equal'>, frameLength: number, now: number) {
+    this.#crypto = crypto;
+    this.#frameLength = frameLength;
+    this.#status = { via: 'none', why: 'the hub was not reached yet', since: now };
+  }
+
+  /** `since` is of the machine's clock. */
+  get status(): RelayStatus {
+    return this.#status;
+  }
+
+  poll(): RelayLinkEvent | undefined {
+    return this.#events.poll();
+  }
+
+  nextTimeout(): number {
+    return Math.min(this.#binding?.nextTimeout() ?? Infinity, this.#grace?.until ?? Infinity);
+  }
+
+  handleTimeout(now: number): void {
+    if (this.#grace !== undefined && now >= this.#grace.until) this.#giveUp(this.#grace.why, now);
+    this.#drive(now);
+  }
+
+  /**
+   * The channel stands, and these are its credentials. May come again.
+   *
+   * @param remote the hub's address at the other end of the channel
+   */
+  attached(remote: Endpoint, { port, session, key }: RelayCredentials, now: number): void {
+    this.#grace = undefined;
+    this.#remote = { ...remote, port };
+    const secrets = { session: fromBase64(session), key: fromBase64(key) };
+    this.#binding = new RelayBinding(this.#crypto, secrets, this.#frameLength, now);
+    // By these credentials the hub knows no address of this node yet: it sends through the channel.
+    this.#use('websocket', this.#lost ?? 'UDP is being tried', now);
+    this.#drive(now);
+  }
+
+  /** The channel has broken, or could not be made again. */
+  detached(why: string, now: number): void {
+    if (this.#grace !== undefined) return;
+    if (this.#status.via === 'none') this.#giveUp(why, now);
+    else this.#grace = { until: now + GRACE, why };
+  }
+
+  /** A control message of the relay's came to the interface's socket. */
+  handleControl(bytes: Uint8Array, from: Endpoint, now: number): void {
+    if (this.#remote === undefined || endpointKey(from) !== endpointKey(this.#remote)) return;
+    this.#binding?.handleControl(bytes, now);
+    this.#drive(now);
+  }
+
+  /** Packets go through the relay. @param isSilent and nothing comes back */
+  handleActivity(isSilent: boolean, now: number): void {
+    if (isSilent) this.#binding?.handleSilence(now);
+    else this.#binding?.handleActivity(now);
+  }
+
+  /** This machine's network has changed. */
+  rebind(now: number): void {
+    this.#binding?.rebind(now);
+    this.#drive(now);
+  }
+
+  #giveUp(why: string, now: number): void {
+    this.#grace = undefined;
+    this.#binding = undefined;
+    this.#use('none', why, now);
+    this.#events.push({ kind: 'seen', seen: undefined, isKnown: false });
+  }
+
+  #drive(now: number): void {
+    const binding = this.#binding;
+    if (binding === undefined) return;
+    binding.handleTimeout(now);
+    const remote = this.#remote!;
+    const where = formatEndpoint(remote);
+    const seen = (at: Endpoint | undefined, isKnown = true): void =>
+      this.#events.push({ kind: 'seen', seen: at, isKnown });
+    for (let event = binding.poll(); event; event = binding.poll()) {
+      switch (event.kind) {
+        case 'send':
+          this.#events.push({ kind: 'datagram', bytes: event.bytes, to: remote });
+          break;
+        case 'bound':
+          this.#lost = undefined;
+          this.#use('udp', `UDP passes to ${where}`, now);
+          seen(event.seen);
+          break;
+        case 'unanswered':
+          this.#use('websocket', `no answer by UDP from ${where}: it may be blocked on the way`, now);
+          seen(undefined);
+          break;
+        case 'narrow':
+          this.#use('websocket', `UDP passes to ${where}, but packets of full size do not`, now);
+          seen(event.seen);
+          break;
+        case 'lost':
+          this.#lost = `UDP to ${where} stopped passing`;
+          this.#use('websocket', this.#lost, now);
+          seen(undefined, false);
+          this.#events.push({ kind: 'lost' });
+          break;
+      }
+    }
+  }
+
+  #use(via: RelayStatus['via'], why: string, now: number): void {
+    const before = this.#status.via;
+    this.#status = { via, why, since: via === before ? this.#status.since : now };
+    if (via === before) return;
+    const route = { udp: this.#remote, websocket: 'channel' as const, none: undefined }[via];
+    this.#events.push({ kind: 'relay', route });
+  }
+}

@@ -1,0 +1,129 @@
+import { LametunError } from '../../errors.js';
+import { bootTime } from '../../linux/process/clock.js';
+import type { NetworkInfo } from '../../protocol/messages.js';
+import { HubClient, type HubClientOptions } from '../machine/hub/hub-client.js';
+import type { HubEvent } from '../machine/hub/hub-events.js';
+import type { HubFailure } from '../machine/hub/hub-failure.js';
+import { HubSockets } from './hub-sockets.js';
+import { Timer } from './timer.js';
+
+/** Runs a client of the hub alone: for a machine that joins, until it has a node's machine, and to leave. */
+export class HubDriver {
+  readonly client: HubClient;
+  readonly sockets: HubSockets;
+  readonly #timer = new Timer(() => {
+    this.client.handleTimeout(bootTime());
+    this.settle();
+  });
+  /** Told of all that happens; the datagram of a frame is good until it returns. */
+  onEvent: (event: HubEvent) => void = () => {};
+  readonly #waiting = new Map<number, (value: unknown, failure?: HubFailure) => void>();
+  #isOver = false;
+
+  constructor(options: HubClientOptions) {
+    this.client = new HubClient(options);
+    this.sockets = new HubSockets({ client: this.client, now: bootTime, settle: () => this.settle() });
+  }
+
+  start(): void {
+    this.client.start(bootTime());
+    this.settle();
+  }
+
+  /** Carries out what the client wants. */
+  settle(): void {
+    if (this.#isOver) return;
+    for (let output = this.client.poll(); output; output = this.client.poll()) {
+      switch (output.kind) {
+        case 'resolve':
+        case 'dial':
+        case 'send':
+        case 'ping':
+        case 'close':
+        case 'abort':
+          this.sockets.perform(output);
+          break;
+        case 'answer':
+          this.#waiting.get(output.token)?.(output.value, output.failure);
+          this.#waiting.delete(output.token);
+          break;
+        default:
+          this.onEvent(output);
+      }
+      if (this.#isOver) return;
+    }
+    this.#timer.set(this.client.nextTimeout(), bootTime());
+  }
+
+  /** What becomes of a question. @param token of the client @throws HubFailure when the hub refuses or is away */
+  answer(token: number): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(token, (value, failure) =>
+        failure === undefined ? resolve(value) : reject(failure),
+      );
+      this.settle();
+    });
+  }
+
+  /**
+   * Resolves when this machine is a member. To be called before `start`.
+   *
+   * @param check whether the network suits this machine; what it throws is shown
+   * @throws LametunError when it cannot join
+   */
+  join(
+    check: (network: NetworkInfo) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<Extract<HubEvent, { kind: 'joined' }>> {
+    return new Promise((resolve, reject) => {
+      const stop = (): void => reject(new LametunError('unreachable', 'stopped before the hub had answered'));
+      signal?.addEventListener('abort', stop, { once: true });
+      if (signal?.aborted) stop();
+      this.onEvent = (event) => {
+        if (event.kind === 'look') void this.#look(event.network, check);
+        else if (event.kind === 'joined') {
+          // What follows is for the machine that takes over.
+          this.#pause();
+          resolve(event);
+        } else if (event.kind === 'removed') reject(event.failure);
+        else if (event.kind === 'disconnected' && event.retryIn === undefined)
+          reject(explained(event.failure));
+      };
+    });
+  }
+
+  /** Another one looks after the client from now on. */
+  handOver(): { readonly client: HubClient; readonly sockets: HubSockets } {
+    this.#pause();
+    return { client: this.client, sockets: this.sockets };
+  }
+
+  close(): void {
+    this.client.close();
+    this.#isOver = false;
+    this.onEvent = () => {};
+    this.settle();
+    this.#pause();
+  }
+
+  #pause(): void {
+    this.#isOver = true;
+    this.#timer.clear();
+  }
+
+  async #look(network: NetworkInfo, check: (network: NetworkInfo) => Promise<void>): Promise<void> {
+    try {
+      await check(network);
+      this.client.proceed(bootTime());
+    } catch (error) {
+      this.client.refuse(error as Error, bootTime());
+    }
+    this.settle();
+  }
+}
+
+/** The hub's addresses alone, each with what is wrong with it, say nothing to who has pasted a token. */
+function explained(failure: HubFailure): Error {
+  if (failure.kind !== 'unreachable') return failure;
+  return new LametunError('unreachable', `the hub cannot be reached: ${failure.message}`, { cause: failure });
+}

@@ -1,0 +1,62 @@
+import { parseAddress } from '../../ip/address.js';
+import type { NodeStatus } from '../control/control.js';
+import type { NamedNode } from '../machine/commands.js';
+import type { NodeMachine } from '../machine/node-machine.js';
+import { LocalNames } from '../names/local-names.js';
+import type { NodeShellOptions } from './node-shell.js';
+
+/** The members' names, for the programs of this machine; from when this node has an address to answer them at. */
+export class NodeNames {
+  readonly #options: Pick<NodeShellOptions, 'names' | 'state' | 'log'>;
+  readonly #machine: () => NodeMachine;
+  #local: LocalNames | undefined;
+  #nodes: readonly NamedNode[] = [];
+  #isStopped = false;
+
+  constructor(options: Pick<NodeShellOptions, 'names' | 'state' | 'log'>, machine: () => NodeMachine) {
+    this.#options = options;
+    this.#machine = machine;
+  }
+
+  get status(): NodeStatus['names'] {
+    const local = this.#local;
+    return { how: local?.how ?? 'none', why: local?.why, through: local?.through };
+  }
+
+  async start(): Promise<void> {
+    const { names, state, log } = this.#options;
+    const { node, ranges } = this.#machine();
+    const { network, you, device } = node;
+    if (!names || you.ipv4 === undefined || you.ipv6 === undefined || this.#local !== undefined) return;
+    const hasIpv6 = this.#machine().hostPlan().addresses.length > 1;
+    const local = await LocalNames.start({
+      ...{ network: network.name, ranges, device, stateDirectory: state.path },
+      addresses: { ipv4: parseAddress(you.ipv4)!, ...(hasIpv6 && { ipv6: parseAddress(you.ipv6)! }) },
+      log: (message) => log.error(message),
+    });
+    this.#local = local;
+    if (this.#isStopped) this.stop();
+    else local.set(this.#nodes);
+  }
+
+  /** All who are in the network from now on. */
+  set(nodes: readonly NamedNode[]): void {
+    this.#nodes = nodes;
+    this.#local?.set(nodes);
+  }
+
+  /** The machine's other name servers. */
+  upstreams(): readonly string[] {
+    return this.#local?.upstreams() ?? [];
+  }
+
+  /** Takes the names back. */
+  stop(): void {
+    this.#isStopped = true;
+    try {
+      this.#local?.stop();
+    } catch (error) {
+      this.#options.log.error((error as Error).message);
+    }
+  }
+}
