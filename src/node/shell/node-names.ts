@@ -1,19 +1,27 @@
 import { parseAddress } from '../../ip/address.js';
+import type { Log } from '../../log.js';
 import type { NodeStatus } from '../control/control.js';
 import type { NamedNode } from '../machine/commands.js';
 import type { NodeMachine } from '../machine/node-machine.js';
 import { LocalNames } from '../names/local-names.js';
-import type { NodeShellOptions } from './node-shell.js';
+import type { StateDirectory } from './state.js';
+
+export interface NodeNamesOptions {
+  /** Whether programs of this machine find members by name. */
+  readonly names: boolean;
+  readonly state: StateDirectory;
+  readonly log: Log;
+}
 
 /** The members' names, for the programs of this machine; from when this node has an address to answer them at. */
 export class NodeNames {
-  readonly #options: Pick<NodeShellOptions, 'names' | 'state' | 'log'>;
+  readonly #options: NodeNamesOptions;
   readonly #machine: () => NodeMachine;
   #local: LocalNames | undefined;
   #nodes: readonly NamedNode[] = [];
   #isStopped = false;
 
-  constructor(options: Pick<NodeShellOptions, 'names' | 'state' | 'log'>, machine: () => NodeMachine) {
+  constructor(options: NodeNamesOptions, machine: () => NodeMachine) {
     this.#options = options;
     this.#machine = machine;
   }

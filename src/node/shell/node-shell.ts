@@ -22,19 +22,14 @@ import { TRAFFIC_INTERVAL } from '../machine/traffic.js';
 import type { HubSockets } from './hub-sockets.js';
 import { localRouting } from './local-routing.js';
 import { NodeHost } from './node-host.js';
-import { NodeNames } from './node-names.js';
+import { NodeNames, type NodeNamesOptions } from './node-names.js';
 import { PeerTable } from './peer-table.js';
 import { RelaySocket } from './relay-socket.js';
 import type { NodeEnd, RunningNode } from './running-node.js';
-import type { StateDirectory } from './state.js';
 import { Surroundings } from './surroundings.js';
 import { Timer } from './timer.js';
 
-export interface NodeShellOptions {
-  readonly state: StateDirectory;
-  readonly log: Log;
-  /** Whether programs of this machine find members by name. */
-  readonly names: boolean;
+export interface NodeShellOptions extends NodeNamesOptions {
   readonly crypto: Crypto;
   /** Destroyed at the end, as the interface is closed then. */
   readonly privateKey: PrivateKey;
