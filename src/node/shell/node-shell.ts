@@ -4,7 +4,6 @@ import { parseAddress } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import { nameServers } from '../../linux/net/name-servers.js';
 import { bootTime, systemWallClock } from '../../linux/process/clock.js';
-import type { Log } from '../../log.js';
 import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../../protocol/messages.js';
 import type { HubAddress } from '../../protocol/token.js';
