@@ -3,12 +3,6 @@ export interface Sink {
   send(bytes: Uint8Array, taken: (error?: Error | null) => void): void;
 }
 
-/** A stream's: what is written between the two goes out by one system call. */
-export interface Corkable {
-  cork(): void;
-  uncork(): void;
-}
-
 /** Bytes handed to the socket and not taken by the kernel yet. More than this waits here, where it can be told apart. */
 const IN_FLIGHT = 128 << 10;
 

@@ -15,7 +15,7 @@ import { CHANNEL_PATH } from '../../protocol/channel.js';
 import type { NodeMessage } from '../../protocol/messages.js';
 import { welcome } from '../../protocol/versions.js';
 import { AddressLimit } from '../machine/limits.js';
-import type { Connection } from './connection.js';
+import type { Session } from '../machine/session.js';
 import { HubServer, type ServerOptions } from './server.js';
 
 const crypto = new NodeCrypto();
@@ -32,17 +32,17 @@ interface Scene {
   readonly server: HubServer;
   readonly place: { port: number; publicKey: Uint8Array };
   readonly messages: NodeMessage[];
-  readonly connections: Connection[];
+  readonly connections: Session[];
 }
 
 async function scene(
   t: TestContext,
-  handle?: (client: Connection, message: NodeMessage) => Promise<void>,
+  handle?: (client: Session, message: NodeMessage) => Promise<void>,
   options: Pick<ServerOptions, 'guestPatience' | 'maxGuests' | 'handshakes'> = {},
 ): Promise<Scene> {
   const privateKey = crypto.generate();
   const messages: NodeMessage[] = [];
-  const connections: Connection[] = [];
+  const connections: Session[] = [];
   const server = await HubServer.listen({
     ...options,
     port: 0,
@@ -127,7 +127,7 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
 });
 
 test('who has a key and does not become a member is shown out after a while', async (t) => {
-  const admitting = async (client: Connection, message: NodeMessage): Promise<void> => {
+  const admitting = async (client: Session, message: NodeMessage): Promise<void> => {
     if (message.type === 'share') client.admit();
     client.send({ type: 'answer', re: message.id, value: { online: [] } });
   };

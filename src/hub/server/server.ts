@@ -13,18 +13,20 @@ import {
 } from '../../protocol/upgrade.js';
 import { AddressLimit } from '../machine/limits.js';
 import {
-  Connection,
-  type ConnectionEvents,
-  type ConnectionKeys,
   ENDINGS,
   type Ending,
-} from './connection.js';
+  PACE,
+  Session,
+  type SessionEvents,
+  type SessionKeys,
+} from '../machine/session.js';
 import { isLoopback } from './public-addresses.js';
+import { HubWebSocket } from './web-socket.js';
 
-export interface ServerOptions extends ConnectionKeys {
+export interface ServerOptions extends SessionKeys {
   /** TCP, on every address of the machine; 0 lets the kernel choose one. */
   readonly port: number;
-  readonly events: Pick<ConnectionEvents, 'message' | 'frame'> & { closed(connection: Connection): void };
+  readonly events: Pick<SessionEvents, 'message' | 'frame'> & { closed(session: Session): void };
   /** How long one with a key may take to be a member; two minutes unless given. Milliseconds. */
   readonly guestPatience?: number;
   /** How many such there can be; 8192 unless given. */
@@ -82,9 +84,9 @@ export class HubServer {
   readonly #sockets = new Set<Socket>();
   /** Those that have not proved a key, and since when, the oldest first. Times are of `performance.now`. */
   readonly #strangers = new Map<Socket, number>();
-  readonly #open = new Set<Connection>();
+  readonly #open = new Set<Session>();
   /** Those of them that are no member's, and since when, the oldest first. */
-  readonly #guests = new Map<Connection, number>();
+  readonly #guests = new Map<Session, number>();
   readonly #counters = Object.fromEntries(
     [
       ...ENDINGS,
@@ -142,7 +144,7 @@ export class HubServer {
     clearInterval(this.#timer);
     const closed = once(this.#listener, 'close');
     this.#listener.close();
-    for (const connection of [...this.#open]) connection.close();
+    for (const session of [...this.#open]) session.close();
     for (const socket of [...this.#strangers.keys()]) socket.destroy();
     this.#strangers.clear();
     for (const socket of this.#sockets) setTimeout(() => socket.destroy(), CHECK_INTERVAL).unref();
@@ -190,27 +192,36 @@ export class HubServer {
       return;
     }
     socket.write(upgraded(key));
-    const connection = new Connection(socket, remote, this.#options, {
+    const webSocket: HubWebSocket = new HubWebSocket(socket, PACE.stranger, {
+      handle: (bytes, now) => session.handle(bytes, now),
+      heard: (now) => session.heard(now),
+      failed: () => session.failed(),
+      flooded: () => session.flooded(),
+      closed: () => session.closed(),
+    });
+    const events: SessionEvents = {
       ...this.#options.events,
       opened: () => {
         this.#strangers.delete(socket);
-        this.#open.add(connection);
+        this.#open.add(session);
         this.#counters.opened++;
-        this.#welcome(connection);
+        this.#welcome(session);
       },
-      admitted: () => this.#guests.delete(connection),
+      admitted: () => this.#guests.delete(session),
       closed: (_, why) => {
         this.#counters[why]++;
-        this.#open.delete(connection);
-        this.#guests.delete(connection);
-        this.#options.events.closed(connection);
+        this.#open.delete(session);
+        this.#guests.delete(session);
+        this.#options.events.closed(session);
+        if (why !== 'gone') webSocket.cutOffLater();
       },
-    });
-    connection.start(rest);
+    };
+    const session = new Session(webSocket, remote, this.#options, events, performance.now());
+    webSocket.start(rest);
   }
 
-  #welcome(connection: Connection): void {
-    this.#guests.set(connection, performance.now());
+  #welcome(session: Session): void {
+    this.#guests.set(session, performance.now());
     if (this.#guests.size <= (this.#options.maxGuests ?? GUESTS)) return;
     const [oldest] = this.#guests.keys();
     oldest!.crowdOut();
@@ -218,9 +229,9 @@ export class HubServer {
 
   #check(now: number): void {
     const patience = this.#options.guestPatience ?? GUEST_PATIENCE;
-    for (const [connection, since] of this.#guests) {
+    for (const [session, since] of this.#guests) {
       if (since > now - patience) break;
-      connection.crowdOut();
+      session.crowdOut();
     }
     for (const [socket, since] of this.#strangers) {
       if (since > now - PATIENCE) break;
@@ -230,7 +241,7 @@ export class HubServer {
     }
     if (now - this.#swept < SWEEP_INTERVAL) return;
     this.#swept = now;
-    for (const connection of this.#open) connection.check(now);
+    for (const session of this.#open) session.check(now);
   }
 }
 

@@ -1,30 +1,19 @@
 import type { Duplex } from 'node:stream';
 import { closeFrame, frameHeader, OPCODE, smallFrame, WebSocketReader } from '../../protocol/websocket.js';
 import { Bucket } from '../machine/limits.js';
-import type { Corkable, Sink } from '../machine/outgoing.js';
+import type { Carrier, Pace } from '../machine/session.js';
 
 export interface WebSocketHandlers {
   /** One whole message. It is overwritten after this returns. */
-  message(bytes: Uint8Array): void;
+  handle(bytes: Uint8Array, now: number): void;
   /** Something else came: it is there still. */
-  heard(): void;
+  heard(now: number): void;
   /** What came is no WebSocket's, or longer than it may be. */
-  failed(code: number): void;
+  failed(): void;
   /** More frames came than may: without `patience` in the pace that it has. */
   flooded(): void;
   /** The TCP connection is over. */
   closed(): void;
-}
-
-/** What may come through a WebSocket. */
-export interface Pace {
-  /** A message at most, bytes. */
-  readonly longest: number;
-  /** Frames a second, and at once. */
-  readonly rate: number;
-  readonly burst: number;
-  /** Whether more is read later, when there is room; else it is `flooded`. */
-  readonly patience: boolean;
 }
 
 /** Frames of one connection before the others have their turn. */
@@ -39,12 +28,13 @@ const SMALL = 4 << 10;
 const CLOSE_TIMEOUT = 2_000;
 
 /** The hub's end of a WebSocket, after its upgrade. It reads in turns, and not faster than its pace. */
-export class HubWebSocket implements Sink, Corkable {
+export class HubWebSocket implements Carrier {
   readonly #stream: Duplex;
   readonly #handlers: WebSocketHandlers;
   readonly #reader: WebSocketReader;
   #pace: Pace;
   #bucket: Bucket;
+  #isCorked = false;
   #isClosing = false;
   #isOver = false;
   #immediate: NodeJS.Immediate | undefined;
@@ -91,11 +81,13 @@ export class HubWebSocket implements Sink, Corkable {
   }
 
   cork(): void {
+    if (this.#isCorked) return;
+    this.#isCorked = true;
     this.#stream.cork();
-  }
-
-  uncork(): void {
-    this.#stream.uncork();
+    setImmediate(() => {
+      this.#isCorked = false;
+      this.#stream.uncork();
+    });
   }
 
   /** Closes behind what was sent; whoever does not close in turn is cut off. */
@@ -103,11 +95,16 @@ export class HubWebSocket implements Sink, Corkable {
     if (this.#isClosing) return;
     this.#isClosing = true;
     this.#stream.write(closeFrame(code));
-    this.#cutOffLater();
+    this.cutOffLater();
   }
 
   terminate(): void {
     this.#stream.destroy();
+  }
+
+  /** The other side has a little time left to take what was sent, and to close. */
+  cutOffLater(): void {
+    setTimeout(() => this.#stream.destroy(), CLOSE_TIMEOUT).unref();
   }
 
   #read(chunk: Uint8Array): void {
@@ -130,21 +127,21 @@ export class HubWebSocket implements Sink, Corkable {
       }
       switch (event.kind) {
         case 'message':
-          if (!this.#isClosing) this.#handlers.message(event.bytes);
+          if (!this.#isClosing) this.#handlers.handle(event.bytes, now);
           break;
         case 'ping':
-          this.#handlers.heard();
+          this.#handlers.heard(now);
           if (this.#stream.writableLength < PONG_ROOM)
             this.#stream.write(smallFrame(OPCODE.pong, event.bytes));
           break;
         case 'pong':
-          this.#handlers.heard();
+          this.#handlers.heard(now);
           break;
         case 'close':
           this.#over(event.code);
           return;
         case 'failed':
-          this.#handlers.failed(event.code);
+          this.#handlers.failed();
           this.#over(event.code);
           return;
       }
@@ -171,11 +168,7 @@ export class HubWebSocket implements Sink, Corkable {
     this.#isClosing = true;
     this.#stream.resume();
     this.#stream.end();
-    this.#cutOffLater();
-  }
-
-  #cutOffLater(): void {
-    setTimeout(() => this.#stream.destroy(), CLOSE_TIMEOUT).unref();
+    this.cutOffLater();
   }
 
   #closed(): void {

@@ -1,26 +1,53 @@
-import type { Duplex } from 'node:stream';
 import { LametunError } from '../../errors.js';
 import { ChannelResponder, CLOSE_CODE, FIRST_MESSAGE, MESSAGE_LIMIT } from '../../protocol/channel.js';
 import type { Hello, HubMessage, NodeMessage, Welcome } from '../../protocol/messages.js';
 import { parseNodeMessage } from '../../protocol/schemas.js';
-import { encodeJson } from '../../protocol/text.js';
+import { encodeBase64, encodeJson } from '../../protocol/text.js';
 import { ENVELOPE } from '../../protocol/transport.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
-import type { Client } from '../machine/hub.js';
-import { Bucket } from '../machine/limits.js';
-import { Outgoing } from '../machine/outgoing.js';
-import { HubWebSocket, type Pace } from './web-socket.js';
+import type { Client } from './hub.js';
+import { Bucket } from './limits.js';
+import { Outgoing, type Sink } from './outgoing.js';
 
-/** What a connection tells the server. */
-export interface ConnectionEvents {
-  /** It has proved a key. Anybody who knows the hub's has one. */
-  opened(connection: Connection): void;
-  /** It is a member's. */
-  admitted(connection: Connection): void;
-  message(connection: Connection, message: NodeMessage): Promise<void>;
-  frame(connection: Connection, to: number, datagram: Uint8Array): void;
-  /** It is over, and why: to be counted. */
-  closed(connection: Connection, why: Ending): void;
+/** What may come through a connection. */
+export interface Pace {
+  /** A message at most, bytes. */
+  readonly longest: number;
+  /** Frames a second, and at once. */
+  readonly rate: number;
+  readonly burst: number;
+  /** Whether more is read later, when there is room; else the session is `flooded`. */
+  readonly patience: boolean;
+}
+
+/** A connection that carries whole messages, a WebSocket, as its session uses it. */
+export interface Carrier extends Sink {
+  /** A stranger's at first. */
+  set pace(pace: Pace);
+  /** More may follow in the same turn of the event loop, and go out together with it. */
+  cork(): void;
+  ping(): void;
+  /** Closes behind what was sent. */
+  close(code: number): void;
+  terminate(): void;
+}
+
+/** What a session tells the server. */
+export interface SessionEvents {
+  /** The client has proved a key. Anybody who knows the hub's has one. */
+  opened(session: Session): void;
+  /** The client is a member. */
+  admitted(session: Session): void;
+  message(session: Session, message: NodeMessage): Promise<void>;
+  frame(session: Session, to: number, datagram: Uint8Array): void;
+  /** The session is over, and why: to be counted. */
+  closed(session: Session, why: Ending): void;
+}
+
+export interface SessionKeys {
+  readonly crypto: Crypto;
+  readonly privateKey: PrivateKey;
+  readonly answer: (hello: Hello) => Welcome;
 }
 
 export const ENDINGS = [
@@ -44,7 +71,7 @@ const WAITING = 32;
  * What may come through one connection, by who is there: a stranger, who has not proved a key; a guest, who has, and is no
  * member; a member, who is slowed down to 12 000 relay frames a second: 120 Mbit/s, and less than half of what this thread can do.
  */
-const PACE = {
+export const PACE = {
   stranger: { longest: FIRST_MESSAGE, rate: 1, burst: 8, patience: false },
   guest: { longest: MESSAGE_LIMIT.fromGuest + ENVELOPE, rate: 10, burst: 100, patience: false },
   member: { longest: MESSAGE_LIMIT.fromNode + ENVELOPE, rate: 12_000, burst: 4_000, patience: true },
@@ -60,135 +87,62 @@ const PING_AFTER = 40_000;
 const SILENT_AFTER = 70_000;
 const STALLED_AFTER = 30_000;
 
-/** One WebSocket, from its upgrade to its end. */
-export class Connection implements Client {
+/**
+ * One client's connection from its first message to its end: the channel, requests one after the other, and what ends it.
+ * It is told what comes in (`handle`, `heard`, `failed`, `flooded`, `closed`), and now and then to `check` who is still there.
+ * What it does goes to its carrier.
+ */
+export class Session implements Client {
   readonly remote: string;
   /** Base64; empty until the channel is open. */
   key = '';
-  /** Frames that were dropped because it reads too slowly. */
+  /** Frames that were dropped because the client reads too slowly. */
   droppedFrames = 0;
-  readonly #socket: HubWebSocket;
-  #corked = false;
+  readonly #carrier: Carrier;
   readonly #channel: ChannelResponder;
-  readonly #events: ConnectionEvents;
+  readonly #events: SessionEvents;
   readonly #outgoing: Outgoing;
   readonly #requests: Bucket;
   #lastRequest: Promise<void> = Promise.resolve();
   #waiting = 0;
+  /** Requests in a row that were refused for being too many. */
+  #excess = 0;
   #heard: number;
   #pinged = false;
   #isGuest = true;
   #ended = false;
 
   constructor(
-    stream: Duplex,
+    carrier: Carrier,
     remote: string,
-    { crypto, privateKey, answer }: ConnectionKeys,
-    events: ConnectionEvents,
+    { crypto, privateKey, answer }: SessionKeys,
+    events: SessionEvents,
+    now: number,
   ) {
     this.remote = remote;
+    this.#carrier = carrier;
     this.#channel = new ChannelResponder(crypto, privateKey, (_, hello) => answer(hello));
     this.#events = events;
-    this.#heard = performance.now();
-    this.#requests = new Bucket(REQUESTS.rate, REQUESTS.burst, this.#heard);
-    this.#socket = new HubWebSocket(stream, PACE.stranger, {
-      message: (bytes) => this.#receive(bytes),
-      heard: () => this.#heardOf(),
-      failed: () => this.#end(this.key === '' ? 'bad-handshake' : 'bad-message', CLOSE_CODE.protocol),
-      flooded: () => this.#abort('too-many'),
-      closed: () => this.#finish('gone'),
-    });
-    this.#outgoing = new Outgoing(this.#socket);
+    this.#outgoing = new Outgoing(carrier);
+    this.#requests = new Bucket(REQUESTS.rate, REQUESTS.burst, now);
+    this.#heard = now;
   }
 
-  /** Begins to read: what came behind the upgrade, and then the rest. */
-  start(rest: Uint8Array): void {
-    this.#socket.start(rest);
-  }
-
-  send(message: HubMessage): void {
-    this.#send(() => this.#channel.sealJson(encodeJson(message)));
-  }
-
-  sendEncoded(message: Uint8Array, done: () => void): void {
-    if (this.#ended) done();
-    else this.#send(() => this.#channel.sealJson(message), done);
-  }
-
-  sendFrame(from: number, datagram: Uint8Array): void {
-    if (this.#ended) return;
-    if (this.#outgoing.length > FRAME_BACKLOG) {
-      this.droppedFrames++;
-      return;
-    }
-    this.#cork();
-    this.#send(() => [this.#channel.sealFrame(from, datagram)]);
-  }
-
-  /** Frames come in bunches: all of one turn of the event loop go out together. */
-  #cork(): void {
-    if (this.#corked) return;
-    this.#corked = true;
-    this.#socket.cork();
-    setImmediate(() => {
-      this.#corked = false;
-      this.#socket.uncork();
-    });
-  }
-
-  admit(): void {
-    if (this.#ended || !this.#isGuest) return;
-    this.#isGuest = false;
-    this.#channel.admit();
-    this.#socket.pace = PACE.member;
-    this.#events.admitted(this);
-  }
-
-  get ended(): boolean {
-    return this.#ended;
-  }
-
-  /** Closes at once: somebody who has stayed too long without being a member. */
-  crowdOut(): void {
-    this.#abort('guest');
-  }
-
-  /** Closes when all that was sent has gone out. */
-  close(): void {
-    this.#end('closed', 1000);
-  }
-
-  /** Looks whether anybody is there still. */
-  check(now: number): void {
-    const silence = now - this.#heard;
-    if (this.#outgoing.stalledFor(now) > STALLED_AFTER) this.#abort('backlog');
-    else if (silence > SILENT_AFTER) this.#abort('silent');
-    else if (silence > PING_AFTER && !this.#pinged) {
-      this.#pinged = true;
-      this.#socket.ping();
-    }
-  }
-
-  #send(seal: () => Uint8Array[], done?: () => void): void {
-    if (this.#ended) return;
-    this.#outgoing.push(seal(), done);
-    if (this.#outgoing.length > (this.#isGuest ? GUEST_BACKLOG : BACKLOG)) this.#abort('backlog');
-  }
-
-  #receive(data: Uint8Array): void {
-    this.#heardOf();
+  /** @param data one whole message; it is overwritten */
+  handle(data: Uint8Array, now: number): void {
+    this.heard(now);
     for (const event of this.#channel.handle(data)) {
       switch (event.kind) {
         case 'send':
-          this.#socket.pace = PACE.guest;
+          this.#carrier.pace = PACE.guest;
           this.#outgoing.push([event.bytes]);
           break;
         case 'open':
-          this.key = Buffer.from(event.remoteKey).toString('base64');
+          this.key = encodeBase64(event.remoteKey);
           this.#events.opened(this);
           break;
         case 'message':
-          this.#request(event.value);
+          this.#request(event.value, now);
           break;
         case 'frame':
           if (this.#isGuest) {
@@ -207,21 +161,94 @@ export class Connection implements Client {
     }
   }
 
-  #heardOf(): void {
-    this.#heard = performance.now();
+  /** Something came that is no message: the client is still there. */
+  heard(now: number): void {
+    this.#heard = now;
     this.#pinged = false;
   }
 
-  #request(value: unknown): void {
+  /** What came is no WebSocket's, or longer than it may be. */
+  failed(): void {
+    this.#end(this.key === '' ? 'bad-handshake' : 'bad-message', CLOSE_CODE.protocol);
+  }
+
+  /** More frames came than the pace allows. */
+  flooded(): void {
+    this.#abort('too-many');
+  }
+
+  /** The connection is over. */
+  closed(): void {
+    this.#finish('gone');
+  }
+
+  send(message: HubMessage): void {
+    if (!this.#ended) this.#push(this.#channel.sealJson(encodeJson(message)));
+  }
+
+  sendEncoded(message: Uint8Array, done: () => void): void {
+    if (this.#ended) done();
+    else this.#push(this.#channel.sealJson(message), done);
+  }
+
+  sendFrame(from: number, datagram: Uint8Array): void {
+    if (this.#ended) return;
+    if (this.#outgoing.length > FRAME_BACKLOG) {
+      this.droppedFrames++;
+      return;
+    }
+    this.#carrier.cork();
+    this.#push([this.#channel.sealFrame(from, datagram)]);
+  }
+
+  admit(): void {
+    if (this.#ended || !this.#isGuest) return;
+    this.#isGuest = false;
+    this.#channel.admit();
+    this.#carrier.pace = PACE.member;
+    this.#events.admitted(this);
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Closes at once: somebody who has stayed too long without being a member. */
+  crowdOut(): void {
+    this.#abort('guest');
+  }
+
+  /** Closes when all that was sent has gone out. */
+  close(): void {
+    this.#end('closed', 1000);
+  }
+
+  /** Checks whether the client is still there, and reads. */
+  check(now: number): void {
+    const silence = now - this.#heard;
+    if (this.#outgoing.stalledFor(now) > STALLED_AFTER) this.#abort('backlog');
+    else if (silence > SILENT_AFTER) this.#abort('silent');
+    else if (silence > PING_AFTER && !this.#pinged) {
+      this.#pinged = true;
+      this.#carrier.ping();
+    }
+  }
+
+  #push(sealed: readonly Uint8Array[], done?: () => void): void {
+    this.#outgoing.push(sealed, done);
+    if (this.#outgoing.length > (this.#isGuest ? GUEST_BACKLOG : BACKLOG)) this.#abort('backlog');
+  }
+
+  #request(value: unknown, now: number): void {
     let message: NodeMessage;
     try {
       message = parseNodeMessage(value);
     } catch (error) {
       if (!(error instanceof LametunError)) throw error;
-      this.#malformed(value, error.message);
+      this.#malformed(value, error.message, now);
       return;
     }
-    if (!this.#requests.take(performance.now())) {
+    if (!this.#requests.take(now)) {
       this.send({
         type: 'refused',
         re: message.id,
@@ -243,13 +270,10 @@ export class Connection implements Client {
     });
   }
 
-  /** Requests in a row that were refused for being too many. */
-  #excess = 0;
-
   /** A request that is not what it should be is answered, where it can be: the node may be a newer one. */
-  #malformed(value: unknown, why: string): void {
+  #malformed(value: unknown, why: string, now: number): void {
     const id = (value as { id?: unknown } | null)?.id;
-    if (Number.isSafeInteger(id) && (id as number) >= 0 && this.#requests.take(performance.now())) {
+    if (Number.isSafeInteger(id) && (id as number) >= 0 && this.#requests.take(now)) {
       this.send({ type: 'refused', re: id as number, code: 'bad-request', message: why.slice(0, 400) });
     } else this.#end('bad-message', CLOSE_CODE.protocol);
   }
@@ -257,15 +281,13 @@ export class Connection implements Client {
   #end(why: Ending, code: number): void {
     if (this.#ended) return;
     this.#finish(why);
-    // A close frame goes behind what is queued; whoever does not take it is cut off.
-    this.#outgoing.flush(() => this.#socket.close(code));
-    setTimeout(() => this.#socket.terminate(), CLOSE_TIMEOUT).unref();
+    this.#outgoing.flush(() => this.#carrier.close(code));
   }
 
   #abort(why: Ending): void {
     this.#finish(why);
     this.#outgoing.drop();
-    this.#socket.terminate();
+    this.#carrier.terminate();
   }
 
   #finish(why: Ending): void {
@@ -274,12 +296,4 @@ export class Connection implements Client {
     this.#channel.close();
     this.#events.closed(this, why);
   }
-}
-
-const CLOSE_TIMEOUT = 2_000;
-
-export interface ConnectionKeys {
-  readonly crypto: Crypto;
-  readonly privateKey: PrivateKey;
-  readonly answer: (hello: Hello) => Welcome;
 }
