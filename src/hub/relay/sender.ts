@@ -19,6 +19,9 @@ export class Sender {
   readonly #counters: Counters;
   readonly #runs: RunSender;
   readonly #writable: Poller;
+  /** Added since the last flush, with headers. */
+  #frames = 0;
+  #bytes = 0;
 
   constructor(fd: number, endpoints: Memory, counters: Counters, sendsRuns: boolean) {
     this.#fd = fd;
@@ -36,11 +39,14 @@ export class Sender {
   add(row: number, memory: Memory, at: number, length: number, ecn: number): void {
     if (this.#runs.room === 0) this.flush();
     this.#runs.add(memory, at, length, this.#endpoints, row * ENDPOINT.size, ecn);
-    this.#count(1, length);
+    this.#frames++;
+    this.#bytes += length;
   }
 
   /** Sends all that was added. */
   flush(): void {
+    this.#count(this.#frames, this.#bytes);
+    this.#frames = this.#bytes = 0;
     let waitedFor = 0;
     while (this.#runs.flush(this.#fd)) {
       if (this.#runs.pending === waitedFor) this.#runs.dropAll(ERRNO.EAGAIN);
