@@ -1,5 +1,6 @@
 import type { Cidr } from '../ip/cidr.js';
 import { type Prefix, PrefixTable } from '../ip/prefix-table.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 
 /** How long the data plane may go without changes of a request that does not come to its end, milliseconds. */
 const LONGEST_DELAY = 100;
@@ -13,8 +14,8 @@ const LONGEST_DELAY = 100;
 export class AllowedIps {
   readonly #table = new PrefixTable();
   readonly #publish: (table: Int32Array) => unknown;
-  readonly #release: (owner: number) => unknown;
-  readonly #gone: number[] = [];
+  readonly #release: (owner: PeerNumber) => unknown;
+  readonly #gone: PeerNumber[] = [];
   #changed = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -22,33 +23,33 @@ export class AllowedIps {
    * @param publish hands the data plane a table, in shared memory
    * @param release takes back an owner's number
    */
-  constructor(publish: (table: Int32Array) => unknown, release: (owner: number) => unknown) {
+  constructor(publish: (table: Int32Array) => unknown, release: (owner: PeerNumber) => unknown) {
     this.#publish = publish;
     this.#release = release;
   }
 
-  insert({ address, prefix }: Cidr, owner: number): void {
+  insert({ address, prefix }: Cidr, owner: PeerNumber): void {
     this.#table.insert(address, prefix, owner);
     this.#note();
   }
 
   /** Does nothing when the network is not that owner's. */
-  remove({ address, prefix }: Cidr, owner: number): void {
+  remove({ address, prefix }: Cidr, owner: PeerNumber): void {
     if (this.#table.remove(address, prefix, owner)) this.#note();
   }
 
-  removeAllOf(owner: number): void {
+  removeAllOf(owner: PeerNumber): void {
     this.#table.removeOwner(owner);
     this.#note();
   }
 
   /** An owner is no more. Its number is released when nothing leads to it. */
-  removeOwner(owner: number): void {
+  removeOwner(owner: PeerNumber): void {
     this.removeAllOf(owner);
     this.#gone.push(owner);
   }
 
-  of(owner: number): Iterable<Prefix> {
+  of(owner: PeerNumber): Iterable<Prefix> {
     return this.#table.ownedBy(owner);
   }
 

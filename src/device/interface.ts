@@ -9,6 +9,7 @@ import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
 import { type Crypto, secretBytes } from '../wireguard/crypto.js';
 import { Device } from '../wireguard/device.js';
 import type { PathRule } from '../wireguard/events.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 import type { Peer } from '../wireguard/peer.js';
 import { AllowedIps } from './allowed-ips.js';
 import { ProtocolDriver } from './protocol-driver.js';
@@ -59,7 +60,7 @@ export class WireGuardInterface {
   readonly #sockets: UdpSockets;
   readonly #sources: Sources;
   readonly #allowedIps: AllowedIps;
-  readonly #byId = new Map<number, Peer>();
+  readonly #byId = new Map<PeerNumber, Peer>();
   /** A copy of the clamped key, for `get=1`. */
   readonly #privateKey = secretBytes();
   #fwmark = 0;
@@ -383,14 +384,14 @@ export class WireGuardInterface {
     this.#sockets.close();
   }
 
-  #look(id: number): void {
+  #look(id: PeerNumber): void {
     const peer = this.#byId.get(id);
     if (!peer) return; // it was removed meanwhile
     this.#device.look(peer, this.#engine.now());
     this.#driver.settle();
   }
 
-  #roam(id: number, from: PeerEndpoint): void {
+  #roam(id: PeerNumber, from: PeerEndpoint): void {
     const peer = this.#byId.get(id);
     if (!peer) return;
     this.#device.handleRoaming(peer, from);

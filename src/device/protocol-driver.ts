@@ -2,6 +2,7 @@ import type { Log } from '../log.js';
 import type { Engine, PeerEndpoint } from '../tunnel/engine.js';
 import type { Device } from '../wireguard/device.js';
 import type { DeviceEvent } from '../wireguard/events.js';
+import { NO_INDEX } from '../wireguard/numbers.js';
 import type { Peer } from '../wireguard/peer.js';
 import { eventText } from './event-text.js';
 import { peerName } from './peer-name.js';
@@ -98,7 +99,7 @@ export class ProtocolDriver {
         engine.installKeypair(event.peer.id, event.keypair, event.sendingKey, event.receivingKey);
         break;
       case 'use-keypair':
-        engine.useKeypair(event.peer.id, event.keypair?.localIndex ?? 0, event.confirm);
+        engine.useKeypair(event.peer.id, event.keypair?.localIndex ?? NO_INDEX, event.confirm);
         break;
       case 'drop-keypair':
         engine.dropKeypair(event.peer.id, event.localIndex);

@@ -1,6 +1,7 @@
 import type { IpAddress } from '../ip/address.js';
 import type { Endpoint } from '../ip/endpoint.js';
 import type { Keypair } from '../wireguard/keypair.js';
+import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
 import type { OffloadsInUse } from './offloads.js';
 
 /** Where a peer's datagrams come in. */
@@ -49,9 +50,9 @@ export interface EngineEvents {
    */
   beside(bytes: Uint8Array, from: PeerEndpoint): void;
   /** The row of a peer wants a look: `Device.look`. */
-  look(peer: number): void;
+  look(peer: PeerNumber): void;
   /** An authentic packet came from elsewhere, or to another address of ours: `Device.handleRoaming`. */
-  roaming(peer: number, from: PeerEndpoint): void;
+  roaming(peer: PeerNumber, from: PeerEndpoint): void;
   /** What the data plane uses: when it has its first socket, and when that changes. */
   offloads(inUse: OffloadsInUse): void;
   /** The TUN device was removed, or the worker failed. Nothing moves any more. */
@@ -64,22 +65,22 @@ export interface EngineEvents {
  */
 export interface Engine {
   /** Gives a peer a number and a row (`ACTIVITY`), both for its lifetime. */
-  addPeer(): { readonly id: number; readonly row: Float64Array; readonly at: number };
+  addPeer(): { readonly id: PeerNumber; readonly row: Float64Array; readonly at: number };
   /** Takes it back. Its keypairs must have been dropped, its allowed IPs removed. */
-  removePeer(id: number): void;
+  removePeer(id: PeerNumber): void;
 
   /** Copies the keys, and erases what it was given. */
-  installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void;
-  /** Sends under a keypair from now on, first what waits; `confirm`: a keepalive if nothing does. 0 for none. */
-  useKeypair(peer: number, localIndex: number, confirm: boolean): void;
-  dropKeypair(peer: number, localIndex: number): void;
-  keepalive(peer: number): void;
-  discardQueue(peer: number): void;
-  setEndpoint(peer: number, endpoint: PeerEndpoint): void;
+  installKeypair(peer: PeerNumber, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void;
+  /** Sends under a keypair from now on, first what waits; `confirm`: a keepalive if nothing does. `NO_INDEX`: none. */
+  useKeypair(peer: PeerNumber, localIndex: ReceiverIndex, confirm: boolean): void;
+  dropKeypair(peer: PeerNumber, localIndex: ReceiverIndex): void;
+  keepalive(peer: PeerNumber): void;
+  discardQueue(peer: PeerNumber): void;
+  setEndpoint(peer: PeerNumber, endpoint: PeerEndpoint): void;
   /** The kernel chooses our address, until the peer writes to one again. */
-  forgetSource(peer: number): void;
+  forgetSource(peer: PeerNumber): void;
   /** Whether what is sent to an endpoint leaves from the address of ours in it; nothing if the peer is elsewhere by now. */
-  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void;
+  useSource(peer: PeerNumber, endpoint: PeerEndpoint, use: boolean): void;
 
   /** Replaces the table of allowed IPs: `PrefixTable.compile` over shared memory, owners are peers' numbers. */
   setAllowedIps(table: Int32Array): void;
@@ -109,7 +110,7 @@ export interface Engine {
   /** An endpoint as configuration has it: our own address is left to the kernel. */
   endpoint(remote: Endpoint, relayPeer?: number): PeerEndpoint;
 
-  traffic(peer: number): PeerTraffic;
+  traffic(peer: PeerNumber): PeerTraffic;
   /** Reasons of `wireguard/drops.ts` and of the data plane, with their counts. */
   drops(): ReadonlyMap<string, number>;
   /** Milliseconds of CLOCK_BOOTTIME: the clock of rows and keypairs, never 0. */

@@ -17,6 +17,7 @@ import {
   readCounter,
   TRANSPORT,
 } from '../wireguard/messages.js';
+import type { ReceiverIndex } from '../wireguard/numbers.js';
 import { replayAccept, replayWouldRefuse } from '../wireguard/replay.js';
 import { ARENA, OPENED_GAP, RECEIVE_BATCH } from './arena.js';
 import { REPORT, REPORT_RECORD } from './messages.js';
@@ -159,7 +160,9 @@ export class Inbound {
   #open(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
     const { memory } = this.#batch;
     const { view } = memory;
-    const session = this.#context.peers.session(view.getUint32(at + TRANSPORT.receiver, true));
+    const session = this.#context.peers.session(
+      view.getUint32(at + TRANSPORT.receiver, true) as ReceiverIndex,
+    );
     if (session === undefined) return 'unknown-index';
     const { keypair, window, peer } = session;
     const counter = readCounter(view, at + TRANSPORT.counter);

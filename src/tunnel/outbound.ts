@@ -13,6 +13,7 @@ import { askForHandshake, noteSent } from '../wireguard/activity.js';
 import { ecnEncapsulate } from '../wireguard/ecn.js';
 import { maySend, wantsRekeySending } from '../wireguard/keypair.js';
 import { MESSAGE_TYPE, paddingOf, TRANSPORT, writeCounter } from '../wireguard/messages.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 import { ARENA } from './arena.js';
 import { hasEndpoint, type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
@@ -191,7 +192,7 @@ export class Outbound {
       version === 4
         ? lookup.find4(bytes, packet + IPV4.destination)
         : lookup.find6(bytes, packet + IPV6.destination);
-    return id < 0 ? undefined : this.#context.peers.get(id);
+    return id < 0 ? undefined : this.#context.peers.get(id as PeerNumber);
   }
 
   #ask(peer: PeerState, now: number): void {

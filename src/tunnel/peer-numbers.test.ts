@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { SharedRing } from '../linux/threads/shared-ring.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 import { PeerNumbers } from './peer-numbers.js';
 
 const ADD = 1;
@@ -16,7 +17,7 @@ class Threads {
   readonly looks = new SharedRing(RECORD.size, 8);
   readonly numbers = new PeerNumbers(this.commands, [this.reports, this.looks]);
   /** By number, who has it: what either thread believes. */
-  readonly known = new Map<number, number>();
+  readonly known = new Map<PeerNumber, number>();
   readonly served = new Map<number, number>();
   #nextPeer = 1;
 
@@ -57,7 +58,7 @@ class Threads {
   read(ring: SharedRing): void {
     const at = ring.peek();
     if (at < 0) return;
-    const known = this.known.get(ring.view.getUint32(at + RECORD.id));
+    const known = this.known.get(ring.view.getUint32(at + RECORD.id) as PeerNumber);
     const who = ring.view.getUint32(at + RECORD.who);
     assert.ok(
       known === undefined || known === who,

@@ -1,8 +1,9 @@
 import type { SharedRing } from '../linux/threads/shared-ring.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 
 /** A number that was given back, and what has to be read before it is free. */
 interface Retired {
-  readonly id: number;
+  readonly id: PeerNumber;
   /** The worker must have read the ring of commands up to here: the peer's removal is the last of them. */
   readonly removed: number;
   /** Then we must have read each ring from the worker up to here; undefined while the worker has not got there. */
@@ -17,7 +18,7 @@ interface Retired {
 export class PeerNumbers {
   readonly #commands: Pick<SharedRing, 'written' | 'read'>;
   readonly #fromWorker: readonly Pick<SharedRing, 'written' | 'read'>[];
-  readonly #free: number[] = [];
+  readonly #free: PeerNumber[] = [];
   /** The oldest first. */
   readonly #retired: Retired[] = [];
   #next = 0;
@@ -34,13 +35,13 @@ export class PeerNumbers {
     this.#fromWorker = fromWorker;
   }
 
-  take(): number {
+  take(): PeerNumber {
     this.reclaim();
-    return this.#free.pop() ?? this.#next++;
+    return this.#free.pop() ?? (this.#next++ as PeerNumber);
   }
 
   /** The command that removes the peer must have been written. */
-  giveBack(id: number): void {
+  giveBack(id: PeerNumber): void {
     this.#retired.push({ id, removed: this.#commands.written, reported: undefined });
   }
 

@@ -1,6 +1,7 @@
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 import { ENDPOINT } from '../packets/udp-batch.js';
 import type { Keypair } from '../wireguard/keypair.js';
+import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
 import { REPLAY, replayReset } from '../wireguard/replay.js';
 import { KeyMemory, type KeySlot } from './keys.js';
 import type { Rows } from './rows.js';
@@ -20,7 +21,7 @@ export interface Session {
 
 /** What the worker knows of a peer. */
 export interface PeerState extends Waiting {
-  readonly id: number;
+  readonly id: PeerNumber;
   readonly row: Float64Array;
   readonly at: number;
   /** Its `ENDPOINT` record; a name of length 0 while the endpoint is not known. */
@@ -47,11 +48,11 @@ export class Peers {
     this.#rows = rows;
   }
 
-  get(id: number): PeerState | undefined {
+  get(id: PeerNumber): PeerState | undefined {
     return this.#peers[id];
   }
 
-  add(id: number): void {
+  add(id: PeerNumber): void {
     const page = Math.floor(id / ENDPOINTS_PER_PAGE);
     while (this.#endpointPages.length <= page) {
       this.#endpointPages.push(allocate(ENDPOINTS_PER_PAGE * ENDPOINT.size));
@@ -73,11 +74,11 @@ export class Peers {
   }
 
   /** Forgets a peer, whose sessions must have ended. */
-  remove(id: number): void {
+  remove(id: PeerNumber): void {
     this.#peers[id] = undefined;
   }
 
-  session(localIndex: number): Session | undefined {
+  session(localIndex: ReceiverIndex): Session | undefined {
     return this.#sessions.get(localIndex | 0);
   }
 
@@ -90,7 +91,7 @@ export class Peers {
     this.#sessions.set(keypair.localIndex | 0, { peer, keypair, keys, counter: 0, window, confirmed });
   }
 
-  endSession(localIndex: number): void {
+  endSession(localIndex: ReceiverIndex): void {
     const session = this.session(localIndex);
     if (session === undefined) return;
     this.#sessions.delete(localIndex | 0);

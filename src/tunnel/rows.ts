@@ -1,4 +1,5 @@
 import { ACTIVITY } from '../wireguard/activity.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 
 /** What a row holds beside `ACTIVITY`, written by the worker alone: bytes on the wire below UDP. */
 export const TRAFFIC = { received: ACTIVITY.words, sent: ACTIVITY.words + 1 } as const;
@@ -26,7 +27,7 @@ export class Rows {
   }
 
   /** Makes a new page if a peer's row is beyond the last. @returns it, for the other thread */
-  grow(peer: number): SharedArrayBuffer | undefined {
+  grow(peer: PeerNumber): SharedArrayBuffer | undefined {
     if (Math.floor(peer / PAGE_ROWS) < this.pages.length) return undefined;
     const page = new SharedArrayBuffer(PAGE_SIZE);
     this.addPage(page);
@@ -34,27 +35,27 @@ export class Rows {
   }
 
   /** The array that holds a peer's row, from `offset(peer)` on. */
-  array(peer: number): Float64Array {
+  array(peer: PeerNumber): Float64Array {
     return this.#rows[Math.floor(peer / PAGE_ROWS)]!;
   }
 
-  offset(peer: number): number {
+  offset(peer: PeerNumber): number {
     return (peer % PAGE_ROWS) * ROW_WORDS;
   }
 
   /** Control plane: the peer is new, and the worker does not know of it yet. */
-  clear(peer: number): void {
+  clear(peer: PeerNumber): void {
     this.array(peer).fill(0, this.offset(peer), this.offset(peer) + ROW_WORDS);
     this.takeLook(peer);
   }
 
   /** Worker: asks for a look. @returns whether nobody had asked before */
-  askLook(peer: number): boolean {
+  askLook(peer: PeerNumber): boolean {
     return Atomics.exchange(this.#flags[Math.floor(peer / PAGE_ROWS)]!, peer % PAGE_ROWS, 1) === 0;
   }
 
   /** Control plane: it is going to look now; whatever is written from here on needs a new ask. */
-  takeLook(peer: number): void {
+  takeLook(peer: PeerNumber): void {
     Atomics.store(this.#flags[Math.floor(peer / PAGE_ROWS)]!, peer % PAGE_ROWS, 0);
   }
 }

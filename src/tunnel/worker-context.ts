@@ -3,6 +3,7 @@ import type { Waker } from '../linux/threads/poll.js';
 import type { SharedRing } from '../linux/threads/shared-ring.js';
 import type { Offloads } from '../linux/tun/tun.js';
 import type { ReceiveBatch } from '../packets/udp-batch.js';
+import type { PeerNumber } from '../wireguard/numbers.js';
 import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
 import type { PeerState, Peers } from './peers.js';
 import type { Rows } from './rows.js';
@@ -53,7 +54,7 @@ export class WorkerContext {
   }
 
   /** Asks the control plane to look at a peer's row. */
-  wantLook(peer: number): void {
+  wantLook(peer: PeerNumber): void {
     if (!this.#rows.askLook(peer)) return;
     const at = this.#looks.claim();
     if (at < 0) {

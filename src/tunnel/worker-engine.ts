@@ -11,6 +11,7 @@ import { resetActivity } from '../wireguard/activity.js';
 import type { PathRule } from '../wireguard/events.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import { erase } from '../wireguard/messages.js';
+import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
 import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint, type PeerTraffic } from './engine.js';
 import {
   COMMAND,
@@ -87,7 +88,7 @@ export class WorkerEngine implements Engine {
     });
   }
 
-  addPeer(): { readonly id: number; readonly row: Float64Array; readonly at: number } {
+  addPeer(): { readonly id: PeerNumber; readonly row: Float64Array; readonly at: number } {
     const id = this.#numbers.take();
     const page = this.#rows.grow(id);
     if (page !== undefined) this.#post({ kind: 'rows', page });
@@ -100,12 +101,12 @@ export class WorkerEngine implements Engine {
     return { id, row, at };
   }
 
-  removePeer(id: number): void {
+  removePeer(id: PeerNumber): void {
     this.#worker.command(COMMAND.removePeer, id);
     this.#numbers.giveBack(id);
   }
 
-  installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
+  installKeypair(peer: PeerNumber, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
     this.#worker.command(COMMAND.installKeypair, peer, (at) => {
       const { view, bytes } = this.#commands;
       view.setUint32(at + COMMAND_RECORD.localIndex, keypair.localIndex, true);
@@ -121,40 +122,40 @@ export class WorkerEngine implements Engine {
     erase(sendingKey, receivingKey);
   }
 
-  useKeypair(peer: number, localIndex: number, confirm: boolean): void {
+  useKeypair(peer: PeerNumber, localIndex: ReceiverIndex, confirm: boolean): void {
     this.#worker.command(COMMAND.useKeypair, peer, (at) => {
       this.#commands.view.setUint32(at + COMMAND_RECORD.localIndex, localIndex, true);
       this.#commands.view.setInt32(at + COMMAND_RECORD.argument, confirm ? 1 : 0, true);
     });
   }
 
-  dropKeypair(peer: number, localIndex: number): void {
+  dropKeypair(peer: PeerNumber, localIndex: ReceiverIndex): void {
     this.#worker.command(COMMAND.dropKeypair, peer, (at) =>
       this.#commands.view.setUint32(at + COMMAND_RECORD.localIndex, localIndex, true),
     );
   }
 
-  keepalive(peer: number): void {
+  keepalive(peer: PeerNumber): void {
     this.#worker.command(COMMAND.keepalive, peer);
   }
 
-  discardQueue(peer: number): void {
+  discardQueue(peer: PeerNumber): void {
     this.#worker.command(COMMAND.discardQueue, peer);
   }
 
-  setEndpoint(peer: number, endpoint: PeerEndpoint): void {
+  setEndpoint(peer: PeerNumber, endpoint: PeerEndpoint): void {
     this.#settings[peer] = (this.#settings[peer]! + 1) >>> 0;
     this.#worker.command(COMMAND.setEndpoint, peer, (at) =>
       writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, endpoint as SocketEndpoint),
     );
   }
 
-  forgetSource(peer: number): void {
+  forgetSource(peer: PeerNumber): void {
     this.#settings[peer] = (this.#settings[peer]! + 1) >>> 0;
     this.#worker.command(COMMAND.forgetSource, peer);
   }
 
-  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void {
+  useSource(peer: PeerNumber, endpoint: PeerEndpoint, use: boolean): void {
     const whole = endpoint.using(true) as SocketEndpoint;
     this.#worker.command(COMMAND.useSource, peer, (at) => {
       this.#commands.view.setInt32(at + COMMAND_RECORD.argument, use ? 1 : 0, true);
@@ -207,7 +208,7 @@ export class WorkerEngine implements Engine {
     return new SocketEndpoint(remote, relayPeer);
   }
 
-  traffic(peer: number): PeerTraffic {
+  traffic(peer: PeerNumber): PeerTraffic {
     const row = this.#rows.array(peer);
     const at = this.#rows.offset(peer);
     return { receivedBytes: row[at + TRAFFIC.received]!, sentBytes: row[at + TRAFFIC.sent]! };
@@ -259,7 +260,7 @@ export class WorkerEngine implements Engine {
   }
 
   #readLook(at: number): void {
-    const peer = this.#looks.view.getUint32(at + LOOK_RECORD.peer, true);
+    const peer = this.#looks.view.getUint32(at + LOOK_RECORD.peer, true) as PeerNumber;
     this.#looks.release();
     this.#rows.takeLook(peer);
     this.#events.look(peer);
@@ -268,7 +269,7 @@ export class WorkerEngine implements Engine {
   #readReport(at: number): void {
     const { view, bytes } = this.#reports;
     const report = view.getUint32(at + REPORT_RECORD.report, true);
-    const peer = view.getUint32(at + REPORT_RECORD.peer, true);
+    const peer = view.getUint32(at + REPORT_RECORD.peer, true) as PeerNumber;
     const length = view.getUint32(at + REPORT_RECORD.length, true);
     const datagram = bytes.slice(at + REPORT_RECORD.datagram, at + REPORT_RECORD.datagram + length);
     const from = readEndpoint(this.#reports, at + REPORT_RECORD.endpoint);

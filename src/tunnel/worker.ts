@@ -10,6 +10,7 @@ import { POLL, Poller, Waker } from '../linux/threads/poll.js';
 import type { PollingWorkerData } from '../linux/threads/polling-worker.js';
 import { SharedRing } from '../linux/threads/shared-ring.js';
 import { setOffloads } from '../linux/tun/tun.js';
+import { NO_INDEX, type PeerNumber, type ReceiverIndex } from '../wireguard/numbers.js';
 import { makeArena } from './arena.js';
 import { Inbound } from './inbound.js';
 import {
@@ -130,7 +131,7 @@ class TunnelWorker {
     this.#waker.clear();
     const ring = this.#commands;
     for (let at = ring.peek(); at >= 0; at = ring.peek()) {
-      const peer = this.#peers.get(ring.view.getUint32(at + COMMAND_RECORD.peer, true));
+      const peer = this.#peers.get(ring.view.getUint32(at + COMMAND_RECORD.peer, true) as PeerNumber);
       const command = ring.view.getUint32(at + COMMAND_RECORD.command, true);
       if (peer !== undefined) this.#executeForPeer(command, peer, at, now);
       else this.#executeForAll(command, at);
@@ -144,13 +145,13 @@ class TunnelWorker {
 
   #executeForPeer(command: number, peer: PeerState, at: number, now: number): void {
     const { view, bytes } = this.#commands;
-    const localIndex = view.getUint32(at + COMMAND_RECORD.localIndex, true);
+    const localIndex = view.getUint32(at + COMMAND_RECORD.localIndex, true) as ReceiverIndex;
     const argument = view.getInt32(at + COMMAND_RECORD.argument, true);
     switch (command) {
       case COMMAND.installKeypair: {
         const keypair = {
           localIndex,
-          remoteIndex: view.getUint32(at + COMMAND_RECORD.remoteIndex, true),
+          remoteIndex: view.getUint32(at + COMMAND_RECORD.remoteIndex, true) as ReceiverIndex,
           initiator: argument === 1,
           createdAt: view.getFloat64(at + COMMAND_RECORD.createdAt, true),
           rekeySendingAt: view.getFloat64(at + COMMAND_RECORD.rekeySendingAt, true),
@@ -161,7 +162,7 @@ class TunnelWorker {
         break;
       }
       case COMMAND.useKeypair:
-        peer.current = localIndex === 0 ? undefined : this.#peers.session(localIndex);
+        peer.current = localIndex === NO_INDEX ? undefined : this.#peers.session(localIndex);
         if (peer.current !== undefined) {
           this.#outbound.release(peer, argument === 1, now);
         }
@@ -198,7 +199,7 @@ class TunnelWorker {
     const argument = this.#commands.view.getInt32(at + COMMAND_RECORD.argument, true);
     switch (command) {
       case COMMAND.addPeer:
-        this.#peers.add(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true));
+        this.#peers.add(this.#commands.view.getUint32(at + COMMAND_RECORD.peer, true) as PeerNumber);
         break;
       case COMMAND.setMtu:
         this.#context.mtu = argument;

@@ -1,4 +1,5 @@
 import { KEEPALIVE_TIMEOUT } from './constants.js';
+import type { ReceiverIndex } from './numbers.js';
 
 /**
  * What the data path lets the control plane know about one peer's traffic, and the other way round: the seam
@@ -85,6 +86,6 @@ export function askForHandshake(row: Float64Array, at: number, now: number): boo
 }
 
 /** A first packet came in under a keypair that we made as the responder: it may be used for sending now. */
-export function noteConfirmed(row: Float64Array, at: number, localIndex: number): void {
+export function noteConfirmed(row: Float64Array, at: number, localIndex: ReceiverIndex): void {
   row[at + ACTIVITY.confirmed] = localIndex;
 }

@@ -16,6 +16,7 @@ import {
   viewOf,
   writeCounter,
 } from './messages.js';
+import type { PeerNumber, ReceiverIndex } from './numbers.js';
 import type { Peer } from './peer.js';
 import { REPLAY, replayAccept, replayReset } from './replay.js';
 
@@ -66,8 +67,8 @@ interface Route {
 export class DataPath {
   readonly allowedIps = new PrefixTable();
   readonly #options: DataPathOptions;
-  readonly #routes = new Map<number, Route>();
-  readonly #sessions = new Map<number, Session>();
+  readonly #routes = new Map<PeerNumber, Route>();
+  readonly #sessions = new Map<ReceiverIndex, Session>();
   readonly #outputs: Output[] = [];
   #lookup: PrefixLookup | undefined;
   #queued = 0;
@@ -151,7 +152,7 @@ export class DataPath {
   #out(packet: Uint8Array, now: number): Drop | undefined {
     const { maxQueued } = this.#options;
     if (innerLength(packet) !== packet.length) return 'bad-inner-packet';
-    const route = this.#routes.get(this.#find(packet, innerAddresses(packet).destination));
+    const route = this.#routes.get(this.#find(packet, innerAddresses(packet).destination) as PeerNumber);
     if (!route) return 'no-peer';
     if (!route.endpoint) return 'no-endpoint';
     if (this.#send(route, packet, now)) return undefined;
@@ -166,7 +167,7 @@ export class DataPath {
     const { crypto } = this.#options;
     const view = viewOf(datagram);
     if (messageType(view, 0, datagram.length) !== MESSAGE_TYPE.transport) return 'malformed';
-    const session = this.#sessions.get(view.getUint32(TRANSPORT.receiver, true));
+    const session = this.#sessions.get(view.getUint32(TRANSPORT.receiver, true) as ReceiverIndex);
     if (!session) return 'unknown-index';
     const { keypair, peer } = session;
     const counter = readCounter(view, TRANSPORT.counter);

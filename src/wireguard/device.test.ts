@@ -14,6 +14,7 @@ import { CookieHolder } from './cookie.js';
 import { UNDER_LOAD_QUEUE } from './device.js';
 import type { Drop } from './drops.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, RESPONSE, TRANSPORT, viewOf } from './messages.js';
+import type { PeerNumber } from './numbers.js';
 
 const STRANGER = new VirtualEndpoint(66, 6);
 
@@ -330,7 +331,7 @@ test('a changed private key ends all sessions, and new ones are made with it', (
   const row = new Float64Array(16);
   a.device.removePeer(a.device.peer(b.key.publicKey.bytes)!, net.now);
   a.rows.set(2, row);
-  const peer = a.device.addPeer(key.publicKey.bytes, 2, row, 0);
+  const peer = a.device.addPeer(key.publicKey.bytes, 2 as PeerNumber, row, 0);
   a.dataPath.addPeer(peer);
   a.device.setEndpoint(peer, b.endpoint);
   a.settle();
@@ -355,7 +356,7 @@ test('a key of low order may be configured, and no handshake is made with it', (
   const { net, a } = network();
   const row = new Float64Array(16);
   a.rows.set(9, row);
-  const peer = a.device.addPeer(new Uint8Array(32), 9, row, 0);
+  const peer = a.device.addPeer(new Uint8Array(32), 9 as PeerNumber, row, 0);
   a.device.setEndpoint(peer, STRANGER);
   a.device.setPersistentKeepalive(peer, 1000, net.now);
   a.settle();
@@ -366,9 +367,9 @@ test('a key of low order may be configured, and no handshake is made with it', (
 test('configuration errors are thrown, and change nothing', () => {
   const { a, b } = acquainted();
   const usage = (error: unknown): boolean => error instanceof LametunError && error.code === 'usage';
-  assert.throws(() => a.device.addPeer(b.key.publicKey.bytes, 5), usage);
-  assert.throws(() => a.device.addPeer(a.key.publicKey.bytes, 5), usage);
-  assert.throws(() => a.device.addPeer(new Uint8Array(31), 5), usage);
+  assert.throws(() => a.device.addPeer(b.key.publicKey.bytes, 5 as PeerNumber), usage);
+  assert.throws(() => a.device.addPeer(a.key.publicKey.bytes, 5 as PeerNumber), usage);
+  assert.throws(() => a.device.addPeer(new Uint8Array(31), 5 as PeerNumber), usage);
   assert.equal([...a.device.peers].length, 1);
 });
 

@@ -8,6 +8,7 @@ import { EventQueue } from './event-queue.js';
 import type { DeviceEvent, Endpoint, PathRule } from './events.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, messageType, RESPONSE, viewOf } from './messages.js';
 import { openStatic } from './noise.js';
+import { NO_INDEX, type PeerNumber, type ReceiverIndex } from './numbers.js';
 import { Peer } from './peer.js';
 import { RateLimiter } from './ratelimit.js';
 import { TimestampSource } from './tai64n.js';
@@ -44,7 +45,7 @@ export class Device {
   readonly #host;
   readonly #events = new EventQueue<DeviceEvent<Peer>>();
   readonly #peers = new Map<string, Peer>();
-  readonly #byIndex = new Map<number, Peer>();
+  readonly #byIndex = new Map<ReceiverIndex, Peer>();
   readonly #unprepared = new Set<Peer>();
   readonly #deadlines = new Deadlines<Peer>();
   readonly #rateLimiter = new RateLimiter();
@@ -61,7 +62,7 @@ export class Device {
       privateKey: undefined as PrivateKey | undefined,
       emit: (event: DeviceEvent<Peer>) => this.#events.push(event),
       allocateIndex: (peer: Peer) => this.#allocateIndex(peer),
-      releaseIndex: (index: number) => void this.#byIndex.delete(index),
+      releaseIndex: (index: ReceiverIndex) => void this.#byIndex.delete(index),
     };
   }
 
@@ -120,12 +121,12 @@ export class Device {
       case MESSAGE_TYPE.response:
         return (
           this.#refusal(datagram, view.getUint32(RESPONSE.sender, true), from, now, queued) ??
-          this.#toPeer(view.getUint32(RESPONSE.receiver, true), (peer) =>
+          this.#toPeer(view.getUint32(RESPONSE.receiver, true) as ReceiverIndex, (peer) =>
             peer.handleResponse(datagram, from, now),
           )
         );
       case MESSAGE_TYPE.cookieReply:
-        return this.#toPeer(view.getUint32(COOKIE_REPLY.receiver, true), (peer) =>
+        return this.#toPeer(view.getUint32(COOKIE_REPLY.receiver, true) as ReceiverIndex, (peer) =>
           peer.handleCookieReply(datagram, now),
         );
       case MESSAGE_TYPE.transport:
@@ -166,7 +167,7 @@ export class Device {
     return reason;
   }
 
-  #toPeer(index: number, handle: (peer: Peer) => Drop | undefined): Drop | undefined {
+  #toPeer(index: ReceiverIndex, handle: (peer: Peer) => Drop | undefined): Drop | undefined {
     const peer = this.#byIndex.get(index);
     if (!peer) return 'unknown-index';
     const reason = handle(peer);
@@ -239,7 +240,7 @@ export class Device {
    */
   addPeer(
     publicKey: Uint8Array,
-    id: number,
+    id: PeerNumber,
     row: Float64Array = new Float64Array(ACTIVITY.words),
     at = 0,
   ): Peer {
@@ -321,12 +322,12 @@ export class Device {
   }
 
   /** [W] 5.4.2: an index is random, so that it tells strangers nothing. 0 is left out, to mean none. */
-  #allocateIndex(peer: Peer): number {
+  #allocateIndex(peer: Peer): ReceiverIndex {
     const bytes = new Uint8Array(4);
     for (;;) {
       this.#host.crypto.random(bytes);
-      const index = viewOf(bytes).getUint32(0, true);
-      if (index === 0 || this.#byIndex.has(index)) continue;
+      const index = viewOf(bytes).getUint32(0, true) as ReceiverIndex;
+      if (index === NO_INDEX || this.#byIndex.has(index)) continue;
       this.#byIndex.set(index, peer);
       return index;
     }

@@ -1,4 +1,5 @@
 import type { Keypair } from './keypair.js';
+import type { ReceiverIndex } from './numbers.js';
 
 /**
  * Where a peer is, as far as the protocol cares: nothing but identity, and bytes that a cookie is bound to.
@@ -45,7 +46,7 @@ export type DeviceEvent<Peer> =
       readonly confirm: boolean;
     }
   /** Forget a keypair and erase its keys. */
-  | { readonly kind: 'drop-keypair'; readonly peer: Peer; readonly localIndex: number }
+  | { readonly kind: 'drop-keypair'; readonly peer: Peer; readonly localIndex: ReceiverIndex }
   /** Send an empty packet under the current keypair. */
   | { readonly kind: 'keepalive'; readonly peer: Peer }
   /** The handshake was given up: drop what waits for it. */

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Keypairs, makeKeypair } from './keypair.js';
+import { type Keypair, Keypairs, makeKeypair } from './keypair.js';
+import type { ReceiverIndex } from './numbers.js';
 
-const begun = (index: number, at = index): ReturnType<typeof makeKeypair> => makeKeypair(index, 0, true, at);
-const answered = (index: number, at = index): ReturnType<typeof makeKeypair> =>
-  makeKeypair(index, 0, false, at);
+const REMOTE = 0 as ReceiverIndex;
+const begun = (index: number, at = index): Keypair => makeKeypair(index as ReceiverIndex, REMOTE, true, at);
+const answered = (index: number, at = index): Keypair =>
+  makeKeypair(index as ReceiverIndex, REMOTE, false, at);
+const confirm = (keypairs: Keypairs, index: number, senior: boolean): Keypair[] | undefined =>
+  keypairs.confirm(index as ReceiverIndex, senior);
 const indices = (keypairs: readonly { localIndex: number }[] | undefined): number[] | undefined =>
   keypairs?.map(({ localIndex }) => localIndex);
 const slots = ({ previous, current, next }: Keypairs): (number | undefined)[] =>
@@ -23,13 +27,13 @@ test('the responder uses a new keypair when the first packet came in under it', 
   const keypairs = new Keypairs();
   keypairs.begin(answered(1));
   assert.deepEqual(slots(keypairs), [undefined, undefined, 1]);
-  assert.deepEqual(indices(keypairs.confirm(1, false)), []);
+  assert.deepEqual(indices(confirm(keypairs, 1, false)), []);
   assert.deepEqual(slots(keypairs), [undefined, 1, undefined]);
   keypairs.begin(answered(2));
   assert.deepEqual(slots(keypairs), [undefined, 1, 2]);
-  assert.equal(keypairs.confirm(1, false), undefined);
+  assert.equal(confirm(keypairs, 1, false), undefined);
   assert.deepEqual(indices(keypairs.begin(answered(3))), [2]);
-  assert.deepEqual(indices(keypairs.confirm(3, true)), []);
+  assert.deepEqual(indices(confirm(keypairs, 3, true)), []);
   assert.deepEqual(slots(keypairs), [1, 3, undefined]);
 });
 
@@ -40,8 +44,8 @@ test('when both began at once the senior stays with its own session, and the oth
   senior.begin(begun(1, 110));
   junior.begin(answered(1, 100));
   junior.begin(begun(2, 110));
-  senior.confirm(2, true);
-  junior.confirm(1, false);
+  confirm(senior, 2, true);
+  confirm(junior, 1, false);
   assert.deepEqual(slots(senior), [2, 1, undefined]);
   assert.deepEqual(slots(junior), [2, 1, undefined]);
 });

@@ -5,13 +5,14 @@ import {
   REKEY_AFTER_TIME,
   REKEY_AFTER_TIME_RECEIVING,
 } from './constants.js';
+import type { ReceiverIndex } from './numbers.js';
 
 /** What both sides of a session agreed on, without the keys: those are the data path's alone. */
 export interface Keypair {
   /** The receiver index in what we receive, unique in this device. */
-  readonly localIndex: number;
+  readonly localIndex: ReceiverIndex;
   /** The receiver index in what we send. */
-  readonly remoteIndex: number;
+  readonly remoteIndex: ReceiverIndex;
   /** Who began: the initiator also makes the next session, so that the two do not both try. */
   readonly initiator: boolean;
   readonly createdAt: number;
@@ -24,8 +25,8 @@ export interface Keypair {
 }
 
 export const makeKeypair = (
-  localIndex: number,
-  remoteIndex: number,
+  localIndex: ReceiverIndex,
+  remoteIndex: ReceiverIndex,
   initiator: boolean,
   now: number,
 ): Keypair => ({
@@ -77,7 +78,7 @@ export class Keypairs {
    *
    * @param senior which of two peers we are; each must say the opposite
    */
-  confirm(localIndex: number, senior: boolean): Keypair[] | undefined {
+  confirm(localIndex: ReceiverIndex, senior: boolean): Keypair[] | undefined {
     const { current, next } = this;
     if (next?.localIndex !== localIndex) return undefined;
     const dropped = present(this.previous);

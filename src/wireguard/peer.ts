@@ -23,6 +23,7 @@ import {
   openResponse,
   type Transcript,
 } from './noise.js';
+import { NO_INDEX, type PeerNumber, type ReceiverIndex } from './numbers.js';
 import { isAfter, Pace, TAI64N, TimestampSource } from './tai64n.js';
 import { type TimerName, Timers } from './timers.js';
 
@@ -39,15 +40,15 @@ export interface PeerHost {
   readonly followsPeers: boolean;
   emit(event: DeviceEvent<Peer>): void;
   /** A receiver index that is in use nowhere else; it leads to this peer until it is released. */
-  allocateIndex(peer: Peer): number;
-  releaseIndex(index: number): void;
+  allocateIndex(peer: Peer): ReceiverIndex;
+  releaseIndex(index: ReceiverIndex): void;
 }
 
 /** An initiation that we sent and that may still be answered. */
 interface PendingInitiation {
   readonly transcript: Transcript;
   readonly ephemeral: PrivateKey;
-  readonly localIndex: number;
+  readonly localIndex: ReceiverIndex;
 }
 
 /**
@@ -61,8 +62,7 @@ export class Peer implements Deadlined {
   isRemoved = false;
 
   readonly publicKey: PublicKey;
-  /** The caller's number for this peer: its row in tables, its name in a prefix table. */
-  readonly id: number;
+  readonly id: PeerNumber;
   endpoint: Endpoint | undefined;
   /** When the last session began, in milliseconds since 1970; 0 if none did. */
   lastHandshake = 0;
@@ -92,7 +92,7 @@ export class Peer implements Deadlined {
   /** When the current keypair became current. */
   #usableSince = 0;
 
-  constructor(host: PeerHost, publicKey: PublicKey, id: number, row: Float64Array, at: number) {
+  constructor(host: PeerHost, publicKey: PublicKey, id: PeerNumber, row: Float64Array, at: number) {
     this.#host = host;
     this.timestamps = new TimestampSource(host.timestamps);
     this.publicKey = publicKey;
@@ -116,7 +116,7 @@ export class Peer implements Deadlined {
 
   /** Reads what the data path left in the row, and does what is due. */
   look(now: number): void {
-    this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]!, now);
+    this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]! as ReceiverIndex, now);
     for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now))
       Peer.#expired[due](this, now);
     const asked = this.#row[this.#at + ACTIVITY.asked]!;
@@ -285,7 +285,7 @@ export class Peer implements Deadlined {
     this.#timers.on('authenticatedReceived', now);
     if (this.#host.followsPeers) this.setEndpoint(from);
 
-    const remoteIndex = viewOf(message).getUint32(INITIATION.sender, true);
+    const remoteIndex = viewOf(message).getUint32(INITIATION.sender, true) as ReceiverIndex;
     const localIndex = this.#host.allocateIndex(this);
     const view = viewOf(response);
     view.setUint32(0, MESSAGE_TYPE.response, true);
@@ -318,7 +318,12 @@ export class Peer implements Deadlined {
     this.#timers.on('handshakeComplete', now);
     if (this.#host.followsPeers) this.setEndpoint(from);
 
-    const keypair = makeKeypair(pending.localIndex, view.getUint32(RESPONSE.sender, true), true, now);
+    const keypair = makeKeypair(
+      pending.localIndex,
+      view.getUint32(RESPONSE.sender, true) as ReceiverIndex,
+      true,
+      now,
+    );
     this.#begin(keypair, transcript, now);
     this.#usableSince = now;
     // [W] 5.4.3 leaves the responder in doubt until a first packet comes: a keepalive, if nothing waits.
@@ -348,8 +353,8 @@ export class Peer implements Deadlined {
     this.sessionBegan = now;
   }
 
-  #confirm(localIndex: number, now: number): void {
-    if (localIndex === 0) return;
+  #confirm(localIndex: ReceiverIndex, now: number): void {
+    if (localIndex === NO_INDEX) return;
     const dropped = this.#keypairs.confirm(localIndex, this.#isSenior());
     if (!dropped) return;
     this.#timers.on('authenticatedReceived', now);

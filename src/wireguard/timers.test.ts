@@ -17,6 +17,7 @@ import {
 } from './constants.js';
 import { makeKeypair, maySend, wantsRekeySending } from './keypair.js';
 import { MESSAGE_TYPE, TRANSPORT } from './messages.js';
+import type { ReceiverIndex } from './numbers.js';
 import type { Peer } from './peer.js';
 
 const DELAY = 10;
@@ -225,7 +226,7 @@ test('after a suspend the first packet makes a new session and nothing goes out 
 
 test('a session is replaced after REKEY_AFTER_MESSAGES by either role, and dead at REJECT_AFTER_MESSAGES, [W] 6.2', () => {
   for (const initiator of [true, false]) {
-    const keypair = makeKeypair(1, 2, initiator, 1000);
+    const keypair = makeKeypair(1 as ReceiverIndex, 2 as ReceiverIndex, initiator, 1000);
     assert.equal(wantsRekeySending(keypair, REKEY_AFTER_MESSAGES - 1, 1000), false);
     assert.equal(wantsRekeySending(keypair, REKEY_AFTER_MESSAGES, 1000), true);
     assert.equal(maySend(keypair, REJECT_AFTER_MESSAGES - 1, 1000), true);

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
 import { SeededRandom } from '../../tests/kit/random.js';
 import { VirtualEndpoint, VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
+import type { PeerNumber } from './numbers.js';
 
 /** What a start of the program takes at the very least, milliseconds. */
 const RESTART = 150;
@@ -66,7 +67,7 @@ test('timestamps for one peer increase strictly, whatever happens to clock and c
 test('a thousand silent peers do not make a restarted device wait for its clock', () => {
   const { net, judge, node, restart, refused } = acquainted();
   for (let i = 0; i < 1000; i++) {
-    const silent = node.device.addPeer(new Uint8Array(32).fill(i >> 8).fill(i, 16), 100 + i);
+    const silent = node.device.addPeer(new Uint8Array(32).fill(i >> 8).fill(i, 16), (100 + i) as PeerNumber);
     node.device.setEndpoint(silent, new VirtualEndpoint(99, i));
     node.device.setPersistentKeepalive(silent, 25_000, net.now);
   }

@@ -28,6 +28,7 @@ import { SharedDrops } from '../../src/tunnel/shared-drops.js';
 import { WorkerContext } from '../../src/tunnel/worker-context.js';
 import { resetActivity } from '../../src/wireguard/activity.js';
 import { makeKeypair } from '../../src/wireguard/keypair.js';
+import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
 
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 const ROOM = 65_536;
@@ -151,8 +152,8 @@ export class DataPlane {
 
   /** Gives a peer a session, with itself, and lets out what waits for it. */
   beginSession(id: number): void {
-    const peer = this.#peers.get(id)!;
-    const index = 7 + id;
+    const peer = this.#get(id);
+    const index = (7 + id) as ReceiverIndex;
     this.#peers.beginSession(
       peer,
       makeKeypair(index, index, true, bootTime()),
@@ -165,14 +166,19 @@ export class DataPlane {
 
   /** How many packets wait for a peer's session. */
   waiting(id: number): number {
-    return this.#peers.get(id)!.waiting.length;
+    return this.#get(id).waiting.length;
+  }
+
+  #get(id: number): PeerState {
+    return this.#peers.get(id as PeerNumber)!;
   }
 
   #add(id: number): PeerState {
-    this.#rows.grow(id);
-    resetActivity(this.#rows.array(id), this.#rows.offset(id));
-    this.#peers.add(id);
-    const peer = this.#peers.get(id)!;
+    const number = id as PeerNumber;
+    this.#rows.grow(number);
+    resetActivity(this.#rows.array(number), this.#rows.offset(number));
+    this.#peers.add(number);
+    const peer = this.#get(id);
     peer.endpoints.bytes.set(this.#ownEndpoint, peer.endpoint);
     return peer;
   }
@@ -225,7 +231,7 @@ export class DataPlane {
 
   /** It is not known where a peer is. */
   forgetEndpoint(id: number): void {
-    const { endpoints, endpoint } = this.#peers.get(id)!;
+    const { endpoints, endpoint } = this.#get(id);
     endpoints.view.setUint32(endpoint + ENDPOINT.nameLength, 0, true);
   }
 

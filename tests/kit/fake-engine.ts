@@ -2,6 +2,7 @@ import type { Endpoint } from '../../src/ip/endpoint.js';
 import type { Engine, EngineEvents, OurSide, PeerEndpoint, PeerTraffic } from '../../src/tunnel/engine.js';
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Keypair } from '../../src/wireguard/keypair.js';
+import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
 
 /** Something that an engine was told: the method's name and its arguments. */
 export interface Told {
@@ -33,49 +34,49 @@ export class FakeEngine implements Engine {
     this.told.length = 0;
   }
 
-  addPeer(): { id: number; row: Float64Array; at: number } {
-    const id = this.#nextId++;
+  addPeer(): { id: PeerNumber; row: Float64Array; at: number } {
+    const id = this.#nextId++ as PeerNumber;
     const row = new Float64Array(ACTIVITY.words);
     this.peers.set(id, row);
     return { id, row, at: 0 };
   }
 
-  removePeer(id: number): void {
+  removePeer(id: PeerNumber): void {
     this.#tell('removePeer', id);
     this.peers.delete(id);
   }
 
-  installKeypair(peer: number, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
+  installKeypair(peer: PeerNumber, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
     this.#tell('installKeypair', peer, keypair, sendingKey.slice(), receivingKey.slice());
     sendingKey.fill(0);
     receivingKey.fill(0);
   }
 
-  useKeypair(peer: number, localIndex: number, confirm: boolean): void {
+  useKeypair(peer: PeerNumber, localIndex: ReceiverIndex, confirm: boolean): void {
     this.#tell('useKeypair', peer, localIndex, confirm);
   }
 
-  dropKeypair(peer: number, localIndex: number): void {
+  dropKeypair(peer: PeerNumber, localIndex: ReceiverIndex): void {
     this.#tell('dropKeypair', peer, localIndex);
   }
 
-  keepalive(peer: number): void {
+  keepalive(peer: PeerNumber): void {
     this.#tell('keepalive', peer);
   }
 
-  discardQueue(peer: number): void {
+  discardQueue(peer: PeerNumber): void {
     this.#tell('discardQueue', peer);
   }
 
-  setEndpoint(peer: number, endpoint: PeerEndpoint): void {
+  setEndpoint(peer: PeerNumber, endpoint: PeerEndpoint): void {
     this.#tell('setEndpoint', peer, endpoint);
   }
 
-  forgetSource(peer: number): void {
+  forgetSource(peer: PeerNumber): void {
     this.#tell('forgetSource', peer);
   }
 
-  useSource(peer: number, endpoint: PeerEndpoint, use: boolean): void {
+  useSource(peer: PeerNumber, endpoint: PeerEndpoint, use: boolean): void {
     this.#tell('useSource', peer, endpoint, use);
   }
 
@@ -116,7 +117,7 @@ export class FakeEngine implements Engine {
     };
   }
 
-  traffic(peer: number): PeerTraffic {
+  traffic(peer: PeerNumber): PeerTraffic {
     return this.bytes.get(peer) ?? { receivedBytes: 0, sentBytes: 0 };
   }
 

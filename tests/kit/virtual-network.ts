@@ -4,6 +4,7 @@ import { DataPath } from '../../src/wireguard/data-path.js';
 import { Device } from '../../src/wireguard/device.js';
 import type { DeviceEvent, Endpoint } from '../../src/wireguard/events.js';
 import { MESSAGE_TYPE, messageType, viewOf } from '../../src/wireguard/messages.js';
+import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 
 /** An address on a virtual network: 10.255.0.`host`, and a port. */
@@ -140,7 +141,7 @@ export class VirtualNode {
   addPeer(other: VirtualNode, options: { readonly endpoint?: VirtualEndpoint | undefined } = {}): Peer {
     const row = new Float64Array(ACTIVITY.words);
     this.rows.set(other.id, row);
-    const peer = this.device.addPeer(other.key.publicKey.bytes, other.id, row, 0);
+    const peer = this.device.addPeer(other.key.publicKey.bytes, other.id as PeerNumber, row, 0);
     this.dataPath.addPeer(peer);
     this.dataPath.allowedIps.insert(Uint8Array.of(10, 0, 0, other.id), 32, other.id);
     this.dataPath.allowedIpsChanged();

@@ -15,6 +15,7 @@ import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import type { PrivateKey, PublicKey } from '../../src/wireguard/crypto.js';
 import { Device } from '../../src/wireguard/device.js';
 import type { DeviceEvent, Endpoint } from '../../src/wireguard/events.js';
+import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 
 const secrets: Uint8Array[] = [];
@@ -48,7 +49,7 @@ const crypto = new NotingCrypto();
 const devices = [0, 1].map(() => new Device({ crypto, wallClock: () => Date.now() }));
 const keys = devices.map(() => crypto.generate());
 for (const [i, device] of devices.entries()) device.setPrivateKey(keys[i], 1);
-const peers = devices.map((device, i) => device.addPeer(keys[1 - i]!.publicKey.bytes, 0));
+const peers = devices.map((device, i) => device.addPeer(keys[1 - i]!.publicKey.bytes, 0 as PeerNumber));
 for (const [i, peer] of peers.entries()) {
   devices[i]!.setEndpoint(peer, somewhere);
   devices[i]!.up(1);

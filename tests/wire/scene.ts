@@ -5,6 +5,7 @@ import { DataPath, type Output } from '../../src/wireguard/data-path.js';
 import { Device, UNDER_LOAD_QUEUE } from '../../src/wireguard/device.js';
 import type { Endpoint } from '../../src/wireguard/events.js';
 import { MESSAGE_TYPE } from '../../src/wireguard/messages.js';
+import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 
 /**
@@ -211,7 +212,7 @@ class Side {
     this.device.setPrivateKey(this.crypto.privateKey(SECRETS[who].static), now);
     const row = new Float64Array(ACTIVITY.words);
     const theirs = this.crypto.privateKey(SECRETS[other].static).publicKey.bytes;
-    this.#peer = this.device.addPeer(theirs, 1, row);
+    this.#peer = this.device.addPeer(theirs, 1 as PeerNumber, row);
     this.device.setPresharedKey(this.#peer, SECRETS.preshared);
     if (who === 'laptop') this.device.setEndpoint(this.#peer, OUTER.server);
     this.#dataPath = new DataPath({
