@@ -1,3 +1,4 @@
+import type { Rate } from '../token-bucket.js';
 import { fold, pseudoHeaderSum, sumReference } from './checksum.js';
 import { IPV4, IPV6, PROTOCOL } from './packet.js';
 import type { Arena } from './virtio.js';
@@ -154,21 +155,5 @@ function isHost6(view: DataView, at: number): boolean {
   return high !== 0 || view.getUint32(at + 12) > 1;
 }
 
-/** How many answers a second there may be, and how many at once: Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`. */
-const RATE = 1000;
-const BURST = 50;
-
-/** Limits the answers of a device: a flood to nowhere is not worth one for each packet. */
-export class AnswerLimit {
-  #tokens = BURST;
-  #at = 0;
-
-  /** Whether there may be one more. @param now milliseconds of a clock that does not go back */
-  take(now: number): boolean {
-    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#at) * RATE) / 1000);
-    this.#at = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
-  }
-}
+/** Limits the answers of an interface, as `icmp_msgs_per_sec` and `icmp_msgs_burst` do in Linux. */
+export const ANSWERS: Rate = { rate: 1000, burst: 50 };

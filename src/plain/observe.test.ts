@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LearnedLimit } from './observe.js';
+import { TokenBucket } from '../token-bucket.js';
+import { LEARNED } from './observe.js';
 
 test('a flood of learned addresses is told of at first, and then once a second', () => {
-  const limit = new LearnedLimit();
+  const limit = new TokenBucket(LEARNED);
   const told = (seconds: number): number => {
     let count = 0;
-    for (let now = seconds * 1000; now < (seconds + 1) * 1000; now += 0.5) if (limit.allows(now)) count++;
+    for (let now = seconds * 1000; now < (seconds + 1) * 1000; now += 0.5) if (limit.take(now)) count++;
     return count;
   };
   assert.equal(told(10), 100);

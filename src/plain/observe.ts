@@ -3,6 +3,7 @@ import { type Endpoint, formatEndpoint } from '../ip/endpoint.js';
 import { protocolName, summarize } from '../ip/packet.js';
 import { describeErrno, ERRNO } from '../linux/ffi/errno.js';
 import { readSocketAddress } from '../linux/net/socket-address.js';
+import type { Rate } from '../token-bucket.js';
 import type { LearnedEvent, PacketEvent, StatsEvent } from './events.js';
 import { KIND, type LogRecord } from './packet-log.js';
 import { COUNT, DROP, type DropReason, dropCounter } from './shared.js';
@@ -103,24 +104,8 @@ function explain(errno: number, whom: string): string {
   }
 }
 
-/** How many addresses may be told of at once, and how long it then takes until one more may, milliseconds. */
-const LEARNED_AT_ONCE = 100;
-const LEARNED_AGAIN = 1_000;
-
 /**
- * Lets only so many learned addresses be told of. Anyone can make the listener learn one with each datagram, by
- * sending them from two ports in turn; that must not fill a disk with lines.
+ * How many learned addresses are reported. Anyone can make the listener learn one with each datagram, by sending them
+ * from two ports in turn; that must not fill a disk with lines.
  */
-export class LearnedLimit {
-  #left = LEARNED_AT_ONCE;
-  #at = 0;
-
-  /** Whether one more may be told of. @param now milliseconds */
-  allows(now: number): boolean {
-    this.#left = Math.min(LEARNED_AT_ONCE, this.#left + (now - this.#at) / LEARNED_AGAIN);
-    this.#at = now;
-    if (this.#left < 1) return false;
-    this.#left--;
-    return true;
-  }
-}
+export const LEARNED: Rate = { rate: 1, burst: 100 };

@@ -14,9 +14,10 @@ import { AF } from '../linux/net/socket-address.js';
 import { UdpSocket } from '../linux/net/udp.js';
 import { Waker } from '../linux/threads/poll.js';
 import { clearOffloads, Tun } from '../linux/tun/tun.js';
+import { TokenBucket } from '../token-bucket.js';
 import type { PlainEvent } from './events.js';
 import type { MeansLimits } from './means.js';
-import { LearnedLimit, recordEvent, statsEvent, Warnings } from './observe.js';
+import { LEARNED, recordEvent, statsEvent, Warnings } from './observe.js';
 import { PacketLog } from './packet-log.js';
 import { resolveHost } from './resolve.js';
 import { SharedState } from './shared.js';
@@ -262,7 +263,7 @@ async function runWorker(
   if (signal.aborted) stop();
 
   const warnings = new Warnings(state.counters);
-  const learnedLimit = new LearnedLimit();
+  const learnedLimit = new TokenBucket(LEARNED);
   let looks = 0;
   let untold = 0;
   let missed = 0;
@@ -271,7 +272,7 @@ async function runWorker(
     for (let record = log.read(); record !== undefined; record = log.read()) {
       const event = recordEvent(record);
       if (event === undefined) continue;
-      if (event.event === 'learned' && !learnedLimit.allows(now)) untold++;
+      if (event.event === 'learned' && !learnedLimit.take(now)) untold++;
       else report(event);
     }
     const stats = statsEvent(state.counters, servers);

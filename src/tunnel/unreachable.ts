@@ -1,7 +1,8 @@
-import { AnswerLimit, UNREACHABLE_LENGTH, writeUnreachable } from '../ip/unreachable.js';
+import { ANSWERS, UNREACHABLE_LENGTH, writeUnreachable } from '../ip/unreachable.js';
 import { type Arena, VIRTIO } from '../ip/virtio.js';
 import { errno, libc } from '../linux/ffi/libc.js';
 import { allocate } from '../linux/ffi/memory.js';
+import { TokenBucket } from '../token-bucket.js';
 import type { WorkerContext } from './worker-context.js';
 
 /**
@@ -10,7 +11,7 @@ import type { WorkerContext } from './worker-context.js';
  */
 export class Unreachable {
   readonly #context: WorkerContext;
-  readonly #limit = new AnswerLimit();
+  readonly #limit = new TokenBucket(ANSWERS);
   /** A `virtio_net_hdr` that says nothing, and the answer. */
   readonly #out = allocate(VIRTIO.length + UNREACHABLE_LENGTH);
 

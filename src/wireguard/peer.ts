@@ -1,3 +1,4 @@
+import { TokenBucket } from '../token-bucket.js';
 import { ACTIVITY } from './activity.js';
 import { INITIATION_INTERVAL, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT } from './constants.js';
 import { CookieHolder } from './cookie.js';
@@ -24,7 +25,7 @@ import {
   type Transcript,
 } from './noise.js';
 import { NO_INDEX, type PeerNumber, type ReceiverIndex } from './numbers.js';
-import { isAfter, Pace, TAI64N, TimestampSource } from './tai64n.js';
+import { isAfter, OWN_INITIATIONS, TAI64N, TimestampSource } from './tai64n.js';
 import { type TimerName, Timers } from './timers.js';
 
 /** What a peer needs of its device. */
@@ -85,7 +86,7 @@ export class Peer implements Deadlined {
   #pending: PendingInitiation | undefined;
   #attemptSince = 0;
   #lastInitiationSent = -Infinity;
-  readonly #pace = new Pace();
+  readonly #limit = new TokenBucket(OWN_INITIATIONS);
   #lastInitiationReceived = -Infinity;
   readonly #lastTimestamp = new Uint8Array(TAI64N.length);
   #lastAskSeen = 0;
@@ -209,9 +210,9 @@ export class Peer implements Deadlined {
       this.#timers.on('initiationHeldBack', this.#lastInitiationSent);
       return;
     }
-    const notBefore = this.#pace.notBefore();
-    if (now < notBefore) {
-      this.#timers.on('initiationHeldBack', notBefore + 1 - REKEY_TIMEOUT - this.#timers.jitter); // due 1 ms later
+    const wait = this.#limit.wait(now);
+    if (wait > 0) {
+      this.#timers.on('initiationHeldBack', now + wait + 1 - REKEY_TIMEOUT - this.#timers.jitter); // due 1 ms later
       return;
     }
     this.#row[this.#at + ACTIVITY.askAgainAt] = now + REKEY_TIMEOUT;
@@ -243,7 +244,7 @@ export class Peer implements Deadlined {
     view.setUint32(INITIATION.sender, localIndex, true);
     this.#send(message, this.endpoint, now);
     this.#lastInitiationSent = now;
-    this.#pace.note(now);
+    this.#limit.spend(now);
     this.#timers.on('initiationSent', now);
   }
 

@@ -1,3 +1,4 @@
+import type { Rate } from '../token-bucket.js';
 import { INITIATION_INTERVAL } from './constants.js';
 
 /** The timestamp of an initiation, [W] 5.1: TAI64N, 12 bytes, big-endian seconds and nanoseconds. */
@@ -15,7 +16,7 @@ const GRANULES_PER_SECOND = Math.ceil(1e9 / GRANULE);
  * Makes the timestamps for one peer. They increase strictly as long as this object lives, also when the clock is set
  * back: the peer refuses an initiation that is not newer than all before it. Otherwise they are the clock's, so that it
  * takes those of a device that was started again. They run ahead of it by a granule for each that follows within one
- * (`Pace` bounds that).
+ * (`OWN_INITIATIONS` bounds that).
  */
 export class TimestampSource {
   /** Granules since 1970; the last one of a second is shorter. */
@@ -42,25 +43,10 @@ export class TimestampSource {
 }
 
 /**
- * How many initiations may go to one peer at once, and then one in `INITIATION_INTERVAL`, which is longer than a granule:
- * timestamps are ahead of the clock by less than 0.14 s, and no program is started again within that.
+ * How many initiations may go to one peer. Their interval is longer than a granule: timestamps are ahead of the clock by
+ * less than 0.14 s, and no program is started again within that.
  */
-const BURST = 8;
-
-/** Says when the next initiation may go to a peer. */
-export class Pace {
-  /** When all that were sent have their interval behind them. */
-  #until = -Infinity;
-
-  notBefore(): number {
-    return this.#until - (BURST - 1) * INITIATION_INTERVAL;
-  }
-
-  /** One was sent. @param now milliseconds of a clock that nobody sets */
-  note(now: number): void {
-    this.#until = Math.max(this.#until, now) + INITIATION_INTERVAL;
-  }
-}
+export const OWN_INITIATIONS: Rate = { rate: 1000 / INITIATION_INTERVAL, burst: 8 };
 
 /** The label of a time in seconds since 1970. */
 export function tai64n(seconds: number, nanoseconds: number): Uint8Array {

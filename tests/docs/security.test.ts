@@ -67,9 +67,9 @@ test('the numbers about networks are those in the code', () => {
   const guests = privateConstant('GUESTS', 'hub/limits.ts');
   const [each, all] = [...guests.matchAll(/rate: (\d+), burst: (\d+)/g)];
   const handshakes = rateOf('HANDSHAKES', 'hub/server.ts');
-  const requests = rateOf('REQUESTS', 'hub/connection.ts');
-  const guest = rateOf('guest', 'hub/connection.ts');
-  const member = rateOf('member', 'hub/connection.ts');
+  const requests = rateOf('REQUESTS', 'hub/session.ts');
+  const guest = rateOf('guest', 'hub/session.ts');
+  const member = rateOf('member', 'hub/session.ts');
   const strangers = number('STRANGERS', 'hub/server.ts');
   assert.equal(number('GUESTS', 'hub/server.ts'), strangers);
   assert.equal(number('GUEST_PATIENCE', 'hub/server.ts'), 120_000);
@@ -84,7 +84,7 @@ test('the numbers about networks are those in the code', () => {
     `limited to ${each![2]} at once and then ${each![1]} per second`,
     `to ${all![2]} and ${all![1]} for all addresses together`,
     `${handshakes.burst} handshakes of one address at once, and then ${handshakes.rate} per second`,
-    `a node reads ${number('RATE', 'node/')} per second`,
+    `a node reads ${rateOf('OPENED', 'node/').rate} per second`,
     `the last ${/constructor\(limit = (\d+)\)/.exec(sources.get('protocol/probe.ts')!)![1]} probes of a peer`,
     `works for ${number('REUSABLE_USES', 'hub/invites.ts')} machines`,
     'at most 100 of one token, and 1000 in all, can be pending',

@@ -97,7 +97,7 @@ export class Hub {
     this.#options = options;
     this.#registry = options.registry;
     const { registry, scheduler, guests } = options;
-    this.#guests = new GuestLimit(scheduler.now(), guests);
+    this.#guests = new GuestLimit(guests);
     this.#fanout = new Fanout(registry.members, scheduler);
     this.#presence = new Presence(registry.members.ids(), scheduler);
     this.#administration = new Administration({

@@ -4,18 +4,15 @@ import type { Hello, HubMessage, NodeMessage, Welcome } from '../../protocol/mes
 import { parseNodeMessage } from '../../protocol/schemas.js';
 import { encodeBase64, encodeJson } from '../../protocol/text.js';
 import { ENVELOPE } from '../../protocol/transport.js';
+import { type Rate, TokenBucket } from '../../token-bucket.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import type { Client } from './hub.js';
-import { Bucket } from './limits.js';
 import { Outgoing, type Sink } from './outgoing.js';
 
 /** What may come through a connection. */
-export interface Pace {
-  /** A message at most, bytes. */
+export interface Pace extends Rate {
+  /** A message at most, bytes. Rate and burst count frames. */
   readonly longest: number;
-  /** Frames a second, and at once. */
-  readonly rate: number;
-  readonly burst: number;
   /** Whether more is read later, when there is room; else the session is `flooded`. */
   readonly patience: boolean;
 }
@@ -102,7 +99,7 @@ export class Session implements Client {
   readonly #channel: ChannelResponder;
   readonly #events: SessionEvents;
   readonly #outgoing: Outgoing;
-  readonly #requests: Bucket;
+  readonly #requests: TokenBucket;
   #lastRequest: Promise<void> = Promise.resolve();
   #waiting = 0;
   /** Requests in a row that were refused for being too many. */
@@ -124,7 +121,7 @@ export class Session implements Client {
     this.#channel = new ChannelResponder(crypto, privateKey, (_, hello) => answer(hello));
     this.#events = events;
     this.#outgoing = new Outgoing(carrier);
-    this.#requests = new Bucket(REQUESTS.rate, REQUESTS.burst, now);
+    this.#requests = new TokenBucket(REQUESTS);
     this.#heard = now;
   }
 

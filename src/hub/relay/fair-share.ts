@@ -2,7 +2,8 @@ import { FULL, type Thinning } from './thinning.js';
 
 /**
  * Lets each sender send so many bytes a second, and for a moment more: a bucket of tokens each, which is full at first.
- * Times in milliseconds.
+ * Times in milliseconds. All buckets lie in two arrays, and one filling serves many frames: no `TokenBucket` for each
+ * of thousands of senders.
  */
 export class RateLimit {
   readonly #perMillisecond: number;

@@ -194,7 +194,7 @@ test('who has not proved a key cannot send more than a first message, in whateve
 });
 
 test('one address gets so many handshakes and no more, behind a proxy too', async (t) => {
-  const { server } = await scene(t, undefined, { handshakes: new AddressLimit(1e-6, 2) });
+  const { server } = await scene(t, undefined, { handshakes: new AddressLimit({ rate: 1e-6, burst: 2 }) });
   const upgrade = async (address: string): Promise<string | undefined> => {
     const socket = connect(server.port, '127.0.0.1').on('error', () => {});
     t.after(() => socket.destroy());

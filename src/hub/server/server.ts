@@ -107,7 +107,7 @@ export class HubServer {
     this.port = (listener.address() as AddressInfo).port;
     this.#listener = listener;
     this.#options = options;
-    this.#handshakes = options.handshakes ?? new AddressLimit(HANDSHAKES.rate, HANDSHAKES.burst);
+    this.#handshakes = options.handshakes ?? new AddressLimit(HANDSHAKES);
     listener.on('connection', (socket: Socket) => this.#connected(socket));
     listener.on('error', () => {}); // accepting one connection failed, for want of descriptors
     this.#timer = setInterval(() => this.#check(performance.now()), CHECK_INTERVAL).unref();

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { closeFrame, frameHeader, OPCODE, smallFrame, WebSocketReader } from '../../protocol/websocket.js';
-import { Bucket } from '../machine/limits.js';
+import { TokenBucket } from '../../token-bucket.js';
 import type { Carrier, Pace } from '../machine/session.js';
 
 export interface WebSocketHandlers {
@@ -33,7 +33,7 @@ export class HubWebSocket implements Carrier {
   readonly #handlers: WebSocketHandlers;
   readonly #reader: WebSocketReader;
   #pace: Pace;
-  #bucket: Bucket;
+  #bucket: TokenBucket;
   #isCorked = false;
   #isClosing = false;
   #isOver = false;
@@ -44,7 +44,7 @@ export class HubWebSocket implements Carrier {
     this.#stream = stream;
     this.#handlers = handlers;
     this.#pace = pace;
-    this.#bucket = new Bucket(pace.rate, pace.burst, performance.now());
+    this.#bucket = new TokenBucket(pace);
     this.#reader = new WebSocketReader(pace.longest);
     stream.on('data', (chunk: Buffer) => {
       // A stream that has been destroyed gives what it had buffered.
@@ -61,7 +61,7 @@ export class HubWebSocket implements Carrier {
 
   set pace(pace: Pace) {
     this.#pace = pace;
-    this.#bucket = new Bucket(pace.rate, pace.burst, performance.now());
+    this.#bucket = new TokenBucket(pace);
     this.#reader.limit = pace.longest;
   }
 

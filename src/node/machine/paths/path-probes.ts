@@ -6,10 +6,6 @@ import type { Candidate, PeerPath } from './peer-path.js';
 
 /** Bytes: as long as a pong, so that nobody gets more by a ping than it cost to send it. */
 const SMALL_PING = 80;
-/** Answers to a peer's pings: a second, and at once. */
-const PONG_RATE = 20;
-const PONG_BURST = 40;
-
 /** For so long a NAT surely lets in what it was opened for. */
 export const OPEN_TIME = 20_000;
 
@@ -56,11 +52,7 @@ export class PathProbes {
 
   /** Answers a ping. @returns false when the peer has asked too often: it gets none */
   pong(peer: PeerPath, transaction: Uint8Array, from: ProbeSource, now: number): boolean {
-    const refilled = peer.pongs + ((now - peer.pongsAt) * PONG_RATE) / 1000;
-    peer.pongs = Math.min(PONG_BURST, refilled);
-    peer.pongsAt = now;
-    if (peer.pongs < 1) return false;
-    peer.pongs -= 1;
+    if (!peer.pongs.take(now)) return false;
     const seen = from.relayPeer === 0 ? from.remote : undefined;
     const probe: Probe = { type: 'pong', transaction, from: seen };
     this.#tell({ kind: 'probe', peer: peer.id, probe, to: seen, back: from });

@@ -37,11 +37,7 @@ const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 35_000, 60_000] as con
 const OPENER_HOPS = [2, 3, 4] as const;
 /** While there is one, a better one is looked for. */
 const BETTER_INTERVAL = 60_000;
-/** A peer's calls are followed no faster than that, but for a few at once. */
-const CALL_INTERVAL = 1_000;
-const CALL_BURST = 3;
-/** A place that pings us is pinged so often in a second, and not if it has just answered: or both would never stop. */
-const PING_BACKS = 2;
+/** An endpoint that pings us is pinged back, but not if it has just answered: or both would never stop. */
 const ANSWERS_FOR = 5_000;
 
 type Call = Extract<Probe, { readonly type: 'call' | 'opened' }>;
@@ -168,11 +164,7 @@ export class PathRules {
     this.#hint(peer, now);
     // Also when one is under way: it may have met a NAT that the peer's has opened only now.
     if (candidate === peer.current || now < candidate.answeredAt + ANSWERS_FOR) return;
-    if (now >= candidate.backsAt + 1_000) {
-      candidate.backsAt = now;
-      candidate.backs = 0;
-    }
-    if (candidate.backs++ < PING_BACKS) this.#probes.ping(peer, candidate, false, now);
+    if (candidate.backs.take(now)) this.#probes.ping(peer, candidate, false, now);
   }
 
   handlePong(peer: PeerPath, transaction: string, from: ProbeSource, now: number): void {
@@ -205,10 +197,7 @@ export class PathRules {
     } else if (hasMoved) {
       peer.openUntil = -Infinity;
     }
-    const last = peer.followed[call.type];
-    const next = Math.max(last, now - CALL_BURST * CALL_INTERVAL) + CALL_INTERVAL;
-    if (next > now) return;
-    peer.followed[call.type] = next;
+    if (!peer.followed[call.type].take(now)) return;
     this.#probes.pingAll(peer, now, this.#hops(peer, now));
     if (call.type === 'call' || peer.isCalling) this.#call(peer, call.transaction);
     if (call.type === 'opened') peer.isCalling = false;

@@ -1,4 +1,5 @@
 import type { Endpoint } from '../../../ip/endpoint.js';
+import { TokenBucket } from '../../../token-bucket.js';
 import type { Deadlined } from '../../../wireguard/deadlines.js';
 import { endpointKey, isPrivate, MAX_CANDIDATES } from './candidates.js';
 
@@ -10,6 +11,10 @@ export type Source =
   | 'called'
   /** A probe of the peer's came from there. */
   | 'seen';
+
+const PING_BACKS = { rate: 2, burst: 2 } as const;
+const CALLS = { rate: 1, burst: 3 } as const;
+const PONGS = { rate: 20, burst: 40 } as const;
 
 /** Addresses that probes came from, at most. */
 const MAX_SEEN = 4;
@@ -51,9 +56,8 @@ export class Candidate {
   answeredAt = -Infinity;
   /** When a probe came from there last. */
   heardAt = -Infinity;
-  /** Pings back to the peer's pings from there, in the second that began at. */
-  backs = 0;
-  backsAt = -Infinity;
+  /** Pings back to the peer's pings from there. */
+  readonly backs = new TokenBucket(PING_BACKS);
 
   constructor(endpoint: Endpoint | undefined, source: Source) {
     this.endpoint = endpoint;
@@ -146,11 +150,10 @@ export class PeerPath implements Deadlined {
   openUntil = -Infinity;
   /** What has told the peer where we are now, by transaction, the latest last. */
   #told: string[] = [];
-  /** When calls of both kinds were followed last, had they come evenly. */
-  readonly followed = { call: -Infinity, opened: -Infinity };
-  /** Tokens for answers to pings. */
-  pongs = 0;
-  pongsAt = -Infinity;
+  /** Calls of both kinds that are followed. */
+  readonly followed = { call: new TokenBucket(CALLS), opened: new TokenBucket(CALLS) };
+  /** Answers to pings. */
+  readonly pongs = new TokenBucket(PONGS);
   readonly asked: AskedPing[] = [];
 
   constructor(id: number) {

@@ -6,11 +6,11 @@ import {
   RecentNonces,
   sealProbe,
 } from '../../../protocol/probe.js';
+import { TokenBucket } from '../../../token-bucket.js';
 import type { Crypto, PrivateKey, PublicKey } from '../../../wireguard/crypto.js';
 
-/** Probes opened in a second, and at once: each costs some 10 µs, and strangers may send what looks like one. */
-const RATE = 5_000;
-const BURST = 1_000;
+/** Probes that are opened: each costs some 10 µs, and strangers may send what looks like one. */
+const OPENED = { rate: 5_000, burst: 1_000 } as const;
 
 interface Partner {
   readonly key: PublicKey;
@@ -29,8 +29,7 @@ export class ProbeBox {
   readonly #own: PrivateKey;
   readonly #id: number;
   readonly #partners = new Map<number, Partner>();
-  #tokens = BURST;
-  #at = 0;
+  readonly #limit = new TokenBucket(OPENED);
 
   /** @param id this node's */
   constructor(crypto: Crypto, own: PrivateKey, id: number) {
@@ -62,7 +61,7 @@ export class ProbeBox {
     if (parties === undefined) return this.#drop('malformed');
     const partner = this.#partners.get(parties.sender);
     if (partner === undefined || parties.receiver !== this.#id) return this.#drop('unknown-peer');
-    if (!this.#takeToken(now)) return this.#drop('rate-limited');
+    if (!this.#limit.take(now)) return this.#drop('rate-limited');
     const key = this.#keyOf(partner);
     const probe = key ? openProbe(this.#crypto, key, datagram) : undefined;
     if (probe === undefined) return this.#drop('forged');
@@ -78,14 +77,6 @@ export class ProbeBox {
   #keyOf(partner: Partner): Uint8Array | null {
     if (partner.shared === undefined) partner.shared = probeKey(this.#crypto, this.#own, partner.key) ?? null;
     return partner.shared;
-  }
-
-  #takeToken(now: number): boolean {
-    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#at) * RATE) / 1000);
-    this.#at = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
-    return true;
   }
 
   #drop(reason: ProbeDrop): undefined {
