@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { openTestNetwork, temporaryFolder } from '../../../tests/kit/stores.js';
-import { VirtualScheduler } from '../../../tests/kit/virtual-scheduler.js';
-import { TextLog } from '../../log.js';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { VirtualHub } from '../../../tests/kit/virtual-hub.js';
 import type { AdminAnswers, Answers, HubMessage, NodeMessage, NodeRow } from '../../protocol/messages.js';
-import { type Client, Hub } from './hub.js';
+import { encodeBase64 } from '../../protocol/text.js';
+import { parseToken } from '../../protocol/token.js';
+import type { Client } from './hub.js';
 
 class FakeClient implements Client {
   readonly key: string;
@@ -37,26 +36,13 @@ class FakeClient implements Client {
 }
 
 /** A hub that asks, and one who waits to be let in. */
-async function scene(t: TestContext) {
-  const database = join(temporaryFolder(t), 'hub.sqlite');
-  const registry = await openTestNetwork(t, database, { ask: true, clock: Date.now });
-  const secret = randomBytes(16);
-  const scheduler = new VirtualScheduler();
-  const hub = new Hub({
-    registry,
-    relay: { attach: () => ({ port: 1, session: '', key: '' }), detach: () => {}, fromChannel: () => {} },
-    log: new TextLog(0, 'hub', () => {}),
-    addresses: () => [],
-    clock: Date.now,
-    scheduler,
-    random: (bytes) => (bytes === 16 ? secret : randomBytes(bytes)),
-    hash: (bytes) => createHash('sha256').update(bytes).digest('hex'),
-    makeToken: async () => ({ token: '', addresses: [], warnings: [] }),
-  });
-  await hub.administer({ op: 'invite', expires: 60, reusable: false, admin: false, shares: [] });
+async function scene() {
+  const { hub, registry, scheduler } = await VirtualHub.start({ ask: true });
+  const invitation = { op: 'invite', expires: 60, reusable: false, admin: false, shares: [] } as const;
+  const { token } = (await hub.administer(invitation)) as AdminAnswers['invite'];
+  const secret = encodeBase64(parseToken(token).secret);
   const client = new FakeClient();
-  const text = secret.toString('base64');
-  await hub.handle(client, { type: 'join', id: 1, secret: text, name: 'guest', shares: [] });
+  await hub.handle(client, { type: 'join', id: 1, secret, name: 'guest', shares: [] });
   client.messages.length = 0;
 
   /** The client attaches; something happens between what the database says of it and when the hub hears that. */
@@ -76,8 +62,8 @@ async function scene(t: TestContext) {
   return { hub, registry, scheduler, client, secret, attachAnd, row };
 }
 
-test('who waits, attaches, and is gone before it has its answer is not there', async (t) => {
-  const { hub, client, attachAnd, row } = await scene(t);
+test('who waits, attaches, and is gone before it has its answer is not there', async () => {
+  const { hub, client, attachAnd, row } = await scene();
   await attachAnd(async () => {
     client.ended = true;
     hub.closed(client);
@@ -86,8 +72,8 @@ test('who waits, attaches, and is gone before it has its answer is not there', a
   assert.equal(hub.online, 0);
 });
 
-test('who is let in while it attaches is in, with a map', async (t) => {
-  const { hub, scheduler, client, attachAnd, row } = await scene(t);
+test('who is let in while it attaches is in, with a map', async () => {
+  const { hub, scheduler, client, attachAnd, row } = await scene();
   await attachAnd(() => hub.administer({ op: 'approve', node: 'guest' }));
   const answer = client.messages.find(({ type }) => type === 'answer');
   assert.ok(answer?.type === 'answer');
@@ -97,8 +83,8 @@ test('who is let in while it attaches is in, with a map', async (t) => {
   assert.ok((await row())?.online);
 });
 
-test('who is removed while it attaches hears that it is no member', async (t) => {
-  const { hub, client, attachAnd } = await scene(t);
+test('who is removed while it attaches hears that it is no member', async () => {
+  const { hub, client, attachAnd } = await scene();
   await attachAnd(() => hub.administer({ op: 'remove', node: 'guest' }));
   assert.deepEqual(
     client.messages.map(({ type }) => type),
@@ -107,14 +93,14 @@ test('who is removed while it attaches hears that it is no member', async (t) =>
   assert.equal(client.admitted, false);
 });
 
-test('who waits may stay connected', async (t) => {
-  const { client, attachAnd } = await scene(t);
+test('who waits may stay connected', async () => {
+  const { client, attachAnd } = await scene();
   await attachAnd(async () => {});
   assert.ok(client.admitted);
 });
 
-test('who waits is told that this is why it does not administer', async (t) => {
-  const { hub, client, attachAnd } = await scene(t);
+test('who waits is told that this is why it does not administer', async () => {
+  const { hub, client, attachAnd } = await scene();
   await attachAnd(async () => {});
   await hub.handle(client, { type: 'admin', id: 3, request: { op: 'nodes' } });
   const refused = client.messages.at(-1);
@@ -122,8 +108,8 @@ test('who waits is told that this is why it does not administer', async (t) => {
   assert.match(refused.message, /still waits for approval/);
 });
 
-test('those who are no members make the database work so often and no more, whatever they ask', async (t) => {
-  const { hub, registry, client: honest, secret } = await scene(t);
+test('those who are no members make the database work so often and no more, whatever they ask', async () => {
+  const { hub, registry, client: honest, secret } = await scene();
   await hub.administer({ op: 'approve', node: 'guest' });
   const { store } = registry;
   let asked = 0;
@@ -136,10 +122,9 @@ test('those who are no members make the database work so often and no more, what
     asked++;
     return write(work, then);
   };
-  const text = secret.toString('base64'); // used up
   const questions: readonly NodeMessage[] = [
-    { type: 'look', id: 1, secret: text },
-    { type: 'join', id: 2, secret: text, name: 'x', shares: [] },
+    { type: 'look', id: 1, secret },
+    { type: 'join', id: 2, secret, name: 'x', shares: [] },
     { type: 'attach', id: 3, network: registry.info.id, as: { run: 'r', turn: 1 } },
     { type: 'share', id: 4, shares: ['192.168.1.0/24'] },
     { type: 'inside', id: 5, ipv6: true },

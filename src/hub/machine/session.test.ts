@@ -37,6 +37,7 @@ class TestCarrier implements Carrier {
   terminate(): void {
     this.isTerminated = true;
   }
+  terminateLater(): void {}
 }
 
 /** A client whose channel is open, at second 0. */

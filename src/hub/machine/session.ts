@@ -27,12 +27,14 @@ export interface Carrier extends Sink {
   /** Closes behind what was sent. */
   close(code: number): void;
   terminate(): void;
+  /** Terminates in a little while, for a client that does not take what was sent. */
+  terminateLater(): void;
 }
 
 /** What a session tells the server. */
 export interface SessionEvents {
   /** The client has proved a key. Anybody who knows the hub's has one. */
-  opened(session: Session): void;
+  opened(session: Session, now: number): void;
   /** The client is a member. */
   admitted(session: Session): void;
   message(session: Session, message: NodeMessage): Promise<void>;
@@ -136,7 +138,7 @@ export class Session implements Client {
           break;
         case 'open':
           this.key = encodeBase64(event.remoteKey);
-          this.#events.opened(this);
+          this.#events.opened(this, now);
           break;
         case 'message':
           this.#request(event.value, now);
@@ -278,6 +280,7 @@ export class Session implements Client {
   #end(why: Ending, code: number): void {
     if (this.#ended) return;
     this.#finish(why);
+    this.#carrier.terminateLater();
     this.#outgoing.flush(() => this.#carrier.close(code));
   }
 

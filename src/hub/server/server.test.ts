@@ -38,7 +38,7 @@ interface Scene {
 async function scene(
   t: TestContext,
   handle?: (client: Session, message: NodeMessage) => Promise<void>,
-  options: Pick<ServerOptions, 'guestPatience' | 'maxGuests' | 'handshakes'> = {},
+  options: Pick<ServerOptions, 'handshakes'> = {},
 ): Promise<Scene> {
   const privateKey = crypto.generate();
   const messages: NodeMessage[] = [];
@@ -124,47 +124,6 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
   raw.on('error', () => {});
   raw.end('\0\0\0\0 nonsense\r\n\r\n');
   await once(raw, 'close');
-});
-
-test('who has a key and does not become a member is shown out after a while', async (t) => {
-  const admitting = async (client: Session, message: NodeMessage): Promise<void> => {
-    if (message.type === 'share') client.admit();
-    client.send({ type: 'answer', re: message.id, value: { online: [] } });
-  };
-  const place = await scene(t, admitting, { guestPatience: 2_000 });
-  const member = await node(t, place);
-  await member.ask({ type: 'share', shares: [] });
-  const guest = await node(t, place);
-  await guest.ask({ type: 'who' }); // a first message is what proves the key
-  await guest.closed();
-  await sleep(1_500); // another look or two
-  assert.deepEqual(await member.ask({ type: 'who' }), { online: [] });
-  assert.equal(place.server.counters().guest, 1);
-  assert.equal(place.server.open, 1);
-});
-
-test('of too many who have a key and are no members the oldest goes', async (t) => {
-  const place = await scene(t, undefined, { maxGuests: 2 });
-  const guests = [await node(t, place), await node(t, place)];
-  for (const guest of guests) await guest.ask({ type: 'who' });
-  const third = await node(t, place);
-  await third.ask({ type: 'who' });
-  await guests[0]!.closed();
-  assert.equal(place.server.open, 2);
-  assert.deepEqual(await guests[1]!.ask({ type: 'who' }), { online: [] });
-});
-
-test('who is no member and sends frames is cut off at once', async (t) => {
-  const s = await scene(t);
-  const guest = await node(t, s);
-  await guest.ask({ type: 'who' });
-  guest.sendFrame(1, new Uint8Array(32));
-  assert.equal(await guest.closed(), 4005);
-  const member = await node(t, s);
-  await member.ask({ type: 'who' });
-  s.connections.at(-1)!.admit();
-  for (let i = 0; i < 100; i++) member.sendFrame(1, new Uint8Array(32));
-  assert.deepEqual(await member.ask({ type: 'who' }), { online: [] }, 'the control');
 });
 
 test('who has not proved a key cannot send more than a first message, in whatever pieces', async (t) => {

@@ -12,54 +12,26 @@ import {
   webSocketKey,
 } from '../../protocol/upgrade.js';
 import { AddressLimit } from '../machine/limits.js';
-import {
-  ENDINGS,
-  type Ending,
-  PACE,
-  Session,
-  type SessionEvents,
-  type SessionKeys,
-} from '../machine/session.js';
+import { type Ending, PACE } from '../machine/session.js';
+import { Sessions, type SessionsOptions } from '../machine/sessions.js';
 import { isLoopback } from './public-addresses.js';
 import { HubWebSocket } from './web-socket.js';
 
-export interface ServerOptions extends SessionKeys {
+export interface ServerOptions extends SessionsOptions {
   /** TCP, on every address of the machine; 0 lets the kernel choose one. */
   readonly port: number;
-  readonly events: Pick<SessionEvents, 'message' | 'frame'> & { closed(session: Session): void };
-  /** How long one with a key may take to be a member; two minutes unless given. Milliseconds. */
-  readonly guestPatience?: number;
-  /** How many such there can be; 8192 unless given. */
-  readonly maxGuests?: number;
   /** First messages of one address; 50 a second unless given. */
   readonly handshakes?: AddressLimit;
 }
 
-/** What strangers and members did, each by how it ended. */
-export type ServerCounters = Readonly<
-  Record<
-    | Ending
-    | 'connections'
-    | 'opened'
-    | 'plain-http'
-    | 'bad-upgrade'
-    | 'crowded-out'
-    | 'too-slow'
-    | 'too-often',
-    number
-  >
->;
+const COUNTS = ['connections', 'plain-http', 'bad-upgrade', 'crowded-out', 'too-slow', 'too-often'] as const;
+/** What strangers and members did: sessions by how they ended, and connections that never became one. */
+export type ServerCounters = Readonly<Record<Ending | 'opened' | (typeof COUNTS)[number], number>>;
 
 /** TCP connections that have not proved a key yet. When there are more, the oldest goes: an honest one takes moments. */
 const STRANGERS = 8_192;
 /** How long one may take to prove its key, milliseconds. */
 const PATIENCE = 10_000;
-/**
- * The same for connections that have a key and are no member's: everyone can make himself a key, and who was a member
- * once, or has a token that is good no more, knows the hub's. To join takes three answers of a hub that may be busy.
- */
-const GUESTS = 8_192;
-const GUEST_PATIENCE = 120_000;
 const NOT_FOUND = [
   'HTTP/1.1 404 Not Found',
   'Content-Type: text/plain',
@@ -71,42 +43,28 @@ const NOT_FOUND = [
 /** First messages of one address, each of which costs some X25519: an office that comes back at once, and then 50 a second. */
 const HANDSHAKES = { rate: 50, burst: 1_000 } as const;
 const CHECK_INTERVAL = 1_000;
-/** Between two looks at every open connection. */
-const SWEEP_INTERVAL = 5_000;
 const BACKLOG = 4_096;
 
 /** The hub's one TCP port: WebSockets that carry channels, and for anything else a short answer. */
 export class HubServer {
   readonly port: number;
   readonly #listener: Server;
-  readonly #options: ServerOptions;
   /** All TCP connections. */
   readonly #sockets = new Set<Socket>();
   /** Those that have not proved a key, and since when, the oldest first. Times are of `performance.now`. */
   readonly #strangers = new Map<Socket, number>();
-  readonly #open = new Set<Session>();
-  /** Those of them that are no member's, and since when, the oldest first. */
-  readonly #guests = new Map<Session, number>();
-  readonly #counters = Object.fromEntries(
-    [
-      ...ENDINGS,
-      'connections',
-      'opened',
-      'plain-http',
-      'bad-upgrade',
-      'crowded-out',
-      'too-slow',
-      'too-often',
-    ].map((name) => [name, 0]),
-  ) as { -readonly [Name in keyof ServerCounters]: number };
+  readonly #sessions: Sessions;
+  readonly #counters = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<
+    (typeof COUNTS)[number],
+    number
+  >;
   readonly #handshakes: AddressLimit;
   readonly #timer: NodeJS.Timeout;
-  #swept = performance.now();
 
   private constructor(listener: Server, options: ServerOptions) {
     this.port = (listener.address() as AddressInfo).port;
     this.#listener = listener;
-    this.#options = options;
+    this.#sessions = new Sessions(options);
     this.#handshakes = options.handshakes ?? new AddressLimit(HANDSHAKES);
     listener.on('connection', (socket: Socket) => this.#connected(socket));
     listener.on('error', () => {}); // accepting one connection failed, for want of descriptors
@@ -132,19 +90,19 @@ export class HubServer {
   }
 
   counters(): ServerCounters {
-    return { ...this.#counters };
+    return { ...this.#counters, ...this.#sessions.counters };
   }
 
   /** How many have proved a key. */
   get open(): number {
-    return this.#open.size;
+    return this.#sessions.open;
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
     const closed = once(this.#listener, 'close');
     this.#listener.close();
-    for (const session of [...this.#open]) session.close();
+    this.#sessions.close();
     for (const socket of [...this.#strangers.keys()]) socket.destroy();
     this.#strangers.clear();
     for (const socket of this.#sockets) setTimeout(() => socket.destroy(), CHECK_INTERVAL).unref();
@@ -199,49 +157,20 @@ export class HubServer {
       flooded: () => session.flooded(),
       closed: () => session.closed(),
     });
-    const events: SessionEvents = {
-      ...this.#options.events,
-      opened: () => {
-        this.#strangers.delete(socket);
-        this.#open.add(session);
-        this.#counters.opened++;
-        this.#welcome(session);
-      },
-      admitted: () => this.#guests.delete(session),
-      closed: (_, why) => {
-        this.#counters[why]++;
-        this.#open.delete(session);
-        this.#guests.delete(session);
-        this.#options.events.closed(session);
-        if (why !== 'gone') webSocket.cutOffLater();
-      },
-    };
-    const session = new Session(webSocket, remote, this.#options, events, performance.now());
+    const session = this.#sessions.begin(webSocket, remote, performance.now(), () =>
+      this.#strangers.delete(socket),
+    );
     webSocket.start(rest);
   }
 
-  #welcome(session: Session): void {
-    this.#guests.set(session, performance.now());
-    if (this.#guests.size <= (this.#options.maxGuests ?? GUESTS)) return;
-    const [oldest] = this.#guests.keys();
-    oldest!.crowdOut();
-  }
-
   #check(now: number): void {
-    const patience = this.#options.guestPatience ?? GUEST_PATIENCE;
-    for (const [session, since] of this.#guests) {
-      if (since > now - patience) break;
-      session.crowdOut();
-    }
+    this.#sessions.check(now);
     for (const [socket, since] of this.#strangers) {
       if (since > now - PATIENCE) break;
       this.#counters['too-slow']++;
       this.#strangers.delete(socket);
       socket.destroy();
     }
-    if (now - this.#swept < SWEEP_INTERVAL) return;
-    this.#swept = now;
-    for (const session of this.#open) session.check(now);
   }
 }
 

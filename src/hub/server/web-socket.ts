@@ -95,15 +95,14 @@ export class HubWebSocket implements Carrier {
     if (this.#isClosing) return;
     this.#isClosing = true;
     this.#stream.write(closeFrame(code));
-    this.cutOffLater();
+    this.terminateLater();
   }
 
   terminate(): void {
     this.#stream.destroy();
   }
 
-  /** The other side has a little time left to take what was sent, and to close. */
-  cutOffLater(): void {
+  terminateLater(): void {
     setTimeout(() => this.#stream.destroy(), CLOSE_TIMEOUT).unref();
   }
 
@@ -168,7 +167,7 @@ export class HubWebSocket implements Carrier {
     this.#isClosing = true;
     this.#stream.resume();
     this.#stream.end();
-    this.cutOffLater();
+    this.terminateLater();
   }
 
   #closed(): void {
