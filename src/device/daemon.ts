@@ -3,6 +3,7 @@ import { LametunError } from '../errors.js';
 import { libc } from '../linux/ffi/libc.js';
 import type { Log } from '../log.js';
 import type { Offload } from '../tunnel/offloads.js';
+import { UndoStack } from '../undo.js';
 import { assemble } from './running-device.js';
 import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi/socket.js';
 
@@ -41,9 +42,10 @@ export async function runDaemon({
   const path = uapiPath(device);
   const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   if (inode === undefined) throw new LametunError('usage', `${path} was removed before it was of use`);
-  const undo: (() => void | Promise<void>)[] = [];
+  const undo = new UndoStack();
   const removeSocket = (): void => removeUapiSocket(path, inode);
   process.once('exit', removeSocket); // also when something else in the program ends it
+  undo.push(removeSocket);
   try {
     const running = assemble({ tunFd, mtu: DEFAULT_MTU, log, offloads });
     const wireguard = running.interface;
@@ -69,8 +71,7 @@ export async function runDaemon({
     onReady();
     log.verbose(`Shutting down: ${await end.promise}`);
   } finally {
-    for (const step of undo.reverse()) await step();
-    removeSocket();
+    await undo.undo();
     process.off('exit', removeSocket);
   }
 }

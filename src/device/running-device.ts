@@ -13,6 +13,7 @@ import type { Log } from '../log.js';
 import type { PeerEndpoint } from '../tunnel/engine.js';
 import { OFFLOADS, type Offload } from '../tunnel/offloads.js';
 import { WorkerEngine } from '../tunnel/worker-engine.js';
+import { UndoStack } from '../undo.js';
 import type { PathRule } from '../wireguard/events.js';
 import { followLink } from './follow-link.js';
 import { type EndReason, WireGuardInterface } from './interface.js';
@@ -52,15 +53,8 @@ export interface Assembly {
  * @throws LinuxError, EADDRINUSE above all; the TUN device is closed then
  */
 export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }: AssemblyOptions): Assembly {
-  const undo: (() => void | Promise<void>)[] = [() => void libc.close(tunFd)];
-  const undoAll = async (): Promise<void> => {
-    for (let step = undo.pop(); step; step = undo.pop()) await step();
-  };
-  let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => {
-    closing ??= undoAll();
-    return closing;
-  };
+  const undo = new UndoStack();
+  undo.push(() => void libc.close(tunFd));
   const optional = { ...(paths && { paths }), ...(beside && { beside }) };
   try {
     const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
@@ -98,9 +92,13 @@ export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }:
       },
     );
     undo.push(() => following.close());
-    return { interface: wireguard, ended: Promise.race([removed, wireguard.ended]), close };
+    return {
+      interface: wireguard,
+      ended: Promise.race([removed, wireguard.ended]),
+      close: () => undo.undo(),
+    };
   } catch (error) {
-    void close();
+    void undo.undo();
     throw error;
   }
 }
@@ -140,17 +138,16 @@ export async function startDevice(options: DeviceOptions): Promise<RunningDevice
   const { name, log, privateKey, fwmark = 0, offloads = OFFLOADS, uapi = true } = options;
   // No await before all that is of a namespace is there.
   const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
-  let device: Assembly | undefined;
+  const undo = new UndoStack();
   try {
     const { fd } = Tun.open({ name, packetInformation: false, virtioHeader, exclusive: true });
     const made = assemble({ ...options, offloads, tunFd: fd });
-    device = made;
+    undo.push(() => made.close());
     const link = Interface.open(name);
     made.interface.setPrivateKey(privateKey);
     if (fwmark !== 0) made.interface.setFwmark(fwmark);
-    let stopConfiguring = NOTHING;
     try {
-      if (uapi) stopConfiguring = await configureByUapi(name, made.interface, log);
+      if (uapi) undo.push(await configureByUapi(name, made.interface, log));
     } catch (error) {
       if (uapi === true) throw error;
       log.verbose(`\`wg\` cannot ask about ${name}: ${(error as Error).message}`);
@@ -161,20 +158,15 @@ export async function startDevice(options: DeviceOptions): Promise<RunningDevice
       get port() {
         return made.interface.listenPort;
       },
-      close() {
-        stopConfiguring();
-        stopConfiguring = NOTHING;
-        return made.close();
-      },
+      close: () => undo.undo(),
     };
   } catch (error) {
     privateKey.fill(0);
-    await device?.close();
+    await undo.undo();
     throw error;
   }
 }
 
-const NOTHING = (): void => {};
 /** In place of an inode: there is no such. */
 const NONE = 0;
 

@@ -10,6 +10,7 @@ import { systemWallClock } from '../linux/process/clock.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../protocol/messages.js';
 import { formatToken, type HubAddress } from '../protocol/token.js';
 import { welcome } from '../protocol/versions.js';
+import { UndoStack } from '../undo.js';
 import { contradiction } from './fixed-settings.js';
 import { Hub, type Waiting } from './machine/hub.js';
 import type { GuestRates } from './machine/limits.js';
@@ -104,10 +105,11 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
   const clock = systemWallClock();
   const { privateKey, registry, replaced } = await openNetwork(options, crypto, () => clock.now());
   const { store } = registry;
-  const closers: (() => Promise<void> | void)[] = [() => privateKey.destroy(), () => store.close()];
-  const close = async (): Promise<void> => {
-    for (const closer of closers.splice(0).reverse()) await closer();
-  };
+  const undo = new UndoStack();
+  undo.push(
+    () => privateKey.destroy(),
+    () => store.close(),
+  );
   try {
     let fail: (error: Error) => void = () => {};
     let succeed: () => void = () => {};
@@ -149,7 +151,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       setInterval(() => hub.tellAddresses(), ADDRESS_INTERVAL),
     ];
     for (const timer of timers) timer.unref();
-    closers.push(() => {
+    undo.push(() => {
       for (const timer of timers) clearInterval(timer);
     });
     hub.tellAddresses();
@@ -177,7 +179,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       }),
       ended,
       close: async () => {
-        await close();
+        await undo.undo();
         succeed();
       },
     };
@@ -228,7 +230,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
               closed: (client) => hub.closed(client),
             },
           });
-          closers.push(
+          undo.push(
             () => relay.close(),
             () => server.close(),
           );
@@ -254,7 +256,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       }
     }
   } catch (error) {
-    await close();
+    await undo.undo();
     throw error;
   }
 }

@@ -15,6 +15,7 @@ import { UdpSocket } from '../linux/net/udp.js';
 import { Waker } from '../linux/threads/poll.js';
 import { clearOffloads, Tun } from '../linux/tun/tun.js';
 import { TokenBucket } from '../token-bucket.js';
+import { UndoStack } from '../undo.js';
 import type { PlainEvent } from './events.js';
 import type { MeansLimits } from './means.js';
 import { LEARNED, recordEvent, statsEvent, Warnings } from './observe.js';
@@ -64,16 +65,10 @@ export async function runPlain(
 ): Promise<TunnelEnd> {
   const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
   const signal = stopSignal();
-  const undo: (() => void)[] = [];
-  const undoAll = (): void => {
-    for (const step of undo.splice(0).reverse()) {
-      try {
-        step();
-      } catch (error) {
-        report({ event: 'warning', message: `left behind: ${(error as Error).message}` });
-      }
-    }
-  };
+  const undo = new UndoStack(({ message }) =>
+    report({ event: 'warning', message: `left behind: ${message}` }),
+  );
+  const undoAll = (): void => void undo.undo();
   process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
   try {
     const attached = findLink(options.device) !== undefined;
@@ -235,7 +230,7 @@ async function runWorker(
   servers: readonly Endpoint[],
   report: Report,
   signal: AbortSignal,
-  undo: (() => void)[],
+  undo: UndoStack,
 ): Promise<TunnelEnd> {
   const state = new SharedState();
   const log = new PacketLog();

@@ -9,6 +9,7 @@ import type { NodeEnd, RunningNode } from '../../node/shell/running-node.js';
 import { StateDirectory } from '../../node/shell/state.js';
 import type { AdminAnswers } from '../../protocol/messages.js';
 import { type HubAddress, parseToken, type Token } from '../../protocol/token.js';
+import { UndoStack } from '../../undo.js';
 import { packageVersion } from '../package-version.js';
 import { abortOnSignals } from '../signals.js';
 import { changes, firstLines } from './changes.js';
@@ -93,7 +94,7 @@ class Run {
   readonly #verbose: boolean;
   readonly #once: boolean;
   readonly #signal: AbortSignal;
-  readonly #undo: (() => void | Promise<void>)[] = [];
+  readonly #undo = new UndoStack();
   isUp = false;
   #watching: NodeJS.Timeout | undefined;
   #hub: RunningHub | undefined;
@@ -153,8 +154,8 @@ class Run {
     });
   }
 
-  async close(): Promise<void> {
-    for (let step = this.#undo.pop(); step; step = this.#undo.pop()) await step();
+  close(): Promise<void> {
+    return this.#undo.undo();
   }
 
   get #log() {

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { UndoStack } from './undo.js';
+
+test('steps are undone once, the latest first, and each waits for the one before it', async () => {
+  const stack = new UndoStack();
+  const done: string[] = [];
+  stack.push(() => void done.push('a'));
+  stack.push(async () => {
+    await setImmediate();
+    done.push('b');
+  });
+  stack.push(
+    () => void done.push('c'),
+    () => void done.push('d'),
+  );
+  const first = stack.undo();
+  assert.deepEqual(done, ['d', 'c'], 'synchronous steps are done at once');
+  await Promise.all([first, stack.undo()]);
+  assert.deepEqual(done, ['d', 'c', 'b', 'a']);
+});
+
+test('a step that fails does not keep the others from being tried, and the first failure is thrown', async () => {
+  const stack = new UndoStack();
+  const done: string[] = [];
+  const fail = (text: string) => () => {
+    throw new Error(text);
+  };
+  stack.push(() => void done.push('a'), fail('second'), fail('first'));
+  await assert.rejects(stack.undo(), /first/);
+  assert.deepEqual(done, ['a']);
+});
+
+test('failures go to whoever asked for them', async () => {
+  const errors: string[] = [];
+  const stack = new UndoStack(({ message }) => void errors.push(message));
+  stack.push(() => Promise.reject(new Error('b')));
+  stack.push(() => {
+    throw new Error('a');
+  });
+  await stack.undo();
+  assert.deepEqual(errors, ['a', 'b']);
+});
