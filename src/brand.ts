@@ -1,4 +1,7 @@
 declare const brand: unique symbol;
 
-/** A number or text of one kind, which the compiler does not take for another kind. At run time there is no difference. */
-export type Brand<T extends number | string, Kind extends string> = T & { readonly [brand]: Kind };
+/** Numbers of one kind: the compiler takes no other number for one. At run time there is no difference. */
+export type Brand<Kind extends string> = number & { readonly [brand]: Kind };
+
+/** The same, but a number of no kind will do: for what tests and messages write as plain numbers. */
+export type Flavor<Kind extends string> = number & { readonly [brand]?: Kind };

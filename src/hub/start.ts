@@ -8,6 +8,7 @@ import { listAllRoutes, RTN } from '../linux/net/route.js';
 import { listRules } from '../linux/net/rule.js';
 import { systemWallClock } from '../linux/process/clock.js';
 import type { AdminAnswer, AdminRequest, NetworkInfo } from '../protocol/messages.js';
+import type { NodeId } from '../protocol/node-id.js';
 import { formatToken, type HubAddress } from '../protocol/token.js';
 import { welcome } from '../protocol/versions.js';
 import { UndoStack } from '../undo.js';
@@ -208,7 +209,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         .catch((error: Error) => options.log.verbose(`Nothing was forgotten: ${error.message}`));
     }
 
-    function attach(node: number): { port: number; session: string; key: string } {
+    function attach(node: NodeId): { port: number; session: string; key: string } {
       const { session, key } = relay.attach(node);
       const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
       return { port: relay.port, session: text(session), key: text(key) };

@@ -1,6 +1,7 @@
 import { ascii, type Crypto, type PrivateKey, type PublicKey } from '../wireguard/crypto.js';
 import type { Transcript } from '../wireguard/noise.js';
 import type { Hello, Welcome } from './messages.js';
+import type { NodeId } from './node-id.js';
 import { OVERHEAD, readFirst, readSecond, split, writeFirst, writeSecond } from './noise-ik.js';
 import { parseHello, parseWelcome } from './schemas.js';
 import { decodeJson, encodeJson } from './text.js';
@@ -65,7 +66,7 @@ abstract class Channel {
     return this.#opened().sealJson(json);
   }
 
-  sealFrame(peer: number, datagram: Uint8Array): Uint8Array {
+  sealFrame(peer: NodeId, datagram: Uint8Array): Uint8Array {
     return this.#opened().sealFrame(peer, datagram);
   }
 

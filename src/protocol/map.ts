@@ -1,4 +1,5 @@
 import type { HubMessage, MapNode, MapVersion } from './messages.js';
+import type { NodeId } from './node-id.js';
 
 export type MapMessage = Extract<HubMessage, { type: 'map' }>;
 export type DeltaMessage = Extract<HubMessage, { type: 'delta' }>;
@@ -25,7 +26,7 @@ export interface MapKeeper {
 /** All members of the network, as the hub told last. */
 export class NetworkMap implements MapKeeper {
   #version: MapVersion | undefined;
-  readonly #nodes = new Map<number, MapNode>();
+  readonly #nodes = new Map<NodeId, MapNode>();
 
   get version(): MapVersion | undefined {
     return this.#version;
@@ -35,7 +36,7 @@ export class NetworkMap implements MapKeeper {
     return this.#nodes.size;
   }
 
-  get(id: number): MapNode | undefined {
+  get(id: NodeId): MapNode | undefined {
     return this.#nodes.get(id);
   }
 
@@ -71,7 +72,7 @@ export class NetworkMap implements MapKeeper {
     return { added, changed };
   }
 
-  #remove(ids: readonly number[]): MapNode[] {
+  #remove(ids: readonly NodeId[]): MapNode[] {
     return ids.flatMap((id) => {
       const node = this.#nodes.get(id);
       this.#nodes.delete(id);

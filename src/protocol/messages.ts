@@ -1,3 +1,4 @@
+import type { NodeId, RequestId } from './node-id.js';
 import type { HubAddress } from './token.js';
 
 /**
@@ -32,8 +33,7 @@ export interface Addresses {
 
 /** A member as all members see it. */
 export interface MapNode extends Addresses {
-  /** 1 to 2^32 - 1, never given out twice. It stands for the member's key in relay frames. */
-  readonly id: number;
+  readonly id: NodeId;
   /** A DNS label, unique in the network. */
   readonly name: string;
   /** The WireGuard public key, base64. It is also the key by which the member opened its channel. */
@@ -65,7 +65,7 @@ export interface NetworkInfo {
 
 /** What a node is told of itself alone. It has both addresses or none, and it has them unless it waits. */
 export interface Membership extends Partial<Addresses> {
-  readonly id: number;
+  readonly id: NodeId;
   readonly name: string;
   readonly admin: boolean;
   /** Waits for an administrator: until then there is no map, and it has no addresses. */
@@ -107,14 +107,14 @@ export interface RelayCredentials {
 
 export type NodeMessage =
   /** Whether the secret is good, and for what network. Uses nothing up. */
-  | { readonly type: 'look'; readonly id: number; readonly secret: string }
+  | { readonly type: 'look'; readonly id: RequestId; readonly secret: string }
   /**
    * Becomes a member, by the channel's own key. Asked again by the same key it answers the same: the first answer
    * may have been lost.
    */
   | {
       readonly type: 'join';
-      readonly id: number;
+      readonly id: RequestId;
       readonly secret: string;
       /** Wished for; the hub appends a number when it is taken. */
       readonly name: string;
@@ -123,20 +123,20 @@ export type NodeMessage =
   /** A member of this network is here, and has this map (none: all of it). The map follows the answer. */
   | {
       readonly type: 'attach';
-      readonly id: number;
+      readonly id: RequestId;
       /** The network's id: a hub that serves another one refuses. */
       readonly network: string;
       readonly as: Incarnation;
       readonly have?: MapVersion | undefined;
     }
   /** What it offers from now on, instead of what it offered before. */
-  | { readonly type: 'share'; readonly id: number; readonly shares: readonly string[] }
+  | { readonly type: 'share'; readonly id: RequestId; readonly shares: readonly string[] }
   /** Whether it has IPv6. Who says nothing has. */
-  | { readonly type: 'inside'; readonly id: number; readonly ipv6: boolean }
-  | { readonly type: 'leave'; readonly id: number }
+  | { readonly type: 'inside'; readonly id: RequestId; readonly ipv6: boolean }
+  | { readonly type: 'leave'; readonly id: RequestId }
   /** Who is attached. */
-  | { readonly type: 'who'; readonly id: number }
-  | { readonly type: 'admin'; readonly id: number; readonly request: AdminRequest };
+  | { readonly type: 'who'; readonly id: RequestId }
+  | { readonly type: 'admin'; readonly id: RequestId; readonly request: AdminRequest };
 
 /** Answers by the type of what was asked. */
 export interface Answers {
@@ -152,7 +152,7 @@ export interface Answers {
   readonly share: { readonly shares: readonly OfferedShare[] };
   readonly inside: Record<string, never>;
   readonly leave: Record<string, never>;
-  readonly who: { readonly online: readonly number[] };
+  readonly who: { readonly online: readonly NodeId[] };
   readonly admin: AdminAnswer;
 }
 
@@ -185,8 +185,8 @@ export const WRONG_QUESTIONS: ReadonlySet<Refusal> = new Set([
 ]);
 
 export type HubMessage =
-  | { readonly type: 'answer'; readonly re: number; readonly value: unknown }
-  | { readonly type: 'refused'; readonly re: number; readonly code: Refusal; readonly message: string }
+  | { readonly type: 'answer'; readonly re: RequestId; readonly value: unknown }
+  | { readonly type: 'refused'; readonly re: RequestId; readonly code: Refusal; readonly message: string }
   /** All of the map; `self` included. */
   | { readonly type: 'map'; readonly version: MapVersion; readonly nodes: readonly MapNode[] }
   /** What has changed since `from`: nodes that are new or other than before, and ids of those that are gone. */
@@ -195,7 +195,7 @@ export type HubMessage =
       readonly from: number;
       readonly version: MapVersion;
       readonly nodes: readonly MapNode[];
-      readonly removed: readonly number[];
+      readonly removed: readonly NodeId[];
     }
   /** Something of the node's own has changed: it was approved, renamed, made an administrator, a share was decided on. */
   | { readonly type: 'you'; readonly you: Membership }
@@ -206,9 +206,9 @@ export type HubMessage =
   /** Which members are connected to the hub: all of them first, then those of whom it has changed. */
   | {
       readonly type: 'presence';
-      readonly online: readonly number[];
+      readonly online: readonly NodeId[];
       /** `ago`: milliseconds since it was connected; absent: it was not since the hub was started. */
-      readonly offline: readonly { readonly id: number; readonly ago?: number }[];
+      readonly offline: readonly { readonly id: NodeId; readonly ago?: number }[];
     }
   /** Another machine, at this address, tried to connect with the same key, and was refused. */
   | { readonly type: 'twin'; readonly address: string };

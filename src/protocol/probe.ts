@@ -9,6 +9,7 @@ import {
   secretBytes,
 } from '../wireguard/crypto.js';
 import { viewOf } from '../wireguard/messages.js';
+import type { NodeId } from './node-id.js';
 import { MAGIC } from './relay.js';
 
 /**
@@ -86,19 +87,22 @@ export function probeKey(crypto: Crypto, own: PrivateKey, theirs: PublicKey): Ui
  * Who says that he has sent it, and to whom: to find the key by.
  * @returns undefined when the datagram can be no probe
  */
-export function probeParties(datagram: Uint8Array): { sender: number; receiver: number } | undefined {
+export function probeParties(datagram: Uint8Array): { sender: NodeId; receiver: NodeId } | undefined {
   if (datagram.length < PROBE.overhead || datagram.length > PROBE.maxDirect) return undefined;
   const view = viewOf(datagram);
   if (view.getInt32(0, true) !== MAGIC.probe) return undefined;
-  return { sender: view.getUint32(PROBE.sender, true), receiver: view.getUint32(PROBE.receiver, true) };
+  return {
+    sender: view.getUint32(PROBE.sender, true),
+    receiver: view.getUint32(PROBE.receiver, true),
+  };
 }
 
 /** @param key of `probeKey` */
 export function sealProbe(
   crypto: Crypto,
   key: Uint8Array,
-  sender: number,
-  receiver: number,
+  sender: NodeId,
+  receiver: NodeId,
   probe: Probe,
 ): Uint8Array {
   const body = bodyOf(probe);

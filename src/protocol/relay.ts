@@ -1,5 +1,6 @@
 import type { Crypto } from '../wireguard/crypto.js';
 import { messageType, viewOf } from '../wireguard/messages.js';
+import type { NodeId } from './node-id.js';
 
 /**
  * What goes beside WireGuard on a node's UDP socket, told apart by its first four bytes: WireGuard's messages begin with
@@ -137,13 +138,13 @@ export function mayBeRelayed(view: DataView, at: number, length: number): boolea
 }
 
 /** Writes the eight bytes in front of a datagram. */
-export function writeFrameHeader(out: Uint8Array, at: number, peer: number): void {
+export function writeFrameHeader(out: Uint8Array, at: number, peer: NodeId): void {
   writeU32(out, at, MAGIC.relay);
   writeU32(out, at + RELAY_FRAME.peer, peer);
 }
 
 /** @returns undefined when it is no relay frame, or an empty one. The datagram lies in `bytes`. */
-export function openFrame(bytes: Uint8Array): { peer: number; datagram: Uint8Array } | undefined {
+export function openFrame(bytes: Uint8Array): { peer: NodeId; datagram: Uint8Array } | undefined {
   if (bytes.length <= RELAY_FRAME.payload || (readU32(bytes, 0) | 0) !== MAGIC.relay) return undefined;
   return { peer: readU32(bytes, RELAY_FRAME.peer), datagram: bytes.subarray(RELAY_FRAME.payload) };
 }

@@ -1,4 +1,5 @@
 import { EMPTY, LENGTH } from '../wireguard/crypto.js';
+import type { NodeId } from './node-id.js';
 import type { Cipher } from './noise-ik.js';
 import { openFrame, RELAY_FRAME, writeFrameHeader } from './relay.js';
 import { decodeJson } from './text.js';
@@ -24,7 +25,7 @@ export type TransportEvent =
   /** Unchecked JSON: the caller parses it with `schemas.ts`. */
   | { readonly kind: 'message'; readonly value: unknown }
   /** Whom it is for (to the hub) or from (to a node). The datagram lies in the memory that was handled. */
-  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
   /** Nothing comes after this; keys are erased. Whatever is to be sent before it should be, then close. */
   | { readonly kind: 'failed'; readonly why: ChannelFailure; readonly text: string };
 
@@ -105,7 +106,7 @@ export class Transport {
     return messages;
   }
 
-  sealFrame(peer: number, datagram: Uint8Array): Uint8Array {
+  sealFrame(peer: NodeId, datagram: Uint8Array): Uint8Array {
     const out = new Uint8Array(1 + RELAY_FRAME.payload + datagram.length + LENGTH.tag);
     if (out.length > NOISE_MESSAGE) throw new RangeError('a datagram is longer than UDP allows');
     out[0] = KIND.frame;

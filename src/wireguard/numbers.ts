@@ -1,9 +1,9 @@
 import type { Brand } from '../brand.js';
 
 /** By which the receiver of a message finds the handshake or session that it belongs to, [W] 5.4. */
-export type ReceiverIndex = Brand<number, 'receiver index'>;
+export type ReceiverIndex = Brand<'receiver index'>;
 /** Never allocated. */
 export const NO_INDEX = 0 as ReceiverIndex;
 
 /** The caller's number for a peer: its row in tables, its name in a prefix table. */
-export type PeerNumber = Brand<number, 'peer number'>;
+export type PeerNumber = Brand<'peer number'>;

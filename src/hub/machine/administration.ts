@@ -1,4 +1,5 @@
 import type { AdminAnswer, AdminAnswers, AdminRequest, NodeRow } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { addInvite, listInvites, revokeInvite } from '../membership/invites.js';
 import { loadMembers, type Member, mapNode } from '../membership/members.js';
 import { approve, findNode, remove, removeWaiting, rename } from '../membership/nodes.js';
@@ -18,11 +19,11 @@ export interface AdministrationOptions {
     secret: Uint8Array,
   ) => Promise<Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>>;
   /** Whether the node has a channel to the hub now. */
-  readonly isOnline: (node: number) => boolean;
+  readonly isOnline: (node: NodeId) => boolean;
   /** For how long it has had none, milliseconds; undefined when it has one, or had none since the hub was started. */
-  readonly awayFor: (node: number) => number | undefined;
+  readonly awayFor: (node: NodeId) => number | undefined;
   /** The addresses of two machines that connect with its key. */
-  readonly twins: (node: number) => readonly string[] | undefined;
+  readonly twins: (node: NodeId) => readonly string[] | undefined;
   /** Whether the key is that of the node on the hub's own machine. */
   readonly isHost: (key: string) => boolean;
 }

@@ -10,6 +10,7 @@ import {
   type RelayCredentials,
   TWIN_ADVICE,
 } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { decodeBase64, encodeBase64 } from '../../protocol/text.js';
 import type { HubAddress } from '../../protocol/token.js';
 import { openInvite } from '../membership/invites.js';
@@ -32,7 +33,7 @@ export interface Client extends Follower {
   /** The address that it comes from, for limits and nothing else. */
   readonly remote: string;
   send(message: HubMessage): void;
-  sendFrame(from: number, datagram: Uint8Array): void;
+  sendFrame(from: NodeId, datagram: Uint8Array): void;
   /** It is a member, or waits to be one: it may stay. */
   admit(): void;
   /** Sends what is to be sent, and closes. */
@@ -43,10 +44,10 @@ export interface Client extends Follower {
 
 /** The hub's relay, as far as it matters here. */
 export interface RelayPort {
-  attach(node: number): RelayCredentials;
-  detach(node: number): void;
+  attach(node: NodeId): RelayCredentials;
+  detach(node: NodeId): void;
   /** A datagram that came through a member's channel. */
-  fromChannel(from: number, to: number, datagram: Uint8Array): void;
+  fromChannel(from: NodeId, to: NodeId, datagram: Uint8Array): void;
 }
 
 export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'awayFor' | 'twins' | 'isHost'> {
@@ -81,12 +82,12 @@ export class Hub {
   readonly #fanout: Fanout;
   readonly #presence: Presence;
   readonly #administration: Administration;
-  readonly #attached = new Map<number, Attachment>();
-  readonly #ids = new Map<Client, number>();
+  readonly #attached = new Map<NodeId, Attachment>();
+  readonly #ids = new Map<Client, NodeId>();
   /** Keys that the database is being asked for; `isOld`: what it will say was overtaken by a change. */
   readonly #lookups = new Set<{ readonly key: string; isOld: boolean }>();
   /** Nodes that are being removed because they asked for it. */
-  readonly #leaving = new Set<number>();
+  readonly #leaving = new Set<NodeId>();
   readonly #guests: GuestLimit;
   readonly #twins = new Twins();
   #addresses: readonly HubAddress[] = [];
@@ -167,14 +168,14 @@ export class Hub {
   }
 
   /** A relay frame from a client: for members, and from members only. */
-  frame(client: Client, to: number, datagram: Uint8Array): void {
+  frame(client: Client, to: NodeId, datagram: Uint8Array): void {
     const id = this.#ids.get(client);
     if (id === undefined || this.#attached.get(id)?.pending !== false) return;
     this.#options.relay.fromChannel(id, to, datagram);
   }
 
   /** A relay frame for a member that the relay does not reach by UDP. */
-  deliver(to: number, from: number, datagram: Uint8Array): void {
+  deliver(to: NodeId, from: NodeId, datagram: Uint8Array): void {
     this.#attached.get(to)?.client.sendFrame(from, datagram);
   }
 
@@ -235,7 +236,8 @@ export class Hub {
   }
 
   #whyNotAdmin(client: Client): string {
-    const isPending = this.#attached.get(this.#ids.get(client) ?? 0)?.pending === true;
+    const id = this.#ids.get(client);
+    const isPending = id !== undefined && this.#attached.get(id)?.pending === true;
     return isPending
       ? 'this node still waits for approval, and administers nothing until then'
       : 'this node is no administrator of the network';
@@ -310,7 +312,7 @@ export class Hub {
     return { port: 1, session: text(8), key: text(32) };
   }
 
-  #detach(id: number, client: Client, close: boolean): void {
+  #detach(id: NodeId, client: Client, close: boolean): void {
     this.#attached.delete(id);
     this.#ids.delete(client);
     this.#fanout.delete(client);
@@ -374,8 +376,8 @@ export class Hub {
     return member;
   }
 
-  #online(): number[] {
-    return Array.from(this.#attached, ([id, { pending }]) => (pending ? 0 : id)).filter((id) => id > 0);
+  #online(): NodeId[] {
+    return [...this.#attached].filter(([, { pending }]) => !pending).map(([id]) => id);
   }
 
   #refusal(error: unknown): Pick<Extract<HubMessage, { type: 'refused' }>, 'code' | 'message'> {

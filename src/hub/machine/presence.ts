@@ -1,4 +1,5 @@
 import type { HubMessage } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { encodeJson } from '../../protocol/text.js';
 import { Fanout, type Follower, type Source } from './fanout.js';
 import type { Scheduler } from './scheduler.js';
@@ -24,13 +25,13 @@ interface Entry {
 export class Presence implements Source {
   readonly #scheduler: Scheduler;
   readonly #fanout: Fanout;
-  readonly #entries = new Map<number, Entry>();
+  readonly #entries = new Map<NodeId, Entry>();
   #revision = 1;
   /** Encoded messages, by the revision that they begin at. */
   readonly #encoded = new Map<number, { readonly bytes: Uint8Array; readonly at: number }>();
 
   /** @param members ids of all members at the start: nobody is here yet */
-  constructor(members: Iterable<number>, scheduler: Scheduler) {
+  constructor(members: Iterable<NodeId>, scheduler: Scheduler) {
     this.#scheduler = scheduler;
     for (const id of members) this.#entries.set(id, { revision: 1, leftAt: undefined, online: false });
     this.#fanout = new Fanout(this, scheduler, (_, followers) => Math.max(PAUSE, PAUSE_EACH * followers));
@@ -41,24 +42,24 @@ export class Presence implements Source {
   }
 
   /** A member is here: the others are told, and from now on it is, too. */
-  arrive(id: number, follower: Follower): void {
+  arrive(id: NodeId, follower: Follower): void {
     this.#set(id, { online: true, leftAt: undefined });
     this.#fanout.add(follower);
   }
 
-  leave(id: number, follower: Follower): void {
+  leave(id: NodeId, follower: Follower): void {
     this.#fanout.delete(follower);
     if (this.#entries.get(id)?.online) this.#set(id, { online: false, leftAt: this.#scheduler.now() });
   }
 
   /** It is no member any more: the map says so. */
-  forget(id: number): void {
+  forget(id: NodeId): void {
     this.#entries.delete(id);
     this.#encoded.clear();
   }
 
   /** How long ago a member left, milliseconds; undefined when it is here, or was not since the hub was started. */
-  awayFor(id: number): number | undefined {
+  awayFor(id: NodeId): number | undefined {
     const leftAt = this.#entries.get(id)?.leftAt;
     return leftAt === undefined ? undefined : this.#scheduler.now() - leftAt;
   }
@@ -77,8 +78,8 @@ export class Presence implements Source {
   }
 
   #message(since: number, now: number): HubMessage {
-    const online: number[] = [];
-    const offline: { id: number; ago?: number }[] = [];
+    const online: NodeId[] = [];
+    const offline: { id: NodeId; ago?: number }[] = [];
     for (const [id, entry] of this.#entries) {
       if (entry.revision <= since) continue;
       if (entry.online) online.push(id);
@@ -87,7 +88,7 @@ export class Presence implements Source {
     return { type: 'presence', online, offline };
   }
 
-  #set(id: number, entry: Omit<Entry, 'revision'>): void {
+  #set(id: NodeId, entry: Omit<Entry, 'revision'>): void {
     this.#revision++;
     this.#entries.set(id, { ...entry, revision: this.#revision });
     this.#encoded.clear();

@@ -1,6 +1,7 @@
 import { LametunError } from '../../errors.js';
 import { ChannelResponder, CLOSE_CODE, FIRST_MESSAGE, MESSAGE_LIMIT } from '../../protocol/channel.js';
 import type { Hello, HubMessage, NodeMessage, Welcome } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { parseNodeMessage } from '../../protocol/schemas.js';
 import { encodeBase64, encodeJson } from '../../protocol/text.js';
 import { ENVELOPE } from '../../protocol/transport.js';
@@ -38,7 +39,7 @@ export interface SessionEvents {
   /** The client is a member. */
   admitted(session: Session): void;
   message(session: Session, message: NodeMessage): Promise<void>;
-  frame(session: Session, to: number, datagram: Uint8Array): void;
+  frame(session: Session, to: NodeId, datagram: Uint8Array): void;
   /** The session is over, and why: to be counted. */
   closed(session: Session, why: Ending): void;
 }
@@ -190,7 +191,7 @@ export class Session implements Client {
     else this.#push(this.#channel.sealJson(message), done);
   }
 
-  sendFrame(from: number, datagram: Uint8Array): void {
+  sendFrame(from: NodeId, datagram: Uint8Array): void {
     if (this.#ended) return;
     if (this.#outgoing.length > FRAME_BACKLOG) {
       this.droppedFrames++;

@@ -1,4 +1,5 @@
 import type { Incarnation } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 
 /** So many returns within this time are two machines, milliseconds. */
 const RETURNS = 2;
@@ -28,7 +29,7 @@ interface Arrivals {
  * No I/O. Times are milliseconds of any clock.
  */
 export class Twins {
-  readonly #nodes = new Map<number, Arrivals>();
+  readonly #nodes = new Map<NodeId, Arrivals>();
 
   /**
    * A process wants to speak for a node.
@@ -36,7 +37,7 @@ export class Twins {
    * @param holder whether another connection speaks for it now
    * @returns the address of the machine that has the place, and keeps it; undefined: it is this one's
    */
-  arrive(node: number, as: Process, holder: boolean, now: number): string | undefined {
+  arrive(node: NodeId, as: Process, holder: boolean, now: number): string | undefined {
     const arrivals = this.#nodes.get(node) ?? { processes: [], returns: [], contest: undefined };
     this.#nodes.set(node, arrivals);
     const { processes } = arrivals;
@@ -57,13 +58,13 @@ export class Twins {
   }
 
   /** The addresses of the two machines, the connected one's first; undefined when there is one only. */
-  of(node: number, now: number): readonly [string, string] | undefined {
+  of(node: NodeId, now: number): readonly [string, string] | undefined {
     const arrivals = this.#nodes.get(node);
     const contest = arrivals && this.#contest(arrivals, now);
     return contest && [arrivals.processes.at(-1)!.address, contest.other];
   }
 
-  delete(node: number): void {
+  delete(node: NodeId): void {
     this.#nodes.delete(node);
   }
 

@@ -1,3 +1,4 @@
+import type { NodeId } from '../../protocol/node-id.js';
 import type { NetworkRecord, Tables } from './tables.js';
 
 /** A transaction, and what it does to the map. */
@@ -6,9 +7,9 @@ export class Change {
   readonly network: Readonly<NetworkRecord>;
   /** Milliseconds since 1970. */
   readonly now: number;
-  readonly touched = new Set<number>();
+  readonly touched = new Set<NodeId>();
   #revision: number;
-  #nextNode: number;
+  #nextNode: NodeId;
 
   constructor(tables: Tables, network: NetworkRecord, now: number) {
     this.tables = tables;
@@ -19,7 +20,7 @@ export class Change {
   }
 
   /** A node's row or shares were changed, in ways that the map does not show. */
-  touch(node: number): void {
+  touch(node: NodeId): void {
     this.touched.add(node);
   }
 
@@ -30,7 +31,7 @@ export class Change {
   }
 
   /** An id for a new node. */
-  nextNode(): number {
+  nextNode(): NodeId {
     return this.#nextNode++;
   }
 

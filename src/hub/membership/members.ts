@@ -1,4 +1,5 @@
 import type { Addresses, MapNode, MapVersion, Membership, OfferedShare } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { encodeText } from '../../protocol/text.js';
 import type { NodeQuery, NodeRecord, ReadTables } from './tables.js';
 
@@ -20,10 +21,10 @@ const DELTAS = 64;
  */
 export class Members {
   #version: MapVersion;
-  readonly #byId = new Map<number, Member>();
+  readonly #byId = new Map<NodeId, Member>();
   readonly #byKey = new Map<string, Member>();
   /** Ids of those that are gone, by the revision of their going, which grows. */
-  readonly #gone: { readonly id: number; readonly revision: number }[] = [];
+  readonly #gone: { readonly id: NodeId; readonly revision: number }[] = [];
   /** Deltas from before this are not possible. */
   #horizon: number;
   #map: Uint8Array | undefined;
@@ -42,8 +43,8 @@ export class Members {
     return this.#byId.size;
   }
 
-  ids = (): IterableIterator<number> => this.#byId.keys();
-  byId = (id: number): Member | undefined => this.#byId.get(id);
+  ids = (): IterableIterator<NodeId> => this.#byId.keys();
+  byId = (id: NodeId): Member | undefined => this.#byId.get(id);
   byKey = (key: string): Member | undefined => this.#byKey.get(key);
 
   /** Takes over what was written: each node as it is now, and the revision that this is. */
@@ -162,7 +163,7 @@ export async function loadMembers(tables: ReadTables, query: NodeQuery): Promise
   if (rows.length === 0) return [];
   const shares = await tables.shares(rows.length < MANY ? rows.map(({ id }) => id) : undefined);
   shares.sort((a, b) => (a.network < b.network ? -1 : 1));
-  const byNode = new Map<number, OfferedShare[]>();
+  const byNode = new Map<NodeId, OfferedShare[]>();
   for (const { node, network, state, why } of shares) {
     const list = byNode.get(node) ?? [];
     list.push(why === null ? { network, state } : { network, state, why });

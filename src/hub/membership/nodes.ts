@@ -1,6 +1,7 @@
 import { formatAddress } from '../../ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../../ip/cidr.js';
 import { memberRange } from '../../protocol/layout.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { Change } from './change.js';
 import { openInvite, sharesOf } from './invites.js';
 import { toLabel, uniqueName, whyNoName } from './names.js';
@@ -92,7 +93,7 @@ async function freeName({ tables }: Change, wish: string): Promise<string> {
  */
 async function freeAddresses(
   { tables, network }: Change,
-  id: number,
+  id: NodeId,
 ): Promise<{ ipv4: string; ipv6: string }> {
   const [range4, range6] = [network.ipv4, network.ipv6].map((text) => memberRange(parseCidr(text)!)) as [
     Cidr,
@@ -117,7 +118,7 @@ async function freeAddresses(
 }
 
 /** Whether a node's machine has IPv6. @throws Refused, `not-a-member` */
-export async function setInside(change: Change, id: number, ipv6: boolean): Promise<void> {
+export async function setInside(change: Change, id: NodeId, ipv6: boolean): Promise<void> {
   const node = await currentNode(change, id);
   const ipv4_only = ipv6 ? 0 : 1;
   change.touch(id);
@@ -127,7 +128,7 @@ export async function setInside(change: Change, id: number, ipv6: boolean): Prom
 }
 
 /** Replaces what a node offers. @throws Refused, `not-a-member` */
-export async function share(change: Change, id: number, networks: readonly string[]): Promise<void> {
+export async function share(change: Change, id: NodeId, networks: readonly string[]): Promise<void> {
   const node = await currentNode(change, id);
   if (await offer(change, node, networks)) await revise(change, node);
   change.touch(id);
@@ -175,7 +176,7 @@ async function judgeOf(
 }
 
 /** Lets a waiting node in, with addresses, and approves what it offers, all or only these. @returns its name. @throws Refused */
-export async function approve(change: Change, id: number, networks?: readonly string[]): Promise<string> {
+export async function approve(change: Change, id: NodeId, networks?: readonly string[]): Promise<string> {
   const { tables } = change;
   const node = await currentNode(change, id);
   const offered = await tables.shares([id]);
@@ -202,7 +203,7 @@ export async function approve(change: Change, id: number, networks?: readonly st
 }
 
 /** Calls a node something else. @returns what it was called before. @throws Refused */
-export async function rename(change: Change, id: number, name: string): Promise<string> {
+export async function rename(change: Change, id: NodeId, name: string): Promise<string> {
   const why = whyNoName(name);
   if (why !== undefined) throw new Refused('bad-request', `nobody can be called ${name}: ${why}`);
   const node = await currentNode(change, id);
@@ -217,7 +218,7 @@ export async function rename(change: Change, id: number, name: string): Promise<
 }
 
 /** Takes a node out; again, it changes nothing. */
-export async function remove(change: Change, id: number): Promise<void> {
+export async function remove(change: Change, id: NodeId): Promise<void> {
   const { tables, now } = change;
   const [node] = await tables.nodes({ ids: [id] });
   change.touch(id);
@@ -236,7 +237,7 @@ export async function findNode(tables: ReadTables, ref: string): Promise<NodeRec
   return found;
 }
 
-async function currentNode({ tables }: Change, id: number): Promise<NodeRecord> {
+async function currentNode({ tables }: Change, id: NodeId): Promise<NodeRecord> {
   const [node] = await tables.nodes({ ids: [id] });
   if (node === undefined || node.state === 'removed')
     throw new Refused('not-a-member', 'this node is no member of the network any more');

@@ -1,4 +1,5 @@
 import { LametunError } from '../../errors.js';
+import type { NodeId } from '../../protocol/node-id.js';
 
 /*
  * Everything that a hub keeps but its own key, the same in every store. Times are milliseconds since 1970, flags 0 or 1.
@@ -22,7 +23,7 @@ export interface NetworkRecord {
   /** `open`: an invitation makes a node a member. `ask`: an administrator approves it first. */
   policy: 'open' | 'ask';
   /** The id of the next node. */
-  next_node: number;
+  next_node: NodeId;
   created_at: number;
   /** Removed nodes of this revision and before may have been forgotten: from before it there are no deltas. */
   horizon: number;
@@ -33,7 +34,7 @@ export interface NetworkRecord {
  * and addresses may be given again. No two current nodes have the same.
  */
 export interface NodeRecord {
-  id: number;
+  id: NodeId;
   key: string;
   name: string;
   /** Null until the node is approved, as is `ipv6`. */
@@ -67,7 +68,7 @@ export interface InviteRecord {
 }
 
 export interface ShareRecord {
-  node: number;
+  node: NodeId;
   network: string;
   state: 'approved' | 'pending' | 'refused';
   /** Why it is refused. */
@@ -90,7 +91,7 @@ export type NodeQuery =
   /** Pending ones that came by this invitation. */
   | { readonly pendingBy: string }
   /** Whatever their state. */
-  | { readonly ids: readonly number[] }
+  | { readonly ids: readonly NodeId[] }
   /** Changed after this revision, whatever their state. */
   | { readonly since: number }
   /** Removed at this time or before. */
@@ -111,9 +112,9 @@ export interface ReadTables {
   /** The IPv4 addresses of current nodes. */
   addresses(): Promise<string[]>;
   /** @param nodes all if not given */
-  shares(nodes?: readonly number[]): Promise<ShareRecord[]>;
+  shares(nodes?: readonly NodeId[]): Promise<ShareRecord[]>;
   /** What current nodes but this one share, or offer to share, with the node's name; by node. */
-  claims(except: number): Promise<{ readonly network: string; readonly node: string }[]>;
+  claims(except: NodeId): Promise<{ readonly network: string; readonly node: string }[]>;
   invites(): Promise<InviteRecord[]>;
   invite(by: { readonly id: string } | { readonly secretHash: string }): Promise<InviteRecord | undefined>;
   /** Names of all nodes that came by an invitation, removed ones too, in the order of their ids. */
@@ -128,10 +129,10 @@ export interface Tables extends ReadTables {
   insertNetwork(network: NetworkRecord): Promise<void>;
   updateNetwork(set: Partial<NetworkRecord>): Promise<void>;
   insertNode(node: NodeRecord): Promise<void>;
-  updateNode(id: number, set: Partial<NodeRecord>): Promise<void>;
-  deleteNodes(ids: readonly number[]): Promise<void>;
+  updateNode(id: NodeId, set: Partial<NodeRecord>): Promise<void>;
+  deleteNodes(ids: readonly NodeId[]): Promise<void>;
   /** Replaces all that a node shares or offers. */
-  replaceShares(node: number, shares: readonly ShareRecord[]): Promise<void>;
+  replaceShares(node: NodeId, shares: readonly ShareRecord[]): Promise<void>;
   /** Does nothing when there is one with this id or secret. */
   insertInvite(invite: InviteRecord): Promise<void>;
   updateInvite(id: string, set: Partial<InviteRecord>): Promise<void>;

@@ -4,6 +4,7 @@ import { LametunError } from '../../errors.js';
 import { UdpSocket } from '../../linux/net/udp.js';
 import { bootTime } from '../../linux/process/clock.js';
 import { PollingWorker } from '../../linux/threads/polling-worker.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { mayBeRelayed } from '../../protocol/relay.js';
 import { viewOf } from '../../wireguard/messages.js';
 import { SESSION } from './binds.js';
@@ -22,7 +23,7 @@ export interface RelayOptions {
    * A frame for a member that is attached but has bound no UDP address: send it through its channel. The bytes are the
    * receiver's own. Whoever cannot send drops it: do not let frames queue up without bound behind a slow channel.
    */
-  readonly onFrame: (to: number, from: number, datagram: Uint8Array) => void;
+  readonly onFrame: (to: NodeId, from: NodeId, datagram: Uint8Array) => void;
   /** The relay's thread has died. It relays nothing any more; `close` it. */
   readonly onFailed: (error: Error) => void;
   /** What one member may send through UDP, and again through its channel: bits a second; 10^9 unless given. */
@@ -65,7 +66,7 @@ export class Relay {
   readonly #options: RelayOptions;
   readonly #socket: UdpSocket;
   readonly #maxMembers: number;
-  readonly #rows = new Map<number, number>();
+  readonly #rows = new Map<NodeId, number>();
   readonly #freeRows: number[] = [];
   #nextRow = 0;
   readonly #up: FairRing;
@@ -143,7 +144,7 @@ export class Relay {
    * @param node its id, 1 to 2^32 - 1
    * @throws LametunError `refused` when `maxMembers` are attached
    */
-  attach(node: number): RelaySession {
+  attach(node: NodeId): RelaySession {
     const row = this.#rows.get(node) ?? this.#freeRows.pop() ?? this.#nextRow;
     if (row >= this.#maxMembers) {
       throw new LametunError('refused', `the relay is full: ${this.#maxMembers} members are attached`);
@@ -166,7 +167,7 @@ export class Relay {
   }
 
   /** Relays nothing for it, and nothing to it, any more. Harmless when it is not attached. */
-  detach(node: number): void {
+  detach(node: NodeId): void {
     const row = this.#rows.get(node);
     if (row === undefined) return;
     this.#rows.delete(node);
@@ -179,12 +180,12 @@ export class Relay {
    *
    * @param from whose channel it is
    */
-  fromChannel(from: number, to: number, datagram: Uint8Array): void {
+  fromChannel(from: NodeId, to: NodeId, datagram: Uint8Array): void {
     const reason = this.#forward(from, to, datagram);
     if (reason !== undefined) this.#counters.add(AT[reason]);
   }
 
-  #forward(from: number, to: number, datagram: Uint8Array): RelayDrop | undefined {
+  #forward(from: NodeId, to: NodeId, datagram: Uint8Array): RelayDrop | undefined {
     const sender = this.#rows.get(from);
     const receiver = this.#rows.get(to);
     if (sender === undefined) return 'unbound';
@@ -241,7 +242,7 @@ export class Relay {
     if (ring.pending > 0) this.#worker.wakeAgain();
   }
 
-  #handOut(to: number, from: number, datagram: Uint8Array): void {
+  #handOut(to: NodeId, from: NodeId, datagram: Uint8Array): void {
     this.#counters.add(AT['channel-frames-out']);
     this.#counters.add(AT['channel-bytes-out'], datagram.length);
     this.#options.onFrame(to, from, datagram);

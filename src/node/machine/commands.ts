@@ -1,6 +1,7 @@
 import type { IpAddress } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import type { Addresses } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { HubCommand } from './hub/hub-events.js';
 import type { ProbeSource } from './paths/path-events.js';
 import type { RelayRoute } from './paths/relay-link.js';
@@ -30,22 +31,22 @@ export type NodeCommand =
   /** @see `hops`: how many routers it may pass, the one that drops it included; all unless given */
   | { readonly kind: 'datagram'; readonly bytes: Uint8Array; readonly to: Endpoint; readonly hops?: number }
   /** To a member through the relay, wherever that is now. */
-  | { readonly kind: 'relayed'; readonly bytes: Uint8Array; readonly peer: number }
+  | { readonly kind: 'relayed'; readonly bytes: Uint8Array; readonly peer: NodeId }
   /** Back to where something came from, from the address that it came to. */
   | { readonly kind: 'reply'; readonly bytes: Uint8Array; readonly to: ProbeSource }
   // The interface's peers, by member's id.
-  | { readonly kind: 'peer'; readonly id: number; readonly key: string; readonly addresses: Addresses }
-  | { readonly kind: 'remove-peer'; readonly id: number }
+  | { readonly kind: 'peer'; readonly id: NodeId; readonly key: string; readonly addresses: Addresses }
+  | { readonly kind: 'remove-peer'; readonly id: NodeId }
   /** Sends data there from now on; undefined: through the relay. */
-  | { readonly kind: 'endpoint'; readonly peer: number; readonly endpoint: Endpoint | undefined }
+  | { readonly kind: 'endpoint'; readonly peer: NodeId; readonly endpoint: Endpoint | undefined }
   /** Makes a session with it, if there is none. */
-  | { readonly kind: 'greet'; readonly peer: number }
+  | { readonly kind: 'greet'; readonly peer: NodeId }
   /** Routes these shares, and no others: member's id by share. */
-  | { readonly kind: 'shares'; readonly owners: ReadonlyMap<string, number> }
+  | { readonly kind: 'shares'; readonly owners: ReadonlyMap<string, NodeId> }
   /** Where relayed data goes from now on. */
   | { readonly kind: 'relay'; readonly route: RelayRoute }
   /** A relay frame came through the channel. The datagram lies in the memory of the message that was handled. */
-  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
   // This machine.
   /** `hostPlan` is another one than before. */
   | { readonly kind: 'host' }

@@ -1,5 +1,6 @@
 import { type IpAddress, parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, formatCidr, parseCidr } from '../../ip/cidr.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { MemberChecks } from './members.js';
 import { rangeObstacles } from './range-obstacles.js';
 import { type PlannedRoute, planRange, type RangePlan } from './range-routes.js';
@@ -28,7 +29,7 @@ export class HostPlanner {
   #nameServers: readonly IpAddress[] = [];
   #hubs: readonly IpAddress[] = [];
   /** Member's id by share. */
-  #owners: ReadonlyMap<string, number> = new Map();
+  #owners: ReadonlyMap<string, NodeId> = new Map();
   #forward: readonly string[] = [];
   #unoffered: readonly string[] = [];
   #rangePlans: readonly RangePlan[] = [];
@@ -70,7 +71,7 @@ export class HostPlanner {
   }
 
   /** Member's id by share that is routed into the tunnel. */
-  get owners(): ReadonlyMap<string, number> {
+  get owners(): ReadonlyMap<string, NodeId> {
     return this.#owners;
   }
 
@@ -111,7 +112,7 @@ export class HostPlanner {
     this.#unoffered = approved.filter((network) => !wanted.has(network));
   }
 
-  #planShares(own: readonly string[]): Map<string, number> {
+  #planShares(own: readonly string[]): Map<string, NodeId> {
     const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
     const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
     const outside = this.#hubs.every(isShared) ? this.#hubs : [];
@@ -124,7 +125,7 @@ export class HostPlanner {
 }
 
 const networks = (texts: Iterable<string>): Cidr[] => [...texts].flatMap((text) => parseCidr(text) ?? []);
-const textOf = (owners: ReadonlyMap<string, number>): string => JSON.stringify([...owners]);
+const textOf = (owners: ReadonlyMap<string, NodeId>): string => JSON.stringify([...owners]);
 
 /** Two that are equal have the same text. */
 export const hostPlanText = ({ mtu, addresses, routes, forward }: HostPlan): string =>

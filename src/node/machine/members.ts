@@ -3,12 +3,13 @@ import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../../ip/ci
 import { memberRange } from '../../protocol/layout.js';
 import type { MapChange } from '../../protocol/map.js';
 import type { Addresses, MapNode, NetworkInfo } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { NameClaims, type Renaming } from './name-claims.js';
 import { type ShareSurroundings, shareCollision } from './ranges.js';
 
 /** A member that this node deals with: what the hub said of it has passed the checks. */
 export interface Member {
-  readonly id: number;
+  readonly id: NodeId;
   readonly name: string;
   /** Base64. */
   readonly key: string;
@@ -29,7 +30,7 @@ export interface MemberChange {
 
 /** What stays as it was, whatever the hub says. */
 interface Pinned extends Addresses {
-  readonly id: number;
+  readonly id: NodeId;
   readonly name: string;
   readonly key: string;
 }
@@ -49,9 +50,9 @@ export class MemberChecks {
   /** What the hub calls this node. */
   #calledByHub: string;
   readonly #names = new NameClaims();
-  readonly #members = new Map<number, Member>();
+  readonly #members = new Map<NodeId, Member>();
   /** Whose is a key, an address? */
-  readonly #owners = new Map<string, number>();
+  readonly #owners = new Map<string, NodeId>();
   /** What is not believed, by what it is about. */
   readonly #warnings = new Map<string, string>();
   #shareWarnings: string[] = [];
@@ -64,7 +65,7 @@ export class MemberChecks {
     for (const own of belongings(self)) this.#owners.set(own, self.id);
   }
 
-  get(id: number): Member | undefined {
+  get(id: NodeId): Member | undefined {
     return this.#members.get(id);
   }
 
@@ -146,9 +147,9 @@ export class MemberChecks {
    *
    * @returns member's id by share
    */
-  planShares(around: Omit<ShareSurroundings, 'ranges'>): Map<string, number> {
+  planShares(around: Omit<ShareSurroundings, 'ranges'>): Map<string, NodeId> {
     this.#shareWarnings = [];
-    const plan = new Map<string, number>();
+    const plan = new Map<string, NodeId>();
     const taken: { readonly share: Cidr; readonly member: Member }[] = [];
     const sharing = [...this.#members.values()].filter(({ shares }) => shares.length > 0);
     for (const member of sharing.sort((a, b) => a.id - b.id)) {
@@ -255,7 +256,7 @@ export class MemberChecks {
       this.#warnings.set('self', 'The hub tells the others another key or address of this node than it has');
   }
 
-  #forget(id: number): Member | undefined {
+  #forget(id: NodeId): Member | undefined {
     this.#warnings.delete(`node ${id}`);
     const member = this.#members.get(id);
     if (member === undefined) return undefined;
@@ -265,7 +266,7 @@ export class MemberChecks {
     return member;
   }
 
-  #nameOf(id: number): string {
+  #nameOf(id: NodeId): string {
     return id === this.#self.id ? 'this node' : (this.#members.get(id)?.name ?? `node ${id}`);
   }
 }

@@ -1,20 +1,22 @@
+import type { NodeId } from '../../protocol/node-id.js';
+
 /** A node that was called one thing, and is to be called another. */
 export interface Renaming {
-  readonly id: number;
+  readonly id: NodeId;
   readonly from: string;
   readonly to: string;
 }
 
 /** Which node has which name: one name, one node. */
 export class NameClaims {
-  readonly #owners = new Map<string, number>();
+  readonly #owners = new Map<string, NodeId>();
 
-  ownerOf(name: string): number | undefined {
+  ownerOf(name: string): NodeId | undefined {
     return this.#owners.get(name);
   }
 
   /** The caller has seen to it that nobody has the name. */
-  take(name: string, id: number): void {
+  take(name: string, id: NodeId): void {
     this.#owners.set(name, id);
   }
 

@@ -3,6 +3,7 @@ import { type Cidr, parseCidr } from '../../ip/cidr.js';
 import { toBase64 } from '../../protocol/base64.js';
 import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminRequest, Answers, Membership } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { HubAddress } from '../../protocol/token.js';
 import type { WallClock } from '../../wall-clock.js';
 import { type Crypto, type PrivateKey, randomFraction } from '../../wireguard/crypto.js';
@@ -159,7 +160,7 @@ export class NodeMachine {
   }
 
   /** To be told every `TRAFFIC_INTERVAL`. @param counted by member's id, since the interface was made */
-  handleTraffic(counted: Iterable<readonly [id: number, transfer: Transfer]>, now: number): void {
+  handleTraffic(counted: Iterable<readonly [id: NodeId, transfer: Transfer]>, now: number): void {
     this.#now = now;
     const isSilent = this.#side.handleActivity(this.#traffic.active(counted, now), now);
     this.#keeper.trafficSeen(now, this.#wallNow());
@@ -200,7 +201,7 @@ export class NodeMachine {
   // What is asked of it. An `answer` with the number that is returned follows.
 
   /** The answer is the round-trip time in milliseconds; undefined when there was none in time. @throws LametunError `usage` */
-  ping(id: number, now: number): number {
+  ping(id: NodeId, now: number): number {
     this.#now = now;
     const token = this.#nextToken++;
     const asked = this.#side.paths.ping(id, now);
@@ -284,7 +285,7 @@ export class NodeMachine {
   }
 
   /** How a member is reached; one that the hub misses and that does not answer directly is offline. @param wallNow since 1970 */
-  path(id: number, now: number, wallNow: number): PathStatus {
+  path(id: NodeId, now: number, wallNow: number): PathStatus {
     const path = this.#side.paths.status(id, now, wallNow - now) ?? {
       kind: 'none',
       why: 'its key is no key',

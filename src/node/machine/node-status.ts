@@ -1,3 +1,4 @@
+import type { NodeId } from '../../protocol/node-id.js';
 import type { HubStatus, NodeStatus, PathStatus, PeerStatus, RelayStatus } from '../control/control.js';
 import type { Member } from './members.js';
 import type { StoredNode } from './stored.js';
@@ -10,7 +11,7 @@ export interface NodeStatusParts {
   readonly hub: HubStatus;
   readonly relay: RelayStatus;
   readonly members: Iterable<Member>;
-  readonly path: (id: number) => PathStatus;
+  readonly path: (id: NodeId) => PathStatus;
   /** When a name got another key than it had; milliseconds since 1970. */
   readonly keyChangedAt: (name: string) => number | undefined;
   readonly warnings: readonly string[];
@@ -29,7 +30,7 @@ export interface PeerTraffic {
 export interface StatusSurroundings {
   /** What this node asked to be called when it joined. */
   readonly wished?: string | undefined;
-  readonly traffic: (id: number) => PeerTraffic;
+  readonly traffic: (id: NodeId) => PeerTraffic;
   readonly names: NodeStatus['names'];
   /** In whole sentences. */
   readonly warnings: readonly string[];

@@ -1,12 +1,13 @@
 import { LIMIT } from '../../protocol/fields.js';
 import type { HubMessage } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 
 export type PresenceMessage = Extract<HubMessage, { type: 'presence' }>;
 
 /** Who is not connected to the hub, by its word, while this node is. */
 export class Presence {
   /** When each was seen last, of the clock that `apply` is given; undefined: not since the hub was started. */
-  readonly #offline = new Map<number, number | undefined>();
+  readonly #offline = new Map<NodeId, number | undefined>();
 
   apply({ online, offline }: PresenceMessage, now: number): void {
     for (const id of online) this.#offline.delete(id);
@@ -22,7 +23,7 @@ export class Presence {
   }
 
   /** @returns undefined when the hub did not say that this member is away; `ago` in milliseconds */
-  absence(id: number, now: number): { readonly ago: number | undefined } | undefined {
+  absence(id: NodeId, now: number): { readonly ago: number | undefined } | undefined {
     if (!this.#offline.has(id)) return undefined;
     const seenAt = this.#offline.get(id);
     return { ago: seenAt === undefined ? undefined : now - seenAt };

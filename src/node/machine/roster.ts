@@ -1,6 +1,7 @@
 import type { Endpoint } from '../../ip/endpoint.js';
 import type { MapChange } from '../../protocol/map.js';
 import type { Membership } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { NodeCommand } from './commands.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
@@ -41,7 +42,7 @@ export class Roster {
     change: MapChange,
     now: number,
     wallNow: number,
-    endpointOf: (id: number) => Endpoint | undefined = () => undefined,
+    endpointOf: (id: NodeId) => Endpoint | undefined = () => undefined,
   ): boolean {
     const { checks, known, side, traffic, push } = this.#options;
     const { added, changed, removed } = checks.apply(change);

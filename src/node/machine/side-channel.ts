@@ -1,6 +1,7 @@
 import type { Cidr } from '../../ip/cidr.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import { fromBase64 } from '../../protocol/base64.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { MAGIC, RELAY_FRAME } from '../../protocol/relay.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import { TRANSPORT } from '../../wireguard/messages.js';
@@ -21,7 +22,7 @@ export interface SideChannelOptions {
   readonly crypto: Crypto;
   readonly privateKey: PrivateKey;
   /** This node's. */
-  readonly id: number;
+  readonly id: NodeId;
   /** The network's ranges, and its MTU in bytes. */
   readonly ranges: readonly Cidr[];
   readonly mtu: number;
@@ -84,14 +85,14 @@ export class SideChannel {
     this.paths.addPeer(id, stored, now);
   }
 
-  remove(id: number): void {
+  remove(id: NodeId): void {
     this.#greetings.delete(id);
     this.paths.removePeer(id);
     this.#box.removePeer(id);
   }
 
   /** Peers to greet as soon as there is a path, and after how many milliseconds. To be told before peers are added. */
-  greet(plan: ReadonlyMap<number, number>): void {
+  greet(plan: ReadonlyMap<NodeId, number>): void {
     this.#greetings.plan(plan);
   }
 
@@ -187,7 +188,7 @@ export class SideChannel {
     else if (this.#hasRelay) push({ kind: 'relayed', bytes, peer });
   }
 
-  #use(peer: number, endpoint: Endpoint | undefined, now: number): void {
+  #use(peer: NodeId, endpoint: Endpoint | undefined, now: number): void {
     if (endpoint === undefined && !this.#hasRelay) return;
     this.#options.push({ kind: 'endpoint', peer, endpoint });
     this.#greetings.reached(peer, now);

@@ -1,3 +1,5 @@
+import type { NodeId } from '../../protocol/node-id.js';
+
 /** Bytes on the wire between this node and a peer, as counted so far. */
 export interface Transfer {
   readonly received: number;
@@ -6,7 +8,7 @@ export interface Transfer {
 
 /** A peer that has sent or received something. */
 export interface PeerActivity {
-  readonly id: number;
+  readonly id: NodeId;
   /** Packets go to it, and for some time none has come back. */
   readonly isSilent: boolean;
 }
@@ -29,11 +31,11 @@ const NOTHING: Seen = { received: 0, sent: 0, at: -Infinity, unansweredSince: un
 
 /** Tells from counters which peers have traffic, and which do not answer. */
 export class Traffic {
-  readonly #seen = new Map<number, Seen>();
+  readonly #seen = new Map<NodeId, Seen>();
 
   /** Those that have sent or received anything since this was asked last. @param counted by member's id, since the start */
   *active(
-    counted: Iterable<readonly [id: number, transfer: Transfer]>,
+    counted: Iterable<readonly [id: NodeId, transfer: Transfer]>,
     now: number,
   ): Generator<PeerActivity> {
     for (const [id, { received, sent }] of counted) {
@@ -47,7 +49,7 @@ export class Traffic {
     }
   }
 
-  delete(id: number): void {
+  delete(id: NodeId): void {
     this.#seen.delete(id);
   }
 }

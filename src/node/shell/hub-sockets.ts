@@ -1,3 +1,4 @@
+import type { NodeId } from '../../protocol/node-id.js';
 import type { HubClient } from '../machine/hub/hub-client.js';
 import type { HubCommand } from '../machine/hub/hub-events.js';
 import type { HubFailure } from '../machine/hub/hub-failure.js';
@@ -43,7 +44,7 @@ export class HubSockets {
   }
 
   /** Sends a datagram through the hub to a member. @returns false when it was dropped: no connection, or too much waits */
-  sendFrame(peer: number, datagram: Uint8Array): boolean {
+  sendFrame(peer: NodeId, datagram: Uint8Array): boolean {
     const { client } = this.#options;
     const connection = client.frameConnection;
     const socket = connection === undefined ? undefined : this.#sockets.get(connection);

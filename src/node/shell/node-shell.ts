@@ -6,6 +6,7 @@ import { nameServers } from '../../linux/net/name-servers.js';
 import { bootTime, systemWallClock } from '../../linux/process/clock.js';
 import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../../protocol/messages.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { HubAddress } from '../../protocol/token.js';
 import type { PeerEndpoint } from '../../tunnel/engine.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
@@ -117,7 +118,7 @@ export class NodeShell implements RunningNode {
   status(): NodeStatus {
     const surroundings = {
       wished: this.#options.wished,
-      traffic: (id: number) => this.#peers.traffic(id),
+      traffic: (id: NodeId) => this.#peers.traffic(id),
       names: this.#names.status,
       warnings: [...this.#warnings, ...this.#host.warnings()],
     };

@@ -3,6 +3,7 @@ import { parseAddress } from '../../ip/address.js';
 import { type Cidr, parseCidr } from '../../ip/cidr.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import { fromBase64 } from '../../protocol/base64.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import type { Peer } from '../../wireguard/peer.js';
 import type { NodeCommand } from '../machine/commands.js';
 import type { PeerTraffic } from '../machine/node-status.js';
@@ -14,10 +15,10 @@ const UNTIL_UP = 50;
 /** The members as peers of the interface: their keys, their addresses, their endpoints, and what they share. */
 export class PeerTable {
   readonly #wireguard: WireGuardInterface;
-  readonly #peers = new Map<number, Peer>();
+  readonly #peers = new Map<NodeId, Peer>();
   /** Member's id by share. */
-  readonly #shares = new Map<string, number>();
-  readonly #greeting = new Set<number>();
+  readonly #shares = new Map<string, NodeId>();
+  readonly #greeting = new Set<NodeId>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(wireguard: WireGuardInterface) {
@@ -31,7 +32,7 @@ export class PeerTable {
     for (const text of [addresses.ipv4, addresses.ipv6]) this.#wireguard.allow(peer, host(text));
   }
 
-  remove(id: number): void {
+  remove(id: NodeId): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
     for (const [share, owner] of [...this.#shares]) if (owner === id) this.#disallow(share);
@@ -41,7 +42,7 @@ export class PeerTable {
   }
 
   /** Routes these shares, and no others. @param owners member's id by share */
-  setShares(owners: ReadonlyMap<string, number>): void {
+  setShares(owners: ReadonlyMap<string, NodeId>): void {
     for (const [share, owner] of [...this.#shares]) if (owners.get(share) !== owner) this.#disallow(share);
     for (const [share, owner] of owners) {
       const peer = this.#peers.get(owner);
@@ -55,7 +56,7 @@ export class PeerTable {
     this.#wireguard.commit();
   }
 
-  setEndpoint(id: number, remote: Endpoint, isRelayed: boolean): void {
+  setEndpoint(id: NodeId, remote: Endpoint, isRelayed: boolean): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
     this.#wireguard.setEndpoint(peer, remote, isRelayed ? id : 0);
@@ -63,7 +64,7 @@ export class PeerTable {
   }
 
   /** Makes a session with it, if there is none, as soon as the interface is up: the kernel takes its time to say so. */
-  greet(id: number): void {
+  greet(id: NodeId): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
     if (this.#wireguard.isUp) this.#wireguard.greet(peer);
@@ -74,11 +75,11 @@ export class PeerTable {
   }
 
   /** What peers have sent and received. */
-  *counted(): Generator<readonly [id: number, transfer: Transfer]> {
+  *counted(): Generator<readonly [id: NodeId, transfer: Transfer]> {
     for (const [id, peer] of this.#peers) yield [id, this.#wireguard.transfer(peer)];
   }
 
-  traffic(id: number): PeerTraffic {
+  traffic(id: NodeId): PeerTraffic {
     const peer = this.#peers.get(id);
     if (peer === undefined) return { received: 0, sent: 0, lastHandshake: 0 };
     const age = this.#wireguard.now() - peer.sessionBegan;

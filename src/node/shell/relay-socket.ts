@@ -1,6 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import type { Endpoint } from '../../ip/endpoint.js';
+import type { NodeId } from '../../protocol/node-id.js';
 import { MAGIC, RELAY_FRAME } from '../../protocol/relay.js';
 
 /** How much may wait in the socket, bytes. */
@@ -10,7 +11,7 @@ export interface RelaySocketOptions {
   /** The interface's UDP port. */
   readonly port: () => number;
   /** A datagram for a member, to be sent through the channel. */
-  readonly onFrame: (peer: number, datagram: Uint8Array) => void;
+  readonly onFrame: (peer: NodeId, datagram: Uint8Array) => void;
 }
 
 /**
@@ -47,7 +48,7 @@ export class RelaySocket {
   }
 
   /** A datagram from a member came through the channel. */
-  deliver(peer: number, datagram: Uint8Array): void {
+  deliver(peer: NodeId, datagram: Uint8Array): void {
     const frame = Buffer.allocUnsafe(RELAY_FRAME.payload + datagram.length);
     frame.writeInt32LE(MAGIC.relay, 0);
     frame.writeUInt32LE(peer, RELAY_FRAME.peer);

@@ -5,7 +5,7 @@ import { LametunError } from '../../errors.js';
 import { makeAside } from '../../linux/files/aside.js';
 import { type FileLock, lockFile } from '../../linux/files/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../../linux/files/safe-files.js';
-import { hubAddresses } from '../../protocol/fields.js';
+import { hubAddresses, nodeId } from '../../protocol/fields.js';
 import type { MapMessage } from '../../protocol/map.js';
 import { parseAnswer, parseHubMessage } from '../../protocol/schemas.js';
 import type { StoredNames } from '../machine/known-names.js';
@@ -179,7 +179,7 @@ const endpoints = v.array(v.strictObject({ node: v.number(), at: v.pipe(v.string
 
 const recentPeers = v.strictObject({
   at: v.pipe(v.number(), v.finite()),
-  peers: v.pipe(v.array(v.pipe(v.number(), v.integer())), v.maxLength(64)),
+  peers: v.pipe(v.array(nodeId), v.maxLength(64)),
 });
 
 const storedNames = v.array(

@@ -3,6 +3,7 @@ import { contains, LOOPBACK } from '../../../ip/cidr.js';
 import type { Endpoint } from '../../../ip/endpoint.js';
 import { CLOSE_CODE } from '../../../protocol/channel.js';
 import type { AdminRequest } from '../../../protocol/messages.js';
+import type { NodeId } from '../../../protocol/node-id.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import { randomFraction } from '../../../wireguard/crypto.js';
 import { EventQueue } from '../../../wireguard/event-queue.js';
@@ -220,7 +221,7 @@ export class HubClient {
   }
 
   /** Seals a datagram for a member. What is sealed must be sent. @returns the message; undefined without a connection */
-  sealFrame(peer: number, datagram: Uint8Array): Uint8Array | undefined {
+  sealFrame(peer: NodeId, datagram: Uint8Array): Uint8Array | undefined {
     return this.#current?.session.sealFrame(peer, datagram);
   }
 

@@ -1,6 +1,7 @@
 import type { Endpoint } from '../../../ip/endpoint.js';
 import type { MapChange } from '../../../protocol/map.js';
 import type { HubMessage, Membership, NetworkInfo, RelayCredentials } from '../../../protocol/messages.js';
+import type { NodeId } from '../../../protocol/node-id.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import type { HubFailure } from './hub-failure.js';
 import type { Target } from './target.js';
@@ -53,7 +54,7 @@ export type HubEvent =
   /** Which members are connected to the hub, and which are not. */
   | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
   /** Through the WebSocket. The datagram lies in the memory of the message that was handled. */
-  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
   /** What became of a question. */
   | { readonly kind: 'answer'; readonly token: number; readonly value: unknown; readonly failure?: undefined }
   | {

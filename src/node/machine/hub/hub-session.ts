@@ -15,6 +15,7 @@ import {
   type Refusal,
   type RelayCredentials,
 } from '../../../protocol/messages.js';
+import type { NodeId, RequestId } from '../../../protocol/node-id.js';
 import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../../protocol/schemas.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import type { Crypto, PrivateKey } from '../../../wireguard/crypto.js';
@@ -71,7 +72,7 @@ export type SessionOutput =
   | { readonly kind: 'twin'; readonly address: string }
   | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
   /** Lies in the memory of what was handled. */
-  | { readonly kind: 'frame'; readonly peer: number; readonly datagram: Uint8Array }
+  | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
   /** The connection is to be closed. Nothing comes after this, and every question was answered. */
   | { readonly kind: 'ended'; readonly failure: HubFailure };
 
@@ -125,7 +126,7 @@ export type Member = { readonly network: string } | { readonly join: JoinWish };
 export class HubSession {
   readonly #options: SessionOptions;
   readonly #channel: ChannelInitiator;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new Map<RequestId, Pending>();
   #out: SessionOutput[] = [];
   #nextId = 1;
   #state: 'channel' | 'open' | 'attached' | 'ended' = 'channel';
@@ -273,7 +274,7 @@ export class HubSession {
   }
 
   /** @returns the message to send; undefined when the node is not attached */
-  sealFrame(peer: number, datagram: Uint8Array): Uint8Array | undefined {
+  sealFrame(peer: NodeId, datagram: Uint8Array): Uint8Array | undefined {
     return this.#state === 'attached' ? this.#channel.sealFrame(peer, datagram) : undefined;
   }
 
@@ -410,7 +411,7 @@ export class HubSession {
     this.#isResyncing = true;
   }
 
-  #take(id: number): Pending | undefined {
+  #take(id: RequestId): Pending | undefined {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     return pending;

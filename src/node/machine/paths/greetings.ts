@@ -1,7 +1,9 @@
+import type { NodeId } from '../../../protocol/node-id.js';
+
 /** Whom a node had traffic with, and when that was written down: milliseconds since 1970. */
 export interface RecentPeers {
   readonly at: number;
-  readonly peers: readonly number[];
+  readonly peers: readonly NodeId[];
 }
 
 /** For so long a peer may still use a session with the process before this one: [W] 6.1, Reject-After-Time. */
@@ -21,30 +23,30 @@ export function greetings(
   recent: RecentPeers | undefined,
   now: number,
   random: () => number,
-): Map<number, number> {
+): Map<NodeId, number> {
   if (recent === undefined || Math.abs(now - recent.at) > SESSION_TIME) return new Map();
   return new Map(recent.peers.slice(0, MOST).map((id) => [id, Math.floor(random() * SPREAD)]));
 }
 
 /** Greets each planned peer some time after the first path to it is there. Sans-I/O. */
 export class Greetings {
-  readonly #planned = new Map<number, number>();
+  readonly #planned = new Map<NodeId, number>();
   /** When to greet, by peer. */
-  readonly #due = new Map<number, number>();
+  readonly #due = new Map<NodeId, number>();
 
   /** @param delays by peer, milliseconds: see `greetings` */
-  plan(delays: ReadonlyMap<number, number>): void {
+  plan(delays: ReadonlyMap<NodeId, number>): void {
     for (const [peer, delay] of delays) this.#planned.set(peer, delay);
   }
 
   /** There is a path to the peer. On every other one WireGuard tries a handshake that waits by itself. */
-  reached(peer: number, now: number): void {
+  reached(peer: NodeId, now: number): void {
     const delay = this.#planned.get(peer);
     this.#planned.delete(peer);
     if (delay !== undefined) this.#due.set(peer, now + delay);
   }
 
-  delete(peer: number): void {
+  delete(peer: NodeId): void {
     this.#planned.delete(peer);
     this.#due.delete(peer);
   }
@@ -54,7 +56,7 @@ export class Greetings {
   }
 
   /** Whom to greet now. */
-  *due(now: number): Generator<number> {
+  *due(now: number): Generator<NodeId> {
     for (const [peer, at] of this.#due) {
       if (now < at) continue;
       this.#due.delete(peer);
@@ -77,7 +79,7 @@ export class RecentRecord {
    * @param now of a clock that never goes back, milliseconds
    * @returns whom to write down now; undefined: it is early, or what is there will do
    */
-  take(active: () => readonly number[], now: number, isLast = false): readonly number[] | undefined {
+  take(active: () => readonly NodeId[], now: number, isLast = false): readonly NodeId[] | undefined {
     if (!isLast && now < this.#lookedAt + LOOK_INTERVAL) return undefined;
     this.#lookedAt = now;
     const peers = active().slice(0, MOST);

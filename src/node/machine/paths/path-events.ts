@@ -1,4 +1,5 @@
 import type { Endpoint } from '../../../ip/endpoint.js';
+import type { NodeId } from '../../../protocol/node-id.js';
 import type { Probe } from '../../../protocol/probe.js';
 
 /** Where a probe came from: `PeerEndpoint` of the tunnel, or whatever else its owner will send the answer back to. */
@@ -12,7 +13,7 @@ export interface ProbeSource {
 export type PathEvent =
   | {
       readonly kind: 'probe';
-      readonly peer: number;
+      readonly peer: NodeId;
       readonly probe: Probe;
       /** Undefined: through the relay. */
       readonly to: Endpoint | undefined;
@@ -22,6 +23,6 @@ export type PathEvent =
       readonly back?: ProbeSource;
     }
   /** Send data there from now on. Undefined: through the relay. */
-  | { readonly kind: 'use'; readonly peer: number; readonly endpoint: Endpoint | undefined }
+  | { readonly kind: 'use'; readonly peer: NodeId; readonly endpoint: Endpoint | undefined }
   /** What somebody asked for by `ping`; without `rtt` there was no answer in time. */
   | { readonly kind: 'answer'; readonly token: number; readonly rtt: number | undefined };

@@ -1,5 +1,6 @@
 import type { Cidr } from '../../../ip/cidr.js';
 import { type Endpoint, formatEndpoint } from '../../../ip/endpoint.js';
+import type { NodeId } from '../../../protocol/node-id.js';
 import type { Probe } from '../../../protocol/probe.js';
 import { type Crypto, mapKey } from '../../../wireguard/crypto.js';
 import { Deadlines } from '../../../wireguard/deadlines.js';
@@ -37,7 +38,7 @@ export interface PathsOptions {
 export class Paths {
   readonly #around: Situation;
   readonly #rules: PathRules;
-  readonly #peers = new Map<number, PeerPath>();
+  readonly #peers = new Map<NodeId, PeerPath>();
   readonly #deadlines = new Deadlines<PeerPath>();
   readonly #events = new EventQueue<PathEvent>();
   #whyNoRelay = 'the hub was not reached yet';
@@ -60,13 +61,13 @@ export class Paths {
   // What is known.
 
   /** @param stored where it answered last, if that is known */
-  addPeer(id: number, stored: Endpoint | undefined, now: number): void {
+  addPeer(id: NodeId, stored: Endpoint | undefined, now: number): void {
     const peer = new PeerPath(id);
     this.#peers.set(id, peer);
     this.#rules.begin(peer, stored, now);
   }
 
-  removePeer(id: number): void {
+  removePeer(id: NodeId): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
     this.#peers.delete(id);
@@ -122,12 +123,12 @@ export class Paths {
   // What happens.
 
   /** Packets of data have gone to or come from the peer. */
-  handleActivity(id: number, now: number): void {
+  handleActivity(id: NodeId, now: number): void {
     this.#for(id, (peer) => this.#rules.handleActivity(peer, now), now);
   }
 
   /** Packets of data go to the peer, and none come back: it may be the path, or the peer. */
-  handleSilence(id: number, now: number): void {
+  handleSilence(id: NodeId, now: number): void {
     this.#for(id, (peer) => this.#rules.handleSilence(peer, now), now);
   }
 
@@ -136,7 +137,7 @@ export class Paths {
    *
    * @returns what the `answer` will bear; undefined for a peer that is not known
    */
-  ping(id: number, now: number): number | undefined {
+  ping(id: NodeId, now: number): number | undefined {
     if (!this.#peers.has(id)) return undefined;
     const token = this.#nextToken++;
     this.#for(id, (peer) => this.#rules.ask(peer, token, now), now);
@@ -144,7 +145,7 @@ export class Paths {
   }
 
   /** A probe that a peer's key has opened. */
-  handleProbe(id: number, probe: Probe, from: ProbeSource, now: number): void {
+  handleProbe(id: NodeId, probe: Probe, from: ProbeSource, now: number): void {
     this.#for(
       id,
       (peer) => {
@@ -169,7 +170,7 @@ export class Paths {
   // What is to be shown, or kept.
 
   /** @param wallOffset what is to be added to `now` to get milliseconds since 1970 */
-  status(id: number, now: number, wallOffset: number): PathStatus | undefined {
+  status(id: NodeId, now: number, wallOffset: number): PathStatus | undefined {
     const peer = this.#peers.get(id);
     if (peer === undefined) return undefined;
     const whyNoRelay = this.#around.hasRelay ? undefined : this.#whyNoRelay;
@@ -184,22 +185,22 @@ export class Paths {
   }
 
   /** Those with traffic a moment ago, the last ones first. */
-  active(now: number): number[] {
+  active(now: number): NodeId[] {
     const peers = [...this.#peers.values()].filter((peer) => peer.isActive(now));
     return peers.sort((a, b) => b.activeUntil - a.activeUntil).map(({ id }) => id);
   }
 
-  isRelayed(id: number): boolean {
+  isRelayed(id: NodeId): boolean {
     return this.#peers.get(id)?.kind === 'relayed';
   }
 
   /** Where a peer answered last. */
-  lastEndpoint(id: number): Endpoint | undefined {
+  lastEndpoint(id: NodeId): Endpoint | undefined {
     return this.#peers.get(id)?.last?.endpoint;
   }
 
   /** Does something to a peer, if it is known. */
-  #for(id: number, act: (peer: PeerPath) => void, now: number): void {
+  #for(id: NodeId, act: (peer: PeerPath) => void, now: number): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;
     act(peer);

@@ -1,4 +1,5 @@
 import type { Endpoint } from '../../../ip/endpoint.js';
+import type { NodeId } from '../../../protocol/node-id.js';
 import { TokenBucket } from '../../../token-bucket.js';
 import type { Deadlined } from '../../../wireguard/deadlines.js';
 import { endpointKey, isPrivate, MAX_CANDIDATES } from './candidates.js';
@@ -124,7 +125,7 @@ export type PathKind = 'direct' | 'relayed' | 'none';
 export class PeerPath implements Deadlined {
   deadline = Infinity;
   heapIndex = -1;
-  readonly id: number;
+  readonly id: NodeId;
   readonly candidates = new Map<string, Candidate>();
   readonly relay = new Candidate(undefined, 'stored');
   /** What data goes to directly: it answered our pings. */
@@ -156,7 +157,7 @@ export class PeerPath implements Deadlined {
   readonly pongs = new TokenBucket(PONGS);
   readonly asked: AskedPing[] = [];
 
-  constructor(id: number) {
+  constructor(id: NodeId) {
     this.id = id;
   }
 

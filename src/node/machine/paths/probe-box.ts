@@ -1,3 +1,4 @@
+import type { NodeId } from '../../../protocol/node-id.js';
 import {
   openProbe,
   type Probe,
@@ -27,36 +28,36 @@ export class ProbeBox {
   readonly drops = new Map<ProbeDrop, number>();
   readonly #crypto: Crypto;
   readonly #own: PrivateKey;
-  readonly #id: number;
-  readonly #partners = new Map<number, Partner>();
+  readonly #id: NodeId;
+  readonly #partners = new Map<NodeId, Partner>();
   readonly #limit = new TokenBucket(OPENED);
 
   /** @param id this node's */
-  constructor(crypto: Crypto, own: PrivateKey, id: number) {
+  constructor(crypto: Crypto, own: PrivateKey, id: NodeId) {
     this.#crypto = crypto;
     this.#own = own;
     this.#id = id;
   }
 
-  addPeer(id: number, key: PublicKey): void {
+  addPeer(id: NodeId, key: PublicKey): void {
     this.removePeer(id);
     this.#partners.set(id, { key, shared: undefined, nonces: new RecentNonces() });
   }
 
-  removePeer(id: number): void {
+  removePeer(id: NodeId): void {
     this.#partners.get(id)?.shared?.fill(0);
     this.#partners.delete(id);
   }
 
   /** @returns undefined for a peer that is not known, or whose key is none */
-  seal(peer: number, probe: Probe): Uint8Array | undefined {
+  seal(peer: NodeId, probe: Probe): Uint8Array | undefined {
     const partner = this.#partners.get(peer);
     const key = partner && this.#keyOf(partner);
     return key ? sealProbe(this.#crypto, key, this.#id, peer, probe) : undefined;
   }
 
   /** @returns who has sent it, and what it says; undefined when it was dropped */
-  open(datagram: Uint8Array, now: number): { readonly peer: number; readonly probe: Probe } | undefined {
+  open(datagram: Uint8Array, now: number): { readonly peer: NodeId; readonly probe: Probe } | undefined {
     const parties = probeParties(datagram);
     if (parties === undefined) return this.#drop('malformed');
     const partner = this.#partners.get(parties.sender);
