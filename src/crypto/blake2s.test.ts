@@ -3,6 +3,7 @@ import { createHash, createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { blake2s, kdf } from './blake2s.js';
+import { compressInLoop, unrolledCompress } from './blake2s-compress.js';
 
 const bytes = (max: number) => fc.uint8Array({ maxLength: max });
 
@@ -44,4 +45,18 @@ test('an output may be one of the inputs', () => {
   blake2s([a, a], b);
   blake2s([a, a], a);
   assert.deepEqual(a, b);
+});
+
+test('the unrolled compression function does what the one in a loop does', () => {
+  const unrolled = unrolledCompress();
+  assert.ok(unrolled, 'code can be made at run time');
+  const words = (length: number) => fc.int32Array({ minLength: length, maxLength: length });
+  fc.assert(
+    fc.property(words(8), words(16), fc.nat(), fc.constantFrom(0, -1), (state, m, count, last) => {
+      const expected = Int32Array.from(state);
+      compressInLoop(expected, m, count, last);
+      unrolled(state, m, count, last);
+      assert.deepEqual(state, expected);
+    }),
+  );
 });

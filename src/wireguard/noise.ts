@@ -19,13 +19,15 @@ export const IDENTIFIER = ascii('WireGuard v1 zx2c4 Jason@zx2c4.com');
 
 /** C, H and κ of the paper: everything said so far, by both sides. Erase it after use. */
 export class Transcript {
+  /** One buffer for all of them: a handshake makes one and not four. */
+  readonly #bytes = secretBytes(4 * LENGTH.key);
   /** H: the hash of all that went over the wire. */
-  readonly hash = new Uint8Array(LENGTH.hash);
+  readonly hash = this.#bytes.subarray(0, 32);
   /** C: the chaining key, which all secrets go into. */
-  readonly #chain = secretBytes();
+  readonly #chain = this.#bytes.subarray(32, 64);
   /** κ: seals one field. */
-  readonly #key = secretBytes();
-  readonly #secret = secretBytes();
+  readonly #key = this.#bytes.subarray(64, 96);
+  readonly #secret = this.#bytes.subarray(96);
   readonly #crypto: Crypto;
 
   constructor(crypto: Crypto) {
@@ -49,9 +51,7 @@ export class Transcript {
   /** For a message that may turn out to be false: anyone can send one. */
   copy(): Transcript {
     const t = new Transcript(this.#crypto);
-    t.hash.set(this.hash);
-    t.#chain.set(this.#chain);
-    t.#key.set(this.#key);
+    t.#bytes.set(this.#bytes);
     return t;
   }
 
@@ -105,7 +105,7 @@ export class Transcript {
   }
 
   erase(): void {
-    erase(this.hash, this.#chain, this.#key, this.#secret);
+    erase(this.#bytes);
   }
 }
 
