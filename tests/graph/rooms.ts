@@ -34,7 +34,7 @@ export const FLOORS: readonly (readonly Room[])[] = [
       pure: true,
       column: 2,
       mayImport: ['ip', 'wireguard'],
-      packages: ['valibot'],
+      packages: ['valibot', '@scure/base'],
     },
   ],
   [
