@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { LametunError } from '../errors.js';
 import { createFile, readOwnFile, replaceFile, safeDirectory, safeFile } from '../linux/files/safe-files.js';
+import { isLabel } from '../protocol/label.js';
 import { type Crypto, LENGTH, type PrivateKey, secretBytes } from '../wireguard/crypto.js';
 
 /** The network that a hub's key belongs to. */
@@ -16,7 +17,7 @@ export interface HubKey {
 }
 
 /** The key, 32 bytes in base64; below it, once there is one, `network ID NAME`. */
-const NETWORK = /^network ([\w.-]{1,64}) ([a-z0-9-]{1,63})$/;
+const NETWORK = /^network ([\w.-]{1,64}) (\S+)$/;
 
 /**
  * The hub's private key from its file, mode 0600.
@@ -30,15 +31,15 @@ export function readHubKey(crypto: Crypto, file: string): HubKey | undefined {
   if (text === undefined) return undefined;
   const [first = '', second, ...rest] = text.trimEnd().split('\n');
   const bytes = Buffer.from(first.trim(), 'base64');
-  const [, id, name] = NETWORK.exec(second ?? '') ?? [];
-  if (bytes.length !== LENGTH.key || rest.length > 0 || (second !== undefined && id === undefined))
+  const [, id, name = ''] = NETWORK.exec(second ?? '') ?? [];
+  if (bytes.length !== LENGTH.key || rest.length > 0 || (second !== undefined && !isLabel(name)))
     throw new LametunError(
       'state',
       `${file} holds no hub's key: put the right file there, from where you keep it with the backups`,
     );
   const privateKey = crypto.privateKey(bytes);
   bytes.fill(0);
-  return { privateKey, network: id === undefined ? undefined : { id, name: name! } };
+  return { privateKey, network: id === undefined ? undefined : { id, name } };
 }
 
 /**

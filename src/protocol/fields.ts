@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { isCanonical } from '../ip/canonical.js';
 import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
+import { isLabel } from './label.js';
 import { UNSHOWN } from './text.js';
 import { isHost } from './token.js';
 
@@ -14,9 +15,6 @@ export const LIMIT = { shares: 64, nodes: 65_536, invites: 65_536, addresses: 32
 
 const text = (pattern: RegExp, what: string) => v.pipe(v.string(what), v.regex(pattern, what));
 
-/** RFC 1035 §2.3.1 in lower case, with digits in front allowed. */
-export const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-export const label = text(LABEL, 'must be a DNS label');
 /** 32 bytes in base64: 43 digits, the last of which has two bits only of the key's. */
 export const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 export const key = text(KEY, 'must be 32 bytes in base64');
@@ -68,6 +66,8 @@ export const network = checked(
 export const list = <T extends v.GenericSchema>(item: T, max: number) =>
   v.pipe(v.array(item, 'must be a list'), v.maxLength(max, `must have at most ${max} entries`));
 export const shares = list(network, LIMIT.shares);
+
+export const label = checked(isLabel, 'must be a DNS label');
 
 /** Where a hub can be reached. */
 export const hubAddress = v.strictObject({

@@ -1,5 +1,6 @@
 import { isCanonical } from '../ip/canonical.js';
-import { isNetwork, KEY, LABEL, LIMIT } from './fields.js';
+import { isNetwork, KEY, LIMIT } from './fields.js';
+import { isLabel } from './label.js';
 import type { MapNode } from './messages.js';
 
 /**
@@ -24,7 +25,7 @@ function isMapNode(value: unknown): boolean {
     (id as number) >= 1 &&
     (id as number) < 2 ** 32 &&
     typeof name === 'string' &&
-    LABEL.test(name) &&
+    isLabel(name) &&
     typeof key === 'string' &&
     KEY.test(key) &&
     typeof ipv4 === 'string' &&

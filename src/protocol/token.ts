@@ -1,6 +1,7 @@
 import { LametunError } from '../errors.js';
 import { formatAddress, parseAddress } from '../ip/address.js';
 import { decodeBlocks, encodeBlocks, encodedLength, indexOfForeign } from './base58.js';
+import { isHostName } from './label.js';
 
 /** Where a hub can be reached. */
 export interface HubAddress {
@@ -37,12 +38,9 @@ const KIND_MASK = 0b0011;
 const FLAG = { tls: 0b0100, port: 0b1000 } as const;
 const USUAL_PORT = 443;
 const MAX_ADDRESSES = 8;
-/** RFC 1123 §2.1: labels of letters, digits and hyphens; not to be taken for an IPv4 address. */
-const HOST_NAME =
-  /^(?=.{1,253}$)(?!.*\.\d+$)(?!\d+$)[a-z\d]([a-z\d-]{0,61}[a-z\d])?(\.[a-z\d]([a-z\d-]{0,61}[a-z\d])?)*$/i;
 
 /** Whether a hub can be looked for there: an address, or the name of a host. */
-export const isHost = (text: string): boolean => parseAddress(text) !== undefined || HOST_NAME.test(text);
+export const isHost = (text: string): boolean => parseAddress(text) !== undefined || isHostName(text);
 
 /** @throws LametunError('usage') when an address is none, or there are none, or more than eight */
 export function formatToken({ hub, secret, addresses }: Token): string {
@@ -69,7 +67,7 @@ function encodeAddress({ host, port, tls }: HubAddress): Uint8Array {
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
     throw new LametunError('usage', `${port} is no port: 1 to 65535`);
   const address = parseAddress(host);
-  if (address === undefined && !HOST_NAME.test(host))
+  if (address === undefined && !isHostName(host))
     throw new LametunError('usage', `'${host}' is neither an address nor the name of a host`);
   const kind = address === undefined ? KIND.name : address.length === 4 ? KIND.ipv4 : KIND.ipv6;
   const isUsual = port === USUAL_PORT;
@@ -167,7 +165,7 @@ function decodeAddress(bytes: Uint8Array): { address: HubAddress; length: number
   const field = bytes.subarray(at, at + length);
   if (length === 0 || field.length < length || port === 0) return undefined;
   const host = kind === KIND.name ? String.fromCharCode(...field) : formatAddress(field);
-  if (kind === KIND.name && !HOST_NAME.test(host)) return undefined;
+  if (kind === KIND.name && !isHostName(host)) return undefined;
   return { address: { host, port, tls: (head & FLAG.tls) !== 0 }, length: at + length };
 }
 

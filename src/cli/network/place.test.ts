@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
-import { collect, givenLabel, givenNetwork, givenNode, parseDuration, toLabel } from './place.js';
-
-test("a machine's name becomes a DNS label", () => {
-  assert.equal(toLabel("Anna's Laptop.local"), 'annas-laptop');
-  assert.equal(toLabel('--_x_--'), 'x');
-  assert.equal(toLabel('a'.repeat(80))?.length, 63);
-  assert.equal(toLabel('日本'), undefined);
-});
+import { collect, givenLabel, givenNetwork, givenNode, parseDuration } from './place.js';
 
 test('a name that was given is taken as it is or refused, with a suggestion', () => {
   assert.equal(givenLabel('--name', 'office-2'), 'office-2');

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { formatCidr, networkOf, parseCidr } from '../../ip/cidr.js';
+import { isLabel, LABEL_RULE, toLabel } from '../../protocol/label.js';
 import { repeatable } from '../input.js';
 
 export const DEFAULT_STATE = '/var/lib/lametun';
@@ -83,35 +84,19 @@ export function givenNetwork(option: string, text: string): string {
   throw new LametunError('usage', `${option} ${text} is an address in a network: did you mean ${network}?`);
 }
 
-/**
- * A DNS label, RFC 1035 §2.3.1, from what a person or a machine calls itself: `Anna's Laptop.local` is `annas-laptop`.
- *
- * @returns undefined when nothing of it can be kept
- */
-export function toLabel(text: string): string | undefined {
-  const label = (text.split('.')[0] ?? '')
-    .toLowerCase()
-    .replaceAll(/['’]/g, '')
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
-    .slice(0, 63)
-    .replace(/-+$/, '');
-  return label === '' ? undefined : label;
-}
-
 /** A name that the user gave: taken as it is, or refused. */
 export function givenLabel(option: string, text: string): string {
-  if (text === toLabel(text)) return text;
+  if (isLabel(text)) return text;
   const suggestion = toLabel(text);
   throw new LametunError(
     'usage',
-    `${option} ${JSON.stringify(text)}: a name has 1 to 63 of a-z, 0-9 and "-"${suggestion === undefined ? '' : `, as "${suggestion}"`}`,
+    `${option} ${JSON.stringify(text)}: ${LABEL_RULE}${suggestion === undefined ? '' : `, as "${suggestion}"`}`,
   );
 }
 
 /** How the hub's administrators name a node: by its name or number. */
 export function givenNode(text: string): string {
-  if (toLabel(text) === text) return text;
+  if (isLabel(text)) return text;
   throw new LametunError('usage', `there is no node ${JSON.stringify(text)}: \`lametun nodes\` lists them`);
 }
 

@@ -4,7 +4,7 @@ import { memberRange } from '../../protocol/layout.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import type { Change } from './change.js';
 import { openInvite, sharesOf } from './invites.js';
-import { toLabel, uniqueName, whyNoName } from './names.js';
+import { toName, uniqueName, whyNoName } from './names.js';
 import { hostAddress } from './ranges.js';
 import { Refused } from './refused.js';
 import { canonicalNetwork, isAllowed, MAX_SHARES, whyNotShareable } from './shares.js';
@@ -79,7 +79,7 @@ export async function removeWaiting(change: Change, invite: string): Promise<num
 const hostsOf = ({ prefix }: Cidr): number => 2 ** (32 - prefix) - 2;
 
 async function freeName({ tables }: Change, wish: string): Promise<string> {
-  const label = toLabel(wish);
+  const label = toName(wish);
   if ((await tables.nodes({ name: label })).length === 0) return label;
   // As many letters as a number leaves of the longest label.
   const taken = new Set(await tables.names(label.slice(0, 50)));

@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import { LametunError } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, LOOPBACK, parseCidr } from '../../ip/cidr.js';
-import type { HubAddress } from '../../protocol/token.js';
+import { type HubAddress, isHost } from '../../protocol/token.js';
 
 /** As many as a token holds. */
 const MAX_ADDRESSES = 8;
@@ -94,8 +94,7 @@ export function parsePublic(text: string, port: number): HubAddress {
   const isBracketed = text.startsWith('[');
   if (host === undefined || given < 1 || given > 65_535) throw wrong(text);
   if (isBracketed && parseAddress(host)?.length !== 16) throw wrong(text);
-  if (!isBracketed && parseAddress(host) === undefined && !/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(host))
-    throw wrong(text);
+  if (!isBracketed && !isHost(host)) throw wrong(text);
   return { host, port: given, tls: false };
 }
 

@@ -1,5 +1,6 @@
 import { type IpAddress, parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, networkOf } from '../../ip/cidr.js';
+import { isLabel } from '../../protocol/label.js';
 import type { NamedNode } from '../machine/commands.js';
 
 /** Every name of a network ends in `NETWORK.lametun`. */
@@ -69,7 +70,7 @@ export class Names {
     const byAddress = new Map<string, string>();
     for (const node of nodes) {
       const name = node.name.toLowerCase();
-      if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) continue;
+      if (!isLabel(name)) continue;
       byName.set(name, node);
       for (const text of [node.ipv4, node.ipv6]) {
         const address = parseAddress(text);

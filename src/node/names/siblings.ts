@@ -20,6 +20,7 @@ import { type Cidr, formatCidr, parseCidr } from '../../ip/cidr.js';
 import { holdOpenFile, isHeldElsewhere } from '../../linux/files/file-lock.js';
 import { STATE_DIRECTORY, withStateLock } from '../../linux/files/runtime-state.js';
 import { safeDirectory } from '../../linux/files/safe-files.js';
+import { isLabel } from '../../protocol/label.js';
 import { DNS_TYPE, Names } from './names.js';
 
 /*
@@ -206,7 +207,13 @@ function readHeld(fd: number): (Known & Pick<Written, 'netns'>) | undefined {
 /** Undefined when it is none, such as that of another version. */
 function readAnnouncement(text: string): (Known & Pick<Written, 'netns'>) | undefined {
   const { network, ranges, address, device, since, netns } = JSON.parse(text) as Partial<Written>;
-  if (typeof network !== 'string' || !Array.isArray(ranges) || !ranges.every((r) => typeof r === 'string'))
+  // The network's name goes into resolv.conf.
+  if (
+    typeof network !== 'string' ||
+    !isLabel(network.toLowerCase()) ||
+    !Array.isArray(ranges) ||
+    !ranges.every((r) => typeof r === 'string')
+  )
     return;
   if (typeof address !== 'string' || parseAddress(address)?.length !== 4 || typeof device !== 'string')
     return;
@@ -215,7 +222,5 @@ function readAnnouncement(text: string): (Known & Pick<Written, 'netns'>) | unde
     network,
     ranges.flatMap((range) => parseCidr(range) ?? []),
   );
-  // It goes into resolv.conf.
-  if (!/^[a-z0-9-]{1,63}\.lametun$/.test(names.domain)) return;
   return { address, device, since, netns, names, domain: names.domain };
 }
