@@ -1,4 +1,5 @@
 import picocolors from 'picocolors';
+import { lineBreaks } from '../wrap.js';
 
 /** How a piece of text is meant; the palette decides what that looks like. */
 export type Style = 'plain' | 'title' | 'strong' | 'quiet' | 'code' | 'changed' | Hue;
@@ -122,31 +123,17 @@ export function parseText(text: string): Line {
 
 /** Breaks a line at blanks, so that no line is wider than `columns`. A longer word is cut. */
 export function wrap(line: Line, columns: number): Line[] {
-  const lines: Span[][] = [[]];
-  let used = 0;
-  for (const word of wordsOf(line, columns)) {
-    const size = width(word);
-    if (used > 0 && used + size > columns) {
-      lines.push([]);
-      used = 0;
-    }
-    if (used === 0 && lines.length > 1 && word[0]?.text === ' ') continue; // the blank at which it was broken
-    lines.at(-1)!.push(...word);
-    used += size;
-  }
-  return lines.map(merge).filter((made) => made.length > 0);
+  const text = line.map((part) => part.text).join('');
+  return lineBreaks(text, columns, columns, true)
+    .map(([begin, end]) => merge(cutLine(line, begin, end)))
+    .filter((made) => made.length > 0);
 }
 
-/** Words and single blanks. A word may have several styles: `code`, and the comma after it. */
-function wordsOf(line: Line, columns: number): Line[] {
-  const words: Span[][] = [[]];
-  for (const { text, style } of line) {
-    for (const char of text) {
-      const word = words.at(-1)!;
-      const apart = char === ' ' || word[0]?.text === ' ' || word.length === columns;
-      if (apart) words.push([span(char, style)]);
-      else word.push(span(char, style));
-    }
-  }
-  return words;
+function cutLine(line: Line, begin: number, end: number): Line {
+  let at = 0;
+  return line.map(({ text, style }) => {
+    const from = at;
+    at += text.length;
+    return span(text.slice(Math.max(0, begin - from), Math.max(0, end - from)), style);
+  });
 }

@@ -2,8 +2,9 @@ import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
 import { openOwnFile } from '../../linux/files/safe-files.js';
 import type { Log } from '../../log.js';
 import { forTerminal } from '../../protocol/text.js';
+import { wrap } from '../../wrap.js';
 import { errorText } from '../error-text.js';
-import { terminalWidth, wrap } from './table.js';
+import { terminalWidth } from './table.js';
 
 /** When the log of a process in the background has so many bytes, it becomes `lametun.log.1`, and another begins. */
 const LONGEST_LOG = 1 << 20;

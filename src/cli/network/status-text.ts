@@ -6,8 +6,9 @@ import type {
   PingAnswer,
   RelayStatus,
 } from '../../node/control/control.js';
+import { wrap } from '../../wrap.js';
 import { shareText } from './admin-text.js';
-import { bytesText, durationText, latencyText, table, terminalWidth, wrap } from './table.js';
+import { bytesText, durationText, latencyText, table, terminalWidth } from './table.js';
 
 /** The first column of the lines about the node itself. */
 const ABOUT = 'this node  ';

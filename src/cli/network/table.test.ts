@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytesText, durationText, latencyText, table, wrap } from './table.js';
+import { bytesText, durationText, latencyText, table } from './table.js';
 
 test('columns are as wide as their widest cell, and nothing trails', () => {
   assert.deepEqual(
@@ -24,10 +24,4 @@ test('numbers are short and keep their size', () => {
     '2 d',
   ]);
   assert.deepEqual([0.04, 9.94, 9.96].map(latencyText), ['0.0 ms', '9.9 ms', '10 ms']);
-});
-
-test('lines are broken between words, and a word too long for any is left whole', () => {
-  assert.deepEqual(wrap('one two three', 7, 2), ['one two', '  three']);
-  assert.deepEqual(wrap('a incomprehensibilities b', 8), ['a', 'incomprehensibilities b']);
-  assert.deepEqual(wrap('as it is', undefined), ['as it is']);
 });

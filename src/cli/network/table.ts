@@ -16,22 +16,6 @@ export function table(rows: readonly (readonly string[])[]): string[] {
 export const terminalWidth = (): number | undefined =>
   process.stdout.isTTY === true ? Math.max(40, process.stdout.columns || 80) : undefined;
 
-/** Breaks a line between words. @param indent before all lines but the first, characters */
-export function wrap(line: string, width: number | undefined, indent = 0): string[] {
-  if (width === undefined || line.length <= width) return [line];
-  const lines: string[] = [];
-  let rest = line;
-  let margin = '';
-  while (margin.length + rest.length > width) {
-    const at = rest.lastIndexOf(' ', width - margin.length);
-    if (at <= 0 || rest.slice(0, at).trim() === '') break; // a word longer than the line is left whole
-    lines.push(margin + rest.slice(0, at).trimEnd());
-    rest = rest.slice(at + 1);
-    margin = ' '.repeat(indent);
-  }
-  return [...lines, margin + rest];
-}
-
 /** `0 B`, `1.2 kB`, `34 MB`. */
 export function bytesText(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
