@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { drawRooms } from './graph/draw.js';
+import { unusedExports } from './graph/exports.js';
 import { countArrows, findCycle, readSources, roomOf } from './graph/imports.js';
 import { FLOORS, FOLDERS, PURE_FOLDERS, ROOMS } from './graph/rooms.js';
 
@@ -75,6 +76,13 @@ test('no files import each other in a circle', () => {
   );
   const cycle = findCycle(new Map(product.map(({ path, imports }) => [path, imports])));
   assert.equal(cycle, undefined, cycle?.join(' -> '));
+});
+
+/** What will carry packets inside programs that use this package as a library. */
+const FOR_THE_LIBRARY = ['src/wireguard/data-path.ts: DataPath'];
+
+test('nothing is exported that no other file uses', () => {
+  assert.deepEqual(unusedExports(), FOR_THE_LIBRARY);
 });
 
 test('no room has more than a quarter of the lines', () => {

@@ -8,7 +8,7 @@ import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloa
 import { type FlagValues, parseGoFlags } from './go-flags.js';
 
 /** The flags of the post's program, and below them what its reader had to do by hand. */
-export const PLAIN_FLAGS = {
+const PLAIN_FLAGS = {
   listen: { type: 'bool', help: 'designate this machine as the server' },
   server: { type: 'string', value: 'HOST', help: 'the server to connect to: a name or an address' },
   port: { type: 'int', value: 'N', help: 'the UDP port of both sides (default 1234)' },

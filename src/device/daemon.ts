@@ -8,7 +8,7 @@ import { assemble } from './running-device.js';
 import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi/socket.js';
 
 /** What a new device has, in bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
-export const DEFAULT_MTU = 1420;
+const DEFAULT_MTU = 1420;
 
 export interface DaemonOptions {
   readonly device: string;

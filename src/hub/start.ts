@@ -27,7 +27,8 @@ import {
   type Restored,
   restoreHub as restoreOwn,
 } from './own-network.js';
-import { Relay, type RelayCounters } from './relay/index.js';
+import type { RelayCounters } from './relay/counters.js';
+import { Relay } from './relay/relay.js';
 import { tokenAddresses } from './server/public-addresses.js';
 import { unresolvedNames } from './server/public-names.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server/server.js';

@@ -38,7 +38,7 @@ export const IN_PKTINFO = { interface: 0, ours: 4, size: 12 } as const;
 export const IN6_PKTINFO = { address: 0, interface: 16, size: 20 } as const;
 
 /** The largest datagram there is. */
-export const MAX_DATAGRAM = 65_535;
+const MAX_DATAGRAM = 65_535;
 
 export const NAME_ROOM = 32;
 export const CONTROL_ROOM = 96;

@@ -15,7 +15,7 @@ export type Kind = (typeof KIND)[keyof typeof KIND];
 const RECORD = { kind: 0, length: 4, outer: 8, outerLength: 28, head: 36, size: 128 } as const;
 
 /** How much of a packet a record holds: enough for IPv6 and TCP headers. */
-export const HEAD_LENGTH = RECORD.size - RECORD.head;
+const HEAD_LENGTH = RECORD.size - RECORD.head;
 
 const RECORDS = 1024;
 

@@ -17,7 +17,7 @@ import { sharedVersion, versionsDiffer } from './versions.js';
  * After the handshake messages are JSON, or relay frames (`transport.ts`). Anything that is not what it should be ends
  * the channel: between these two there is nothing that could garble a message by accident.
  */
-export const PROLOGUE = ascii('lametun channel v1');
+const PROLOGUE = ascii('lametun channel v1');
 export const CHANNEL_PATH = '/lametun';
 
 /** Of `Hello` and `Welcome`, in bytes. */

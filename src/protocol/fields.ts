@@ -70,7 +70,7 @@ export const shares = list(network, LIMIT.shares);
 export const label = checked(isLabel, 'must be a DNS label');
 
 /** Where a hub can be reached. */
-export const hubAddress = v.strictObject({
+const hubAddress = v.strictObject({
   host: checked(isHost, 'must be an address or the name of a host'),
   port,
   tls: flag,

@@ -9,7 +9,7 @@ import {
 import { Transcript } from '../wireguard/noise.js';
 
 /** Noise, revision 34, §8: the name of the handshake. */
-export const CONSTRUCTION = ascii('Noise_IK_25519_ChaChaPoly_BLAKE2s');
+const CONSTRUCTION = ascii('Noise_IK_25519_ChaChaPoly_BLAKE2s');
 
 /**
  * The two handshake messages of Noise IK (revision 34, §7.5):

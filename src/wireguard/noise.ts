@@ -2,8 +2,8 @@ import { ascii, type Crypto, EMPTY, LENGTH, type PrivateKey, type PublicKey, sec
 import { erase } from './messages.js';
 
 /** [W] 5.4: the name of the Noise handshake, and what WireGuard mixes in as its prologue. */
-export const CONSTRUCTION = ascii('Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s');
-export const IDENTIFIER = ascii('WireGuard v1 zx2c4 Jason@zx2c4.com');
+const CONSTRUCTION = ascii('Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s');
+const IDENTIFIER = ascii('WireGuard v1 zx2c4 Jason@zx2c4.com');
 
 /**
  * The two handshake messages of Noise IKpsk2, without the fields that WireGuard puts around them:

@@ -121,7 +121,7 @@ export class Members {
   }
 }
 
-export function toMember(row: NodeRecord, offered: readonly OfferedShare[]): Member {
+function toMember(row: NodeRecord, offered: readonly OfferedShare[]): Member {
   return { row, offered, json: JSON.stringify(mapNode(row, offered)) };
 }
 

@@ -15,7 +15,7 @@ import { Sender } from './sender.js';
 import { MOST, Thinning } from './thinning.js';
 
 /** How many datagrams, or bundles of them, are received in one turn. */
-export const BATCH = 64;
+const BATCH = 64;
 
 /** Frames a second from one member to channels: the main thread seals each, and has others to answer. */
 const TO_CHANNELS = 12_000;

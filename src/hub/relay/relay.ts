@@ -14,8 +14,6 @@ import { KEY_LENGTH } from './members.js';
 import { COMMAND, COMMAND_RECORD, COMMANDS, FairRing, FRAME_RECORD } from './records.js';
 import type { RelayWorkerData } from './worker.js';
 
-export type { RelayCounters, RelayDrop } from './counters.js';
-
 export interface RelayOptions {
   /** UDP port on every address of the machine; 0 lets the kernel choose one. */
   readonly port: number;
@@ -41,9 +39,6 @@ export interface RelaySession {
   /** 32 bytes. */
   readonly key: Uint8Array;
 }
-
-/** The relay as the hub's server sees it. */
-export type RelayInterface = Pick<Relay, 'port' | 'attach' | 'detach' | 'fromChannel' | 'counters' | 'close'>;
 
 /** 10^9 bits a second. */
 const MEMBER_RATE = 1e9;

@@ -20,7 +20,7 @@ const IFF_UP = 0x1;
 const IFF_LOWER_UP = 0x10000;
 
 /** struct ifinfomsg, linux/rtnetlink.h: family u8, type u16 @2, index i32 @4, flags u32 @8, change u32 @12. */
-export const IFINFOMSG = { family: 0, type: 2, index: 4, flags: 8, change: 12, size: 16 } as const;
+const IFINFOMSG = { family: 0, type: 2, index: 4, flags: 8, change: 12, size: 16 } as const;
 
 /** A network device as it was when it was asked for. */
 export interface Link {

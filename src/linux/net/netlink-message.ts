@@ -7,10 +7,10 @@
 export const NLMSGHDR = { length: 0, type: 4, flags: 6, sequence: 8, port: 12, size: 16 } as const;
 
 /** struct nlattr: length u16 (this header included), type u16, whose upper two bits are flags. */
-export const NLATTR = { length: 0, type: 2, size: 4, typeMask: 0x3fff } as const;
+const NLATTR = { length: 0, type: 2, size: 4, typeMask: 0x3fff } as const;
 
 /** struct nlmsgerr: error i32, the header of the request, then attributes if NLM_F_ACK_TLVS is set. */
-export const NLMSGERR = { error: 0, request: 4, size: 20 } as const;
+const NLMSGERR = { error: 0, request: 4, size: 20 } as const;
 
 export const NLM_F = {
   request: 0x1,

@@ -10,7 +10,7 @@ const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
-export const SOCKADDR_UN = { family: 0, path: 2, pathLength: 108, size: 110 } as const;
+const SOCKADDR_UN = { family: 0, path: 2, pathLength: 108, size: 110 } as const;
 /** asm-generic/socket.h; `struct ucred` of sys/socket.h: pid, uid, gid, 32 bits each. */
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;

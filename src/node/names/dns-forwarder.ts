@@ -9,7 +9,7 @@ const ROUNDS: readonly number[] = [1500, 3000];
 const TCP_TIMEOUT = 4000;
 
 /** Different questions that are asked at once. What a machine asks in one go is far below. */
-export const MAX_ASKED = 256;
+const MAX_ASKED = 256;
 /** Who waits for them. */
 const MAX_WAITING = 1024;
 

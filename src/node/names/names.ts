@@ -24,7 +24,7 @@ export interface NameAnswer {
 }
 
 /** The domain of a network: `home.lametun`. */
-export const domainOf = (network: string): string => `${network.toLowerCase()}.${SUFFIX}`;
+const domainOf = (network: string): string => `${network.toLowerCase()}.${SUFFIX}`;
 
 /** The reverse zones of a network's ranges: `7.10.in-addr.arpa`; several where a range ends within a label. */
 export function reverseZones(ranges: readonly Cidr[]): string[] {
@@ -129,7 +129,7 @@ const NUMBER: Readonly<Record<NameRecord['type'], number>> = {
  *
  * @param labels how many of the address's leading octets, or half octets of IPv6, to name; all if not given
  */
-export function reverseName(address: IpAddress, labels?: number): string {
+function reverseName(address: IpAddress, labels?: number): string {
   const parts =
     address.length === 4
       ? [...address].map(String)

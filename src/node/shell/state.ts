@@ -12,9 +12,6 @@ import type { StoredNames } from '../machine/known-names.js';
 import type { RecentPeers } from '../machine/paths/greetings.js';
 import type { StoredEndpoints, StoredNode, StoredState } from '../machine/stored.js';
 
-/** Where everything is kept unless `--state` says otherwise. */
-export const DEFAULT_STATE = '/var/lib/lametun';
-
 const FILE = {
   key: 'node.key',
   node: 'node.json',
@@ -45,7 +42,7 @@ export class StateDirectory {
    * @throws LametunError `busy` when another process has it, `usage` when it is somebody else's, `state` when the disk
    * cannot hold it; what is there stays as it was
    */
-  static open(path: string = DEFAULT_STATE): StateDirectory {
+  static open(path: string): StateDirectory {
     explained(path, () => privateDirectory(path, FILE.lock));
     return new StateDirectory(
       path,

@@ -87,7 +87,7 @@ const CHANNEL_KIND: Readonly<Record<ChannelFailure, HubFailureKind>> = {
 export const channelFailure = (why: ChannelFailure, text: string): HubFailure =>
   new HubFailure(CHANNEL_KIND[why], text);
 
-export const OTHER_HUB = 'this is not the hub of the token: it has another key';
+const OTHER_HUB = 'this is not the hub of the token: it has another key';
 
 /** The WebSocket was closed by the other side. Before the channel is open its code is all that says why. */
 export function closeFailure(where: string, code: number, wasOpen: boolean): HubFailure {

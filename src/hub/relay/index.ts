@@ -1,7 +1,0 @@
-export {
-  Relay,
-  type RelayCounters,
-  type RelayInterface,
-  type RelayOptions,
-  type RelaySession,
-} from './relay.js';
