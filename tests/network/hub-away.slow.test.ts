@@ -68,7 +68,7 @@ test('a hub that is away for 150 s is not missed by those who reach each other, 
     await until('the relay to be given up', () => path(left, 'right') === 'none');
     assert.ok(!left.pings('right.home.lametun'));
     const { stdout } = left.lametun('status');
-    assert.match(stdout, /^hub +away /m);
+    assert.match(stdout, /^hub +unreachable /m);
     assert.match(stdout, /^right .* none .*\n +there is no relay \(the hub is away/m);
   });
 

@@ -18,13 +18,12 @@ export interface HostPlan {
   readonly forward: readonly Cidr[];
 }
 
-const NO_ROUTING: Routing = { routes: [], rules: [] };
-
 /** Puts together what a node wants of its machine, from the members' shares, its own, and the routes that are there. */
 export class HostPlanner {
   readonly #checks: MemberChecks;
   readonly #ranges: readonly Cidr[];
-  #routing = NO_ROUTING;
+  /** Undefined: it is not known yet, and no share is routed. */
+  #routing: Routing | undefined;
   #localRoutes: readonly LocalRoute[] = [];
   #nameServers: readonly IpAddress[] = [];
   #hubs: readonly IpAddress[] = [];
@@ -64,7 +63,7 @@ export class HostPlanner {
     const owners = this.#planShares(shares);
     const isSame = textOf(owners) === textOf(this.#owners);
     this.#owners = owners;
-    const gateways = this.#routing.routes.flatMap(({ gateway }) => gateway ?? []);
+    const gateways = this.#routing?.routes.flatMap(({ gateway }) => gateway ?? []) ?? [];
     const around = { routes: this.#localRoutes, needed: [...gateways, ...hubs, ...this.#nameServers] };
     this.#rangePlans = this.#ranges.map((range) => planRange(range, this.#checks.all(), around));
     return !isSame;
@@ -113,6 +112,7 @@ export class HostPlanner {
   }
 
   #planShares(own: readonly string[]): Map<string, NodeId> {
+    if (this.#routing === undefined) return new Map();
     const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
     const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
     const outside = this.#hubs.every(isShared) ? this.#hubs : [];

@@ -117,8 +117,8 @@ export class NodeMachine {
     this.#keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
   }
 
-  /** Takes up what was known when the node was up last. */
-  start(now: number): void {
+  /** Takes up what was known when the node was up last. @param early what the client has told already */
+  start(now: number, early: readonly HubEvent[] = []): void {
     this.#now = now;
     const { endpoints = [], recent } = this.#stored;
     const last = new Map(endpoints.map(({ node, at }) => [node, parseEndpoint(at)]));
@@ -126,7 +126,9 @@ export class NodeMachine {
     const change = { added: [...this.#map.nodes()], changed: [], removed: [] };
     this.#roster.apply(change, now, this.#wallNow(), (id) => last.get(id));
     this.#record.setName(this.#checks.ownName);
+    this.#roster.nameAll(this.node.you);
     this.#replan();
+    for (const event of early) this.#handleHub(event);
   }
 
   poll(): NodeCommand | undefined {
@@ -324,6 +326,7 @@ export class NodeMachine {
   // What follows.
 
   #settle(): void {
+    this.#now = Math.max(this.#now, this.#client.now);
     for (let isBusy = true; isBusy; ) {
       isBusy = false;
       for (let output = this.#client.poll(); output; output = this.#client.poll()) {

@@ -22,8 +22,8 @@ export interface RosterOptions {
 /** The members that this node accepts from the map, and what follows: peers of the interface, paths to them, names. */
 export class Roster {
   readonly #options: RosterOptions;
-  /** When programs hear of the names as they are now. */
-  #namesAt = Infinity;
+  /** When programs hear of the names as they are now; at first at once. */
+  #namesAt = -Infinity;
 
   constructor(options: RosterOptions) {
     this.#options = options;
@@ -67,9 +67,9 @@ export class Roster {
     this.#namesAt = Math.min(this.#namesAt, now + NAMES_DELAY);
   }
 
-  /** Tells the names, if there is something to tell, or `isForced`. */
-  nameAll({ name, ipv4, ipv6 }: Membership, isForced = false): void {
-    if (this.#namesAt === Infinity && !isForced) return;
+  /** Tells the names, if any have changed. */
+  nameAll({ name, ipv4, ipv6 }: Membership): void {
+    if (this.#namesAt === Infinity) return;
     this.#namesAt = Infinity;
     const { checks, push } = this.#options;
     const own = ipv4 === undefined || ipv6 === undefined ? [] : [{ name, ipv4, ipv6 }];

@@ -476,3 +476,17 @@ test('a client that was closed says nothing more, and leaves nothing open', asyn
   await until('the end', () => hub.nodes.size === 0);
   assert.deepEqual(events, []);
 });
+
+test('what the hub says before a machine takes over is handed over with the client', async () => {
+  const driver = new HubDriver({
+    ...{ crypto, privateKey: nodeKey, hubKey: hubKey.publicKey.bytes, addresses: [at('127.0.0.1')] },
+    ...{ program: 'test 1', map, member: { network: NETWORK.id } },
+  });
+  clients.push(driver);
+  driver.start();
+  await until('the connection', () => driver.client.state.kind === 'connected');
+  assert.deepEqual(
+    driver.handOver().early.map(({ kind }) => kind),
+    ['connected'],
+  );
+});

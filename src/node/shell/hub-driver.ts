@@ -15,8 +15,12 @@ export class HubDriver {
     this.client.handleTimeout(bootTime());
     this.settle();
   });
+  /** What nobody has heard yet. */
+  readonly #early: HubEvent[] = [];
   /** Told of all that happens; the datagram of a frame is good until it returns. */
-  onEvent: (event: HubEvent) => void = () => {};
+  onEvent: (event: HubEvent) => void = (event) => {
+    if (event.kind !== 'frame') this.#early.push(event);
+  };
   readonly #waiting = new Map<number, (value: unknown, failure?: HubFailure) => void>();
   #isOver = false;
 
@@ -92,10 +96,10 @@ export class HubDriver {
     });
   }
 
-  /** Another one looks after the client from now on. */
-  handOver(): { readonly client: HubClient; readonly sockets: HubSockets } {
+  /** Another one looks after the client from now on. @returns also what has happened, and nobody has heard */
+  handOver(): Pick<HubDriver, 'client' | 'sockets'> & { readonly early: readonly HubEvent[] } {
     this.#pause();
-    return { client: this.client, sockets: this.sockets };
+    return { client: this.client, sockets: this.sockets, early: this.#early };
   }
 
   close(): void {

@@ -16,6 +16,8 @@ export interface HubSocketsOptions {
 export class HubSockets {
   readonly #options: HubSocketsOptions;
   readonly #sockets = new Map<number, HubSocket>();
+  /** The latest lookup of each host: what an earlier one finds is of another search, maybe in another network. */
+  readonly #lookups = new Map<string, Promise<readonly string[] | HubFailure>>();
   #settle: () => void;
 
   constructor(options: HubSocketsOptions) {
@@ -73,7 +75,11 @@ export class HubSockets {
   }
 
   async #resolve(host: string): Promise<void> {
-    const found = await resolveHost(host).catch((error: HubFailure) => error);
+    const lookup = resolveHost(host).catch((error: HubFailure) => error);
+    this.#lookups.set(host, lookup);
+    const found = await lookup;
+    if (this.#lookups.get(host) !== lookup) return;
+    this.#lookups.delete(host);
     this.#options.client.handleResolved(host, found, this.#options.now());
     this.#settle();
   }

@@ -1,5 +1,6 @@
 import { parseAddress } from '../../ip/address.js';
 import type { Log } from '../../log.js';
+import type { Addresses } from '../../protocol/messages.js';
 import type { NodeStatus } from '../control/control.js';
 import type { NamedNode } from '../machine/commands.js';
 import type { NodeMachine } from '../machine/node-machine.js';
@@ -19,6 +20,7 @@ export class NodeNames {
   readonly #machine: () => NodeMachine;
   #local: LocalNames | undefined;
   #nodes: readonly NamedNode[] = [];
+  #starting: Promise<void> | undefined;
   #isStopped = false;
 
   constructor(options: NodeNamesOptions, machine: () => NodeMachine) {
@@ -31,15 +33,22 @@ export class NodeNames {
     return { how: local?.how ?? 'none', why: local?.why, through: local?.through };
   }
 
+  /** Once there is an address; before, and a second time, it does nothing. */
   async start(): Promise<void> {
-    const { names, state, log } = this.#options;
+    const { ipv4, ipv6 } = this.#machine().node.you;
+    if (!this.#options.names || ipv4 === undefined || ipv6 === undefined) return;
+    this.#starting ??= this.#startOnce({ ipv4, ipv6 });
+    await this.#starting;
+  }
+
+  async #startOnce({ ipv4, ipv6 }: Addresses): Promise<void> {
+    const { state, log } = this.#options;
     const { node, ranges } = this.#machine();
-    const { network, you, device } = node;
-    if (!names || you.ipv4 === undefined || you.ipv6 === undefined || this.#local !== undefined) return;
+    const { network, device } = node;
     const hasIpv6 = this.#machine().hostPlan().addresses.length > 1;
     const local = await LocalNames.start({
       ...{ network: network.name, ranges, device, stateDirectory: state.path },
-      addresses: { ipv4: parseAddress(you.ipv4)!, ...(hasIpv6 && { ipv6: parseAddress(you.ipv6)! }) },
+      addresses: { ipv4: parseAddress(ipv4)!, ...(hasIpv6 && { ipv6: parseAddress(ipv6)! }) },
       log: (message) => log.error(message),
     });
     this.#local = local;

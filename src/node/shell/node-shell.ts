@@ -13,6 +13,7 @@ import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from '../control/control.js';
 import type { NodeCommand } from '../machine/commands.js';
 import type { HubClient } from '../machine/hub/hub-client.js';
+import type { HubEvent } from '../machine/hub/hub-events.js';
 import { HubFailure } from '../machine/hub/hub-failure.js';
 import { NodeMachine } from '../machine/node-machine.js';
 import type { RelayRoute } from '../machine/paths/relay-link.js';
@@ -37,6 +38,8 @@ export interface NodeShellOptions extends NodeNamesOptions {
   readonly client: HubClient;
   /** The client's. */
   readonly sockets: HubSockets;
+  /** What the client has told already. */
+  readonly early: readonly HubEvent[];
   /** The client's. */
   readonly map: NetworkMap;
   readonly node: StoredNode;
@@ -66,12 +69,13 @@ export class NodeShell implements RunningNode {
   #isSettling = false;
   #isStopped = false;
   #ending: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
   /** Where its state is kept that is out of use now. */
   #aside: string | undefined;
   #end!: (end: NodeEnd) => void;
   #introduce!: () => void;
 
-  private constructor(options: NodeShellOptions) {
+  constructor(options: NodeShellOptions) {
     const { crypto, privateKey, client, map, node, device, log } = options;
     this.#options = options;
     this.#warnings = [...options.warnings];
@@ -97,14 +101,12 @@ export class NodeShell implements RunningNode {
   }
 
   /** @throws when it does not get there; then device and client are closed, and the key is destroyed */
-  static async start(options: NodeShellOptions): Promise<NodeShell> {
-    const shell = new NodeShell(options);
+  async start(): Promise<void> {
     try {
-      await shell.#start();
-      void options.device.ended.then((reason) => shell.#deviceEnded(reason));
-      return shell;
+      await this.#start();
+      void this.#options.device.ended.then((reason) => this.#deviceEnded(reason));
     } catch (error) {
-      await shell.#stop();
+      await this.#stop();
       throw error;
     }
   }
@@ -194,19 +196,19 @@ export class NodeShell implements RunningNode {
 
   /** What came beside WireGuard on the interface's socket. */
   handleSideChannel(bytes: Uint8Array, from: PeerEndpoint): void {
-    if (this.#isStopped) return;
+    if (this.#isStopped || this.#relaySocket === undefined) return; // its machine is not there yet
     this.#machine.handleSideChannel(bytes, from, bootTime());
     this.#settle();
   }
 
   async #start(): Promise<void> {
-    const { device, sockets, node } = this.#options;
+    const { device, sockets, early, node } = this.#options;
     this.#relaySocket = await RelaySocket.open({
       port: () => device.port,
       onFrame: (peer, datagram) => void sockets.sendFrame(peer, datagram),
     });
     sockets.handOver(() => this.#settle());
-    this.#machine.start(bootTime());
+    this.#machine.start(bootTime(), early);
     this.#settle(); // a node that has just joined attaches meanwhile
     this.#configure();
     this.#surroundings = new Surroundings({
@@ -224,7 +226,7 @@ export class NodeShell implements RunningNode {
     const why = this.#host.configure();
     if (why === undefined) return;
     this.#machine.handleIpv6(false, bootTime());
-    this.#host.reconcile();
+    this.#settle();
     this.#warnings.push(
       `There is no IPv6 inside the network here (${why}): this node and the others reach each other by IPv4 alone`,
     );
@@ -386,7 +388,8 @@ export class NodeShell implements RunningNode {
       this.#waiting.set(token, (value, failure) =>
         failure === undefined ? resolve(value) : reject(failure),
       );
-      this.#settle();
+      if (this.#isStopped) reject(new HubFailure('closed', 'the node has ended'));
+      else this.#settle();
     });
   }
 
@@ -428,6 +431,7 @@ export class NodeShell implements RunningNode {
   /** Whatever cannot be undone: the node has ended, and whoever waits for that hears of it. */
   async #finishOnce(end: NodeEnd, identity: 'keep' | 'set-aside' | 'forget'): Promise<void> {
     const { state } = this.#options;
+    await undefined; // until what the machine wants now is done: its own commands may have led here
     try {
       if (identity === 'keep') this.#machine.save(bootTime());
       await this.#stop();
@@ -441,7 +445,12 @@ export class NodeShell implements RunningNode {
     }
   }
 
-  async #stop(): Promise<void> {
+  #stop(): Promise<void> {
+    this.#stopping ??= this.#stopOnce();
+    return this.#stopping;
+  }
+
+  async #stopOnce(): Promise<void> {
     const { device, privateKey, log } = this.#options;
     clearInterval(this.#counting);
     this.#surroundings?.close();

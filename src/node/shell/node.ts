@@ -198,15 +198,16 @@ class Start {
       device = await starting;
       const node = await toNode(device);
       const { state, log, names = true, join } = this.#options;
-      const { client, sockets } = hub.handOver();
-      this.#shell = await NodeShell.start({
+      const shell = new NodeShell({
         ...{ state, log, names, crypto: this.#crypto, privateKey: this.#privateKey, device, node },
-        ...{ client, sockets, map: this.#map, warnings: this.#warnings, wished: join?.name },
+        ...{ ...hub.handOver(), map: this.#map, warnings: this.#warnings, wished: join?.name },
       });
+      this.#shell = shell;
+      await shell.start();
       // Whoever joins looks for the others at once, by name.
       if (join !== undefined)
-        await Promise.race([this.#shell.introduced, sleep(INTRODUCTION, undefined, { ref: false })]);
-      return this.#shell;
+        await Promise.race([shell.introduced, sleep(INTRODUCTION, undefined, { ref: false })]);
+      return shell;
     } catch (error) {
       hub.close();
       await device?.close();

@@ -77,6 +77,9 @@ export class HubClient {
   #search: HubSearch | undefined;
   /** The connection that is used. */
   #current: Attempt | undefined;
+  /** The connection whose network was shown, and is not judged yet. */
+  #shown: Attempt | undefined;
+  #now = -Infinity;
   #attachedAt = 0;
   #probedAt = -Infinity;
   #startedAt = 0;
@@ -103,6 +106,11 @@ export class HubClient {
 
   get state(): HubState {
     return this.#state;
+  }
+
+  /** When that happened which `poll` tells of. */
+  get now(): number {
+    return this.#now;
   }
 
   poll(): HubCommand | HubEvent | undefined {
@@ -184,7 +192,8 @@ export class HubClient {
   /** The network that the event `look` showed suits this machine: joins it. */
   proceed(now: number): void {
     const current = this.#current;
-    if (current === undefined) return; // the connection broke meanwhile; the next one shows the network again
+    if (current === undefined || current !== this.#shown) return; // it broke meanwhile: the next one shows it again
+    this.#shown = undefined;
     this.#hasAskedToJoin = true;
     this.#do(current.session.proceed(now), current, now);
   }
@@ -344,6 +353,7 @@ export class HubClient {
   }
 
   #do(outputs: readonly SessionOutput[], attempt: Attempt, now: number): void {
+    this.#now = now;
     for (const output of outputs) this.#perform(output, attempt, now);
   }
 
@@ -376,6 +386,10 @@ export class HubClient {
         this.#attempts.delete(connection);
         if (attempt === this.#current) this.#lost(output.failure, connection, now);
         else this.#failed(output.failure, connection, now);
+        return;
+      case 'look':
+        this.#shown = attempt;
+        this.#outputs.push(output);
         return;
       default:
         this.#outputs.push(output);
@@ -428,6 +442,7 @@ export class HubClient {
 
   /** @param lasted how long the node was attached, milliseconds */
   #disconnected(failure: HubFailure, lasted: number, now: number): void {
+    this.#now = now;
     this.#search = undefined;
     this.#patience.reset();
     if (failure.kind === 'removed' || !this.#mayRetry(failure, now)) {

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FakeCrypto } from '../../../tests/kit/fake-crypto.js';
+import { SeededRandom } from '../../../tests/kit/random.js';
+import { attachedAnswer, mapNode, member, NETWORK } from '../../../tests/kit/small-hub.js';
+import { parseCidr } from '../../ip/cidr.js';
+import { ChannelResponder } from '../../protocol/channel.js';
+import { NetworkMap } from '../../protocol/map.js';
+import type { HubMessage, MapNode, NodeMessage } from '../../protocol/messages.js';
+import { parseNodeMessage } from '../../protocol/schemas.js';
+import { welcome } from '../../protocol/versions.js';
+import { WallClock } from '../../wall-clock.js';
+import type { NodeCommand } from './commands.js';
+import { HubClient } from './hub/hub-client.js';
+import { NodeMachine } from './node-machine.js';
+import type { Routing, TableRoute } from './ranges.js';
+import type { StoredNode, StoredState } from './stored.js';
+
+const crypto = new FakeCrypto(new SeededRandom(7));
+const HUB = { address: Uint8Array.of(203, 0, 113, 1), port: 443 };
+const LOCAL = { address: Uint8Array.of(10, 1, 0, 2), port: 50_000 };
+const address = { host: '203.0.113.1', port: 443, tls: false };
+const KNOWN: StoredNode = {
+  network: NETWORK,
+  you: member(1),
+  hub: { key: '', addresses: [address], proven: [] },
+  port: 41_641,
+  device: 'lametun0',
+  shares: [],
+};
+/** The wall clock says so when the machine's clock says 0. */
+const EPOCH = 1_700_000_000_000;
+const NO_RULES: Routing = { routes: [], rules: [] };
+
+type Kind = NodeCommand['kind'];
+type Of<K extends Kind> = Extract<NodeCommand, { kind: K }>;
+
+/** A node's machine, a hub in the same place that says what a test wants, and a clock that moves when it is told to. */
+class Scene {
+  now = 1_000;
+  readonly map = new NetworkMap();
+  readonly done: NodeCommand[] = [];
+  readonly asked: NodeMessage[] = [];
+  readonly client: HubClient;
+  readonly machine: NodeMachine;
+  isHubThere = true;
+  /** The answer to what the node asks; undefined for none. */
+  answer = (question: NodeMessage): object | undefined =>
+    question.type === 'attach' ? attachedAnswer(1) : question.type === 'share' ? { shares: [] } : {};
+  readonly #hubKey = crypto.generate();
+  #hub: ChannelResponder | undefined;
+  #connection = 0;
+
+  constructor(stored: Partial<StoredState> = {}, members: readonly MapNode[] = []) {
+    if (members.length > 0)
+      this.map.applyMap({
+        type: 'map',
+        version: { epoch: 'e', revision: 1 },
+        nodes: [mapNode(1), ...members],
+      });
+    const privateKey = crypto.generate();
+    const hubKey = this.#hubKey.publicKey.bytes;
+    const map = this.map;
+    const options = { crypto, privateKey, hubKey, map, program: 'node 1' };
+    this.client = new HubClient({ ...options, addresses: [address], member: { network: NETWORK.id } });
+    const clock = new WallClock(
+      () => EPOCH + this.now,
+      () => this.now,
+    );
+    const parts = { crypto, privateKey, client: this.client, map, clock };
+    this.machine = new NodeMachine({ ...parts, stored: { node: KNOWN, ...stored } }, this.now);
+  }
+
+  /** Comes up, and is connected to the hub if that is there. */
+  start(routing = NO_RULES): this {
+    this.client.start(this.now);
+    this.machine.start(this.now);
+    this.machine.handleRouting(routing, [], this.now);
+    this.settle();
+    return this;
+  }
+
+  settle(): void {
+    for (let command = this.machine.poll(); command; command = this.machine.poll()) this.#perform(command);
+  }
+
+  /** Lets time pass: no timeout leaves the next one where it was. */
+  runTo(time: number): void {
+    for (let next = this.machine.nextTimeout(); next <= time; next = this.machine.nextTimeout()) {
+      this.now = Math.max(this.now, next);
+      this.machine.handleTimeout(this.now);
+      this.settle();
+      assert.ok(this.machine.nextTimeout() > this.now, 'a timeout makes progress');
+    }
+    this.now = time;
+  }
+
+  say(message: HubMessage): void {
+    for (const bytes of this.#hub!.seal(message)) {
+      this.client.handleMessage(this.#connection, bytes, this.now);
+      this.settle();
+    }
+  }
+
+  sayFrame(peer: number, datagram: Uint8Array): void {
+    this.client.handleMessage(this.#connection, this.#hub!.sealFrame(peer, datagram), this.now);
+    this.settle();
+  }
+
+  breakOff(): void {
+    this.client.handleClosed(this.#connection, 1006, this.now);
+    this.settle();
+  }
+
+  /** The last of a kind that was done. */
+  last<K extends Kind>(kind: K): Of<K> | undefined {
+    return this.all(kind).at(-1);
+  }
+
+  all<K extends Kind>(kind: K): Of<K>[] {
+    return this.done.filter((command): command is Of<K> => command.kind === kind);
+  }
+
+  /** Of what was done, in order; what was done before is forgotten. */
+  kinds(...wanted: Kind[]): string[] {
+    const texts = this.done.map((each) => (each.kind === 'store' ? `store ${each.file}` : each.kind));
+    this.done.length = 0;
+    return texts.filter((text) => wanted.some((kind) => text.startsWith(kind)));
+  }
+
+  #perform(command: NodeCommand): void {
+    this.done.push(command);
+    if (command.kind === 'dial') this.#dial(command.connection);
+    else if (command.kind === 'send') {
+      for (const event of this.#hub!.handle(command.bytes.slice())) {
+        if (event.kind === 'send') this.client.handleMessage(this.#connection, event.bytes, this.now);
+        else if (event.kind === 'message') this.#answer(parseNodeMessage(event.value));
+      }
+    }
+  }
+
+  #dial(connection: number): void {
+    if (!this.isHubThere) return;
+    this.#connection = connection;
+    this.#hub = new ChannelResponder(crypto, this.#hubKey, (_, hello) => welcome(hello, 'hub 1'));
+    this.client.handleConnected(connection, HUB, LOCAL, this.now);
+    this.client.handleOpened(connection, this.now);
+  }
+
+  #answer(question: NodeMessage): void {
+    this.asked.push(question);
+    const value = this.answer(question);
+    if (value !== undefined)
+      for (const bytes of this.#hub!.seal({ type: 'answer', re: question.id, value }))
+        this.client.handleMessage(this.#connection, bytes, this.now);
+  }
+}
+
+const route = (text: string): TableRoute => ({
+  ...{ destination: parseCidr(text)!, name: `the route ${text}`, local: false, table: 254 },
+  ...{ kind: 'unicast', gateway: undefined },
+});
+
+test('a node that is alone is found by its own name', () => {
+  const scene = new Scene();
+  scene.isHubThere = false;
+  scene.start().runTo(1_100);
+  assert.deepEqual(
+    scene.last('names')?.nodes.map(({ name }) => name),
+    ['node1'],
+  );
+});
+
+test('after a restart without a hub, a member that shares the LAN of both is reached there', () => {
+  const home = { ...mapNode(2), shares: ['192.168.1.0/24'] };
+  const scene = new Scene({ endpoints: [{ node: 2, at: '192.168.1.7:41641' }] }, [home]);
+  scene.isHubThere = false;
+  scene.start({ ...NO_RULES, routes: [route('192.168.1.0/24')] });
+  assert.deepEqual(scene.last('shares')?.owners ?? new Map(), new Map());
+  scene.machine.handleTraffic([[2, { received: 0, sent: 100 }]], scene.now);
+  scene.settle();
+  scene.runTo(scene.now + 1_000);
+  const to = { address: Uint8Array.of(192, 168, 1, 7), port: 41_641 };
+  assert.deepEqual(scene.last('endpoint'), { kind: 'endpoint', peer: 2, endpoint: to });
+  assert.deepEqual(scene.last('datagram')?.to, to);
+});
