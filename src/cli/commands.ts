@@ -8,10 +8,10 @@ import { memberCommands } from './network/member.js';
 import { startCommands } from './network/start.js';
 import { stopCommands } from './network/stop.js';
 
-/** All commands, as the help groups them. */
+/** All commands, in the groups of the help. */
 export function commandGroups(): { readonly title: string; readonly commands: readonly Command[] }[] {
   const groups = [
-    { title: 'Begin or join a network:', commands: startCommands() },
+    { title: 'Start or join a network:', commands: startCommands() },
     { title: 'On every member:', commands: [...memberCommands(), ...stopCommands()] },
     { title: 'For administrators:', commands: [...adminCommands(), ...backupCommands()] },
     { title: 'Other tunnels:', commands: [demoCommand(), dropsCommand()] },

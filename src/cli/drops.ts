@@ -5,9 +5,9 @@ import type { TunnelDrop } from '../tunnel/shared-drops.js';
 /** `lametun drops wg0`: what a running lametund dropped, and why. */
 export function dropsCommand(): Command {
   return new Command('drops')
-    .description('say what a WireGuard device of lametund dropped, and why')
-    .argument('<interface>', 'the device: wg0')
-    .option('--json', 'for programs: one object, counts by reason')
+    .description('list what a lametund interface dropped, and why')
+    .argument('<interface>', 'name of the interface, such as wg0')
+    .option('--json', 'print one JSON object with the count of each reason')
     .allowExcessArguments(false)
     .action(async (device: string, { json = false }: { json?: boolean }) => {
       const counts = (await askDevice(device, 'get=drops')).map(
@@ -17,37 +17,37 @@ export function dropsCommand(): Command {
     });
 }
 
-/** In words, for people. A reason that is not here is shown as it is. */
+/** Each reason in words. An unknown reason is shown as it is. */
 const MEANING: ReadonlyMap<string, string> = new Map(
   Object.entries({
     malformed: 'not a WireGuard message, by type and length',
-    down: 'came while the device was down',
-    'bad-mac1': 'handshake from somebody who does not know our public key',
-    'cookie-sent': 'handshake under load: the sender was asked to prove its address',
+    down: 'arrived while the interface was down',
+    'bad-mac1': 'handshake from someone who does not know our public key',
+    'cookie-sent': 'handshake under load: answered with a cookie',
     'rate-limited': 'handshake under load: too many from one address',
     'bad-handshake': 'handshake that is not authentic',
     'unknown-peer': 'handshake from a public key that is not configured',
-    'old-timestamp': 'handshake that is not newer than one before: replayed, or a clock went back',
-    flooding: 'more handshakes of a peer than 50 a second',
+    'old-timestamp': 'handshake not newer than the last: replayed, or a clock went back',
+    flooding: 'more than 50 handshakes per second from one peer',
     'bad-cookie': 'cookie reply that answers nothing',
-    'unknown-index': 'for a session that does not exist (any more)',
+    'unknown-index': 'packet for an unknown session, common after a restart',
     'bad-tag': 'packet that is not authentic',
-    replayed: 'packet that was received before, or is too late',
+    replayed: 'packet received before, or too late',
     'counter-limit': 'packet with a counter of 2^53 or more',
-    'expired-key': 'packet under a session that is too old',
-    'bad-inner-packet': 'inside is no IP packet, or its length lies',
-    'not-allowed-source': "the inner source is not among the peer's allowed IPs",
-    'no-peer': "no peer's allowed IPs hold the destination",
-    'no-endpoint': "the peer's address is not known",
+    'expired-key': 'packet under an expired session',
+    'bad-inner-packet': 'content is not an IP packet, or has a wrong length',
+    'not-allowed-source': "inner source is not in the peer's allowed IPs",
+    'no-peer': "no peer's allowed IPs contain the destination",
+    'no-endpoint': "the peer's endpoint is not known",
     'queue-full': 'too many packets waited for a handshake',
     'no-session': 'the handshake was given up',
-    'too-big': 'larger than the path to the peer takes',
+    'too-big': 'too large for the path to the peer',
     congested: 'the kernel had no room for it',
-    refused: 'the TUN device would not take it',
-    unreachable: "no route leads to the peer's address",
-    busy: 'more handshakes than could be looked at',
-    'not-the-relay': "relay frame from another address than the relay's",
-    congestion: 'marked as congestion, and the packet inside cannot carry the mark',
+    refused: 'the TUN device did not take it',
+    unreachable: "no route to the peer's endpoint",
+    busy: 'handshakes arrived faster than they were read',
+    'not-the-relay': 'relay frame that did not come from the relay',
+    congestion: 'congestion mark that the inner packet cannot carry',
   } satisfies Record<TunnelDrop, string>),
 );
 

@@ -1,11 +1,11 @@
 import { LametunError } from '../errors.js';
 import { checkText } from './input.js';
 
-/** One flag: what its value is, in Go's words, and what it is for. */
+/** One flag: the type of its value in Go's words, and its help. */
 export interface FlagSpec {
   readonly type: 'bool' | 'int' | 'string' | 'strings';
   readonly help: string;
-  /** What stands for the value in the usage text. */
+  /** The name of the value in the usage text. */
   readonly value?: string;
 }
 
@@ -22,8 +22,8 @@ export type FlagValues<S extends Readonly<Record<string, FlagSpec>>> = {
 
 /**
  * Parses arguments by the grammar of Go's package `flag`, which the post's program uses: `-x`, `--x`, `-x=v`
- * and, except for booleans, `-x v`. Unlike there, nothing is ignored: words that are left over are an error (after
- * `-listen true` the original drops every flag that follows), and so are an empty value and a flag that is given twice.
+ * and, except for booleans, `-x v`. Unlike Go, this ignores nothing: extra words are an error (after `-listen
+ * true`, Go drops every flag that follows), and so are an empty value and a flag that is given twice.
  *
  * @throws LametunError `usage`
  */

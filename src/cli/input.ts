@@ -4,11 +4,11 @@ import { LametunError } from '../errors.js';
 import { isShown } from '../protocol/text.js';
 
 /**
- * What holds for every option and argument of every command: a value has characters, all of them can be shown, and what
- * is given once only is not given twice. Without this an empty variable in a script would pass as "not given".
+ * Checks every option and argument of every command: values are not empty and contain only printable characters, and an
+ * option for one value is not given twice. Otherwise an empty variable in a script would pass as "not given".
  */
 
-/** Options that collect what they are given. */
+/** Options that may be given several times. */
 const REPEATABLE = new WeakSet<Option>();
 
 export function repeatable(option: Option): Option {
@@ -21,12 +21,12 @@ interface Given {
   readonly value: string | undefined;
 }
 
-/** A token is pasted, with whatever came along: its own parser looks at it. */
+/** A token is often pasted with extra text: its own parser checks it. */
 const PARSED_ELSEWHERE: ReadonlySet<string> = new Set(['token']);
 
-/** Makes a command refuse what it would otherwise overlook. */
+/** Adds these checks to a command. */
 export function checkInput(command: Command): Command {
-  const events = command as unknown as EventEmitter; // it is one, and its types do not say so
+  const events = command as unknown as EventEmitter; // it is one, although its types do not say so
   const given = new Map<string, Given>();
   const flags = new Set(command.options.flatMap(({ long, short }) => [long, short]));
   for (const option of command.options) {
@@ -55,14 +55,14 @@ export function checkInput(command: Command): Command {
 }
 
 /**
- * Checks a text that was typed.
+ * Checks the text of an option or argument.
  *
  * @param what `--name`
- * @throws LametunError `usage` when it is empty, or has characters that are not shown
+ * @throws LametunError `usage` when it is empty, or contains characters that are not printable
  */
 export function checkText(what: string, text: string): void {
   if (text === '') throw usage(`${what} is empty: give it a value, or leave it out`);
-  if (!isShown(text)) throw usage(`${what} has control characters in it: type it again without them`);
+  if (!isShown(text)) throw usage(`${what} contains control characters: type it again without them`);
 }
 
 const usage = (message: string): LametunError => new LametunError('usage', message);

@@ -10,19 +10,18 @@ import { packageVersion } from './package-version.js';
 import { abortOnSignals } from './signals.js';
 
 /**
- * `lametund INTERFACE`: a WireGuard device by a program, in wireguard-go's place: its command line, its environment
- * and its ways. What there is to see of it is seen by `wg`.
+ * `lametund INTERFACE`: a WireGuard interface in user space, with the command line and environment of wireguard-go. `wg`
+ * shows its state.
  *
- * It begins in the foreground, opens the TUN device and the configuration socket, and hands both to a process in
- * the background, as the descriptors that these variables name; it ends when that one answers. Whoever sets the
- * variables can do so itself.
+ * It starts in the foreground, opens the TUN device and the configuration socket, and hands both to a background process, as
+ * the descriptors in these variables. It ends when that process answers. A caller can set the variables too.
  *
- * Exit status: 0; 1 when it could not start; 2 when arguments or environment are wrong.
+ * Exit status: 0; 1 when it could not start; 2 when the arguments or the environment are wrong.
  */
 const TUN_FD = 'WG_TUN_FD';
 const UAPI_FD = 'WG_UAPI_FD';
 const FOREGROUND = 'WG_PROCESS_FOREGROUND';
-/** Ours: where the process in the background tells how the start went. */
+/** Our own: the descriptor on which the background process reports how the start went. */
 const READY_FD = 'LAMETUND_READY_FD';
 const READY = 'ready';
 
@@ -52,7 +51,7 @@ async function main(args: readonly string[]): Promise<number> {
   const level = logLevel(process.env['LOG_LEVEL']);
   const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
   const stop = new AbortController();
-  abortOnSignals(stop); // before there is anything that could be left behind
+  abortOnSignals(stop); // before anything exists that could be left behind
   const opened = await open(names[0]!, offloads);
   if (inForeground) return run(opened, offloads, level, stop.signal);
   const loud = process.env['LOG_LEVEL'] !== undefined && level !== LOG_LEVEL.silent;
@@ -65,7 +64,7 @@ interface Opened {
   readonly uapiFd: number;
 }
 
-/** Opens the TUN device and the configuration socket, or takes over those that were handed to us. */
+/** Opens the TUN device and the configuration socket, or takes over those that were passed. */
 async function open(name: string, offloads: readonly Offload[]): Promise<Opened> {
   const [{ Tun }, { adoptTun }, { openUapiSocket, uapiPath }] = await Promise.all([
     import('../linux/tun/tun.js'),
@@ -83,7 +82,10 @@ function descriptor(variable: string): number | undefined {
   const text = process.env[variable];
   if (text === undefined || text === '') return undefined;
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new LametunError('usage', `${variable} must be the number of a file descriptor`);
+  throw new LametunError(
+    'usage',
+    `${variable} is not the number of a file descriptor: unset it, or correct it`,
+  );
 }
 
 async function run(
@@ -93,9 +95,9 @@ async function run(
   signal: AbortSignal,
 ): Promise<number> {
   const log = new TextLog(level, device, (line) => process.stdout.write(line));
-  process.stdout.on('error', () => {}); // nobody reads the log any more
+  process.stdout.on('error', () => {}); // nobody reads the log now
   const { runDaemon } = await import('../device/daemon.js');
-  process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
+  process.on('SIGUSR1', () => {}); // Node.js would open its debugger to every local user
   await runDaemon({
     device,
     tunFd,
@@ -108,7 +110,7 @@ async function run(
   return 0;
 }
 
-/** @returns when the process in the background answers, or has ended */
+/** @returns once the background process answers or has ended */
 async function runInBackground(
   { device, tunFd, uapiFd }: Opened,
   loud: boolean,
@@ -136,11 +138,14 @@ async function runInBackground(
   }
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   if (inode !== undefined) removeUapiSocket(path, inode);
-  if (signal.aborted) throw new LametunError('linux', 'told to stop before it was ready');
-  throw new LametunError('linux', said || 'the process in the background ended before it was ready');
+  if (signal.aborted) throw new LametunError('linux', 'stopped before it was ready');
+  throw new LametunError(
+    'linux',
+    said || 'the background process ended before it was ready: run with LOG_LEVEL=verbose -f to see why',
+  );
 }
 
-/** In the background, the parent waits for this. */
+/** Reports to the waiting parent. */
 function tellParent(text: string): void {
   const fd = descriptor(READY_FD);
   if (fd === undefined) return;

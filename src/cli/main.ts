@@ -7,17 +7,17 @@ import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
 /**
- * The command line. Whoever knows the post types `lametun -listen`: when the first argument begins with `-`,
- * that program's flags apply. Everything else is a subcommand.
+ * The command line. If the first argument begins with `-`, as in `lametun -listen`, the flags of the post's program apply.
+ * Everything else is a subcommand.
  *
- * Exit status: 0, 1 when something failed, 2 when the arguments, or what they name, are to be changed: `EXIT_STATUS`.
+ * Exit status: 0, 1 when something failed, 2 when the arguments need a change: `EXIT_STATUS`.
  */
 async function main(args: readonly string[]): Promise<number> {
   const isPlain = args[0]?.startsWith('-') === true && !HELP.has(args[0]);
   if (isPlain || STAYING.has(args[0] ?? ''))
     (await import('../linux/process/capabilities.js')).limitProcess();
   if (isPlain) return (await import('./plain.js')).plainCommand(args);
-  process.stdout.on('error', () => {}); // `lametun --help | head`: the reader has gone
+  process.stdout.on('error', () => {}); // `lametun --help | head`: the reader is gone
   const program = new Command('lametun')
     .description('a VPN that explains itself')
     .exitOverride()
@@ -27,16 +27,16 @@ async function main(args: readonly string[]): Promise<number> {
   for (const { title, commands } of commandGroups()) {
     for (const command of commands) {
       command.copyInheritedSettings(program).helpGroup(title);
-      command.configureOutput(oneLine(`lametun ${command.name()} --help has more`));
+      command.configureOutput(oneLine(`lametun ${command.name()} --help lists the options`));
       program.addCommand(command);
     }
   }
   if (args.length === 0) program.help({ error: true });
   await program.parseAsync(args, { from: 'user' });
-  return Number(process.exitCode ?? 0); // what the command has made of it
+  return Number(process.exitCode ?? 0); // set by the command
 }
 
-/** How the parser says what is wrong: in one line, as everything else here does. */
+/** Makes the parser's errors one line each, like all others. */
 const oneLine = (hint: string): OutputConfiguration => ({
   outputError: (text, write) =>
     write(
@@ -47,10 +47,10 @@ const oneLine = (hint: string): OutputConfiguration => ({
     ),
 });
 
-/** These list the subcommands; `-help` is the post's program's. */
+/** These list the subcommands; `-help` belongs to the post's program. */
 const HELP: ReadonlySet<string> = new Set(['--help', '-h']);
 
-/** These move packets, or listen to strangers, for as long as they run. */
+/** These keep running, and move packets or listen to strangers. */
 const STAYING: ReadonlySet<string> = new Set(['serve', 'join', 'hub', 'up']);
 
 function fail(error: unknown): number {
@@ -59,7 +59,7 @@ function fail(error: unknown): number {
     const isPlain = process.argv[2]?.startsWith('-') === true;
     const help = error.code === 'usage' && isPlain ? ' (lametun --help lists commands and options)' : '';
     process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
-    return Object.hasOwn(EXIT_STATUS, error.code) ? EXIT_STATUS[error.code] : 1; // another version may have other codes
+    return Object.hasOwn(EXIT_STATUS, error.code) ? EXIT_STATUS[error.code] : 1; // another version may know other codes
   }
   process.stderr.write(`lametun: ${errorText(error)}\n`);
   return 1;

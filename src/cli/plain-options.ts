@@ -7,24 +7,32 @@ import { leastMtu, MAX_MTU } from '../plain/wire.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { type FlagValues, parseGoFlags } from './go-flags.js';
 
-/** The flags of the post's program, and below them what its reader had to do by hand. */
+/** The flags of the post's program, then those for what its reader had to do by hand. */
 const PLAIN_FLAGS = {
-  listen: { type: 'bool', help: 'designate this machine as the server' },
-  server: { type: 'string', value: 'HOST', help: 'the server to connect to: a name or an address' },
-  port: { type: 'int', value: 'N', help: 'the UDP port of both sides (default 1234)' },
-  device: { type: 'string', value: 'NAME', help: 'the TUN device (default tun0)' },
-  address: { type: 'strings', value: 'CIDR', help: "the device's address, as 10.0.0.1/24; repeatable" },
-  mtu: { type: 'int', value: 'BYTES', help: "the device's MTU (default with -address: what fits the path)" },
+  listen: { type: 'bool', help: 'be the server, and wait for clients' },
+  server: { type: 'string', value: 'HOST', help: 'connect to this server: a name or an address' },
+  port: { type: 'int', value: 'N', help: 'set the UDP port of both sides (default 1234)' },
+  device: { type: 'string', value: 'NAME', help: 'use this TUN device (default tun0)' },
+  address: {
+    type: 'strings',
+    value: 'CIDR',
+    help: "set the device's address, such as 10.0.0.1/24; repeatable",
+  },
+  mtu: {
+    type: 'int',
+    value: 'BYTES',
+    help: "set the device's MTU (default with -address: what fits the path)",
+  },
   route: {
     type: 'strings',
     value: 'CIDR',
-    help: 'send packets for this network into the tunnel; repeatable',
+    help: 'send packets for this network through the tunnel; repeatable',
   },
-  forward: { type: 'bool', help: 'let the other side reach the networks of this machine (NAT, by nftables)' },
-  peer: { type: 'strings', value: 'IP', help: 'with -listen: only this address may speak; repeatable' },
+  forward: { type: 'bool', help: 'let the other side reach networks of this machine (NAT with nftables)' },
+  peer: { type: 'strings', value: 'IP', help: 'accept only this address, with -listen; repeatable' },
   verbose: { type: 'bool', help: 'print a line for each packet' },
-  json: { type: 'bool', help: 'print events as JSON, one a line' },
-  help: { type: 'bool', help: 'print this' },
+  json: { type: 'bool', help: 'print events as JSON, one per line' },
+  help: { type: 'bool', help: 'print this help' },
   version: { type: 'bool', help: 'print the version' },
 } as const;
 
@@ -45,24 +53,24 @@ export function plainUsage(): string {
   return [
     'usage: lametun -listen [options]',
     '       lametun -server HOST [options]',
-    '       lametun demo              shows on this machine alone how it works',
+    '       lametun demo              show how it works, on this machine alone',
     '',
     ...rows,
   ].join('\n');
 }
 
 /**
- * Checks what the flags say.
+ * Checks the flags.
  *
  * @throws LametunError `usage`
  */
 export function plainOptions(flags: PlainFlags): PlainOptions {
   const listen = flags.listen ?? false;
   const server = flags.server ?? '';
-  if (listen && server !== '') throw usage('Cannot listen and set server flag');
-  if (!listen && server === '') throw usage('You must specify the server or mark this host to listen');
+  if (listen && server !== '') throw usage('-listen and -server contradict each other: give one of them');
+  if (!listen && server === '') throw usage('no role given: pass -listen, or -server HOST');
   if (!listen && flags.peer !== undefined) {
-    throw usage('-peer goes with -listen: a client hears its server only, anyway');
+    throw usage('-peer needs -listen: a client only accepts packets from its server');
   }
   const device = flags.device ?? 'tun0';
   checkDeviceName(device);
@@ -71,13 +79,13 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
     const route = cidr('-route', text, '192.168.50.0/24');
     const network = networkOf(route);
     if (route.address.every((byte, i) => byte === network.address[i])) return route;
-    throw usage(`-route "${text}" has host bits set: a network's address ends in zeros, as 192.168.50.0/24`);
+    throw usage(`-route "${text}" has host bits set: write the network's address, such as 192.168.50.0/24`);
   });
   return {
     server,
     peers: (flags.peer ?? []).map((text) => {
       const address = parseAddress(text);
-      if (address === undefined) throw usage(`-peer "${text}" is not an IP address, as 203.0.113.7`);
+      if (address === undefined) throw usage(`-peer "${text}" is not an IP address: write it as 203.0.113.7`);
       return address;
     }),
     port: inRange('-port', flags.port ?? 1234, 1, 65_535),
@@ -93,7 +101,7 @@ export function plainOptions(flags: PlainFlags): PlainOptions {
   };
 }
 
-/** The same variable as for `lametund`, whose AEAD there is none of here. */
+/** From the same variable as for `lametund`; this tunnel has no AEAD. */
 const limitsOf = (offloads: readonly Offload[]): PlainOptions['limits'] => ({
   tunTcp: offloads.includes('tun-tcp'),
   tunUdp: offloads.includes('tun-udp'),
@@ -104,13 +112,13 @@ const limitsOf = (offloads: readonly Offload[]): PlainOptions['limits'] => ({
 
 function cidr(flag: string, text: string, example: string): Cidr {
   const parsed = parseCidr(text);
-  if (parsed === undefined) throw usage(`${flag} "${text}" is not ADDRESS/PREFIX, as ${example}`);
+  if (parsed === undefined) throw usage(`${flag} "${text}" is not ADDRESS/PREFIX: write it as ${example}`);
   return parsed;
 }
 
 function inRange(flag: string, value: number, least: number, most: number): number {
   if (value >= least && value <= most) return value;
-  throw usage(`${flag} ${value} is out of range: ${least} to ${most}`);
+  throw usage(`${flag} ${value} is out of range: give ${least} to ${most}`);
 }
 
 const usage = (message: string): LametunError => new LametunError('usage', message);

@@ -1,21 +1,21 @@
 import type { PlainEvent, StartEvent, StatsEvent } from '../plain/events.js';
 
-/** Shows a person or a program what a tunnel tells. */
+/** Shows a tunnel's events to a person or a program. */
 export interface Reporter {
   readonly report: (event: PlainEvent) => void;
-  /** Leaves the terminal as it should be. */
+  /** Removes the status line. */
   close(): void;
 }
 
-/** One JSON object a line on stdout. */
+/** One JSON object per line on stdout. */
 export function jsonReporter(): Reporter {
   const report = (event: PlainEvent): void => void process.stdout.write(`${JSON.stringify(event)}\n`);
   return { report: leaveOut(process.stdout, report), close() {} };
 }
 
 /**
- * Leaves out what there is much of while the reader of a stream has not taken what was printed before: that waits in
- * memory, and a reader who has stopped must not fill it.
+ * Leaves out frequent events while the reader of a stream is behind: unread output waits in memory, and a reader that has
+ * stopped must not fill it.
  */
 function leaveOut(stream: NodeJS.WriteStream, report: Reporter['report']): Reporter['report'] {
   let missed = 0;
@@ -33,7 +33,7 @@ function leaveOut(stream: NodeJS.WriteStream, report: Reporter['report']): Repor
 
 const MANY: ReadonlySet<PlainEvent['event']> = new Set(['packet', 'learned', 'missed', 'stats']);
 
-/** Sentences on stderr, packets on stdout, and on a terminal a last line that shows what flows. */
+/** Sentences on stderr, packets on stdout, and on a terminal a last line with the traffic. */
 export function textReporter(): Reporter {
   const status = new StatusLine(process.stderr);
   let start: StartEvent | undefined;
@@ -61,7 +61,7 @@ export function textReporter(): Reporter {
         break;
       }
       case 'missed':
-        say(`${event.count} more, too fast to print`);
+        say(`${event.count} more not printed: the reader is too slow`);
         break;
       case 'stats': {
         const at = performance.now();
@@ -86,8 +86,8 @@ function introduction(event: StartEvent): string[] {
   return [
     event.role === 'listen'
       ? `listening on UDP port ${event.port}; ${device}`
-      : `talking to ${event.servers.join(', then ')} from UDP port ${event.port}; ${device}`,
-    'this tunnel is NEITHER ENCRYPTED NOR AUTHENTICATED: everyone on the way can read and forge what passes',
+      : `connecting to ${event.servers.join(', then ')} from UDP port ${event.port}; ${device}`,
+    'this tunnel is NEITHER ENCRYPTED NOR AUTHENTICATED: anyone on the way can read and forge packets',
   ];
 }
 
@@ -121,7 +121,7 @@ function withUnit(value: number): string {
   return `${Number((value / 1000 ** step).toPrecision(3))} ${['', 'k', 'M', 'G'][step]}`;
 }
 
-/** The last line of a terminal, that is written over. Where there is no terminal it shows nothing. */
+/** The last line of a terminal, which is overwritten. Without a terminal it shows nothing. */
 class StatusLine {
   readonly #stream: NodeJS.WriteStream;
   #text = '';
@@ -135,7 +135,7 @@ class StatusLine {
     this.#draw();
   }
 
-  /** Lets something be printed above the line. */
+  /** Prints something above the line. */
   above(print: () => void): void {
     this.#erase();
     print();

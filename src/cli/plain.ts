@@ -21,7 +21,7 @@ export async function plainCommand(args: readonly string[]): Promise<number> {
     return 0;
   }
   const options = plainOptions(flags);
-  process.chdir('/'); // a program that runs for long holds no folder; and in one that is gone no worker starts
+  process.chdir('/'); // a long-running program must not keep a folder in use, and no worker starts in one that is gone
   const reporter = flags.json ? jsonReporter() : textReporter();
   const stop = new AbortController();
   const output = watchOutput(stop);
@@ -34,20 +34,23 @@ export async function plainCommand(args: readonly string[]): Promise<number> {
     return end === 'stopped' ? 0 : 1;
   } finally {
     reporter.close();
-    setTimeout(() => process.exit(), SLOW_READER).unref(); // what was not read by then never will be
+    setTimeout(() => process.exit(), SLOW_READER).unref(); // what is unread by then stays unread
   }
 }
 
 /**
- * Ends the tunnel when what it says cannot be said any more. That the reader has gone away (`lametun ... | head`) is
- * no failure; anything else, as a full disk, is.
+ * Ends the tunnel when its output can no longer be written. A reader that went away (`lametun ... | head`) is no failure;
+ * anything else, such as a full disk, is.
  */
 function watchOutput(stop: AbortController): { readonly error: LametunError | undefined } {
   const output: { error: LametunError | undefined } = { error: undefined };
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
       if (code !== 'EPIPE') {
-        output.error ??= new LametunError('linux', `cannot print: ${message}: make room, or print elsewhere`);
+        output.error ??= new LametunError(
+          'linux',
+          `cannot write output: ${message}: make room, or write elsewhere`,
+        );
       }
       stop.abort();
     });
@@ -55,5 +58,5 @@ function watchOutput(stop: AbortController): { readonly error: LametunError | un
   return output;
 }
 
-/** How long a reader who does not read is waited for at the end, milliseconds. */
+/** How long to wait at the end for a slow reader, milliseconds. */
 const SLOW_READER = 1_000;

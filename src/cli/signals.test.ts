@@ -33,10 +33,10 @@ async function endedBy(child: ChildProcess, signals: readonly NodeJS.Signals[]):
   return ended;
 }
 
-test('a signal that is sent twice lets the program tidy up', async (t) => {
+test('a signal that is sent twice lets the program clean up', async (t) => {
   assert.deepEqual(await endedBy(await program(t, 60_000), ['SIGHUP', 'SIGHUP']), [0, null]);
 });
 
-test('a signal that comes when all should be done by then ends the program at once', async (t) => {
+test('a later signal ends the program at once', async (t) => {
   assert.deepEqual(await endedBy(await program(t, 0, 60_000), ['SIGTERM', 'SIGINT']), [null, 'SIGINT']);
 });

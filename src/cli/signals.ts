@@ -1,12 +1,12 @@
 /**
- * For how long a signal that comes again is the same wish, milliseconds: timeout(1) sends it to a program and then to
- * its group, and of a terminal that is closed both the shell and the kernel tell.
+ * How long a repeated signal counts as the same one, milliseconds: timeout(1) sends it to a program and then to its group,
+ * and when a terminal closes, both the shell and the kernel send one.
  */
 const SAME_WISH = 2_000;
 
 /**
- * Lets the signals that ask a program to end abort something instead, so that it can tidy up first. One that comes
- * when it should be done by then ends it at once.
+ * Makes the signals that end a program abort something instead, so that it can clean up first. A later signal ends it at
+ * once.
  *
  * @param sameWish milliseconds, for tests
  */

@@ -6,7 +6,7 @@ const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 export const isLabel = (text: string): boolean => LABEL.test(text);
 
 /** What a refused name is told. */
-export const LABEL_RULE = 'a name has 1 to 63 of a-z, 0-9 and "-"';
+export const LABEL_RULE = 'use 1 to 63 of a-z, 0-9 and "-"';
 
 /** Makes a DNS label of a machine's name, without its domain; undefined where nothing is left of it. */
 export function toLabel(text: string): string | undefined {

@@ -21,19 +21,19 @@ export interface Row {
 const everywhere = { fresh: true, member: true, hub: true, both: true } as const;
 
 // By command: what it does without an option.
-const NO_HUB = /^this machine is anna of the network home, whose hub is elsewhere: --state DIR/;
-const BOTH = /^this machine is also anna of the network home: `lametun up` starts hub and member/;
-const HAS_HUB = /^\/s holds the hub of home: `lametun up` starts it, and --state DIR joins another/;
-const NOTHING = /^\/s holds no network: begin with `lametun serve` or `lametun join TOKEN`/;
+const NO_HUB = /^this machine is already node anna of network home, whose hub is elsewhere: pass --state DIR/;
+const BOTH = /^this machine is also node anna of network home: run `lametun up` to start both/;
+const HAS_HUB = /^\/s contains the hub of home: run `lametun up` to start it, or pass --state DIR/;
+const NOTHING = /^\/s contains no network: run `lametun serve` or `lametun join TOKEN`/;
 const RENAME =
-  /^--name bert: .* is called anna .*: an administrator renames it by `lametun rename anna bert`/;
-const NO_INTERFACE = /^--interface wg7: \/s holds a hub and no member/;
+  /^--name bert: this node is already called anna .*: an administrator can run `lametun rename anna bert`/;
+const NO_INTERFACE = /^--interface wg7: \/s contains a hub and no member/;
 
-const STOP_FIRST = /anna of the network home runs: `lametun down` stops it first/;
+const STOP_FIRST = /does not change a running node: run `lametun down` first/;
 const WHILE_RUNNING: Readonly<Record<string, true | RegExp>> = {
   '--name bert': RENAME,
   '--name anna': true,
-  '--share 10.9.0.0/24': /^--share: anna .* runs: change this by `lametun share 10.9.0.0\/24`/,
+  '--share 10.9.0.0/24': /^--share does not change a running node: run `lametun share 10.9.0.0\/24`/,
   '--interface wg7': STOP_FIRST,
 };
 
@@ -157,7 +157,7 @@ export interface AskRow {
 }
 
 const NOT_HUB = /^the hub is on another machine: make the backup there$/;
-const NOT_NODE = /^this machine is a hub and no member of its network/;
+const NOT_NODE = /^this machine is a hub and not a member/;
 const ANY = { node: true, hub: true, both: true } as const;
 const MEMBER = { node: true, hub: NOT_NODE, both: true } as const;
 const HUB_ONLY = { node: NOT_HUB, hub: true, both: true } as const;

@@ -79,9 +79,9 @@ function refusal(command: StartCommand, given: Given, situation: Situation): Lam
   }
 }
 
-const BUSY = /^\/s is in use by process 12: `lametun down --state \/s` stops it first$/;
+const BUSY = /^\/s is in use by process 12: run `lametun down --state \/s` first$/;
 
-test('each option that begins something takes effect or is refused, whatever the state directory holds', (t) => {
+test('each option of a start command takes effect or is refused, in every state of the directory', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-options-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const files: Readonly<Record<string, string>> = {
@@ -155,7 +155,7 @@ async function typed(name: string, line: readonly string[]): Promise<string> {
   return said;
 }
 
-test('each option of what is asked is in the request, or it is refused by what runs, or because nothing does', async (t) => {
+test('each option of the other commands is in the request, or is refused by the running process, or because there is none', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-options-'));
   t.after(() => rmSync(folder, { recursive: true }));
   let runs = { hub: false, node: false };
@@ -199,14 +199,14 @@ test('each option of what is asked is in the request, or it is refused by what r
   }
 });
 
-test('who leaves asks what runs, or tells the hub itself, unless that is here and does not run', () => {
+test('leave asks the running process, or tells the hub itself, unless the hub is here and not running', () => {
   const { fresh, both, hub: hubAlone, member: alone } = SITUATIONS;
   for (const force of [false, true]) {
     assert.equal(decideLeave(force, { ...alone, process: 12 }), 'ask');
     assert.equal(decideLeave(force, { ...both, process: 12 }), 'ask');
     assert.equal(decideLeave(force, alone), 'here');
-    assert.throws(() => decideLeave(force, fresh), /holds no network: there is nothing to leave/);
-    assert.throws(() => decideLeave(force, hubAlone), /is a hub and no member: there is nothing to leave/);
+    assert.throws(() => decideLeave(force, fresh), /contains no network: there is nothing to leave/);
+    assert.throws(() => decideLeave(force, hubAlone), /is a hub and not a member: there is nothing to leave/);
   }
   assert.throws(
     () => decideLeave(false, both),
@@ -215,7 +215,7 @@ test('who leaves asks what runs, or tells the hub itself, unless that is here an
   assert.equal(decideLeave(true, both), 'here');
 });
 
-test('what is not said is as it was, and as at first where there was nothing', () => {
+test('options that are not given keep their stored values, or get their defaults', () => {
   const before = { ...hub, port: 8443, public: ['h.example'], ask: true, database: '/d', key: '/k' };
   assert.deepEqual(decide('serve', {}, { state: '/s', hub: before, member }), {
     hub: { ...before, network: undefined, mtu: undefined, range: undefined },
@@ -225,26 +225,26 @@ test('what is not said is as it was, and as at first where there was nothing', (
   assert.deepEqual(decide('hub', {}, { state: '/s' }).hub?.port, 443);
 });
 
-test('what a network is like is not asked for again: a restored backup may be of another', () => {
+test('up does not repeat the properties of the network, because a restored backup may have others', () => {
   const { network, mtu, range } = decide('up', {}, SITUATIONS.both).hub!;
   assert.deepEqual([network, mtu, range], [undefined, undefined, undefined]);
 });
 
-test('a token of the same network says where its hub is, and one of another is refused', () => {
+test('a token of the same network gives the hub’s addresses, and one of another network is refused', () => {
   const { node } = decide('join', { token: TOKEN }, SITUATIONS.member);
   assert.deepEqual(node, { kind: 'resume', addresses: TOKEN.addresses });
   const other = { ...TOKEN, hub: new Uint8Array(32).fill(8) };
   assert.match(
     refusal('join', { token: other }, SITUATIONS.member)!.message,
-    /is anna of the network home already, and the token is another network's: `lametun leave`.*--state DIR/,
+    /is already node anna of network home, and the token is for another network: run `lametun leave`.*--state DIR/,
   );
 });
 
 test('join needs a token', () => {
-  assert.match(refusal('join', {}, SITUATIONS.fresh)!.message, /in no network yet: lametun join TOKEN/);
+  assert.match(refusal('join', {}, SITUATIONS.fresh)!.message, /no token given: run `lametun join TOKEN`/);
   assert.match(
     refusal('join', {}, SITUATIONS.member)!.message,
-    /a token is missing: .*`lametun up` starts it/,
+    /no token given, .*run `lametun up` to start it/,
   );
 });
 
@@ -252,6 +252,6 @@ test('--detach and --install contradict each other', () => {
   for (const command of ['serve', 'hub', 'join', 'up'] as const)
     assert.match(
       refusal(command, { detach: true, install: true, token: TOKEN }, SITUATIONS.member)!.message,
-      /^--detach and --install are two ways to the background: give one of them/,
+      /^--detach and --install contradict each other: give one of them/,
     );
 });

@@ -47,7 +47,7 @@ function errorsOf(child: ChildProcess): () => string {
 
 const devices = (host: Namespace): string => host.run('ip', ['-o', 'link']);
 
-test('a reader who goes away ends it in order: lametun -listen --json | head -1', (t) => {
+test('a reader that goes away ends it cleanly: lametun -listen --json | head -1', (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const { status, stdout, stderr } = shell(host, 'set -o pipefail; "$@" | head -n 1', ['-listen', '--json']);
@@ -61,12 +61,12 @@ test('output that cannot be written ends it with one line and status 1', (t) => 
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const { status, stderr } = shell(host, 'exec "$@" > /dev/full', ['-listen', '--json']);
-  assert.match(stderr, /^lametun: cannot print: ENOSPC[^\n]*\n$/);
+  assert.match(stderr, /^lametun: cannot write output: ENOSPC[^\n]*\n$/);
   assert.equal(status, 1);
   assert.doesNotMatch(devices(host), /tun0/);
 });
 
-test('a reader who does not read keeps it neither from ending nor from tidying up', async (t) => {
+test('a reader that does not read prevents neither the end nor the clean-up', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const folder = mkdtempSync(join(tmpdir(), 'lametun-'));
@@ -92,7 +92,7 @@ test('a reader who does not read keeps it neither from ending nor from tidying u
   assert.doesNotMatch(devices(host), /tun0/);
 });
 
-test('a signal ends it at once while a name server does not answer', async (t) => {
+test('a signal ends it at once while it waits for a name server', async (t) => {
   if (!needs(t, 'root', 'netns')) return;
   const host = namespace(t);
   const silent = host.inside(() => UdpSocket.open(53));

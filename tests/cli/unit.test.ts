@@ -8,7 +8,7 @@ import { runProgram } from '../../src/linux/process/program.js';
 import { MAIN } from '../kit/lametun.js';
 import { needs } from '../kit/requirements.js';
 
-test('systemd finds nothing wrong with the unit', (t) => {
+test('systemd accepts the unit', (t) => {
   if (!needs(t, 'systemd-analyze')) return;
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));

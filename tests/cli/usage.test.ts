@@ -32,8 +32,8 @@ const HELP = / \(lametun --help lists commands and options\)\n$/;
 
 /** What is typed, and what of it the line must name. */
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], says: RegExp])[] = [
-  [['-port', '1234'], /You must specify the server or mark this host to listen/], // as the original
-  [['-listen', '-server', '192.0.2.1'], /Cannot listen and set server flag/], // as the original
+  [['-port', '1234'], /no role given: pass -listen, or -server HOST/],
+  [['-listen', '-server', '192.0.2.1'], /-listen and -server contradict each other/],
   [['-bogus'], /-bogus/],
   [['--bogus=1'], /-bogus/],
   [['-=x'], /-=x/],
@@ -85,7 +85,7 @@ test('help and version are answers, not errors', () => {
   }
 });
 
-test('a host that nobody knows', () => {
+test('a host name that does not resolve', () => {
   // Names under .invalid never resolve, RFC 6761; a name server that is not there must not be waited for long.
   assertOneLine(lametun(['-server', 'home.invalid']), 1, /cannot resolve "home\.invalid".*\?/);
   const state = path(mkdtempSync(path(tmpdir(), 'lametun-usage-')), 'state');
@@ -110,7 +110,7 @@ for (const [server, says] of [
     assertOneLine(lametun(['-server', server]), 1, says));
 }
 
-test('a server with its port in its name is told how the port is given', () => {
+test('a port in the server’s name is answered with the right option', () => {
   assertOneLine(lametun(['-server', 'vpn.invalid:1234']), 1, /the port is given with -port/);
 });
 
@@ -127,7 +127,7 @@ function inside(host: Namespace, args: readonly string[], wrapper: readonly stri
   return host.inside(() => spawnSync(command!, rest, { encoding: 'utf8', timeout: 60_000 }));
 }
 
-test('the right to make a device is missing', (t) => {
+test('missing privilege to make a device', (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'setpriv')) return;
   const wrapper = [
     ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
@@ -141,7 +141,7 @@ test('the right to make a device is missing', (t) => {
   );
 });
 
-test('the device belongs to another user', (t) => {
+test('a device that belongs to another user', (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'setpriv')) return;
   const host = namespace(t);
   host.ip(['tuntap add dev tun0 mode tun user 65533']);
@@ -152,7 +152,7 @@ test('the device belongs to another user', (t) => {
   assertOneLine(inside(host, LISTEN, wrapper), 1, /tun0: Operation not permitted: needs CAP_NET_ADMIN/);
 });
 
-test('the device is busy', async (t) => {
+test('a device that is in use', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const other = host.inside(() => spawn(process.execPath, [MAIN, ...LISTEN, '--json']));
@@ -162,12 +162,12 @@ test('the device is busy', async (t) => {
   assertOneLine(outcome, 1, /tun0: [^:]*busy[^:]*: another program is attached/i);
 });
 
-test('the device is no TUN device', (t) => {
+test('a device that is not a TUN device', (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   assertOneLine(inside(namespace(t), ['-listen', '-device', 'lo']), 1, /lo: .*it is not a TUN device/);
 });
 
-test('the port is taken', (t) => {
+test('a port that is in use', (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const holder = host.inside(() => UdpSocket.open(1234));
@@ -176,16 +176,16 @@ test('the port is taken', (t) => {
   assert.doesNotMatch(host.run('ip', ['link']), /tun0/);
 });
 
-test('a password among the arguments is warned of, and not repeated', () => {
+test('a password in the arguments causes a warning that does not repeat it', () => {
   const { stderr, status } = lametun(['hub', '--database', 'postgres://u:very-secret@h/d', '--mtu', '1']);
-  assert.match(stderr, /^lametun: warning: other users .*--database-file FILE.*PGPASSWORD/);
+  assert.match(stderr, /^lametun: warning: other users .*--database-file, PGPASSWORD/);
   assert.match(stderr, /^lametun: --mtu 1: /m);
   assert.doesNotMatch(stderr, /very-secret/);
   assert.equal(status, 2);
   assertOneLine(lametun(['hub', '--database', 'postgres://u@h/d', '--mtu', '1']), 2, /--mtu 1: /);
 });
 
-test('a file with a database is for root alone, and holds one', (t) => {
+test('a database file must be private, and contain a URL', (t) => {
   const folder = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = path(folder, 'database');
@@ -195,21 +195,21 @@ test('a file with a database is for root alone, and holds one', (t) => {
       2,
       says,
     );
-  refused(/--database-file cannot be read: ENOENT/);
+  refused(/cannot read --database-file: ENOENT/);
   writeFileSync(file, 'postgres://u:very-secret@h/d\n', { mode: 0o644 });
-  refused(/others can read .*database: chmod 600/);
+  refused(/other users can read .*database: run chmod 600/);
   chmodSync(file, 0o600);
-  refused(/not both/, '--database', 'postgres://u@h/d');
+  refused(/contradict each other: give one of them/, '--database', 'postgres://u@h/d');
   writeFileSync(file, 'very-secret\n');
-  refused(/holds no database: one line, postgres:/);
+  refused(/contains no database URL: write postgres:/);
 });
 
-test('what is kept and cannot be used is no fault of the arguments', (t) => {
+test('an unusable file in the state directory exits with 1, not 2', (t) => {
   const state = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
   t.after(() => rmSync(state, { recursive: true }));
   const up = (expected: number, says: RegExp): void =>
     assertOneLine(lametun(['up', '--state', state]), expected, says);
-  up(2, /holds no network/);
+  up(2, /contains no network/);
   writeFileSync(path(state, 'node.json'), '{}');
   up(1, /node\.json is damaged/);
   rmSync(path(state, 'node.json'));
@@ -217,7 +217,7 @@ test('what is kept and cannot be used is no fault of the arguments', (t) => {
   up(1, /hub\.json is damaged/);
 });
 
-test('backup where no hub is leaves nothing behind', (t) => {
+test('backup without a hub leaves nothing behind', (t) => {
   const folder = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const backup = (...more: readonly string[]): Outcome =>
@@ -227,22 +227,22 @@ test('backup where no hub is leaves nothing behind', (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('an option is refused when it has nothing to say, or twice something else', () => {
+test('an option is refused when it is empty, or given twice with different values', () => {
   for (const [args, says] of [
     [['serve', '--state', ''], /--state is empty/],
     [['serve', '--state', '--json'], /--state needs a value, and --json is an option/],
     [['serve', '--name', 'a', '--name', 'b'], /--name is given twice/],
     [['hub', '--ask', '--no-ask'], /--ask and --no-ask contradict each other/],
-    [['hub', '--public', 'a,'], /--public a,: an entry is empty/],
+    [['hub', '--public', 'a,'], /--public a, has an empty entry/],
     [['hub', '--database', 'foo'], /--database is neither a URL nor a path/],
     [['ping', ''], /<node> is empty/],
-    [['backup', 'a\nb'], /<file> has control characters/],
+    [['backup', 'a\nb'], /<file> contains control characters/],
     [['share', '10.0.0.0/24', ''], /<networks> is empty/],
     [['invite', '--share', '192.168.2.5/24'], /did you mean 192\.168\.2\.0\/24\?/],
     [['invite', '--reusable', '--uses', '1'], /--reusable and --uses 1 contradict each other/],
-    [['revoke', 'a b'], /there is no invitation "a b"/],
+    [['revoke', 'a b'], /no invitation "a b"/],
     [['demo', '--pcap', ''], /--pcap is empty/],
-    [['drops', '\u001b[2J'], /<interface> has control characters/],
+    [['drops', '\u001b[2J'], /<interface> contains control characters/],
   ] as const)
     assertOneLine(lametun(args), 2, says);
 });

@@ -121,7 +121,7 @@ for (const background of [false, true]) {
     t.after(() => {
       for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
     });
-    const expected = background ? [1, 'lametund: told to stop before it was ready\n'] : [0, ''];
+    const expected = background ? [1, 'lametund: stopped before it was ready\n'] : [0, ''];
     for (let attempt = 1; ; attempt++) {
       const child = spawn(process.execPath, [LAMETUND, ...(background ? [] : ['-f']), device], {
         stdio: ['ignore', 'ignore', 'pipe'],
@@ -254,7 +254,7 @@ test('what it cannot do it says in a line, with status 1, or 2 for how it was ca
   if (!needs(t, ...REQUIREMENTS)) return;
   for (const [args, env, expected, message] of [
     [['much-too-long-a-name'], {}, 2, /^lametund: .*cannot be a device's name.*\n$/],
-    [[newName()], { WG_TUN_FD: 'x' }, 2, /^lametund: WG_TUN_FD must be the number.*\n$/],
+    [[newName()], { WG_TUN_FD: 'x' }, 2, /^lametund: WG_TUN_FD is not the number.*\n$/],
     [[newName()], { WG_TUN_FD: '0' }, 1, /^lametund: TUNGETIFF 0: .*\n$/],
   ] as const) {
     const { status, stderr } = lametund(t, args, env);

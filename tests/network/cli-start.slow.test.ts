@@ -49,7 +49,7 @@ test('serve with a network that it cannot share begins none', (t) => {
   const { machine } = new NetworkLab(t).site('office');
   refused(machine.lametun('serve', '--share', '192.168.77.0/24'), /192\.168\.77\.0\/24/, 2);
   refused(machine.lametun('serve', '--share', 'attic'), /"attic" is not a network/, 2);
-  refused(machine.lametun('up'), /holds no network: begin with/, 2);
+  refused(machine.lametun('up'), /contains no network: run/, 2);
 });
 
 test('--detach returns when it is up, and leaves nothing that others wait for', async (t) => {
@@ -80,8 +80,8 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
   });
 
   await t.test('what goes wrong reaches the terminal and the exit status', () => {
-    refused(office.lametun('up', '--detach'), /is in use by process \d+: `lametun down.*` stops it first/);
-    refused(office.lametun('up'), /is in use by process \d+: `lametun down.*` stops it first/);
+    refused(office.lametun('up', '--detach'), /is in use by process \d+: run `lametun down.*` first/);
+    refused(office.lametun('up'), /is in use by process \d+: run `lametun down.*` first/);
     const other = `${office.state}-2`;
     refused(
       office.run(process.execPath, MAIN, 'hub', '--detach', '--state', other),
@@ -89,7 +89,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     );
     refused(
       office.run(process.execPath, MAIN, 'up', '--detach', '--state', `${other}-3`),
-      /holds no network: begin with/,
+      /contains no network: run/,
       2,
     );
   });
@@ -153,7 +153,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     refused(laptop.lametun('join', invite(office), '--share', '192.168.99.0/24'), /no route to/, 2);
     attached(['up', '--interface', 'tunnel7']);
     const readdressed = laptop.lametun('join', invite(office));
-    assert.match(readdressed.stdout, /looks for its hub at 198\.51\.100\.7/, readdressed.stderr);
+    assert.match(readdressed.stdout, /now looks for its hub at 198\.51\.100\.7/, readdressed.stderr);
     await kill(laptop, 'tunnel7');
     attached(['join', invite(office), '--share', '198.51.100.16/28']);
     await until('the hub to know', () => laptop.status().shares[0]?.state === 'pending');
@@ -165,17 +165,17 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
 
   await t.test('down stops what runs, and leave works also when nothing does', async () => {
     const nothing = laptop.lametun('down');
-    assert.deepEqual([nothing.status, nothing.stdout], [0, `Nothing runs on ${laptop.state}\n`]);
+    assert.deepEqual([nothing.status, nothing.stdout], [0, `Nothing is running on ${laptop.state}\n`]);
     assert.equal(laptop.lametun('up', '--detach').status, 0);
     const pid = background(laptop);
     const stopped = laptop.lametun('down');
-    assert.match(stopped.stdout, /^Stopped: `lametun up --state .*` starts it again\n$/, stopped.stderr);
+    assert.match(stopped.stdout, /^Stopped\. To start again, run: lametun up --state .*\n$/, stopped.stderr);
     assert.ok(isGone(pid));
     assert.notEqual(laptop.run('ip', 'link', 'show', 'lametun0').status, 0);
     const left = laptop.lametun('leave');
-    assert.equal(left.stdout, 'This machine has left the network\n', left.stderr);
+    assert.equal(left.stdout, 'Left the network\n', left.stderr);
     assert.doesNotMatch(office.lametun('nodes').stdout, /^laptop /m);
-    refused(laptop.lametun('leave'), /holds no network: there is nothing to leave/, 2);
+    refused(laptop.lametun('leave'), /contains no network: there is nothing to leave/, 2);
     assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
     assert.equal(laptop.lametun('down').status, 0);
   });
@@ -195,7 +195,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
       outcome = up();
     }
     refused(outcome, /this node was removed from the network home/);
-    refused(laptop.lametun('up', '--detach'), /holds no network/, 2);
+    refused(laptop.lametun('up', '--detach'), /contains no network/, 2);
   });
 });
 
@@ -254,7 +254,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const typed = (token: string, ...more: readonly string[]): Outcome =>
       fresh.lametun('join', token, '--name', 'fresh', ...more);
     refused(typed('lt1notatoken'), /token/, 2);
-    refused(fresh.lametun('join', '--name', 'fresh'), /in no network yet: lametun join TOKEN/, 2);
+    refused(fresh.lametun('join', '--name', 'fresh'), /no token given: run `lametun join TOKEN`/, 2);
     assert.ok(!existsSync(fresh.state), 'nothing is made for that');
     refused(typed(first), /invitation.*used/i);
     const expired = invite(hub, '--expires', '1s');
@@ -343,7 +343,7 @@ test('--install writes a unit whose command brings the machine back', async (t) 
   const served = install(office, 'serve', '--name', 'office');
   assert.equal(served.status, 0, served.stderr);
   const [, token] = JOIN_LINE.exec(served.stdout)!;
-  assert.match(served.stdout, /lametun-[\w.-]+-office\.service is written.*systemctl enable --now/s);
+  assert.match(served.stdout, /Wrote .*lametun-[\w.-]+-office\.service\..*systemctl enable --now/s);
   const running = office.spawn('sh', '-c', `exec ${execStart(unit())}`);
   rmSync(path(units, readdirSync(units)[0]!));
   await running.says(/office\.home\.lametun is up/);

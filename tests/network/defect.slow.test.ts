@@ -67,7 +67,7 @@ for (const [what, defect] of Object.entries(DEFECTS)) {
     assert.ok(performance.now() - began < 30_000);
     assert.match(
       node.stderr,
-      /^lametun: this is a defect of lametun, please report it: TypeError: a defect of the test$/m,
+      /^lametun: this is a bug in lametun, please report it: TypeError: a defect of the test$/m,
     );
     assert.deepEqual(traces(gateway), before);
     assert.ok(!existsSync(path(gateway.state, 'control.sock')), 'nobody is asked who is not there');
@@ -91,7 +91,7 @@ test('a defect in a hub ends it, too, and it can be started again', async (t) =>
   await running.says(/is up/);
   process.kill(running.pid, 'SIGUSR2');
   assert.equal(await running.ended, 1);
-  assert.match(running.stderr, /this is a defect of lametun/);
+  assert.match(running.stderr, /this is a bug in lametun/);
   assert.deepEqual(traces(hub), before);
   await hub.start('up').says(/is up/);
 });

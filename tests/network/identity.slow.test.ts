@@ -83,7 +83,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
     assert.equal(slip.status, 2);
     assert.match(slip.stderr, /office is the node on the hub's own machine.*--force/);
     assert.equal(hub.lametun('remove', 'office', '--force').status, 0);
-    await running.says(/was removed from the network home.*; the hub goes on/);
+    await running.says(/was removed from the network home.*; the hub keeps running/);
     const nodes = JSON.parse(hub.lametun('nodes', '--json').stdout).nodes as { name: string }[];
     assert.deepEqual(
       nodes.map(({ name }) => name),
@@ -115,7 +115,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
     moveTo(at(1), at(2));
     const { status, stdout, stderr } = anna.lametun('join', invite(hub));
     assert.equal(status, 0, stderr);
-    assert.match(stdout, /anna of the network home runs, and looks for its hub at /);
+    assert.match(stdout, /anna of network home is running, and now looks for its hub at /);
     await until(
       'anna to find it there',
       async () => (await statusOf(anna)).hub.address === `${at(2)}:443`,
@@ -139,7 +139,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
     assert.equal(status, 2, stderr);
     assert.match(
       stderr,
-      /this machine is anna of the network home already, and the token is another network's/,
+      /this machine is already node anna of network home, and the token is for another network/,
     );
     assert.ok(await isConnected(anna));
   });
@@ -148,7 +148,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
     const before = readFileSync(joinPath(hub.state, 'hub.key'), 'utf8');
     await running.stop();
     const again = hub.start('serve', '--name', 'office', '--new-network');
-    await again.says(/what was here is kept in .*\/replaced-/);
+    await again.says(/the old one is kept in .*\/replaced-/);
     await again.says(/is up/);
     const [aside] = readdirSync(hub.state).filter((name) => name.startsWith('replaced-'));
     assert.equal(readFileSync(joinPath(hub.state, aside!, 'hub.key'), 'utf8'), before);

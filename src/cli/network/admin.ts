@@ -12,7 +12,7 @@ import {
   parseDuration,
 } from './place.js';
 
-/** What administrators do: root on the hub's machine, and members that were invited as such. */
+/** Commands for administrators: root on the hub's machine, and members that were invited with `--admin`. */
 export function adminCommands(): Command[] {
   return [
     inviteCommand(),
@@ -33,21 +33,17 @@ function inviteCommand(): Command {
     readonly admin?: boolean;
     readonly share?: readonly string[];
   }
-  return command('invite', 'make a line by which another machine joins')
+  return command('invite', 'make a token for another machine')
     .addOption(
-      new Option('--expires <time>', 'for how long it is good: 30m, 24h, 7d')
+      new Option('--expires <time>', 'set how long the token is valid: 30m, 24h, 7d')
         .argParser((text) => parseDuration('--expires', text))
         .default(86_400, '24h'),
     )
-    .option('--reusable', 'let 100 machines join by it')
-    .option('--uses <n>', 'let this many machines join by it', givenUses)
-    .option('--admin', 'whoever joins by it may administer the network')
+    .option('--reusable', 'allow 100 machines')
+    .option('--uses <n>', 'allow this many machines', givenUses)
+    .option('--admin', 'let the new node administer the network')
     .addOption(
-      listOption(
-        '--share <network>',
-        'whoever joins by it may share this network without being asked',
-        givenNetwork,
-      ),
+      listOption('--share <network>', 'let the new node share this network without approval', givenNetwork),
     )
     .action(async ({ state, json, expires, reusable, uses, admin = false, share = [] }: Flags) => {
       if (reusable && uses === 1)
@@ -69,15 +65,15 @@ function invitesCommand(): Command {
 }
 
 function revokeCommand(): Command {
-  return command('revoke', 'take an invitation back')
-    .argument('<invite>', 'as `lametun invites` names it', givenInvite)
+  return command('revoke', 'revoke an invitation')
+    .argument('<invite>', 'id from `lametun invites`', givenInvite)
     .action(async (invite: string, { state, json }: Common) => {
       const { removed } = await administer<'revoke'>(state, { op: 'revoke', invite });
-      const waited = removed === 0 ? '' : `. ${removed} nodes that waited for approval were removed`;
+      const waited = removed === 0 ? '' : `. Pending nodes removed: ${removed}`;
       print(
         json,
         { revoked: invite, removed },
-        () => `Nobody joins by ${invite} any more; who has joined stays${waited}`,
+        () => `Revoked ${invite}; nodes that joined with it stay${waited}`,
       );
     });
 }
@@ -88,17 +84,14 @@ function givenUses(text: string): number {
   throw new LametunError('usage', `--uses ${text}: give a number from 1 to 65534`);
 }
 
-/** The hub's names of invitations are made of these. */
+/** The characters of the hub's invitation ids. */
 function givenInvite(text: string): string {
   if (/^[\w.-]{1,64}$/.test(text)) return text;
-  throw new LametunError(
-    'usage',
-    `there is no invitation ${JSON.stringify(text)}: \`lametun invites\` lists them`,
-  );
+  throw new LametunError('usage', `no invitation ${JSON.stringify(text)}: \`lametun invites\` lists them`);
 }
 
 function nodesCommand(): Command {
-  return command('nodes', 'list the nodes, those that wait for approval among them').action(
+  return command('nodes', 'list all nodes, including pending ones').action(
     async ({ state, json }: Common) => {
       const answer = await administer<'nodes'>(state, { op: 'nodes' });
       print(json, answer, () => nodesText(answer.nodes, Date.now()));
@@ -107,9 +100,9 @@ function nodesCommand(): Command {
 }
 
 function approveCommand(): Command {
-  return command('approve', 'let a node in that waits, and let it share what it offers')
-    .argument('<node>', 'its name or number', givenNode)
-    .addOption(listOption('--share <network>', 'of what it offers, only this; repeatable', givenNetwork))
+  return command('approve', 'approve a pending node, and the networks it shares')
+    .argument('<node>', 'name or number of the node', givenNode)
+    .addOption(listOption('--share <network>', 'approve only this network; repeatable', givenNetwork))
     .action(async (node: string, { state, json, share }: Common & { readonly share?: readonly string[] }) => {
       const request = { op: 'approve', node, ...(share === undefined ? {} : { shares: share }) } as const;
       const answer = await administer<'approve'>(state, request);
@@ -118,23 +111,23 @@ function approveCommand(): Command {
 }
 
 function renameCommand(): Command {
-  return command('rename', 'call a node something else')
-    .argument('<node>', 'its name or number', givenNode)
-    .argument('<name>', 'what it is called from now on', (name) => givenLabel('the name', name))
+  return command('rename', 'rename a node')
+    .argument('<node>', 'name or number of the node', givenNode)
+    .argument('<name>', 'new name', (name) => givenLabel('the name', name))
     .action(async (node: string, name: string, { state, json }: Common) => {
       const answer = await administer<'rename'>(state, { op: 'rename', node, name });
       print(json, answer, () =>
-        answer.before === name ? `${name} is called that already` : `${answer.before} is called ${name} now`,
+        answer.before === name ? `The name is already ${name}` : `Renamed ${answer.before} to ${name}`,
       );
     });
 }
 
 function removeCommand(): Command {
-  return command('remove', 'put a node out of the network')
-    .argument('<node>', 'its name or number', givenNode)
+  return command('remove', 'remove a node from the network')
+    .argument('<node>', 'name or number of the node', givenNode)
     .option('--force', "remove even the node on the hub's own machine")
     .action(async (node: string, { state, json, force = false }: Common & { readonly force?: boolean }) => {
       const answer = await administer<'remove'>(state, { op: 'remove', node, force });
-      print(json, answer, () => `${answer.name} is no member any more`);
+      print(json, answer, () => `Removed ${answer.name}`);
     });
 }

@@ -5,7 +5,7 @@ import type { AdminAnswers, AdminRequest } from '../../protocol/messages.js';
 import { forTerminal } from '../../protocol/text.js';
 import { packageVersion } from '../package-version.js';
 
-/** Asks the process that runs on a state directory for one answer. @throws LametunError */
+/** Asks the process of a state directory for one answer. @throws LametunError */
 export async function askOnce<C extends ControlCommand>(
   state: string,
   request: Extract<ControlRequest, { command: C }>,
@@ -15,11 +15,12 @@ export async function askOnce<C extends ControlCommand>(
     found = { value };
   };
   await askControl<C>(state, request, keep, { program: packageVersion() });
-  if (found === undefined) throw new LametunError('protocol', 'lametun ended without an answer');
+  if (found === undefined)
+    throw new LametunError('protocol', 'lametun ended before it answered: start it with `lametun up`');
   return found.value;
 }
 
-/** Asks for what only administrators may. @throws LametunError */
+/** Sends an administrator's request. @throws LametunError */
 export async function administer<Op extends AdminRequest['op']>(
   state: string,
   request: Extract<AdminRequest, { op: Op }>,
@@ -27,7 +28,7 @@ export async function administer<Op extends AdminRequest['op']>(
   return (await askOnce<'admin'>(state, { command: 'admin', request })) as AdminAnswers[Op];
 }
 
-/** Prints an answer: as one line of JSON, or as text for people. */
+/** Prints an answer as one line of JSON, or as text. */
 export function print(json: boolean | undefined, value: object, text: () => string): void {
   process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${forTerminal(text())}\n`);
 }

@@ -13,7 +13,7 @@ interface Flags extends DatabaseFlags {
   readonly json?: boolean;
 }
 
-/** `backup` and `restore`: all that a hub knows but its key, in one file for either database. */
+/** `backup` and `restore`: everything the hub knows except its key, in one file for either database. */
 export function backupCommands(): Command[] {
   return [backupCommand(), restoreCommand()];
 }
@@ -21,13 +21,13 @@ export function backupCommands(): Command[] {
 const command = (name: string, about: string): Command =>
   withDatabaseOptions(
     new Command(name).description(about).argument('<file>').addOption(stateOption()),
-    'where the hub keeps its data, if not in its state directory',
+    'use this database instead of the one in the state directory',
   )
     .addOption(jsonOption())
     .allowExcessArguments(false);
 
 function backupCommand(): Command {
-  return command('backup', 'write what the hub knows to a file; its key is not in it').action(
+  return command('backup', 'write a backup of the hub, without its key').action(
     async (name: string, flags: Flags) => {
       const file = resolve(name);
       if (isElsewhere(flags) || !(await askedHub(flags.state, file))) {
@@ -37,20 +37,20 @@ function backupCommand(): Command {
       print(
         flags.json,
         { backup: file },
-        () => `${file} is written: keep it as you keep keys, and hub.key with it`,
+        () => `Wrote ${file}. Keep it as safe as a key, together with hub.key`,
       );
     },
   );
 }
 
-/** Whether a database is named that is not the one of the hub here: what runs is not asked about that. */
+/** Whether the options name another database than this hub's, which the running hub cannot back up. */
 function isElsewhere({ state, ...flags }: Flags): boolean {
   const named = databaseOf(flags);
   const own = (hasHub(state) ? readHubSettings(state).database : undefined) ?? join(state, 'hub.sqlite');
   return named !== undefined && named !== own;
 }
 
-/** @returns false when no hub runs */
+/** @returns false when no hub is running */
 async function askedHub(state: string, file: string): Promise<boolean> {
   try {
     await askOnce<'backup'>(state, { command: 'backup', file });
@@ -62,8 +62,8 @@ async function askedHub(state: string, file: string): Promise<boolean> {
 }
 
 function restoreCommand(): Command {
-  return command('restore', 'put a backup in the place of what the hub knows')
-    .option('--replace', 'replace another network that the database holds, and keep it in replaced-DATE')
+  return command('restore', 'restore a backup of the hub')
+    .option('--replace', 'replace another network in the database, and keep it in replaced-DATE')
     .action(async (name: string, flags: Flags & { readonly replace?: boolean }) => {
       const { restoreHub } = await import('../../hub/start.js');
       const { replace = false } = flags;
@@ -73,8 +73,8 @@ function restoreCommand(): Command {
 }
 
 function restoredText({ network, nodes, aside }: Restored): string {
-  const what = `The network ${network} with ${nodes === 1 ? '1 node' : `${nodes} nodes`} is restored`;
-  return aside === undefined ? what : `${what}; what was here before is kept in ${aside}`;
+  const what = `Restored network ${network} with ${nodes === 1 ? '1 node' : `${nodes} nodes`}`;
+  return aside === undefined ? what : `${what}. The old data is in ${aside}`;
 }
 
 function place({ state, ...flags }: Flags) {

@@ -24,12 +24,12 @@ const status = (more: Partial<NodeStatus> = {}): NodeStatus => ({
   ...more,
 });
 
-test('nothing has changed, nothing is said', () => {
+test('without a change nothing is printed', () => {
   const same = status({ peers: [peer(2, relayed)], warnings: ['w'] });
   assert.deepEqual(changes(same, same), []);
 });
 
-test('who comes and goes, and how others are reached, is said once', () => {
+test('new members, gone members and new paths are printed once', () => {
   const before = status({ peers: [peer(2, relayed), peer(3, direct)] });
   const after = status({ peers: [peer(2, direct), peer(4, relayed)] });
   assert.deepEqual(changes(before, after), [
@@ -39,7 +39,7 @@ test('who comes and goes, and how others are reached, is said once', () => {
   ]);
 });
 
-test('the hub, the relay, approvals and warnings are said with their reasons', () => {
+test('changes of the hub, the relay, shares and warnings are printed with their reasons', () => {
   const self = { ...status().self, pending: true };
   const before = status({ self, shares: [{ network: '10.9.0.0/24', state: 'pending' }] });
   const after = status({
@@ -57,7 +57,7 @@ test('the hub, the relay, approvals and warnings are said with their reasons', (
   ]);
 });
 
-test('a node that is just up says what it has already: its hub, its relay, who is there, and what is wrong', () => {
+test('a new node first prints its hub, its relay, the members and the warnings', () => {
   const offline = { kind: 'offline', why: '', since: 0 } as const;
   const up = status({ peers: [peer(2, relayed), peer(3, offline)], warnings: ['look here'] });
   assert.deepEqual(firstLines(up, false), [
@@ -72,12 +72,12 @@ test('a node that is just up says what it has already: its hub, its relay, who i
     hub: { state: 'away', why: 'x', since: 0 },
     relay: { via: 'none', why: '', since: 0 },
   });
-  assert.deepEqual(firstLines(away, false), [], 'which was said before');
+  assert.deepEqual(firstLines(away, false), [], 'printed before');
   const many = Array.from({ length: 5_000 }, (_, i) => peer(i + 2, relayed));
   assert.deepEqual(firstLines(status({ peers: many }), true), ['5000 other nodes are in the network']);
 });
 
-test('who goes offline, and comes back, is said', () => {
+test('a member that goes offline and comes back is printed', () => {
   const offline = { kind: 'offline', why: '', since: 0, lastSeen: 5 } as const;
   const [here, away] = [relayed, offline].map((path) => status({ peers: [peer(2, path)] }));
   assert.deepEqual(changes(here!, away!), ['n2: offline']);

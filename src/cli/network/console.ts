@@ -6,14 +6,14 @@ import { wrap } from '../../wrap.js';
 import { errorText } from '../error-text.js';
 import { terminalWidth } from './table.js';
 
-/** When the log of a process in the background has so many bytes, it becomes `lametun.log.1`, and another begins. */
+/** A log of this many bytes becomes `lametun.log.1`, and a new one begins. */
 const LONGEST_LOG = 1 << 20;
-/** A line that is to be copied. */
+/** A line to copy. */
 const COMMAND = /^lametun join \S+$/;
 
 /**
- * Where a node or hub that runs says what happens: to the terminal, with a line at its end that is always true; as JSON,
- * one object a line; or, in the background when nobody reads any more, to a file.
+ * The output of a running node or hub: text on the terminal with a status line at the end; JSON, one object per line; or a
+ * file, in the background.
  */
 export class Console {
   readonly #json: boolean;
@@ -24,24 +24,24 @@ export class Console {
   constructor(json: boolean) {
     this.#json = json;
     this.#terminal = !json && process.stdout.isTTY === true;
-    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}); // nobody reads any more
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}); // the reader is gone
   }
 
-  /** @param event the same for programs */
+  /** @param event the same as JSON */
   say(text: string, event: { readonly event: string } & Readonly<Record<string, unknown>>): void {
     if (this.#file !== undefined) this.#log(text);
     else if (this.#json) process.stdout.write(`${JSON.stringify(event)}\n`);
     else this.#print(`${this.#wrapped(text)}\n`);
   }
 
-  /** Something changed while it runs. */
+  /** Reports a change. */
   note(text: string): void {
     const time = new Date().toTimeString().slice(0, 8);
     if (this.#json) this.say(text, { event: 'change', text });
     else this.say(this.#terminal ? `${time}  ${text}` : text, { event: 'change', text });
   }
 
-  /** The line at the end of a terminal. */
+  /** Sets the status line of a terminal. */
   status(line: string): void {
     if (!this.#terminal || this.#file !== undefined) return;
     const width = process.stdout.columns ?? 80;
@@ -51,23 +51,23 @@ export class Console {
     process.stdout.write(`\r\x1b[2K${text}`);
   }
 
-  /** From now on into a file. @param file is made, readable by its owner alone */
+  /** Writes to a file from now on. @param file is made, readable only by its owner */
   toFile(file: string): void {
     this.#file = file;
   }
 
-  /** Why it ends, where nobody reads what is printed of that any more. */
+  /** Writes to the file why the process ends. */
   ended(error: unknown): void {
     if (this.#file !== undefined) this.#log(errorText(error));
   }
 
-  /** Leaves the terminal as it should be. */
+  /** Removes the status line. */
   close(): void {
     if (this.#status !== '') process.stdout.write('\r\x1b[2K');
     this.#status = '';
   }
 
-  /** For what runs beneath: errors always, the rest on demand. */
+  /** The log of hub and node: errors always, the rest if verbose. */
   log(verbose: boolean): Log {
     return {
       isVerbose: verbose,
@@ -85,7 +85,7 @@ export class Console {
     };
   }
 
-  /** Between words; the line to paste stays whole. */
+  /** Wraps between words, but leaves the command to paste whole. */
   #wrapped(text: string): string {
     const width = terminalWidth();
     const lines = text.split('\n');
@@ -111,11 +111,11 @@ export class Console {
     try {
       const isFull = appendLine(file, `${new Date().toISOString()} ${forTerminal(text)}\n`);
       if (isFull) renameSync(file, `${file}.1`);
-    } catch {} // a full disk does not end a tunnel
+    } catch {} // a full disk must not end a tunnel
   }
 }
 
-/** @returns whether the file has as much as it may have */
+/** @returns whether the file is full */
 function appendLine(file: string, line: string): boolean {
   const fd = openOwnFile(file, 'append');
   try {

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { test } from 'node:test';
 import { databaseLocation, databaseOf, hasPassword } from './database.js';
 
-test('a password is seen wherever PostgreSQL reads one', () => {
+test('a password is found wherever PostgreSQL reads one', () => {
   for (const url of [
     'postgres://u:secret@h/d',
     'postgresql://u:@h/d?password=x',
@@ -20,17 +20,17 @@ test('a password is seen wherever PostgreSQL reads one', () => {
     assert.ok(!hasPassword(url), url);
 });
 
-test('a database is said in one way', () => {
+test('a database is given in one way', () => {
   assert.equal(databaseOf({}), undefined);
   assert.equal(databaseOf({ database: 'a' }), 'a');
   assert.equal(databaseOf({ databaseFile: 'b' }), 'b');
   assert.throws(() => databaseOf({ database: 'a', databaseFile: 'b' }), {
     code: 'usage',
-    message: /not both/,
+    message: /contradict each other: give one of them/,
   });
 });
 
-test('a database is a URL or the path of a file, and never a bare word', () => {
+test('a database is a URL or the path of a file, never a bare word', () => {
   for (const url of ['postgres://u@h/d', 'postgresql:///d?host=/run/postgresql'])
     assert.equal(databaseLocation(url), url);
   for (const path of ['/srv/hub.sqlite', './hub.sqlite', '../hub.sqlite'])

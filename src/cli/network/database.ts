@@ -4,35 +4,35 @@ import { type Command, Option } from 'commander';
 import { LametunError } from '../../errors.js';
 import { isDetached } from './detach.js';
 
-/** Where a hub's database is, as it was said. */
+/** The options that name a hub's database. */
 export interface DatabaseFlags {
   readonly database?: string;
-  /** The same, read already. */
+  /** The content of the file. */
   readonly databaseFile?: string;
 }
 
-/** @param about what `--database` is for, here */
+/** @param about the help of `--database` */
 export function withDatabaseOptions(command: Command, about: string): Command {
   return command
     .addOption(new Option('--database <url>', about).argParser(checkedDatabase))
     .addOption(
       new Option(
         '--database-file <file>',
-        'read that from a file, so that nobody sees its password',
+        'read the database URL from a file, to hide its password',
       ).argParser(readDatabase),
     );
 }
 
-/** @throws LametunError `usage` when it was said twice */
+/** @throws LametunError `usage` when both are given */
 export function databaseOf({ database, databaseFile }: DatabaseFlags): string | undefined {
   if (database !== undefined && databaseFile !== undefined)
-    throw new LametunError('usage', 'give --database or --database-file, not both');
+    throw new LametunError('usage', '--database and --database-file contradict each other: give one of them');
   return database ?? databaseFile;
 }
 
 /**
- * Where a database is. Text without a scheme could be an address, whose `postgres://` was forgotten, as well as a file: a
- * file's path says which it is. Nothing of the text is repeated: there may be a password in it.
+ * Parses the location of a database. Text without a scheme could be an address without its `postgres://`, or a file, so a
+ * file needs a path. No message repeats the text: it may contain a password.
  *
  * @throws LametunError `usage`
  */
@@ -47,17 +47,17 @@ export function databaseLocation(text: string): string {
 
 const isUrl = (text: string): boolean => /^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text);
 
-/** Whoever starts it in the background has said so already. */
+/** The process in the foreground has warned already. */
 function checkedDatabase(text: string): string {
   const url = databaseLocation(text);
   if (hasPassword(url) && !isDetached())
     process.stderr.write(
-      'lametun: warning: other users of this machine can see the password in --database while lametun starts, and your shell may keep it: give the whole in --database-file FILE, or the password in PGPASSWORD or PGPASSFILE\n',
+      'lametun: warning: other users of this machine can see the password in --database while lametun starts, and your shell may store it: use --database-file, PGPASSWORD or PGPASSFILE instead\n',
     );
   return url;
 }
 
-/** As PostgreSQL's own programs read it: before the host, or as a parameter. */
+/** Finds a password where PostgreSQL's own programs do: before the host, or in a parameter. */
 export function hasPassword(url: string): boolean {
   try {
     const { password, searchParams } = new URL(url);
@@ -72,17 +72,17 @@ function readDatabase(file: string): string {
   let text: string;
   try {
     if ((statSync(file).mode & 0o077) !== 0)
-      throw new LametunError('usage', `others can read ${file}: chmod 600 ${file}`);
+      throw new LametunError('usage', `other users can read ${file}: run chmod 600 ${file}`);
     text = readFileSync(file, 'utf8').trim();
   } catch (error) {
     if (error instanceof LametunError) throw error;
-    throw new LametunError('usage', `--database-file cannot be read: ${(error as Error).message}`, {
+    throw new LametunError('usage', `cannot read --database-file: ${(error as Error).message}`, {
       cause: error,
     });
   }
   if (isUrl(text)) return text;
   throw new LametunError(
     'usage',
-    `${file} holds no database: one line, postgres://USER:PASSWORD@HOST/DATABASE`,
+    `${file} contains no database URL: write postgres://USER:PASSWORD@HOST/DATABASE on one line`,
   );
 }

@@ -6,28 +6,28 @@ import type { HubSettings } from './hub-settings.js';
 import { DEFAULT_STATE } from './place.js';
 
 /*
- * What a command does that begins a hub or a node: by its options, and by what the state directory holds. Each option takes
- * effect or is refused here, before anything is changed. No I/O.
+ * What a start command does, by its options and the content of the state directory. Each option takes effect or is refused
+ * here, before anything is changed. No I/O.
  */
 
 export type StartCommand = 'serve' | 'join' | 'hub' | 'up';
 
-/** What a state directory holds, and whether a process has it. */
+/** The content of a state directory, and whether a process uses it. */
 export interface Situation {
   readonly state: string;
   readonly member?: StoredNode | undefined;
-  /** What its hub was started with. */
+  /** The options of its hub. */
   readonly hub?: HubSettings | undefined;
-  /** The number of the process that runs on it; 0 when that is not known. */
+  /** The process that uses it; 0 if unknown. */
   readonly process?: number | undefined;
 }
 
-/** What was typed, parsed. What was not typed is undefined. */
+/** The parsed options. Those that were not given are undefined. */
 export interface Given {
   readonly detach?: boolean | undefined;
   readonly install?: boolean | undefined;
   readonly interface?: string | undefined;
-  /** A group of the system that may look; false takes that back. */
+  /** A local group that may ask for the status; false for none. */
   readonly operators?: string | false | undefined;
   // Of a node.
   readonly token?: Token | undefined;
@@ -45,48 +45,48 @@ export interface Given {
   readonly newNetwork?: boolean | undefined;
 }
 
-/** What is to run. */
+/** What to run. */
 export interface Plan {
   readonly hub?: HubSettings | undefined;
-  /** Whether the hub begins another network than the one that is here, which is kept aside with its member. */
+  /** Whether the hub starts another network. The old one is set aside together with its member. */
   readonly newNetwork?: boolean | undefined;
-  /** Whether the hub makes an invitation for others when it is up. */
+  /** Whether the hub makes an invitation once it is up. */
   readonly invite: boolean;
   readonly node?: NodePlan | undefined;
-  /** Who may look from now on; as it was if not given. */
+  /** The operators from now on; unchanged if not given. */
   readonly operators?: string | false | undefined;
-  /** Nothing is started: the node that runs is told where its hub is. */
+  /** Starts nothing: tells the running node where its hub is. */
   readonly readdress?: Token | undefined;
 }
 
 export type NodePlan =
-  /** Becomes a member: by the token, or without one of the hub that starts with it. */
+  /** Joins with the token; without a token, joins the hub that starts with it. */
   | {
       readonly kind: 'join';
       readonly token?: Token | undefined;
-      /** Its host name if not given. */
+      /** Default: the host name. */
       readonly name?: string | undefined;
       readonly shares: readonly string[];
-      /** The first that is free if not given. */
+      /** Default: the first free one. */
       readonly device?: string | undefined;
     }
-  /** Is a member, and from now on as given. */
+  /** Starts a member again, with these changes. */
   | {
       readonly kind: 'resume';
       readonly shares?: readonly string[] | undefined;
       readonly device?: string | undefined;
-      /** Of its hub. */
+      /** The hub's addresses. */
       readonly addresses?: readonly HubAddress[] | undefined;
     };
 
 const HUB_PORT = 443;
 const DEFAULT_MTU = 1280;
 
-/** @throws LametunError with the option that cannot take effect, why, and what does that */
+/** @throws LametunError with the option that cannot take effect, the reason, and what to do instead */
 export function decide(command: StartCommand, given: Given, situation: Situation): Plan {
   const { state, process } = situation;
   if (given.detach && given.install)
-    throw usage('--detach and --install are two ways to the background: give one of them');
+    throw usage('--detach and --install contradict each other: give one of them');
   if (process !== undefined) {
     if (command === 'join' && isMemberBy(given.token, situation))
       return readdressed(given, situation.member!);
@@ -108,7 +108,7 @@ function started(command: StartCommand, given: Given, situation: Situation): Pla
     case 'hub':
       if (situation.hub !== undefined && situation.member !== undefined)
         throw usage(
-          `this machine is also ${nameOf(situation.member)}: \`lametun up\` starts hub and member, \`lametun leave\` ends the membership`,
+          `this machine is also ${nameOf(situation.member)}: run \`lametun up\` to start both, or \`lametun leave\` to end the membership`,
         );
       return { hub: hubPlan(given, situation), ...anew(given), invite: false };
     case 'join':
@@ -121,7 +121,7 @@ function started(command: StartCommand, given: Given, situation: Situation): Pla
 function hubPlan(given: Given, { hub: before, member }: Situation): HubSettings {
   if (before === undefined && member !== undefined)
     throw usage(
-      `this machine is ${nameOf(member)}, whose hub is elsewhere: --state DIR keeps another network, \`lametun leave\` ends this one`,
+      `this machine is already ${nameOf(member)}, whose hub is elsewhere: pass --state DIR for another network, or run \`lametun leave\``,
     );
   if (before !== undefined && given.newNetwork !== true) checkUnchanged(given, before);
   const { network, port, public: addresses, database, key, ask, mtu, range } = given;
@@ -153,19 +153,19 @@ function joinedNode(given: Given, { state, hub, member }: Situation): NodePlan {
   const { token } = given;
   if (hub !== undefined)
     throw usage(
-      `${state} holds the hub of ${hub.network ?? 'home'}: \`lametun up\` starts it, and --state DIR joins another network`,
+      `${state} contains the hub of ${hub.network ?? 'home'}: run \`lametun up\` to start it, or pass --state DIR to join another network`,
     );
   if (token === undefined)
     throw usage(
       member === undefined
-        ? 'this machine is in no network yet: lametun join TOKEN, and `lametun invite` on the hub makes one'
-        : `a token is missing: this machine is ${nameOf(member)} already, and \`lametun up\` starts it`,
+        ? 'no token given: run `lametun join TOKEN`; `lametun invite` on the hub makes a token'
+        : `no token given, and this machine is already ${nameOf(member)}: run \`lametun up\` to start it`,
     );
   if (member === undefined)
     return { kind: 'join', token, name: given.name, shares: given.share ?? [], device: given.interface };
   if (!isOfHub(token, member))
     throw usage(
-      `this machine is ${nameOf(member)} already, and the token is another network's: \`lametun leave\` ends that, and --state DIR keeps several`,
+      `this machine is already ${nameOf(member)}, and the token is for another network: run \`lametun leave\`, or pass --state DIR`,
     );
   return { kind: 'resume', ...changes(given, member), addresses: token.addresses };
 }
@@ -176,11 +176,11 @@ const isOfHub = (token: Token, { hub }: StoredNode): boolean =>
 const isMemberBy = (token: Token | undefined, { hub, member }: Situation): boolean =>
   token !== undefined && hub === undefined && member !== undefined && isOfHub(token, member);
 
-/** A token of its own network tells a node that runs where its hub is, and nothing else. */
+/** A token of its own network only tells a running node where its hub is. */
 function readdressed(given: Given, member: StoredNode): Plan {
   const { share, interface: device, install, operators } = given;
   if (share !== undefined)
-    throw usage(`--share: ${nameOf(member)} runs: change this by \`lametun share ${share.join(' ')}\``);
+    throw usage(`--share does not change a running node: run \`lametun share ${share.join(' ')}\``);
   const option =
     device !== undefined
       ? '--interface'
@@ -189,17 +189,18 @@ function readdressed(given: Given, member: StoredNode): Plan {
         : install
           ? '--install'
           : undefined;
-  if (option !== undefined) throw usage(`${option}: ${nameOf(member)} runs: \`lametun down\` stops it first`);
+  if (option !== undefined)
+    throw usage(`${option} does not change a running node: run \`lametun down\` first`);
   changes(given, member);
   return { invite: false, readdress: given.token };
 }
 
 function resumed(given: Given, { state, hub, member }: Situation): Plan {
   if (hub === undefined && member === undefined)
-    throw usage(`${state} holds no network: begin with \`lametun serve\` or \`lametun join TOKEN\``);
+    throw usage(`${state} contains no network: run \`lametun serve\` or \`lametun join TOKEN\``);
   if (member === undefined && given.interface !== undefined)
     throw usage(
-      `--interface ${given.interface}: ${state} holds a hub and no member, which has no interface: leave --interface out`,
+      `--interface ${given.interface}: ${state} contains a hub and no member, so there is no interface: leave --interface out`,
     );
   return {
     hub: hub && { ...hub, network: undefined, mtu: undefined, range: undefined },
@@ -208,47 +209,47 @@ function resumed(given: Given, { state, hub, member }: Situation): Plan {
   };
 }
 
-/** What a member can change by itself. What it is called is for administrators. */
+/** What a member can change itself. Only administrators change its name. */
 function changes(
   { name, share, interface: device }: Given,
   { you, network }: StoredNode,
 ): { readonly shares?: readonly string[]; readonly device?: string } {
   if (name !== undefined && name !== you.name)
     throw usage(
-      `--name ${name}: this machine is called ${you.name} in the network ${network.name}: an administrator renames it by \`lametun rename ${you.name} ${name}\``,
+      `--name ${name}: this node is already called ${you.name} in network ${network.name}: an administrator can run \`lametun rename ${you.name} ${name}\``,
     );
   return { ...(share && { shares: share }), ...(device !== undefined && { device }) };
 }
 
 /**
- * How a machine leaves its network: the process that runs is asked, or the hub is told by this one.
+ * How a machine leaves its network: by asking the running process, or by telling the hub itself.
  *
- * @throws LametunError when there is nothing to leave, or the hub is here and does not run
+ * @throws LametunError when there is nothing to leave, or the hub is here and not running
  */
 export function decideLeave(force: boolean, { state, member, hub, process }: Situation): 'ask' | 'here' {
   if (member === undefined)
     throw usage(
       hub === undefined
-        ? `${state} holds no network: there is nothing to leave`
-        : 'this machine is a hub and no member: there is nothing to leave',
+        ? `${state} contains no network: there is nothing to leave`
+        : 'this machine is a hub and not a member: there is nothing to leave',
     );
   if (process !== undefined) return 'ask';
   if (hub === undefined || force) return 'here';
   throw new LametunError(
     'unreachable',
-    `the hub of ${member.network.name} is on this machine and does not run: \`lametun up --detach${optionFor(state)}\` first, or leave with --force`,
+    `the hub of ${member.network.name} is on this machine and not running: run \`lametun up --detach${optionFor(state)}\` first, or leave with --force`,
   );
 }
 
-const nameOf = ({ you, network }: StoredNode): string => `${you.name} of the network ${network.name}`;
+const nameOf = ({ you, network }: StoredNode): string => `node ${you.name} of network ${network.name}`;
 
 const usage = (message: string): LametunError => new LametunError('usage', message);
 
 const busy = (state: string, process: number): LametunError =>
   new LametunError(
     'busy',
-    `${state} is in use by ${process === 0 ? 'another process' : `process ${process}`}: \`lametun down${optionFor(state)}\` stops it first`,
+    `${state} is in use by ${process === 0 ? 'another process' : `process ${process}`}: run \`lametun down${optionFor(state)}\` first`,
   );
 
-/** `--state` as it is to be typed, with a space before it. */
+/** `--state` as one types it, with a space in front. */
 export const optionFor = (state: string): string => (state === DEFAULT_STATE ? '' : ` --state ${state}`);

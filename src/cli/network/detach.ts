@@ -3,19 +3,18 @@ import { closeSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
-/** Where the process in the background tells that it is up. */
+/** The descriptor on which the background process reports that it is up. */
 const READY_FD = 'LAMETUN_READY_FD';
 const READY = 'ready';
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 
-/** Whether this is the process in the background. */
+/** Whether this is the background process. */
 export const isDetached = (): boolean => process.env[READY_FD] !== undefined;
 
 /**
- * Does in the background what the arguments say, and returns when that is up or has ended; what it prints until then is
- * printed here.
+ * Runs a command in the background, and returns when it is up or has ended. What it prints until then is printed here.
  *
- * @param input is what the process reads on its standard input: secrets are not for arguments
+ * @param input what the process reads on its standard input: secrets do not belong in arguments
  * @returns the exit status
  */
 export async function detach(args: readonly string[], input = ''): Promise<number> {
@@ -24,7 +23,7 @@ export async function detach(args: readonly string[], input = ''): Promise<numbe
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, [READY_FD]: '3' },
   });
-  child.stdin.on('error', () => {}); // it ended before it had read it
+  child.stdin.on('error', () => {}); // it ended before it read the input
   child.stdin.end(input);
   child.stdout.pipe(process.stdout);
   child.stderr.pipe(process.stderr);
@@ -48,7 +47,7 @@ export async function detach(args: readonly string[], input = ''): Promise<numbe
   return status;
 }
 
-/** In the background: lets the parent go. What is printed after this, nobody reads. */
+/** Tells the parent that the background process is up. Nobody reads what is printed after this. */
 export function tellReady(): void {
   const fd = process.env[READY_FD];
   if (fd === undefined) return;

@@ -7,8 +7,8 @@ import type { RunningNode } from '../../node/shell/running-node.js';
 import { parseAdminRequest } from '../../protocol/schemas.js';
 
 /**
- * Does what is asked over the control socket of a process that runs a hub, a node or both. Whoever may open the socket
- * is root here: on the hub's machine he administers, elsewhere the hub decides.
+ * Answers requests on the control socket of a process that runs a hub, a node or both. Only root may open the socket. On
+ * the hub's machine root administers; elsewhere the hub decides.
  */
 export function controlHandler(
   hub: RunningHub | undefined,
@@ -29,7 +29,7 @@ export function controlHandler(
   };
 }
 
-/** Why a process cannot be asked that, or undefined when it can. */
+/** Why a process cannot answer a command, or undefined if it can. */
 export function whyNot(
   command: ControlCommand,
   runs: { readonly hub: boolean; readonly node: boolean },
@@ -37,5 +37,5 @@ export function whyNot(
   if (command === 'backup')
     return runs.hub ? undefined : 'the hub is on another machine: make the backup there';
   if (runs.node || command === 'admin') return undefined;
-  return 'this machine is a hub and no member of its network: `lametun nodes` lists those';
+  return 'this machine is a hub and not a member: `lametun nodes` lists the members';
 }

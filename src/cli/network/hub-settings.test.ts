@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { readHubSettings, writeHubSettings } from './hub-settings.js';
 
-test('what a hub was started with is kept for its owner alone', (t) => {
+test('the options of a hub are stored, readable only by their owner', (t) => {
   const state = mkdtempSync(join(tmpdir(), 'lametun-settings-'));
   t.after(() => rmSync(state, { recursive: true }));
   const settings = { port: 4443, public: ['hub.example.org'], network: 'home', ask: true };

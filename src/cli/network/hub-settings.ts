@@ -3,8 +3,8 @@ import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/files/safe-files.js';
 
 /**
- * What a hub was started with, kept so that `lametun up` starts it again. The database's address may hold a password.
- * Name, MTU and range of the network are asked for when it begins; afterwards they say what it is like.
+ * The options of a hub, stored for `lametun up`. The database URL may contain a password. Name, MTU and range are wishes
+ * for a new network; later they say what the network has.
  */
 export interface HubSettings {
   readonly port: number;
@@ -12,11 +12,11 @@ export interface HubSettings {
   readonly network?: string | undefined;
   readonly database?: string | undefined;
   readonly key?: string | undefined;
-  /** As it was if not given, and at first not. */
+  /** Unchanged if not given; off at first. */
   readonly ask?: boolean | undefined;
   /** Bytes. */
   readonly mtu?: number | undefined;
-  /** Of IPv4 addresses. */
+  /** IPv4. */
   readonly range?: string | undefined;
 }
 
@@ -24,7 +24,7 @@ const file = (state: string): string => `${state}/hub.json`;
 
 export const hasHub = (state: string): boolean => existsSync(file(state));
 
-/** @throws LametunError when the file cannot be read, or is no such settings */
+/** @throws LametunError when the file cannot be read, or contains no settings */
 export function readHubSettings(state: string): HubSettings {
   try {
     const found = JSON.parse(readFileSync(file(state), 'utf8')) as Partial<HubSettings>;

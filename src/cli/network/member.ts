@@ -8,14 +8,14 @@ import { askOnce, print } from './ask.js';
 import { type Common, collect, command, givenNetwork } from './place.js';
 import { pingText, statusText } from './status-text.js';
 
-/** What every node can do. */
+/** Commands for every member. */
 export function memberCommands(): Command[] {
   return [statusCommand(), pingCommand(), shareCommand(), trustCommand()];
 }
 
 function statusCommand(): Command {
-  return command('status', 'who is in the network, how each is reached, and why not better')
-    .option('--watch', 'go on until Ctrl-C')
+  return command('status', 'show every node, the path to it, and why the path is not direct')
+    .option('--watch', 'show changes until Ctrl-C')
     .action(async ({ state, json, watch }: Common & { readonly watch?: boolean }) => {
       if (!watch) {
         const status = await askOnce<'status'>(state, { command: 'status' });
@@ -39,12 +39,12 @@ function pingCommand(): Command {
   interface Flags extends Common {
     readonly count?: number;
   }
-  return command('ping', 'ask a node for an answer, and say which way it came')
-    .argument('<node>', 'its name, number or address')
-    .option('-c, --count <n>', 'end after so many', (text) => {
+  return command('ping', 'ping a node, and show the path of each answer')
+    .argument('<node>', 'name, number or address of the node')
+    .option('-c, --count <n>', 'stop after this many pings', (text) => {
       const count = Number(text);
       if (/^\d{1,6}$/.test(text) && count > 0) return count;
-      throw new LametunError('usage', `--count ${text}: a number from 1 to 999999`);
+      throw new LametunError('usage', `--count ${text}: give a number from 1 to 999999`);
     })
     .action(async (node: string, { state, json, count }: Flags) => {
       let answered = false;
@@ -62,36 +62,36 @@ function pingCommand(): Command {
 }
 
 function shareCommand(): Command {
-  return command('share', 'offer networks behind this machine to the others')
-    .argument('[networks...]', 'all that it offers from now on: 192.168.1.0/24')
-    .option('--none', 'share nothing any more')
+  return command('share', 'share networks behind this machine with the other members')
+    .argument('[networks...]', 'all networks to share from now on, such as 192.168.1.0/24')
+    .option('--none', 'stop sharing')
     .action(async (networks: string[], { state, json, none }: Common & { readonly none?: boolean }) => {
       const wanted = networks.reduce(
         (all: readonly string[], text) => collect('share', text, all, givenNetwork),
         [],
       );
       if (none && wanted.length > 0)
-        throw new LametunError('usage', '--none is for no networks: name some, or give --none');
+        throw new LametunError('usage', '--none contradicts a list of networks: give one of them');
       const shares = none ? [] : wanted.length > 0 ? wanted : undefined;
       const answer = await askOnce<'share'>(state, { command: 'share', shares });
       print(json, answer, () =>
-        answer.shares.length === 0 ? 'This node shares nothing' : answer.shares.map(offerText).join('\n'),
+        answer.shares.length === 0 ? 'This node shares no networks' : answer.shares.map(offerText).join('\n'),
       );
     });
 }
 
 const offerText = (share: OfferedShare): string =>
-  share.state === 'approved' ? `${share.network} (approved: others reach it)` : shareText(share);
+  share.state === 'approved' ? `${share.network} (approved)` : shareText(share);
 
 function trustCommand(): Command {
-  return command('trust', 'take the key that a node has now for the right one, and warn of it no more')
-    .argument('<node>', 'its name, number or address')
+  return command('trust', 'accept the present key of a node, and end the warning about it')
+    .argument('<node>', 'name, number or address of the node')
     .action(async (node: string, { state, json }: Common) => {
       const answer = await askOnce<'trust'>(state, { command: 'trust', node });
       print(json, answer, () =>
         answer.changed
-          ? `The key of ${answer.node} is taken for the right one: ${answer.key}`
-          : `The key of ${answer.node} is the one by which it was met first: ${answer.key}`,
+          ? `Trusted the key of ${answer.node}: ${answer.key}`
+          : `The key of ${answer.node} has not changed: ${answer.key}`,
       );
     });
 }
@@ -99,6 +99,6 @@ function trustCommand(): Command {
 function untilInterrupted(): AbortSignal {
   const controller = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => controller.abort());
-  process.stdout.on('error', () => controller.abort()); // the reader has gone
+  process.stdout.on('error', () => controller.abort()); // the reader is gone
   return controller.signal;
 }

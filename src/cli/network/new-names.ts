@@ -8,8 +8,8 @@ import { parseAddress } from '../../ip/address.js';
 const PATIENCE = 3_000;
 
 /**
- * Looks up the names that `--public` gives for the first time. One that the hub had before is not looked up: a boot
- * without DNS starts the hub.
+ * Resolves the names that `--public` gives for the first time. A name that the hub already had is not resolved, so that the
+ * hub also starts without DNS.
  *
  * @param find rejects with the `code` of getaddrinfo(3) as Node spells it
  * @throws LametunError `unknown-host` when one does not resolve; nothing was changed
@@ -42,5 +42,5 @@ async function problemOf(finding: Promise<unknown>, patience: number): Promise<s
   }
 }
 
-const NO_NAME = 'there is no such name: check the spelling, or give an address';
-const NO_ANSWER = 'no name server answers: check the DNS settings of this machine, or give an address';
+const NO_NAME = 'no such name: check the spelling, or give an address';
+const NO_ANSWER = 'no name server answered: check the DNS settings of this machine, or give an address';

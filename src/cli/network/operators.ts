@@ -6,17 +6,17 @@ import { readOwnFile, replaceFile } from '../../linux/files/safe-files.js';
 import { groupNumber } from '../../linux/process/group.js';
 import type { Operators } from '../../node/control/operator-socket.js';
 
-/** The group of the system that may look at what runs on a state directory. Its name is kept there. */
+/** The local group that may ask the process of a state directory for its status. The name is stored there. */
 
 const file = (state: string): string => join(state, 'operators');
 
-/** What files belong to whose group does not exist; a container sees such numbers of the machine's users. */
+/** The group of files whose own group does not exist; a container sees groups of the host so. */
 const NOBODY = 65_534;
 
 export const operatorsOption = (): Option =>
   new Option(
     '--operators <group>',
-    'let members of a group of this system use `status`, `ping` and `nodes`',
+    'let members of a local group use `status`, `ping` and `nodes`',
   ).argParser((text) => {
     const problem = problemOf(groupNumber(text));
     if (problem === undefined) return text;
@@ -24,11 +24,11 @@ export const operatorsOption = (): Option =>
   });
 
 function problemOf(group: number | undefined): string | undefined {
-  if (group === undefined) return 'this system has no such group: make it with `groupadd`, or name another';
-  return group === NOBODY ? 'nobody is a member of that group: name another' : undefined;
+  if (group === undefined) return 'no such group on this machine: create it with `groupadd`, or name another';
+  return group === NOBODY ? 'that group has no members: name another' : undefined;
 }
 
-/** Keeps what was given. @param operators undefined leaves it as it was. @throws LametunError */
+/** Stores the group. @param operators false removes it; undefined changes nothing. @throws LametunError */
 export function writeOperators(state: string, operators: string | false | undefined): void {
   if (operators === undefined) return;
   try {
@@ -42,10 +42,10 @@ export function writeOperators(state: string, operators: string | false | undefi
 }
 
 /**
- * Who may look.
+ * The operators of a state directory.
  *
- * @param given undefined for what is kept
- * @returns undefined for nobody; a text says why the group cannot
+ * @param given undefined for the stored group
+ * @returns undefined for none; a text that says why the group cannot be used
  * @throws LametunError when the file cannot be read
  */
 export function operatorsOf(
@@ -58,5 +58,5 @@ export function operatorsOf(
   const problem = problemOf(group);
   return problem === undefined
     ? { name, group: group! }
-    : `only root may look: --operators ${name}: ${problem}`;
+    : `cannot admit operators: --operators ${name}: ${problem}`;
 }

@@ -51,11 +51,11 @@ test("root on the hub's machine is told who waits, and by which command that end
   const waiting = [{ name: 'anna' }, { name: 'nas', shares: [LAN] }, { name: 'office', shares: [LAN] }];
   assert.deepEqual(world('n1', waiting).node.status().warnings, [
     'w',
-    'anna waits to be let in: `lametun approve anna`',
-    'nas waits to share 192.168.1.0/24: `lametun approve nas`',
+    'anna is pending approval; to approve it, run: lametun approve anna',
+    'nas wants to share 192.168.1.0/24; to approve that, run: lametun approve nas',
   ]);
   const many = Array.from({ length: 40 }, (_, i) => ({ name: `n${i}` }));
   const { warnings } = world('n1', many).node.status();
   assert.equal(warnings.length, 7);
-  assert.equal(warnings.at(-1), '35 more nodes wait: `lametun nodes`');
+  assert.equal(warnings.at(-1), '35 more nodes are pending approval; for a list, run: lametun nodes');
 });

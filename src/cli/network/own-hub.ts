@@ -5,12 +5,12 @@ import type { AdminAnswers } from '../../protocol/messages.js';
 
 type Hub = Pick<RunningHub, 'administer' | 'network' | 'waiting'>;
 
-/** How many waiting nodes are named. */
+/** How many pending nodes are named. */
 const SHOWN = 5;
 
 /**
- * A node on its hub's machine. Only root there can ask it anything, and root administers the network: its own shares need
- * no approval, and its status lists the nodes and shares that wait for one.
+ * A node on its hub's machine. Only root there can ask it anything, and root administers the network. So its own shares need
+ * no approval, and its status lists pending nodes and shares.
  */
 export function withOwnHub(node: RunningNode, hub: Hub): RunningNode {
   if (node.status().network.id !== hub.network.id) return node;
@@ -41,10 +41,13 @@ function withWaiting(status: NodeStatus, hub: Hub): NodeStatus {
   if (waiting.length === 0) return status;
   const text = waiting.map(({ name, shares }) =>
     shares === undefined
-      ? `${name} waits to be let in: \`lametun approve ${name}\``
-      : `${name} waits to share ${shares.join(', ')}: \`lametun approve ${name}\``,
+      ? `${name} is pending approval; to approve it, run: lametun approve ${name}`
+      : `${name} wants to share ${shares.join(', ')}; to approve that, run: lametun approve ${name}`,
   );
   const more = text.length - SHOWN;
-  const warnings = more > 0 ? [...text.slice(0, SHOWN), `${more} more nodes wait: \`lametun nodes\``] : text;
+  const warnings =
+    more > 0
+      ? [...text.slice(0, SHOWN), `${more} more nodes are pending approval; for a list, run: lametun nodes`]
+      : text;
   return { ...status, warnings: [...status.warnings, ...warnings] };
 }

@@ -3,26 +3,26 @@ import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
 import { collect, givenLabel, givenNetwork, givenNode, parseDuration } from './place.js';
 
-test('a name that was given is taken as it is or refused, with a suggestion', () => {
+test('a name is accepted unchanged, or refused with a suggestion', () => {
   assert.equal(givenLabel('--name', 'office-2'), 'office-2');
   assert.throws(() => givenLabel('--name', 'My Office'), /as "my-office"/);
   assert.throws(() => givenLabel('--name', ''), LametunError);
 });
 
-test('times have a unit and an end', () => {
+test('a time has a unit and a maximum', () => {
   assert.equal(parseDuration('--expires', '90m'), 5400);
   assert.equal(parseDuration('--expires', '7d'), 604_800);
   for (const wrong of ['', '5', 'm', '0s', '1w', '-1h', '400d', '1.5h'])
     assert.throws(() => parseDuration('--expires', wrong), /30m, 24h or 7d/);
 });
 
-test('a repeated option collects, with commas or without', () => {
+test('a repeated option collects its values, with commas or without', () => {
   assert.deepEqual(collect('--share', 'b,c', collect('--share', 'a')), ['a', 'b', 'c']);
 });
 
 test('an entry of a list is neither empty nor given twice', () => {
   for (const text of ['', ',', 'a,', ',a'])
-    assert.throws(() => collect('--public', text), /an entry is empty/);
+    assert.throws(() => collect('--public', text), /has an empty entry/);
   assert.throws(() => collect('--public', 'a', ['a']), /--public a is given twice/);
   assert.throws(
     () => collect('--share', 'fd00:0::/64', ['fd00::/64'], givenNetwork),
@@ -30,7 +30,7 @@ test('an entry of a list is neither empty nor given twice', () => {
   );
 });
 
-test('a network is taken as the hub writes it, or refused with what was meant', () => {
+test('a network is normalised, or refused with a suggestion', () => {
   assert.equal(givenNetwork('--share', 'FD00:0::/64'), 'fd00::/64');
   for (const [text, says] of [
     ['192.168.2.5/24', /--share 192\.168\.2\.5\/24 .*did you mean 192\.168\.2\.0\/24\?/],
@@ -40,8 +40,8 @@ test('a network is taken as the hub writes it, or refused with what was meant', 
     assert.throws(() => givenNetwork('--share', text), { code: 'usage', message: says });
 });
 
-test('a node is named by its name or number', () => {
+test('a node is given by name or number', () => {
   for (const name of ['laptop', '7']) assert.equal(givenNode(name), name);
   for (const name of ['', 'My Laptop', 'a'.repeat(64)])
-    assert.throws(() => givenNode(name), { code: 'usage', message: /there is no node/ });
+    assert.throws(() => givenNode(name), { code: 'usage', message: /no node/ });
 });

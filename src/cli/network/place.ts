@@ -9,25 +9,25 @@ import { repeatable } from '../input.js';
 export const DEFAULT_STATE = '/var/lib/lametun';
 
 export const stateOption = (): Option =>
-  new Option('--state <dir>', 'where it keeps its key and what else it has')
+  new Option('--state <dir>', 'use this state directory')
     .default(DEFAULT_STATE, DEFAULT_STATE)
     .argParser((text) => resolve(text));
 
 export const interfaceOption = (): Option =>
   new Option(
     '--interface <name>',
-    'name of the interface (default: the first free one of lametun0, lametun1, ...)',
+    'name the interface (default: the first free one of lametun0, lametun1, ...)',
   ).argParser((name) => {
     if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
     throw new LametunError(
       'usage',
-      `--interface ${JSON.stringify(name)} cannot be an interface's name: use at most 15 letters, digits or any of _=+.-`,
+      `--interface ${JSON.stringify(name)} is not a valid interface name: use 1 to 15 letters, digits or _=+.-`,
     );
   });
 
-export const jsonOption = (): Option => new Option('--json', 'for programs: one JSON object a line');
+export const jsonOption = (): Option => new Option('--json', 'print JSON, one object per line');
 
-/** What every command that asks a running process has. */
+/** The options of every command that asks a running process. */
 export interface Common {
   readonly state: string;
   readonly json?: boolean;
@@ -40,7 +40,7 @@ export const command = (name: string, about: string): Command =>
     .addOption(jsonOption())
     .allowExcessArguments(false);
 
-/** An option that may be given several times, or with commas. */
+/** An option that may be given several times, or as a list with commas. */
 export const listOption = (
   flags: string,
   about: string,
@@ -62,7 +62,7 @@ export function collect(
   const all = [...before];
   for (const part of text.split(',')) {
     if (part === '')
-      throw new LametunError('usage', `${option} ${text}: an entry is empty: remove the extra comma`);
+      throw new LametunError('usage', `${option} ${text} has an empty entry: remove the extra comma`);
     const entry = parse(option, part);
     if (all.includes(entry))
       throw new LametunError('usage', `${option} ${entry} is given twice: give it once`);
@@ -71,7 +71,7 @@ export function collect(
   return all;
 }
 
-/** A network that is typed, as the hub writes it. @throws LametunError `usage` */
+/** A network from an argument, in the hub's notation. @throws LametunError `usage` */
 export function givenNetwork(option: string, text: string): string {
   const cidr = parseCidr(text);
   if (cidr === undefined)
@@ -84,30 +84,33 @@ export function givenNetwork(option: string, text: string): string {
   throw new LametunError('usage', `${option} ${text} is an address in a network: did you mean ${network}?`);
 }
 
-/** A name that the user gave: taken as it is, or refused. */
+/** A name from an argument: accepted unchanged, or refused. */
 export function givenLabel(option: string, text: string): string {
   if (isLabel(text)) return text;
   const suggestion = toLabel(text);
   throw new LametunError(
     'usage',
-    `${option} ${JSON.stringify(text)}: ${LABEL_RULE}${suggestion === undefined ? '' : `, as "${suggestion}"`}`,
+    `${option} ${JSON.stringify(text)} is not valid: ${LABEL_RULE}${suggestion === undefined ? '' : `, such as "${suggestion}"`}`,
   );
 }
 
-/** How the hub's administrators name a node: by its name or number. */
+/** A node as administrators name it: by name or number. */
 export function givenNode(text: string): string {
   if (isLabel(text)) return text;
-  throw new LametunError('usage', `there is no node ${JSON.stringify(text)}: \`lametun nodes\` lists them`);
+  throw new LametunError('usage', `no node ${JSON.stringify(text)}: \`lametun nodes\` lists them`);
 }
 
-/** What a machine is called in a network when nobody says. */
+/** The default name of this node. */
 export const ownLabel = (): string => toLabel(hostname()) ?? 'node';
 
 export function portOption(flags: string, about: string): Option {
   return new Option(flags, about).argParser((text) => {
     const port = Number(text);
     if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
-    throw new LametunError('usage', `${flags.split(' ')[0]} ${text}: a port is a number from 1 to 65535`);
+    throw new LametunError(
+      'usage',
+      `${flags.split(' ')[0]} ${text} is not a port: give a number from 1 to 65535`,
+    );
   });
 }
 
@@ -118,5 +121,8 @@ export function parseDuration(option: string, text: string): number {
   const [, number, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   const seconds = Number(number) * (UNITS[unit ?? ''] ?? Number.NaN);
   if (seconds >= 1 && seconds <= 366 * 86_400) return seconds;
-  throw new LametunError('usage', `${option} ${text}: a time is written 30m, 24h or 7d, a year at most`);
+  throw new LametunError(
+    'usage',
+    `${option} ${text} is not a valid time: write it as 30m, 24h or 7d, at most a year`,
+  );
 }

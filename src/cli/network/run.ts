@@ -28,39 +28,39 @@ import { statusLine } from './status-text.js';
 export interface RunOptions {
   readonly json: boolean;
   readonly verbose: boolean;
-  /** End when it is up: something else takes over. */
+  /** End once it is up: systemd takes over. */
   readonly once: boolean;
 }
 
-/** 128 and the number of SIGINT, as shells have it. */
+/** 128 plus the number of SIGINT, as in shells. */
 const INTERRUPTED = 130;
-/** How often the foreground looks whether something has changed, milliseconds. */
+/** How often the foreground checks for changes, milliseconds. */
 const LOOK_INTERVAL = 1000;
-/** For how long the invitation is good that `serve` prints, seconds; and the one by which it joins its own network. */
+/** How long the invitation of `serve` is valid, seconds; and the one with which it joins its own network. */
 const INVITATION = 86_400;
 const OWN_INVITATION = 60;
-/** How long it is waited for that the hub's word reaches its own machine's node; milliseconds. */
+/** How long to wait until the hub's answer reaches the node on its own machine, milliseconds. */
 const OWN_PATIENCE = 2_000;
 const OWN_LOOK = 10;
-/** How long `--detach` and `--install` wait for the hub's word, milliseconds. */
+/** How long `--detach` and `--install` wait for the hub, milliseconds. */
 const HUB_PATIENCE = 3_000;
-const HUB_LOOK = 50; // the whole status is made for it
+const HUB_LOOK = 50; // each check makes a whole status
 
 /**
- * Runs a hub, a node or both until a signal, or until the node has no network any more, and undoes what it has set up.
+ * Runs a hub, a node or both until a signal, or until the node is no longer a member, and undoes what it set up.
  *
- * @returns the exit status; of a signal before it was up that of a shell
- * @throws LametunError when it could not start, or cannot go on
+ * @returns the exit status; after a signal before it was up, that of a shell
+ * @throws LametunError when it could not start, or cannot continue
  */
 export async function run(state: string, plan: Plan, options: RunOptions): Promise<number> {
   const output = new Console(options.json);
   const stop = new AbortController();
   abortOnSignals(stop);
-  process.on('SIGUSR1', () => {}); // node would open its debugger, to every local user
+  process.on('SIGUSR1', () => {}); // Node.js would open its debugger to every local user
   const running = new Run(state, plan, output, options, stop.signal);
-  // A defect ends it too, but not before everything is undone.
+  // A bug ends it too, but only after everything is undone.
   const defect = new Promise<never>((_, reject) => process.on('uncaughtException', reject));
-  defect.catch(() => {}); // it may come when nothing is awaited
+  defect.catch(() => {}); // it may reject while nothing is awaited
   try {
     await Promise.race([running.start(), defect]);
     if (options.once) return 0;
@@ -69,7 +69,7 @@ export async function run(state: string, plan: Plan, options: RunOptions): Promi
     if (failure === undefined) return 0;
     throw failure;
   } catch (error) {
-    if (stop.signal.aborted && !running.isUp) return INTERRUPTED; // what it waited for was given up
+    if (stop.signal.aborted && !running.isUp) return INTERRUPTED; // a step was aborted
     output.ended(error);
     throw error;
   } finally {
@@ -78,13 +78,13 @@ export async function run(state: string, plan: Plan, options: RunOptions): Promi
   }
 }
 
-/** @returns undefined when it was to end */
+/** @returns undefined for an end on purpose */
 function failureOf({ reason, message }: NodeEnd): LametunError | undefined {
   if (reason === 'left' || reason === 'closed') return undefined;
   return new LametunError(reason === 'removed' ? 'refused' : 'device-gone', message);
 }
 
-/** The node has no network any more. */
+/** Whether the node is no longer a member. */
 const isNoMember = ({ reason }: NodeEnd): boolean => reason === 'left' || reason === 'removed';
 
 class Run {
@@ -130,7 +130,7 @@ class Run {
     if (this.#node !== undefined) this.#watch(this.#node);
   }
 
-  /** @returns how the node has ended; undefined after a signal */
+  /** @returns how the node ended; undefined after a signal */
   async ended(): Promise<NodeEnd | undefined> {
     const stopped = new Promise<undefined>((resolve) => {
       if (this.#signal.aborted) resolve(undefined);
@@ -141,7 +141,7 @@ class Run {
     return Promise.race([stopped, hubEnded ?? never, this.#nodeEnded() ?? never]);
   }
 
-  /** A hub goes on when the node on its machine has left, or was removed. */
+  /** A hub keeps running when the node on its machine leaves or is removed. */
   #nodeEnded(): Promise<NodeEnd> | undefined {
     return this.#node?.ended.then((end) => {
       if (this.#hub === undefined || !isNoMember(end)) return end;
@@ -149,7 +149,7 @@ class Run {
       this.#hub.setHost(undefined);
       clearInterval(this.#watching);
       this.#output.status('');
-      this.#output.note(`${end.message}; the hub goes on`);
+      this.#output.note(`${end.message}; the hub keeps running`);
       return new Promise<never>(() => {});
     });
   }
@@ -177,16 +177,16 @@ class Run {
     writeHubSettings(this.#path, { ...settings, network: name, mtu, range });
   }
 
-  /** This machine's node goes with the network that it was in. */
+  /** Sets this machine's node aside together with its network. */
   #setAside(directory: string, state: StateDirectory): void {
     if (state.readNode() !== undefined) state.setNodeAside('replaced', directory);
-    this.#output.note(`another network is begun; what was here is kept in ${directory}`);
+    this.#output.note(`started another network; the old one is kept in ${directory}`);
   }
 
   /**
-   * What can be refused of a node is refused before its hub begins, and before anything is written.
+   * Refuses what can be refused about a node before its hub starts, and before anything is written.
    *
-   * @returns how a member is from now on
+   * @returns the stored node with its changes
    */
   async #prepare(state: StateDirectory, plan: NodePlan): Promise<StoredNode | undefined> {
     const { checkPlace, checkShares, freeDevice } = await import('../../node/shell/node.js');
@@ -220,8 +220,8 @@ class Run {
   }
 
   /**
-   * Who is told that it is up does not look again: the hub is to have said that this is a member still. One that cannot
-   * be reached is not waited for.
+   * Waits until the hub has confirmed the membership, because nobody checks again after `--detach`. Does not wait for a hub
+   * that is unreachable.
    *
    * @throws LametunError when the node has ended
    */
@@ -234,13 +234,13 @@ class Run {
     const isAsking = (): boolean =>
       performance.now() < latest && node.status().hub.state === 'connecting' && !this.#signal.aborted;
     while (end === undefined && (node.isEnding || isAsking())) await sleep(HUB_LOOK);
-    if (this.#signal.aborted) throw new LametunError('unreachable', 'stopped before the hub had answered');
+    if (this.#signal.aborted) throw new LametunError('unreachable', 'stopped before the hub answered');
     if (end === undefined || (this.#hub !== undefined && isNoMember(end))) return;
     const failure = failureOf(end);
     if (failure !== undefined) throw failure;
   }
 
-  /** Whoever starts a hub administers it: its own machine, and what it shares, wait for nobody. */
+  /** Approves the hub's own machine and its shares: whoever starts a hub administers it. */
   async #approveOwn(node: RunningNode, shares: readonly string[] | undefined): Promise<void> {
     const hub = this.#hub;
     if (hub === undefined || shares === undefined) return;
@@ -255,23 +255,23 @@ class Run {
     for (let i = 0; i < OWN_PATIENCE / OWN_LOOK && waits(); i++) await sleep(OWN_LOOK);
   }
 
-  /** Where the hub of a member is now: on this machine, or where a new token says. */
+  /** The addresses of a member's hub: this machine, or those of a new token. */
   #hubAddresses(plan: NodePlan): readonly HubAddress[] | undefined {
     if (this.#hub !== undefined) return [{ host: '127.0.0.1', port: this.#hub.port, tls: false }];
     return plan.kind === 'resume' ? plan.addresses : undefined;
   }
 
-  /** @throws LametunError when the hub that runs here is not the one whose member this machine is */
+  /** @throws LametunError when this machine is a member of another hub than the one here */
   #checkHub({ hub, you, network }: StoredNode): void {
     const key = this.#hub && Buffer.from(this.#hub.publicKey).toString('base64');
     if (key === undefined || key === hub.key) return;
     throw new LametunError(
       'usage',
-      `this machine is ${you.name} of the network ${network.name}, whose hub has another key than this one: \`lametun leave\` ends that, and --state DIR keeps several`,
+      `this machine is already node ${you.name} of network ${network.name}, whose hub has another key than this one: run \`lametun leave\`, or pass --state DIR`,
     );
   }
 
-  /** The hub's own machine joins like any other, by loopback: there is a way whatever the addresses outside. */
+  /** The hub's own machine joins over loopback, which works whatever its outer addresses are. */
   async #ownToken(shares: readonly string[]): Promise<Token> {
     const hub = this.#hub!;
     const made = await hub.administer({
@@ -285,11 +285,11 @@ class Run {
     return { hub: key, secret, addresses: [{ host: '127.0.0.1', port: hub.port, tls: false }] };
   }
 
-  /** A socket that cannot be made stops nothing that ran with it before. */
+  /** A stored group whose socket cannot be made is only reported; a new one is refused. */
   #admitOperators(handler: ControlHandler): void {
     const path = this.#path;
     const given = this.#plan.operators;
-    removeOperatorSocket(path); // a killed process has left it
+    removeOperatorSocket(path); // a killed process may have left it
     const operators = operatorsOf(path, given);
     if (typeof operators === 'object') {
       try {

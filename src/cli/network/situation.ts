@@ -5,9 +5,9 @@ import type { Situation } from './decide.js';
 import { hasHub, readHubSettings } from './hub-settings.js';
 
 /**
- * Looks at a state directory, and leaves it as it is: nothing is made, nothing is locked.
+ * Reads a state directory without changing or locking anything.
  *
- * @throws LametunError when what is there cannot be read, or is damaged
+ * @throws LametunError when a file cannot be read, or is damaged
  */
 export function readSituation(state: string): Situation {
   return {

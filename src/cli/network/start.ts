@@ -17,7 +17,7 @@ import {
   stateOption,
 } from './place.js';
 
-/** The commands that start something, and stay: `serve`, `join`, `hub`, `up`. */
+/** The commands that start something and keep running: `serve`, `join`, `hub`, `up`. */
 export function startCommands(): Command[] {
   return [serveCommand(), joinCommand(), hubCommand(), upCommand()];
 }
@@ -32,61 +32,48 @@ const command = (name: string, about: string): Command =>
   new Command(name)
     .description(about)
     .addOption(stateOption())
-    .option('--detach', 'return when it is up, and leave it in the background')
-    .option('--install', 'have systemd run it, now and after every boot')
+    .option('--detach', 'run in the background')
+    .option('--install', 'run as a systemd service, now and after every boot')
     .addOption(operatorsOption())
-    .option('--no-operators', 'let nobody but root look, as at first')
-    .option('--verbose', 'say more of what happens')
+    .option('--no-operators', 'allow only root to ask for the status (default)')
+    .option('--verbose', 'print more details')
     .addOption(jsonOption())
     .allowExcessArguments(false);
 
 const withHubOptions = (built: Command): Command =>
-  withDatabaseOptions(built, 'postgres://USER@HOST/NAME in place of a file')
-    .option('--network <name>', 'what the network is called (default: "home")', (name) =>
-      givenLabel('--network', name),
-    )
-    .addOption(portOption('--port <number>', 'the TCP and UDP port of the hub, 443 if nothing is said'))
-    .addOption(
-      listOption('--public <host[:port]>', 'the address by which others reach this machine; repeatable'),
-    )
-    .addOption(new Option('--key <file>', "where the hub's private key is kept").argParser(absolute))
-    .option('--ask', 'an administrator lets every node in')
-    .option('--no-ask', 'whoever has an invitation is in, as at first')
-    .option('--mtu <bytes>', 'of a new network: 1280 to 1420', parseMtu)
+  withDatabaseOptions(built, 'use a database: postgres://USER@HOST/NAME, or an SQLite file')
+    .option('--network <name>', 'name the network (default: home)', (name) => givenLabel('--network', name))
+    .addOption(portOption('--port <number>', 'set the TCP and UDP port of the hub (default: 443)'))
+    .addOption(listOption('--public <host[:port]>', 'set the outside address of this hub; repeatable'))
+    .addOption(new Option('--key <file>', "keep the hub's private key in this file").argParser(absolute))
+    .option('--ask', 'require approval for each new node')
+    .option('--no-ask', 'admit every node with a token (default)')
+    .option('--mtu <bytes>', 'set the MTU of a new network, 1280 to 1420 (default: 1280)', parseMtu)
     .option(
       '--range <network>',
-      'IPv4 addresses of a new network (default: a random /15 of 10.0.0.0/8)',
+      'set the IPv4 range of a new network (default: a random /15 of 10.0.0.0/8)',
       parseRange,
     )
-    .option('--new-network', 'begin another network, and keep what is here in replaced-DATE');
+    .option('--new-network', 'start another network, and keep the old one in replaced-DATE');
 
 const withNodeOptions = (built: Command): Command =>
   built
     .addOption(interfaceOption())
-    .option('--name <node>', 'what this machine is called (default: its host name)', (name) =>
-      givenLabel('--name', name),
-    )
+    .option('--name <node>', 'name this node (default: the host name)', (name) => givenLabel('--name', name))
     .addOption(
-      listOption(
-        '--share <network>',
-        'offer a network behind this machine to the others; repeatable',
-        givenNetwork,
-      ),
+      listOption('--share <network>', 'share a network behind this machine; repeatable', givenNetwork),
     );
 
 function serveCommand(): Command {
-  return withNodeOptions(withHubOptions(command('serve', 'begin a network, with this machine in it'))).action(
-    (flags: Flags, self: Command) => start(self, 'serve', flags),
-  );
+  return withNodeOptions(
+    withHubOptions(command('serve', 'start a network, with this machine as hub and member')),
+  ).action((flags: Flags, self: Command) => start(self, 'serve', flags));
 }
 
 function joinCommand(): Command {
-  return withNodeOptions(command('join', 'make this machine a member of a network'))
-    .argument(
-      '[token]',
-      'as `lametun serve` or `lametun invite` prints it; - reads it from the standard input',
-    )
-    .option('--token-file <file>', 'read it from a file')
+  return withNodeOptions(command('join', 'join a network'))
+    .argument('[token]', 'token from `lametun serve` or `lametun invite`; - reads it from standard input')
+    .option('--token-file <file>', 'read the token from a file')
     .action(
       async (typed: string | undefined, flags: Flags & { readonly tokenFile?: string }, self: Command) => {
         const { readToken } = await import('./token-input.js');
@@ -96,18 +83,18 @@ function joinCommand(): Command {
 }
 
 function hubCommand(): Command {
-  return withHubOptions(
-    command('hub', 'begin a network whose hub is this machine, without being in it'),
-  ).action((flags: Flags, self: Command) => start(self, 'hub', flags));
+  return withHubOptions(command('hub', 'start a network, with this machine as hub only')).action(
+    (flags: Flags, self: Command) => start(self, 'hub', flags),
+  );
 }
 
 function upCommand(): Command {
-  return command('up', 'start again what the state directory holds')
+  return command('up', 'start the hub or node of the state directory again')
     .addOption(interfaceOption())
     .action((flags: Flags, self: Command) => start(self, 'up', flags));
 }
 
-/** Later the process is in another folder. */
+/** The process changes its folder later. */
 const absolute = (file: string): string => resolve(file);
 
 function parseMtu(text: string): number {
@@ -115,11 +102,11 @@ function parseMtu(text: string): number {
   if (/^\d{4}$/.test(text) && mtu >= 1280 && mtu <= 1420) return mtu;
   throw new LametunError(
     'usage',
-    `--mtu ${text}: 1280 to 1420 bytes, so that relayed packets fit everywhere`,
+    `--mtu ${text}: give a number from 1280 to 1420, so that relayed packets fit every path`,
   );
 }
 
-/** In this process, in the background, or by systemd. */
+/** Starts in this process, in the background, or with systemd. */
 async function start(command: Command, name: StartCommand, flags: Flags, token?: Token): Promise<void> {
   const { detach, isDetached } = await import('./detach.js');
   const { readSituation } = await import('./situation.js');
@@ -131,11 +118,11 @@ async function start(command: Command, name: StartCommand, flags: Flags, token?:
     process.exitCode = await detachedStart(command, detach, token);
     return;
   }
-  if (plan.hub?.database !== undefined) process.title = 'lametun'; // where `ps` would show a password
-  process.chdir('/'); // a program that runs for long holds no folder
+  if (plan.hub?.database !== undefined) process.title = 'lametun'; // `ps` would show a password
+  process.chdir('/'); // a long-running program must not keep a folder in use
   const { run } = await import('./run.js');
   const status = await run(state, plan, { json, verbose, once: install });
-  if (status !== 0 || !install) process.exit(status); // whatever still waits, waits in vain
+  if (status !== 0 || !install) process.exit(status); // nothing that still waits is needed
   await installUnit(state, verbose, json);
 }
 
@@ -145,11 +132,11 @@ async function readdress({ state, json }: Flags, { hub, addresses }: Token): Pro
   const answer = await askOnce<'readdress'>(state, { command: 'readdress', hubKey, addresses });
   print(json, { event: 'readdressed', ...answer }, () => {
     const places = addresses.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`);
-    return `${answer.name} of the network ${answer.network} runs, and looks for its hub at ${places.join(', ')} from now on`;
+    return `${answer.name} of network ${answer.network} is running, and now looks for its hub at ${places.join(', ')}`;
   });
 }
 
-/** The token goes to the background by its standard input: others can see arguments. */
+/** Passes the token to the background process on its standard input: other users can see arguments. */
 async function detachedStart(
   command: Command,
   detach: typeof import('./detach.js').detach,
@@ -161,7 +148,7 @@ async function detachedStart(
   return detach(['join', '-', ...withoutToken(command, args.slice(1))], formatToken(token));
 }
 
-/** What was typed behind `join`, less the token and where it was read from. */
+/** The arguments of `join` without the token and its source. */
 function withoutToken(command: Command, args: readonly string[]): string[] {
   const valued = new Set(command.options.filter(({ required }) => required).map(({ long }) => long));
   const kept: string[] = [];
@@ -185,8 +172,8 @@ async function installUnit(state: string, verbose: boolean, json: boolean): Prom
   const { print } = await import('./ask.js');
   print(json, { event: 'installed', path, started }, () =>
     started
-      ? `${path} is written, and systemd runs it: systemctl status ${unit.name}`
-      : `${path} is written. No systemd runs here; where one does: systemctl enable --now ${unit.name}`,
+      ? `Wrote ${path}. systemd runs it; for its state, run: systemctl status ${unit.name}`
+      : `Wrote ${path}. systemd is not running here; once it is, run: systemctl enable --now ${unit.name}`,
   );
   process.exit(0);
 }

@@ -9,19 +9,19 @@ import { decideLeave, optionFor } from './decide.js';
 import { type Common, command } from './place.js';
 import { installedUnit, removeUnit, stopUnit } from './unit.js';
 
-/** The commands that end something: `down` until the next start, `leave` for good. */
+/** The commands that stop: `down` until the next start, `leave` for good. */
 export function stopCommands(): Command[] {
   return [downCommand(), leaveCommand()];
 }
 
-/** How long a process may take to undo what it has set up, milliseconds. */
+/** How long a process may take to undo what it set up, milliseconds. */
 const PATIENCE = 30_000;
 const LOOK = 50;
 
 function downCommand(): Command {
-  return command('down', 'stop what runs here, until it is started again').action(
+  return command('down', 'stop the hub and node until the next start').action(
     async ({ state, json }: Common) => {
-      const { readSituation } = await import('./situation.js'); // which `--help` and the demo do without
+      const { readSituation } = await import('./situation.js'); // `--help` and the demo do not need it
       const { process: running } = readSituation(state);
       const unit = installedUnit(state);
       if (unit !== undefined) stopUnit(unit);
@@ -29,11 +29,11 @@ function downCommand(): Command {
       const wasRunning = running !== undefined;
       print(json, { event: 'stopped', stopped: wasRunning, unit: unit?.name }, () => {
         const first = wasRunning
-          ? `Stopped: \`lametun up${optionFor(state)}\` starts it again`
-          : `Nothing runs on ${state}`;
+          ? `Stopped. To start again, run: lametun up${optionFor(state)}`
+          : `Nothing is running on ${state}`;
         return unit === undefined
           ? first
-          : `${first}\n${unit.name} starts it at the next boot, unless you \`systemctl disable ${unit.name}\``;
+          : `${first}\n${unit.name} starts it at the next boot. To prevent that, run: systemctl disable ${unit.name}`;
       });
     },
   );
@@ -41,7 +41,7 @@ function downCommand(): Command {
 
 function leaveCommand(): Command {
   return command('leave', 'leave the network, and forget it')
-    .option('--force', 'also when the hub cannot be told')
+    .option('--force', 'leave even if the hub cannot be told')
     .action(async ({ state, json, force = false }: Common & { readonly force?: boolean }) => {
       const { readSituation } = await import('./situation.js');
       const situation = readSituation(state);
@@ -54,9 +54,9 @@ function leaveCommand(): Command {
       print(json, answer, () =>
         [
           answer.told
-            ? 'This machine has left the network'
-            : `This machine has left the network; the hub does not know: an administrator can remove it there. Its key is kept in ${answer.kept}`,
-          ...(unit === undefined ? [] : [`${unit.path} is removed`]),
+            ? 'Left the network'
+            : `Left the network, but could not tell the hub: ask an administrator to remove this node. The old key is in ${answer.kept}`,
+          ...(unit === undefined ? [] : [`Removed ${unit.path}`]),
         ].join('\n'),
       );
     });
@@ -74,12 +74,16 @@ async function leaveHere(path: string, force: boolean) {
   }
 }
 
-/** Ends the process that holds a state directory, and waits until it has undone what it set up. @throws LametunError */
+/** Stops the process of a state directory, and waits until it has undone what it set up. @throws LametunError */
 async function stopProcess(state: string): Promise<void> {
   const lock = join(state, 'lock');
   const pid = lockHolder(lock);
   if (pid === undefined) return;
-  if (pid === 0) throw new LametunError('busy', `${lock} does not say which process holds it: stop that one`);
+  if (pid === 0)
+    throw new LametunError(
+      'busy',
+      `${lock} does not name the process that holds it: stop that process yourself`,
+    );
   try {
     process.kill(pid, 'SIGTERM');
   } catch (error) {
@@ -88,6 +92,9 @@ async function stopProcess(state: string): Promise<void> {
   }
   for (const latest = performance.now() + PATIENCE; lockHolder(lock) === pid; await sleep(LOOK)) {
     if (performance.now() > latest)
-      throw new LametunError('busy', `process ${pid} does not end: \`kill -9 ${pid}\` ends it at once`);
+      throw new LametunError(
+        'busy',
+        `process ${pid} did not end within ${PATIENCE / 1000} s: run kill -9 ${pid}`,
+      );
   }
 }

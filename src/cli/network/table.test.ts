@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytesText, durationText, latencyText, table } from './table.js';
 
-test('columns are as wide as their widest cell, and nothing trails', () => {
+test('columns are as wide as their widest cell, without trailing spaces', () => {
   assert.deepEqual(
     table([
       ['a', 'bb', ''],
@@ -12,7 +12,7 @@ test('columns are as wide as their widest cell, and nothing trails', () => {
   );
 });
 
-test('numbers are short and keep their size', () => {
+test('numbers are short, with a fitting unit', () => {
   assert.deepEqual([0, 999, 1000, 9_949, 9_950, 12_345_678, 1e15].map(bytesText), [
     ...['0 B', '999 B', '1.0 kB', '9.9 kB', '10 kB', '12 MB', '1.0 PB'],
   ]);

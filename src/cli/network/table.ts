@@ -12,7 +12,7 @@ export function table(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-/** A terminal's width in characters; undefined where the output is no terminal, and is not to be broken. */
+/** A terminal's width in characters; undefined if the output is no terminal and should not be wrapped. */
 export const terminalWidth = (): number | undefined =>
   process.stdout.isTTY === true ? Math.max(40, process.stdout.columns || 80) : undefined;
 
@@ -28,7 +28,7 @@ export function bytesText(bytes: number): string {
   return `${unit === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** How long something is ago: `3 s`, `12 min`, `5 h`, `8 d`. @param milliseconds at least 0 */
+/** `3 s`, `12 min`, `5 h`, `8 d`. @param milliseconds at least 0 */
 export function durationText(milliseconds: number): string {
   const seconds = Math.max(0, Math.round(milliseconds / 1000));
   if (seconds < 100) return `${seconds} s`;

@@ -12,7 +12,7 @@ const token: Token = {
   addresses: [{ host: '203.0.113.5', port: 443, tls: false }],
 };
 
-test('a token comes from the argument or a file, the whole line or the token alone', (t) => {
+test('a token is read from the argument or a file, alone or as a whole command line', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-token-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'token');
@@ -25,7 +25,7 @@ test('a token comes from the argument or a file, the whole line or the token alo
   assert.equal(readToken(undefined, undefined), undefined);
 });
 
-test('what is no token is refused without being repeated', (t) => {
+test('text that is not a token is refused without repeating it', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-token-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'token');
@@ -38,5 +38,5 @@ test('what is no token is refused without being repeated', (t) => {
   writeFileSync(file, ' \n');
   assert.throws(() => readToken(undefined, file), /it is empty/);
   assert.throws(() => readToken(undefined, join(folder, 'none')), /cannot read/);
-  assert.throws(() => readToken(text, file), /not both/);
+  assert.throws(() => readToken(text, file), /contradict each other: give one of them/);
 });

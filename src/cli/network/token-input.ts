@@ -2,24 +2,24 @@ import { readFileSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
 import { parseToken, type Token } from '../../protocol/token.js';
 
-/** Of what is read in place of an argument, bytes: far more than a token has. */
+/** The most that is read instead of an argument, bytes: far more than a token has. */
 const LONGEST = 16_384;
 
 /**
- * The token of `lametun join`: the argument, or with `-` what comes on the standard input, or a file's content. Other
- * users can see arguments; a line as `lametun serve` prints it, command included, is taken as well.
+ * The token of `lametun join`: the argument, or standard input for `-`, or the content of a file. Other users can see
+ * arguments. The whole command line that `lametun serve` prints is accepted as well.
  *
  * @throws LametunError `usage`, never with the token in it
  */
 export function readToken(argument: string | undefined, file: string | undefined): Token | undefined {
   if (argument !== undefined && file !== undefined)
-    throw new LametunError('usage', 'give a token or --token-file, not both');
+    throw new LametunError('usage', 'a token and --token-file contradict each other: give one of them');
   if (argument !== undefined && argument !== '-') {
-    process.title = 'lametun join'; // where `ps` would show the secret
+    process.title = 'lametun join'; // `ps` would show the secret
     return parseToken(argument);
   }
   if (argument === undefined && file === undefined) return undefined;
-  const name = argument === '-' ? 'the standard input' : file!;
+  const name = argument === '-' ? 'standard input' : file!;
   return parseToken(
     content(argument === '-' ? 0 : file!, name).replace(/^\s*(?:sudo\s+)?lametun\s+join\s+/, ''),
   );
@@ -34,7 +34,7 @@ function content(source: number | string, name: string): string {
       cause: error,
     });
   }
-  if (text.trim() === '') throw new LametunError('usage', `there is no token in ${name}: it is empty`);
-  if (text.length > LONGEST) throw new LametunError('usage', `there is no token in ${name}: it is too long`);
+  if (text.trim() === '') throw new LametunError('usage', `no token in ${name}: it is empty`);
+  if (text.length > LONGEST) throw new LametunError('usage', `no token in ${name}: it is too long`);
   return text;
 }

@@ -10,14 +10,14 @@ import { install, installedUnit, removeUnit, unitFor } from './unit.js';
 
 const place = { state: '/var/lib/lametun' };
 
-test('the standard place has the plain name, another one its own', () => {
+test('the default state directory has the plain unit name, others have their own', () => {
   const name = (state: string): string => unitFor({ state }, ['/usr/bin/node']).name;
   assert.equal(name('/var/lib/lametun'), 'lametun.service');
   assert.equal(name('/var/lib/lametun-work'), 'lametun-work.service');
   assert.equal(name('/srv/vpn/a+b'), 'lametun-srv-vpn-a-b.service');
 });
 
-test('what is in a home or a temporary folder is not hidden from it', () => {
+test('a program or state directory in a home or temporary folder is not hidden', () => {
   const at = (state: string, program = '/usr/bin/node'): string =>
     unitFor({ ...place, state }, [program]).text;
   assert.match(at('/var/lib/lametun'), /^ProtectHome=read-only\nPrivateTmp=yes$/m);
@@ -30,7 +30,7 @@ test('what is in a home or a temporary folder is not hidden from it', () => {
   assert.equal(CAPABILITIES.exec(at('/srv/net', '/home/a/bin/node'))![1], ' CAP_DAC_READ_SEARCH');
 });
 
-test('arguments reach the program as they are', () => {
+test('arguments reach the program unchanged', () => {
   const { text } = unitFor(place, ['/usr/bin/node', '/opt/a b/main.js', 'up', '--state', '/s/50%/$x"']);
   assert.match(text, /^ExecStart=\/usr\/bin\/node "\/opt\/a b\/main\.js" up --state "\/s\/50%%\/\$\$x\\""$/m);
 });
@@ -60,7 +60,7 @@ function readBySystemd(line: string): string[] {
   return words;
 }
 
-test('whatever the arguments are, systemd reads them as they are', () => {
+test('systemd reads any arguments unchanged', () => {
   const special = fc.constantFrom(
     ' ',
     '%',
@@ -94,7 +94,7 @@ test('whatever the arguments are, systemd reads them as they are', () => {
   );
 });
 
-test('a unit is written whole, readable, and where it cannot be, that is said', (t) => {
+test('a unit is written whole and readable, or an error says why not', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const unit = unitFor(place, ['/usr/bin/node']);
@@ -107,7 +107,7 @@ test('a unit is written whole, readable, and where it cannot be, that is said', 
   );
 });
 
-test('a unit is known by its state directory, and is not taken from another one', (t) => {
+test('a unit belongs to its state directory, and no other one takes it', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const of = (state: string, ...more: string[]) =>
@@ -118,7 +118,7 @@ test('a unit is known by its state directory, and is not taken from another one'
   const found = installedUnit('/srv/a b', folder);
   assert.equal(found?.name, 'lametun-srv-a-b.service');
   assert.equal(installedUnit('/srv/a-b', folder), undefined);
-  assert.throws(() => install(of('/srv/a-b'), folder), /it starts another state directory/);
+  assert.throws(() => install(of('/srv/a-b'), folder), /it belongs to another state directory/);
   removeUnit(found!);
   assert.equal(installedUnit('/srv/a b', folder), undefined);
 });

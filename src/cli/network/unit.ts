@@ -7,10 +7,10 @@ import { runProgram } from '../../linux/process/program.js';
 import { UNSHOWN } from '../../protocol/text.js';
 import { DEFAULT_STATE } from './place.js';
 
-/** Where an administrator's own units belong, systemd.unit(5). */
+/** The folder for an administrator's own units, systemd.unit(5). */
 const DIRECTORY = '/etc/systemd/system';
 
-/** What `ProtectHome=read-only` makes read-only, and what `PrivateTmp=` hides: systemd.exec(5). */
+/** The folders that `ProtectHome=read-only` makes read-only, and those that `PrivateTmp=` hides: systemd.exec(5). */
 const HOMES = ['/home', '/root', '/run/user'] as const;
 const TEMPORARY = ['/tmp', '/var/tmp'] as const;
 
@@ -20,7 +20,7 @@ export interface Unit {
   readonly text: string;
 }
 
-/** `/srv/vpn/work` is `lametun-srv-vpn-work.service`, and what is beside the usual place has the name of its folder. */
+/** `/srv/vpn/work` is `lametun-srv-vpn-work.service`; a directory beside the default one gives its own name. */
 function unitName(state: string): string {
   if (state === DEFAULT_STATE) return 'lametun.service';
   const path = state.replace(/^\/var\/lib\/(lametun-)?/, '').replace(/^\/+/, '');
@@ -29,7 +29,7 @@ function unitName(state: string): string {
 
 /** @param command the program and its arguments, the first an absolute path */
 export function unitFor({ state }: { readonly state: string }, command: readonly string[]): Unit {
-  // What it would hide must not be what is to be run, or written to.
+  // The sandbox must not hide what is run or written.
   const needs = (hidden: readonly string[]): boolean =>
     [state, ...command].some((path) => hidden.some((folder) => `${path}/`.startsWith(`${folder}/`)));
   const capabilities = [...NEEDED, ...(needs(HOMES) ? [NEEDED_IN_HOMES] : [])];
@@ -45,7 +45,7 @@ Type=exec
 ExecStart=${command.map(quote).join(' ')}
 Restart=on-failure
 RestartSec=2s
-# What it needs: a TUN device, addresses and routes; a port below 1024.
+# For a TUN device, addresses and routes; for a port below 1024.
 CapabilityBoundingSet=${capabilities.map((name) => `CAP_${name}`).join(' ')}
 NoNewPrivileges=yes
 ProtectHome=${needs(HOMES) ? 'no' : 'read-only'}
@@ -59,7 +59,7 @@ RestrictSUIDSGID=yes
 RestrictRealtime=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-# No MemoryDenyWriteExecute: Node compiles as it runs.
+# No MemoryDenyWriteExecute: Node.js compiles while it runs.
 
 [Install]
 WantedBy=multi-user.target
@@ -67,11 +67,11 @@ WantedBy=multi-user.target
   };
 }
 
-/** Of which state directory a unit is, as it is written there. */
+/** The state directory of a unit, as written in its text. */
 const stateIn = (text: string): string | undefined =>
   /^ExecStart=.* up --state ("(?:[^"\\]|\\.)*"|\S+)/m.exec(text)?.[1];
 
-/** systemd.syntax(7): quoted where it must be, `%` and `$` doubled; a newline is `\x0a`, and ends no line. */
+/** systemd.syntax(7): quoted if necessary, `%` and `$` doubled; a newline becomes `\x0a`. */
 function quote(argument: string): string {
   const text = argument.replaceAll('%', '%%').replaceAll('$', '$$$$');
   if (/^[\w@%+=:,./$-]+$/.test(text)) return text;
@@ -89,12 +89,12 @@ const UNSEEN = new RegExp(`[${UNSHOWN}]`, 'g');
 
 export interface Installed {
   readonly path: string;
-  /** Whether systemd has started it; else it is for the next boot of a machine that has one. */
+  /** Whether systemd has started it; otherwise it starts at the next boot with systemd. */
   readonly started: boolean;
 }
 
 /**
- * Writes the unit, and starts it where systemd runs.
+ * Writes the unit, and starts it if systemd is running.
  *
  * @throws LametunError
  */
@@ -102,7 +102,7 @@ export function install({ name, text }: Unit, directory = DIRECTORY): Installed 
   const path = `${directory}/${name}`;
   try {
     if (existsSync(path) && stateIn(readFileSync(path, 'utf8')) !== stateIn(text))
-      throw new Error('it starts another state directory: choose a --state with another name');
+      throw new Error('it belongs to another state directory: choose a --state with another name');
     mkdirSync(dirname(path), { recursive: true });
     replaceFile(path, text, { mode: 0o644 });
   } catch (error) {
@@ -119,7 +119,7 @@ export interface InstalledUnit {
   readonly path: string;
 }
 
-/** The unit that `--install` wrote for a state directory, if it is there. */
+/** The unit that `--install` wrote for a state directory, if it exists. */
 export function installedUnit(state: string, directory = DIRECTORY): InstalledUnit | undefined {
   const name = unitName(state);
   const path = `${directory}/${name}`;
@@ -127,12 +127,12 @@ export function installedUnit(state: string, directory = DIRECTORY): InstalledUn
   return isThere ? { name, path } : undefined;
 }
 
-/** It starts again at the next boot. @throws LametunError */
+/** Stops a unit until the next boot. @throws LametunError */
 export function stopUnit({ name }: InstalledUnit): void {
   if (isBooted()) runProgram('systemctl', ['stop', name]);
 }
 
-/** There is nothing to start any more. @throws LametunError */
+/** Removes a unit for good. @throws LametunError */
 export function removeUnit({ name, path }: InstalledUnit): void {
   if (isBooted()) runProgram('systemctl', ['disable', '--now', name]);
   rmSync(path, { force: true });
