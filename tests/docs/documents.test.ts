@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { commandGroups } from '../../src/cli/commands.js';
+import { ROOMS } from '../graph/rooms.js';
 import { fillIn } from '../wire/blocks.js';
 import { SAMPLES } from './samples.js';
 
@@ -91,4 +92,18 @@ test('every message that docs/NETWORKS.md explains is one that the program print
   for (const message of messages)
     for (const fragment of message.split('...').map((part) => part.trim()))
       assert.ok(sources.includes(fragment), `nothing prints "${fragment}"`);
+});
+
+test('the table of rooms says what each room may import', () => {
+  const [, rows = ''] = /\n\| room \|.*\n\|-.*\n([\s\S]*?)\n\n/.exec(read('docs/ARCHITECTURE.md')) ?? [];
+  const listed = new Map(
+    rows.split('\n').map((row) => [/`(\w+)\/`/.exec(row)?.[1], row.split('|')[3] ?? '']),
+  );
+  for (const { name, mayImport } of ROOMS) {
+    const cell = listed.get(name) ?? assert.fail(`no row for ${name}`);
+    const named = cell.includes('every room')
+      ? ROOMS.map((room) => room.name).filter((room) => room !== name)
+      : [...cell.matchAll(/`(\w+)`/g)].map(([, room]) => room!);
+    assert.deepEqual(named.toSorted(), mayImport.toSorted(), name);
+  }
 });
