@@ -113,7 +113,8 @@ export class HostPlanner {
 
   #planShares(own: readonly string[]): Map<string, NodeId> {
     if (this.#routing === undefined) return new Map();
-    const shared = [...this.#checks.all()].flatMap(({ shares }) => networks(shares));
+    const sharing = [...this.#checks.all()].filter(({ shares }) => shares.length > 0); // of thousands
+    const shared = sharing.flatMap(({ shares }) => networks(shares));
     const isShared = (address: IpAddress): boolean => shared.some((share) => contains(share, address));
     const outside = this.#hubs.every(isShared) ? this.#hubs : [];
     return this.#checks.planShares({

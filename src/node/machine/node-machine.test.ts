@@ -12,6 +12,7 @@ import { welcome } from '../../protocol/versions.js';
 import { WallClock } from '../../wall-clock.js';
 import type { NodeCommand } from './commands.js';
 import { HubClient } from './hub/hub-client.js';
+import type { HubEvent } from './hub/hub-events.js';
 import { NodeMachine } from './node-machine.js';
 import type { Routing, TableRoute } from './ranges.js';
 import type { StoredNode, StoredState } from './stored.js';
@@ -35,6 +36,8 @@ const NO_RULES: Routing = { routes: [], rules: [] };
 type Kind = NodeCommand['kind'];
 type Of<K extends Kind> = Extract<NodeCommand, { kind: K }>;
 
+const revision = (number: number) => ({ epoch: 'e', revision: number });
+
 /** A node's machine, a hub in the same place that says what a test wants, and a clock that moves when it is told to. */
 class Scene {
   now = 1_000;
@@ -52,12 +55,8 @@ class Scene {
   #connection = 0;
 
   constructor(stored: Partial<StoredState> = {}, members: readonly MapNode[] = []) {
-    if (members.length > 0)
-      this.map.applyMap({
-        type: 'map',
-        version: { epoch: 'e', revision: 1 },
-        nodes: [mapNode(1), ...members],
-      });
+    const nodes = [mapNode(1), ...members];
+    if (nodes.length > 1) this.map.applyMap({ type: 'map', version: revision(1), nodes });
     const privateKey = crypto.generate();
     const hubKey = this.#hubKey.publicKey.bytes;
     const map = this.map;
@@ -81,7 +80,7 @@ class Scene {
   }
 
   settle(): void {
-    for (let command = this.machine.poll(); command; command = this.machine.poll()) this.#perform(command);
+    for (let command = this.machine.poll(); command; command = this.machine.poll()) this.perform(command);
   }
 
   /** Lets time pass: no timeout leaves the next one where it was. */
@@ -128,7 +127,7 @@ class Scene {
     return texts.filter((text) => wanted.some((kind) => text.startsWith(kind)));
   }
 
-  #perform(command: NodeCommand): void {
+  perform(command: NodeCommand): void {
     this.done.push(command);
     if (command.kind === 'dial') this.#dial(command.connection);
     else if (command.kind === 'send') {
@@ -183,4 +182,129 @@ test('after a restart without a hub, a member that shares the LAN of both is rea
   const to = { address: Uint8Array.of(192, 168, 1, 7), port: 41_641 };
   assert.deepEqual(scene.last('endpoint'), { kind: 'endpoint', peer: 2, endpoint: to });
   assert.deepEqual(scene.last('datagram')?.to, to);
+});
+
+const surroundings = {
+  ...{ traffic: () => ({ received: 0, sent: 0, lastHandshake: 0 }), warnings: [] },
+  names: { how: 'none', why: undefined, through: undefined } as const,
+};
+/** A scene whose hub has said who is in the network. */
+function connected(...others: number[]): Scene {
+  const scene = new Scene().start();
+  scene.say({ type: 'map', version: revision(1), nodes: [1, ...others].map(mapNode) });
+  return scene;
+}
+
+test('a member is a peer, has a path and a name before the node is introduced', () => {
+  const scene = new Scene().start();
+  scene.done.length = 0;
+  scene.say({ type: 'map', version: revision(1), nodes: [mapNode(1), mapNode(2)] });
+  const kinds = scene.kinds('peer', 'endpoint', 'names', 'introduced');
+  assert.deepEqual(kinds, ['peer', 'names', 'introduced', 'endpoint']);
+  scene.say({ type: 'delta', from: 1, version: revision(2), nodes: [], removed: [2] });
+  assert.deepEqual(scene.kinds('peer', 'remove-peer', 'introduced'), ['remove-peer']);
+});
+
+test('what was told before the machine began counts', () => {
+  const scene = new Scene();
+  scene.client.start(scene.now);
+  const early: HubEvent[] = [];
+  for (let output = scene.client.poll(); output; output = scene.client.poll()) {
+    if (output.kind === 'connected') early.push(output);
+    else if (output.kind === 'dial' || output.kind === 'send') scene.perform(output);
+  }
+  assert.equal(early.length, 1);
+  scene.machine.start(scene.now, early);
+  scene.settle();
+  const { hub, relay } = scene.machine.status(surroundings, scene.now, EPOCH);
+  assert.deepEqual([hub.state, relay.via], ['connected', 'websocket']);
+});
+
+test('what the hub says is dated when it comes, however long the machine was quiet', () => {
+  const scene = connected();
+  scene.now += 200_000;
+  scene.breakOff();
+  assert.equal(scene.machine.status(surroundings, scene.now, EPOCH).hub.since, EPOCH);
+});
+
+test('what is shared is stored before that is acknowledged', () => {
+  const scene = connected();
+  scene.done.length = 0;
+  const share = { network: '192.168.1.0/24', state: 'approved' as const };
+  scene.answer = () => ({ shares: [share] });
+  const token = scene.machine.share([share.network], scene.now);
+  scene.settle();
+  assert.deepEqual(scene.last('answer'), { kind: 'answer', token, value: [share] });
+  assert.deepEqual(scene.last('store')?.file, 'node');
+  assert.deepEqual(scene.machine.hostPlan().forward, [parseCidr(share.network)]);
+  assert.deepEqual(scene.kinds('store', 'host', 'answer'), ['store node', 'host', 'answer']);
+});
+
+test('without IPv6 the interface has no such address, and the hub is told', () => {
+  const scene = connected();
+  assert.equal(scene.machine.hostPlan().addresses.length, 2);
+  scene.machine.handleIpv6(false, scene.now);
+  scene.settle();
+  assert.deepEqual(scene.machine.hostPlan().addresses, [parseCidr('10.7.0.1/16')]);
+  assert.ok(scene.asked.some((question) => question.type === 'inside' && !question.ipv6));
+});
+
+test('a node that is approved gets its addresses, and credentials that open the relay', () => {
+  const { ipv4: _, ipv6: __, ...waiting } = { ...member(1), pending: true };
+  const scene = new Scene({ node: { ...KNOWN, you: waiting } });
+  scene.answer = () => ({ ...attachedAnswer(1), you: waiting });
+  scene.start();
+  assert.deepEqual(scene.kinds('introduced', 'approved', 'relay'), ['introduced']);
+  assert.deepEqual(scene.machine.hostPlan().addresses, []);
+  scene.answer = () => attachedAnswer(1);
+  scene.say({ type: 'you', you: member(1) });
+  assert.deepEqual(scene.kinds('store', 'approved', 'host', 'relay'), [
+    'store node',
+    'host',
+    'approved',
+    'relay',
+  ]);
+});
+
+test('a removal is told, unless this node wanted to leave and could', () => {
+  const removed = { type: 'removed', network: NETWORK.id } as const;
+  const gone = connected();
+  gone.say(removed);
+  assert.ok(gone.last('removed'));
+
+  const leaving = connected();
+  leaving.answer = () => undefined;
+  const token = leaving.machine.leave(leaving.now);
+  leaving.settle();
+  leaving.say(removed);
+  assert.equal(leaving.last('answer')?.token, token);
+  assert.equal(leaving.last('removed'), undefined);
+
+  const staying = connected();
+  staying.answer = () => undefined;
+  staying.machine.leave(staying.now);
+  staying.settle();
+  staying.runTo(staying.now + 40_000); // there was no answer
+  assert.ok(staying.last('answer')?.failure);
+  staying.runTo(staying.now + 60_000);
+  staying.say(removed);
+  assert.ok(staying.last('removed'));
+});
+
+test('a frame is passed on as it lies in the message, while it is handled', () => {
+  const scene = connected(2);
+  scene.done.length = 0;
+  scene.sayFrame(2, Uint8Array.of(4, 0, 0, 0, 7));
+  assert.deepEqual([...scene.last('frame')!.datagram], [4, 0, 0, 0, 7]);
+});
+
+test('at the end all questions are answered, and the connection is closed in good order', () => {
+  const scene = connected(2);
+  scene.answer = () => undefined;
+  const tokens = [scene.machine.ping(2, scene.now), scene.machine.share([], scene.now)];
+  scene.settle();
+  scene.machine.close();
+  scene.settle();
+  assert.deepEqual(new Set(scene.all('answer').map(({ token }) => token)), new Set(tokens));
+  assert.equal(scene.last('close')?.code, 1000);
 });
