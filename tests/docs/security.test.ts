@@ -30,10 +30,10 @@ type Fact = readonly [sentence: string, room: string, code: RegExp];
 
 /** Numbers that their modules keep to themselves. */
 const FACTS: readonly Fact[] = [
-  ['each has 10 s to prove a key. Of more than 8192, the oldest', 'hub', /const PATIENCE = 10_000;/],
-  ['10 s to prove a key. Of more than 8192, the oldest', 'hub', /const STRANGERS = 8_192;/],
-  ['may stay for two minutes, and of more than 8192 such', 'hub', /const GUEST_PATIENCE = 120_000;/],
-  ['two minutes, and of more than 8192 such connections', 'hub', /const GUESTS = 8_192;/],
+  ['each has 10 s to prove a key.', 'hub', /const PATIENCE = 10_000;/],
+  ['10 s to prove a key. If there are more than 8192, the oldest', 'hub', /const STRANGERS = 8_192;/],
+  ['he may stay for two minutes,', 'hub', /const GUEST_PATIENCE = 120_000;/],
+  ['and if there are more than 8192 such connections,', 'hub', /const GUESTS = 8_192;/],
   ['he may send 100 at once and then 10 per second', 'hub', /guest: \{.* rate: 10, burst: 100,/],
   ['200 at once and then 5 per second for one address', 'hub', /each: \{ rate: 5, burst: 200 \}/],
   ['to 500 and 50 for all addresses together', 'hub', /all: \{ rate: 50, burst: 500 \}/],
