@@ -32,6 +32,11 @@ export class SeededRandom {
     return this.fraction() < probability;
   }
 
+  /** One of them. */
+  pick<T>(all: readonly T[]): T {
+    return all[this.below(all.length)]!;
+  }
+
   fill(out: Uint8Array): void {
     for (let i = 0; i < out.length; i++) out[i] = this.word();
   }

@@ -1,9 +1,9 @@
 import { formatAddress, type IpAddress, parseAddress } from '../../ip/address.js';
 import { type Cidr, parseCidr } from '../../ip/cidr.js';
-import { toBase64 } from '../../protocol/base64.js';
 import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminRequest, Answers, Membership } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
+import { encodeBase64 } from '../../protocol/text.js';
 import type { HubAddress } from '../../protocol/token.js';
 import type { WallClock } from '../../wall-clock.js';
 import { type Crypto, type PrivateKey, randomFraction } from '../../wireguard/crypto.js';
@@ -98,7 +98,7 @@ export class NodeMachine {
     const { network, you, port } = stored.node;
     const push = (command: NodeCommand): void => this.#commands.push(command);
     this.ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
-    this.key = toBase64(privateKey.publicKey.bytes);
+    this.key = encodeBase64(privateKey.publicKey.bytes);
     this.#client = client;
     this.#clock = clock;
     this.#map = map;

@@ -32,7 +32,7 @@ export class OwnRecord {
   }
 
   setName(name: string): void {
-    this.#set({ ...this.#node, you: { ...this.#node.you, name } });
+    if (name !== this.#node.you.name) this.#set({ ...this.#node, you: { ...this.#node.you, name } });
   }
 
   /** Where the hub is. */

@@ -1,8 +1,8 @@
 import type { Cidr } from '../../ip/cidr.js';
 import type { Endpoint } from '../../ip/endpoint.js';
-import { fromBase64 } from '../../protocol/base64.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import { MAGIC, RELAY_FRAME } from '../../protocol/relay.js';
+import { decodeBase64 } from '../../protocol/text.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import { TRANSPORT } from '../../wireguard/messages.js';
 import type { NodeCommand } from './commands.js';
@@ -81,7 +81,7 @@ export class SideChannel {
   }
 
   add({ id, key }: Member, stored: Endpoint | undefined, now: number): void {
-    this.#box.addPeer(id, this.#options.crypto.publicKey(fromBase64(key)));
+    this.#box.addPeer(id, this.#options.crypto.publicKey(decodeBase64(key)));
     this.paths.addPeer(id, stored, now);
   }
 

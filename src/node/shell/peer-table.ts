@@ -2,8 +2,8 @@ import type { WireGuardInterface } from '../../device/interface.js';
 import { parseAddress } from '../../ip/address.js';
 import { type Cidr, parseCidr } from '../../ip/cidr.js';
 import type { Endpoint } from '../../ip/endpoint.js';
-import { fromBase64 } from '../../protocol/base64.js';
 import type { NodeId } from '../../protocol/node-id.js';
+import { decodeBase64 } from '../../protocol/text.js';
 import type { Peer } from '../../wireguard/peer.js';
 import type { NodeCommand } from '../machine/commands.js';
 import type { PeerTraffic } from '../machine/node-status.js';
@@ -27,7 +27,7 @@ export class PeerTable {
 
   /** Followed by `commit`, as are the other changes of peers and shares. */
   add({ id, key, addresses }: Extract<NodeCommand, { kind: 'peer' }>): void {
-    const peer = this.#wireguard.addPeer(fromBase64(key));
+    const peer = this.#wireguard.addPeer(decodeBase64(key));
     this.#peers.set(id, peer);
     for (const text of [addresses.ipv4, addresses.ipv6]) this.#wireguard.allow(peer, host(text));
   }

@@ -1,5 +1,4 @@
 import { LametunError } from '../../../errors.js';
-import { toBase64 } from '../../../protocol/base64.js';
 import { ChannelInitiator } from '../../../protocol/channel.js';
 import type { MapChange, MapKeeper } from '../../../protocol/map.js';
 import {
@@ -17,6 +16,7 @@ import {
 } from '../../../protocol/messages.js';
 import type { NodeId, RequestId } from '../../../protocol/node-id.js';
 import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../../protocol/schemas.js';
+import { encodeBase64 } from '../../../protocol/text.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import type { Crypto, PrivateKey } from '../../../wireguard/crypto.js';
 import { channelFailure, HubFailure } from './hub-failure.js';
@@ -165,7 +165,7 @@ export class HubSession {
     const { member, map } = this.#options;
     if ('network' in member) this.#attach(now, member.network, map.version);
     else {
-      this.#ask(now, 'look', { secret: toBase64(member.join.secret) }, ({ network }) => {
+      this.#ask(now, 'look', { secret: encodeBase64(member.join.secret) }, ({ network }) => {
         this.#out.push({ kind: 'look', network });
       });
     }
@@ -177,7 +177,7 @@ export class HubSession {
     const { member, map } = this.#options;
     if ('network' in member) return [];
     const { secret, name, shares } = member.join;
-    this.#ask(now, 'join', { secret: toBase64(secret), name, shares }, ({ network, you }, later) => {
+    this.#ask(now, 'join', { secret: encodeBase64(secret), name, shares }, ({ network, you }, later) => {
       this.#network = network.id;
       this.#out.push({ kind: 'joined', network, you });
       this.#attach(later, network.id, map.version);

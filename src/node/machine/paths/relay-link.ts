@@ -1,6 +1,6 @@
 import { type Endpoint, formatEndpoint } from '../../../ip/endpoint.js';
-import { fromBase64 } from '../../../protocol/base64.js';
 import type { RelayCredentials } from '../../../protocol/messages.js';
+import { decodeBase64 } from '../../../protocol/text.js';
 import type { Crypto } from '../../../wireguard/crypto.js';
 import { EventQueue } from '../../../wireguard/event-queue.js';
 import type { RelayStatus } from '../../control/control.js';
@@ -79,7 +79,7 @@ export class RelayLink {
   attached(remote: Endpoint, { port, session, key }: RelayCredentials, now: number): void {
     this.#grace = undefined;
     this.#remote = { ...remote, port };
-    const secrets = { session: fromBase64(session), key: fromBase64(key) };
+    const secrets = { session: decodeBase64(session), key: decodeBase64(key) };
     this.#binding = new RelayBinding(this.#crypto, secrets, this.#frameLength, now);
     // By these credentials the hub knows no address of this node yet: it sends through the channel.
     this.#use('websocket', this.#lost ?? 'UDP is being tried', now);

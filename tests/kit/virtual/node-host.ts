@@ -1,0 +1,553 @@
+import { parseCidr } from '../../../src/ip/cidr.js';
+import type { Endpoint } from '../../../src/ip/endpoint.js';
+import type { NodeCommand } from '../../../src/node/machine/commands.js';
+import { HubClient } from '../../../src/node/machine/hub/hub-client.js';
+import type { HubCommand, HubEvent } from '../../../src/node/machine/hub/hub-events.js';
+import { connectFailure } from '../../../src/node/machine/hub/hub-failure.js';
+import { byToken, searched } from '../../../src/node/machine/hub-addresses.js';
+import { NodeMachine } from '../../../src/node/machine/node-machine.js';
+import type { RelayRoute } from '../../../src/node/machine/paths/relay-link.js';
+import type { Routing } from '../../../src/node/machine/ranges.js';
+import type { StoredState } from '../../../src/node/machine/stored.js';
+import { TRAFFIC_INTERVAL } from '../../../src/node/machine/traffic.js';
+import { NetworkMap } from '../../../src/protocol/map.js';
+import { MAGIC, openFrame, writeFrameHeader } from '../../../src/protocol/relay.js';
+import { encodeBase64 } from '../../../src/protocol/text.js';
+import { WallClock } from '../../../src/wall-clock.js';
+import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
+import type { Agenda } from './agenda.js';
+import { HUB_PORT, type HubHost, WALL_OFFSET } from './hub-host.js';
+import { type ConnectionEnd, type Host, type Internet, type Site, show } from './internet.js';
+
+const HUB_ADDRESS = { host: '203.0.113.1', port: HUB_PORT, tls: false };
+/** How long it takes until a machine's network is looked at after something has changed there, milliseconds. */
+const NOTICE = 100;
+/** WireGuard's transport data: type 4, then here the receiver, the sender, a sequence and what it is. */
+const DATA = { receiver: 4, sender: 8, sequence: 12, kind: 16, length: 1_312 } as const;
+const KIND = { question: 0, answer: 1 } as const;
+
+export interface NodeHostOptions {
+  readonly internet: Internet;
+  readonly agenda: Agenda;
+  readonly crypto: Crypto;
+  readonly hub: HubHost;
+  readonly name: string;
+  readonly privateKey: PrivateKey;
+  readonly shares: readonly string[];
+  /** Of its UDP socket: a free one, as the kernel chooses it. */
+  readonly port: number;
+  readonly tell: (text: string) => void;
+}
+
+/** A peer of the interface. */
+interface Peer {
+  readonly key: string;
+  /** Where data goes; undefined: nowhere yet. */
+  endpoint: Endpoint | 'relay' | undefined;
+  received: number;
+  sent: number;
+  /** How often `endpoint` has changed. */
+  moves: number;
+}
+
+/** What a node keeps on its disk: it outlives the process. */
+type Disk = { -readonly [File in keyof StoredState]?: StoredState[File] };
+
+/** A machine with a node: the product's node machine, a disk, and a data plane that counts packets. */
+export class NodeHost {
+  readonly name: string;
+  readonly key: string;
+  disk: Disk = {};
+  /** Where it is on the internet now. */
+  host: Host;
+  machine: NodeMachine | undefined;
+  /** Of an acknowledged membership. */
+  id: number | undefined;
+  readonly peers = new Map<number, Peer>();
+  /** The hub has said that it is no member. */
+  isRemoved = false;
+  /** Sequences of questions that were answered. */
+  readonly answers = new Set<number>();
+  /** Sequences of questions from a peer, and what came from a machine that is no peer. */
+  heard = 0;
+  heardFromStrangers = 0;
+  /** Datagrams and messages to the hub. */
+  datagrams = 0;
+  messages = 0;
+  /** Attachments, and changes of what it wants of its machine. */
+  connects = 0;
+  plans = 0;
+  readonly names = new Set<string>();
+  readonly #options: NodeHostOptions;
+  #secret: Uint8Array | undefined;
+  #process = 0;
+  #client: HubClient | undefined;
+  #map = new NetworkMap();
+  readonly #connections = new Map<number, ConnectionEnd>();
+  #relay: RelayRoute;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #isCounting = false;
+  #talkedAt = Number.NEGATIVE_INFINITY;
+  #sequence = 0;
+  readonly #waiting = new Map<number, (value: unknown, failure?: Error) => void>();
+
+  constructor(options: NodeHostOptions, site: Site, address: Uint8Array) {
+    this.#options = options;
+    this.name = options.name;
+    this.key = encodeBase64(options.privateKey.publicKey.bytes);
+    this.host = this.#plugIn(site, address);
+  }
+
+  get isRunning(): boolean {
+    return this.#client !== undefined;
+  }
+
+  get isAttached(): boolean {
+    return this.#client?.state.kind === 'connected';
+  }
+
+  get hubState(): string {
+    const state = this.#client?.state;
+    return state === undefined ? 'not running' : 'failure' in state ? state.failure.message : state.kind;
+  }
+
+  get relay(): string {
+    return this.#relay === undefined ? 'none' : this.#relay === 'channel' ? 'channel' : show(this.#relay);
+  }
+
+  // Its life.
+
+  /** Starts the process: with a disk that has a member on it, or to join. */
+  start(secret?: Uint8Array): void {
+    const { crypto, privateKey, hub, agenda, name, shares } = this.#options;
+    const { node, map } = this.disk;
+    this.#secret = secret ?? this.#secret;
+    this.#process++;
+    this.#map = new NetworkMap();
+    if (map !== undefined) this.#map.applyMap(map);
+    const member =
+      node === undefined ? { join: { secret: this.#secret!, name, shares } } : { network: node.network.id };
+    this.#client = new HubClient({
+      ...{ crypto, privateKey, hubKey: hub.publicKey, program: 'virtual node', map: this.#map, member },
+      addresses: node === undefined ? [HUB_ADDRESS] : searched(node.hub),
+    });
+    this.#client.start(agenda.now);
+    if (node !== undefined) this.#becomeMember();
+    this.settle();
+  }
+
+  /** The process ends, without a word; what it wrote is there. */
+  kill(): void {
+    for (const end of this.#connections.values()) end.close(1006);
+    this.#forget();
+  }
+
+  /** The same, and nobody hears of it. */
+  losePower(): void {
+    this.host.isDown = true;
+    this.#forget();
+  }
+
+  /** The machine is somewhere else, with another address: it notices. */
+  moveTo(site: Site, address: Uint8Array): void {
+    const { isDown } = this.host;
+    this.#options.internet.hosts.delete(this.host);
+    this.host = this.#plugIn(site, address);
+    this.host.isDown = isDown;
+    if (!isDown) this.#noticeMove();
+  }
+
+  sleep(): void {
+    this.host.isDown = true;
+  }
+
+  wake(): void {
+    this.host.isDown = false;
+    this.#expire();
+    this.#noticeMove();
+  }
+
+  // What its user does.
+
+  /** Sends a packet to a member, which answers if it gets it. @returns its sequence */
+  send(to: number): number {
+    const sequence = ++this.#sequence;
+    this.#sendData(to, sequence, KIND.question);
+    return sequence;
+  }
+
+  /** Offers these networks. @returns what the hub makes of it, or that it did not answer */
+  share(shares: readonly string[]): Promise<unknown> {
+    return this.#ask((machine, now) => machine.share(shares, now));
+  }
+
+  leave(): Promise<unknown> {
+    return this.#ask((machine, now) => machine.leave(now));
+  }
+
+  /** How a member is reached, in words. */
+  pathTo(id: number): string {
+    const { now } = this.#options.agenda;
+    const { kind, endpoint = '', why } = this.machine!.path(id, now, WALL_OFFSET + now);
+    return `${kind} ${endpoint} (${why})`;
+  }
+
+  isDirectTo(id: number): boolean {
+    return typeof this.peers.get(id)?.endpoint === 'object';
+  }
+
+  #ask(ask: (machine: NodeMachine, now: number) => number): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const { machine } = this;
+      if (machine === undefined) {
+        reject(new Error('it is not running'));
+        return;
+      }
+      this.#waiting.set(ask(machine, this.#options.agenda.now), (value, failure) =>
+        failure === undefined ? resolve(value) : reject(failure),
+      );
+      this.settle();
+    });
+  }
+
+  #plugIn(site: Site, address: Uint8Array): Host {
+    const host = {
+      ...{ site, address, isDown: false },
+      receive: (bytes: Uint8Array, from: Endpoint) => this.#receive(bytes, from),
+    };
+    this.#options.internet.hosts.add(host);
+    return host;
+  }
+
+  #forget(): void {
+    this.#process++;
+    this.machine = undefined;
+    this.#client = undefined;
+    this.#connections.clear();
+    this.#isCounting = false;
+    this.peers.clear();
+    this.#relay = undefined;
+    for (const answer of this.#waiting.values()) answer(undefined, new Error('it was stopped'));
+    this.#waiting.clear();
+    this.#timerAt = Number.POSITIVE_INFINITY;
+  }
+
+  #becomeMember(): void {
+    const { crypto, privateKey, agenda } = this.#options;
+    const { node, endpoints, names, recent } = this.disk;
+    const { now } = agenda;
+    this.id = node!.you.id;
+    this.machine = new NodeMachine(
+      {
+        ...{ crypto, privateKey, client: this.#client!, map: this.#map },
+        stored: {
+          node: node!,
+          ...(endpoints && { endpoints }),
+          ...(names && { names }),
+          ...(recent && { recent }),
+        },
+        clock: new WallClock(
+          () => WALL_OFFSET + agenda.now,
+          () => agenda.now,
+        ),
+      },
+      now,
+    );
+    this.machine.start(now);
+    this.machine.handleRouting(this.#routing(), [], now);
+    this.machine.handleAddresses(this.#addresses(), false, now);
+  }
+
+  #addresses() {
+    return [{ device: 'eth0', kind: undefined, address: this.host.address }];
+  }
+
+  /** The route of its LAN, and those of the shares that it offers itself. */
+  #routing(): Routing {
+    const lan = { address: Uint8Array.from([...this.host.address.subarray(0, 3), 0]), prefix: 24 };
+    const route = { name: 'the route of its LAN', local: false, table: 254, kind: 'unicast' as const };
+    const rule = {
+      ...{ priority: 32_766, action: 'lookup' as const, table: 254, target: undefined, to: undefined },
+      ...{ from: undefined, inputDevice: undefined, outputDevice: undefined, mark: 0, mask: 0 },
+      ...{ suppressPrefix: -1, isOfMaster: false, isPartial: false, isInverted: false },
+    };
+    const own = this.#options.shares.map((share) => parseCidr(share)!);
+    return {
+      routes: [lan, ...own].map((destination) => ({ ...route, destination, gateway: undefined })),
+      rules: [
+        { ...rule, family: 4 },
+        { ...rule, family: 6 },
+      ],
+    };
+  }
+
+  #noticeMove(): void {
+    const process = this.#process;
+    this.#options.agenda.after(NOTICE, () => {
+      if (process !== this.#process || this.machine === undefined || this.host.isDown) return;
+      const { now } = this.#options.agenda;
+      this.machine.handleRouting(this.#routing(), [], now);
+      this.machine.handleAddresses(this.#addresses(), true, now);
+      this.settle();
+    });
+  }
+
+  // What its machine wants.
+
+  settle(): void {
+    const source = this.machine ?? this.#client;
+    for (let output = source?.poll(); output; output = source?.poll()) {
+      this.#perform(output);
+      if (source !== (this.machine ?? this.#client)) {
+        this.settle(); // it has become a member, or its process has ended
+        return;
+      }
+    }
+    this.#setTimer();
+  }
+
+  #setTimer(): void {
+    const { agenda } = this.#options;
+    const next = (this.machine ?? this.#client)?.nextTimeout() ?? Number.POSITIVE_INFINITY;
+    if (next >= this.#timerAt || next === Number.POSITIVE_INFINITY) return; // it is set anew when it comes
+    const process = this.#process;
+    const at = Math.max(next, agenda.now);
+    this.#timerAt = at;
+    agenda.at(at, () => {
+      if (process !== this.#process || this.#timerAt !== at) return;
+      this.#timerAt = Number.POSITIVE_INFINITY;
+      if (!this.host.isDown) this.#expire();
+    });
+  }
+
+  #expire(): void {
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    (this.machine ?? this.#client)?.handleTimeout(this.#options.agenda.now);
+    this.settle();
+  }
+
+  #perform(output: NodeCommand | HubEvent): void {
+    const { agenda, tell } = this.#options;
+    switch (output.kind) {
+      case 'resolve':
+      case 'dial':
+      case 'send':
+      case 'ping':
+      case 'close':
+      case 'abort':
+        this.#performHub(output);
+        return;
+      case 'look':
+        this.#client!.proceed(agenda.now);
+        return;
+      case 'joined': {
+        const { network, you } = output;
+        const hub = { key: encodeBase64(this.#options.hub.publicKey), ...byToken(undefined, [HUB_ADDRESS]) };
+        const { shares, port } = this.#options;
+        this.disk.node = { network, you, hub, port, device: 'lametun0', shares };
+        tell(`${this.name} has joined as node ${you.id}`);
+        this.#becomeMember();
+        return;
+      }
+      case 'disconnected':
+        tell(`${this.name} cannot join: ${output.failure.message}`);
+        if (output.retryIn === undefined) this.#forget();
+        return;
+      case 'datagram':
+        this.#sendUdp(output.bytes, output.to, output.hops);
+        return;
+      case 'reply':
+        if (output.to.relayPeer === 0) this.#sendUdp(output.bytes, output.to.remote);
+        else this.#sendRelayed(output.bytes, output.to.relayPeer);
+        return;
+      case 'relayed':
+        this.#sendRelayed(output.bytes, output.peer);
+        return;
+      case 'peer':
+        this.peers.set(output.id, { key: output.key, endpoint: undefined, received: 0, sent: 0, moves: 0 });
+        return;
+      case 'remove-peer':
+        this.peers.delete(output.id);
+        return;
+      case 'endpoint': {
+        const peer = this.peers.get(output.peer);
+        if (peer === undefined) return;
+        const endpoint = output.endpoint ?? 'relay';
+        if (textOf(endpoint) !== textOf(peer.endpoint)) peer.moves++;
+        peer.endpoint = endpoint;
+        return;
+      }
+      case 'relay':
+        this.#relay = output.route;
+        return;
+      case 'frame':
+        if (this.#relay === 'channel') this.#receiveFrame(output.datagram, output.peer, undefined);
+        return;
+      case 'host':
+        this.plans++;
+        return;
+      case 'hub':
+        this.connects++;
+        return;
+      case 'names':
+        this.names.clear();
+        for (const { name } of output.nodes) this.names.add(name);
+        return;
+      case 'store':
+        this.disk = { ...this.disk, [output.file]: output.value };
+        return;
+      case 'answer':
+        this.#waiting.get(output.token)?.(output.value, output.failure);
+        this.#waiting.delete(output.token);
+        return;
+      case 'log':
+        if (output.level === 'error') tell(`${this.name}: ${output.message}`);
+        return;
+      case 'removed':
+        tell(`${this.name} hears that it was removed`);
+        this.isRemoved = true;
+        this.#forget();
+        return;
+    }
+  }
+
+  #performHub(command: HubCommand): void {
+    const { internet, hub, agenda } = this.#options;
+    const client = this.#client!;
+    if (command.kind === 'dial') {
+      const { connection, target } = command;
+      const process = this.#process;
+      const ifMine = <A extends unknown[]>(act: (...args: A) => void) => {
+        return (...args: A): void => {
+          if (process !== this.#process || this.host.isDown) return;
+          act(...args);
+          this.settle();
+        };
+      };
+      const dialled = internet.dial(this.host, hub, (end) => hub.accept(end));
+      const end = dialled.begin({
+        opened: ifMine(() => {
+          const remote = { address: hub.address, port: target.address.port };
+          client.handleConnected(connection, remote, { address: this.host.address, port: 1 }, agenda.now);
+          client.handleOpened(connection, agenda.now);
+        }),
+        refused: ifMine(() => {
+          client.handleFailed(connection, connectFailure('the hub', 'ECONNREFUSED'), agenda.now);
+        }),
+        message: ifMine((bytes) => client.handleMessage(connection, bytes, agenda.now)),
+        ping: () => {},
+        pong: ifMine(() => client.handlePong(connection)),
+        closed: ifMine((code) => client.handleClosed(connection, code, agenda.now)),
+      });
+      this.#connections.set(connection, end);
+    } else if (command.kind !== 'resolve') {
+      const end = this.#connections.get(command.connection);
+      if (command.kind === 'send') {
+        this.messages++;
+        end?.send(command.bytes);
+      } else if (command.kind === 'ping') {
+        this.messages++;
+        end?.ping();
+      } else {
+        this.#connections.delete(command.connection);
+        end?.close(command.kind === 'close' ? command.code : 1006);
+      }
+    }
+  }
+
+  // The data plane.
+
+  #sendUdp(bytes: Uint8Array, to: Endpoint, hops?: number): void {
+    this.datagrams++;
+    this.#options.internet.send(this.host, this.#options.port, bytes, to, hops);
+  }
+
+  #sendRelayed(bytes: Uint8Array, peer: number): void {
+    if (this.#relay === undefined) return;
+    if (this.#relay === 'channel') {
+      const connection = this.#client?.frameConnection;
+      const sealed = connection === undefined ? undefined : this.#client!.sealFrame(peer, bytes);
+      if (sealed !== undefined) this.#connections.get(connection!)?.send(sealed);
+      return;
+    }
+    const frame = new Uint8Array(8 + bytes.length);
+    writeFrameHeader(frame, 0, peer);
+    frame.set(bytes, 8);
+    this.#sendUdp(frame, this.#relay);
+  }
+
+  #receive(bytes: Uint8Array, from: Endpoint): void {
+    if (this.machine === undefined || this.host.isDown) return;
+    const isRelay = typeof this.#relay === 'object' && show(this.#relay) === show(from);
+    const frame = isRelay ? openFrame(bytes) : undefined;
+    if (frame !== undefined) this.#receiveFrame(frame.datagram, frame.peer, from);
+    else this.#receiveInner(bytes, from, 0);
+  }
+
+  #receiveFrame(datagram: Uint8Array, peer: number, from: Endpoint | undefined): void {
+    this.#receiveInner(datagram, from ?? { address: Uint8Array.of(127, 0, 0, 1), port: 1 }, peer);
+  }
+
+  #receiveInner(bytes: Uint8Array, remote: Endpoint, relayPeer: number): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const magic = view.getInt32(0, true);
+    if (magic === MAGIC.probe || magic === MAGIC.control) {
+      this.machine!.handleSideChannel(bytes, { remote, relayPeer }, this.#options.agenda.now);
+      this.settle();
+    } else if (magic === 4) this.#receiveData(view);
+  }
+
+  #sendData(to: number, sequence: number, kind: number): void {
+    const peer = this.peers.get(to);
+    if (peer === undefined || this.host.isDown || this.machine === undefined) return;
+    const bytes = new Uint8Array(DATA.length);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(0, 4, true);
+    view.setUint32(DATA.receiver, to, true);
+    view.setUint32(DATA.sender, this.id!, true);
+    view.setUint32(DATA.sequence, sequence, true);
+    view.setUint32(DATA.kind, kind, true);
+    peer.sent += bytes.length;
+    this.#talk();
+    if (peer.endpoint === 'relay') this.#sendRelayed(bytes, to);
+    else if (peer.endpoint !== undefined) this.#sendUdp(bytes, peer.endpoint);
+  }
+
+  #receiveData(view: DataView): void {
+    if (view.getUint32(DATA.receiver, true) !== this.id) return;
+    const from = view.getUint32(DATA.sender, true);
+    const sequence = view.getUint32(DATA.sequence, true);
+    const peer = this.peers.get(from);
+    if (peer === undefined) {
+      this.heardFromStrangers++; // WireGuard drops it: no such key
+      return;
+    }
+    peer.received += view.byteLength;
+    this.#talk();
+    if (view.getUint32(DATA.kind, true) === KIND.question) {
+      this.heard++;
+      this.#sendData(from, sequence, KIND.answer);
+    } else this.answers.add(sequence);
+  }
+
+  /** There is traffic: it is counted as often as a shell does, until there has been none for some time. */
+  #talk(): void {
+    const { agenda } = this.#options;
+    this.#talkedAt = agenda.now;
+    if (this.#isCounting) return;
+    this.#isCounting = true;
+    const process = this.#process;
+    const count = (): void => {
+      if (process !== this.#process || this.machine === undefined) return;
+      this.#isCounting = agenda.now - this.#talkedAt < 10_000;
+      if (this.#isCounting) agenda.after(TRAFFIC_INTERVAL, count);
+      if (this.host.isDown) return;
+      this.machine.handleTraffic(this.peers, agenda.now);
+      this.settle();
+    };
+    agenda.after(TRAFFIC_INTERVAL, count);
+  }
+}
+
+const textOf = (endpoint: Peer['endpoint']): string =>
+  typeof endpoint === 'object' ? show(endpoint) : `${endpoint}`;

@@ -1,0 +1,380 @@
+import assert from 'node:assert/strict';
+import type { NatKind } from '../nat-model.js';
+import { FAULTS } from './faults.js';
+import type { NodeHost } from './node-host.js';
+import { type Happening, World } from './world.js';
+
+export type { Happening };
+
+/** Milliseconds. */
+const TIMES = {
+  /** All nodes begin to join within this time, and are members after `joined`. */
+  joining: 2_000,
+  joined: 10_000,
+  /** In this time faults begin. */
+  faults: 30_000,
+  /** From the last fault's end, the network is as it should be after this time. */
+  convergence: 75_000,
+  /** For so long after that it is watched. */
+  watched: 15_000,
+  /** A removed member is no peer of any connected one after this time. */
+  cutOff: 1_000,
+} as const;
+
+export interface ScenarioOptions {
+  readonly seed: number;
+  readonly nodes: number;
+  /** How many faults; some if not given. */
+  readonly faults?: number;
+}
+
+/** Two members that talk: one sends a packet each second, the other answers. */
+interface Talk {
+  readonly from: NodeHost;
+  readonly to: NodeHost;
+  /** When each packet was sent, by sequence. */
+  readonly sent: Map<number, number>;
+}
+
+/**
+ * A network from its first member to its end: nodes join, things go wrong, all is healed, and then it must be as it should.
+ */
+export class Scenario {
+  readonly world: World;
+  /** What ends the faults that last. */
+  readonly cures: (() => void)[] = [];
+  /** What does not hold. */
+  readonly violations: string[] = [];
+  readonly #options: ScenarioOptions;
+  /** What the hub has acknowledged, and how to see whether it still knows. */
+  readonly #acknowledged = new Map<string, () => Promise<boolean>>();
+  readonly #talks: Talk[] = [];
+  readonly #gone = new Set<NodeHost>();
+  readonly #mayHaveLeft = new Set<NodeHost>();
+  #isQuiet = false;
+
+  constructor(options: ScenarioOptions) {
+    this.#options = options;
+    const isAsking = options.seed % 10 === 3;
+    this.world = new World(options.seed, { ask: isAsking });
+  }
+
+  async run(): Promise<void> {
+    const { world } = this;
+    const { random, agenda } = world;
+    await world.start();
+    for (let i = 0; i < this.#options.nodes; i++) {
+      const isNeighbour = i > 0 && random.chance(0.25);
+      const node = world.node(isNeighbour ? random.pick(world.sites) : world.site(), []);
+      agenda.after(random.below(TIMES.joining), () => world.join(node));
+    }
+    this.#approveOften();
+    await world.runFor(TIMES.joined);
+    for (let i = 0; i < 4; i++) this.#talk();
+    const names = Object.keys(FAULTS);
+    for (let i = this.#options.faults ?? 1 + random.below(6); i > 0; i--) {
+      const name = random.pick(names);
+      agenda.after(random.below(TIMES.faults), () => FAULTS[name]!(this));
+    }
+    await world.runFor(TIMES.faults);
+    this.#heal();
+    await world.runFor(TIMES.convergence);
+    await this.#check();
+  }
+
+  /** A member that runs, if there is one. */
+  someMember(): NodeHost | undefined {
+    const running = this.#members().filter((node) => node.isRunning && !node.host.isDown);
+    return running.length < 3 ? undefined : this.world.random.pick(running);
+  }
+
+  restart(node: NodeHost): void {
+    if (!this.#isGone(node) && !node.isRunning) node.start();
+  }
+
+  joinLate(): void {
+    const { world } = this;
+    const node = world.node(world.site());
+    world.tell(`${node.name} begins to join`);
+    world.join(node);
+  }
+
+  // What administrators and users do. Where the hub is away it does not happen.
+
+  async remove(node: NodeHost): Promise<void> {
+    const { world } = this;
+    const { id } = node;
+    if (!(await this.#administered(() => world.hub.administer({ op: 'remove', node: `${id}` })))) return;
+    world.tell(`${node.name} is removed`);
+    this.#gone.add(node);
+    this.#acknowledge(`${node.name} is removed`, async () => (await this.#stateOf(id)) === 'removed');
+    const connected = this.#members().filter((other) => other.isAttached && !other.host.isDown);
+    const connects = new Map(connected.map((other) => [other, other.connects]));
+    world.agenda.after(TIMES.cutOff, () => {
+      for (const [other, before] of connects) {
+        const wasThere = other.isAttached && other.connects === before && this.#isReachable(other);
+        if (wasThere && other.peers.has(id!))
+          this.#violate(
+            `${node.name} is still a peer of ${other.name}, ${TIMES.cutOff} ms after it was removed`,
+          );
+      }
+    });
+  }
+
+  async leave(node: NodeHost): Promise<void> {
+    const { id } = node;
+    try {
+      await node.leave();
+    } catch {
+      this.#mayHaveLeft.add(node); // or the answer was lost
+      return;
+    }
+    this.world.tell(`${node.name} has left`);
+    this.#gone.add(node);
+    node.kill();
+    this.#acknowledge(`${node.name} has left`, async () => (await this.#stateOf(id)) === 'removed');
+  }
+
+  async rename(node: NodeHost): Promise<void> {
+    const { world } = this;
+    const name = `${node.name}-${world.random.below(1_000)}`;
+    const { id } = node;
+    if (!(await this.#administered(() => world.hub.administer({ op: 'rename', node: `${id}`, name }))))
+      return;
+    world.tell(`${node.name} is called ${name}`);
+    this.#acknowledge(`the name of ${node.name}`, async () => {
+      const row = await this.#row(id);
+      return row?.state === 'removed' || row?.name === name;
+    });
+  }
+
+  async share(node: NodeHost): Promise<void> {
+    const { world } = this;
+    const share = `10.${100 + (node.id! % 100)}.0.0/16`;
+    const { id } = node;
+    try {
+      await node.share([share]);
+    } catch {
+      return;
+    }
+    world.tell(`${node.name} offers ${share}`);
+    this.#acknowledge(`what ${node.name} offers`, async () => {
+      const rows = await world.hub.store.read((tables) => tables.shares([id!]));
+      return this.#isGone(node) || rows.some(({ network }) => network === share);
+    });
+    if (await this.#administered(() => world.hub.administer({ op: 'approve', node: `${id}` })))
+      this.#acknowledge(`that ${node.name} shares`, async () => {
+        const rows = await world.hub.store.read((tables) => tables.shares([id!]));
+        return this.#isGone(node) || rows.some(({ state }) => state === 'approved');
+      });
+  }
+
+  async #administered(act: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await act();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #acknowledge(what: string, holds: () => Promise<boolean>): void {
+    this.#acknowledged.set(what, holds);
+  }
+
+  /** An administrator looks now and then who waits for approval. */
+  #approveOften(): void {
+    const { hub, agenda } = this.world;
+    const approve = (): void => {
+      agenda.after(2_000, approve);
+      if (!hub.isRunning) return;
+      for (const { isRunning, id, disk } of this.world.nodes)
+        if (isRunning && disk.node?.you.pending)
+          void this.#administered(() => hub.administer({ op: 'approve', node: `${id}` }));
+    };
+    if (this.#options.seed % 10 === 3) approve();
+  }
+
+  #members(): NodeHost[] {
+    return this.world.nodes.filter((node) => node.id !== undefined && !this.#isGone(node));
+  }
+
+  #isGone(node: NodeHost): boolean {
+    return this.#gone.has(node) || (node.isRemoved && this.#mayHaveLeft.has(node));
+  }
+
+  #isReachable({ host }: NodeHost): boolean {
+    return !host.isDown && !host.site.isCut && !this.world.hubSite.isCut && this.world.hub.isRunning;
+  }
+
+  #talk(): void {
+    const { world } = this;
+    const members = this.#members().filter((node) => node.isRunning);
+    const from = world.random.pick(members);
+    const to = world.random.pick(members.filter((node) => node !== from));
+    const talk: Talk = { from, to, sent: new Map() };
+    this.#talks.push(talk);
+    const send = (): void => {
+      if (this.#isGone(from) || this.#isGone(to)) return;
+      if (from.isRunning) talk.sent.set(from.send(to.id!), world.agenda.now);
+      world.agenda.after(1_000, send);
+    };
+    send();
+  }
+
+  /** All faults end. */
+  #heal(): void {
+    for (const cure of this.cures) cure();
+    for (const node of this.world.nodes) {
+      if (node.host.isDown) node.wake();
+      if (!node.isRunning && !node.isRemoved && node.disk.node !== undefined) this.restart(node);
+    }
+    this.world.tell('everything is healed');
+    this.#isQuiet = true;
+  }
+
+  #violate(what: string): void {
+    this.violations.push(what);
+    this.world.tell(`VIOLATED: ${what}`);
+  }
+
+  // What must hold.
+
+  async #check(): Promise<void> {
+    const { world } = this;
+    assert.ok(this.#isQuiet && world.hub.isRunning);
+    await this.#checkAcknowledged();
+    await this.#checkUnique();
+    this.#checkRosters();
+    const before = this.#counts();
+    const began = world.agenda.now;
+    await world.runFor(TIMES.watched);
+    this.#checkTalks(began);
+    this.#checkQuiet(before);
+  }
+
+  async #checkAcknowledged(): Promise<void> {
+    for (const [what, holds] of this.#acknowledged)
+      if (!(await holds())) this.#violate(`the hub has forgotten ${what}`);
+    for (const node of this.world.nodes) {
+      if (node.disk.node === undefined) continue;
+      const row = await this.#row(node.disk.node.you.id);
+      if (row?.key !== node.key) this.#violate(`the hub has forgotten that ${node.name} has joined`);
+    }
+  }
+
+  async #checkUnique(): Promise<void> {
+    const { nodes } = await this.world.hub.store.read((tables) => tables.contents());
+    const current = nodes.filter(({ state }) => state !== 'removed');
+    const active = current.filter(({ state }) => state === 'active');
+    const columns: readonly (readonly [string, readonly unknown[]])[] = [
+      ['id', nodes.map(({ id }) => id)],
+      ['key', current.map(({ key }) => key)],
+      ['name', current.map(({ name }) => name)],
+      ['IPv4 address', active.map(({ ipv4 }) => ipv4)],
+      ['IPv6 address', active.map(({ ipv6 }) => ipv6)],
+    ];
+    for (const [what, values] of columns)
+      if (new Set(values).size !== values.length) this.#violate(`two nodes have the same ${what}`);
+  }
+
+  #checkRosters(): void {
+    const { members } = this.world.hub.registry;
+    const active = Array.from(members.ids(), (id) => members.byId(id)!.row);
+    for (const node of this.#members()) {
+      if (!node.isAttached) {
+        this.#violate(`${node.name} is not connected to the hub: ${node.hubState}`);
+        continue;
+      }
+      const others = active.filter(({ id }) => id !== node.id).map(({ id }) => id);
+      const peers = [...node.peers.keys()].sort((a, b) => a - b);
+      if (`${peers}` !== `${others.sort((a, b) => a - b)}`)
+        this.#violate(`${node.name} has the peers ${peers}, and the members are ${others}`);
+      const names = active.map(({ name }) => name).sort();
+      if (`${[...node.names].sort()}` !== `${names}`)
+        this.#violate(`${node.name} finds ${[...node.names]}, and the members are called ${names}`);
+    }
+    for (const node of this.#gone)
+      if (members.byKey(node.key) !== undefined) this.#violate(`${node.name} is gone, and still a member`);
+  }
+
+  #checkTalks(began: number): void {
+    const end = this.world.agenda.now;
+    for (const { from, to, sent } of this.#talks) {
+      if (this.#isGone(from) || this.#isGone(to)) continue;
+      const name = `${from.name} at ${from.host.site.name} to ${to.name} at ${to.host.site.name}`;
+      for (const [sequence, at] of sent) {
+        if (at < began || at > end - 2_000 || from.answers.has(sequence)) continue;
+        this.#violate(`a packet from ${name} was not answered: ${from.pathTo(to.id!)}`);
+        break;
+      }
+      if (canBeDirect(from, to) && !from.isDirectTo(to.id!))
+        this.#violate(`no direct path from ${name}: ${from.pathTo(to.id!)}`);
+    }
+  }
+
+  #counts(): Counts {
+    return new Map(
+      this.#members().map((node) => [
+        node,
+        {
+          ...{
+            datagrams: node.datagrams,
+            messages: node.messages,
+            connects: node.connects,
+            plans: node.plans,
+          },
+          moves: [...node.peers.values()].reduce((sum, peer) => sum + peer.moves, 0),
+        },
+      ]),
+    );
+  }
+
+  /** Nothing oscillates, and every state has a bounded number of packets. */
+  #checkQuiet(before: Counts): void {
+    for (const [node, now] of this.#counts()) {
+      const then = before.get(node);
+      if (then === undefined) continue;
+      const talks = this.#talks.filter(({ from, to }) => from === node || to === node).length;
+      const most = {
+        /** For each who talks: 15 packets of its own, 10 pings and their answers, and another try or two. */
+        datagrams: 6 + 60 * talks,
+        messages: 4,
+        connects: 0,
+        plans: 0,
+        moves: talks,
+      };
+      for (const what of ['datagrams', 'messages', 'connects', 'plans', 'moves'] as const) {
+        const count = now[what] - then[what];
+        if (count > most[what])
+          this.#violate(`${node.name}: ${count} ${what} in ${TIMES.watched} ms, with ${talks} talks`);
+      }
+    }
+  }
+
+  async #row(id: number | undefined) {
+    const [row] = await this.world.hub.store.read((tables) => tables.nodes({ ids: [id ?? 0] }));
+    return row;
+  }
+
+  async #stateOf(id: number | undefined): Promise<string> {
+    return (await this.#row(id))?.state ?? 'removed'; // and forgotten
+  }
+}
+
+type Counts = ReadonlyMap<
+  NodeHost,
+  Readonly<Record<'datagrams' | 'messages' | 'connects' | 'plans' | 'moves', number>>
+>;
+
+/** Who lets in only a port that was asked for cannot be reached from a port that nobody knows. */
+const IS_STRICT: ReadonlySet<NatKind> = new Set(['firewall', 'keepsPorts', 'easy', 'hard', 'plain']);
+
+/** Whether simultaneous probes can open a direct path. */
+function canBeDirect(a: NodeHost, b: NodeHost): boolean {
+  const [one, other] = [a.host.site, b.host.site];
+  if (one === other && one.wan !== undefined) return true;
+  const isHard = (nats: readonly NatKind[]): boolean => nats.includes('hard');
+  const isStrict = (nats: readonly NatKind[]): boolean => nats.some((kind) => IS_STRICT.has(kind));
+  return !(isHard(one.nats) && isStrict(other.nats)) && !(isHard(other.nats) && isStrict(one.nats));
+}

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
+import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import type { Batch, Failure } from './run.js';
+
+/** How many of the last things that happened a failing test shows. */
+const SHOWN = 30;
+
+/** Plays the seeds 1 to `last`, on all processors. */
+async function failures(last: number, nodes?: number): Promise<Failure[]> {
+  const found: Failure[] = [];
+  const step = availableParallelism();
+  const workers = Array.from({ length: step }, (_, i) => {
+    const workerData: Batch = { first: i + 1, last, step, nodes };
+    const worker = new Worker(new URL('./run.js', import.meta.url), { workerData });
+    worker.on('message', (failure: Failure) => found.push(failure));
+    return once(worker, 'exit');
+  });
+  for (const [code] of await Promise.all(workers)) assert.equal(code, 0);
+  return found.sort((a, b) => a.seed - b.seed);
+}
+
+function report(found: readonly Failure[]): string {
+  const [first] = found;
+  if (first === undefined) return '';
+  const { seed, nodes, violations, happenings } = first;
+  return [
+    `${found.length} seeds fail: ${found.map((failure) => failure.seed).join(', ')}`,
+    `seed ${seed}, again by \`npm run virtual -- ${seed} ${nodes}\`:`,
+    ...violations.map((violation) => `  ${violation}`),
+    'What happened last:',
+    ...happenings.slice(-SHOWN).map(({ at, text }) => `  ${(at / 1_000).toFixed(3)} s  ${text}`),
+  ].join('\n');
+}
+
+test('a thousand networks of 10 to 20 nodes come together again after whatever happens to them', async () => {
+  const found = await failures(1_000);
+  assert.equal(found.length, 0, report(found));
+});
+
+test('so do twenty of 200 nodes', async () => {
+  const found = await failures(20, 200);
+  assert.equal(found.length, 0, report(found));
+});
