@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Presence } from '../../src/hub/machine/presence.js';
 import { type PresenceMessage, Presence as View } from '../../src/node/machine/presence.js';
 import { decodeJson } from '../../src/protocol/text.js';
-import { VirtualScheduler } from '../kit/virtual-scheduler.js';
+import { VirtualScheduler } from '../kit/virtual/scheduler.js';
 
 /** A member that hears what the hub says of the others. */
 class Listener {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { VirtualScheduler } from '../../../tests/kit/virtual-scheduler.js';
+import { VirtualScheduler } from '../../../tests/kit/virtual/scheduler.js';
 import { Fanout, type Follower } from './fanout.js';
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);

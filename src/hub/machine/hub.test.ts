@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { VirtualHub } from '../../../tests/kit/virtual-hub.js';
+import { VirtualHub } from '../../../tests/kit/virtual/hub.js';
+import { VirtualScheduler } from '../../../tests/kit/virtual/scheduler.js';
 import type { AdminAnswers, Answers, HubMessage, NodeMessage, NodeRow } from '../../protocol/messages.js';
 import { encodeBase64 } from '../../protocol/text.js';
 import { parseToken } from '../../protocol/token.js';
@@ -37,7 +38,8 @@ class FakeClient implements Client {
 
 /** A hub that asks, and one who waits to be let in. */
 async function scene() {
-  const { hub, registry, scheduler } = await VirtualHub.start({ ask: true });
+  const scheduler = new VirtualScheduler();
+  const { hub, registry } = await VirtualHub.start({ ask: true, scheduler });
   const invitation = { op: 'invite', expires: 60, reusable: false, admin: false, shares: [] } as const;
   const { token } = (await hub.administer(invitation)) as AdminAnswers['invite'];
   const secret = encodeBase64(parseToken(token).secret);

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { FakeCrypto } from '../../../tests/kit/fake-crypto.js';
 import { SeededRandom } from '../../../tests/kit/random.js';
-import { settled, VirtualHub } from '../../../tests/kit/virtual-hub.js';
+import { settled, VirtualHub } from '../../../tests/kit/virtual/hub.js';
+import { VirtualScheduler } from '../../../tests/kit/virtual/scheduler.js';
 import { ChannelInitiator } from '../../protocol/channel.js';
 import type { AdminAnswers, HubMessage } from '../../protocol/messages.js';
 import { encodeBase64 } from '../../protocol/text.js';
@@ -107,7 +108,8 @@ test('every session is checked every five seconds', () => {
 async function run(seed: number, count: number): Promise<string> {
   const random = new SeededRandom(seed);
   const crypto = new FakeCrypto(random);
-  const { hub, registry, scheduler, sessions, privateKey } = await VirtualHub.start({ random, crypto });
+  const scheduler = new VirtualScheduler();
+  const { hub, registry, sessions, privateKey } = await VirtualHub.start({ random, crypto, scheduler });
   const invitation = { op: 'invite', expires: 3_600, reusable: true, admin: false, shares: [] } as const;
   const { token } = (await hub.administer(invitation)) as AdminAnswers['invite'];
   const secret = encodeBase64(parseToken(token).secret);

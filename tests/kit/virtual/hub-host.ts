@@ -1,22 +1,18 @@
-import { Hub } from '../../../src/hub/machine/hub.js';
-import { type Carrier, Session } from '../../../src/hub/machine/session.js';
-import { Registry } from '../../../src/hub/membership/registry.js';
+import type { Carrier } from '../../../src/hub/machine/session.js';
+import type { Registry } from '../../../src/hub/membership/registry.js';
 import type { Endpoint } from '../../../src/ip/endpoint.js';
 import type { AdminAnswers, AdminRequest } from '../../../src/protocol/messages.js';
-import { decodeBase64, encodeBase64 } from '../../../src/protocol/text.js';
-import { welcome } from '../../../src/protocol/versions.js';
 import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
 import { MemoryStore } from '../memory-store.js';
 import type { SeededRandom } from '../random.js';
 import type { Agenda } from './agenda.js';
+import { VirtualHub } from './hub.js';
 import type { ConnectionEnd, ConnectionHandlers, Host, Internet, Site } from './internet.js';
 import { VirtualRelay } from './relay.js';
 
 export const HUB_PORT = 443;
 /** How often a hub checks who is still there, milliseconds: as `server.ts` does. */
-const CHECK_INTERVAL = 10_000;
-/** 1970 is so long ago, milliseconds, when the clock of a virtual network begins. */
-export const WALL_OFFSET = 1_700_000_000_000;
+const CHECK_INTERVAL = 1_000;
 
 export interface HubHostOptions {
   readonly internet: Internet;
@@ -39,9 +35,8 @@ export class HubHost implements Host {
   readonly #key: PrivateKey;
   /** Ends what belongs to an earlier process. */
   #process = 0;
-  #hub: Hub | undefined;
-  #registry: Registry | undefined;
-  readonly #sessions = new Map<Session, ConnectionEnd>();
+  #hub: VirtualHub | undefined;
+  readonly #ends = new Set<ConnectionEnd>();
   #relay: VirtualRelay | undefined;
   /** Requests that are being worked on; and whether something came that may be one. */
   #pending = 0;
@@ -72,56 +67,33 @@ export class HubHost implements Host {
   }
 
   get registry(): Registry {
-    return this.#registry!;
-  }
-
-  /** Who is connected. */
-  get online(): number {
-    return this.#hub?.online ?? 0;
+    return this.#hub!.registry;
   }
 
   async start(): Promise<void> {
     const { agenda, random, ask, crypto, internet } = this.#options;
     const process = ++this.#process;
-    const clock = (): number => WALL_OFFSET + agenda.now;
-    const bytes = (length: number): Uint8Array => {
-      const out = new Uint8Array(length);
-      random.fill(out);
-      return out;
-    };
-    const hex = (length: number): string => Buffer.from(bytes(length)).toString('hex');
-    const registry = await Registry.open(this.store, {
-      network: { name: 'home', ranges: () => ({ ipv4: '10.77.0.0/16', ipv6: 'fd77::/64' }) },
-      ...{ ask, clock, randomId: hex, hubKey: encodeBase64(this.publicKey) },
-    });
     const unlessOver = (run: () => void) => (): void => {
       if (process === this.#process) run();
     };
     const relay = new VirtualRelay({
       ...{ crypto, random, port: HUB_PORT },
       send: (bytes, to) => internet.send(this, HUB_PORT, bytes, to),
-      deliver: (to, from, datagram) => this.#hub?.deliver(to, from, datagram),
+      deliver: (to, from, datagram) => this.#hub?.hub.deliver(to, from, datagram),
     });
-    this.#registry = registry;
+    const scheduler = {
+      now: () => agenda.now,
+      soon: (run: () => void) => agenda.after(0, unlessOver(run)),
+      later: (run: () => void, milliseconds: number) => agenda.after(milliseconds, unlessOver(run)),
+    };
+    const { store } = this;
+    const addresses = () => [{ host: '203.0.113.1', port: HUB_PORT, tls: false }];
+    const own = { random, crypto, privateKey: this.#key, store, relay, scheduler, addresses, ask };
+    const hub = await VirtualHub.start(own);
     this.#relay = relay;
-    this.#hub = new Hub({
-      registry,
-      clock,
-      random: bytes,
-      relay,
-      log: { isVerbose: false, verbose: () => {}, error: () => {} },
-      addresses: () => [{ host: '203.0.113.1', port: HUB_PORT, tls: false }],
-      scheduler: {
-        now: () => agenda.now,
-        soon: (run) => agenda.after(0, unlessOver(run)),
-        later: (run, milliseconds) => agenda.after(milliseconds, unlessOver(run)),
-      },
-      hash: (secret) => Buffer.from(secret).toString('hex'),
-      makeToken: async (secret) => ({ token: encodeBase64(secret), addresses: [], warnings: [] }),
-    });
-    this.#hub.tellAddresses();
+    this.#hub = hub;
     const check = (): void => {
-      for (const session of [...this.#sessions.keys()]) session.check(agenda.now);
+      hub.sessions.check(agenda.now);
       agenda.after(CHECK_INTERVAL, unlessOver(check));
     };
     check();
@@ -132,16 +104,15 @@ export class HubHost implements Host {
     this.#process++;
     this.#hub = undefined;
     this.#relay = undefined;
-    const sessions = [...this.#sessions.values()];
-    this.#sessions.clear();
-    for (const end of sessions) end.close(isKilled ? 1006 : 1001);
+    for (const end of this.#ends) end.close(isKilled ? 1006 : 1001);
+    this.#ends.clear();
   }
 
   /** What root asks on the hub's machine. */
   async administer<R extends AdminRequest>(request: R): Promise<AdminAnswers[R['op']]> {
     this.#pending++;
     try {
-      return (await this.#hub!.administer(request)) as AdminAnswers[R['op']];
+      return (await this.#hub!.hub.administer(request)) as AdminAnswers[R['op']];
     } finally {
       this.#pending--;
     }
@@ -151,8 +122,7 @@ export class HubHost implements Host {
   accept(end: ConnectionEnd): ConnectionHandlers | undefined {
     const hub = this.#hub;
     if (hub === undefined) return undefined;
-    const { crypto, agenda } = this.#options;
-    const { now } = agenda;
+    const { agenda } = this.#options;
     const carrier: Carrier = {
       pace: { longest: 0, rate: 0, burst: 0, patience: false },
       send: (bytes, taken) => {
@@ -163,49 +133,24 @@ export class HubHost implements Host {
       ping: () => end.ping(),
       close: (code) => end.close(code),
       terminate: () => end.close(1006),
+      terminateLater: () => {},
     };
-    const answer = (hello: Parameters<typeof welcome>[0]) => welcome(hello, 'virtual hub');
-    const keys = { crypto, privateKey: this.#key, answer };
-    const session = new Session(
-      carrier,
-      addressOf(end.remote),
-      keys,
-      {
-        opened: () => {},
-        admitted: () => {},
-        message: (client, message) => this.#handle(hub, client, message),
-        frame: (client, to, datagram) => hub.frame(client, to, datagram),
-        closed: (client) => {
-          this.#sessions.delete(client);
-          hub.closed(client);
-        },
-      },
-      now,
-    );
-    this.#sessions.set(session, end);
+    const session = hub.sessions.begin(carrier, end.remote.address.join('.'), agenda.now);
+    this.#ends.add(end);
     return {
       message: (bytes) => {
         this.#isStirred = true;
         session.handle(bytes, agenda.now);
       },
       ping: () => session.heard(agenda.now),
-      closed: () => session.closed(),
+      closed: () => {
+        this.#ends.delete(end);
+        session.closed();
+      },
     };
   }
 
   receive(bytes: Uint8Array, from: Endpoint): void {
     this.#relay?.receive(bytes, from);
   }
-
-  async #handle(hub: Hub, ...[client, message]: Parameters<Hub['handle']>): Promise<void> {
-    this.#pending++;
-    try {
-      await hub.handle(client, message);
-    } finally {
-      this.#pending--;
-    }
-  }
 }
-
-export const addressOf = ({ address }: Host): string => address.join('.');
-export const secretOf = (token: string): Uint8Array => decodeBase64(token);

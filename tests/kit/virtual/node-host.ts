@@ -16,7 +16,8 @@ import { encodeBase64 } from '../../../src/protocol/text.js';
 import { WallClock } from '../../../src/wall-clock.js';
 import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
 import type { Agenda } from './agenda.js';
-import { HUB_PORT, type HubHost, WALL_OFFSET } from './hub-host.js';
+import { EPOCH } from './hub.js';
+import { HUB_PORT, type HubHost } from './hub-host.js';
 import { type ConnectionEnd, type Host, type Internet, type Site, show } from './internet.js';
 
 const HUB_ADDRESS = { host: '203.0.113.1', port: HUB_PORT, tls: false };
@@ -188,7 +189,7 @@ export class NodeHost {
   /** How a member is reached, in words. */
   pathTo(id: number): string {
     const { now } = this.#options.agenda;
-    const { kind, endpoint = '', why } = this.machine!.path(id, now, WALL_OFFSET + now);
+    const { kind, endpoint = '', why } = this.machine!.path(id, now, EPOCH + now);
     return `${kind} ${endpoint} (${why})`;
   }
 
@@ -247,7 +248,7 @@ export class NodeHost {
           ...(recent && { recent }),
         },
         clock: new WallClock(
-          () => WALL_OFFSET + agenda.now,
+          () => EPOCH + agenda.now,
           () => agenda.now,
         ),
       },

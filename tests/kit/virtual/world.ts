@@ -1,8 +1,9 @@
+import { parseToken } from '../../../src/protocol/token.js';
 import { FakeCrypto } from '../fake-crypto.js';
 import type { NatKind } from '../nat-model.js';
 import { SeededRandom } from '../random.js';
 import { Agenda } from './agenda.js';
-import { HubHost, secretOf } from './hub-host.js';
+import { HubHost } from './hub-host.js';
 import { Internet, type Site } from './internet.js';
 import { NodeHost } from './node-host.js';
 
@@ -65,7 +66,7 @@ export class World {
       admin: false,
       shares: [],
     } as const;
-    this.#secret = secretOf((await this.hub.administer(invite)).token);
+    this.#secret = parseToken((await this.hub.administer(invite)).token).secret;
   }
 
   tell(text: string): void {

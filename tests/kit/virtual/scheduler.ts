@@ -1,4 +1,4 @@
-import type { Scheduler } from '../../src/hub/machine/scheduler.js';
+import type { Scheduler } from '../../../src/hub/machine/scheduler.js';
 
 /** A scheduler whose time moves only when the test runs it. */
 export class VirtualScheduler implements Scheduler {

@@ -1,23 +1,23 @@
 import { createHash } from 'node:crypto';
-import { Hub, type RelayPort } from '../../src/hub/machine/hub.js';
-
-import { Sessions } from '../../src/hub/machine/sessions.js';
-import { Registry } from '../../src/hub/membership/registry.js';
-import type { Store } from '../../src/hub/membership/tables.js';
-import type { Log } from '../../src/log.js';
-import { encodeBase64 } from '../../src/protocol/text.js';
-import { formatToken, type HubAddress } from '../../src/protocol/token.js';
-import { welcome } from '../../src/protocol/versions.js';
-import type { Crypto, PrivateKey } from '../../src/wireguard/crypto.js';
-import { FakeCrypto } from './fake-crypto.js';
-import { MemoryStore } from './memory-store.js';
-import { SeededRandom } from './random.js';
-import { VirtualScheduler } from './virtual-scheduler.js';
+import { Hub, type RelayPort } from '../../../src/hub/machine/hub.js';
+import type { Scheduler } from '../../../src/hub/machine/scheduler.js';
+import { Sessions } from '../../../src/hub/machine/sessions.js';
+import { Registry } from '../../../src/hub/membership/registry.js';
+import type { Store } from '../../../src/hub/membership/tables.js';
+import type { Log } from '../../../src/log.js';
+import { encodeBase64 } from '../../../src/protocol/text.js';
+import { formatToken, type HubAddress } from '../../../src/protocol/token.js';
+import { welcome } from '../../../src/protocol/versions.js';
+import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
+import { FakeCrypto } from '../fake-crypto.js';
+import { MemoryStore } from '../memory-store.js';
+import { SeededRandom } from '../random.js';
+import { VirtualScheduler } from './scheduler.js';
 
 export interface VirtualHubOptions {
   /** All that is random follows from it. */
   readonly random?: SeededRandom;
-  readonly scheduler?: VirtualScheduler;
+  readonly scheduler?: Scheduler;
   readonly crypto?: Crypto;
   readonly privateKey?: PrivateKey;
   /** What an earlier hub kept. */
@@ -41,7 +41,6 @@ const NO_RELAY: RelayPort = {
  * whatever it gave to the hub.
  */
 export class VirtualHub {
-  readonly scheduler: VirtualScheduler;
   readonly privateKey: PrivateKey;
   readonly store: Store;
   readonly registry: Registry;
@@ -54,7 +53,6 @@ export class VirtualHub {
   ) {
     this.registry = registry;
     this.store = registry.store;
-    this.scheduler = scheduler;
     this.privateKey = privateKey;
     const bytes = (count: number): Uint8Array => {
       const out = new Uint8Array(count);
@@ -105,7 +103,7 @@ export class VirtualHub {
 }
 
 /** The time of day at the scheduler's 0. */
-const EPOCH = Date.UTC(2027, 0, 1);
+export const EPOCH = Date.UTC(2027, 0, 1);
 const HUB_ADDRESS: HubAddress = { host: '192.0.2.1', port: 443, tls: false };
 
 /** Resolves when everything that waits for nothing but other promises has gone on: a hub with a store in memory is idle. */
