@@ -4,7 +4,7 @@ import { libc } from '../linux/ffi/libc.js';
 import type { Log } from '../log.js';
 import type { Offload } from '../tunnel/offloads.js';
 import { UndoStack } from '../undo.js';
-import { assemble } from './running-device.js';
+import { runInterface } from './running-interface.js';
 import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi/socket.js';
 
 /** What a new device has, in bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
@@ -47,8 +47,8 @@ export async function runDaemon({
   process.once('exit', removeSocket); // also when something else in the program ends it
   undo.push(removeSocket);
   try {
-    const running = assemble({ tunFd, mtu: DEFAULT_MTU, log, offloads });
-    const wireguard = running.interface;
+    const running = runInterface({ tunFd, mtu: DEFAULT_MTU, log, offloads });
+    const wireguard = running.wireguard;
     undo.push(() => running.close());
     const end = deferred<string>();
     const uapi = new UapiServer(uapiFd, {

@@ -1,4 +1,4 @@
-import type { DeviceEvent } from '../wireguard/events.js';
+import type { MachineEvent } from '../wireguard/events.js';
 import { MESSAGE_TYPE } from '../wireguard/messages.js';
 import type { Peer } from '../wireguard/peer.js';
 
@@ -6,7 +6,7 @@ import type { Peer } from '../wireguard/peer.js';
  * What a log says of an event, in wireguard-go's words; undefined for what it does not mention: cookie replies above
  * all, which strangers can cause by the thousand.
  */
-export function eventText(event: DeviceEvent<Peer>): string | undefined {
+export function eventText(event: MachineEvent<Peer>): string | undefined {
   switch (event.kind) {
     case 'datagram':
       return SENT[event.bytes[0]!];

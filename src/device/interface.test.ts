@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type FakeInterface, FIRST_PORT, fakeInterface } from '../../tests/kit/fake-interface.js';
-import { MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
+import { MAX_SIDE_CHANNEL, type SocketEndpoint } from '../tunnel/engine.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { Peer } from '../wireguard/peer.js';
 
@@ -115,7 +115,7 @@ test('a private key is shown clamped, and all zeros mean none', (t) => {
 test('where a peer has roamed to is not told to the data plane that found it', (t) => {
   const { engine, peer } = ready(t);
   engine.events.roaming(peer.id, engine.endpoint(address(7)));
-  assert.deepEqual((peer.endpoint as PeerEndpoint).remote, address(7));
+  assert.deepEqual((peer.endpoint as SocketEndpoint).remote, address(7));
   assert.equal(engine.of('setEndpoint').length, 0);
 });
 
@@ -123,7 +123,7 @@ test('what the data plane says of a peer that was removed meanwhile is ignored',
   const { device, engine, peer } = ready(t);
   device.removePeer(peer);
   device.commit();
-  engine.events.look(peer.id);
+  engine.events.wakeUp(peer.id);
   engine.events.roaming(peer.id, engine.endpoint(address(7)));
   assert.equal(engine.peers.size, 0);
 });
@@ -236,10 +236,10 @@ test("handshake messages move a peer, or do not where that is its owner's to say
     one.device.setPersistentKeepalive(toTwo, 25);
     carry(one, two, 1, 8);
     const at = ({ endpoint }: Peer) => {
-      const { remote, relayPeer } = endpoint as PeerEndpoint;
+      const { remote, relayPeer } = endpoint as SocketEndpoint;
       return [remote.address[3], relayPeer];
     };
-    const answer = two.engine.of('sendDatagram')[0]![1] as PeerEndpoint;
+    const answer = two.engine.of('sendDatagram')[0]![1] as SocketEndpoint;
     assert.deepEqual([answer.remote, answer.relayPeer], [address(1), 8]);
     assert.deepEqual(at(toOne), paths === 'owner' ? [9, 5] : [1, 8]);
     assert.equal(two.engine.of('setEndpoint').length, paths === 'owner' ? 0 : 1);
@@ -256,22 +256,22 @@ test('the owner moves a peer to another member of the relay, and not to where it
   device.setEndpoint(peer, address(1), 5);
   device.setEndpoint(peer, address(1), 5);
   device.setEndpoint(peer, address(1), 6);
-  const members = engine.of('setEndpoint').map(([, endpoint]) => (endpoint as PeerEndpoint).relayPeer);
+  const members = engine.of('setEndpoint').map(([, endpoint]) => (endpoint as SocketEndpoint).relayPeer);
   assert.deepEqual(members, [5, 6]);
 });
 
 test('what travels beside WireGuard comes and goes, also while the interface is down', (t) => {
   const came: unknown[] = [];
-  const { device, engine } = fakeInterface(t, { beside: (...args) => void came.push(args) });
+  const { device, engine } = fakeInterface(t, { sideChannel: (...args) => void came.push(args) });
   const from = device.endpoint(address(3), 7);
-  engine.events.beside(key(1), from);
+  engine.events.sideChannel(key(1), from);
   assert.deepEqual(came, [[key(1), from]]);
-  device.sendBeside(key(2), from);
+  device.sendSideChannel(key(2), from);
   assert.deepEqual(engine.of('sendDatagram'), [[key(2), from]]);
   device.setRelay(address(3));
   device.setRelay(undefined);
   assert.deepEqual(engine.of('setRelay'), [[address(3)], [undefined]]);
-  assert.throws(() => device.sendBeside(new Uint8Array(MAX_BESIDE + 1), from), RangeError);
+  assert.throws(() => device.sendSideChannel(new Uint8Array(MAX_SIDE_CHANNEL + 1), from), RangeError);
 });
 
 test('a way that opens has an unanswered initiation sent again at once, and nothing where none is', (t) => {
@@ -283,7 +283,7 @@ test('a way that opens has an unanswered initiation sent again at once, and noth
   one.engine.time += 30;
   one.device.setEndpoint(toTwo, address(5), 4);
   one.device.retryHandshake(toTwo);
-  const [[, to]] = one.engine.of('sendDatagram') as [[Uint8Array, PeerEndpoint]];
+  const [[, to]] = one.engine.of('sendDatagram') as [[Uint8Array, SocketEndpoint]];
   assert.equal(to.relayPeer, 4);
   assert.equal(carry(one, two, 1), 1);
   carry(two, one, 2);

@@ -4,11 +4,11 @@ import type { Endpoint } from '../ip/endpoint.js';
 import type { Prefix } from '../ip/prefix-table.js';
 import type { Egress } from '../linux/net/egress.js';
 import type { Log } from '../log.js';
-import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint } from '../tunnel/engine.js';
+import { type Engine, type EngineEvents, MAX_SIDE_CHANNEL, type SocketEndpoint } from '../tunnel/engine.js';
 import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
 import { type Crypto, secretBytes } from '../wireguard/crypto.js';
-import { Device } from '../wireguard/device.js';
 import type { PathRule } from '../wireguard/events.js';
+import { WireGuardMachine } from '../wireguard/machine.js';
 import type { PeerNumber } from '../wireguard/numbers.js';
 import type { Peer } from '../wireguard/peer.js';
 import { AllowedIps } from './allowed-ips.js';
@@ -33,8 +33,8 @@ export interface InterfaceOptions {
   readonly port?: number;
   /** Who says where a peer is; `peers` without it. The engine is to be told the same. */
   readonly paths?: PathRule;
-  /** Gets what travels beside WireGuard: `EngineEvents.beside`. */
-  readonly beside?: (bytes: Uint8Array, from: PeerEndpoint) => void;
+  /** Gets the messages of the side channel: `EngineEvents.sideChannel`. */
+  readonly sideChannel?: (bytes: Uint8Array, from: SocketEndpoint) => void;
 }
 
 /** Bytes on the wire below UDP, as `wg show` has them. */
@@ -54,7 +54,7 @@ export class WireGuardInterface {
   readonly ended: Promise<EndReason>;
   readonly #crypto: Crypto;
   readonly #log: Log;
-  readonly #device: Device;
+  readonly #machine: WireGuardMachine;
   readonly #engine: Engine;
   readonly #driver: ProtocolDriver;
   readonly #sockets: UdpSockets;
@@ -79,11 +79,11 @@ export class WireGuardInterface {
     egress,
     port = 0,
     paths,
-    beside,
+    sideChannel,
   }: InterfaceOptions) {
     this.#crypto = crypto;
     this.#log = log;
-    this.#device = new Device({ crypto, wallClock, ...(paths && { paths }) });
+    this.#machine = new WireGuardMachine({ crypto, wallClock, ...(paths && { paths }) });
     this.#sockets = new UdpSockets(openSocket);
     const socket = this.#sockets.move(port);
     let end!: (reason: EndReason) => void;
@@ -92,11 +92,11 @@ export class WireGuardInterface {
     });
     this.#engine = engine({
       datagram: (bytes, from, queued) => {
-        this.#device.handleDatagram(bytes, from, this.#engine.now(), queued);
+        this.#machine.handleDatagram(bytes, from, this.#engine.now(), queued);
         this.#driver.settle();
       },
-      beside: (bytes, from) => beside?.(bytes, from),
-      look: (id) => this.#look(id),
+      sideChannel: (bytes, from) => sideChannel?.(bytes, from),
+      wakeUp: (id) => this.#wakeUp(id),
       roaming: (id, from) => this.#roam(id, from),
       offloads: (inUse) => this.#noteOffloads(inUse),
       ended: (reason) => {
@@ -110,7 +110,7 @@ export class WireGuardInterface {
       peers: () => this.peers,
       change: (peer, endpoint, use) => this.#useSource(peer, endpoint, use),
     });
-    this.#driver = new ProtocolDriver(this.#device, this.#engine, this.#sources, log);
+    this.#driver = new ProtocolDriver(this.#machine, this.#engine, this.#sources, log);
     this.#allowedIps = new AllowedIps(
       (table) => this.#driver.isDetached || this.#engine.setAllowedIps(table),
       (owner) => this.#driver.isDetached || this.#engine.removePeer(owner),
@@ -130,23 +130,23 @@ export class WireGuardInterface {
 
   /** Clamped; undefined when there is none. Not to be kept, nor made a string of. */
   get privateKey(): Readonly<Uint8Array> | undefined {
-    return this.#device.publicKey && this.#privateKey;
+    return this.#machine.publicKey && this.#privateKey;
   }
 
   get publicKey(): Readonly<Uint8Array> | undefined {
-    return this.#device.publicKey?.bytes;
+    return this.#machine.publicKey?.bytes;
   }
 
   get isUp(): boolean {
-    return this.#device.isUp;
+    return this.#machine.isUp;
   }
 
   get peers(): IterableIterator<Peer> {
-    return this.#device.peers;
+    return this.#machine.peers;
   }
 
   peer(publicKey: Uint8Array): Peer | undefined {
-    return this.#device.peer(publicKey);
+    return this.#machine.peer(publicKey);
   }
 
   allowedIpsOf(peer: Peer): Iterable<Prefix> {
@@ -169,7 +169,7 @@ export class WireGuardInterface {
   /** What was dropped, by reason, in both planes. */
   drops(): Map<string, number> {
     const all = new Map(this.#engine.drops());
-    for (const [reason, count] of this.#device.drops.entries())
+    for (const [reason, count] of this.#machine.drops.entries())
       all.set(reason, (all.get(reason) ?? 0) + count);
     return all;
   }
@@ -194,7 +194,7 @@ export class WireGuardInterface {
     } else {
       const own = key && this.peer(key.publicKey.bytes);
       if (own) this.removePeer(own);
-      this.#device.setPrivateKey(key, this.#engine.now());
+      this.#machine.setPrivateKey(key, this.#engine.now());
       this.#privateKey.set(bytes);
       this.#log.verbose('UAPI: Updating private key');
       this.#driver.settle();
@@ -235,7 +235,7 @@ export class WireGuardInterface {
   addPeer(publicKey: Uint8Array): Peer {
     const { id, row, at } = this.#engine.addPeer();
     try {
-      const peer = this.#device.addPeer(publicKey, id, row, at);
+      const peer = this.#machine.addPeer(publicKey, id, row, at);
       this.#byId.set(id, peer);
       return peer;
     } catch (error) {
@@ -245,7 +245,7 @@ export class WireGuardInterface {
   }
 
   removePeer(peer: Peer): void {
-    this.#device.removePeer(peer, this.#engine.now());
+    this.#machine.removePeer(peer, this.#engine.now());
     this.#driver.settle();
     this.#byId.delete(peer.id);
     this.#allowedIps.removeOwner(peer.id);
@@ -258,31 +258,31 @@ export class WireGuardInterface {
 
   /** @param key 32 bytes, all zeros for none; erased here */
   setPresharedKey(peer: Peer, key: Uint8Array): void {
-    this.#device.setPresharedKey(peer, key.some((byte) => byte !== 0) ? key : undefined);
+    this.#machine.setPresharedKey(peer, key.some((byte) => byte !== 0) ? key : undefined);
     key.fill(0);
   }
 
   /** @param seconds 0 turns it off; turned on, one is sent now */
   setPersistentKeepalive(peer: Peer, seconds: number): void {
-    this.#device.setPersistentKeepalive(peer, seconds * 1000, this.#engine.now());
+    this.#machine.setPersistentKeepalive(peer, seconds * 1000, this.#engine.now());
     this.#driver.settle();
   }
 
   /** @param relayPeer the number by which the relay at `remote` knows the peer; 0: there is no relay */
   setEndpoint(peer: Peer, remote: Endpoint, relayPeer = 0): void {
-    this.#device.setEndpoint(peer, this.#engine.endpoint(remote, relayPeer));
+    this.#machine.setEndpoint(peer, this.#engine.endpoint(remote, relayPeer));
     this.#driver.settle();
   }
 
   /** Makes a session with a peer; one that there is gets a keepalive. */
   greet(peer: Peer): void {
-    this.#device.greet(peer, this.#engine.now());
+    this.#machine.greet(peer, this.#engine.now());
     this.#driver.settle();
   }
 
   /** A way to a peer has opened: a handshake that waits for an answer is tried again now. */
   retryHandshake(peer: Peer): void {
-    this.#device.retryHandshake(peer, this.#engine.now());
+    this.#machine.retryHandshake(peer, this.#engine.now());
     this.#driver.settle();
   }
 
@@ -306,10 +306,10 @@ export class WireGuardInterface {
     this.#driver.prepareSoon();
   }
 
-  // What travels beside WireGuard.
+  // The side channel.
 
   /** An address to send to, directly, or as the member `relayPeer` of the relay that is there. */
-  endpoint(remote: Endpoint, relayPeer = 0): PeerEndpoint {
+  endpoint(remote: Endpoint, relayPeer = 0): SocketEndpoint {
     return this.#engine.endpoint(remote, relayPeer);
   }
 
@@ -325,11 +325,11 @@ export class WireGuardInterface {
    * Sends a datagram through the device's socket, once; in a relay frame if `to` says so. What becomes of it nobody
    * knows. To answer, `to` is where something came from: the answer leaves from the address that was written to.
    *
-   * @param bytes at most MAX_BESIDE; they are copied
+   * @param bytes at most MAX_SIDE_CHANNEL; they are copied
    * @param hops how many routers it may pass, the one that drops it included; the system's limit unless given
    */
-  sendBeside(bytes: Uint8Array, to: PeerEndpoint, hops?: number): void {
-    if (bytes.length > MAX_BESIDE) throw new RangeError(`a datagram of ${bytes.length} bytes`);
+  sendSideChannel(bytes: Uint8Array, to: SocketEndpoint, hops?: number): void {
+    if (bytes.length > MAX_SIDE_CHANNEL) throw new RangeError(`a datagram of ${bytes.length} bytes`);
     if (!this.#driver.isDetached) this.#engine.sendDatagram(bytes, to, hops);
   }
 
@@ -341,13 +341,13 @@ export class WireGuardInterface {
   }
 
   setUp(up: boolean): void {
-    if (up === this.#device.isUp || this.#closed) return;
+    if (up === this.#machine.isUp || this.#closed) return;
     const now = this.#engine.now();
     if (up) {
       this.#engine.setUp(true);
-      this.#device.up(now);
+      this.#machine.up(now);
     } else {
-      this.#device.down(now);
+      this.#machine.down(now);
     }
     this.#driver.settle();
     if (!up && !this.#driver.isDetached) this.#engine.setUp(false);
@@ -374,7 +374,7 @@ export class WireGuardInterface {
     this.setUp(false);
     this.#closed = true;
     this.#driver.stop();
-    this.#device.setPrivateKey(undefined, this.#engine.now());
+    this.#machine.setPrivateKey(undefined, this.#engine.now());
     this.#driver.settle();
     this.#privateKey.fill(0);
     this.#allowedIps.commit();
@@ -384,22 +384,22 @@ export class WireGuardInterface {
     this.#sockets.close();
   }
 
-  #look(id: PeerNumber): void {
+  #wakeUp(id: PeerNumber): void {
     const peer = this.#byId.get(id);
     if (!peer) return; // it was removed meanwhile
-    this.#device.look(peer, this.#engine.now());
+    this.#machine.handleActivity(peer, this.#engine.now());
     this.#driver.settle();
   }
 
-  #roam(id: PeerNumber, from: PeerEndpoint): void {
+  #roam(id: PeerNumber, from: SocketEndpoint): void {
     const peer = this.#byId.get(id);
     if (!peer) return;
-    this.#device.handleRoaming(peer, from);
+    this.#machine.handleRoaming(peer, from);
     this.#driver.settleRoaming();
     this.#sources.review(peer);
   }
 
-  #useSource(peer: Peer, endpoint: PeerEndpoint, use: boolean): void {
+  #useSource(peer: Peer, endpoint: SocketEndpoint, use: boolean): void {
     peer.endpoint = endpoint;
     if (!this.#driver.isDetached) this.#engine.useSource(peer.id, endpoint, use);
   }

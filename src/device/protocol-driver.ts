@@ -1,7 +1,7 @@
 import type { Log } from '../log.js';
-import type { Engine, PeerEndpoint } from '../tunnel/engine.js';
-import type { Device } from '../wireguard/device.js';
-import type { DeviceEvent } from '../wireguard/events.js';
+import type { Engine, SocketEndpoint } from '../tunnel/engine.js';
+import type { MachineEvent } from '../wireguard/events.js';
+import type { WireGuardMachine } from '../wireguard/machine.js';
 import { NO_INDEX } from '../wireguard/numbers.js';
 import type { Peer } from '../wireguard/peer.js';
 import { eventText } from './event-text.js';
@@ -19,7 +19,7 @@ const PREPARED_PER_TURN = 16;
 
 /** Does what the protocol machine wants, when it wants it: with the data plane, and a timer. */
 export class ProtocolDriver {
-  readonly #device: Device;
+  readonly #machine: WireGuardMachine;
   readonly #engine: Engine;
   readonly #log: Log;
   readonly #sources: Sources;
@@ -29,8 +29,8 @@ export class ProtocolDriver {
   #isStopped = false;
   #isDetached = false;
 
-  constructor(device: Device, engine: Engine, sources: Sources, log: Log) {
-    this.#device = device;
+  constructor(machine: WireGuardMachine, engine: Engine, sources: Sources, log: Log) {
+    this.#machine = machine;
     this.#engine = engine;
     this.#sources = sources;
     this.#log = log;
@@ -43,8 +43,8 @@ export class ProtocolDriver {
 
   /** To be called after everything that was done to the protocol machine. */
   settle(): void {
-    for (let event = this.#device.poll(); event; event = this.#device.poll()) this.#act(event);
-    const next = this.#device.nextTimeout();
+    for (let event = this.#machine.poll(); event; event = this.#machine.poll()) this.#act(event);
+    const next = this.#machine.nextTimeout();
     if (next >= this.#timerFor || this.#isStopped) return; // the timer comes in time, and sets the next
     clearTimeout(this.#timer);
     this.#timerFor = next;
@@ -54,7 +54,7 @@ export class ProtocolDriver {
 
   /** The same after `handleRoaming`. The data plane is there already, or farther: it must not be sent back. */
   settleRoaming(): void {
-    for (let event = this.#device.poll(); event; event = this.#device.poll()) {
+    for (let event = this.#machine.poll(); event; event = this.#machine.poll()) {
       if (event.kind !== 'endpoint') this.#act(event);
     }
   }
@@ -77,17 +77,17 @@ export class ProtocolDriver {
 
   /** A few peers at a time, and then whoever waits has a turn. */
   readonly #prepare = (): void => {
-    const isMore = !this.#isStopped && this.#device.prepare(PREPARED_PER_TURN);
+    const isMore = !this.#isStopped && this.#machine.prepare(PREPARED_PER_TURN);
     this.#preparing = isMore ? setImmediate(this.#prepare) : undefined;
   };
 
   readonly #expire = (): void => {
     this.#timerFor = Infinity;
-    this.#device.handleTimeout(this.#engine.now(), PEERS_PER_TURN);
+    this.#machine.handleTimeout(this.#engine.now(), PEERS_PER_TURN);
     this.settle();
   };
 
-  #act(event: DeviceEvent<Peer>): void {
+  #act(event: MachineEvent<Peer>): void {
     if (this.#isDetached) return;
     if (this.#log.isVerbose) this.#tell(event);
     const engine = this.#engine;
@@ -111,7 +111,7 @@ export class ProtocolDriver {
         engine.discardQueue(event.peer.id);
         break;
       case 'endpoint':
-        this.#setEndpoint(event.peer, event.endpoint as PeerEndpoint); // all of them are the engine's
+        this.#setEndpoint(event.peer, event.endpoint as SocketEndpoint); // all of them are the engine's
         break;
       case 'forget-source':
         engine.forgetSource(event.peer.id);
@@ -120,17 +120,17 @@ export class ProtocolDriver {
   }
 
   /** Strangers are answered from the address that they wrote to, whatever the routes say. */
-  #placeFor({ to, peer }: DeviceEvent<Peer> & { kind: 'datagram' }): PeerEndpoint {
-    return peer ? this.#sources.judged(to as PeerEndpoint) : (to as PeerEndpoint);
+  #placeFor({ to, peer }: MachineEvent<Peer> & { kind: 'datagram' }): SocketEndpoint {
+    return peer ? this.#sources.judged(to as SocketEndpoint) : (to as SocketEndpoint);
   }
 
-  #setEndpoint(peer: Peer, endpoint: PeerEndpoint): void {
+  #setEndpoint(peer: Peer, endpoint: SocketEndpoint): void {
     const judged = this.#sources.judged(endpoint);
     if (peer.endpoint === endpoint) peer.endpoint = judged;
     this.#engine.setEndpoint(peer.id, judged);
   }
 
-  #tell(event: DeviceEvent<Peer>): void {
+  #tell(event: MachineEvent<Peer>): void {
     const text = eventText(event);
     if (text === undefined) return;
     this.#log.verbose(event.peer ? `${peerName(event.peer.publicKey.bytes)} - ${text}` : text);

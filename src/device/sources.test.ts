@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { fakeInterface } from '../../tests/kit/fake-interface.js';
 import type { Egress } from '../linux/net/egress.js';
-import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { SocketEndpoint } from '../tunnel/engine.js';
 import type { Peer } from '../wireguard/peer.js';
 import { Sources } from './sources.js';
 
@@ -43,7 +43,7 @@ function ready(t: TestContext) {
     engine.forget();
     return uses;
   };
-  const used = (): boolean | undefined => (peer.endpoint as PeerEndpoint).source?.used;
+  const used = (): boolean | undefined => (peer.endpoint as SocketEndpoint).source?.used;
   return { ...fake, peer, hear, move, told, used, asked };
 }
 
@@ -102,7 +102,7 @@ test('handshake messages leave as packets do', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { device, engine, peer, move } = ready(t);
   const sources = (): unknown[] => {
-    const used = engine.of('sendDatagram').map(([, to]) => (to as PeerEndpoint).source?.used);
+    const used = engine.of('sendDatagram').map(([, to]) => (to as SocketEndpoint).source?.used);
     engine.forget();
     return used;
   };
@@ -119,11 +119,11 @@ test('handshake messages leave as packets do', (t) => {
 test('another mark and another port make our addresses forgotten, and routes are asked about with the mark', (t) => {
   const { device, engine, peer, hear, asked } = ready(t);
   device.setFwmark(7);
-  assert.equal((peer.endpoint as PeerEndpoint).source, undefined);
+  assert.equal((peer.endpoint as SocketEndpoint).source, undefined);
   hear(1, ETH0);
   assert.equal(asked.at(-1), '192.0.2.1 to 198.51.100.1 with 7');
   device.setListenPort(4321);
-  assert.equal((peer.endpoint as PeerEndpoint).source, undefined);
+  assert.equal((peer.endpoint as SocketEndpoint).source, undefined);
   assert.equal(engine.of('forgetSource').length, 2);
 });
 
@@ -146,9 +146,9 @@ test('routes that change all the time take a part of the time, and the last chan
   let route: Egress = ETH0;
   let lookups = 0;
   const peers = Array.from({ length: 300 }, (_, i) => {
-    const endpoint = { remote: remote(i), source: side(1, ETH0) } as PeerEndpoint;
+    const endpoint = { remote: remote(i), source: side(1, ETH0) } as SocketEndpoint;
     return {
-      endpoint: { ...endpoint, using: (used) => withUse(endpoint, used) } as PeerEndpoint,
+      endpoint: { ...endpoint, using: (used) => withUse(endpoint, used) } as SocketEndpoint,
       isRemoved: false,
     };
   }) as unknown as Peer[];
@@ -177,11 +177,11 @@ test('routes that change all the time take a part of the time, and the last chan
   route = WLAN0;
   sources.changed();
   for (let i = 0; i < 100; i++) await pass(1);
-  assert.ok(peers.every(({ endpoint }) => (endpoint as PeerEndpoint).source?.used === false));
+  assert.ok(peers.every(({ endpoint }) => (endpoint as SocketEndpoint).source?.used === false));
   sources.close();
 });
 
-function withUse(endpoint: PeerEndpoint, used: boolean): PeerEndpoint {
+function withUse(endpoint: SocketEndpoint, used: boolean): SocketEndpoint {
   const source = { ...endpoint.source!, used };
   return { ...endpoint, source, using: (use) => withUse(endpoint, use) };
 }

@@ -1,6 +1,6 @@
 import type { IpAddress } from '../ip/address.js';
 import type { Egress } from '../linux/net/egress.js';
-import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { SocketEndpoint } from '../tunnel/engine.js';
 import type { Peer } from '../wireguard/peer.js';
 
 /** How many peers are looked at before others get their turn. */
@@ -19,7 +19,7 @@ export interface SourcesOptions {
   readonly now: () => number;
   readonly peers: () => Iterable<Peer>;
   /** A peer's endpoint is to be used with our address in it, or without. */
-  readonly change: (peer: Peer, endpoint: PeerEndpoint, use: boolean) => void;
+  readonly change: (peer: Peer, endpoint: SocketEndpoint, use: boolean) => void;
 }
 
 /**
@@ -50,13 +50,13 @@ export class Sources {
   }
 
   /** An endpoint as it is to be used now. */
-  judged(endpoint: PeerEndpoint): PeerEndpoint {
+  judged(endpoint: SocketEndpoint): SocketEndpoint {
     return endpoint.using(this.#holds(endpoint));
   }
 
   /** A peer was heard at another place, or to another of our addresses. */
   review(peer: Peer): void {
-    const endpoint = peer.endpoint as PeerEndpoint | undefined;
+    const endpoint = peer.endpoint as SocketEndpoint | undefined;
     if (!endpoint?.source) return;
     const use = this.#holds(endpoint);
     if (use !== endpoint.source.used) this.#options.change(peer, endpoint.using(use), use);
@@ -95,7 +95,7 @@ export class Sources {
     }, REST * spent);
   }
 
-  #holds({ remote, source }: PeerEndpoint): boolean {
+  #holds({ remote, source }: SocketEndpoint): boolean {
     if (source === undefined || remote.scope) return true; // a link-local address is on one interface for good
     const key = `${remote.address} ${source.address} ${source.interface}`;
     let answer = this.#answers.get(key);

@@ -7,7 +7,7 @@ import { type Endpoint, formatEndpoint } from '../ip/endpoint.js';
 import { ERRNO, LinuxError } from '../linux/ffi/errno.js';
 import type { DesiredHost } from '../linux/host/desired.js';
 import { Host } from '../linux/host/host.js';
-import { Interface } from '../linux/net/interface.js';
+import { NetworkInterface } from '../linux/net/interface.js';
 import { findLink } from '../linux/net/link.js';
 import { routeTo } from '../linux/net/route.js';
 import { AF } from '../linux/net/socket-address.js';
@@ -93,7 +93,7 @@ export async function runPlain(
       );
     }
 
-    const device = Interface.open(tun.name);
+    const device = NetworkInterface.open(tun.name);
     if (options.mtu === undefined) undo.push(chooseMtu(device, options, servers));
     const tell = (message: string): void => report({ event: 'warning', message });
     // All at once: what a tunnel that was killed has left is taken over then, and connections through it go on.
@@ -176,7 +176,7 @@ function desiredDevice({ addresses, routes, mtu }: PlainOptions): DesiredHost['d
  * @returns puts back what was there
  */
 function chooseMtu(
-  device: Interface,
+  device: NetworkInterface,
   { addresses, routes }: PlainOptions,
   [server]: readonly Endpoint[],
 ): () => void {
@@ -197,7 +197,7 @@ function chooseMtu(
 }
 
 /** Datagrams that the routes send into the tunnel again would go round in circles. */
-function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
+function refuseLoop(device: NetworkInterface, servers: readonly Endpoint[]): void {
   for (const { address } of servers) {
     if (routeTo(address)?.device !== device.index) continue;
     const host = formatCidr({ address, prefix: address.length * 8 });
@@ -212,7 +212,7 @@ function refuseLoop(device: Interface, servers: readonly Endpoint[]): void {
 /** Which IP versions to forward: those that the device has addresses of, link-local ones aside. */
 function familiesOf(
   { addresses, routes }: PlainOptions,
-  device: Interface,
+  device: NetworkInterface,
 ): { ipv4: boolean; ipv6: boolean } {
   const all = [...addresses, ...routes, ...device.addresses()].map(({ address }) => address);
   const ipv6 = all.some((address) => address.length === 16 && address[0] !== 0xfe);

@@ -3,12 +3,12 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
 import { SeededRandom } from '../../tests/kit/random.js';
+import type { Endpoint } from '../ip/endpoint.js';
 import {
   MAX_CALLED,
   openProbe,
   PROBE,
   type Probe,
-  type ProbeAddress,
   probeKey,
   probeParties,
   RecentNonces,
@@ -68,7 +68,7 @@ test('what one side seals the other opens, and it says the same', () => {
 test('pongs, calls and the shortest pings may go through the relay', () => {
   const addresses = Array.from(
     { length: 20 },
-    (): ProbeAddress => ({ address: b.publicKey.bytes.slice(0, 16), port: 9 }),
+    (): Endpoint => ({ address: b.publicKey.bytes.slice(0, 16), port: 9 }),
   );
   const probes: Probe[] = [
     { type: 'ping', transaction },

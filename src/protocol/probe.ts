@@ -1,4 +1,5 @@
-import { type IpAddress, isIpv4Mapped, toIpv6 } from '../ip/address.js';
+import { isIpv4Mapped, toIpv6 } from '../ip/address.js';
+import type { Endpoint } from '../ip/endpoint.js';
 import {
   ascii,
   type Crypto,
@@ -47,28 +48,22 @@ const ADDRESS = { port: 16, length: 18 } as const;
 const TRANSACTION = 8;
 export const MAX_CALLED = 8;
 
-export interface ProbeAddress {
-  /** 4 or 16 bytes. */
-  readonly address: IpAddress;
-  readonly port: number;
-}
-
 export type Probe =
   /** `length`: of the whole datagram; the shortest that is possible if not given. */
   | { readonly type: 'ping'; readonly transaction: Uint8Array; readonly length?: number | undefined }
   /** `from`: where the ping came from; undefined when that was the relay. */
-  | { readonly type: 'pong'; readonly transaction: Uint8Array; readonly from?: ProbeAddress | undefined }
+  | { readonly type: 'pong'; readonly transaction: Uint8Array; readonly from?: Endpoint | undefined }
   | {
       readonly type: 'call';
       readonly transaction: Uint8Array;
-      readonly addresses: readonly ProbeAddress[];
+      readonly addresses: readonly Endpoint[];
     }
   | {
       readonly type: 'opened';
       readonly transaction: Uint8Array;
       /** The transaction of what it answers, 8 bytes. */
       readonly answers: Uint8Array;
-      readonly addresses: readonly ProbeAddress[];
+      readonly addresses: readonly Endpoint[];
     };
 
 const LABEL = ascii('lametun probe v1');
@@ -171,7 +166,7 @@ function bodyOf(probe: Probe): Uint8Array {
 }
 
 /** @returns undefined when there are too many, or half of one */
-function readAddresses(body: Uint8Array): ProbeAddress[] | undefined {
+function readAddresses(body: Uint8Array): Endpoint[] | undefined {
   const count = body.length / ADDRESS.length;
   if (!Number.isInteger(count) || count > MAX_CALLED) return undefined;
   const addresses = Array.from({ length: count }, (_, i) => readAddress(body.subarray(i * ADDRESS.length)));
@@ -179,7 +174,7 @@ function readAddresses(body: Uint8Array): ProbeAddress[] | undefined {
 }
 
 /** @returns undefined for zeros: no address, or no port */
-function readAddress(body: Uint8Array): ProbeAddress | undefined {
+function readAddress(body: Uint8Array): Endpoint | undefined {
   const port = body[ADDRESS.port]! | (body[ADDRESS.port + 1]! << 8);
   const bytes = body.slice(0, ADDRESS.port);
   if (port === 0 || bytes.every((byte) => byte === 0)) return undefined;

@@ -62,7 +62,7 @@ if (isMainThread) {
 }
 
 async function measure(relayPeer: number): Promise<Measured> {
-  const plane = new DataPlane({ relayPeer, beside: relayPeer !== 0 });
+  const plane = new DataPlane({ relayPeer, sideChannel: relayPeer !== 0 });
   const work = prepareTraffic(plane);
   const calls = prepareCalls();
   for (const run of [work, calls]) run(PACKETS / 5); // until it is compiled

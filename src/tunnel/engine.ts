@@ -5,7 +5,7 @@ import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
 import type { OffloadsInUse } from './offloads.js';
 
 /** Where a peer's datagrams come in. */
-export interface OurSide {
+export interface SourceAddress {
   /** Ours, that the peer wrote to. */
   readonly address: IpAddress;
   /** The number of the interface. */
@@ -15,7 +15,7 @@ export interface OurSide {
 }
 
 /** Where a peer is: the remote address, and our own address that it wrote to, which our answers must leave from. */
-export interface PeerEndpoint {
+export interface SocketEndpoint {
   /** The remote address and port, and who it is at a relay, as the protocol machine compares them and binds cookies to them. */
   readonly bytes: Uint8Array;
   /** The same, to show: where datagrams go, a relay's address if there is one. */
@@ -23,16 +23,16 @@ export interface PeerEndpoint {
   /** The number by which the relay at `remote` knows the peer; 0: there is no relay. */
   readonly relayPeer: number;
   /** Undefined while the peer has not been heard from there. */
-  readonly source: OurSide | undefined;
+  readonly source: SourceAddress | undefined;
   /** The same place with our side forgotten; undefined where it is not known anyway. */
-  readonly withoutSource: PeerEndpoint | undefined;
+  readonly withoutSource: SocketEndpoint | undefined;
   /** The same place and our side, and whether answers leave from there. */
-  using(source: boolean): PeerEndpoint;
+  using(source: boolean): SocketEndpoint;
   equals(other: { readonly bytes: Uint8Array }): boolean;
 }
 
 /** The largest datagram that the control plane sends, bytes: a probe of the length that Ethernet carries. */
-export const MAX_BESIDE = 1472;
+export const MAX_SIDE_CHANNEL = 1472;
 
 /** Bytes on the wire below UDP, and packets, as `wg show` counts them: the data path's part. */
 export interface PeerTraffic {
@@ -42,17 +42,17 @@ export interface PeerTraffic {
 
 /** What the engine tells the control plane, on its thread. */
 export interface EngineEvents {
-  /** A datagram that is no transport message; `queued` are waiting behind it. `Device.handleDatagram` is for it. */
-  datagram(bytes: Uint8Array, from: PeerEndpoint, queued: number): void;
+  /** A datagram that is no transport message; `queued` are waiting behind it. `WireGuardMachine.handleDatagram` is for it. */
+  datagram(bytes: Uint8Array, from: SocketEndpoint, queued: number): void;
   /**
-   * What travels beside WireGuard (`protocol/relay.ts`), from anybody: a probe, directly or through the relay; or a control
+   * A message of the side channel (`protocol/relay.ts`), from anybody: a probe, directly or through the relay; or a control
    * message of the relay.
    */
-  beside(bytes: Uint8Array, from: PeerEndpoint): void;
-  /** The row of a peer wants a look: `Device.look`. */
-  look(peer: PeerNumber): void;
-  /** An authentic packet came from elsewhere, or to another address of ours: `Device.handleRoaming`. */
-  roaming(peer: PeerNumber, from: PeerEndpoint): void;
+  sideChannel(bytes: Uint8Array, from: SocketEndpoint): void;
+  /** The row of a peer has news: `WireGuardMachine.handleActivity`. */
+  wakeUp(peer: PeerNumber): void;
+  /** An authentic packet came from elsewhere, or to another address of ours: `WireGuardMachine.handleRoaming`. */
+  roaming(peer: PeerNumber, from: SocketEndpoint): void;
   /** What the data plane uses: when it has its first socket, and when that changes. */
   offloads(inUse: OffloadsInUse): void;
   /** The TUN device was removed, or the worker failed. Nothing moves any more. */
@@ -76,11 +76,11 @@ export interface Engine {
   dropKeypair(peer: PeerNumber, localIndex: ReceiverIndex): void;
   keepalive(peer: PeerNumber): void;
   discardQueue(peer: PeerNumber): void;
-  setEndpoint(peer: PeerNumber, endpoint: PeerEndpoint): void;
+  setEndpoint(peer: PeerNumber, endpoint: SocketEndpoint): void;
   /** The kernel chooses our address, until the peer writes to one again. */
   forgetSource(peer: PeerNumber): void;
   /** Whether what is sent to an endpoint leaves from the address of ours in it; nothing if the peer is elsewhere by now. */
-  useSource(peer: PeerNumber, endpoint: PeerEndpoint, use: boolean): void;
+  useSource(peer: PeerNumber, endpoint: SocketEndpoint, use: boolean): void;
 
   /** Replaces the table of allowed IPs: `PrefixTable.compile` over shared memory, owners are peers' numbers. */
   setAllowedIps(table: Int32Array): void;
@@ -100,15 +100,15 @@ export interface Engine {
   setRelay(relay: Endpoint | undefined): void;
 
   /**
-   * Sends a handshake message, or something beside, at once, from the address that the other side wrote to if it is an
+   * Sends a handshake message, or one of the side channel, at once, from the address that the other side wrote to if it is an
    * answer; framed when it goes to a relay's member.
    *
-   * @param bytes at most MAX_BESIDE
+   * @param bytes at most MAX_SIDE_CHANNEL
    * @param hops how many routers it may pass, the one that drops it included; the system's limit unless given
    */
-  sendDatagram(bytes: Uint8Array, to: PeerEndpoint, hops?: number): void;
+  sendDatagram(bytes: Uint8Array, to: SocketEndpoint, hops?: number): void;
   /** An endpoint as configuration has it: our own address is left to the kernel. */
-  endpoint(remote: Endpoint, relayPeer?: number): PeerEndpoint;
+  endpoint(remote: Endpoint, relayPeer?: number): SocketEndpoint;
 
   traffic(peer: PeerNumber): PeerTraffic;
   /** Reasons of `wireguard/drops.ts` and of the data plane, with their counts. */

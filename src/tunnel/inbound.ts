@@ -117,7 +117,8 @@ export class Inbound {
   #handle(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
     this.#relayPeer = 0;
     const type = messageType(this.#batch.memory.view, at, length);
-    if (type === 0) return this.#context.beside ? this.#takeBeside(slot, at, length, now) : 'malformed';
+    if (type === 0)
+      return this.#context.sideChannel ? this.#takeSideChannel(slot, at, length, now) : 'malformed';
     return this.#takeMessage(type, slot, at, length, now);
   }
 
@@ -133,13 +134,13 @@ export class Inbound {
   }
 
   /** What is no message of WireGuard's: frames of the relay's, and what the control plane is to see. */
-  #takeBeside(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
+  #takeSideChannel(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
     const { view } = this.#batch.memory;
     const magic = length < RELAY_FRAME.payload ? 0 : view.getInt32(at, true);
-    if (magic === MAGIC.probe) return this.#report(REPORT.beside, slot, at, length);
+    if (magic === MAGIC.probe) return this.#report(REPORT.sideChannel, slot, at, length);
     // From anybody: its mac tells who made it, and a relay must be heard before it is the one that is used.
     if (magic === MAGIC.control && isControlLength(length))
-      return this.#report(REPORT.beside, slot, at, length);
+      return this.#report(REPORT.sideChannel, slot, at, length);
     if (magic !== MAGIC.relay) return 'malformed';
     this.#fromRelay ??= this.#batch.sentBy(slot, this.#relay, 0);
     if (!this.#fromRelay) return 'not-the-relay';
@@ -149,7 +150,7 @@ export class Inbound {
     const type = messageType(view, inside, size);
     if (type !== 0 && this.#relayPeer !== 0) return this.#takeMessage(type, slot, inside, size, now);
     const isProbe = this.#relayPeer !== 0 && size >= 4 && view.getInt32(inside, true) === MAGIC.probe;
-    return isProbe ? this.#report(REPORT.beside, slot, inside, size) : 'malformed';
+    return isProbe ? this.#report(REPORT.sideChannel, slot, inside, size) : 'malformed';
   }
 
   #report(report: number, slot: number, at: number, length: number): TunnelDrop | undefined {
@@ -201,11 +202,11 @@ export class Inbound {
       session.confirmed = true;
       noteConfirmed(row, at, keypair.localIndex);
       useConfirmed(session);
-      context.wantLook(peer.id);
+      context.requestWakeUp(peer.id);
     }
-    if (noteReceived(row, at, hasData, now)) context.wantLook(peer.id);
+    if (noteReceived(row, at, hasData, now)) context.requestWakeUp(peer.id);
     if (session === peer.current && now >= keypair.rekeyReceivingAt && askForHandshake(row, at, now)) {
-      context.wantLook(peer.id);
+      context.requestWakeUp(peer.id);
     }
   }
 

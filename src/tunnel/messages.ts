@@ -70,7 +70,7 @@ export const REPORT = {
   /** An authentic packet of a peer came from another address, or to another of ours, or by another interface. */
   roaming: 2,
   /** A datagram that is none of WireGuard's. */
-  beside: 3,
+  sideChannel: 3,
 } as const;
 export const REPORT_RECORD = {
   report: 0,
@@ -83,11 +83,11 @@ export const REPORT_RECORD = {
   size: 104 + 1472,
 } as const;
 export const REPORTS = 1024;
-/** What travels beside WireGuard may take so many of them: handshakes are not to wait for it. */
-export const REPORTS_BESIDE = REPORTS / 2;
+/** Messages of the side channel may take so many of them: handshakes are not to wait for it. */
+export const REPORTS_SIDE_CHANNEL = REPORTS / 2;
 /** And handshakes, which strangers can send, too, so many: peers that roam are not to wait for those. */
 export const REPORTS_DATAGRAM = REPORTS - 64;
 
-/** Peers whose rows want a look; a peer is in it at most once. */
-export const LOOK_RECORD = { peer: 0, size: 8 } as const;
-export const LOOKS = 65_536;
+/** Peers whose rows have news; a peer is in it at most once. */
+export const WAKE_UP_RECORD = { peer: 0, size: 8 } as const;
+export const WAKE_UPS = 65_536;

@@ -8,8 +8,8 @@ import { until } from '../../tests/kit/wait.js';
 import { allocate } from '../linux/ffi/memory.js';
 import { AF } from '../linux/net/socket-address.js';
 import { ENDPOINT } from '../packets/udp-batch.js';
+import { readEndpoint, writeEndpoint } from './kernel-endpoint.js';
 import { forgetSource, type PeerState, useSource } from './peers.js';
-import { readEndpoint, writeEndpoint } from './socket-endpoint.js';
 
 /** A data plane whose peer sends from a socket of the test, to whichever address of ours. */
 async function setUp(t: TestContext) {

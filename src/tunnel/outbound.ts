@@ -196,7 +196,7 @@ export class Outbound {
   }
 
   #ask(peer: PeerState, now: number): void {
-    if (askForHandshake(peer.row, peer.at, now)) this.#context.wantLook(peer.id);
+    if (askForHandshake(peer.row, peer.at, now)) this.#context.requestWakeUp(peer.id);
   }
 
   /** Seals one packet that lies elsewhere. @returns false when there is no session, or no room */
@@ -246,7 +246,7 @@ export class Outbound {
   }
 
   #noteSent(peer: PeerState, session: Session, counter: number, hasData: boolean, now: number): void {
-    if (noteSent(peer.row, peer.at, hasData, now)) this.#context.wantLook(peer.id);
+    if (noteSent(peer.row, peer.at, hasData, now)) this.#context.requestWakeUp(peer.id);
     if (wantsRekeySending(session.keypair, counter, now)) this.#ask(peer, now);
   }
 

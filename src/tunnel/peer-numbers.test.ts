@@ -14,8 +14,8 @@ const RECORD = { what: 0, id: 4, who: 8, size: 16 } as const;
 class Threads {
   readonly commands = new SharedRing(RECORD.size, 64);
   readonly reports = new SharedRing(RECORD.size, 8);
-  readonly looks = new SharedRing(RECORD.size, 8);
-  readonly numbers = new PeerNumbers(this.commands, [this.reports, this.looks]);
+  readonly wakeUps = new SharedRing(RECORD.size, 8);
+  readonly numbers = new PeerNumbers(this.commands, [this.reports, this.wakeUps]);
   /** By number, who has it: what either thread believes. */
   readonly known = new Map<PeerNumber, number>();
   readonly served = new Map<number, number>();
@@ -81,7 +81,7 @@ class Threads {
   }
 }
 
-const STEPS = ['add', 'remove', 'execute', 'report', 'look', 'read report', 'read look'] as const;
+const STEPS = ['add', 'remove', 'execute', 'report', 'wake-up', 'read report', 'read wake-up'] as const;
 
 test('no record that waits is taken for another peer, whoever comes and goes meanwhile', () => {
   const step = fc.tuple(fc.constantFrom(...STEPS), fc.nat(7));
@@ -94,8 +94,8 @@ test('no record that waits is taken for another peer, whoever comes and goes mea
         else if (what === 'remove') threads.remove(nth);
         else if (what === 'execute') threads.execute();
         else if (what === 'report') threads.report(threads.reports, nth);
-        else if (what === 'look') threads.report(threads.looks, nth);
-        else threads.read(what === 'read look' ? threads.looks : threads.reports);
+        else if (what === 'wake-up') threads.report(threads.wakeUps, nth);
+        else threads.read(what === 'read wake-up' ? threads.wakeUps : threads.reports);
       }
     }),
     { numRuns: 200 },
@@ -109,11 +109,11 @@ test('numbers are used again, however many peers come and go', () => {
     threads.add();
     for (const id of threads.known.keys()) ids.add(id);
     while (threads.commands.pending > 0) threads.execute();
-    threads.report(threads.looks, 0);
+    threads.report(threads.wakeUps, 0);
     threads.remove(0);
     threads.execute();
-    threads.report(threads.looks, 0);
-    while (threads.looks.pending > 0) threads.read(threads.looks);
+    threads.report(threads.wakeUps, 0);
+    while (threads.wakeUps.pending > 0) threads.read(threads.wakeUps);
   }
   assert.ok(ids.size <= 2, `${ids.size} numbers for one peer at a time`);
 });

@@ -12,7 +12,7 @@ import { receiveSegments, UdpSocket } from '../linux/net/udp.js';
 import { ReceiveBatch } from '../packets/udp-batch.js';
 import { MAGIC, RELAY_CONTROL, RELAY_FRAME } from '../protocol/relay.js';
 import { INITIATION } from '../wireguard/messages.js';
-import { REPORT, REPORT_RECORD, REPORTS, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
+import { REPORT, REPORT_RECORD, REPORTS, REPORTS_DATAGRAM, REPORTS_SIDE_CHANNEL } from './messages.js';
 
 const MEMBER = 0x8000_0007;
 const SEGMENT = 1000;
@@ -98,7 +98,7 @@ async function arrival(plane: DataPlane, bytes: number): Promise<void> {
 }
 
 test('messages for a peer behind a relay go each in a frame of its own, and the kernel cuts them up', async (t) => {
-  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
+  const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   const relay = UdpSocket.open(0);
   t.after(() => relay.close());
   assert.ok(receiveSegments(relay.fd));
@@ -127,7 +127,7 @@ test('messages for a peer behind a relay go each in a frame of its own, and the 
 });
 
 test('framed messages from the relay are opened, bundled by the kernel or not, and nothing is lost', async (t) => {
-  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
+  const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   for (const segments of [true, false]) {
     plane.sendsRuns = segments;
     let sent = 0;
@@ -138,7 +138,7 @@ test('framed messages from the relay are opened, bundled by the kernel or not, a
   assert.equal(plane.report(), undefined, 'the peer is where it was');
 });
 
-test('a device without anything beside WireGuard finds frames and probes malformed', async (t) => {
+test('a device without a side channel finds frames and probes malformed', async (t) => {
   const { plane, sender } = await setUp(t, { relayPeer: MEMBER });
   plane.relayPort = sender.port;
   await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.minLength));
@@ -146,7 +146,7 @@ test('a device without anything beside WireGuard finds frames and probes malform
 });
 
 test('frames count from the relay alone', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   await sender.send(frame(5, initiation));
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'there is none yet');
   plane.relayPort = sender.port + 1;
@@ -161,27 +161,32 @@ test('frames count from the relay alone', async (t) => {
 });
 
 test('control messages are handed on from anybody: the relay must be heard before it is used', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   const control = startingWith(MAGIC.control, RELAY_CONTROL.minLength);
   const { port } = sender;
   for (const relayPort of [undefined, port + 1, port]) {
     if (relayPort !== undefined) plane.relayPort = relayPort;
     await sender.send(control);
-    assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: control });
+    assert.deepEqual(plane.report(), { report: REPORT.sideChannel, port, relayPeer: 0, datagram: control });
   }
   assert.deepEqual(plane.drops.entries(), []);
 });
 
 test('a probe is handed on whole, from anybody, and through the relay with the name of its sender', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   const { port } = sender;
   await sender.send(probe(LONGEST), probe(9));
-  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(LONGEST) });
-  assert.deepEqual(plane.report(), { report: REPORT.beside, port, relayPeer: 0, datagram: probe(9) });
+  assert.deepEqual(plane.report(), {
+    report: REPORT.sideChannel,
+    port,
+    relayPeer: 0,
+    datagram: probe(LONGEST),
+  });
+  assert.deepEqual(plane.report(), { report: REPORT.sideChannel, port, relayPeer: 0, datagram: probe(9) });
   plane.relayPort = port;
   await sender.send(frame(MEMBER, probe(LONGEST)));
   assert.deepEqual(plane.report(), {
-    report: REPORT.beside,
+    report: REPORT.sideChannel,
     port,
     relayPeer: MEMBER,
     datagram: probe(LONGEST),
@@ -189,7 +194,7 @@ test('a probe is handed on whole, from anybody, and through the relay with the n
 });
 
 test('what is no frame, no probe and no message is dropped, from the relay, too', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   plane.relayPort = sender.port;
   const wrong = [
     probe(LONGEST + 1),
@@ -211,7 +216,7 @@ test('what is no frame, no probe and no message is dropped, from the relay, too'
 });
 
 test('of anything that comes, all is handed on or counted', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   plane.relayPort = sender.port;
   const random = new SeededRandom(5);
   let handedOn = 0;
@@ -229,17 +234,17 @@ test('of anything that comes, all is handed on or counted', async (t) => {
 });
 
 test('probes leave half of the room to handshakes', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => probe(64)));
   }
-  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
+  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_SIDE_CHANNEL]]);
   await sender.send(initiation);
-  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_BESIDE]]);
+  assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_SIDE_CHANNEL]]);
 });
 
 test('handshakes, of strangers perhaps, leave room for peers that roam', async (t) => {
-  const { plane, sender } = await setUp(t, { beside: true });
+  const { plane, sender } = await setUp(t, { sideChannel: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => initiation));
   }
@@ -258,7 +263,7 @@ test('handshakes, of strangers perhaps, leave room for peers that roam', async (
 });
 
 test('an authentic packet from elsewhere moves its peer, a relay and its member included', async (t) => {
-  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true });
+  const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   await arrival(plane, give(plane, 1));
   assert.deepEqual(plane.endpoint, { port: plane.port, relayPeer: MEMBER });
   assert.equal(plane.report(), undefined);
@@ -274,7 +279,7 @@ test('an authentic packet from elsewhere moves its peer, a relay and its member 
 });
 
 test('where the owner says where peers are, an authentic packet from elsewhere is taken, and moves nobody', async (t) => {
-  const { plane } = await setUp(t, { relayPeer: MEMBER, beside: true, followsPeers: false });
+  const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true, followsPeers: false });
   await passOn(t, plane, 9);
   assert.equal(plane.endpoint.relayPeer, MEMBER);
   assert.equal(plane.report(), undefined);

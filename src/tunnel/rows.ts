@@ -6,7 +6,7 @@ export const TRAFFIC = { received: ACTIVITY.words, sent: ACTIVITY.words + 1 } as
 
 const ROW_WORDS = 16;
 const PAGE_ROWS = 1024;
-/** Behind the rows of a page: for each, whether the control plane was asked to look and has not yet. */
+/** Behind the rows of a page: for each, whether the control plane was woken up and has not read it yet. */
 const FLAGS_OFFSET = PAGE_ROWS * ROW_WORDS * 8;
 const PAGE_SIZE = FLAGS_OFFSET + PAGE_ROWS * 4;
 
@@ -46,16 +46,16 @@ export class Rows {
   /** Control plane: the peer is new, and the worker does not know of it yet. */
   clear(peer: PeerNumber): void {
     this.array(peer).fill(0, this.offset(peer), this.offset(peer) + ROW_WORDS);
-    this.takeLook(peer);
+    this.takeWakeUp(peer);
   }
 
-  /** Worker: asks for a look. @returns whether nobody had asked before */
-  askLook(peer: PeerNumber): boolean {
+  /** Worker: wakes the control plane up. @returns whether nobody had before */
+  requestWakeUp(peer: PeerNumber): boolean {
     return Atomics.exchange(this.#flags[Math.floor(peer / PAGE_ROWS)]!, peer % PAGE_ROWS, 1) === 0;
   }
 
-  /** Control plane: it is going to look now; whatever is written from here on needs a new ask. */
-  takeLook(peer: PeerNumber): void {
+  /** Control plane: it reads the row now; what is written from here on needs a new wake-up. */
+  takeWakeUp(peer: PeerNumber): void {
     Atomics.store(this.#flags[Math.floor(peer / PAGE_ROWS)]!, peer % PAGE_ROWS, 0);
   }
 }

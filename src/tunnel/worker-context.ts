@@ -4,7 +4,7 @@ import type { SharedRing } from '../linux/threads/shared-ring.js';
 import type { Offloads } from '../linux/tun/tun.js';
 import type { ReceiveBatch } from '../packets/udp-batch.js';
 import type { PeerNumber } from '../wireguard/numbers.js';
-import { LOOK_RECORD, REPORT, REPORT_RECORD, REPORTS_BESIDE, REPORTS_DATAGRAM } from './messages.js';
+import { REPORT, REPORT_RECORD, REPORTS_DATAGRAM, REPORTS_SIDE_CHANNEL, WAKE_UP_RECORD } from './messages.js';
 import type { PeerState, Peers } from './peers.js';
 import type { Rows } from './rows.js';
 import type { SharedDrops } from './shared-drops.js';
@@ -19,13 +19,13 @@ export class WorkerContext {
   readonly offloads: Offloads;
   /** Whether an authentic packet says where its sender is. */
   readonly followsPeers: boolean;
-  /** Whether there is anything beside WireGuard: relay frames, probes. */
-  readonly beside: boolean;
+  /** Whether there is a side channel: relay frames, probes. */
+  readonly sideChannel: boolean;
   readonly peers: Peers;
   readonly drops: SharedDrops;
   readonly #rows: Rows;
   readonly #reports: SharedRing;
-  readonly #looks: SharedRing;
+  readonly #wakeUps: SharedRing;
   readonly #waker: Waker;
   #wake = false;
 
@@ -35,35 +35,35 @@ export class WorkerContext {
       readonly mtu: number;
       readonly offloads: Offloads;
       readonly followsPeers?: boolean;
-      readonly beside?: boolean;
+      readonly sideChannel?: boolean;
     },
     tables: { readonly peers: Peers; readonly rows: Rows; readonly drops: SharedDrops },
-    upward: { readonly reports: SharedRing; readonly looks: SharedRing; readonly waker: Waker },
+    upward: { readonly reports: SharedRing; readonly wakeUps: SharedRing; readonly waker: Waker },
   ) {
     this.tunFd = device.tunFd;
     this.offloads = device.offloads;
     this.mtu = device.mtu;
     this.followsPeers = device.followsPeers ?? true;
-    this.beside = device.beside ?? false;
+    this.sideChannel = device.sideChannel ?? false;
     this.peers = tables.peers;
     this.drops = tables.drops;
     this.#rows = tables.rows;
     this.#reports = upward.reports;
-    this.#looks = upward.looks;
+    this.#wakeUps = upward.wakeUps;
     this.#waker = upward.waker;
   }
 
-  /** Asks the control plane to look at a peer's row. */
-  wantLook(peer: PeerNumber): void {
-    if (!this.#rows.askLook(peer)) return;
-    const at = this.#looks.claim();
+  /** Asks the control plane to read a peer's row. */
+  requestWakeUp(peer: PeerNumber): void {
+    if (!this.#rows.requestWakeUp(peer)) return;
+    const at = this.#wakeUps.claim();
     if (at < 0) {
-      // More peers than the ring has room for: its timers will have the control plane look by and by.
-      this.#rows.takeLook(peer);
+      // More peers than the ring has room for: its timers will have the control plane read them by and by.
+      this.#rows.takeWakeUp(peer);
       return;
     }
-    this.#looks.view.setUint32(at + LOOK_RECORD.peer, peer, true);
-    this.#looks.commit();
+    this.#wakeUps.view.setUint32(at + WAKE_UP_RECORD.peer, peer, true);
+    this.#wakeUps.commit();
     this.#wake = true;
   }
 
@@ -84,7 +84,8 @@ export class WorkerContext {
     relayPeer: number,
   ): boolean {
     const ring = this.#reports;
-    if (ring.pending >= (report === REPORT.beside ? REPORTS_BESIDE : REPORTS_DATAGRAM)) return false;
+    if (ring.pending >= (report === REPORT.sideChannel ? REPORTS_SIDE_CHANNEL : REPORTS_DATAGRAM))
+      return false;
     const at = ring.claim();
     if (at < 0) return false;
     const length = Math.min(size, REPORT_RECORD.size - REPORT_RECORD.datagram);

@@ -12,29 +12,35 @@ import type { PathRule } from '../wireguard/events.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import { erase } from '../wireguard/messages.js';
 import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
-import { type Engine, type EngineEvents, MAX_BESIDE, type PeerEndpoint, type PeerTraffic } from './engine.js';
+import {
+  type Engine,
+  type EngineEvents,
+  MAX_SIDE_CHANNEL,
+  type PeerTraffic,
+  type SocketEndpoint,
+} from './engine.js';
+import { KernelEndpoint, readEndpoint, writeEndpoint } from './kernel-endpoint.js';
 import {
   COMMAND,
   COMMAND_RECORD,
   COMMANDS,
-  LOOK_RECORD,
-  LOOKS,
   type PortMessage,
   REPORT,
   REPORT_RECORD,
   REPORTS,
+  WAKE_UP_RECORD,
+  WAKE_UPS,
   type WorkerMessage,
 } from './messages.js';
 import type { Offload } from './offloads.js';
 import { PeerNumbers } from './peer-numbers.js';
 import { Rows, TRAFFIC } from './rows.js';
 import { SharedDrops } from './shared-drops.js';
-import { readEndpoint, SocketEndpoint, writeEndpoint } from './socket-endpoint.js';
 import type { TunnelWorkerData } from './worker.js';
 
-/** How many handshake messages and looks are handled before other events of the main thread get their turn. */
+/** How many handshake messages and wake-ups are handled before other events of the main thread get their turn. */
 const REPORTS_PER_TURN = 64;
-const LOOKS_PER_TURN = 64;
+const WAKE_UPS_PER_TURN = 64;
 
 export interface WorkerEngineOptions {
   /** A TUN device without packet information; the engine does not close it. */
@@ -46,7 +52,7 @@ export interface WorkerEngineOptions {
   /** Who says where a peer is; `peers` without it. */
   readonly paths?: PathRule;
   /** Whether relay frames and probes are taken (`protocol/relay.ts`), or are nothing but malformed messages. */
-  readonly beside?: boolean;
+  readonly sideChannel?: boolean;
   readonly events: EngineEvents;
 }
 
@@ -55,7 +61,7 @@ export class WorkerEngine implements Engine {
   readonly #events: EngineEvents;
   readonly #worker: PollingWorker<TunnelWorkerData>;
   readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
-  readonly #looks = new SharedRing(LOOK_RECORD.size, LOOKS);
+  readonly #wakeUps = new SharedRing(WAKE_UP_RECORD.size, WAKE_UPS);
   readonly #drops = new SharedDrops();
   readonly #rows = new Rows();
   readonly #numbers: PeerNumbers;
@@ -67,20 +73,20 @@ export class WorkerEngine implements Engine {
   readonly #outBatch = new SendBatch(1);
   #closing = false;
 
-  constructor({ tunFd, mtu, offloads, paths, beside = false, events }: WorkerEngineOptions) {
+  constructor({ tunFd, mtu, offloads, paths, sideChannel = false, events }: WorkerEngineOptions) {
     this.#events = events;
     this.#worker = new PollingWorker({
       script: new URL('./worker.js', import.meta.url),
       data: {
-        ...{ tunFd, mtu, offloads, followsPeers: paths !== 'owner', beside },
+        ...{ tunFd, mtu, offloads, followsPeers: paths !== 'owner', sideChannel },
         reports: this.#reports.buffer,
-        looks: this.#looks.buffer,
+        wakeUps: this.#wakeUps.buffer,
         drops: this.#drops.buffer,
       },
       ...{ recordSize: COMMAND_RECORD.size, records: COMMANDS, stop: COMMAND.stop },
       onWake: () => this.#readReports(),
     });
-    this.#numbers = new PeerNumbers(this.#worker.commands, [this.#reports, this.#looks]);
+    this.#numbers = new PeerNumbers(this.#worker.commands, [this.#reports, this.#wakeUps]);
     this.#worker.worker.once('error', (error) => this.#end(error));
     this.#worker.port.on('message', (message: WorkerMessage) => {
       if (message.kind === 'offloads') this.#events.offloads(message.inUse);
@@ -143,10 +149,10 @@ export class WorkerEngine implements Engine {
     this.#worker.command(COMMAND.discardQueue, peer);
   }
 
-  setEndpoint(peer: PeerNumber, endpoint: PeerEndpoint): void {
+  setEndpoint(peer: PeerNumber, endpoint: SocketEndpoint): void {
     this.#settings[peer] = (this.#settings[peer]! + 1) >>> 0;
     this.#worker.command(COMMAND.setEndpoint, peer, (at) =>
-      writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, endpoint as SocketEndpoint),
+      writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, endpoint as KernelEndpoint),
     );
   }
 
@@ -155,8 +161,8 @@ export class WorkerEngine implements Engine {
     this.#worker.command(COMMAND.forgetSource, peer);
   }
 
-  useSource(peer: PeerNumber, endpoint: PeerEndpoint, use: boolean): void {
-    const whole = endpoint.using(true) as SocketEndpoint;
+  useSource(peer: PeerNumber, endpoint: SocketEndpoint, use: boolean): void {
+    const whole = endpoint.using(true) as KernelEndpoint;
     this.#worker.command(COMMAND.useSource, peer, (at) => {
       this.#commands.view.setInt32(at + COMMAND_RECORD.argument, use ? 1 : 0, true);
       writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, whole);
@@ -181,10 +187,10 @@ export class WorkerEngine implements Engine {
     this.#commandWith(COMMAND.setSocket, fd);
   }
 
-  sendDatagram(bytes: Uint8Array, to: PeerEndpoint, hops?: number): void {
+  sendDatagram(bytes: Uint8Array, to: SocketEndpoint, hops?: number): void {
     if (this.#udpFd < 0) return;
     const { bytes: out, view, address } = this.#out;
-    writeEndpoint(this.#out, OUT.endpoint, this.#family, to as SocketEndpoint);
+    writeEndpoint(this.#out, OUT.endpoint, this.#family, to as KernelEndpoint);
     if (hops !== undefined) limitHops(this.#out, OUT.endpoint, to.remote.address.length === 16, hops);
     view.setInt32(OUT.frame, MAGIC.relay, true);
     view.setUint32(OUT.frame + RELAY_FRAME.peer, to.relayPeer, true);
@@ -204,8 +210,8 @@ export class WorkerEngine implements Engine {
     });
   }
 
-  endpoint(remote: Endpoint, relayPeer = 0): SocketEndpoint {
-    return new SocketEndpoint(remote, relayPeer);
+  endpoint(remote: Endpoint, relayPeer = 0): KernelEndpoint {
+    return new KernelEndpoint(remote, relayPeer);
   }
 
   traffic(peer: PeerNumber): PeerTraffic {
@@ -250,20 +256,21 @@ export class WorkerEngine implements Engine {
   }
 
   #readReports(): void {
-    for (let i = 0; i < LOOKS_PER_TURN && this.#looks.pending > 0; i++) this.#readLook(this.#looks.peek());
+    for (let i = 0; i < WAKE_UPS_PER_TURN && this.#wakeUps.pending > 0; i++)
+      this.#readWakeUp(this.#wakeUps.peek());
     for (let i = 0; i < REPORTS_PER_TURN && this.#reports.pending > 0; i++) {
       this.#readReport(this.#reports.peek());
     }
     this.#numbers.reclaim();
     // There may be more: when the others had their turn.
-    if (this.#looks.pending > 0 || this.#reports.pending > 0) this.#worker.wakeAgain();
+    if (this.#wakeUps.pending > 0 || this.#reports.pending > 0) this.#worker.wakeAgain();
   }
 
-  #readLook(at: number): void {
-    const peer = this.#looks.view.getUint32(at + LOOK_RECORD.peer, true) as PeerNumber;
-    this.#looks.release();
-    this.#rows.takeLook(peer);
-    this.#events.look(peer);
+  #readWakeUp(at: number): void {
+    const peer = this.#wakeUps.view.getUint32(at + WAKE_UP_RECORD.peer, true) as PeerNumber;
+    this.#wakeUps.release();
+    this.#rows.takeWakeUp(peer);
+    this.#events.wakeUp(peer);
   }
 
   #readReport(at: number): void {
@@ -278,7 +285,7 @@ export class WorkerEngine implements Engine {
     this.#reports.release();
     if (report === REPORT.roaming) {
       if (isCurrent) this.#events.roaming(peer, from);
-    } else if (report === REPORT.beside) this.#events.beside(datagram, from);
+    } else if (report === REPORT.sideChannel) this.#events.sideChannel(datagram, from);
     else this.#events.datagram(datagram, from, this.#reports.pending);
   }
 }
@@ -288,5 +295,5 @@ const OUT = {
   endpoint: 0,
   frame: ENDPOINT.size,
   datagram: ENDPOINT.size + RELAY_FRAME.payload,
-  size: ENDPOINT.size + RELAY_FRAME.payload + MAX_BESIDE,
+  size: ENDPOINT.size + RELAY_FRAME.payload + MAX_SIDE_CHANNEL,
 } as const;

@@ -17,11 +17,11 @@ import {
   COMMAND,
   COMMAND_RECORD,
   COMMANDS,
-  LOOK_RECORD,
-  LOOKS,
   type PortMessage,
   REPORT_RECORD,
   REPORTS,
+  WAKE_UP_RECORD,
+  WAKE_UPS,
   type WorkerMessage,
 } from './messages.js';
 import type { Offload } from './offloads.js';
@@ -36,11 +36,11 @@ export interface TunnelWorkerData extends PollingWorkerData {
   readonly tunFd: number;
   readonly mtu: number;
   readonly offloads: readonly Offload[];
-  /** Whether an authentic packet says where its sender is, and whether there is anything beside WireGuard. */
+  /** Whether an authentic packet says where its sender is, and whether there is a side channel. */
   readonly followsPeers: boolean;
-  readonly beside: boolean;
+  readonly sideChannel: boolean;
   readonly reports: SharedArrayBuffer;
-  readonly looks: SharedArrayBuffer;
+  readonly wakeUps: SharedArrayBuffer;
   readonly drops: SharedArrayBuffer;
 }
 
@@ -77,7 +77,7 @@ class TunnelWorker {
       { peers: this.#peers, rows: this.#rows, drops: new SharedDrops(data.drops) },
       {
         reports: new SharedRing(REPORT_RECORD.size, REPORTS, data.reports),
-        looks: new SharedRing(LOOK_RECORD.size, LOOKS, data.looks),
+        wakeUps: new SharedRing(WAKE_UP_RECORD.size, WAKE_UPS, data.wakeUps),
         waker: new Waker(data.wakeMain),
       },
     );

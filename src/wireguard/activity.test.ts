@@ -10,33 +10,33 @@ function setup() {
   const row = new Float64Array(AT + ACTIVITY.words + 1).fill(-1);
   resetActivity(row, AT);
   const timers = new Timers(row, AT, () => 0);
-  /** What the control plane does when it looks. */
-  const look = (now: number): TimerName[] => {
+  /** What the control plane does when it wakes up. */
+  const wakeUp = (now: number): TimerName[] => {
     const expired: TimerName[] = [];
     for (let name = timers.expire(now); name; name = timers.expire(now)) expired.push(name);
-    row[AT + ACTIVITY.lookAt] = timers.nextTimeout();
+    row[AT + ACTIVITY.wakeUpAt] = timers.nextTimeout();
     return expired;
   };
-  return { row, timers, look };
+  return { row, timers, wakeUp };
 }
 
 test('the control plane is woken by the first unanswered packet, and not by those after it', () => {
-  const { row, look } = setup();
+  const { row, wakeUp } = setup();
   assert.equal(noteReceived(row, AT, true, 1000), true);
-  look(1000);
+  wakeUp(1000);
   for (let now = 1001; now < 1100; now++) assert.equal(noteReceived(row, AT, true, now), false);
-  assert.deepEqual(look(1000 + KEEPALIVE_TIMEOUT), ['sendKeepalive']);
+  assert.deepEqual(wakeUp(1000 + KEEPALIVE_TIMEOUT), ['sendKeepalive']);
 });
 
 test('a busy conversation wakes it once in KEEPALIVE_TIMEOUT at most', () => {
-  const { row, look } = setup();
+  const { row, wakeUp } = setup();
   let wakes = 0;
   for (let now = 1000; now < 61_000; now++) {
-    if (now >= row[AT + ACTIVITY.lookAt]!) assert.deepEqual(look(now), []);
+    if (now >= row[AT + ACTIVITY.wakeUpAt]!) assert.deepEqual(wakeUp(now), []);
     const woken = [noteSent(row, AT, true, now), noteReceived(row, AT, true, now + 0.5)].filter(
       Boolean,
     ).length;
-    if (woken > 0) look(now + 0.6);
+    if (woken > 0) wakeUp(now + 0.6);
     wakes += woken;
   }
   assert.ok(wakes >= 1 && wakes <= 7, `${wakes}`);
@@ -50,11 +50,11 @@ test('keepalives need no answer and wake nobody', () => {
 });
 
 test('a handshake message answers what came before it, and not what comes after', () => {
-  const { row, timers, look } = setup();
+  const { row, timers, wakeUp } = setup();
   noteReceived(row, AT, true, 1000);
   timers.on('responseSent', 2000);
   assert.equal(timers.nextTimeout(), Infinity);
-  look(2000);
+  wakeUp(2000);
   assert.equal(noteReceived(row, AT, true, 3000), true);
   assert.equal(timers.nextTimeout(), 3000 + KEEPALIVE_TIMEOUT);
 });

@@ -15,8 +15,8 @@ export const ACTIVITY = {
   answeredSent: 0,
   /** What was received up to this time needs no answer any more: a handshake message or a keepalive went out. */
   answeredReceived: 1,
-  /** When the control plane will look at this row of its own accord. */
-  lookAt: 2,
+  /** When the control plane reads this row of its own accord. */
+  wakeUpAt: 2,
   /** Before this time it is of no use to ask for a handshake. */
   askAgainAt: 3,
   // written by the data path
@@ -38,14 +38,14 @@ export const ACTIVITY = {
 /** A row before any traffic. */
 export function resetActivity(row: Float64Array, at: number): void {
   row.fill(0, at, at + ACTIVITY.words);
-  row[at + ACTIVITY.lookAt] = Infinity;
+  row[at + ACTIVITY.wakeUpAt] = Infinity;
 }
 
 /**
  * The data path sent an authenticated packet.
  *
  * @param hasData false for a keepalive
- * @returns whether the control plane must be woken, or else would look too late
+ * @returns whether the control plane must be woken, or else would read the row too late
  */
 export function noteSent(row: Float64Array, at: number, hasData: boolean, now: number): boolean {
   row[at + ACTIVITY.sent] = now;
@@ -70,8 +70,8 @@ function noteUnanswered(
   const since = row[at + first]!;
   if (since !== 0 && since >= row[at + answered]!) return false;
   row[at + first] = now;
-  // No timer that this starts is shorter: who looks before then, looks in time.
-  return row[at + ACTIVITY.lookAt]! > now + KEEPALIVE_TIMEOUT;
+  // No timer that this starts is shorter: a wake-up before then is in time.
+  return row[at + ACTIVITY.wakeUpAt]! > now + KEEPALIVE_TIMEOUT;
 }
 
 /**

@@ -4,7 +4,7 @@ import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
 import { SeededRandom } from '../../tests/kit/random.js';
 import { VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 import { ERASE_AFTER_TIME } from './constants.js';
-import type { DeviceEvent } from './events.js';
+import type { MachineEvent } from './events.js';
 import { MESSAGE_TYPE, TRANSPORT } from './messages.js';
 import type { Peer } from './peer.js';
 
@@ -17,7 +17,7 @@ function connected() {
   const keys: Uint8Array[] = [];
   for (const { dataPath } of [a, b]) {
     const apply = dataPath.apply.bind(dataPath);
-    dataPath.apply = (event: Exclude<DeviceEvent<Peer>, { kind: 'datagram' }>, now: number) => {
+    dataPath.apply = (event: Exclude<MachineEvent<Peer>, { kind: 'datagram' }>, now: number) => {
       if (event.kind === 'install-keypair') keys.push(event.sendingKey, event.receivingKey);
       apply(event, now);
     };

@@ -3,7 +3,7 @@ import { askForHandshake, noteConfirmed, noteReceived, noteSent } from './activi
 import { COUNTER_LIMIT } from './constants.js';
 import { type Crypto, EMPTY, LENGTH } from './crypto.js';
 import type { Drop, DropCounters } from './drops.js';
-import type { DeviceEvent, Endpoint } from './events.js';
+import type { MachineEvent, PeerEndpoint } from './events.js';
 import { innerAddresses, innerLength } from './inner.js';
 import { type Keypair, maySend, wantsRekeySending } from './keypair.js';
 import {
@@ -32,12 +32,12 @@ export interface DataPathOptions {
 
 /** What leaves a data path. */
 export type Output =
-  | { readonly kind: 'datagram'; readonly to: Endpoint; readonly bytes: Uint8Array }
+  | { readonly kind: 'datagram'; readonly to: PeerEndpoint; readonly bytes: Uint8Array }
   | { readonly kind: 'packet'; readonly bytes: Uint8Array }
-  /** `Device.look` is wanted. */
-  | { readonly kind: 'look'; readonly peer: Peer }
-  /** `Device.handleRoaming` is wanted. */
-  | { readonly kind: 'roaming'; readonly peer: Peer; readonly endpoint: Endpoint };
+  /** `WireGuardMachine.handleActivity` is wanted. */
+  | { readonly kind: 'wake-up'; readonly peer: Peer }
+  /** `WireGuardMachine.handleRoaming` is wanted. */
+  | { readonly kind: 'roaming'; readonly peer: Peer; readonly endpoint: PeerEndpoint };
 
 interface Session {
   readonly peer: Peer;
@@ -52,7 +52,7 @@ interface Session {
 
 interface Route {
   readonly peer: Peer;
-  endpoint: Endpoint | undefined;
+  endpoint: PeerEndpoint | undefined;
   current: Session | undefined;
   readonly waiting: Uint8Array[];
 }
@@ -61,7 +61,7 @@ interface Route {
  * The way of packets in its plainest form: no threads, no tables, one allocation wherever one is handy. It is the
  * reference that the tunnel's worker is compared with, and the other half of a device in tests.
  *
- * Contract: `apply` every event of `Device.poll` but datagrams, `handlePacket` for what comes from the
+ * Contract: `apply` every event of `WireGuardMachine.poll` but datagrams, `handlePacket` for what comes from the
  * applications, `handleDatagram` for what comes from the network; then take all of `poll()`.
  */
 export class DataPath {
@@ -97,7 +97,7 @@ export class DataPath {
     this.allowedIpsChanged();
   }
 
-  apply(event: Exclude<DeviceEvent<Peer>, { kind: 'datagram' }>, now: number): void {
+  apply(event: Exclude<MachineEvent<Peer>, { kind: 'datagram' }>, now: number): void {
     const route = this.#routes.get(event.peer.id);
     switch (event.kind) {
       case 'install-keypair': {
@@ -141,7 +141,7 @@ export class DataPath {
   }
 
   /** In: a transport message from the network. */
-  handleDatagram(datagram: Uint8Array, from: Endpoint, now: number): void {
+  handleDatagram(datagram: Uint8Array, from: PeerEndpoint, now: number): void {
     this.#count(this.#in(datagram, from, now));
   }
 
@@ -163,7 +163,7 @@ export class DataPath {
     return undefined;
   }
 
-  #in(datagram: Uint8Array, from: Endpoint, now: number): Drop | undefined {
+  #in(datagram: Uint8Array, from: PeerEndpoint, now: number): Drop | undefined {
     const { crypto } = this.#options;
     const view = viewOf(datagram);
     if (messageType(view, 0, datagram.length) !== MESSAGE_TYPE.transport) return 'malformed';
@@ -192,9 +192,9 @@ export class DataPath {
       // Its initiator has it, and may know no older one: the answer to this packet must not wait for the control plane.
       // Where both sides began at once, that decides.
       if (!route.current || route.current.keypair.createdAt < keypair.createdAt) route.current = session;
-      this.#outputs.push({ kind: 'look', peer });
+      this.#outputs.push({ kind: 'wake-up', peer });
     }
-    if (noteReceived(row, at, plaintext.length > 0, now)) this.#outputs.push({ kind: 'look', peer });
+    if (noteReceived(row, at, plaintext.length > 0, now)) this.#outputs.push({ kind: 'wake-up', peer });
     if (session === route.current && now >= keypair.rekeyReceivingAt) this.#ask(peer, now);
 
     if (plaintext.length === 0) return undefined; // a keepalive
@@ -223,7 +223,7 @@ export class DataPath {
     this.#outputs.push({ kind: 'datagram', to: endpoint, bytes: message });
 
     const { row, at } = this.#options.rowOf(peer);
-    if (noteSent(row, at, packet.length > 0, now)) this.#outputs.push({ kind: 'look', peer });
+    if (noteSent(row, at, packet.length > 0, now)) this.#outputs.push({ kind: 'wake-up', peer });
     if (wantsRekeySending(current.keypair, counter, now)) this.#ask(peer, now);
     return true;
   }
@@ -249,7 +249,7 @@ export class DataPath {
 
   #ask(peer: Peer, now: number): void {
     const { row, at } = this.#options.rowOf(peer);
-    if (askForHandshake(row, at, now)) this.#outputs.push({ kind: 'look', peer });
+    if (askForHandshake(row, at, now)) this.#outputs.push({ kind: 'wake-up', peer });
   }
 
   /** The owner of the allowed IP that an address at an offset of a packet falls under. */

@@ -13,7 +13,7 @@ import {
 } from './crypto.js';
 import type { Deadlined } from './deadlines.js';
 import type { Drop } from './drops.js';
-import type { DeviceEvent, Endpoint } from './events.js';
+import type { MachineEvent, PeerEndpoint } from './events.js';
 import { type Keypair, Keypairs, makeKeypair } from './keypair.js';
 import { erase, INITIATION, MESSAGE_TYPE, RESPONSE, viewOf } from './messages.js';
 import {
@@ -39,7 +39,7 @@ export interface PeerHost {
   readonly privateKey: PrivateKey | undefined;
   /** Whether an authentic message says where its sender is: `PathRule`. */
   readonly followsPeers: boolean;
-  emit(event: DeviceEvent<Peer>): void;
+  emit(event: MachineEvent<Peer>): void;
   /** A receiver index that is in use nowhere else; it leads to this peer until it is released. */
   allocateIndex(peer: Peer): ReceiverIndex;
   releaseIndex(index: ReceiverIndex): void;
@@ -54,7 +54,7 @@ interface PendingInitiation {
 
 /**
  * The protocol with one peer: handshakes in both roles, its keypairs and timers. Its contract is the device's
- * (see `Device`), which calls all methods here and settles `nextTimeout` after each.
+ * (see `WireGuardMachine`), which calls all methods here and settles `nextTimeout` after each.
  */
 export class Peer implements Deadlined {
   deadline = Infinity;
@@ -64,7 +64,7 @@ export class Peer implements Deadlined {
 
   readonly publicKey: PublicKey;
   readonly id: PeerNumber;
-  endpoint: Endpoint | undefined;
+  endpoint: PeerEndpoint | undefined;
   /** When the last session began, in milliseconds since 1970; 0 if none did. */
   lastHandshake = 0;
   /** The same by the clock that is never set, to say how long ago that was. */
@@ -116,7 +116,7 @@ export class Peer implements Deadlined {
   }
 
   /** Reads what the data path left in the row, and does what is due. */
-  look(now: number): void {
+  handleActivity(now: number): void {
     this.#confirm(this.#row[this.#at + ACTIVITY.confirmed]! as ReceiverIndex, now);
     for (let due = this.#timers.expire(now); due; due = this.#timers.expire(now))
       Peer.#expired[due](this, now);
@@ -157,7 +157,7 @@ export class Peer implements Deadlined {
     return wasOff;
   }
 
-  setEndpoint(endpoint: Endpoint): void {
+  setEndpoint(endpoint: PeerEndpoint): void {
     if (this.endpoint?.equals(endpoint)) return;
     this.endpoint = endpoint;
     this.#host.emit({ kind: 'endpoint', peer: this, endpoint });
@@ -196,9 +196,9 @@ export class Peer implements Deadlined {
     this.isRemoved = true;
   }
 
-  /** Writes `ACTIVITY.lookAt`; the device calls it when it has noted the deadline. */
-  announceLook(at: number): void {
-    this.#row[this.#at + ACTIVITY.lookAt] = at;
+  /** Writes `ACTIVITY.wakeUpAt`; the device calls it when it has noted the deadline. */
+  announceWakeUp(at: number): void {
+    this.#row[this.#at + ACTIVITY.wakeUpAt] = at;
   }
 
   /** `-> e, es, s, ss, {t}` goes out, unless one did within REKEY_TIMEOUT ([W] 6.1): then it follows later. */
@@ -257,7 +257,7 @@ export class Peer implements Deadlined {
   handleInitiation(
     claimed: ClaimedInitiation,
     message: Uint8Array,
-    from: Endpoint,
+    from: PeerEndpoint,
     now: number,
   ): Drop | undefined {
     const { crypto, privateKey } = this.#host;
@@ -299,7 +299,7 @@ export class Peer implements Deadlined {
   }
 
   /** A response to our initiation. @returns why it is dropped; undefined when there is a new session */
-  handleResponse(message: Uint8Array, from: Endpoint, now: number): Drop | undefined {
+  handleResponse(message: Uint8Array, from: PeerEndpoint, now: number): Drop | undefined {
     const { crypto, privateKey } = this.#host;
     const pending = this.#pending;
     const view = viewOf(message);
@@ -423,7 +423,7 @@ export class Peer implements Deadlined {
     pending.ephemeral.destroy();
   }
 
-  #send(message: Uint8Array, to: Endpoint, now: number): void {
+  #send(message: Uint8Array, to: PeerEndpoint, now: number): void {
     this.#cookieHolder().seal(message, now);
     this.handshakeBytes.sent += message.length;
     this.#host.emit({ kind: 'datagram', peer: this, to, bytes: message });

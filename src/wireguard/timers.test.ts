@@ -357,11 +357,11 @@ test('an ask for a handshake that crossed with the end of one is not heard, [W] 
   const { network, a, b_, sent, since } = session();
   const row = a.rows.get(2)!;
   row[ACTIVITY.asked] = since - 1;
-  a.device.look(b_, network.now);
+  a.device.handleActivity(b_, network.now);
   a.settle();
   assert.equal(sent(a, 'initiation').length, 1);
   row[ACTIVITY.asked] = since + 1;
-  a.device.look(b_, network.now);
+  a.device.handleActivity(b_, network.now);
   a.settle();
   assert.equal(sent(a, 'initiation').length, 2);
 });

@@ -7,7 +7,7 @@ import { ERASE_AFTER_TIME, JITTER, KEEPALIVE_TIMEOUT, REKEY_TIMEOUT } from './co
  * `ACTIVITY`), which a data path in another thread may have written meanwhile. So the same table serves both.
  *
  * Contract: tell `on` what happened, then ask `nextTimeout()`; at that time, or whenever the data path asks for
- * a look, call `expire(now)` until it returns undefined, and do what it says.
+ * a wake-up, call `expire(now)` until it returns undefined, and do what it says.
  */
 
 /** When each timer is due: Infinity while it is not running. */

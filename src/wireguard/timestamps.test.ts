@@ -30,7 +30,7 @@ function greet(node: VirtualNode): void {
   for (const peer of node.device.peers) {
     peer.stop(node.now);
     peer.keepalive(node.now);
-    node.device.look(peer, node.now);
+    node.device.handleActivity(peer, node.now);
   }
   node.settle();
 }

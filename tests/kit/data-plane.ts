@@ -20,7 +20,7 @@ import { SharedRing } from '../../src/linux/threads/shared-ring.js';
 import { ENDPOINT } from '../../src/packets/udp-batch.js';
 import { makeArena } from '../../src/tunnel/arena.js';
 import { Inbound } from '../../src/tunnel/inbound.js';
-import { LOOK_RECORD, REPORT_RECORD, REPORTS } from '../../src/tunnel/messages.js';
+import { REPORT_RECORD, REPORTS, WAKE_UP_RECORD } from '../../src/tunnel/messages.js';
 import { Outbound } from '../../src/tunnel/outbound.js';
 import { type PeerState, Peers } from '../../src/tunnel/peers.js';
 import { Rows } from '../../src/tunnel/rows.js';
@@ -42,7 +42,7 @@ export interface DataPlaneOptions {
   /** Has the peer behind a relay, by this number: the tunnel's own socket, too. */
   readonly relayPeer?: number;
   /** See `WorkerContext`. */
-  readonly beside?: boolean;
+  readonly sideChannel?: boolean;
   readonly followsPeers?: boolean;
   /** Whether it sees which address of ours was written to; not without it. */
   readonly seesDestinations?: boolean;
@@ -98,7 +98,7 @@ export class DataPlane {
       { peers, rows, drops: this.drops },
       {
         reports: this.#reports,
-        looks: new SharedRing(LOOK_RECORD.size, 16),
+        wakeUps: new SharedRing(WAKE_UP_RECORD.size, 16),
         waker: new Waker(),
       },
     );

@@ -1,5 +1,11 @@
 import type { Endpoint } from '../../src/ip/endpoint.js';
-import type { Engine, EngineEvents, OurSide, PeerEndpoint, PeerTraffic } from '../../src/tunnel/engine.js';
+import type {
+  Engine,
+  EngineEvents,
+  PeerTraffic,
+  SocketEndpoint,
+  SourceAddress,
+} from '../../src/tunnel/engine.js';
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Keypair } from '../../src/wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
@@ -68,7 +74,7 @@ export class FakeEngine implements Engine {
     this.#tell('discardQueue', peer);
   }
 
-  setEndpoint(peer: PeerNumber, endpoint: PeerEndpoint): void {
+  setEndpoint(peer: PeerNumber, endpoint: SocketEndpoint): void {
     this.#tell('setEndpoint', peer, endpoint);
   }
 
@@ -76,7 +82,7 @@ export class FakeEngine implements Engine {
     this.#tell('forgetSource', peer);
   }
 
-  useSource(peer: PeerNumber, endpoint: PeerEndpoint, use: boolean): void {
+  useSource(peer: PeerNumber, endpoint: SocketEndpoint, use: boolean): void {
     this.#tell('useSource', peer, endpoint, use);
   }
 
@@ -96,7 +102,7 @@ export class FakeEngine implements Engine {
     this.#tell('setSocket', fd, family);
   }
 
-  sendDatagram(bytes: Uint8Array, to: PeerEndpoint): void {
+  sendDatagram(bytes: Uint8Array, to: SocketEndpoint): void {
     this.#tell('sendDatagram', bytes, to);
   }
 
@@ -105,7 +111,7 @@ export class FakeEngine implements Engine {
   }
 
   /** @param source where a datagram came in that came from there */
-  endpoint(remote: Endpoint, relayPeer = 0, source?: OurSide): PeerEndpoint {
+  endpoint(remote: Endpoint, relayPeer = 0, source?: SourceAddress): SocketEndpoint {
     const member = new Uint8Array(relayPeer === 0 ? 0 : 4);
     if (relayPeer !== 0) new DataView(member.buffer).setUint32(0, relayPeer);
     const bytes = Uint8Array.of(...remote.address, remote.port >> 8, remote.port & 0xff, ...member);

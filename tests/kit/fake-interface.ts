@@ -23,7 +23,7 @@ export const FIRST_PORT = 40_000;
 
 export function fakeInterface(
   t: Pick<TestContext, 'after'>,
-  options: Partial<Pick<InterfaceOptions, 'paths' | 'beside' | 'port' | 'egress'>> = {},
+  options: Partial<Pick<InterfaceOptions, 'paths' | 'sideChannel' | 'port' | 'egress'>> = {},
 ): FakeInterface {
   const lines: string[] = [];
   const log: Log = {

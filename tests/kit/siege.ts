@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { askDevice } from '../../src/device/uapi/client.js';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
 import { INITIATION_INTERVAL, REJECT_AFTER_TIME } from '../../src/wireguard/constants.js';
-import { UNDER_LOAD_TIME } from '../../src/wireguard/device.js';
+import { UNDER_LOAD_TIME } from '../../src/wireguard/machine.js';
 import { MESSAGE_TYPE } from '../../src/wireguard/messages.js';
 import {
   AttackerSocket,

@@ -1,14 +1,14 @@
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Crypto, PrivateKey } from '../../src/wireguard/crypto.js';
 import { DataPath } from '../../src/wireguard/data-path.js';
-import { Device } from '../../src/wireguard/device.js';
-import type { DeviceEvent, Endpoint } from '../../src/wireguard/events.js';
+import type { MachineEvent, PeerEndpoint } from '../../src/wireguard/events.js';
+import { WireGuardMachine } from '../../src/wireguard/machine.js';
 import { MESSAGE_TYPE, messageType, viewOf } from '../../src/wireguard/messages.js';
 import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 
 /** An address on a virtual network: 10.255.0.`host`, and a port. */
-export class VirtualEndpoint implements Endpoint {
+export class VirtualEndpoint implements PeerEndpoint {
   readonly bytes: Uint8Array;
 
   constructor(host: number, port: number) {
@@ -19,7 +19,7 @@ export class VirtualEndpoint implements Endpoint {
     return this.bytes.join('.');
   }
 
-  equals(other: Endpoint): boolean {
+  equals(other: PeerEndpoint): boolean {
     return this.bytes.every((byte, i) => byte === other.bytes[i]);
   }
 }
@@ -102,14 +102,14 @@ export class VirtualNetwork {
 /** A device and its data path, joined as a shell joins them, on a virtual network. Its inner address is 10.0.0.`id`. */
 export class VirtualNode {
   readonly id: number;
-  readonly device: Device;
+  readonly device: WireGuardMachine;
   readonly dataPath: DataPath;
   readonly key: PrivateKey;
   endpoint: VirtualEndpoint;
   /** The packets that came out of the tunnel, and when. */
   readonly received: { readonly bytes: Uint8Array; readonly at: number }[] = [];
   /** Every event of the device but datagrams. */
-  readonly events: { readonly kind: DeviceEvent<Peer>['kind']; readonly at: number }[] = [];
+  readonly events: { readonly kind: MachineEvent<Peer>['kind']; readonly at: number }[] = [];
   /** What `handleDatagram` is told about the length of its queue. */
   queued = 0;
   readonly rows = new Map<number, Float64Array>();
@@ -120,7 +120,7 @@ export class VirtualNode {
     this.id = id;
     this.key = key;
     this.endpoint = new VirtualEndpoint(id, 51820);
-    this.device = new Device({ crypto, wallClock: () => network.now + network.wallOffset });
+    this.device = new WireGuardMachine({ crypto, wallClock: () => network.now + network.wallOffset });
     this.dataPath = new DataPath({
       crypto,
       drops: this.device.drops,
@@ -193,13 +193,13 @@ export class VirtualNode {
         busy = true;
         if (output.kind === 'datagram') this.#send(output.to, output.bytes);
         else if (output.kind === 'packet') this.received.push({ bytes: output.bytes, at: this.now });
-        else if (output.kind === 'look') this.device.look(output.peer, this.now);
+        else if (output.kind === 'wake-up') this.device.handleActivity(output.peer, this.now);
         else this.device.handleRoaming(output.peer, output.endpoint);
       }
     }
   }
 
-  #send(to: Endpoint, bytes: Uint8Array): void {
+  #send(to: PeerEndpoint, bytes: Uint8Array): void {
     this.#network.send(this.endpoint, to as VirtualEndpoint, bytes);
   }
 }

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import { type RunningDevice, startDevice } from '../../src/device/running-device.js';
+import { type CreatedInterface, createInterface } from '../../src/device/running-interface.js';
 import { parseAddress } from '../../src/ip/address.js';
 import { parseCidr } from '../../src/ip/cidr.js';
 import type { Endpoint } from '../../src/ip/endpoint.js';
@@ -18,7 +18,7 @@ import type { Log } from '../../src/log.js';
 import { SendBatch } from '../../src/packets/send-batch.js';
 import { ENDPOINT } from '../../src/packets/udp-batch.js';
 import { MAGIC, RELAY_FRAME } from '../../src/protocol/relay.js';
-import { MAX_BESIDE, type PeerEndpoint } from '../../src/tunnel/engine.js';
+import { MAX_SIDE_CHANNEL, type SocketEndpoint } from '../../src/tunnel/engine.js';
 import { OFFLOADS, type Offload } from '../../src/tunnel/offloads.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 import { TestRelay } from '../kit/relay.js';
@@ -41,13 +41,13 @@ const endpoint = (address: string, port: number): Endpoint => ({ address: parseA
 /** A device, and all that its owner knows. */
 interface End {
   readonly host: Namespace;
-  readonly device: RunningDevice;
+  readonly device: CreatedInterface;
   readonly outer: Endpoint;
   readonly relay: Endpoint;
   readonly id: number;
   readonly inner: string;
   readonly inner6: string;
-  readonly beside: { readonly bytes: Uint8Array; readonly from: PeerEndpoint }[];
+  readonly sideChannel: { readonly bytes: Uint8Array; readonly from: SocketEndpoint }[];
   peer: Peer;
 }
 
@@ -86,10 +86,10 @@ async function start(
   };
   const make = async (i: 0 | 1): Promise<End> => {
     const host = hosts[i];
-    const beside: { bytes: Uint8Array; from: PeerEndpoint }[] = [];
-    let starting!: Promise<RunningDevice>;
+    const sideChannel: { bytes: Uint8Array; from: SocketEndpoint }[] = [];
+    let starting!: Promise<CreatedInterface>;
     host.inside(() => {
-      starting = startDevice({
+      starting = createInterface({
         name: `${prefix}${i}`,
         mtu: 1280,
         port: PORT,
@@ -97,7 +97,7 @@ async function start(
         log: quiet,
         offloads,
         paths: 'owner',
-        beside: (bytes, from) => void beside.push({ bytes, from }),
+        sideChannel: (bytes, from) => void sideChannel.push({ bytes, from }),
       });
     });
     const device = await starting;
@@ -110,13 +110,13 @@ async function start(
       device.link.addAddress(parseCidr(`${inner6}/64`)!);
       device.link.setUp(true);
     });
-    device.interface.setRelay(relay);
-    return { host, device, outer, relay, id: IDS[i], inner, inner6, beside, peer: undefined! };
+    device.wireguard.setRelay(relay);
+    return { host, device, outer, relay, id: IDS[i], inner, inner6, sideChannel, peer: undefined! };
   };
   const ends = [await make(0), await make(1)] as const;
   for (const [own, other] of [ends, [ends[1], ends[0]]] as const) {
-    const { interface: wireguard } = own.device;
-    own.peer = wireguard.addPeer(Uint8Array.from(other.device.interface.publicKey!));
+    const { wireguard } = own.device;
+    own.peer = wireguard.addPeer(Uint8Array.from(other.device.wireguard.publicKey!));
     wireguard.setEndpoint(own.peer, own.relay, other.id);
     wireguard.allow(own.peer, parseCidr(`${other.inner}/32`)!);
     wireguard.allow(own.peer, parseCidr(`${other.inner6}/128`)!);
@@ -133,7 +133,7 @@ async function start(
 
 /** Lets an end send to the other directly, or through the relay. */
 function use(way: 'direct' | 'relay', own: End, other: End): void {
-  const { interface: wireguard } = own.device;
+  const { wireguard } = own.device;
   if (way === 'direct') wireguard.setEndpoint(own.peer, other.outer);
   else wireguard.setEndpoint(own.peer, own.relay, other.id);
 }
@@ -169,7 +169,7 @@ for (const offloads of [OFFLOADS, []] as const) {
       assert.equal(relay.passed, passed, 'nothing went through the relay');
       for (const { device } of ends) {
         // What went two ways may come too late; hosts look for routers, which nobody is.
-        const drops = [...device.interface.drops().keys()].filter(
+        const drops = [...device.wireguard.drops().keys()].filter(
           (reason) => reason !== 'replayed' && reason !== 'no-peer',
         );
         assert.deepEqual(drops, []);
@@ -215,8 +215,8 @@ test('an authentic packet that comes another way moves nobody: only the owner do
   // The handshake, too: a's initiation goes directly, and is answered directly; b's data takes the relay.
   for (let i = 0; i < 5; i++) await assertPing(a.host, b.inner, { count: 1 });
   assert.equal(relay.passed, 5, 'the answers to the pings, and no handshake');
-  assert.equal((b.peer.endpoint as PeerEndpoint).relayPeer, a.id);
-  const { sent, received } = a.device.interface.transfer(a.peer);
+  assert.equal((b.peer.endpoint as SocketEndpoint).relayPeer, a.id);
+  const { sent, received } = a.device.wireguard.transfer(a.peer);
   assert.ok(sent > 5 * 84 && received > 5 * 84);
 });
 
@@ -228,20 +228,20 @@ test('probes reach the owner of the other device, directly and through the relay
     new DataView(bytes.buffer).setInt32(0, MAGIC.probe, true);
     return bytes;
   };
-  const { interface: wireguard } = a.device;
-  wireguard.sendBeside(probe(1, 256), wireguard.endpoint(b.outer));
-  wireguard.sendBeside(probe(2, 30), wireguard.endpoint(a.relay, b.id));
-  await until('both probes', () => b.beside.length === 2);
-  const direct = b.beside.find(({ from }) => from.relayPeer === 0)!;
-  const relayed = b.beside.find(({ from }) => from.relayPeer === a.id)!;
+  const { wireguard } = a.device;
+  wireguard.sendSideChannel(probe(1, 256), wireguard.endpoint(b.outer));
+  wireguard.sendSideChannel(probe(2, 30), wireguard.endpoint(a.relay, b.id));
+  await until('both probes', () => b.sideChannel.length === 2);
+  const direct = b.sideChannel.find(({ from }) => from.relayPeer === 0)!;
+  const relayed = b.sideChannel.find(({ from }) => from.relayPeer === a.id)!;
   assert.deepEqual(direct.bytes, probe(1, 256));
   assert.deepEqual(direct.from.remote, a.outer);
   assert.deepEqual(relayed.bytes, probe(2, 30));
   assert.deepEqual(relayed.from.remote, b.relay);
-  b.device.interface.sendBeside(probe(3, 40), direct.from);
-  b.device.interface.sendBeside(probe(4, 50), relayed.from);
-  await until('both answers', () => a.beside.length === 2);
-  const answers = a.beside.map(({ bytes, from }) => [bytes[39], from.relayPeer, from.remote]);
+  b.device.wireguard.sendSideChannel(probe(3, 40), direct.from);
+  b.device.wireguard.sendSideChannel(probe(4, 50), relayed.from);
+  await until('both answers', () => a.sideChannel.length === 2);
+  const answers = a.sideChannel.map(({ bytes, from }) => [bytes[39], from.relayPeer, from.remote]);
   assert.deepEqual(
     answers.toSorted(([x], [y]) => Number(x) - Number(y)),
     [
@@ -249,7 +249,10 @@ test('probes reach the owner of the other device, directly and through the relay
       [4, b.id, a.relay],
     ],
   );
-  assert.throws(() => wireguard.sendBeside(new Uint8Array(MAX_BESIDE + 1), direct.from), RangeError);
+  assert.throws(
+    () => wireguard.sendSideChannel(new Uint8Array(MAX_SIDE_CHANNEL + 1), direct.from),
+    RangeError,
+  );
 });
 
 test('frames from elsewhere than the relay are counted, and nothing else', async (t) => {
@@ -265,10 +268,10 @@ test('frames from elsewhere than the relay are counted, and nothing else', async
   const stranger = between.inside(() => UdpSocket.open(RELAY_PORT + 1));
   t.after(() => stranger.close());
   for (let i = 0; i < 2; i++) sendFrom(stranger, frame, a.outer);
-  const count = (): number => a.device.interface.drops().get('not-the-relay') ?? 0;
+  const count = (): number => a.device.wireguard.drops().get('not-the-relay') ?? 0;
   await until('them to be counted', () => count() >= 2);
   assert.equal(count(), 2);
-  assert.deepEqual(a.beside, []);
+  assert.deepEqual(a.sideChannel, []);
   await assertPing(a.host, b.inner);
 });
 
@@ -292,13 +295,13 @@ test('wg shows a device that lives in a process, and nothing is left of it when 
   const name = newName();
   const privateKey = randomBytes(32);
   const options = { name, mtu: 1280, log: quiet, privateKey };
-  const device = await startDevice(options);
+  const device = await createInterface(options);
   t.after(() => device.close());
   assert.ok(privateKey.every((byte) => byte === 0));
   assert.match(await wgShow(name), new RegExp(`listening port: ${device.port}\n`));
   assert.equal(findLink(name)?.mtu, 1280);
   await assert.rejects(
-    startDevice({ ...options, privateKey: randomBytes(32) }),
+    createInterface({ ...options, privateKey: randomBytes(32) }),
     new RegExp(`${name}.*an interface of that name exists already.*another name with --interface`),
   );
   assert.match(await wgShow(name), /listening port/, 'the first goes on');
@@ -314,7 +317,7 @@ test('a port that is taken is an error, which leaves nothing behind', async (t) 
   t.after(() => taken.close());
   const name = newName();
   const privateKey = randomBytes(32);
-  const starting = startDevice({ name, mtu: 1280, log: quiet, privateKey, port: taken.port });
+  const starting = createInterface({ name, mtu: 1280, log: quiet, privateKey, port: taken.port });
   await assert.rejects(starting, /listen on UDP port \d+.*choose another port/);
   assert.equal(findLink(name), undefined);
   assert.ok(privateKey.every((byte) => byte === 0));
@@ -323,7 +326,13 @@ test('a port that is taken is an error, which leaves nothing behind', async (t) 
 test('a device that is removed ends, and says so', async (t) => {
   if (!needs(t, 'root', 'tun')) return;
   const name = newName();
-  const device = await startDevice({ name, mtu: 1280, log: quiet, privateKey: randomBytes(32), uapi: false });
+  const device = await createInterface({
+    name,
+    mtu: 1280,
+    log: quiet,
+    privateKey: randomBytes(32),
+    uapi: false,
+  });
   assert.equal(existsSync(socketPath(name)), false);
   runProgram('ip', ['link', 'del', name]);
   assert.equal(await device.ended, 'device-gone');

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import { formatAddress, parseAddress } from '../../src/ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../../src/ip/cidr.js';
 import { ERRNO, LinuxError } from '../../src/linux/ffi/errno.js';
-import { Interface } from '../../src/linux/net/interface.js';
+import { NetworkInterface } from '../../src/linux/net/interface.js';
 import { findLink, type Link } from '../../src/linux/net/link.js';
 import { listRoutes, routeTo } from '../../src/linux/net/route.js';
 import { type Watch, watchLink, watchNetwork } from '../../src/linux/net/watch.js';
@@ -19,13 +19,13 @@ const refusedWith = (errno: number, message: RegExp) => (error: unknown) =>
   error instanceof LinuxError && error.errno === errno && message.test(error.message);
 
 /** A TUN device in a namespace of its own; both go with the test. */
-function tunDevice(t: TestContext): { namespace: Namespace; device: Interface; tun: Tun } {
+function tunDevice(t: TestContext): { namespace: Namespace; device: NetworkInterface; tun: Tun } {
   const namespace = Namespace.create(`lt-if-${process.pid}-${count++}`);
   t.after(() => namespace.remove());
   return namespace.inside(() => {
     const tun = Tun.open({ name: 'tun7', packetInformation: true });
     t.after(() => tun.close());
-    return { namespace, device: Interface.open('tun7'), tun };
+    return { namespace, device: NetworkInterface.open('tun7'), tun };
   });
 }
 let count = 0;
@@ -36,7 +36,7 @@ test('a device is found by name and by number, and says what it is', (t) => {
   namespace.inside(() => {
     const link = device.link();
     assert.deepEqual([link.name, link.mtu, link.up, link.kind], ['tun7', 1500, false, 'tun']);
-    assert.equal(Interface.open(link.index).name, 'tun7');
+    assert.equal(NetworkInterface.open(link.index).name, 'tun7');
     assert.equal(findLink('tun8'), undefined);
   });
 });
@@ -232,7 +232,7 @@ test('a device that does not exist is named, with what to do', (t) => {
   namespace.inside(() => {
     const missing =
       /^look for tun9: No such device: there is no device tun9 \(any more\): `ip link` lists them$/;
-    assert.throws(() => Interface.open('tun9'), refusedWith(ERRNO.ENODEV, missing));
+    assert.throws(() => NetworkInterface.open('tun9'), refusedWith(ERRNO.ENODEV, missing));
     tun.close(); // and with it the device
     assert.throws(() => device.link(), refusedWith(ERRNO.ENODEV, /tun7/));
     assert.throws(() => device.setUp(true), refusedWith(ERRNO.ENODEV, /^set tun7 up: /));

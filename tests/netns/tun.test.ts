@@ -6,7 +6,7 @@ import { parseCidr } from '../../src/ip/cidr.js';
 import { ERRNO, LinuxError } from '../../src/linux/ffi/errno.js';
 import { errno, libc } from '../../src/linux/ffi/libc.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
-import { Interface } from '../../src/linux/net/interface.js';
+import { NetworkInterface } from '../../src/linux/net/interface.js';
 import { UdpSocket } from '../../src/linux/net/udp.js';
 import { Namespace } from '../../src/linux/process/namespace.js';
 import { runProgram } from '../../src/linux/process/program.js';
@@ -32,7 +32,7 @@ function readyTun(t: TestContext, namespace: Namespace, packetInformation: boole
   const tun = Tun.open({ name: 'tun3', packetInformation });
   t.after(() => tun.close());
   namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
-  const device = Interface.open('tun3');
+  const device = NetworkInterface.open('tun3');
   device.setUp(true);
   device.addAddress(parseCidr('10.7.0.1/24')!);
   return tun;
@@ -94,9 +94,9 @@ test('a device that is made persistent outlives its descriptor, another does not
     kept.setPersistent(true);
     kept.setOwner(65534);
     kept.close();
-    assert.equal(Interface.open('tunkept').link().kind, 'tun');
+    assert.equal(NetworkInterface.open('tunkept').link().kind, 'tun');
     Tun.open({ name: 'tungone', packetInformation: true }).close();
-    assert.throws(() => Interface.open('tungone'), /tungone/);
+    assert.throws(() => NetworkInterface.open('tungone'), /tungone/);
   });
 });
 
@@ -127,7 +127,7 @@ test('a device that is removed before the data plane has begun is gone for it, a
   });
   const unexpected = (): void => assert.fail('a device that is gone has nothing to say');
   const reason = await new Promise<'device-gone' | Error>((ended) => {
-    const others = { datagram: unexpected, beside: unexpected, look: unexpected, roaming: unexpected };
+    const others = { datagram: unexpected, sideChannel: unexpected, wakeUp: unexpected, roaming: unexpected };
     const events = { ...others, offloads: unexpected, ended };
     const engine = new WorkerEngine({ tunFd, mtu: 1420, offloads: OFFLOADS, events });
     t.after(() => engine.close());
@@ -142,7 +142,7 @@ function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) =>
     const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
     t.after(() => libc.close(fd));
     namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
-    const device = Interface.open('tun3');
+    const device = NetworkInterface.open('tun3');
     device.setUp(true);
     device.addAddress(parseCidr('10.7.0.1/24')!);
     return fd;
@@ -152,7 +152,7 @@ function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) =>
   send();
   let turns = 0;
   const unexpected = nobodySentAnything;
-  const others = { datagram: unexpected, beside: unexpected, look: unexpected, roaming: unexpected };
+  const others = { datagram: unexpected, sideChannel: unexpected, wakeUp: unexpected, roaming: unexpected };
   const events = { ...others, offloads: () => void turns++, ended };
   const engine = new WorkerEngine({ tunFd, mtu: 1420, offloads: OFFLOADS, events });
   t.after(() => engine.close());

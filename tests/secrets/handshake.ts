@@ -13,8 +13,8 @@
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import type { PrivateKey, PublicKey } from '../../src/wireguard/crypto.js';
-import { Device } from '../../src/wireguard/device.js';
-import type { DeviceEvent, Endpoint } from '../../src/wireguard/events.js';
+import type { MachineEvent, PeerEndpoint } from '../../src/wireguard/events.js';
+import { WireGuardMachine } from '../../src/wireguard/machine.js';
 import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 
@@ -44,9 +44,9 @@ class NotingCrypto extends NodeCrypto {
   }
 }
 
-const somewhere: Endpoint = { bytes: Uint8Array.of(192, 0, 2, 1, 0, 1), equals: () => true };
+const somewhere: PeerEndpoint = { bytes: Uint8Array.of(192, 0, 2, 1, 0, 1), equals: () => true };
 const crypto = new NotingCrypto();
-const devices = [0, 1].map(() => new Device({ crypto, wallClock: () => Date.now() }));
+const devices = [0, 1].map(() => new WireGuardMachine({ crypto, wallClock: () => Date.now() }));
 const keys = devices.map(() => crypto.generate());
 for (const [i, device] of devices.entries()) device.setPrivateKey(keys[i], 1);
 const peers = devices.map((device, i) => device.addPeer(keys[1 - i]!.publicKey.bytes, 0 as PeerNumber));
@@ -57,7 +57,7 @@ for (const [i, peer] of peers.entries()) {
 
 /** What the data plane would have of a session; it keeps the keys until they are dropped. */
 const installed = new Map<string, Uint8Array[]>();
-function act(side: number, event: DeviceEvent<Peer>, now: number): void {
+function act(side: number, event: MachineEvent<Peer>, now: number): void {
   const other = devices[1 - side]!;
   if (event.kind === 'datagram') other.handleDatagram(event.bytes, somewhere, now, 0);
   if (event.kind === 'install-keypair') {

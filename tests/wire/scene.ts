@@ -2,8 +2,8 @@ import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Crypto, PrivateKey, PublicKey } from '../../src/wireguard/crypto.js';
 import { DataPath, type Output } from '../../src/wireguard/data-path.js';
-import { Device, UNDER_LOAD_QUEUE } from '../../src/wireguard/device.js';
-import type { Endpoint } from '../../src/wireguard/events.js';
+import type { PeerEndpoint } from '../../src/wireguard/events.js';
+import { UNDER_LOAD_QUEUE, WireGuardMachine } from '../../src/wireguard/machine.js';
 import { MESSAGE_TYPE } from '../../src/wireguard/messages.js';
 import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
@@ -146,7 +146,7 @@ export const SECRETS = {
 export const WALL_CLOCK = Date.UTC(2020, 8, 20, 12, 0, 0, 500);
 
 /** Outer addresses, from RFC 5737, and ports. */
-class OuterAddress implements Endpoint {
+class OuterAddress implements PeerEndpoint {
   readonly bytes: Uint8Array;
   readonly text: string;
 
@@ -155,7 +155,7 @@ class OuterAddress implements Endpoint {
     this.bytes = Uint8Array.of(...address, port >> 8, port & 0xff);
   }
 
-  equals(other: Endpoint): boolean {
+  equals(other: PeerEndpoint): boolean {
     return this.bytes.every((byte, i) => byte === other.bytes[i]);
   }
 }
@@ -197,7 +197,7 @@ function sum16(bytes: Uint8Array): number {
 /** One of the two: a device and its data path, joined as a shell joins them. */
 class Side {
   readonly crypto: TracingCrypto;
-  readonly device: Device;
+  readonly device: WireGuardMachine;
   readonly #dataPath: DataPath;
   readonly #peer: Peer;
   /** What it has sent and not yet been asked for. */
@@ -208,7 +208,7 @@ class Side {
   constructor(who: 'laptop' | 'server', ephemerals: readonly Uint8Array[], now: number) {
     const other = who === 'laptop' ? 'server' : 'laptop';
     this.crypto = new TracingCrypto(who, ephemerals);
-    this.device = new Device({ crypto: this.crypto, wallClock: () => WALL_CLOCK + now - START });
+    this.device = new WireGuardMachine({ crypto: this.crypto, wallClock: () => WALL_CLOCK + now - START });
     this.device.setPrivateKey(this.crypto.privateKey(SECRETS[who].static), now);
     const row = new Float64Array(ACTIVITY.words);
     const theirs = this.crypto.privateKey(SECRETS[other].static).publicKey.bytes;
@@ -235,7 +235,7 @@ class Side {
     this.#settle(now);
   }
 
-  receive(datagram: Uint8Array, from: Endpoint, now: number, queued = 0): void {
+  receive(datagram: Uint8Array, from: PeerEndpoint, now: number, queued = 0): void {
     const copy = Uint8Array.from(datagram);
     if (copy[0] === MESSAGE_TYPE.transport) this.#dataPath.handleDatagram(copy, from, now);
     else this.device.handleDatagram(copy, from, now, queued);
@@ -273,8 +273,8 @@ class Side {
       case 'packet':
         this.delivered.push(Uint8Array.from(output.bytes));
         break;
-      case 'look':
-        this.device.look(output.peer, now);
+      case 'wake-up':
+        this.device.handleActivity(output.peer, now);
         break;
       case 'roaming':
         this.device.handleRoaming(output.peer, output.endpoint);

@@ -1,7 +1,7 @@
 import { formatAddress, isIpv4Mapped } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import type { Prefix } from '../../ip/prefix-table.js';
-import type { PeerEndpoint } from '../../tunnel/engine.js';
+import type { SocketEndpoint } from '../../tunnel/engine.js';
 import type { Peer } from '../../wireguard/peer.js';
 import type { WireGuardInterface } from '../interface.js';
 
@@ -39,7 +39,7 @@ function describePeer(device: WireGuardInterface, peer: Peer, text: Text): void 
   text.key('public_key', peer.publicKey.bytes);
   text.key('preshared_key', peer.presharedKey);
   text.line('protocol_version=1');
-  if (peer.endpoint) text.line(`endpoint=${formatWithScope((peer.endpoint as PeerEndpoint).remote)}`);
+  if (peer.endpoint) text.line(`endpoint=${formatWithScope((peer.endpoint as SocketEndpoint).remote)}`);
   text.line(`last_handshake_time_sec=${seconds}`);
   text.line(`last_handshake_time_nsec=${nanoseconds}`);
   text.line(`tx_bytes=${sent}`);

@@ -17,7 +17,7 @@ import { type DeviceName, idOf, type Thing, Things, type Wish } from './things.j
 export interface HostOptions {
   /** The tunnel's. For forwarding it need not exist yet. */
   readonly device: string;
-  /** What this machine should look like, asked before every look. */
+  /** What this machine should look like, asked before every check. */
   readonly desired: () => DesiredHost;
   /** Whether the device stays when the process ends: then what is set there is noted, for the next one to undo. */
   readonly staysBehind?: boolean;
@@ -53,7 +53,7 @@ export class Host {
   /** Whether a journal is kept: where all goes with the process, nothing needs to be noted. */
   #isNoting = false;
   #isStopped = false;
-  /** Why the latest look failed. */
+  /** Why the latest check failed. */
   #blindness: string | undefined;
 
   /** Nothing is changed yet. @throws LinuxError */
@@ -78,7 +78,7 @@ export class Host {
       if (this.#device.index === 0) this.#findDevice();
       this.#openJournal();
       this.#announcements ??= this.#watch();
-      this.#look();
+      this.#check();
       this.#drive();
       this.#giveBackInherited();
     });
@@ -116,7 +116,7 @@ export class Host {
     if (this.#isNoting && !this.#journal.isOwner) return; // another one has the device
     this.#failures.clear();
     this.#desired = {};
-    this.#look();
+    this.#check();
     this.#drive();
     const [failure] = this.#failures.values();
     if (failure !== undefined) throw failure;
@@ -172,8 +172,8 @@ export class Host {
 
   #do(action: Action): void {
     switch (action.kind) {
-      case 'look':
-        this.#tryToLook();
+      case 'check':
+        this.#tryToCheck();
         break;
       case 'tell':
         this.#options.tell?.(action.message);
@@ -187,7 +187,7 @@ export class Host {
     }
   }
 
-  #try(action: Exclude<Action, { kind: 'look' | 'tell' }>): LametunError | undefined {
+  #try(action: Exclude<Action, { kind: 'check' | 'tell' }>): LametunError | undefined {
     const wish = this.#wishes.get(action.id)!;
     try {
       if (action.kind === 'restore') this.#restore(wish.thing, action.value);
@@ -227,21 +227,21 @@ export class Host {
     return this.#isNoting && (thing.kind === 'table' || this.#options.staysBehind === true);
   }
 
-  /** What cannot be looked at now is left as it is: the next look may do better. */
-  #tryToLook(): void {
+  /** What cannot be checked now is left as it is: the next check may do better. */
+  #tryToCheck(): void {
     try {
-      this.#look();
+      this.#check();
       this.#blindness = undefined;
     } catch (error) {
       const { message } = refusal(error);
       if (message !== this.#blindness)
-        this.#options.tell?.(`Could not look whether this machine is as it should be: ${message}`);
+        this.#options.tell?.(`Could not check the network settings of this machine: ${message}`);
       this.#blindness = message;
       this.#reconciler.handleObserved(new Map(), performance.now());
     }
   }
 
-  #look(): void {
+  #check(): void {
     const began = performance.now();
     if (!this.#isStopped) this.#desired = this.#options.desired();
     const known: KnownSettings = this.#isNoting ? this.#journal.settings() : new Map();
@@ -266,8 +266,8 @@ export class Host {
   }
 
   #firstSeen(name: string): string | undefined {
-    const look = (): string | undefined => (this.#isNoting ? this.#journal.before(name) : readSysctl(name));
-    const seen = this.#settings.get(name) ?? look();
+    const read = (): string | undefined => (this.#isNoting ? this.#journal.before(name) : readSysctl(name));
+    const seen = this.#settings.get(name) ?? read();
     if (seen !== undefined) this.#settings.set(name, seen);
     return seen;
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Item, LOOK_INTERVAL, MINUTE, Reconciler, ROUNDS, SETTLE } from './reconciler.js';
+import { CHECK_INTERVAL, type Item, MINUTE, Reconciler, ROUNDS, SETTLE } from './reconciler.js';
 
 /** A machine whose state is a few texts, which a reconciler keeps and others change, on a clock of its own. */
 class World {
@@ -42,7 +42,7 @@ class World {
       const action = this.reconciler.poll(this.now);
       if (action === undefined) return;
       if (action.kind === 'tell') this.told.push(action.message);
-      else if (action.kind === 'look') {
+      else if (action.kind === 'check') {
         const ids = [...this.reconciler.ids()];
         const values = new Map(ids.map((id) => [id, this.values.get(id)] as const));
         this.reconciler.handleObserved(values, this.now, 0, () => 'firewalld');
@@ -93,7 +93,7 @@ test('a change that nothing announces is repaired within 30 s', () => {
   world.want(TABLE);
   world.run(1_000);
   world.change('the table', 'other rules', false);
-  world.run(LOOK_INTERVAL);
+  world.run(CHECK_INTERVAL);
   assert.equal(world.values.get('the table'), 'rules');
 });
 
@@ -109,24 +109,24 @@ test('changes that follow each other without a pause do not put repairs off', ()
   assert.ok(world.now - 5_000 < 2_000);
 });
 
-test('looks that take long are rare, and still within two seconds', () => {
+test('checks that take long are rare, and still within two seconds', () => {
   const reconciler = new Reconciler();
   reconciler.want([TABLE]);
   let now = 0;
-  let looks = 0;
+  let checks = 0;
   for (; now < 60_000; now += 10) {
     for (let action = reconciler.poll(now); action; action = reconciler.poll(now)) {
-      if (action.kind !== 'look') continue;
-      looks++;
+      if (action.kind !== 'check') continue;
+      checks++;
       reconciler.handleObserved(new Map([['the table', 'rules']]), now, 200);
     }
     reconciler.handleEvent(now);
     assert.ok(reconciler.nextTimeout() - now < 2_000);
   }
-  assert.ok(looks <= 61, `${looks}`);
+  assert.ok(checks <= 61, `${checks}`);
 });
 
-test('what could not be set waits for what it needs, without a look meanwhile', () => {
+test('what could not be set waits for what it needs, without a check meanwhile', () => {
   const world = new World();
   const route: Item = { id: 'a route', value: 'there', needs: ['the table'] };
   world.broken.add('a route');
@@ -138,23 +138,23 @@ test('what could not be set waits for what it needs, without a look meanwhile', 
   world.run(MINUTE);
   assert.match(world.reconciler.warnings().join(), /^Cannot set the table: no such program[^\n]*$/);
   world.broken.clear();
-  world.run(LOOK_INTERVAL);
+  world.run(CHECK_INTERVAL);
   assert.equal(world.values.get('a route'), 'there');
 });
 
-test('what cannot be looked at is not tried meanwhile, and costs a look a second', () => {
+test('what cannot be read is not tried meanwhile, and costs a check a second', () => {
   const reconciler = new Reconciler();
   reconciler.want([TABLE]);
-  let looks = 0;
+  let checks = 0;
   for (let now = 0; now < 60_000; now = Math.max(now + 1, reconciler.nextTimeout())) {
     for (let action = reconciler.poll(now); action; action = reconciler.poll(now)) {
       if (action.kind === 'set') reconciler.handleSet(now, 'no such program');
-      if (action.kind !== 'look') continue;
-      assert.ok(++looks < 100);
+      if (action.kind !== 'check') continue;
+      assert.ok(++checks < 100);
       reconciler.handleObserved(new Map(now === 0 ? [['the table', undefined]] : []), now);
     }
   }
-  assert.ok(looks > 10, `${looks}`);
+  assert.ok(checks > 10, `${checks}`);
 });
 
 test('after three rounds in a minute it stops fighting, warns, and tries again after a while', () => {
@@ -207,7 +207,7 @@ test('nothing is forwarded before its rules are in place, nor when they cannot b
   assert.equal(world.values.get('ip_forward'), '0');
   assert.deepEqual(world.reconciler.warnings(), ['Cannot set the table: no such program; members get in']);
   world.broken.clear();
-  world.run(LOOK_INTERVAL);
+  world.run(CHECK_INTERVAL);
   assert.equal(world.values.get('ip_forward'), '1');
   world.broken.add('the table');
   world.change('the table', undefined);
@@ -244,7 +244,7 @@ test('a new wish for the same item is no interference', () => {
 test('an item that cannot be looked at is left as it is', () => {
   const reconciler = new Reconciler();
   reconciler.want([TABLE]);
-  assert.equal(reconciler.poll(0)?.kind, 'look');
+  assert.equal(reconciler.poll(0)?.kind, 'check');
   reconciler.handleObserved(new Map(), 0);
   assert.equal(reconciler.poll(0), undefined);
 });
@@ -276,7 +276,7 @@ test('whatever others do and whatever fails: protected before open, few repairs,
         else if (one.kind === 'mend') world.broken.delete(one.id);
         else if (one.kind === 'run') {
           world.run(one.ms);
-          if (one.ms >= LOOK_INTERVAL) assert.ok(!isOpenUnprotected());
+          if (one.ms >= CHECK_INTERVAL) assert.ok(!isOpenUnprotected());
         }
       }
       world.broken.clear();

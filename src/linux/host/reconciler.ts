@@ -6,8 +6,8 @@
  *
  *   want(items)                       what should be there from now on; [] gives everything back
  *   handleEvent(now)                  something has changed
- *   poll(now)                         what to do now: look, set a value, give one back, tell something; undefined: nothing
- *   handleObserved(values, now, ...)  the answer to `look`
+ *   poll(now)                         what to do now: check, set a value, give one back, tell something; undefined: nothing
+ *   handleObserved(values, now, ...)  the answer to `check`
  *   handleSet(now, error)             the answer to `set` and `restore`, before the next poll
  *   nextTimeout()                     when to poll again at the latest
  *
@@ -22,14 +22,14 @@ export interface Item {
   readonly needs?: readonly string[] | undefined;
   /** The value while what it needs cannot be kept: what protects fails closed. Without it, the item is left alone then. */
   readonly otherwise?: string | undefined;
-  /** What goes back at the end, where an earlier process found it. Without it, it is what the first look finds. */
+  /** What goes back at the end, where an earlier process found it. Without it, it is what the first check finds. */
   readonly found?: { readonly value: string | undefined } | undefined;
   /** What does not work without it, for warnings: `others cannot reach the networks that this node shares`. */
   readonly effect?: string | undefined;
 }
 
 export type Action =
-  | { readonly kind: 'look' }
+  | { readonly kind: 'check' }
   | {
       readonly kind: 'set';
       readonly id: string;
@@ -42,12 +42,12 @@ export type Action =
   | { readonly kind: 'restore'; readonly id: string; readonly value: string | undefined }
   | { readonly kind: 'tell'; readonly message: string };
 
-/** How often to look although nothing was announced. */
-export const LOOK_INTERVAL = 30_000;
+/** How often to check although nothing was announced. */
+export const CHECK_INTERVAL = 30_000;
 /** Changes come in groups: how long to wait for the rest. */
 export const SETTLE = 50;
-/** Looks take at most a tenth of the time, however much is announced, unless that breaks the promise of two seconds. */
-const LOOK_SHARE = 10;
+/** Checks take at most a tenth of the time, however much is announced, unless that breaks the promise of two seconds. */
+const CHECK_SHARE = 10;
 const LONGEST_PAUSE = 1_000;
 /** So many repairs of one item within a minute, and then another program wants it as badly. */
 export const ROUNDS = 3;
@@ -61,7 +61,7 @@ const FIRST_RETRY = 1_000;
 
 class Track {
   item: Item;
-  /** In the latest look; meaningless before the first. */
+  /** In the latest check; meaningless before the first. */
   observed: string | undefined;
   wasObserved = false;
   found: { readonly value: string | undefined } | undefined;
@@ -96,7 +96,7 @@ class Track {
 
 export class Reconciler {
   readonly #tracks = new Map<string, Track>();
-  /** What the latest look has left to do. */
+  /** What the latest check has left to do. */
   readonly #walk: Track[] = [];
   readonly #tells: string[] = [];
   #setting:
@@ -104,11 +104,11 @@ export class Reconciler {
     | undefined;
   #repaired: { readonly id: string; readonly by: string | undefined }[] = [];
   #blame: (id: string) => string | undefined = () => undefined;
-  #lookAt = 0;
+  #checkAt = 0;
   /** Not before, however much happens. */
   #restUntil = 0;
 
-  /** Takes effect with the next look, which is due at once. */
+  /** Takes effect with the next check, which is due at once. */
   want(items: readonly Item[]): void {
     const left = new Map(this.#tracks);
     this.#tracks.clear();
@@ -125,7 +125,7 @@ export class Reconciler {
       this.#tracks.set(track.item.id, track);
     }
     for (const track of wanted) this.#tracks.set(track.item.id, track);
-    this.#lookAt = 0;
+    this.#checkAt = 0;
   }
 
   handleEvent(now: number): void {
@@ -133,7 +133,7 @@ export class Reconciler {
       if (track.error === undefined || now < track.triedAt + FIRST_RETRY) continue;
       track.retryAt = now; // it may be possible now
     }
-    this.#lookAt = Math.min(this.#lookAt, Math.max(now + SETTLE, this.#restUntil));
+    this.#checkAt = Math.min(this.#checkAt, Math.max(now + SETTLE, this.#restUntil));
   }
 
   /**
@@ -148,8 +148,8 @@ export class Reconciler {
     blame: (id: string) => string | undefined = () => undefined,
   ): void {
     this.#blame = blame;
-    this.#lookAt = now + LOOK_INTERVAL;
-    this.#restUntil = now + Math.min(LONGEST_PAUSE, took * LOOK_SHARE);
+    this.#checkAt = now + CHECK_INTERVAL;
+    this.#restUntil = now + Math.min(LONGEST_PAUSE, took * CHECK_SHARE);
     this.#walk.length = 0;
     for (const [id, track] of this.#tracks) {
       if (!values.has(id)) {
@@ -175,8 +175,8 @@ export class Reconciler {
       }
       if (this.#tellRepairs()) continue;
       if (now < this.nextTimeout()) return undefined;
-      this.#lookAt = Infinity;
-      return { kind: 'look' };
+      this.#checkAt = Infinity;
+      return { kind: 'check' };
     }
   }
 
@@ -191,7 +191,7 @@ export class Reconciler {
     if (error !== undefined) {
       track.error = error;
       track.retryAt = now + track.retry;
-      track.retry = Math.min(2 * track.retry, LOOK_INTERVAL);
+      track.retry = Math.min(2 * track.retry, CHECK_INTERVAL);
       return;
     }
     track.observed = value;
@@ -202,12 +202,12 @@ export class Reconciler {
   }
 
   nextTimeout(): number {
-    let next = this.#lookAt;
+    let next = this.#checkAt;
     for (const { error, retryAt, contested } of this.#tracks.values()) {
       if (error !== undefined) next = Math.min(next, retryAt);
       if (contested !== undefined) next = Math.min(next, contested.until);
     }
-    return this.#lookAt === Infinity ? Infinity : Math.max(next, 0);
+    return this.#checkAt === Infinity ? Infinity : Math.max(next, 0);
   }
 
   /** The items that are wanted, or not given back yet. */

@@ -70,7 +70,7 @@ export function idOf(thing: Thing): string {
   }
 }
 
-/** Looks at things and sets them, in the network namespace of the calling thread. */
+/** Reads things and sets them, in the network namespace of the calling thread. */
 export class Things {
   readonly #nftables: NetlinkSocket | undefined;
   /** The tables that were put in place here, as they were then. */
@@ -84,10 +84,10 @@ export class Things {
   /** @returns values by id, without those of things that could not be looked at */
   observe(things: Iterable<Thing>): Map<string, string | undefined> {
     const values = new Map<string, string | undefined>();
-    const look = new Look();
+    const snapshot = new Snapshot();
     for (const thing of things) {
       try {
-        values.set(idOf(thing), this.#observe(thing, look));
+        values.set(idOf(thing), this.#observe(thing, snapshot));
       } catch (error) {
         if (!(error instanceof LinuxError)) throw error;
       }
@@ -95,16 +95,16 @@ export class Things {
     return values;
   }
 
-  #observe(thing: Thing, look: Look): string | undefined {
+  #observe(thing: Thing, snapshot: Snapshot): string | undefined {
     switch (thing.kind) {
       case 'state':
-        return look.link(thing.device)?.state;
+        return snapshot.link(thing.device)?.state;
       case 'mtu':
-        return look.link(thing.device)?.mtu;
+        return snapshot.link(thing.device)?.mtu;
       case 'address':
-        return look.addresses(thing.device).has(thing.address) ? THERE : undefined;
+        return snapshot.addresses(thing.device).has(thing.address) ? THERE : undefined;
       case 'route':
-        return look.routes(thing.device).has(routeKey(thing)) ? THERE : undefined;
+        return snapshot.routes(thing.device).has(routeKey(thing)) ? THERE : undefined;
       case 'setting':
         return readSysctl(thing.name);
       case 'table':
@@ -169,7 +169,7 @@ export class Things {
 }
 
 /** What is there, each list asked for once. */
-class Look {
+class Snapshot {
   readonly #links = new Map<number, { readonly state: string; readonly mtu: string } | undefined>();
   readonly #addresses = new Map<number, Set<string>>();
   readonly #routes = new Map<number, Set<string>>();

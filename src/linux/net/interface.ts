@@ -21,7 +21,7 @@ const IFADDRMSG = { family: 0, prefix: 1, flags: 2, scope: 3, index: 4, size: 8 
  *
  * Everything is asked of the kernel anew, in the network namespace of the calling thread.
  */
-export class Interface {
+export class NetworkInterface {
   readonly index: number;
   /** As it was found; devices can be renamed. */
   readonly name: string;
@@ -32,10 +32,10 @@ export class Interface {
   }
 
   /** @throws LinuxError ENODEV when there is no such device */
-  static open(device: string | number): Interface {
+  static open(device: string | number): NetworkInterface {
     const link = findLink(device);
     if (link === undefined) throw noDevice(`look for ${device}`, `${device}`);
-    return new Interface(link);
+    return new NetworkInterface(link);
   }
 
   /** @throws LinuxError ENODEV when it is gone */

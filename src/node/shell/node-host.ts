@@ -2,7 +2,7 @@ import { LametunError } from '../../errors.js';
 import { addressesEqual } from '../../ip/address.js';
 import { LinuxError } from '../../linux/ffi/errno.js';
 import { Host } from '../../linux/host/host.js';
-import type { Interface } from '../../linux/net/interface.js';
+import type { NetworkInterface } from '../../linux/net/interface.js';
 import type { Log } from '../../log.js';
 import type { HostPlan } from '../machine/host-planner.js';
 import type { Routing } from '../machine/ranges.js';
@@ -11,7 +11,7 @@ import { localRouting } from './local-routing.js';
 export interface NodeHostOptions {
   /** The network interface, which exists. */
   readonly device: string;
-  readonly link: Pick<Interface, 'name' | 'addresses'>;
+  readonly link: Pick<NetworkInterface, 'name' | 'addresses'>;
   readonly log: Log;
   /** What the node wants of this machine now. */
   readonly plan: () => HostPlan;

@@ -1,4 +1,4 @@
-import type { RunningDevice } from '../../device/running-device.js';
+import type { CreatedInterface } from '../../device/running-interface.js';
 import { LametunError } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
@@ -8,7 +8,7 @@ import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import type { HubAddress } from '../../protocol/token.js';
-import type { PeerEndpoint } from '../../tunnel/engine.js';
+import type { SocketEndpoint } from '../../tunnel/engine.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from '../control/control.js';
 import type { NodeCommand } from '../machine/commands.js';
@@ -34,7 +34,7 @@ export interface NodeShellOptions extends NodeNamesOptions {
   readonly crypto: Crypto;
   /** Destroyed at the end, as the interface is closed then. */
   readonly privateKey: PrivateKey;
-  readonly device: RunningDevice;
+  readonly device: CreatedInterface;
   readonly client: HubClient;
   /** The client's. */
   readonly sockets: HubSockets;
@@ -88,7 +88,7 @@ export class NodeShell implements RunningNode {
     const stored = { node, ...this.#readState() };
     const parts = { crypto, privateKey, client, map, stored, clock: systemWallClock() };
     this.#machine = new NodeMachine(parts, bootTime());
-    this.#peers = new PeerTable(device.interface);
+    this.#peers = new PeerTable(device.wireguard);
     this.#names = new NodeNames(options, () => this.#machine);
     this.#host = new NodeHost({
       ...{ device: node.device, link: device.link, log },
@@ -195,7 +195,7 @@ export class NodeShell implements RunningNode {
   // What happens.
 
   /** What came beside WireGuard on the interface's socket. */
-  handleSideChannel(bytes: Uint8Array, from: PeerEndpoint): void {
+  handleSideChannel(bytes: Uint8Array, from: SocketEndpoint): void {
     if (this.#isStopped || this.#relaySocket === undefined) return; // its machine is not there yet
     this.#machine.handleSideChannel(bytes, from, bootTime());
     this.#settle();
@@ -273,17 +273,18 @@ export class NodeShell implements RunningNode {
 
   #perform(command: NodeCommand): void {
     const { device, log } = this.#options;
-    const { interface: wireguard } = device;
+    const { wireguard } = device;
     switch (command.kind) {
       case 'datagram':
-        wireguard.sendBeside(command.bytes, wireguard.endpoint(command.to), command.hops);
+        wireguard.sendSideChannel(command.bytes, wireguard.endpoint(command.to), command.hops);
         return;
       case 'reply':
-        wireguard.sendBeside(command.bytes, command.to as PeerEndpoint);
+        wireguard.sendSideChannel(command.bytes, command.to as SocketEndpoint);
         return;
       case 'relayed': {
         const relay = this.#relayEndpoint();
-        if (relay !== undefined) wireguard.sendBeside(command.bytes, wireguard.endpoint(relay, command.peer));
+        if (relay !== undefined)
+          wireguard.sendSideChannel(command.bytes, wireguard.endpoint(relay, command.peer));
         return;
       }
       case 'frame':

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../../crypto/node-crypto.js';
-import { type RunningDevice, startDevice } from '../../device/running-device.js';
+import { type CreatedInterface, createInterface } from '../../device/running-interface.js';
 import { LametunError } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
 import { parseCidr } from '../../ip/cidr.js';
@@ -190,10 +190,10 @@ class Start {
 
   async #orUndo(
     hub: HubDriver,
-    starting: Promise<RunningDevice>,
-    toNode: (device: RunningDevice) => Promise<StoredNode>,
+    starting: Promise<CreatedInterface>,
+    toNode: (device: CreatedInterface) => Promise<StoredNode>,
   ): Promise<RunningNode> {
-    let device: RunningDevice | undefined;
+    let device: CreatedInterface | undefined;
     try {
       device = await starting;
       const node = await toNode(device);
@@ -225,12 +225,12 @@ class Start {
     });
   }
 
-  async #device(name: string, mtu: number, port: number): Promise<RunningDevice> {
-    const start = (port: number): Promise<RunningDevice> =>
-      startDevice({
+  async #device(name: string, mtu: number, port: number): Promise<CreatedInterface> {
+    const start = (port: number): Promise<CreatedInterface> =>
+      createInterface({
         ...{ name, mtu, port, log: this.#options.log, paths: 'owner', uapi: 'if-possible' },
         privateKey: Uint8Array.from(this.#keyBytes),
-        beside: (bytes, from) => this.#shell?.handleSideChannel(bytes, from),
+        sideChannel: (bytes, from) => this.#shell?.handleSideChannel(bytes, from),
       });
     try {
       return await start(port);

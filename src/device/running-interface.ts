@@ -2,7 +2,7 @@ import { lstatSync } from 'node:fs';
 import { NodeCrypto } from '../crypto/node-crypto.js';
 import { libc } from '../linux/ffi/libc.js';
 import { EgressLookup } from '../linux/net/egress.js';
-import { Interface } from '../linux/net/interface.js';
+import { NetworkInterface } from '../linux/net/interface.js';
 import { findLink, setLinkMtu } from '../linux/net/link.js';
 import { setSocketMark } from '../linux/net/socket-options.js';
 import { UdpSocket } from '../linux/net/udp.js';
@@ -10,7 +10,7 @@ import { watchNetwork } from '../linux/net/watch.js';
 import { Tun } from '../linux/tun/tun.js';
 import { tunName } from '../linux/tun/tun-state.js';
 import type { Log } from '../log.js';
-import type { PeerEndpoint } from '../tunnel/engine.js';
+import type { SocketEndpoint } from '../tunnel/engine.js';
 import { OFFLOADS, type Offload } from '../tunnel/offloads.js';
 import { WorkerEngine } from '../tunnel/worker-engine.js';
 import { UndoStack } from '../undo.js';
@@ -20,9 +20,9 @@ import { type EndReason, WireGuardInterface } from './interface.js';
 import { openUapiSocket, removeUapiSocket, UapiServer, uapiPath } from './uapi/socket.js';
 import type { DeviceSocket } from './udp-sockets.js';
 
-/** What a device needs that somebody has opened a TUN device for. */
-export interface AssemblyOptions {
-  /** A TUN device without packet information; closed by the assembly. */
+/** What an interface needs whose TUN device is open already. */
+export interface RunningInterfaceOptions {
+  /** A TUN device without packet information; closed with the interface. */
   readonly tunFd: number;
   /** Bytes. */
   readonly mtu: number;
@@ -33,13 +33,13 @@ export interface AssemblyOptions {
   readonly port?: number;
   /** Who says where a peer is; `peers` without it, as WireGuard has it. */
   readonly paths?: PathRule;
-  /** Gets what travels beside WireGuard on the UDP socket, `protocol/relay.ts`; without it, that is malformed. */
-  readonly beside?: (bytes: Uint8Array, from: PeerEndpoint) => void;
+  /** Gets the side channel's messages, `protocol/relay.ts`; without it, they are dropped as malformed. */
+  readonly sideChannel?: (bytes: Uint8Array, from: SocketEndpoint) => void;
 }
 
-/** A TUN device, the data plane, and what joins them. */
-export interface Assembly {
-  readonly interface: WireGuardInterface;
+/** A WireGuard interface with its TUN device and its data plane. */
+export interface RunningInterface {
+  readonly wireguard: WireGuardInterface;
   /** Why nothing moves any more, without having been closed. */
   readonly ended: Promise<EndReason>;
   /** Ends all sessions and the data plane, and closes the TUN device. */
@@ -47,15 +47,23 @@ export interface Assembly {
 }
 
 /**
- * Puts a device together around a TUN device, sets its MTU, and follows it and its state. The UDP socket belongs to the network
+ * Runs a WireGuard interface on a TUN device, sets its MTU, and follows its state. The UDP socket belongs to the network
  * namespace of the calling thread.
  *
  * @throws LinuxError, EADDRINUSE above all; the TUN device is closed then
  */
-export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }: AssemblyOptions): Assembly {
+export function runInterface({
+  tunFd,
+  mtu,
+  log,
+  offloads,
+  port = 0,
+  paths,
+  sideChannel,
+}: RunningInterfaceOptions): RunningInterface {
   const undo = new UndoStack();
   undo.push(() => void libc.close(tunFd));
-  const optional = { ...(paths && { paths }), ...(beside && { beside }) };
+  const optional = { ...(paths && { paths }), ...(sideChannel && { sideChannel }) };
   try {
     const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
     if (link) setLinkMtu(link.index, link.name, mtu);
@@ -66,7 +74,14 @@ export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }:
       wallClock: () => Date.now(),
       log,
       engine: (events) =>
-        new WorkerEngine({ tunFd, mtu, offloads, events, ...optional, beside: beside !== undefined }),
+        new WorkerEngine({
+          tunFd,
+          mtu,
+          offloads,
+          events,
+          ...optional,
+          sideChannel: sideChannel !== undefined,
+        }),
       openSocket,
       egress: (from, to, mark) => egress.find(from, to, mark),
       port,
@@ -93,7 +108,7 @@ export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }:
     );
     undo.push(() => following.close());
     return {
-      interface: wireguard,
+      wireguard: wireguard,
       ended: Promise.race([removed, wireguard.ended]),
       close: () => undo.undo(),
     };
@@ -103,7 +118,7 @@ export function assemble({ tunFd, mtu, log, offloads, port = 0, paths, beside }:
   }
 }
 
-export interface DeviceOptions extends Omit<AssemblyOptions, 'tunFd' | 'offloads'> {
+export interface CreateOptions extends Omit<RunningInterfaceOptions, 'tunFd' | 'offloads'> {
   /** Of the network device, which is made. */
   readonly name: string;
   /** 32 bytes, which are erased. */
@@ -119,35 +134,35 @@ export interface DeviceOptions extends Omit<AssemblyOptions, 'tunFd' | 'offloads
   readonly uapi?: boolean | 'if-possible';
 }
 
-/** A device in this process. */
-export interface RunningDevice extends Assembly {
+/** An interface that this process has made. */
+export interface CreatedInterface extends RunningInterface {
   /** To configure the network device by: addresses, routes, up or down. It begins down. */
-  readonly link: Interface;
+  readonly link: NetworkInterface;
   /** The UDP port. */
   readonly port: number;
 }
 
 /**
- * Makes a WireGuard device that lives in this process, and as long as that at most. Device and UDP socket belong to the
- * network namespace that the calling thread is in when it calls.
+ * Makes a WireGuard interface, which ends with this process at the latest. Interface and UDP socket belong to the network
+ * namespace that the calling thread is in when it calls.
  *
  * @throws LinuxError when there is a device of that name, the port is taken, or a right is missing; LametunError.
  *   Nothing is left behind then
  */
-export async function startDevice(options: DeviceOptions): Promise<RunningDevice> {
+export async function createInterface(options: CreateOptions): Promise<CreatedInterface> {
   const { name, log, privateKey, fwmark = 0, offloads = OFFLOADS, uapi = true } = options;
   // No await before all that is of a namespace is there.
   const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
   const undo = new UndoStack();
   try {
     const { fd } = Tun.open({ name, packetInformation: false, virtioHeader, exclusive: true });
-    const made = assemble({ ...options, offloads, tunFd: fd });
+    const made = runInterface({ ...options, offloads, tunFd: fd });
     undo.push(() => made.close());
-    const link = Interface.open(name);
-    made.interface.setPrivateKey(privateKey);
-    if (fwmark !== 0) made.interface.setFwmark(fwmark);
+    const link = NetworkInterface.open(name);
+    made.wireguard.setPrivateKey(privateKey);
+    if (fwmark !== 0) made.wireguard.setFwmark(fwmark);
     try {
-      if (uapi) undo.push(await configureByUapi(name, made.interface, log));
+      if (uapi) undo.push(await configureByUapi(name, made.wireguard, log));
     } catch (error) {
       if (uapi === true) throw error;
       log.verbose(`\`wg\` cannot ask about ${name}: ${(error as Error).message}`);
@@ -156,7 +171,7 @@ export async function startDevice(options: DeviceOptions): Promise<RunningDevice
       ...made,
       link,
       get port() {
-        return made.interface.listenPort;
+        return made.wireguard.listenPort;
       },
       close: () => undo.undo(),
     };

@@ -5,7 +5,7 @@ import { type Crypto, mapKey, type PrivateKey, type PublicKey } from './crypto.j
 import { Deadlines } from './deadlines.js';
 import { type Drop, DropCounters } from './drops.js';
 import { EventQueue } from './event-queue.js';
-import type { DeviceEvent, Endpoint, PathRule } from './events.js';
+import type { MachineEvent, PathRule, PeerEndpoint } from './events.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, messageType, RESPONSE, viewOf } from './messages.js';
 import { openStatic } from './noise.js';
 import { NO_INDEX, type PeerNumber, type ReceiverIndex } from './numbers.js';
@@ -18,7 +18,7 @@ export const UNDER_LOAD_QUEUE = 128;
 /** How long we are under load then, milliseconds. */
 export const UNDER_LOAD_TIME = 1000;
 
-export interface DeviceOptions {
+export interface MachineOptions {
   readonly crypto: Crypto;
   /** Milliseconds since 1970; may jump. Only timestamps in messages and on displays come from it. */
   readonly wallClock: () => number;
@@ -30,20 +30,20 @@ export interface DeviceOptions {
  * WireGuard's control plane for one interface, sans-I/O: handshakes, sessions, timers, cookies.
  *
  * Contract. Call `handleDatagram` for every handshake message and cookie reply, `handleTimeout` when
- * `nextTimeout()` comes, and `look` when the data path asks for it; after each, and after configuration, take
+ * `nextTimeout()` comes, and `handleActivity` when the data path asks for it; after each, and after configuration, take
  * all of `poll()` and ask `nextTimeout()` again. `now` is in milliseconds (fractions welcome), never 0, of a clock
  * that counts suspended time and never goes back.
  *
  * Packets do not pass here. A data path seals and opens them under the keypairs that events hand to it, and
  * writes what happened into the peer's row (`ACTIVITY`), by `noteSent`, `noteReceived`, `askForHandshake` and
- * `noteConfirmed`; when one of these says so, it has the control plane call `look`. `DataPath` is a readable one.
+ * `noteConfirmed`; when one of these says so, it has the control plane call `handleActivity`. `DataPath` is a readable one.
  *
  * Bytes from strangers are counted in `drops`, never thrown; configuration throws `LametunError`.
  */
-export class Device {
+export class WireGuardMachine {
   readonly drops = new DropCounters();
   readonly #host;
-  readonly #events = new EventQueue<DeviceEvent<Peer>>();
+  readonly #events = new EventQueue<MachineEvent<Peer>>();
   readonly #peers = new Map<string, Peer>();
   readonly #byIndex = new Map<ReceiverIndex, Peer>();
   readonly #unprepared = new Set<Peer>();
@@ -53,21 +53,21 @@ export class Device {
   #underLoadUntil = -Infinity;
   #isUp = false;
 
-  constructor(options: DeviceOptions) {
+  constructor(options: MachineOptions) {
     this.#host = {
       crypto: options.crypto,
       wallClock: options.wallClock,
       followsPeers: options.paths !== 'owner',
       timestamps: new TimestampSource(),
       privateKey: undefined as PrivateKey | undefined,
-      emit: (event: DeviceEvent<Peer>) => this.#events.push(event),
+      emit: (event: MachineEvent<Peer>) => this.#events.push(event),
       allocateIndex: (peer: Peer) => this.#allocateIndex(peer),
       releaseIndex: (index: ReceiverIndex) => void this.#byIndex.delete(index),
     };
   }
 
   /** The next thing to be done; undefined when all is. */
-  poll(): DeviceEvent<Peer> | undefined {
+  poll(): MachineEvent<Peer> | undefined {
     return this.#events.poll();
   }
 
@@ -84,18 +84,18 @@ export class Device {
     for (let i = 0; i < limit; i++) {
       const peer = this.#deadlines.due(now);
       if (!peer) return;
-      this.look(peer, now);
+      this.handleActivity(peer, now);
     }
   }
 
-  /** Looks at what the data path wrote about a peer, and does what is due. */
-  look(peer: Peer, now: number): void {
-    if (this.#isUp && !peer.isRemoved) peer.look(now);
+  /** Reads what the data path wrote about a peer, and does what is due. */
+  handleActivity(peer: Peer, now: number): void {
+    if (this.#isUp && !peer.isRemoved) peer.handleActivity(now);
     this.#settle(peer);
   }
 
   /** An authentic packet came from elsewhere: handshake messages go there too, [W] 2.1. */
-  handleRoaming(peer: Peer, endpoint: Endpoint): void {
+  handleRoaming(peer: Peer, endpoint: PeerEndpoint): void {
     peer.endpoint = endpoint; // and no event: the data path knows
   }
 
@@ -104,12 +104,12 @@ export class Device {
    *
    * @param queued how many more are waiting: what tells us that we are under load
    */
-  handleDatagram(datagram: Uint8Array, from: Endpoint, now: number, queued: number): void {
+  handleDatagram(datagram: Uint8Array, from: PeerEndpoint, now: number, queued: number): void {
     const reason = this.#handle(datagram, from, now, queued);
     if (reason !== undefined) this.drops.count(reason);
   }
 
-  #handle(datagram: Uint8Array, from: Endpoint, now: number, queued: number): Drop | undefined {
+  #handle(datagram: Uint8Array, from: PeerEndpoint, now: number, queued: number): Drop | undefined {
     if (!this.#isUp) return 'down';
     const view = viewOf(datagram);
     switch (messageType(view, 0, datagram.length)) {
@@ -140,7 +140,7 @@ export class Device {
   #refusal(
     datagram: Uint8Array,
     sender: number,
-    from: Endpoint,
+    from: PeerEndpoint,
     now: number,
     queued: number,
   ): Drop | undefined {
@@ -155,7 +155,7 @@ export class Device {
     return this.#rateLimiter.allows(from.bytes, now) ? undefined : 'rate-limited';
   }
 
-  #handleInitiation(datagram: Uint8Array, from: Endpoint, now: number): Drop | undefined {
+  #handleInitiation(datagram: Uint8Array, from: PeerEndpoint, now: number): Drop | undefined {
     const { crypto, privateKey } = this.#host;
     if (!privateKey) return 'down';
     const claimed = openStatic(crypto, privateKey, datagram.subarray(INITIATION.ephemeral, INITIATION.mac1));
@@ -287,7 +287,7 @@ export class Device {
     peer.setPresharedKey(key);
   }
 
-  setEndpoint(peer: Peer, endpoint: Endpoint): void {
+  setEndpoint(peer: Peer, endpoint: PeerEndpoint): void {
     peer.setEndpoint(endpoint);
   }
 
@@ -314,11 +314,11 @@ export class Device {
     this.#settle(peer);
   }
 
-  /** Notes when to look next, where both sides of the seam can see it. */
+  /** Notes when to wake up next, where both sides of the seam can see it. */
   #settle(peer: Peer): void {
     const next = this.#isUp && !peer.isRemoved ? peer.nextTimeout() : Infinity;
     this.#deadlines.set(peer, next);
-    peer.announceLook(next);
+    peer.announceWakeUp(next);
   }
 
   /** [W] 5.4.2: an index is random, so that it tells strangers nothing. 0 is left out, to mean none. */

@@ -2,7 +2,7 @@ import type { Endpoint } from '../ip/endpoint.js';
 import type { Memory } from '../linux/ffi/memory.js';
 import { readSocketAddress, writeSocketAddress } from '../linux/net/socket-address.js';
 import { ENDPOINT, ourAddress } from '../packets/udp-batch.js';
-import type { OurSide, PeerEndpoint } from './engine.js';
+import type { SocketEndpoint, SourceAddress } from './engine.js';
 
 /** What an `ENDPOINT` record says of our side: the control message for answers, and whether it is to be used. */
 interface Control {
@@ -12,7 +12,7 @@ interface Control {
 }
 
 /** An outer address, and the address of ours that was written to from there. */
-export class SocketEndpoint implements PeerEndpoint {
+export class KernelEndpoint implements SocketEndpoint {
   readonly remote: Endpoint;
   readonly control: Control | undefined;
   readonly bytes: Uint8Array;
@@ -30,19 +30,19 @@ export class SocketEndpoint implements PeerEndpoint {
     if (relayPeer !== 0) view.setUint32(length + 2, relayPeer);
   }
 
-  get source(): OurSide | undefined {
+  get source(): SourceAddress | undefined {
     if (this.control === undefined) return undefined;
     const { bytes, interface: number, used } = this.control;
     return { address: ourAddress(bytes), interface: number, used };
   }
 
-  get withoutSource(): SocketEndpoint | undefined {
-    return this.control && new SocketEndpoint(this.remote, this.relayPeer);
+  get withoutSource(): KernelEndpoint | undefined {
+    return this.control && new KernelEndpoint(this.remote, this.relayPeer);
   }
 
-  using(source: boolean): SocketEndpoint {
+  using(source: boolean): KernelEndpoint {
     if (this.control === undefined || this.control.used === source) return this;
-    return new SocketEndpoint(this.remote, this.relayPeer, { ...this.control, used: source });
+    return new KernelEndpoint(this.remote, this.relayPeer, { ...this.control, used: source });
   }
 
   equals(other: { readonly bytes: Uint8Array; readonly remote?: Endpoint }): boolean {
@@ -54,7 +54,7 @@ export class SocketEndpoint implements PeerEndpoint {
 type Record = Pick<Memory, 'bytes' | 'view'>;
 
 /** @param family of the socket that reads the record */
-export function writeEndpoint(out: Record, at: number, family: number, endpoint: SocketEndpoint): void {
+export function writeEndpoint(out: Record, at: number, family: number, endpoint: KernelEndpoint): void {
   const { remote, control, relayPeer } = endpoint;
   const { view } = out;
   const length = writeSocketAddress(view, at + ENDPOINT.name, family, remote);
@@ -66,7 +66,7 @@ export function writeEndpoint(out: Record, at: number, family: number, endpoint:
 }
 
 /** One that a datagram was received with. */
-export function readEndpoint({ bytes, view }: Record, at: number): SocketEndpoint {
+export function readEndpoint({ bytes, view }: Record, at: number): KernelEndpoint {
   const begin = at + ENDPOINT.control;
   const length = view.getUint32(at + ENDPOINT.controlLength, true);
   const control =
@@ -78,5 +78,5 @@ export function readEndpoint({ bytes, view }: Record, at: number): SocketEndpoin
           used: true,
         };
   const remote = readSocketAddress(view, at + ENDPOINT.name);
-  return new SocketEndpoint(remote, view.getUint32(at + ENDPOINT.relayPeer, true), control);
+  return new KernelEndpoint(remote, view.getUint32(at + ENDPOINT.relayPeer, true), control);
 }

@@ -11,8 +11,8 @@ import {
 } from '../../tests/kit/virtual-network.js';
 import { LametunError } from '../errors.js';
 import { CookieHolder } from './cookie.js';
-import { UNDER_LOAD_QUEUE } from './device.js';
 import type { Drop } from './drops.js';
+import { UNDER_LOAD_QUEUE } from './machine.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, RESPONSE, TRANSPORT, viewOf } from './messages.js';
 import type { PeerNumber } from './numbers.js';
 
