@@ -34,7 +34,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0)
   return {
     ...{ attempts, refusals, sender, endpoints, setEndpoint },
     ports: receivers.map(({ port }) => port) as [number, number],
-    /** Adds datagrams, each full of its number: they count from 0. */
+    /** Adds datagrams; each is filled with its number, which counts from 0. */
     add(to: number, sizes: readonly number[], trafficClass = 0): void {
       for (const size of sizes) {
         memory.bytes.fill(number++, end, end + size);
@@ -43,14 +43,14 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0)
       }
     },
     flush: () => sender.flush(socket.fd),
-    /** What was given to the kernel since this was asked last: a size, sizes of runs as `count x size`, and refusals. */
+    /** What the kernel was given since the last call: sizes, runs as `count x size`, and errnos. */
     tried(): string[] {
       return attempts.splice(0).map(({ length, segmentSize, errno }) => {
         const what = segmentSize === undefined ? `${length}` : `${length / segmentSize} x ${segmentSize}`;
         return errno === 0 ? what : `${what}: ${errno}`;
       });
     },
-    /** The numbers and sizes of the datagrams that have come to a receiver. */
+    /** The numbers and sizes of the datagrams that a receiver got. */
     received(which: 0 | 1): [number: number, size: number][] {
       const batch = new ReceiveBatch(64);
       const came: [number, number][] = [];
@@ -73,7 +73,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0)
 const isRun = ({ segmentSize }: SentMessage): boolean => segmentSize !== undefined;
 const times = (count: number, size: number): number[] => new Array<number>(count).fill(size);
 
-test('datagrams of one size for one endpoint leave as a run, which a shorter one ends', (t) => {
+test('datagrams of one size to one endpoint leave as a run; a shorter one ends it', (t) => {
   const { add, flush, tried, received } = setUp(t);
   add(A, [...times(4, 100), 60, 60, 100]);
   add(B, [100, 100]);
@@ -92,7 +92,7 @@ test('datagrams of one size for one endpoint leave as a run, which a shorter one
   ]);
 });
 
-test('datagrams that do not lie one behind the other are no run', (t) => {
+test('datagrams with a gap between them are not a run', (t) => {
   const { sender, endpoints, flush, tried } = setUp(t);
   const [memory, other] = [allocate(1000), allocate(1000)];
   for (const [where, at] of [
@@ -108,7 +108,7 @@ test('datagrams that do not lie one behind the other are no run', (t) => {
   assert.deepEqual(tried(), ['2 x 100', '100', '2 x 100']);
 });
 
-test('a run has 64 datagrams at most, and 65440 bytes', (t) => {
+test('a run has at most 64 datagrams and 65440 bytes', (t) => {
   const { add, flush, tried } = setUp(t);
   add(A, times(65, 10));
   flush();
@@ -118,7 +118,7 @@ test('a run has 64 datagrams at most, and 65440 bytes', (t) => {
   assert.deepEqual(tried(), ['3 x 20000', '20000']);
 });
 
-test('a size that a path refuses goes one by one from then on, there alone; smaller ones are still a run', (t) => {
+test('datagrams of a size that a path refused go one by one, on that path only; smaller ones still form runs', (t) => {
   const { add, flush, tried, refusals, received, ports } = setUp(t, ({ port, segmentSize = 0 }) =>
     port === ports[0] && segmentSize >= 1000 ? ERRNO.EMSGSIZE : 0,
   );
@@ -139,7 +139,7 @@ test('a size that a path refuses goes one by one from then on, there alone; smal
   assert.deepEqual(refusals, []);
 });
 
-test('the path is tried again after many datagrams, for its MTU may have grown', (t) => {
+test('a run is tried again after many datagrams, because the path MTU may have grown', (t) => {
   let errno: number = ERRNO.EMSGSIZE;
   const { add, flush, tried, endpoints } = setUp(t, (message) => (isRun(message) ? errno : 0));
   add(A, times(2, 500));
@@ -153,10 +153,10 @@ test('the path is tried again after many datagrams, for its MTU may have grown',
   assert.deepEqual(tried(), ['500', '500', '500', '2 x 500']);
 });
 
-test('a path whose device sums no checksums takes no run of any size', (t) => {
+test('a path without checksum offload gets no runs of any size', (t) => {
   const { add, flush, tried, received, refusals } = setUp(t, (message) => (isRun(message) ? ERRNO.EIO : 0));
   add(A, [...times(2, 500), 100]);
-  add(A, times(2, 40)); // a run already when the first is refused
+  add(A, times(2, 40)); // a run in the same batch
   flush();
   tried();
   add(A, times(2, 40));
@@ -169,7 +169,7 @@ test('a path whose device sums no checksums takes no run of any size', (t) => {
   assert.deepEqual(refusals, []);
 });
 
-test('where the queue behind the socket is full, a message is lost without another try, and the next goes', (t) => {
+test('a message that finds the queue behind the socket full is lost at once, and the next one goes', (t) => {
   let full = 2;
   const { add, flush, tried, received, refusals } = setUp(t, () => (full-- > 0 ? ERRNO.ENOBUFS : 0));
   add(A, [...times(3, 500), 100]);
@@ -185,7 +185,7 @@ test('where the queue behind the socket is full, a message is lost without anoth
   assert.deepEqual(received(1), [[5, 70]]);
 });
 
-test('a datagram that is too large is lost, and what is behind it goes', (t) => {
+test('a datagram that is too large is lost, and the next one goes', (t) => {
   const { add, flush, received, refusals } = setUp(t, ({ length }) => (length > 1000 ? ERRNO.EMSGSIZE : 0));
   add(A, [1200, 1300, 20]);
   assert.equal(flush(), false);
@@ -197,7 +197,7 @@ test('a datagram that is too large is lost, and what is behind it goes', (t) => 
   assert.deepEqual(received(0), [[2, 20]]);
 });
 
-test('an error about an earlier datagram is told, and costs nothing', (t) => {
+test('an error about an earlier datagram is reported and loses nothing', (t) => {
   let errors = 1;
   const { add, flush, received, refusals } = setUp(t, () => (errors-- > 0 ? ERRNO.ECONNREFUSED : 0));
   add(A, [10]);
@@ -206,18 +206,18 @@ test('an error about an earlier datagram is told, and costs nothing', (t) => {
   assert.deepEqual(received(0), [[0, 10]]);
 });
 
-test('what finds the socket full waits in its order, and goes where it was to go', (t) => {
+test('datagrams wait for a full socket in order, and go to their original receiver', (t) => {
   let room = 0;
   const { add, flush, sender, received, refusals, setEndpoint, ports } = setUp(t, (message) => {
     if (isRun(message)) return ERRNO.EMSGSIZE;
     return room-- > 0 ? 0 : ERRNO.EAGAIN;
   });
-  add(A, times(3, 500)); // one of them leaves, then the socket is full
+  add(A, times(3, 500)); // one leaves, then the socket is full
   room = 1;
   add(A, [30]);
   assert.equal(flush(), true);
   assert.equal(sender.pending, 3);
-  setEndpoint(A, ports[1]); // the receiver is elsewhere now
+  setEndpoint(A, ports[1]); // the receiver has moved
   add(A, [40]);
   room = 2;
   assert.equal(flush(), true);
@@ -233,7 +233,7 @@ test('what finds the socket full waits in its order, and goes where it was to go
   assert.deepEqual(refusals, []);
 });
 
-test('what waits can be given up', (t) => {
+test('waiting datagrams can be dropped', (t) => {
   const { add, flush, sender, refusals } = setUp(t, () => ERRNO.EAGAIN);
   add(A, times(3, 500));
   add(A, [30]);

@@ -3,23 +3,23 @@ import type { Memory } from '../linux/ffi/memory.js';
 import { SendBatch } from './send-batch.js';
 import { ENDPOINT } from './udp-batch.js';
 
-/** How many datagrams or runs go with one system call at most. */
+/** The most messages, datagrams or runs, that one system call sends. */
 const BATCH = 1024;
 
-/** What the kernel takes for one run: UDP_MAX_SEGMENTS of older kernels; and what it does not cut up in software. */
+/** UDP_MAX_SEGMENTS of older kernels; and the length above which the kernel splits a run in software. */
 export const RUN_SEGMENTS = 64;
 const RUN_BYTES = 65_440;
 
 /**
- * A path that has refused a run gets datagrams of that size one by one, and after so many the next run: its MTU may have
- * grown. One failed call in so many costs nothing.
+ * After a path refuses a run, this many datagrams of that size go one by one. Then a run is tried again, because the
+ * path's MTU may have grown. One failed call in so many costs nothing.
  */
 const BELIEVED = 0xffff;
 
-/** Errors that tell of an address of ours that is gone, as kernels of different age report it. */
+/** What kernels of different ages report when the source address no longer exists. */
 const SOURCE_GONE: ReadonlySet<number> = new Set([ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.ENETUNREACH]);
 
-/** Errors for which a run may still pass datagram by datagram. */
+/** Errors after which the datagrams of a run may still pass one by one. */
 const NOT_AS_RUN: ReadonlySet<number> = new Set([ERRNO.EIO, ERRNO.EINVAL, ERRNO.EMSGSIZE]);
 
 /** Why a datagram that the kernel refused was dropped. */
@@ -31,35 +31,35 @@ export function sendDrop(errno: number): SendDrop {
 }
 
 /**
- * Hears that the kernel refused to send.
+ * Called when the kernel refuses to send.
  *
- * @param datagrams how many are lost by that; 0 when they are tried again
- * @param bytes how many bytes they have
+ * @param datagrams how many are lost; 0 when they are tried again
+ * @param bytes their length in total
  */
 export type OnRefused = (errno: number, datagrams: number, bytes: number) => void;
 
 /**
- * Sends datagrams with as few system calls, and as little work for the kernel, as possible. Those of one size for one
- * endpoint that lie one behind the other are a *run*: the kernel is given it in one piece, and cuts it up as late as it
- * can (UDP_SEGMENT). What the kernel refuses does not hold up what is behind it:
+ * Sends datagrams with as few system calls, and as little work for the kernel, as possible. Consecutive datagrams of
+ * one size to one endpoint form a *run*: the kernel gets a run as one message and splits it as late as it can
+ * (UDP_SEGMENT). A refused message does not hold up the messages behind it:
  *
- *   the socket is full (EAGAIN)      all that is left waits, in order
- *   the queue behind it is (ENOBUFS) the message is lost
- *   anything else                    the message is tried once more: the error may be about an earlier datagram (an ICMP
- *                                    message came back), or about an address of ours that is gone
- *   and again, a run                 its datagrams go one by one, and so do later ones of this size on this path
- *   and again, a datagram            it is lost
+ *   EAGAIN, the socket is full           everything left waits, in order
+ *   ENOBUFS, the device's queue is full  the message is lost
+ *   any other error                      the message is sent once more: the error may be about an earlier datagram (an
+ *                                        ICMP message came back), or the source address may be gone
+ *   a second error, for a run            its datagrams go one by one, and so do later ones of this size on this path
+ *   a second error, for a datagram       the datagram is lost
  *
- * The caller adds no more than there is `room` for, and leaves what it added where it is until `flush` returns false.
+ * The caller adds no more than there is `room` for, and leaves the datagrams in place until `flush` returns false.
  */
 export class RunSender {
   /** Whether the socket takes runs: `canSendSegments`. */
   sendsRuns: boolean;
   readonly #onRefused: OnRefused;
   readonly #batch = new SendBatch(BATCH);
-  /** The datagrams of a run that was refused: they go before the batch. */
+  /** The datagrams of a refused run, to be sent before the batch. */
   readonly #singles = new SendBatch(RUN_SEGMENTS);
-  /** The run that grows: where it begins and ends, how many datagrams of what size, for whom; whether it is complete. */
+  /** The growing run: its memory, start and end; how many datagrams of what size; its endpoint. */
   #memory: Memory | undefined;
   #start = 0;
   #end = 0;
@@ -68,6 +68,7 @@ export class RunSender {
   #endpoints: Memory | undefined;
   #endpoint = 0;
   #trafficClass = 0;
+  /** Whether the run may have one datagram only. */
   #alone = false;
 
   constructor(sendsRuns: boolean, onRefused: OnRefused) {
@@ -89,7 +90,7 @@ export class RunSender {
    * Adds a datagram.
    *
    * @param at where in `memory` it begins
-   * @param endpoint offset of the `ENDPOINT` record in `endpoints`; one without a name is whom the socket is connected to
+   * @param endpoint offset of the `ENDPOINT` record in `endpoints`; a record without a name is for a connected socket
    * @param trafficClass (IPv4: type of service) for the outer header
    */
   add(
@@ -122,11 +123,11 @@ export class RunSender {
     }
     this.#count++;
     this.#end = at + length;
-    // A shorter one can only be the last.
+    // A shorter datagram can only be the last.
     if (length < this.#size || this.#alone) this.#endRun();
   }
 
-  /** Hands the run that grows to the batch. */
+  /** Moves the growing run to the batch. */
   #endRun(): void {
     if (this.#count === 0) return;
     const data = this.#memory!.address + this.#start;
@@ -135,7 +136,7 @@ export class RunSender {
     this.#count = 0;
   }
 
-  /** Sends what was added. @returns whether the socket is full, and some of it waits */
+  /** Sends everything that was added. @returns whether the socket is full, and some of it waits */
   flush(fd: number): boolean {
     this.#endRun();
     let again = false;
@@ -161,7 +162,7 @@ export class RunSender {
     return false;
   }
 
-  /** Gives up all that waits, as if the kernel had refused it. */
+  /** Drops everything that waits, as if the kernel had refused it. */
   dropAll(errno: number): void {
     this.#endRun();
     while (this.pending > 0) this.#drop(this.#next, errno);
@@ -177,10 +178,10 @@ export class RunSender {
     batch.skip();
   }
 
-  /** Takes the first run apart, and remembers that its path does not take it. */
+  /** Splits the first run, and remembers that its path refused it. */
   #sendSingly(errno: number): void {
     const batch = this.#batch;
-    // The way out sums no checksums, so no runs at all; or else these do not fit it, and travel in fragments.
+    // EIO: the device has no checksum offload, so it takes no runs. Otherwise the datagrams exceed the path's MTU.
     const size = errno === ERRNO.EIO ? 1 : batch.firstSegment;
     const { view } = batch.firstEndpoints;
     const from = batch.firstEndpoint + ENDPOINT.aloneFrom;
@@ -191,7 +192,7 @@ export class RunSender {
   }
 }
 
-/** Whether a path has refused runs of datagrams of this size. */
+/** Whether the path has refused runs of this size. */
 function goesAlone({ view }: Memory, endpoint: number, length: number): boolean {
   const from = view.getUint16(endpoint + ENDPOINT.aloneFrom, true);
   if (from === 0 || length < from) return false;

@@ -22,16 +22,17 @@ const UDP_SEGMENT = 103;
 const NUMBER_ROOM = CMSGHDR.data + 8;
 
 /**
- * Messages for sendmmsg(2), wherever they lie in memory. A message is a datagram, or a run: many datagrams of one size
- * that lie one behind the other. They go in order; where the kernel refuses one, the caller decides about the first.
+ * Messages for sendmmsg(2), wherever they are in memory. A message is a datagram, or a run: consecutive datagrams of
+ * one size. Messages are sent in order. When the kernel refuses one, it is the first that waits, and the caller
+ * decides.
  */
 export class SendBatch {
   readonly #headers: Memory;
-  /** Room for control messages that are not in an `ENDPOINT` record. */
+  /** Control messages that are not in an `ENDPOINT` record. */
   readonly #controls: Memory;
-  /** Room for the addresses of messages that wait for the socket. */
+  /** Copied addresses of messages that wait for the socket. */
   readonly #names: Memory;
-  /** Of each message: the size of its datagrams, and its `ENDPOINT` record. */
+  /** For each message: the size of its datagrams, and its `ENDPOINT` record. */
   readonly #segmentSizes: Int32Array;
   readonly #endpoints: (Memory | undefined)[];
   readonly #offsets: Int32Array;
@@ -68,7 +69,8 @@ export class SendBatch {
    * Adds a datagram.
    *
    * @param data address of its first byte
-   * @param endpoints has at `offset` the `ENDPOINT` record of the receiver; without a name on a connected socket
+   * @param endpoints holds the receiver's `ENDPOINT` record at `offset`; a record without a name is for a connected
+   *   socket
    */
   addTo(data: number, length: number, endpoints: Memory, offset: number): void {
     const record = endpoints.address + offset;
@@ -80,7 +82,7 @@ export class SendBatch {
   /**
    * Adds a run.
    *
-   * @param segmentSize bytes of each datagram, of which the last may be shorter; `length` when there is only one
+   * @param segmentSize bytes in each datagram; the last may be shorter
    * @param trafficClass (IPv4: type of service) for the outer header
    */
   addRun(
@@ -141,9 +143,9 @@ export class SendBatch {
   }
 
   /**
-   * Sends what waits, in order, until all is sent or the kernel refuses a message.
+   * Sends messages in order until none waits or the kernel refuses one.
    *
-   * @returns 0 when nothing waits any more, else the errno that the first waiting message met
+   * @returns 0 when none waits, otherwise the errno for the first waiting message
    */
   flush(fd: number): number {
     while (this.#first < this.#end) {
@@ -161,27 +163,28 @@ export class SendBatch {
     return this.#headers.view.getUint32(this.#vector(this.#first) + IOVEC.length, true);
   }
 
-  /** Bytes of each of its datagrams, of which the last may be shorter. */
+  /** Bytes in each of its datagrams; the last may be shorter. */
   get firstSegment(): number {
     return this.#segmentSizes[this.#first]!;
   }
 
-  /** Its `ENDPOINT` record: this memory, and the offset in it. */
+  /** The memory that holds its `ENDPOINT` record. */
   get firstEndpoints(): Memory {
     return this.#endpoints[this.#first]!;
   }
 
+  /** The record's offset in that memory. */
   get firstEndpoint(): number {
     return this.#offsets[this.#first]!;
   }
 
-  /** Gives up the first waiting message. */
+  /** Drops the first waiting message. */
   skip(): void {
     this.#first++;
     if (this.#first === this.#end) this.#first = this.#end = 0;
   }
 
-  /** Moves the datagrams of the first waiting run to another, empty batch, as a message each. */
+  /** Moves the first waiting run to another, empty batch, with one message for each datagram. */
   splitFirst(into: SendBatch): void {
     const { view } = this.#headers;
     const header = this.#first * MMSGHDR.size;
@@ -191,12 +194,13 @@ export class SendBatch {
     const name = readPointer(view, header + MMSGHDR.name);
     const nameLength = view.getUint32(header + MMSGHDR.nameLength, true);
     const control = readPointer(view, header + MMSGHDR.control);
-    const controlLength = view.getUint32(header + MMSGHDR.controlLength, true) - NUMBER_ROOM; // the size is the last
+    // The segment size is the last control message.
+    const controlLength = view.getUint32(header + MMSGHDR.controlLength, true) - NUMBER_ROOM;
     for (let at = 0; at < length; at += size) {
       const index = into.#end;
       const one = Math.min(size, length - at);
       into.#add(data + at, one, one, this.firstEndpoints, this.firstEndpoint, control, controlLength);
-      // Not as the record is now: it may be another receiver's.
+      // From the header: the record may belong to another receiver by now.
       writeUint64(into.#headers.view, index * MMSGHDR.size + MMSGHDR.name, name);
       into.#headers.view.setUint32(index * MMSGHDR.size + MMSGHDR.nameLength, nameLength, true);
       into.#keepAddress(index);
@@ -205,8 +209,8 @@ export class SendBatch {
   }
 
   /**
-   * Copies the addresses of what waits, so that `ENDPOINT` records may be written anew: a message that finds the socket
-   * full must not follow its record to another receiver.
+   * Copies the addresses of waiting messages, so that `ENDPOINT` records may change: a message that waits for the
+   * socket must not go to another receiver.
    */
   keepAddresses(): void {
     for (let i = this.#first; i < this.#end; i++) this.#keepAddress(i);
@@ -219,7 +223,7 @@ export class SendBatch {
     this.#keep(header + MMSGHDR.control, header + MMSGHDR.controlLength, control);
   }
 
-  /** Copies what a header points to, unless it is there already. */
+  /** Copies what a header points to, unless it was copied already. */
   #keep(pointer: number, length: number, to: number): void {
     const { view } = this.#headers;
     const from = readPointer(view, pointer);
@@ -228,14 +232,14 @@ export class SendBatch {
     writeUint64(view, pointer, to);
   }
 
-  /** Lets the kernel choose the address that the first waiting message leaves from. */
+  /** Lets the kernel choose the source address of the first waiting message. */
   unpinSource(): void {
     const { view } = this.#headers;
     const header = this.#first * MMSGHDR.size;
     this.#keepAddress(this.#first);
     const control = this.#first * CONTROL_ROOM;
     const length = view.getUint32(header + MMSGHDR.controlLength, true);
-    // Packet information comes first; what a run has behind it must stay.
+    // Packet information comes first; the control messages behind it stay.
     const pinned = packetInformationLength(this.#controls.view, control, length);
     this.#controls.bytes.copyWithin(control, control + pinned, control + length);
     view.setUint32(header + MMSGHDR.controlLength, length - pinned, true);
@@ -251,7 +255,7 @@ export class SendBatch {
   }
 }
 
-/** How long packet information is at the beginning of control messages; 0 when there is none. */
+/** Length of the packet information that control messages begin with; 0 for none. */
 function packetInformationLength(view: DataView, at: number, length: number): number {
   if (length < CMSGHDR.data) return 0;
   const level = view.getInt32(at + CMSGHDR.level, true);
@@ -263,7 +267,7 @@ function packetInformationLength(view: DataView, at: number, length: number): nu
   return own ? 0 : (view.getUint32(at + CMSGHDR.length, true) + 7) & ~7;
 }
 
-/** Whether a socket address is one of IPv6, and not an IPv4 one in its mapped form. */
+/** Whether a socket address is IPv6 and not IPv4-mapped. */
 function isIpv6Name(view: DataView, name: number): boolean {
   if (view.getUint16(name, true) !== AF.inet6) return false;
   const address = name + SOCKADDR_IN6.address;

@@ -10,15 +10,15 @@ import { IOVEC } from './udp-batch.js';
 /** The largest IP packet. */
 const MAX_PACKET = 65_535;
 
-/** How many packets may become one, which every kernel accepts for UDP. */
+/** The most packets that are merged into one: every kernel accepts this many for UDP. */
 const MAX_SEGMENTS = 64;
 
 /**
- * Reads packets from a TUN device. Where the device has offloads, one read(2) may give many in one: up to 64 KB of a
- * stream, which are cut up here, as a network card would do it.
+ * Reads packets from a TUN device. On a device with offloads, one read(2) returns up to 64 KB of a stream, which is
+ * segmented here as a network card would do it.
  */
 export class TunReader {
-  /** Where the packet begins in the arena, and how long it is. It lies there until the next one is asked for. */
+  /** Where the packet begins in the arena, and its length. It stays there until the next call of `next`. */
   packet = 0;
   length = 0;
   readonly #fd: number;
@@ -41,7 +41,7 @@ export class TunReader {
   /**
    * Reads once.
    *
-   * @returns how many packets `next` will give, 0 when what came is none; or the errno as a negative number
+   * @returns how many packets `next` will give; 0 for a malformed one; the errno as a negative number
    */
   read(): number {
     const length = libc.read(this.#fd, this.#address, TunReader.size);
@@ -53,11 +53,11 @@ export class TunReader {
     return 1;
   }
 
-  /** Goes on to the next packet of what was read. @returns false when there is none */
+  /** Moves on to the next packet. @returns false when there is none */
   next(): boolean {
     const segmenter = this.#segmenter;
     if (segmenter === undefined) {
-      const { unread } = { unread: this.#unread };
+      const unread = this.#unread;
       this.#unread = false;
       return unread;
     }
@@ -69,11 +69,11 @@ export class TunReader {
 }
 
 /**
- * Hands packets to a TUN device. Where the device has offloads, packets of one stream that follow each other are put
- * together, so that the kernel has less to do: `Coalescer` says by which rules.
+ * Writes packets to a TUN device. On a device with offloads, consecutive packets of one stream are merged, so that the
+ * kernel has less to do; `Coalescer` has the rules.
  */
 export class TunWriter {
-  /** What the kernel has taken since this was last set to zero, and has not: packets, and their bytes. */
+  /** Packets and bytes that the kernel accepted since these were last set to zero, and packets that it refused. */
   packets = 0;
   bytes = 0;
   refused = 0;
@@ -93,8 +93,8 @@ export class TunWriter {
   }
 
   /**
-   * Takes a whole IP packet of the arena, which must lie there until `flush`. What is in front of it may be written
-   * over then: 10 bytes, or the end of the packet before it.
+   * Takes a whole IP packet in the arena, which must stay there until `flush`. That may overwrite what is in front of
+   * the packet: 10 bytes, or the end of the packet before it.
    */
   add(packet: number, length: number): void {
     const coalescer = this.#coalescer;
@@ -106,7 +106,7 @@ export class TunWriter {
     }
   }
 
-  /** Hands over what waits. */
+  /** Writes all packets that wait. */
   flush(): void {
     const coalescer = this.#coalescer;
     if (coalescer === undefined) return;

@@ -7,7 +7,7 @@ import { SOL_IP, SOL_IPV6 } from '../linux/net/udp.js';
 /** struct iovec, linux/uio.h: base u64, length u64. */
 export const IOVEC = { base: 0, length: 8, size: 16 } as const;
 
-/** struct mmsghdr, linux/socket.h: a msghdr of 56 bytes, then how many bytes were moved. */
+/** struct mmsghdr, linux/socket.h: a msghdr of 56 bytes, then the number of bytes transferred. */
 export const MMSGHDR = {
   name: 0,
   nameLength: 8,
@@ -32,25 +32,27 @@ export const IPV6_TCLASS = 67;
 /** linux/udp.h. */
 export const SOL_UDP = 17;
 const UDP_GRO = 104;
-/** struct in_pktinfo, linux/in.h: interface i32, our address 4 bytes, the header's destination 4 bytes. */
+/** struct in_pktinfo, linux/in.h: interface i32, local address 4 bytes, destination in the header 4 bytes. */
 export const IN_PKTINFO = { interface: 0, ours: 4, size: 12 } as const;
 /** struct in6_pktinfo, linux/ipv6.h: address 16 bytes, interface u32. */
 export const IN6_PKTINFO = { address: 0, interface: 16, size: 20 } as const;
 
-/** The largest datagram there is. */
+/** The largest datagram. */
 const MAX_DATAGRAM = 65_535;
 
 export const NAME_ROOM = 32;
 export const CONTROL_ROOM = 96;
 
 /**
- * A peer's outer address in memory that the kernel reads directly, with the control message that makes our
- * answers leave from the address the peer wrote to: a NAT, a firewall and a connected socket all insist on
- * it. Layout of one record: socket address, its length u32, control message, its length u32, which is 0 while the kernel
- * is to choose our address; then, not for the kernel: whose number a relay at that address is to be given, u32, 0 when
- * it is no relay; the interface that the peer's datagram came by, u32, 0 while our address is not known; and what
- * `RunSender` has learned of the path: the size from which on datagrams cannot go as a run, u16, 0 when there is none,
- * and for how many more of them that is believed, u16.
+ * A peer's endpoint in memory that the kernel reads directly, with the control message that makes answers leave from
+ * the address that the peer wrote to: NATs, firewalls and connected sockets insist on it. Layout of a record:
+ *
+ *   name, nameLength u32        the socket address
+ *   control, controlLength u32  the control message; length 0 lets the kernel choose the source address
+ *   relayPeer u32               the peer's id at the relay that has this address; 0 where there is no relay
+ *   interface u32               the interface that the peer's datagram arrived on; 0 while it is not known
+ *   aloneFrom u16               datagrams of this size and above cannot go as runs; 0 for no limit
+ *   aloneLeft u16               for how many more datagrams `RunSender` respects that limit
  */
 export const ENDPOINT = {
   name: 0,
@@ -64,16 +66,15 @@ export const ENDPOINT = {
   size: 88,
 } as const;
 
-/** Memory that is written to from here, and not by the kernel. */
+/** Memory that this process writes, and not the kernel. */
 type Writable = Pick<Memory, 'bytes' | 'view'>;
 
 /**
- * From one slot to the next. Not a power of two, or the first bytes of all slots would compete for the same few lines
- * of the cache.
+ * From one slot to the next. Not a power of two: then the first bytes of all slots would compete for a few cache lines.
  */
 const STRIDE = MAX_DATAGRAM + 1 + 1600;
 
-/** Receives up to `capacity` datagrams with one system call, each into a slot of its own. */
+/** Receives up to `capacity` messages with one system call, each into its own slot. */
 export class ReceiveBatch {
   /** The memory that holds the datagrams: slot `i` begins at `offset(i)`. */
   readonly memory: Memory;
@@ -82,8 +83,7 @@ export class ReceiveBatch {
   readonly #base: number;
 
   /**
-   * @param memory where the datagrams are to lie, `ReceiveBatch.size(capacity)` bytes from `base` on; without it, it is
-   *   made
+   * @param memory for the datagrams: `ReceiveBatch.size(capacity)` bytes from `base` on; allocated unless given
    */
   constructor(capacity: number, memory: Memory = allocate(ReceiveBatch.size(capacity)), base = 0) {
     this.#capacity = capacity;
@@ -110,12 +110,12 @@ export class ReceiveBatch {
 
   /**
    * @param limit how many slots may be used
-   * @returns how many datagrams came, or the errno as a negative number
+   * @returns how many slots were filled, or the errno as a negative number
    */
   receive(fd: number, limit: number = this.#capacity): number {
     const { view, address } = this.#headers;
     for (let i = 0; i < limit; i++) {
-      // The kernel writes how much it used over how much there is.
+      // The kernel overwrites these with the lengths that it used.
       view.setUint32(i * MMSGHDR.size + MMSGHDR.nameLength, NAME_ROOM, true);
       view.setUint32(i * MMSGHDR.size + MMSGHDR.controlLength, CONTROL_ROOM, true);
     }
@@ -131,7 +131,7 @@ export class ReceiveBatch {
     return this.#headers.view.getUint32(slot * MMSGHDR.size + MMSGHDR.transferred, true);
   }
 
-  /** The bytes in which the sender's socket address stands at `senderOffset(slot)`. */
+  /** The memory that holds a sender's socket address at `senderOffset(slot)`. */
   get senderBytes(): Uint8Array {
     return this.#headers.bytes;
   }
@@ -140,7 +140,7 @@ export class ReceiveBatch {
     return this.#name(slot);
   }
 
-  /** Whether a datagram came from the address of an `ENDPOINT` record. */
+  /** Whether a slot's sender has the address in an `ENDPOINT` record. */
   sentBy(slot: number, endpoints: Memory, offset: number): boolean {
     const { bytes, view } = this.#headers;
     const name = this.#name(slot);
@@ -153,8 +153,8 @@ export class ReceiveBatch {
   }
 
   /**
-   * How long each of the datagrams is that the kernel has put together in a slot, UDP_GRO; the last may be shorter.
-   * The slot's whole length when it is one alone.
+   * The size of the datagrams that the kernel has merged in a slot (UDP_GRO); the last may be shorter. The slot's
+   * length if there is only one.
    */
   segmentSize(slot: number): number {
     const { view } = this.#headers;
@@ -169,7 +169,7 @@ export class ReceiveBatch {
     return this.length(slot);
   }
 
-  /** The traffic class (IPv4: type of service) that a datagram came with; 0 when the socket does not report it. */
+  /** The traffic class (IPv4: type of service) of a slot's datagrams; 0 if the socket does not report it. */
   trafficClass(slot: number): number {
     const { view } = this.#headers;
     const used = view.getUint32(slot * MMSGHDR.size + MMSGHDR.controlLength, true);
@@ -183,7 +183,7 @@ export class ReceiveBatch {
     return 0;
   }
 
-  /** Whether a datagram came to the address of ours, and by the interface, that stand in an `ENDPOINT` record. */
+  /** Whether a datagram arrived at the local address and on the interface in an `ENDPOINT` record. */
   cameTo(slot: number, endpoints: Memory, offset: number): boolean {
     const { view } = this.#headers;
     const message = this.#packetInformation(slot);
@@ -204,7 +204,7 @@ export class ReceiveBatch {
     return true;
   }
 
-  /** Writes an `ENDPOINT` record that answers the sender of a datagram, from the address it wrote to. */
+  /** Writes an `ENDPOINT` record for answers to a slot's sender, from the address that it wrote to. */
   writeEndpoint(slot: number, out: Writable, offset: number, relayPeer = 0): void {
     const { bytes, view } = this.#headers;
     const nameLength = view.getUint32(slot * MMSGHDR.size + MMSGHDR.nameLength, true);
@@ -219,7 +219,7 @@ export class ReceiveBatch {
     if (message >= 0) writeOurAddress(view, message, out, offset);
   }
 
-  /** Where the control message stands that says to which address, and by which interface, a datagram came; -1 for none. */
+  /** Where the control message with the local address and the interface of a datagram begins; -1 for none. */
   #packetInformation(slot: number): number {
     const { view } = this.#headers;
     const start = this.#control(slot);
@@ -243,8 +243,8 @@ export class ReceiveBatch {
 }
 
 /**
- * Turns the packet information of a receipt into that of an answer. In it the interface is left open (0), so that an
- * answer may take another way out when the routes change.
+ * Turns the packet information of a received datagram into that of an answer. The answer names no interface, so that it
+ * may leave by another when routes change.
  */
 function writeOurAddress(from: DataView, message: number, out: Writable, offset: number): void {
   const data = message + CMSGHDR.data;
@@ -266,7 +266,7 @@ function writeOurAddress(from: DataView, message: number, out: Writable, offset:
   view.setUint32(offset + ENDPOINT.interface, from.getUint32(data + IN_PKTINFO.interface, true), true);
 }
 
-/** The address of ours in the control message of an `ENDPOINT` record, 4 or 16 bytes. */
+/** The local address in the control message of an `ENDPOINT` record, 4 or 16 bytes. */
 export function ourAddress(control: Uint8Array): Uint8Array {
   const view = new DataView(control.buffer, control.byteOffset);
   const at = CMSGHDR.data;
@@ -276,12 +276,12 @@ export function ourAddress(control: Uint8Array): Uint8Array {
   return isIpv4Mapped(address) ? address.slice(12) : address;
 }
 
-/** Where the control message behind the one at `offset` begins. A length of 0 would stand still: the kernel writes none. */
+/** Where the next control message begins. The kernel writes no length of 0, which would never end. */
 function nextControl(view: DataView, offset: number): number {
   return offset + Math.max(CMSGHDR.data, (view.getUint32(offset + CMSGHDR.length, true) + 7) & ~7);
 }
 
-/** Lets what goes to an `ENDPOINT` record pass so many routers; it leaves from the address that the kernel chooses. */
+/** Sets the hop limit for an `ENDPOINT` record, and lets the kernel choose the source address. */
 export function limitHops(out: Writable, offset: number, ipv6: boolean, hops: number): void {
   const at = offset + ENDPOINT.control;
   writeControlHeader(out.view, at, ipv6 ? SOL_IPV6 : SOL_IP, ipv6 ? IPV6_HOPLIMIT : IP_TTL, 4);
@@ -296,7 +296,7 @@ export function writeControlHeader(
   type: number,
   size: number,
 ): void {
-  // Not as one BigInt, which would be left to collect.
+  // Not as one BigInt, which would have to be collected.
   view.setUint32(at + CMSGHDR.length, CMSGHDR.data + size, true);
   view.setUint32(at + CMSGHDR.length + 4, 0, true);
   view.setInt32(at + CMSGHDR.level, level, true);

@@ -16,13 +16,13 @@ import { Client } from './client.js';
 import { SharedState } from './shared.js';
 import { TUNNEL_MEMORY, Tunnel, type TunnelFds } from './tunnel.js';
 
-/** The smallest object for each of so many is another 16 collections. */
+/** One smallest object for each of this many packets causes 16 more collections. */
 const PACKETS = 500_000;
-/** What calling C leaves, a number or two for each call, comes to this: there are few calls, for 47 packets go with one. */
+/** What calling C causes: a number or two for each call. There are few calls, because each moves 47 packets. */
 const ALLOWANCE = 4;
 
 const SEGMENT = 1368;
-/** As many as a datagram holds, which here takes the place of a TUN device's packet. */
+/** As many segments as fit a datagram, which stands for a TUN device's packet here. */
 const SEGMENTS = 47;
 
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
@@ -36,11 +36,11 @@ interface Job {
 }
 
 if (isMainThread) {
-  test('the plain tunnel leaves nothing to collect but what calling C leaves', async (t) => {
+  test('the plain tunnel leaves no garbage except what calling C leaves', async (t) => {
     const sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
     t.after(() => sockets.map((socket) => socket.close()));
     for (const socket of sockets) socket.setBuffers(BUFFER);
-    // In the device's place a pair of sockets, that keep packets apart as it does; and a server that is the client itself.
+    // A pair of sockets stands for the device, because they keep packets apart too. The client is its own server.
     const [tun, device, udp] = sockets as [UdpSocket, UdpSocket, UdpSocket];
     connect(tun, device);
     connect(device, tun);
@@ -49,7 +49,7 @@ if (isMainThread) {
     const waker = new Waker();
     t.after(() => waker.close());
     const worker = new Worker(new URL(import.meta.url), {
-      // A young generation that stays small: so what is allocated is seen.
+      // With a small young generation, every allocation soon causes a collection.
       resourceLimits: { maxYoungGenerationSizeMb: 3 },
       workerData: {
         fds: { tun: tun.fd, udp: udp.fd, wake: waker.fd },
@@ -59,7 +59,7 @@ if (isMainThread) {
       } satisfies Job,
     });
     await once(worker, 'message');
-    pump(device, PACKETS / 5); // until it is compiled
+    pump(device, PACKETS / 5); // until it is optimised
     const from = performance.timeOrigin + performance.now();
     pump(device, PACKETS);
     const to = performance.timeOrigin + performance.now();
@@ -96,7 +96,7 @@ function connect(from: UdpSocket, to: UdpSocket): void {
   assert.equal(reconnect(from.fd, address.address, length), 0);
 }
 
-/** Sends so many packets of a stream through the tunnel and back, as much at a time as one read gives. */
+/** Sends this many packets of a stream through the tunnel and back, one super-packet at a time. */
 function pump(device: UdpSocket, packets: number): void {
   const room = allocate(65_536);
   const merged = makeSuperPacket({ protocol: 'tcp', payload: new Uint8Array(SEGMENT * SEGMENTS) }, SEGMENT);

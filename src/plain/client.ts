@@ -11,20 +11,20 @@ import type { Side } from './side.js';
 
 const STRANGER = dropCounter('stranger');
 
-/** How soon a way to the server is looked for again after there was none, milliseconds. */
+/** How soon to look for a route to the server again after there was none, milliseconds. */
 const RETRY = 1_000;
 
-/** Errors that are about one datagram or about now, not about the way to the server. */
+/** Errors that say nothing about the path to the server. */
 const NOT_THE_WAY: ReadonlySet<number> = new Set([ERRNO.ENOBUFS, ERRNO.EMSGSIZE, ERRNO.EPERM]);
 
-/** The side that may be behind a NAT: it speaks to its server, and hears nobody else. */
+/** The side that may be behind a NAT. It talks to its server only. */
 export class Client implements Side {
   readonly endpoints;
   readonly noRoute = dropCounter('unreachable');
   readonly #fd: number;
   readonly #choice: ServerChoice;
   readonly #counters: Float64Array;
-  /** How long the socket addresses are. The records do not say so: a connected socket needs no address. */
+  /** Length of the socket addresses. The records have length 0, because a connected socket needs no address. */
   readonly #nameLength: number;
   /** Offset of the record of the address in use. */
   #server = 0;
@@ -54,7 +54,7 @@ export class Client implements Side {
   }
 
   accept(batch: ReceiveBatch, slot: number): number {
-    // The socket is connected, but what came before it was is still in its queue.
+    // The socket is connected, but its queue may hold datagrams from before it was.
     const sender = batch.senderOffset(slot);
     for (let i = 0; i < this.#nameLength; i++) {
       if (batch.senderBytes[sender + i] !== this.endpoints.bytes[this.#server + i]) return STRANGER;
@@ -84,7 +84,7 @@ export class Client implements Side {
   }
 }
 
-/** Whether a packet is for many, so that nobody owes an answer: the kernel sends such ones unasked. */
+/** Whether a packet is a multicast, which needs no answer: the kernel sends such packets by itself. */
 function isMulticast(bytes: Uint8Array, packet: number, version: 4 | 6): boolean {
   return version === 4 ? bytes[packet + IPV4.destination]! >= 224 : bytes[packet + IPV6.destination] === 0xff;
 }

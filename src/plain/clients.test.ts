@@ -5,7 +5,7 @@ import { CLIENT_LIFETIME, Clients, LEARNED, MAX_CLIENTS, OUTER_LENGTH } from './
 
 const SEED = 42;
 
-/** As much of a packet as `Clients` looks at. */
+/** The part of a packet that `Clients` reads. */
 function packet(source: string, destination = '10.0.0.1'): { bytes: Uint8Array; version: 4 | 6 } {
   const [from, to] = [parseAddress(source)!, parseAddress(destination)!];
   const version = from.length === 4 ? 4 : 6;
@@ -34,11 +34,11 @@ class Scene {
   }
 }
 
-test('nobody heard means nobody to send to', () => {
+test('without any client there is no receiver', () => {
   assert.equal(new Scene().clientFor('10.0.0.2'), -1);
 });
 
-test('a packet goes to the client behind which its destination was heard, IPv4 and IPv6', () => {
+test('a packet goes to the client that its destination was heard behind, IPv4 and IPv6', () => {
   const scene = new Scene();
   assert.equal(scene.hear('10.0.0.2', 1), LEARNED.news);
   const first = scene.clients.heard;
@@ -52,7 +52,7 @@ test('a packet goes to the client behind which its destination was heard, IPv4 a
   assert.equal(scene.clients.count, 2);
 });
 
-test('an unknown destination goes to the only client, and to nobody when there are two', () => {
+test('a packet for an unknown destination goes to the only client, and to none when there are two', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   assert.equal(scene.clientFor('192.168.1.7'), scene.clients.heard);
@@ -69,13 +69,13 @@ test('a client whose NAT changed its port is found at the new one, and the old o
   assert.equal(scene.clientFor('10.0.0.99'), scene.clients.heard);
 });
 
-test('the same again is no news', () => {
+test('a known address is no news', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   assert.equal(scene.hear('10.0.0.2', 1), LEARNED.nothing);
 });
 
-test('a silent client is forgotten, one that speaks is not', () => {
+test('a silent client is forgotten, an active one is not', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   scene.hear('10.0.0.3', 2);
@@ -88,19 +88,19 @@ test('a silent client is forgotten, one that speaks is not', () => {
 });
 
 for (const source of ['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '::', '::1', 'ff02::1']) {
-  test(`nobody is learned from a packet that claims to come from ${source}`, () => {
+  test(`nothing is learned from a packet that claims to come from ${source}`, () => {
     const scene = new Scene();
     assert.equal(scene.hear(source, 1), LEARNED.nothing);
     assert.equal(scene.clients.count, 0);
   });
 }
 
-test('an IPv6 address that begins with zeros is learned, as those of a NAT64 do', () => {
+test('an IPv6 address that begins with zeros, as behind a NAT64, is learned', () => {
   const scene = new Scene();
   assert.equal(scene.hear('64:ff9b::192.0.2.1', 1), LEARNED.news);
 });
 
-test('a flood of strangers fills the table and no more, and whoever was there is served on', () => {
+test('a flood of strangers fills the table, and known clients are still served', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   const client = scene.clients.heard;
@@ -115,7 +115,7 @@ test('a flood of strangers fills the table and no more, and whoever was there is
   assert.equal(scene.clientFor('10.0.0.2'), client);
 });
 
-test('one client with very many inner addresses cannot take more than the table has', () => {
+test('one client with very many inner addresses cannot overflow the table', () => {
   const scene = new Scene();
   let refused = 0;
   for (let i = 0; i < 5000; i++) {

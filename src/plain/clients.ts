@@ -1,36 +1,36 @@
 import { IPV4, IPV6 } from '../ip/packet.js';
 import { KeyTable } from './key-table.js';
 
-/** How many outer addresses a listener serves, and how many inner ones may stand behind them. */
+/** The most outer addresses that a listener serves, and the most inner addresses behind them. */
 export const MAX_CLIENTS = 1024;
 const MAX_INNER = 4096;
 
-/** An inner address that says nothing for so long is forgotten, milliseconds. Most NATs forget it sooner. */
+/** An inner address that is silent for this long is forgotten, milliseconds. Most NATs forget it sooner. */
 export const CLIENT_LIFETIME = 10 * 60_000;
 
-/** Length of what stands for an outer address: a socket address as the kernel writes it. */
+/** Length of an outer address: a socket address as the kernel writes it. */
 export const OUTER_LENGTH = 28;
 
-/** What came of a packet's source address. */
+/** What a packet's source address taught. */
 export const LEARNED = { nothing: 0, news: 1, tableFull: 2 } as const;
 export type Learned = (typeof LEARNED)[keyof typeof LEARNED];
 
 /**
- * Whom the listener talks to. The post keeps one address, that of the last datagram from anyone. Here each
+ * The listener's clients. The post keeps one address, that of the last datagram from anyone. Here each
  * *inner source address* is remembered with the *outer address* it came from, as a switch learns which port
- * a machine is behind. So one listener serves many clients, and a client whose NAT gives it a new port is
- * found again with its next packet.
+ * a machine is behind. So one listener serves many clients, and finds a client whose NAT gave it a new port
+ * with the client's next packet.
  *
  * A machine without I/O: call `hear` for each packet that comes, `clientFor` for each that goes, and
- * `expire` now and then. A client keeps its number while any inner address stands behind it.
+ * `expire` now and then. A client keeps its number while it has any inner address.
  */
 export class Clients {
   readonly #outer: KeyTable;
   readonly #inner: KeyTable;
-  /** By number of the inner address: its client, and when it was last heard. */
+  /** By inner address number: its client, and when it was last heard. */
   readonly #clientOf = new Int32Array(MAX_INNER);
   readonly #lastHeard = new Float64Array(MAX_INNER);
-  /** By number of the client: how many inner addresses stand behind it. */
+  /** By client number: how many inner addresses it has. */
   readonly #innerCount = new Int32Array(MAX_CLIENTS);
   readonly #key = new Uint8Array(16);
   #heard = -1;
@@ -46,13 +46,13 @@ export class Clients {
     return this.#outer.size;
   }
 
-  /** The number of the client that the last `hear` was about, or -1 when it is none. */
+  /** The number of the client in the last `hear`, or -1 for none. */
   get heard(): number {
     return this.#heard;
   }
 
   /**
-   * Learns from a well-formed packet that its source is behind an outer address.
+   * Learns from a well-formed packet which outer address its source is behind.
    *
    * @param packet where the packet begins in `bytes`
    * @param outer where the outer address, `OUTER_LENGTH` bytes, begins in `outerBytes`
@@ -102,10 +102,10 @@ export class Clients {
   }
 
   /**
-   * The client that a packet is for, by its destination. A destination that nobody was heard from goes to
-   * the only client if there is only one: then there is no doubt.
+   * Finds the client for a packet by its destination. If there is only one client, an unknown destination
+   * must be behind it.
    *
-   * @returns the client's number, or -1 when there is none
+   * @returns the client's number, or -1 for none
    */
   clientFor(bytes: Uint8Array, packet: number, version: 4 | 6): number {
     this.#takeKey(bytes, packet + (version === 4 ? IPV4.destination : IPV6.destination), version);
@@ -114,7 +114,7 @@ export class Clients {
     return this.#outer.size === 1 ? this.#outer.first() : -1;
   }
 
-  /** Forgets inner addresses that have been silent for `CLIENT_LIFETIME`, and clients that are left empty. */
+  /** Forgets inner addresses that were silent for `CLIENT_LIFETIME`, and clients without any. */
   expire(now: number): void {
     for (let inner = 0; inner < MAX_INNER; inner++) {
       if (!this.#inner.has(inner) || now - this.#lastHeard[inner]! < CLIENT_LIFETIME) continue;
@@ -123,13 +123,13 @@ export class Clients {
     }
   }
 
-  /** One inner address fewer stands behind a client. */
+  /** Takes one inner address from a client. */
   #leave(client: number): void {
     this.#innerCount[client]!--;
     if (this.#innerCount[client] === 0) this.#outer.remove(client);
   }
 
-  /** Puts an address into `#key`, IPv4 in its mapped form. */
+  /** Puts an address into `#key`, IPv4 as IPv4-mapped IPv6. */
   #takeKey(bytes: Uint8Array, offset: number, version: 4 | 6): void {
     const key = this.#key;
     if (version === 6) {
@@ -142,7 +142,7 @@ export class Clients {
   }
 }
 
-/** Whether an address can be one host's: not unspecified, not loopback, not multicast or reserved. */
+/** Whether an address can belong to a host: it is not unspecified, loopback, multicast or reserved. */
 function isHostAddress(key: Uint8Array): boolean {
   for (let i = 0; i < 10; i++) if (key[i] !== 0) return key[0] !== 0xff;
   return key[10] === 0xff && key[11] === 0xff && key[12] !== 0 && key[12] !== 127 && key[12]! < 224;

@@ -2,38 +2,38 @@ import type { MeansInUse } from './means.js';
 import type { DropReason } from './shared.js';
 import type { TunnelEnd } from './tunnel.js';
 
-/** What a tunnel tells the program that runs it; `lametun --json` prints these as they are. */
+/** Events of a tunnel. `lametun --json` prints them as they are. */
 export type PlainEvent =
   | StartEvent
-  /** Packets move from now on, with the help of what works on this machine. */
+  /** Packets move from now on, with the offloads that work on this machine. */
   | { readonly event: 'ready'; readonly offloads: MeansInUse }
   | LearnedEvent
   | PacketEvent
-  /** So many packets, and addresses that were learned, are not told of: there were too many to tell. */
+  /** How many packets and learned addresses were not reported, because there were too many. */
   | { readonly event: 'missed'; readonly count: number }
   | StatsEvent
-  /** Something is wrong that the tunnel survives. */
+  /** A problem that the tunnel survives. */
   | { readonly event: 'warning'; readonly message: string }
-  /** The tunnel is over, and what it had set up is undone. */
+  /** The tunnel has ended, and everything that it set up is undone. */
   | { readonly event: 'end'; readonly reason: TunnelEnd; readonly message: string };
 
 export interface StartEvent {
   readonly event: 'start';
   readonly role: 'listen' | 'client';
   readonly device: string;
-  /** Whether the device was there before. */
+  /** Whether the device existed before. */
   readonly attached: boolean;
   /** The local UDP port. */
   readonly port: number;
   /** The device's MTU in bytes. */
   readonly mtu: number;
-  /** The server's addresses in the order in which they are tried; for the client. */
+  /** Client: the server's addresses in the order in which they are tried. */
   readonly servers: readonly string[];
   readonly encrypted: false;
   readonly authenticated: false;
 }
 
-/** The listener learned where an inner address is to be found. */
+/** The listener learned the outer address of an inner address. */
 export interface LearnedEvent {
   readonly event: 'learned';
   readonly inner: string;
@@ -63,10 +63,10 @@ export interface StatsEvent {
   readonly bytesOut: number;
   readonly packetsIn: number;
   readonly bytesIn: number;
-  /** How many clients the listener knows now. */
+  /** Listener: how many clients it knows. */
   readonly clients: number;
-  /** The server's address in use now; for the client. */
+  /** Client: the server's address in use. */
   readonly server?: string;
-  /** Only reasons that occurred. */
+  /** Only reasons with a count above 0. */
   readonly drops: Readonly<Partial<Record<DropReason, number>>>;
 }

@@ -1,10 +1,10 @@
-/** A slot of the index that holds no entry. */
+/** An empty slot of the index. */
 const EMPTY = -1;
 
 /**
- * A hash table of fixed size that numbers keys of fixed length. It allocates nothing after it was made, so
- * strangers cannot make it grow; a key keeps its number until it is removed, so other arrays can be laid out
- * beside it.
+ * A hash table of fixed size that numbers keys of fixed length. It allocates nothing once it is made, so
+ * strangers cannot make it grow. A key keeps its number until it is removed, so that other arrays can use the
+ * same numbers.
  */
 export class KeyTable {
   readonly #keyLength: number;
@@ -13,13 +13,13 @@ export class KeyTable {
   readonly #used: Uint8Array;
   readonly #free: Int32Array;
   #freeCount: number;
-  /** Open addressing with linear probing; half of the slots are empty at least, so every search ends. */
+  /** Open addressing with linear probing. At least half of the slots are empty, so every search ends. */
   readonly #index: Int32Array;
 
   /**
-   * @param capacity how many keys at most; a power of two
+   * @param capacity the most keys that it holds; a power of two
    * @param keyLength in bytes
-   * @param seed a 32-bit number that strangers cannot know: else they could choose keys that collide
+   * @param seed a 32-bit number that strangers cannot know, so that they cannot choose keys that collide
    */
   constructor(capacity: number, keyLength: number, seed: number) {
     this.#keyLength = keyLength;
@@ -31,7 +31,7 @@ export class KeyTable {
     this.#index = new Int32Array(2 * capacity).fill(EMPTY);
   }
 
-  /** How many keys it holds. */
+  /** How many keys the table holds. */
   get size(): number {
     return this.#used.length - this.#freeCount;
   }
@@ -41,7 +41,7 @@ export class KeyTable {
     return this.#index[this.#slot(bytes, offset)]!;
   }
 
-  /** Adds the key at `offset`, which must not be there. @returns its number, or -1 when the table is full */
+  /** Adds the key at `offset`, which must be new. @returns its number, or -1 when the table is full */
   add(bytes: Uint8Array, offset: number): number {
     if (this.#freeCount === 0) return -1;
     const entry = this.#free[--this.#freeCount]!;
@@ -56,7 +56,7 @@ export class KeyTable {
   remove(entry: number): void {
     const mask = this.#index.length - 1;
     let hole = this.#slot(this.#keys, entry * this.#keyLength);
-    // Whoever stands behind the hole and would not be found past it moves into it (Knuth 6.4, algorithm R).
+    // An entry behind the gap that a search would no longer find moves into it (Knuth 6.4, algorithm R).
     for (let slot = (hole + 1) & mask; this.#index[slot] !== EMPTY; slot = (slot + 1) & mask) {
       const home = this.#hash(this.#keys, this.#index[slot]! * this.#keyLength) & mask;
       if (((slot - home) & mask) < ((slot - hole) & mask)) continue;
@@ -68,17 +68,17 @@ export class KeyTable {
     this.#free[this.#freeCount++] = entry;
   }
 
-  /** Whether a number names a key. */
+  /** Whether a key has this number. */
   has(entry: number): boolean {
     return this.#used[entry] === 1;
   }
 
-  /** The lowest number that names a key, or -1. */
+  /** The lowest number of a key, or -1. */
   first(): number {
     return this.#used.indexOf(1);
   }
 
-  /** Where in the index a key stands, or would stand. */
+  /** Where in the index a key is, or would be. */
   #slot(bytes: Uint8Array, offset: number): number {
     const mask = this.#index.length - 1;
     let slot = this.#hash(bytes, offset) & mask;
@@ -96,7 +96,7 @@ export class KeyTable {
     return true;
   }
 
-  /** FNV-1a, with a last mix that brings the high bits down. */
+  /** FNV-1a, with a final step that mixes the high bits into the low ones. */
   #hash(bytes: Uint8Array, offset: number): number {
     let hash = this.#seed | 0;
     for (let i = 0; i < this.#keyLength; i++) hash = Math.imul(hash ^ bytes[offset + i]!, 0x01000193);

@@ -10,10 +10,10 @@ import type { Side } from './side.js';
 const STRANGER = dropCounter('stranger');
 const TABLE_FULL = dropCounter('table-full');
 
-/** How often silent clients are looked for, milliseconds. */
+/** How often to look for silent clients, milliseconds. */
 const SWEEP = 10_000;
 
-/** The side with a public address: it serves whoever speaks to it, and learns where they are. */
+/** The side with a public address. It serves everyone who talks to it, and learns their addresses. */
 export class Listener implements Side {
   readonly endpoints = allocate(MAX_CLIENTS * ENDPOINT.size);
   readonly noRoute = dropCounter('no-client');
@@ -23,13 +23,13 @@ export class Listener implements Side {
   readonly #counters: Float64Array;
   readonly #log: PacketLog;
   #sweptAt = 0;
-  /** Whose record was written last, and for packets that came when. */
+  /** The client whose record was checked last, and when. */
   #answered = -1;
   #answeredAt = 0;
 
   /**
-   * @param family that of the socket
-   * @param allowed who may speak; nobody named means everybody
+   * @param family the socket's
+   * @param allowed addresses that are served; everyone if there are none
    */
   constructor(
     family: number,
@@ -70,7 +70,7 @@ export class Listener implements Side {
     return 0;
   }
 
-  /** With each batch, not just when it is news: the client may have begun to write to another of our addresses. */
+  /** With each batch, not only when there is news: the client may write to another local address now. */
   #answerTo(client: number, batch: ReceiveBatch, slot: number, news: boolean, now: number): void {
     if (client < 0 || (!news && client === this.#answered && now === this.#answeredAt)) return;
     const record = client * ENDPOINT.size;
@@ -80,7 +80,7 @@ export class Listener implements Side {
     this.#answeredAt = now;
   }
 
-  failed(): void {} // an error on the way to one client says nothing about the others
+  failed(): void {} // an error on the path to one client says nothing about the others
 
   tick(now: number): void {
     if (now - this.#sweptAt < SWEEP) return;

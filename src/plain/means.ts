@@ -5,25 +5,25 @@ import { canSendSegments, receiveSegments } from '../linux/net/udp.js';
 import { setOffloads } from '../linux/tun/tun.js';
 import { TUNNEL_MEMORY, type TunnelFds, type TunnelMeans } from './tunnel.js';
 
-/** Which of what makes a tunnel fast may be used, where it works: for tests and diagnosis. */
+/** The offloads that a tunnel may use where they work. Tests and diagnosis limit them. */
 export interface MeansLimits {
-  /** TCP segments, and UDP datagrams, in one piece over the TUN device. */
+  /** Merged TCP segments and UDP datagrams at the TUN device. */
   readonly tunTcp: boolean;
   readonly tunUdp: boolean;
-  /** Runs of datagrams to the socket, and bundles of them from it. */
+  /** Runs of datagrams to the socket, and bundles from it. */
   readonly send: boolean;
   readonly receive: boolean;
-  /** Checksums by WebAssembly's SIMD, and copies by it. */
+  /** Checksums with WebAssembly's SIMD, and copies with WebAssembly. */
   readonly simd: boolean;
 }
 
-/** What is used, as it was found to work on this machine. */
+/** The offloads that work on this machine and are in use. */
 export interface MeansInUse extends Omit<MeansLimits, 'simd'> {
-  /** Which implementation sums checksums. */
+  /** The name of the checksum's implementation. */
   readonly checksum: string;
 }
 
-/** Tries what kernel, device and machine can do. Each thing that one of them refuses is left out. */
+/** Finds out which offloads the kernel, the device and the machine support. */
 export function findMeans(fds: TunnelFds, limits: MeansLimits): { means: TunnelMeans; inUse: MeansInUse } {
   const memory = allocateArena(TUNNEL_MEMORY);
   const wasm = limits.simd ? memory.memory : undefined;

@@ -8,7 +8,7 @@ import type { LearnedEvent, PacketEvent, StatsEvent } from './events.js';
 import { KIND, type LogRecord } from './packet-log.js';
 import { COUNT, DROP, type DropReason, dropCounter } from './shared.js';
 
-/** Turns what the worker wrote into shared memory into events. */
+/** Makes events of the worker's records in shared memory. */
 
 export function recordEvent(record: LogRecord): LearnedEvent | PacketEvent | undefined {
   const packet = summarize(record.head);
@@ -47,12 +47,12 @@ export function statsEvent(counters: Float64Array, servers: readonly Endpoint[])
   };
 }
 
-/** How long an error must not have been seen before it is news again, milliseconds. */
+/** After this long without an error, it is reported again, milliseconds. */
 const NEWS_AGAIN = 10_000;
 
 /**
- * Makes one warning of many failures: an error is told the first time, and again only when packets have come
- * in since and the error had been gone for a while.
+ * Makes one warning of many failures. An error is reported the first time, and again only if packets have come
+ * in since and the error had been absent for a while.
  */
 export class Warnings {
   readonly #counters: Float64Array;
@@ -67,7 +67,7 @@ export class Warnings {
   /**
    * @param whom the other side, for the message
    * @param now milliseconds
-   * @returns what has to be told now
+   * @returns the warnings to report now
    */
   look(whom: string, now: number): string[] {
     const messages: string[] = [];
@@ -105,7 +105,7 @@ function explain(errno: number, whom: string): string {
 }
 
 /**
- * How many learned addresses are reported. Anyone can make the listener learn one with each datagram, by sending them
- * from two ports in turn; that must not fill a disk with lines.
+ * Limits how many learned addresses are reported. Anyone can make the listener learn one with each datagram, by sending
+ * from two ports in turn. That must not fill a disk with lines.
  */
 export const LEARNED: Rate = { rate: 1, burst: 100 };

@@ -1,12 +1,12 @@
 import { SharedRing } from '../linux/threads/shared-ring.js';
 
-/** What a record of the log tells. */
+/** What a record is about. */
 export const KIND = {
   /** A packet left through the tunnel. */
   out: 1,
   /** A packet came through the tunnel. */
   in: 2,
-  /** The listener learned behind which outer address the source of this packet is. */
+  /** The listener learned the outer address of this packet's source. */
   learned: 3,
 } as const;
 export type Kind = (typeof KIND)[keyof typeof KIND];
@@ -14,7 +14,7 @@ export type Kind = (typeof KIND)[keyof typeof KIND];
 /** One record: kind u32, length of the packet u32, outer socket address 28 bytes, the packet's first bytes. */
 const RECORD = { kind: 0, length: 4, outer: 8, outerLength: 28, head: 36, size: 128 } as const;
 
-/** How much of a packet a record holds: enough for IPv6 and TCP headers. */
+/** How many bytes of a packet a record holds: enough for IPv6 and TCP headers. */
 const HEAD_LENGTH = RECORD.size - RECORD.head;
 
 const RECORDS = 1024;
@@ -30,15 +30,15 @@ export interface LogRecord {
 }
 
 /**
- * Through this the worker tells the main thread what it saw. When the reader is too slow records are lost and
- * counted, and packets never wait for it.
+ * The worker's report to the main thread about packets. When the reader is too slow, records are lost and counted;
+ * packets never wait for it.
  */
 export class PacketLog {
   readonly buffers: { readonly ring: SharedArrayBuffer; readonly missed: SharedArrayBuffer };
   readonly #ring: SharedRing;
   readonly #missed: Int32Array;
 
-  /** @param buffers those of the other thread's log; without them, new ones are made */
+  /** @param buffers the other thread's; new ones unless given */
   constructor(buffers?: PacketLog['buffers']) {
     this.#ring = new SharedRing(RECORD.size, RECORDS, buffers?.ring);
     this.buffers = { ring: this.#ring.buffer, missed: buffers?.missed ?? new SharedArrayBuffer(4) };
@@ -77,7 +77,7 @@ export class PacketLog {
     if (at < 0) return undefined;
     const copy = new Uint8Array(RECORD.size);
     copy.set(this.#ring.bytes.subarray(at, at + RECORD.size));
-    this.#ring.release(); // from here on the worker may write over it
+    this.#ring.release(); // from here on the worker may overwrite it
     const view = new DataView(copy.buffer);
     const length = view.getUint32(RECORD.length);
     return {
@@ -88,7 +88,7 @@ export class PacketLog {
     };
   }
 
-  /** How many records were lost so far, modulo 2^32. */
+  /** How many records were lost, modulo 2^32. */
   get missed(): number {
     return Atomics.load(this.#missed, 0);
   }

@@ -24,7 +24,7 @@ export async function resolveHost(host: string, port: number): Promise<Endpoint[
   const usable = endpoints.filter((endpoint) => whyUseless(endpoint) === undefined);
   if (usable.length > 0) return usable;
   const why = endpoints[0] === undefined ? 'it has no address' : whyUseless(endpoints[0]);
-  throw new LametunError('unknown-host', `there can be no server at "${host}": ${why}`);
+  throw new LametunError('unknown-host', `"${host}" cannot be a server's address: ${why}`);
 }
 
 const WHY: Readonly<Record<string, string>> = {
@@ -33,7 +33,7 @@ const WHY: Readonly<Record<string, string>> = {
   EAI_AGAIN: "the name server does not answer: is this machine's network up?",
 };
 
-/** @param text an address, with a zone (`fe80::1%eth0`) where it is link-local */
+/** @param text an address; a link-local one has a zone (`fe80::1%eth0`) */
 function toEndpoint(text: string, port: number): Endpoint {
   const [plain, zone] = text.split('%');
   const address = parseAddress(plain!);
@@ -41,7 +41,7 @@ function toEndpoint(text: string, port: number): Endpoint {
   return { address, port, scope: zone === undefined ? 0 : Number(zone) || libc.if_nametoindex(zone) };
 }
 
-/** Why nobody can be talked to at an address; undefined when somebody can. RFC 6890, RFC 4291 §2.4. */
+/** Why an address cannot be a server's; undefined if it can. RFC 6890, RFC 4291 §2.4. */
 function whyUseless({ address, scope }: Endpoint): string | undefined {
   const [first, second] = address as Uint8Array & [number, number];
   const multicast = address.length === 4 ? first >= 224 : first === 0xff;

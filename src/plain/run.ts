@@ -29,19 +29,19 @@ import type { TunnelJob, TunnelMessage } from './worker.js';
 export interface PlainOptions {
   /** The server's name or address; empty makes this side the listener. */
   readonly server: string;
-  /** Who may speak to the listener; none named means everybody. */
+  /** Addresses that the listener serves; everyone if there are none. */
   readonly peers: readonly IpAddress[];
   /** UDP port of both sides. */
   readonly port: number;
   readonly device: string;
-  /** Addresses for the device. None, no MTU and no routes leave the device as it was prepared. */
+  /** Addresses for the device. Without addresses, MTU and routes, the device stays as it was prepared. */
   readonly addresses: readonly Cidr[];
-  /** In bytes; without it, what fits the path, if there are addresses to set. */
+  /** In bytes. Unless given, the MTU that fits the path, if there are addresses to set. */
   readonly mtu?: number;
   readonly routes: readonly Cidr[];
-  /** Whether the other side shall reach the networks that this machine is in. */
+  /** Whether the other side may reach this machine's networks. */
   readonly forward: boolean;
-  /** Whether every packet is told. */
+  /** Whether to report every packet. */
   readonly logPackets: boolean;
   readonly limits: MeansLimits;
 }
@@ -49,12 +49,12 @@ export interface PlainOptions {
 type Report = (event: PlainEvent) => void;
 
 /**
- * Runs the post's tunnel until it is told to stop or its device is removed, and then undoes what it had set
+ * Runs the post's tunnel until it is stopped or its device is removed, and then undoes everything that it set
  * up, also when it could not start.
  *
- * @param report is told what happens
- * @param stopSignal gives what ends the tunnel. It is called when the server's name is resolved: until then there is
- *   nothing to undo, and a name server that does not answer must not keep anyone from ending the program
+ * @param report is called with each event
+ * @param stopSignal returns the signal that ends the tunnel. It is called once the server's name is resolved: until
+ *   then there is nothing to undo, and Ctrl-C must end a program that waits for a name server
  * @returns why it ended
  * @throws LametunError: `unknown-host`, `usage`, `missing`, or a LinuxError; nothing is left behind
  */
@@ -69,11 +69,11 @@ export async function runPlain(
     report({ event: 'warning', message: `left behind: ${message}` }),
   );
   const undoAll = (): void => void undo.undo();
-  process.once('exit', undoAll); // an uncaught error elsewhere in the program must not leave anything behind
+  process.once('exit', undoAll); // after an uncaught error elsewhere in the program
   try {
     const attached = findLink(options.device) !== undefined;
     let host: Host | undefined;
-    undo.push(() => host?.stop()); // after the device is closed: what was forwarded for it is not open to others meanwhile
+    undo.push(() => host?.stop()); // after the device is closed, so that nobody else can use what was forwarded for it
     const tun = openDevice(options);
     undo.push(() => {
       clearOffloads(tun.fd);
@@ -96,7 +96,7 @@ export async function runPlain(
     const device = NetworkInterface.open(tun.name);
     if (options.mtu === undefined) undo.push(chooseMtu(device, options, servers));
     const tell = (message: string): void => report({ event: 'warning', message });
-    // All at once: what a tunnel that was killed has left is taken over then, and connections through it go on.
+    // All at once: so it takes over what a killed tunnel left, and connections through that go on.
     const desired: DesiredHost = {
       device: desiredDevice(options),
       forwarding: options.forward ? { families: familiesOf(options, device) } : undefined,
@@ -133,10 +133,10 @@ const END_MESSAGE: Readonly<Record<TunnelEnd, (device: string) => string>> = {
   'device-gone': (device) => `the device ${device} was removed: the tunnel has ended`,
 };
 
-/** Room for bursts in the socket's queues, bytes. */
+/** Size of the socket's queues, for bursts, in bytes. */
 const SOCKET_BUFFER = 4 << 20;
 
-/** With the header that offloads need, unless the device was made so that it cannot have one. */
+/** Opens the device with the header that offloads need, unless it was made without. */
 function openDevice({ device: name, limits }: PlainOptions): Tun {
   try {
     return Tun.open({ name, packetInformation: false, virtioHeader: limits.tunTcp || limits.tunUdp });
@@ -146,7 +146,7 @@ function openDevice({ device: name, limits }: PlainOptions): Tun {
   }
 }
 
-/** The listener must have its port. A client takes it if it can, as the post's does, and else any. */
+/** The listener must have its port. A client takes the same port if it is free, as in the post, otherwise any. */
 function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
   try {
     return UdpSocket.open(port);
@@ -162,18 +162,18 @@ function openSocket({ server, port }: PlainOptions, report: Report): UdpSocket {
   }
 }
 
-/** What the reader of the post types by hand: `ip link set`, `ip addr add`, `ip route add`. */
+/** What readers of the post type by hand: `ip link set`, `ip addr add`, `ip route add`. */
 function desiredDevice({ addresses, routes, mtu }: PlainOptions): DesiredHost['device'] {
   const up = addresses.length > 0 || routes.length > 0 || mtu !== undefined;
   return { up, mtu, addresses, routes: routes.map((destination) => ({ destination })) };
 }
 
 /**
- * Sets the MTU where nobody asked for one and there are addresses to set: the one that fits the path to the server. On a
- * path too narrow for what is inside, some packets travel in fragments. It is set once: whoever sets another one later,
- * as the demo does, wants that.
+ * Sets the MTU that fits the path to the server, unless one was given or there are no addresses to set. On a path that
+ * is too narrow for the inner packets, some travel in fragments. It is set once: a user who changes it later, as the
+ * demo does, means to.
  *
- * @returns puts back what was there
+ * @returns restores the previous MTU
  */
 function chooseMtu(
   device: NetworkInterface,
@@ -191,12 +191,12 @@ function chooseMtu(
     try {
       device.setMtu(before);
     } catch (error) {
-      if (!(error instanceof LinuxError)) throw error; // it went with the device
+      if (!(error instanceof LinuxError)) throw error; // the device is gone
     }
   };
 }
 
-/** Datagrams that the routes send into the tunnel again would go round in circles. */
+/** Datagrams that the routes lead back into the tunnel would go round in circles. */
 function refuseLoop(device: NetworkInterface, servers: readonly Endpoint[]): void {
   for (const { address } of servers) {
     if (routeTo(address)?.device !== device.index) continue;
@@ -209,7 +209,7 @@ function refuseLoop(device: NetworkInterface, servers: readonly Endpoint[]): voi
   }
 }
 
-/** Which IP versions to forward: those that the device has addresses of, link-local ones aside. */
+/** Which IP versions to forward: those of the device's addresses, without link-local ones. */
 function familiesOf(
   { addresses, routes }: PlainOptions,
   device: NetworkInterface,
@@ -219,11 +219,11 @@ function familiesOf(
   return { ipv4: !ipv6 || all.some((address) => address.length === 4), ipv6 };
 }
 
-/** How often the main thread looks at what the worker did, milliseconds. */
+/** How often the main thread reads what the worker reports, milliseconds. */
 const LOOK = 100;
 const LOOKS_PER_STATS = 10;
 
-/** Lets packets move, and tells what happens, until the worker ends. */
+/** Moves packets and reports events until the worker ends. */
 async function runWorker(
   options: PlainOptions,
   { tun, udp }: { tun: Tun; udp: UdpSocket },
@@ -252,7 +252,7 @@ async function runWorker(
     state.stop();
     waker.wake();
   };
-  // A worker that waits in poll(2) would keep a process that ends from ending.
+  // A worker that waits in poll(2) would keep the process from ending.
   undo.push(stop);
   signal.addEventListener('abort', stop);
   if (signal.aborted) stop();
@@ -290,7 +290,7 @@ async function runWorker(
         timer = setInterval(look, LOOK);
       });
       worker.once('error', reject);
-      worker.once('exit', () => reject(new Error('the worker of the tunnel ended without a word')));
+      worker.once('exit', () => reject(new Error('the tunnel worker ended without a reason')));
     });
     looks = 0;
     look();

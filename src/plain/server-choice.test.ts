@@ -12,7 +12,7 @@ test('the next address is tried after 5 s without any datagram, counted from the
   assert.equal(choice.due(60_000), false); // nothing was sent there yet
 });
 
-test('an idle tunnel stays where it is', () => {
+test('an idle tunnel keeps its address', () => {
   const choice = new ServerChoice(2);
   assert.equal(choice.due(1_000_000), false);
   choice.sent(0);
@@ -20,7 +20,7 @@ test('an idle tunnel stays where it is', () => {
   assert.equal(choice.due(1_000_000), false);
 });
 
-test('an ICMP error turns to the next address at once, but not in a frenzy', () => {
+test('after an ICMP error the next address is tried at once, but not too often', () => {
   const choice = new ServerChoice(2);
   choice.failed();
   assert.equal(choice.due(0), true);
@@ -31,7 +31,7 @@ test('an ICMP error turns to the next address at once, but not in a frenzy', () 
   assert.equal(choice.next(100), 0);
 });
 
-test('a datagram from the server settles an error', () => {
+test('a datagram from the server clears an error', () => {
   const choice = new ServerChoice(2);
   choice.failed();
   choice.heard();

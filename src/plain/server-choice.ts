@@ -1,7 +1,7 @@
-/** How long a server may leave us without any answer before its next address is tried, milliseconds. */
+/** How long to wait for any answer before the server's next address is tried, milliseconds. */
 export const PATIENCE = 5_000;
 
-/** How soon after a change another error may change the address again, milliseconds. */
+/** How soon after a change of address another error may change it again, milliseconds. */
 const SETTLE = 100;
 
 /**
@@ -13,7 +13,7 @@ export class ServerChoice {
   readonly #count: number;
   #current = 0;
   #changedAt = Number.NEGATIVE_INFINITY;
-  /** When we sent something that nothing has been heard since; undefined while nothing is owed to us. */
+  /** When the first datagram was sent since the last answer; undefined if none was. */
   #waitingSince: number | undefined;
   #failed = false;
 
@@ -36,18 +36,18 @@ export class ServerChoice {
     this.#failed = false;
   }
 
-  /** The kernel reported an ICMP error, or knows no way there. */
+  /** The kernel reported an ICMP error, or has no route. */
   failed(): void {
     this.#failed = true;
   }
 
-  /** Whether it is time to turn to another address: after an error, or after `PATIENCE` without an answer. */
+  /** Whether to try another address: after an error, or after `PATIENCE` without an answer. */
   due(now: number): boolean {
     if (this.#failed && now - this.#changedAt >= SETTLE) return true;
     return this.#waitingSince !== undefined && now - this.#waitingSince >= PATIENCE;
   }
 
-  /** Turns to the next address; with a single one, to the same again, since the way there may have changed. */
+  /** Chooses the next address. A single one is chosen again, because the route may have changed. */
   next(now: number): number {
     this.#current = (this.#current + 1) % this.#count;
     this.#changedAt = now;

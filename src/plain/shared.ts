@@ -4,11 +4,11 @@ export const DROP = [
   'malformed',
   /** From an address that is not the server's, or not one given with --peer. */
   'stranger',
-  /** For a destination that no client was heard from, while there is not exactly one client. */
+  /** For a destination that was never heard, unless there is exactly one client. */
   'no-client',
-  /** The tables of clients are full; whoever is in them is served on. */
+  /** The tables of clients are full. Known clients are still served. */
   'table-full',
-  /** The kernel knows no way to the other side, or the other side's port is closed. */
+  /** The kernel has no route to the other side, or the other side's port is closed. */
   'unreachable',
   /** Larger than a datagram or the path allows. */
   'too-big',
@@ -16,35 +16,35 @@ export const DROP = [
   'congested',
   /** Arrived while the device was down. */
   'device-down',
-  /** A datagram of the tunnel itself: the routes lead back into it. */
+  /** A datagram of the tunnel itself, which the routes lead back into it. */
   'loop',
 ] as const;
 export type DropReason = (typeof DROP)[number];
 
-/** What a tunnel counts: packets and their bytes (the inner packets', without packet information). */
+/** What a tunnel counts: inner packets and their bytes, without packet information. */
 export const COUNT = {
   packetsOut: 0,
   bytesOut: 1,
   packetsIn: 2,
   bytesIn: 3,
-  /** How many clients there are now. */
+  /** How many clients there are. */
   clients: 4,
-  /** The number of the server's address in use now. */
+  /** The number of the server's address in use. */
   server: 5,
-  /** Reasons to drop begin here, in the order of `DROP`. */
+  /** Drops by reason begin here, in the order of `DROP`. */
   drops: 6,
-  /** Failed calls by errno begin here: what went wrong on the way out. */
+  /** Failed calls of the socket begin here, by errno. */
   errors: 6 + DROP.length,
 } as const;
 /** asm-generic/errno.h ends at 133. */
 const ERRNOS = 134;
 
-/** Where a reason to drop is counted. */
+/** The counter for a drop reason. */
 export const dropCounter = (reason: DropReason): number => COUNT.drops + DROP.indexOf(reason);
 
 /**
- * What the two threads of a tunnel share. The worker alone writes counters and the main thread alone reads
- * them, so they need no locks; doubles are exact to 2^53.
+ * What the two threads of a tunnel share. Only the worker writes counters and only the main thread reads them,
+ * so they need no locks. Doubles are exact to 2^53.
  */
 export class SharedState {
   readonly counters: Float64Array<SharedArrayBuffer>;
@@ -52,14 +52,14 @@ export class SharedState {
 
   readonly buffer: SharedArrayBuffer;
 
-  /** @param buffer that of the other thread's `SharedState`; without it, a new one is made */
+  /** @param buffer the other thread's; a new one unless given */
   constructor(buffer = new SharedArrayBuffer(8 + 8 * (COUNT.errors + ERRNOS))) {
     this.buffer = buffer;
     this.#stop = new Int32Array(buffer, 0, 1);
     this.counters = new Float64Array(buffer, 8);
   }
 
-  /** Asks the worker to end. It looks when it next wakes. */
+  /** Asks the worker to end. It checks when it wakes up. */
   stop(): void {
     Atomics.store(this.#stop, 0, 1);
   }

@@ -1,28 +1,28 @@
 import type { Memory } from '../linux/ffi/memory.js';
 import type { ReceiveBatch } from '../packets/udp-batch.js';
 
-/** What differs between the two ends of a tunnel: whom a packet goes to, and whom a datagram may come from. */
+/** What differs between the two ends of a tunnel: where packets go, and who may send datagrams. */
 export interface Side {
-  /** `ENDPOINT` records of everyone this side may send to; on a connected socket, their names have length 0. */
+  /** `ENDPOINT` records of all receivers. On a connected socket, their names have length 0. */
   readonly endpoints: Memory;
 
   /**
    * Chooses where an IP packet goes.
    *
    * @param packet where it begins in `bytes`
-   * @returns the offset of a record in `endpoints`, or -1 when there is nobody to send it to
+   * @returns the offset of a record in `endpoints`, or -1 if there is no receiver
    */
   route(bytes: Uint8Array, packet: number, version: 4 | 6, now: number): number;
 
-  /** The counter of drops for which `route` returned -1. */
+  /** The counter for drops after `route` returned -1. */
   readonly noRoute: number;
 
   /**
-   * Decides whether a well-formed datagram may come in.
+   * Decides whether to accept a well-formed datagram.
    *
-   * @param slot of the batch that it came in, for its sender
+   * @param slot the datagram's slot in the batch
    * @param packet where in the batch's memory its IP packet begins, and its `length`
-   * @returns 0, or the counter of drops
+   * @returns 0, or the counter for the drop
    */
   accept(
     batch: ReceiveBatch,
@@ -33,9 +33,9 @@ export interface Side {
     now: number,
   ): number;
 
-  /** Hears that the kernel refused to send or receive. */
+  /** Called when the kernel refuses to send or receive. */
   failed(errno: number): void;
 
-  /** Does what time demands. */
+  /** Does what is due. Called at least every 500 ms. */
   tick(now: number): void;
 }

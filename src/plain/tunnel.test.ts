@@ -19,10 +19,12 @@ import { PACKET } from './wire.js';
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 const SEGMENT = 1000;
 const SEGMENTS = 40;
-/** An IP packet with a segment. */
+/** Length of an IP packet with a segment. */
 const LENGTH = 40 + SEGMENT;
 
-/** A client's tunnel on this thread, whose device is a pair of sockets, and a kernel that refuses what `rule` says. */
+/**
+ * A client's tunnel on this thread, with a pair of sockets for a device, and a kernel that refuses what `rule` says.
+ */
 function setUp(t: TestContext, rule: (message: SentMessage) => number) {
   const sockets = Array.from({ length: 4 }, () => UdpSocket.open(0));
   const [tun, device, udp, server] = sockets as [UdpSocket, UdpSocket, UdpSocket, UdpSocket];
@@ -54,7 +56,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number) {
     turn: () => assert.equal(tunnel.turn(), undefined),
     /** Gives the device a super-packet of `SEGMENTS` packets. */
     give: () => assert.equal(libc.write(device.fd, room.address, packet.length), packet.length),
-    /** How many datagrams have come to the server, all of one size. */
+    /** How many datagrams the server got; all have one size. */
     received(): number {
       let came = 0;
       for (let count = 1; count > 0; came += Math.max(count, 0)) {
@@ -72,7 +74,7 @@ function connect(from: UdpSocket, to: UdpSocket): void {
   assert.equal(reconnect(from.fd, address.address, length), 0);
 }
 
-test('a size that the path refuses as a run goes in datagrams of their own, and nothing is lost', (t) => {
+test('datagrams of a size that the path refused as a run go one by one, and nothing is lost', (t) => {
   const tunnel = setUp(t, ({ segmentSize }) => (segmentSize === undefined ? 0 : ERRNO.EMSGSIZE));
   for (const expected of [true, false]) {
     tunnel.give();
@@ -92,7 +94,7 @@ for (const [name, errno, reason] of [
   ['has no room for', ERRNO.ENOBUFS, 'congested'],
   ['finds too large', ERRNO.EMSGSIZE, 'too-big'],
 ] as const) {
-  test(`what the kernel ${name} is counted as ${reason}, and what comes next goes`, (t) => {
+  test(`packets that the kernel ${name} are counted as ${reason}, and the next ones go`, (t) => {
     let refused: number = errno;
     const tunnel = setUp(t, () => refused);
     tunnel.give();
@@ -110,13 +112,13 @@ for (const [name, errno, reason] of [
   });
 }
 
-test('while the socket is full the device is not read, and then nothing is missing', (t) => {
+test('while the socket is full the device is not read, and no packet is lost', (t) => {
   let room = 0;
   const tunnel = setUp(t, () => (room-- > 0 ? 0 : ERRNO.EAGAIN));
   tunnel.give();
   tunnel.turn();
   tunnel.give();
-  tunnel.turn(); // the socket can be written to, and refuses again
+  tunnel.turn(); // the socket is writable, but refuses again
   assert.equal(tunnel.received(), 0);
   room = Number.POSITIVE_INFINITY;
   tunnel.turn();

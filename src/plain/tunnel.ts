@@ -16,17 +16,17 @@ import { COUNT, dropCounter, type SharedState } from './shared.js';
 import type { Side } from './side.js';
 import { checkDatagram, PACKET, writePacketInformation } from './wire.js';
 
-/** How many datagrams, or bundles of datagrams, are received with one system call. */
+/** How many datagrams, or bundles of datagrams, one system call receives at most. */
 const BATCH = 32;
 
-/** Where in the tunnel's memory is what: a packet that was read, datagrams to send, datagrams that came. */
+/** The layout of the tunnel's memory: a packet that was read, datagrams to send, received datagrams. */
 const READ = 64;
 const SEND = 128 * 1024;
 const RECEIVE = SEND + SendBuffer.size;
 /** Bytes of memory that a tunnel needs. */
 export const TUNNEL_MEMORY = RECEIVE + ReceiveBatch.size(BATCH);
 
-/** How long the loop sleeps at most, milliseconds: how late `Side.tick` may be. */
+/** The longest sleep of the loop, milliseconds: `Side.tick` may be this late. */
 const TICK = 500;
 
 const TUN = 0;
@@ -52,7 +52,7 @@ export interface TunnelFds {
   readonly wake: number;
 }
 
-/** Where packets lie, how they are summed and copied, and what the kernel can do in larger pieces. */
+/** Memory for packets, how they are summed and copied, and the offloads to use. */
 export interface TunnelMeans {
   /** `TUNNEL_MEMORY` bytes. */
   readonly memory: Memory;
@@ -67,10 +67,10 @@ export interface TunnelMeans {
  * The tunnel of the post: what the kernel wants to send comes out of the TUN device and goes into UDP
  * datagrams, and what comes in UDP datagrams goes into the TUN device. The post has a thread for each
  * direction that waits in read(2); here one thread waits for both in poll(2) and then moves what is there,
- * many packets with one system call where the kernel allows it. How it does that is told elsewhere: `TunReader` and
- * `TunWriter` give and take single packets, `SendBuffer` single datagrams.
+ * many packets with one system call where the kernel allows it. `TunReader`, `TunWriter` and `SendBuffer` hide that:
+ * they give and take single packets and datagrams.
  *
- * It runs in a worker of its own, so that nothing the main thread does can delay a packet.
+ * It runs in its own worker, so that the main thread cannot delay a packet.
  */
 export class Tunnel {
   readonly #fds: TunnelFds;
@@ -87,7 +87,7 @@ export class Tunnel {
   readonly #incoming: ReceiveBatch;
   #deviceGone = false;
 
-  /** @param log where each packet is noted; without it none is */
+  /** @param log records each packet, if given */
   constructor(fds: TunnelFds, side: Side, state: SharedState, means: TunnelMeans, log?: PacketLog) {
     const { memory, sum, copy, device, sendsRuns } = means;
     this.#fds = fds;
@@ -106,7 +106,7 @@ export class Tunnel {
     this.#incoming = new ReceiveBatch(BATCH, memory, RECEIVE);
   }
 
-  /** Moves packets until it is told to stop, or the device is removed. */
+  /** Moves packets until it is stopped or the device is removed. */
   run(): TunnelEnd {
     for (;;) {
       const end = this.turn();
@@ -114,7 +114,7 @@ export class Tunnel {
     }
   }
 
-  /** Waits until there is something to do, and does it. @returns why the tunnel ends, when it does */
+  /** Waits until there is something to do, and does it. @returns why the tunnel ends, if it does */
   turn(): TunnelEnd | undefined {
     this.#poller.wait(TICK);
     if (this.#poller.events(WAKE) !== 0 && this.#state.stopping) return 'stopped';
@@ -129,7 +129,7 @@ export class Tunnel {
     return undefined;
   }
 
-  /** The way out. The post reads one packet and sends it; here what one read(2) gave may be many. */
+  /** The way out. The post reads one packet and sends it. Here one read(2) may return many. */
   #fromTunToUdp(now: number): void {
     while (!this.#outgoing.enough) {
       const count = this.#reader.read();
@@ -142,7 +142,7 @@ export class Tunnel {
     }
   }
 
-  /** Makes a datagram of a packet, for whom it concerns: packet information, and then the packet as it is. */
+  /** Wraps a packet in a datagram for its receiver: packet information, and then the packet as it is. */
   #wrap(packet: number, length: number, now: number): void {
     const { bytes, view } = this.#memory;
     const version = wholePacket(view, packet, length);
@@ -173,14 +173,14 @@ export class Tunnel {
     this.#note(KIND.out, packet, length, this.#side.endpoints.bytes, endpoint);
   }
 
-  /** Sends what was read. When the socket is full, reading from the device waits until it has room. */
+  /** Sends the datagrams. When the socket is full, the device is not read until it has room. */
   #send(): void {
     const full = this.#outgoing.flush(this.#fds.udp);
     this.#poller.watch(TUN, full ? 0 : POLL.in);
     this.#poller.watch(UDP, full ? POLL.in | POLL.out : POLL.in);
   }
 
-  /** The kernel refused datagrams, which are lost, or are tried again. */
+  /** The kernel refused datagrams: see `OnRefused`. */
   #refused(number: number, datagrams: number, bytes: number): void {
     this.#counters[COUNT.errors + number]!++;
     this.#side.failed(number);
@@ -188,7 +188,7 @@ export class Tunnel {
     this.#count(COUNT.packetsOut, -datagrams, datagrams * PACKET - bytes);
   }
 
-  /** The way in. One recvmmsg(2) gives many datagrams, of which the kernel may have bundled those of one sender. */
+  /** The way in. One recvmmsg(2) returns many datagrams; the kernel may have bundled those of one sender. */
   #fromUdpToTun(now: number): void {
     const batch = this.#incoming;
     const count = batch.receive(this.#fds.udp);
@@ -205,7 +205,7 @@ export class Tunnel {
     this.#deliver();
   }
 
-  /** Takes the packet out of a datagram, if it is one that may come in. */
+  /** Takes the packet out of a datagram, if the datagram is acceptable. */
   #unwrap(slot: number, at: number, size: number, now: number): void {
     const batch = this.#incoming;
     const packet = at + PACKET;
@@ -221,7 +221,7 @@ export class Tunnel {
     this.#writer.add(packet, length);
   }
 
-  /** Hands the packets that came to the device. */
+  /** Writes the received packets to the device. */
   #deliver(): void {
     const writer = this.#writer;
     writer.flush();
@@ -236,7 +236,7 @@ export class Tunnel {
     this.#side.failed(number);
   }
 
-  /** @param packets how many packets a call that failed was about */
+  /** @param packets how many packets the failed call was for */
   #deviceFailed(number: number, packets: number): void {
     if (number === ERRNO.EAGAIN || number === ERRNO.EINTR) return;
     if (number === ERRNO.EBADFD) this.#deviceGone = true;
@@ -255,8 +255,8 @@ export class Tunnel {
 }
 
 /**
- * Whether a packet is itself a datagram to the endpoint that it is about to be sent to: the routes lead what leaves the
- * tunnel back into it. Wrapped once more it would come again, larger, for ever.
+ * Whether a packet is itself a datagram to the endpoint that it would be sent to: the routes lead the tunnel's
+ * datagrams back into it. Wrapped again, it would come back larger, for ever.
  */
 function isOwnDatagram(
   bytes: Uint8Array,
@@ -270,7 +270,7 @@ function isOwnDatagram(
   if (protocol !== PROTOCOL.udp) return false;
   const name = endpoint + ENDPOINT.name;
   const inet = endpoints.view.getUint16(name, true) === AF.inet;
-  // An IPv4 address is the end of its mapped form; of an IPv6 address that is enough to know it by.
+  // From the end: there an IPv4-mapped address has the IPv4 address.
   const length = version === 4 ? 4 : 16;
   const end = name + (inet ? SOCKADDR_IN.address + 4 : SOCKADDR_IN6.address + 16);
   for (let i = 1; i <= length; i++) {

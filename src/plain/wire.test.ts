@@ -23,20 +23,20 @@ test('a datagram is packet information and one whole packet', () => {
   assert.equal(checkDatagram(datagram(0x86dd, IPV6_PACKET), 0, 44), 6);
 });
 
-test('packet information that names another protocol, or has flags, is refused', () => {
+test('packet information with another protocol, or with flags, is refused', () => {
   assert.equal(checkDatagram(datagram(0x86dd, IPV4_PACKET), 0, 24), 0);
   assert.equal(checkDatagram(datagram(0x0800, IPV6_PACKET), 0, 44), 0);
   assert.equal(checkDatagram(datagram(0x0806, IPV4_PACKET), 0, 24), 0);
   assert.equal(checkDatagram(datagram(0x0800, IPV4_PACKET, 1), 0, 24), 0);
 });
 
-test('a datagram cut anywhere, or with something behind it, is refused', () => {
+test('a datagram that is cut short anywhere, or too long, is refused', () => {
   const whole = datagram(0x0800, [...IPV4_PACKET, 0]);
   for (let length = 0; length < 24; length++) assert.equal(checkDatagram(whole, 0, length), 0);
   assert.equal(checkDatagram(whole, 0, 25), 0);
 });
 
-test('random datagrams are judged without an error', () => {
+test('random datagrams cause no error', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
       checkDatagram(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0, bytes.length);

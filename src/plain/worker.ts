@@ -8,25 +8,25 @@ import { PacketLog } from './packet-log.js';
 import { SharedState } from './shared.js';
 import { Tunnel, type TunnelEnd, type TunnelFds } from './tunnel.js';
 
-/** What the main thread gives a tunnel's worker: descriptors, shared memory, and whom to talk to. */
+/** What the main thread gives a tunnel's worker: descriptors, shared memory and the other side's addresses. */
 export interface TunnelJob {
   readonly fds: TunnelFds;
   /** Address family of the socket. */
   readonly family: number;
-  /** The server's addresses; none makes this side the listener. */
+  /** The server's addresses. Without any, this side is the listener. */
   readonly servers: readonly Endpoint[];
-  /** Who may speak to the listener; none means everybody. */
+  /** Addresses that the listener serves; everyone if there are none. */
   readonly allowed: readonly IpAddress[];
   /** A 32-bit number that strangers cannot know. */
   readonly seed: number;
   readonly state: SharedArrayBuffer;
   readonly log: PacketLog['buffers'];
-  /** Whether every packet is noted in the log. */
+  /** Whether the log records every packet. */
   readonly logPackets: boolean;
   readonly limits: MeansLimits;
 }
 
-/** What the worker says: that packets move, and why they do no longer. */
+/** What the worker tells the main thread: that packets move, and why they stop. */
 export type TunnelMessage = { readonly ready: MeansInUse } | { readonly end: TunnelEnd };
 
 const job = workerData as TunnelJob;

@@ -11,24 +11,24 @@ import { VIRTIO } from '../ip/virtio.js';
 import { libc } from '../linux/ffi/libc.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 
-/** The smallest object for each of so many is another 16 collections. */
+/** One smallest object for each of this many packets causes 16 more collections. */
 const PACKETS = 500_000;
 
 /**
- * How many collections more there may be than the calls of C alone lead to, however many packets there are: an address
- * that is handed to C is a number beyond 31 bits, and node keeps such a number on the heap.
+ * How many more collections there may be than calling C causes by itself: an address that is passed to C is a number
+ * beyond 31 bits, which node keeps on the heap.
  *
  * Tried by hand: with `this.kept = { packet }` for each packet in `Outbound` it was 128 to 110, without it 112 to 110.
  */
 const ALLOWANCE = 6;
 
-/** A turn of the loop: TCP segments in one, as many as go in one run, and datagrams that nothing can be merged with. */
+/** A turn of the loop: a super-packet of TCP segments that become one run, and datagrams that cannot be merged. */
 const SEGMENT = 1368;
 const SEGMENTS = 45;
 const SINGLE = 16;
 const TURN = SEGMENTS + SINGLE;
 
-/** So many system calls take a packet, or many in one, from the device or hand it over. */
+/** System calls of a turn that read from the device; as many write to it. */
 const DEVICE_CALLS = SINGLE + 1;
 
 /** From one packet to the next. */
@@ -36,7 +36,7 @@ const STRIDE = 1600;
 const lengthOf = (i: number): number => (i < SEGMENTS ? SEGMENT + 40 : 112);
 
 interface Measured {
-  /** Collections while packets were moved, and while C was called alone. */
+  /** Collections while packets moved, and while only C was called. */
   readonly collections: number;
   readonly alone: number;
   readonly drops: readonly unknown[];
@@ -45,8 +45,8 @@ interface Measured {
 if (isMainThread) {
   for (const relayPeer of [0, 3_000_000_000]) {
     const how = relayPeer === 0 ? '' : ' through a relay';
-    test(`packets${how} leave nothing to collect but what calling C leaves`, async (t) => {
-      // A worker, as in the daemon, and one whose young generation stays small: so what is allocated is seen.
+    test(`packets${how} leave no garbage except what calling C leaves`, async (t) => {
+      // A worker, as in the daemon. With a small young generation, every allocation soon causes a collection.
       const worker = new Worker(new URL(import.meta.url), {
         resourceLimits: { maxYoungGenerationSizeMb: 3 },
         workerData: relayPeer,
@@ -65,7 +65,7 @@ async function measure(relayPeer: number): Promise<Measured> {
   const plane = new DataPlane({ relayPeer, sideChannel: relayPeer !== 0 });
   const work = prepareTraffic(plane);
   const calls = prepareCalls();
-  for (const run of [work, calls]) run(PACKETS / 5); // until it is compiled
+  for (const run of [work, calls]) run(PACKETS / 5); // until it is optimised
   const alone = await collectionsOf(() => calls(PACKETS));
   const collections = await collectionsOf(() => work(PACKETS));
   plane.close();
@@ -73,7 +73,7 @@ async function measure(relayPeer: number): Promise<Measured> {
 }
 
 async function collectionsOf(work: () => void): Promise<number> {
-  await sleep(20); // for what is told late of before
+  await sleep(20); // for collections that are reported late
   let collections = 0;
   const observer = new PerformanceObserver((list) => {
     collections += list.getEntries().length;
@@ -85,7 +85,7 @@ async function collectionsOf(work: () => void): Promise<number> {
   return collections;
 }
 
-/** @returns what sends so many packets through a data plane */
+/** @returns a function that sends this many packets through a data plane */
 function prepareTraffic(plane: DataPlane): (packets: number) => void {
   const merged = inMemory(
     makeSuperPacket(
@@ -110,7 +110,7 @@ function prepareTraffic(plane: DataPlane): (packets: number) => void {
   };
 }
 
-/** @returns what makes the calls of C that so many packets need, and nothing else */
+/** @returns a function that makes only the calls of C that this many packets need */
 function prepareCalls(): (packets: number) => void {
   const aead = loadAead();
   const plain = allocate((TURN + 1) * STRIDE);
@@ -128,7 +128,7 @@ function prepareCalls(): (packets: number) => void {
           throw new Error('it did not open');
         }
       }
-      // What gives packets to the device and takes them from it calls C, too: four calls a packet.
+      // Giving packets to the device and taking them from it are calls of C too: four a packet.
       for (let i = 0; i < 4 * DEVICE_CALLS; i++) libc.read(-1, plain.address + i, 1);
     }
   };

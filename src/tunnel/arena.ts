@@ -2,12 +2,12 @@ import { AEAD } from '../crypto/aead.js';
 import { allocateArena } from '../linux/ffi/memory.js';
 import { ReceiveBatch } from '../packets/udp-batch.js';
 
-/** How many datagrams, or bundles of datagrams, are received with one system call. */
+/** How many datagrams, or bundles of datagrams, one system call receives at most. */
 export const RECEIVE_BATCH = 32;
 
 /**
- * Where in the arena a packet is read to, with room before it for its `virtio_net_hdr` and for the AEAD; the receive
- * slots; and, behind them, where opened packets are put.
+ * The arena's layout: the packet that was read, with room in front for its `virtio_net_hdr` and for the AEAD; the
+ * receive slots; the opened packets.
  */
 export const ARENA = {
   packet: AEAD.before,
@@ -15,12 +15,12 @@ export const ARENA = {
   packetSize: 65_535,
   receive: 131_072,
   opened: 131_072 + ReceiveBatch.size(RECEIVE_BATCH),
-  /** A few bundles' worth: what was written to when the last of it is used is in the cache still. */
+  /** Enough for a few bundles, and small enough to stay in the cache. */
   openedSize: 256 * 1024,
 } as const;
 
-/** From one packet that is opened to the next there are at least so many bytes: the AEAD's, and the `virtio_net_hdr`. */
+/** The smallest gap between opened packets: the AEAD and the `virtio_net_hdr` need it. */
 export const OPENED_GAP: number = AEAD.before;
 
-/** The worker's memory for packets in the clear. */
+/** The worker's memory for unencrypted packets. */
 export const makeArena = () => allocateArena(ARENA.opened + ARENA.openedSize);

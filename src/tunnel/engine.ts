@@ -4,56 +4,56 @@ import type { Keypair } from '../wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
 import type { OffloadsInUse } from './offloads.js';
 
-/** Where a peer's datagrams come in. */
+/** The address and the interface of this machine at which a peer's datagrams arrive. */
 export interface SourceAddress {
-  /** Ours, that the peer wrote to. */
+  /** The local address that the peer wrote to. */
   readonly address: IpAddress;
-  /** The number of the interface. */
+  /** The interface's number. */
   readonly interface: number;
-  /** Whether answers leave from that address, or the kernel chooses one. */
+  /** Whether answers leave from that address. Otherwise the kernel chooses one. */
   readonly used: boolean;
 }
 
-/** Where a peer is: the remote address, and our own address that it wrote to, which our answers must leave from. */
+/** A peer's address, and the local address that it wrote to, from which answers must leave. */
 export interface SocketEndpoint {
-  /** The remote address and port, and who it is at a relay, as the protocol machine compares them and binds cookies to them. */
+  /** The remote address and port, and the peer's id at a relay, as the protocol machine compares them. */
   readonly bytes: Uint8Array;
-  /** The same, to show: where datagrams go, a relay's address if there is one. */
+  /** Where datagrams go: the peer's address, or the relay's. */
   readonly remote: Endpoint;
-  /** The number by which the relay at `remote` knows the peer; 0: there is no relay. */
+  /** The peer's id at the relay at `remote`; 0 if there is no relay. */
   readonly relayPeer: number;
-  /** Undefined while the peer has not been heard from there. */
+  /** Undefined until a datagram has arrived from there. */
   readonly source: SourceAddress | undefined;
-  /** The same place with our side forgotten; undefined where it is not known anyway. */
+  /** The same without `source`; undefined if that is not known anyway. */
   readonly withoutSource: SocketEndpoint | undefined;
-  /** The same place and our side, and whether answers leave from there. */
+  /** The same, with `source.used` set. */
   using(source: boolean): SocketEndpoint;
   equals(other: { readonly bytes: Uint8Array }): boolean;
 }
 
-/** The largest datagram that the control plane sends, bytes: a probe of the length that Ethernet carries. */
+/** The largest datagram that the control plane sends, in bytes: a probe that fills an Ethernet frame. */
 export const MAX_SIDE_CHANNEL = 1472;
 
-/** Bytes on the wire below UDP, and packets, as `wg show` counts them: the data path's part. */
+/** Bytes of UDP payload, as `wg show` counts them, without handshakes. */
 export interface PeerTraffic {
   readonly receivedBytes: number;
   readonly sentBytes: number;
 }
 
-/** What the engine tells the control plane, on its thread. */
+/** What the engine tells the control plane, on the control plane's thread. */
 export interface EngineEvents {
-  /** A datagram that is no transport message; `queued` are waiting behind it. `WireGuardMachine.handleDatagram` is for it. */
+  /** A WireGuard message without data, for `WireGuardMachine.handleDatagram`; `queued` more wait behind it. */
   datagram(bytes: Uint8Array, from: SocketEndpoint, queued: number): void;
   /**
-   * A message of the side channel (`protocol/relay.ts`), from anybody: a probe, directly or through the relay; or a control
-   * message of the relay.
+   * A message of the side channel (`protocol/relay.ts`), which anyone can send: a probe, directly or through the relay,
+   * or a control message of the relay.
    */
   sideChannel(bytes: Uint8Array, from: SocketEndpoint): void;
-  /** The row of a peer has news: `WireGuardMachine.handleActivity`. */
+  /** A peer's row has changed: `WireGuardMachine.handleActivity`. */
   wakeUp(peer: PeerNumber): void;
-  /** An authentic packet came from elsewhere, or to another address of ours: `WireGuardMachine.handleRoaming`. */
+  /** An authentic packet came from another address, or to another local address: `WireGuardMachine.handleRoaming`. */
   roaming(peer: PeerNumber, from: SocketEndpoint): void;
-  /** What the data plane uses: when it has its first socket, and when that changes. */
+  /** Which offloads the data plane uses, each time it gets a socket. */
   offloads(inUse: OffloadsInUse): void;
   /** The TUN device was removed, or the worker failed. Nothing moves any more. */
   ended(reason: 'device-gone' | Error): void;
@@ -61,60 +61,63 @@ export interface EngineEvents {
 
 /**
  * The data plane of one interface, as the control plane sees it: a worker that moves packets between a TUN device
- * and UDP, and a ring of commands to it. All calls return at once; commands take effect in their order.
+ * and UDP, and a ring of commands to it. All calls return at once; commands take effect in order.
  */
 export interface Engine {
   /** Gives a peer a number and a row (`ACTIVITY`), both for its lifetime. */
   addPeer(): { readonly id: PeerNumber; readonly row: Float64Array; readonly at: number };
-  /** Takes it back. Its keypairs must have been dropped, its allowed IPs removed. */
+  /** Takes the number back. Drop the peer's keypairs and remove its allowed IPs first. */
   removePeer(id: PeerNumber): void;
 
-  /** Copies the keys, and erases what it was given. */
+  /** Copies the keys, and erases the originals. */
   installKeypair(peer: PeerNumber, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void;
-  /** Sends under a keypair from now on, first what waits; `confirm`: a keepalive if nothing does. `NO_INDEX`: none. */
+  /**
+   * Sends under this keypair from now on (`NO_INDEX`: none), waiting packets first; `confirm`: a keepalive if none
+   * waits.
+   */
   useKeypair(peer: PeerNumber, localIndex: ReceiverIndex, confirm: boolean): void;
   dropKeypair(peer: PeerNumber, localIndex: ReceiverIndex): void;
   keepalive(peer: PeerNumber): void;
   discardQueue(peer: PeerNumber): void;
   setEndpoint(peer: PeerNumber, endpoint: SocketEndpoint): void;
-  /** The kernel chooses our address, until the peer writes to one again. */
+  /** Lets the kernel choose the source address until the peer's next packet. */
   forgetSource(peer: PeerNumber): void;
-  /** Whether what is sent to an endpoint leaves from the address of ours in it; nothing if the peer is elsewhere by now. */
+  /** Sets whether packets leave from the source address in `endpoint`. Ignored if the peer has moved. */
   useSource(peer: PeerNumber, endpoint: SocketEndpoint, use: boolean): void;
 
-  /** Replaces the table of allowed IPs: `PrefixTable.compile` over shared memory, owners are peers' numbers. */
+  /** Replaces the table of allowed IPs, made by `PrefixTable.compile` in shared memory; owners are peer numbers. */
   setAllowedIps(table: Int32Array): void;
   setMtu(mtu: number): void;
-  /** While down, datagrams are read and dropped, and packets too. */
+  /** While down, the engine reads and drops datagrams and packets. */
   setUp(up: boolean): void;
   /**
-   * From now on this socket (an IPv6 one for both IP versions, or an IPv4 one) is used; -1 for none. It is to report
-   * destinations and traffic classes. The one before must stay open until the worker has heard of it.
+   * Uses this socket from now on, an IPv6 socket for both IP versions or an IPv4 socket; -1 for none. It must report
+   * destinations and traffic classes. Keep the previous socket open until the worker has read the command.
    */
   setSocket(fd: number, family: number): void;
 
   /**
-   * The relay's address from now on, or that there is none: frames count from there alone. Peers
-   * that are reached through it have it in their endpoints.
+   * Sets the relay's address, or that there is none. Relay frames from other addresses are dropped. Peers behind the
+   * relay have its address in their endpoints.
    */
   setRelay(relay: Endpoint | undefined): void;
 
   /**
-   * Sends a handshake message, or one of the side channel, at once, from the address that the other side wrote to if it is an
-   * answer; framed when it goes to a relay's member.
+   * Sends a handshake message or a message of the side channel at once. An answer leaves from the address that the
+   * other side wrote to. A message to a member behind the relay is framed.
    *
    * @param bytes at most MAX_SIDE_CHANNEL
-   * @param hops how many routers it may pass, the one that drops it included; the system's limit unless given
+   * @param hops the hop limit; the system's unless given
    */
   sendDatagram(bytes: Uint8Array, to: SocketEndpoint, hops?: number): void;
-  /** An endpoint as configuration has it: our own address is left to the kernel. */
+  /** An endpoint from a configuration; the kernel chooses the source address. */
   endpoint(remote: Endpoint, relayPeer?: number): SocketEndpoint;
 
   traffic(peer: PeerNumber): PeerTraffic;
-  /** Reasons of `wireguard/drops.ts` and of the data plane, with their counts. */
+  /** How many datagrams and packets were dropped, by reason: those of `wireguard/drops.ts` and of the data plane. */
   drops(): ReadonlyMap<string, number>;
   /** Milliseconds of CLOCK_BOOTTIME: the clock of rows and keypairs, never 0. */
   now(): number;
-  /** Ends the worker; resolves when it uses no descriptor any more and has zeroed all keys. */
+  /** Ends the worker. Resolves when it has zeroed all keys and uses no descriptor. */
   close(): Promise<void>;
 }

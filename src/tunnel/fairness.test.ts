@@ -11,18 +11,18 @@ import { ERRNO } from '../linux/ffi/errno.js';
 import { allocate } from '../linux/ffi/memory.js';
 import { WAITING_PER_PEER } from './waiting.js';
 
-/** Peers: who is flooded or floods, and who is to feel nothing of it. */
+/** Two peers: one that is flooded, or floods, and one that must not notice. */
 const FLOOD = 2;
 const QUIET = 3;
-/** TCP segments that go as one run, and come as one bundle. */
+/** TCP segments that are sent as one run and received as one bundle. */
 const SEGMENT = 1368;
 const SEGMENTS = 45;
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 
-/** A packet that came out, or that many were put together to: whose it is, and its number. */
+/** A packet, or a merged one, that the device got: its peer and its number. */
 type Came = readonly [peer: number, number: number];
 
-/** A data plane with the peers that are named. */
+/** A data plane with these peers. */
 function open(t: TestContext, ...peers: readonly number[]): DataPlane {
   const plane = new DataPlane();
   t.after(() => plane.close());
@@ -30,7 +30,7 @@ function open(t: TestContext, ...peers: readonly number[]): DataPlane {
   return plane;
 }
 
-/** Gives the device a datagram to or from a peer, some times. Those of different numbers are not put together. */
+/** Gives the device a datagram to or from a peer, some times. Datagrams with different numbers are not merged. */
 function give(plane: DataPlane, peer: number, number: number, length = 64, times = 1): void {
   const payload = new Uint8Array(length);
   const packet = makePacket({
@@ -54,7 +54,7 @@ function giveBytes(plane: DataPlane, packet: Uint8Array, times = 1): void {
   for (let i = 0; i < times; i++) plane.give(memory.address, packet.length);
 }
 
-/** What the device was given; what came of a super-packet in several pieces counts once. */
+/** What the device got; the pieces of one super-packet count once. */
 function takeAll(plane: DataPlane): Came[] {
   const came: Came[] = [];
   const view = new DataView(plane.taken.buffer, plane.taken.byteOffset);
@@ -67,7 +67,7 @@ function takeAll(plane: DataPlane): Came[] {
   return came;
 }
 
-/** What comes in, turn by turn, until there is no more. */
+/** What the device gets in each turn, until the socket is empty. */
 function turnsIn(plane: DataPlane): Came[][] {
   const turns: Came[][] = [];
   while (plane.turnIn() > 0) turns.push(takeAll(plane));
@@ -78,7 +78,7 @@ const numbersOf = (came: readonly Came[], peer: number): number[] =>
   came.filter(([whose]) => whose === peer).map(([, number]) => number);
 const count = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => from + i);
 
-test('behind a flood for another peer a packet leaves with the batch that its place in the line is in', (t) => {
+test('a packet behind a flood to another peer leaves in its turn', (t) => {
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
   for (const i of count(10)) giveMany(plane, FLOOD, i);
@@ -93,7 +93,7 @@ test('behind a flood for another peer a packet leaves with the batch that its pl
     batches.flat().map(([, number]) => number),
     count(21),
   );
-  // A batch has two super-packets: 64 KB is not enough for it yet, 128 KB is.
+  // A batch has two super-packets: 64 KB do not fill it, 128 KB do.
   assert.deepEqual(
     batches.map((batch) => numbersOf(batch, QUIET)),
     count(11).map((i) => (i === 5 ? [10] : [])),
@@ -108,7 +108,7 @@ test('packets for a peer without a session do not hold up those for others', (t)
     giveMany(plane, FLOOD, i);
     give(plane, QUIET, i);
   }
-  plane.turnOut(); // nothing to send for the flood: one batch has it all
+  plane.turnOut(); // nothing of the flood is sent, so one batch takes it all
   assert.deepEqual(
     turnsIn(plane).flat(),
     count(20).map((i) => [QUIET, i]),
@@ -117,8 +117,8 @@ test('packets for a peer without a session do not hold up those for others', (t)
   assert.deepEqual(plane.drops.entries(), [['queue-full', 20 * SEGMENTS - WAITING_PER_PEER]]);
 });
 
-test('peers who are flooded and do not answer leave room for the packets of one who will', (t) => {
-  const flooded = count(40, 10); // 23 of them have all the room that there is
+test('flooded peers that do not answer leave room for the packets of one that does', (t) => {
+  const flooded = count(40, 10); // 23 of them fill the queue
   const plane = open(t, QUIET, ...flooded);
   const flood = (): void => {
     for (const peer of flooded) {
@@ -138,7 +138,7 @@ test('peers who are flooded and do not answer leave room for the packets of one 
   );
 });
 
-test('a peer whose address the kernel refuses costs the others in its batch nothing, and all of its own are counted', (t) => {
+test("a peer whose address the kernel refuses loses its own packets, all counted, and nobody else's", (t) => {
   const plane = open(t, QUIET);
   plane.addPeer(FLOOD, { address: LOCALHOST, port: 0 }); // EINVAL
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
@@ -146,7 +146,7 @@ test('a peer whose address the kernel refuses costs the others in its batch noth
     give(plane, FLOOD, i);
     give(plane, QUIET, i);
   }
-  giveMany(plane, FLOOD, 50); // a run, which is tried datagram by datagram
+  giveMany(plane, FLOOD, 50); // a run, whose datagrams are then tried one by one
   give(plane, QUIET, 50);
   plane.turnOut();
   assert.deepEqual(
@@ -156,7 +156,7 @@ test('a peer whose address the kernel refuses costs the others in its batch noth
   assert.deepEqual(plane.drops.entries(), [['unreachable', 50 + SEGMENTS]]);
 });
 
-test('what finds the socket full goes later, of every peer, in its order', (t) => {
+test('packets that find the socket full go later, in order, for every peer', (t) => {
   const socket = fillable(t);
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
@@ -167,7 +167,7 @@ test('what finds the socket full goes later, of every peer, in its order', (t) =
   const came: Came[] = [];
   for (let turn = 0; came.length < 60; turn++) {
     assert.ok(turn < 200, `${came.length} of 60 came`);
-    socket.room = turn % 3 === 0 ? 1 : 0; // one message, a run perhaps, every third time
+    socket.room = turn % 3 === 0 ? 1 : 0; // room for one message or run, every third time
     plane.turnOut();
     if (turn % 3 === 1) assert.ok(plane.blocked);
     came.push(...turnsIn(plane).flat());
@@ -176,7 +176,7 @@ test('what finds the socket full goes later, of every peer, in its order', (t) =
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('peers that get their sessions while the socket is full all get their packets when it is not', (t) => {
+test('peers that get their sessions while the socket is full get all their packets later', (t) => {
   const socket = fillable(t);
   const { plane, peers } = waiting(t);
   plane.beginSession(QUIET);
@@ -194,7 +194,7 @@ test('peers that get their sessions while the socket is full all get their packe
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('who was late for a full socket is not forgotten when another peer finds that it has room', (t) => {
+test('a peer that waits for a full socket is not forgotten when another peer finds it free', (t) => {
   const socket = fillable(t);
   const { plane, peers } = waiting(t);
   socket.room = 0;
@@ -202,7 +202,7 @@ test('who was late for a full socket is not forgotten when another peer finds th
   assert.ok(plane.blocked);
   assert.ok(peers.some((peer) => plane.waiting(peer) > 0));
   socket.room = Number.POSITIVE_INFINITY;
-  plane.beginSession(QUIET); // nothing of its own waits, but what is sealed leaves
+  plane.beginSession(QUIET); // it has no packets, but sends the sealed ones of others
   assert.ok(!plane.blocked);
   plane.turnOut();
   const came = turnsIn(plane).flat();
@@ -210,12 +210,12 @@ test('who was late for a full socket is not forgotten when another peer finds th
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('between bundles of one peer the single packets of another come in when it is their turn', (t) => {
+test('single packets of a peer come in between the bundles of another, in their turn', (t) => {
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
   for (const i of count(12)) {
     giveMany(plane, FLOOD, i);
-    plane.turnOut(); // each bundle, and each packet, is a datagram of its own on the way
+    plane.turnOut(); // each bundle, and each packet, is sent by itself
     give(plane, QUIET, i);
     plane.turnOut();
   }
@@ -227,11 +227,11 @@ test('between bundles of one peer the single packets of another come in when it 
       [QUIET, i],
     ]),
   );
-  // What is in a turn waits for its end: four bundles at most.
+  // Packets wait for the end of their turn: four bundles at most.
   for (const turn of turns) assert.ok(numbersOf(turn, FLOOD).length <= 4, JSON.stringify(turns));
 });
 
-test('strangers who flood take their places in the line, and nothing else', async (t) => {
+test('a flood by strangers takes its own places in the queue, and no more', async (t) => {
   const plane = open(t, QUIET);
   plane.beginSession(QUIET);
   const stranger = createSocket('udp4').bind(0, '127.0.0.1');
@@ -252,7 +252,7 @@ test('strangers who flood take their places in the line, and nothing else', asyn
   const came: Came[] = [];
   while (came.length === 0) {
     const taken = plane.turnIn();
-    assert.ok(taken > 0, 'what is in line comes');
+    assert.ok(taken > 0, 'queued packets arrive');
     before += taken;
     came.push(...takeAll(plane));
   }
@@ -260,10 +260,10 @@ test('strangers who flood take their places in the line, and nothing else', asyn
     came,
     count(3).map((i) => [QUIET, i]),
   );
-  assert.ok(before > 1000 && before <= 1000 + 32, `${before}`); // the turn that they are in, and no other
+  assert.ok(before > 1000 && before <= 1000 + 32, `${before}`); // the rest of their turn, and no more
 });
 
-/** More packets than there is room for while nothing leaves wait for the sessions of some peers. */
+/** A data plane in which more packets wait for sessions of some peers than the send buffer has room for. */
 function waiting(t: TestContext): { plane: DataPlane; peers: readonly number[] } {
   const peers = count(8, 10);
   const plane = open(t, QUIET, ...peers);
@@ -274,7 +274,7 @@ function waiting(t: TestContext): { plane: DataPlane; peers: readonly number[] }
   return { plane, peers };
 }
 
-/** From here on sockets take so many messages, and no more: then EAGAIN. */
+/** From here on, sockets accept `room` more messages and then return EAGAIN. */
 function fillable(t: TestContext): { room: number } {
   const socket = { room: Number.POSITIVE_INFINITY };
   refuseToSend(t, () => (socket.room-- > 0 ? 0 : ERRNO.EAGAIN));

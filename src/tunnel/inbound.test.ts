@@ -6,11 +6,11 @@ import { IPV4, TCP } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
 import { allocate } from '../linux/ffi/memory.js';
 
-/** TCP segments of a stream that go as one run, and so come as one bundle. */
+/** TCP segments of a stream that are sent as one run, and so received as one bundle. */
 const SEGMENT = 1368;
 const BUNDLE = 45 * SEGMENT;
 
-test('a turn takes one bundle of a stream: what it is answered with does not wait for all that has come', (t) => {
+test('a turn takes one bundle of a stream, so that its acknowledgments do not wait for all the others', (t) => {
   const plane = open(t);
   const bundles = 20;
   for (let i = 0; i < bundles; i++) {
@@ -29,10 +29,10 @@ test('a turn takes one bundle of a stream: what it is answered with does not wai
   assert.ok(plane.turnIn() < 1);
 });
 
-test('a turn takes what a few streams together have, so that each is put together as one alone is', (t) => {
+test('a turn takes the bundles of a few streams, so that each is merged as well as a single one', (t) => {
   const plane = open(t);
   const streams = 4;
-  // A bundle has a quarter of each stream: four bundles are what each would have alone.
+  // A bundle has a quarter of each stream, so four bundles are one for each.
   const segments = 11;
   const quarter = segments * SEGMENT;
   for (let i = 0; i < 12 * streams; i++) {
@@ -52,7 +52,7 @@ test('a turn takes what a few streams together have, so that each is put togethe
   assert.deepEqual(turns, [each(1), each(2), each(4), each(4), each(1)]);
 });
 
-test('a turn takes many bundles of small datagrams, but comes to that step by step', (t) => {
+test('a turn takes more and more bundles of small datagrams, step by step', (t) => {
   const plane = open(t);
   const packet = makePacket({ protocol: 'udp', payload: new Uint8Array(64) });
   const perBundle = 64;
@@ -72,7 +72,7 @@ function open(t: TestContext): DataPlane {
   return plane;
 }
 
-/** Lets a packet go out, behind its `virtio_net_hdr`; with a number, together with those before it, 64 at a time. */
+/** Sends a packet behind its `virtio_net_hdr`; with a number, together with the packets before it, 64 at a time. */
 function send(plane: DataPlane, packet: Uint8Array, number = 64): void {
   const memory = allocate(packet.length);
   memory.bytes.set(packet);

@@ -26,45 +26,45 @@ import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
 
-/** How many packets are put together at most before they are handed to the kernel. */
+/** The most packets that are collected before they are written. */
 const PIECES = 1024;
 
 /**
- * How many bytes a turn takes from the socket, about, for each flow of the last one: what can be put together. What these
- * packets are answered with, acknowledgments above all, waits for the turn's end; so no more than for a few flows.
+ * About how many bytes a turn takes from the socket for each flow of the previous turn: as much as can be merged. The
+ * answers, acknowledgments above all, wait for the end of the turn, so the number of flows is limited.
  */
 const TURN = 64 * 1024;
 const TURN_FLOWS = 4;
 
 /**
- * The way in: a batch of datagrams is received, bundles of them among it; transport messages find their session by
- * receiver index, are opened where they lie, and what is in them is put together, flow by flow, and written to the TUN
- * device. Everything else is the control plane's.
+ * The way in. A system call receives a batch of datagrams and bundles. Transport messages find their session by
+ * receiver index and are opened; the packets are merged flow by flow and written to the TUN device. Everything else
+ * goes to the control plane.
  */
 export class Inbound {
   readonly #context: WorkerContext;
   readonly #aead: Aead;
   readonly #batch: ReceiveBatch;
-  /** Puts packets together, where the device takes that. */
+  /** Merges packets, if the device accepts that. */
   readonly #coalescer: Coalescer | undefined;
   readonly #vectors = allocate(PIECES * IOVEC.size);
   #allowedIps: PrefixLookup | undefined;
-  /** Where the last packet ends that was opened and not yet written. */
+  /** The end of the last packet that was opened and is not yet written. */
   #openedEnd: number = ARENA.opened;
-  /** Whose endpoint was compared with the sender of the slot at hand. */
+  /** The peer whose endpoint was compared with the sender of the current slot. */
   #comparedPeer: PeerState | undefined;
   #comparedRelayPeer = 0;
-  /** Where the relay is. */
+  /** The relay's `ENDPOINT` record. */
   readonly #relay = allocate(ENDPOINT.size);
-  /** Whether the slot at hand came from there; undefined while it was not compared. */
+  /** Whether the current slot came from the relay; undefined until it is compared. */
   #fromRelay: boolean | undefined;
-  /** The ECN field of the slot at hand. */
+  /** The ECN field of the current slot. */
   #outerEcn = 0;
-  /** Who the message at hand is from, as the relay has it; 0: it came directly. */
+  /** The sender's id in the current relay frame; 0 for a message that came directly. */
   #relayPeer = 0;
-  /** How many datagrams, or bundles of them, the next turn takes. */
+  /** How many datagrams or bundles the next turn takes at most. */
   #slots = 1;
-  /** How many flows were in this turn. */
+  /** How many flows this turn has seen. */
   #flows = 0;
 
   constructor(context: WorkerContext, aead: Aead, arena: Memory, coalescer: Coalescer | undefined) {
@@ -79,12 +79,12 @@ export class Inbound {
     this.#allowedIps = lookup;
   }
 
-  /** @param at where in `bytes` an `ENDPOINT` record stands, with a name of length 0 when there is no relay */
+  /** @param at where in `bytes` an `ENDPOINT` record begins; a name of length 0 means no relay */
   setRelay(bytes: Uint8Array, at: number): void {
     for (let i = 0; i < ENDPOINT.size; i++) this.#relay.bytes[i] = bytes[at + i]!;
   }
 
-  /** Takes what the socket has, up to a turn's worth. @returns how many datagrams, or bundles; less than 1 if none */
+  /** Takes what the socket has, up to a turn's worth. @returns how many datagrams or bundles; less than 1 for none */
   fromUdp(now: number): number {
     const batch = this.#batch;
     const count = batch.receive(this.#context.udpFd, this.#slots);
@@ -133,12 +133,12 @@ export class Inbound {
     return this.#report(REPORT.datagram, slot, at, length);
   }
 
-  /** What is no message of WireGuard's: frames of the relay's, and what the control plane is to see. */
+  /** Handles relay frames and the control plane's messages beside WireGuard. */
   #takeSideChannel(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
     const { view } = this.#batch.memory;
     const magic = length < RELAY_FRAME.payload ? 0 : view.getInt32(at, true);
     if (magic === MAGIC.probe) return this.#report(REPORT.sideChannel, slot, at, length);
-    // From anybody: its mac tells who made it, and a relay must be heard before it is the one that is used.
+    // From any address: its MAC proves who sent it, and a relay must be heard before it is used.
     if (magic === MAGIC.control && isControlLength(length))
       return this.#report(REPORT.sideChannel, slot, at, length);
     if (magic !== MAGIC.relay) return 'malformed';
@@ -176,14 +176,14 @@ export class Inbound {
     const { receivingKey } = session.keys;
     if (!this.#aead.open(receivingKey, counter, memory, payload, memory, packet, plain)) return 'bad-tag';
     if (!replayAccept(window, 0, counter)) return 'replayed';
-    // Authentic from here on: it counts for roaming and the timers, whatever is inside.
+    // Authentic from here on: it counts for roaming and timers, whatever it contains.
     this.#noteAuthentic(session, slot, length, plain > 0, now);
     if (plain === 0) return undefined;
     this.#openedEnd = packet + plain;
     return this.#deliver(peer, packet, plain);
   }
 
-  /** Where the next packet is opened to: behind those that have not been written yet. */
+  /** Where to open the next packet: behind those that are not yet written. */
   #placeFor(length: number): number {
     const place = alignUp(this.#openedEnd) + OPENED_GAP;
     if (place + length <= ARENA.opened + ARENA.openedSize) return place;
@@ -211,8 +211,8 @@ export class Inbound {
   }
 
   /**
-   * An authentic packet says where its peer is, and which address of ours it writes to: answers leave from that. All
-   * datagrams of a slot come from one address.
+   * An authentic packet shows its peer's endpoint, and the local address that answers must leave from. All datagrams of
+   * a slot come from one address.
    */
   #noteSender(peer: PeerState, slot: number): void {
     const relayPeer = this.#relayPeer;
@@ -222,12 +222,12 @@ export class Inbound {
     this.#comparedRelayPeer = relayPeer;
     const roamed = relayPeerOf(peer) !== relayPeer || !batch.sentBy(slot, endpoints, endpoint);
     if (roamed ? !this.#context.followsPeers : batch.cameTo(slot, endpoints, endpoint)) return;
-    // Both threads follow a peer, or neither does: with the ring full, the next packet tries again.
+    // Both threads update the endpoint, or neither: if the ring is full, the next packet tries again.
     if (this.#context.reportPlace(peer, batch, slot, relayPeer))
       batch.writeEndpoint(slot, endpoints, endpoint, relayPeer);
   }
 
-  /** Checks what was inside, and hands it on. */
+  /** Checks the inner packet, and passes it on. */
   #deliver(peer: PeerState, packet: number, length: number): TunnelDrop | undefined {
     const { bytes, view } = this.#batch.memory;
     const whole = innerLength(view, packet, length);
@@ -243,13 +243,13 @@ export class Inbound {
     if (coalescer === undefined) return this.#write(packet, whole);
     if (!coalescer.add(packet, whole)) {
       this.#writeGroups();
-      this.#openedEnd = packet + length; // it waits where it is
+      this.#openedEnd = packet + length; // it stays where it is
       coalescer.add(packet, whole);
     }
     return undefined;
   }
 
-  /** Hands the kernel what was put together. */
+  /** Writes the merged packets. */
   #writeGroups(): void {
     const coalescer = this.#coalescer;
     this.#openedEnd = ARENA.opened;
@@ -282,7 +282,7 @@ export class Inbound {
     return libc.writev(this.#context.tunFd, address, pieces) >= 0 ? undefined : this.#refused();
   }
 
-  /** Why the kernel did not take a packet. */
+  /** Why the kernel refused a packet. */
   #refused(): TunnelDrop {
     const number = errno();
     this.#context.deviceFailed(number);
@@ -290,16 +290,16 @@ export class Inbound {
   }
 }
 
-/** How many slots the next turn gets, of so many bytes as the last one's had on average: twice as many at most. */
+/** How many slots the next turn gets, given their average length in the last one: at most twice as many. */
 function slotsAfter(slots: number, bytes: number, flows: number): number {
   const turn = TURN * Math.min(flows, TURN_FLOWS);
   return Math.max(1, Math.floor(Math.min(RECEIVE_BATCH, 2 * slots, turn / bytes)));
 }
 
 /**
- * Its initiator has a session: send under it from now on. The control plane says so, too, but the answer to this very
- * packet may be read before it does, and a peer that was restarted knows no older session. Where both sides began at
- * once, what to use is the control plane's decision alone.
+ * The session's initiator has confirmed it, so send under it from now on. The control plane will say so too, but
+ * perhaps only after the answer to this packet was read, and a restarted peer knows no older session. Where both sides
+ * began at once, only the control plane decides which session to use.
  */
 function useConfirmed(session: Session): void {
   const { current } = session.peer;
@@ -308,10 +308,10 @@ function useConfirmed(session: Session): void {
   }
 }
 
-/** Packets begin where lines of the cache do: what C copies and encrypts is faster then. */
+/** Packets begin at cache lines: copying and decrypting is faster then. */
 const alignUp = (offset: number): number => (offset + 63) & ~63;
 
-/** How long an inner packet says it is, what follows being padding; 0 when it is none, or lies. */
+/** The length in an inner packet's header, which padding may follow; 0 for a malformed packet. */
 function innerLength(view: DataView, at: number, available: number): number {
   if (available < IPV4.minLength) return 0;
   const version = ipVersion(view, at);
@@ -326,7 +326,7 @@ function innerLength(view: DataView, at: number, available: number): number {
 
 /** Carries the outer ECN field into the packet, RFC 6040 §4.2. @returns false when it must be dropped */
 function applyEcn(view: DataView, packet: number, version: number, outer: number): boolean {
-  // The field's two bits are the low ones of byte 1 in IPv4, and bits 5 and 4 of byte 1 in IPv6.
+  // The field is in the two low bits of byte 1 in IPv4, and in bits 5 and 4 of byte 1 in IPv6.
   const word = view.getUint16(packet);
   const shift = version === 4 ? 0 : 4;
   const inner = (word >> shift) & ECN.mask;

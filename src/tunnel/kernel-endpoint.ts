@@ -4,14 +4,14 @@ import { readSocketAddress, writeSocketAddress } from '../linux/net/socket-addre
 import { ENDPOINT, ourAddress } from '../packets/udp-batch.js';
 import type { SocketEndpoint, SourceAddress } from './engine.js';
 
-/** What an `ENDPOINT` record says of our side: the control message for answers, and whether it is to be used. */
+/** The local side of an `ENDPOINT` record: the control message for answers, and whether to use it. */
 interface Control {
   readonly bytes: Uint8Array;
   readonly interface: number;
   readonly used: boolean;
 }
 
-/** An outer address, and the address of ours that was written to from there. */
+/** A peer's address, and the local address that it wrote to. */
 export class KernelEndpoint implements SocketEndpoint {
   readonly remote: Endpoint;
   readonly control: Control | undefined;
@@ -53,7 +53,7 @@ export class KernelEndpoint implements SocketEndpoint {
 
 type Record = Pick<Memory, 'bytes' | 'view'>;
 
-/** @param family of the socket that reads the record */
+/** @param family of the socket that the record is for */
 export function writeEndpoint(out: Record, at: number, family: number, endpoint: KernelEndpoint): void {
   const { remote, control, relayPeer } = endpoint;
   const { view } = out;
@@ -65,7 +65,7 @@ export function writeEndpoint(out: Record, at: number, family: number, endpoint:
   view.setUint32(at + ENDPOINT.interface, control?.interface ?? 0, true);
 }
 
-/** One that a datagram was received with. */
+/** Reads the record of a received datagram. */
 export function readEndpoint({ bytes, view }: Record, at: number): KernelEndpoint {
   const begin = at + ENDPOINT.control;
   const length = view.getUint32(at + ENDPOINT.controlLength, true);

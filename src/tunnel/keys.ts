@@ -4,7 +4,7 @@ const KEY = 32;
 const SLOT = 2 * KEY;
 const SLOTS = 128;
 
-/** Where the two keys of a session lie. */
+/** Where the two keys of a session are. */
 export interface KeySlot {
   readonly page: Memory;
   readonly offset: number;
@@ -13,12 +13,14 @@ export interface KeySlot {
   readonly receivingKey: number;
 }
 
-/** Memory for session keys: it does not move, so no copies are left behind, and slots that are given back are zeroed. */
+/**
+ * Memory for session keys. It does not move, so it leaves no copies behind; slots are zeroed when they are given back.
+ */
 export class KeyMemory {
   readonly #pages: Memory[] = [];
   readonly #free: KeySlot[] = [];
 
-  /** Copies both keys, 64 bytes, from where they stand. */
+  /** Copies both keys, 64 bytes. */
   store(bytes: Uint8Array, at: number): KeySlot {
     if (this.#free.length === 0) this.#addPage();
     const slot = this.#free.pop()!;
@@ -31,7 +33,7 @@ export class KeyMemory {
     this.#free.push(slot);
   }
 
-  /** Zeroes everything; no slot is of use after it. */
+  /** Zeroes everything. No slot may be used afterwards. */
   eraseAll(): void {
     for (const page of this.#pages) page.bytes.fill(0);
   }

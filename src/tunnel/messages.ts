@@ -1,11 +1,11 @@
 import type { OffloadsInUse } from './offloads.js';
 
 /**
- * What the two threads of a tunnel say to each other, in rings of fixed records. Keys travel to the worker in these
- * records and nowhere else, and are wiped from them when they are read.
+ * Messages between the two threads of a tunnel, in rings of fixed records. Keys go to the worker in these records only,
+ * and are erased from them when they have been read.
  */
 
-/** Commands of the control plane, executed in their order. */
+/** Commands of the control plane, executed in order. */
 export const COMMAND = {
   installKeypair: 1,
   useKeypair: 2,
@@ -19,17 +19,17 @@ export const COMMAND = {
   setMtu: 10,
   setUp: 11,
   setSocket: 12,
-  /** Something that does not fit a record waits at the message port: see `PortMessage`. */
+  /** A `PortMessage`, which does not fit a record, waits at the message port. */
   readPort: 13,
   stop: 14,
-  /** Where the relay is, an `ENDPOINT` record. */
+  /** The relay's `ENDPOINT` record. */
   setRelay: 15,
-  /** Whether our own address in an `ENDPOINT` record is of use, if the peer is still there and still writes to it. */
+  /** Whether to use the source address in an `ENDPOINT` record, if that is still the peer's. */
   useSource: 16,
 } as const;
 
 /**
- * A command: what u32, peer u32, local and remote index u32, an argument i32; four times f64 (`Keypair`); then the
+ * A command: `COMMAND` u32, peer u32, local and remote index u32, an argument i32; four times f64 (`Keypair`); then the
  * sending and the receiving key, or an `ENDPOINT` record.
  */
 export const COMMAND_RECORD = {
@@ -49,27 +49,27 @@ export const COMMAND_RECORD = {
 } as const;
 export const COMMANDS = 4096;
 
-/** What goes to the worker's message port, announced by `COMMAND.readPort`. */
+/** Messages to the worker's port, announced by `COMMAND.readPort`. */
 export type PortMessage =
   | { readonly kind: 'rows'; readonly page: SharedArrayBuffer }
   | { readonly kind: 'allowed-ips'; readonly table: Int32Array };
 
-/** What comes from the worker's message port. */
+/** Messages from the worker's port. */
 export type WorkerMessage =
   | { readonly kind: 'offloads'; readonly inUse: OffloadsInUse }
-  /** It has ended, and why. */
+  /** Why the worker has ended. */
   | { readonly kind: 'device-gone' | 'stopped' };
 
 /**
- * Reports of the worker. Each is: what u32, peer u32, length u32, by how many commands its endpoint was set before u32,
- * then an `ENDPOINT` record, then a datagram.
+ * Reports of the worker. Each has: `REPORT` u32, peer u32, length u32, how many commands had set the peer's endpoint
+ * u32, an `ENDPOINT` record, a datagram.
  */
 export const REPORT = {
-  /** A datagram that is no transport message. */
+  /** A WireGuard message other than transport data. */
   datagram: 1,
-  /** An authentic packet of a peer came from another address, or to another of ours, or by another interface. */
+  /** An authentic packet came from another address, to another local address, or on another interface. */
   roaming: 2,
-  /** A datagram that is none of WireGuard's. */
+  /** A datagram of the side channel. */
   sideChannel: 3,
 } as const;
 export const REPORT_RECORD = {
@@ -79,15 +79,15 @@ export const REPORT_RECORD = {
   settings: 12,
   endpoint: 16,
   datagram: 104,
-  /** A probe may be as long as whatever passes: it finds out whether that does. */
+  /** A probe may fill an Ethernet frame, to find out whether such a length passes. */
   size: 104 + 1472,
 } as const;
 export const REPORTS = 1024;
-/** Messages of the side channel may take so many of them: handshakes are not to wait for it. */
+/** The most places that the side channel may take, so that handshakes do not wait for it. */
 export const REPORTS_SIDE_CHANNEL = REPORTS / 2;
-/** And handshakes, which strangers can send, too, so many: peers that roam are not to wait for those. */
+/** The most places that handshakes, which strangers can send, may take, so that roaming does not wait for them. */
 export const REPORTS_DATAGRAM = REPORTS - 64;
 
-/** Peers whose rows have news; a peer is in it at most once. */
+/** Peers whose rows have changed; a peer is in the ring at most once. */
 export const WAKE_UP_RECORD = { peer: 0, size: 8 } as const;
 export const WAKE_UPS = 65_536;

@@ -2,20 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeOffloads, OFFLOADS, parseOffloads } from './offloads.js';
 
-test('LAMETUN_OFFLOADS limits what is used; without it everything is', () => {
+test('LAMETUN_OFFLOADS limits the offloads in use; all are used without it', () => {
   assert.deepEqual(parseOffloads(undefined), OFFLOADS);
   assert.deepEqual(parseOffloads(''), OFFLOADS);
   assert.deepEqual(parseOffloads('none'), []);
   assert.deepEqual(parseOffloads('evp, tun-tcp'), ['tun-tcp', 'evp']);
 });
 
-test('a name that LAMETUN_OFFLOADS does not know is an error, and not passed over', () => {
+test('an unknown name in LAMETUN_OFFLOADS is an error', () => {
   for (const text of ['tun', 'none,send', 'send,', 'SEND']) {
     assert.throws(() => parseOffloads(text), { code: 'usage' }, text);
   }
 });
 
-test('what is in use is told in one line', () => {
+test('one line describes the offloads in use', () => {
   const all = {
     tunTcp: true,
     tunUdp: true,

@@ -1,17 +1,17 @@
 import { LametunError } from '../errors.js';
 
 /**
- * What makes the data plane fast, and what it can do without, piece by piece: TCP segments and UDP datagrams in one
- * over the TUN device, runs of datagrams to the socket and bundles of them from it, WebAssembly's SIMD, OpenSSL called directly.
+ * What makes the data plane fast. Each can be switched off: merged TCP segments and UDP datagrams at the TUN device,
+ * runs of datagrams to the socket and bundles from it, WebAssembly's SIMD, OpenSSL called directly.
  */
 export const OFFLOADS = ['tun-tcp', 'tun-udp', 'send', 'receive', 'simd', 'evp'] as const;
 export type Offload = (typeof OFFLOADS)[number];
 
-/** The variable that says which may be used; everything without it. */
+/** The environment variable that limits the offloads; all are allowed without it. */
 export const OFFLOADS_VARIABLE = 'LAMETUN_OFFLOADS';
 
 /**
- * Reads `LAMETUN_OFFLOADS`: `none`, or names with commas between.
+ * Parses `LAMETUN_OFFLOADS`: `none`, or names separated by commas.
  *
  * @throws LametunError `usage`
  */
@@ -23,24 +23,24 @@ export function parseOffloads(text: string | undefined): readonly Offload[] {
   if (unknown !== undefined) {
     throw new LametunError(
       'usage',
-      `${OFFLOADS_VARIABLE}: "${unknown}" is none; use "none", or some of ${OFFLOADS.join(',')}`,
+      `${OFFLOADS_VARIABLE}: unknown offload "${unknown}"; use "none", or any of ${OFFLOADS.join(',')}`,
     );
   }
   return OFFLOADS.filter((offload) => names.includes(offload));
 }
 
-/** What the data plane uses, as it was found to work on this machine. */
+/** The offloads that work on this machine and are in use. */
 export interface OffloadsInUse {
   readonly tunTcp: boolean;
   readonly tunUdp: boolean;
   readonly send: boolean;
   readonly receive: boolean;
-  /** The kernel that sums checksums, and the implementation of the AEAD, by their names. */
+  /** The names of the checksum's and the AEAD's implementations. */
   readonly checksum: string;
   readonly aead: string;
 }
 
-/** For the log, one line. */
+/** One line for the log. */
 export function describeOffloads({ tunTcp, tunUdp, send, receive, checksum, aead }: OffloadsInUse): string {
   const kinds = [...(tunTcp ? ['TCP'] : []), ...(tunUdp ? ['UDP'] : [])];
   return [

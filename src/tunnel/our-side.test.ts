@@ -11,7 +11,7 @@ import { ENDPOINT } from '../packets/udp-batch.js';
 import { readEndpoint, writeEndpoint } from './kernel-endpoint.js';
 import { forgetSource, type PeerState, useSource } from './peers.js';
 
-/** A data plane whose peer sends from a socket of the test, to whichever address of ours. */
+/** A data plane whose peer sends from a socket of the test to any local address. */
 async function setUp(t: TestContext) {
   const plane = new DataPlane({ seesDestinations: true });
   t.after(() => plane.close());
@@ -28,7 +28,7 @@ async function setUp(t: TestContext) {
   return { plane, write, received: () => received };
 }
 
-/** A message of the peer, as the data plane itself makes it. */
+/** A message of the peer, made by the data plane itself. */
 async function message(plane: DataPlane, peer: Socket): Promise<Buffer> {
   const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload: new Uint8Array(10) }, 10);
   const memory = allocate(packet.length);
@@ -45,7 +45,7 @@ const ourSide = ({ endpoints, endpoint }: PeerState) => {
   return address && `${address.join('.')} by ${number}`;
 };
 
-test('a peer is answered from the address that it wrote to last, and each change is told once', async (t) => {
+test('answers leave from the address that the peer wrote to last, and each change is reported once', async (t) => {
   const { plane, write, received } = await setUp(t);
   for (const ours of ['127.0.0.1', '127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.1']) {
     await write(ours);
@@ -55,7 +55,7 @@ test('a peer is answered from the address that it wrote to last, and each change
   assert.equal(plane.reports, 3);
 });
 
-test('an address of ours that is not to be used stays unused until the peer writes to another', async (t) => {
+test('a source address that must not be used stays unused until the peer writes to another', async (t) => {
   const { plane, write } = await setUp(t);
   await write('127.0.0.1');
   const { peer } = plane;
@@ -76,11 +76,11 @@ test('an address of ours that is not to be used stays unused until the peer writ
   await write('127.0.0.2');
   assert.equal(ourSide(peer), '127.0.0.2 by 1');
   assert.equal(plane.reports, 2);
-  use(false); // a word about the address before
+  use(false); // about the previous address
   assert.equal(ourSide(peer), '127.0.0.2 by 1');
 });
 
-test('one that was forgotten is learned again from the next packet', async (t) => {
+test('a forgotten source address is learned again from the next packet', async (t) => {
   const { plane, write } = await setUp(t);
   await write('127.0.0.1');
   forgetSource(plane.peer);

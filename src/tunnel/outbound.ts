@@ -22,21 +22,21 @@ import { Unreachable } from './unreachable.js';
 import { WaitingPackets } from './waiting.js';
 import type { WorkerContext } from './worker-context.js';
 
-/** More packets than a device's queue has, which is 500 unless somebody made it longer. */
+/** More packets than a device's queue holds: 500 by default. */
 const DEVICE_QUEUE = 1 << 16;
 
-/** The most that padding and a relay frame add, and then some: what a sealed message is longer than its packet. */
+/** An upper limit for what sealing, padding and a relay frame add to a packet. */
 const GROWTH = RELAY_FRAME.payload + TRANSPORT.overhead + 16 + AEAD.behind;
 
 /**
- * The way out: packets are read from the TUN device, super-packets are cut up, each finds its peer by destination and
- * is sealed, and what is sealed leaves as a batch of datagrams, in runs of one size that the kernel cuts up. Packets
- * without a session wait in their peer's queue.
+ * The way out. Packets are read from the TUN device, and super-packets are segmented. Each packet finds its peer by
+ * destination and is sealed. The messages leave as a batch, in runs of one size that the kernel splits. Packets without
+ * a session wait in their peer's queue.
  */
 export class Outbound {
   readonly #context: WorkerContext;
   readonly #aead: Aead;
-  /** Where packets are read to. */
+  /** Packets are read into it. */
   readonly #arena: Memory;
   readonly #segmenter: Segmenter;
   /** Sealed messages. */
@@ -45,7 +45,7 @@ export class Outbound {
   #allowedIps: PrefixLookup | undefined;
   readonly #waiting = new WaitingPackets<PeerState>();
   readonly #unreachable: Unreachable;
-  /** Who has a session, and packets that waited for it and found no room. */
+  /** Peers with a session whose waiting packets found no room. */
   readonly #late = new Set<PeerState>();
 
   constructor(context: WorkerContext, aead: Aead, arena: Memory, segmenter: Segmenter) {
@@ -55,7 +55,7 @@ export class Outbound {
     this.#segmenter = segmenter;
     this.#unreachable = new Unreachable(context);
     const { drops } = context;
-    // The AEAD looks at what is in front.
+    // The AEAD reads what is in front of a message.
     this.#sealed = new SendBuffer(
       allocate(AEAD.before + SendBuffer.size),
       AEAD.before,
@@ -64,7 +64,7 @@ export class Outbound {
     );
   }
 
-  /** Whether the kernel cuts up runs of messages. */
+  /** Whether the socket takes runs of messages. */
   set sendsRuns(sendsRuns: boolean) {
     this.#sealed.sendsRuns = sendsRuns;
   }
@@ -73,12 +73,12 @@ export class Outbound {
     this.#allowedIps = lookup;
   }
 
-  /** Whether messages wait for the socket to have room. */
+  /** Whether the socket is full, and messages wait for it. */
   get blocked(): boolean {
     return this.#blocked;
   }
 
-  /** Takes what the TUN device has, up to a batch, and sends it. */
+  /** Reads what the TUN device has, up to a batch, and sends it. */
   fromTun(now: number): void {
     const { tunFd, offloads } = this.#context;
     const header = offloads.virtioHeader ? VIRTIO.length : 0;
@@ -91,12 +91,12 @@ export class Outbound {
       }
       if (header === 0) this.#takePacket(ARENA.packet, length, now);
       else this.#takeSuperPacket(begin, length, now);
-      if (this.#blocked) break; // room had to be made for a super-packet, and the socket is full
+      if (this.#blocked) break; // a super-packet needed room, and the socket is full
     }
     this.flush();
   }
 
-  /** The device went down: drops what it still has. */
+  /** The device went down: drops the packets that it still has. */
   dropAll(): void {
     const { tunFd, drops } = this.#context;
     const length = ARENA.packet + ARENA.packetSize;
@@ -111,14 +111,14 @@ export class Outbound {
     }
   }
 
-  /** Sends what is sealed. */
+  /** Sends the sealed messages. */
   flush(): void {
     this.#blocked = this.#sealed.flush(this.#context.udpFd);
   }
 
   /**
-   * The socket may have room again: sends what waits for it. Before each wait, also when nothing is blocked any more: a
-   * flush for another peer may have found the room that a late one waits for.
+   * Sends what waits for the socket. Call it before each wait, even when nothing is blocked: a flush for another peer
+   * may have found the room that a late peer waits for.
    */
   resume(now: number): void {
     if (!this.#blocked && this.#late.size === 0) return;
@@ -130,7 +130,7 @@ export class Outbound {
     }
   }
 
-  /** Sends what waits for a session of a peer; with `orKeepalive` an empty packet if nothing does. */
+  /** Sends the packets that wait for a peer's session; with `orKeepalive`, an empty packet if none waits. */
   release(peer: PeerState, orKeepalive: boolean, now: number): void {
     if (peer.waiting.length === 0 && orKeepalive && !this.#sendCopy(peer, EMPTY, now)) this.#ask(peer, now);
     while (peer.waiting.length > 0 && this.#sendCopy(peer, peer.waiting[0]!, now)) {
@@ -140,13 +140,13 @@ export class Outbound {
     this.flush();
   }
 
-  /** The handshake was given up: drops what waits for it. */
+  /** The handshake was given up: drops the packets that wait for it. */
   discard(peer: PeerState): void {
     this.#late.delete(peer);
     this.#context.drops.count('no-session', this.#waiting.discard(peer));
   }
 
-  /** A packet, or many in one, behind its `virtio_net_hdr`. */
+  /** Takes a packet or super-packet behind its `virtio_net_hdr`. */
   #takeSuperPacket(at: number, length: number, now: number): void {
     const { drops } = this.#context;
     const segmenter = this.#segmenter;
@@ -156,7 +156,7 @@ export class Outbound {
     else while (segmenter.next()) this.#takePacket(segmenter.packet, segmenter.length, now);
   }
 
-  /** @returns whether so many bytes and messages fit, after sending what is there if need be */
+  /** Sends what is in the buffer if necessary. @returns whether this many bytes and messages fit now */
   #makeRoom(bytes: number, messages: number): boolean {
     if (this.#sealed.fits(bytes, messages)) return true;
     this.flush();
@@ -199,7 +199,7 @@ export class Outbound {
     if (askForHandshake(peer.row, peer.at, now)) this.#context.requestWakeUp(peer.id);
   }
 
-  /** Seals one packet that lies elsewhere. @returns false when there is no session, or no room */
+  /** Copies a packet into the arena and seals it. @returns false when there is no session or no room */
   #sendCopy(peer: PeerState, packet: Uint8Array, now: number): boolean {
     if (!hasEndpoint(peer) || !this.#makeRoom(packet.length + GROWTH, 1)) return false;
     this.#arena.bytes.set(packet, ARENA.packet);
@@ -207,9 +207,9 @@ export class Outbound {
   }
 
   /**
-   * Seals a packet of the arena, [W] 5.4.6, behind the messages that are in the room already.
+   * Seals a packet of the arena, [W] 5.4.6, behind the messages that are already in the buffer.
    *
-   * @returns false when there is no session to do it under
+   * @returns false when there is no session
    */
   #seal(peer: PeerState, packet: number, length: number, now: number): boolean {
     const session = peer.current;
@@ -235,7 +235,7 @@ export class Outbound {
     return true;
   }
 
-  /** Puts a relay frame's header at the end of the room, for a peer behind a relay. @returns its length */
+  /** Writes a relay frame's header for a peer behind a relay. @returns its length */
   #frame(peer: PeerState): number {
     const relayPeer = relayPeerOf(peer);
     if (relayPeer === 0) return 0;
@@ -250,7 +250,7 @@ export class Outbound {
     if (wantsRekeySending(session.keypair, counter, now)) this.#ask(peer, now);
   }
 
-  /** What follows a packet in the arena is the next segment's: it is put aside for the zeros, and put back. */
+  /** The next segment begins right behind a packet: its first bytes are saved while padding takes their place. */
   readonly #aside = new Uint8Array(16);
 
   #pad(at: number, padding: number): void {
@@ -269,10 +269,10 @@ export class Outbound {
 
 const EMPTY = new Uint8Array(0);
 
-/** IPv6 and TCP with all options: what each segment has in front of its payload, at most. */
+/** The longest headers of a segment: IPv6, and TCP with all options. */
 const MAX_HEADERS = 40 + 60;
 
-/** The traffic class of IPv6 and the type of service of IPv4, where the ECN field is in the low two bits. */
+/** The traffic class (IPv4: type of service). The ECN field is in its two low bits. */
 function trafficClass(view: DataView, packet: number): number {
   return ipVersion(view, packet) === 4
     ? view.getUint8(packet + IPV4.typeOfService)

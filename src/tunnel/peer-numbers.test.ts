@@ -7,23 +7,23 @@ import { PeerNumbers } from './peer-numbers.js';
 
 const ADD = 1;
 const REMOVE = 2;
-/** A record of these rings: what, or about whom; a number; and who it is really about. */
+/** A record in these rings: the command; a peer's number; the peer that is really meant. */
 const RECORD = { what: 0, id: 4, who: 8, size: 16 } as const;
 
-/** Two threads as one: each does a step when it is told to, and everything in between waits in the rings. */
+/** Two threads in one: each does a step on demand, and everything between them waits in the rings. */
 class Threads {
   readonly commands = new SharedRing(RECORD.size, 64);
   readonly reports = new SharedRing(RECORD.size, 8);
   readonly wakeUps = new SharedRing(RECORD.size, 8);
   readonly numbers = new PeerNumbers(this.commands, [this.reports, this.wakeUps]);
-  /** By number, who has it: what either thread believes. */
+  /** By number: the peer that has it, as each thread believes. */
   readonly known = new Map<PeerNumber, number>();
   readonly served = new Map<number, number>();
   #nextPeer = 1;
 
   add(): void {
     const id = this.numbers.take();
-    assert.ok(!this.known.has(id), 'no two peers have one number');
+    assert.ok(!this.known.has(id), 'two peers have one number');
     const who = this.#nextPeer++;
     this.known.set(id, who);
     this.#write(this.commands, ADD, id, who);
@@ -48,13 +48,13 @@ class Threads {
     this.commands.release();
   }
 
-  /** The worker says something about a peer. */
+  /** The worker reports something about a peer. */
   report(ring: SharedRing, nth: number): void {
     const [id, who] = [...this.served][nth % this.served.size] ?? [];
     if (id !== undefined && who !== undefined) this.#write(ring, 0, id, who);
   }
 
-  /** We read it. */
+  /** The control plane reads it. */
   read(ring: SharedRing): void {
     const at = ring.peek();
     if (at < 0) return;
@@ -71,7 +71,7 @@ class Threads {
   #write(ring: SharedRing, what: number, id: number, who: number): void {
     const at = ring.claim();
     if (at < 0) {
-      assert.notEqual(ring, this.commands, 'the test has more commands than the ring has room for');
+      assert.notEqual(ring, this.commands, 'the ring of commands is full');
       return;
     }
     ring.view.setUint32(at + RECORD.what, what);
@@ -83,7 +83,7 @@ class Threads {
 
 const STEPS = ['add', 'remove', 'execute', 'report', 'wake-up', 'read report', 'read wake-up'] as const;
 
-test('no record that waits is taken for another peer, whoever comes and goes meanwhile', () => {
+test("no waiting record is taken for another peer's, whichever peers come and go", () => {
   const step = fc.tuple(fc.constantFrom(...STEPS), fc.nat(7));
   fc.assert(
     fc.property(fc.array(step, { maxLength: 300, size: 'max' }), (steps) => {
@@ -102,7 +102,7 @@ test('no record that waits is taken for another peer, whoever comes and goes mea
   );
 });
 
-test('numbers are used again, however many peers come and go', () => {
+test('numbers are reused, however many peers come and go', () => {
   const threads = new Threads();
   const ids = new Set<number>();
   for (let i = 0; i < 1000; i++) {
@@ -118,13 +118,13 @@ test('numbers are used again, however many peers come and go', () => {
   assert.ok(ids.size <= 2, `${ids.size} numbers for one peer at a time`);
 });
 
-test('a number stays taken while a report waits that may name it, or the worker has not heard of the removal', () => {
+test('a number stays taken until the worker has read the removal and no waiting report can name it', () => {
   const threads = new Threads();
   threads.add(); // 0
   threads.execute();
   threads.report(threads.reports, 0);
   threads.remove(0);
-  assert.equal(threads.numbers.take(), 1, 'the worker may say more about 0');
+  assert.equal(threads.numbers.take(), 1, 'the worker may report more about 0');
   threads.execute();
   assert.equal(threads.numbers.take(), 2, 'a report about 0 waits');
   threads.read(threads.reports);

@@ -1,19 +1,21 @@
 import type { SharedRing } from '../linux/threads/shared-ring.js';
 import type { PeerNumber } from '../wireguard/numbers.js';
 
-/** A number that was given back, and what has to be read before it is free. */
+/** A number that was given back, and the records that must be read before it is free. */
 interface Retired {
   readonly id: PeerNumber;
-  /** The worker must have read the ring of commands up to here: the peer's removal is the last of them. */
+  /** The worker must have read commands up to here; the last of them removes the peer. */
   readonly removed: number;
-  /** Then we must have read each ring from the worker up to here; undefined while the worker has not got there. */
+  /**
+   * Then the control plane must have read each of the worker's rings up to here; undefined until the worker is there.
+   */
   reported: readonly number[] | undefined;
 }
 
 /**
- * The numbers by which both threads know the peers. A record that waits in a ring names a peer by its number, and so
- * does a row that the worker writes to. So a removed peer's number is free only when the worker has read of the removal,
- * and we have read everything that it had written until then: no late record can be taken for another peer's.
+ * The numbers by which both threads know the peers. Records that wait in a ring name peers by number, and the worker
+ * writes to rows by number. So a removed peer's number becomes free only when the worker has read the removal, and the
+ * control plane has read everything that the worker had written until then. No late record is taken for another peer's.
  */
 export class PeerNumbers {
   readonly #commands: Pick<SharedRing, 'written' | 'read'>;
@@ -40,16 +42,17 @@ export class PeerNumbers {
     return this.#free.pop() ?? (this.#next++ as PeerNumber);
   }
 
-  /** The command that removes the peer must have been written. */
+  /** Write the command that removes the peer first. */
   giveBack(id: PeerNumber): void {
     this.#retired.push({ id, removed: this.#commands.written, reported: undefined });
   }
 
-  /** Finds out which numbers are free by now. Call it at least once in 2^31 records of any ring. */
+  /** Finds the numbers that have become free. Call it at least once in 2^31 records of any ring. */
   reclaim(): void {
     if (this.#retired.length === 0) return;
     const { read } = this.#commands;
-    const written = this.#fromWorker.map((ring) => ring.written); // in this order: what came before is in it
+    // After `read`, so that it covers everything that was written until then.
+    const written = this.#fromWorker.map((ring) => ring.written);
     for (const retired of this.#retired) {
       if (!isPast(read, retired.removed)) break;
       retired.reported ??= written;
@@ -64,5 +67,5 @@ export class PeerNumbers {
   }
 }
 
-/** Counts of records are modulo 2^32. */
+/** Whether a count of records has reached a mark, modulo 2^32. */
 const isPast = (count: number, mark: number): boolean => ((count - mark) | 0) >= 0;

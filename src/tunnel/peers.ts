@@ -7,27 +7,29 @@ import { KeyMemory, type KeySlot } from './keys.js';
 import type { Rows } from './rows.js';
 import type { Waiting } from './waiting.js';
 
-/** A keypair with all that the data path needs to seal and open under it. */
+/** A keypair with everything that sealing and opening needs. */
 export interface Session {
   readonly peer: PeerState;
   readonly keypair: Keypair;
   readonly keys: KeySlot;
-  /** Of the next packet that is sent. */
+  /** The counter of the next packet to send. */
   counter: number;
   readonly window: Uint32Array;
-  /** Whether anything was received under it: until then its initiator may not know of it. */
+  /** Whether anything was received under it; until then its initiator may not have it. */
   confirmed: boolean;
 }
 
-/** What the worker knows of a peer. */
+/** What the worker knows about a peer. */
 export interface PeerState extends Waiting {
   readonly id: PeerNumber;
   readonly row: Float64Array;
   readonly at: number;
-  /** Its `ENDPOINT` record; a name of length 0 while the endpoint is not known. */
+  /** Its `ENDPOINT` record; the name has length 0 while the endpoint is not known. */
   readonly endpoints: Memory;
   readonly endpoint: number;
-  /** By how many commands the control plane has set it, modulo 2^32: a report that is older is of no use to it. */
+  /**
+   * How many commands have set the endpoint, modulo 2^32. The control plane ignores reports from before the last one.
+   */
   settings: number;
   current: Session | undefined;
 }
@@ -38,7 +40,7 @@ const ENDPOINTS_PER_PAGE = 256;
 export class Peers {
   readonly #rows: Rows;
   readonly #peers: (PeerState | undefined)[] = [];
-  /** By receiver index as a signed integer: as an unsigned one half of them are too large to be hashed fast. */
+  /** By receiver index as a signed integer: half of the unsigned ones are too large for a fast hash. */
   readonly #sessions = new Map<number, Session>();
   readonly #keys = new KeyMemory();
   readonly #windows: Uint32Array[] = [];
@@ -73,7 +75,7 @@ export class Peers {
     };
   }
 
-  /** Forgets a peer, whose sessions must have ended. */
+  /** Forgets a peer. End its sessions first. */
   remove(id: PeerNumber): void {
     this.#peers[id] = undefined;
   }
@@ -82,7 +84,7 @@ export class Peers {
     return this.#sessions.get(localIndex | 0);
   }
 
-  /** @param at where the sending and the receiving key stand in `bytes`; they are copied */
+  /** @param at where the sending and the receiving key begin in `bytes`; they are copied */
   beginSession(peer: PeerState, keypair: Keypair, bytes: Uint8Array, at: number): void {
     const window = this.#windows.pop() ?? new Uint32Array(REPLAY.words);
     replayReset(window, 0);
@@ -105,19 +107,19 @@ export class Peers {
   }
 }
 
-/** Takes over the `ENDPOINT` record at `at` in `bytes`. */
+/** Copies the `ENDPOINT` record at `at` in `bytes`. */
 export function setEndpoint(peer: PeerState, bytes: Uint8Array, at: number): void {
   for (let i = 0; i < ENDPOINT.size; i++) peer.endpoints.bytes[peer.endpoint + i] = bytes[at + i]!;
 }
 
-/** Lets the kernel choose our address, until the peer writes to one of ours again. The path may be another, too. */
+/** Lets the kernel choose the source address until the peer's next packet. What the path refused is forgotten too. */
 export function forgetSource(peer: PeerState): void {
   peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.controlLength, 0, true);
   peer.endpoints.view.setUint32(peer.endpoint + ENDPOINT.interface, 0, true);
   peer.endpoints.view.setUint16(peer.endpoint + ENDPOINT.aloneFrom, 0, true);
 }
 
-/** Whether answers leave from the address of ours that the `ENDPOINT` record at `at` has; nothing if it is outdated. */
+/** Sets whether answers leave from the source address in the `ENDPOINT` record at `at`, unless that is outdated. */
 export function useSource(
   peer: PeerState,
   bytes: Uint8Array,
@@ -129,16 +131,16 @@ export function useSource(
   const length = view.getUint32(at + ENDPOINT.controlLength, true);
   for (let i = 0; i < ENDPOINT.aloneFrom; i++) {
     const isControl = i >= ENDPOINT.control && i < ENDPOINT.controlLength + 4;
-    if (isControl && i >= ENDPOINT.control + length) continue; // our address alone
+    if (isControl && i >= ENDPOINT.control + length) continue; // behind the control message
     if (bytes[at + i] !== endpoints.bytes[endpoint + i]) return;
   }
   endpoints.view.setUint32(endpoint + ENDPOINT.controlLength, use ? length : 0, true);
 }
 
-/** By which number a relay at its endpoint knows it; 0: there is no relay. */
+/** The peer's id at the relay in its endpoint; 0 if there is no relay. */
 export const relayPeerOf = (peer: PeerState): number =>
   peer.endpoints.view.getUint32(peer.endpoint + ENDPOINT.relayPeer, true);
 
-/** Whether it is known where a peer is. */
+/** Whether a peer's endpoint is known. */
 export const hasEndpoint = (peer: PeerState): boolean =>
   peer.endpoints.view.getUint32(peer.endpoint + ENDPOINT.nameLength, true) !== 0;

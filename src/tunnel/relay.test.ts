@@ -16,13 +16,13 @@ import { REPORT, REPORT_RECORD, REPORTS, REPORTS_DATAGRAM, REPORTS_SIDE_CHANNEL 
 
 const MEMBER = 0x8000_0007;
 const SEGMENT = 1000;
-/** What the control plane can be handed. */
+/** The longest datagram that the control plane can get. */
 const LONGEST = REPORT_RECORD.size - REPORT_RECORD.datagram;
 
-/** Sends from a port of its own. */
+/** Sends from its own port. */
 interface Sender {
   readonly port: number;
-  /** @returns when the data plane has dealt with them, one way or the other */
+  /** Resolves when the data plane has handled all of them. */
   send(...datagrams: readonly Uint8Array[]): Promise<void>;
 }
 
@@ -76,7 +76,7 @@ const frame = (peer: number, inside: Uint8Array): Uint8Array => {
 const probe = (length: number): Uint8Array => startingWith(MAGIC.probe, length);
 const initiation = startingWith(1, INITIATION.length);
 
-/** A super-packet for the tunnel, and how many bytes of payload are in it. */
+/** Gives the tunnel a super-packet. @returns the length of its payload */
 function give(plane: DataPlane, segments: number): number {
   const payload = Uint8Array.from({ length: segments * SEGMENT - 7 }, (_, i) => i * 31 + (i >> 8));
   const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, SEGMENT);
@@ -86,7 +86,7 @@ function give(plane: DataPlane, segments: number): number {
   return payload.length;
 }
 
-/** Waits until the device was given so many bytes of TCP payload, and no more. */
+/** Waits until the device got exactly this many bytes of TCP payload. */
 async function arrival(plane: DataPlane, bytes: number): Promise<void> {
   let came = 0;
   await until('all to arrive', () => {
@@ -97,7 +97,7 @@ async function arrival(plane: DataPlane, bytes: number): Promise<void> {
   assert.equal(came, bytes);
 }
 
-test('messages for a peer behind a relay go each in a frame of its own, and the kernel cuts them up', async (t) => {
+test('each message for a peer behind a relay has its own frame, and the kernel splits the run', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   const relay = UdpSocket.open(0);
   t.after(() => relay.close());
@@ -126,7 +126,7 @@ test('messages for a peer behind a relay go each in a frame of its own, and the 
   assert.ok(bundles <= 3, `${bundles} bundles`);
 });
 
-test('framed messages from the relay are opened, bundled by the kernel or not, and nothing is lost', async (t) => {
+test('framed messages from the relay are opened, whether the kernel bundles them or not, and nothing is lost', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   for (const segments of [true, false]) {
     plane.sendsRuns = segments;
@@ -135,20 +135,20 @@ test('framed messages from the relay are opened, bundled by the kernel or not, a
     await arrival(plane, sent);
   }
   assert.deepEqual(plane.drops.entries(), []);
-  assert.equal(plane.report(), undefined, 'the peer is where it was');
+  assert.equal(plane.report(), undefined, 'the peer has not moved');
 });
 
-test('a device without a side channel finds frames and probes malformed', async (t) => {
+test('a device without a side channel counts frames and probes as malformed', async (t) => {
   const { plane, sender } = await setUp(t, { relayPeer: MEMBER });
   plane.relayPort = sender.port;
   await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.minLength));
   assert.deepEqual(plane.drops.entries(), [['malformed', 3]]);
 });
 
-test('frames count from the relay alone', async (t) => {
+test('only frames from the relay are accepted', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   await sender.send(frame(5, initiation));
-  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'there is none yet');
+  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'there is no relay yet');
   plane.relayPort = sender.port + 1;
   await sender.send(frame(5, initiation));
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
@@ -160,7 +160,7 @@ test('frames count from the relay alone', async (t) => {
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
 });
 
-test('control messages are handed on from anybody: the relay must be heard before it is used', async (t) => {
+test('control messages from anyone are passed on, because the relay must be heard before it is used', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   const control = startingWith(MAGIC.control, RELAY_CONTROL.minLength);
   const { port } = sender;
@@ -172,7 +172,7 @@ test('control messages are handed on from anybody: the relay must be heard befor
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('a probe is handed on whole, from anybody, and through the relay with the name of its sender', async (t) => {
+test("a probe from anyone is passed on whole, and one through the relay with its sender's id", async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   const { port } = sender;
   await sender.send(probe(LONGEST), probe(9));
@@ -193,7 +193,7 @@ test('a probe is handed on whole, from anybody, and through the relay with the n
   });
 });
 
-test('what is no frame, no probe and no message is dropped, from the relay, too', async (t) => {
+test('anything but frames, probes and messages is dropped, even from the relay', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   plane.relayPort = sender.port;
   const wrong = [
@@ -215,7 +215,7 @@ test('what is no frame, no probe and no message is dropped, from the relay, too'
   assert.equal(plane.report(), undefined);
 });
 
-test('of anything that comes, all is handed on or counted', async (t) => {
+test('every datagram is either passed on or counted', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   plane.relayPort = sender.port;
   const random = new SeededRandom(5);
@@ -233,7 +233,7 @@ test('of anything that comes, all is handed on or counted', async (t) => {
   assert.equal(handedOn + dropped(plane), 400);
 });
 
-test('probes leave half of the room to handshakes', async (t) => {
+test('probes leave half of the places to handshakes', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => probe(64)));
@@ -243,7 +243,7 @@ test('probes leave half of the room to handshakes', async (t) => {
   assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_SIDE_CHANNEL]]);
 });
 
-test('handshakes, of strangers perhaps, leave room for peers that roam', async (t) => {
+test('handshakes, which strangers can send, leave places for peers that roam', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => initiation));
@@ -262,7 +262,7 @@ test('handshakes, of strangers perhaps, leave room for peers that roam', async (
   assert.equal(plane.reports, REPORTS_DATAGRAM + 1);
 });
 
-test('an authentic packet from elsewhere moves its peer, a relay and its member included', async (t) => {
+test('an authentic packet from elsewhere moves its peer, also behind a relay', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   await arrival(plane, give(plane, 1));
   assert.deepEqual(plane.endpoint, { port: plane.port, relayPeer: MEMBER });
@@ -278,7 +278,7 @@ test('an authentic packet from elsewhere moves its peer, a relay and its member 
   assert.equal(plane.report(), undefined);
 });
 
-test('where the owner says where peers are, an authentic packet from elsewhere is taken, and moves nobody', async (t) => {
+test('where the owner sets endpoints, an authentic packet from elsewhere is accepted but moves nobody', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true, followsPeers: false });
   await passOn(t, plane, 9);
   assert.equal(plane.endpoint.relayPeer, MEMBER);
@@ -286,7 +286,7 @@ test('where the owner says where peers are, an authentic packet from elsewhere i
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-/** Lets a relay have a packet of the tunnel, and give it back as another member's; it arrives. */
+/** Sends a packet of the tunnel to a relay that returns it as another member's. It arrives. */
 async function passOn(t: TestContext, plane: DataPlane, member: number): Promise<void> {
   const relay = await listen(t);
   plane.peerPort = relay.address().port;

@@ -6,20 +6,20 @@ import { TokenBucket } from '../token-bucket.js';
 import type { WorkerContext } from './worker-context.js';
 
 /**
- * Tells applications, through the TUN device, that nobody is where they send to: as WireGuard in the kernel does where no
- * peer has the address, or the peer has no endpoint. A peer that does not answer yet is another matter: its packets wait.
+ * Tells applications, through the TUN device, that a destination is unreachable, as WireGuard in the kernel does: no
+ * peer has the address, or the peer has no endpoint. Packets for a peer that does not answer yet wait instead.
  */
 export class Unreachable {
   readonly #context: WorkerContext;
   readonly #limit = new TokenBucket(ANSWERS);
-  /** A `virtio_net_hdr` that says nothing, and the answer. */
+  /** An empty `virtio_net_hdr`, and the answer. */
   readonly #out = allocate(VIRTIO.length + UNREACHABLE_LENGTH);
 
   constructor(context: WorkerContext) {
     this.#context = context;
   }
 
-  /** Answers a whole packet, if it may be answered. */
+  /** Answers a whole packet if that is allowed. */
   answer(arena: Arena, packet: number, version: 4 | 6, length: number, now: number): void {
     const written = writeUnreachable(arena, packet, version, length, this.#out, VIRTIO.length);
     if (written === 0 || !this.#limit.take(now)) return;

@@ -4,14 +4,14 @@ import { SeededRandom } from '../../tests/kit/random.js';
 import { WAITING_BYTES, WAITING_PER_PEER, type Waiting, WaitingPackets } from './waiting.js';
 
 const newPeer = (): Waiting => ({ waiting: [], waitingBytes: 0 });
-/** A packet that says which it is, by 255 at most. */
+/** A packet with its number, 255 at most. */
 const packet = (length: number, number = 0): Uint8Array => new Uint8Array(length).fill(number, 0, 1);
 const numbers = ({ waiting }: Waiting): number[] => waiting.map(([number]) => number!);
 const count = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 const bytesOf = (peers: readonly Waiting[]): number =>
   peers.flatMap(({ waiting }) => waiting).reduce((sum, { length }) => sum + length, 0);
 
-test('of packets for one peer the newest wait', () => {
+test('the newest packets for a peer are kept', () => {
   const [packets, peer] = [new WaitingPackets(), newPeer()];
   let gone = 0;
   for (const i of count(0, 200)) gone += packets.add(peer, packet(100, i));
@@ -19,7 +19,7 @@ test('of packets for one peer the newest wait', () => {
   assert.deepEqual(numbers(peer), count(200 - WAITING_PER_PEER, 200));
 });
 
-test('a peer that is flooded with the largest packets takes the place of nobody else, before and after', () => {
+test("a peer that is flooded with the largest packets takes no other peer's room, before or after", () => {
   const packets = new WaitingPackets();
   const [flooded, early, late] = [newPeer(), newPeer(), newPeer()];
   const flood = (): void => {
@@ -34,7 +34,7 @@ test('a peer that is flooded with the largest packets takes the place of nobody 
   assert.ok(bytes <= WAITING_BYTES && bytes > WAITING_BYTES - 2 * 65_535, `${bytes}`);
 });
 
-test('a hundred peers that are flooded do not keep out one that is not', () => {
+test('a hundred flooded peers do not keep out one that is not flooded', () => {
   const packets = new WaitingPackets();
   const flooded = Array.from({ length: 100 }, newPeer);
   const modest = newPeer();
@@ -51,7 +51,7 @@ test('a hundred peers that are flooded do not keep out one that is not', () => {
   assert.ok(Math.max(...left) - Math.min(...left) <= 1, `${left}`);
 });
 
-test('where not even one packet of each has room, the newest peers have theirs', () => {
+test('where there is no room for one packet of each peer, the newest peers keep theirs', () => {
   const packets = new WaitingPackets();
   const peers = Array.from({ length: 10_000 }, newPeer);
   for (const peer of peers) packets.add(peer, packet(1420));
@@ -61,7 +61,7 @@ test('where not even one packet of each has room, the newest peers have theirs',
   assert.deepEqual(waits.slice(-kept), Array<number>(kept).fill(1));
 });
 
-test('nobody loses a packet to another who has not more than a share, and all are accounted for', () => {
+test('no peer loses a packet unless it has more than its share, and all packets are accounted for', () => {
   const random = new SeededRandom(3);
   const packets = new WaitingPackets();
   const peers = Array.from({ length: 30 }, newPeer);

@@ -9,7 +9,7 @@ import type { PeerState, Peers } from './peers.js';
 import type { Rows } from './rows.js';
 import type { SharedDrops } from './shared-drops.js';
 
-/** What both directions of a worker share: descriptors, tables, and the way to the control plane. */
+/** What both directions of a worker share: descriptors, tables, and the rings to the control plane. */
 export class WorkerContext {
   readonly tunFd: number;
   udpFd = -1;
@@ -17,9 +17,9 @@ export class WorkerContext {
   up = false;
   deviceGone = false;
   readonly offloads: Offloads;
-  /** Whether an authentic packet says where its sender is. */
+  /** Whether an authentic packet moves its peer's endpoint. */
   readonly followsPeers: boolean;
-  /** Whether there is a side channel: relay frames, probes. */
+  /** Whether there is a side channel: relay frames and probes. */
   readonly sideChannel: boolean;
   readonly peers: Peers;
   readonly drops: SharedDrops;
@@ -58,7 +58,7 @@ export class WorkerContext {
     if (!this.#rows.requestWakeUp(peer)) return;
     const at = this.#wakeUps.claim();
     if (at < 0) {
-      // More peers than the ring has room for: its timers will have the control plane read them by and by.
+      // The ring is full. The peer's timers will make the control plane read its row later.
       this.#rows.takeWakeUp(peer);
       return;
     }
@@ -68,12 +68,12 @@ export class WorkerContext {
   }
 
   /**
-   * Hands the control plane a datagram.
+   * Passes a datagram to the control plane.
    *
-   * @param from where the datagram begins in the batch's memory, in its slot, and its size
-   * @param relayPeer who it is from, by the relay that the slot came from; 0: there is no relay
+   * @param from where the datagram begins in the batch's memory
+   * @param relayPeer the sender's id at the relay that the slot came from; 0 if there is no relay
    *
-   * @returns false when there are too many that it has not read: the cheapest answer to a flood
+   * @returns false when too many datagrams are unread: dropping is the cheapest answer to a flood
    */
   report(
     report: number,
@@ -100,7 +100,7 @@ export class WorkerContext {
     return true;
   }
 
-  /** Tells the control plane where a peer is now: where a datagram came from, and to. @returns whether there is room */
+  /** Reports a peer's new endpoint, from the datagram in a slot. @returns whether there was room */
   reportPlace(peer: PeerState, batch: ReceiveBatch, slot: number, relayPeer: number): boolean {
     const ring = this.#reports;
     const at = ring.claim();
@@ -115,7 +115,7 @@ export class WorkerContext {
     return true;
   }
 
-  /** Wakes the control plane if there is something for it: once for all that a turn of the loop had. */
+  /** Wakes the control plane if there is something for it, once for each turn of the loop. */
   wakeControlPlane(): void {
     if (!this.#wake) return;
     this.#wake = false;

@@ -43,15 +43,15 @@ const REPORTS_PER_TURN = 64;
 const WAKE_UPS_PER_TURN = 64;
 
 export interface WorkerEngineOptions {
-  /** A TUN device without packet information; the engine does not close it. */
+  /** A TUN device without packet information. The engine does not close it. */
   readonly tunFd: number;
   /** Bytes. */
   readonly mtu: number;
-  /** What may be used of what this machine can. */
+  /** The offloads that may be used. */
   readonly offloads: readonly Offload[];
-  /** Who says where a peer is; `peers` without it. */
+  /** Who sets endpoints; `peers` unless given. */
   readonly paths?: PathRule;
-  /** Whether relay frames and probes are taken (`protocol/relay.ts`), or are nothing but malformed messages. */
+  /** Whether relay frames and probes (`protocol/relay.ts`) are accepted. Otherwise they count as malformed. */
   readonly sideChannel?: boolean;
   readonly events: EngineEvents;
 }
@@ -65,7 +65,7 @@ export class WorkerEngine implements Engine {
   readonly #drops = new SharedDrops();
   readonly #rows = new Rows();
   readonly #numbers: PeerNumbers;
-  /** `PeerState.settings` as it will be when the worker has read all commands, by peer. */
+  /** By peer: `PeerState.settings` once the worker has read all commands. */
   readonly #settings: number[] = [];
   #udpFd = -1;
   #family: number = AF.inet6;
@@ -198,7 +198,7 @@ export class WorkerEngine implements Engine {
     const start = to.relayPeer === 0 ? OUT.datagram : OUT.frame;
     this.#outBatch.addTo(address + start, OUT.datagram + bytes.length - start, this.#out, OUT.endpoint);
     if (this.#outBatch.flush(this.#udpFd) === 0) return;
-    if (hops === undefined) this.#outBatch.unpinSource(); // it may be our own address that is gone
+    if (hops === undefined) this.#outBatch.unpinSource(); // the source address may be gone
     if (this.#outBatch.flush(this.#udpFd) !== 0) this.#outBatch.skip(); // a handshake message is sent again anyway
   }
 
@@ -243,7 +243,7 @@ export class WorkerEngine implements Engine {
     return this.#worker.commands;
   }
 
-  /** A command that is for no peer. */
+  /** Sends a command that is not about a peer. */
   #commandWith(command: number, argument: number): void {
     this.#worker.command(command, NOBODY, (at) =>
       this.#commands.view.setInt32(at + COMMAND_RECORD.argument, argument, true),
@@ -262,7 +262,7 @@ export class WorkerEngine implements Engine {
       this.#readReport(this.#reports.peek());
     }
     this.#numbers.reclaim();
-    // There may be more: when the others had their turn.
+    // The rest waits until other events had their turn.
     if (this.#wakeUps.pending > 0 || this.#reports.pending > 0) this.#worker.wakeAgain();
   }
 
@@ -280,7 +280,7 @@ export class WorkerEngine implements Engine {
     const length = view.getUint32(at + REPORT_RECORD.length, true);
     const datagram = bytes.slice(at + REPORT_RECORD.datagram, at + REPORT_RECORD.datagram + length);
     const from = readEndpoint(this.#reports, at + REPORT_RECORD.endpoint);
-    // What was set meanwhile is newer, and what the worker will find under it.
+    // A later setting is newer than this report, and the worker will follow it.
     const isCurrent = view.getUint32(at + REPORT_RECORD.settings, true) === this.#settings[peer];
     this.#reports.release();
     if (report === REPORT.roaming) {
@@ -290,7 +290,7 @@ export class WorkerEngine implements Engine {
   }
 }
 
-/** Where a datagram of the control plane stands: its endpoint's record, room for a relay frame's header, and it. */
+/** Memory for a datagram of the control plane: its endpoint's record, room for a relay frame's header, the datagram. */
 const OUT = {
   endpoint: 0,
   frame: ENDPOINT.size,

@@ -36,7 +36,7 @@ export interface TunnelWorkerData extends PollingWorkerData {
   readonly tunFd: number;
   readonly mtu: number;
   readonly offloads: readonly Offload[];
-  /** Whether an authentic packet says where its sender is, and whether there is a side channel. */
+  /** See `WorkerContext`. */
   readonly followsPeers: boolean;
   readonly sideChannel: boolean;
   readonly reports: SharedArrayBuffer;
@@ -48,7 +48,7 @@ const TUN = 0;
 const UDP = 1;
 const WAKE = 2;
 
-/** The data plane's thread: it blocks in poll(2), and moves packets and executes commands as they come. */
+/** The data plane's thread. It blocks in poll(2), moves packets and executes commands. */
 class TunnelWorker {
   readonly #data: TunnelWorkerData;
   readonly #rows = new Rows();
@@ -60,10 +60,10 @@ class TunnelWorker {
   readonly #outbound: Outbound;
   readonly #inbound: Inbound;
   readonly #poller: Poller;
-  /** Which implementation sums checksums. */
+  /** The name of the checksum's implementation. */
   readonly #checksum: string;
   #stopping = false;
-  /** Among the commands that are being executed. */
+  /** Whether one of the commands that are being executed set the interface down. */
   #wentDown = false;
 
   constructor(data: TunnelWorkerData) {
@@ -94,7 +94,7 @@ class TunnelWorker {
     this.#poller = new Poller([data.tunFd, -1, data.wakeWorker]);
   }
 
-  /** @returns whether the device was removed; otherwise it was told to stop */
+  /** @returns whether the device was removed; otherwise there was a command to stop */
   run(): boolean {
     while (!this.#stopping && !this.#context.deviceGone) {
       this.#poller.wait(-1);
@@ -107,9 +107,9 @@ class TunnelWorker {
       }
       const tun = this.#poller.events(TUN);
       if ((tun & POLL.error) !== 0)
-        this.#context.deviceGone = true; // nothing else makes one
+        this.#context.deviceGone = true; // only removal causes an error
       else if (tun !== 0 && this.#readsDevice) this.#outbound.fromTun(now);
-      // A device has nothing of priority: but for that the kernel would not wake us when the device is removed.
+      // POLL.priority never occurs, but poll(2) reports the device's removal only where it waits for something.
       this.#poller.watch(TUN, this.#readsDevice ? POLL.in : POLL.priority);
       this.#poller.watch(UDP, this.#outbound.blocked ? POLL.in | POLL.out : POLL.in);
       this.#context.wakeControlPlane();
@@ -120,8 +120,8 @@ class TunnelWorker {
   }
 
   /**
-   * When the socket is full the device is not read: its queue fills, and senders feel it. Nor is it before we know that
-   * it is up: only a device that is up has packets, and what is sent right after `ip link set up` waits there.
+   * When the socket is full, the device is not read: its queue fills, and senders slow down. It is not read either
+   * before the worker knows that it is up: packets that are sent right after `ip link set up` wait in its queue.
    */
   get #readsDevice(): boolean {
     return this.#context.up && !this.#outbound.blocked;
@@ -138,7 +138,7 @@ class TunnelWorker {
       ring.bytes.fill(0, at, at + COMMAND_RECORD.size); // keys do not stay
       ring.release();
     }
-    // Not what was sent after a device that was down has come up again, should we hear of both at once.
+    // Only if the device is still down: otherwise these packets were sent after it came up again.
     if (this.#wentDown && !this.#context.up) this.#outbound.dropAll();
     this.#wentDown = false;
   }

@@ -56,7 +56,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number) {
 
 const sent = (frames: number) => ({ frames, bytes: frames * PAYLOAD });
 
-test('a size that a path refuses as a run goes frame by frame, and nothing is lost', (t) => {
+test('frames of a size that a path refused as a run go one by one, and nothing is lost', (t) => {
   const { attempts, send, received, counted } = setUp(t, ({ segmentSize }) =>
     segmentSize === undefined ? 0 : ERRNO.EMSGSIZE,
   );
@@ -71,7 +71,7 @@ test('a size that a path refuses as a run goes frame by frame, and nothing is lo
   assert.deepEqual(counted(), { ...sent(80), dropped: {} });
 });
 
-test('more frames than go with one call all go', (t) => {
+test('more frames than one call takes all go', (t) => {
   const { send, received, counted } = setUp(t, () => 0);
   send(1500, 1);
   assert.deepEqual(received(), [750, 750]);
@@ -83,7 +83,7 @@ for (const [name, errno, reason] of [
   ['finds too large', ERRNO.EMSGSIZE, 'too-big'],
   ['knows no way for', ERRNO.EHOSTUNREACH, 'unreachable'],
 ] as const) {
-  test(`what the kernel ${name} counts as ${reason} and not as sent; what is for others goes`, (t) => {
+  test(`frames that the kernel ${name} count as ${reason} and not as sent; those for others go`, (t) => {
     const { ports, send, received, counted } = setUp(t, ({ port }) => (port === ports[0] ? errno : 0));
     send(40, 7);
     assert.deepEqual(received(), [0, 19]);
@@ -91,7 +91,7 @@ for (const [name, errno, reason] of [
   });
 }
 
-test('a full socket is waited for', (t) => {
+test('the sender waits for a full socket', (t) => {
   let refusals = 1;
   const { send, received, counted } = setUp(t, () => (refusals-- > 0 ? ERRNO.EAGAIN : 0));
   send(20, 10);
@@ -99,7 +99,7 @@ test('a full socket is waited for', (t) => {
   assert.deepEqual(counted(), { ...sent(20), dropped: {} });
 });
 
-test('what finds the socket full for too long is dropped', (t) => {
+test('frames that wait too long for a full socket are dropped', (t) => {
   const { send, counted } = setUp(t, () => ERRNO.EAGAIN);
   send(20, 10);
   assert.deepEqual(counted(), { ...sent(0), dropped: { congested: 20 } });

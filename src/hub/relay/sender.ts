@@ -6,12 +6,12 @@ import { ENDPOINT } from '../../packets/udp-batch.js';
 import { RELAY_FRAME } from '../../protocol/relay.js';
 import { AT, type Counters } from './counters.js';
 
-/** How long a full socket is waited for, ms: longer, and what comes meanwhile is lost in its place. */
+/** How long to wait for a full socket, ms. A longer wait would only lose later frames instead. */
 const PATIENCE = 5;
 
 /**
- * Sends frames to members, where they lie in memory. Nothing waits beyond `flush`: what the kernel does not take is
- * dropped and counted.
+ * Sends frames to members from where they are in memory. Nothing waits after `flush`: frames that the kernel does not
+ * accept are dropped and counted.
  */
 export class Sender {
   readonly #fd: number;
@@ -19,7 +19,7 @@ export class Sender {
   readonly #counters: Counters;
   readonly #runs: RunSender;
   readonly #writable: Poller;
-  /** Added since the last flush, with headers. */
+  /** Frames added since the last flush, and their bytes with headers. */
   #frames = 0;
   #bytes = 0;
 
@@ -43,7 +43,7 @@ export class Sender {
     this.#bytes += length;
   }
 
-  /** Sends all that was added. */
+  /** Sends all frames that were added. */
   flush(): void {
     this.#count(this.#frames, this.#bytes);
     this.#frames = this.#bytes = 0;

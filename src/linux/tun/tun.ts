@@ -9,8 +9,6 @@ const O_CLOEXEC = 0x80000;
 
 /** linux/if_tun.h. */
 const TUNSETIFF = 0x400454ca;
-const TUNSETPERSIST = 0x400454cb;
-const TUNSETOWNER = 0x400454cc;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNGETIFF = 0x800454d2;
 const IFF_TUN = 0x1;
@@ -95,16 +93,6 @@ export class Tun {
       libc.close(fd);
       throw error;
     }
-  }
-
-  /** Lets the device outlive this program (or no longer). */
-  setPersistent(persistent: boolean): void {
-    call(libc.ioctl(this.fd, TUNSETPERSIST, persistent ? 1 : 0), `TUNSETPERSIST ${this.name}`);
-  }
-
-  /** Lets a user without privilege attach to the device later. */
-  setOwner(uid: number): void {
-    call(libc.ioctl(this.fd, TUNSETOWNER, uid), `TUNSETOWNER ${this.name}`);
   }
 
   close(): void {
