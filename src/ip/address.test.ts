@@ -8,13 +8,13 @@ import { contains, formatCidr, networkOf, parseCidr } from './cidr.js';
 const anyAddress = fc.oneof(
   fc.uint8Array({ minLength: 4, maxLength: 4 }),
   fc.uint8Array({ minLength: 16, maxLength: 16 }),
-  // Zeros in runs, which random bytes hardly ever have.
+  // With runs of zeros, which random bytes hardly ever have.
   fc
     .array(fc.constantFrom(0, 0, 0, 1, 0xff), { minLength: 16, maxLength: 16 })
     .map((bytes) => Uint8Array.from(bytes)),
 );
 
-test('every address survives being written and read', () => {
+test('every address that is formatted is parsed as the same address', () => {
   fc.assert(
     fc.property(anyAddress, (address) => {
       const again = parseAddress(formatAddress(address));
@@ -24,7 +24,7 @@ test('every address survives being written and read', () => {
   );
 });
 
-test('IPv6 text is that of RFC 5952, as node writes it', () => {
+test('IPv6 text follows RFC 5952, as in node', () => {
   fc.assert(
     fc.property(anyAddress, (address) => {
       if (address.length === 4 || isIpv4Mapped(address)) return;
@@ -35,7 +35,7 @@ test('IPv6 text is that of RFC 5952, as node writes it', () => {
   );
 });
 
-test('text that node takes for no address is none, and the other way round', () => {
+test('text is an address exactly if node says so', () => {
   const fragment = fc.constantFrom(
     '0',
     '1',
@@ -74,14 +74,14 @@ for (const text of [
   test(`"${text}" is not an address`, () => assert.equal(parseAddress(text), undefined));
 }
 
-test('an IPv4 address in its IPv6 form is still the same address', () => {
+test('an IPv4-mapped IPv6 address is the same address', () => {
   const address = parseAddress('192.0.2.1')!;
   assert.equal(formatAddress(toIpv6(address)), '192.0.2.1');
   assert.ok(addressesEqual(parseAddress('::ffff:192.0.2.1')!, toIpv6(address)));
   assert.equal(new SocketAddress({ address: '::ffff:192.0.2.1', family: 'ipv6' }).family, 'ipv6');
 });
 
-test('a network holds the addresses that share its prefix, and no others', () => {
+test('a network contains the addresses with its prefix, and no others', () => {
   fc.assert(
     fc.property(anyAddress, anyAddress, fc.nat(128), (address, other, length) => {
       const prefix = Math.min(length, 8 * address.length);
@@ -97,7 +97,7 @@ test('a network holds the addresses that share its prefix, and no others', () =>
   );
 });
 
-test('a network is written as it is read', () => {
+test('a parsed network is formatted as the same text', () => {
   assert.equal(formatCidr(parseCidr('10.0.0.1/24')!), '10.0.0.1/24');
   assert.equal(formatCidr(networkOf(parseCidr('2001:db8::1/32')!)), '2001:db8::/32');
 });

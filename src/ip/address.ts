@@ -2,10 +2,10 @@
 export type IpAddress = Uint8Array;
 
 /**
- * Reads an address as people write it. Strict: four decimal numbers without leading zeros (`010.0.0.1` is
+ * Parses an address. Strict: four decimal numbers without leading zeros (`010.0.0.1` is
  * octal to some programs and decimal to others), or RFC 4291 §2.2 text without a zone.
  *
- * @returns 4 or 16 bytes, or undefined when the text is not an address
+ * @returns 4 or 16 bytes, or undefined if the text is not an address
  */
 export function parseAddress(text: string): IpAddress | undefined {
   return text.includes(':') ? parseIpv6(text) : parseIpv4(text);
@@ -37,7 +37,7 @@ function parseIpv6(text: string): IpAddress | undefined {
   return bytes;
 }
 
-/** The 16-bit groups of one side of `::`. Only the very last one of an address may be a dotted quad. */
+/** The 16-bit groups on one side of `::`. Only the last group of an address may be a dotted quad. */
 function groups(text: string, last: boolean): number[] | undefined {
   if (text === '') return [];
   const parts = text.split(':');
@@ -57,8 +57,8 @@ function groups(text: string, last: boolean): number[] | undefined {
 }
 
 /**
- * Writes an address: a dotted quad, or RFC 5952 text (lower case, the longest run of zeros shortened).
- * An IPv4-mapped IPv6 address is written as the IPv4 address that it stands for.
+ * Formats an address: a dotted quad, or RFC 5952 text (lower case, the longest run of zeros shortened).
+ * An IPv4-mapped IPv6 address is formatted as the IPv4 address that it stands for.
  */
 export function formatAddress(address: IpAddress): string {
   if (address.length === 4) return address.join('.');
@@ -82,7 +82,7 @@ function longestZeroRun(values: readonly number[]): { start: number; length: num
   return best;
 }
 
-/** Whether 16 bytes are `::ffff:a.b.c.d`, RFC 4291 §2.5.5.2: how an IPv6 socket names an IPv4 peer. */
+/** Whether 16 bytes are `::ffff:a.b.c.d`, RFC 4291 §2.5.5.2: the form in which an IPv6 socket names IPv4 addresses. */
 export function isIpv4Mapped(address: IpAddress): boolean {
   return (
     address.length === 16 &&
@@ -92,7 +92,7 @@ export function isIpv4Mapped(address: IpAddress): boolean {
   );
 }
 
-/** The 16 bytes by which an IPv6 socket names an address: its own, or the IPv4-mapped form. */
+/** The 16 bytes that an IPv6 socket uses for an address: an IPv4 address becomes IPv4-mapped. */
 export function toIpv6(address: IpAddress): Uint8Array {
   if (address.length === 16) return address;
   const mapped = new Uint8Array(16);

@@ -11,15 +11,15 @@ declare const WebAssembly: {
   readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
 };
 
-/** One object of the smallest kind for each packet would be 10 MB: at least five collections of 2 MB. */
+/** One smallest object for each packet would be 10 MB: at least five collections of 2 MB. */
 const PACKETS = 800_000;
 
-test('cutting and merging leave nothing to collect', async () => {
+test('segmenting and merging leave no garbage', async () => {
   const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
   const bytes = new Uint8Array(memory.buffer);
   for (const kernel of [createChecksum(bytes, memory), createChecksum(bytes)]) {
     const work = prepare(bytes, kernel.sum);
-    work(PACKETS / 10); // until it is compiled
+    work(PACKETS / 10); // until it is optimised
     await sleep(20);
     let collections = 0;
     const observer = new PerformanceObserver((list) => {
@@ -33,7 +33,7 @@ test('cutting and merging leave nothing to collect', async () => {
   }
 });
 
-/** A mix of flows of every kind, and super-packets; the headers that merging changes are put back each time. */
+/** A mix of flows of every kind, and super-packets. The headers that merging changes are restored each time. */
 function prepare(bytes: Uint8Array, sum: (offset: number, length: number) => number) {
   const arena = { bytes, view: new DataView(bytes.buffer) };
   const segmenter = new Segmenter(arena, sum);

@@ -9,7 +9,7 @@ const reference = (text: string, length: 4 | 16): boolean => {
   return address?.length === length && formatAddress(address) === text;
 };
 
-/** Groups that are often zero, so that there are runs of all lengths. */
+/** Groups that are often zero, which makes runs of all lengths. */
 const address = fc
   .array(fc.oneof(fc.constant(0), fc.constant(0xffff), fc.nat(0xffff), fc.nat(15)), {
     minLength: 8,
@@ -38,7 +38,7 @@ const ipv4 = fc.oneof(
     .map((p) => p.join('.')),
 );
 
-test('the fast check says what the slow one says', () => {
+test('the fast check agrees with the slow one', () => {
   let yes = 0;
   fc.assert(
     fc.property(
@@ -51,10 +51,10 @@ test('the fast check says what the slow one says', () => {
     ),
     { numRuns: 5000 },
   );
-  assert.ok(yes > 500, 'it was asked about addresses, too');
+  assert.ok(yes > 500, 'the inputs include addresses');
 });
 
-test('every address as it is written is canonical', () => {
+test('every formatted address is canonical', () => {
   fc.assert(
     fc.property(fc.oneof(address, fc.uint8Array({ minLength: 4, maxLength: 4 })), (bytes) => {
       const text = formatAddress(bytes);
@@ -64,4 +64,4 @@ test('every address as it is written is canonical', () => {
 });
 
 for (const text of ['::', '::1', 'fd00::', '1:0:1::', '2001:db8::1', '1::2:0:0:3:4', '1:0:2:3:4:5:6:7'])
-  test(`${text} is what the slow check says`, () => assert.equal(isCanonical(text, 16), reference(text, 16)));
+  test(`the checks agree about ${text}`, () => assert.equal(isCanonical(text, 16), reference(text, 16)));

@@ -1,6 +1,6 @@
 /**
- * Whether a text is an address exactly as `formatAddress` writes it. The same as `formatAddress(parseAddress(text))`
- * being the text, and 4 or 16 bytes; but for the maps of networks, which have thousands, it makes nothing.
+ * Whether a text is an address exactly as `formatAddress` writes it, of 4 or 16 bytes: whether
+ * `formatAddress(parseAddress(text))` is the text. Allocates nothing, because network maps have thousands of addresses.
  */
 export const isCanonical = (text: string, length: 4 | 16): boolean =>
   length === 4 ? isCanonicalIpv4(text) : isCanonicalIpv6(text);
@@ -28,7 +28,7 @@ function isCanonicalIpv4(text: string): boolean {
 
 const groups = new Uint16Array(8);
 
-/** RFC 5952 §4, and no IPv4-mapped address: that is written as the IPv4 address it stands for. */
+/** RFC 5952 §4, and not IPv4-mapped: such an address is formatted as IPv4. */
 function isCanonicalIpv6(text: string): boolean {
   if (text.length < 2 || text.length > 39) return false;
   let [count, digits, value, gap] = [0, 0, 0, -1];
@@ -55,7 +55,7 @@ function isCanonicalIpv6(text: string): boolean {
   return expand(count, gap);
 }
 
-/** Puts the zeros in that `::` at group `gap` stands for, and checks that it stands where it should. */
+/** Inserts the zeros that `::` at group `gap` stands for, and checks that `::` is in the right place. */
 function expand(count: number, gap: number): boolean {
   const missing = 8 - count;
   if (missing < 2) return false;

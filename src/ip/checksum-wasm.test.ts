@@ -9,12 +9,12 @@ declare const WebAssembly: {
 };
 const shared = (pages: number) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 
-test('the SIMD kernel works here, and is what an arena in shared WebAssembly memory gets', () => {
+test('the SIMD kernel works here, and is used for an arena in shared WebAssembly memory', () => {
   const memory = shared(2);
   assert.equal(createChecksum(new Uint8Array(memory.buffer), memory).kernel, 'wasm-simd');
 });
 
-test('its sum is that of the reference at every offset and length', () => {
+test("its sum equals the reference's at every offset and length", () => {
   const memory = shared(1);
   const bytes = new Uint8Array(memory.buffer);
   const { sum } = createChecksum(bytes, memory);
@@ -28,7 +28,7 @@ test('its sum is that of the reference at every offset and length', () => {
   );
 });
 
-test('the largest ranges of the largest bytes do not overflow it, and the arena may be used to its last byte', () => {
+test("the largest ranges of the largest bytes do not overflow, up to the arena's last byte", () => {
   const memory = shared(2);
   const bytes = new Uint8Array(memory.buffer).fill(0xff);
   const { sum } = createChecksum(bytes, memory);
@@ -83,7 +83,7 @@ test('an engine without SIMD, and one without WebAssembly, sum in JavaScript', (
   assert.equal(createChecksum(bytes, memory).kernel, 'wasm-simd');
 });
 
-test('an engine that computes wrongly is found out', () => {
+test('an engine that computes wrongly is detected', () => {
   const memory = shared(1);
   const scope = globalThis as { WebAssembly?: unknown };
   const engine = scope.WebAssembly;

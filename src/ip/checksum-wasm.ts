@@ -1,6 +1,6 @@
 import { type Sum, sumReference, wordSum } from './checksum.js';
 
-/** What is used of WebAssembly, which no `lib` describes that this room is compiled with. */
+/** The part of WebAssembly that is used here. No `lib` of this room's compilation describes it. */
 export interface WasmMemory {
   readonly buffer: ArrayBufferLike;
 }
@@ -14,21 +14,21 @@ declare const WebAssembly: {
 };
 
 export interface Checksum {
-  /** Which implementation it is, for the log. */
+  /** The implementation's name, for the log. */
   readonly kernel: 'wasm-simd' | 'words' | 'reference';
   readonly sum: Sum;
 }
 
 /**
- * The fastest sum over an arena that works here: each is tried against the reference first.
+ * Finds the fastest sum over an arena that works here. Each is compared with the reference first.
  *
- * @param memory the shared WebAssembly memory that `bytes` is all of; without it the sum is JavaScript's
+ * @param memory the shared WebAssembly memory that `bytes` covers; without it, JavaScript sums
  */
 export function createChecksum(bytes: Uint8Array, memory?: WasmMemory): Checksum {
   const inPlace = memory !== undefined && bytes.buffer === memory.buffer && bytes.byteOffset === 0;
   const sum = inPlace && passesSelfTest() ? wasmSum(memory) : undefined;
   if (sum !== undefined) return { kernel: 'wasm-simd', sum };
-  // The order of the bytes in a word is the machine's: the reference is for those that are not little-endian.
+  // The fast sums need a little-endian machine; the reference serves the others.
   const sample = testPattern(new Uint8Array(SAMPLE_LENGTH));
   if (agrees(wordSum(sample), sample)) return { kernel: 'words', sum: wordSum(bytes) };
   return { kernel: 'reference', sum: (offset, length) => sumReference(bytes, offset, length) };
@@ -46,7 +46,7 @@ export function wasmSum(memory: WasmMemory): Sum | undefined {
 
 const SAMPLE_LENGTH = 512;
 
-/** In a memory of its own: the arena may be in use. */
+/** Uses its own memory, because the arena may be in use. */
 function passesSelfTest(): boolean {
   try {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
@@ -62,7 +62,7 @@ function testPattern(bytes: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** Whether a sum is the reference's, for every length of tail and every alignment. */
+/** Whether a sum agrees with the reference, for all alignments and lengths of the tail. */
 function agrees(sum: Sum, bytes: Uint8Array): boolean {
   for (let length = 0; length <= bytes.length - 16; length += length < 140 ? 1 : 37) {
     const offset = length % 16;
@@ -71,15 +71,15 @@ function agrees(sum: Sum, bytes: Uint8Array): boolean {
   return true;
 }
 
-// What follows is the kernel in WebAssembly's own instructions, https://webassembly.github.io/spec/core/binary/,
-// written down one by one: short enough to need no compiler, and no binary that nobody can read.
+// The kernel in WebAssembly instructions, https://webassembly.github.io/spec/core/binary/: short enough to write by
+// hand, without a compiler or an unreadable binary.
 
 const I32 = 0x7f;
 const V128 = 0x7b;
 const NO_RESULT = 0x40;
 const END = 0x0b;
 
-/** LEB128, as the format writes its numbers; constants are signed, everything else is small. */
+/** LEB128, the format's encoding of numbers. Constants are signed; all others are small. */
 function leb(value: number): number[] {
   const byte = value & 0x7f;
   const rest = value >> 7;
@@ -106,7 +106,7 @@ const loop = (...body: number[][]) => [0x03, NO_RESULT, ...body.flat(), END];
 const when = (...body: number[][]) => [0x04, NO_RESULT, ...body.flat(), END];
 const load8 = [0x2d, 0, 0];
 const load16 = [0x2f, 0, 0];
-/** 16 bytes from the address and `offset`; or 8 or 4, with zeros behind. */
+/** Loads 16 bytes from the address plus `offset`; or 8 or 4 bytes, followed by zeros. */
 const load128 = (offset: number) => [0xfd, 0x00, 0, offset];
 const load64Zero = [0xfd, 0x5d, 0, 0];
 const load32Zero = [0xfd, 0x5c, 0, 0];

@@ -18,7 +18,7 @@ test('an odd last byte is the high half of a word', () => {
   assert.equal(wordSum(bytes)(1, 0), 0);
 });
 
-test('the sum by words is that of the reference at every offset and length', () => {
+test("the sum by words equals the reference's at every offset and length", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(40), fc.nat(300), (bytes, offset, length) => {
       const from = Math.min(offset, bytes.length);
@@ -40,7 +40,7 @@ test('the largest ranges of the largest bytes do not overflow', () => {
   }
 });
 
-test('memory that does not begin at a word is summed too', () => {
+test('memory that does not begin at a word boundary is summed too', () => {
   const bytes = Uint8Array.from({ length: 40 }, (_, i) => i * 7).subarray(1);
   assert.equal(wordSum(bytes)(2, 33), sumReference(bytes, 2, 33));
 });
@@ -57,7 +57,7 @@ test('a packet with its pseudo-header sums to all ones', () => {
   }
 });
 
-test('an update after a change of one word is the checksum computed anew, RFC 1624', () => {
+test('the update for one changed word equals a new checksum, RFC 1624', () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 20, maxLength: 20 }), fc.nat(0xffff), (bytes, after) => {
       const view = new DataView(bytes.buffer);

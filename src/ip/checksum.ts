@@ -9,7 +9,7 @@ import { IPV4, IPV6 } from './packet.js';
  */
 export type Sum = (offset: number, length: number) => number;
 
-/** The obvious way, against which the fast ones are tested. */
+/** The obvious implementation, which tests compare the fast ones with. */
 export function sumReference(bytes: Uint8Array, offset: number, length: number): number {
   let sum = 0;
   for (let i = 0; i < length; i++) sum += i % 2 === 0 ? bytes[offset + i]! * 256 : bytes[offset + i]!;
@@ -58,7 +58,7 @@ export function wordSum(bytes: Uint8Array): Sum {
   };
 }
 
-/** Carries what does not fit into 16 bits back in at the bottom. For sums below 2^32. */
+/** Adds the carry above 16 bits back at the bottom. For sums below 2^32. */
 export function fold(sum: number): number {
   const once = (sum & 0xffff) + (sum >>> 16);
   return (once & 0xffff) + (once >>> 16);
@@ -81,7 +81,7 @@ export function pseudoHeaderSum(view: DataView, packet: number, protocol: number
   return fold(sum);
 }
 
-/** The checksum after one 16-bit word that it covers went from `before` to `after`: RFC 1624 §3, equation 3. */
+/** The checksum after one 16-bit word that it covers changed from `before` to `after`: RFC 1624 §3, equation 3. */
 export function updateChecksum(checksum: number, before: number, after: number): number {
   return ~fold((~checksum & 0xffff) + (~before & 0xffff) + after) & 0xffff;
 }

@@ -7,7 +7,7 @@ export interface Cidr {
   readonly prefix: number;
 }
 
-/** @returns undefined when the text is not `ADDRESS/PREFIX` */
+/** @returns undefined if the text is not `ADDRESS/PREFIX` */
 export function parseCidr(text: string): Cidr | undefined {
   const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text);
   const address = match === null ? undefined : parseAddress(match[1]!);
@@ -17,13 +17,13 @@ export function parseCidr(text: string): Cidr | undefined {
 
 export const formatCidr = ({ address, prefix }: Cidr): string => `${formatAddress(address)}/${prefix}`;
 
-/** The network that a CIDR names: the same prefix, with all host bits zero. */
+/** The network of a CIDR: the same prefix, with all host bits zero. */
 export function networkOf({ address, prefix }: Cidr): Cidr {
   const masked = address.map((byte, i) => byte & maskByte(prefix, i));
   return { address: masked, prefix };
 }
 
-/** Whether an address lies in a network. Addresses of the other family lie in none. */
+/** Whether a network contains an address. Addresses of the other family are in none. */
 export function contains(network: Cidr, address: IpAddress): boolean {
   return (
     network.address.length === address.length &&
@@ -31,12 +31,12 @@ export function contains(network: Cidr, address: IpAddress): boolean {
   );
 }
 
-/** Whether two networks have an address in common: then one lies in the other. */
+/** Whether two networks overlap, so that one contains the other. */
 export function overlap(a: Cidr, b: Cidr): boolean {
   return a.prefix <= b.prefix ? contains(a, b.address) : contains(b, a.address);
 }
 
-/** Whether all of `inner` lies in `outer`. */
+/** Whether `outer` contains all of `inner`. */
 export const covers = (outer: Cidr, inner: Cidr): boolean =>
   outer.prefix <= inner.prefix && contains(outer, inner.address);
 
@@ -52,6 +52,6 @@ export const LOOPBACK: readonly Cidr[] = ['127.0.0.0/8', '::1/128'].map((text) =
 /** In bits of prefix. No private network is wider. */
 const WIDEST = { ipv4: 8, ipv6: 7 } as const;
 
-/** Whether a route's destination is everything: a default route, or the halves and quarters of one that VPNs use instead. */
+/** Whether a route is a default route, or one of the halves and quarters that VPNs use instead. */
 export const standsForAll = ({ address, prefix }: Cidr): boolean =>
   prefix < (address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6);

@@ -13,7 +13,7 @@ import { GSO, GSO_ECN, VIRTIO } from './virtio.js';
 const { ack, psh, fin, syn, rst, urg, ece, cwr } = TCP_FLAG;
 
 /**
- * Merges packets that lie in an arena as a received datagram would leave them.
+ * Merges packets that are in an arena as received datagrams would leave them.
  *
  * @param gap bytes from one to the next; where a header does not fit, each is written when its group is used
  * @returns each group as one
@@ -45,7 +45,7 @@ function coalesce(packets: readonly Uint8Array[], options?: CoalescerOptions, ga
   });
 }
 
-/** What the fast cutter makes of a group. */
+/** The segments that the fast segmenter makes of a group. */
 function cut(group: Uint8Array): Uint8Array[] {
   const bytes = group.slice();
   const segmenter = new Segmenter({ bytes, view: new DataView(bytes.buffer) }, wordSum(bytes));
@@ -62,7 +62,7 @@ function flowOf(packet: Uint8Array): string {
     : `${packet[IPV6.nextHeader]} ${packet.slice(8, 44)}`;
 }
 
-/** Without the IPv4 identification where it has no meaning, RFC 6864: all the same may become counting up. */
+/** Clears the IPv4 identification where it has no meaning, RFC 6864: equal ones may become ascending ones. */
 function withoutIdentification(packet: Uint8Array): Uint8Array {
   if (packet[0] !== 0x45 || (packet[IPV4.fragment]! & 0x40) === 0) return packet;
   if (sumReference(packet, 0, 20) !== 0xffff) return packet;
@@ -74,7 +74,7 @@ function withoutIdentification(packet: Uint8Array): Uint8Array {
 const pattern = (length: number, from = 0): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => (i + from) * 31 + ((i + from) >> 8));
 
-/** `count` packets of one flow as a sender makes them, each with the changes that `change` asks for. */
+/** `count` packets of one flow as a sender makes them, each with the changes from `change`. */
 function stream(
   count: number,
   size: number,
@@ -101,7 +101,7 @@ const protocols = ['tcp', 'udp'] as const;
 const sizesOf = (groups: readonly Uint8Array[]): number[] =>
   groups.map((group) => segmentReference(group).length);
 
-test('a run of full segments and a smaller last one become one packet that is cut into the same', () => {
+test('full segments and a smaller last one become one packet that is segmented into the same packets', () => {
   for (const version of families) {
     for (const protocol of protocols) {
       const packets = [
@@ -116,7 +116,7 @@ test('a run of full segments and a smaller last one become one packet that is cu
   }
 });
 
-test('the virtio header says what to cut', () => {
+test('the virtio header describes the segments', () => {
   const [group] = coalesce(stream(3, 1000, { version: 6, options: pattern(12) }));
   const view = new DataView(group!.buffer);
   assert.deepEqual([...group!.subarray(0, 2)], [1, GSO.tcp6]);
@@ -127,13 +127,13 @@ test('the virtio header says what to cut', () => {
   assert.equal(view.getUint16(VIRTIO.length + IPV6.payloadLength), 32 + 3000);
 });
 
-test('a packet alone passes behind a header of zeros', () => {
+test('a single packet passes behind a header of zeros', () => {
   for (const packet of [...stream(1, 100), ...stream(1, 100, { protocol: 'udp' }), pattern(33), pattern(3)]) {
     assert.deepEqual(coalesce([packet]), [Uint8Array.of(...new Uint8Array(10), ...packet)]);
   }
 });
 
-test('flows that are interleaved are merged each, in the order of their first packets', () => {
+test('interleaved flows are merged separately, in the order of their first packets', () => {
   const a = stream(5, 500, { sourcePort: 1 });
   const b = stream(5, 400, { sourcePort: 2, version: 6 });
   const c = stream(5, 300, { sourcePort: 3, protocol: 'udp' });
@@ -141,7 +141,7 @@ test('flows that are interleaved are merged each, in the order of their first pa
   assert.deepEqual(groups.map(segmentReference), [a, b, c]);
 });
 
-test('PSH and FIN end a group and are its own', () => {
+test('PSH and FIN end a group, which keeps them', () => {
   for (const flag of [psh, fin, psh | fin]) {
     const packets = stream(6, 200, {}, (i) => (i === 3 ? { flags: ack | flag } : {}));
     const groups = coalesce(packets);
@@ -150,7 +150,7 @@ test('PSH and FIN end a group and are its own', () => {
   }
 });
 
-test('the sequence number, the identification and the merged length may pass their ends', () => {
+test('the sequence number and the identification may wrap, and the merged length may reach its limit', () => {
   assert.deepEqual(sizesOf(coalesce(stream(5, 200, { sequence: 0xffffff00 }))), [5]);
   const wrapping = stream(5, 200, { dontFragment: false }, (i) => ({
     identification: (0xfffe + i) & 0xffff,
@@ -165,7 +165,7 @@ test('the sequence number, the identification and the merged length may pass the
   }
 });
 
-test('identifications may stand still behind DF only, and then must', () => {
+test('equal identifications are merged only with DF, and then all must be equal', () => {
   const at = (ids: number[], dontFragment: boolean) =>
     sizesOf(coalesce(stream(ids.length, 100, { dontFragment }, (i) => ({ identification: ids[i]! }))));
   assert.deepEqual(at([0, 0, 0, 0], true), [4]);
@@ -176,18 +176,18 @@ test('identifications may stand still behind DF only, and then must', () => {
   assert.deepEqual(at([7, 9, 11], false), [1, 1, 1]);
 });
 
-test('at most as many packets become one as was asked for', () => {
+test('no more packets are merged into one than the limit', () => {
   assert.deepEqual(sizesOf(coalesce(stream(130, 10, { protocol: 'udp' }))), [64, 64, 2]);
   assert.deepEqual(sizesOf(coalesce(stream(10, 10), { maxSegments: 4 })), [4, 4, 2]);
 });
 
-test('either protocol can be switched off', () => {
+test('each protocol can be switched off', () => {
   const packets = [...stream(3, 100), ...stream(3, 100, { protocol: 'udp' })];
   assert.deepEqual(sizesOf(coalesce(packets, { udp: false })), [3, 1, 1, 1]);
   assert.deepEqual(sizesOf(coalesce(packets, { tcp: false })), [1, 1, 1, 3]);
 });
 
-/** Changes to the second of three packets that part it from the first; the third may then join the second. */
+/** Changes to the second of three packets that separate it from the first. The third may then join the second. */
 const PARTING: Readonly<Record<string, Partial<PacketShape>>> = {
   'another source': { source: 9 },
   'another destination': { destination: 9 },
@@ -213,7 +213,7 @@ const PARTING_TCP: Readonly<Record<string, Partial<PacketShape>>> = {
   'no ACK': { flags: 0 },
 };
 
-test('packets that differ in what cutting could not restore stay apart', () => {
+test('packets that segmenting could not restore stay apart', () => {
   for (const version of families) {
     for (const protocol of protocols) {
       const changes = protocol === 'tcp' ? { ...PARTING, ...PARTING_TCP } : PARTING;
@@ -240,7 +240,7 @@ test('segments that all carry CWR, or SYN, URG, RST, PSH stay apart; ECE on all 
   assert.equal(groups[0]![VIRTIO.gsoType]! & GSO_ECN, 0);
 });
 
-/** What makes a packet of any flow impossible to merge, by changing its bytes. */
+/** Changes that make a packet of any flow impossible to merge. */
 const SPOILING: Readonly<Record<string, (packet: Uint8Array) => Uint8Array | undefined>> = {
   'a flipped bit of payload': (p) => flip(p, p.length - 1),
   'a flipped bit of the checksum': (p) => flip(p, (p[0] === 0x45 ? 20 : 40) + checksumOffset(p)),
@@ -273,7 +273,7 @@ const put = (packet: Uint8Array, at: number, value: number): Uint8Array =>
   packet.slice().fill(value, at, at + 1);
 const flip = (packet: Uint8Array, at: number): Uint8Array => put(packet, at, packet[at]! ^ 4);
 
-test('a spoiled packet passes alone and unchanged, wherever it stands, and what follows does not overtake it', () => {
+test('a spoiled packet passes alone and unchanged at any position, and later packets do not overtake it', () => {
   for (const [name, spoil] of Object.entries(SPOILING)) {
     let tried = 0;
     for (const version of families) {
@@ -295,7 +295,7 @@ test('a spoiled packet passes alone and unchanged, wherever it stands, and what 
   }
 });
 
-test('a flipped bit of a port makes another flow, and of two such packets none is merged', () => {
+test('a flipped bit in a port makes another flow, and two such packets are not merged', () => {
   const packets = stream(4, 100, { version: 6 }).map((packet, i) => (i < 2 ? flip(packet, 43) : packet));
   assert.deepEqual(sizesOf(coalesce(packets)), [1, 1, 2]);
 });
@@ -305,12 +305,12 @@ test('a UDP length that is not the packet length keeps it alone', () => {
   assert.deepEqual(coalesce(packets).length, 3);
 });
 
-test('any mix of flows comes back as it went in, and each flow in its order', () => {
+test('any mix of flows comes out unchanged, with each flow in order', () => {
   fc.assert(
     fc.property(fc.nat(), (seed) => {
       const packets = randomMix(new SeededRandom(seed));
       const groups = coalesce(packets);
-      assert.deepEqual(coalesce(packets, {}, 4), groups, 'without room for a header before each');
+      assert.deepEqual(coalesce(packets, {}, 4), groups, 'without room for a header in front of each');
       const out = groups.flatMap(segmentReference);
       const sort = (list: Uint8Array[]) => {
         const flows = new Map<string, string[]>();
@@ -333,7 +333,7 @@ test('any mix of flows comes back as it went in, and each flow in its order', ()
   );
 });
 
-/** A few flows, interleaved, at MTUs from 1280 to 65 000, of which now and then a packet is out of the ordinary. */
+/** A few interleaved flows at MTUs from 1280 to 65 000, with an unusual packet now and then. */
 function randomMix(random: SeededRandom): Uint8Array[] {
   const flows = Array.from({ length: 1 + random.below(5) }, (_, i) => {
     const mtu = [1280, 1420, 1420, 9000, 65_000][random.below(5)]!;
@@ -375,12 +375,12 @@ function randomMix(random: SeededRandom): Uint8Array[] {
   });
 }
 
-test('of more flows than the table can tell apart, none is given what another one sent', () => {
+test("with more flows than the table holds, no flow gets another one's packets", () => {
   for (const version of families) {
     for (const protocol of protocols) {
       const sent = Array.from({ length: 1024 }, (_, i) => {
         const shape = { version, protocol, sequence: 1 + 9 * i, identification: 0 };
-        // A multiplier that is odd: no port comes twice.
+        // The multiplier is odd, so no port repeats.
         return makePacket({ ...shape, sourcePort: (i * 40_503) & 0xffff, payload: pattern(9, i) });
       });
       const groups = coalesce(sent);
@@ -389,7 +389,7 @@ test('of more flows than the table can tell apart, none is given what another on
   }
 });
 
-test('the mixes of the test before are merged in earnest', () => {
+test('the mixes of the previous test really are merged', () => {
   let packets = 0;
   let groups = 0;
   for (let seed = 0; seed < 50; seed++) {
@@ -423,7 +423,7 @@ test('random bytes that look like packets pass unchanged', () => {
   );
 });
 
-test('a full batch takes no more, and the next one begins empty', () => {
+test('a full batch accepts no more, and the next one begins empty', () => {
   const bytes = new Uint8Array(1000);
   const packet = stream(1, 100, { protocol: 'udp' })[0]!;
   bytes.set(packet, 16);
@@ -441,7 +441,7 @@ test('a full batch takes no more, and the next one begins empty', () => {
   assert.throws(() => coalescer.add(980, 30), RangeError);
 });
 
-test('many flows in one batch find their groups, or at worst new ones', () => {
+test('many flows in one batch find their groups, or at worst start new ones', () => {
   const flows = Array.from({ length: 300 }, (_, i) => stream(3, 20, { sourcePort: i, protocol: 'udp' }));
   const packets = [0, 1, 2].flatMap((i) => flows.map((flow) => flow[i]!));
   const groups = coalesce(packets);

@@ -8,32 +8,32 @@ export interface CoalescerOptions {
   readonly tcp?: boolean;
   /** Merge UDP, which needs a device that took the USO offloads. Default true. */
   readonly udp?: boolean;
-  /** How many packets one batch may have. Default 1024. */
+  /** The most packets in a batch. Default 1024. */
   readonly maxPackets?: number;
-  /** How many packets may become one. Default 64, which every kernel accepts for UDP. */
+  /** The most packets that become one. Default 64, which every kernel accepts for UDP. */
   readonly maxSegments?: number;
 }
 
-/** A merged packet is one IP packet still. */
+/** A merged packet is still one IP packet. */
 const MAX_PACKET = 0xffff;
 
-/** What a group may still take. Its first packet's checksum is not looked at before a second one wants to join. */
+/** What may still join a group. The first packet's checksum is checked only when a second one wants to join. */
 const STATE = { unverified: 0, verified: 1, closed: 2 } as const;
 
-/** Flags with which a segment may not be merged, and those with which it is the last that can be. */
+/** Flags that keep a segment from being merged, and flags that make it the last of its group. */
 const NEVER = TCP_FLAG.syn | TCP_FLAG.rst | TCP_FLAG.urg | TCP_FLAG.cwr;
 const LAST = TCP_FLAG.psh | TCP_FLAG.fin;
 
-/** How far a flow is looked for from its home in the table. Beyond, another flow has to make room. */
+/** How far to look for a flow from its home slot. Beyond that, another flow is replaced. */
 const MAX_PROBES = 8;
 
 /**
  * Merges consecutive TCP segments and UDP datagrams of a flow into super-packets for a TUN device with
  * IFF_VNET_HDR, by the rules of Linux's generic receive offload (net/ipv4/tcp_offload.c, udp_offload.c,
- * af_inet.c, net/ipv6/ip6_offload.c), so that cutting them again gives the same packets. Payloads stay where they
+ * af_inet.c, net/ipv6/ip6_offload.c), so that segmenting them gives the same packets. Payloads stay where they
  * are: a group is a list of pieces for writev(2), the first of which begins with the virtio_net_hdr. A packet that
- * cannot be merged is a group of its own, behind a header of zeros, and unchanged. In particular one with a bad
- * checksum, which whoever it is for shall see. Packets of one flow never overtake each other.
+ * cannot be merged is a group by itself, unchanged behind a header of zeros. That includes packets with a bad checksum,
+ * which their receiver must see. Packets of one flow never overtake each other.
  *
  * `begin()`, `add()` for each packet, `finish()`; then read `groupCount` and the pieces. Allocates nothing.
  */
@@ -49,13 +49,13 @@ export class Coalescer {
   #packetCount = 0;
   #groupCount = 0;
   #flowCount = 0;
-  /** Groups before this one are closed, whatever their state says. */
+  /** Groups before this one are closed, regardless of their state. */
   #openFrom = 0;
-  /** The group of the last packet of a flow, and the flow's place in the table: the next packet mostly is of the same. */
+  /** The last packet's group and its flow's slot: the next packet mostly belongs to the same flow. */
   #lastGroup = -1;
   #lastSlot = 0;
 
-  /** By packet: the piece it contributes, and the packet behind it in its group. */
+  /** By packet: its piece, and the next packet of its group. */
   readonly #offsets: Int32Array;
   readonly #lengths: Int32Array;
   readonly #next: Int32Array;
@@ -66,23 +66,23 @@ export class Coalescer {
   readonly #head: Int32Array;
   readonly #tail: Int32Array;
   readonly #count: Int32Array;
-  /** Length of all of it as one IP packet. */
+  /** Length of the whole group as one IP packet. */
   readonly #total: Int32Array;
   readonly #headerLength: Int32Array;
   readonly #gsoSize: Int32Array;
   readonly #nextSequence: Int32Array;
   /** PSH and FIN of the last segment. */
   readonly #lastFlags: Int32Array;
-  /** Whether its IPv4 identifications are all the same rather than counting up. */
+  /** Whether its IPv4 identifications are all equal, instead of ascending. */
   readonly #fixedId: Int32Array;
-  /** Of its first packet: the sum of what its other packets have otherwise in a right IPv4 header. */
+  /** The first packet's sum of the IPv4 header words that its other packets may have different. */
   readonly #variableSum: Int32Array;
 
-  /** Open-addressing hash table: the latest group of each flow, of the batch that the stamp says. */
+  /** Open-addressing hash table: the latest group of each flow. A slot counts only in the batch of its stamp. */
   readonly #slotGroup: Int32Array;
   readonly #slotStamp: Int32Array;
 
-  /** What finish() leaves: the packets of all groups in order, and where each group begins there. */
+  /** Set by finish(): the packets of all groups in order, and where each group begins. */
   readonly #order: Int32Array;
   readonly #groupStart: Int32Array;
 
@@ -132,10 +132,10 @@ export class Coalescer {
   }
 
   /**
-   * Takes a whole IP packet with 10 bytes to spare in front of it (or see `arrange`). It must stay as it is until the
-   * pieces are used.
+   * Adds a whole IP packet with 10 spare bytes in front of it (or see `arrange`). It must stay unchanged until its
+   * piece is used.
    *
-   * @returns false, without having taken it, when the batch is full
+   * @returns false if the batch is full and the packet was not added
    */
   add(offset: number, length: number): boolean {
     if (this.#packetCount === this.#maxPackets) return false;
@@ -144,7 +144,7 @@ export class Coalescer {
     }
     const kind = findKind(this.#view, offset, length);
     if (kind === KIND.opaque) {
-      // Whose flow it is takes more to find out than it is worth: nothing may overtake it.
+      // Finding its flow is not worth the effort, so no packet may overtake it.
       this.#begin(kind, offset, length, STATE.closed);
       this.#openFrom = this.#groupCount;
     } else if (kind === KIND.other || !(isTcp(kind) ? this.#tcp : this.#udp)) {
@@ -155,16 +155,16 @@ export class Coalescer {
     return true;
   }
 
-  /** Puts the groups in order, and writes the headers of all. */
+  /** Puts the groups in order, and writes all their headers. */
   finish(): void {
     this.arrange();
     for (let group = 0; group < this.#groupCount; group++) this.prepare(group);
   }
 
   /**
-   * `finish` without the headers, for packets that have fewer bytes in front of them to spare: `prepare` then writes
-   * each group's, over the end of the packet before, right before the group is used. Who takes the groups in order has
-   * used that packet by then.
+   * `finish` without the headers, for packets with fewer spare bytes in front of them. `prepare` writes a group's
+   * headers right before the group is used, over the end of the packet before it. Use the groups in order: then that
+   * packet has been used already.
    */
   arrange(): void {
     let at = 0;
@@ -183,17 +183,17 @@ export class Coalescer {
     if (this.#count[group]! > 1) this.#writeHeaders(group, header);
   }
 
-  /** How many groups the batch has become, in the order of their first packets. */
+  /** How many groups the batch has, in the order of their first packets. */
   get groupCount(): number {
     return this.#groupCount;
   }
 
-  /** How many flows of TCP and UDP the batch has packets of. */
+  /** How many TCP and UDP flows the batch has. */
   get flowCount(): number {
     return this.#flowCount;
   }
 
-  /** Of how many pieces a group consists; the first is its virtio_net_hdr and first packet, the others payloads. */
+  /** How many pieces a group has. The first is its virtio_net_hdr and first packet, the others are payloads. */
   pieceCount(group: number): number {
     return this.#count[group]!;
   }
@@ -206,7 +206,7 @@ export class Coalescer {
     return this.#lengths[this.#order[this.#groupStart[group]! + piece]!]!;
   }
 
-  /** Bytes of the packets that a group was made of, each with its own headers. */
+  /** Total length of a group's packets, each with its own headers. */
   packetBytes(group: number): number {
     return this.#total[group]! + (this.#count[group]! - 1) * this.#headerLength[group]!;
   }
@@ -251,7 +251,7 @@ export class Coalescer {
     if (tcp) this.#nextSequence[group] = view.getInt32(transport + TCP.sequence) + payload;
   }
 
-  /** The flow's place in the table, or one that it may take. */
+  /** The flow's slot in the table, or one that it may take. */
   #slotOf(kind: Kind, offset: number, transport: number): number {
     const view = this.#view;
     const last = this.#lastGroup;
@@ -273,11 +273,11 @@ export class Coalescer {
       if (this.#kind[group] !== kind) continue;
       if (sameFlow(view, kind, offset, this.#firstPacket(group))) return slot;
     }
-    this.#slotStamp[home] = 0; // no batch's: nothing may join the flow that has to make room
+    this.#slotStamp[home] = 0; // no batch: nothing may join the replaced flow
     return home;
   }
 
-  /** Whether a packet may follow those of a group, checksums aside. */
+  /** Whether a packet may join a group, apart from its checksums. */
   #mayJoin(group: number, kind: Kind, offset: number, headerLength: number, payload: number): boolean {
     if (this.#state[group] === STATE.closed) return false;
     if (headerLength !== this.#headerLength[group] || payload > this.#gsoSize[group]!) return false;
@@ -290,7 +290,7 @@ export class Coalescer {
     }
     if (!sameHeaders(view, kind, offset, first, headerLength)) return false;
     if (!isIpv4(kind)) return true;
-    // RFC 6864: behind DF the identification has no meaning, and many senders leave it at zero.
+    // RFC 6864: with DF the identification has no meaning, and many senders leave it at zero.
     const word = view.getInt32(offset + IPV4.identification);
     const step = ((word >>> 16) - view.getUint16(first + IPV4.identification)) & 0xffff;
     const count = this.#count[group]!;
@@ -339,14 +339,14 @@ export class Coalescer {
   }
 
   /**
-   * Whether the IPv4 checksum of a packet that may join is right: that of the first is, and what both have in common
-   * needs not be added again.
+   * Whether the IPv4 checksum of a joining packet is right. The first packet's is, so only the words that may differ
+   * are compared.
    */
   #hasGoodHeader(group: number, kind: Kind, offset: number, length: number): boolean {
     return !isIpv4(kind) || variableSum(this.#view, offset, length) === this.#variableSum[group];
   }
 
-  /** The addresses stand right before the transport header: one pass covers them and all behind. */
+  /** The addresses are right in front of the transport header, so one pass covers both. */
   #hasGoodPayload(kind: Kind, offset: number, length: number): boolean {
     const from = isIpv4(kind) ? IPV4.source : IPV6.source;
     const protocol = isTcp(kind) ? PROTOCOL.tcp : PROTOCOL.udp;
@@ -354,7 +354,7 @@ export class Coalescer {
     return fold(this.#sum(offset + from, length - from) + protocol + transportLength) === 0xffff;
   }
 
-  /** Makes the first packet of a group the head of all of it. */
+  /** Makes the first packet of a group the head of the whole group. */
   #writeHeaders(group: number, header: number): void {
     const view = this.#view;
     const kind = this.#kind[group] as Kind;
@@ -392,7 +392,7 @@ export class Coalescer {
   }
 }
 
-/** The sum of those words of an IPv4 header that packets which are merged need not have in common. Never 0. */
+/** The sum of the IPv4 header words that may differ between merged packets. Never 0. */
 function variableSum(view: DataView, packet: number, length: number): number {
   return fold(length + view.getUint16(packet + IPV4.identification) + view.getUint16(packet + IPV4.checksum));
 }

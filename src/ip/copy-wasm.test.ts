@@ -16,7 +16,7 @@ function makeArena(): { readonly bytes: Uint8Array; readonly memory: WasmMemory 
   return { bytes: new Uint8Array(memory.buffer), memory };
 }
 
-test('both ways to copy do the same as copyWithin, where the places overlap, too', () => {
+test('both ways to copy do the same as copyWithin, even where the ranges overlap', () => {
   const random = new SeededRandom(7);
   const arena = makeArena();
   const plain = new Uint8Array(SIZE);

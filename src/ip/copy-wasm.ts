@@ -8,14 +8,14 @@ declare const WebAssembly: {
   ) => { readonly exports: { readonly copy: Copy } };
 };
 
-/** Copies `length` bytes of an arena, also where both places overlap. */
+/** Copies `length` bytes within an arena. The ranges may overlap. */
 export type Copy = (to: number, from: number, length: number) => void;
 
 /**
- * The fastest way to copy within an arena that works here. JavaScript's own copies memory that threads share word by
- * word: a packet takes ten times as long as by WebAssembly.
+ * Finds the fastest way to copy within an arena that works here. JavaScript copies shared memory word by word, which
+ * takes ten times as long as WebAssembly.
  *
- * @param memory the shared WebAssembly memory that `bytes` is all of; without it JavaScript copies
+ * @param memory the shared WebAssembly memory that `bytes` covers; without it, JavaScript copies
  */
 export function createCopy(bytes: Uint8Array, memory?: WasmMemory): Copy {
   const inPlace = memory !== undefined && bytes.buffer === memory.buffer && bytes.byteOffset === 0;
@@ -23,7 +23,7 @@ export function createCopy(bytes: Uint8Array, memory?: WasmMemory): Copy {
   return copy ?? ((to, from, length) => void bytes.copyWithin(to, from, from + length));
 }
 
-/** @returns undefined where there is no WebAssembly, or none that copies (bulk memory operations), or shares memory */
+/** @returns undefined where WebAssembly, its bulk memory operations or shared memory are missing */
 function wasmCopy(memory: WasmMemory): Copy | undefined {
   try {
     const module = new WebAssembly.Module(MODULE);

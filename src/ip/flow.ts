@@ -1,8 +1,8 @@
 import { IPV4, IPV6, PROTOCOL, TCP, UDP } from './packet.js';
 
 /**
- * What matters of a packet to merging. `other` belongs to no flow that is merged; `opaque` does perhaps, but does
- * not show its ports plainly: fragments, IPv4 options, IPv6 extension headers, lengths that do not fit.
+ * What merging needs to know about a packet. `other` belongs to no flow that is merged. `opaque` may belong to one, but
+ * its ports are hard to find: fragments, IPv4 options, IPv6 extension headers, lengths that do not fit.
  */
 export const KIND = { other: 0, opaque: 1, tcp4: 2, udp4: 3, tcp6: 4, udp6: 5 } as const;
 export type Kind = (typeof KIND)[keyof typeof KIND];
@@ -10,7 +10,7 @@ export type Kind = (typeof KIND)[keyof typeof KIND];
 export const isIpv4 = (kind: Kind): boolean => kind === KIND.tcp4 || kind === KIND.udp4;
 export const isTcp = (kind: Kind): boolean => kind === KIND.tcp4 || kind === KIND.tcp6;
 
-/** Classifies a packet. For every kind but `other` and `opaque` its fixed headers are there to be read. */
+/** Classifies a packet. Every kind except `other` and `opaque` has complete fixed headers. */
 export function findKind(view: DataView, offset: number, length: number): Kind {
   if (length < IPV4.minLength) return KIND.other;
   const first = view.getUint8(offset);
@@ -35,7 +35,7 @@ export function findKind(view: DataView, offset: number, length: number): Kind {
 /** Where the transport header begins. */
 export const transportOf = (kind: Kind): number => (isIpv4(kind) ? IPV4.minLength : IPV6.headerLength);
 
-/** IANA's IPv6 extension header types: all behind which TCP or UDP may follow. */
+/** IANA's IPv6 extension header types that TCP or UDP may follow. */
 function isExtensionHeader(protocol: number): boolean {
   switch (protocol) {
     case 0: // hop-by-hop options
@@ -61,12 +61,12 @@ export function sameFlow(view: DataView, kind: Kind, a: number, b: number): bool
   return true;
 }
 
-/** Everything in TCP's fourth word but PSH and FIN: data offset, reserved bits, flags, window. */
+/** TCP's fourth word without PSH and FIN: data offset, reserved bits, flags, window. */
 const TCP_MUST_MATCH = ~0x00090000;
 
 /**
- * Whether two packets of one flow and equal header length agree in all that Linux compares before merging them
- * (inet_gro_flush, ipv6_gro_receive, tcp_gro_receive), but the IPv4 identification and the sequence number.
+ * Whether two packets of one flow and equal header length agree in everything that Linux compares before it merges them
+ * (inet_gro_flush, ipv6_gro_receive, tcp_gro_receive), except the IPv4 identification and the sequence number.
  */
 export function sameHeaders(view: DataView, kind: Kind, a: number, b: number, headerLength: number): boolean {
   if (isIpv4(kind)) {

@@ -17,7 +17,7 @@ function ipv6(length: number, payloadLength = length - 40): DataView {
   return view;
 }
 
-test('a packet is whole when its length field says so', () => {
+test('a packet is whole if its length field says so', () => {
   assert.equal(wholePacket(ipv4(20), 0, 20), 4);
   assert.equal(wholePacket(ipv4(60, 60), 0, 60), 4);
   assert.equal(wholePacket(ipv6(40), 0, 40), 6);
@@ -32,21 +32,21 @@ test('a packet that lies about its length is not whole', () => {
   assert.equal(wholePacket(ipv6(48, 9), 0, 48), 0);
 });
 
-test('random bytes of any length are judged without an error, and short ones are no packets', () => {
+test('random bytes of any length cause no error, and short ones are not packets', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat(60), (bytes, offset) => {
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const length = Math.max(0, bytes.length - offset);
       const version = wholePacket(view, offset, length);
       if (length < 20) assert.equal(version, 0);
-      // A caller that claims more than there is gets no packet either.
+      // Nor if the caller claims a longer packet than there is.
       assert.equal(wholePacket(view, offset, length + 1 + offset), 0);
     }),
     { numRuns: 2000 },
   );
 });
 
-test('a summary names addresses, protocol and ports', () => {
+test('a summary has addresses, protocol and ports', () => {
   const packet = new Uint8Array(28);
   packet.set([
     0x45,
@@ -83,7 +83,7 @@ test('a summary names addresses, protocol and ports', () => {
   });
 });
 
-test('a later fragment has no ports, whatever stands where they would be', () => {
+test('a later fragment has no ports, whatever bytes are in their place', () => {
   const packet = new Uint8Array(28);
   packet.set([0x45, 0, 0, 28, 0, 0, 0x00, 0x10, 64, PROTOCOL.udp]);
   assert.equal(summarize(packet)?.ports, undefined);

@@ -39,7 +39,7 @@ export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece:
 /** UDP header, RFC 768. Byte offsets; big-endian. */
 export const UDP = { length: 4, checksum: 6, headerLength: 8 } as const;
 
-/** Protocol numbers that this package looks at, from IANA's registry. */
+/** Protocol numbers that this package uses, from IANA's registry. */
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const;
 
 /** The first nibble of every IP packet. */
@@ -49,7 +49,7 @@ export const ipVersion = (view: DataView, offset: number): number => view.getUin
  * Checks that `length` bytes are one whole IP packet: a version this package knows, a header that fits, and
  * a length field that tells the truth. Everything after this check may read the fixed header freely.
  *
- * @returns 4 or 6, or 0 when it is not an IP packet of exactly that length
+ * @returns 4 or 6, or 0 if it is not an IP packet of exactly that length
  */
 export function wholePacket(view: DataView, offset: number, length: number): 4 | 6 | 0 {
   if (length < IPV4.minLength || offset + length > view.byteLength) return 0;
@@ -65,21 +65,21 @@ export function wholePacket(view: DataView, offset: number, length: number): 4 |
   return 0;
 }
 
-/** What a packet is, in words, for people: `10.0.0.2 → 10.0.0.1 ICMP`. */
+/** A packet described for people: `10.0.0.2 → 10.0.0.1 ICMP`. */
 export interface PacketSummary {
   readonly version: 4 | 6;
   readonly source: Uint8Array;
   readonly destination: Uint8Array;
   readonly protocol: number;
-  /** TCP and UDP ports, where the packet begins with that header. */
+  /** TCP or UDP ports, if the packet has that header. */
   readonly ports?: { readonly source: number; readonly destination: number };
 }
 
 /**
- * Reads what a person wants to know of a packet. For logs and lessons, not for the hot path.
+ * Describes a packet for logs and lessons; not for the hot path.
  *
  * @param packet the packet, or at least its first bytes
- * @returns undefined when even the fixed header is missing
+ * @returns undefined if even the fixed header is missing
  */
 export function summarize(packet: Uint8Array): PacketSummary | undefined {
   if (packet.length < IPV4.minLength) return undefined;

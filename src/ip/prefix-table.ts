@@ -1,4 +1,4 @@
-/** A set of addresses that begin alike, and who it belongs to: any number from 0 to 2^31 - 1. */
+/** A prefix of addresses, and its owner: any number from 0 to 2^31 - 1. */
 export interface Prefix {
   /** 4 or 16 bytes; the bits beyond `length` are zero. */
   readonly address: Uint8Array;
@@ -6,7 +6,7 @@ export interface Prefix {
   readonly owner: number;
 }
 
-/** A prefix in the table, in the list of its owner's. Its words are those of `NODE.address`. */
+/** A prefix in its owner's list. Its words are those of `NODE.address`. */
 interface Entry {
   readonly isIpv4: boolean;
   readonly word0: number;
@@ -14,32 +14,32 @@ interface Entry {
   readonly word2: number;
   readonly word3: number;
   readonly length: number;
-  /** -1 when it was removed; who stands at it may still go on to what came after it. */
+  /** -1 once it is removed. An iteration that stands here may still go on to the next one. */
   owner: number;
   before: Entry | undefined;
   after: Entry | undefined;
 }
 
-/** What an owner has, oldest first. */
+/** An owner's prefixes, oldest first. */
 interface Owned {
   first: Entry | undefined;
   last: Entry | undefined;
 }
 
 /**
- * Which owner has the longest prefix of an address: routing, and WireGuard's allowed IPs. A prefix has one owner
- * at a time. This is the table that is changed; `compile` makes the one that is looked up, as a whole.
+ * Finds the owner of an address's longest prefix, for routing and for WireGuard's allowed IPs. A prefix has one owner
+ * at a time. This table can be changed; `compile` makes the one for look-ups, as a whole.
  */
 export class PrefixTable {
   readonly #entries = new Map<number | string, Entry>();
-  /** By owner, so that listing and removing do not search the whole table. */
+  /** By owner, so that listing and removing need not search the whole table. */
   readonly #owned = new Map<number, Owned>();
 
   get size(): number {
     return this.#entries.size;
   }
 
-  /** Gives a prefix to an owner, taking it from the one that had it. Bits beyond `length` are ignored. */
+  /** Gives a prefix to an owner, and takes it from the previous one. Bits beyond `length` are ignored. */
   insert(address: Uint8Array, length: number, owner: number): void {
     const isIpv4 = address.length === 4;
     const word0 = maskedWord(address, 0, length);
@@ -58,7 +58,7 @@ export class PrefixTable {
     this.#entries.set(key, entry);
   }
 
-  /** Takes a prefix from an owner; does nothing, and returns false, when it is not that owner's. */
+  /** Takes a prefix from an owner. @returns false if it is not that owner's, and nothing has changed */
   remove(address: Uint8Array, length: number, owner: number): boolean {
     const isIpv4 = address.length === 4;
     const words = [0, 4, 8, 12].map((at) => (at < address.length ? maskedWord(address, at, length) : 0));
@@ -77,7 +77,7 @@ export class PrefixTable {
     this.#owned.delete(owner);
   }
 
-  /** The prefixes of an owner, in the order they were given to it. The table may change between two of them. */
+  /** An owner's prefixes in the order they were given. The table may change during the iteration. */
   *ownedBy(owner: number): Generator<Prefix, void, void> {
     for (let entry = this.#owned.get(owner)?.first; entry; entry = entry.after) {
       if (entry.owner === owner) yield { address: addressOf(entry), length: entry.length, owner };
@@ -87,7 +87,7 @@ export class PrefixTable {
   /**
    * Makes the flat table that `PrefixLookup` reads.
    *
-   * @param allocate where it is to lie: for another thread, over a SharedArrayBuffer
+   * @param allocate makes its memory; over a SharedArrayBuffer for another thread
    */
   compile(allocate: (words: number) => Int32Array = (words) => new Int32Array(words)): Int32Array {
     const builder = new TrieBuilder(this.#entries.size);
@@ -114,15 +114,15 @@ export class PrefixTable {
 }
 
 /**
- * A node of the flat trie: how many bits its prefix has; the owner, or -1 where only a branch is; where the
- * nodes for a next bit of 0 and 1 begin, 0 for none; the prefix in four words of 32 bits, for IPv4 the first.
+ * A node of the flat trie: the length of its prefix in bits; the owner, or -1 for a mere branch; where the nodes
+ * for a next bit of 0 and 1 begin, 0 for none; the prefix in four words of 32 bits, or one for IPv4.
  * Two heads at the start hold the roots' places. Nodes without owner have both children, so there are at most
  * two nodes per prefix, and a lookup visits no more nodes than prefixes that are nested or differ.
  */
 const NODE = { length: 0, owner: 1, zero: 2, one: 3, address: 4, words: 8 } as const;
 const HEAD = { ipv4: 0, ipv6: 1, words: 8 } as const;
 
-/** Looks addresses up in a compiled table, without allocating. */
+/** Looks up addresses in a compiled table, without allocating. */
 export class PrefixLookup {
   readonly #table: Int32Array;
 
@@ -149,7 +149,7 @@ export class PrefixLookup {
   find6(bytes: Uint8Array, at: number): number {
     const table = this.#table;
     let owner = -1;
-    let checked = 0; // words that the nodes so far have compared whole
+    let checked = 0; // words that previous nodes have compared completely
     for (let node = table[HEAD.ipv6]!; node !== 0; ) {
       const length = table[node + NODE.length]!;
       for (; checked < length >> 5; checked++) {
@@ -206,7 +206,7 @@ class TrieBuilder {
         link = node + NODE.zero + bitAt(address, 0, common);
         continue;
       }
-      // The node's prefix goes on where ours ends or differs: a shorter node comes between.
+      // The node's prefix continues where the new one ends or differs, so a shorter node comes between.
       const between = this.#add(common, common === length ? owner : -1);
       nodes[between + NODE.zero + bitAt(nodes, node + NODE.address, common)] = node;
       nodes[link] = between;
@@ -234,7 +234,7 @@ class TrieBuilder {
   }
 }
 
-/** A bit of an address of big-endian words, of which the first is at `at`. */
+/** A bit of an address in big-endian words, the first of which is at `at`. */
 const bitAt = (words: Int32Array, at: number, bit: number): number =>
   (words[at + (bit >> 5)]! >>> (31 - (bit & 31))) & 1;
 
@@ -259,7 +259,7 @@ function addressOf({ isIpv4, word0, word1, word2, word3 }: Entry): Uint8Array {
 const keyOfEntry = ({ isIpv4, word0, word1, word2, word3, length }: Entry): number | string =>
   keyOf(isIpv4, word0, word1, word2, word3, length);
 
-/** IPv4 prefixes fit into a double, which makes for faster maps. */
+/** A key for maps. IPv4 prefixes fit into a double, which is faster. */
 function keyOf(
   isIpv4: boolean,
   word0: number,

@@ -8,7 +8,7 @@ import { IPV6, TCP, TCP_FLAG } from './packet.js';
 import { Segmenter } from './segment.js';
 import { GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from './virtio.js';
 
-/** Cuts in place, in an arena with the packet at `offset` and nothing to spare behind it. */
+/** Segments in place, in an arena with the packet at `offset` and no spare bytes behind it. */
 function cut(input: Uint8Array, offset = 16): Uint8Array[] {
   const bytes = new Uint8Array(offset + input.length);
   bytes.set(input, offset);
@@ -35,7 +35,7 @@ const shapes: fc.Arbitrary<PacketShape> = fc.record({
   options: fc.nat(10).map((words) => pattern(words * 4)),
 });
 
-test('cutting in place gives what the reference gives', () => {
+test('segmenting in place gives the same as the reference', () => {
   fc.assert(
     fc.property(shapes, fc.integer({ min: 1, max: 3000 }), fc.nat(7), (shape, gsoSize, offset) => {
       const input = makeSuperPacket(shape, Math.max(gsoSize, Math.ceil(shape.payload.length / 100)));
@@ -45,7 +45,7 @@ test('cutting in place gives what the reference gives', () => {
   );
 });
 
-test('the largest packets are cut, of either family', () => {
+test('the largest packets of both families are segmented', () => {
   for (const version of [4, 6] as const) {
     const payload = pattern(65_535 - (version === 4 ? 40 : 20));
     for (const gsoSize of [1240, 1380, 8960, 65_000]) {
@@ -55,7 +55,7 @@ test('the largest packets are cut, of either family', () => {
   }
 });
 
-test('a segment smaller than its headers is cut like any other', () => {
+test('segments that are smaller than their headers are cut like any others', () => {
   for (const gsoSize of [1, 2, 7, 19]) {
     const input = makeSuperPacket({ payload: pattern(50), options: pattern(40) }, gsoSize);
     assert.deepEqual(cut(input), segmentReference(input));
@@ -72,14 +72,14 @@ test('PSH and FIN stay on the last segment, CWR on the first', () => {
   );
 });
 
-test('a packet that needs nothing stays as it is', () => {
+test('a packet that needs nothing stays unchanged', () => {
   const packet = makePacket({ payload: pattern(99) });
   const input = new Uint8Array(VIRTIO.length + packet.length);
   input.set(packet, VIRTIO.length);
   assert.deepEqual(cut(input), [packet]);
 });
 
-test('an unfinished checksum of a packet that stays whole is finished', () => {
+test('an unfinished checksum of an unsegmented packet is finished', () => {
   for (const version of [4, 6] as const) {
     for (const protocol of ['tcp', 'udp'] as const) {
       const shape = { version, protocol, payload: pattern(77) };
@@ -91,14 +91,14 @@ test('an unfinished checksum of a packet that stays whole is finished', () => {
   }
 });
 
-test('the headers end where the packet says, however long the virtio header calls them', () => {
+test('the headers end where the packet says, whatever the virtio header claims', () => {
   const input = makeSuperPacket({ payload: pattern(500) }, 100);
   const expected = segmentReference(input);
   new DataView(input.buffer).setUint16(VIRTIO.headerLength, 140, true);
   assert.deepEqual(cut(input), expected);
 });
 
-test('a super-packet without NEEDS_CSUM gets its checksums from the addresses', () => {
+test('the checksums of a super-packet without NEEDS_CSUM are computed from the addresses', () => {
   const input = makeSuperPacket({ version: 6, protocol: 'udp', payload: pattern(500) }, 100);
   const expected = segmentReference(input);
   input[VIRTIO.flags] = 0;
@@ -126,7 +126,7 @@ const TCP_PROTOCOL = 6;
 
 type Change = (input: Uint8Array, view: DataView) => unknown;
 
-test('what is malformed, or of a kind unknown, is refused', () => {
+test('malformed and unknown kinds of packets are refused', () => {
   const refused = (change: Change, shape: Partial<PacketShape> = {}) => {
     const input = makeSuperPacket({ payload: pattern(300), ...shape }, 100);
     change(input, new DataView(input.buffer));
@@ -145,7 +145,7 @@ test('what is malformed, or of a kind unknown, is refused', () => {
   refused(u16(VIRTIO.checksumOffset, 0xffff));
   refused(u8(VIRTIO.gsoType, GSO.tcp6));
   refused(u8(VIRTIO.gsoType, GSO.udp));
-  refused(u8(VIRTIO.gsoType, 3)); // UFO, which was never asked for
+  refused(u8(VIRTIO.gsoType, 3)); // UFO, which was not switched on
   refused(u8(VIRTIO.length + 6, 0x20)); // a fragment
   refused(u8(VIRTIO.length + 20 + TCP.dataOffset, 0x40));
   refused(u8(VIRTIO.length + 3, 1)); // total length
@@ -159,11 +159,11 @@ test('what is malformed, or of a kind unknown, is refused', () => {
   whole(u16(VIRTIO.checksumOffset, 319));
 });
 
-test('nothing but headers is refused', () => {
+test('a packet without payload is refused', () => {
   assert.deepEqual(cut(makeSuperPacket({ payload: new Uint8Array(0) }, 100)), []);
 });
 
-test('random bytes are cut or refused without a read or write beyond them', () => {
+test('random bytes are segmented or refused without a read or write beyond them', () => {
   const garbage = fc.record({
     packet: fc.oneof(
       fc.uint8Array({ maxLength: 200 }),
@@ -198,7 +198,7 @@ test('random bytes are cut or refused without a read or write beyond them', () =
   );
 });
 
-test('what NEEDS_CSUM asks for is refused when its field lies in the IP header', () => {
+test('NEEDS_CSUM with a field in the IP header is refused', () => {
   const input = makeSuperPacket({ payload: pattern(30) }, 0);
   input.set([NEEDS_CHECKSUM, GSO.none], VIRTIO.flags);
   new DataView(input.buffer).setUint16(VIRTIO.checksumStart, 0, true);

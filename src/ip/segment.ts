@@ -2,27 +2,27 @@ import { fold, pseudoHeaderSum, type Sum } from './checksum.js';
 import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP, wholePacket } from './packet.js';
 import { type Arena, GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from './virtio.js';
 
-/** Headers longer than this are refused: IPv4 and TCP with all their options need 120 bytes, IPv6 extensions more. */
+/** Longer headers are refused. IPv4 and TCP with all options need 120 bytes, IPv6 extension headers more. */
 const MAX_HEADER = 256;
 
 /**
- * Cuts a packet as read from a TUN device with IFF_VNET_HDR into packets that fit the wire, where it lies: each
- * segment's header is written directly in front of its payload, over the end of the segment before. So a segment
- * must be used up before the next is asked for; what follows it may be overwritten only by who restores it.
+ * Segments a packet from a TUN device with IFF_VNET_HDR in place: each segment's headers are written directly in front
+ * of its payload, over the end of the segment before. So use a segment before asking for the next one, and restore any
+ * bytes behind it that you overwrite.
  *
- * `start()`, then `next()` and read `packet` and `length` for as long as it returns true. Allocates nothing.
+ * Call `start()`; then, as long as `next()` returns true, read `packet` and `length`. Allocates nothing.
  */
 export class Segmenter {
-  /** Where the segment begins in the arena, and how long it is. */
+  /** Where the segment begins in the arena, and its length. */
   packet = 0;
   length = 0;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #sum: Sum;
-  /** The headers of the super-packet, as words in the order that they are stored in. */
+  /** The headers of the super-packet, as words in stored order. */
   readonly #header = new Int32Array(MAX_HEADER / 4);
   #headerLength = 0;
-  /** Length of what precedes the TCP or UDP header. */
+  /** Length of everything in front of the TCP or UDP header. */
   #ipLength = 0;
   #version4 = false;
   #tcp = false;
@@ -47,8 +47,8 @@ export class Segmenter {
 
   /**
    * @param offset where the virtio_net_hdr begins
-   * @param length of it and the packet together
-   * @returns into how many segments it will be cut; 0 when it is malformed or of a kind that this cannot cut
+   * @param length of the header and the packet together
+   * @returns the number of segments; 0 for a malformed packet, or one of an unknown kind
    */
   start(offset: number, length: number): number {
     this.#count = 0;
@@ -73,7 +73,7 @@ export class Segmenter {
     return true;
   }
 
-  /** A packet that is to stay one. Its checksum may be unfinished. */
+  /** Takes a packet that needs no segmenting. Its checksum may be unfinished. */
   #startWhole(offset: number, size: number): boolean {
     const view = this.#view;
     this.#gsoSize = 0;
@@ -85,7 +85,7 @@ export class Segmenter {
     const field = start + view.getUint16(offset + VIRTIO.checksumOffset, true);
     if (start < this.#fixedHeader() || field + 2 > size) return false;
     const checksum = ~this.#sum(this.#first + start, size - start) & 0xffff;
-    // Never zero, like the kernel's own skb_checksum_help(): to UDP that would mean that there is none.
+    // Never zero, as in the kernel's skb_checksum_help(): in UDP, zero means no checksum.
     view.setUint16(this.#first + field, checksum === 0 ? 0xffff : checksum);
     return true;
   }
@@ -118,15 +118,15 @@ export class Segmenter {
   }
 
   /**
-   * Finds where the headers end. `headerLength` in the virtio header is no help: it is a hint, and for forwarded
-   * packets the kernel puts the whole first packet's length there.
+   * Finds where the headers end. `headerLength` in the virtio header is only a hint: for forwarded packets it is the
+   * length of the whole first packet.
    */
   #locateHeaders(offset: number, size: number): boolean {
     const view = this.#view;
     const packet = this.#first;
     const checksumField: number = this.#tcp ? TCP.checksum : UDP.checksum;
     const partial = (this.#bytes[offset + VIRTIO.flags]! & NEEDS_CHECKSUM) !== 0;
-    // Behind IPv6 extension headers only the kernel knows where the transport header is.
+    // Behind IPv6 extension headers, only the kernel knows where the transport header begins.
     const start = partial ? view.getUint16(offset + VIRTIO.checksumStart, true) : this.#fixedHeader();
     if (partial && view.getUint16(offset + VIRTIO.checksumOffset, true) !== checksumField) return false;
     if (this.#version4 ? start !== this.#fixedHeader() : start < IPV6.headerLength || start % 8 !== 0)
@@ -178,7 +178,7 @@ export class Segmenter {
     } else {
       view.setUint16(transport + UDP.length, transportLength);
     }
-    // With the pseudo-header's sum in the checksum field the sum over the rest is the sum over all.
+    // With the pseudo-header's sum in the checksum field, one sum over the segment covers everything.
     view.setUint16(checksumField, fold(this.#pseudoSum + transportLength));
     const checksum = ~this.#sum(transport, transportLength) & 0xffff;
     view.setUint16(checksumField, checksum === 0 && !this.#tcp ? 0xffff : checksum);

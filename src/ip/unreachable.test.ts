@@ -8,13 +8,13 @@ import { UNREACHABLE_LENGTH, writeUnreachable } from './unreachable.js';
 
 const arenaOf = (bytes: Uint8Array) => ({ bytes, view: new DataView(bytes.buffer) });
 
-/** The answer to a packet, which lies somewhere in its memory, as the answer does; undefined when there is none. */
+/** The answer to a packet, or undefined. Both are somewhere in larger memory. */
 function answerTo(packet: Uint8Array): Uint8Array | undefined {
   const from = new Uint8Array(packet.length + 7).fill(0xee);
   from.set(packet, 3);
   const out = new Uint8Array(UNREACHABLE_LENGTH + 10).fill(0xdd);
   const version = wholePacket(new DataView(from.buffer), 3, packet.length);
-  assert.notEqual(version, 0, 'the test makes whole packets');
+  assert.notEqual(version, 0, 'the packet is not whole');
   const length = writeUnreachable(arenaOf(from), 3, version as 4 | 6, packet.length, arenaOf(out), 10);
   return length === 0 ? undefined : out.slice(10, 10 + length);
 }
@@ -27,7 +27,7 @@ const anything = fc.record({
   payload: fc.uint8Array({ maxLength: 2000, size: 'max' }),
 });
 
-test('the answer is a whole packet from the destination to the source, quotes what fits, and its checksums are right', () => {
+test('the answer is a whole packet from the destination to the source, with right checksums, that quotes what fits', () => {
   fc.assert(
     fc.property(anything, (shape) => {
       const packet = makePacket(shape);
@@ -61,7 +61,7 @@ test('the answer is a whole packet from the destination to the source, quotes wh
   );
 });
 
-/** An IPv4 packet with other bytes in its header, or behind it. */
+/** An IPv4 packet with these bytes changed. */
 const v4 = (change: Readonly<Record<number, readonly number[]>>): Uint8Array => changed(4, change);
 const v6 = (change: Readonly<Record<number, readonly number[]>>): Uint8Array => changed(6, change);
 function changed(version: 4 | 6, change: Readonly<Record<number, readonly number[]>>): Uint8Array {
@@ -71,7 +71,7 @@ function changed(version: 4 | 6, change: Readonly<Record<number, readonly number
 }
 const address6 = (first: number, last: number): number[] => [first, ...new Array<number>(14).fill(0), last];
 
-test('IPv4: errors, fragments, and what is from or for others than one host are not answered', () => {
+test('IPv4: errors, later fragments, and packets from or to anything but one host are not answered', () => {
   const answered: Readonly<Record<string, Uint8Array>> = {
     'a usual packet': v4({}),
     'a first fragment': v4({ [IPV4.fragment]: [0x20, 0] }),
@@ -98,7 +98,7 @@ test('IPv4: errors, fragments, and what is from or for others than one host are 
   for (const [what, packet] of Object.entries(silent)) assert.equal(answerTo(packet), undefined, what);
 });
 
-test('IPv6: the same, wherever the payload begins behind extension headers', () => {
+test('IPv6: the same, wherever the payload begins after extension headers', () => {
   const next = IPV6.nextHeader;
   const answered: Readonly<Record<string, Uint8Array>> = {
     'a usual packet': v6({}),
@@ -123,7 +123,7 @@ test('IPv6: the same, wherever the payload begins behind extension headers', () 
   for (const [what, packet] of Object.entries(silent)) assert.equal(answerTo(packet), undefined, what);
 });
 
-test('an answer is never answered: two machines cannot keep each other busy', () => {
+test('an answer is never answered, so two machines cannot keep each other busy', () => {
   fc.assert(
     fc.property(anything, (shape) => {
       assert.equal(answerTo(answerTo(makePacket(shape))!), undefined);
@@ -131,7 +131,7 @@ test('an answer is never answered: two machines cannot keep each other busy', ()
   );
 });
 
-test('no packet makes it read or write beyond what it was given', () => {
+test('no packet causes a read or write beyond the given memory', () => {
   const version = fc.constantFrom(4 as const, 6 as const);
   fc.assert(
     fc.property(version, fc.uint8Array({ minLength: 40, maxLength: 200, size: 'max' }), (ip, bytes) => {

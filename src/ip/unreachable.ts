@@ -3,29 +3,29 @@ import { fold, pseudoHeaderSum, sumReference } from './checksum.js';
 import { IPV4, IPV6, PROTOCOL } from './packet.js';
 import type { Arena } from './virtio.js';
 
-/** "Destination unreachable" of RFC 792 and RFC 4443 §3.1: the host, or address, is; and the header of either. */
+/** "Destination unreachable" of RFC 792 and RFC 4443 §3.1, with the codes for host and address; the header's length. */
 const HOST_UNREACHABLE = { type: 3, code: 1 } as const;
 const ADDRESS_UNREACHABLE = { type: 1, code: 3 } as const;
 const ICMP = { type: 0, code: 1, checksum: 2, headerLength: 8 } as const;
 
-/** As long as these may be: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c). */
+/** The largest answers: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c). */
 const MAX_IPV4 = 576;
 const MAX_IPV6 = 1280;
-/** What the answer's memory must have room for. */
+/** Bytes of memory that an answer needs. */
 export const UNREACHABLE_LENGTH = MAX_IPV6;
 
-/** Precedence "internetwork control", RFC 1812 §5.3.2; and what Linux gives all that it sends. */
+/** Precedence "internetwork control", RFC 1812 §5.3.2; and Linux's default time to live. */
 const TYPE_OF_SERVICE = 0xc0;
 const HOP_LIMIT = 64;
 const DONT_FRAGMENT = 0x4000;
 
 /**
- * Writes the answer to a packet that cannot be delivered: what ends an application's waiting at once. It comes from the
- * packet's destination: an address of this machine would be refused as a source, and the way back to that one leads here.
+ * Writes the answer to a packet that cannot be delivered, so that the application need not wait. The answer comes from
+ * the packet's destination, because the kernel would refuse a source that is an address of this machine.
  *
  * @param packet where in the arena a whole packet begins (`wholePacket`)
- * @param out where in its memory the answer is to begin, with `UNREACHABLE_LENGTH` bytes of room
- * @returns its length; 0 when the packet must not be answered: see `mayAnswer4` and `mayAnswer6`
+ * @param out where in its memory to write the answer, with `UNREACHABLE_LENGTH` bytes of room
+ * @returns its length; 0 if the packet must not be answered: see `mayAnswer4` and `mayAnswer6`
  */
 export function writeUnreachable(
   arena: Arena,
@@ -97,12 +97,12 @@ function quote(
   return ICMP.headerLength + quoted;
 }
 
-/** ICMP messages that are no errors, up to the last that Linux knows. */
+/** ICMP messages that are not errors, up to the last that Linux knows. */
 const ICMP_QUERIES: ReadonlySet<number> = new Set([0, 8, 9, 10, 13, 14, 15, 16, 17, 18]);
 
 /**
- * RFC 1122 §3.2.2: no answer to ICMP errors, to what is for many, to fragments but the first, nor to a source that is not
- * one host.
+ * RFC 1122 §3.2.2: no answer to ICMP errors, to broadcasts and multicasts, to fragments except the first, or to a
+ * source that is not one host.
  */
 function mayAnswer4(view: DataView, packet: number): boolean {
   if ((view.getUint16(packet + IPV4.fragment) & 0x1fff) !== 0) return false;
@@ -114,14 +114,14 @@ function mayAnswer4(view: DataView, packet: number): boolean {
   return payload < end && ICMP_QUERIES.has(view.getUint8(payload));
 }
 
-/** By its first byte: "this network", loopback, multicast, reserved and broadcast addresses are none. */
+/** Judges by the first byte: "this network", loopback, multicast, reserved and broadcast addresses are not hosts. */
 const isHost4 = (first: number): boolean => first !== 0 && first !== 127 && first < 224;
 
-/** Extension headers that may stand before the payload, RFC 8200 §4, and how many are followed. */
+/** Extension headers that may precede the payload, RFC 8200 §4, and how many are followed. */
 const EXTENSION = { hopByHop: 0, routing: 43, fragment: 44, destination: 60 } as const;
 const MAX_EXTENSIONS = 8;
 
-/** RFC 4443 §2.4 (e): the same for IPv6. Of a packet whose payload is not found nothing is known, and nothing said. */
+/** RFC 4443 §2.4 (e): the same for IPv6. A packet whose payload cannot be found is not answered. */
 function mayAnswer6(view: DataView, packet: number, length: number): boolean {
   if (!isHost6(view, packet + IPV6.source) || !isHost6(view, packet + IPV6.destination)) return false;
   const end = packet + length;
@@ -145,10 +145,10 @@ function mayAnswer6(view: DataView, packet: number, length: number): boolean {
   return false;
 }
 
-/** An informational message by its number, but no request: RFC 4443 §2.4 (e.2). */
+/** Redirect has the number of an informational message, but is not answered either: RFC 4443 §2.4 (e.2). */
 const REDIRECT = 137;
 
-/** Neither multicast, nor unspecified, nor loopback. */
+/** Whether an address is neither multicast, unspecified nor loopback. */
 function isHost6(view: DataView, at: number): boolean {
   if (view.getUint8(at) === 0xff) return false;
   const high = view.getUint32(at) | view.getUint32(at + 4) | view.getUint32(at + 8);
