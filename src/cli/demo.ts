@@ -14,7 +14,7 @@ export function demoCommand(): Command {
     .description('show on this machine alone how a tunnel joins two private networks')
     .option('--pcap <file>', 'write the packets of all stations to FILE, for Wireshark')
     .option('--keep', 'leave it standing at the end, and say how to enter each host')
-    .option('--step', 'wait for Enter between scenes')
+    .option('--step', 'wait for a key at each stop, for ever')
     .addOption(new Option('--record <file>', 'write the lesson to FILE, to be played elsewhere').hideHelp())
     .allowExcessArguments(false)
     .action(async ({ pcap, keep = false, step = false, record }: Flags) => {

@@ -1,13 +1,15 @@
 import { dissect, type Layer } from './dissect.js';
 import { fromHex, type PacketEvent } from './events.js';
-import { type Hue, type Line, merge, type Span, span, width, wrap } from './paint.js';
+import { type Hue, type Line, merge, type Span, span, width } from './paint.js';
 
 /**
  * Draws a packet as boxes in boxes, as its headers contain each other:
  *
  *     ┌ IPv4  192.168.1.23 → 203.0.113.5 ──────────────── 20 bytes ┐
  *     │ 4500 0074 8a30 4000 4011 6a4d c0a8 0117 cb00 7105          │
- *     │ ┌ UDP  port 1234 → port 1234 ──────────────────── 8 bytes ┐│
+ *     │ ┌ UDP  port 1234 → port 1234 ────────────────── 8 bytes ┐ │
+ *     │ │ 04d2 04d2 0060 efc4                                   │ │
+ *     └─┴───────────────────────────────────────────────────────┴─┘
  *
  * @param columns how wide the outermost box is
  */
@@ -15,23 +17,8 @@ export function drawPacket(packet: PacketEvent, columns: number): Line[] {
   const bytes = fromHex(packet.bytes);
   const before = packet.before === undefined ? undefined : fromHex(packet.before);
   const changed = (offset: number): boolean => before !== undefined && bytes[offset] !== before[offset];
-  const all = dissect(bytes);
-  const layers = packet.depth === undefined ? all : outermost(all, packet.depth);
-  return drawLayers({ bytes, changed, layers, hues: huesOf(all) }, 0, columns);
-}
-
-/** The first `depth` headers, and the rest as one lump. */
-function outermost(layers: readonly Layer[], depth: number): readonly Layer[] {
-  const [first, last] = [layers[depth], layers.at(-1)];
-  if (first === undefined || last === undefined) return layers;
-  const rest: Layer = {
-    ...first,
-    name: 'data',
-    title: `${last.end - first.start} bytes`,
-    fields: [],
-    end: last.end,
-  };
-  return [...layers.slice(0, depth), rest];
+  const layers = dissect(bytes);
+  return drawLayers({ bytes, changed, layers, hues: huesOf(layers) }, 0, columns);
 }
 
 interface Drawing {
@@ -55,30 +42,33 @@ export function huesOf(layers: readonly Layer[]): Hue[] {
 function drawLayers(drawing: Drawing, index: number, columns: number): Line[] {
   const layer = drawing.layers[index];
   if (layer === undefined) return [];
-  const hue = layer.name === 'data' ? 'payload' : drawing.hues[index]!;
-  const content =
-    layer.name === 'HTTP' ? httpLines(drawing.bytes.subarray(layer.start, layer.end), columns - 4) : [];
-  const lines = [
-    ...content,
-    ...(hue === 'payload' ? [] : hexLines(drawing, layer, columns - 4)),
-    ...fieldLines(layer.fields, columns - 4),
-    ...drawLayers(drawing, index + 1, columns - 4),
-  ];
-  return box(layer, hue, lines, columns);
+  const hue = drawing.hues[index]!;
+  if (hue === 'payload') return [[span(`[ ${layer.name}: ${layer.title} ]`, hue)]];
+  const own = [...hexLines(drawing, layer, columns - 4), ...fieldLines(layer.fields, columns - 4)];
+  return box(layer, hue, own, drawLayers(drawing, index + 1, columns - 4), columns);
 }
 
-function box(layer: Layer, hue: Hue, lines: readonly Line[], columns: number): Line[] {
-  if (hue === 'payload' && lines.length === 0) return [[span(`[ ${layer.name}: ${layer.title} ]`, hue)]];
-  const size = hue === 'payload' ? '' : ` ${layer.end - layer.start} bytes `;
+/** Boxes that end together share their last line. */
+function box(layer: Layer, hue: Hue, own: readonly Line[], inner: readonly Line[], columns: number): Line[] {
+  const size = ` ${layer.end - layer.start} bytes `;
   const title: Line = [span(' '), span(layer.name, 'strong'), span(`  ${layer.title} `)];
   const rule = '─'.repeat(Math.max(0, columns - 2 - width(title) - size.length));
   const side = (text: string): Span => span(text, hue);
+  const isBox = inner.length > 1;
+  const bottom: Line = isBox ? inner.at(-1)!.map(joined) : [side('─'.repeat(columns - 4))];
   return [
     [side('┌'), ...title, side(rule), span(size, 'quiet'), side('┐')],
-    ...lines.map((line) => [side('│ '), ...line, span(' '.repeat(columns - 4 - width(line))), side(' │')]),
-    [side(`└${'─'.repeat(columns - 2)}┘`)],
+    ...[...own, ...(isBox ? inner.slice(0, -1) : inner)].map((line) => [
+      side('│ '),
+      ...line,
+      span(' '.repeat(columns - 4 - width(line))),
+      side(' │'),
+    ]),
+    [side('└─'), ...bottom, side('─┘')],
   ];
 }
+
+const joined = ({ text, style }: Span): Span => span(text.replace(/[└┘]/, '┴'), style);
 
 /** A header's bytes, in pairs; under those that changed on the way stands a mark. */
 function hexLines({ bytes, changed }: Drawing, { start, end }: Layer, columns: number): Line[] {
@@ -112,9 +102,4 @@ function fieldLines(fields: readonly string[], columns: number): Line[] {
     else lines[lines.length - 1] = longer;
   }
   return lines.map((line) => [span(line, 'quiet')]);
-}
-
-function httpLines(bytes: Uint8Array, columns: number): Line[] {
-  const lines = Buffer.from(bytes).toString('latin1').trimEnd().split(/\r?\n/).slice(1);
-  return lines.flatMap((line) => (line === '' ? [[]] : wrap([span(line)], columns)));
 }

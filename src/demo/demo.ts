@@ -1,9 +1,11 @@
 import { closeSync, readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { EXIT_STATUS } from '../errors.js';
 import { openOutput } from '../linux/files/safe-files.js';
 import type { LessonEvent } from './events.js';
+import { Keyboard } from './keyboard.js';
 import { whatIsMissing } from './machine.js';
-import { Player } from './player.js';
+import { hasScreen, Player } from './player.js';
 import { Sandbox } from './sandbox.js';
 import { Stop } from './stop.js';
 
@@ -12,7 +14,7 @@ export interface DemoOptions {
   readonly pcap?: string | undefined;
   /** Leave it standing at the end, until Enter or Ctrl-C. */
   readonly keep: boolean;
-  /** Wait for Enter between scenes. */
+  /** Wait for a key at each stop. */
   readonly step: boolean;
   /** Where to write the lesson's events: how the recording is made. */
   readonly record?: string | undefined;
@@ -35,6 +37,10 @@ export const readRecording = (): Recording => JSON.parse(readFileSync(RECORDING,
  * @returns the exit status
  */
 export async function runDemo(options: DemoOptions): Promise<number> {
+  if (options.step && !(process.stdin.isTTY && hasScreen(process.stdout, process.env))) {
+    process.stderr.write('lametun demo: --step needs a terminal, for input and output\n');
+    return EXIT_STATUS.usage;
+  }
   const missing = whatIsMissing();
   if (missing === undefined) return playLive(options);
   const wish = options.pcap !== undefined ? '--pcap' : options.keep ? '--keep' : undefined;
@@ -63,13 +69,14 @@ async function playLive(options: DemoOptions): Promise<number> {
   const recorded: LessonEvent[] = [];
   try {
     const hosts = await stop.race(playSandbox(sandbox, player, recorded));
-    if (options.keep) await stop.race(keepStanding(sandbox, player, hosts, options.pcap));
+    if (options.keep) await keepStanding(sandbox, player, stop, hosts, options.pcap);
   } catch (error) {
     if (stop.status === undefined) {
       process.stderr.write(`lametun demo: ${(error as Error).message}\n`);
       stop.end(1);
     }
   } finally {
+    player.end();
     await sandbox.end();
     stop.forget();
   }
@@ -93,13 +100,14 @@ async function playSandbox(
     const { done, value } = await events.next();
     if (done) return value;
     recorded.push(value);
-    await player.show(value);
+    await Promise.race([player.show(value), sandbox.ended]); // the next event says why it ended
   }
 }
 
 async function keepStanding(
   sandbox: Sandbox,
   player: Player,
+  stop: Stop,
   hosts: Readonly<Record<string, string>>,
   pcap: string | undefined,
 ): Promise<void> {
@@ -107,7 +115,14 @@ async function keepStanding(
   player.commands(Object.entries(hosts));
   if (pcap !== undefined) player.say(`What you do there is captured too, into \`${pcap}\`.`);
   player.say('Enter or Ctrl-C here ends it.');
-  await Promise.race([player.enter({ endIsEnter: false }), sandbox.ended]);
+  player.end();
+  let keyboard: Keyboard | undefined;
+  const enter = new Promise<void>((resolve) => {
+    keyboard = new Keyboard((key) => {
+      if (key === 'enter') resolve();
+    });
+  });
+  await stop.race(Promise.race([enter, sandbox.ended])).finally(() => keyboard?.close());
 }
 
 async function playRecording(options: DemoOptions, missing: string): Promise<number> {
@@ -121,6 +136,7 @@ async function playRecording(options: DemoOptions, missing: string): Promise<num
   } catch (error) {
     if (stop.status === undefined) throw error;
   } finally {
+    player.end();
     stop.forget();
   }
   return stop.status ?? 0;

@@ -54,7 +54,7 @@ function ipv4Layer(view: DataView, start: number, layers: Layer[]): void {
   const fields = [
     `length ${view.getUint16(start + IPV4.totalLength)}`,
     `TTL ${view.getUint8(start + IPV4.timeToLive)}`,
-    `protocol ${protocol} ${protocolName(protocol)}`,
+    `${protocolName(protocol)} (${protocol})`,
     `checksum ${verdict(checksum(view, start, end) === 0)}`,
   ];
   if ((fragment & 0x4000) !== 0) fields.push("don't fragment");
@@ -77,7 +77,7 @@ function ipv6Layer(view: DataView, start: number, layers: Layer[]): void {
     fields: [
       `payload ${view.getUint16(start + IPV6.payloadLength)}`,
       `hop limit ${view.getUint8(start + IPV6.hopLimit)}`,
-      `next header ${protocol} ${protocolName(protocol)}`,
+      `${protocolName(protocol)} (${protocol})`,
     ],
     start,
     end,
@@ -146,7 +146,7 @@ function informationLayer(view: DataView, start: number, layers: Layer[]): void 
   layers.push({
     name: 'packet information',
     title: `what follows is ${name}`,
-    fields: [`flags ${view.getUint16(start)}`, `protocol 0x${protocol.toString(16).padStart(4, '0')}`],
+    fields: [],
     start,
     end: start + 4,
   });

@@ -3,7 +3,7 @@
  * both: so a recording cannot look different from what it recorded.
  */
 export type LessonEvent =
-  /** A scene begins. `--step` waits before each but the first. */
+  /** A scene begins, on a screen of its own. */
   | { readonly kind: 'scene'; readonly id: SceneId; readonly title: string }
   /** A paragraph: wrapped by the renderer; `code` stands between backticks, *emphasis* between asterisks. */
   | { readonly kind: 'text'; readonly text: string }
@@ -35,20 +35,21 @@ export interface PacketEvent {
   readonly before?: string;
   /** What to say about the marked bytes. */
   readonly remarks?: readonly string[];
-  /** Draw only the outermost so many headers. */
-  readonly depth?: number;
 }
 
 /** The scenes in their order. A recording must have the same ones. */
 export const SCENES = [
   'networks',
   'before',
+  'device',
   'tunnel',
   'after',
   'stations',
   'learning',
-  'observer',
   'mtu',
+  'udp',
+  'observer',
+  'wireguard',
   'end',
 ] as const;
 export type SceneId = (typeof SCENES)[number];

@@ -22,11 +22,10 @@ const INNER_PROTOCOL = 20 + 8 + 2;
 /** Shows why the tunnel's MTU has to be smaller than the cable's, by what happens when it is not. */
 export async function measureMtu(stage: Stage): Promise<void> {
   const { laptop, gateway } = stage.topology;
-  await stage.scene('mtu', 'The MTU: room for the wrapping');
+  await stage.scene('mtu', 'The MTU');
   await stage.text(
-    `A cable carries packets of at most 1500 bytes: its *MTU*. The tunnel's wrapping needs ${WRAPPING} of them ` +
-      '(IPv4 20, UDP 8, packet information 4), so 1468 are left. A new TUN device promises 1500 all the same. ' +
-      '`ping -s` chooses how many bytes to send; here is what was then captured on the home LAN:',
+    `A cable carries packets of at most 1500 bytes: its *MTU*. The tunnel adds ${WRAPPING}: IPv4 20, UDP 8, packet ` +
+      'information 4.',
   );
   const rows: string[][] = [];
   let refused = '';
@@ -43,15 +42,10 @@ export async function measureMtu(stage: Stage): Promise<void> {
     rows,
   });
   await stage.text(
-    'One byte more, and each packet becomes *two fragments*: twice the work, lost if either is lost, and some ' +
-      'networks drop fragments altogether. The post sets 1472 and forgets the 4 bytes of packet information, ' +
-      'so its full packets still break in two. At 1468 the kernel refuses *before* the packet enters the ' +
-      'tunnel, and the sender learns the right size:',
+    'One byte too many makes *two fragments* of each packet. The post sets 1472 and forgets the 4 bytes. `lametun` ' +
+      'sets 1468. Then the kernel refuses larger packets and tells the sender:',
   );
   await stage.show({ kind: 'output', text: refused });
-  await stage.text(
-    'That is why `lametun` sets 1468 by itself. TCP then sends smaller segments from the start.',
-  );
 }
 
 async function tryPing(

@@ -2,7 +2,6 @@ import type { Seen, Station } from './capture.js';
 import { dissect, type Layer } from './dissect.js';
 import { toHex } from './events.js';
 import type { Stage } from './stage.js';
-import { ADDRESS } from './topology.js';
 
 /** One ping, as it passed each station. */
 export type Stations = Readonly<Record<'laptop' | 'home' | 'internet' | 'gateway' | 'office', Uint8Array>>;
@@ -17,16 +16,14 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
     station: 1,
     place: 'laptop, tun0: as the kernel hands it to lametun',
     bytes: toHex(laptop),
+    remarks: ['Its addresses are private. The internet would refuse it.'],
   });
-  await stage.text(
-    'Its addresses are private ones: on the internet it would get nowhere. `lametun` puts four bytes before ' +
-      'it (the *packet information*, as the TUN device gives it) and sends all that as one UDP datagram:',
-  );
   await stage.show({
     kind: 'packet',
     station: 2,
     place: 'home LAN: inside a UDP datagram to the office',
     bytes: toHex(home),
+    remarks: ['Four bytes go before it, then UDP and IPv4 around it.'],
   });
   const from = dissect(home);
   const to = dissect(internet);
@@ -37,9 +34,8 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
     bytes: toHex(internet),
     before: toHex(home),
     remarks: [
-      `The router changed the sender: \`${sender(from[0])}\`, ${portOf(from[1])} became \`${sender(to[0])}\`, ` +
-        `${portOf(to[1])}. One hop more makes the TTL one less, and both checksums follow. The packet ` +
-        `inside is the same ${laptop.length} bytes.`,
+      `The NAT changed the sender: \`${sender(from[0])}\`, ${portOf(from[1])} became \`${sender(to[0])}\`, ` +
+        `${portOf(to[1])}. The TTL is one less. Inside, nothing changed.`,
     ],
   });
   await stage.show({
@@ -49,8 +45,9 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
     bytes: toHex(gateway),
     before: toHex(laptop),
     remarks: [
-      `${same(laptop, gateway) ? 'Nothing is marked: it is, byte for byte, what' : 'Compare it with what'} ` +
-        'entered the other `tun0` at station 1. The tunnel is gone without a trace.',
+      same(laptop, gateway)
+        ? 'It is, byte for byte, the packet of station 1.'
+        : 'Compare it with the packet of station 1.',
     ],
   });
   await stage.show({
@@ -59,10 +56,7 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
     place: 'office LAN: on the last cable to the server',
     bytes: toHex(office),
     before: toHex(gateway),
-    remarks: [
-      `\`--forward\` let it through, with the gateway's address \`${ADDRESS.gateway.v4}\` as its sender: so the ` +
-        'server can answer without a route to `10.0.0.2`.',
-    ],
+    remarks: ["`--forward` put the gateway's address in place of the sender, so the server can answer."],
   });
   return stations;
 }
@@ -93,34 +87,28 @@ function ping(packet: Uint8Array): { layer: Layer; payload: string } | undefined
   return layer === undefined ? undefined : { layer, payload: toHex(packet.subarray(layer.end)) };
 }
 
-/** Shows what anybody on the way can read. */
-export async function observe(stage: Stage, seen: readonly Seen[]): Promise<void> {
-  await stage.scene('observer', 'Anyone on the way can read it');
-  const http =
-    (title: RegExp) =>
-    (it: Seen): boolean =>
-      it.station === 'internet' &&
-      dissect(it.packet).some((layer) => layer.name === 'HTTP' && title.test(layer.title));
-  const request = stage.find(seen, 'the HTTP request on the internet', http(/^GET/));
-  const answer = stage.find(seen, 'the HTTP answer on the internet', http(/^HTTP/));
-  await stage.text(
-    'This datagram was captured *on the internet*, when the laptop read the page. Any router, provider or ' +
-      'wireless neighbour on the way sees the same:',
-  );
+/**
+ * Shows what anybody on the way can read.
+ *
+ * @returns the request that the laptop sent, as it entered the tunnel
+ */
+export async function observe(stage: Stage, seen: readonly Seen[]): Promise<Uint8Array> {
+  await stage.scene('observer', 'Anyone can read it');
+  const isRequest = ({ packet }: Seen): boolean =>
+    dissect(packet).some(({ name, title }) => name === 'HTTP' && title.startsWith('GET'));
+  const at = (station: Station): Uint8Array =>
+    stage.find(seen, `the HTTP request at ${station}`, (it) => it.station === station && isRequest(it));
+  await stage.text('This passed on the internet when the laptop read the page:');
   await stage.show({
     kind: 'bytes',
-    caption: 'the internet: one datagram of the tunnel',
-    bytes: toHex(request),
+    caption: 'the internet: the request in the plain tunnel',
+    bytes: toHex(at('internet')),
   });
   await stage.text(
-    'Addresses, the page that was asked for, the cookie that proves who asks: all of it. So is the answer, ' +
-      'header in header down to the text:',
+    'Every router on the way can read the request, and the cookie in it. A tunnel joins networks. It does not make ' +
+      'them *private*.',
   );
-  await stage.show({ kind: 'packet', place: 'the internet: the answer', bytes: toHex(answer) });
-  await stage.text(
-    'A tunnel makes networks reachable. It does not make them *private*: that takes encryption of what is ' +
-      'inside, and keys to know each other by.',
-  );
+  return at('laptop-tun0');
 }
 
 const sender = (layer: Layer | undefined): string => layer?.title.split(' → ')[0] ?? '';

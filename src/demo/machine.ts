@@ -23,12 +23,20 @@ export const enterWords = (pid: number): string =>
     ? `${process.env['SUDO_USER'] === undefined ? '' : 'sudo '}nsenter -t ${pid} -m -p`
     : `nsenter -t ${pid} -U --preserve-credentials -m -p`;
 
+/** Names an ordinary user to the sandbox. Without root it knows only one, who is its root. */
+export const OWNER_VARIABLE = 'LAMETUN_DEMO_OWNER';
+const owner = (): string => {
+  const { SUDO_USER: caller = 'root' } = process.env;
+  if (!isRoot()) return 'root';
+  return caller === 'root' ? 'nobody' : caller;
+};
+
 /** For the programs that the demo runs: English, and found where Debian keeps them from users without root. */
 export function environment(): NodeJS.ProcessEnv {
   const path = [process.env['PATH'], '/usr/sbin', '/sbin', '/usr/bin', '/bin']
     .filter(Boolean)
     .join(delimiter);
-  return { ...process.env, PATH: path, LC_ALL: 'C' };
+  return { ...process.env, PATH: path, LC_ALL: 'C', [OWNER_VARIABLE]: owner() };
 }
 
 /**

@@ -1,62 +1,75 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LessonEvent } from './events.js';
+import { Keyboard } from './keyboard.js';
+import { Pace, readingTime } from './pace.js';
+import { Pages } from './pages.js';
 import type { Look } from './paint.js';
 import { Renderer } from './renderer.js';
 
-/** Time to read, in milliseconds: for each event, and for each character of a paragraph. */
-const PAUSE: Readonly<Record<LessonEvent['kind'], number>> = {
-  scene: 400,
-  text: 200,
-  drawing: 900,
-  command: 300,
-  output: 500,
-  packet: 900,
-  bytes: 1100,
-  table: 1100,
-};
-const PAUSE_PER_CHARACTER = 1.6;
-/** After so much waiting there is no more: a slow machine shall not make the lesson long. */
-const PATIENCE = 36_000;
-/** Drawings are put down line by line, so that the eye can follow. */
-const PAUSE_PER_LINE = 5;
-
-/** How long to wait after an event, in milliseconds. */
-export const pauseAfter = (event: LessonEvent): number =>
-  PAUSE[event.kind] + (event.kind === 'text' ? event.text.length * PAUSE_PER_CHARACTER : 0);
-
 export interface PlayerOptions {
+  /** Wait for a key at each stop. */
   readonly step: boolean;
   /** Ends every wait. */
   readonly signal: AbortSignal;
   readonly recorded?: boolean;
 }
 
-/** Shows the lesson to whoever sits at stdout: at reading speed on a terminal, at once to a pipe. */
+/** setTimeout can wait no longer, in milliseconds. */
+const MAX_TIMEOUT = 2 ** 31 - 1;
+/** The smallest screen that the lesson is cut for; the last row is for the keys. */
+const ROWS = 24;
+
+/** Shows the lesson on stdout: screen by screen at reading speed to a terminal, at once to a pipe. */
 export class Player {
   readonly #options: PlayerOptions;
   readonly #renderer = new Renderer(lookOf(process.stdout, process.env));
-  #patience = PATIENCE;
-  #scenes = 0;
+  readonly #pages = new Pages();
+  readonly #pace: Pace;
+  readonly #isPaged = hasScreen(process.stdout, process.env);
+  readonly #keyboard: Keyboard | undefined;
+  #isOver = false;
+  /** Ends the current wait for a key or the clock. */
+  #wake: () => void = () => {};
 
   constructor(options: PlayerOptions) {
     this.#options = options;
+    this.#pace = new Pace(performance.now(), options.step);
+    options.signal.addEventListener('abort', () => this.end());
+    if (!this.#isPaged || !process.stdin.isTTY) return;
+    this.#keyboard = new Keyboard((key) => {
+      const now = performance.now();
+      if (key === 'enter') this.#pace.skip(now);
+      else if (key === 'space') this.#pace.togglePause(now);
+      else this.#pace.pause(now);
+      this.#wake();
+    });
   }
 
   async show(event: LessonEvent): Promise<void> {
-    if (event.kind === 'scene' && this.#scenes++ > 0 && this.#options.step) {
-      process.stdout.write('\n  Enter: next scene ');
-      const typed = await this.enter({ endIsEnter: true });
-      if (this.#options.signal.aborted) return;
-      if (!typed || !process.stdin.isTTY) process.stdout.write('\n'); // else the terminal has echoed one
+    const isScene = event.kind === 'scene';
+    const recorded = isScene && this.#options.recorded === true;
+    const text = this.#renderer.render(recorded ? { ...event, title: `${event.title} (recorded)` } : event);
+    if (!this.#isPaged) {
+      process.stdout.write(text);
+      return;
     }
-    const recorded = event.kind === 'scene' && this.#options.recorded === true;
-    const shown = recorded ? { ...event, title: `${event.title} (recorded)` } : event;
-    for (const line of this.#renderer.render(shown).split(/(?<=\n)/)) {
-      if (this.#options.signal.aborted) return;
-      process.stdout.write(line);
-      await this.#pause(PAUSE_PER_LINE);
+    const lines = text.split(/(?<=\n)/);
+    const used = this.#pages.used;
+    const rows = Math.max(ROWS, process.stdout.rows) - 1;
+    for (const [i, part] of this.#pages.place(lines, rows, isScene).entries()) {
+      if (part.fresh) await this.#turn(i === 0 ? used : rows);
+      if (this.#isOver) return;
+      process.stdout.write(part.lines.join(''));
+      this.#pace.shown((readingTime(event) * part.lines.length) / lines.length, performance.now());
     }
-    await this.#pause(pauseAfter(event));
+  }
+
+  /** The lesson is over: nothing more is shown, and keys have their usual effect again. */
+  end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#keyboard?.close();
+    this.#wake();
   }
 
   /** A remark that is not part of the lesson. */
@@ -71,40 +84,36 @@ export class Player {
     process.stdout.write(`\n${lines.join('')}`);
   }
 
-  /**
-   * Waits for Enter, or for the signal.
-   *
-   * @param endIsEnter whether to go on when stdin ends, as nobody will ever press Enter then
-   * @returns whether a line was read
-   */
-  enter({ endIsEnter }: { endIsEnter: boolean }): Promise<boolean> {
-    const { stdin } = process;
-    const { signal } = this.#options;
-    return new Promise((resolve) => {
-      const finish = (typed: boolean): void => {
-        stdin.off('data', onData).off('end', onEnd).pause();
-        signal.removeEventListener('abort', onAbort);
-        resolve(typed);
-      };
-      const onData = (data: Buffer): void => {
-        if (data.includes('\n')) finish(true);
-      };
-      const onEnd = (): void => {
-        if (endIsEnter) finish(false);
-      };
-      const onAbort = (): void => finish(false);
-      if (signal.aborted || (stdin.readableEnded && endIsEnter)) return resolve(false);
-      signal.addEventListener('abort', onAbort);
-      stdin.on('data', onData).on('end', onEnd).resume();
-    });
+  /** Waits until the screen has been read, then scrolls its `used` lines out of sight. */
+  async #turn(used: number): Promise<void> {
+    const last = `\x1b[${Math.max(ROWS, process.stdout.rows)};1H`;
+    for (;;) {
+      const left = this.#pace.left(performance.now());
+      if (left === 0 || this.#isOver) break;
+      if (this.#keyboard !== undefined) process.stdout.write(`${last}\x1b[K${this.#prompt(left)}`);
+      await this.#wait(Number.isFinite(left) ? Math.min(left, 1000) : MAX_TIMEOUT);
+    }
+    process.stdout.write(`${last}\x1b[K`);
+    // Scrolled rather than erased, so that the terminal keeps it to be read again.
+    if (!this.#isOver) process.stdout.write(`${'\n'.repeat(used)}\x1b[H`);
   }
 
-  async #pause(milliseconds: number): Promise<void> {
-    if (!process.stdout.isTTY || this.#options.step || this.#patience <= 0) return;
-    this.#patience -= milliseconds;
-    await sleep(milliseconds, undefined, { signal: this.#options.signal }).catch(() => {});
+  #prompt(left: number): string {
+    if (this.#options.step) return '  Enter: next';
+    if (this.#pace.paused) return '  paused    space: continue    Enter: next';
+    return `  ${Math.ceil(left / 1000)} s    space: pause    Enter: next`;
+  }
+
+  #wait(milliseconds: number): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    return sleep(milliseconds, undefined, { signal: woken.signal }).catch(() => {});
   }
 }
+
+/** Whether a stream can be written screen by screen. */
+export const hasScreen = (stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean =>
+  stream.isTTY === true && env['TERM'] !== 'dumb';
 
 /** The lesson is drawn for 80 columns. On a narrower terminal its lines break; on a wider one they read well. */
 const COLUMNS = 80;
@@ -115,7 +124,7 @@ export function lookOf(
   env: Readonly<Record<string, string | undefined>>,
 ): Look {
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
-  const colorful = stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+  const colorful = hasScreen(stream, env) && !env['NO_COLOR'];
   const many = /256|direct|kitty|alacritty/.test(env['TERM'] ?? '') || env['COLORTERM'] !== undefined;
   return {
     width: COLUMNS,

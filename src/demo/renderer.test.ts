@@ -5,7 +5,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { readRecording } from './demo.js';
 import type { PacketEvent } from './events.js';
 import { type Look, parseText, span, width, wrap } from './paint.js';
-import { lookOf, pauseAfter } from './player.js';
+import { lookOf } from './player.js';
 import { Renderer } from './renderer.js';
 
 const PLAIN: Look = { width: 80, colors: 'none', unicode: true };
@@ -85,11 +85,6 @@ test('text is wrapped between words, and what belongs together stays together', 
     ['it is', '10.0.0.2, and', 'not another'],
   );
   assert.deepEqual(wrap([span('abcdef')], 4).map(width), [4, 2]);
-});
-
-test('on a terminal the lesson takes half a minute', () => {
-  const total = readRecording().events.reduce((sum, event) => sum + pauseAfter(event), 0);
-  assert.ok(total > 20_000 && total < 36_000, `${total} ms`);
 });
 
 test('the look follows the terminal and the environment', () => {

@@ -11,6 +11,9 @@ import { ADDRESS, Topology } from './topology.js';
 
 const ACTORS = fileURLToPath(new URL('actors.js', import.meta.url));
 
+/** The tunnel's own addresses. */
+export const INNER = { gateway: '10.0.0.1', laptop: '10.0.0.2' } as const;
+
 /** Where the lesson is played: the hosts, the watched stations, and the way to the audience. */
 export class Stage {
   readonly topology: Topology;
@@ -41,19 +44,16 @@ export class Stage {
   show = (event: LessonEvent): Promise<void> => this.#show(event);
 
   /**
-   * Shows a command, runs it on a host, and shows those lines of what it prints that matter.
+   * Shows a command, runs it on a host, and shows what matters of what it prints.
    *
-   * @param wanted which lines to show; what they are tested on is what is shown
+   * @param wanted what to show of each line
    * @returns all that it printed, stdout first
    */
-  async run(name: string, host: Namespace, words: readonly string[], wanted = /\S/): Promise<string> {
+  async run(name: string, host: Namespace, words: readonly string[], wanted = /.*\S/): Promise<string> {
     await this.#show({ kind: 'command', host: name, command: words.join(' ') });
     const printed = await this.quietly(host, words);
-    const text = printed
-      .split('\n')
-      .filter((line) => wanted.test(line))
-      .join('\n');
-    await this.#show({ kind: 'output', text: text.trimEnd() });
+    const text = printed.split('\n').flatMap((line) => wanted.exec(line)?.[0] ?? []);
+    if (text.length > 0) await this.#show({ kind: 'output', text: text.join('\n') });
     return printed;
   }
 

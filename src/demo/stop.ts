@@ -9,10 +9,7 @@ export class Stop {
   #status: number | undefined;
   readonly #controller = new AbortController();
   readonly #stopped: Promise<never>;
-  readonly #onSignal = (signal: keyof typeof STATUS): void => {
-    if (process.stdout.isTTY && this.#status === undefined) process.stdout.write('\n'); // after the ^C
-    this.end(STATUS[signal]);
-  };
+  readonly #onSignal = (signal: keyof typeof STATUS): void => this.end(STATUS[signal]);
   /** `lametun demo | head`: the reader has seen enough, which is no failure. */
   readonly #onOutputError = (): void => this.end(0);
 

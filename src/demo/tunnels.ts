@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
@@ -52,6 +53,13 @@ export class TunnelProcess {
       if (left <= 0) throw new LametunError('linux', `the tunnel did not become "${name}" in 10 s`);
       await this.#change(left);
     }
+  }
+
+  /** Ends it as Ctrl-C would. Its device goes with it. */
+  async end(): Promise<void> {
+    const closed = once(this.#child, 'close');
+    this.#child.kill('SIGINT');
+    await closed;
   }
 
   #change(milliseconds: number): Promise<void> {

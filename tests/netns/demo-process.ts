@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { afterEach } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Marks every process that descends from one run of the demo, whatever namespaces it is in. */
@@ -14,7 +15,14 @@ export interface Prefix {
   readonly words?: readonly string[];
   readonly main?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Whether it runs on a terminal of 24 rows and 80 columns. The terminal shows stderr as well. */
+  readonly terminal?: boolean;
 }
+
+const running = new Set<ChildProcess>();
+afterEach(() => {
+  for (const child of running) child.kill('SIGKILL'); // what a failed test has left would keep this process alive
+});
 
 const folders: string[] = [];
 process.once('exit', () => {
@@ -31,14 +39,21 @@ export class DemoProcess {
   #stderr = '';
   readonly #closed: Promise<unknown>;
 
-  constructor(args: readonly string[], { words = [], main = 'dist/src/cli/main.js', env = {} }: Prefix = {}) {
-    const [command, ...rest] = [...words, process.execPath, resolve(main), 'demo', ...args];
+  constructor(
+    args: readonly string[],
+    { words = [], main = 'dist/src/cli/main.js', env = {}, terminal = false }: Prefix = {},
+  ) {
+    const plain = [...words, process.execPath, resolve(main), 'demo', ...args];
+    const [command, ...rest] = terminal ? onTerminal(plain) : plain;
     this.child = spawn(command!, rest, {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: {
         ...process.env,
         LANG: 'C.UTF-8',
         LC_ALL: 'C.UTF-8',
+        TERM: 'xterm',
+        NO_COLOR: '1',
+        SHELL: '/bin/sh',
         ...env,
         TMPDIR: this.temporary,
         [MARK]: this.#mark,
@@ -51,7 +66,8 @@ export class DemoProcess {
       this.#stderr += text;
     });
     this.child.stdin!.on('error', () => {});
-    this.#closed = once(this.child, 'close');
+    running.add(this.child);
+    this.#closed = once(this.child, 'close').finally(() => running.delete(this.child));
     chmodSync(this.temporary, 0o777);
     folders.push(this.temporary);
   }
@@ -64,14 +80,19 @@ export class DemoProcess {
     return this.#stderr;
   }
 
-  enter(): void {
-    this.child.stdin!.write('\n');
+  type(keys: string): void {
+    this.child.stdin!.write(keys);
   }
 
-  /** Waits until stdout matches. */
-  async shows(pattern: RegExp): Promise<void> {
+  enter(): void {
+    this.type('\n');
+  }
+
+  /** Waits until stdout matches, so many times. */
+  async shows(pattern: RegExp, times = 1): Promise<void> {
     const deadline = Date.now() + 60_000;
-    while (!pattern.test(this.#stdout)) {
+    const all = new RegExp(pattern.source, `g${pattern.flags}`);
+    while ((this.#stdout.match(all)?.length ?? 0) < times) {
       if (Date.now() > deadline || this.child.exitCode !== null) {
         throw new Error(`the demo did not show ${pattern}:\n${this.#stdout}\n${this.#stderr}`);
       }
@@ -101,6 +122,13 @@ export class DemoProcess {
       });
   }
 
+  /** The pid of a process of it. */
+  pidOf(command: RegExp): number {
+    const found = this.remains().find((process) => command.test(process.command));
+    if (found === undefined) throw new Error(`no ${command}: ${JSON.stringify(this.remains())}`);
+    return found.pid;
+  }
+
   /** @returns the milliseconds that it took until nothing remained */
   async vanishes(): Promise<number> {
     if (this.remains().length === 0) return 0; // to look takes a while itself
@@ -111,4 +139,11 @@ export class DemoProcess {
     }
     return Date.now() - start;
   }
+}
+
+/** `script` of util-linux gives a terminal, whose settings are printed at the end. */
+function onTerminal(words: readonly string[]): string[] {
+  const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+  const command = `stty rows 24 cols 80; trap : INT; ${quoted}; status=$?; stty -a; exit $status`;
+  return ['script', '--quiet', '--return', '--command', command, '/dev/null'];
 }

@@ -57,7 +57,7 @@ test('the demo shows every scene, and leaves nothing behind', async (t) => {
   const start = Date.now();
   const demo = new DemoProcess([], { words: alone });
   assert.equal(await demo.end(), 0, demo.stderr);
-  assert.ok(Date.now() - start < 50_000);
+  assert.ok(Date.now() - start < 50_000, 'a pipe waits for nobody to read');
   assert.equal(demo.stderr, '');
   assert.deepEqual(leftovers(demo), []);
 
@@ -69,13 +69,20 @@ test('the demo shows every scene, and leaves nothing behind', async (t) => {
   assert.match(text, PINGED);
   assert.match(text, /The launch is on Friday/);
   assert.match(text, /UDP {2}port (?!1234 )\d+ → port 1234/, 'the NAT changed the port');
-  assert.match(text, /Nothing is marked: it is, byte for byte/);
-  assert.match(text, /That is the sender of station 3/);
+  assert.match(text, /It is, byte for byte, the packet of station 1/);
+  assert.match(text, /That is the sender at station 3/);
   assert.match(text, /Cookie: sessio/);
   assert.match(text, /^ {2}1500 +1440 +1468 +1 datagram of 1500 bytes$/m);
   assert.match(text, /^ {2}1500 +1441 +1469 +2 fragments of 1500 \+ 21 bytes$/m);
   assert.match(text, /^ {2}1468 +1441 +1469 +nothing: refused$/m);
   assert.match(text, /local error: message too long, mtu=1468/);
+  assert.match(text, /tun type tun .* user \w+$/m);
+  const [, udp, tcp] =
+    /^ {2}UDP +[\d.]+ Mbit\/s +(\d+) ms .*\n {2}TCP +[\d.]+ Mbit\/s +(\d+) ms /m.exec(text) ?? [];
+  assert.ok(Number(udp) >= 20 && Number(tcp) > Number(udp), `ping: ${udp} ms in UDP, ${tcp} ms in TCP`);
+  const encrypted = text.slice(text.indexOf('the request in WireGuard'));
+  assert.match(encrypted, /^ {2}0010 .* 0400 0000 /m, 'transport data');
+  assert.ok(text.includes('GET /plans') && !/GET|HTTP|plans/.test(encrypted));
   assert.ok(!text.includes('checksum wrong'));
   assert.ok(text.includes(NOTHING_LEFT));
 });
@@ -104,7 +111,7 @@ test('without root it runs in a user namespace', async (t) => {
   cpSync('dist/src', join(folder, 'dist/src'), { recursive: true });
   cpSync('package.json', join(folder, 'package.json'));
   mkdirSync(join(folder, 'node_modules'));
-  for (const name of ['koffi', '@koromix', 'commander', 'picocolors']) {
+  for (const name of ['koffi', '@koromix', '@noble', 'commander', 'picocolors']) {
     cpSync(join('node_modules', name), join(folder, 'node_modules', name), { recursive: true });
   }
   execFileSync('chmod', ['-R', 'a+rX', folder]);
@@ -120,23 +127,27 @@ test('without root it runs in a user namespace', async (t) => {
   assert.deepEqual(leftovers(demo), []);
 });
 
-/** A run that stands in the middle of its lesson, with the tunnel up. */
+const DEMO = /^\S*node \S*main\.js demo/;
+const STOP = /Enter: next/;
+
+/** A run on a terminal that stands in the middle of its lesson, with the tunnel up. */
 async function halfway(): Promise<DemoProcess> {
-  const demo = new DemoProcess(['--step']);
-  for (const scene of [1, 2, 3, 4]) {
-    await demo.shows(new RegExp(`^── ${scene}/`, 'm'));
+  const demo = new DemoProcess(['--step'], { terminal: true });
+  for (let stops = 1; stops <= 4; stops++) {
+    await demo.shows(STOP, stops);
     demo.enter();
   }
-  await demo.shows(/^── 5\//m);
-  assert.ok(demo.remains().length > 4, 'the tunnel stands');
+  await demo.shows(STOP, 5);
+  assert.match(demo.stdout, /── 5\//);
+  assert.ok(demo.remains().length > 7, 'the tunnel stands');
   return demo;
 }
 
-/** The process 1 of the demo's world, and the `unshare` around it. */
-function innerProcess(demo: DemoProcess, name: RegExp): number {
-  const found = demo.remains().find(({ command }) => name.test(command));
-  assert.ok(found !== undefined, JSON.stringify(demo.remains()));
-  return found.pid;
+/** `stty -a` at the end says that the terminal behaves as usual. */
+function assertRestored(demo: DemoProcess): void {
+  for (const setting of ['isig', 'icanon', 'echo', 'iexten', 'icrnl', 'opost']) {
+    assert.match(demo.stdout, new RegExp(`(?<=[\\s;])${setting}\\b`), demo.stdout.slice(-1000));
+  }
 }
 
 for (const [signal, status] of [
@@ -146,14 +157,14 @@ for (const [signal, status] of [
   ['SIGKILL', 137],
 ] as const) {
   test(`${signal} ends it at once, with status ${status}, and nothing is left`, async (t) => {
-    if (!needs(t, 'demo')) return;
+    if (!needs(t, 'demo', 'script')) return;
     const demo = await halfway();
-    demo.child.kill(signal);
+    process.kill(demo.pidOf(DEMO), signal);
     assert.equal(await demo.end(), status);
+    if (signal !== 'SIGKILL') assertRestored(demo);
     const took = await demo.vanishes();
-    // Whoever can tidy up has done so before it ends; after a kill the kernel does it.
+    // It tidies up before it ends where it can; after a kill the kernel does it.
     assert.ok(took < (signal === 'SIGKILL' ? 20_000 : 500), `${took} ms`);
-    assert.equal(demo.stderr, '');
     assert.deepEqual(leftovers(demo), []);
   });
 }
@@ -163,16 +174,62 @@ for (const [what, name] of [
   ['unshare', /^unshare /],
 ] as const) {
   test(`when ${what} is killed, it says so with status 1, and nothing is left`, async (t) => {
-    if (!needs(t, 'demo')) return;
+    if (!needs(t, 'demo', 'script')) return;
     const demo = await halfway();
-    process.kill(innerProcess(demo, name), 'SIGKILL');
-    demo.enter();
+    process.kill(demo.pidOf(name), 'SIGKILL');
     assert.equal(await demo.end(), 1);
-    assert.match(demo.stderr, /^lametun demo: the demo's inner process ended too early \([^\n]+\)\n$/);
+    assert.match(demo.stdout, /lametun demo: the demo's inner process ended too early \([^\n]+\)/);
+    assertRestored(demo);
     await demo.vanishes();
     assert.deepEqual(leftovers(demo), []);
   });
 }
+
+test('on a terminal space pauses the lesson, space continues it, and Enter shows the next screen', async (t) => {
+  if (!needs(t, 'demo', 'script')) return;
+  const demo = new DemoProcess([], { terminal: true });
+  await demo.shows(/\d s {4}space: pause {4}Enter: next/);
+  assert.match(demo.stdout, /── 1\//);
+  demo.type(' ');
+  await demo.shows(/paused {4}space: continue/);
+  demo.type(' ');
+  await demo.shows(/paused[\s\S]*\d s {4}space: pause/);
+  demo.enter();
+  await demo.shows(/── 2\//);
+  demo.type('\x03');
+  assert.equal(await demo.end(), 130);
+  assert.ok(!demo.stdout.includes('── 3/'));
+  assertRestored(demo);
+  await demo.vanishes();
+  assert.deepEqual(leftovers(demo), []);
+});
+
+test('step by step it shows every scene, one screen at a time, and restores the terminal', async (t) => {
+  if (!needs(t, 'demo', 'script')) return;
+  const demo = new DemoProcess(['--step'], { terminal: true });
+  const last = `── ${SCENES.length}/`;
+  for (let stops = 1; !demo.stdout.includes(last); stops++) {
+    await demo.shows(new RegExp(`${STOP.source}|${last}`), stops);
+    demo.enter();
+  }
+  assert.equal(await demo.end(), 0, demo.stdout.slice(-1000));
+  assertRestored(demo);
+  const screens = demo.stdout.split('\x1b[H'); // a screen begins where the cursor goes home
+  assert.ok(screens.length > SCENES.length);
+  for (const screen of screens.slice(0, -1)) {
+    const shown = screen.slice(0, screen.indexOf('\x1b[24;1H')); // there stand the keys
+    assert.ok(shown.split('\n').length <= 24, shown);
+  }
+  for (let i = 1; i <= SCENES.length; i++)
+    assert.ok(demo.stdout.includes(`── ${i}/${SCENES.length}`), `${i}`);
+});
+
+test('--step is refused where there is no terminal', async () => {
+  const demo = new DemoProcess(['--step']);
+  assert.equal(await demo.end(), 2);
+  assert.match(demo.stderr, /^lametun demo: --step needs a terminal[^\n]*\n$/);
+  assert.equal(demo.stdout, '');
+});
 
 test('it ends without a word when the reader of its output goes away', async (t) => {
   if (!needs(t, 'demo')) return;
