@@ -264,12 +264,12 @@ test('looking at an invitation does not use it up', async (t) => {
   t.after(() => node.close());
   const text = Buffer.from(secret).toString('base64');
   for (let i = 0; i < 3; i++) {
-    assert.deepEqual(await node.ask({ type: 'look', secret: text }), { network: hub.network });
+    assert.deepEqual(await node.ask({ type: 'check-invitation', secret: text }), { network: hub.network });
   }
   await node.join(secret);
   const other = await new TestNode().connect(hub);
   t.after(() => other.close());
-  await assert.rejects(other.ask({ type: 'look', secret: text }), refusedWith('used-up'));
+  await assert.rejects(other.ask({ type: 'check-invitation', secret: text }), refusedWith('used-up'));
 });
 
 test('a node that was ended before it had written down that it is a member joins by the same invitation', async (t) => {
@@ -279,7 +279,7 @@ test('a node that was ended before it had written down that it is a member joins
   t.after(() => node.close());
   const first = await node.join(secret);
   const text = Buffer.from(secret).toString('base64');
-  assert.deepEqual(await node.ask({ type: 'look', secret: text }), { network: hub.network });
+  assert.deepEqual(await node.ask({ type: 'check-invitation', secret: text }), { network: hub.network });
   assert.deepEqual(await node.join(secret), first);
 });
 

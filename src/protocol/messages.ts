@@ -107,7 +107,7 @@ export interface RelayCredentials {
 
 export type NodeMessage =
   /** Whether the secret is good, and for what network. Uses nothing up. */
-  | { readonly type: 'look'; readonly id: RequestId; readonly secret: string }
+  | { readonly type: 'check-invitation'; readonly id: RequestId; readonly secret: string }
   /**
    * Becomes a member, by the channel's own key. Asked again by the same key it answers the same: the first answer
    * may have been lost.
@@ -131,8 +131,8 @@ export type NodeMessage =
     }
   /** What it offers from now on, instead of what it offered before. */
   | { readonly type: 'share'; readonly id: RequestId; readonly shares: readonly string[] }
-  /** Whether it has IPv6. Who says nothing has. */
-  | { readonly type: 'inside'; readonly id: RequestId; readonly ipv6: boolean }
+  /** What the node's machine can do. A node that says nothing has IPv6. */
+  | { readonly type: 'host-info'; readonly id: RequestId; readonly ipv6: boolean }
   | { readonly type: 'leave'; readonly id: RequestId }
   /** Who is attached. */
   | { readonly type: 'who'; readonly id: RequestId }
@@ -140,7 +140,7 @@ export type NodeMessage =
 
 /** Answers by the type of what was asked. */
 export interface Answers {
-  readonly look: { readonly network: NetworkInfo };
+  readonly 'check-invitation': { readonly network: NetworkInfo };
   readonly join: { readonly network: NetworkInfo; readonly you: Membership };
   readonly attach: {
     readonly network: NetworkInfo;
@@ -150,7 +150,7 @@ export interface Answers {
     readonly addresses: readonly HubAddress[];
   };
   readonly share: { readonly shares: readonly OfferedShare[] };
-  readonly inside: Record<string, never>;
+  readonly 'host-info': Record<string, never>;
   readonly leave: Record<string, never>;
   readonly who: { readonly online: readonly NodeId[] };
   readonly admin: AdminAnswer;

@@ -46,7 +46,7 @@ const requests: readonly AdminRequest[] = [
 ];
 const as = { run: 'a1', turn: 7 };
 const nodeMessages: readonly NodeMessage[] = [
-  { type: 'look', id: 0, secret },
+  { type: 'check-invitation', id: 0, secret },
   { type: 'join', id: 1, secret, name: 'my-laptop', shares: ['192.168.1.0/24', 'fd01::/48'] },
   { type: 'attach', id: 2, network: 'n', as },
   { type: 'attach', id: 2, network: 'n', as, have: version },
@@ -83,7 +83,7 @@ test('every message that there is passes as it is', () => {
   for (const message of hubMessages) assert.deepEqual(parseHubMessage(message), message);
   for (const request of requests) assert.deepEqual(parseAdminRequest(request), request);
   const attached = { network, you, relay, addresses: [{ host: '203.0.113.5', port: 443, tls: false }] };
-  assert.deepEqual(parseAnswer('look', { network }), { network });
+  assert.deepEqual(parseAnswer('check-invitation', { network }), { network });
   assert.deepEqual(parseAnswer('join', { network, you }), { network, you });
   assert.deepEqual(parseAnswer('attach', attached), attached);
   assert.deepEqual(parseAnswer('share', { shares: offered }), { shares: offered });
@@ -157,9 +157,9 @@ test('every message lacks something when any of its members is missing, and has 
 
 test('what is wrong is said by its place, and never by its value', () => {
   const cases: readonly [unknown, string][] = [
-    [{ type: 'look', id: 1, secret: 'hunter2' }, 'secret must be 16 bytes in base64'],
-    [{ type: 'look', id: 1, secret: 12345 }, 'secret must be 16 bytes in base64'],
-    [{ type: 'look', id: -1, secret }, 'id must be a whole number from 0 to 9007199254740991'],
+    [{ type: 'check-invitation', id: 1, secret: 'hunter2' }, 'secret must be 16 bytes in base64'],
+    [{ type: 'check-invitation', id: 1, secret: 12345 }, 'secret must be 16 bytes in base64'],
+    [{ type: 'check-invitation', id: -1, secret }, 'id must be a whole number from 0 to 9007199254740991'],
     [{ type: 'join', id: 1, secret, name: 'My Laptop', shares: [] }, 'name must be a DNS label'],
     [{ type: 'join', id: 1, secret, name: 'a'.repeat(64), shares: [] }, 'name must be a DNS label'],
     [{ type: 'join', id: 1, secret, name: 'a-', shares: [] }, 'name must be a DNS label'],
@@ -272,7 +272,7 @@ test('anything at all is either a message or a complaint', () => {
     fc.property(
       fc.oneof(
         fc.jsonValue(),
-        fc.record({ type: fc.constantFrom('look', 'map', 'delta', 'admin'), id: fc.nat() }),
+        fc.record({ type: fc.constantFrom('check-invitation', 'map', 'delta', 'admin'), id: fc.nat() }),
       ),
       (value) => {
         complaint(parseNodeMessage, value);

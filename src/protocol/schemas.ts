@@ -117,7 +117,7 @@ const adminRequest = v.variant('op', [
 
 const incarnation = v.strictObject({ run: handle, turn: revision });
 const nodeMessage = v.variant('type', [
-  v.strictObject({ type: v.literal('look'), id: requestId, secret }),
+  v.strictObject({ type: v.literal('check-invitation'), id: requestId, secret }),
   v.strictObject({ type: v.literal('join'), id: requestId, secret, name: label, shares }),
   v.strictObject({
     type: v.literal('attach'),
@@ -127,7 +127,7 @@ const nodeMessage = v.variant('type', [
     have: v.optional(mapVersion),
   }),
   v.strictObject({ type: v.literal('share'), id: requestId, shares }),
-  v.strictObject({ type: v.literal('inside'), id: requestId, ipv6: flag }),
+  v.strictObject({ type: v.literal('host-info'), id: requestId, ipv6: flag }),
   v.strictObject({ type: v.literal('leave'), id: requestId }),
   v.strictObject({ type: v.literal('who'), id: requestId }),
   v.strictObject({ type: v.literal('admin'), id: requestId, request: adminRequest }),
@@ -198,11 +198,11 @@ const adminAnswers = {
 } satisfies { [Op in keyof AdminAnswers]: v.GenericSchema<unknown, AdminAnswers[Op]> };
 
 const answers = {
-  look: v.strictObject({ network: networkInfo }),
+  'check-invitation': v.strictObject({ network: networkInfo }),
   join: v.strictObject({ network: networkInfo, you: membership }),
   attach: v.strictObject({ network: networkInfo, you: membership, relay, addresses: hubAddresses }),
   share: v.strictObject({ shares: offers }),
-  inside: v.strictObject({}),
+  'host-info': v.strictObject({}),
   leave: v.strictObject({}),
   who: v.strictObject({ online: ids }),
 } satisfies { [Type in Exclude<keyof Answers, 'admin'>]: v.GenericSchema<unknown, Answers[Type]> };

@@ -25,7 +25,7 @@ export class Guest {
     });
     this.#you = new Promise((resolve, reject) => {
       this.#client.onEvent = (event) => {
-        if (event.kind === 'look') this.#client.client.proceed(bootTime());
+        if (event.kind === 'invitation') this.#client.client.proceed(bootTime());
         else if (event.kind === 'joined') resolve(event.you);
         else if (event.kind === 'connected') attached();
         else if (event.kind === 'disconnected' && event.retryIn === undefined) reject(event.failure);

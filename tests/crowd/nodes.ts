@@ -106,7 +106,7 @@ class SimulatedNode {
   }
 
   #on(event: HubEvent): void {
-    if (event.kind === 'look') this.#client.client.proceed(bootTime());
+    if (event.kind === 'invitation') this.#client.client.proceed(bootTime());
     else if (event.kind === 'connected') this.#attachedAt = monotonic();
     else if (event.kind === 'map') {
       const at = monotonic();

@@ -14,7 +14,7 @@ export type Order =
   /** Breaks its connection. It comes back. */
   | { readonly breakOff: string }
   /** Says of the network something else than what is true, to whoever asks so. */
-  | { readonly network: Partial<NetworkInfo>; readonly when: 'look' | 'join' | 'attach' }
+  | { readonly network: Partial<NetworkInfo>; readonly when: 'check-invitation' | 'join' | 'attach' }
   | { readonly you: Partial<Answers['attach']['you']> }
   /** What becomes of relay frames. */
   | { readonly frames: Frames };
@@ -55,8 +55,8 @@ const byKey = (node: SmallHubNode): Known | undefined => {
 hub.answer = (question, node) => {
   const found = byKey(node);
   switch (question.type) {
-    case 'look':
-      return { network: network('look') };
+    case 'check-invitation':
+      return { network: network('check-invitation') };
     case 'join': {
       const id = known.length + 1;
       const keyText = Buffer.from(node.key).toString('base64');

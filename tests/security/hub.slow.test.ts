@@ -352,9 +352,9 @@ test('a machine that joins does not become a member of what would take its traff
   const hub = await EvilHub.start(t, machine, public4);
   const { machine: a } = lab.site('a');
   const cases: readonly (readonly [Order[], RegExp])[] = [
-    [[{ when: 'look', network: { ipv4: '0.0.0.0/0' } }], /0\.0\.0\.0\/0 is no private range/],
-    [[{ when: 'look', network: { ipv4: '8.8.0.0/16' } }], /8\.8\.0\.0\/16 is no private range/],
-    [[{ when: 'look', network: { ipv6: '2000::/3' } }], /2000::\/3 is no private range/],
+    [[{ when: 'check-invitation', network: { ipv4: '0.0.0.0/0' } }], /0\.0\.0\.0\/0 is no private range/],
+    [[{ when: 'check-invitation', network: { ipv4: '8.8.0.0/16' } }], /8\.8\.0\.0\/16 is no private range/],
+    [[{ when: 'check-invitation', network: { ipv6: '2000::/3' } }], /2000::\/3 is no private range/],
     [[{ when: 'join', network: { ipv4: '8.8.0.0/16' } }], /the hub showed another network/],
     [[{ you: { ipv4: '8.8.8.8' } }], /addresses from outside of the network: 8\.8\.8\.8/],
   ];
@@ -365,7 +365,7 @@ test('a machine that joins does not become a member of what would take its traff
     assert.match(running.stderr, why);
     assert.notEqual(a.run('ip', 'link', 'show', 'lametun0').status, 0, 'nothing is left');
     assert.ok(!existsSync(`${a.state}/node.json`));
-    hub.order({ when: 'look', network: {} });
+    hub.order({ when: 'check-invitation', network: {} });
     hub.order({ when: 'join', network: {} });
     hub.order({ you: {} });
   }

@@ -122,7 +122,7 @@ test('nobody else on the machine puts frames into the loopback socket that leads
   t.after(() => hub.close());
   hub.answer = (question, node) => {
     switch (question.type) {
-      case 'look':
+      case 'check-invitation':
         return { network: NETWORK };
       case 'join':
         return { network: NETWORK, you: member(1) };

@@ -162,7 +162,7 @@ test('who knows the hub’s key, and is no member, gets nothing but refusals, wh
   const secret = randomSecret();
   await assert.rejects(stranger.join(secret), refusedWith('bad-secret'));
   await assert.rejects(
-    stranger.ask({ type: 'look', secret: Buffer.from(secret).toString('base64') }),
+    stranger.ask({ type: 'check-invitation', secret: Buffer.from(secret).toString('base64') }),
     refusedWith('bad-secret'),
   );
   const datagram = new Uint8Array(64);

@@ -125,11 +125,11 @@ test('those who are no members make the database work so often and no more, what
     return write(work, then);
   };
   const questions: readonly NodeMessage[] = [
-    { type: 'look', id: 1, secret },
+    { type: 'check-invitation', id: 1, secret },
     { type: 'join', id: 2, secret, name: 'x', shares: [] },
     { type: 'attach', id: 3, network: registry.info.id, as: { run: 'r', turn: 1 } },
     { type: 'share', id: 4, shares: ['192.168.1.0/24'] },
-    { type: 'inside', id: 5, ipv6: true },
+    { type: 'host-info', id: 5, ipv6: true },
     { type: 'leave', id: 6 },
   ];
   for (let i = 0; i < 100; i++) {

@@ -183,14 +183,14 @@ export class Hub {
     const answer = <T extends keyof Answers>(_: T, value: Answers[T]): void =>
       client.send({ type: 'answer', re: message.id, value });
     switch (message.type) {
-      case 'look':
+      case 'check-invitation':
         // Who was ended before it had written down that it is a member joins again, by the same invitation.
         if ((await this.#member(client.key)) !== undefined)
-          return answer('look', { network: this.#registry.info });
+          return answer('check-invitation', { network: this.#registry.info });
         await this.#registry.store.read((tables) =>
           openInvite(tables, this.#hash(message.secret), this.#options.clock()),
         );
-        return answer('look', { network: this.#registry.info });
+        return answer('check-invitation', { network: this.#registry.info });
       case 'join': {
         const secretHash = this.#hash(message.secret);
         const id = await this.#registry.change((change) =>
@@ -208,10 +208,10 @@ export class Hub {
         await this.#registry.change((change) => share(change, row.id, message.shares));
         return answer('share', { shares: (await this.#required(client)).offered });
       }
-      case 'inside': {
+      case 'host-info': {
         const { row } = await this.#required(client);
         await this.#registry.change((change) => setInside(change, row.id, message.ipv6));
-        return answer('inside', {});
+        return answer('host-info', {});
       }
       case 'leave': {
         const { row } = await this.#required(client);

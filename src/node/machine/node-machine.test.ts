@@ -246,7 +246,7 @@ test('without IPv6 the interface has no such address, and the hub is told', () =
   scene.machine.handleIpv6(false, scene.now);
   scene.settle();
   assert.deepEqual(scene.machine.hostPlan().addresses, [parseCidr('10.7.0.1/16')]);
-  assert.ok(scene.asked.some((question) => question.type === 'inside' && !question.ipv6));
+  assert.ok(scene.asked.some((question) => question.type === 'host-info' && !question.ipv6));
 });
 
 test('a node that is approved gets its addresses, and credentials that open the relay', () => {

@@ -389,7 +389,7 @@ export class NodeMachine {
         this.#presence.clear();
         this.#side.relay.detached(`the hub is away: ${output.failure.message}`, this.#now);
         return;
-      case 'look':
+      case 'invitation':
       case 'joined':
         return; // of machines that join, before they have a machine like this one
     }
@@ -468,7 +468,7 @@ export class NodeMachine {
     const complain = (what: string) => (failure: HubFailure) =>
       this.#say('error', `The hub could not be told ${what}: ${failure.message}`);
     if (ipv6 !== undefined)
-      this.#ask(this.#client.ask('inside', { ipv6 }, this.#now), {
+      this.#ask(this.#client.ask('host-info', { ipv6 }, this.#now), {
         answered: () => {},
         failed: complain('whether this node has IPv6'),
       });

@@ -70,7 +70,7 @@ function client(
   const { onEvent } = driver;
   driver.onEvent = (event) => {
     events.push(event.kind === 'frame' ? { ...event, datagram: event.datagram.slice() } : event);
-    if (event.kind === 'look') onEvent(event);
+    if (event.kind === 'invitation') onEvent(event);
   };
   const next = async <K extends HubEvent['kind']>(kind: K): Promise<Extract<HubEvent, { kind: K }>> => {
     const found = await until(
@@ -212,9 +212,9 @@ test('a delta that does not fit is answered by asking for the whole map', async 
   assert.deepEqual((await next('map')).change.added, [mapNode(1)]);
 });
 
-test('whoever joins looks first, may say no, and attaches as what it has become', async () => {
+test('whoever joins checks the invitation first, may say no, and attaches as what it has become', async () => {
   hub.answer = ({ type }) =>
-    type === 'look'
+    type === 'check-invitation'
       ? { network: NETWORK }
       : type === 'join'
         ? { network: NETWORK, you: member(4) }
@@ -225,10 +225,13 @@ test('whoever joins looks first, may say no, and attaches as what it has become'
   assert.deepEqual(looked, ['home']);
   assert.deepEqual(
     hub.asked.map(({ type }) => type),
-    ['look', 'join', 'attach'],
+    ['check-invitation', 'join', 'attach'],
   );
   assert.ok(events.length === 0);
-  assert.equal(hub.asked[0]!.type === 'look' && hub.asked[0]!.secret, Buffer.alloc(16, 9).toString('base64'));
+  assert.equal(
+    hub.asked[0]!.type === 'check-invitation' && hub.asked[0]!.secret,
+    Buffer.alloc(16, 9).toString('base64'),
+  );
 
   // It was told `joined` before, and is a member when it comes back.
   onlyNode().breakOff();
@@ -249,7 +252,7 @@ test('a network that does not suit the caller is not joined, for his reason', as
   assert.equal(node.state.kind, 'ended');
   assert.deepEqual(
     hub.asked.map(({ type }) => type),
-    ['look'],
+    ['check-invitation'],
   );
 });
 
@@ -266,7 +269,7 @@ test('a bad secret ends it; a database that is away is waited for', async () => 
 test('a join whose answer was lost is asked again', async () => {
   let joins = 0;
   hub.answer = ({ type }, node) => {
-    if (type === 'look') return { network: NETWORK };
+    if (type === 'check-invitation') return { network: NETWORK };
     if (type === 'attach') return attachedAnswer(4);
     if (++joins === 1) {
       node.breakOff();

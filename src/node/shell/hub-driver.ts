@@ -84,7 +84,7 @@ export class HubDriver {
       signal?.addEventListener('abort', stop, { once: true });
       if (signal?.aborted) stop();
       this.onEvent = (event) => {
-        if (event.kind === 'look') void this.#look(event.network, check);
+        if (event.kind === 'invitation') void this.#checkInvitation(event.network, check);
         else if (event.kind === 'joined') {
           // What follows is for the machine that takes over.
           this.#pause();
@@ -115,7 +115,10 @@ export class HubDriver {
     this.#timer.clear();
   }
 
-  async #look(network: NetworkInfo, check: (network: NetworkInfo) => Promise<void>): Promise<void> {
+  async #checkInvitation(
+    network: NetworkInfo,
+    check: (network: NetworkInfo) => Promise<void>,
+  ): Promise<void> {
     try {
       await check(network);
       this.client.proceed(bootTime());

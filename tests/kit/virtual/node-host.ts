@@ -338,7 +338,7 @@ export class NodeHost {
       case 'abort':
         this.#performHub(output);
         return;
-      case 'look':
+      case 'invitation':
         this.#client!.proceed(agenda.now);
         return;
       case 'joined': {

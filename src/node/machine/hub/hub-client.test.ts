@@ -53,18 +53,18 @@ test('a network that was judged on a connection that broke meanwhile is judged a
   client.start(now);
   settle();
   show();
-  assert.equal(told.at(-1)?.kind, 'look');
+  assert.equal(told.at(-1)?.kind, 'invitation');
   client.handleClosed(connection, 1006, now);
   settle();
   now = client.nextTimeout();
   client.handleTimeout(now);
   settle();
-  assert.deepEqual(types(), ['look', 'look']);
+  assert.deepEqual(types(), ['check-invitation', 'check-invitation']);
   client.proceed(now); // what was shown at first suits
   settle();
-  assert.deepEqual(types(), ['look', 'look']);
+  assert.deepEqual(types(), ['check-invitation', 'check-invitation']);
   show();
   client.proceed(now);
   settle();
-  assert.deepEqual(types(), ['look', 'look', 'join']);
+  assert.deepEqual(types(), ['check-invitation', 'check-invitation', 'join']);
 });

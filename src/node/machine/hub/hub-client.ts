@@ -189,7 +189,7 @@ export class HubClient {
     this.#do(current.session.probe(now), current, now);
   }
 
-  /** The network that the event `look` showed suits this machine: joins it. */
+  /** The network of the event `invitation` suits this machine: joins it. */
   proceed(now: number): void {
     const current = this.#current;
     if (current === undefined || current !== this.#shown) return; // it broke meanwhile: the next one shows it again
@@ -387,7 +387,7 @@ export class HubClient {
         if (attempt === this.#current) this.#lost(output.failure, connection, now);
         else this.#failed(output.failure, connection, now);
         return;
-      case 'look':
+      case 'invitation':
         this.#shown = attempt;
         this.#outputs.push(output);
         return;

@@ -23,7 +23,7 @@ export type HubCommand =
 /** What happens to a node's membership and its connection, in this order. */
 export type HubEvent =
   /** Before joining: does this network suit this machine? `proceed` or `refuse` goes on. */
-  | { readonly kind: 'look'; readonly network: NetworkInfo }
+  | { readonly kind: 'invitation'; readonly network: NetworkInfo }
   /** This node is a member now, and has to be kept as such. Once, and only of a machine that joins. */
   | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
   /** Attached. It comes again after `disconnected`, and when a map did not fit: with other credentials for the relay. */

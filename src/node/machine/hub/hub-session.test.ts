@@ -110,11 +110,11 @@ test('joining takes three questions, and waits for the caller after the first', 
   scene.take(scene.session.start(0));
   scene.take(scene.session.begin(0));
   scene.answer({ network: NETWORK });
-  assert.deepEqual(scene.kinds(), ['open', 'look']);
+  assert.deepEqual(scene.kinds(), ['open', 'invitation']);
   scene.pass(5000);
   assert.deepEqual(
     scene.asked.map(({ type }) => type),
-    ['look'],
+    ['check-invitation'],
   );
   scene.take(scene.session.proceed(scene.now));
   scene.answer({ network: NETWORK, you: member(3) });
@@ -122,7 +122,7 @@ test('joining takes three questions, and waits for the caller after the first', 
   assert.deepEqual(scene.kinds(), ['joined', 'attached']);
   assert.deepEqual(
     scene.asked.map(({ type }) => type),
-    ['look', 'join', 'attach'],
+    ['check-invitation', 'join', 'attach'],
   );
 });
 

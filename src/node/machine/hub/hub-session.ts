@@ -33,7 +33,7 @@ export interface JoinWish {
 
 /** What a node asks of the hub, by type; `attach` and `admin` have methods of their own. */
 export interface Questions {
-  readonly look: { readonly secret: string };
+  readonly 'check-invitation': { readonly secret: string };
   readonly join: { readonly secret: string; readonly name: string; readonly shares: readonly string[] };
   readonly attach: {
     readonly network: string;
@@ -41,7 +41,7 @@ export interface Questions {
     readonly have?: MapVersion | undefined;
   };
   readonly share: { readonly shares: readonly string[] };
-  readonly inside: { readonly ipv6: boolean };
+  readonly 'host-info': { readonly ipv6: boolean };
   readonly leave: Record<never, never>;
   readonly who: Record<never, never>;
 }
@@ -55,7 +55,7 @@ export type SessionOutput =
   /** The channel stands: the hub has the key that it should have. `begin` goes on. */
   | { readonly kind: 'open' }
   /** Before joining: is this network one that the caller can be in? `proceed` goes on. */
-  | { readonly kind: 'look'; readonly network: NetworkInfo }
+  | { readonly kind: 'invitation'; readonly network: NetworkInfo }
   | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
   | {
       readonly kind: 'attached';
@@ -165,14 +165,14 @@ export class HubSession {
     const { member, map } = this.#options;
     if ('network' in member) this.#attach(now, member.network, map.version);
     else {
-      this.#ask(now, 'look', { secret: encodeBase64(member.join.secret) }, ({ network }) => {
-        this.#out.push({ kind: 'look', network });
+      this.#ask(now, 'check-invitation', { secret: encodeBase64(member.join.secret) }, ({ network }) => {
+        this.#out.push({ kind: 'invitation', network });
       });
     }
     return this.#drain();
   }
 
-  /** The network that was looked at suits the caller. */
+  /** The invitation's network suits the caller. */
   proceed(now: number): SessionOutput[] {
     const { member, map } = this.#options;
     if ('network' in member) return [];
