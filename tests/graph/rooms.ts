@@ -117,6 +117,7 @@ export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'linux/host': ['ip', 'linux/ffi', 'linux/net', 'linux/files', 'linux/process'],
   'hub/membership': ['ip', 'protocol'],
   'hub/machine': ['hub/membership', 'protocol', 'ip', 'wireguard'],
+  'hub/server': ['hub/machine', 'protocol', 'ip', 'linux/net'],
   'hub/store': ['hub/membership', 'linux/files'],
   'hub/relay': [
     'crypto',

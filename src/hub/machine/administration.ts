@@ -18,17 +18,17 @@ export interface AdministrationOptions {
   readonly makeToken: (
     secret: Uint8Array,
   ) => Promise<Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>>;
-  /** Whether the node has a channel to the hub now. */
+  /** Whether the node is connected. */
   readonly isOnline: (node: NodeId) => boolean;
-  /** For how long it has had none, milliseconds; undefined when it has one, or had none since the hub was started. */
+  /** How long it has been disconnected, milliseconds; undefined when it is connected, or has not been since the start. */
   readonly awayFor: (node: NodeId) => number | undefined;
-  /** The addresses of two machines that connect with its key. */
+  /** The addresses of two machines that connect with its key; undefined when there is one. */
   readonly twins: (node: NodeId) => readonly string[] | undefined;
   /** Whether the key is that of the node on the hub's own machine. */
   readonly isHost: (key: string) => boolean;
 }
 
-/** What administrators can ask for. Whoever asks is one: the caller has made sure of that. */
+/** What administrators can ask for. The caller has checked that the client is one. */
 export class Administration {
   readonly #options: AdministrationOptions;
 

@@ -1,55 +1,55 @@
 import type { MapVersion } from '../../protocol/messages.js';
 import type { Scheduler } from './scheduler.js';
 
-/** Somebody who is to have the map as it is now. */
+/** A client that is kept up to date. */
 export interface Follower {
   /** Sends an encoded message; `done` is called once the kernel has taken all of it. */
   sendEncoded(message: Uint8Array, done: () => void): void;
 }
 
-/** What is to be sent: `Members`, or `Presence`. */
+/** What followers are told about: `Members`, or `Presence`. */
 export interface Source {
   readonly version: MapVersion;
   map(): Uint8Array;
   since(revision: number): Uint8Array;
 }
 
-/** How long the event loop is kept busy at a stretch, in milliseconds. */
+/** How long a round keeps the event loop busy before other events get their turn, milliseconds. */
 const SLICE = 8;
-/** Changes that follow each other closely go out together: after a round there is a pause as long as it. Milliseconds. */
+/** After a round there is a pause as long as the round, so that changes in quick succession go out together. Milliseconds. */
 const SHORTEST_PAUSE = 10;
 const LONGEST_PAUSE = 250;
-/** How long after a round the next one begins at the earliest, milliseconds. `took`: the round. */
+/** The pause after a round that took `took` milliseconds. */
 type Pause = (took: number, followers: number) => number;
 const mapPause: Pause = (took) => Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, took));
-/** Bytes. Large messages are made only as fast as they are taken, all followers together. */
+/** Bytes. Large messages are made only as fast as they are taken, counted over all followers. */
 const LARGE = 64 * 1024;
 const LARGE_IN_FLIGHT = 32 * 1024 * 1024;
 
 interface State {
-  /** The revision that it has been told of; undefined before its first map. */
+  /** The last revision sent to it; undefined before its first map. */
   revision: number | undefined;
   busy: boolean;
 }
 
 /**
- * Keeps everyone's map up to date. At most one message is under way to each follower: who reads slowly gets fewer,
- * larger ones, and never has a queue.
+ * Keeps every follower up to date. At most one message is in flight to each: a slow reader gets fewer, larger updates, and
+ * never has a queue.
  */
 export class Fanout {
   readonly #source: Source;
   readonly #scheduler: Scheduler;
   readonly #pause: Pause;
   readonly #followers = new Map<Follower, State>();
-  /** Whom this round has still to tell. */
+  /** Followers that this round has not told yet. */
   readonly #behind = new Set<Follower>();
-  /** Who has just come, and does not wait for a round. */
+  /** Followers that have just come, and do not wait for a round. */
   readonly #arrived = new Set<Follower>();
-  /** Whose message is a large one, until there is room for it. */
+  /** Followers whose large message waits for room. */
   readonly #waiting = new Set<Follower>();
-  /** Whether a round is under way, or one is to come. */
+  /** Whether a round is running or scheduled. */
   #running = false;
-  /** Whether there is something that this round did not tell everyone. */
+  /** Whether something has changed since this round began. */
   #isStale = false;
   #greeting = false;
   #nextRound = 0;
@@ -63,7 +63,7 @@ export class Fanout {
   }
 
   /**
-   * From now on it is told: first of all what has changed since `revision`, be it nothing, or the map.
+   * Adds a follower. It is first sent what has changed since `revision`, even if that is nothing; the map if not given.
    */
   add(follower: Follower, revision?: number): void {
     this.#followers.set(follower, { revision, busy: false });
@@ -78,7 +78,7 @@ export class Fanout {
     this.#waiting.delete(follower);
   }
 
-  /** There is a new revision. What comes while a round is under way is the next one's, or rounds would never end. */
+  /** There is a new revision. A change during a round waits for the next one, or rounds would never end. */
   changed(): void {
     this.#isStale = true;
     if (this.#running) return;
@@ -115,13 +115,13 @@ export class Fanout {
     );
   }
 
-  /** Tells them, and makes way for other events now and then. */
+  /** Tells these followers, with breaks for other events. */
   #slice(whom: Set<Follower>, then: () => void): void {
     const began = this.#scheduler.now();
     for (const follower of whom) {
       whom.delete(follower);
       const state = this.#followers.get(follower)!;
-      if (!state.busy) this.#tell(follower, state); // who is busy comes back when it is done
+      if (!state.busy) this.#tell(follower, state); // a busy one is told when its message has been taken
       if (this.#scheduler.now() - began > SLICE) {
         this.#scheduler.soon(() => this.#slice(whom, then));
         return;

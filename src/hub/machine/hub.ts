@@ -26,23 +26,23 @@ import { Presence } from './presence.js';
 import type { Scheduler } from './scheduler.js';
 import { Twins } from './twins.js';
 
-/** Somebody who has opened a channel: whoever has the private half of `key`. */
+/** A client that has opened a channel: it has the private half of `key`. */
 export interface Client extends Follower {
   /** Base64. */
   readonly key: string;
-  /** The address that it comes from, for limits and nothing else. */
+  /** The address that it connects from. Only limits use it. */
   readonly remote: string;
   send(message: HubMessage): void;
   sendFrame(from: NodeId, datagram: Uint8Array): void;
-  /** It is a member, or waits to be one: it may stay. */
+  /** Tells the session that its client is a member or pending, and may stay. */
   admit(): void;
-  /** Sends what is to be sent, and closes. */
+  /** Closes when everything before has been sent. */
   close(): void;
-  /** Whether it is over: `Hub.closed` was told, or is about to be. */
+  /** Whether the session is over: `Hub.closed` was called, or is about to be. */
   readonly ended: boolean;
 }
 
-/** The hub's relay, as far as it matters here. */
+/** The hub's relay, as the machine uses it. */
 export interface RelayPort {
   attach(node: NodeId): RelayCredentials;
   detach(node: NodeId): void;
@@ -52,7 +52,7 @@ export interface RelayPort {
 
 export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'awayFor' | 'twins' | 'isHost'> {
   readonly relay: RelayPort;
-  /** Where this hub can be reached at present. */
+  /** Where this hub can be reached now. */
   readonly addresses: () => readonly HubAddress[];
   readonly log: Log;
   readonly scheduler: Scheduler;
@@ -60,7 +60,7 @@ export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'aw
   readonly guests?: GuestRates | undefined;
 }
 
-/** What is answered from memory, whoever asks. */
+/** Requests that are answered from memory for every client. */
 const FROM_MEMORY: ReadonlySet<NodeMessage['type']> = new Set(['who', 'admin']);
 
 interface Attachment {
@@ -69,13 +69,13 @@ interface Attachment {
   readonly name: string;
 }
 
-/** Somebody who waits for an administrator: to be let in, or to share these networks. */
+/** A node that waits for an administrator to approve it, or its shares. */
 export interface Waiting {
   readonly name: string;
   readonly shares?: readonly string[];
 }
 
-/** What the hub does with what it is told. It knows no sockets: `server.ts` has them. */
+/** What the hub does with each message. It has no sockets: sessions and the relay are given to it. */
 export class Hub {
   readonly #options: HubOptions;
   readonly #registry: Registry;
@@ -84,14 +84,14 @@ export class Hub {
   readonly #administration: Administration;
   readonly #attached = new Map<NodeId, Attachment>();
   readonly #ids = new Map<Client, NodeId>();
-  /** Keys that the database is being asked for; `isOld`: what it will say was overtaken by a change. */
+  /** Keys that are being looked up. `isOld`: a change has overtaken the answer that will come. */
   readonly #lookups = new Set<{ readonly key: string; isOld: boolean }>();
-  /** Nodes that are being removed because they asked for it. */
+  /** Nodes that are being removed at their own request. */
   readonly #leaving = new Set<NodeId>();
   readonly #guests: GuestLimit;
   readonly #twins = new Twins();
   #addresses: readonly HubAddress[] = [];
-  /** The key of the node on this machine, if there is one: it is not removed by mistake. */
+  /** The key of the node on this machine, if any. Removing that node takes `force`. */
   hostKey: string | undefined;
 
   constructor(options: HubOptions) {
@@ -115,11 +115,11 @@ export class Hub {
     return this.#attached.size;
   }
 
-  /** Answers one message. Never throws: who asked is told. One at a time for each client. */
+  /** Answers one message. It never throws: errors go to the client. One at a time for each client. */
   async handle(client: Client, message: NodeMessage): Promise<void> {
     const re = message.id;
     try {
-      // Nothing is awaited between an attachment and its answer: what follows it must not overtake it.
+      // Nothing is awaited between an attachment and its answer: no later message may overtake the answer.
       const value = message.type === 'attach' ? this.#attachKnown(client, message) : undefined;
       if (value !== undefined) return;
       if (!this.#mayAsk(client, message)) {
@@ -131,13 +131,13 @@ export class Hub {
     }
   }
 
-  /** Members are answered as fast as they may ask; for anybody else the database is asked so often, and no more. */
+  /** Only guests are limited here: their requests need the database. */
   #mayAsk(client: Client, { type }: NodeMessage): boolean {
     if (FROM_MEMORY.has(type) || this.#registry.members.byKey(client.key) !== undefined) return true;
     return this.#guests.take(client.remote, this.#options.scheduler.now());
   }
 
-  /** Tells the members where this hub is, if it is elsewhere than before. To be called at the start, and now and then. */
+  /** Tells the members the hub's addresses if they have changed. To be called at the start, and every few seconds. */
   tellAddresses(): void {
     const addresses = this.#options.addresses();
     if (addresses.length === 0 || JSON.stringify(addresses) === JSON.stringify(this.#addresses)) return;
@@ -145,7 +145,7 @@ export class Hub {
     for (const { client } of this.#attached.values()) client.send({ type: 'addresses', addresses });
   }
 
-  /** It is not there any more. */
+  /** A client's session is over. */
   closed(client: Client): void {
     const id = this.#ids.get(client);
     this.#ids.delete(client);
@@ -156,7 +156,7 @@ export class Hub {
     this.#options.relay.detach(id);
   }
 
-  /** Nodes that are connected and not let in, and members with shares that nobody has decided on. */
+  /** Pending nodes that are connected, and members with pending shares. */
   waiting(): Waiting[] {
     const nodes = [...this.#attached.values()].filter(({ pending }) => pending).map(({ name }) => ({ name }));
     const { members } = this.#registry;
@@ -167,14 +167,14 @@ export class Hub {
     return [...nodes, ...sharing];
   }
 
-  /** A relay frame from a client: for members, and from members only. */
+  /** Takes a relay frame from a client. Only members may send any. */
   frame(client: Client, to: NodeId, datagram: Uint8Array): void {
     const id = this.#ids.get(client);
     if (id === undefined || this.#attached.get(id)?.pending !== false) return;
     this.#options.relay.fromChannel(id, to, datagram);
   }
 
-  /** A relay frame for a member that the relay does not reach by UDP. */
+  /** Delivers a relay frame to a member that the relay cannot reach by UDP. */
   deliver(to: NodeId, from: NodeId, datagram: Uint8Array): void {
     this.#attached.get(to)?.client.sendFrame(from, datagram);
   }
@@ -184,7 +184,7 @@ export class Hub {
       client.send({ type: 'answer', re: message.id, value });
     switch (message.type) {
       case 'check-invitation':
-        // Who was ended before it had written down that it is a member joins again, by the same invitation.
+        // A node that was killed before it stored its membership joins again by the same invitation.
         if ((await this.#member(client.key)) !== undefined)
           return answer('check-invitation', { network: this.#registry.info });
         await this.#registry.store.read((tables) =>
@@ -243,12 +243,12 @@ export class Hub {
       : 'this node is no administrator of the network';
   }
 
-  /** What an administrator asks for. Whoever calls this has made sure that it is one. @throws Refused, StoreUnavailable */
+  /** Does what an administrator asks. The caller has checked that it is one. @throws Refused, StoreUnavailable */
   administer(request: AdminRequest): Promise<AdminAnswer> {
     return this.#administration.handle(request);
   }
 
-  /** True when the client is a member that is known here, and has been answered. */
+  /** Attaches a member that is in memory. @returns true when it has been answered */
   #attachKnown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): true | undefined {
     if (message.network !== this.#registry.info.id) throw otherNetwork();
     const member = this.#registry.members.byKey(client.key);
@@ -257,7 +257,7 @@ export class Hub {
     return true;
   }
 
-  /** Somebody who waits to be let in, or is no member. */
+  /** Attaches a pending node, or says why not. */
   async #attachUnknown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): Promise<void> {
     const member = await this.#member(client.key);
     if (member === undefined) {
@@ -265,7 +265,7 @@ export class Hub {
       client.send({ type: 'removed', network: this.#registry.info.id });
       return client.close();
     }
-    if (!client.ended) this.#attach(client, member, message); // else nobody would ever take it out again
+    if (!client.ended) this.#attach(client, member, message); // an ended client would stay attached for ever
   }
 
   /** @throws Refused when another machine is connected with the same key */
@@ -280,7 +280,7 @@ export class Hub {
     const before = this.#attached.get(id);
     if (before?.client !== client) this.#arrive(client, member, as, before?.client);
     if (before !== undefined) this.#detach(id, before.client, before.client !== client);
-    // Who waits is not known to the relay: what it gets are numbers that open nothing.
+    // The relay does not know pending nodes: they get random credentials that open nothing.
     const relay = pending ? this.#noRelay() : this.#options.relay.attach(id);
     this.#attached.set(id, { client, pending, name: member.row.name });
     this.#ids.set(client, id);
@@ -321,7 +321,7 @@ export class Hub {
     if (close) client.close();
   }
 
-  /** After every change: those that it concerns are told, and then everyone. */
+  /** After every change: tells the nodes that it concerns, and then everyone. */
   #changed(changed: readonly Member[]): void {
     for (const member of changed) {
       const { id, key, state } = member.row;
@@ -336,7 +336,7 @@ export class Hub {
       if (state === 'removed') {
         const leaves = this.#leaving.has(id);
         if (!leaves) client.send({ type: 'removed', network: this.#registry.info.id });
-        this.#detach(id, client, !leaves); // who leaves is to have its answer first
+        this.#detach(id, client, !leaves); // a node that leaves gets its answer first
         continue;
       }
       client.send({ type: 'you', you: membership(member) });
@@ -354,7 +354,7 @@ export class Hub {
     return this.#options.hash(decodeBase64(secret));
   }
 
-  /** The member or waiting node of that key, as it is at the moment when this returns. */
+  /** The member or pending node with that key, as it is when this returns. */
   async #member(key: string): Promise<Member | undefined> {
     for (;;) {
       const known = this.#registry.members.byKey(key);

@@ -1,9 +1,9 @@
-/** The little of a WebSocket that is needed. */
+/** What takes messages: a connection. */
 export interface Sink {
   send(bytes: Uint8Array, taken: (error?: Error | null) => void): void;
 }
 
-/** Bytes handed to the socket and not taken by the kernel yet. More than this waits here, where it can be told apart. */
+/** Bytes handed to the connection that the kernel has not taken yet. Everything beyond waits here, as whole messages. */
 const IN_FLIGHT = 128 << 10;
 
 interface Entry {
@@ -18,7 +18,7 @@ export class Outgoing {
   #next = 0;
   #length = 0;
   #inFlight = 0;
-  /** Something was taken, or began to wait, since the last look. */
+  /** Whether something was taken, or began to wait, since the last check. */
   #hasMoved = false;
   #stalledSince = 0;
   #flushed: (() => void) | undefined;
@@ -32,7 +32,7 @@ export class Outgoing {
     return this.#length;
   }
 
-  /** For how long the kernel has taken nothing of what there is, milliseconds, as far as earlier calls saw. */
+  /** How long the kernel has taken nothing although something waits, milliseconds, as seen by the calls of this. */
   stalledFor(now: number): number {
     if (this.#length === 0 || this.#hasMoved) this.#stalledSince = now;
     this.#hasMoved = false;
@@ -55,7 +55,7 @@ export class Outgoing {
     else this.#flushed = then;
   }
 
-  /** Gives up what waits. */
+  /** Discards what waits. */
   drop(): void {
     const rest = this.#queue.slice(this.#next);
     this.#queue = [];

@@ -4,23 +4,23 @@ import { encodeJson } from '../../protocol/text.js';
 import { Fanout, type Follower, type Source } from './fanout.js';
 import type { Scheduler } from './scheduler.js';
 
-/** After a round, how long the next one waits: at least a second, and so long that half a thousand are told a second. */
+/** The pause after a round, milliseconds: at least a second, and long enough for 500 messages a second at most. */
 const PAUSE = 1_000;
 const PAUSE_EACH = 2;
-/** For how long an encoded message is good: it says how long ago members left. Milliseconds. */
+/** How long an encoded message may be reused, milliseconds: it says how long ago members left. */
 const FRESH = 1_000;
 
 interface Entry {
   /** Of the last change. */
   revision: number;
-  /** By the scheduler; undefined: it is here, or was never seen here. */
+  /** By the scheduler; undefined when it is connected, or has not been since the hub started. */
   leftAt: number | undefined;
   online: boolean;
 }
 
 /**
- * Who is connected to the hub, and since when somebody is not. Members are told beside the map, for it changes far more
- * often, and nobody keeps it.
+ * Which members are connected to the hub, and since when the others are not. This is sent beside the map, because it
+ * changes far more often, and nobody stores it.
  */
 export class Presence implements Source {
   readonly #scheduler: Scheduler;
@@ -30,7 +30,7 @@ export class Presence implements Source {
   /** Encoded messages, by the revision that they begin at. */
   readonly #encoded = new Map<number, { readonly bytes: Uint8Array; readonly at: number }>();
 
-  /** @param members ids of all members at the start: nobody is here yet */
+  /** @param members ids of all members at the start, when none is connected */
   constructor(members: Iterable<NodeId>, scheduler: Scheduler) {
     this.#scheduler = scheduler;
     for (const id of members) this.#entries.set(id, { revision: 1, leftAt: undefined, online: false });
@@ -41,7 +41,7 @@ export class Presence implements Source {
     return { epoch: '', revision: this.#revision };
   }
 
-  /** A member is here: the others are told, and from now on it is, too. */
+  /** A member has connected: the others are told, and it is told about them from now on. */
   arrive(id: NodeId, follower: Follower): void {
     this.#set(id, { online: true, leftAt: undefined });
     this.#fanout.add(follower);
@@ -52,13 +52,13 @@ export class Presence implements Source {
     if (this.#entries.get(id)?.online) this.#set(id, { online: false, leftAt: this.#scheduler.now() });
   }
 
-  /** It is no member any more: the map says so. */
+  /** A member was removed. The map tells the others. */
   forget(id: NodeId): void {
     this.#entries.delete(id);
     this.#encoded.clear();
   }
 
-  /** How long ago a member left, milliseconds; undefined when it is here, or was not since the hub was started. */
+  /** How long ago a member disconnected, milliseconds; undefined when it is connected, or has not been since the start. */
   awayFor(id: NodeId): number | undefined {
     const leftAt = this.#entries.get(id)?.leftAt;
     return leftAt === undefined ? undefined : this.#scheduler.now() - leftAt;

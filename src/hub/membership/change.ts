@@ -19,12 +19,12 @@ export class Change {
     this.#nextNode = network.next_node;
   }
 
-  /** A node's row or shares were changed, in ways that the map does not show. */
+  /** Marks a node whose row or shares were changed. */
   touch(node: NodeId): void {
     this.touched.add(node);
   }
 
-  /** The revision for rows that the map shows and that this change makes: one more than before. */
+  /** The revision of this change, for rows that the map shows: one more than before. */
   revise(): number {
     this.#revision = this.network.revision + 1;
     return this.#revision;

@@ -23,7 +23,7 @@ export async function addInvite(change: Change, invite: NewInvite): Promise<numb
   const { reusable, uses = reusable ? REUSABLE_USES : 1 } = invite;
   if (!reusable && uses !== 1)
     throw new Refused('bad-request', `an invitation for ${uses} machines must be reusable`);
-  // Where it is there already, it is the same again, after the database was lost.
+  // When it is there already, this is the same transaction again after the connection was lost.
   await change.tables.insertInvite({
     id: invite.id,
     secret_hash: invite.secretHash,
@@ -49,7 +49,7 @@ function allowedShares(shares: readonly string[], ranges: readonly string[]): st
   });
 }
 
-/** The invitation with that secret, if it is good for another node. @throws Refused */
+/** The invitation with that secret, if another node may join by it. @throws Refused */
 export async function openInvite(tables: ReadTables, secretHash: string, now: number): Promise<InviteRecord> {
   const invite = await tables.invite({ secretHash });
   if (invite === undefined) throw new Refused('bad-secret', 'the hub does not know this invitation');

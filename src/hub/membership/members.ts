@@ -3,27 +3,27 @@ import type { NodeId } from '../../protocol/node-id.js';
 import { encodeText } from '../../protocol/text.js';
 import type { NodeQuery, NodeRecord, ReadTables } from './tables.js';
 
-/** A node as the store has it, with what it offers. */
+/** A node as it is stored, with its shares. */
 export interface Member {
   readonly row: Readonly<NodeRecord>;
   readonly offered: readonly OfferedShare[];
-  /** How the map shows it, as JSON: written once, and part of many messages. */
+  /** Its entry in the map, as JSON: encoded once for many messages. */
   readonly json: string;
 }
 
-/** Removed nodes that are remembered, so that a delta can tell of them. Whose map is older gets all of it. */
+/** How many removed nodes are kept for deltas. A node with an older map gets the whole map. */
 const REMEMBERED = 10_000;
 const DELTAS = 64;
 
 /**
- * The members, in memory, and what is told of them: the map, and what has changed since a revision. Messages are made
- * once for everyone who needs the same.
+ * The members in memory, and the messages about them: the map, and what has changed since a revision. Each message is
+ * encoded once for all that need the same.
  */
 export class Members {
   #version: MapVersion;
   readonly #byId = new Map<NodeId, Member>();
   readonly #byKey = new Map<string, Member>();
-  /** Ids of those that are gone, by the revision of their going, which grows. */
+  /** Ids of removed members, in the order of the revisions that removed them. */
   readonly #gone: { readonly id: NodeId; readonly revision: number }[] = [];
   /** Deltas from before this are not possible. */
   #horizon: number;
@@ -47,7 +47,7 @@ export class Members {
   byId = (id: NodeId): Member | undefined => this.#byId.get(id);
   byKey = (key: string): Member | undefined => this.#byKey.get(key);
 
-  /** Takes over what was written: each node as it is now, and the revision that this is. */
+  /** Takes over a change: each changed node as it is now, and the new revision. */
   apply(changed: readonly Member[], revision: number): void {
     for (const member of changed) {
       const { id, key, state } = member.row;
@@ -72,13 +72,13 @@ export class Members {
     }
   }
 
-  /** Those that were gone by this revision are not told of any more. */
+  /** Deltas no longer tell of members that were removed by this revision. */
   forget(horizon: number): void {
     this.#horizon = Math.max(this.#horizon, horizon);
     while (this.#gone.length > 0 && this.#gone[0]!.revision <= this.#horizon) this.#gone.shift();
   }
 
-  /** Whether somebody with that map can be told only what has changed. */
+  /** Whether a delta is enough for a node that has that map. */
   canFollow(have: MapVersion | undefined): have is MapVersion {
     return (
       have !== undefined &&
@@ -125,7 +125,7 @@ function toMember(row: NodeRecord, offered: readonly OfferedShare[]): Member {
   return { row, offered, json: JSON.stringify(mapNode(row, offered)) };
 }
 
-/** As the map shows it; a node that waits is not in the map, and has no addresses. */
+/** A node's entry in the map. A pending node is not in the map, and has no addresses. */
 export const mapNode = (
   row: NodeRecord,
   offered: readonly OfferedShare[],
@@ -154,10 +154,10 @@ const addressesOf = ({ ipv4, ipv6 }: NodeRecord): Partial<Addresses> =>
 const ipv4Only = (row: NodeRecord): { readonly ipv4Only?: true } =>
   row.ipv4_only === 1 ? { ipv4Only: true } : {};
 
-/** From here on all shares are asked for: one query less long than the list of ids. */
+/** From this many nodes on, all shares are read: the query is shorter than one with a list of ids. */
 const MANY = 100;
 
-/** Nodes with what they offer, in the order of their ids. */
+/** Nodes with their shares, in the order of their ids. */
 export async function loadMembers(tables: ReadTables, query: NodeQuery): Promise<Member[]> {
   const rows = await tables.nodes(query);
   if (rows.length === 0) return [];

@@ -19,7 +19,7 @@ export interface Joining {
 }
 
 /**
- * Makes the holder of a key a member, or a waiting one. Who is that already stays what it is.
+ * Makes the holder of a key a member, or a pending node. One that has joined before stays what it is.
  *
  * @returns its id
  * @throws Refused
@@ -55,10 +55,10 @@ export async function join(change: Change, joining: Joining): Promise<number> {
   return node.id;
 }
 
-/** Nodes that wait for approval, by one invitation and in all. They have no addresses: a node gets those with its approval. */
+/** The most pending nodes, by one invitation and in all. They have no addresses: a node gets those with its approval. */
 const WAITING = { byInvite: 100, inAll: 1_000 } as const;
 
-/** @throws Refused, `full`, when as many as may wait do so already */
+/** @throws Refused, `full`, when as many nodes are pending as may be */
 async function roomToWait({ tables }: Change, invite: string): Promise<void> {
   const own = (await tables.nodes({ pendingBy: invite })).length;
   if (own < WAITING.byInvite && (await tables.pendingCount()) < WAITING.inAll) return;
@@ -68,7 +68,7 @@ async function roomToWait({ tables }: Change, invite: string): Promise<void> {
   );
 }
 
-/** Removes the nodes that wait for approval and came by an invitation. @returns how many */
+/** Removes the pending nodes that came by an invitation. @returns how many */
 export async function removeWaiting(change: Change, invite: string): Promise<number> {
   const waiting = await change.tables.nodes({ pendingBy: invite });
   for (const { id } of waiting) await remove(change, id);
@@ -127,14 +127,14 @@ export async function setInside(change: Change, id: NodeId, ipv6: boolean): Prom
   await revise(change, node);
 }
 
-/** Replaces what a node offers. @throws Refused, `not-a-member` */
+/** Replaces a node's shares. @throws Refused, `not-a-member` */
 export async function share(change: Change, id: NodeId, networks: readonly string[]): Promise<void> {
   const node = await currentNode(change, id);
   if (await offer(change, node, networks)) await revise(change, node);
   change.touch(id);
 }
 
-/** @returns whether the approved ones have changed */
+/** @returns whether the approved shares have changed */
 async function offer(change: Change, node: NodeRecord, texts: readonly string[]): Promise<boolean> {
   if (texts.length > MAX_SHARES)
     throw new Refused('bad-request', `at most ${MAX_SHARES} networks can be shared`);
@@ -160,7 +160,7 @@ async function offer(change: Change, node: NodeRecord, texts: readonly string[])
   return now.length !== approved.size || now.some(({ network }) => !approved.has(network));
 }
 
-/** Decides on what a node offers, by what the others offer and what its invitation allows. */
+/** Decides about shares of a node, by the shares of the others and what its invitation allows. */
 async function judgeOf(
   { tables, network }: Change,
   node: NodeRecord,
@@ -175,7 +175,7 @@ async function judgeOf(
   };
 }
 
-/** Lets a waiting node in, with addresses, and approves what it offers, all or only these. @returns its name. @throws Refused */
+/** Approves a node, if it is pending, and its shares: all, or only these. @returns its name. @throws Refused */
 export async function approve(change: Change, id: NodeId, networks?: readonly string[]): Promise<string> {
   const { tables } = change;
   const node = await currentNode(change, id);
@@ -202,7 +202,7 @@ export async function approve(change: Change, id: NodeId, networks?: readonly st
   return node.name;
 }
 
-/** Calls a node something else. @returns what it was called before. @throws Refused */
+/** Renames a node. @returns its former name. @throws Refused */
 export async function rename(change: Change, id: NodeId, name: string): Promise<string> {
   const why = whyNoName(name);
   if (why !== undefined) throw new Refused('bad-request', `nobody can be called ${name}: ${why}`);
@@ -217,7 +217,7 @@ export async function rename(change: Change, id: NodeId, name: string): Promise<
   return node.name;
 }
 
-/** Takes a node out; again, it changes nothing. */
+/** Removes a node. Removing it again changes nothing. */
 export async function remove(change: Change, id: NodeId): Promise<void> {
   const { tables, now } = change;
   const [node] = await tables.nodes({ ids: [id] });

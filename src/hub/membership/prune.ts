@@ -1,19 +1,19 @@
 import type { Change } from './change.js';
 
 /**
- * How long is remembered what is over, milliseconds: a removed node, so that members who were away are told of it alone;
- * and an invitation that has expired or was revoked, so that who tries it learns why.
+ * How long removed nodes and useless invitations are kept, milliseconds. Members that were away get a delta about the nodes;
+ * a machine that tries the invitation learns why it is refused.
  */
 export const REMEMBERED_FOR = 30 * 86_400_000;
-/** How often what is older is forgotten, milliseconds. */
+/** How often older ones are deleted, milliseconds. */
 export const PRUNE_INTERVAL = 86_400_000;
 
 /**
- * Forgets what was over long ago. Nobody gains by it: a key and a secret that are not known are refused as before. An
- * invitation stays as long as a node is there that came by it: it says how that came in, and what it may share.
+ * Deletes nodes and invitations that are kept for no longer. Unknown keys and secrets are refused like the deleted ones. An
+ * invitation stays as long as a node that came by it: it says what that node may share.
  *
- * @param known the revision that this hub has in memory: it is not to miss that somebody was removed since
- * @returns the revision from before which no delta can tell everything any more
+ * @param known the revision that this hub has in memory: it must not miss a node that was removed since
+ * @returns the revision before which there are no complete deltas
  */
 export async function prune({ tables, network, now }: Change, known: number): Promise<number> {
   const before = now - REMEMBERED_FOR;

@@ -12,34 +12,34 @@ export interface NetworkOptions {
   readonly mtu?: number | undefined;
 }
 
-/** What all of a network's packets fit into: every IPv6 path has it, so that relay framing never fragments. */
+/** Every IPv6 path carries packets of this size, so that relay frames are never fragmented. */
 const DEFAULT_MTU = 1280;
 
 export interface RegistryOptions {
   /** How the network is to be made, if there is none yet. */
   readonly network: NetworkOptions;
-  /** Whether an administrator lets new nodes in; as before if not given. */
+  /** Require approval for each new node; as before if not given. */
   readonly ask?: boolean | undefined;
   /** The hub's public key, base64: of a network that is made. */
   readonly hubKey: string;
-  /** Throws when this hub must not serve the network that is there, or make one where none is. */
+  /** Throws when this hub must not serve the network in the database, or must not make one. */
   readonly check?: ((network: NetworkRecord | undefined) => void) | undefined;
-  /** Make another network in the place of the one that is there. */
+  /** Replace the network in the database by a new one. */
   readonly replace?: boolean | undefined;
   readonly clock: () => number;
   /** Hexadecimal. */
   readonly randomId: (bytes: number) => string;
 }
 
-/** The network as it is in the store, and in memory what everybody asks for. Changes go through here, one by one. */
+/** The network in the store, and its members in memory. All changes go through here, one after the other. */
 export class Registry {
   readonly info: NetworkInfo;
   readonly members: Members;
   readonly store: Store;
   readonly #clock: () => number;
-  /** Told of nodes that are other than before, in the order of the changes. */
+  /** Called with the changed nodes, in the order of the changes. */
   onChange: (changed: readonly Member[]) => void = () => {};
-  /** The database is not the one that it was: a backup was restored under our feet. */
+  /** Called when the database was replaced while the hub runs: a backup was restored. */
   onReplaced: () => void = () => {};
 
   private constructor(store: Store, network: NetworkRecord, clock: () => number) {
@@ -105,7 +105,7 @@ export class Registry {
     return value;
   }
 
-  /** Forgets what was over long ago. @throws StoreUnavailable */
+  /** Deletes old nodes and invitations. @throws StoreUnavailable */
   async prune(): Promise<void> {
     this.members.forget(await this.change((change) => prune(change, this.members.version.revision)));
   }

@@ -3,7 +3,7 @@ import { covers, formatCidr, networkOf, overlap, parseCidr } from '../../ip/cidr
 /** The most networks that one node can offer. */
 export const MAX_SHARES = 64;
 
-/** What is never behind a gateway: RFC 6890. */
+/** Networks that are never behind a gateway: RFC 6890. */
 const UNSHAREABLE: readonly (readonly [string, string])[] = [
   ['0.0.0.0/8', 'is not a network of hosts'],
   ['127.0.0.0/8', 'is the loopback network'],
@@ -16,7 +16,7 @@ const UNSHAREABLE: readonly (readonly [string, string])[] = [
 ];
 const FORBIDDEN = UNSHAREABLE.map(([network, why]) => ({ network: parseCidr(network)!, text: network, why }));
 
-/** The widest that is a network, and not half of the Internet. */
+/** The shortest prefixes that may be shared. */
 const SHORTEST = { 4: 8, 16: 16 } as const;
 
 /** A network in its canonical form: no host bits, RFC 5952. Undefined when the text is none. */
@@ -25,7 +25,7 @@ export function canonicalNetwork(text: string): string | undefined {
   return cidr === undefined ? undefined : formatCidr(networkOf(cidr));
 }
 
-/** A network that somebody else offers already. */
+/** A network that another node shares, or offers to share. */
 export interface Claim {
   readonly network: string;
   readonly node: string;
