@@ -207,14 +207,14 @@ export class NodeShell implements RunningNode {
       port: () => device.port,
       onFrame: (peer, datagram) => void sockets.sendFrame(peer, datagram),
     });
-    sockets.handOver(() => this.#settle());
-    this.#machine.start(bootTime(), early);
-    this.#settle(); // a node that has just joined attaches meanwhile
-    this.#configure();
     this.#surroundings = new Surroundings({
       device: node.device,
       onChange: (addresses) => this.#addressesChanged(addresses, true),
     });
+    sockets.handOver(() => this.#settle());
+    this.#machine.start(bootTime(), early);
+    this.#settle(); // a node that has just joined attaches meanwhile
+    this.#configure();
     this.#addressesChanged(this.#surroundings.addresses(), false);
     this.#counting = setInterval(() => this.#count(), TRAFFIC_INTERVAL);
     await this.#names.start();
