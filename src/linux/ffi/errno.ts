@@ -1,7 +1,7 @@
 import koffi from 'koffi';
 import { LametunError } from '../../errors.js';
 
-/** The errnos that this package tells apart, asm-generic/errno-base.h and errno.h. */
+/** The errnos that this package distinguishes, asm-generic/errno-base.h and errno.h. */
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
@@ -33,7 +33,7 @@ export const ERRNO = {
   EHOSTUNREACH: 113,
 } as const;
 
-/** What to do about an errno, whatever the call was. A call that knows better says so itself. */
+/** Advice for an errno, whichever call failed. A call can give its own. */
 export const ERRNO_HINT: Readonly<Record<number, string>> = {
   [ERRNO.EPERM]: 'needs root (try sudo) or the capability CAP_NET_ADMIN',
   [ERRNO.EADDRINUSE]: 'another program has it: stop that one, or choose another port',
@@ -41,12 +41,12 @@ export const ERRNO_HINT: Readonly<Record<number, string>> = {
   [ERRNO.EAFNOSUPPORT]: 'this machine has that address family switched off',
 };
 
-/** The kernel's words for an errno, strerror(3). */
+/** The kernel's text for an errno, strerror(3). */
 export const describeErrno = koffi.load(null).func('const char *strerror(int number)') as (
   number: number,
 ) => string;
 
-/** A call that the kernel refused: what was tried, on what, why, and what to do. */
+/** A call that the kernel refused: what failed, on which object, why, and what to do. */
 export class LinuxError extends LametunError {
   readonly errno: number;
   constructor(what: string, number: number, hint?: string, options?: ErrorOptions) {

@@ -2,12 +2,12 @@ import koffi from 'koffi';
 import { ERRNO_HINT, LinuxError } from './errno.js';
 
 /**
- * libc, called directly. Every pointer is declared `intptr_t` and passed as a number: it costs a quarter of
- * what passing a Buffer does. `koffi.load(null)` sees what is already in the process, so glibc and musl both
- * work without naming a file.
+ * libc, called directly. Every pointer is declared `intptr_t` and passed as a number, which costs a
+ * quarter of passing a Buffer. `koffi.load(null)` finds what is already in the process, so both glibc and musl
+ * work without a file name.
  *
- * The functions here are raw: they return -1 and leave errno, as in C. Use `call()` for everything but hot
- * loops, and read `errno()` at once after a failure.
+ * These functions return -1 and set errno, as in C. Use `call()` except in hot loops, and read `errno()` right
+ * after a failure.
  */
 const process_ = koffi.load(null);
 
@@ -82,12 +82,12 @@ type SocketOption = (fd: number, level: number, option: number, value: number, l
 export const errno = (): number => koffi.errno();
 
 /**
- * Turns a -1 into an error that says what was tried, on what, and what to do about it.
+ * Turns -1 into an error that says what failed, on which object, and what to do.
  *
  * @param result what the libc function returned
- * @param what the call and its subject, as the message shall name them: `TUNSETIFF tun0`
- * @param hints what to do for certain errnos, where the subject allows saying more than `ERRNO_HINT`
- * @throws LinuxError when `result` is negative
+ * @param what the call and its object, for the message: `TUNSETIFF tun0`
+ * @param hints advice for certain errnos, where it can be better than `ERRNO_HINT`
+ * @throws LinuxError if `result` is negative
  */
 export function call(result: number, what: string, hints: Readonly<Record<number, string>> = {}): number {
   if (result >= 0) return result;

@@ -1,7 +1,7 @@
 import koffi from 'koffi';
 import type { WasmMemory } from '../../ip/checksum-wasm.js';
 
-/** A block of memory that C may keep a pointer to: it does not move, and lives while this object lives. */
+/** A block of memory that C may keep a pointer to. It does not move, and lives as long as this object. */
 export interface Memory {
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly view: DataView<SharedArrayBuffer>;
@@ -10,30 +10,30 @@ export interface Memory {
 }
 
 /**
- * Zeroed memory outside the garbage-collected heap. A SharedArrayBuffer, because its address is the same in
- * every thread and survives a garbage collection.
+ * Allocates zeroed memory outside the garbage-collected heap: a SharedArrayBuffer, whose address is the same in
+ * every thread and does not change.
  *
  * @param size in bytes
  */
 export const allocate = (size: number): Memory => mapShared(new SharedArrayBuffer(size));
 
-/** The same memory as seen by another thread that was handed the buffer. */
+/** The same memory in another thread that got the buffer. */
 export function mapShared(buffer: SharedArrayBuffer): Memory {
   const bytes = new Uint8Array(buffer);
   return { bytes, view: new DataView(buffer), address: Number(koffi.address(bytes)) };
 }
 
-/** Node has it, but no `lib` that this package is compiled with describes it. */
+/** Node has it, but no `lib` of this package's compilation describes it. */
 declare const WebAssembly: {
   readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
 };
 
-/** Bytes of a page of WebAssembly's memory. */
+/** Bytes in a page of WebAssembly memory. */
 const PAGE = 65_536;
 
 /**
- * Zeroed memory that is WebAssembly's, so that checksums are summed where packets lie: `createChecksum`. It cannot
- * grow, so it does not move.
+ * Allocates zeroed WebAssembly memory, in which `createChecksum` sums packets in place. It cannot grow, so it does not
+ * move.
  */
 export function allocateArena(size: number): Memory & { readonly memory: WasmMemory } {
   const pages = Math.ceil(size / PAGE);
@@ -42,8 +42,8 @@ export function allocateArena(size: number): Memory & { readonly memory: WasmMem
 }
 
 /**
- * Writes an integer from 0 to 2^53 - 1, a pointer for example, as a little-endian u64 without a BigInt. Not with `%`
- * either: of two doubles it is an fmod(3), which takes longer than a call of C.
+ * Writes an integer from 0 to 2^53 - 1, such as a pointer, as a little-endian u64 without a BigInt. It does not use
+ * `%`, which calls fmod(3) for doubles and takes longer than a call of C.
  */
 export function writeUint64(view: DataView, offset: number, value: number): void {
   view.setUint32(offset, value >>> 0, true);

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { syncDirectory } from './safe-files.js';
 
 /**
- * Makes a directory, mode 0700, for what is out of use from today on: `removed-2026-11-30`, or with a number behind where
- * that exists. Nothing that was set aside before is touched.
+ * Makes a directory, mode 0700, for files that are no longer used: `removed-2026-11-30`, with a number appended if that
+ * exists. Existing directories are not touched.
  *
  * @returns its path
  */

@@ -9,17 +9,17 @@ const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-/** A file that one process at a time holds. It is given back when the process ends, however that happens. */
+/** A file that one process at a time holds. It is released when the process ends, however that happens. */
 export interface FileLock {
   release(): void;
 }
 
 /**
- * Holds a lock file, which names the holder's process for others to read. It stays where it is when it is released:
- * whoever removed it could remove the next holder's.
+ * Locks a file, which contains the holder's process number for others to read. The file stays after its release,
+ * because removing it could remove the next holder's.
  *
  * @param path made if it does not exist, with mode 0600
- * @param what is held, for the message: `the hub's database /var/lib/lametun/hub.sqlite`
+ * @param what the lock protects, for the message: `the hub's database /var/lib/lametun/hub.sqlite`
  * @throws LametunError `busy` when another process, or this one, holds it; LinuxError
  */
 export function lockFile(path: string, what: string): FileLock {
@@ -42,9 +42,9 @@ export function lockFile(path: string, what: string): FileLock {
 }
 
 /**
- * Which process holds a lock file. Nothing is made or changed.
+ * Finds the process that holds a lock file, without making or changing anything.
  *
- * @returns its number, 0 when it is not known, undefined when nobody holds it
+ * @returns its number; 0 if it is not known, undefined if nobody holds the file
  */
 export function lockHolder(path: string): number | undefined {
   const fd = openExisting(path);
@@ -57,10 +57,10 @@ export function lockHolder(path: string): number | undefined {
   }
 }
 
-/** Holds an open file until it is closed, or the process ends. @returns false when another one holds it */
+/** Locks an open file until it is closed or the process ends. @returns false if another one holds it */
 export const holdOpenFile = (fd: number): boolean => tryLock(fd, LOCK_EX);
 
-/** Whether somebody else holds an open file. Those who ask this at the same time do not see each other. */
+/** Whether another process holds an open file. Processes that ask at the same time do not see each other. */
 export const isHeldElsewhere = (fd: number): boolean => !tryLock(fd, LOCK_SH);
 
 function tryLock(fd: number, kind: number): boolean {

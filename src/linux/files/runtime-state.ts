@@ -4,22 +4,22 @@ import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
 import { openOwnFile, replaceFile, safeDirectory } from './safe-files.js';
 
-/** What one process leaves for the next one to tidy up, in case it is killed. Empty after every boot. */
+/** Notes for the next process to clean up after one that was killed. Empty after every boot. */
 export const STATE_DIRECTORY = '/run/lametun';
 
-/** What `withStateLock` locks, by flock(2). */
+/** The file that `withStateLock` locks with flock(2). */
 export const STATE_LOCK = `${STATE_DIRECTORY}/lock`;
 
 /** sys/file.h. */
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-const LOCK_TIMEOUT = 10_000; // milliseconds; what is done under the lock takes tens of them
+const LOCK_TIMEOUT = 10_000; // milliseconds; work under the lock takes tens of them
 
 /**
- * Runs `fn` while no other process is in here. The lock goes with the process, however that ends.
+ * Runs `fn` while no other process does. The lock is released when the process ends, however that happens.
  *
- * @throws LinuxError when the directory cannot be made, or belongs to somebody else; whatever `fn` throws
+ * @throws LinuxError if the directory cannot be made, or belongs to another user; whatever `fn` throws
  */
 export function withStateLock<T>(fn: () => T): T {
   const fd = openLockFile(STATE_LOCK);
@@ -61,10 +61,10 @@ function openLockFile(path: string): number {
   }
 }
 
-/** Whether there is a state file. Needs no lock, and leaves nothing where there was nothing. */
+/** Whether there is a state file. Needs no lock and makes nothing. */
 export const hasState = (name: string): boolean => existsSync(`${STATE_DIRECTORY}/${name}`);
 
-/** Reads a state file; undefined when there is none. Under the lock. */
+/** Reads a state file; undefined if there is none. Needs the lock. */
 export function readState(name: string): unknown {
   try {
     return JSON.parse(readFileSync(`${STATE_DIRECTORY}/${name}`, 'utf8'));
@@ -73,7 +73,7 @@ export function readState(name: string): unknown {
   }
 }
 
-/** Writes a state file: afterwards there is either the old one or the new one, whole. Under the lock. */
+/** Writes a state file. Even after a crash, either the old or the new one is there as a whole. Needs the lock. */
 export function writeState(name: string, state: unknown): void {
   replaceFile(`${STATE_DIRECTORY}/${name}`, `${JSON.stringify(state, null, 2)}\n`);
 }
@@ -82,7 +82,7 @@ export function removeState(name: string): void {
   rmSync(`${STATE_DIRECTORY}/${name}`, { force: true });
 }
 
-/** A process, told apart from a later one with the same number. */
+/** A process, distinct from a later one with the same number. */
 export interface ProcessIdentity {
   readonly pid: number;
   /** When it started, in clock ticks since boot. */
@@ -95,7 +95,7 @@ export function thisProcess(): ProcessIdentity {
 
 export const isAlive = (who: ProcessIdentity): boolean => startTime(who.pid) === who.startTime;
 
-/** Field 22 of /proc/PID/stat, proc(5); undefined when there is no such process, or it only waits to be reaped. */
+/** Field 22 of /proc/PID/stat, proc(5); undefined if there is no such process, or it is a zombie. */
 function startTime(pid: number): number | undefined {
   let stat: string;
   try {

@@ -42,7 +42,7 @@ function folder(t: TestContext, mode = 0o755): string {
 
 const modeOf = (path: string): number => lstatSync(path).mode & 0o7777;
 
-test('directories are made for this user alone, and links in a safe place are followed', (t) => {
+test('directories are made for this user only, and links in a safe place are followed', (t) => {
   const base = folder(t);
   assert.equal(safeDirectory(join(base, 'a/b')), join(base, 'a/b'));
   assert.deepEqual([modeOf(join(base, 'a')), modeOf(join(base, 'a/b'))], [0o700, 0o700]);
@@ -61,7 +61,7 @@ test('directories are made for this user alone, and links in a safe place are fo
   });
 });
 
-test('a directory that others can rename things in is refused, one like /tmp is not', (t) => {
+test('a directory in which others can rename files is refused, one like /tmp is not', (t) => {
   for (const [mode, safe] of [
     [0o777, false],
     [0o775, false],
@@ -75,11 +75,11 @@ test('a directory that others can rename things in is refused, one like /tmp is 
     assert.equal(existsSync(path), safe, 'nothing was made');
     const below = join(open, 'closed');
     mkdirSync(below, { mode: 0o700 });
-    if (!safe) assert.throws(() => safeDirectory(join(below, 'x')), { code: 'usage' }, 'further down, too');
+    if (!safe) assert.throws(() => safeDirectory(join(below, 'x')), { code: 'usage' }, 'also further down');
   }
 });
 
-test('what belongs to another user is refused, wherever it is in the path', (t) => {
+test("a path with another user's directory or link anywhere in it is refused", (t) => {
   if (!needs(t, 'root')) return;
   const sticky = folder(t, 0o1777);
   mkdirSync(join(sticky, 'theirs'), { mode: 0o777 });
@@ -94,7 +94,7 @@ test('what belongs to another user is refused, wherever it is in the path', (t) 
   assert.deepEqual(readdirSync(join(sticky, 'theirs')), []);
 });
 
-test('a directory that another user puts there in the moment before it is made is refused', (t) => {
+test('a directory that another user makes in the last moment is refused', (t) => {
   if (!needs(t, 'root')) return;
   const path = join(folder(t, 0o1777), 'state');
   const real = fs.mkdirSync;
@@ -111,7 +111,7 @@ test('a directory that another user puts there in the moment before it is made i
   assert.throws(() => privateDirectory(path, 'lock'), { code: 'usage', message: /it belongs to user 65534/ });
 });
 
-test('an empty directory that others could write to is closed; one with files in it is refused', (t) => {
+test('an empty directory that others can write to is closed; one with files is refused', (t) => {
   const path = join(folder(t), 'state');
   mkdirSync(path);
   chmodSync(path, 0o1777);
@@ -121,11 +121,11 @@ test('an empty directory that others could write to is closed; one with files in
   chmodSync(path, 0o1777);
   assert.throws(() => privateDirectory(path, 'lock'), { code: 'usage', message: /holds other files/ });
   chmodSync(path, 0o755);
-  privateDirectory(path, 'lock'); // nobody else can have written it
+  privateDirectory(path, 'lock'); // nobody else can have written to it
   assert.equal(modeOf(path), 0o700);
 });
 
-test('no link is followed, and a file of another user is neither read nor written', (t) => {
+test("no link is followed, and another user's file is neither read nor written", (t) => {
   const base = folder(t);
   const precious = join(base, 'precious');
   writeFileSync(precious, 'precious');
@@ -144,7 +144,7 @@ test('no link is followed, and a file of another user is neither read nor writte
   assert.throws(() => readOwnFile(precious), { code: 'state', message: /belongs to another user/ });
 });
 
-test('a file that exists is never replaced by one that is made, and a secret one is for its owner alone', (t) => {
+test('an existing file is never replaced by a new one, and only its owner can read a secret one', (t) => {
   const file = join(folder(t), 'key');
   assert.equal(readOwnFile(file), undefined);
   assert.equal(createFile(file, 'first'), true);
@@ -155,7 +155,7 @@ test('a file that exists is never replaced by one that is made, and a secret one
   assert.throws(() => readOwnFile(file, { secret: true }), { code: 'state', message: /chmod 600/ });
 });
 
-test('a write that fails leaves the old file, and nothing beside it', (t) => {
+test('a failed write leaves the old file and no others', (t) => {
   if (!needs(t, 'root')) return;
   const disk = mkdtempSync(join(tmpdir(), 'lametun-disk-'));
   runProgram('mount', ['-t', 'tmpfs', '-o', 'size=8k,mode=700', 'none', disk]);
@@ -170,7 +170,7 @@ test('a write that fails leaves the old file, and nothing beside it', (t) => {
   assert.deepEqual([readdirSync(disk), readOwnFile(file)], [['file'], 'old']);
 });
 
-test('output that a user names is not written to what another user put into a shared directory', (t) => {
+test('output is not written to a file or link that another user put into a shared directory', (t) => {
   const shared = folder(t, 0o1777);
   const own = folder(t);
   const precious = join(own, 'precious');
@@ -181,7 +181,7 @@ test('output that a user names is not written to what another user put into a sh
   assert.equal(readFileSync(precious, 'utf8'), 'precious');
   symlinkSync(precious, join(own, 'link'));
   closeSync(openOutput(join(own, 'link')));
-  assert.equal(readFileSync(precious, 'utf8'), '', 'elsewhere a link is as good as what it leads to');
+  assert.equal(readFileSync(precious, 'utf8'), '', 'elsewhere a link is followed');
   if (!needs(t, 'root')) return;
   rmSync(trap);
   writeFileSync(trap, 'theirs');

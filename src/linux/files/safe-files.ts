@@ -23,11 +23,11 @@ import { dirname, join, resolve } from 'node:path';
 import { LametunError } from '../../errors.js';
 
 /*
- * Files that other users can neither read, nor replace, nor have put somewhere else.
+ * Files that other users can neither read, nor replace, nor redirect.
  *
- * Two rules are enough. A directory is safe when nobody but root and this process's user can change what its path leads
- * to: `safeDirectory` checks every directory from / down, as sshd does for authorized_keys. A file is opened without
- * following a link, and looked at through its descriptor. What is written gets its name only when it is whole.
+ * Two rules are enough. A directory is safe if only root and this process's user can change what its path leads to:
+ * `safeDirectory` checks every directory from / down, as sshd does for authorized_keys. A file is opened without
+ * following links, and checked through its descriptor. A new file gets its name only when it is complete.
  */
 
 const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } =
@@ -35,28 +35,28 @@ const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY
 
 const PRIVATE_FILE = 0o600;
 const PRIVATE_DIRECTORY = 0o700;
-/** Bits of a mode: who else may write; only a file's owner may rename it, as in /tmp. */
+/** Bits of a mode: others may write; only a file's owner may rename it, as in /tmp. */
 const OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
-/** As many as Linux follows in one path. */
+/** The most links that Linux follows in one path. */
 const MOST_LINKS = 40;
 
 /**
- * Makes a directory, and those above it, where they do not exist, for this user alone. Afterwards nobody else can change
- * what the path leads to.
+ * Makes a directory and its parents for this user only, unless they exist. Afterwards nobody else can change what the
+ * path leads to.
  *
  * @returns the path without symbolic links
- * @throws LametunError `usage` when another user could replace the directory or one above it; Node's errors
+ * @throws LametunError `usage` if another user could replace the directory or one above it; Node's errors
  */
 export function safeDirectory(path: string): string {
   return follow(path, false)!;
 }
 
 /**
- * Finds a file that nobody but root and this user can replace.
+ * Finds a file that only root and this user can replace.
  *
- * @returns its path without symbolic links; undefined when there is none
- * @throws LametunError `usage` when another user could replace it, `state` when it is a link to nothing; Node's errors
+ * @returns its path without symbolic links; undefined if there is none
+ * @throws LametunError `usage` if another user could replace it, `state` if it is a dangling link; Node's errors
  */
 export function safeFile(path: string): string | undefined {
   return follow(path, true);
@@ -79,7 +79,7 @@ function follow(path: string, isFile: boolean): string | undefined {
       if (isLink) throw dangling(path, next);
       if (isFile) return undefined;
       makeDirectory(next);
-      rest.unshift(name); // and look at what is there now
+      rest.unshift(name); // and check what is there now
     } else if (found.isSymbolicLink()) {
       if ((parent.mode & OTHERS_WRITE) !== 0 && !isTrusted(found.uid)) throw replaceable(next, found, path);
       if (++links > MOST_LINKS)
@@ -102,11 +102,11 @@ function follow(path: string, isFile: boolean): string | undefined {
 }
 
 /**
- * Makes a directory that only this user can enter; one that others could enter is closed to them.
+ * Makes a directory that only this user can enter. An existing one is closed to others.
  *
- * @param mark a file's name: a directory that others can enter, and that holds other files but not this one, is somebody's
- * home or /tmp, named by a slip
- * @throws LametunError `usage` when the directory cannot be this user's alone, which says why; Node's errors
+ * @param mark a file's name. A directory that others can enter, with other files but not this one, is somebody's home
+ *   or /tmp, named by mistake
+ * @throws LametunError `usage` with the reason if the directory cannot be this user's only; Node's errors
  */
 export function privateDirectory(path: string, mark: string): void {
   safeDirectory(path);
@@ -126,9 +126,9 @@ export function privateDirectory(path: string, mark: string): void {
 }
 
 /**
- * Opens a file of this user's for reading, or for reading and writing, which makes it. It has O_CLOEXEC.
+ * Opens this user's file for reading, or for reading and writing, which makes it. It has O_CLOEXEC.
  *
- * @throws LametunError `state` when the file is not this user's or not a regular one; Node's errors (ELOOP for a link)
+ * @throws LametunError `state` if the file is not this user's or not a regular one; Node's errors (ELOOP for a link)
  */
 export function openOwnFile(path: string, access: 'read' | 'write' | 'append'): number {
   const fd = openSync(path, ACCESS[access] | O_NOFOLLOW | O_NONBLOCK, PRIVATE_FILE);
@@ -149,7 +149,7 @@ const ACCESS = {
   append: O_WRONLY | O_CREAT | O_APPEND,
 } as const;
 
-/** Opens a file of this user's for reading. @returns undefined when there is no such file @throws like `openOwnFile` */
+/** Opens this user's file for reading. @returns undefined if there is no such file @throws like `openOwnFile` */
 export function openExisting(path: string): number | undefined {
   try {
     return openOwnFile(path, 'read');
@@ -160,10 +160,10 @@ export function openExisting(path: string): number | undefined {
 }
 
 /**
- * The text of a file of this user's.
+ * Reads this user's file.
  *
- * @returns undefined when there is no such file
- * @throws LametunError `state` when the file is not this user's, or secret and readable by others; Node's errors
+ * @returns undefined if there is no such file
+ * @throws LametunError `state` if the file is not this user's, or secret and readable by others; Node's errors
  */
 export function readOwnFile(path: string, { secret = false } = {}): string | undefined {
   const fd = openExisting(path);
@@ -178,10 +178,10 @@ export function readOwnFile(path: string, { secret = false } = {}): string | und
 }
 
 /**
- * Writes a file as a whole: after a crash there is the old one or the new one. A link is replaced, not followed.
+ * Writes a file as a whole: after a crash there is either the old or the new one. A link is replaced, not followed.
  *
- * @param options.beside the name that it has until it is whole; where others can make files, one that they cannot guess
- * @throws Node's errors; the old file is then as it was
+ * @param options.beside the name until the file is complete; where others can make files, one that they cannot guess
+ * @throws Node's errors; the old file is then unchanged
  */
 export function replaceFile(
   path: string,
@@ -192,9 +192,9 @@ export function replaceFile(
 }
 
 /**
- * Writes a file that does not exist yet, as a whole.
+ * Writes a new file as a whole.
  *
- * @returns false when there is one, which stays as it is
+ * @returns false if the file exists, which is left unchanged
  * @throws Node's errors
  */
 export function createFile(path: string, text: string | Uint8Array): boolean {
@@ -211,8 +211,8 @@ export function createFile(path: string, text: string | Uint8Array): boolean {
 }
 
 /**
- * Opens a file for output that the user named, and empties it. Where others can make files, it must be new or this
- * user's, as Linux's `fs.protected_regular` and `fs.protected_symlinks` want it; elsewhere a pipe or link will do.
+ * Opens an output file that the user named, and empties it. Where others can make files, it must be new or this user's,
+ * as Linux's `fs.protected_regular` and `fs.protected_symlinks` demand; elsewhere it may be a pipe or link.
  *
  * @throws LametunError `usage`; Node's errors
  */
@@ -232,7 +232,7 @@ export function openOutput(path: string): number {
   }
 }
 
-/** Has the kernel write down which files a directory has. */
+/** Makes the kernel write a directory to the disk. */
 export function syncDirectory(path: string): void {
   const fd = openSync(path, O_RDONLY | O_DIRECTORY);
   try {
@@ -243,7 +243,7 @@ export function syncDirectory(path: string): void {
 }
 
 function writeNew(path: string, text: string | Uint8Array, mode: number, name: () => void): void {
-  removeFile(path); // what a crash left
+  removeFile(path); // left by a crash
   const fd = openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   try {
     try {
@@ -273,7 +273,7 @@ function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { mode: PRIVATE_DIRECTORY });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return; // whoever was faster: it is looked at
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return; // another process was faster, so check its directory
     throw error;
   }
   syncDirectory(dirname(path));
@@ -308,8 +308,8 @@ const partsOf = (path: string): string[] => path.split('/').filter((part) => par
 let unmapped: number | undefined | 'unknown' = 'unknown';
 
 /**
- * In a user namespace, the number that stands for all users who are not in it, such as the machine's root, to whom / belongs:
- * user_namespaces(7). Undefined where every user has a number.
+ * In a user namespace, the number for all users outside it, such as the machine's root, who owns /: user_namespaces(7).
+ * Undefined where every user has a number.
  */
 function unmappedUser(): number | undefined {
   if (unmapped !== 'unknown') return unmapped;

@@ -4,7 +4,9 @@ import { type NetlinkMessage, readMessages } from '../net/netlink-message.js';
 import { type Watch, watchReadable } from '../net/watch.js';
 import { NFTABLES_GROUP, openNftables, type RuleChange, readRuleChange } from './nftables.js';
 
-/** RTNLGRP_* of linux/rtnetlink.h, as bits: links; addresses, routes and rules of both families; forwarding settings. */
+/**
+ * RTNLGRP_* of linux/rtnetlink.h, as bits: links; addresses, routes and rules of both families; forwarding settings.
+ */
 const GROUPS = [1, 5, 7, 8, 9, 11, 19, 24, 25].reduce((bits, group) => bits | (1 << (group - 1)), 0);
 
 export interface Announcements {
@@ -12,17 +14,17 @@ export interface Announcements {
 }
 
 /**
- * Tells that the kernel has announced a change of this network namespace, once for all that happened in the same
- * moment. What was lost (ENOBUFS) is told as a change, too.
+ * Reports changes of this network namespace that the kernel announces, once for all that happen at the same time. Lost
+ * announcements (ENOBUFS) count as a change.
  *
- * @param onChange gets the last program that has changed nft rules meanwhile, where that was another one
+ * @param onChange gets the last other program that has changed nft rules meanwhile, if one has
  */
 export function watchAnnouncements(onChange: (rules: RuleChange | undefined) => void): Announcements {
   const watches = [() => new NetlinkSocket(GROUPS), () => openNftables(NFTABLES_GROUP)].flatMap((open) => {
     try {
       return watchSocket(open(), onChange);
     } catch (error) {
-      if (error instanceof LinuxError) return []; // then it is looked every 30 s
+      if (error instanceof LinuxError) return []; // then the reconciler only checks every 30 s
       throw error;
     }
   });
@@ -57,7 +59,7 @@ function watchSocket(
   };
 }
 
-/** Reads all that there is to be told. */
+/** Reads all announcements. */
 function drain(socket: NetlinkSocket): NetlinkMessage[] {
   const messages: NetlinkMessage[] = [];
   for (;;) {
@@ -66,7 +68,7 @@ function drain(socket: NetlinkSocket): NetlinkMessage[] {
       if (datagram === undefined) return messages;
       messages.push(...readMessages(datagram));
     } catch (error) {
-      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost: no matter
+      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost, which does not matter
     }
   }
 }

@@ -2,7 +2,7 @@ import { type Cidr, formatCidr, networkOf } from '../../ip/cidr.js';
 import { type Forwarding, type ForwardingFacts, forwardingWishes } from './forwarding.js';
 import { type DeviceName, idOf, THERE, type Wish } from './things.js';
 
-/** What a machine should look like, as far as one tunnel is concerned. */
+/** The state that one tunnel wants of a machine. */
 export interface DesiredHost {
   readonly device?: DesiredDevice | undefined;
   readonly forwarding?: Forwarding | undefined;
@@ -10,12 +10,12 @@ export interface DesiredHost {
 
 /** The tunnel's own device. */
 export interface DesiredDevice {
-  /** Whether it is to be set up; else it is left as it is. */
+  /** Whether to set it up. Otherwise it is left as it is. */
   readonly up: boolean;
   /** In bytes; undefined leaves it as it is. */
   readonly mtu?: number | undefined;
   readonly addresses: readonly Cidr[];
-  /** Whether the kernel shall make no routes to the networks of these addresses. */
+  /** Whether the kernel must not make routes to the networks of these addresses. */
   readonly bareAddresses?: boolean | undefined;
   readonly routes: readonly DesiredRoute[];
 }
@@ -23,11 +23,11 @@ export interface DesiredDevice {
 /** A route through the device, without a gateway. */
 export interface DesiredRoute {
   readonly destination: Cidr;
-  /** Any, and the kernel's choice, if not given. */
+  /** Any if not given, and then the kernel's choice. */
   readonly metric?: number | undefined;
 }
 
-/** In the order in which they are to be set. */
+/** In the order to set them. */
 export function wishesOf(desired: DesiredHost, device: DeviceName, facts: ForwardingFacts): Wish[] {
   const { device: link, forwarding } = desired;
   return [
@@ -36,7 +36,7 @@ export function wishesOf(desired: DesiredHost, device: DeviceName, facts: Forwar
   ];
 }
 
-/** A device that goes down loses its routes and its IPv6 addresses; a route needs it up, and an IPv6 address its MTU. */
+/** A device that goes down loses its routes and IPv6 addresses. A route needs it up, an IPv6 address needs its MTU. */
 function deviceWishes(
   { up, mtu, addresses, bareAddresses, routes }: DesiredDevice,
   device: DeviceName,
@@ -44,7 +44,7 @@ function deviceWishes(
 ): Wish[] {
   const state: Wish = { thing: { kind: 'state', device }, value: 'up' };
   const needs = up ? [idOf(state.thing)] : [];
-  // Whoever has it switched off from the beginning is left with it.
+  // If it was off from the beginning, it stays off.
   const noIpv6 = `net/ipv6/conf/${facts.device}/disable_ipv6`;
   const hasIpv6 =
     facts.settingFound(noIpv6) === '0' && addresses.some(({ address }) => address.length === 16);

@@ -1,8 +1,8 @@
 import { type Cidr, formatCidr } from '../../ip/cidr.js';
 
 /*
- * The nft tables of forwarding, nft(8): what one device's table says. Priorities: -150 is `mangle`, after connections
- * are known and before destinations are translated; 100 is `srcnat`.
+ * The nft table of forwarding for one device, nft(8). Priorities: -150 is `mangle`, after connection tracking and
+ * before destination NAT; 100 is `srcnat`.
  */
 
 export interface Families {
@@ -10,17 +10,20 @@ export interface Families {
   readonly ipv6: boolean;
 }
 
-/** `tun0` is `lametun_tun0`; what is neither letter nor digit becomes its code: `a.b` is `lametun_a_2eb`. */
+/**
+ * The table of `tun0` is `lametun_tun0`. Other characters than letters and digits become codes: `a.b` is
+ * `lametun_a_2eb`.
+ */
 export const tableName = (device: string): string =>
   `lametun_${device.replaceAll(/[^a-zA-Z0-9]/g, (character) => `_${character.charCodeAt(0).toString(16)}`)}`;
 
 /**
- * `rt mtu` is the smaller one of the route on and the route back, less the headers, and a segment size is only ever
- * lowered: nft_rt.c, nft_exthdr.c.
+ * `rt mtu` is the smaller MTU of the routes in both directions, less the headers, and a segment size is never raised:
+ * nft_rt.c, nft_exthdr.c.
  */
 const CLAMP = 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu';
 
-/** Whatever comes out of the tunnel goes on to wherever it is for. */
+/** Packets from the tunnel are forwarded to any destination. */
 export function openTable(device: string, { ipv4, ipv6 }: Families, name: string): string {
   const outward = `iifname "${device}" oifname != "${device}" masquerade`;
   return `
@@ -39,20 +42,20 @@ export function openTable(device: string, { ipv4, ipv6 }: Families, name: string
 }
 
 /**
- * What comes out of the tunnel is for this machine, or for one of the networks that it shares, or is dropped.
+ * Packets from the tunnel must be for this machine or for a network that it shares; others are dropped.
  *
- * `arriving` looks before any destination is translated. For this machine means: for an address of the device itself,
- * not just any that the machine has; a port that the machine's own rules publish there is reached, and nothing else
- * behind such rules. (Devices that have neighbours, as no TUN device has, need to be asked for their addresses.)
- * Every single packet is looked at, so that what is shared no more is cut off at once. What comes by another device
- * under an address that the tunnel leads to is forged, by a neighbour on that link: it would pass for a member's.
+ * `arriving` runs before destination NAT. A packet is for this machine if it is for an address of the device itself,
+ * not just any address of the machine: ports that the machine's own rules publish there can be reached, and nothing
+ * else behind such rules. (Devices with neighbours, which TUN devices do not have, answer for their addresses.) It
+ * checks every packet, so that a network that is no longer shared is cut off at once. A packet from another device with
+ * a source inside the tunnel is forged by a neighbour on that link, and would pass for a member's.
  *
- * `forward` lets into the tunnel what belongs to connections that members have opened, and new ones from everywhere
- * but `outside`: the devices to the Internet, from which whoever is on that link could else reach the whole network
+ * `forward` lets packets into the tunnel that belong to members' connections, and new connections from everywhere
+ * except `outside`: the devices to the Internet, from which anyone on that link could otherwise reach the whole network
  * in this machine's name.
  *
- * `postrouting`: the LAN sees this machine's own address, and needs no route back. Members see a shared host as it is,
- * since they know where it is; and everybody else behind this machine under its inner address.
+ * `postrouting`: the LAN sees this machine's own address, and needs no route back. Members see a shared host's own
+ * address, which they have a route to, and this machine's inner address for all other hosts behind it.
  */
 export function limitedTable(
   device: string,

@@ -6,47 +6,47 @@ import { type Families, limitedTable, openTable, tableName } from './forwarding-
 import { idOf, type Thing, type Wish } from './things.js';
 
 /*
- * What `--forward` wants of the machine at the office, and a share of a network's node:
+ * What `--forward` needs on the machine at the office, and a share on its node:
  *
  *  - the kernel forwards packets (a setting of the namespace, shared by everyone in it),
- *  - what comes out of the tunnel and goes on to the LAN gets the gateway's own address, so that the LAN needs no
- *    route back (nftables, a table of ours for each device),
+ *  - packets from the tunnel to the LAN get the gateway's own address, so that the LAN needs no route back (nftables,
+ *    one table for each device),
  *  - TCP connections through the tunnel agree on segments that fit into it,
- *  - with a list of destinations, nothing else behind the machine is reached through it: forwarding-rules.ts.
+ *  - with a list of destinations, nothing else behind the machine can be reached through it: forwarding-rules.ts.
  *
- * Rules of others stay as they are: a firewall that drops forwarded packets still does. Nothing is forwarded before the
- * table is in place, nor any more when it cannot be kept. Needs Linux 5.7, root, and the program `nft`.
+ * Other programs' rules stay: a firewall that drops forwarded packets still does. Nothing is forwarded before the table
+ * is in place, or after it cannot be kept. Needs Linux 5.7, root, and the program `nft`.
  */
 
 export type { Families } from './forwarding-rules.js';
 
-/** The plain tunnel's: everything that comes out of the device is forwarded. */
+/** For the plain tunnel: everything that comes out of the device is forwarded. */
 export interface OpenForwarding {
   readonly families: Families;
   readonly destinations?: undefined;
 }
 
-/** A network's: nothing that comes out of the device is forwarded but to what is shared, be it nothing at all. */
+/** For a network: only packets to shared networks are forwarded. */
 export interface LimitedForwarding {
-  /** The networks that others may reach through this machine. Without any, no setting of the kernel is changed. */
+  /** The networks that others may reach through this machine. Without any, no kernel setting is changed. */
   readonly destinations: readonly Cidr[];
 }
 
 export type Forwarding = OpenForwarding | LimitedForwarding;
 
-/** What forwarding depends on in this machine. */
+/** What forwarding needs to know about this machine. */
 export interface ForwardingFacts {
-  /** What the device is called now. */
+  /** The device's current name. */
   readonly device: string;
   /** The devices to the Internet. */
   readonly outside: readonly string[];
-  /** What a setting was before lametun changed it, or is. */
+  /** A setting's value before lametun changed it. */
   readonly settingFound: (name: string) => string | undefined;
-  /** Whether this tunnel has set a setting, and not given it back. */
+  /** Whether this tunnel has changed a setting, and not restored it. */
   readonly isSet: (name: string) => boolean;
 }
 
-/** @param device as it was called at first, which the table is named after */
+/** @param device its first name, which the table is named after */
 export function forwardingWishes(device: string, forwarding: Forwarding, facts: ForwardingFacts): Wish[] {
   const table: Thing = { kind: 'table', name: tableName(device) };
   const isOpen = forwarding.destinations === undefined;
@@ -69,7 +69,7 @@ export function forwardingWishes(device: string, forwarding: Forwarding, facts: 
 
 const setting = (name: string): Thing => ({ kind: 'setting', name });
 
-/** What it means that the table which keeps members out is not there, where the kernel forwards all the same. */
+/** The consequence of a missing table where the kernel forwards anyway. */
 function openByIpv6({ settingFound, isSet }: ForwardingFacts): string | undefined {
   const byOthers =
     settingFound(IPV6_FORWARD) === '1' || (readSysctl(IPV6_FORWARD) === '1' && !isSet(IPV6_FORWARD));
@@ -79,8 +79,8 @@ function openByIpv6({ settingFound, isSet }: ForwardingFacts): string | undefine
 }
 
 /**
- * What comes out of the device is forwarded by IPv4 only if the device's own setting says so, too: the one that closes
- * the way on a machine that forwards for others. It need not exist yet. IPv6 has no such setting.
+ * IPv4 forwards packets from the device only if the device's own setting allows it. On a machine that forwards for
+ * others, this setting closes the way. The device need not exist yet. IPv6 has no such setting.
  */
 function ownSetting(table: Thing, isForwarded: boolean, { device, settingFound }: ForwardingFacts): Wish[] {
   const name = `net/ipv4/conf/${device}/forwarding`;
@@ -98,8 +98,8 @@ const IPV4_FORWARD = 'net/ipv4/ip_forward';
 const IPV6_FORWARD = 'net/ipv6/conf/all/forwarding';
 
 /**
- * A host that forwards IPv6 is a router, and a router ignores the advertisements of others: it would lose its default
- * route. `accept_ra` 2 means: even so (ip-sysctl.rst). It must be there first, or the route is dropped at once.
+ * A host that forwards IPv6 is a router, and routers ignore other routers' advertisements: it would lose its default
+ * route. `accept_ra` 2 accepts them anyway (ip-sysctl.rst). It must be set first, or the route is dropped at once.
  */
 function ipv6Settings({ settingFound }: ForwardingFacts): [string, string][] {
   const advertised = (settingFound(IPV6_FORWARD) === '0' ? devicesOf('ipv6') : [])
@@ -110,7 +110,7 @@ function ipv6Settings({ settingFound }: ForwardingFacts): [string, string][] {
 
 const acceptRa = (device: string): string => `net/ipv6/conf/${device}/accept_ra`;
 
-/** What the kernel sets along: inet_forward_change() in devinet.c, addrconf_fixup_forwarding() in addrconf.c. */
+/** What the kernel sets with it: inet_forward_change() in devinet.c, addrconf_fixup_forwarding() in addrconf.c. */
 export function sideEffects(name: string): string[] {
   const family = name === IPV4_FORWARD ? 'ipv4' : name === IPV6_FORWARD ? 'ipv6' : undefined;
   if (family === undefined) return [];
@@ -124,7 +124,7 @@ const devicesOf = (family: 'ipv4' | 'ipv6'): string[] =>
   readdirSync(`/proc/sys/net/${family}/conf`).filter((name) => name !== 'all' && name !== 'default');
 
 /**
- * nft takes other characters in a name than the kernel does in a device's.
+ * nft allows other characters in a name than the kernel does in a device's name.
  *
  * @throws LametunError `usage`
  */

@@ -15,19 +15,19 @@ import { type Action, type Item, Reconciler } from './reconciler.js';
 import { type DeviceName, idOf, type Thing, Things, type Wish } from './things.js';
 
 export interface HostOptions {
-  /** The tunnel's. For forwarding it need not exist yet. */
+  /** The tunnel's device. For forwarding it need not exist yet. */
   readonly device: string;
-  /** What this machine should look like, asked before every check. */
+  /** Returns the desired state. Called before every check. */
   readonly desired: () => DesiredHost;
-  /** Whether the device stays when the process ends: then what is set there is noted, for the next one to undo. */
+  /** Whether the device stays when the process ends. Then its settings are noted for the next process to undo. */
   readonly staysBehind?: boolean;
-  /** Is told what was repaired, and what another program keeps changing. */
+  /** Called with what was repaired, and what another program keeps changing. */
   readonly tell?: (message: string) => void;
 }
 
 /**
- * Keeps this machine as a tunnel needs it: sets what is desired, repairs what other programs change, says so, and gives
- * back what it found. What a process that was killed has left is taken over, or given back.
+ * Keeps this machine as a tunnel needs it: sets what is desired, repairs and reports what other programs change, and
+ * restores what it found. What a killed process has left is taken over or restored.
  *
  * Belongs to the network namespace of the calling thread.
  */
@@ -41,16 +41,16 @@ export class Host {
   readonly #journal: Journal;
   #device: DeviceName;
   #desired: DesiredHost = {};
-  /** All that is wanted, or not given back yet, by id. */
+  /** All things that are wanted or not yet restored, by id. */
   readonly #wishes = new Map<string, Wish>();
-  /** What settings were when they were looked at first. */
+  /** The first observed values of settings. */
   readonly #settings = new Map<string, string>();
   readonly #failures = new Map<string, LametunError>();
   #inherited: Inheritance = NOTHING;
   #announcements: Announcements | undefined;
   #timer: NodeJS.Timeout | undefined;
   #rules: { readonly change: RuleChange; readonly at: number } | undefined;
-  /** Whether a journal is kept: where all goes with the process, nothing needs to be noted. */
+  /** Whether a journal is kept. Where everything goes with the process, nothing needs to be noted. */
   #isNoting = false;
   #isStopped = false;
   /** Why the latest check failed. */
@@ -64,11 +64,11 @@ export class Host {
   }
 
   /**
-   * Makes this machine as it is desired now, and keeps it so. What cannot be set is tried again; `failure` and `warnings`
-   * say what that is.
+   * Makes this machine as desired, and keeps it so. What cannot be set is tried again, and reported by `failure` and
+   * `warnings`.
    *
-   * @throws LametunError `usage` when the device has a name that cannot be forwarded for; LinuxError when nothing can be
-   *   noted or looked at
+   * @throws LametunError `usage` if the device has a name that nft does not allow; LinuxError if nothing can be noted
+   *   or read
    */
   reconcile(): void {
     if (this.#isStopped) return;
@@ -85,7 +85,7 @@ export class Host {
     this.#arm();
   }
 
-  /** Why something could not be set; undefined: everything is as desired, or another program's doing. */
+  /** Why something could not be set; undefined if everything is as desired, or changed by another program. */
   get failure(): LametunError | undefined {
     return [...this.#failures].find(([id]) => this.#reconciler.isFailing(id))?.[1];
   }
@@ -95,9 +95,9 @@ export class Host {
   }
 
   /**
-   * Gives back what was found. A second call does nothing.
+   * Restores what was found. A second call does nothing.
    *
-   * @throws LametunError when something could not be given back; the next one to start tries again
+   * @throws LametunError if something could not be restored; the next process to start tries again
    */
   stop(): void {
     if (this.#isStopped) return;
@@ -113,7 +113,7 @@ export class Host {
   }
 
   #giveBack(): void {
-    if (this.#isNoting && !this.#journal.isOwner) return; // another one has the device
+    if (this.#isNoting && !this.#journal.isOwner) return; // another process has the device
     this.#failures.clear();
     this.#desired = {};
     this.#check();
@@ -123,7 +123,7 @@ export class Host {
     if (this.#isNoting) this.#journal.close();
   }
 
-  /** From then on it is known by its number, whatever it is called. */
+  /** From then on the device is known by its number, whatever its name. */
   #findDevice(): void {
     const { name } = this.#device;
     this.#device = { index: findLink(name)?.index ?? 0, name };
@@ -136,7 +136,7 @@ export class Host {
       this.#inherited = this.#journal.open();
       this.#isNoting = true;
     } catch (error) {
-      if (isNeeded || !(error instanceof LametunError)) throw error; // the device's things need no root
+      if (isNeeded || !(error instanceof LametunError)) throw error; // the device's own things need no root
     }
   }
 
@@ -205,7 +205,7 @@ export class Host {
     isRepair: boolean,
   ): void {
     if (thing.kind === 'setting' && this.#isNoting) {
-      // The device's own setting is closed also if another program opened it; others only if this tunnel set them.
+      // The device's own setting is closed even if another program opened it; others only if this tunnel set them.
       const isClosed = typeof failsClosed === 'object';
       if (value === wanted || value !== found || isClosed) this.#journal.set(thing.name, value, found);
       else if (!this.#journal.release(thing.name)) throw new LametunError('busy', 'another lametun needs it');
@@ -227,7 +227,7 @@ export class Host {
     return this.#isNoting && (thing.kind === 'table' || this.#options.staysBehind === true);
   }
 
-  /** What cannot be checked now is left as it is: the next check may do better. */
+  /** What cannot be checked is left as it is until the next check. */
   #tryToCheck(): void {
     try {
       this.#check();
@@ -257,7 +257,7 @@ export class Host {
       for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
     const values = this.#things.observe([...this.#wishes.values()].map(({ thing }) => thing));
     for (const { thing, value } of wishes) {
-      // Another lametun has set it so: it stays until both have gone.
+      // Another lametun has set it: it stays until both have stopped.
       if (thing.kind !== 'setting' || known.get(thing.name)?.isUsed !== false) continue;
       if (values.get(idOf(thing)) === value) this.#journal.set(thing.name, value, undefined);
     }
@@ -287,7 +287,7 @@ export class Host {
       thing.kind === 'setting'
         ? { value: settingFound(thing.name) }
         : inherited && { value: inherited.found };
-    // What another program has switched on stays on.
+    // A setting that another program has switched on stays on.
     const isOurs = thing.kind === 'setting' && isSet(thing.name);
     const off =
       typeof failsClosed === 'object' ? failsClosed.off : failsClosed && isOurs ? found?.value : undefined;
@@ -295,7 +295,7 @@ export class Host {
     return { id, value, needs, found, otherwise, effect };
   }
 
-  /** What dead processes have left, and nobody wants here. */
+  /** What dead processes have left, and this tunnel does not want. */
   #giveBackInherited(): void {
     const { noted, settings } = this.#inherited;
     this.#inherited = NOTHING;
@@ -318,11 +318,11 @@ export class Host {
       undo();
     } catch (error) {
       const { message } = refusal(error);
-      this.#options.tell?.(`Could not give back what a lametun that was killed had set: ${message}`);
+      this.#options.tell?.(`Could not restore what a killed lametun had changed: ${message}`);
     }
   }
 
-  /** Who may have changed something. */
+  /** The programs that may have changed something. */
   #blame(id: string): string | undefined {
     const isTable = this.#wishes.get(id)?.thing.kind === 'table';
     const { change, at } = this.#rules ?? { at: -Infinity };
@@ -335,7 +335,7 @@ export class Host {
   }
 }
 
-/** What the kernel or a full disk refuses is no defect of ours. */
+/** Errors of the kernel or of a full disk are not defects of this program. */
 function refusal(error: unknown): LametunError {
   if (error instanceof LametunError) return error;
   const { errno, message } = error as NodeJS.ErrnoException;
@@ -345,10 +345,10 @@ function refusal(error: unknown): LametunError {
 
 const NOTHING: Inheritance = { noted: [], settings: [] };
 
-/** For so long a change of the rules is taken for the cause of what is found, milliseconds. */
+/** For this long, a program that changed the rules is blamed for what is found, milliseconds. */
 const RECENT = 10_000;
 
-/** What others run to change rules. */
+/** Programs that others run to change rules. */
 const isTool = (program: string): boolean => /^(nft|x?tables|ip6?tables|ebtables|arptables)/.test(program);
 
 function nftablesIfAny(): NetlinkSocket | undefined {

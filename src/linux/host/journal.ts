@@ -25,20 +25,20 @@ import { sideEffects } from './forwarding.js';
 import type { Thing } from './things.js';
 
 /*
- * What processes have changed in a network namespace, and how it was before: a file under /run, one for each namespace.
- * What goes with a process is undone by itself; for the rest, a process that was killed leaves it to the next one.
+ * What processes have changed in a network namespace, and the values before: a file under /run for each namespace.
+ * Things that end with a process need no undoing. For the rest, the next process cleans up after one that was killed.
  *
- * Settings of the kernel belong to everyone in the namespace: several processes may need one, and the last one gives it
- * back. All other things have one owner.
+ * Kernel settings belong to everyone in the namespace: several processes may need one, and the last one restores it.
+ * All other things have one owner.
  *
- * The order makes a crash at any point harmless: first the file, then the change; and backwards.
+ * The order makes a crash at any point harmless: first the file, then the change; and the other way round to undo.
  */
 
-/** A thing as it was found, and as it was set. */
+/** A thing with its values before and after the change. */
 export interface Noted {
   readonly thing: Thing;
   readonly value: string;
-  /** Not there if it was not there. */
+  /** Missing if the thing was not there. */
   readonly found?: string | undefined;
 }
 
@@ -51,7 +51,7 @@ interface Owner extends ProcessIdentity {
 interface SharedSetting extends ChangedSetting {
   /** Owners' ids. */
   readonly users: readonly string[];
-  /** Settings that the kernel changes along with it, as they were. */
+  /** Settings that the kernel changes with it, with their previous values. */
   readonly around: Readonly<Record<string, string>>;
 }
 
@@ -62,13 +62,13 @@ interface State {
   readonly settings: readonly SharedSetting[];
 }
 
-/** What a process that is dead has left, and this one has taken over. */
+/** What a dead process has left, and this one has taken over. */
 export interface Inheritance {
   readonly noted: readonly Noted[];
   readonly settings: readonly string[];
 }
 
-/** What settings were before the first process changed them, and whether this one uses them. */
+/** The settings' values before the first process changed them, and whether this one uses them. */
 export type KnownSettings = ReadonlyMap<string, { readonly before: string; readonly isUsed: boolean }>;
 
 /** One owner's part of the journal, in the network namespace of the calling thread. */
@@ -77,7 +77,7 @@ export class Journal {
   readonly #device: string;
   readonly #file = fileName();
 
-  /** @param device an owner has one; another owner with that device is gone, or it could not be ours */
+  /** @param device the owner's. Another owner with this device is gone, or this process could not have it */
   constructor(device: string) {
     this.#device = device;
   }
@@ -85,7 +85,7 @@ export class Journal {
   /** Whether a process has left something here. */
   static exists = (): boolean => hasState(fileName());
 
-  /** Begins, with what dead processes have left. */
+  /** Begins, and returns what dead processes have left. */
   open(): Inheritance {
     return withStateLock(() => {
       const state = this.#read();
@@ -106,7 +106,7 @@ export class Journal {
     });
   }
 
-  /** Notes what is going to be set. */
+  /** Notes things before they are set. */
   note(...noted: readonly Noted[]): void {
     this.#change((owner) => {
       const before = owner.noted.filter((old) => !noted.some(({ thing }) => isSame(thing, old.thing)));
@@ -114,7 +114,7 @@ export class Journal {
     });
   }
 
-  /** Forgets things that are as they were found again. */
+  /** Forgets things that are restored. */
   forget(...things: readonly Thing[]): void {
     this.#change((owner) => ({
       ...owner,
@@ -133,7 +133,9 @@ export class Journal {
     );
   }
 
-  /** How a setting was before any process changed it, while none can: one that starts or stops now is not in between. */
+  /**
+   * A setting's value before any process changed it. Read under the lock, so that no process starts or stops meanwhile.
+   */
   before(name: string): string | undefined {
     return withStateLock(() => {
       const known = this.#read().settings.find((setting) => setting.name === name);
@@ -141,7 +143,7 @@ export class Journal {
     });
   }
 
-  /** Sets a setting, and notes how it was found. @throws LametunError */
+  /** Changes a setting, and notes its previous value. @throws LametunError */
   set(name: string, value: string, found: string | undefined): void {
     withStateLock(() => {
       const state = this.#read();
@@ -175,7 +177,7 @@ export class Journal {
   }
 
   /**
-   * Gives a setting back as it was, unless another process needs it.
+   * Restores a setting, unless another process needs it.
    *
    * @returns whether it did
    * @throws LinuxError
@@ -209,7 +211,7 @@ export class Journal {
     return this.#read().owners.some(({ id }) => id === this.#id);
   }
 
-  /** Ends. What is noted is given back by then; settings that are not as they were set are somebody else's now. */
+  /** Ends. Restore everything else first; settings with other values now belong to other programs. */
   close(): void {
     withStateLock(() => {
       const state = this.#read();
@@ -235,7 +237,7 @@ export class Journal {
     });
   }
 
-  /** What is noted of this namespace; nothing is believed of one that died and had the same number. */
+  /** The notes about this namespace, but not about a dead one that had the same number. */
   #read(): State {
     const state = readState(this.#file);
     const namespace = namespaceIdentity();
@@ -261,7 +263,7 @@ const isState = (value: unknown): value is State =>
   'owners' in value &&
   'settings' in value;
 
-/** One file a network namespace, by the namespace's inode number. */
+/** One file for each network namespace, named after its inode number. */
 const fileName = (): string => `host-${statSync('/proc/thread-self/ns/net').ino}.json`;
 
 /** asm-generic/socket.h. */
@@ -269,8 +271,8 @@ const SOL_SOCKET = 1;
 const SO_NETNS_COOKIE = 71;
 
 /**
- * What no other network namespace has, also none that gets this one's number after it died. Before Linux 5.14, which has no
- * cookies, this is the number nevertheless.
+ * An id that no other network namespace has, even one that gets this one's inode number later. Before Linux 5.14, which
+ * has no cookies, it is the inode number.
  */
 function namespaceIdentity(): string {
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
-/** Programs that set up networks, as the kernel calls them: their names are cut to 15 bytes. */
+/** Programs that configure networks, by the names that the kernel has: 15 bytes at most. */
 const MANAGERS: Readonly<Record<string, string>> = {
   NetworkManager: 'NetworkManager',
   'systemd-network': 'systemd-networkd',
@@ -20,7 +20,7 @@ const MANAGERS: Readonly<Record<string, string>> = {
   bird: 'BIRD',
 };
 
-/** Names of running programs that change the settings of networks, in this network namespace or one that is not told. */
+/** Names of running programs that configure networks, in this network namespace or an unknown one. */
 function likelyPrograms(): string[] {
   const here = namespaceOf('thread-self');
   const found = readdirSync('/proc').flatMap((pid) => {
@@ -29,19 +29,19 @@ function likelyPrograms(): string[] {
       const manager = MANAGERS[readFileSync(`/proc/${pid}/comm`, 'utf8').trim()];
       return manager !== undefined && (namespaceOf(pid) ?? here) === here ? manager : [];
     } catch {
-      return []; // it has ended
+      return []; // the process has ended
     }
   });
   return [...new Set(found)].sort();
 }
 
-/** Who may have changed something of which nothing else is known, in a few words. */
+/** The likely programs, in a few words, where nothing else is known about a change. */
 export function probablyBy(): string | undefined {
   const programs = likelyPrograms();
   return programs.length === 0 ? undefined : `probably ${programs.join(' or ')}`;
 }
 
-/** Undefined where the process has rights that this one has not: the kernel does not tell then. */
+/** Undefined if the process has rights that this one lacks: then the kernel does not say. */
 function namespaceOf(pid: string): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/net`);

@@ -5,7 +5,7 @@ import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from '../net/ne
 import { runProgram } from '../process/program.js';
 
 /*
- * What there is in the kernel's nftables, asked of the kernel itself: to look costs no process. Only changes run nft(8).
+ * The kernel's nftables. They are read over netlink, without a process; only changes run nft(8).
  */
 
 /** linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h: a message's type is its subsystem and its number. */
@@ -28,7 +28,7 @@ const NFGENMSG = { family: 0, size: 4 } as const;
 const NFPROTO_INET = 1;
 const NFPROTO_UNSPEC = 0;
 
-/** Of tables, chains, rules, sets and lists of elements alike: the table's name, then the object's own. */
+/** For tables, chains, rules, sets and lists of elements: the table's name, then the object's name. */
 const ATTRIBUTE = { table: 1, name: 2 } as const;
 const GENERATION = { id: 1, pid: 2, program: 3 } as const;
 
@@ -39,10 +39,10 @@ const request = (type: number, flags: number, family = NFPROTO_INET): MessageWri
 };
 
 /**
- * What tells one state of a table of family inet from every other one, its number in the kernel included: a table that was removed
- * and made again is another one.
+ * A fingerprint of a table of family inet. It includes the table's number in the kernel, so that a table that was
+ * removed and made again differs.
  *
- * @returns undefined when there is no such table
+ * @returns undefined if there is no such table
  * @throws LinuxError
  */
 export function tableFingerprint(socket: NetlinkSocket, name: string): string | undefined {
@@ -76,7 +76,7 @@ export function tableFingerprint(socket: NetlinkSocket, name: string): string | 
   return hash.digest('hex');
 }
 
-/** Grows with every change of the rules, anybody's. @throws LinuxError */
+/** A number that grows with every change of the rules by any program. @throws LinuxError */
 function rulesGeneration(socket: NetlinkSocket): number {
   const [answer] = socket.request(
     request(MESSAGE.getGeneration, NLM_F.ack, NFPROTO_UNSPEC),
@@ -91,7 +91,7 @@ export interface RuleChange {
   readonly program: string;
 }
 
-/** Reads the announcement that another program has made a change; undefined when it is another one. */
+/** Reads the announcement of another program's change; undefined if it is a different announcement. */
 export function readRuleChange(message: NetlinkMessage): RuleChange | undefined {
   if (message.type !== MESSAGE.newGeneration) return undefined;
   const pid = bigEndian(message, GENERATION.pid) ?? 0;
@@ -106,14 +106,14 @@ function bigEndian({ payload }: NetlinkMessage, type: number): number | undefine
 }
 
 /**
- * Puts a table in the place of one with its name, in one step.
+ * Replaces the table with this name in one step.
  *
  * @param text `table inet NAME { ... }`
  * @returns its fingerprint
- * @throws LametunError `missing` without nft; nothing has changed then, and neither with other errors of nft
+ * @throws LametunError `missing` without nft; after any error of nft, nothing has changed
  */
 export function replaceTable(socket: NetlinkSocket, name: string, text: string): string {
-  // Somebody who changes it in the moment before it is looked at would pass for us.
+  // A change by another program before this read would pass for this program's.
   for (let attempt = 1; ; attempt++) {
     const before = rulesGeneration(socket);
     runNft([...removal(name), text]);
@@ -132,16 +132,16 @@ export function removeTables(names: readonly string[]): void {
   if (names.length > 0) runNft(names.flatMap(removal));
 }
 
-/** Removes a table if there is one. */
+/** Removes a table if it exists. */
 const removal = (table: string): string[] => [`add table inet ${table}`, `delete table inet ${table}`];
 
 const NFT_TIMEOUT = 10_000; // milliseconds; it takes ten of them
 
-/** The programs that were run here lately: what they changed is no interference. */
+/** Processes that this program ran lately: their changes are not interference. */
 const ownProcesses = new Set<number>();
 const MANY = 64;
 
-/** Carries out all commands or none. */
+/** Executes all commands or none. */
 function runNft(commands: readonly string[]): void {
   const input = `${commands.join('\n')}\n`;
   runProgram('nft', ['-f', '-'], { input, purpose: 'forwarding', timeout: NFT_TIMEOUT, onProcess: remember });

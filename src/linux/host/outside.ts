@@ -3,16 +3,15 @@ import { findLink } from '../net/link.js';
 import { listAllRoutes, RTN } from '../net/route.js';
 
 /**
- * The devices to the Internet, from which nobody may come into the tunnel: those that have a default route in any table,
- * whichever of them is in use, and those that had one since this began to look. Failover and policy routing choose
- * between them at any moment.
+ * The devices to the Internet, from which nobody may enter the tunnel: devices with a default route in any table, in
+ * use or not, now or at any time since this process began. Failover and policy routing may switch between them at any
+ * time.
  */
 export class OutsideDevices {
   readonly #known = new Set<number>();
 
   /**
-   * The names of those devices, but for those that lead to a network that is shared as well, as on a machine with one
-   * cable.
+   * The names of those devices, without devices that also lead to a shared network, as on a machine with one cable.
    *
    * @param own lametun's device
    * @throws LinuxError
@@ -32,8 +31,8 @@ export class OutsideDevices {
     return [...this.#known]
       .flatMap((index) => {
         const name = findLink(index)?.name;
-        if (name === undefined) this.#known.delete(index); // a number is not given out again
-        // A name that nft does not take in quotes is no device's of ours to speak of.
+        if (name === undefined) this.#known.delete(index); // numbers are never reused
+        // nft cannot quote such a name.
         return name === undefined || shared.has(index) || name === own || /["*\\]/.test(name) ? [] : name;
       })
       .sort();

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CHECK_INTERVAL, type Item, MINUTE, Reconciler, ROUNDS, SETTLE } from './reconciler.js';
 
-/** A machine whose state is a few texts, which a reconciler keeps and others change, on a clock of its own. */
+/** A machine whose state is a few texts, with its own clock. A reconciler keeps it, and others change it. */
 class World {
   now = 0;
   readonly values = new Map<string, string>();
-  /** What cannot be set. */
+  /** Items that cannot be set. */
   readonly broken = new Set<string>();
   readonly told: string[] = [];
   readonly log: string[] = [];
@@ -38,7 +38,7 @@ class World {
 
   #drain(): void {
     for (let i = 0; ; i++) {
-      assert.ok(i < 1000, 'it comes to an end');
+      assert.ok(i < 1000, 'the reconciler does not come to rest');
       const action = this.reconciler.poll(this.now);
       if (action === undefined) return;
       if (action.kind === 'tell') this.told.push(action.message);
@@ -64,7 +64,7 @@ class World {
 const TABLE: Item = { id: 'the table', value: 'rules', effect: 'members get in' };
 const FORWARD: Item = { id: 'ip_forward', value: '1', needs: ['the table'], otherwise: '0' };
 
-test('what is wanted is set in its order, and what was found is given back in the opposite one', () => {
+test('items are set in order, and restored in reverse order', () => {
   const world = new World();
   world.values.set('ip_forward', '0');
   world.want(TABLE, FORWARD);
@@ -78,7 +78,7 @@ test('what is wanted is set in its order, and what was found is given back in th
   assert.deepEqual(world.told, [], 'nobody interfered');
 });
 
-test('a change is repaired as soon as it is announced, within two seconds, and told', () => {
+test('an announced change is repaired within two seconds, and reported', () => {
   const world = new World();
   world.want(TABLE, FORWARD);
   world.run(5_000);
@@ -88,7 +88,7 @@ test('a change is repaired as soon as it is announced, within two seconds, and t
   assert.deepEqual(world.told, ['Restored the table, which another program (firewalld) had changed']);
 });
 
-test('a change that nothing announces is repaired within 30 s', () => {
+test('a change without an announcement is repaired within 30 s', () => {
   const world = new World();
   world.want(TABLE);
   world.run(1_000);
@@ -97,7 +97,7 @@ test('a change that nothing announces is repaired within 30 s', () => {
   assert.equal(world.values.get('the table'), 'rules');
 });
 
-test('changes that follow each other without a pause do not put repairs off', () => {
+test('changes without a pause between them do not delay repairs', () => {
   const world = new World();
   world.want(TABLE);
   world.run(5_000);
@@ -109,7 +109,7 @@ test('changes that follow each other without a pause do not put repairs off', ()
   assert.ok(world.now - 5_000 < 2_000);
 });
 
-test('checks that take long are rare, and still within two seconds', () => {
+test('slow checks are rare, but changes are still repaired within two seconds', () => {
   const reconciler = new Reconciler();
   reconciler.want([TABLE]);
   let now = 0;
@@ -126,7 +126,7 @@ test('checks that take long are rare, and still within two seconds', () => {
   assert.ok(checks <= 61, `${checks}`);
 });
 
-test('what could not be set waits for what it needs, without a check meanwhile', () => {
+test('an item that could not be set waits for the items that it needs, without a check meanwhile', () => {
   const world = new World();
   const route: Item = { id: 'a route', value: 'there', needs: ['the table'] };
   world.broken.add('a route');
@@ -142,7 +142,7 @@ test('what could not be set waits for what it needs, without a check meanwhile',
   assert.equal(world.values.get('a route'), 'there');
 });
 
-test('what cannot be read is not tried meanwhile, and costs a check a second', () => {
+test('an item that cannot be read is not set, and costs one check a second', () => {
   const reconciler = new Reconciler();
   reconciler.want([TABLE]);
   let checks = 0;
@@ -169,7 +169,7 @@ test('after three rounds in a minute it stops fighting, warns, and tries again a
   assert.deepEqual(world.reconciler.warnings(), [
     'The table keeps being changed by another program (firewalld): lametun leaves it alone for now; members get in; stop that program, or configure it to leave this alone',
   ]);
-  assert.equal(world.values.get('ip_forward'), '0', 'what it protects is closed');
+  assert.equal(world.values.get('ip_forward'), '0', 'the item that it protects is closed');
   assert.equal(world.log.filter((line) => line === 'set the table=rules').length, 1 + ROUNDS);
   world.run(MINUTE);
   assert.equal(world.values.get('the table'), 'rules');
@@ -177,7 +177,7 @@ test('after three rounds in a minute it stops fighting, warns, and tries again a
   assert.deepEqual(world.reconciler.warnings(), []);
 });
 
-test('a truce gets longer when the other program goes on', () => {
+test('a truce gets longer if the other program goes on', () => {
   const world = new World();
   world.want(TABLE);
   for (let second = 0; second < 3600; second++) {
@@ -187,7 +187,7 @@ test('a truce gets longer when the other program goes on', () => {
   assert.ok(world.log.length < 30, `${world.log.length} repairs in an hour`);
 });
 
-test('three changes in more than a minute are no fight', () => {
+test('three changes in more than a minute are not a fight', () => {
   const world = new World();
   world.want(TABLE);
   for (let i = 0; i < 20; i++) {
@@ -199,7 +199,7 @@ test('three changes in more than a minute are no fight', () => {
   assert.deepEqual(world.reconciler.warnings(), []);
 });
 
-test('nothing is forwarded before its rules are in place, nor when they cannot be kept', () => {
+test('nothing is forwarded before its rules are in place, or when they cannot be kept', () => {
   const world = new World();
   world.values.set('ip_forward', '0');
   world.broken.add('the table');
@@ -220,7 +220,7 @@ test('nothing is forwarded before its rules are in place, nor when they cannot b
   assert.deepEqual(world.reconciler.warnings(), []);
 });
 
-test('a value that was there before is not given back, and one that another program has changed is left to it', () => {
+test('a value that was there before stays, and one that another program has changed is left alone', () => {
   const world = new World();
   world.values.set('ip_forward', '1');
   world.want({ ...FORWARD, otherwise: undefined, needs: [] });
@@ -232,7 +232,7 @@ test('a value that was there before is not given back, and one that another prog
   assert.equal(world.values.get('the table'), 'theirs');
 });
 
-test('a new wish for the same item is no interference', () => {
+test('a new desired value for an item is not interference', () => {
   const world = new World();
   for (let i = 0; i < 20; i++) world.want({ ...TABLE, value: `rules ${i}` });
   assert.equal(world.values.get('the table'), 'rules 19');
@@ -241,7 +241,7 @@ test('a new wish for the same item is no interference', () => {
   assert.equal(world.values.has('the table'), false);
 });
 
-test('an item that cannot be looked at is left as it is', () => {
+test('an item that cannot be read is left as it is', () => {
   const reconciler = new Reconciler();
   reconciler.want([TABLE]);
   assert.equal(reconciler.poll(0)?.kind, 'check');
@@ -249,7 +249,7 @@ test('an item that cannot be looked at is left as it is', () => {
   assert.equal(reconciler.poll(0), undefined);
 });
 
-test('whatever others do and whatever fails: protected before open, few repairs, right when left alone, back at the end', () => {
+test('whatever others do and whatever fails: protected before open, few repairs, right when left alone, restored at the end', () => {
   const id = fc.constantFrom('the table', 'ip_forward', 'the route');
   const step = fc.oneof(
     fc.record({

@@ -1,28 +1,30 @@
 /*
- * Decides what to do to a machine that should be in some state, and that other programs change, too.
+ * Decides how to keep a machine in a desired state while other programs change it.
  *
- * The state is a list of items, each with one value as text; `undefined` is an item that is not there. No I/O: the caller
- * observes and sets values, and brings the time, in milliseconds of a clock that is never set.
+ * The state is a list of items, each with one value as text; `undefined` means that an item does not exist. No I/O: the
+ * caller observes and sets values, and passes the time, in milliseconds of a monotonic clock.
  *
- *   want(items)                       what should be there from now on; [] gives everything back
+ *   want(items)                       the desired items from now on; [] restores everything
  *   handleEvent(now)                  something has changed
- *   poll(now)                         what to do now: check, set a value, give one back, tell something; undefined: nothing
+ *   poll(now)                         what to do now: check, set, restore or tell; undefined for nothing
  *   handleObserved(values, now, ...)  the answer to `check`
  *   handleSet(now, error)             the answer to `set` and `restore`, before the next poll
  *   nextTimeout()                     when to poll again at the latest
  *
- * Its own changes are no interference: only values count, never who announced a change.
+ * Only values count, never who announced a change, so its own changes are not interference.
  */
 
 export interface Item {
-  /** Unique, and what messages call it: `the route 192.168.1.0/24`. */
+  /** Unique; its name in messages: `the route 192.168.1.0/24`. */
   readonly id: string;
   readonly value: string;
-  /** Earlier items that must be right before this one is set, and for as long as it is. */
+  /** Earlier items that must be right before this one is set, and while it is set. */
   readonly needs?: readonly string[] | undefined;
-  /** The value while what it needs cannot be kept: what protects fails closed. Without it, the item is left alone then. */
+  /**
+   * The value while the items that it needs cannot be kept, to fail closed. Without it, the item is left alone then.
+   */
   readonly otherwise?: string | undefined;
-  /** What goes back at the end, where an earlier process found it. Without it, it is what the first check finds. */
+  /** The value to restore at the end, from an earlier process. Unless given, it is what the first check finds. */
   readonly found?: { readonly value: string | undefined } | undefined;
   /** What does not work without it, for warnings: `others cannot reach the networks that this node shares`. */
   readonly effect?: string | undefined;
@@ -34,7 +36,7 @@ export type Action =
       readonly kind: 'set';
       readonly id: string;
       readonly value: string;
-      /** What goes back at the end. To be noted before anything is set. */
+      /** The value to restore at the end. Note it before anything is set. */
       readonly found: string | undefined;
       /** Whether another program has changed it. */
       readonly isRepair: boolean;
@@ -42,32 +44,34 @@ export type Action =
   | { readonly kind: 'restore'; readonly id: string; readonly value: string | undefined }
   | { readonly kind: 'tell'; readonly message: string };
 
-/** How often to check although nothing was announced. */
+/** How often to check without an announcement. */
 export const CHECK_INTERVAL = 30_000;
-/** Changes come in groups: how long to wait for the rest. */
+/** How long to wait for more changes, which come in groups. */
 export const SETTLE = 50;
-/** Checks take at most a tenth of the time, however much is announced, unless that breaks the promise of two seconds. */
+/**
+ * Checks take at most a tenth of the time, however much is announced, unless that breaks the promise of two seconds.
+ */
 const CHECK_SHARE = 10;
 const LONGEST_PAUSE = 1_000;
-/** So many repairs of one item within a minute, and then another program wants it as badly. */
+/** After this many repairs of an item within a minute, another program is fighting for it. */
 export const ROUNDS = 3;
 export const MINUTE = 60_000;
 /** The longest truce before an item is tried again; the first is a minute. */
 const LONGEST_TRUCE = 16 * MINUTE;
-/** After so long without a fight the next truce is short again. */
+/** After this long without a fight, the next truce is short again. */
 const PEACE = 10 * MINUTE;
-/** What failed is tried again after a second at first. */
+/** The first pause after a failure. */
 const FIRST_RETRY = 1_000;
 
 class Track {
   item: Item;
-  /** In the latest check; meaningless before the first. */
+  /** The value in the latest check; meaningless before the first. */
   observed: string | undefined;
   wasObserved = false;
   found: { readonly value: string | undefined } | undefined;
-  /** The value that was last right, so that another one is somebody else's doing. */
+  /** The last right value. A different one comes from another program. */
   settled: { readonly value: string } | undefined;
-  /** Whether the wanted value is there. */
+  /** Whether the item has the wanted value. */
   isRight = false;
   isLeaving = false;
   /** When it was repaired. */
@@ -86,7 +90,7 @@ class Track {
     this.found = item.found;
   }
 
-  /** Nothing can be done before. */
+  /** No action before this time. */
   putOff(until: number): void {
     this.retryAt = Math.max(this.retryAt, until);
     if (this.contested !== undefined && this.contested.until < until)
@@ -96,7 +100,7 @@ class Track {
 
 export class Reconciler {
   readonly #tracks = new Map<string, Track>();
-  /** What the latest check has left to do. */
+  /** Actions that remain from the latest check. */
   readonly #walk: Track[] = [];
   readonly #tells: string[] = [];
   #setting:
@@ -105,7 +109,7 @@ export class Reconciler {
   #repaired: { readonly id: string; readonly by: string | undefined }[] = [];
   #blame: (id: string) => string | undefined = () => undefined;
   #checkAt = 0;
-  /** Not before, however much happens. */
+  /** The earliest time for the next check, whatever happens. */
   #restUntil = 0;
 
   /** Takes effect with the next check, which is due at once. */
@@ -119,7 +123,7 @@ export class Reconciler {
       track.isLeaving = false;
       return track;
     });
-    // What goes, goes first, and the last one of it before the others.
+    // Items that are no longer wanted come first, in reverse order.
     for (const track of [...left.values()].reverse()) {
       track.isLeaving = true;
       this.#tracks.set(track.item.id, track);
@@ -137,9 +141,9 @@ export class Reconciler {
   }
 
   /**
-   * @param values by id; an item that is not in it could not be looked at, and is left as it is
-   * @param took how long looking took
-   * @param blame which program may have changed an item, in a few words
+   * @param values by id; an item that is missing could not be read, and is left as it is
+   * @param took how long the check took
+   * @param blame the program that may have changed an item, in a few words
    */
   handleObserved(
     values: ReadonlyMap<string, string | undefined>,
@@ -210,17 +214,17 @@ export class Reconciler {
     return this.#checkAt === Infinity ? Infinity : Math.max(next, 0);
   }
 
-  /** The items that are wanted, or not given back yet. */
+  /** The items that are wanted or not yet restored. */
   ids(): IterableIterator<string> {
     return this.#tracks.keys();
   }
 
-  /** Whether the latest try to set an item failed, and the next one is due. */
+  /** Whether the last attempt to set an item failed, and the next one is due. */
   isFailing(id: string): boolean {
     return this.#tracks.get(id)?.error !== undefined;
   }
 
-  /** What is not as it should be and is not going to be soon, in whole sentences. */
+  /** Problems that will not be solved soon, in whole sentences. */
   warnings(): string[] {
     return [...this.#tracks.values()].flatMap(({ item, contested, error }) => {
       const effect = item.effect === undefined ? '' : `; ${item.effect}`;
@@ -248,7 +252,7 @@ export class Reconciler {
     const target = hasNeeds ? item.value : item.otherwise;
     track.isRight = false;
     if (target === undefined) {
-      track.error = undefined; // nothing is tried before what it needs is there
+      track.error = undefined; // it is not tried before the items that it needs are right
       return undefined;
     }
     if (observed === target) {

@@ -7,20 +7,20 @@ import { addRoute, listDeviceRoutes, RTN, removeRoute } from '../net/route.js';
 import { readSysctl, writeSysctl } from '../process/sysctl.js';
 import { openNftables, removeTables, replaceTable, tableFingerprint } from './nftables.js';
 
-/** One thing that can be looked at and set, each with one value as text. As it is written into the journal. */
+/** A thing that can be read and set, with one value as text. The journal stores it in this form. */
 export type Thing =
   /** `up` or `down`. */
   | { readonly kind: 'state'; readonly device: DeviceName }
   /** In bytes. */
   | { readonly kind: 'mtu'; readonly device: DeviceName }
-  /** `there`. A bare one brings no route to its network. */
+  /** `there`. A bare address makes no route to its network. */
   | {
       readonly kind: 'address';
       readonly device: DeviceName;
       readonly address: string;
       readonly isBare?: true;
     }
-  /** `there`: in the main table, through the device itself; of any metric without one. */
+  /** `there`: in the main table, through the device itself; with any metric if none is given. */
   | {
       readonly kind: 'route';
       readonly device: DeviceName;
@@ -32,7 +32,7 @@ export type Thing =
   /** The nft text of a table of family inet. */
   | { readonly kind: 'table'; readonly name: string };
 
-/** The number counts, which no later device gets; the name is for messages. */
+/** The number identifies it, because no later device gets it; the name is for messages. */
 export interface DeviceName {
   readonly index: number;
   readonly name: string;
@@ -40,19 +40,19 @@ export interface DeviceName {
 
 export const THERE = 'there';
 
-/** One thing as it should be. */
+/** A thing with its desired value. */
 export interface Wish {
   readonly thing: Thing;
   readonly value: string;
   /** Ids of things that must be right before. */
   readonly needs?: readonly string[];
-  /** Where those cannot be kept, it goes back to what it was; or to `off`, whatever it was. */
+  /** What to do if those cannot be kept: restore the previous value, or set `off`. */
   readonly failsClosed?: boolean | { readonly off: string };
   /** What does not work without it. */
   readonly effect?: string;
 }
 
-/** What messages call it; no two have the same. */
+/** Its unique name in messages. */
 export function idOf(thing: Thing): string {
   switch (thing.kind) {
     case 'state':
@@ -73,15 +73,15 @@ export function idOf(thing: Thing): string {
 /** Reads things and sets them, in the network namespace of the calling thread. */
 export class Things {
   readonly #nftables: NetlinkSocket | undefined;
-  /** The tables that were put in place here, as they were then. */
+  /** Fingerprints of the tables that this process has put in place. */
   readonly #tables = new Map<string, { readonly text: string; readonly fingerprint: string }>();
 
-  /** @param nftables undefined where the kernel has none */
+  /** @param nftables undefined if the kernel has none */
   constructor(nftables: NetlinkSocket | undefined) {
     this.#nftables = nftables;
   }
 
-  /** @returns values by id, without those of things that could not be looked at */
+  /** @returns values by id, without those of things that could not be read */
   observe(things: Iterable<Thing>): Map<string, string | undefined> {
     const values = new Map<string, string | undefined>();
     const snapshot = new Snapshot();
@@ -121,8 +121,8 @@ export class Things {
   }
 
   /**
-   * @param value undefined: it is to be removed
-   * @param isRepair it was there before: what has taken its place makes room
+   * @param value undefined removes it
+   * @param isRepair whether to replace what has taken its place
    * @throws LametunError
    */
   set(thing: Thing, value: string | undefined, isRepair = false): void {
@@ -162,13 +162,13 @@ export class Things {
     this.#tables.delete(name);
     if (text === undefined) removeTables([name]);
     else {
-      const nftables = this.#nftables ?? openNftables(); // says why there are none
+      const nftables = this.#nftables ?? openNftables(); // throws the reason
       this.#tables.set(name, { text, fingerprint: replaceTable(nftables, name, text) });
     }
   }
 }
 
-/** What is there, each list asked for once. */
+/** What the machine has; each list is read once. */
 class Snapshot {
   readonly #links = new Map<number, { readonly state: string; readonly mtu: string } | undefined>();
   readonly #addresses = new Map<number, Set<string>>();

@@ -11,18 +11,18 @@ const RTA = { destination: 1, source: 2, oif: 4, mark: 16 } as const;
 const RTMSG = { family: 0, destinationPrefix: 1, sourcePrefix: 2, type: 7, size: 12 } as const;
 const AF = { 4: 2, 16: 10 } as const;
 
-/** Where packets from one address of this machine to another address leave. */
+/** By which interface packets from one of this machine's addresses to another address leave. */
 export type Egress =
-  /** By the interface of that number. */
+  /** The interface's number. */
   | number
-  /** Nowhere: the destination is an address of this machine, too. */
+  /** None: the destination is an address of this machine too. */
   | 'local'
   /** There is no route now. */
   | 'no route'
-  /** The first is no address of this machine (any more), or the kernel drops what it sends there. */
+  /** The source is not an address of this machine (any more), or the kernel drops such packets. */
   | 'not ours';
 
-/** Asks the kernel by which interface packets leave, in the network namespace that the calling thread is in when it is made. */
+/** Asks the kernel by which interface packets leave, in the network namespace that its maker's thread was in. */
 export class EgressLookup {
   readonly #socket = new NetlinkSocket();
 
@@ -31,7 +31,7 @@ export class EgressLookup {
    * @throws LinuxError
    */
   find(from: IpAddress, to: IpAddress, mark: number): Egress {
-    // IPv6 does not look whether the source is ours, and newer kernels answer for IPv4 that there is no route.
+    // IPv6 does not check the source address, and newer kernels report a missing route for IPv4.
     if (this.#ask(from, undefined, 0) !== 'local') return 'not ours';
     return this.#ask(to, from, mark);
   }
@@ -53,7 +53,7 @@ export class EgressLookup {
       return new Attributes(answer.payload, RTMSG.size).u32(RTA.oif) ?? 'no route';
     } catch (error) {
       if (!(error instanceof LinuxError)) throw error;
-      // Else: no route at all, `unreachable`, no such IP version; or the kernel has no memory left for an answer.
+      // Otherwise: no route, `unreachable`, no such IP version; or the kernel has no memory for an answer.
       return error.errno === ERRNO.EINVAL ? 'not ours' : 'no route';
     }
   }

@@ -16,14 +16,14 @@ const IFA_F_NOPREFIXROUTE = 0x200;
 const IFADDRMSG = { family: 0, prefix: 1, flags: 2, scope: 3, index: 4, size: 8 } as const;
 
 /**
- * One network device: its addresses, routes, MTU and state. Known by its number, which the kernel does not give out
- * again: what is undone is undone at this device, even if its name was taken over meanwhile.
+ * One network interface: its addresses, routes, MTU and state. It is identified by its number, which the kernel never
+ * reuses, so that changes are undone at this interface even if another one has its name now.
  *
- * Everything is asked of the kernel anew, in the network namespace of the calling thread.
+ * Every call asks the kernel, in the network namespace of the calling thread.
  */
 export class NetworkInterface {
   readonly index: number;
-  /** As it was found; devices can be renamed. */
+  /** Its name when it was found; interfaces can be renamed. */
   readonly name: string;
 
   private constructor(link: Link) {
@@ -31,14 +31,14 @@ export class NetworkInterface {
     this.name = link.name;
   }
 
-  /** @throws LinuxError ENODEV when there is no such device */
+  /** @throws LinuxError ENODEV if there is no such interface */
   static open(device: string | number): NetworkInterface {
     const link = findLink(device);
     if (link === undefined) throw noDevice(`look for ${device}`, `${device}`);
     return new NetworkInterface(link);
   }
 
-  /** @throws LinuxError ENODEV when it is gone */
+  /** @throws LinuxError ENODEV if it is gone */
   link(): Link {
     const link = findLink(this.index);
     if (link === undefined) throw noDevice(`look for ${this.name}`, this.name);
@@ -54,7 +54,7 @@ export class NetworkInterface {
   }
 
   /**
-   * A device that goes down loses its routes, and its IPv6 addresses.
+   * An interface that goes down loses its routes and its IPv6 addresses.
    *
    * @throws LinuxError ENODEV, EPERM
    */
@@ -76,7 +76,7 @@ export class NetworkInterface {
     removeAddress(this.index, this.name, address);
   }
 
-  /** Its routes in the main table, those that the kernel made for its addresses included. */
+  /** Its routes in the main table, with those that the kernel made for its addresses. */
   routes(table?: number): Route[] {
     return listRoutes(table).filter(({ device }) => device === this.index);
   }
@@ -102,11 +102,11 @@ export function listAddresses(device: number): Cidr[] {
 }
 
 /**
- * Adds an address, and with it the kernel's route to its network. An IPv6 address is usable at once: there is
- * nobody on a tunnel who could have the same one, so duplicate address detection is left out.
+ * Adds an address, and with it the kernel's route to its network. An IPv6 address is usable at once, without duplicate
+ * address detection: nobody else on a tunnel can have it.
  *
  * @param isBare without the route
- * @throws LinuxError EEXIST when the device has it already: it is not the caller's to remove then; ENODEV; EPERM
+ * @throws LinuxError EEXIST if the device has it already, so that the caller must not remove it; ENODEV; EPERM
  */
 export function addAddress(device: number, name: string, address: Cidr, isBare = false): void {
   const message = addressMessage(RTM.newAddress, NLM_F.create | NLM_F.exclusive, device, address);
@@ -120,10 +120,10 @@ export function addAddress(device: number, name: string, address: Cidr, isBare =
 }
 
 /**
- * Removes an address. With the first IPv4 address of a network the kernel removes the others of that network, too,
+ * Removes an address. With the first IPv4 address of a network, the kernel also removes the others of that network,
  * unless the sysctl promote_secondaries is set.
  *
- * @throws LinuxError EADDRNOTAVAIL when the device does not have it; ENODEV; EPERM
+ * @throws LinuxError EADDRNOTAVAIL if the device does not have it; ENODEV; EPERM
  */
 export function removeAddress(device: number, name: string, address: Cidr): void {
   const message = addressMessage(RTM.delAddress, 0, device, address);
@@ -151,14 +151,14 @@ const familyOf = (address: IpAddress): number => (address.length === 4 ? 2 : 10)
 const noDevice = (what: string, name: string): LinuxError =>
   new LinuxError(what, ERRNO.ENODEV, deviceHints(name)[ERRNO.ENODEV]);
 
-/** Reads an RTM_NEWADDR; undefined when it is none, or cut short. */
+/** Reads an RTM_NEWADDR; undefined if it is a different message or cut short. */
 export function readAddress({
   type,
   payload,
 }: NetlinkMessage): { readonly index: number; readonly address: Cidr } | undefined {
   if (type !== RTM.newAddress || payload.byteLength < IFADDRMSG.size) return undefined;
   const attributes = new Attributes(payload, IFADDRMSG.size);
-  // IFA_ADDRESS is the other end's on a point-to-point link, IFA_LOCAL is ours; IPv6 mostly has the first only.
+  // On a point-to-point link, IFA_ADDRESS is the other end's and IFA_LOCAL is ours. IPv6 mostly has only the first.
   const address = attributes.bytes(IFA.local) ?? attributes.bytes(IFA.address);
   if (address === undefined || (address.length !== 4 && address.length !== 16)) return undefined;
   return {

@@ -22,15 +22,15 @@ const IFF_LOWER_UP = 0x10000;
 /** struct ifinfomsg, linux/rtnetlink.h: family u8, type u16 @2, index i32 @4, flags u32 @8, change u32 @12. */
 const IFINFOMSG = { family: 0, type: 2, index: 4, flags: 8, change: 12, size: 16 } as const;
 
-/** A network device as it was when it was asked for. */
+/** The state of a network interface when it was read. */
 export interface Link {
   readonly index: number;
   readonly name: string;
   /** In bytes. */
   readonly mtu: number;
-  /** Whether it was set up, `ip link set up`. */
+  /** Whether it is set up, `ip link set up`. */
   readonly up: boolean;
-  /** Whether it can carry packets now: it is up, and so is what is below it. A TUN device: a program has it open. */
+  /** Whether it can carry packets: it is up, and so is the device below it. For TUN: a program has it open. */
   readonly carrier: boolean;
   /** IFF_* of linux/if.h. */
   readonly flags: number;
@@ -39,9 +39,9 @@ export interface Link {
 }
 
 /**
- * The device of that name or index, or undefined.
+ * The interface with this name or index, or undefined.
  *
- * @param socket whom to ask, where it is not the namespace that the thread is in now
+ * @param socket a socket of another namespace than the calling thread's
  */
 export function findLink(device: string | number, socket?: NetlinkSocket): Link | undefined {
   const message = linkMessage(RTM.getLink, device);
@@ -56,11 +56,11 @@ export function findLink(device: string | number, socket?: NetlinkSocket): Link 
 }
 
 /**
- * The device of that name in another network namespace, or undefined. The namespace is not entered, which would need
- * CAP_SYS_ADMIN, and a socket that is left there would keep it.
+ * The interface with this name in another network namespace, or undefined. The thread does not enter the namespace:
+ * that would need CAP_SYS_ADMIN, and a socket left there would keep the namespace alive.
  *
  * @param namespace a descriptor of it
- * @throws LinuxError EPERM without CAP_NET_ADMIN, EINVAL where Linux is older than 4.15 or so
+ * @throws LinuxError EPERM without CAP_NET_ADMIN, EINVAL before Linux 4.15 or so
  */
 export function findLinkElsewhere(name: string, namespace: number): Link | undefined {
   const id = namespaceId(namespace) ?? makeNamespaceId(namespace);
@@ -74,7 +74,7 @@ export function findLinkElsewhere(name: string, namespace: number): Link | undef
   }
 }
 
-/** The number by which this network namespace knows another one; undefined when it has none yet. */
+/** The number of another network namespace in this one; undefined if it has none yet. */
 function namespaceId(namespace: number): number | undefined {
   const message = new MessageWriter(RTM.getNamespaceId, NLM_F.request | NLM_F.ack, NETNSA.header);
   const [answer] = rtnetlink(message.u32(NETNSA.fd, namespace), 'RTM_GETNSID');
@@ -89,10 +89,10 @@ function makeNamespaceId(namespace: number): number {
 }
 
 /**
- * Sets the largest packet that a device takes.
+ * Sets an interface's MTU.
  *
  * @param mtu in bytes
- * @throws LinuxError ENODEV, EINVAL when the device cannot have that MTU, EPERM
+ * @throws LinuxError ENODEV, EINVAL if the device cannot have that MTU, EPERM
  */
 export function setLinkMtu(device: number, name: string, mtu: number): void {
   const message = linkMessage(RTM.setLink, device).u32(IFLA.mtu, mtu);
@@ -110,10 +110,10 @@ export function setLinkUp(device: number, name: string, up: boolean): void {
   rtnetlink(message, `set ${name} ${up ? 'up' : 'down'}`, deviceHints(name));
 }
 
-/** Reads the RTM_NEWLINK or RTM_DELLINK of a device; undefined when it is neither, or cut short. */
+/** Reads an RTM_NEWLINK or RTM_DELLINK; undefined if it is a different message or cut short. */
 export function readLink({ type, payload }: NetlinkMessage): Link | undefined {
   if ((type !== RTM.newLink && type !== RTM.delLink) || payload.byteLength < IFINFOMSG.size) return undefined;
-  // Bridges and IPv6 use the same types for what is theirs: a port that leaves its bridge is not a device that went.
+  // Bridges and IPv6 use the same types: a port that leaves its bridge is not a removed device.
   if (payload.getUint8(IFINFOMSG.family) !== AF_UNSPEC) return undefined;
   const attributes = new Attributes(payload, IFINFOMSG.size);
   const flags = payload.getUint32(IFINFOMSG.flags, true);
@@ -128,7 +128,7 @@ export function readLink({ type, payload }: NetlinkMessage): Link | undefined {
   };
 }
 
-/** What to do when the device that a request names is not there. */
+/** Advice for a request about a device that does not exist. */
 export const deviceHints = (name: string): Hints => ({
   [ERRNO.ENODEV]: `there is no device ${name} (any more): \`ip link\` lists them`,
 });

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { type IpAddress, parseAddress } from '../../ip/address.js';
 
-/** Where programs and systemd-resolved find the servers of this machine's links. */
+/** The files in which programs and systemd-resolved find the machine's name servers. */
 const FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
 
-/** The machine's own name servers, resolv.conf(5). Files that do not exist have none. */
+/** The machine's own name servers, resolv.conf(5). A missing file has none. */
 export function nameServers(files: readonly string[] = FILES): IpAddress[] {
   return files.flatMap((file) => {
     let text: string;

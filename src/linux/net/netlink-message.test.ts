@@ -17,7 +17,7 @@ import { readRoute } from './route.js';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replaceAll(/\s/g, ''), 'hex'));
 
-test('a request is what iproute2 sends', () => {
+test('a request has the bytes that iproute2 sends', () => {
   // strace -e trace=sendmsg -e write=all ip link set dev lo mtu 1400 (iproute2 6.1.0), sequence number aside
   const message = new MessageWriter(16, NLM_F.request | NLM_F.ack, 16).u32(4, 1400);
   message.fixed.setInt32(4, 1, true);
@@ -27,7 +27,7 @@ test('a request is what iproute2 sends', () => {
   );
 });
 
-test('an attribute is padded to four bytes, and its length says how much of it counts', () => {
+test('an attribute is padded to four bytes, and its length excludes the padding', () => {
   const bytes = new MessageWriter(18, NLM_F.request, 16).text(3, 'tun0').finish(1);
   assert.deepEqual(bytes.subarray(32), hex('0900 0300 74756e30 00 000000'));
   assert.equal(bytes.length, 44);
@@ -35,7 +35,7 @@ test('an attribute is padded to four bytes, and its length says how much of it c
   assert.equal(new Attributes(message!.payload, 16).text(3), 'tun0');
 });
 
-test('what was written is read back', () => {
+test('a written message is read back', () => {
   const attribute = fc.record({ type: fc.nat(0x3fff), value: fc.uint8Array({ maxLength: 40 }) });
   fc.assert(
     fc.property(
@@ -57,7 +57,7 @@ test('what was written is read back', () => {
   );
 });
 
-test('several messages in one datagram are told apart', () => {
+test('several messages in one datagram are separated', () => {
   const one = new MessageWriter(20, 0, 8).finish(1);
   const two = new MessageWriter(24, 0, 12).finish(2);
   assert.deepEqual(
@@ -66,7 +66,7 @@ test('several messages in one datagram are told apart', () => {
   );
 });
 
-test('a message that is cut short is not read', () => {
+test('a message that is cut short is ignored', () => {
   const bytes = new MessageWriter(20, 0, 8).text(3, 'tun0').finish(1);
   for (let length = 0; length < bytes.length; length++) {
     assert.deepEqual(readMessages(bytes.subarray(0, length)), []);
@@ -78,7 +78,7 @@ test('a message or attribute of length zero ends the reading instead of looping'
   assert.equal(new Attributes(new DataView(new ArrayBuffer(64))).u32(0), undefined);
 });
 
-test('an acknowledgement carries the errno and the words of the kernel', () => {
+test("an acknowledgement has the errno and the kernel's message", () => {
   // nlmsgerr -22, header of the request, NLMSGERR_ATTR_MSG "Invalid"
   const payload = hex('eaffffff 28000000 1000 0500 07000000 00000000  0c00 0100 496e76616c696400');
   const flags = NLM_F.capped | NLM_F.ackAttributes;
@@ -92,7 +92,7 @@ test('an acknowledgement carries the errno and the words of the kernel', () => {
   });
 });
 
-test('an acknowledgement that repeats the request has its words behind that', () => {
+test("an acknowledgement that repeats the request has the kernel's message behind it", () => {
   const request = new MessageWriter(16, 5, 16).finish(7);
   const payload = Buffer.concat([hex('eaffffff'), request, hex('0c00 0100 496e76616c696400')]);
   assert.equal(
@@ -101,7 +101,7 @@ test('an acknowledgement that repeats the request has its words behind that', ()
   );
 });
 
-test('garbage never makes a reader loop, throw or read out of bounds', () => {
+test('garbage never makes the reader loop, throw or read out of bounds', () => {
   const header = fc.record({
     length: fc.nat(200),
     type: fc.constantFrom(2, 3, 16, 17, 20, 24),
@@ -113,7 +113,7 @@ test('garbage never makes a reader loop, throw or read out of bounds', () => {
       header,
       fc.nat(16),
       (garbage, { length, type, flags }, offset) => {
-        // A view into the middle of something larger: what lies outside of it must not be seen.
+        // A view into the middle of a larger buffer: bytes outside must not be read.
         const whole = new Uint8Array(garbage.length + 32).fill(0xaa);
         const datagram = whole.subarray(offset, offset + garbage.length);
         datagram.set(garbage);

@@ -15,7 +15,7 @@ const NLMSGERR = { error: 0, request: 4, size: 20 } as const;
 export const NLM_F = {
   request: 0x1,
   ack: 0x4,
-  /** In an answer to a dump: what was listed changed meanwhile. */
+  /** In an answer to a dump: the list changed while it was read. */
   dumpInterrupted: 0x10,
   /** In an acknowledgement: the request is not repeated behind its header. */
   capped: 0x100,
@@ -29,7 +29,7 @@ export const NLM_F = {
 
 export const NLMSG = { error: 2, done: 3 } as const;
 
-/** enum nlmsgerr_attrs: what the kernel has to say beside the errno. */
+/** enum nlmsgerr_attrs: the kernel's message beside the errno. */
 const NLMSGERR_ATTR_MSG = 1;
 
 const ALIGN = 4;
@@ -41,7 +41,7 @@ export class MessageWriter {
   readonly fixed: DataView;
   readonly #parts: Uint8Array[] = [];
 
-  /** @param fixedSize in bytes, of the structure that messages of this type begin with */
+  /** @param fixedSize size in bytes of the structure that messages of this type begin with */
   constructor(type: number, flags: number, fixedSize: number) {
     const head = new Uint8Array(NLMSGHDR.size + align(fixedSize));
     const view = new DataView(head.buffer);
@@ -67,7 +67,7 @@ export class MessageWriter {
     return this.attribute(type, bytes);
   }
 
-  /** A string with its final zero. */
+  /** Adds a string with its final zero. */
   text(type: number, value: string): this {
     return this.attribute(type, new TextEncoder().encode(`${value}\0`));
   }
@@ -93,11 +93,11 @@ export interface NetlinkMessage {
   readonly flags: number;
   readonly sequence: number;
   readonly port: number;
-  /** What follows the header. */
+  /** Everything behind the header. */
   readonly payload: DataView;
 }
 
-/** The messages of one datagram. Ends before the first one that does not fit into it. */
+/** The messages of one datagram. Ends before the first one that is cut short. */
 export function readMessages(datagram: Uint8Array): NetlinkMessage[] {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   const messages: NetlinkMessage[] = [];
@@ -117,11 +117,11 @@ export function readMessages(datagram: Uint8Array): NetlinkMessage[] {
   return messages;
 }
 
-/** Attributes by type. Of two with one type the last counts, as it does to the kernel. */
+/** Attributes by type. Of two with the same type the last counts, as in the kernel. */
 export class Attributes {
   readonly #values = new Map<number, DataView>();
 
-  /** @param offset in bytes, of the first attribute: behind the fixed structure */
+  /** @param offset of the first attribute in bytes: behind the fixed structure */
   constructor(payload: DataView, offset = 0) {
     let at = offset;
     while (at + NLATTR.size <= payload.byteLength) {
@@ -153,16 +153,16 @@ export class Attributes {
     return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
   }
 
-  /** The attributes inside an attribute; empty when there is none. */
+  /** The attributes inside an attribute; empty if there is no such attribute. */
   nested(type: number): Attributes {
     return new Attributes(this.#values.get(type) ?? new DataView(new ArrayBuffer(0)));
   }
 }
 
 export interface Acknowledgement {
-  /** 0 when the request was carried out. */
+  /** 0 if the request was executed. */
   readonly errno: number;
-  /** The kernel's own words, where it has any. */
+  /** The kernel's message, if it sent one. */
   readonly text: string | undefined;
 }
 

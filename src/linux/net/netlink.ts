@@ -15,7 +15,7 @@ const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0x800;
 const SOCK_CLOEXEC = 0x80000;
-/** Protocols of netlink: which part of the kernel answers. */
+/** Netlink protocols, one for each part of the kernel. */
 export const NETLINK = { route: 0, netfilter: 12 } as const;
 const MSG_TRUNC = 0x20;
 const SOL_NETLINK = 270;
@@ -29,15 +29,15 @@ const SOCKADDR_NL = { family: 0, port: 4, groups: 8, size: 12 } as const;
 /** No datagram of a dump is larger: netlink_dump() in net/netlink/af_netlink.c allocates at most this. */
 const BUFFER_SIZE = 32_768;
 
-/** How often a list that changed while it was read is read again. */
+/** How many times to read a list again if it changed meanwhile. */
 const DUMP_ATTEMPTS = 10;
 
-/** What to do about certain errnos of a request. */
+/** Advice for certain errnos of a request. */
 export type Hints = Readonly<Record<number, string>>;
 
 /**
- * A socket to the kernel's routing tables, rtnetlink(7), or another part of it. Belongs to the network namespace that the calling
- * thread is in at the time.
+ * A socket to the kernel's routing tables, rtnetlink(7), or to another part of the kernel. It belongs to the network
+ * namespace that the calling thread is in when it is opened.
  *
  * Requests are synchronous and never wait: the kernel has answered before `send` returns.
  */
@@ -47,7 +47,7 @@ export class NetlinkSocket {
   #sequence = 0;
 
   /**
-   * @param groups bits of what to be told about without asking: RTMGRP_*, linux/rtnetlink.h
+   * @param groups multicast groups to join, as bits: RTMGRP_*, linux/rtnetlink.h
    * @throws LinuxError
    */
   constructor(groups = 0, protocol: number = NETLINK.route) {
@@ -58,8 +58,8 @@ export class NetlinkSocket {
       view.setUint16(SOCKADDR_NL.family, AF_NETLINK, true);
       view.setUint32(SOCKADDR_NL.groups, groups, true);
       call(libc.bind(this.fd, address, SOCKADDR_NL.size), 'bind a netlink socket');
-      // The kernel's own words beside the errno, no echo of the request, and lists of what was asked for alone. Refused
-      // by old kernels only.
+      // Ask for messages beside the errno, no echo of the request, and lists that honour filters. Old kernels refuse
+      // this.
       view.setInt32(0, 1, true);
       for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK]) {
         libc.setsockopt(this.fd, SOL_NETLINK, option, address, 4);
@@ -71,10 +71,10 @@ export class NetlinkSocket {
   }
 
   /**
-   * Sends a request and collects what the kernel answers before it says that it is done.
+   * Sends a request and collects the kernel's answers until it says that it is done.
    *
-   * @param what the request and its subject, as an error shall name them: `set the MTU of tun0 to 1468`
-   * @throws LinuxError when the kernel refuses
+   * @param what the request and its object, for errors: `set the MTU of tun0 to 1468`
+   * @throws LinuxError if the kernel refuses
    */
   request(message: MessageWriter, what: string, hints: Hints = {}): NetlinkMessage[] {
     for (let attempt = 1; ; attempt++) {
@@ -109,9 +109,9 @@ export class NetlinkSocket {
   }
 
   /**
-   * One datagram, a copy; undefined when there is none now.
+   * Receives a copy of one datagram; undefined if there is none.
    *
-   * @throws LinuxError ENOBUFS when notifications were lost
+   * @throws LinuxError ENOBUFS if notifications were lost
    */
   receive(): Uint8Array | undefined {
     const { address, bytes } = this.#buffer;
@@ -130,7 +130,7 @@ export class NetlinkSocket {
   }
 }
 
-/** One request on a socket of its own: a few microseconds, and right in whichever namespace the thread is. */
+/** Sends one request on a new socket, which takes a few microseconds and uses the thread's current namespace. */
 export function rtnetlink(message: MessageWriter, what: string, hints: Hints = {}): NetlinkMessage[] {
   const socket = new NetlinkSocket();
   try {

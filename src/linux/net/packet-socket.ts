@@ -37,28 +37,28 @@ const CMSGHDR = { level: 8, type: 12, data: 16 } as const;
 /** cmsghdr and struct timespec. */
 const CONTROL_SIZE = 32;
 
-/** What may wait to be read, bytes. */
+/** Size of the receive buffer, bytes. */
 const BUFFER = 4 << 20;
 
 const SLOTS = 16;
 const SLOT_SIZE = 65536;
 
-/** linux/sockios.h, linux/ethtool.h: the old calls, that need no netlink and work on every kernel. */
+/** linux/sockios.h, linux/ethtool.h: the old calls, which need no netlink and work on every kernel. */
 const SIOCETHTOOL = 0x8946;
 const ETHTOOL_STXCSUM = 0x17;
 
 export interface CapturedPacket {
-  /** As on the wire, from the link header on where the link has one. */
+  /** As on the wire, with the link header if the link has one. */
   readonly bytes: Uint8Array;
-  /** Nanoseconds since 1970, taken by the kernel. */
+  /** The kernel's timestamp, nanoseconds since 1970. */
   readonly time: bigint;
-  /** Whether the device sent it. Otherwise it received it. */
+  /** Whether the device sent the packet. Otherwise it received it. */
   readonly outgoing: boolean;
 }
 
 /**
- * Sees every packet that passes a network device, like tcpdump. The kernel keeps what is not yet read, up to
- * the socket's buffer: nothing has to wait for packets, `drain()` now and then is enough.
+ * Captures every packet that passes a network device, like tcpdump. The kernel keeps packets in the socket's
+ * buffer, so a `drain()` now and then is enough.
  */
 export class PacketSocket {
   /** Whether packets begin with an Ethernet header; otherwise with the IP header. */
@@ -77,7 +77,7 @@ export class PacketSocket {
 
   /**
    * @param device the name of a device in the network namespace of the calling thread: see `Namespace.inside`
-   * @throws LinuxError when there is no such device, or the right (CAP_NET_RAW) is missing
+   * @throws LinuxError if there is no such device, or without CAP_NET_RAW
    */
   static open(device: string): PacketSocket {
     const index = libc.if_nametoindex(device);
@@ -102,14 +102,14 @@ export class PacketSocket {
     }
   }
 
-  /** Takes what has passed since the last call, oldest first. A device that is gone gives nothing more. */
+  /** Takes the packets since the last call, oldest first. A removed device gives no more. */
   drain(): CapturedPacket[] {
     const captured: CapturedPacket[] = [];
     for (;;) {
       this.#prepare();
       const count = libc.recvmmsg(this.#fd, this.#headers.address, SLOTS, MSG_DONTWAIT, 0);
       if (count < 0) {
-        // ENETDOWN comes once, when the device went down or away; what was captured before is still to read.
+        // ENETDOWN comes once, when the device went down or was removed. Earlier packets are still to be read.
         const number = errno();
         if (number === ERRNO.EINTR || number === ERRNO.ENETDOWN) continue;
         if (number === ERRNO.EAGAIN) return captured;
@@ -163,9 +163,9 @@ function setOption(fd: number, option: number, value: number): void {
 }
 
 /**
- * Makes the kernel itself compute the checksums of packets that a device sends, as `ethtool -K DEVICE tx off`.
- * Otherwise a capture on the sender's side shows checksums that are still to be filled in by hardware, which
- * on a virtual cable nobody ever does.
+ * Makes the kernel compute the checksums of packets that a device sends, like `ethtool -K DEVICE tx off`.
+ * Otherwise a capture on the sender's side shows unfinished checksums, which hardware would fill in and a virtual
+ * cable never does.
  *
  * @param device in the network namespace of the calling thread
  */

@@ -25,7 +25,7 @@ const RTA = {
 const RTAX_MTU = 2;
 const RTPROT_BOOT = 3; // what `ip route add` says, too
 const RT_SCOPE = { universe: 0, link: 253, nowhere: 255 } as const;
-/** What a route is for; `throw` ends the lookup in its table, and all others but broadcasts refuse the packet. */
+/** A route's type. `throw` ends the look-up in its table; the others, except broadcasts, refuse the packet. */
 export const RTN = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibit: 8, throw: 9 } as const;
 
 /**
@@ -36,15 +36,15 @@ const RTMSG = { family: 0, prefix: 1, table: 4, protocol: 5, scope: 6, type: 7, 
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-/** A table number that does not fit into a byte travels as an attribute, and this in its place. */
+/** Stands for a table number that does not fit into a byte; an attribute has the number. */
 const RT_TABLE_UNSPEC = 0;
 
 export interface RouteOptions {
-  /** Where packets for the destination are handed to; without it, it is on the link itself. */
+  /** The gateway; without one, the destination is on the link itself. */
   readonly gateway?: IpAddress | undefined;
-  /** Of several routes to one destination the lowest counts. 0 for IPv4 and 1024 for IPv6 if not given. */
+  /** The route with the lowest metric wins. 0 for IPv4 and 1024 for IPv6 unless given. */
   readonly metric?: number | undefined;
-  /** The routing table; main if not given. */
+  /** The routing table; main unless given. */
   readonly table?: number | undefined;
   /** The source address of packets that do not have one yet. */
   readonly preferredSource?: IpAddress | undefined;
@@ -52,9 +52,9 @@ export interface RouteOptions {
 
 export interface Route extends RouteOptions {
   readonly destination: Cidr;
-  /** Of the device; undefined for a route through several, or one that leads nowhere (`blackhole`). */
+  /** The device's index; undefined for a route through several, or through none (`blackhole`). */
   readonly device: number | undefined;
-  /** Of all devices that it leads through. */
+  /** The indices of all its devices. */
   readonly devices: readonly number[];
   readonly metric: number;
   readonly table: number;
@@ -64,19 +64,19 @@ export interface Route extends RouteOptions {
   readonly protocol: number;
 }
 
-/** How packets to one address leave this machine. */
+/** How packets to an address leave this machine. */
 export interface ChosenRoute {
-  /** The number of the device that they leave by. */
+  /** The device's index. */
   readonly device: number;
   readonly deviceName: string;
   readonly gateway: IpAddress | undefined;
-  /** The source address that they get. */
+  /** Their source address. */
   readonly preferredSource: IpAddress | undefined;
-  /** Whether the address is one of this machine. */
+  /** Whether the address is this machine's own. */
   readonly local: boolean;
   /**
-   * The largest IP packet, in bytes, that is known to fit: the route's own MTU, or one learned from ICMP, else the
-   * device's. The path may be narrower further on. For an address of this machine, the loopback's 65536.
+   * The largest IP packet that is known to fit, in bytes: the route's MTU, one learned from ICMP, or the device's. The
+   * path may be narrower further on. For this machine's own addresses, the loopback's 65536.
    */
   readonly pathMtu: number;
 }
@@ -84,9 +84,9 @@ export interface ChosenRoute {
 /**
  * Adds a route through a device. Host bits of the destination are ignored.
  *
- * @param options with `replaces`, in the place of one that has the same destination, metric and table
- * @throws LinuxError EEXIST when there is one with this destination, metric and table, through whatever device;
- *   ENETDOWN when the device is down; ENODEV; EPERM
+ * @param options with `replaces`, a route with the same destination, metric and table is replaced
+ * @throws LinuxError EEXIST if there is one with this destination, metric and table through any device;
+ *   ENETDOWN if the device is down; ENODEV; EPERM
  */
 export function addRoute(
   device: number,
@@ -110,9 +110,9 @@ export function addRoute(
 }
 
 /**
- * Removes a route through a device, of any metric if none is given.
+ * Removes a route through a device, with any metric if none is given.
  *
- * @throws LinuxError ESRCH when there is none; ENODEV; EPERM
+ * @throws LinuxError ESRCH if there is none; ENODEV; EPERM
  */
 export function removeRoute(
   device: number,
@@ -131,13 +131,13 @@ export function listRoutes(table = MAIN_TABLE): Route[] {
   return listAllRoutes().filter((route) => route.table === table);
 }
 
-/** The routes of all tables, those for the addresses of this machine included (`ip route show table all`). */
+/** The routes of all tables, with those for this machine's own addresses (`ip route show table all`). */
 export const listAllRoutes = (): Route[] => list(() => {});
 
-/** The routes of the main table that lead through a device, and it alone. */
+/** The routes of the main table that lead through this device only. */
 export const listDeviceRoutes = (device: number): Route[] =>
   list((message) => message.u32(RTA.oif, device)).filter(
-    (route) => route.table === MAIN_TABLE && route.device === device, // old kernels list all
+    (route) => route.table === MAIN_TABLE && route.device === device, // old kernels ignore the filter
   );
 
 function list(ask: (message: MessageWriter) => void): Route[] {
@@ -162,10 +162,10 @@ function dump(message: MessageWriter): NetlinkMessage[] {
 const NO_SUCH_FAMILY: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
 
 /**
- * Which way packets to an address would take.
+ * Finds how packets to an address would leave.
  *
- * @param mark the firewall mark that they bear, where routing rules look at it
- * @returns undefined when there is none: no route, or one that says unreachable
+ * @param mark their firewall mark, for routing rules
+ * @returns undefined if there is no route, or an `unreachable` one
  * @throws LinuxError
  */
 export function routeTo(address: IpAddress, mark?: number): ChosenRoute | undefined {
@@ -198,7 +198,7 @@ export function routeTo(address: IpAddress, mark?: number): ChosenRoute | undefi
   };
 }
 
-/** What the kernel answers for no route, `unreachable`, `prohibit` and `blackhole`: fib_props, fib_semantics.c. */
+/** The kernel's errnos for no route, `unreachable`, `prohibit` and `blackhole`: fib_props, fib_semantics.c. */
 const UNREACHABLE: ReadonlySet<number> = new Set([
   ERRNO.ENETUNREACH,
   ERRNO.EHOSTUNREACH,
@@ -206,16 +206,16 @@ const UNREACHABLE: ReadonlySet<number> = new Set([
   ERRNO.EINVAL,
 ]);
 
-/** The MTU that the IPv6 router of a link advertises; the device's own is not changed by it. */
+/** The MTU that a link's IPv6 router advertises. It does not change the device's own MTU. */
 function advertisedMtu(device: string): number {
   try {
     return Number(readFileSync(`/proc/sys/net/ipv6/conf/${device}/mtu`, 'utf8'));
   } catch {
-    return Number.POSITIVE_INFINITY; // no IPv6 on that device, or no /proc: then nothing is known
+    return Number.POSITIVE_INFINITY; // no IPv6 on that device, or no /proc
   }
 }
 
-/** Reads an RTM_NEWROUTE; undefined when it is none, or cut short. */
+/** Reads an RTM_NEWROUTE; undefined if it is a different message or cut short. */
 export function readRoute({ type, payload }: NetlinkMessage): Route | undefined {
   if (type !== RTM.newRoute || payload.byteLength < RTMSG.size) return undefined;
   const family = payload.getUint8(RTMSG.family);
@@ -238,7 +238,10 @@ export function readRoute({ type, payload }: NetlinkMessage): Route | undefined 
   };
 }
 
-/** The devices of a route through several: each struct rtnexthop is length u16, flags u8, hops u8, device i32, attributes. */
+/**
+ * The devices of a route through several: each struct rtnexthop is length u16, flags u8, hops u8, device i32,
+ * attributes.
+ */
 function nextHops(bytes: Uint8Array | undefined): number[] {
   if (bytes === undefined) return [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -5,32 +5,32 @@ export const MAIN_TABLE = 254;
 /** The table of this machine's own addresses. */
 export const LOCAL_TABLE = 255;
 
-/** What a rule does: FR_ACT_* of linux/fib_rules.h. The last three drop the packet. */
+/** A rule's action: FR_ACT_* of linux/fib_rules.h. The last three drop the packet. */
 export type RuleAction = 'lookup' | 'goto' | 'nop' | 'blackhole' | 'unreachable' | 'prohibit';
 
-/** A rule of policy routing, as `ip rule` shows it. What is undefined does not matter to it. */
+/** A rule of policy routing, as `ip rule` shows it. Undefined conditions match every packet. */
 export interface Rule {
   readonly family: 4 | 6;
-  /** Rules are looked at in this order. */
+  /** Rules apply in ascending order of priority. */
   readonly priority: number;
   readonly action: RuleAction;
-  /** Of `lookup`. */
+  /** The table of `lookup`. */
   readonly table: number;
-  /** Of `goto`: the priority to go on at. */
+  /** The priority that `goto` jumps to. */
   readonly target: number | undefined;
   readonly to: Cidr | undefined;
   readonly from: Cidr | undefined;
   readonly inputDevice: string | undefined;
   readonly outputDevice: string | undefined;
-  /** 0 where the mark does not matter. */
+  /** 0 matches any mark. */
   readonly mark: number;
   readonly mask: number;
-  /** Routes with a prefix of so many bits, or fewer, do not count; -1 for none. */
+  /** Routes with a prefix of this length or less are ignored; -1 for none. */
   readonly suppressPrefix: number;
-  /** Only of a device in a VRF. */
+  /** Only for a device in a VRF. */
   readonly isOfMaster: boolean;
-  /** Only certain users, ports, protocols or types of service. */
+  /** Only for certain users, ports, protocols or types of service. */
   readonly isPartial: boolean;
-  /** It is for everything but what it says. */
+  /** It applies to all packets that do not match. */
   readonly isInverted: boolean;
 }

@@ -53,7 +53,7 @@ const ACTIONS: Readonly<Record<number, RuleAction>> = {
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** The rules of IPv4 and IPv6, each in their order. @throws LinuxError */
+/** The rules of IPv4 and IPv6, each in order. @throws LinuxError */
 export function listRules(): Rule[] {
   return [AF_INET, AF_INET6].flatMap((family) => {
     const message = new MessageWriter(RTM.getRule, NLM_F.request | NLM_F.dump, HEADER.size);
@@ -71,10 +71,10 @@ function dump(message: MessageWriter): NetlinkMessage[] {
   }
 }
 
-/** A kernel without IPv6, or without policy routing. */
+/** What a kernel without IPv6 or without policy routing answers. */
 const NO_RULES: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
 
-/** Reads an RTM_NEWRULE; undefined when it is none, or cut short. */
+/** Reads an RTM_NEWRULE; undefined if it is a different message or cut short. */
 function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
   if (type !== RTM.newRule || payload.byteLength < HEADER.size) return undefined;
   const family = payload.getUint8(HEADER.family);
@@ -106,5 +106,5 @@ function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
   };
 }
 
-/** What the kernel writes for -1, and for a mask of all bits. */
+/** The kernel's form of -1, and of a mask of all bits. */
 const NONE = 0xffff_ffff;

@@ -11,9 +11,9 @@ export const SOCKADDR_IN = { family: 0, port: 2, address: 4, size: 16 } as const
 export const SOCKADDR_IN6 = { family: 0, port: 2, flow: 4, address: 8, scope: 24, size: 28 } as const;
 
 /**
- * Writes a socket address for a socket of `family`. An IPv6 socket names IPv4 addresses in their mapped form.
+ * Writes a socket address for a socket of `family`. An IPv6 socket uses the IPv4-mapped form for IPv4 addresses.
  *
- * @returns its length in bytes; 0 when an IPv4 socket has no name for it, since it is an IPv6 address
+ * @returns its length in bytes; 0 for an IPv6 address on an IPv4 socket
  */
 export function writeSocketAddress(
   view: DataView,

@@ -17,7 +17,9 @@ const JUMP_EQUAL = 0x15;
 const JUMP_AT_LEAST = 0x35;
 const RETURN = 0x06;
 
-/** Where not in the datagram itself, linux/filter.h: from the IP header on; its EtherType; the interface; a random u32. */
+/**
+ * Where not in the datagram itself, linux/filter.h: from the IP header on; its EtherType; the interface; a random u32.
+ */
 const NETWORK = -0x100000;
 const PROTOCOL = -0x1000;
 const INTERFACE = -0x1000 + 8;
@@ -32,14 +34,14 @@ const SOURCE6 = 8;
 
 const ALL = 0xffff_ffff;
 
-/** Instructions for each sender at most: seven comparisons, a random number, and what follows from it. */
+/** The most instructions for a sender: seven comparisons, a random number, and its use. */
 const BLOCK = 18;
 /** linux/bpf_common.h, BPF_MAXINSNS. */
 const MAX_INSTRUCTIONS = 4096;
 
 /**
- * Has the kernel drop a part of what some senders send to a UDP socket, before it costs more than that. It compares the
- * whole of a sender's address: IP version, address, port and, of a link-local address, the interface.
+ * Makes the kernel drop a part of some senders' datagrams to a UDP socket, at the lowest cost. It compares a sender's
+ * whole address: IP version, address, port and, for a link-local address, the interface.
  */
 export class SocketFilter {
   readonly #fd: number;
@@ -50,7 +52,7 @@ export class SocketFilter {
   /** Instructions so far. */
   #length = 0;
 
-  /** @param capacity how many senders at most, up to 200 */
+  /** @param capacity the most senders, up to 200 */
   constructor(fd: number, capacity: number) {
     if (capacity * BLOCK >= MAX_INSTRUCTIONS) throw new RangeError(`a filter of ${capacity} senders`);
     this.#fd = fd;
@@ -59,7 +61,7 @@ export class SocketFilter {
     writeUint64(this.#memory.view, 8, this.#memory.address + 16);
   }
 
-  /** Begins anew: of nobody. It holds from `apply` on. */
+  /** Removes all senders. Takes effect with `apply`. */
   clear(): void {
     this.#count = 0;
     this.#length = 0;
@@ -67,7 +69,7 @@ export class SocketFilter {
 
   /**
    * @param name where a socket address as the kernel writes it begins in `view`
-   * @param keep the part of what it sends that passes, 0 to 1
+   * @param keep the part of its datagrams that passes, 0 to 1
    */
   add(view: DataView, name: number, keep: number): void {
     if (this.#count === this.#capacity) return;
@@ -75,7 +77,7 @@ export class SocketFilter {
     const tests = comparisons(view, name);
     for (const [i, { code, at, value }] of tests.entries()) {
       this.#write(code, at, 0, 0);
-      this.#write(JUMP_EQUAL, value, 0, 2 * (tests.length - i - 1) + 4); // else to the next sender
+      this.#write(JUMP_EQUAL, value, 0, 2 * (tests.length - i - 1) + 4); // otherwise go on to the next sender
     }
     this.#write(LOAD_32, RANDOM, 0, 0);
     this.#write(JUMP_AT_LEAST, Math.min(ALL, Math.floor(keep * 2 ** 32)), 0, 1);
@@ -83,7 +85,7 @@ export class SocketFilter {
     this.#write(RETURN, ALL, 0, 0);
   }
 
-  /** @returns whether the kernel takes it */
+  /** @returns whether the kernel accepts the filter */
   apply(): boolean {
     const { view, address } = this.#memory;
     if (this.#count === 0) return libc.setsockopt(this.#fd, SOL_SOCKET, SO_DETACH_FILTER, address, 4) === 0;
@@ -108,14 +110,14 @@ interface Comparison {
   readonly value: number;
 }
 
-/** What holds for each datagram of a sender, and of no other. */
+/** The tests that only a sender's datagrams pass. */
 function comparisons(view: DataView, name: number): Comparison[] {
   const isIpv6 = view.getUint16(name, true) === AF.inet6;
   const isMapped = isIpv6 && isIpv4Mapped(view, name + SOCKADDR_IN6.address);
   const overIpv6 = isIpv6 && !isMapped;
   const address = name + (isIpv6 ? SOCKADDR_IN6.address + (isMapped ? 12 : 0) : SOCKADDR_IN.address);
   const result: Comparison[] = [
-    // The UDP header is where the datagram begins, and the port comes first.
+    // The datagram begins with the UDP header, and that begins with the port.
     { code: LOAD_16, at: 0, value: view.getUint16(name + SOCKADDR_IN.port) },
     { code: LOAD_32, at: PROTOCOL, value: overIpv6 ? ETHERTYPE.ipv6 : ETHERTYPE.ipv4 },
   ];

@@ -15,7 +15,7 @@ const TCP_MAXSEG = 2;
 const SAFE_SEGMENT = 1280 - 40 - 20;
 
 /**
- * Marks what a socket sends, for rules of routing and firewalls.
+ * Sets the mark of a socket's packets, for routing rules and firewalls.
  *
  * @param mark 32 bits; 0 for none
  * @throws LinuxError EPERM
@@ -28,7 +28,7 @@ export function setSocketMark(fd: number, mark: number): void {
   });
 }
 
-/** Sets an option that is an int. @returns whether the kernel took it; `errno()` says why not */
+/** Sets an int option. @returns whether the kernel accepted it; `errno()` says why not */
 export function trySocketOption(fd: number, level: number, option: number, value: number): boolean {
   const { view, address } = allocate(4);
   view.setInt32(0, value, true);
@@ -36,8 +36,8 @@ export function trySocketOption(fd: number, level: number, option: number, value
 }
 
 /**
- * Asks for room for what comes and is not read yet, in bytes. Beyond the system's limit only with CAP_NET_ADMIN; without
- * it the limit is what one gets.
+ * Sets the size of the receive buffer in bytes. Only CAP_NET_ADMIN allows more than the system's limit; without it, the
+ * limit applies.
  */
 export function setReceiveBuffer(fd: number, size: number): void {
   if (!trySocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size))
@@ -45,8 +45,8 @@ export function setReceiveBuffer(fd: number, size: number): void {
 }
 
 /**
- * Lets a listening TCP socket, and all who connect to it, use segments that every path carries, both ways: a path with a
- * small link in the middle whose ICMP is filtered would lose all larger ones for ever.
+ * Limits the segments of a listening TCP socket and its connections, in both directions, to a size that every path
+ * carries. On a path with a narrow link and filtered ICMP, larger ones would be lost for ever.
  */
 export function limitSegments(fd: number): void {
   trySocketOption(fd, IPPROTO_TCP, TCP_MAXSEG, SAFE_SEGMENT);

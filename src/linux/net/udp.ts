@@ -24,7 +24,7 @@ const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_RECVTCLASS = 66;
 
-/** linux/in.h: never DF, and no path MTU believed; what is too large for the device is cut up here. */
+/** linux/in.h: never set DF, and ignore the path MTU; datagrams above the device's MTU are fragmented here. */
 const IP_PMTUDISC_OMIT = 5;
 
 /** linux/udp.h. */
@@ -37,13 +37,13 @@ const MSGHDR_SIZE = 56;
 
 const AF_UNSPEC = 0;
 
-/** How often a port is chosen that somebody else takes before we can. */
+/** How often to choose another port if somebody else takes the first. */
 const CHOOSE_ATTEMPTS = 10;
 
-/** A UDP socket for both IP versions, or for IPv4 alone where the machine has no IPv6. It does not block. */
+/** A UDP socket for both IP versions, or for IPv4 only where the machine has no IPv6. It does not block. */
 export class UdpSocket {
   readonly fd: number;
-  /** `AF.inet6`, or `AF.inet` on a machine without IPv6: how this socket writes addresses. */
+  /** `AF.inet6`, or `AF.inet` on a machine without IPv6: the family of its socket addresses. */
   readonly family: number;
 
   private constructor(fd: number, family: number) {
@@ -57,8 +57,8 @@ export class UdpSocket {
    */
   static open(port: number): UdpSocket {
     if (port !== 0) return UdpSocket.#bound(port);
-    // A port that the kernel chose at bind(2) is lost when the socket is connected anew, and becomes another
-    // (__udp_disconnect, net/ipv4/udp.c). One that was asked for by its number stays.
+    // A reconnected socket loses a port that the kernel chose at bind(2) (__udp_disconnect, net/ipv4/udp.c). A port
+    // that was given by number stays.
     for (let attempt = 1; ; attempt++) {
       const chooser = UdpSocket.#bound(0);
       const chosen = chooser.port;
@@ -93,7 +93,7 @@ export class UdpSocket {
     }
   }
 
-  /** The port that the socket has. */
+  /** The socket's port. */
   get port(): number {
     const memory = allocate(40);
     memory.view.setUint32(32, 32, true);
@@ -102,39 +102,39 @@ export class UdpSocket {
   }
 
   /**
-   * Asks for room for bursts, in bytes. Beyond the system's limit only with CAP_NET_ADMIN; without it the
-   * limit is what one gets.
+   * Sets the size of both buffers in bytes, for bursts. Only CAP_NET_ADMIN allows more than the system's limit;
+   * without it, the limit applies.
    */
   setBuffers(size: number): void {
     setReceiveBuffer(this.fd, size);
     if (!this.#try(SOL_SOCKET, SO_SNDBUFFORCE, size)) this.#try(SOL_SOCKET, SO_SNDBUF, size);
   }
 
-  /** Makes each receipt say which of the machine's addresses the datagram was sent to. */
+  /** Makes each received datagram report the local address that it was sent to. */
   reportDestinations(): void {
     if (this.family === AF.inet) this.#set(SOL_IP, IP_PKTINFO, 1);
     else this.#set(SOL_IPV6, IPV6_RECVPKTINFO, 1);
   }
 
   /**
-   * Lets a connected socket hear of all ICMP errors, of unreachable hosts and networks, too. They wait in a queue of
-   * their own as well, which must be emptied: `dropQueuedErrors`.
+   * Makes a connected socket report all ICMP errors, including unreachable hosts and networks. They also wait in a
+   * separate queue, which must be emptied: `dropQueuedErrors`.
    */
   reportErrors(): void {
     this.#set(SOL_IP, IP_RECVERR, 1);
     if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVERR, 1);
   }
 
-  /** Makes each receipt say which traffic class (IPv4: type of service) the datagram came with. */
+  /** Makes each received datagram report its traffic class (IPv4: type of service). */
   reportTrafficClass(): void {
     this.#set(SOL_IP, IP_RECVTOS, 1);
     if (this.family !== AF.inet) this.#set(SOL_IPV6, IPV6_RECVTCLASS, 1);
   }
 
   /**
-   * Clears DF on IPv4, as the kernel's WireGuard does: a router with a smaller link cuts a datagram up, where it would
-   * otherwise drop it and say so in an ICMP message that a firewall may filter. Runs still leave in one piece. IPv6 has no
-   * such routers; there the kernel cuts up what is larger than the path MTU that it was told.
+   * Clears DF on IPv4, as the kernel's WireGuard does. A router with a smaller link then fragments a datagram, instead
+   * of dropping it with an ICMP message that a firewall may filter. Runs still leave as one message. IPv6 routers never
+   * fragment; there the kernel fragments datagrams that exceed the path MTU.
    */
   letRoutersFragment(): void {
     this.#set(SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
@@ -153,25 +153,25 @@ export class UdpSocket {
   }
 }
 
-/** Whether the kernel can cut up what a UDP socket sends, UDP_SEGMENT (Linux 4.18): `SendBatch.addRun`. */
+/** Whether the kernel can split runs that a UDP socket sends, UDP_SEGMENT (Linux 4.18): `SendBatch.addRun`. */
 export function canSendSegments(fd: number): boolean {
-  return libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, allocate(4).address, 4) === 0; // 0: not without being asked
+  return libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, allocate(4).address, 4) === 0; // 0: only messages that ask for it
 }
 
 /**
- * Lets the kernel hand over several datagrams of one sender at once, UDP_GRO: `ReceiveBatch.segmentSize`.
+ * Lets the kernel bundle datagrams of one sender, UDP_GRO: `ReceiveBatch.segmentSize`.
  *
- * @returns whether it can (Linux 5.0)
+ * @returns whether the kernel can (Linux 5.0)
  */
 export function receiveSegments(fd: number): boolean {
   return trySocketOption(fd, SOL_UDP, UDP_GRO, 1);
 }
 
-/** What a socket has in memory: nine u32, linux/sock_diag.h. Since Linux 4.12. */
+/** A socket's use of memory: nine u32, linux/sock_diag.h. Since Linux 4.12. */
 const SO_MEMINFO = 55;
 const MEMINFO = { received: 0, receiveBuffer: 4, drops: 32, size: 36 } as const;
 
-/** How full a socket's queue of received datagrams is, and what was lost because it was. */
+/** How full a socket's receive queue is, and how many datagrams found it full. */
 export class ReceiveQueue {
   readonly #fd: number;
   readonly #memory = allocate(MEMINFO.size + 4);
@@ -180,14 +180,14 @@ export class ReceiveQueue {
     this.#fd = fd;
   }
 
-  /** Asks the kernel. What was read may count for up to a quarter until the queue is empty. @returns 0 to 1, or a bit more */
+  /** Asks the kernel, which may still count up to a quarter of what was read. @returns 0 to 1, or slightly more */
   fill(): number {
     const { view } = this.#memory;
     if (!this.#read()) return 0;
     return view.getUint32(MEMINFO.received, true) / view.getUint32(MEMINFO.receiveBuffer, true);
   }
 
-  /** How many datagrams, or bundles of them, found it full since the socket was opened. */
+  /** How many datagrams or bundles found the queue full since the socket was opened. */
   drops(): number {
     return this.#read() ? this.#memory.view.getUint32(MEMINFO.drops, true) : 0;
   }
@@ -202,19 +202,19 @@ export class ReceiveQueue {
 /** linux/socket.h. */
 const MSG_ERRQUEUE = 0x2000;
 
-/** A message that nothing is read into. */
+/** An empty message. */
 const nothing = allocate(MSGHDR_SIZE);
 
-/** Empties a socket's queue of errors: each was told by a failed call already, and would keep poll(2) from waiting. */
+/** Empties a socket's queue of errors. A failed call has reported each of them, and they would keep poll(2) awake. */
 export function dropQueuedErrors(fd: number): void {
   while (libc.recvmsg(fd, nothing.address, MSG_ERRQUEUE) >= 0);
 }
 
 /**
- * Connects a UDP socket anew: from now on the kernel hands it datagrams of that address only, reports ICMP
- * errors, and chooses the source address as the routes are now.
+ * Reconnects a UDP socket: from now on it receives datagrams from that address only, reports ICMP errors, and has the
+ * source address of the current route.
  *
- * @returns 0, or the errno (ENETUNREACH when there is no route), after which it is connected to nobody
+ * @returns 0, or the errno (ENETUNREACH without a route), after which it is not connected
  */
 export function reconnect(fd: number, socketAddress: number, length: number): number {
   const nobody = allocate(16);

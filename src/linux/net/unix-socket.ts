@@ -26,25 +26,24 @@ const accept4 = libc_.func('int accept4(int fd, intptr_t address, intptr_t lengt
   flags: number,
 ) => number;
 
-/** The next connection that waits at a listening socket, as a descriptor; -1 when there is none. */
+/** Accepts the next waiting connection. @returns its descriptor; -1 if there is none */
 export const acceptUnix = (fd: number): number => accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 /**
- * Listens on a path, as a descriptor that another program may be given. From here on connections wait there to be
- * accepted. Only the owner may connect.
+ * Listens on a path, with a descriptor that can be passed to another program. Only the owner may connect.
  *
+ * @param path replaced if it exists
  * @returns the descriptor, which does not block
- * @param path is replaced if it exists
- * @throws LinuxError ENOENT when its directory does not exist
+ * @throws LinuxError ENOENT if its directory does not exist
  */
 export function listenUnix(path: string, backlog = 128): number {
-  // Until it listens it has another name: `wg` removes sockets on which nobody does.
+  // It has another name until it listens, because `wg` removes sockets that nobody listens on.
   const unlistened = `${path}.${process.pid}`;
   const name = new TextEncoder().encode(unlistened);
   if (name.length >= SOCKADDR_UN.pathLength)
     throw new LametunError('usage', `${path} is too long for a socket`);
   const fd = call(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'open a unix socket');
-  const before = process.umask(0o177); // of the whole process: no other file is made meanwhile
+  const before = process.umask(0o177); // for the whole process, which makes no other file meanwhile
   try {
     const { bytes, view, address } = allocate(SOCKADDR_UN.size);
     view.setUint16(SOCKADDR_UN.family, AF_UNIX, true);
@@ -61,10 +60,10 @@ export function listenUnix(path: string, backlog = 128): number {
   }
 }
 
-/** Who has connected to a socket, as it was in that moment. */
+/** The credentials of a connected process, when it connected. */
 export interface Peer {
   readonly uid: number;
-  /** All groups that it is in. */
+  /** All groups of its user. */
   readonly groups: readonly number[];
 }
 
@@ -76,7 +75,7 @@ export function peerOf(fd: number): Peer {
   return { uid: view.getUint32(UCRED.uid, true), groups: [view.getUint32(UCRED.gid, true), ...others] };
 }
 
-/** @param room for so many bytes at first; the kernel says how many there are */
+/** @param room size of the first buffer; the kernel says how much it needs */
 function peerOption(
   fd: number,
   option: number,

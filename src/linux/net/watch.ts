@@ -4,30 +4,31 @@ import { findLink, type Link, RTM, readLink } from './link.js';
 import { NetlinkSocket } from './netlink.js';
 import { readMessages } from './netlink-message.js';
 
-/** Something that is being watched. Keeps the program running, unless `unref` is called. */
+/** A watch. It keeps the program running unless `unref` is called. */
 export interface Watch {
   close(): void;
-  /** Lets the program end although this is being watched. */
+  /** Lets the program end in spite of the watch. */
   unref(): void;
 }
 
-/** What the event loop watches. A handle that nobody refers to is collected, and its callback never called again. */
+/** Handles of the event loop. One without a reference is collected, and its callback is never called again. */
 const handles = new Set<ReturnType<typeof koffi.node.poll>>();
-// Called while node tidies up after its last turn, koffi's callback would abort the process.
+// During node's shutdown, a call of koffi's callback would abort the process.
 process.once('exit', () => {
   for (const handle of handles) handle.close();
 });
 
 /**
  * Calls `onReadable` from the event loop of this thread whenever a file descriptor has something to read, or an
- * error to report, until it has been read. Close the watch before the descriptor. One watch a descriptor.
+ * error to report, until it has been read. Close the watch before the descriptor. One watch per descriptor.
  *
  * Built on libuv's uv_poll through koffi, which does not document it: `koffi.node.poll(fd, callback)`.
  */
 export function watchReadable(fd: number, onReadable: () => void): Watch {
   let closed = false;
-  // koffi calls back outside of any turn of node's: an error thrown there is lost, and promises do not run on. So the
-  // real work waits for a proper turn; until then the descriptor is not polled, or it would be reported in between.
+  // koffi calls back outside of node's turns: there an error is lost and promises do not continue. So the real work
+  // waits
+  // for a proper turn, and the descriptor is not polled until then.
   const wait = (): void => {
     handle.stop();
     setImmediate(() => {
@@ -56,17 +57,17 @@ export function watchReadable(fd: number, onReadable: () => void): Watch {
 const RTMGRP = { link: 1, ipv4Address: 0x10, ipv4Route: 0x40, ipv6Address: 0x100, ipv6Route: 0x400 } as const;
 
 /**
- * Tells of every change of a device, from the event loop of this thread: set up or down, carrier, MTU, name.
+ * Reports every change of a device, from the event loop of this thread: up or down, carrier, MTU, name.
  *
- * A device that is moved to another network namespace is reported as gone; what happens to it there is not seen.
+ * A device that is moved to another network namespace is reported as gone. Its changes there are not reported.
  *
  * @param index the device's number
- * @param onChange gets the device as it is after the change, or undefined when it is gone; that is the last call
+ * @param onChange gets the device after the change, or undefined in the last call, when it is gone
  * @throws LinuxError
  */
 export function watchLink(index: number, onChange: (link: Link | undefined) => void): Watch {
   const socket = new NetlinkSocket(RTMGRP.link);
-  const asking = new NetlinkSocket(); // made now, since the thread may be in another namespace later
+  const asking = new NetlinkSocket(); // opened now, because the thread may be in another namespace later
   let closed = false;
   const close = (): void => {
     if (closed) return;
@@ -85,7 +86,7 @@ export function watchLink(index: number, onChange: (link: Link | undefined) => v
   return { close, unref: watch.unref };
 }
 
-/** What `socket` has to tell about a device now. */
+/** Reads what `socket` reports about a device. */
 function* changes(
   index: number,
   socket: NetlinkSocket,
@@ -111,8 +112,8 @@ function* changes(
 }
 
 /**
- * Tells that devices, addresses or routes have changed, in the network namespace of the calling thread: once for all
- * that happened in the same moment, and not what.
+ * Reports that devices, addresses or routes have changed in the network namespace of the calling thread: once for all
+ * changes at the same time, without saying which.
  *
  * @throws LinuxError
  */
@@ -134,13 +135,13 @@ export function watchNetwork(onChange: () => void): Watch {
   };
 }
 
-/** Reads all that there is to be told, and forgets it. */
+/** Reads all notifications and ignores them. */
 function drain(socket: NetlinkSocket): void {
   for (;;) {
     try {
       if (socket.receive() === undefined) return;
     } catch (error) {
-      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost: no matter
+      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost, which does not matter
     }
   }
 }

@@ -3,18 +3,18 @@ import koffi from 'koffi';
 import { call, libc } from '../ffi/libc.js';
 import { allocate, type Memory, writeUint64 } from '../ffi/memory.js';
 
-/** linux/capability.h: those that something here needs, and the one by which the others are given up. */
+/** linux/capability.h: the capabilities that are needed, and the one that is needed to drop the others. */
 const CAP = { DAC_OVERRIDE: 1, DAC_READ_SEARCH: 2, SETPCAP: 8, NET_BIND_SERVICE: 10, NET_ADMIN: 12 } as const;
 
 /**
- * What a process needs that moves packets: the device, its addresses, routes and rules, marks and buffers of sockets (also
- * for `ip`, `nft` and `resolvectl`, which it runs); and a port below 1024. Root's own files need nothing.
+ * What a process that moves packets needs: for the device, its addresses, routes and rules, socket marks and buffers
+ * (also for `ip`, `nft` and `resolvectl`, which it runs); and for a port below 1024. Root's own files need nothing.
  */
 export const NEEDED = ['NET_ADMIN', 'NET_BIND_SERVICE'] as const satisfies readonly (keyof typeof CAP)[];
 
 /**
- * What it needs besides where the program, or a file that an argument names, lies in somebody's home that others cannot
- * enter: root has no right of its own there.
+ * What it also needs if the program, or a file that an argument names, is in a home directory that others cannot enter:
+ * without it, root has no access there.
  */
 export const NEEDED_IN_HOMES = 'DAC_READ_SEARCH' satisfies keyof typeof CAP;
 
@@ -23,7 +23,9 @@ const PR_CAPBSET_READ = 23;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
 
-/** `struct __user_cap_header_struct` and two of `__user_cap_data_struct`, linux/capability.h: 32 capabilities in each. */
+/**
+ * `struct __user_cap_header_struct` and two of `__user_cap_data_struct`, linux/capability.h: 32 capabilities in each.
+ */
 const HEADER = { version: 0, pid: 4, size: 8 } as const;
 const DATA = { effective: 0, permitted: 4, inheritable: 8, each: 12, size: 24 } as const;
 const VERSION_3 = 0x20080522;
@@ -49,14 +51,14 @@ const execv = process_.func('int execv(const char *path, intptr_t arguments)') a
 ) => number;
 
 /**
- * Leaves this process, all of its threads and all programs that it starts only some capabilities.
+ * Limits the capabilities of this process, all its threads and all programs that it starts.
  *
- * Capabilities are each thread's own, and Node has started threads before the first line of JavaScript. So the calling
- * thread gives up what the others must not have either, and the program is executed once more: execve(2) ends all other
- * threads, keeps the process, and gives nothing that is not in the calling thread's bounding set. To be called before
- * anything is open or read; it returns when there is nothing (more) to give up, or when this process may not.
+ * Each thread has its own capabilities, and Node starts threads before the first line of JavaScript. So the calling
+ * thread drops the capabilities, and the program is executed again: execve(2) ends all other threads, keeps the
+ * process, and grants nothing outside the calling thread's bounding set. Call it before anything is open or read. It
+ * returns if there is nothing (more) to drop, or if this process may not drop anything.
  *
- * @param descriptors that this process was started with, and needs, besides standard input and output
+ * @param descriptors that this process was started with and needs, besides standard input and output
  * @throws LinuxError
  */
 export function limitProcess(descriptors: readonly number[] = []): void {
@@ -64,15 +66,15 @@ export function limitProcess(descriptors: readonly number[] = []): void {
 }
 
 /**
- * Leaves programs that the calling thread starts from now on only some capabilities, and no way to more.
+ * Limits the capabilities of programs that the calling thread starts from now on, without a way to get more.
  *
- * @returns whether they could have had others before
+ * @returns whether they could have had more before
  * @throws LinuxError
  */
 export function limitChildren(): boolean {
   const kept = new Set<number>(NEEDED.map((name) => CAP[name]));
   const excess: number[] = [];
-  // EINVAL behind the last one that this kernel knows.
+  // EINVAL: beyond the last one that this kernel knows.
   for (let i = 0, has = 0; has >= 0; i++) {
     has = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
     if (has === 1 && !kept.has(i)) excess.push(i);
@@ -82,12 +84,12 @@ export function limitChildren(): boolean {
   const data = allocate(DATA.size);
   header.view.setUint32(HEADER.version, VERSION_3, true);
   call(capget(header.address, data.address), 'capget');
-  // Without it the bounding set stays as it is: whoever took it away has chosen the others, too.
+  // Without it the bounding set stays: whoever removed it has chosen the others too.
   if ((data.view.getUint32(DATA.effective, true) & (1 << CAP.SETPCAP)) === 0) return false;
   if (readsOthersFiles(header.address, data)) kept.add(CAP[NEEDED_IN_HOMES]);
   for (const capability of excess.filter((each) => !kept.has(each)))
     call(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), 'PR_CAPBSET_DROP');
-  // What is inheritable would come past the bounding set; what is ambient goes with it.
+  // Inheritable capabilities would bypass the bounding set; ambient ones go with them.
   for (let i = 0; i < 64; i++) {
     if (kept.has(i)) continue;
     const at = (i >> 5) * DATA.each + DATA.inheritable;
@@ -98,7 +100,7 @@ export function limitChildren(): boolean {
   return true;
 }
 
-/** Whether the program, or a file that an argument names, can be read only past the rights of files. */
+/** Whether reading the program, or a file that an argument names, needs more than file permissions allow. */
 function readsOthersFiles(header: number, data: Memory): boolean {
   const effective = data.view.getUint32(DATA.effective, true);
   const others = (1 << CAP.DAC_OVERRIDE) | (1 << CAP.DAC_READ_SEARCH);
@@ -124,7 +126,7 @@ function isForbidden(path: string): boolean {
   }
 }
 
-/** With the same arguments and environment. Node has marked all descriptors to be closed by this. */
+/** Executes the program again with the same arguments and environment. Node's descriptors are all close-on-exec. */
 function executeAgain(descriptors: readonly number[]): never {
   for (const fd of [0, 1, 2, ...descriptors, ...namedIn(process.argv)]) libc.fcntl(fd, F_SETFD, 0);
   const words = [process.argv0, ...process.execArgv, ...process.argv.slice(1)].map((word) =>

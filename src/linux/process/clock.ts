@@ -12,15 +12,15 @@ const TIMESPEC = { seconds: 0, nanoseconds: 8, size: 16 } as const;
 const time = allocate(TIMESPEC.size);
 
 /**
- * Milliseconds since the machine was started, the time that it was suspended included, with a fraction. Never goes
- * back, and never is 0. The same in all threads and processes.
+ * Milliseconds since the machine was started, including the time that it was suspended, with a fraction. It never goes
+ * back and is never 0. It is the same in all threads and processes.
  */
 export const bootTime = (): number => read(CLOCK_BOOTTIME);
 
 /** This machine's clock, for what is stored. */
 export const systemWallClock = (): WallClock => new WallClock(() => Date.now(), bootTime);
 
-/** Milliseconds of CPU time that the calling thread has used, with a fraction. */
+/** CPU time of the calling thread in milliseconds, with a fraction. */
 export const threadTime = (): number => read(CLOCK_THREAD_CPUTIME_ID);
 
 function read(clock: number): number {

@@ -10,10 +10,10 @@ const getgrnam = libc_.func('intptr_t getgrnam(const char *name)') as (name: str
 const getgrgid = libc_.func('intptr_t getgrgid(unsigned int gid)') as (gid: number) => number;
 
 /**
- * Looks a group of the system up, wherever it keeps them: /etc/group, a directory service.
+ * Looks up a group of the system, in /etc/group or a directory service.
  *
  * @param group a name or a number
- * @returns its number; undefined when there is no such group
+ * @returns its number; undefined if there is no such group
  */
 export function groupNumber(group: string): number | undefined {
   const found = /^\d{1,9}$/.test(group) ? getgrgid(Number(group)) : getgrnam(group);

@@ -12,8 +12,8 @@ const CLONE_NEWNET = 0x40000000;
 const DIRECTORY = '/run/netns';
 
 /**
- * A network namespace with a name, as `ip netns` makes them: a network stack of its own, with its own devices,
- * addresses, routes and firewall. What demo and tests build their homes and offices from.
+ * A named network namespace, as `ip netns` makes them: a separate network stack with its own devices, addresses,
+ * routes and firewall. The demo and tests build homes and offices from them.
  */
 export class Namespace {
   readonly name: string;
@@ -23,16 +23,16 @@ export class Namespace {
   }
 
   /**
-   * Makes a namespace, with its loopback device up. IPv6 addresses in it are usable at once: duplicate address
-   * detection, which takes a second, is off for every device made in it later.
+   * Makes a namespace with its loopback device up. Duplicate address detection, which takes a second, is off for
+   * devices made in it later, so that IPv6 addresses are usable at once.
    *
-   * @throws LametunError when the name is taken, or the right is missing
+   * @throws LametunError if the name is taken, or without the right
    */
   static create(name: string): Namespace {
     return Namespace.createAll([name])[0]!;
   }
 
-  /** Makes several namespaces at the cost of one. If one cannot be made, those before it are removed again. */
+  /** Makes several namespaces at the cost of one. If one cannot be made, the previous ones are removed. */
   static createAll(names: readonly string[]): Namespace[] {
     const made = names.map((name) => new Namespace(name));
     const before = new Set(names.filter((name) => existsSync(`${DIRECTORY}/${name}`)));
@@ -46,7 +46,7 @@ export class Namespace {
     return made;
   }
 
-  /** A namespace that somebody made: `ip netns add NAME`. */
+  /** Opens an existing namespace, made by `ip netns add NAME`. */
   static open(name: string): Namespace {
     if (!existsSync(`${DIRECTORY}/${name}`)) {
       throw new LametunError('usage', `there is no network namespace ${name}: ip netns lists them`);
@@ -55,19 +55,19 @@ export class Namespace {
   }
 
   /**
-   * Removes the name. The namespace itself, with its devices, goes when the last process in it ends and the
-   * last file descriptor of it is closed. Does nothing when it is gone already.
+   * Removes the name. The namespace itself and its devices go when the last process in it has ended and the last
+   * descriptor of it is closed. Does nothing if the name is gone.
    */
   remove(): void {
     if (existsSync(`${DIRECTORY}/${this.name}`)) runProgram('ip', ['netns', 'del', this.name]);
   }
 
   /**
-   * Runs `fn` with the calling thread inside the namespace: sockets, TUN devices and child processes that it
-   * makes belong to the namespace, and stay there afterwards. The thread is back when this returns.
+   * Runs `fn` with the calling thread inside the namespace. Sockets, TUN devices and child processes that `fn` makes
+   * stay in the namespace; the thread returns.
    *
-   * @param fn synchronous: after an `await` the thread would be elsewhere again
-   * @throws LinuxError when the namespace is gone, or the right is missing
+   * @param fn synchronous, because after an `await` the thread would be outside again
+   * @throws LinuxError if the namespace is gone, or without the right
    */
   inside<T>(fn: () => T): T {
     const path = `${DIRECTORY}/${this.name}`;
@@ -86,15 +86,15 @@ export class Namespace {
   }
 
   /**
-   * Runs a program inside to its end, and gives what it printed.
+   * Runs a program inside to its end, and returns its output.
    *
-   * @throws LametunError with what it printed on stderr, when it did not end with status 0
+   * @throws LametunError with its stderr if it did not end with status 0
    */
   run(command: string, args: readonly string[] = [], options: RunOptions = {}): string {
     return runProgram('ip', ['netns', 'exec', this.name, command, ...args], options);
   }
 
-  /** Runs `ip` commands inside, one a line, in one process: `this.ip(['link set lo up', 'route add ...'])`. */
+  /** Runs `ip` commands inside, one per line, in one process: `this.ip(['link set lo up', 'route add ...'])`. */
   ip(commands: readonly string[]): void {
     ip(commands, this);
   }
@@ -102,8 +102,8 @@ export class Namespace {
   /**
    * Sets sysctls of the namespace.
    *
-   * @param values by name, with slashes or dots: `{ 'net.ipv4.ip_forward': 1 }`; a name with a device whose
-   *   own name has a dot in it needs slashes
+   * @param values by name, with slashes or dots: `{ 'net.ipv4.ip_forward': 1 }`. A name with a device that has a dot
+   *   in its own name needs slashes
    */
   sysctl(values: Readonly<Record<string, string | number>>): void {
     this.inside(() => {
@@ -115,12 +115,12 @@ export class Namespace {
   }
 }
 
-/** The network namespace that the calling thread is in when this is made. Keeps it alive until `close`. */
+/** The network namespace that the calling thread is in when this is made. It stays alive until `close`. */
 export class NamespaceHandle {
   readonly #fd = call(libc.open(OWN, O_RDONLY_CLOEXEC), `open ${OWN}`);
   readonly #name = readlinkSync(OWN);
 
-  /** Runs a synchronous `fn` with the calling thread inside it, where it is mostly already. */
+  /** Runs a synchronous `fn` with the calling thread inside it, where the thread mostly is already. */
   inside<T>(fn: () => T): T {
     return readlinkSync(OWN) === this.#name ? fn() : insideNamespace(this.#fd, this.#name, fn);
   }
@@ -156,7 +156,9 @@ export interface CableEnd {
   readonly device: string;
   /** `10.0.0.1/24`, `fd00::1/64`. */
   readonly addresses?: readonly string[];
-  /** Routes through this end, `::/0` or `0.0.0.0/0` for all. Without `via` the destination is on the cable. */
+  /**
+   * Routes through this end; `::/0` or `0.0.0.0/0` for a default route. Without `via` the destination is on the cable.
+   */
   readonly routes?: readonly { readonly to: string; readonly via?: string }[];
 }
 
@@ -175,10 +177,10 @@ export function connect(a: CableEnd, b: CableEnd, mtu = 1500): void {
 }
 
 /**
- * Indices of cable ends. The kernel would number both ends 2, each being the first device of its namespace, and
- * then take its time, up to a second, before it finds the link up and lets IPv6 speak: an end whose peer has
- * another index is urgent to it (linkwatch_urgent_event, net/core/link_watch.c). Counted from a number of this
- * process, so that two processes that build at the same namespace do not meet.
+ * Indices of cable ends. The kernel would give index 2 to both ends, each being the first device of its namespace,
+ * and then take up to a second to find the link up and let IPv6 work. It handles an end whose peer has another
+ * index at once (linkwatch_urgent_event, net/core/link_watch.c). Counted from a number of this process, so that two
+ * processes that build in the same namespace do not collide.
  */
 let nextIndex = (process.pid % 100_000) * 10_000 + 1_000;
 
@@ -194,7 +196,7 @@ const routing = ({ device, routes = [] }: CableEnd): string[] =>
 
 const NEEDS_ROOT = { 1: 'needs root (try sudo) or the capability CAP_SYS_ADMIN' };
 
-/** Runs `ip` commands in one process: a second one costs more than what it does. */
+/** Runs `ip` commands in one process, because starting another one costs more than its work. */
 function ip(commands: readonly string[], where?: Namespace): void {
   if (commands.length === 0) return;
   const args = where === undefined ? [] : ['-n', where.name];

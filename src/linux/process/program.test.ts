@@ -8,13 +8,13 @@ import { test } from 'node:test';
 import { until } from '../../../tests/kit/wait.js';
 import { runProgram } from './program.js';
 
-/** Tidies up by a program that goes on until it is let, and does not end on Ctrl-C itself. */
+/** Cleans up with a program that runs until it is allowed to end, and does not end on Ctrl-C itself. */
 const script = (begun: string, go: string): string => `
   const { runProgram } = await import(${JSON.stringify(new URL('./program.js', import.meta.url).href)});
   process.on('SIGINT', () => {});
   process.stdout.write(runProgram('sh', ['-c', 'touch "$0"; until [ -e "$1" ]; do sleep 0.05; done; echo done', ${JSON.stringify(begun)}, ${JSON.stringify(go)}]));`;
 
-test('a Ctrl-C does not end the program by which we tidy up', async (t) => {
+test('Ctrl-C does not end a program that cleans up', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-program-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const [begun, go] = [join(folder, 'begun'), join(folder, 'go')];

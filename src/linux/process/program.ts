@@ -1,7 +1,7 @@
 import { type SpawnSyncOptions, type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { LametunError } from '../../errors.js';
 
-/** The Debian package that brings a program, where its name is not the program's. */
+/** Debian packages of programs that have another name than their package. */
 const PACKAGE: Readonly<Record<string, string>> = {
   'systemd-analyze': 'systemd',
   ip: 'iproute2',
@@ -10,37 +10,36 @@ const PACKAGE: Readonly<Record<string, string>> = {
   unshare: 'util-linux',
 };
 
-/** How to get a program that is not there. */
+/** How to install a missing program. */
 export const howToGet = (program: string): string => `apt install ${PACKAGE[program] ?? program}`;
 
-/** An environment in which `ip` and `nft` are found: Debian has them in folders that are not on a user's PATH. */
+/** An environment in which `ip` and `nft` are found. In Debian, their folders are not in a user's PATH. */
 export const withSystemPrograms = (env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv => ({
   ...env,
   PATH: `${env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`,
 });
 
 export interface RunOptions {
-  /** What the program reads on its standard input. */
+  /** The program's standard input. */
   readonly input?: string | undefined;
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** Milliseconds after which it is killed, and the run has failed. */
+  /** After this many milliseconds it is killed, and the run has failed. */
   readonly timeout?: number | undefined;
-  /** Who needs the program, for the message when it is missing: `forwarding`. */
+  /** What needs the program, for the message if it is missing: `forwarding`. */
   readonly purpose?: string | undefined;
-  /** Is told the program's process number when it has ended. */
+  /** Called with the program's process number when it has ended. */
   readonly onProcess?: ((pid: number) => void) | undefined;
 }
 
 /**
- * Runs a program to its end and gives what it printed. The calling thread waits. It is in a session of its own: the
- * Ctrl-C by which somebody ends us does not end what tidies up after us.
+ * Runs a program to its end and returns its output. The calling thread waits. The program has its own session, so that
+ * a Ctrl-C for this process does not end a program that cleans up.
  *
- * @throws LametunError `missing` when there is no such program, `linux` when it did not end with status 0: the
- *   message is what it printed on stderr
+ * @throws LametunError `missing` if there is no such program, `linux` with its stderr if it did not end with status 0
  */
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): string {
   const env = withSystemPrograms(options.env);
-  // Node takes `detached` here, too, though its types do not know it.
+  // Node accepts `detached` here too, though its types do not say so.
   const spawnOptions: SpawnSyncOptions & { detached: true } = {
     ...{ encoding: 'utf8', maxBuffer: 64 << 20, env },
     detached: true,
@@ -67,7 +66,7 @@ export function runProgram(program: string, args: readonly string[], options: Ru
 
 const TRIES = 3;
 
-/** A Ctrl-C came in the moment before the program had a session of its own: it has not begun. */
+/** Ctrl-C came before the program had its own session, so it has not begun. */
 const wasInterrupted = ({ signal, error }: SpawnSyncReturns<string | Buffer>): boolean =>
   (signal === 'SIGINT' || signal === 'SIGTERM' || signal === 'SIGHUP') &&
   (error as NodeJS.ErrnoException | undefined)?.code !== 'ETIMEDOUT';

@@ -1,14 +1,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { ERRNO, LinuxError } from '../ffi/errno.js';
 
-/** A kernel setting as it was, and as it was set. Names have slashes: `net/ipv4/ip_forward`. */
+/** A kernel setting with its values before and after the change. Names have slashes: `net/ipv4/ip_forward`. */
 export interface ChangedSetting {
   readonly name: string;
   readonly before: string;
   readonly set: string;
 }
 
-/** @returns undefined when the network namespace of the calling thread has no such setting */
+/** @returns undefined if the network namespace of the calling thread has no such setting */
 export function readSysctl(name: string): string | undefined {
   try {
     return readFileSync(`/proc/sys/${name}`, 'utf8').trim();
@@ -18,7 +18,7 @@ export function readSysctl(name: string): string | undefined {
   }
 }
 
-/** @throws LinuxError when the kernel refuses, EROFS in a container that may not change settings */
+/** @throws LinuxError if the kernel refuses; EROFS in a container that may not change settings */
 export function writeSysctl(name: string, value: string): void {
   try {
     writeFileSync(`/proc/sys/${name}`, value);
@@ -33,8 +33,8 @@ export function writeSysctl(name: string, value: string): void {
 const EROFS = 30; // asm-generic/errno-base.h
 
 /**
- * Puts settings back, the last one first. One that is not as it was set any more has been changed by somebody else,
- * and is left alone; one that is gone went with its device.
+ * Restores settings, the last one first. A setting that another program has changed since is left alone. A missing one
+ * went with its device.
  */
 export function undoSettings(changed: readonly ChangedSetting[]): void {
   for (const { name, before, set } of changed.toReversed()) {
@@ -42,7 +42,7 @@ export function undoSettings(changed: readonly ChangedSetting[]): void {
   }
 }
 
-/** The values of settings, without those that do not exist. */
+/** The values of those settings that exist. */
 export function readSettings(names: readonly string[]): Record<string, string> {
   const found = names.map((name) => [name, readSysctl(name)] as const);
   return Object.fromEntries(found.filter((entry): entry is [string, string] => entry[1] !== undefined));

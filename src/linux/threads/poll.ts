@@ -8,7 +8,7 @@ export const POLL = { in: 0x1, priority: 0x2, out: 0x4, error: 0x8, hangup: 0x10
 /** struct pollfd, poll.h: fd i32 @0, events i16 @4, revents i16 @6. */
 export const POLLFD = { fd: 0, events: 4, revents: 6, size: 8 } as const;
 
-/** A fixed set of file descriptors to wait for. The calling thread blocks: use it in a worker. */
+/** A fixed set of file descriptors to wait for. It blocks the calling thread, so use it in a worker. */
 export class Poller {
   readonly #memory;
   readonly #count: number;
@@ -22,12 +22,12 @@ export class Poller {
     });
   }
 
-  /** Puts another descriptor into the place at `index`; a negative one is not waited for. */
+  /** Replaces the descriptor at `index`. A negative one is ignored. */
   replace(index: number, fd: number): void {
     this.#memory.view.setInt32(index * POLLFD.size + POLLFD.fd, fd, true);
   }
 
-  /** Chooses which events of the descriptor at `index` end a wait. */
+  /** Sets the events of the descriptor at `index` that end a wait. */
   watch(index: number, events: number): void {
     this.#memory.view.setInt16(index * POLLFD.size + POLLFD.events, events, true);
   }
@@ -50,7 +50,7 @@ export class Poller {
     return call(ready, 'poll') > 0;
   }
 
-  /** What happened to the descriptor at `index` in the last `wait`. */
+  /** The events of the descriptor at `index` in the last `wait`. */
   events(index: number): number {
     return this.#memory.view.getInt16(index * POLLFD.size + POLLFD.revents, true);
   }
@@ -59,22 +59,22 @@ export class Poller {
 const EFD_CLOEXEC = 0x80000;
 const EFD_NONBLOCK = 0x800;
 
-/** An eventfd(2): one thread wakes another that waits in a `Poller`. */
+/** An eventfd(2), with which one thread wakes another that waits in a `Poller`. */
 export class Waker {
   readonly fd: number;
   readonly #word = allocate(8);
 
-  /** @param fd an eventfd made by another thread; without it, a new one is made */
+  /** @param fd another thread's eventfd; a new one unless given */
   constructor(fd?: number) {
     this.fd = fd ?? call(libc.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd');
   }
 
   wake(): void {
     this.#word.view.setBigUint64(0, 1n, true);
-    libc.write(this.fd, this.#word.address, 8); // EAGAIN: the counter is full, so a wake is pending anyway
+    libc.write(this.fd, this.#word.address, 8); // EAGAIN: the counter is full, so a wake-up is pending anyway
   }
 
-  /** Takes all pending wakes. */
+  /** Takes all pending wake-ups. */
   clear(): void {
     libc.read(this.fd, this.#word.address, 8);
   }

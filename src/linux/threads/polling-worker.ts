@@ -3,38 +3,38 @@ import { type Watch, watchReadable } from '../net/watch.js';
 import { Waker } from './poll.js';
 import { SharedRing } from './shared-ring.js';
 
-/** What a worker that blocks in poll(2) is given, besides what is its own. */
+/** Data for every worker that blocks in poll(2). */
 export interface PollingWorkerData {
-  /** Eventfds: one that wakes the worker, one by which it wakes the main thread. */
+  /** Eventfds: one wakes the worker, the other wakes the main thread. */
   readonly wakeWorker: number;
   readonly wakeMain: number;
-  /** A `SharedRing`. Each record begins with the command u32 and whom it is about u32. */
+  /** A `SharedRing`. Each record begins with the command u32 and its subject u32. */
   readonly commands: SharedArrayBuffer;
-  /** One word, that becomes 1 when the worker reads no more commands. */
+  /** One word, which becomes 1 when the worker reads no more commands. */
   readonly ended: SharedArrayBuffer;
   readonly port: MessagePort;
 }
 
-/** A command that is about nobody. */
+/** The subject of a command without one. */
 export const NOBODY = 0xffff_ffff;
 
 export interface PollingWorkerOptions<Data extends PollingWorkerData> {
   readonly script: URL;
   readonly data: Omit<Data, keyof PollingWorkerData>;
-  /** Of the ring of commands: bytes, and how many. */
+  /** The ring of commands: bytes per record, number of records. */
   readonly recordSize: number;
   readonly records: number;
-  /** The command by which the worker ends. */
+  /** The command that ends the worker. */
   readonly stop: number;
-  /** It has woken the main thread. */
+  /** Called when the worker has woken the main thread. */
   readonly onWake: () => void;
 }
 
-/** The main thread's side of a worker that blocks in poll(2): wakes it, commands it, is woken by it, and ends it. */
+/** The main thread's side of a worker that blocks in poll(2): wakes it, sends it commands, and ends it. */
 export class PollingWorker<Data extends PollingWorkerData> {
   readonly worker: Worker;
   readonly port: MessagePort;
-  /** Where the record of a command is written. */
+  /** The ring that commands are written to. */
   readonly commands: SharedRing;
   readonly #stopCommand: number;
   readonly #toWorker = new Waker();
@@ -64,7 +64,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
     process.once('exit', this.#stop);
   }
 
-  /** Does nothing when the worker has ended. @param write adds what else belongs into the record at `at` */
+  /** Sends a command, unless the worker has ended. @param write fills in the rest of the record at `at` */
   command(command: number, subject: number, write?: (at: number) => void): void {
     const at = this.commands.claimPatiently(this.#ended);
     if (at < 0) return;
@@ -75,17 +75,17 @@ export class PollingWorker<Data extends PollingWorkerData> {
     this.wake();
   }
 
-  /** There is something for it in shared memory. */
+  /** Wakes the worker: there is something for it in shared memory. */
   wake(): void {
     this.#toWorker.wake();
   }
 
-  /** `onWake` has not seen to everything, and is to be called again when others had their turn. */
+  /** Calls `onWake` again after other events had their turn, because it has not finished. */
   wakeAgain(): void {
     this.#fromWorker.wake();
   }
 
-  /** Resolves when it has ended, and its descriptors are closed. Once. */
+  /** Ends the worker. Resolves when its descriptors are closed. Call it once. */
   async close(): Promise<void> {
     this.#watch.close();
     this.#stop();
@@ -96,6 +96,6 @@ export class PollingWorker<Data extends PollingWorkerData> {
     this.#fromWorker.close();
   }
 
-  /** Also when the process ends: a worker in poll(2) would keep it from that. */
+  /** Also called when the process ends, which a worker in poll(2) would prevent. */
   readonly #stop = (): void => this.command(this.#stopCommand, NOBODY);
 }

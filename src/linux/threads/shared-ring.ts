@@ -1,14 +1,14 @@
-/** Words at the beginning of a ring: how many records were written and read, both modulo 2^32. */
+/** Words at the beginning of a ring: the counts of records written and read, modulo 2^32. */
 const WRITTEN = 0;
 const READ = 1;
 const HEADER = 16;
 
-/** How long to wait before looking again whether the reader has made room, milliseconds. */
+/** How long to wait before checking for room again, milliseconds. */
 const ROOM_PAUSE = 1;
 
 /**
- * A ring of records in shared memory: one thread writes, another reads, and neither ever waits for the other. When
- * it is full, `claim` says so, and what to do then is the writer's to decide.
+ * A ring of records in shared memory. One thread writes, another reads, and neither waits for the other. If it is full,
+ * `claim` says so, and the writer decides what to do.
  */
 export class SharedRing {
   readonly buffer: SharedArrayBuffer;
@@ -21,7 +21,7 @@ export class SharedRing {
   /**
    * @param recordSize in bytes, a multiple of 8
    * @param records a power of two
-   * @param buffer that of the other thread's ring; without it, a new one is made
+   * @param buffer the other thread's; a new one unless given
    */
   constructor(
     recordSize: number,
@@ -41,7 +41,7 @@ export class SharedRing {
     return (this.written - this.read) | 0;
   }
 
-  /** How many records were written and read so far, modulo 2^32, as signed integers. */
+  /** The counts of records written and read, modulo 2^32, as signed integers. */
   get written(): number {
     return Atomics.load(this.#words, WRITTEN);
   }
@@ -50,15 +50,15 @@ export class SharedRing {
     return Atomics.load(this.#words, READ);
   }
 
-  /** Writer: where the next record is to be written, or -1 while the ring is full. */
+  /** Writer: where to write the next record, or -1 if the ring is full. */
   claim(): number {
     return this.pending >= this.#records ? -1 : this.#offset(this.#words[WRITTEN]!);
   }
 
   /**
-   * Writer: the same, but waits for room. The reader makes some within microseconds, unless it has died.
+   * Writer: the same, but waits for room. The reader makes room within microseconds unless it has died.
    *
-   * @param ended a word of shared memory, that becomes other than 0 when the reader has ended: then this is -1
+   * @param ended a word of shared memory that is not 0 once the reader has ended; then the result is -1
    */
   claimPatiently(ended: Int32Array): number {
     for (let at = this.claim(); ; at = this.claim()) {
@@ -72,17 +72,17 @@ export class SharedRing {
     Atomics.store(this.#words, WRITTEN, (this.#words[WRITTEN]! + 1) | 0);
   }
 
-  /** Reader: where the next record is, or -1 when there is none. */
+  /** Reader: where the next record is, or -1 if there is none. */
   peek(): number {
     return this.pending === 0 ? -1 : this.#offset(this.#words[READ]!);
   }
 
-  /** Reader: where one of the `pending` records is, counted from the next one on. */
+  /** Reader: where a pending record is; 0 is the next one. */
   peekAt(index: number): number {
     return this.#offset(this.#words[READ]! + index);
   }
 
-  /** Reader: the record is not needed any more. */
+  /** Reader: the record is no longer needed. */
   release(): void {
     Atomics.store(this.#words, READ, (this.#words[READ]! + 1) | 0);
   }

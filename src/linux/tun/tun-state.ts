@@ -14,9 +14,9 @@ const F_SETFL = 4;
 const O_NONBLOCK = 0x800;
 
 /**
- * The name that a TUN device has now.
+ * The current name of a TUN device.
  *
- * @throws LinuxError EBADFD when it is gone, EBADF or ENOTTY when the descriptor is something else
+ * @throws LinuxError EBADFD if it is gone, EBADF or ENOTTY if the descriptor is something else
  */
 export function tunName(fd: number): string {
   const request = allocate(IFREQ.size);
@@ -28,7 +28,7 @@ export function tunName(fd: number): string {
 }
 
 /**
- * Takes over a TUN device that another program has opened, without packet information.
+ * Takes over a TUN device that another program has opened without packet information.
  *
  * @returns its name
  * @throws LinuxError; see `tunName`
@@ -41,9 +41,9 @@ export function adoptTun(fd: number): string {
 }
 
 /**
- * Whether a TUN device is up, in whichever network namespace it is: tun_get_user() in drivers/net/tun.c. It is asked by
- * handing it the first byte of an IPv4 packet, which a device that is up takes, and the kernel then drops and counts as
- * an IP header error: not to be done often. (A shorter write is refused before the state is looked at.)
+ * Whether a TUN device is up, in any network namespace: tun_get_user() in drivers/net/tun.c. The test writes the first
+ * byte of an IPv4 packet. A device that is up accepts it, and the kernel drops it and counts an IP header error, so
+ * call this rarely. (A shorter write is refused before the state is checked.)
  */
 export function tunState(fd: number): 'up' | 'down' | 'gone' {
   const request = allocate(IFREQ.size);
@@ -63,11 +63,11 @@ export function tunState(fd: number): 'up' | 'down' | 'gone' {
 }
 
 /**
- * A TUN device where it is now.
+ * Finds the network namespace of a TUN device.
  *
- * @returns 'here' when that is the calling thread's network namespace; else the device as it is in the other one, or
- * undefined when it has just left that one, too
- * @throws LinuxError EPERM without CAP_NET_ADMIN, ENOTTY where Linux is older than 4.20 or so
+ * @returns 'here' for the calling thread's; otherwise the device in the other one, or undefined if it has just left
+ *   that one too
+ * @throws LinuxError EPERM without CAP_NET_ADMIN, ENOTTY before Linux 4.20 or so
  */
 export function whereIsTun(fd: number): 'here' | Link | undefined {
   const there = call(libc.ioctl(fd, TUNGETDEVNETNS, 0), 'TUNGETDEVNETNS');

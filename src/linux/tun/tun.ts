@@ -16,14 +16,14 @@ const IFF_NO_PI = 0x1000;
 const IFF_TUN_EXCL = 0x8000;
 export const IFF_VNET_HDR = 0x4000;
 
-/** TUN_F_*: what a reader can take. USO needs Linux 6.2, and comes for both IP versions or not at all. */
+/** TUN_F_*: what the reader accepts. USO needs Linux 6.2, for both IP versions together. */
 const OFFLOAD = { checksum: 0x01, tso: 0x02 | 0x04, uso: 0x20 | 0x40 } as const;
 
 /** struct ifreq, linux/if.h: name char[16], flags u16 @16. 40 bytes on 64-bit machines. */
 export const IFREQ = { name: 0, flags: 16, size: 40, nameLength: 16 } as const;
 
 /**
- * struct tun_pi, linux/if_tun.h: what precedes each packet when a device is opened *with* packet
+ * struct tun_pi, linux/if_tun.h: precedes each packet if a device is opened *with* packet
  * information. flags u16 in host order (always 0 here), protocol u16 in network order.
  */
 export const PACKET_INFORMATION = { flags: 0, protocol: 2, size: 4 } as const;
@@ -32,27 +32,27 @@ export const PACKET_INFORMATION = { flags: 0, protocol: 2, size: 4 } as const;
 export const ETHERTYPE = { ipv4: 0x0800, ipv6: 0x86dd } as const;
 
 export interface TunOptions {
-  /** The device's name; it is made if it does not exist. */
+  /** The device's name. The device is made if it does not exist. */
   readonly name: string;
   /** Whether each packet is preceded by `PACKET_INFORMATION`. */
   readonly packetInformation: boolean;
   /** Whether each packet is preceded by a `virtio_net_hdr`, so that `setOffloads` is possible. */
   readonly virtioHeader?: boolean;
-  /** Whether it must be a new device: one of that name that is there already is an error. */
+  /** Whether the device must be new: an existing one with that name is an error. */
   readonly exclusive?: boolean;
 }
 
-/** What passes a device in one piece, to be cut up or put together by the program. */
+/** Merged packets that a device exchanges with the program. */
 export interface Offloads {
   /** Packets come with a `virtio_net_hdr` of 10 bytes. */
   readonly virtioHeader: boolean;
-  /** TCP segments in one, both IP versions. */
+  /** Merged TCP segments, both IP versions. */
   readonly tcp: boolean;
-  /** UDP datagrams in one, both IP versions. */
+  /** Merged UDP datagrams, both IP versions. */
   readonly udp: boolean;
 }
 
-/** An open TUN device: reads give one packet each, that the kernel sends; writes hand it one to receive. */
+/** An open TUN device. A read returns a packet that the kernel sends; a write gives the kernel a packet to receive. */
 export class Tun {
   readonly name: string;
   readonly fd: number;
@@ -63,10 +63,10 @@ export class Tun {
   }
 
   /**
-   * Attaches to a TUN device, and makes it if it is not there. One that is made goes away with the last file
-   * descriptor, its addresses and routes with it. The descriptor does not block.
+   * Attaches to a TUN device, and makes it if it does not exist. A device that is made here goes away with its last
+   * descriptor, together with its addresses and routes. The descriptor does not block.
    *
-   * @throws LinuxError when the kernel refuses, LametunError `missing` where it has no TUN at all
+   * @throws LinuxError if the kernel refuses, LametunError `missing` if it has no TUN
    */
   static open({ name, packetInformation, virtioHeader = false, exclusive = false }: TunOptions): Tun {
     checkDeviceName(name);
@@ -101,7 +101,7 @@ export class Tun {
 }
 
 /**
- * The names that `wg-quick` takes, too: everything the kernel allows that needs no quoting anywhere.
+ * Allows the same names as `wg-quick`: those that the kernel allows and that never need quoting.
  *
  * @throws LametunError `usage`
  */
@@ -125,12 +125,12 @@ function openDeviceNode(): number {
 }
 
 /**
- * Switches on what a device can: it hands over TCP segments and UDP datagrams in one piece, and takes them so. One that
- * was removed meanwhile can nothing: whoever waits for packets of it hears that it is gone.
+ * Switches on a device's offloads: it then sends and accepts merged TCP segments and UDP datagrams. A removed device
+ * has none; its reader will learn that it is gone.
  *
- * @param fd of a TUN device, whoever has opened it
- * @param allowed what may be switched on, if the device can
- * @throws LinuxError when the descriptor is something else
+ * @param fd of a TUN device that any program has opened
+ * @param allowed the offloads that may be used
+ * @throws LinuxError if the descriptor is something else
  */
 export function setOffloads(fd: number, allowed = { tcp: true, udp: true }): Offloads {
   const request = allocate(IFREQ.size);
@@ -142,9 +142,9 @@ export function setOffloads(fd: number, allowed = { tcp: true, udp: true }): Off
   const tso = allowed.tcp ? OFFLOAD.tso : 0;
   const udp = allowed.udp && can(OFFLOAD.checksum | tso | OFFLOAD.uso);
   const tcp = allowed.tcp && (udp || can(OFFLOAD.checksum | tso));
-  if (!tcp && !udp) clearOffloads(fd); // who had the device before us may have switched something on
+  if (!tcp && !udp) clearOffloads(fd); // the previous user of the device may have switched some on
   return { virtioHeader, tcp, udp };
 }
 
-/** Switches them off, for whoever has a device that stays after us: it would be given packets larger than the MTU. */
+/** Switches offloads off, so that the next user of a device that stays gets no packets above the MTU. */
 export const clearOffloads = (fd: number): void => void libc.ioctl(fd, TUNSETOFFLOAD, 0);
