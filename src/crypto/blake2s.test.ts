@@ -7,7 +7,7 @@ import { compressInLoop, unrolledCompress } from './blake2s-compress.js';
 
 const bytes = (max: number) => fc.uint8Array({ maxLength: max });
 
-test('it hashes as OpenSSL does, in however many pieces', () => {
+test('BLAKE2s agrees with OpenSSL’s, in any number of pieces', () => {
   fc.assert(
     fc.property(fc.array(bytes(200), { maxLength: 5 }), (inputs) => {
       const out = new Uint8Array(32);
@@ -17,7 +17,7 @@ test('it hashes as OpenSSL does, in however many pieces', () => {
   );
 });
 
-test('it derives keys as RFC 5869 does with OpenSSL’s HMAC', () => {
+test('the key derivation is HKDF of RFC 5869 with OpenSSL’s HMAC', () => {
   const hmac = (key: Uint8Array, ...inputs: Uint8Array[]) =>
     createHmac('blake2s256', key).update(Buffer.concat(inputs)).digest();
   const key = fc.uint8Array({ minLength: 32, maxLength: 32 });

@@ -39,7 +39,7 @@ function begin(length: number, key?: Uint8Array): void {
 
 function update(input: Uint8Array): void {
   for (let at = 0; at < input.length; ) {
-    // A full block waits until more comes: the last one is compressed differently.
+    // A full block waits for more input: the last one is compressed differently.
     if (filled === BLOCK) compress(false);
     const start = filled;
     const taken = Math.min(input.length - at, BLOCK - start);
@@ -63,13 +63,13 @@ function compress(isLast: boolean): void {
   compressWords(state, blockWords, count, isLast ? -1 : 0);
 }
 
-/** Leaves nothing of keys behind. */
+/** Zeroes what is left of keys. */
 function wipe(): void {
   zero(state);
   zero(blockWords);
 }
 
-/** `fill` is a call out of JavaScript, which for arrays this small takes longer than all else. */
+/** `fill` is a call out of JavaScript, and slower than a loop for arrays this small. */
 function zero(words: Int32Array): void {
   for (let i = 0; i < words.length; i++) words[i] = 0;
 }
@@ -112,7 +112,7 @@ function hmac(key: Uint8Array, input: Uint8Array, out: Uint8Array): void {
   end(out, LENGTH);
 }
 
-/** Hashes that have taken in the padded root key: all outputs of `kdf` begin with them. */
+/** Hash states after the padded root key: all outputs of `kdf` start from them. */
 const inner = new Int32Array(new ArrayBuffer(32));
 const outer = new Int32Array(new ArrayBuffer(32));
 

@@ -70,7 +70,7 @@ class NodeChaCha20Poly1305 implements ChaCha20Poly1305 {
     );
   }
 
-  forget(): void {} // its stack is node's own, and never at rest
+  forget(): void {} // node's own stack is overwritten all the time
 }
 
 const OPTIONS = { authTagLength: AEAD.tag } as const;

@@ -21,18 +21,18 @@ class DevicePrivateKey implements PrivateKey {
   }
 }
 
-/** [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s by ourselves, XChaCha20-Poly1305 by noble. */
+/** The cryptography of [W] 5.4: X25519 and ChaCha20-Poly1305 by OpenSSL, BLAKE2s in this room, XChaCha20-Poly1305 by noble. */
 export class NodeCrypto implements Crypto {
   readonly #x25519: X25519 = loadX25519();
   readonly #fields = new FieldSealer();
   #forgetting: NodeJS.Immediate | undefined;
-  /** Once for all handshakes of a turn of the event loop: it costs as much as a DH. */
+  /** Runs once for all handshakes of a turn of the event loop: it costs as much as a DH. */
   readonly #forget = (): void => {
     this.#forgetting = undefined;
     this.#x25519.forget();
     this.#fields.forget();
   };
-  /** Random bytes in store: asking for four at a time costs as much as for hundreds. */
+  /** A store of random bytes: four at a time cost as much as hundreds. */
   readonly #store = new Uint8Array(512);
   #used = this.#store.length;
   readonly #nonce = new Uint8Array(12);
@@ -121,5 +121,5 @@ export class NodeCrypto implements Crypto {
   }
 }
 
-/** Enough for an index or a jitter; what is longer may be a secret, and is nobody else's for a moment. */
+/** Enough for an index or a jitter. Longer ones may be secrets, and are never in the store. */
 const SMALL = 8;

@@ -7,10 +7,9 @@ import { loadX25519, X25519_IMPLEMENTATIONS } from './x25519.js';
 const hex = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'));
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** What works on this machine; that the first does is what the speed depends on. */
 const working = workingOnes(X25519_IMPLEMENTATIONS);
 
-test('there is a fast implementation and a slow one, and the fast one is taken', () => {
+test('the first implementation is used, it is OpenSSL by FFI, and node:crypto is the last resort', () => {
   assert.ok(working.length >= 2, 'only one implementation works here: nothing to compare');
   assert.equal(loadX25519().name, working[0]!.name);
   assert.match(working[0]!.name, /^OpenSSL EVP/);
@@ -31,7 +30,7 @@ for (const x25519 of working) {
     }
   });
 
-  test(`${x25519.name}: two sides find the same secret, whoever made their keys`, () => {
+  test(`${x25519.name}: both sides compute the same secret, with generated and with loaded keys`, () => {
     for (let i = 0; i < 20; i++) {
       const ours = pair();
       const publicKey = new Uint8Array(32);
@@ -43,7 +42,7 @@ for (const x25519 of working) {
     }
   });
 
-  test(`${x25519.name}: finds what node:crypto finds`, () => {
+  test(`${x25519.name}: agrees with node:crypto`, () => {
     const reference = working.at(-1)!;
     for (let i = 0; i < 20; i++) {
       const bytes = Uint8Array.from(randomBytes(32));
@@ -56,7 +55,7 @@ for (const x25519 of working) {
     }
   });
 
-  test(`${x25519.name}: a public key of low order makes no secret, and the next one is not disturbed`, () => {
+  test(`${x25519.name}: refuses a public key of low order, and still works after that`, () => {
     const { key, publicKey } = pair();
     for (const point of LOW_ORDER) {
       const secret = new Uint8Array(32).fill(1);
@@ -66,7 +65,7 @@ for (const x25519 of working) {
     assert.ok(x25519.derive(key, publicKey, new Uint8Array(32)));
   });
 
-  test(`${x25519.name}: a key that was destroyed is refused, and may be destroyed again`, () => {
+  test(`${x25519.name}: refuses a destroyed key, which may be destroyed again`, () => {
     const { key, publicKey } = pair();
     key.destroy();
     key.destroy();

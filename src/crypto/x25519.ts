@@ -11,7 +11,7 @@ import { allocate } from '../linux/ffi/memory.js';
 /** RFC 7748 §5: private and public keys, and shared secrets. */
 const KEY = 32;
 
-/** A private key. Its bytes are OpenSSL's, and visible nowhere else. */
+/** A private key. Only OpenSSL has its bytes. */
 export interface X25519Key {
   /** Erases the private bytes; the key is of no use after this. */
   destroy(): void;
@@ -31,13 +31,13 @@ export interface X25519 {
    * @returns false, and zeros, when that is all zeros: the public key is of low order
    */
   derive(key: X25519Key, publicKey: Uint8Array, secret: Uint8Array): boolean;
-  /** Overwrites what the last derivation left on the stack: OpenSSL does not, and a quiet program may not for long. */
+  /** Overwrites what the last derivation left on the stack. OpenSSL does not, and an idle program leaves it there. */
   forget(): void;
 }
 
 /**
- * The fastest implementation that works here: OpenSSL's EVP from the node binary, from the system's libcrypto where
- * node links to that, else node:crypto. Each proves itself before it is used.
+ * Loads the fastest implementation that works here and passes the self-test: OpenSSL's EVP from the node binary, or from
+ * the system's libcrypto if node links to that, else node:crypto.
  */
 export function loadX25519(): X25519 {
   for (const make of X25519_IMPLEMENTATIONS) {
@@ -63,8 +63,8 @@ const NID_X25519 = 1034;
 const SCRATCH = { key: 0, secret: 32, length: 64, pointer: 72, size: 80 } as const;
 
 /**
- * OpenSSL's EVP_PKEY, EVP_PKEY_derive(3ssl): half the time of node:crypto for a handshake, most of which went into
- * making and collecting objects. Freeing a key overwrites it.
+ * OpenSSL's EVP_PKEY, EVP_PKEY_derive(3ssl). A handshake takes half of node:crypto's time, which creates and collects
+ * objects. Freeing a key overwrites it.
  */
 class EvpX25519 implements X25519 {
   readonly name: string;
@@ -123,11 +123,11 @@ class EvpX25519 implements X25519 {
       any |= byte;
       bytes[SCRATCH.secret + i] = 0;
     }
-    if (!derived) evp.clearErrors(); // or node:crypto would come upon them
+    if (!derived) evp.clearErrors(); // else node:crypto would report them
     return any !== 0;
   }
 
-  /** Foreign functions have a stack of their own, so the next call of the same one lies where the last one did. */
+  /** Foreign functions have a stack of their own, so a call overwrites the stack of the same call before. */
   forget(): void {
     if (!this.#leftovers) return;
     this.#dummy ??= this.load(new Uint8Array(KEY), new Uint8Array(KEY));
@@ -156,10 +156,10 @@ class EvpX25519 implements X25519 {
   }
 }
 
-/** Takes a result that nobody wants. */
+/** For a result that is not used. */
 const NOWHERE = new Uint8Array(KEY);
 
-/** Public keys of X25519 need none: any 32 bytes are one. */
+/** X25519 needs none: any 32 bytes are a public key. */
 const NO_VALIDATION = 0;
 
 class EvpKey implements X25519Key {
@@ -233,7 +233,7 @@ class NodeKey implements X25519Key {
   }
 }
 
-/** node:crypto: twice the time, and there on every node. */
+/** node:crypto: half as fast, and available in every node. */
 class NodeX25519 implements X25519 {
   readonly name = 'node:crypto';
 
@@ -242,7 +242,7 @@ class NodeX25519 implements X25519 {
     return this.#keyOf(generateKeyPairSync('x25519').privateKey, publicKey);
   }
 
-  /** Not by JWK: that would leave the key in a string, which nobody can erase. */
+  /** Not by JWK: that would leave the key in a string, which cannot be erased. */
   load(bytes: Uint8Array, publicKey: Uint8Array): X25519Key {
     const der = Buffer.concat([PRIVATE_DER, bytes]);
     const object = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
@@ -264,7 +264,7 @@ class NodeX25519 implements X25519 {
     return secret.some((byte) => byte !== 0);
   }
 
-  forget(): void {} // its stack is node's own, and never at rest
+  forget(): void {} // node's own stack is overwritten all the time
 
   #keyOf(object: KeyObject, publicKey: Uint8Array): NodeKey {
     const key = new NodeKey(object);
@@ -280,7 +280,7 @@ const publicObject = (bytes: Uint8Array): KeyObject =>
     format: 'jwk',
   });
 
-/** Whether an implementation finds the shared secret of RFC 7748 §6.1 from both sides, and refuses a weak key. */
+/** Whether an implementation computes the shared secret of RFC 7748 §6.1 from both sides, and refuses a weak key. */
 function passesSelfTest(x25519: X25519): boolean {
   const [alice, bob, secret] = [new Uint8Array(KEY), new Uint8Array(KEY), new Uint8Array(KEY)];
   const aliceKey = x25519.load(Buffer.from(EXAMPLE.alice, 'hex'), alice);

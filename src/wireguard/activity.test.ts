@@ -42,7 +42,7 @@ test('a busy conversation wakes it once in KEEPALIVE_TIMEOUT at most', () => {
   assert.ok(wakes >= 1 && wakes <= 7, `${wakes}`);
 });
 
-test('keepalives need no answer and wake nobody', () => {
+test('keepalives need no answer and do not wake the control plane', () => {
   const { row } = setup();
   assert.equal(noteSent(row, AT, false, 1000), false);
   assert.equal(noteReceived(row, AT, false, 1000), false);
@@ -59,7 +59,7 @@ test('a handshake message answers what came before it, and not what comes after'
   assert.equal(timers.nextTimeout(), 3000 + KEEPALIVE_TIMEOUT);
 });
 
-test('a handshake is not asked for before it is of use', () => {
+test('a handshake is not requested before the control plane allows it', () => {
   const { row } = setup();
   row[AT + ACTIVITY.askAgainAt] = 6000;
   assert.equal(askForHandshake(row, AT, 5999), false);

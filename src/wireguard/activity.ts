@@ -2,8 +2,8 @@ import { KEEPALIVE_TIMEOUT } from './constants.js';
 import type { ReceiverIndex } from './numbers.js';
 
 /**
- * What the data path lets the control plane know about one peer's traffic, and the other way round: the seam
- * that lets packets stay off the main thread while the timers of [W] 6 run on it.
+ * What the data path and the control plane tell each other about one peer's traffic. This seam keeps packets off the
+ * main thread while the timers of [W] 6 run on it.
  *
  * A row is `ACTIVITY.words` doubles in a Float64Array from `at` on, possibly shared between two threads; every
  * word has one writer. Times are milliseconds of a clock that counts suspended time, with a fraction if there is
@@ -11,26 +11,26 @@ import type { ReceiverIndex } from './numbers.js';
  */
 export const ACTIVITY = {
   // written by the control plane
-  /** What was sent up to this time needs no answer any more: a handshake message came, or is being asked for. */
+  /** Packets sent up to this time need no answer: a handshake message came, or is requested. */
   answeredSent: 0,
-  /** What was received up to this time needs no answer any more: a handshake message or a keepalive went out. */
+  /** Packets received up to this time need no answer: a handshake message or a keepalive was sent. */
   answeredReceived: 1,
   /** When the control plane reads this row of its own accord. */
   wakeUpAt: 2,
-  /** Before this time it is of no use to ask for a handshake. */
+  /** The data path does not ask for a handshake before this time. */
   askAgainAt: 3,
   // written by the data path
   /** Last authenticated packet sent. */
   sent: 4,
   /** Last authenticated packet received. */
   received: 5,
-  /** First packet with data that was sent since the last authenticated one was received; 0 if there is none. */
+  /** First data packet sent since the last authenticated packet was received; 0 if none was. */
   unansweredSent: 6,
-  /** First packet with data that was received since the last authenticated one was sent; 0 if there is none. */
+  /** First data packet received since the last authenticated packet was sent; 0 if none was. */
   unansweredReceived: 7,
   /** When a handshake was last asked for. */
   asked: 8,
-  /** The receiver index of the last keypair that a first packet came in under. */
+  /** The receiver index of the last keypair that was confirmed by a first packet. */
   confirmed: 9,
   words: 10,
 } as const;
@@ -85,7 +85,7 @@ export function askForHandshake(row: Float64Array, at: number, now: number): boo
   return true;
 }
 
-/** A first packet came in under a keypair that we made as the responder: it may be used for sending now. */
+/** A first packet came in under a keypair that we made as the responder. From now on we may send under it. */
 export function noteConfirmed(row: Float64Array, at: number, localIndex: ReceiverIndex): void {
   row[at + ACTIVITY.confirmed] = localIndex;
 }

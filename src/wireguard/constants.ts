@@ -6,13 +6,13 @@
 export const REKEY_AFTER_TIME = 120_000;
 /** [W] 6.1. Nothing is sent or accepted under a session this old. */
 export const REJECT_AFTER_TIME = 180_000;
-/** [W] 6.1. A handshake that stays unanswered is tried again for this long. */
+/** [W] 6.1. An unanswered handshake is retried for this long. */
 export const REKEY_ATTEMPT_TIME = 90_000;
 /** [W] 6.1. The pause between two initiations; `JITTER` comes on top when retrying. */
 export const REKEY_TIMEOUT = 5_000;
-/** [W] 6.5. Received data is answered by a keepalive after this long, if by nothing else. */
+/** [W] 6.5. Received data without an answer gets a keepalive after this long. */
 export const KEEPALIVE_TIMEOUT = 10_000;
-/** At most this much is added to a retry, so that two peers do not start in step for ever ([W] 6.1). */
+/** The most that is added to a retry, so that two peers do not stay in step ([W] 6.1). */
 export const JITTER = 333;
 /** [W] 6.3. With no new session for this long, all key material is erased. */
 export const ERASE_AFTER_TIME = 3 * REJECT_AFTER_TIME;
@@ -20,9 +20,8 @@ export const ERASE_AFTER_TIME = 3 * REJECT_AFTER_TIME;
 export const REKEY_AFTER_TIME_RECEIVING = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT;
 
 /**
- * Counters are doubles here, exact below 2^53, where [W] 6.1 allows 2^60 and 2^64 - 2^13 - 1. Both of ours are
- * smaller than the paper's, so no peer can tell the difference: at a hundred million packets a second
- * REKEY_AFTER_MESSAGES is a month away, and REKEY_AFTER_TIME two minutes.
+ * Counters are doubles here, exact below 2^53. [W] 6.1 allows 2^60 and 2^64 - 2^13 - 1. No peer can tell the difference: at
+ * a hundred million packets a second REKEY_AFTER_MESSAGES is a month away, and REKEY_AFTER_TIME two minutes.
  */
 export const REKEY_AFTER_MESSAGES = 2 ** 48;
 /** We never send a counter as large as this. */

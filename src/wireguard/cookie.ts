@@ -2,7 +2,7 @@ import { COOKIE_LATENCY, COOKIE_LIFETIME } from './constants.js';
 import { ascii, type Crypto, LENGTH, secretBytes } from './crypto.js';
 import { COOKIE_REPLY, erase, MESSAGE_TYPE, viewOf } from './messages.js';
 
-/** [W] 5.4: what the keys of mac1 and of cookie replies are hashed from, beside the receiver's public key. */
+/** [W] 5.4: hashed with the receiver's public key, these make the keys of mac1 and of cookie replies. */
 const LABEL_MAC1 = ascii('mac1----');
 const LABEL_COOKIE = ascii('cookie--');
 
@@ -17,8 +17,8 @@ function hashed(crypto: Crypto, label: Uint8Array, publicKey: Uint8Array): Uint8
 }
 
 /**
- * The receiving side of [W] 5.3 and 5.4.7: checks mac1 and mac2, and hands out cookies. It keeps nothing about
- * whom it answers: a cookie is a mac of the sender's address and port under a secret that lives two minutes.
+ * The receiving side of [W] 5.3 and 5.4.7: checks mac1 and mac2, and hands out cookies. It keeps no state per sender:
+ * a cookie is a mac of the sender's address and port under a secret that lives two minutes.
  */
 export class CookieChecker {
   readonly #crypto: Crypto;
@@ -43,7 +43,7 @@ export class CookieChecker {
   }
 
   /**
-   * Whether the sender of a handshake message got a cookie from us lately, at the address it now sends from.
+   * Whether the sender of a handshake message has a fresh cookie from us, for the address it now sends from.
    *
    * @param source the sender's address and port
    */
@@ -101,7 +101,7 @@ export class CookieHolder {
   readonly #mac1Key: Uint8Array;
   readonly #lastMac1 = new Uint8Array(LENGTH.mac);
   #awaitsReply = false;
-  /** Made for the first one: most peers never send any. */
+  /** Allocated for the first cookie: most peers never send one. */
   #cookie: Uint8Array | undefined;
   #cookieSince = -Infinity;
 

@@ -1,9 +1,9 @@
 /**
- * The cryptography that [W] 5.4 names, as an argument: the protocol stays pure, and tests may bring a cheap one.
+ * The cryptography of [W] 5.4, passed as an argument: the protocol stays pure, and tests may pass a cheap fake.
  * Functions write into `out`, which the caller owns and erases. None of them throws on bytes from a stranger.
  */
 export interface Crypto {
-  /** Any 32 bytes are a public key; whether it is of low order shows in `dh`. The bytes are copied. */
+  /** Any 32 bytes are a public key; `dh` refuses one of low order. The bytes are copied. */
   publicKey(bytes: Uint8Array): PublicKey;
   /** Takes a copy of 32 private bytes into a handle; the caller erases its own. */
   privateKey(bytes: Uint8Array): PrivateKey;
@@ -33,21 +33,21 @@ export interface Crypto {
 
   /** Fills `out` with unpredictable bytes. */
   random(out: Uint8Array): void;
-  /** Compares without telling by its duration where the two differ. */
+  /** Compares in constant time. */
   equal(a: Uint8Array, b: Uint8Array): boolean;
 }
 
-/** A public key, with whatever the implementation keeps beside it to make `dh` cheap. */
+/** A public key, with anything the implementation stores to make `dh` cheap. */
 export interface PublicKey {
   readonly kind: 'public';
   readonly bytes: Uint8Array;
 }
 
-/** A handle: the private bytes are the implementation's, and not visible from here. */
+/** A handle. Only the implementation sees the private bytes. */
 export interface PrivateKey {
   readonly kind: 'private';
   readonly publicKey: PublicKey;
-  /** Gives the private bytes up; the handle is of no use after this. */
+  /** Erases the private bytes. The handle cannot be used after this. */
   destroy(): void;
 }
 
@@ -55,13 +55,13 @@ export interface PrivateKey {
 export const LENGTH = { key: 32, hash: 32, tag: 16, mac: 16, cookie: 16, xnonce: 24 } as const;
 
 /**
- * Zeros, to put a secret in. On a buffer of its own: small arrays without one lie on the garbage-collected heap, which
- * moves them and leaves the old bytes where they were. Erase it after use.
+ * Zeroed memory for a secret, with a buffer of its own: small arrays without one are on the garbage-collected heap, which
+ * moves them and leaves the old bytes behind. Erase it after use.
  */
 export const secretBytes = (length: number = LENGTH.key): Uint8Array<ArrayBuffer> =>
   new Uint8Array(new ArrayBuffer(length));
 
-/** Optional wherever [W] 5.4 has Q; its default is zeros. */
+/** Q of [W] 5.4 when no preshared key is set: zeros. */
 export const NO_PRESHARED_KEY: Readonly<Uint8Array> = new Uint8Array(LENGTH.key);
 
 export const EMPTY: Uint8Array = new Uint8Array(0);

@@ -46,7 +46,7 @@ interface Session {
   readonly receivingKey: Uint8Array;
   counter: number;
   readonly window: Uint32Array;
-  /** Whether anything was received under it: until then its initiator may not know of it. */
+  /** Whether anything was received under it. Until then its initiator may not have it. */
   confirmed: boolean;
 }
 
@@ -58,8 +58,8 @@ interface Route {
 }
 
 /**
- * The way of packets in its plainest form: no threads, no tables, one allocation wherever one is handy. It is the
- * reference that the tunnel's worker is compared with, and the other half of a device in tests.
+ * The data path in its simplest form: no threads, no tables, allocations wherever they are handy. It is the reference
+ * for the tunnel's worker, and the other half of a device in tests.
  *
  * Contract: `apply` every event of `WireGuardMachine.poll` but datagrams, `handlePacket` for what comes from the
  * applications, `handleDatagram` for what comes from the network; then take all of `poll()`.
@@ -81,7 +81,7 @@ export class DataPath {
     return this.#outputs.shift();
   }
 
-  /** To be called when `allowedIps` was changed. */
+  /** Call this after `allowedIps` was changed. */
   allowedIpsChanged(): void {
     this.#lookup = undefined;
   }
@@ -178,7 +178,7 @@ export class DataPath {
     if (!crypto.open(session.receivingKey, counter, sealed, EMPTY, plaintext)) return 'bad-tag';
     if (!replayAccept(session.window, 0, counter)) return 'replayed';
 
-    // Authentic from here on: it counts for roaming and the timers, whatever is inside.
+    // The packet is authentic: it counts for roaming and the timers, whatever is inside.
     const route = this.#routes.get(peer.id);
     if (!route) return 'unknown-index';
     const { row, at } = this.#options.rowOf(peer);
@@ -189,8 +189,8 @@ export class DataPath {
     if (!session.confirmed) {
       session.confirmed = true;
       noteConfirmed(row, at, keypair.localIndex);
-      // Its initiator has it, and may know no older one: the answer to this packet must not wait for the control plane.
-      // Where both sides began at once, that decides.
+      // The initiator has this keypair, and perhaps no older one: the answer to this packet must not wait for the control
+      // plane. If both sides began at once, the control plane decides.
       if (!route.current || route.current.keypair.createdAt < keypair.createdAt) route.current = session;
       this.#outputs.push({ kind: 'wake-up', peer });
     }
@@ -206,7 +206,7 @@ export class DataPath {
     return undefined;
   }
 
-  /** Seals and sends, unless there is no key to do it with. An empty packet is a keepalive. */
+  /** Seals and sends, if there is a key. An empty packet is a keepalive. */
   #send(route: Route, packet: Uint8Array, now: number): boolean {
     const { crypto, mtu } = this.#options;
     const { current, endpoint, peer } = route;
@@ -228,7 +228,7 @@ export class DataPath {
     return true;
   }
 
-  /** Sends what waits, and with `orKeepalive` an empty packet if nothing does. */
+  /** Sends the waiting packets. If none waits, `orKeepalive` sends an empty one. */
   #flush(route: Route, orKeepalive: boolean, now: number): void {
     if (!route.current) return;
     if (route.waiting.length === 0 && orKeepalive && !this.#send(route, EMPTY, now))
@@ -252,7 +252,7 @@ export class DataPath {
     if (askForHandshake(row, at, now)) this.#outputs.push({ kind: 'wake-up', peer });
   }
 
-  /** The owner of the allowed IP that an address at an offset of a packet falls under. */
+  /** The peer whose allowed IPs contain the address at an offset of a packet. */
   #find(packet: Uint8Array, at: number): number {
     this.#lookup ??= new PrefixLookup(this.allowedIps.compile());
     return packet[0]! >> 4 === 4 ? this.#lookup.find4(packet, at) : this.#lookup.find6(packet, at);

@@ -1,12 +1,12 @@
-/** What `Deadlines` keeps in its members. */
+/** The fields that `Deadlines` keeps in its members. */
 export interface Deadlined {
-  /** When it wants attention; Infinity for never. Written by `Deadlines` only. */
+  /** The member's deadline; Infinity for none. Written by `Deadlines` only. */
   deadline: number;
   /** Its place in the heap, -1 outside. Written by `Deadlines` only. */
   heapIndex: number;
 }
 
-/** Who is next? A binary heap whose members know their place in it, so that a deadline moves in log n. */
+/** A binary heap of deadlines. Members know their position, so changing a deadline takes log n. */
 export class Deadlines<T extends Deadlined> {
   readonly #heap: T[] = [];
 
@@ -15,7 +15,7 @@ export class Deadlines<T extends Deadlined> {
     return this.#heap[0]?.deadline ?? Infinity;
   }
 
-  /** Whose deadline has come, the earliest first. It stays until its deadline is set anew. */
+  /** The member with the earliest deadline, if it has passed. It stays until its deadline is set again. */
   due(now: number): T | undefined {
     const first = this.#heap[0];
     return first !== undefined && first.deadline <= now ? first : undefined;
@@ -66,7 +66,7 @@ export class Deadlines<T extends Deadlined> {
     this.#put(member, index);
   }
 
-  /** The earlier of the two below an index; 0 if there is none. */
+  /** The earlier of the two children of an index; 0 if it has no child. */
   #earlier(index: number): number {
     const left = 2 * index + 1;
     const right = left + 1;

@@ -1,7 +1,7 @@
 /** The ECN field, RFC 3168 §5: the low two bits of the IPv4 TOS and the IPv6 traffic class. */
 export const ECN = { notEct: 0, ect1: 1, ect0: 2, ce: 3, mask: 3 } as const;
 
-/** The outcome of `ecnDecapsulate` for a packet that must be dropped: congestion was met, and it cannot say so. */
+/** The result of `ecnDecapsulate` for a packet that must be dropped: it met congestion, and cannot be marked. */
 export const ECN_DROP = -1;
 
 /** RFC 6040 §4.1, normal mode: the outer header copies the inner one, and nothing else of its traffic class. */

@@ -1,4 +1,4 @@
-/** What a sans-I/O machine wants done, in its order. It allocates nothing once it has been as long as it gets. */
+/** The events of a sans-I/O machine, in order. It allocates only when it grows beyond its largest size so far. */
 export class EventQueue<T> {
   readonly #events: T[] = [];
   #next = 0;
@@ -7,7 +7,7 @@ export class EventQueue<T> {
     this.#events.push(event);
   }
 
-  /** The oldest; undefined when all were taken. */
+  /** Takes the oldest event; undefined when there is none. */
   poll(): T | undefined {
     const event = this.#events[this.#next++];
     if (event === undefined) {

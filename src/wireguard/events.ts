@@ -2,31 +2,31 @@ import type { Keypair } from './keypair.js';
 import type { ReceiverIndex } from './numbers.js';
 
 /**
- * Where a peer is, as far as the protocol cares: nothing but identity, and bytes that a cookie is bound to.
- * Endpoints are kept, so they must not change.
+ * Where a peer is. The protocol needs only to compare endpoints, and the bytes that a cookie is bound to. It keeps
+ * endpoints, so they must not change.
  */
 export interface PeerEndpoint {
-  /** The remote address and port: 4 + 2 or 16 + 2 bytes; 4 more say who it is at a relay. */
+  /** The remote address and port: 4 + 2 or 16 + 2 bytes, and 4 more for a member behind a relay. */
   readonly bytes: Uint8Array;
-  /** False also when only our own side of it differs, if the implementation keeps that here. */
+  /** False also when only the local address differs, if the implementation stores it. */
   equals(other: PeerEndpoint): boolean;
-  /** The same place without what is remembered of our own side; undefined where nothing is. */
+  /** The same endpoint without the local address; undefined if it has none. */
   readonly withoutSource?: PeerEndpoint | undefined;
 }
 
 /**
- * Who says where a peer is: the peers themselves, by each authentic message ([W] 2.1), or whoever owns the device, by
- * `setEndpoint` alone. Answers to handshake messages go back the way these came in either case.
+ * What sets a peer's endpoint: each authentic message of the peer ([W] 2.1), or only the device's owner, by `setEndpoint`.
+ * In both cases a handshake message is answered to the address that it came from.
  */
 export type PathRule = 'peers' | 'owner';
 
-/** What a device wants done, in this order. The first is for a socket, the rest for the data path. */
+/** What a device wants done, in this order. A datagram is for the socket, the others are for the data path. */
 export type MachineEvent<Peer> =
   /** Send a handshake message. `peer` is absent for a cookie reply. */
   | { readonly kind: 'datagram'; readonly peer?: Peer; readonly to: PeerEndpoint; readonly bytes: Uint8Array }
   /**
-   * Be ready to receive under a keypair. The receiver of this event owns the keys from now on, and must zero
-   * them when it has copied them and again where it copied them to, on `drop-keypair`; the machine keeps none.
+   * Be ready to receive under a keypair. The receiver of this event owns the keys. It must zero them here after
+   * copying them, and zero the copy on `drop-keypair`. The machine keeps none.
    */
   | {
       readonly kind: 'install-keypair';
@@ -36,7 +36,7 @@ export type MachineEvent<Peer> =
       readonly receivingKey: Uint8Array;
     }
   /**
-   * Send under an installed keypair, first of all what waits in the peer's queue. With `confirm`, send a
+   * Send under an installed keypair, beginning with the peer's queue. With `confirm`, send a
    * keepalive if nothing waits. Without a keypair, queue.
    */
   | {
@@ -49,9 +49,9 @@ export type MachineEvent<Peer> =
   | { readonly kind: 'drop-keypair'; readonly peer: Peer; readonly localIndex: ReceiverIndex }
   /** Send an empty packet under the current keypair. */
   | { readonly kind: 'keepalive'; readonly peer: Peer }
-  /** The handshake was given up: drop what waits for it. */
+  /** The handshake was given up: drop the packets that wait for it. */
   | { readonly kind: 'discard-queue'; readonly peer: Peer }
-  /** Send to here from now on, until an authentic packet comes from elsewhere. */
+  /** Send to this endpoint until an authentic packet comes from another one. */
   | { readonly kind: 'endpoint'; readonly peer: Peer; readonly endpoint: PeerEndpoint }
   /** The path may be dead: let the kernel choose our source address anew. */
   | { readonly kind: 'forget-source'; readonly peer: Peer };

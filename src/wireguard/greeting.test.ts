@@ -28,7 +28,7 @@ function heardAfter(greets: boolean): number {
   return again.received[0]!.at - started;
 }
 
-test('a node that starts again hears those whom it greets in a moment, others only when they give up its old session', () => {
+test('a restarted node hears at once from the peers it greets, and from others when they give up its old session', () => {
   const [greeted, other] = [heardAfter(true), heardAfter(false)];
   assert.ok(greeted <= 150, `${greeted} ms`);
   assert.ok(other > 5_000, `${other} ms`);

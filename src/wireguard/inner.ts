@@ -1,11 +1,11 @@
-/** The few fields of an inner packet that WireGuard looks at: RFC 791 §3.1 and RFC 8200 §3. */
+/** The fields of an inner packet that WireGuard reads: RFC 791 §3.1 and RFC 8200 §3. */
 const IPV4 = { totalLength: 2, source: 12, destination: 16, minLength: 20 } as const;
 const IPV6 = { payloadLength: 4, source: 8, destination: 24, headerLength: 40 } as const;
 
 /**
- * How long an inner packet says it is. What follows is padding ([W] 5.4.6).
+ * The length field of an inner packet. The bytes after it are padding ([W] 5.4.6).
  *
- * @returns 0 when it is no IP packet, or says that it is longer than it is or shorter than the least header
+ * @returns 0 when it is not an IP packet, or when the field exceeds the packet or is shorter than a header
  */
 export function innerLength(packet: Uint8Array): number {
   const version = (packet[0] ?? 0) >> 4;
@@ -21,7 +21,7 @@ export function innerLength(packet: Uint8Array): number {
   return 0;
 }
 
-/** Where the addresses of a packet are, of which `innerLength` was not 0. */
+/** The offsets of the addresses in a packet. Check `innerLength` first. */
 export const innerAddresses = (
   packet: Uint8Array,
 ): { readonly source: number; readonly destination: number } => (packet[0]! >> 4 === 4 ? IPV4 : IPV6);

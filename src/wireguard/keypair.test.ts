@@ -37,7 +37,7 @@ test('the responder uses a new keypair when the first packet came in under it', 
   assert.deepEqual(slots(keypairs), [1, 3, undefined]);
 });
 
-test('when both began at once the senior stays with its own session, and the other takes it over', () => {
+test('when both began at once, the senior keeps its own session and the other adopts it', () => {
   const senior = new Keypairs();
   const junior = new Keypairs();
   senior.begin(answered(2, 100));
@@ -50,7 +50,7 @@ test('when both began at once the senior stays with its own session, and the oth
   assert.deepEqual(slots(junior), [2, 1, undefined]);
 });
 
-test('clearing gives back all there are', () => {
+test('clearing returns all keypairs', () => {
   const keypairs = new Keypairs();
   keypairs.begin(begun(1));
   keypairs.begin(begun(2));

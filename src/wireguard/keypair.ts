@@ -7,20 +7,20 @@ import {
 } from './constants.js';
 import type { ReceiverIndex } from './numbers.js';
 
-/** What both sides of a session agreed on, without the keys: those are the data path's alone. */
+/** A session's parameters without the keys, which only the data path has. */
 export interface Keypair {
   /** The receiver index in what we receive, unique in this device. */
   readonly localIndex: ReceiverIndex;
   /** The receiver index in what we send. */
   readonly remoteIndex: ReceiverIndex;
-  /** Who began: the initiator also makes the next session, so that the two do not both try. */
+  /** Whether we began. Only the initiator makes the next session, so that the two do not both try. */
   readonly initiator: boolean;
   readonly createdAt: number;
-  /** When data sent from then on asks for a new session, [W] 6.2. */
+  /** Data sent after this time asks for a new session, [W] 6.2. */
   readonly rekeySendingAt: number;
-  /** When data received from then on asks for a new session, [W] 6.2. */
+  /** Data received after this time asks for a new session, [W] 6.2. */
   readonly rekeyReceivingAt: number;
-  /** When it is neither sent nor received under any more, [W] 6.2. */
+  /** After this time nothing is sent or received under it, [W] 6.2. */
   readonly rejectAt: number;
 }
 
@@ -52,15 +52,15 @@ export const wantsRekeySending = (keypair: Keypair, counter: number, now: number
  * packets overtake each other. `next` is one that we made as the responder: we may not use it before the
  * initiator has shown, by a first packet, that it has the keys too.
  *
- * When both sides begin at once, each ends up with two sessions, and would send under the one that it began
- * itself. Both are good; that nothing is lost at the next rekey, one side, the `senior`, stays with its own.
+ * When both sides begin at once, each has two sessions, and would send under the one that it began. Both sessions work.
+ * So that nothing is lost at the next rekey, one side, the `senior`, keeps its own, and the other adopts it.
  */
 export class Keypairs {
   previous: Keypair | undefined;
   current: Keypair | undefined;
   next: Keypair | undefined;
 
-  /** A handshake ended. Returns the keypairs that are of no use any more. */
+  /** A handshake ended. Returns the keypairs that it made useless. */
   begin(keypair: Keypair): Keypair[] {
     if (!keypair.initiator) {
       const dropped = present(this.next);

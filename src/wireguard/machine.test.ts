@@ -68,7 +68,7 @@ const changed = (bytes: Uint8Array, at: number): Uint8Array => {
   return copy;
 };
 
-test('lengths and types that are no message are malformed', () => {
+test('a datagram with another type or length is malformed', () => {
   const { net, a } = acquainted();
   for (const length of [0, 1, 31, 147, 149, 200]) {
     const bytes = new Uint8Array(length);
@@ -88,7 +88,7 @@ test('an initiation with a wrong mac1 is not answered', () => {
   }
 });
 
-test('an initiation of a key that is not configured is not answered', () => {
+test('an initiation from a key that is not configured is not answered', () => {
   const { net, a, b } = network();
   a.addPeer(b);
   net.weather = () => [];
@@ -107,7 +107,7 @@ test('a replayed initiation is not answered, nor one with an older timestamp', (
   assert.equal(b.received.length, 1);
 });
 
-test('a clock that is set back does not keep a peer from making sessions', () => {
+test('a peer makes sessions after its clock was set back', () => {
   const { net, a, b } = connected();
   net.wallOffset -= 86_400_000;
   net.runFor(200_000);
@@ -138,14 +138,14 @@ test('a second initiation within 20 ms is not answered', () => {
   assert.equal(sentBy(net, b, MESSAGE_TYPE.response).length, 2);
 });
 
-test('a response that answers nothing, or was changed, is dropped and does no harm', () => {
+test('an unexpected or changed response is dropped and does no harm', () => {
   const { net, crypto, a, b } = acquainted();
   net.weather = ({ bytes }) => (bytes[0] === MESSAGE_TYPE.response ? [] : [10]);
   a.sendTo(2);
   net.runFor(10);
   const [response] = sentBy(net, b, MESSAGE_TYPE.response);
   assertDropped(net, a, changed(response!, 20), 'bad-mac1');
-  // Who knows our public key can make a mac1, but no more.
+  // With our public key anyone can make a mac1, but no more.
   const forged = changed(response!, RESPONSE.empty);
   const forger = new CookieHolder(crypto, a.key.publicKey.bytes);
   forger.seal(forged, net.now);
@@ -179,7 +179,7 @@ test('an inner packet from an address that is not the peer’s is dropped', () =
   assert.equal(b.received.length, 1);
 });
 
-test('outbound packets without peer, endpoint or sense are dropped', () => {
+test('outbound packets without a peer, without an endpoint, or malformed, are dropped', () => {
   const { net, a, b } = network();
   a.addPeer(b, { endpoint: undefined });
   a.sendTo(2);
@@ -208,7 +208,7 @@ test('packets that wait for a handshake are bounded per peer and over all peers'
   assert.equal(b.received.length, 16);
 });
 
-test('silence while down: nothing is answered, all sessions end, and up again all is well', () => {
+test('an interface that is down answers nothing and has no sessions, and works again when it is up', () => {
   const { net, a, b } = connected();
   b.device.down(net.now);
   b.settle();
@@ -256,7 +256,7 @@ test('under load handshakes with cookies are limited per source; without load th
   assert.equal(b.device.drops.of('rate-limited'), 5);
 });
 
-test('a cookie reply that answers nothing is dropped', () => {
+test('an unexpected cookie reply is dropped', () => {
   const { net, a, b } = acquainted();
   b.queued = UNDER_LOAD_QUEUE;
   a.sendTo(2);
@@ -299,7 +299,7 @@ test('a responder that answers the first packet at once does not begin a handsha
   assert.equal(sentBy(net, b, MESSAGE_TYPE.transport).length, 1);
 });
 
-test('a peer whose endpoint is unknown is learned from its handshake', () => {
+test('an unknown endpoint is learned from the peer’s handshake', () => {
   const { net, a, b } = network();
   a.addPeer(b);
   b.addPeer(a, { endpoint: undefined });
@@ -310,7 +310,7 @@ test('a peer whose endpoint is unknown is learned from its handshake', () => {
   assert.equal(payloadOf(a.received[0]!.bytes), 'hello to you');
 });
 
-test('with preshared keys that differ no session is made, with equal ones it is', () => {
+test('peers make a session with equal preshared keys, and none with different ones', () => {
   const { net, a, b, peerOfA, peerOfB } = acquainted();
   a.device.setPresharedKey(peerOfA, new Uint8Array(32).fill(1));
   a.sendTo(2);
@@ -352,7 +352,7 @@ test('a removed peer is not answered, and its keys are dropped', () => {
   assert.ok(b.device.drops.of('unknown-peer') > 0);
 });
 
-test('a key of low order may be configured, and no handshake is made with it', () => {
+test('a key of low order can be configured, but makes no handshake', () => {
   const { net, a } = network();
   const row = new Float64Array(16);
   a.rows.set(9, row);
@@ -386,7 +386,7 @@ test('memory stays flat under a flood of strangers', () => {
   assert.equal(b.device.drops.of('bad-mac1'), 20_000);
 });
 
-test('what first handshakes would take longest for can be done before, a few peers at a time', (t) => {
+test('the slowest part of first handshakes can be done in advance, a few peers at a time', (t) => {
   const { net, crypto, a, b, peerOfA } = acquainted();
   const c = new VirtualNode(net, crypto, 3);
   const peerC = a.addPeer(c);
@@ -395,7 +395,7 @@ test('what first handshakes would take longest for can be done before, a few pee
   assert.equal(a.device.prepare(1), true);
   assert.equal(derived(), 1);
   a.device.removePeer(peerC, net.now);
-  assert.equal(a.device.prepare(1), false, 'a removed peer is none to prepare for');
+  assert.equal(a.device.prepare(1), false, 'nothing is prepared for a removed peer');
   assert.equal(derived(), 1);
 
   a.sendTo(2);

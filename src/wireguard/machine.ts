@@ -13,16 +13,16 @@ import { Peer } from './peer.js';
 import { RateLimiter } from './ratelimit.js';
 import { TimestampSource } from './tai64n.js';
 
-/** With this many handshake messages waiting we are under load, and for a second after (as wireguard-go). */
+/** We are under load while this many handshake messages wait, and for a second after (as wireguard-go). */
 export const UNDER_LOAD_QUEUE = 128;
-/** How long we are under load then, milliseconds. */
+/** How long the load state lasts, milliseconds. */
 export const UNDER_LOAD_TIME = 1000;
 
 export interface MachineOptions {
   readonly crypto: Crypto;
-  /** Milliseconds since 1970; may jump. Only timestamps in messages and on displays come from it. */
+  /** Milliseconds since 1970; may jump. Used only for timestamps in messages and on displays. */
   readonly wallClock: () => number;
-  /** `peers` without it. */
+  /** Default: `peers`. */
   readonly paths?: PathRule;
 }
 
@@ -34,7 +34,7 @@ export interface MachineOptions {
  * all of `poll()` and ask `nextTimeout()` again. `now` is in milliseconds (fractions welcome), never 0, of a clock
  * that counts suspended time and never goes back.
  *
- * Packets do not pass here. A data path seals and opens them under the keypairs that events hand to it, and
+ * Packets do not pass through here. A data path seals and opens them under the keypairs that events hand to it, and
  * writes what happened into the peer's row (`ACTIVITY`), by `noteSent`, `noteReceived`, `askForHandshake` and
  * `noteConfirmed`; when one of these says so, it has the control plane call `handleActivity`. `DataPath` is a readable one.
  *
@@ -66,7 +66,7 @@ export class WireGuardMachine {
     };
   }
 
-  /** The next thing to be done; undefined when all is. */
+  /** The next event; undefined when there is none. */
   poll(): MachineEvent<Peer> | undefined {
     return this.#events.poll();
   }
@@ -77,8 +77,8 @@ export class WireGuardMachine {
   }
 
   /**
-   * @param limit how many peers to see to at most: thousands can be due at once, and each may cost a DH. If any is left,
-   *   `nextTimeout()` has passed already.
+   * @param limit the most peers to handle: thousands can be due at once, and each may cost a DH. While any is left,
+   *   `nextTimeout()` is in the past.
    */
   handleTimeout(now: number, limit = Infinity): void {
     for (let i = 0; i < limit; i++) {
@@ -94,15 +94,15 @@ export class WireGuardMachine {
     this.#settle(peer);
   }
 
-  /** An authentic packet came from elsewhere: handshake messages go there too, [W] 2.1. */
+  /** An authentic packet came from another address: handshake messages go there too, [W] 2.1. */
   handleRoaming(peer: Peer, endpoint: PeerEndpoint): void {
     peer.endpoint = endpoint; // and no event: the data path knows
   }
 
   /**
-   * A datagram that is not transport data. Whatever is wrong with it is counted, and nothing else happens.
+   * Handles a datagram that is not transport data. A bad one is counted, and changes nothing else.
    *
-   * @param queued how many more are waiting: what tells us that we are under load
+   * @param queued how many more are waiting: many mean that we are under load
    */
   handleDatagram(datagram: Uint8Array, from: PeerEndpoint, now: number, queued: number): void {
     const reason = this.#handle(datagram, from, now, queued);
@@ -193,7 +193,7 @@ export class WireGuardMachine {
     return this.#peers.get(mapKey(publicKey));
   }
 
-  /** The interface comes up: peers with a persistent keepalive say hello. */
+  /** The interface comes up: peers with a persistent keepalive get one. */
   up(now: number): void {
     if (this.#isUp) return;
     this.#isUp = true;
@@ -215,8 +215,8 @@ export class WireGuardMachine {
   }
 
   /**
-   * Takes over a private key, or with undefined goes without. All sessions end. A peer with our own public key
-   * is removed: there would be no telling it from us.
+   * Sets the private key, which the machine then owns, or removes it. All sessions end. A peer with our own public key
+   * is removed: it could not be told from us.
    */
   setPrivateKey(key: PrivateKey | undefined, now: number): void {
     const { crypto } = this.#host;
@@ -235,8 +235,8 @@ export class WireGuardMachine {
 
   /**
    * @param id the caller's number for the peer
-   * @param row where its `ACTIVITY` is, from `at` on: in memory shared with the data path, if that is a thread
-   * @throws LametunError `usage` for a public key that is there already, or is our own; nothing has changed then
+   * @param row has the peer's `ACTIVITY` from `at` on; shared memory if the data path is another thread
+   * @throws LametunError `usage` for a public key that exists already, or is our own; then nothing has changed
    */
   addPeer(
     publicKey: Uint8Array,
@@ -266,8 +266,8 @@ export class WireGuardMachine {
   }
 
   /**
-   * Does some of what first handshakes would have to do. For when there is nothing else to be done: a device with
-   * thousands of peers that starts anew hears from all of them at once.
+   * Does part of the work of first handshakes in advance. Call it when idle: a device with thousands of peers hears from
+   * all of them at once after a restart.
    *
    * @param peers how many at most
    * @returns whether there are more
@@ -291,15 +291,15 @@ export class WireGuardMachine {
     peer.setEndpoint(endpoint);
   }
 
-  /** Lets a peer know that we are here: by a handshake, or a keepalive where there is a session. */
+  /** Greets a peer: with a keepalive if there is a session, else with a handshake. */
   greet(peer: Peer, now: number): void {
     if (this.#isUp && !peer.isRemoved) peer.keepalive(now);
     this.#settle(peer);
   }
 
   /**
-   * A way to a peer has opened: an initiation that is on its way, and may be lost, is sent again now, and not when its
-   * timer is due. Does nothing when none is.
+   * A path to a peer has opened. An initiation that was not answered may be lost: it is sent again now, before its timer
+   * is due.
    */
   retryHandshake(peer: Peer, now: number): void {
     if (!this.#isUp) return;
@@ -314,14 +314,14 @@ export class WireGuardMachine {
     this.#settle(peer);
   }
 
-  /** Notes when to wake up next, where both sides of the seam can see it. */
+  /** Sets the peer's next deadline, and tells the data path. */
   #settle(peer: Peer): void {
     const next = this.#isUp && !peer.isRemoved ? peer.nextTimeout() : Infinity;
     this.#deadlines.set(peer, next);
     peer.announceWakeUp(next);
   }
 
-  /** [W] 5.4.2: an index is random, so that it tells strangers nothing. 0 is left out, to mean none. */
+  /** [W] 5.4.2: an index is random, so that it tells strangers nothing. 0 is never used: it means none. */
   #allocateIndex(peer: Peer): ReceiverIndex {
     const bytes = new Uint8Array(4);
     for (;;) {

@@ -18,7 +18,7 @@ test('a message is known by its type, its reserved zeros and its length', () => 
   for (const length of [32, 33, 48, 1452, 65_535]) assert.equal(typeOf(4, length), 4);
 });
 
-test('other types, reserved bytes and lengths are no messages', () => {
+test('other types, reserved bytes and lengths are not messages', () => {
   for (const [first, length] of [
     [1, 147],
     [1, 149],
@@ -36,7 +36,7 @@ test('other types, reserved bytes and lengths are no messages', () => {
   }
 });
 
-test('counters are read and written right up to 2^53, and seen as too large from there on', () => {
+test('counters are exact below 2^53, and refused from there on', () => {
   const view = new DataView(new ArrayBuffer(16));
   for (const counter of [0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 53 - 1]) {
     writeCounter(view, 8, counter);
@@ -63,7 +63,7 @@ test('padding goes to a multiple of 16 and never beyond the MTU', () => {
   assert.equal(paddingOf(0, 1420), 0);
 });
 
-test('an inner packet whose length lies is none', () => {
+test('an inner packet with a wrong length field is refused', () => {
   const ipv4 = (length: number, total: number): Uint8Array => {
     const packet = new Uint8Array(total);
     packet.set([0x45, 0, length >> 8, length & 0xff]);

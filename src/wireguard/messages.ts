@@ -39,10 +39,10 @@ export const TRANSPORT = { receiver: 4, counter: 8, payload: 16, minLength: 32, 
 const FIXED_LENGTH = { 1: INITIATION.length, 2: RESPONSE.length, 3: COOKIE_REPLY.length } as const;
 
 /**
- * Classifies a datagram by type and length, the only checks possible before cryptography. The length of
- * transport data is any from a keepalive up: [W] pads it to a multiple of 16, but not beyond the MTU.
+ * Classifies a datagram by type and length, the only checks possible before cryptography. Transport data has any
+ * length from a keepalive up: [W] pads it to a multiple of 16, but not beyond the MTU.
  *
- * @param at where the datagram begins in `view`
+ * @param at offset of the datagram in `view`
  * @returns the message type, or 0 when it cannot be a WireGuard message
  */
 export function messageType(view: DataView, at: number, length: number): MessageType | 0 {
@@ -57,7 +57,7 @@ export function messageType(view: DataView, at: number, length: number): Message
 export const viewOf = (bytes: Uint8Array): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** A u64 as a double: exact below 2^53, and never below 2^53 when the integer is not. */
+/** A u64 as a double: exact below 2^53, and at least 2^53 otherwise. */
 export const readCounter = (view: DataView, at: number): number =>
   view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
 
@@ -67,8 +67,8 @@ export function writeCounter(view: DataView, at: number, counter: number): void 
 }
 
 /**
- * How many zeros follow an inner packet, [W] 5.4.6: up to a multiple of `PADDING`, but the sealed packet never
- * grows beyond the one of an MTU-sized packet. Super-packets do not occur here: they are cut up before.
+ * How many zeros follow an inner packet, [W] 5.4.6: up to a multiple of `PADDING`, but never more than the MTU allows.
+ * Super-packets are cut up before.
  */
 export function paddingOf(length: number, mtu: number): number {
   const padded = (length + PADDING - 1) & -PADDING;

@@ -13,17 +13,17 @@ const IDENTIFIER = ascii('WireGuard v1 zx2c4 Jason@zx2c4.com');
  *     -> e, es, s, ss, payload       the initiator's static key, sealed, and its timestamp
  *     <- e, ee, se, psk, payload     the payload is empty in WireGuard
  *
- * All functions return false or undefined, and leave a transcript that is good for nothing but `erase`, when the
- * other side's bytes are not what they should be: a tag is wrong, or a shared secret is all zeros.
+ * All functions return false or undefined when the other side's bytes are wrong: a tag does not match, or a shared secret
+ * is all zeros. The transcript can then only be erased.
  */
 
 /** C, H and κ of the paper: everything said so far, by both sides. Erase it after use. */
 export class Transcript {
-  /** One buffer for all of them: a handshake makes one and not four. */
+  /** One buffer for all: each handshake allocates it. */
   readonly #bytes = secretBytes(4 * LENGTH.key);
-  /** H: the hash of all that went over the wire. */
+  /** H: the hash of everything sent and received. */
   readonly hash = this.#bytes.subarray(0, 32);
-  /** C: the chaining key, which all secrets go into. */
+  /** C: the chaining key. All secrets are mixed into it. */
   readonly #chain = this.#bytes.subarray(32, 64);
   /** κ: seals one field. */
   readonly #key = this.#bytes.subarray(64, 96);
@@ -34,7 +34,7 @@ export class Transcript {
     this.#crypto = crypto;
   }
 
-  /** @param prologue, construction differ from WireGuard's in the channel to the hub, and in tests with vectors */
+  /** @param prologue, construction not WireGuard's in the channel to the hub and in tests with vectors */
   static begin(
     crypto: Crypto,
     responder: PublicKey,
@@ -48,7 +48,7 @@ export class Transcript {
     return t;
   }
 
-  /** For a message that may turn out to be false: anyone can send one. */
+  /** Copy it before you read a message that may be forged. */
   copy(): Transcript {
     const t = new Transcript(this.#crypto);
     t.#bytes.set(this.#bytes);
@@ -98,7 +98,7 @@ export class Transcript {
     return true;
   }
 
-  /** [W] 5.4.5: (T_send, T_recv) := Kdf2(C, empty), the other way round for the responder. */
+  /** [W] 5.4.5: (T_send, T_recv) := Kdf2(C, empty), exchanged for the responder. */
   split(sending: Uint8Array, receiving: Uint8Array, initiator: boolean): void {
     const [first, second] = initiator ? [sending, receiving] : [receiving, sending];
     this.#crypto.kdf(this.#chain, EMPTY, first, second);
@@ -139,11 +139,11 @@ export function createInitiation(
   return t;
 }
 
-/** What the responder knows halfway through an initiation: who claims to speak, not yet that it is true. */
+/** What the responder knows halfway through an initiation: the initiator's claimed key, not yet proven. */
 export interface ClaimedInitiation {
   readonly transcript: Transcript;
   readonly ephemeral: PublicKey;
-  /** S_pub_i: the caller looks the peer up, and finds its static-static secret. */
+  /** S_pub_i. The caller looks up the peer and its static-static secret. */
   readonly initiator: Uint8Array;
 }
 
@@ -165,7 +165,7 @@ export function openStatic(
   return { transcript: t, ephemeral, initiator };
 }
 
-/** Reads the second half of the first message, `ss, {t}`. After this the initiator is who it claims to be. */
+/** Reads the second half of the first message, `ss, {t}`. It proves the initiator's key. */
 export function openPayload(
   claimed: ClaimedInitiation,
   staticStatic: Uint8Array,
@@ -179,7 +179,7 @@ export function openPayload(
 /**
  * Writes the second message, [W] 5.4.3: `<- e, ee, se, psk, {}`.
  *
- * @param initiation a first message opened in both halves; its transcript goes on to be the session's
+ * @param initiation a first message with both halves opened; its transcript becomes the session's
  * @param out exactly as long as the message: 48 bytes and the payload
  */
 export function createResponse(
@@ -204,8 +204,7 @@ export function createResponse(
 /**
  * Reads the second message.
  *
- * @param t the transcript of our initiation, changed also when the message turns out to be false: the caller
- *   gives a copy if it wants to hear another
+ * @param t the transcript of our initiation. A forged message changes it, too: pass a copy to be able to read another
  */
 export function openResponse(
   crypto: Crypto,

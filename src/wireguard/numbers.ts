@@ -1,6 +1,6 @@
 import type { Brand } from '../brand.js';
 
-/** By which the receiver of a message finds the handshake or session that it belongs to, [W] 5.4. */
+/** Identifies the receiver's handshake or session in a message, [W] 5.4. */
 export type ReceiverIndex = Brand<'receiver index'>;
 /** Never allocated. */
 export const NO_INDEX = 0 as ReceiverIndex;

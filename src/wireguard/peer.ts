@@ -31,21 +31,21 @@ import { type TimerName, Timers } from './timers.js';
 /** What a peer needs of its device. */
 export interface PeerHost {
   readonly crypto: Crypto;
-  /** The last timestamp that a peer was sent who is removed: it may come back, and has seen it. */
+  /** The newest timestamp sent to any removed peer: the peer may be added again, and has seen it. */
   readonly timestamps: TimestampSource;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
-  /** Ours; undefined while none is set. */
+  /** Our private key; undefined while none is set. */
   readonly privateKey: PrivateKey | undefined;
-  /** Whether an authentic message says where its sender is: `PathRule`. */
+  /** Whether authentic messages set the peer's endpoint: `PathRule`. */
   readonly followsPeers: boolean;
   emit(event: MachineEvent<Peer>): void;
-  /** A receiver index that is in use nowhere else; it leads to this peer until it is released. */
+  /** A fresh receiver index. It leads to this peer until it is released. */
   allocateIndex(peer: Peer): ReceiverIndex;
   releaseIndex(index: ReceiverIndex): void;
 }
 
-/** An initiation that we sent and that may still be answered. */
+/** Our initiation that may still be answered. */
 interface PendingInitiation {
   readonly transcript: Transcript;
   readonly ephemeral: PrivateKey;
@@ -59,20 +59,20 @@ interface PendingInitiation {
 export class Peer implements Deadlined {
   deadline = Infinity;
   heapIndex = -1;
-  /** No configuration mentions it any more: events about it may still be on their way. */
+  /** Removed from the configuration. Events about it may still be on their way. */
   isRemoved = false;
 
   readonly publicKey: PublicKey;
   readonly id: PeerNumber;
   endpoint: PeerEndpoint | undefined;
-  /** When the last session began, in milliseconds since 1970; 0 if none did. */
+  /** Start of the last session, milliseconds since 1970; 0 for none. */
   lastHandshake = 0;
-  /** The same by the clock that is never set, to say how long ago that was. */
+  /** The same by the clock that is never set, to compute its age. */
   sessionBegan = 0;
-  /** Bytes of handshake messages; those of packets are the data path's to count. */
+  /** Bytes of handshake messages. The data path counts those of packets. */
   readonly handshakeBytes = { sent: 0, received: 0 };
 
-  /** Of the initiations that it is sent. */
+  /** Makes the timestamps of our initiations. */
   readonly timestamps: TimestampSource;
 
   readonly #host: PeerHost;
@@ -123,7 +123,7 @@ export class Peer implements Deadlined {
     const asked = this.#row[this.#at + ACTIVITY.asked]!;
     if (asked <= this.#lastAskSeen) return;
     this.#lastAskSeen = asked;
-    // An ask that crossed with the end of a handshake is answered already.
+    // A request that crossed with the end of a handshake is answered already.
     if (!this.#keypairs.current || asked > this.#usableSince) this.#initiate(now, 'new');
   }
 
@@ -133,10 +133,10 @@ export class Peer implements Deadlined {
     sendKeepalive: (peer, now) => peer.keepalive(now),
     newHandshake: (peer, now) => peer.#initiateElsewhere(now, 'new'),
     persistentKeepalive: (peer, now) => peer.keepalive(now),
-    eraseKeys: (peer) => peer.#eraseSessions(), // not a handshake under way: it ends by itself
+    eraseKeys: (peer) => peer.#eraseSessions(), // a handshake under way ends by itself
   };
 
-  /** Sends an empty packet, or makes a session first; the data path confirms a new session by one anyway. */
+  /** Sends an empty packet. Without a session it makes one, which an empty packet confirms. */
   keepalive(now: number): void {
     const { current } = this.#keypairs;
     if (current && now < current.rejectAt) this.#host.emit({ kind: 'keepalive', peer: this });
@@ -163,14 +163,14 @@ export class Peer implements Deadlined {
     this.#host.emit({ kind: 'endpoint', peer: this, endpoint });
   }
 
-  /** Sends an initiation again that was not answered yet. */
+  /** Sends an unanswered initiation again. */
   retryHandshake(now: number): void {
     if (!this.#pending) return;
     this.#mayInitiateAtOnce();
     this.#initiate(now, 'retry');
   }
 
-  /** Ends sessions and timers; what must outlast them stays: the newest timestamp, above all. */
+  /** Ends sessions and timers. What must outlast them stays, above all the newest timestamp. */
   stop(now: number): void {
     this.#timers.stop(now);
     this.#dropPending();
@@ -179,7 +179,7 @@ export class Peer implements Deadlined {
     this.#host.emit({ kind: 'discard-queue', peer: this });
   }
 
-  /** Our private key changed: nothing that was made with the old one is of use. */
+  /** Our private key changed: drops everything made with the old one. */
   forgetPrivateKey(): void {
     this.#dropPending();
     this.#eraseSessions();
@@ -201,7 +201,7 @@ export class Peer implements Deadlined {
     this.#row[this.#at + ACTIVITY.wakeUpAt] = at;
   }
 
-  /** `-> e, es, s, ss, {t}` goes out, unless one did within REKEY_TIMEOUT ([W] 6.1): then it follows later. */
+  /** Sends `-> e, es, s, ss, {t}`; if one was sent within REKEY_TIMEOUT ([W] 6.1), later. */
   #initiate(now: number, attempt: 'new' | 'retry'): void {
     const { crypto, privateKey, wallClock } = this.#host;
     if (attempt === 'new') this.#attemptSince = now;
@@ -249,8 +249,8 @@ export class Peer implements Deadlined {
   }
 
   /**
-   * An initiation whose static key is this peer's: reads the rest, and answers with `<- e, ee, se, psk, {}`.
-   * An initiation of our own that is on its way stays good: see `Keypairs` for what happens to both.
+   * Reads the rest of an initiation with this peer's static key, and answers with `<- e, ee, se, psk, {}`. An initiation
+   * of our own stays valid: see `Keypairs` for what happens to both.
    *
    * @returns why it is dropped; undefined when it was answered
    */
@@ -327,7 +327,7 @@ export class Peer implements Deadlined {
     );
     this.#begin(keypair, transcript, now);
     this.#usableSince = now;
-    // [W] 5.4.3 leaves the responder in doubt until a first packet comes: a keepalive, if nothing waits.
+    // [W] 5.4.3: the responder may not send before a first packet comes: a keepalive, if nothing waits.
     this.#host.emit({ kind: 'use-keypair', peer: this, keypair, confirm: true });
     return undefined;
   }
@@ -364,12 +364,12 @@ export class Peer implements Deadlined {
     const { current } = this.#keypairs;
     if (current) this.#host.emit({ kind: 'use-keypair', peer: this, keypair: current, confirm: false });
     this.#drop(dropped);
-    // The other side has a session with us: what we asked for is there, whoever began it.
+    // The other side has a session with us, so our request is met, whichever side began.
     this.#timers.on('handshakeComplete', now);
     this.#dropPending();
   }
 
-  /** Any order of two peers does, as long as both see the same. */
+  /** An order of two peers that both compute alike. */
   #isSenior(): boolean {
     const ours = this.#host.privateKey?.publicKey.bytes ?? EMPTY;
     const theirs = this.publicKey.bytes;
@@ -377,7 +377,7 @@ export class Peer implements Deadlined {
     return at >= 0 && ours[at]! < theirs[at]!;
   }
 
-  /** Nothing comes back: perhaps because our source address is no longer the right one. */
+  /** No answer came: our source address may be wrong by now. */
   #initiateElsewhere(now: number, attempt: 'new' | 'retry'): void {
     this.endpoint = this.endpoint?.withoutSource ?? this.endpoint;
     this.#host.emit({ kind: 'forget-source', peer: this });
@@ -429,7 +429,7 @@ export class Peer implements Deadlined {
     this.#host.emit({ kind: 'datagram', peer: this, to, bytes: message });
   }
 
-  /** Does now what the first handshake would have to do. */
+  /** Does part of the first handshake's work in advance. */
   prepare(): void {
     const { privateKey } = this.#host;
     if (privateKey && !this.isRemoved) this.#sharedSecret(privateKey);

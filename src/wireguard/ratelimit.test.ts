@@ -35,7 +35,7 @@ test('memory is bounded: with too many sources new ones wait until old ones are 
   assert.equal(limiter.size, 1);
 });
 
-test('those behind a relay have a share each', () => {
+test('each member behind a relay is a source of its own', () => {
   const limiter = new RateLimiter();
   const at = (member: number): Uint8Array => Uint8Array.of(192, 0, 2, 1, 0, 1, 0, 0, 0, member);
   for (let i = 0; i < INITIATIONS_BURST; i++) assert.equal(limiter.allows(at(1), 1000), true);

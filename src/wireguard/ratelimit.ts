@@ -8,14 +8,14 @@ const INITIATIONS = { rate: INITIATIONS_PER_SECOND, burst: INITIATIONS_BURST } a
 const MAX_SOURCES = 8192;
 
 /**
- * Limits handshakes per source, [W] 5.3: asked only under load, and only about sources that have shown by a
- * mac2 that they own their address. A source is an IPv4 address or an IPv6 /64, or somebody at a relay.
+ * Limits handshakes per source, [W] 5.3. It is used only under load, and only for sources that have proven their address
+ * by a mac2. A source is an IPv4 address, an IPv6 /64, or a member behind a relay.
  */
 export class RateLimiter {
   readonly #buckets = new Map<number | string, TokenBucket>();
   #sweptAt = -Infinity;
 
-  /** @param source 4 or 16 address bytes, and 2 of the port, which do not matter; 4 more say who it is at a relay */
+  /** @param source 4 or 16 address bytes, 2 of the port (ignored), and 4 more for a member behind a relay */
   allows(source: Uint8Array, now: number): boolean {
     const key = sourceKey(source);
     let bucket = this.#buckets.get(key);
@@ -32,7 +32,7 @@ export class RateLimiter {
     return this.#buckets.size;
   }
 
-  /** Forgets all whose bucket is full again, which is as if never seen. At most ten times a second. */
+  /** Forgets sources whose bucket is full again: they are like new ones. At most ten times a second. */
   #sweep(now: number): boolean {
     if (now - this.#sweptAt < 100) return false;
     this.#sweptAt = now;

@@ -3,9 +3,9 @@ import { COUNTER_LIMIT } from './constants.js';
 /**
  * The sliding window of [W] 5.4.6 (after RFC 6479): which counters were received under one key.
  *
- * It is flat, so that it can lie in a table shared with the data plane: words of a Uint32Array from `at` on,
+ * It is flat, to fit a table shared with the data plane: words of a Uint32Array from `at` on,
  * the largest counter so far as two words, then a ring of bits. The ring has wireguard-go's depth: 128 blocks of
- * 64 bits. The newest block is only filled in part, so a counter may always lag by `REPLAY.window`.
+ * 64 bits. The newest block is partly filled, so a counter may always lag by `REPLAY.window`.
  */
 export const REPLAY = { low: 0, high: 1, ring: 2, words: 2 + 256, window: 127 * 64 } as const;
 
@@ -13,14 +13,13 @@ const BLOCKS = 128;
 /** log2 of the bits of a block. */
 const BLOCK_BITS = 6;
 
-/** Forgets all counters: for a new key. */
+/** Forgets all counters, for a new key. */
 export function replayReset(words: Uint32Array, at: number): void {
   words.fill(0, at, at + REPLAY.words);
 }
 
 /**
- * Records a counter whose packet was authentic. Check first and record at once: a packet is not authentic
- * before it is opened, and recording it earlier would let a stranger use counters up.
+ * Records a counter after its packet was opened. Recorded earlier, a forged packet would use counters up.
  *
  * @param counter an integer, exact or, from 2^53 on, refused
  * @returns false when it was received before, is older than the window, or cannot be told apart as a double
@@ -49,7 +48,7 @@ export function replayAccept(words: Uint32Array, at: number, counter: number): b
   return true;
 }
 
-/** Whether `replayAccept` would refuse: cheap, before the cost of opening a packet. It records nothing. */
+/** Whether `replayAccept` would refuse. Cheap, for use before a packet is opened. It records nothing. */
 export function replayWouldRefuse(words: Uint32Array, at: number, counter: number): boolean {
   if (counter >= COUNTER_LIMIT) return true;
   const newest = words[at + REPLAY.high]! * 2 ** 32 + words[at + REPLAY.low]!;

@@ -13,16 +13,15 @@ const GRANULE = 2 ** 24;
 const GRANULES_PER_SECOND = Math.ceil(1e9 / GRANULE);
 
 /**
- * Makes the timestamps for one peer. They increase strictly as long as this object lives, also when the clock is set
- * back: the peer refuses an initiation that is not newer than all before it. Otherwise they are the clock's, so that it
- * takes those of a device that was started again. They run ahead of it by a granule for each that follows within one
- * (`OWN_INITIATIONS` bounds that).
+ * Makes the timestamps for one peer. They always increase, also when the clock is set back: the peer refuses an
+ * initiation that is not newer than all before. Otherwise they follow the clock, so that the peer accepts those of a
+ * restarted device. Each one within the same granule runs one granule ahead of the clock; `OWN_INITIATIONS` bounds that.
  */
 export class TimestampSource {
   /** Granules since 1970; the last one of a second is shorter. */
   #last: number;
 
-  /** @param before one whose timestamps the peer may have seen */
+  /** @param before a source whose timestamps the peer may have seen */
   constructor(before?: TimestampSource) {
     this.#last = before ? before.#last : -Infinity;
   }

@@ -353,7 +353,7 @@ test('attempts at a handshake that fail do not prolong the life of keys, [W] 6.3
   assert.equal(a.events.filter(({ kind }) => kind === 'drop-keypair').length, 1);
 });
 
-test('an ask for a handshake that crossed with the end of one is not heard, [W] 6.2', () => {
+test('a request for a handshake is ignored when one ended at the same time, [W] 6.2', () => {
   const { network, a, b_, sent, since } = session();
   const row = a.rows.get(2)!;
   row[ACTIVITY.asked] = since - 1;

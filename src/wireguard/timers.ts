@@ -2,9 +2,9 @@ import { ACTIVITY } from './activity.js';
 import { ERASE_AFTER_TIME, JITTER, KEEPALIVE_TIMEOUT, REKEY_TIMEOUT } from './constants.js';
 
 /**
- * The timers of one peer, [W] 6. A timer is not set and cancelled: when it is due is a function of when certain
- * things last happened. Some of these are told by `on`; what packets do is read from the peer's row (see
- * `ACTIVITY`), which a data path in another thread may have written meanwhile. So the same table serves both.
+ * The timers of one peer, [W] 6. A timer is not set and cancelled: its deadline is a function of when certain events last
+ * happened. `on` reports some of them. Those of packets are read from the peer's row (`ACTIVITY`), which a data path in
+ * another thread may write at any time. So the same table serves both.
  *
  * Contract: tell `on` what happened, then ask `nextTimeout()`; at that time, or whenever the data path asks for
  * a wake-up, call `expire(now)` until it returns undefined, and do what it says.
@@ -15,7 +15,7 @@ const DUE = {
   /** [W] 6.4: an initiation without a response is sent again, after REKEY_TIMEOUT and some jitter. */
   retransmitInitiation: (t: Timers) => after(t.mark.initiationSent, REKEY_TIMEOUT + t.jitter),
 
-  /** [W] 6.5: data came, and nothing went out for KEEPALIVE_TIMEOUT: show that it has arrived. */
+  /** [W] 6.5: data came, and nothing was sent for KEEPALIVE_TIMEOUT: show that it has arrived. */
   sendKeepalive: (t: Timers) => after(t.unanswered('Received'), KEEPALIVE_TIMEOUT),
 
   /** [W] 6.5: data went out, and nothing came back although the peer would have sent a keepalive by now. */
@@ -40,9 +40,9 @@ interface Marks {
   session: number;
   /** The persistent keepalive was last due, or turned on. */
   persistentKeepalive: number;
-  /** An authenticated message went out, or need not any more: shared with the data path. */
+  /** An authenticated message was sent, or is no longer needed. Shared with the data path. */
   answeredReceived: number;
-  /** An authenticated message came in, or is being asked for: shared with the data path. */
+  /** An authenticated message came in, or is requested. Shared with the data path. */
   answeredSent: number;
 }
 type Mark = keyof Marks;
@@ -62,7 +62,7 @@ interface Reaction {
   readonly clear?: readonly Mark[];
 }
 
-/** What events do: one row each. */
+/** The effect of each event: one row each. */
 const REACTIONS: Readonly<Record<TimerEvent, Reaction>> = {
   initiationSent: { set: ['initiationSent', 'answeredReceived'] },
   initiationHeldBack: { set: ['initiationSent'] },
@@ -74,7 +74,7 @@ const REACTIONS: Readonly<Record<TimerEvent, Reaction>> = {
   persistentKeepaliveSet: { set: ['persistentKeepalive'] },
 };
 
-/** What a timer does to itself when it expires: it is due once, until there is a new reason. */
+/** How a timer resets when it expires: it is due once, until there is a new reason. */
 const EXPIRED: Readonly<Record<TimerName, Reaction>> = {
   retransmitInitiation: { clear: ['initiationSent'] },
   sendKeepalive: { set: ['answeredReceived'] },
@@ -107,20 +107,20 @@ export class Timers {
 
   on(event: TimerEvent, now: number): void {
     if (event === 'initiationSent') this.jitter = this.#random() * JITTER;
-    // A handshake given up does not prolong the life of keys that exist.
+    // A handshake that was given up does not prolong the life of existing keys.
     if (event === 'handshakeGivenUp' && this.mark.session !== 0)
       this.#apply(EXPIRED.retransmitInitiation, now);
     else this.#apply(REACTIONS[event], now);
   }
 
-  /** When `expire` has something to say, as far as is known now. */
+  /** When to call `expire` next, as far as is known now. */
   nextTimeout(): number {
     let next = Infinity;
     for (const name of TIMERS) next = Math.min(next, DUE[name](this));
     return next;
   }
 
-  /** A timer that is due, in the order of the table; undefined when there is none left. */
+  /** The next timer that is due, in the order of the table; undefined when there is none. */
   expire(now: number): TimerName | undefined {
     for (const name of TIMERS) {
       if (DUE[name](this) > now) continue;
@@ -135,13 +135,13 @@ export class Timers {
     this.#apply({ clear: ['initiationSent', 'session'], set: ['answeredReceived', 'answeredSent'] }, now);
   }
 
-  /** Since when data that was sent or received waits for an answer; 0 if none does. */
+  /** Since when data waits for an answer; 0 if none does. */
   unanswered(direction: 'Sent' | 'Received'): number {
     const since = this.#row[this.#at + ACTIVITY[`unanswered${direction}`]]!;
     return since >= this.#row[this.#at + ACTIVITY[`answered${direction}`]]! ? since : 0;
   }
 
-  /** When anything authenticated was last sent or received. */
+  /** When an authenticated message was last sent or received. */
   lastTraffic(): number {
     const at = this.#at;
     return Math.max(
