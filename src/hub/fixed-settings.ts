@@ -19,7 +19,7 @@ export function contradiction(
   { name, ipv4, mtu: itsMtu }: FixedSettings,
 ): string | undefined {
   if (network !== undefined && network !== name)
-    return `--network ${network}: this hub's network is called ${name}, which cannot change: leave --network out, or begin another with --state DIR`;
+    return `--network ${network}: this hub's network is called ${name}, and the name cannot change: leave --network out, or start another network with --state DIR`;
   if (mtu !== undefined && mtu !== itsMtu)
     return `--mtu ${mtu}: the network ${name} has an MTU of ${itsMtu}, which cannot change: leave --mtu out`;
   if (range !== undefined && ipv4 !== undefined && range !== ipv4)

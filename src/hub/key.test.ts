@@ -17,7 +17,7 @@ import { makeHubKey, nameNetwork, readHubKey, replaceHubKey } from './key.js';
 const crypto = new NodeCrypto();
 const network = { id: 'a1', name: 'home' };
 
-test('a key is made once, for its owner alone, and nothing else is left', (t) => {
+test('a key is made once, readable only by its owner, and leaves no other files', (t) => {
   const folder = join(temporaryFolder(t), 'state');
   const file = join(folder, 'hub.key');
   assert.equal(readHubKey(crypto, file), undefined);
@@ -31,7 +31,7 @@ test('a key is made once, for its owner alone, and nothing else is left', (t) =>
   assert.deepEqual(makeHubKey(crypto, file).privateKey.publicKey.bytes, bytes, 'none is replaced');
 });
 
-test('a key names the network that it serves, also where it is a link to the file', (t) => {
+test('a key names its network, also through a link to the file', (t) => {
   const folder = temporaryFolder(t);
   const [file, link] = [join(folder, 'hub.key'), join(folder, 'link')];
   const { bytes } = makeHubKey(crypto, file).privateKey.publicKey;
@@ -47,7 +47,7 @@ test('a key names the network that it serves, also where it is a link to the fil
   assert.notDeepEqual(other.privateKey.publicKey.bytes, bytes);
 });
 
-test('a key that others can read, or that is none, is refused and left as it is', (t) => {
+test('a key that others can read, or that is malformed, is refused and stays unchanged', (t) => {
   const file = join(temporaryFolder(t), 'hub.key');
   makeHubKey(crypto, file);
   const text = readFileSync(file, 'utf8');
@@ -56,13 +56,13 @@ test('a key that others can read, or that is none, is refused and left as it is'
   chmodSync(file, 0o600);
   for (const wrong of ['nonsense\n', '', `${text}network\n`, `${text}network a1 home\nmore\n`]) {
     writeFileSync(file, wrong);
-    assert.throws(() => readHubKey(crypto, file), /holds no hub's key/);
+    assert.throws(() => readHubKey(crypto, file), /contains no hub key/);
     assert.equal(readFileSync(file, 'utf8'), wrong);
   }
   assert.throws(() => makeHubKey(crypto, '/dev/null/key'), { code: 'usage' });
 });
 
-test('a key that others could replace, on the way that its path takes, is refused', (t) => {
+test('a key is refused if others could replace it or a directory in its path', (t) => {
   const folder = temporaryFolder(t);
   const [open, key] = [join(folder, 'open'), join(folder, 'hub.key')];
   mkdirSync(open);
@@ -79,7 +79,7 @@ test('a key that others could replace, on the way that its path takes, is refuse
   }
 });
 
-test('a link to a key that is not there is not taken for none', (t) => {
+test('a dangling link to a key is not taken for a missing key', (t) => {
   const link = join(temporaryFolder(t), 'hub.key');
   symlinkSync('/nowhere/hub.key', link);
   for (const use of [readHubKey, makeHubKey])

@@ -35,7 +35,7 @@ export function readHubKey(crypto: Crypto, file: string): HubKey | undefined {
   if (bytes.length !== LENGTH.key || rest.length > 0 || (second !== undefined && !isLabel(name)))
     throw new LametunError(
       'state',
-      `${file} holds no hub's key: put the right file there, from where you keep it with the backups`,
+      `${file} contains no hub key: restore it from where you keep it with the backups`,
     );
   const privateKey = crypto.privateKey(bytes);
   bytes.fill(0);
@@ -111,4 +111,4 @@ function attempt<T>(file: string, action: () => T): T {
 const unusable = (file: string, error: Error): LametunError =>
   error instanceof LametunError
     ? error
-    : new LametunError('state', `the hub's key cannot be had: ${error.message} (${file})`, { cause: error });
+    : new LametunError('state', `cannot read the hub's key ${file}: ${error.message}`, { cause: error });

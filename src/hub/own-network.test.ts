@@ -38,7 +38,7 @@ async function begin(given: Given) {
 const filesOf = (folder: string): string[] =>
   readdirSync(folder).filter((name) => !/\.(owner|lock)$|-(wal|shm)$/.test(name));
 
-test('a hub serves the same network by the same key, start after start', async (t) => {
+test('a hub serves the same network with the same key after every start', async (t) => {
   const state = temporaryFolder(t);
   const first = await begin({ state });
   const { network: named } = readHubKey(crypto, join(state, 'hub.key'))!;
@@ -46,49 +46,52 @@ test('a hub serves the same network by the same key, start after start', async (
   assert.deepEqual(await begin({ state, existing: true }), first);
 });
 
-test('a key that has served a network does not begin another one, and leaves no trace where it looked', async (t) => {
+test('a key that served a network does not start another one, and leaves no files behind', async (t) => {
   const state = temporaryFolder(t);
   await begin({ state });
   const elsewhere = join(temporaryFolder(t), 'typo.sqlite');
   await assert.rejects(begin({ state, database: elsewhere }), {
     code: 'state',
     message:
-      /hub.key is the key of the hub of home, and the database .*typo.sqlite holds no network: run `lametun restore BACKUP` first, .*--new-network/,
+      /hub.key is the key of the hub of home, but the database .*typo.sqlite contains no network: run `lametun restore BACKUP` first, .*--new-network/,
   });
   assert.ok(!existsSync(elsewhere));
   const copied = temporaryFolder(t);
   copyFileSync(join(state, 'hub.key'), join(copied, 'hub.key'));
-  await assert.rejects(begin({ state: copied }), /holds no network: run `lametun restore BACKUP` first/);
+  await assert.rejects(begin({ state: copied }), /contains no network: run `lametun restore BACKUP` first/);
   assert.deepEqual(filesOf(copied), ['hub.key']);
 });
 
-test('PostgreSQL: a database that no hub has used is left as it is', (t) =>
+test('PostgreSQL: a database that no hub used stays unchanged', (t) =>
   withDatabase(t, 'PostgreSQL', async (_, database) => {
     const state = temporaryFolder(t);
     await begin({ state });
-    await assert.rejects(begin({ state, database }), /holds no network/);
+    await assert.rejects(begin({ state, database }), /contains no network/);
     const absent = () => new LametunError('state', 'no tables');
     await assert.rejects(openStore({ database, absent }), /no tables/);
   }));
 
-test('a key and a database of two networks are refused, and both stay', async (t) => {
+test('a key and a database of different networks are refused and stay unchanged', async (t) => {
   const [a, b] = [temporaryFolder(t), temporaryFolder(t)];
   const [first, second] = [await begin({ state: a }), await begin({ state: b })];
   const database = join(b, 'hub.sqlite');
-  await assert.rejects(begin({ state: a, database }), /holds another network, home: correct --database/);
+  await assert.rejects(begin({ state: a, database }), /contains another network, home: correct --database/);
   const keyFile = join(temporaryFolder(t), 'new.key');
   await assert.rejects(begin({ state: a, keyFile }), /new.key is not the key of its hub: put that hub.key/);
   assert.ok(!existsSync(keyFile), 'no key is made for a network that has one');
   assert.deepEqual([await begin({ state: a }), await begin({ state: b })], [first, second]);
 });
 
-test('a hub that ran here before and has lost everything is not begun anew by itself', async (t) => {
+test('a hub that lost its data does not start a new network by itself', async (t) => {
   const state = temporaryFolder(t);
-  await assert.rejects(begin({ state, existing: true }), /a hub ran on .* before, and .* holds no network/);
+  await assert.rejects(
+    begin({ state, existing: true }),
+    /a hub ran on .* before, but .* contains no network/,
+  );
   assert.deepEqual(filesOf(state), []);
 });
 
-test('another network is begun when that is asked for, with a key of its own, and the old one is kept', async (t) => {
+test('another network is started on request, with its own key, and the old one is kept', async (t) => {
   const state = temporaryFolder(t);
   const first = await begin({ state });
   const second = await begin({ state, newNetwork: true });
@@ -103,7 +106,7 @@ test('another network is begun when that is asked for, with a key of its own, an
   assert.deepEqual(await begin({ state: again }), first, 'and can be brought back');
 });
 
-test('a backup of another network is restored neither under a key nor over a database that is not its own', async (t) => {
+test('a backup is not restored with another network’s key, or over another network’s database', async (t) => {
   const [a, b] = [temporaryFolder(t), temporaryFolder(t)];
   await begin({ state: a });
   const second = await begin({ state: b });
@@ -116,7 +119,7 @@ test('a backup of another network is restored neither under a key nor over a dat
     /hub.key is the key of another hub, of home/,
   );
   const place = { state: a, database: join(b, 'hub.sqlite'), crypto, log };
-  await assert.rejects(restoreHub(place, file), /holds another network.*--replace/);
+  await assert.rejects(restoreHub(place, file), /contains another network.*--replace/);
   assert.deepEqual(await begin({ state: b }), second);
   const { aside } = await restoreHub(place, file, { replace: true });
   assert.equal(readBackup(join(aside!, 'home.backup')).network.id, second.id);
@@ -135,7 +138,7 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('restore' as const), key: fc.nat(1), database: fc.nat(1) }),
 );
 
-test('no sequence of starts, crashes, backups and restores loses a network or replaces it', async (t) => {
+test('no sequence of starts, crashes, backups and restores loses or replaces a network', async (t) => {
   const run = async (
     t: TestContext,
     steps: readonly (typeof step extends fc.Arbitrary<infer S> ? S : never)[],

@@ -120,13 +120,13 @@ async function opened(
       } else if (named !== undefined && named.id !== network.id) {
         throw new LametunError(
           'state',
-          `${keyFile} is the key of the hub of ${named.name}, and ${where(options)} holds another network, ${network.name}: correct --database or --key, ${NEW}`,
+          `${keyFile} is the key of the hub of ${named.name}, but ${where(options)} contains another network, ${network.name}: correct --database or --key, ${NEW}`,
         );
       } else if (network.hub_key !== hubKey) throw foreign(options, keyFile, network);
     },
   });
   if (named === undefined && !nameNetwork(keyFile, registry.info))
-    log.verbose(`${keyFile} cannot be changed: it does not name its network`);
+    log.verbose(`cannot write the network's name to ${keyFile}`);
   return { privateKey, registry, replaced };
 }
 
@@ -172,7 +172,7 @@ export async function restoreHub(
   if (isOther || (publicKey !== undefined && publicKey !== hub_key))
     throw new LametunError(
       'state',
-      `${file} is a backup of the network ${name}, and ${keyFile} is the key of another hub${key?.network === undefined ? '' : `, of ${key.network.name}`}: put that network's hub.key there first`,
+      `${file} is a backup of network ${name}, but ${keyFile} is the key of another hub${key?.network === undefined ? '' : `, of ${key.network.name}`}: put that network's hub.key there first`,
     );
   const store = await openStore({ database: databaseOf(place), log: place.log });
   try {
@@ -180,7 +180,7 @@ export async function restoreHub(
     if (before !== undefined && before.id !== id && !replace)
       throw new LametunError(
         'state',
-        `${where(place)} holds another network, ${before.name}, than the backup, ${name}: correct --database, or replace it with --replace, which keeps it aside`,
+        `${where(place)} contains another network, ${before.name}, than the backup, ${name}: correct --database, or pass --replace, which keeps the old network`,
       );
     const aside = before && makeAside(place.state, 'replaced');
     if (aside !== undefined) await backup(store, join(aside, `${before!.name}.backup`));
@@ -206,14 +206,14 @@ function missing(place: Place, keyFile: string, network: NamedNetwork | undefine
       : `${keyFile} is the key of the hub of ${network.name}`;
   return new LametunError(
     'state',
-    `${whose}, and ${where(place)} holds no network: run \`lametun restore BACKUP\` first, correct --database, ${NEW}`,
+    `${whose}, but ${where(place)} contains no network: run \`lametun restore BACKUP\` first, correct --database, ${NEW}`,
   );
 }
 
 const foreign = (place: Place, keyFile: string, { name }: NetworkRecord): LametunError =>
   new LametunError(
     'state',
-    `${where(place)} holds the network ${name}, and ${keyFile} is not the key of its hub: put that hub.key there, correct --key or --database, ${NEW}`,
+    `${where(place)} contains network ${name}, but ${keyFile} is not the key of its hub: put that hub.key there, correct --key or --database, ${NEW}`,
   );
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');

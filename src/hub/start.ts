@@ -122,7 +122,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
     ended.catch(() => {}); // whoever looks at it hears of it
     const inside = [registry.info.ipv4, registry.info.ipv6].map((range) => parseCidr(range)!);
     registry.onReplaced = () =>
-      fail(new LametunError('state', 'a backup was restored meanwhile: start again'));
+      fail(new LametunError('state', 'a backup was restored while the hub was running: start the hub again'));
 
     const hub: Hub = new Hub({
       registry,
@@ -196,7 +196,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         .then(
           () => clock.adopt(step),
           (error: Error) =>
-            options.log.verbose(`The clock was set, and times are not moved yet: ${error.message}`),
+            options.log.verbose(`The clock was set, but stored times are not yet shifted: ${error.message}`),
         )
         .finally(() => {
           isMoving = false;
@@ -207,7 +207,9 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
     function forget(): void {
       registry
         .prune()
-        .catch((error: Error) => options.log.verbose(`Nothing was forgotten: ${error.message}`));
+        .catch((error: Error) =>
+          options.log.verbose(`Old nodes and invitations are not yet deleted: ${error.message}`),
+        );
     }
 
     function attach(node: NodeId): { port: number; session: string; key: string } {
@@ -319,7 +321,7 @@ export async function backupHub(place: Place, file: string): Promise<void> {
   if (!isPostgres(path) && !existsSync(path)) {
     throw new LametunError(
       'usage',
-      `there is no hub here to back up (${path} does not exist): run this on the hub's machine, with its --state or --database`,
+      `no hub to back up here (${path} does not exist): run this on the hub's machine, with its --state or --database`,
     );
   }
   const store = await openStore({ database: path, log: place.log });

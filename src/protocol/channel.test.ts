@@ -54,7 +54,7 @@ function proven(): Pair {
 const why = (events: readonly { kind: string; why?: string }[]): (string | undefined)[] =>
   events.map((event) => event.why ?? event.kind);
 
-test('the hub believes in the node when it has spoken, and not before: the first message may be an old one', () => {
+test('the hub trusts a node only after its second message, because the first may be replayed', () => {
   const both = pair();
   const first = both.node.first();
   const again = first.slice();
@@ -72,7 +72,7 @@ test('the hub believes in the node when it has spoken, and not before: the first
   assert.deepEqual(why(replayed.handle(again.slice())), ['key']);
 });
 
-test('whoever repeats a whole conversation gets no further than the first answer', () => {
+test('a replayed conversation gets no further than the first answer', () => {
   const hubKey = crypto.generate();
   const hub = () => new ChannelResponder(crypto, hubKey, (_, said) => welcome(said, 'hub 1'));
   const node = new ChannelInitiator(crypto, crypto.generate(), hubKey.publicKey, hello);
@@ -88,7 +88,7 @@ test('whoever repeats a whole conversation gets no further than the first answer
   assert.deepEqual(why(events), ['send', 'garbled']);
 });
 
-test('messages of any length and frames come out as they went in, in order, both ways', () => {
+test('messages of any length and frames arrive unchanged, in order, in both directions', () => {
   fc.assert(
     fc.property(
       fc.array(fc.oneof(fc.integer({ min: 0, max: 60_000 }), fc.constant('frame' as const)), {
@@ -119,7 +119,7 @@ test('messages of any length and frames come out as they went in, in order, both
   );
 });
 
-test('what is longer than a Noise message goes in parts, each no longer than one', () => {
+test('a message longer than a Noise message is sent in parts', () => {
   const { node, hub } = proven();
   const value = { text: 'x'.repeat(300_000) };
   const parts = hub.seal(value);
@@ -145,7 +145,7 @@ test('a node cannot make the hub keep more than its limit', () => {
   assert.deepEqual(why(guest.node.sealJson(json).flatMap((bytes) => guest.hub.handle(bytes))), ['protocol']);
 });
 
-test('a changed, repeated, omitted or exchanged message ends the channel', () => {
+test('a changed, repeated, lost or reordered message ends the channel', () => {
   const broken: readonly ((sealed: Uint8Array[]) => Uint8Array[])[] = [
     ([a]) => [a!.map((byte, i) => (i === 3 ? byte ^ 1 : byte))],
     ([a]) => [a!.slice(0, -1)],
@@ -168,13 +168,13 @@ test('a changed, repeated, omitted or exchanged message ends the channel', () =>
   }
 });
 
-test('what one side sent does not pass for what the other has sent', () => {
+test('a message is not accepted in the other direction', () => {
   const { node } = proven();
   const [own] = node.seal({ n: 1 });
   assert.deepEqual(why(node.handle(own!)), ['garbled']);
 });
 
-test('authentic nonsense ends the channel, too', () => {
+test('authentic nonsense ends the channel too', () => {
   for (const plaintext of [
     [],
     [9, 1],
@@ -236,7 +236,7 @@ test('an unfinished message is kept only as long as its parts are', () => {
   assert.deepEqual(node.handle(parts.at(-1)!), []);
 });
 
-test('a hub with another key cannot read the first message, and one that answers anyhow is found out', () => {
+test('a hub with another key cannot read the first message, and a false answer is detected', () => {
   const impostor = pair({ hubKey: crypto.generate() });
   assert.deepEqual(why(impostor.hub.handle(impostor.node.first())), ['key']);
   const waiting = pair();
@@ -245,7 +245,7 @@ test('a hub with another key cannot read the first message, and one that answers
   assert.ok(waiting.node.ended);
 });
 
-test('garbage from a stranger costs the hub one Diffie-Hellman at most, and none when its length is wrong', () => {
+test('garbage from a stranger costs at most one Diffie-Hellman, and none if its length is wrong', () => {
   let dhs = 0;
   const counting: Crypto = Object.create(crypto);
   for (const method of ['publicKey', 'generate', 'hash', 'kdf', 'open', 'seal'] as const)
@@ -270,7 +270,7 @@ test('garbage from a stranger costs the hub one Diffie-Hellman at most, and none
   );
 });
 
-test('versions that do not meet: both are shown, and who is to be updated', () => {
+test('without a common version, both are shown, and which side to update', () => {
   const old = pair({ hello, answer: (said) => welcome(said, 'hub 2', [2, 3]) });
   const [send, failed] = old.hub.handle(old.node.first());
   assert.ok(send?.kind === 'send' && failed?.kind === 'failed' && failed.why === 'version');
@@ -291,7 +291,7 @@ test('versions that do not meet: both are shown, and who is to be updated', () =
   assert.match(said.text, /update lametun on the hub's machine$/);
 });
 
-test('of several versions the newest that both speak is taken; one that was not offered is not', () => {
+test('the newest common version is used, and never one that was not offered', () => {
   const both = pair({
     hello: { protocol: [1, 2, 5], program: 'n' },
     answer: (said) => welcome(said, 'h', [2, 1, 3]),
@@ -305,14 +305,14 @@ test('of several versions the newest that both speak is taken; one that was not 
   assert.deepEqual(why(liar.node.handle(lie.bytes)), ['version']);
 });
 
-test('a refusal for another reason is told in the words of the hub', () => {
+test('another refusal is shown in the words of the hub', () => {
   const both = pair({ answer: () => ({ refused: 'closed today', protocol: [1], program: 'h' }) });
   const [send] = both.hub.handle(both.node.first());
   assert.ok(send?.kind === 'send');
   assert.deepEqual(both.node.handle(send.bytes), [{ kind: 'failed', why: 'refused', text: 'closed today' }]);
 });
 
-test('a hello that is none, or would do something to a terminal, is refused', () => {
+test('a malformed hello, or one with control characters, is refused', () => {
   for (const wrong of [
     { protocol: 1 },
     { protocol: [1], program: '\u001b[2J' },

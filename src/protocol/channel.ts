@@ -172,8 +172,7 @@ export class ChannelInitiator extends Channel {
   }
 }
 
-const NOT_THE_HUB =
-  'what answers does not have the key that the token names: this is not the hub of the token';
+const NOT_THE_HUB = 'the hub at this address does not have the key in the token: it is another hub';
 
 /** The hub's side. */
 export class ChannelResponder extends Channel {
@@ -245,4 +244,4 @@ export class ChannelResponder extends Channel {
   }
 }
 
-const NOT_FOR_US = 'the first message is not for the key of this hub';
+const NOT_FOR_US = "the first message is not encrypted for this hub's key";

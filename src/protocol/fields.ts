@@ -21,7 +21,7 @@ export const key = text(KEY, 'must be 32 bytes in base64');
 export const secret = text(/^[A-Za-z0-9+/]{21}[AQgw]==$/, 'must be 16 bytes in base64');
 export const session = text(/^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$/, 'must be 8 bytes in base64');
 /** Opaque, to be given back. */
-export const handle = text(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits or any of "_.-"');
+export const handle = text(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits or "_.-"');
 /** For people: any characters but control characters, and those that turn the direction of text. */
 export const prose = (max: number) =>
   text(new RegExp(`^[^${UNSHOWN}]{0,${max}}$`), `must be at most ${max} printable characters`);
@@ -71,7 +71,7 @@ export const label = checked(isLabel, 'must be a DNS label');
 
 /** Where a hub can be reached. */
 const hubAddress = v.strictObject({
-  host: checked(isHost, 'must be an address or the name of a host'),
+  host: checked(isHost, 'must be an address or a host name'),
   port,
   tls: flag,
 });

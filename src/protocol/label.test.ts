@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isHostName, isLabel, toLabel } from './label.js';
 
-test('whatever a machine is called becomes a DNS label, or nothing', () => {
+test('any machine name becomes a DNS label, or nothing', () => {
   for (const [text, label] of [
     ['Office', 'office'],
     ['office.example.org', 'office'],
@@ -18,7 +18,7 @@ test('whatever a machine is called becomes a DNS label, or nothing', () => {
     assert.equal(toLabel(text), label);
 });
 
-test('what is made a label is one, and a label stays as it is', () => {
+test('toLabel makes a label, and leaves a label unchanged', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(...'aZ09-_. é') }), (text) => {
       const label = toLabel(text);
@@ -28,7 +28,7 @@ test('what is made a label is one, and a label stays as it is', () => {
   );
 });
 
-test('a host name has labels, and is not to be taken for an IPv4 address', () => {
+test('a host name has labels, and cannot be mistaken for an IPv4 address', () => {
   for (const name of ['a', 'Hub.Example.com', '1.example', 'a-b.c']) assert.ok(isHostName(name), name);
   for (const name of ['', '.', 'a.', 'a..b', '-a.b', '1.2.3', '12', 'a_b', `${'a.'.repeat(127)}`])
     assert.ok(!isHostName(name), name);

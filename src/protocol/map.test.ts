@@ -23,7 +23,7 @@ const delta = (from: number, to: number, rest: Partial<DeltaMessage> = {}): Delt
   ...rest,
 });
 
-test('a delta says what it added, changed and removed, and nothing of what stays', () => {
+test('a delta lists added, changed and removed nodes, and no others', () => {
   const map = new NetworkMap();
   assert.deepEqual(map.applyMap({ type: 'map', version: version(3), nodes: [node(1), node(2), node(3)] }), {
     added: [node(1), node(2), node(3)],
@@ -36,7 +36,7 @@ test('a delta says what it added, changed and removed, and nothing of what stays
   assert.deepEqual(map.version, version(5));
 });
 
-test('a delta from elsewhere, of another epoch, backwards or before any map changes nothing', () => {
+test('a delta of another network or epoch, a backward one, or one before any map changes nothing', () => {
   const map = new NetworkMap();
   assert.equal(map.applyDelta(delta(0, 1)), 'resync');
   map.applyMap({ type: 'map', version: version(3), nodes: [node(1)] });
@@ -51,7 +51,7 @@ test('a delta from elsewhere, of another epoch, backwards or before any map chan
   }
 });
 
-test('every field that differs is a change', () => {
+test('every differing field is a change', () => {
   const map = new NetworkMap();
   const changes: Partial<MapNode>[] = [
     { name: 'x' },
@@ -93,7 +93,7 @@ class Rows {
   }
 }
 
-test('whoever follows by deltas, however many changes each holds, has what the full map holds', () => {
+test('deltas of any size lead to the same map as the full map', () => {
   const step = fc.oneof(
     { weight: 3, arbitrary: fc.tuple(fc.integer({ min: 1, max: 8 }), fc.constantFrom('a', 'b', undefined)) },
     { weight: 1, arbitrary: fc.constant('tell' as const) },

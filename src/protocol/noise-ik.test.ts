@@ -15,7 +15,7 @@ function handshake() {
   return { node, hub, ephemeral, first };
 }
 
-test('both sides come out with the same keys, the other way round', () => {
+test('both sides derive the same keys, with the directions swapped', () => {
   const { node, hub, ephemeral, first } = handshake();
   const read = readFirst(crypto, prologue, hub, first.message);
   assert.ok(read);
@@ -31,7 +31,7 @@ test('both sides come out with the same keys, the other way round', () => {
   assert.deepEqual(b.receiving.open(message), Uint8Array.of(1, 2, 3, 4, 5));
 });
 
-test('a changed bit anywhere in the first message, another prologue and another hub are noticed', () => {
+test('a changed bit in the first message, another prologue and another hub are detected', () => {
   const { hub, first } = handshake();
   for (let at = 0; at < first.message.length; at++) {
     if (at >= 2 && at < 32) continue; // the toy Diffie-Hellman sees two bytes of a key; the hash sees them all:
@@ -53,7 +53,7 @@ test('a public key of low order is refused', () => {
   assert.equal(readFirst(crypto, prologue, hub, new Uint8Array(96)), undefined);
 });
 
-test('a key seals no message after its last number, and none once it is erased', () => {
+test('a key seals nothing after its last counter, and nothing once erased', () => {
   const cipher = new Cipher(crypto, secretBytes(), LIMIT - 1);
   assert.equal(cipher.seal(new Uint8Array(17)), true);
   assert.equal(cipher.seal(new Uint8Array(17)), false);

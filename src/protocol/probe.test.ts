@@ -54,7 +54,7 @@ const anyProbe: fc.Arbitrary<Probe> = fc.oneof(
   }),
 );
 
-test('what one side seals the other opens, and it says the same', () => {
+test('what one side seals, the other opens unchanged', () => {
   const theirs = probeKey(crypto, b, a.publicKey)!;
   fc.assert(
     fc.property(anyProbe, fc.nat(2 ** 32 - 1), fc.nat(2 ** 32 - 1), (probe, from, to) => {
@@ -82,7 +82,7 @@ test('pongs, calls and the shortest pings may go through the relay', () => {
   }
 });
 
-test('a probe that was changed, cut or lengthened, or that another made, is none', () => {
+test('a changed, shortened, extended or forged probe is rejected', () => {
   const sealed = sealProbe(crypto, key, 1, 2, { type: 'pong', transaction });
   for (let at = 0; at < sealed.length; at++) {
     const changed = sealed.slice();
@@ -95,7 +95,7 @@ test('a probe that was changed, cut or lengthened, or that another made, is none
   assert.equal(openProbe(crypto, probeKey(crypto, stranger, b.publicKey)!, sealed), undefined);
 });
 
-test('one that comes back to its sender names another receiver', () => {
+test('a probe that is sent back to its sender is rejected', () => {
   const sealed = sealProbe(crypto, key, 1, 2, { type: 'ping', transaction });
   assert.equal(probeParties(sealed)!.receiver, 2);
   const turned = sealed.slice();
@@ -105,7 +105,7 @@ test('one that comes back to its sender names another receiver', () => {
   assert.equal(openProbe(crypto, key, turned), undefined);
 });
 
-test('garbage is no probe, whatever it is', () => {
+test('no garbage is taken for a probe', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
       assert.equal(openProbe(crypto, key, bytes), undefined);
@@ -114,7 +114,7 @@ test('garbage is no probe, whatever it is', () => {
   );
 });
 
-test('one that is sent again is known, as long as it is among the last', () => {
+test('a repeated probe is recognised if it is among the last', () => {
   const recent = new RecentNonces(8);
   const probes = Array.from({ length: 9 }, () => sealProbe(crypto, key, 1, 2, { type: 'ping', transaction }));
   for (const probe of probes.slice(0, 8)) assert.equal(recent.add(probe), true);

@@ -32,7 +32,7 @@ const control: fc.Arbitrary<Required<RelayControl>> = fc.record(
   { noNullPrototype: true },
 );
 
-test('what a node and the relay say to each other is read as it was written, by whoever has the key', () => {
+test('messages between node and relay survive a round trip with the key', () => {
   fc.assert(
     fc.property(control, bytes(32), bytes(32), (said, key, otherKey) => {
       const datagram = encodeControl(crypto, key, said);
@@ -43,7 +43,7 @@ test('what a node and the relay say to each other is read as it was written, by 
   );
 });
 
-test('no byte of it can be changed, and none left out or added', () => {
+test('no byte of it can be changed, removed or added', () => {
   const key = new Uint8Array(32).fill(3);
   const datagram = encodeControl(crypto, key, {
     kind: RELAY_KIND.bind,
@@ -60,7 +60,7 @@ test('no byte of it can be changed, and none left out or added', () => {
   assert.ok(decodeControl(crypto, key, datagram));
 });
 
-test('a sequence that is no number is refused', () => {
+test('a sequence that is not a number is refused', () => {
   const key = new Uint8Array(32);
   for (const sequence of [NaN, Infinity, -Infinity]) {
     const datagram = encodeControl(crypto, key, {
@@ -92,7 +92,7 @@ test('a relay frame has a member and a datagram', () => {
   assert.equal(openFrame(new Uint8Array(20)), undefined, 'it has no magic');
 });
 
-test('the relay carries what may be WireGuard, or a probe, and nothing else', () => {
+test('the relay carries only possible WireGuard messages and probes', () => {
   const may = (length: number, first: number): boolean => {
     const view = new DataView(new ArrayBuffer(length));
     if (length >= 4) view.setInt32(0, first, true);

@@ -78,7 +78,7 @@ function complaint(parse: (value: unknown) => unknown, value: unknown): string {
   assert.fail(`${JSON.stringify(value).slice(0, 200)} was taken`);
 }
 
-test('every message that there is passes as it is', () => {
+test('every kind of message is accepted unchanged', () => {
   for (const message of nodeMessages) assert.deepEqual(parseNodeMessage(message), message);
   for (const message of hubMessages) assert.deepEqual(parseHubMessage(message), message);
   for (const request of requests) assert.deepEqual(parseAdminRequest(request), request);
@@ -121,7 +121,7 @@ test('every message that there is passes as it is', () => {
   });
 });
 
-test('who is in has two addresses, and who waits may have none', () => {
+test('a member has two addresses, and a pending node has none', () => {
   for (const wrong of [
     { ...waiting, pending: false },
     { ...waiting, ipv4: '10.0.0.1' },
@@ -129,18 +129,18 @@ test('who is in has two addresses, and who waits may have none', () => {
   ])
     assert.equal(
       complaint(parseHubMessage, { type: 'you', you: wrong }),
-      'you must have two addresses, or wait and have none',
+      'you must have two addresses, or be pending and have none',
     );
 });
 
-test('every message lacks something when any of its members is missing, and has too much with one more', () => {
+test('a message with a missing or an extra member is rejected', () => {
   const optional = new Set(['attach.have', 'admin.request']);
   for (const [parse, messages] of [
     [parseNodeMessage, nodeMessages],
     [parseHubMessage, hubMessages],
   ] as const) {
     for (const message of messages) {
-      assert.match(complaint(parse, { ...message, extra: 1 }), /^extra is not known here/);
+      assert.match(complaint(parse, { ...message, extra: 1 }), /^extra is unknown/);
       for (const member of Object.keys(message)) {
         if (optional.has(`${message.type}.${member}`)) continue;
         const { [member]: _, ...rest } = message as unknown as Record<string, unknown>;
@@ -155,7 +155,7 @@ test('every message lacks something when any of its members is missing, and has 
   }
 });
 
-test('what is wrong is said by its place, and never by its value', () => {
+test('errors name the place, and never the value', () => {
   const cases: readonly [unknown, string][] = [
     [{ type: 'check-invitation', id: 1, secret: 'hunter2' }, 'secret must be 16 bytes in base64'],
     [{ type: 'check-invitation', id: 1, secret: 12345 }, 'secret must be 16 bytes in base64'],
@@ -184,12 +184,12 @@ test('what is wrong is said by its place, and never by its value', () => {
   }
 });
 
-test('names of members that somebody made up are not repeated as they are', () => {
+test('invented member names are not repeated in errors', () => {
   const said = complaint(parseNodeMessage, { type: 'who', id: 1, '\u001b[2J': 1 });
-  assert.equal(said, '? is not known here');
+  assert.equal(said, '? is unknown');
 });
 
-test('no text that is shown can steer a terminal', () => {
+test('no shown text can control a terminal', () => {
   for (const message of ['\u001b[31m', 'a\nb', '\u009b2J', '\u202e', 'x'.repeat(501)])
     complaint(parseHubMessage, { type: 'refused', re: 1, code: 'full', message });
 });
@@ -214,7 +214,7 @@ test('keys, secrets and addresses have one form each', () => {
     complaint(parseHubMessage, { type: 'map', version, nodes: [mapNode, { ...mapNode, ...change }] });
 });
 
-test('the fast look at the nodes of a map sees what the schema sees', () => {
+test('the fast check of a map’s nodes agrees with the schema', () => {
   const odd = fc.oneof(
     fc.constantFrom<unknown>(
       undefined,
@@ -267,7 +267,7 @@ test('the fast look at the nodes of a map sees what the schema sees', () => {
   assert.ok(good > 100 && bad > 100, `${good} ${bad}`);
 });
 
-test('anything at all is either a message or a complaint', () => {
+test('any input is either a message or an error', () => {
   fc.assert(
     fc.property(
       fc.oneof(
@@ -283,7 +283,7 @@ test('anything at all is either a message or a complaint', () => {
   );
 });
 
-test('the handshake may say more than is known here, but nothing else than what is', () => {
+test('the handshake may have unknown fields, but known ones must be valid', () => {
   assert.deepEqual(parseHello({ protocol: [1, 2], program: 'x', more: 1 }), {
     protocol: [1, 2],
     program: 'x',

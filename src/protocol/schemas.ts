@@ -87,7 +87,7 @@ const membership = v.pipe(
   v.check(
     ({ ipv4, ipv6, pending }) =>
       (ipv4 === undefined) === (ipv6 === undefined) && (pending || ipv4 !== undefined),
-    'must have two addresses, or wait and have none',
+    'must have two addresses, or be pending and have none',
   ),
 );
 const relay = v.strictObject({ port, session, key });
@@ -246,7 +246,7 @@ function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
 function explain(issue: v.BaseIssue<unknown>): string {
   const path = issue.path?.map(({ key }) => safeKey(key)).join('.') ?? '';
   const where = path === '' ? 'the message' : path;
-  if (issue.type === 'strict_object' && issue.expected === 'never') return `${where} is not known here`;
+  if (issue.type === 'strict_object' && issue.expected === 'never') return `${where} is unknown`;
   if (issue.type === 'strict_object' && issue.path !== undefined && issue.received === 'undefined')
     return `${where} is missing`;
   if (OURS.has(issue.type)) return `${where} ${issue.message}`;

@@ -8,7 +8,7 @@ import { forTerminal, isShown } from './text.js';
 /** Cc: control characters. Bidi_Control, and the two separators of lines, of Unicode's PropList and general categories. */
 const HARMFUL = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/u;
 
-test('what Unicode calls a control, a change of direction or the end of a line is not shown', () => {
+test('controls, direction changes and line ends of Unicode are not shown', () => {
   for (let code = 0; code <= 0x10ffff; code++) {
     if (code >= 0xd800 && code < 0xe000) continue;
     const text = String.fromCodePoint(code);
@@ -19,7 +19,7 @@ test('what Unicode calls a control, a change of direction or the end of a line i
   }
 });
 
-test('whoever wrote it, a terminal gets lines of text', () => {
+test('a terminal only gets lines of text', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       const shown = forTerminal(text);

@@ -44,7 +44,7 @@ function complaint(words: string): string {
   assert.fail(`'${words}' was taken for a token`);
 }
 
-test('a token is read as it was written, also across line breaks and with what people paste around it', () => {
+test('a token survives line breaks and the text that people paste around it', () => {
   const space = fc.constantFrom(' ', '\n', '\r\n  ', '\t', '\u200b', '\ufeff');
   fc.assert(
     fc.property(token, fc.array(fc.tuple(fc.nat(300), space), { maxLength: 5 }), (made, breaks) => {
@@ -56,20 +56,20 @@ test('a token is read as it was written, also across line breaks and with what p
   );
 });
 
-test('it has nothing but letters and digits, and is short', () => {
+test('a token is short, and has only letters and digits', () => {
   fc.assert(fc.property(token, (made) => assert.match(formatToken(made), /^lt1[1-9A-HJ-NP-Za-km-z]+$/)));
   assert.ok(text.length < 90, `${text.length}`);
 });
 
-test('one that was cut off anywhere says so', () => {
+test('an incomplete token says so, wherever it was cut', () => {
   for (let length = 0; length < text.length; length++) {
     const said = complaint(text.slice(0, length));
-    assert.match(said, length < 2 ? /empty|not a token/ : /cut off/, text.slice(0, length));
+    assert.match(said, length < 2 ? /empty|not a token/ : /incomplete/, text.slice(0, length));
   }
-  assert.match(complaint(text.slice(0, 40)), /^the token is cut off: 40 of 85 characters/);
+  assert.match(complaint(text.slice(0, 40)), /^the token is incomplete: 40 of 85 characters/);
 });
 
-test('no single mistyped character, and no two that changed places, go unnoticed', () => {
+test('every mistyped character, and every swap of two, is detected', () => {
   for (let at = 0; at < text.length; at++) {
     for (const char of 'a7Z') {
       if (text[at] === char) continue;
@@ -83,20 +83,20 @@ test('no single mistyped character, and no two that changed places, go unnoticed
     complaint(text.replace(text[40]!, '0')),
     /^the token is mistyped at character \d+: tokens have letters and digits, but never 0, O, I or l;/,
   );
-  assert.match(complaint(`${text}ab`), /behind its end/);
+  assert.match(complaint(`${text}ab`), /extra text at its end/);
 });
 
-test('one of a newer lametun says that this one is to be updated', () => {
+test('a token of a newer lametun asks for an update', () => {
   assert.match(complaint(`lt2${text.slice(3)}`), /made by a newer lametun \(format 2.*update/);
 });
 
-test('what is no token at all is told how one begins', () => {
+test('text that is not a token is answered with how a token begins', () => {
   for (const words of ['hello', '--help', 'wg0', 'http://example.org/'])
-    assert.match(complaint(words), /begin with lt1/);
+    assert.match(complaint(words), /begins with lt1/);
   assert.match(complaint(' \n'), /empty/);
 });
 
-test('no complaint shows the token, whatever is wrong with it', () => {
+test('no error shows the token', () => {
   fc.assert(
     fc.property(token, fc.nat(400), fc.constantFrom('', 'a', 'Z', '0', '_'), (made, at, put) => {
       const whole = formatToken(made);
@@ -113,7 +113,7 @@ test('no complaint shows the token, whatever is wrong with it', () => {
   );
 });
 
-test('garbage is refused with words, whatever it is', () => {
+test('any garbage is refused with a message', () => {
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (garbage) => void complaint(garbage)));
   fc.assert(
     fc.property(
@@ -123,7 +123,7 @@ test('garbage is refused with words, whatever it is', () => {
   );
 });
 
-test('what cannot be an address of a hub gets into no token', () => {
+test('invalid hub addresses are not put into a token', () => {
   const wrong: Partial<HubAddress>[] = [
     { host: '' },
     { host: '10.0.0.256' },
@@ -145,7 +145,7 @@ test('what cannot be an address of a hub gets into no token', () => {
   assert.throws(() => formatToken({ ...example, addresses: nine }), { code: 'usage' });
 });
 
-test('blocks of base 58 are read as they were written, and their beginnings alone', () => {
+test('blocks of base 58 survive a round trip, and so do their beginnings', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
       const digits = encodeBlocks(bytes);

@@ -65,10 +65,10 @@ export function formatToken({ hub, secret, addresses }: Token): string {
 
 function encodeAddress({ host, port, tls }: HubAddress): Uint8Array {
   if (!Number.isInteger(port) || port < 1 || port > 65_535)
-    throw new LametunError('usage', `${port} is no port: 1 to 65535`);
+    throw new LametunError('usage', `${port} is not a port: give a number from 1 to 65535`);
   const address = parseAddress(host);
   if (address === undefined && !isHostName(host))
-    throw new LametunError('usage', `'${host}' is neither an address nor the name of a host`);
+    throw new LametunError('usage', `'${host}' is neither an address nor a host name`);
   const kind = address === undefined ? KIND.name : address.length === 4 ? KIND.ipv4 : KIND.ipv6;
   const isUsual = port === USUAL_PORT;
   const head = [kind | (tls ? FLAG.tls : 0) | (isUsual ? 0 : FLAG.port)];
@@ -90,14 +90,14 @@ export function parseToken(text: string): Token {
     .replace(/['"`]$/, '');
   if (plain === '') throw wrong('the token is empty');
   if (plain.slice(0, PREFIX.length).toLowerCase() !== PREFIX)
-    throw wrong(`this is not a token: it would begin with ${PREFIX}${VERSION}`);
+    throw wrong(`this is not a token: a token begins with ${PREFIX}${VERSION}`);
   const version = plain[PREFIX.length];
-  if (version === undefined) throw wrong('the token is cut off');
+  if (version === undefined) throw wrong('the token is incomplete');
   if (version !== VERSION) {
-    if (!/[2-9]/.test(version)) throw wrong(`this is not a token: it would begin with ${PREFIX}${VERSION}`);
+    if (!/[2-9]/.test(version)) throw wrong(`this is not a token: a token begins with ${PREFIX}${VERSION}`);
     throw new LametunError(
       'usage',
-      `the token was made by a newer lametun (format ${version}; this one reads ${VERSION}): update lametun here`,
+      `the token was made by a newer lametun (format ${version}; this one reads ${VERSION}): update lametun on this machine`,
     );
   }
   return decode(readBlocks(plain.slice(PREFIX.length + 1)));
@@ -113,16 +113,16 @@ function readBlocks(digits: string): Uint8Array {
       `the token is mistyped at character ${foreign + 1 + PREFIX.length + 1}: tokens have letters and digits, but never 0, O, I or l`,
     );
   const head = digits.length < 11 ? undefined : decodeBlocks(digits.slice(0, 11));
-  if (digits.length < 11) throw wrong('the token is cut off');
+  if (digits.length < 11) throw wrong('the token is incomplete');
   if (head === undefined) throw wrong(MISTYPED);
   const expected = encodedLength(head[0]! | (head[1]! << 8));
   // Both could come of a mistyped length, but a sane one is believed.
   if (digits.length < expected) {
     const total = expected + PREFIX.length + 1;
     if (expected > MAX_DIGITS) throw wrong(MISTYPED);
-    throw wrong(`the token is cut off: ${digits.length + PREFIX.length + 1} of ${total} characters`);
+    throw wrong(`the token is incomplete: ${digits.length + PREFIX.length + 1} of ${total} characters`);
   }
-  if (digits.length > expected) throw wrong('the token has something behind its end, or is mistyped');
+  if (digits.length > expected) throw wrong('the token has extra text at its end, or is mistyped');
   const bytes = decodeBlocks(digits);
   if (bytes === undefined) throw wrong(MISTYPED);
   return bytes;
@@ -151,7 +151,7 @@ function decode(bytes: Uint8Array): Token {
   };
 }
 
-const MALFORMED = 'the token has addresses that no lametun would write';
+const MALFORMED = 'the token contains invalid addresses';
 
 function decodeAddress(bytes: Uint8Array): { address: HubAddress; length: number } | undefined {
   const head = bytes[0]!;
@@ -170,7 +170,10 @@ function decodeAddress(bytes: Uint8Array): { address: HubAddress; length: number
 }
 
 const wrong = (what: string): LametunError =>
-  new LametunError('usage', `${what}; paste all that \`lametun serve\` or \`lametun invite\` printed`);
+  new LametunError(
+    'usage',
+    `${what}; paste the whole command that \`lametun serve\` or \`lametun invite\` printed`,
+  );
 
 /** CRC-32 as in Ethernet and zip (ISO 3309), bit by bit: against typing errors, not against anybody. */
 function crc32(bytes: Uint8Array): number {

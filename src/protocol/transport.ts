@@ -51,7 +51,7 @@ export class Transport {
 
   open(bytes: Uint8Array): TransportEvent | undefined {
     const plaintext = bytes.length > NOISE_MESSAGE ? undefined : this.#receiving.open(bytes);
-    if (plaintext === undefined) return failure('garbled', 'a message was changed, repeated or left out');
+    if (plaintext === undefined) return failure('garbled', 'a message was changed, repeated or lost');
     const body = plaintext.subarray(1);
     switch (plaintext[0]) {
       case KIND.json:
@@ -63,7 +63,7 @@ export class Transport {
         return frame === undefined ? failure('protocol', 'not a relay frame') : { kind: 'frame', ...frame };
       }
       default:
-        return failure('protocol', `messages of kind ${plaintext[0]} are not known`);
+        return failure('protocol', `unknown message kind ${plaintext[0]}`);
     }
   }
 

@@ -19,7 +19,7 @@ const bytes = (lines: readonly string[]): Uint8Array => ascii(`${lines.join('\r\
 const read = (lines: readonly string[]): ReturnType<HeadReader['push']> =>
   new HeadReader().push(bytes(lines));
 
-test('a request is read, however it is cut into segments, and what is behind it is left', () => {
+test('a request is read however it is split into segments, and the bytes behind it stay', () => {
   fc.assert(
     fc.property(fc.array(fc.nat(), { maxLength: 10 }), fc.uint8Array({ maxLength: 20 }), (places, behind) => {
       const all = Uint8Array.of(...bytes(UPGRADE), ...behind);
@@ -39,7 +39,7 @@ test('a request is read, however it is cut into segments, and what is behind it 
   );
 });
 
-test('a request without one of the parts of an upgrade is none', () => {
+test('a request that lacks a part of an upgrade is rejected', () => {
   for (const [from, to] of [
     ['GET', 'POST'],
     ['keep-alive, Upgrade', 'keep-alive'],
@@ -54,7 +54,7 @@ test('a request without one of the parts of an upgrade is none', () => {
   }
 });
 
-test('what is no request is known by its first byte, or when it is too long or complete', () => {
+test('a non-request is detected at its first byte, when it is too long, or when complete', () => {
   assert.equal(new HeadReader().push(ascii('\x16\x03\x01')), 'malformed'); // TLS
   assert.equal(new HeadReader().push(ascii('GET /')), undefined);
   for (const lines of [
@@ -72,7 +72,7 @@ test('what is no request is known by its first byte, or when it is too long or c
   assert.equal(read(['GET / HTTP/1.1', `x: ${'y'.repeat(MAX_HEAD)}`]), 'malformed');
 });
 
-test('whatever comes, no more than the longest head is kept', () => {
+test('at most the longest head is kept', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 8 }), (chunks) => {
       const reader = new HeadReader();

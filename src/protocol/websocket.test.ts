@@ -68,7 +68,7 @@ test('the examples of RFC 6455 §5.7', () => {
   assert.deepEqual([...closeFrame(1000)], [0x88, 0x02, 0x03, 0xe8]);
 });
 
-test('messages come out whole, however they are cut into frames and segments', () => {
+test('messages arrive whole, however they are split into frames and segments', () => {
   const message = fc.record({
     payload: fc.uint8Array({ maxLength: 1000 }),
     fragments: fc.array(fc.nat(), { maxLength: 4 }),
@@ -102,7 +102,7 @@ test('messages come out whole, however they are cut into frames and segments', (
   );
 });
 
-test('what is no frame of a client ends the connection, with the code that says why', () => {
+test('an invalid frame ends the connection with the right close code', () => {
   const payload = new Uint8Array(3);
   const final = false;
   const cases: readonly (readonly [string, readonly Uint8Array[], number])[] = [

@@ -54,7 +54,10 @@ const hubOptions = (on: Row['on'], kept: Row['on']): Row[] => [
     option: '--network',
     value: 'work',
     effect: ({ hub }) => hub?.network === 'work',
-    on: refusedWhereTrue(kept, /^--network work: this hub's network is called home, which cannot change/),
+    on: refusedWhereTrue(
+      kept,
+      /^--network work: this hub's network is called home, and the name cannot change/,
+    ),
   },
   {
     option: '--mtu',

@@ -222,7 +222,7 @@ test('backup without a hub leaves nothing behind', (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   const backup = (...more: readonly string[]): Outcome =>
     lametun(['backup', path(folder, 'backup'), '--state', path(folder, 'state'), ...more]);
-  assertOneLine(backup(), 2, /there is no hub here to back up .*--state or --database/);
+  assertOneLine(backup(), 2, /no hub to back up here .*--state or --database/);
   assertOneLine(backup('--database', path(folder, 'other.sqlite')), 2, /other\.sqlite does not exist/);
   assert.deepEqual(readdirSync(folder), []);
 });

@@ -8,7 +8,7 @@ import { Guest } from '../crowd/guest.js';
 
 const NODES = 200;
 
-test('two hundred nodes all learn of every change, and all come back to a hub that was killed', async (t) => {
+test('two hundred nodes learn of every change, and reconnect to a killed hub', async (t) => {
   const state = mkdtempSync(join(tmpdir(), 'lametun-crowd-'));
   t.after(() => rmSync(state, { recursive: true }));
   const crowd = await Crowd.start({ processes: 2, state, most: NODES });

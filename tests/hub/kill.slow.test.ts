@@ -113,7 +113,7 @@ async function write(hub: HubProcess, secret: Uint8Array, acknowledged: Acknowle
 }
 
 for (const kind of DATABASES) {
-  test(`${kind}: ${KILLS} kill -9 under writes lose nothing that was acknowledged`, (t) =>
+  test(`${kind}: ${KILLS} kill -9 during writes lose nothing acknowledged`, (t) =>
     withDatabase(t, kind, async (_, database) => {
       const state = temporaryFolder(t);
       const random = new SeededRandom(50);

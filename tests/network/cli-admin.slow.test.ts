@@ -90,7 +90,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     const running = join(laptop, invite(office, '--admin'));
     await running.says(/asked to join/);
     assert.match(said(laptop.lametun('status')), /^this node .*, admin once approved$/m);
-    refused(laptop.lametun('nodes'), /this node still waits for approval/);
+    refused(laptop.lametun('nodes'), /this node is pending approval/);
     said(office.lametun('approve', 'laptop'));
     await until('it to be let in', () => laptop.status().self.pending === false);
     const { invite: id, command, token } = json(laptop, 'invite', '--reusable', '--expires', '2h');
@@ -100,7 +100,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +open +in 2 h +0 of 100`, 'm'));
     assert.deepEqual(json(laptop, 'revoke', id), { revoked: id, removed: 0 });
     refused(laptop.lametun('revoke', 'nonsense'), /nonsense/, 2);
-    refused(office.lametun('remove', 'nobody'), /there is no node nobody/, 2);
+    refused(office.lametun('remove', 'nobody'), /no node nobody/, 2);
     assert.match(said(laptop.lametun('invites')), new RegExp(`^${id} +revoked`, 'm'));
     assert.equal(json(laptop, 'nodes').nodes.length, 3);
   });
@@ -117,8 +117,12 @@ test('a network that asks, from its first node to its last', async (t) => {
     const { self } = home.machine.status();
     assert.deepEqual([self.name, self.fullName], ['cottage', 'cottage.home.lametun']);
     assert.equal(JSON.parse(readFileSync(path(home.machine.state, 'node.json'), 'utf8')).you.name, 'cottage');
-    refused(office.lametun('rename', 'cottage', 'laptop'), /node 3 is called laptop: choose another name/, 2);
-    refused(office.lametun('rename', 'nobody', 'x'), /there is no node nobody/, 2);
+    refused(
+      office.lametun('rename', 'cottage', 'laptop'),
+      /node 3 already has the name laptop: choose another/,
+      2,
+    );
+    refused(office.lametun('rename', 'nobody', 'x'), /no node nobody/, 2);
     refused(
       office.lametun('rename', 'cottage', 'A Hut'),
       /the name "A Hut" is not valid: .*such as "a-hut"/,
@@ -126,7 +130,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     );
     refused(
       office.lametun('rename', 'cottage', 'hub'),
-      /nobody can be called hub: it means something else/,
+      /the name hub cannot be used: the name is reserved/,
       2,
     );
     assert.match(said(office.lametun('rename', 'cottage', 'home')), /^Renamed cottage to home\n$/);

@@ -32,7 +32,7 @@ test('a hub that serves another network by the same key takes nobody’s identit
   await t.test('it does not start by mistake', () => {
     const typo = hub.lametun('hub', '--database', joinPath(hub.state, 'typo.sqlite'));
     assert.equal(typo.status, 1);
-    assert.match(typo.stderr, /typo.sqlite holds no network: run `lametun restore BACKUP` first/);
+    assert.match(typo.stderr, /typo.sqlite contains no network: run `lametun restore BACKUP` first/);
     assert.ok(!readdirSync(hub.state).includes('typo.sqlite'));
   });
 
@@ -157,6 +157,6 @@ test('a hub goes on without the node on its machine, and is found by other addre
     copyFileSync(joinPath(hub.state, aside!, 'hub.key'), joinPath(hub.state, 'hub.key'));
     const mixed = hub.lametun('up');
     assert.equal(mixed.status, 1);
-    assert.match(mixed.stderr, /holds another network, home: correct --database or --key/);
+    assert.match(mixed.stderr, /contains another network, home: correct --database or --key/);
   });
 });

@@ -163,8 +163,8 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
 
   await t.test('with a name server that cannot be reached', async () => {
     const hubAgain = await comesUp(hub.start('up'));
-    await until('a warning', () => /cannot resolve hub\.example, which --public names/.test(hubAgain.stderr));
-    assert.match(invitation().warnings.join(), /cannot resolve hub\.example/);
+    await until('a warning', () => /cannot resolve --public hub\.example:/.test(hubAgain.stderr));
+    assert.match(invitation().warnings.join(), /cannot resolve --public hub\.example/);
     const running = await comesUp(node.start('up'));
     await isAway();
     dns = await nameServer();

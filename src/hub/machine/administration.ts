@@ -58,7 +58,7 @@ export class Administration {
         if (this.#options.isHost(key) && request.force !== true)
           throw new Refused(
             'needs-force',
-            `${name} is the node on the hub's own machine: to remove it, add --force; the hub goes on without it`,
+            `${name} is the node on the hub's own machine: to remove it, add --force; the hub keeps running without it`,
           );
         await registry.change((change) => remove(change, id));
         return { name };

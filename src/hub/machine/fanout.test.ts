@@ -39,7 +39,7 @@ function scene(mapLength = 5) {
   return { source, clock, fanout, change };
 }
 
-test('who comes gets the map, or what has changed since its own', () => {
+test('a node that attaches gets the map, or the changes since its own', () => {
   const { clock, fanout } = scene();
   const [fresh, returning] = [new TestFollower(), new TestFollower()];
   fanout.add(fresh);
@@ -62,7 +62,7 @@ test('every change reaches everyone, and changes in quick succession go together
   for (const { heard } of followers) assert.deepEqual(heard, ['map 1', '1 to 2', '2 to 5']);
 });
 
-test('who reads slowly has one message under way, and then gets all that it missed at once', () => {
+test('a slow reader has one message in flight, then gets everything it missed at once', () => {
   const { clock, fanout, change } = scene();
   const slow = new TestFollower(false);
   const quick = new TestFollower();
@@ -80,7 +80,7 @@ test('who reads slowly has one message under way, and then gets all that it miss
   assert.deepEqual(slow.heard, ['map 1', '1 to 6']);
 });
 
-test('large maps are made only as fast as they are taken, and small deltas do not wait for them', () => {
+test('large maps are made only as fast as they are read, and small deltas do not wait for them', () => {
   const { clock, fanout, change } = scene(1 << 20);
   const slow = Array.from({ length: 100 }, () => new TestFollower(false));
   const quick = new TestFollower();
@@ -100,7 +100,7 @@ test('large maps are made only as fast as they are taken, and small deltas do no
   for (const { heard } of slow) assert.ok(heard.at(-1) === '1 to 2' || heard.at(-1) === 'map 2');
 });
 
-test('who has gone is told nothing more', () => {
+test('a client that left gets nothing more', () => {
   const { clock, fanout, change } = scene();
   const gone = new TestFollower(false);
   fanout.add(gone);
@@ -112,7 +112,7 @@ test('who has gone is told nothing more', () => {
   assert.deepEqual(gone.heard, ['map 1']);
 });
 
-test('a round that takes long makes way for other events, and for fewer rounds', () => {
+test('a long round yields to other events, and makes later rounds rarer', () => {
   const { clock, fanout, change, source } = scene();
   const order: string[] = [];
   const costly = (name: string): Follower => ({
@@ -136,7 +136,7 @@ test('a round that takes long makes way for other events, and for fewer rounds',
   assert.equal(before, 6);
 });
 
-test('a round ends although changes go on, and what they are goes out together in the next', () => {
+test('a round ends while changes continue, and these go out together in the next', () => {
   const { clock, fanout, change } = scene();
   let told = 0;
   const followers = Array.from({ length: 40 }, (): Follower & { last: string } => ({
@@ -161,7 +161,7 @@ test('a round ends although changes go on, and what they are goes out together i
   assert.ok(followers.every(({ last }) => last.endsWith('to 101')));
 });
 
-test('who comes while changes are held back is not', () => {
+test('a node that attaches while changes are held back does not wait', () => {
   const { clock, fanout, change } = scene();
   const slow: Follower = {
     sendEncoded: (_, done) => {

@@ -64,7 +64,7 @@ async function scene() {
   return { hub, registry, scheduler, client, secret, attachAnd, row };
 }
 
-test('who waits, attaches, and is gone before it has its answer is not there', async () => {
+test('a pending node that leaves before its answer is not attached', async () => {
   const { hub, client, attachAnd, row } = await scene();
   await attachAnd(async () => {
     client.ended = true;
@@ -74,7 +74,7 @@ test('who waits, attaches, and is gone before it has its answer is not there', a
   assert.equal(hub.online, 0);
 });
 
-test('who is let in while it attaches is in, with a map', async () => {
+test('a node approved while it attaches becomes a member, with a map', async () => {
   const { hub, scheduler, client, attachAnd, row } = await scene();
   await attachAnd(() => hub.administer({ op: 'approve', node: 'guest' }));
   const answer = client.messages.find(({ type }) => type === 'answer');
@@ -85,7 +85,7 @@ test('who is let in while it attaches is in, with a map', async () => {
   assert.ok((await row())?.online);
 });
 
-test('who is removed while it attaches hears that it is no member', async () => {
+test('a node removed while it attaches learns that it is not a member', async () => {
   const { hub, client, attachAnd } = await scene();
   await attachAnd(() => hub.administer({ op: 'remove', node: 'guest' }));
   assert.deepEqual(
@@ -95,22 +95,22 @@ test('who is removed while it attaches hears that it is no member', async () => 
   assert.equal(client.admitted, false);
 });
 
-test('who waits may stay connected', async () => {
+test('a pending node may stay connected', async () => {
   const { client, attachAnd } = await scene();
   await attachAnd(async () => {});
   assert.ok(client.admitted);
 });
 
-test('who waits is told that this is why it does not administer', async () => {
+test('a pending administrator is told why it cannot administer yet', async () => {
   const { hub, client, attachAnd } = await scene();
   await attachAnd(async () => {});
   await hub.handle(client, { type: 'admin', id: 3, request: { op: 'nodes' } });
   const refused = client.messages.at(-1);
   assert.ok(refused?.type === 'refused' && refused.code === 'not-an-admin');
-  assert.match(refused.message, /still waits for approval/);
+  assert.match(refused.message, /pending approval/);
 });
 
-test('those who are no members make the database work so often and no more, whatever they ask', async () => {
+test('requests of non-members that need the database are limited', async () => {
   const { hub, registry, client: honest, secret } = await scene();
   await hub.administer({ op: 'approve', node: 'guest' });
   const { store } = registry;

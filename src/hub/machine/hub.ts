@@ -198,7 +198,7 @@ export class Hub {
         );
         const member = await this.#member(client.key);
         if (member === undefined) throw notAMember(); // removed in the same moment
-        this.#options.log.verbose(`Node ${id}, ${member.row.name}, has joined`);
+        this.#options.log.verbose(`Node ${id}, ${member.row.name}, joined`);
         return answer('join', { network: this.#registry.info, you: membership(member) });
       }
       case 'attach':
@@ -239,7 +239,7 @@ export class Hub {
     const id = this.#ids.get(client);
     const isPending = id !== undefined && this.#attached.get(id)?.pending === true;
     return isPending
-      ? 'this node still waits for approval, and administers nothing until then'
+      ? 'this node is pending approval and cannot administer until it is approved'
       : 'this node is no administrator of the network';
   }
 
@@ -300,7 +300,7 @@ export class Hub {
     const twins = this.#twins.of(row.id, now);
     if (twins !== undefined && !wasTwin)
       this.#options.log.error(
-        `Two machines, ${twins.join(' and ')}, connect with the key of ${row.name}: copies of one state directory`,
+        `Two machines, ${twins.join(' and ')}, use the key of ${row.name}: one has a copied state directory`,
       );
     if (first === undefined) return;
     holder?.send({ type: 'twin', address });
@@ -386,15 +386,15 @@ export class Hub {
       return { code: 'unavailable', message: `${error.message}: try again` };
     this.#options.log.error(`A request failed: ${(error as Error).stack}`);
     if (error instanceof LametunError) return { code: 'bad-request', message: error.message };
-    return { code: 'unavailable', message: 'the hub failed to do that: its log says why' };
+    return { code: 'unavailable', message: 'the hub failed to handle the request: see its log' };
   }
 }
 
 const notAMember = (): Refused =>
   new Refused(
     'not-a-member',
-    "the hub does not know this node: it was removed long ago, or the hub's database was restored from before it joined; `lametun leave` forgets the network here",
+    'the hub does not know this node: it was removed long ago, or joined after the backup that the hub restored; run `lametun leave`, then join again',
   );
 const otherNetwork = (): Refused =>
-  new Refused('other-network', 'this hub serves another network than the one whose member this node is');
-const TOO_MANY = 'too many requests of nodes that are no members: try again in a minute';
+  new Refused('other-network', 'this hub serves another network than the one this node is a member of');
+const TOO_MANY = 'too many requests from non-members: try again in a minute';

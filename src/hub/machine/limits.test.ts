@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AddressLimit, GuestLimit } from './limits.js';
 
-test('each address has its own limit, and all of an IPv6 customer one', () => {
+test('each IPv4 address, and each IPv6 /64, has its own limit', () => {
   const limit = new AddressLimit({ rate: 0.1, burst: 1 });
   assert.ok(limit.take('192.0.2.1', 0));
   assert.ok(!limit.take('192.0.2.1', 0));
@@ -12,14 +12,14 @@ test('each address has its own limit, and all of an IPv6 customer one', () => {
   assert.ok(limit.take('2001:db8:0:1::1', 0));
 });
 
-test('as many addresses as a stranger may have do not take more memory', () => {
+test('many addresses of strangers do not take more memory', () => {
   const limit = new AddressLimit({ rate: 0.1, burst: 1 });
   for (let i = 0; i < 30_000; i++) limit.take(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
   assert.ok(!limit.take(`10.0.${29_999 >> 8}.${29_999 & 255}`, 0));
   assert.ok(limit.take('10.0.0.1', 0), 'the oldest are forgotten');
 });
 
-test('guests of one address, however many, leave enough for those of others', () => {
+test('guests of one address leave enough for guests of others', () => {
   const limit = new GuestLimit({ each: { rate: 1, burst: 10 }, all: { rate: 5, burst: 100 } });
   const taken = (address: string, times: number, now: number): number =>
     Array.from({ length: times }, () => limit.take(address, now)).filter(Boolean).length;

@@ -85,7 +85,7 @@ function scene(answer: (message: NodeMessage) => Promise<void> = async () => {})
   return { carrier, session, node, seen, received, ask };
 }
 
-test('a silent client is pinged after 40 s, and cut off after 70 s', () => {
+test('a silent client is pinged after 40 s and disconnected after 70 s', () => {
   const { carrier, session, seen } = scene();
   for (const [now, pings] of [
     [39_000, 0],
@@ -105,7 +105,7 @@ test('a silent client is pinged after 40 s, and cut off after 70 s', () => {
   assert.ok(carrier.isTerminated);
 });
 
-test('a client that takes nothing for 30 s is cut off, and one that takes little is not', () => {
+test('a client that reads nothing for 30 s is disconnected, and a slow one is not', () => {
   const { carrier, session, seen } = scene();
   carrier.takes = false;
   session.admit();
@@ -126,7 +126,7 @@ test('a client that takes nothing for 30 s is cut off, and one that takes little
   assert.ok(now <= 215_000, `${now}`);
 });
 
-test('frames for a client that takes none are dropped', () => {
+test('frames for a client that does not read are dropped', () => {
   const { carrier, session } = scene();
   session.admit();
   carrier.takes = false;
@@ -134,7 +134,7 @@ test('frames for a client that takes none are dropped', () => {
   assert.ok(session.droppedFrames > 700, `${session.droppedFrames}`);
 });
 
-test('a guest that sends a frame is cut off, a member is not, and the pace follows', () => {
+test('a guest that sends a frame is disconnected, a member is not, and the pace follows', () => {
   const guest = scene();
   assert.equal(guest.carrier.pace, PACE.guest);
   guest.session.handle(guest.node.sealFrame(1, new Uint8Array(32)), 0);
@@ -147,7 +147,7 @@ test('a guest that sends a frame is cut off, a member is not, and the pace follo
   assert.equal(member.carrier.pace, PACE.member);
 });
 
-test('a close waits for what was sent before, and nothing follows it', () => {
+test('a close waits for earlier messages, and nothing follows it', () => {
   const { carrier, session, seen } = scene();
   session.admit();
   carrier.takes = false;
@@ -159,7 +159,7 @@ test('a close waits for what was sent before, and nothing follows it', () => {
   assert.equal(carrier.closedWith, 1000);
 });
 
-test('requests are answered one after the other; more than may wait are refused, and then end the session', async () => {
+test('requests are answered one by one; too many waiting ones are refused, then end the session', async () => {
   const going: (() => void)[] = [];
   const { seen, ask, received } = scene(() => new Promise((resolve) => going.push(resolve)));
   ask({ type: 'who', id: 1 });
@@ -182,7 +182,7 @@ test('requests are answered one after the other; more than may wait are refused,
   assert.deepEqual(received(), []);
 });
 
-test('a client that asks faster than it may is refused, until it is slower or goes on for too long', () => {
+test('a client above its request rate is refused until it slows down, or is disconnected', () => {
   const { seen, ask, received, session } = scene();
   session.admit();
   const burst = (from: number, count: number, now: number): unknown[] => {

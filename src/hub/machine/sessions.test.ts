@@ -67,7 +67,7 @@ function scene(limits: { guestPatience?: number; maxGuests?: number } = {}) {
   return { sessions, guest };
 }
 
-test('a guest that does not become a member is cut off after a while, and a member is not', () => {
+test('a guest that does not become a member is disconnected after a while, and a member is not', () => {
   const { sessions, guest } = scene();
   const member = guest(0);
   member.session.admit();
@@ -83,7 +83,7 @@ test('a guest that does not become a member is cut off after a while, and a memb
   assert.deepEqual([sessions.open, sessions.counters.guest, sessions.counters.opened], [2, 1, 3]);
 });
 
-test('of too many guests the oldest goes', () => {
+test('with too many guests, the oldest is disconnected', () => {
   const { sessions, guest } = scene({ maxGuests: 2 });
   const guests = [guest(0), guest(1), guest(2)];
   assert.deepEqual(
@@ -143,7 +143,7 @@ async function run(seed: number, count: number): Promise<string> {
   return sent.digest('hex');
 }
 
-test('a hub in a virtual network says the same, byte for byte, for the same seed, and another for another', async () => {
+test('a hub in a virtual network sends the same bytes for the same seed, and others for another', async () => {
   assert.equal(await run(1, 10), await run(1, 10));
   assert.notEqual(await run(1, 10), await run(2, 10));
 });

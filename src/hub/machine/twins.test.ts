@@ -31,7 +31,7 @@ class Place {
   }
 }
 
-test('two machines that throw each other out are told apart within four connections, and the place is kept', () => {
+test('two machines with one key are detected within four connections, and the first stays', () => {
   const place = new Place();
   assert.deepEqual(place.comes('a', 'b', 'a', 'b'), [true, true, true, false]);
   assert.deepEqual(place.seen, ['at a', 'at b']);
@@ -44,7 +44,7 @@ test('two machines that throw each other out are told apart within four connecti
   assert.deepEqual(place.seen, ['at b', 'at a']);
 });
 
-test('a machine that is heard of no more is forgotten after a quarter of an hour', () => {
+test('a machine that is no longer heard of is forgotten after 15 minutes', () => {
   const place = new Place();
   place.comes('a', 'b', 'a', 'b');
   place.now += 15 * 60_000;
@@ -69,7 +69,7 @@ test('one machine that roams, flaps between networks and restarts is never taken
   );
 });
 
-test('copies of a running process are told by their turns, which do not grow', () => {
+test('copies of a running process are recognised by their turns, which do not grow', () => {
   const place = new Place();
   place.come('a', { turn: 7 });
   assert.equal(place.come('a', { at: 'b', turn: 8 }), true, 'it may have moved');
@@ -78,7 +78,7 @@ test('copies of a running process are told by their turns, which do not grow', (
   assert.ok(place.seen);
 });
 
-test('a machine that is removed is forgotten', () => {
+test('a removed machine is forgotten', () => {
   const place = new Place();
   place.comes('a', 'b', 'a', 'b');
   place.twins.delete(1);

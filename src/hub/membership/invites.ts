@@ -39,10 +39,12 @@ export async function addInvite(change: Change, invite: NewInvite): Promise<numb
 }
 
 function allowedShares(shares: readonly string[], ranges: readonly string[]): string[] {
-  if (shares.length > MAX_SHARES) throw new Refused('bad-request', `at most ${MAX_SHARES} networks`);
+  if (shares.length > MAX_SHARES)
+    throw new Refused('bad-request', `too many networks: an invitation may allow ${MAX_SHARES}`);
   return shares.map((text) => {
     const network = canonicalNetwork(text);
-    if (network === undefined) throw new Refused('bad-request', `${text} is not a network: 192.168.1.0/24`);
+    if (network === undefined)
+      throw new Refused('bad-request', `${text} is not a network: write it as 192.168.1.0/24`);
     const why = whyNotShareable(network, ranges, []);
     if (why !== undefined) throw new Refused('bad-request', `${network} cannot be shared: ${why}`);
     return network;
@@ -57,7 +59,7 @@ export async function openInvite(tables: ReadTables, secretHash: string, now: nu
     case 'revoked':
       throw new Refused('bad-secret', 'the invitation was revoked: ask for a new one');
     case 'used':
-      throw new Refused('used-up', 'the invitation was used already: ask for a new one');
+      throw new Refused('used-up', 'the invitation was already used: ask for a new one');
     case 'expired':
       throw new Refused('expired', 'the invitation has expired: ask for a new one');
     default:
@@ -77,7 +79,8 @@ export const sharesOf = (invite: Pick<InviteRecord, 'shares'>): string[] =>
 /** @throws Refused when there is none */
 export async function revokeInvite(change: Change, id: string): Promise<void> {
   const invite = await change.tables.invite({ id });
-  if (invite === undefined) throw new Refused('not-found', `there is no invitation ${id}`);
+  if (invite === undefined)
+    throw new Refused('not-found', `no invitation ${id}: \`lametun invites\` lists them`);
   if (invite.revoked_at === null) await change.tables.updateInvite(id, { revoked_at: change.now });
 }
 

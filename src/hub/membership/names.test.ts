@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { toName, uniqueName } from './names.js';
 
-test('whatever a machine is called becomes a name', () => {
+test('any machine name becomes a valid name', () => {
   for (const [wish, label] of [
     ['Office', 'office'],
     ['office.example.org', 'office'],
@@ -15,7 +15,7 @@ test('whatever a machine is called becomes a name', () => {
     assert.equal(toName(wish), label);
 });
 
-test('a name that is taken gets a number, and stays a label', () => {
+test('a taken name gets a number, and stays a label', () => {
   const taken = new Set(['a', 'a-2', 'b'.repeat(63)]);
   const isTaken = (name: string): boolean => taken.has(name);
   assert.equal(uniqueName('c', isTaken), 'c');

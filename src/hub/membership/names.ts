@@ -11,8 +11,8 @@ export function toName(wish: string): string {
 
 /** Why nobody can be called that, or undefined when somebody can. */
 export function whyNoName(name: string): string | undefined {
-  if (RESERVED.has(name)) return 'it means something else';
-  if (/^\d+$/.test(name)) return "a number alone is taken for a node's number";
+  if (RESERVED.has(name)) return 'the name is reserved';
+  if (/^\d+$/.test(name)) return "a number would be taken for a node's number";
   return isLabel(name) ? undefined : LABEL_RULE;
 }
 

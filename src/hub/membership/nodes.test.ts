@@ -235,28 +235,25 @@ inEveryStore(
   },
 );
 
-inEveryStore(
-  'so many wait for approval by one invitation and no more, and they go with it',
-  async (t, database) => {
-    const registry = await openTestNetwork(t, database, { ask: true });
-    const many = await invite(registry, { uses: 1_000, id: 'many' });
-    const ids: number[] = [];
-    await assert.rejects(async () => {
-      for (;;) ids.push(await joined(registry, many, 'x'));
-    }, refused('full'));
-    assert.equal(ids.length, 100);
-    const other = await joined(registry, await invite(registry), 'honest');
-    await registry.change((change) => approve(change, ids[0]!));
-    ids.push(await joined(registry, many, 'one more'));
-    await assert.rejects(joined(registry, many, 'x'), refused('full'));
-    assert.equal(await registry.change((change) => removeWaiting(change, 'many')), 100);
-    assert.deepEqual(
-      (await registry.store.read((tables) => loadMembers(tables, 'current'))).map(({ row }) => row.id),
-      [ids[0], other],
-    );
-    await joined(registry, many, 'again');
-  },
-);
+inEveryStore('pending nodes of one invitation are limited, and removed with it', async (t, database) => {
+  const registry = await openTestNetwork(t, database, { ask: true });
+  const many = await invite(registry, { uses: 1_000, id: 'many' });
+  const ids: number[] = [];
+  await assert.rejects(async () => {
+    for (;;) ids.push(await joined(registry, many, 'x'));
+  }, refused('full'));
+  assert.equal(ids.length, 100);
+  const other = await joined(registry, await invite(registry), 'honest');
+  await registry.change((change) => approve(change, ids[0]!));
+  ids.push(await joined(registry, many, 'one more'));
+  await assert.rejects(joined(registry, many, 'x'), refused('full'));
+  assert.equal(await registry.change((change) => removeWaiting(change, 'many')), 100);
+  assert.deepEqual(
+    (await registry.store.read((tables) => loadMembers(tables, 'current'))).map(({ row }) => row.id),
+    [ids[0], other],
+  );
+  await joined(registry, many, 'again');
+});
 
 inEveryStore(
   'who waits has no address, and each gets one that is free when it is let in',

@@ -64,7 +64,7 @@ async function roomToWait({ tables }: Change, invite: string): Promise<void> {
   if (own < WAITING.byInvite && (await tables.pendingCount()) < WAITING.inAll) return;
   throw new Refused(
     'full',
-    `${own < WAITING.byInvite ? `${WAITING.inAll} nodes` : `${WAITING.byInvite} nodes of this invitation`} wait for approval: ask an administrator to approve or remove some`,
+    `${own < WAITING.byInvite ? `${WAITING.inAll} nodes` : `${WAITING.byInvite} nodes of this invitation`} are pending approval: ask an administrator to approve or remove some`,
   );
 }
 
@@ -137,11 +137,12 @@ export async function share(change: Change, id: NodeId, networks: readonly strin
 /** @returns whether the approved shares have changed */
 async function offer(change: Change, node: NodeRecord, texts: readonly string[]): Promise<boolean> {
   if (texts.length > MAX_SHARES)
-    throw new Refused('bad-request', `at most ${MAX_SHARES} networks can be shared`);
+    throw new Refused('bad-request', `too many networks: a node may share ${MAX_SHARES}`);
   const wanted = new Set(
     texts.map((text) => {
       const network = canonicalNetwork(text);
-      if (network === undefined) throw new Refused('bad-request', `${text} is not a network: 192.168.1.0/24`);
+      if (network === undefined)
+        throw new Refused('bad-request', `${text} is not a network: write it as 192.168.1.0/24`);
       return network;
     }),
   );
@@ -182,7 +183,7 @@ export async function approve(change: Change, id: NodeId, networks?: readonly st
   const offered = await tables.shares([id]);
   const chosen = networks?.map((text) => canonicalNetwork(text) ?? text);
   const unknown = chosen?.find((network) => !offered.some((share) => share.network === network));
-  if (unknown !== undefined) throw new Refused('not-found', `${node.name} does not offer ${unknown}`);
+  if (unknown !== undefined) throw new Refused('not-found', `${node.name} does not share ${unknown}`);
   const judge = await judgeOf(change, node);
   const decided = offered.map((share): ShareRecord => {
     const { network, state } = share;
@@ -205,13 +206,13 @@ export async function approve(change: Change, id: NodeId, networks?: readonly st
 /** Renames a node. @returns its former name. @throws Refused */
 export async function rename(change: Change, id: NodeId, name: string): Promise<string> {
   const why = whyNoName(name);
-  if (why !== undefined) throw new Refused('bad-request', `nobody can be called ${name}: ${why}`);
+  if (why !== undefined) throw new Refused('bad-request', `the name ${name} cannot be used: ${why}`);
   const node = await currentNode(change, id);
   change.touch(id);
   if (node.name === name) return name;
   const [other] = await change.tables.nodes({ name });
   if (other !== undefined)
-    throw new Refused('taken', `node ${other.id} is called ${name}: choose another name`);
+    throw new Refused('taken', `node ${other.id} already has the name ${name}: choose another`);
   await change.tables.updateNode(id, { name });
   await revise(change, node);
   return node.name;
@@ -233,14 +234,14 @@ export async function findNode(tables: ReadTables, ref: string): Promise<NodeRec
   const isId = /^\d{1,10}$/.test(ref);
   const [found] = await tables.nodes(isId ? { ids: [Number(ref)] } : { name: ref });
   if (found === undefined || found.state === 'removed')
-    throw new Refused('not-found', `there is no node ${ref}`);
+    throw new Refused('not-found', `no node ${ref}: \`lametun nodes\` lists them`);
   return found;
 }
 
 async function currentNode({ tables }: Change, id: NodeId): Promise<NodeRecord> {
   const [node] = await tables.nodes({ ids: [id] });
   if (node === undefined || node.state === 'removed')
-    throw new Refused('not-a-member', 'this node is no member of the network any more');
+    throw new Refused('not-a-member', 'this node is no longer a member of the network');
   return node;
 }
 

@@ -38,7 +38,7 @@ test('members get the lower half of a range, and all of the first /64', () => {
   assert.equal(members('fd12:3456:789a::/64'), 'fd12:3456:789a::/64');
 });
 
-test('no network and no address of this machine lies in the range, whatever else does not leave room', () => {
+test('the chosen range contains no network and no address of this machine', () => {
   const avoid = cidrs('10.128.0.0/9', '10.64.7.0/24', '10.67.1.2/32', '0.0.0.0/0', '::/0');
   for (const { ipv4 } of chosen(avoid))
     for (const other of avoid.filter(({ prefix }) => prefix > 0)) assert.ok(!overlap(ipv4, other));
@@ -49,7 +49,7 @@ test('no network and no address of this machine lies in the range, whatever else
   }
 });
 
-test('nothing is chosen from 100.64.0.0/10, not even when all else is in use', () => {
+test('nothing is chosen from 100.64.0.0/10, even if everything else is in use', () => {
   for (const { ipv4 } of chosen([])) assert.ok(!overlap(ipv4, CARRIER));
   const all = Array.from({ length: 128 }, (_, i) => parseCidr(`10.${2 * i}.1.0/24`)!);
   assert.throws(() => chooseRange(all, seeded(1)), { code: 'missing', message: /--range/ });
@@ -57,7 +57,7 @@ test('nothing is chosen from 100.64.0.0/10, not even when all else is in use', (
   assert.deepEqual(chooseRange(all, seeded(1), given).ipv4, given);
 });
 
-test('what others use by default is taken last', () => {
+test('ranges that others use by default are chosen last', () => {
   const all = Array.from({ length: 128 }, (_, i) => parseCidr(`10.${2 * i}.0.0/15`)!);
   const free = (...indices: number[]) => all.filter((_, i) => !indices.includes(i));
   for (const { ipv4 } of chosen(free(0, 48, 90), 50)) assert.equal(formatCidr(ipv4), '10.180.0.0/15');
@@ -70,12 +70,12 @@ test('an IPv6 network in use is not chosen', () => {
   assert.ok(!contains({ address: first.address, prefix: 48 }, again.address));
 });
 
-test('a default route, and the halves that stand in for one, take nothing', () => {
+test('a default route, or its two halves, occupies no range', () => {
   const avoid = cidrs('0.0.0.0/0', '0.0.0.0/1', '128.0.0.0/1', '::/0', '8000::/1');
   assert.deepEqual(chooseRange(avoid, seeded(3)), chooseRange([], seeded(3)));
 });
 
-test('a range that somebody asks for is private or shared, /15 to /24, and a network', () => {
+test('a requested range must be private or shared, from /15 to /24, without host bits', () => {
   for (const text of ['10.2.0.0/15', '172.30.0.0/15', '192.168.0.0/16', '100.72.0.0/15', '10.1.2.0/24'])
     assert.equal(parseRange(text), text);
   const wrong: Record<string, RegExp> = {
@@ -91,7 +91,7 @@ test('a range that somebody asks for is private or shared, /15 to /24, and a net
     assert.throws(() => parseRange(text), { code: 'usage', message }, text);
 });
 
-test('hosts are counted from the beginning of their network', () => {
+test('hosts are numbered from the start of their network', () => {
   const at = (network: string, host: number) => formatAddress(hostAddress(parseCidr(network)!, host));
   assert.equal(at('10.7.0.0/16', 1), '10.7.0.1');
   assert.equal(at('10.7.0.0/16', 65_534), '10.7.255.254');

@@ -57,7 +57,7 @@ function chooseIpv4(avoid: readonly Cidr[], random: Random): Cidr {
   if (choice === undefined)
     throw new LametunError(
       'missing',
-      `the routes of this machine leave no /${PREFIX} of ${formatCidr(POOL)} free for the network: choose another range with --range, as 172.30.0.0/15`,
+      `no free range: the routes of this machine use every /${PREFIX} of ${formatCidr(POOL)}; choose one with --range, such as 172.30.0.0/15`,
     );
   return choice[below(choice.length, random)]!;
 }
@@ -97,9 +97,9 @@ export function parseRange(text: string): string {
   const range = parseCidr(text);
   const wrong = (why: string): LametunError => new LametunError('usage', `--range ${text}: ${why}`);
   if (range === undefined || range.address.length !== 4)
-    throw wrong('write an IPv4 network, as 172.30.0.0/15');
+    throw wrong('write an IPv4 network, such as 172.30.0.0/15');
   const canonical = formatCidr(networkOf(range));
-  if (formatCidr(range) !== canonical) throw wrong(`it has host bits set; did you mean ${canonical}?`);
+  if (formatCidr(range) !== canonical) throw wrong(`host bits are set; did you mean ${canonical}?`);
   if (range.prefix < PREFIX || range.prefix > NARROWEST)
     throw wrong(`use a network of /${PREFIX} to /${NARROWEST}: its lower half is for members`);
   if (!ALLOWED.some((pool) => covers(pool, range)))

@@ -20,7 +20,7 @@ test('networks behind a gateway can be shared', () => {
   }
 });
 
-test('what is no network of hosts, or too much of the Internet, cannot', () => {
+test('networks without hosts, or too large ones, cannot be shared', () => {
   for (const network of [
     '0.0.0.0/0',
     '::/0',
@@ -43,20 +43,20 @@ test('what is no network of hosts, or too much of the Internet, cannot', () => {
   }
 });
 
-test('the own range of the network cannot be shared, nor a part of it, nor what it is part of', () => {
+test('a share must not overlap the network’s own range', () => {
   for (const network of ['10.77.0.0/16', '10.77.4.0/24', '10.0.0.0/8', 'fd12::5/128', 'fd12::/48']) {
     assert.match(why(network)!, /the range of the network itself/);
   }
 });
 
-test('what overlaps the offer of another node names it', () => {
+test('an overlap with another node’s share names that node', () => {
   const others = [{ network: '192.168.0.0/16', node: 'office' }];
   assert.equal(why('192.168.4.0/24', others), 'overlaps 192.168.0.0/16 of office');
   assert.equal(why('192.0.0.0/8', others), 'overlaps 192.168.0.0/16 of office');
   assert.equal(why('192.169.0.0/16', others), undefined);
 });
 
-test('an invitation allows a network and its parts', () => {
+test('an invitation for a network also allows its parts', () => {
   assert.ok(isAllowed('192.168.1.0/24', ['192.168.0.0/16']));
   assert.ok(isAllowed('192.168.0.0/16', ['192.168.0.0/16']));
   assert.ok(!isAllowed('192.168.0.0/15', ['192.168.0.0/16']));

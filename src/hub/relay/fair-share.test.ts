@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { costOf, FairShare, limitFrames, RateLimit } from './fair-share.js';
 import { Thinning } from './thinning.js';
 
-test('a sender may send at its rate for ever, and after a pause for a moment more', () => {
+test('a sender may always send at its rate, and after a pause a burst', () => {
   const limit = new RateLimit(2, 80e6); // 10 000 bytes a millisecond
   let sent = 0;
   const sendAll = (now: number): void => {
@@ -56,7 +56,7 @@ test("what those who want little leave is the others'", () => {
   assert.deepEqual(got, [10_000, 314_000, 50_000, 314_000]);
 });
 
-test('what a sender has had in one turn does not count in the next', () => {
+test('what a sender got in one turn does not count in the next', () => {
   const share = new FairShare(1, 1, new Thinning(1));
   for (let now = 1; now < 100; now++) {
     share.begin(now, 0.9);
@@ -66,7 +66,7 @@ test('what a sender has had in one turn does not count in the next', () => {
   }
 });
 
-test('nobody is limited once there has been room for some time', () => {
+test('the limits end after the queue had room for some time', () => {
   const share = new FairShare(1, 1, new Thinning(1));
   share.begin(0, 0.6);
   assert.equal(share.limiting, true);
@@ -125,7 +125,7 @@ function simulate(rates: readonly number[], fair: boolean, milliseconds = 2000):
   return rates.map((_, sender) => forwarded[sender]! / sent[sender]!);
 }
 
-test('while one floods, those who send little lose nothing', () => {
+test('while one sender floods, small senders lose nothing', () => {
   // 300 frames a millisecond are as many as can be taken and forwarded.
   const rates = [800, 5, 20, 1];
   const [flooder, ...others] = simulate(rates, true);
@@ -136,7 +136,7 @@ test('while one floods, those who send little lose nothing', () => {
   assert.ok(Math.max(...simulate(rates, false).slice(1)) < 0.5);
 });
 
-test('two who flood get the same, whoever floods harder', () => {
+test('two flooding senders get equal shares, however hard they flood', () => {
   const rates = [500, 250, 10];
   const [hard, less, little] = simulate(rates, true);
   assert.ok(little! > 0.99, `${little}`);
@@ -144,14 +144,14 @@ test('two who flood get the same, whoever floods harder', () => {
   assert.ok(ratio > 0.8 && ratio < 1.3, `${ratio}`);
 });
 
-test('who does not overload the relay is not limited', () => {
+test('senders that do not overload the relay are not limited', () => {
   assert.deepEqual(
     simulate([150, 100], true).map((part) => part > 0.999),
     [true, true],
   );
 });
 
-test('every datagram costs something, an empty one too', () => {
+test('every datagram has a cost, even an empty one', () => {
   assert.ok(costOf(0, 0) > 0);
   assert.equal(costOf(3000, 1000), 3 * costOf(1000, 1000));
   fc.assert(
@@ -173,7 +173,7 @@ function grant(share: FairShare, sender: number, most: number): number {
   return bytes;
 }
 
-test('nobody gets more than the budget, and what is no amount changes nothing, whatever is wanted', () => {
+test('no sender gets more than the budget, and invalid amounts change nothing', () => {
   const sender = fc.nat(SENDERS - 1);
   const wants = fc.array(fc.tuple(sender, fc.integer({ min: 1, max: 100_000 })), {
     minLength: 1,

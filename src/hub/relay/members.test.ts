@@ -89,7 +89,7 @@ for (const [name, family] of [
   });
 }
 
-test('a member is forgotten when it has not bound again in time', () => {
+test('a member that does not bind again in time is forgotten', () => {
   const members = new Members(new Int32Array(2), 1);
   members.add(0, 5, 0, new Uint8Array(KEY_LENGTH));
   seek(members, AF.inet6, 3);
@@ -103,7 +103,7 @@ test('a member is forgotten when it has not bound again in time', () => {
   assert.equal(members.isBound(0), false);
 });
 
-test('the key of who is removed is wiped', () => {
+test('the key of a removed member is wiped', () => {
   const members = new Members(new Int32Array(2), 1);
   members.add(1, 5, 0, new Uint8Array(KEY_LENGTH).fill(9));
   const key = members.key(1);

@@ -21,7 +21,7 @@ test('one sender cannot fill the ring, nor can several', () => {
   assert.ok(ring.claim(3) >= 0, 'there is room for who has sent nothing');
 });
 
-test('what is read counts for its sender no more', () => {
+test('frames that were read no longer count for their sender', () => {
   const writer = new FairRing(2);
   const reader = new FairRing(0, writer.ring.buffer);
   fill(writer, 0);

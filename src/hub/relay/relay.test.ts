@@ -56,7 +56,7 @@ const A = 7;
 const B = 0xfffffff0;
 const C = 1_000_000;
 
-test('two members that are bound hear each other, and who it is', async (t) => {
+test('two bound members receive each other’s frames with the sender’s id', async (t) => {
   const { relay, member } = await start(t);
   const a = await member(A);
   const b = await member(B, '::1');
@@ -78,7 +78,7 @@ test('two members that are bound hear each other, and who it is', async (t) => {
   assert.deepEqual([bound, dropped], [2, {}]);
 });
 
-test('a probe is carried, as a WireGuard message is, and nothing else', async (t) => {
+test('probes and WireGuard messages are carried, and nothing else', async (t) => {
   const { member, dropped } = await start(t);
   const a = await member(A);
   const b = await member(B);
@@ -92,7 +92,7 @@ test('a probe is carried, as a WireGuard message is, and nothing else', async (t
   await dropped('not-relayed', 4);
 });
 
-test('one leg, or both, may be a channel', async (t) => {
+test('a frame may come from or go to a channel', async (t) => {
   const { relay, member, handedOut } = await start(t);
   const a = await member(A);
   relay.attach(B);
@@ -111,7 +111,7 @@ test('one leg, or both, may be a channel', async (t) => {
   assert.deepEqual(out, { udp: { frames: 1, bytes: 1400 }, channel: { frames: 2, bytes: 580 } });
 });
 
-test('a channel is held to the same rules', async (t) => {
+test('a channel follows the same rules', async (t) => {
   const { relay, handedOut } = await start(t);
   relay.attach(A);
   relay.attach(B);
@@ -129,7 +129,7 @@ test('a channel is held to the same rules', async (t) => {
   });
 });
 
-test('a stranger is not relayed for, and is not answered', async (t) => {
+test('a stranger is neither relayed nor answered', async (t) => {
   const { relay, member, socket, dropped } = await start(t);
   const a = await member(A);
   const stranger = socket();
@@ -147,7 +147,7 @@ test('a stranger is not relayed for, and is not answered', async (t) => {
   assert.equal(relay.counters().bound, 1, 'A alone');
 });
 
-test('frames for nobody, and for oneself, go nowhere', async (t) => {
+test('frames to an unknown member, or to oneself, are dropped', async (t) => {
   const { member, dropped } = await start(t);
   const a = await member(A);
   a.send(frameTo(A, relayable(100)), frameTo(C, relayable(100)), frameTo(0, relayable(100)));
@@ -156,7 +156,7 @@ test('frames for nobody, and for oneself, go nowhere', async (t) => {
   assert.deepEqual(await a.receive(1, 50), []);
 });
 
-test('a bind that comes again changes nothing, from wherever it comes', async (t) => {
+test('a repeated bind changes nothing, wherever it comes from', async (t) => {
   const { relay, member, socket, dropped } = await start(t);
   const b = await member(B);
   const session = relay.attach(A);
@@ -172,7 +172,7 @@ test('a bind that comes again changes nothing, from wherever it comes', async (t
   assert.deepEqual(await thief.receive(1, 50), []);
 });
 
-test('an address is bound only by who hears there', async (t) => {
+test('only someone who receives at an address can bind it', async (t) => {
   const { relay, member, socket } = await start(t);
   const b = await member(B);
   const session = relay.attach(A);
@@ -194,7 +194,7 @@ test('an address is bound only by who hears there', async (t) => {
   assert.equal(viewOf(refused!).getUint32(RELAY_CONTROL.kind, true), RELAY_KIND.challenge);
 });
 
-test('each answer has the length of its bind, and the address of who sent it', async (t) => {
+test('each answer has the length of its bind, and names the sender’s address', async (t) => {
   const { relay, socket } = await start(t);
   const session = relay.attach(A);
   const a = socket();
@@ -213,7 +213,7 @@ test('each answer has the length of its bind, and the address of who sent it', a
   }
 });
 
-test('a member whose NAT has given it another address is found there, and not at the old one', async (t) => {
+test('a member with a new NAT mapping is reached there, and no longer at the old one', async (t) => {
   const { relay, member, socket, dropped } = await start(t);
   const b = await member(B);
   const session = relay.attach(A);
@@ -243,7 +243,7 @@ test("an address that goes over to another member is that one's alone", async (t
   await until('a frame for the channel', () => handedOut.length === 1);
 });
 
-test('a member that is detached is cut off at once, both ways', async (t) => {
+test('a detached member is cut off at once, in both directions', async (t) => {
   const { relay, member, dropped } = await start(t);
   const a = await member(A);
   const b = await member(B);
@@ -271,7 +271,7 @@ test('a new session of a member ends the old one', async (t) => {
   await until('it to be bound', () => relay.counters().bound === 1);
 });
 
-test('there are no more members than there may be, and rows of those that left are used again', async (t) => {
+test('the number of members is limited, and rows of former members are reused', async (t) => {
   const { relay } = await start(t, { maxMembers: 3 });
   for (const id of [1, 2, 3]) relay.attach(id);
   assert.throws(() => relay.attach(4), { code: 'refused' });

@@ -142,7 +142,7 @@ export class Relay {
   attach(node: NodeId): RelaySession {
     const row = this.#rows.get(node) ?? this.#freeRows.pop() ?? this.#nextRow;
     if (row >= this.#maxMembers) {
-      throw new LametunError('refused', `the relay is full: ${this.#maxMembers} members are attached`);
+      throw new LametunError('refused', `the relay is full: it has ${this.#maxMembers} members`);
     }
     if (row === this.#nextRow) this.#nextRow++;
     if (!this.#rows.has(node)) this.#limit.reset(row);

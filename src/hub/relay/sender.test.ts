@@ -56,7 +56,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number) {
 
 const sent = (frames: number) => ({ frames, bytes: frames * PAYLOAD });
 
-test('frames of a size that a path refused as a run go one by one, and nothing is lost', (t) => {
+test('a size that a path refuses as a run is sent frame by frame without loss', (t) => {
   const { attempts, send, received, counted } = setUp(t, ({ segmentSize }) =>
     segmentSize === undefined ? 0 : ERRNO.EMSGSIZE,
   );
@@ -71,7 +71,7 @@ test('frames of a size that a path refused as a run go one by one, and nothing i
   assert.deepEqual(counted(), { ...sent(80), dropped: {} });
 });
 
-test('more frames than one call takes all go', (t) => {
+test('more frames than fit one call are all sent', (t) => {
   const { send, received, counted } = setUp(t, () => 0);
   send(1500, 1);
   assert.deepEqual(received(), [750, 750]);
@@ -83,7 +83,7 @@ for (const [name, errno, reason] of [
   ['finds too large', ERRNO.EMSGSIZE, 'too-big'],
   ['knows no way for', ERRNO.EHOSTUNREACH, 'unreachable'],
 ] as const) {
-  test(`frames that the kernel ${name} count as ${reason} and not as sent; those for others go`, (t) => {
+  test(`frames that the kernel ${name} count as ${reason} and not as sent; others are sent`, (t) => {
     const { ports, send, received, counted } = setUp(t, ({ port }) => (port === ports[0] ? errno : 0));
     send(40, 7);
     assert.deepEqual(received(), [0, 19]);
@@ -99,7 +99,7 @@ test('the sender waits for a full socket', (t) => {
   assert.deepEqual(counted(), { ...sent(20), dropped: {} });
 });
 
-test('frames that wait too long for a full socket are dropped', (t) => {
+test('frames are dropped when the socket is full for too long', (t) => {
   const { send, counted } = setUp(t, () => ERRNO.EAGAIN);
   send(20, 10);
   assert.deepEqual(counted(), { ...sent(0), dropped: { congested: 20 } });

@@ -15,7 +15,7 @@ const keeps = (thinning: Thinning): Record<number, number> =>
     Array.from({ length: thinning.count }, (_, i) => [thinning.senders[i]!, thinning.keeps[i]!]),
   );
 
-test('those who send most are thinned out while the queue is too full, and let off when it is not', () => {
+test('the largest senders are thinned out while the queue is too full', () => {
   const thinning = new Thinning(8);
   let now = 1000;
   const interval = (fill: number, above: Record<number, number>): boolean => {
@@ -76,7 +76,7 @@ for (const address of ['127.0.0.1', '::1']) {
   });
 }
 
-test('a sender is told apart from one with a similar address, and the same port', (t) => {
+test('a sender is distinguished from one with a similar address and the same port', (t) => {
   const socket = UdpSocket.open(0);
   t.after(() => socket.close());
   const honest = new RelayMember(socket.port, '::1');

@@ -8,7 +8,7 @@ const texts = (given: string[], own: string[] = []) =>
     ({ host, port, tls }) => `${tls ? 'tls ' : ''}${host} ${port}`,
   );
 
-test('given addresses are taken as they are', () => {
+test('given addresses are used unchanged', () => {
   assert.deepEqual(
     texts([
       'hub.example.org',
@@ -34,7 +34,7 @@ test('given addresses are taken as they are', () => {
   assert.deepEqual(tokenAddresses(['10.0.0.1'], 1, []).warnings, []);
 });
 
-test('what is no address is refused with the forms that are', () => {
+test('an invalid address is refused with the valid forms', () => {
   for (const text of [
     '',
     ':443',
@@ -47,11 +47,11 @@ test('what is no address is refused with the forms that are', () => {
     'https://x/path',
     'host:1:2',
   ]) {
-    assert.throws(() => texts([text]), /--public .*needs HOST, HOST:PORT/, text);
+    assert.throws(() => texts([text]), /--public .*write HOST, HOST:PORT/, text);
   }
 });
 
-test('without them it is the public addresses of this machine, and its private ones behind', () => {
+test('without them, public addresses of this machine come before private ones', () => {
   const own = [
     '127.0.0.1',
     '10.1.1.1',
@@ -73,7 +73,7 @@ test('without them it is the public addresses of this machine, and its private o
   assert.deepEqual(tokenAddresses([], 1, own).warnings, []);
 });
 
-test('an address inside the network is of no use to whoever is to join it', () => {
+test('an address inside the network does not go into a token', () => {
   const inside = [parseCidr('10.143.0.0/16')!, parseCidr('fd01::/64')!];
   const own = ['10.143.0.1', 'fd01::1', '10.1.1.1'];
   assert.deepEqual(
@@ -82,7 +82,7 @@ test('an address inside the network is of no use to whoever is to join it', () =
   );
 });
 
-test('a machine without a public address is warned, one without any refused', () => {
+test('a machine without a public address causes a warning, one without any address is refused', () => {
   const { addresses, warnings } = tokenAddresses([], 443, ['127.0.0.1', '192.168.1.2']);
   assert.equal(addresses.length, 1);
   assert.match(warnings[0]!, /none of these addresses is public.*--public/);
@@ -92,7 +92,7 @@ test('a machine without a public address is warned, one without any refused', ()
   );
 });
 
-test('loopback addresses are known as such', () => {
+test('loopback addresses are recognised', () => {
   assert.ok(isLoopback('127.0.0.1') && isLoopback('::1'));
   assert.ok(!isLoopback('10.0.0.1') && !isLoopback('nonsense'));
 });

@@ -53,7 +53,7 @@ export function tokenAddresses(
   if (addresses.length === 0) {
     throw new LametunError(
       'usage',
-      'this machine has no address that others could reach: give one with --public',
+      'this machine has no address that others could reach: name one with --public',
     );
   }
   if (reachable.some(isPublic)) return { addresses, warnings: [] };
@@ -101,4 +101,7 @@ export function parsePublic(text: string, port: number): HubAddress {
 const unbracketed = (host: string): string => host.replace(/^\[(.*)\]$/, '$1');
 
 const wrong = (text: string): LametunError =>
-  new LametunError('usage', `--public ${text}: needs HOST, HOST:PORT, [IPV6]:PORT or https://HOST[:PORT]`);
+  new LametunError(
+    'usage',
+    `--public ${text} is not an address: write HOST, HOST:PORT, [IPV6]:PORT or https://HOST[:PORT]`,
+  );

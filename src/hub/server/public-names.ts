@@ -28,7 +28,7 @@ export async function unresolvedNames(
   return names.flatMap((name, i) => {
     const problem = problems[i];
     if (problem === undefined) return [];
-    return `cannot resolve ${name}, which --public names: ${problem}. Nodes that cannot resolve it either do not reach this hub by it`;
+    return `cannot resolve --public ${name}: ${problem}. Nodes that cannot resolve it need another address of this hub`;
   });
 }
 

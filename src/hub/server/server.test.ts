@@ -89,13 +89,13 @@ test('plain HTTP gets a short answer that says nothing', async (t) => {
   assert.equal(server.counters()['plain-http'], 3);
 });
 
-test('a WebSocket elsewhere than at the channel is no channel', async (t) => {
+test('a WebSocket at another path is not a channel', async (t) => {
   const { server, place } = await scene(t);
   await assert.rejects(new TestNode().connect(place, undefined, '/'), /404/);
   assert.equal(server.counters()['bad-upgrade'], 1);
 });
 
-test('who does not know the key of the hub is cut off', async (t) => {
+test('a client without the hub’s key is disconnected', async (t) => {
   const { server } = await scene(t);
   const other = { port: server.port, publicKey: crypto.generate().publicKey.bytes };
   await assert.rejects(new TestNode().connect(other));
@@ -126,7 +126,7 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
   await once(raw, 'close');
 });
 
-test('who has not proved a key cannot send more than a first message, in whatever pieces', async (t) => {
+test('a client without a proven key cannot send more than a first message, in any pieces', async (t) => {
   const { server } = await scene(t);
   const fragment = (first: boolean, length: number): Buffer =>
     Buffer.from([first ? 0x02 : 0x00, 0x80 | length, 0, 0, 0, 0, ...Buffer.alloc(length)]);
@@ -152,7 +152,7 @@ test('who has not proved a key cannot send more than a first message, in whateve
   assert.deepEqual([tooMany, bad], [1, 2]);
 });
 
-test('one address gets so many handshakes and no more, behind a proxy too', async (t) => {
+test('handshakes are limited per address, behind a proxy too', async (t) => {
   const { server } = await scene(t, undefined, { handshakes: new AddressLimit({ rate: 1e-6, burst: 2 }) });
   const upgrade = async (address: string): Promise<string | undefined> => {
     const socket = connect(server.port, '127.0.0.1').on('error', () => {});
@@ -170,14 +170,14 @@ test('one address gets so many handshakes and no more, behind a proxy too', asyn
   assert.equal(server.counters()['too-often'], 1);
 });
 
-test('an older protocol is refused with a word about both versions', async (t) => {
+test('an older protocol is refused with both versions in the message', async (t) => {
   const { place, server } = await scene(t);
   const old = new TestNode();
   await assert.rejects(old.connect(place, { protocol: [99], program: 'lametun 9' }), /lametun 9 .*test/);
   await until('it to be counted', () => server.counters()['bad-version'] === 1);
 });
 
-test('a request that is malformed is refused, and one without an id ends the connection', async (t) => {
+test('a malformed request is refused, and one without an id ends the connection', async (t) => {
   const s = await scene(t);
   const client = await node(t, s);
   client.sendRaw({ type: 'attach', id: 7, have: 'nonsense' });
@@ -189,7 +189,7 @@ test('a request that is malformed is refused, and one without an id ends the con
   assert.equal(await client.closed(), 4005);
 });
 
-test('too many requests are refused, and who does not stop is cut off', async (t) => {
+test('too many requests are refused, then the client is disconnected', async (t) => {
   const s = await scene(t, async () => {
     await sleep(1); // a database
   });
@@ -202,7 +202,7 @@ test('too many requests are refused, and who does not stop is cut off', async (t
   assert.ok(s.messages.length < 100, `${s.messages.length} were looked at`);
 });
 
-test('requests of one client are handled one after the other, those of others meanwhile', async (t) => {
+test('requests of one client are handled one by one, those of others at the same time', async (t) => {
   const order: string[] = [];
   const s = await scene(t, async (client, message) => {
     order.push(`begin ${message.id}`);
@@ -220,7 +220,7 @@ test('requests of one client are handled one after the other, those of others me
   assert.deepEqual(order, ['begin 1', 'begin 3', 'end 3', 'end 1', 'begin 2', 'end 2']);
 });
 
-test('who reads nothing is dropped frames, and cut off before much is kept for it', async (t) => {
+test('a client that reads nothing loses frames, and is disconnected before much is kept', async (t) => {
   const s = await scene(t);
   const slow = await node(t, s);
   await slow.ask({ type: 'who' });
@@ -235,7 +235,7 @@ test('who reads nothing is dropped frames, and cut off before much is kept for i
   assert.equal(s.server.open, 0);
 });
 
-test('what was queued for a slow reader arrives whole and in order', async (t) => {
+test('data queued for a slow reader arrives whole and in order', async (t) => {
   const s = await scene(t);
   const slow = await node(t, s);
   await slow.ask({ type: 'who' });
@@ -263,7 +263,7 @@ test('what was queued for a slow reader arrives whole and in order', async (t) =
   assert.equal(slow.messages.at(-1)?.type, 'removed');
 });
 
-test('a port that is taken is said, with what to do', async (t) => {
+test('a port in use is reported with what to do', async (t) => {
   const blocker = createServer().listen(0, '::');
   t.after(() => blocker.close());
   await once(blocker, 'listening');
@@ -281,7 +281,7 @@ test('a port that is taken is said, with what to do', async (t) => {
   );
 });
 
-test('what goes over its connections fits every path, whatever the device would carry', async (t) => {
+test('TCP segments of the hub fit every path', async (t) => {
   const { server } = await scene(t);
   const socket = connect(server.port, '127.0.0.1');
   t.after(() => socket.destroy());

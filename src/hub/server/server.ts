@@ -86,7 +86,7 @@ export class HubServer {
         throw whyNoPort(error as NodeJS.ErrnoException, options.port, 'TCP');
       }
     }
-    throw new LametunError('linux', 'this machine has neither IPv6 nor IPv4');
+    throw new LametunError('linux', 'cannot listen: this machine has neither IPv6 nor IPv4');
   }
 
   counters(): ServerCounters {

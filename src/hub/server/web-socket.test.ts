@@ -45,7 +45,7 @@ function scene(pace: Partial<Pace>): Scene {
   return { stream, socket, seen };
 }
 
-test('one connection has no more than its turn before the others have theirs', async () => {
+test('connections are read in turns', async () => {
   const one = scene({});
   const other = scene({});
   one.socket.start(frames(OPCODE.binary, 1000));
@@ -65,7 +65,7 @@ for (const [what, opcode] of Object.entries({
   pings: OPCODE.ping,
   pongs: OPCODE.pong,
 })) {
-  test(`more ${what} than the pace allows wait, or end a connection that is to have no patience`, async () => {
+  test(`${what} above the pace wait, or end the connection of a stranger`, async () => {
     const slow = { rate: 1e-6, burst: 20 };
     const patient = scene({ ...slow, patience: true });
     patient.socket.start(frames(opcode, 1000));
@@ -80,7 +80,7 @@ for (const [what, opcode] of Object.entries({
   });
 }
 
-test('who pings and reads no answers has few of them kept', async () => {
+test('few pongs are kept for a client that pings and does not read', async () => {
   const { stream, socket, seen } = scene({});
   socket.start(frames(OPCODE.ping, 50_000));
   await until('all to be heard', () => seen.heard === 50_000);
@@ -88,7 +88,7 @@ test('who pings and reads no answers has few of them kept', async () => {
   assert.ok(stream.writableLength > 1_000, 'the first ones were answered');
 });
 
-test('what is no frame is told once, and nothing behind it is looked at', () => {
+test('an invalid frame is reported once, and nothing behind it is read', () => {
   const { stream, socket, seen } = scene({});
   socket.start(Buffer.concat([frames(OPCODE.text, 1), frames(OPCODE.binary, 10)]));
   stream.push(frames(OPCODE.binary, 10));
@@ -96,7 +96,7 @@ test('what is no frame is told once, and nothing behind it is looked at', () => 
   assert.ok(stream.writableEnded);
 });
 
-test('nothing is looked at that came before a connection was cut off, and waits to be read', async () => {
+test('unread data of a disconnected client is not processed', async () => {
   const { stream, socket, seen } = scene({ rate: 1e-6, burst: 20, patience: false });
   socket.start(Buffer.alloc(0));
   stream.pause();

@@ -32,7 +32,7 @@ export async function backup(store: Store, file: string): Promise<void> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // else another file would do
-    throw new LametunError(isFull ? 'state' : 'usage', `the backup cannot be written: ${message}`, {
+    throw new LametunError(isFull ? 'state' : 'usage', `cannot write the backup: ${message}`, {
       cause: error,
     });
   }
@@ -64,16 +64,16 @@ export function readBackup(file: string): Backup {
   try {
     content = JSON.parse(readFileSync(file, 'utf8')) as Partial<Backup>;
   } catch (error) {
-    throw new LametunError('usage', `${file} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new LametunError('usage', `cannot read ${file}: ${(error as Error).message}`, { cause: error });
   }
   if (content?.format !== 'lametun hub backup')
-    throw new LametunError('usage', `${file} is no backup of a hub`);
+    throw new LametunError('usage', `${file} is not a hub backup`);
   if (content.version !== 1)
     throw new LametunError('usage', `${file} was written by another version of lametun: use that one`);
   const { network, invites, nodes, shares } = content;
   const texts = [network?.id, network?.name, network?.hub_key];
   const isWhole =
     texts.every((text) => typeof text === 'string') && [invites, nodes, shares].every(Array.isArray);
-  if (!isWhole) throw new LametunError('usage', `${file} is not whole`);
+  if (!isWhole) throw new LametunError('usage', `${file} is incomplete: use another backup`);
   return content as Backup;
 }

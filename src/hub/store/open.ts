@@ -79,9 +79,13 @@ async function openPostgres({ database, log, patience, absent, signal }: StoreOp
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {
-        throw new LametunError('usage', `the database ${where} refuses: ${(error as Error).message}`, {
-          cause: error,
-        });
+        throw new LametunError(
+          'usage',
+          `the database ${where} refused the connection: ${(error as Error).message}`,
+          {
+            cause: error,
+          },
+        );
       }
       if (performance.now() - said > SAY_AGAIN) {
         said = performance.now();
@@ -99,6 +103,6 @@ export function databaseName(database: string): string {
     const { hostname, port, pathname } = new URL(database);
     return `${hostname || 'on this machine'}${port === '' ? '' : `:${port}`}${pathname}`;
   } catch {
-    throw new LametunError('usage', '--database is no URL: postgres://USER:PASSWORD@HOST/DATABASE');
+    throw new LametunError('usage', '--database is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE');
   }
 }

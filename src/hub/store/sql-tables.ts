@@ -106,7 +106,7 @@ export class SqlTables implements Tables {
   async contents(): Promise<Contents> {
     const network = await this.network();
     if (network === undefined)
-      throw new LametunError('usage', 'this database holds no network yet: no hub has used it');
+      throw new LametunError('usage', 'this database contains no network: no hub has used it yet');
     return {
       network,
       invites: await this.#db.selectFrom('invites').selectAll().orderBy('id').execute(),

@@ -130,17 +130,17 @@ inEveryStore('a restore replaces what was there, and a running hub notices', asy
   assert.equal(again.members.count, 1);
 });
 
-test('what is no backup is refused, and the database stays as it is', async (t) => {
+test('a file that is not a backup is refused, and the database stays unchanged', async (t) => {
   const folder = temporaryFolder(t);
   const registry = await network(t, join(folder, 'hub.sqlite'));
   await addNode(registry, 'a');
   const rest = '"invites":[],"nodes":[],"shares":[]}';
   for (const [content, why] of [
-    ['', /cannot be read/],
-    ['{}', /no backup/],
+    ['', /cannot read/],
+    ['{}', /not a hub backup/],
     ['{"format":"lametun hub backup","version":2}', /another version/],
-    ['{"format":"lametun hub backup","version":1}', /not whole/],
-    [`{"format":"lametun hub backup","version":1,"network":{"id":"x"},${rest}`, /not whole/],
+    ['{"format":"lametun hub backup","version":1}', /is incomplete/],
+    [`{"format":"lametun hub backup","version":1,"network":{"id":"x"},${rest}`, /is incomplete/],
     [
       `{"format":"lametun hub backup","version":1,"network":{"id":"x","name":"x","hub_key":"x"},${rest}`,
       /NULL|null/,
@@ -153,7 +153,7 @@ test('what is no backup is refused, and the database stays as it is', async (t) 
   assert.equal(await addNode(registry, 'b'), 2);
 });
 
-test('SQLite: a second process is refused, and what a killed one left is no obstacle', async (t) => {
+test('SQLite: a second process is refused, and the locks of a killed one do no harm', async (t) => {
   const path = join(temporaryFolder(t), 'hub.sqlite');
   const store = await openStore({ database: path });
   await assert.rejects(openStore({ database: path }), new RegExp(`in use by process ${process.pid}`));
@@ -163,7 +163,7 @@ test('SQLite: a second process is refused, and what a killed one left is no obst
   assert.equal(statSync(path).mode & 0o777, 0o600);
 });
 
-test('SQLite: a file that is no database is refused in words', async (t) => {
+test('SQLite: a file that is not a database is refused with a message', async (t) => {
   const path = join(temporaryFolder(t), 'hub.sqlite');
   writeFileSync(path, 'this is no database, whatever else it may be'.repeat(100));
   await assert.rejects(openStore({ database: path }), /hub.sqlite cannot be opened: file is not a database/);
@@ -171,7 +171,7 @@ test('SQLite: a file that is no database is refused in words', async (t) => {
 });
 
 for (const kind of DATABASES) {
-  test(`${kind}: what a newer program has written is not touched`, (t) =>
+  test(`${kind}: a database of a newer lametun is not changed`, (t) =>
     withDatabase(t, kind, async (_, database) => {
       const store = await openStore({ database });
       await store.db
@@ -183,13 +183,13 @@ for (const kind of DATABASES) {
     }));
 }
 
-test('PostgreSQL: a password, a database or a server that is wrong is said, and never the password', async (t) => {
+test('PostgreSQL: an error names a wrong password, database or server, but never the password itself', async (t) => {
   if (!needs(t, 'postgres')) return;
   const postgres = await Postgres.start();
   t.after(() => postgres.close());
   await assert.rejects(
     openStore({ database: postgres.url('absent') }),
-    /127.0.0.1:\d+\/absent refuses: .*does not exist/,
+    /127.0.0.1:\d+\/absent refused the connection: .*does not exist/,
   );
   await assert.rejects(openStore({ database: 'postgres://host:port/x' }), /URL/);
   const lines: string[] = [];
@@ -208,7 +208,7 @@ test('PostgreSQL: a password, a database or a server that is wrong is said, and 
   assert.ok(!lines.join().includes('very-secret'));
 });
 
-test('PostgreSQL: restarts under load lose nothing that was acknowledged, and refuse nothing', async (t) => {
+test('PostgreSQL: restarts under load lose nothing acknowledged, and refuse nothing', async (t) => {
   if (!needs(t, 'postgres')) return;
   const postgres = await Postgres.start();
   t.after(() => postgres.close());
@@ -242,7 +242,7 @@ test('PostgreSQL: restarts under load lose nothing that was acknowledged, and re
   assert.equal(registry.members.count, acknowledged.length);
 });
 
-test('PostgreSQL: while it is away requests fail in words, and when it is back all is well', async (t) => {
+test('PostgreSQL: requests fail with a message while it is unreachable, and work again afterwards', async (t) => {
   if (!needs(t, 'postgres')) return;
   const postgres = await Postgres.start();
   t.after(() => postgres.close());
