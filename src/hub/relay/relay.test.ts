@@ -156,7 +156,7 @@ test('frames to an unknown member, or to oneself, are dropped', async (t) => {
   assert.deepEqual(await a.receive(1, 50), []);
 });
 
-test('a repeated bind changes nothing, wherever it comes from', async (t) => {
+test('a repeated bind changes nothing, whatever its source address', async (t) => {
   const { relay, member, socket, dropped } = await start(t);
   const b = await member(B);
   const session = relay.attach(A);
