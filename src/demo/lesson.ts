@@ -1,3 +1,4 @@
+import { Tun } from '../linux/tun/tun.js';
 import type { Seen } from './capture.js';
 import { dissect } from './dissect.js';
 import { toHex } from './events.js';
@@ -65,11 +66,25 @@ async function showDevice(stage: Stage): Promise<void> {
   const user = process.env[OWNER_VARIABLE]!;
   await stage.run('laptop', laptop, `ip tuntap add dev tun9 mode tun user ${user}`.split(' '));
   await stage.run('laptop', laptop, 'ip -d link show dev tun9'.split(' '), /tun type .* user \S+/);
+  const opened = user !== 'root' && laptop.inside(() => opensAs(user, 'tun9'));
   laptop.ip(['link del tun9']);
   await stage.text(
-    `${user === 'root' ? 'You, `root` here,' : `The user \`${user}\``} can open it without privileges. A TUN device carries IP ` +
+    `${opened ? `A program of \`${user}\` has just opened it, without privileges. ` : ''}A TUN device carries IP ` +
       'packets. A TAP device carries Ethernet frames.',
   );
+}
+
+/** Whether this process can open a device while it is another user and has no privileges. */
+function opensAs(user: string, name: string): boolean {
+  process.seteuid!(user);
+  try {
+    Tun.open({ name, packetInformation: false }).close();
+    return true;
+  } catch {
+    return false; // some machines keep /dev/net/tun for root
+  } finally {
+    process.seteuid!(0);
+  }
 }
 
 async function startTunnel(stage: Stage): Promise<{ listener: TunnelProcess; client: TunnelProcess }> {

@@ -11,8 +11,8 @@ import {
   rmSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { dirname, join } from 'node:path';
+import { after, type TestContext, test } from 'node:test';
 import { readRecording } from '../../src/demo/demo.js';
 import { SCENES } from '../../src/demo/events.js';
 import { needs } from '../kit/requirements.js';
@@ -51,11 +51,15 @@ const PINGED = /3 packets transmitted, [23] received/;
 
 const NOTHING_LEFT = 'Everything that was built here is gone again';
 
+/** Where the first test records its run, for the second one. */
+const recorded = join(mkdtempSync(join(tmpdir(), 'lametun-recording-')), 'demo.json');
+after(() => rmSync(dirname(recorded), { recursive: true }));
+
 test('the demo shows every scene, and leaves nothing behind', async (t) => {
   if (!needs(t, 'demo')) return;
   const alone = process.geteuid?.() === 0 ? ['unshare', '--net', '--mount', 'sh', '-c', UNTOUCHED, 'sh'] : [];
   const start = Date.now();
-  const demo = new DemoProcess([], { words: alone });
+  const demo = new DemoProcess(['--record', recorded], { words: alone });
   assert.equal(await demo.end(), 0, demo.stderr);
   assert.ok(Date.now() - start < 50_000, 'a pipe waits for nobody to read');
   assert.equal(demo.stderr, '');
@@ -87,17 +91,12 @@ test('the demo shows every scene, and leaves nothing behind', async (t) => {
   assert.ok(text.includes(NOTHING_LEFT));
 });
 
-test('the recording has the scenes and kinds of events of a live run', async (t) => {
+test('the recording has the scenes and kinds of events of a live run', (t) => {
   if (!needs(t, 'demo')) return;
-  const folder = mkdtempSync(join(tmpdir(), 'lametun-recording-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const file = join(folder, 'demo.json');
-  const demo = new DemoProcess(['--record', file]);
-  assert.equal(await demo.end(), 0, demo.stderr);
-  const live = JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readRecording>;
+  const live = JSON.parse(readFileSync(recorded, 'utf8')) as ReturnType<typeof readRecording>;
   const outline = ({ events }: typeof live): string[] =>
     events.map((event) => (event.kind === 'scene' ? `scene ${event.id}: ${event.title}` : event.kind));
-  assert.deepEqual(outline(readRecording()), outline(live), 'make it again: lametun demo --record');
+  assert.deepEqual(outline(readRecording()), outline(live), 'record it again: CONTRIBUTING.md says how');
 });
 
 test('without root it runs in a user namespace', async (t) => {
@@ -204,16 +203,15 @@ test('on a terminal space pauses the lesson, space continues it, and Enter shows
   assert.deepEqual(leftovers(demo), []);
 });
 
-test('step by step it shows every scene, one screen at a time, and restores the terminal', async (t) => {
+test('step by step it shows every scene, one screen at a time; Ctrl-C ends what --keep left standing', async (t) => {
   if (!needs(t, 'demo', 'script')) return;
-  const demo = new DemoProcess(['--step'], { terminal: true });
-  const last = `── ${SCENES.length}/`;
-  for (let stops = 1; !demo.stdout.includes(last); stops++) {
-    await demo.shows(new RegExp(`${STOP.source}|${last}`), stops);
+  const demo = new DemoProcess(['--step', '--keep'], { terminal: true });
+  const end = 'Enter or Ctrl-C';
+  for (let stops = 1; ; stops++) {
+    await demo.shows(new RegExp(`${STOP.source}|${end}`), stops);
+    if (demo.stdout.includes(end)) break;
     demo.enter();
   }
-  assert.equal(await demo.end(), 0, demo.stdout.slice(-1000));
-  assertRestored(demo);
   const screens = demo.stdout.split('\x1b[H'); // a screen begins where the cursor goes home
   assert.ok(screens.length > SCENES.length);
   for (const screen of screens.slice(0, -1)) {
@@ -222,6 +220,10 @@ test('step by step it shows every scene, one screen at a time, and restores the 
   }
   for (let i = 1; i <= SCENES.length; i++)
     assert.ok(demo.stdout.includes(`── ${i}/${SCENES.length}`), `${i}`);
+  demo.type('\x03');
+  assert.equal(await demo.end(), 130, demo.stdout.slice(-1000));
+  assertRestored(demo);
+  assert.deepEqual(leftovers(demo), []);
 });
 
 test('--step is refused where there is no terminal', async () => {
@@ -345,15 +347,6 @@ test('--keep leaves it standing and says how to enter each host; Enter ends it',
   demo.enter();
   assert.equal(await demo.end(), 0, demo.stderr);
   assert.ok(demo.stdout.includes(NOTHING_LEFT));
-  assert.deepEqual(leftovers(demo), []);
-});
-
-test('Ctrl-C ends what --keep left standing', async (t) => {
-  if (!needs(t, 'demo')) return;
-  const demo = new DemoProcess(['--keep']);
-  await demo.shows(/Enter or Ctrl-C/);
-  demo.child.kill('SIGINT');
-  assert.equal(await demo.end(), 130);
   assert.deepEqual(leftovers(demo), []);
 });
 
