@@ -1,8 +1,8 @@
 import { createServer, get } from 'node:http';
 
 /**
- * The two programs that use the network without knowing of any tunnel: the office's web server, and the laptop
- * that reads a page from it. Run as `node actors.js serve ADDRESS` and `node actors.js fetch ADDRESS`.
+ * Two programs that know nothing of tunnels: the office's web server, and the laptop's client that reads a page
+ * from it. Run as `node actors.js serve ADDRESS` and `node actors.js fetch ADDRESS`.
  */
 const PAGE = 'The launch is on Friday. Tell nobody outside the office.\n';
 

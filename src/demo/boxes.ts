@@ -3,7 +3,7 @@ import { fromHex, type PacketEvent } from './events.js';
 import { type Hue, type Line, merge, type Span, span, width } from './paint.js';
 
 /**
- * Draws a packet as boxes in boxes, as its headers contain each other:
+ * Draws a packet as nested boxes, one for each header:
  *
  *     ┌ IPv4  192.168.1.23 → 203.0.113.5 ──────────────── 20 bytes ┐
  *     │ 4500 0074 8a30 4000 4011 6a4d c0a8 0117 cb00 7105          │
@@ -28,7 +28,7 @@ interface Drawing {
   readonly hues: readonly Hue[];
 }
 
-/** A header has the colour of its role, so that the inner packet looks the same alone and in its wrapping. */
+/** Colours depend on a header's role, so that the inner packet looks the same alone and wrapped. */
 export function huesOf(layers: readonly Layer[]): Hue[] {
   const wrapped = layers.findIndex(({ name }) => name === 'packet information');
   return layers.map(({ name }, i) => {
@@ -70,7 +70,7 @@ function box(layer: Layer, hue: Hue, own: readonly Line[], inner: readonly Line[
 
 const joined = ({ text, style }: Span): Span => span(text.replace(/[└┘]/, '┴'), style);
 
-/** A header's bytes, in pairs; under those that changed on the way stands a mark. */
+/** A header's bytes in pairs, with marks under those that changed. */
 function hexLines({ bytes, changed }: Drawing, { start, end }: Layer, columns: number): Line[] {
   const perLine = columns >= 49 ? 20 : 4 * Math.floor((columns + 1) / 10);
   const lines: Line[] = [];
@@ -93,7 +93,7 @@ function hexLines({ bytes, changed }: Drawing, { start, end }: Layer, columns: n
   return lines;
 }
 
-/** As many fields a line as fit. A field is not broken. */
+/** Puts as many fields on a line as fit. */
 function fieldLines(fields: readonly string[], columns: number): Line[] {
   const lines: string[] = [];
   for (const field of fields) {

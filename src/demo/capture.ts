@@ -7,7 +7,7 @@ const ETHERNET_HEADER = 14;
 const ETHERTYPE_OFFSET = 12;
 const ETHERTYPES_OF_IP = [0x0800, 0x86dd];
 
-/** A place where packets are watched. */
+/** A place where packets are captured. */
 export type Station = 'laptop-tun0' | 'home-lan' | 'internet' | 'gateway-tun0' | 'office-lan';
 
 export interface Seen {
@@ -22,7 +22,7 @@ interface Listening {
   readonly socket: PacketSocket;
 }
 
-/** Watches the stations, and keeps a file for Wireshark if it is given one. */
+/** Captures packets at the stations, and writes them to a file for Wireshark if there is one. */
 export class Capture {
   readonly #listening: Listening[] = [];
   readonly #file: number | undefined;
@@ -33,7 +33,7 @@ export class Capture {
     this.#write(sectionHeader('lametun demo'));
   }
 
-  /** Begins to watch a device. Devices that do not exist yet can be added when they do. */
+  /** Starts capturing at a device. */
   watch(station: Station, namespace: Namespace, device: string): void {
     const socket = namespace.inside(() => PacketSocket.open(device));
     this.#listening.push({ station, socket });
@@ -41,7 +41,7 @@ export class Capture {
     this.#write(interfaceDescription({ name: station, linkType }));
   }
 
-  /** The IP packets that passed the stations since the last call, in the order in which they passed. */
+  /** The IP packets captured since the last call, in order of time. */
   take(): Seen[] {
     const packets = this.#listening
       .flatMap(({ station, socket }, index) =>

@@ -12,11 +12,11 @@ import { Stop } from './stop.js';
 export interface DemoOptions {
   /** Where to write the captured packets, for Wireshark. */
   readonly pcap?: string | undefined;
-  /** Leave it standing at the end, until Enter or Ctrl-C. */
+  /** Keep the networks running at the end, until Enter or Ctrl-C. */
   readonly keep: boolean;
-  /** Wait for a key at each stop. */
+  /** Wait for a key at each screen. */
   readonly step: boolean;
-  /** Where to write the lesson's events: how the recording is made. */
+  /** Where to write the lesson's events: this makes the recording. */
   readonly record?: string | undefined;
 }
 
@@ -46,11 +46,11 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const wish = options.pcap !== undefined ? '--pcap' : options.keep ? '--keep' : undefined;
   if (wish !== undefined || options.record !== undefined) {
     process.stderr.write(
-      `lametun demo: ${wish ?? '--record'} needs a live run, and this machine cannot: ${missing}\n`,
+      `lametun demo: ${wish ?? '--record'} needs a live run, which is not possible here: ${missing}\n`,
     );
     return 1;
   }
-  process.stderr.write(`lametun demo: this machine cannot run it live: ${missing}\n`);
+  process.stderr.write(`lametun demo: cannot run live here, so this is a recording: ${missing}\n`);
   return playRecording(options, missing);
 }
 
@@ -64,7 +64,7 @@ async function playLive(options: DemoOptions): Promise<number> {
     return 1;
   }
   const sandbox = new Sandbox(file);
-  if (file !== undefined) closeSync(file); // the inside has its own
+  if (file !== undefined) closeSync(file); // the sandbox has its own
   const player = new Player({ step: options.step, signal: stop.signal });
   const recorded: LessonEvent[] = [];
   try {
@@ -83,10 +83,10 @@ async function playLive(options: DemoOptions): Promise<number> {
   if (stop.status !== undefined) return stop.status;
   if (options.record !== undefined) writeRecording(options.record, recorded);
   if (options.pcap !== undefined) {
-    player.say('The packets of all stations are in a file. Wireshark takes the packet information for GRE:');
+    player.say('The captured packets are in a file. Wireshark reads the packet information as GRE:');
     player.commands([['', `wireshark -d udp.port==1234,gre ${options.pcap}`]]);
   }
-  player.say('Everything that was built here is gone again, and nothing else was touched.');
+  player.say('Everything built here is gone. Nothing else was touched.');
   return 0;
 }
 
@@ -111,10 +111,12 @@ async function keepStanding(
   hosts: Readonly<Record<string, string>>,
   pcap: string | undefined,
 ): Promise<void> {
-  player.say('*It is all left standing*, tunnel included. To enter a host, type in another terminal:');
+  player.say(
+    '*Everything is still running*, with the WireGuard tunnel. To enter a host, type in another terminal:',
+  );
   player.commands(Object.entries(hosts));
-  if (pcap !== undefined) player.say(`What you do there is captured too, into \`${pcap}\`.`);
-  player.say('Enter or Ctrl-C here ends it.');
+  if (pcap !== undefined) player.say(`Packets are still captured into \`${pcap}\`.`);
+  player.say('Press Enter or Ctrl-C here to end it.');
   player.end();
   let keyboard: Keyboard | undefined;
   const enter = new Promise<void>((resolve) => {
@@ -130,9 +132,14 @@ async function playRecording(options: DemoOptions, missing: string): Promise<num
   const player = new Player({ step: options.step, signal: stop.signal, recorded: true });
   const { made, events } = readRecording();
   try {
-    player.say(`*This is a recording*, made ${made}. Nothing below happens on this machine.`);
+    await stop.race(
+      player.show({
+        kind: 'text',
+        text: `*This is a recording*, made ${made}. Nothing below happens on this machine.`,
+      }),
+    );
     for (const event of events) await stop.race(player.show(event));
-    player.say(`*That was a recording.* This machine cannot run it live: ${missing}`);
+    player.say(`*That was a recording.* The lesson cannot run live here: ${missing}`);
   } catch (error) {
     if (stop.status === undefined) throw error;
   } finally {

@@ -57,7 +57,7 @@ test('a later fragment is not taken for a header of what it carries', () => {
   assert.deepEqual(names(fragment), ['IPv4', 'fragment']);
 });
 
-test('IPv6 inside and out', () => {
+test('IPv6 is taken apart, inside and outside', () => {
   const header = (length: string, next: string): string =>
     `60000000${length}${next}40${'20010db8'.padEnd(32, '0')}${'20010db8'.padEnd(31, '0')}1`;
   const inner = `${header('0008', '3a')}8000000000010002`;
@@ -65,14 +65,14 @@ test('IPv6 inside and out', () => {
   assert.deepEqual(names(outer), ['IPv6', 'UDP', 'packet information', 'IPv6', 'ICMP']);
 });
 
-test('HTTP is known by its first line', () => {
+test('HTTP is recognised by its first line', () => {
   const tcp = `005000500000000000000000${'50'}18ffff00000000`;
   const text = Buffer.from('GET / HTTP/1.1\r\n\r\n').toString('hex');
   const packet = `450000${(20 + 20 + 18).toString(16)}000040004006${'0000'}0a0000020a000001${tcp}${text}`;
   assert.deepEqual(names(packet), ['IPv4', 'TCP', 'HTTP']);
 });
 
-test('every beginning of a packet, and noise, is taken apart without an error', () => {
+test('truncated packets and noise are taken apart without an error', () => {
   for (let length = 0; length <= WRAPPED.length; length += 2) dissect(fromHex(WRAPPED.slice(0, length)));
   let seed = 1;
   for (let i = 0; i < 2000; i++) {

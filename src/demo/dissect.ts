@@ -13,22 +13,22 @@ export interface Layer {
     | 'HTTP'
     | 'data'
     | 'fragment';
-  /** What matters most: who speaks to whom. */
+  /** Sender and receiver, or what else matters most. */
   readonly title: string;
-  /** The other fields that a learner wants to see, each a few words. */
+  /** Other fields, each in a few words. */
   readonly fields: readonly string[];
   /** Where the layer's own bytes begin and end in the packet. */
   readonly start: number;
   readonly end: number;
 }
 
-/** The UDP port on which a datagram is taken for one of the tunnel's. */
+/** The UDP port of the plain tunnel. */
 const TUNNEL_PORT = 1234;
 const ETHERTYPE_NAME: Readonly<Record<number, string>> = { 2048: 'IPv4', 34525: 'IPv6' };
 
 /**
- * Takes a captured IP packet apart, from the outermost header in. For people, so it never throws: what it does
- * not understand is `data`.
+ * Takes a captured IP packet apart, from the outermost header in. It never throws: what it does not understand is
+ * `data`.
  *
  * @param packet from its IP header on
  */

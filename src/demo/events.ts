@@ -1,6 +1,6 @@
 /**
- * The lesson as data. A live run and a recorded one are the same stream of these events, and one renderer shows
- * both: so a recording cannot look different from what it recorded.
+ * The lesson as data. A live run and a recording are the same stream of events, and one renderer shows both. So a
+ * recording looks like the run that it recorded.
  */
 export type LessonEvent =
   /** A scene begins, on a screen of its own. */
@@ -15,7 +15,7 @@ export type LessonEvent =
   | { readonly kind: 'output'; readonly text: string }
   /** A captured packet, to be drawn as nested boxes. */
   | PacketEvent
-  /** A captured packet as an observer sees it: bytes, and beside them the letters that they are. */
+  /** A captured packet as an observer sees it: bytes, with their letters beside them. */
   | { readonly kind: 'bytes'; readonly caption: string; readonly bytes: string }
   | {
       readonly kind: 'table';
@@ -25,7 +25,7 @@ export type LessonEvent =
 
 export interface PacketEvent {
   readonly kind: 'packet';
-  /** The number of the station on the packet's way, from 1, where it is followed. */
+  /** The number of the station on the packet's way, from 1. */
   readonly station?: number;
   /** Where that is: `the internet, after the NAT`. */
   readonly place: string;

@@ -8,8 +8,8 @@ import type { Message } from './sandbox.js';
 import { Stage } from './stage.js';
 
 /**
- * Process 1 of the sandbox: plays the lesson, tells it line by line on stdout, and waits after each event for a
- * line on stdin. When stdin ends, whoever watched is gone, and so is this.
+ * Process 1 of the sandbox. It plays the lesson, writes each event as a line to stdout, and then waits for a line on
+ * stdin. It ends when stdin ends, since then the audience is gone.
  */
 const told: (() => void)[] = [];
 createInterface({ input: process.stdin })
@@ -26,15 +26,15 @@ const show = (event: LessonEvent): Promise<void> =>
   });
 
 try {
-  // /proc is still the outside's, so this is the number under which the outside knows this process.
+  // /proc is still the outer one, so this is the number of this process outside.
   send({ kind: 'up', pid: Number(readlinkSync('/proc/self')) });
-  // The names of network namespaces live in /run/netns: in a /run of our own nobody else sees them.
+  // `ip netns` keeps names in /run/netns. In a /run of our own, nobody else sees them.
   const [mount, ...how] = OWN_RUN;
   runProgram(mount, how);
   const capture = process.env['LAMETUN_DEMO_CAPTURE'];
   const stage = new Stage(show, capture === undefined ? undefined : Number(capture));
   await playLesson(stage);
-  // Whoever keeps it standing wants what he does there in the file as well.
+  // With --keep, capturing goes on.
   setInterval(() => stage.capture.take(), 200);
   const { laptop, homes, internet, gateway, server } = stage.topology;
   const hosts = { laptop, 'home router': homes[0]!.router, internet, gateway, server };

@@ -1,8 +1,7 @@
-/** What a key is called where it is handled. */
 export type Key = 'enter' | 'space' | 'suspend';
 
 const KEYS: Readonly<Record<string, Key>> = { '\r': 'enter', '\n': 'enter', ' ': 'space' };
-/** What the terminal itself does with these keys in its usual mode, termios(3). */
+/** In its usual mode, the terminal itself turns these keys into signals, termios(3). */
 const SIGNALS: Readonly<Record<string, NodeJS.Signals>> = {
   '\x03': 'SIGINT',
   '\x1a': 'SIGTSTP',
@@ -11,7 +10,7 @@ const SIGNALS: Readonly<Record<string, NodeJS.Signals>> = {
 
 /**
  * The keys typed at stdin, one by one. Until `close`, a terminal there neither echoes them nor waits for whole lines.
- * A pipe gives keys as well.
+ * A pipe works as well.
  */
 export class Keyboard {
   readonly #onKey: (key: Key) => void;
@@ -35,9 +34,9 @@ export class Keyboard {
     if (key !== undefined) this.#onKey(key);
     if (signal === undefined) return;
     if (signal === 'SIGTSTP') this.#onKey('suspend');
-    setRaw(false); // a stopped or dead program cannot do it any more
-    process.kill(0, signal); // the whole foreground job, as the terminal would
-    setRaw(true); // it goes on: SIGINT ends it in order, and after SIGTSTP came SIGCONT
+    setRaw(false); // a stopped or dead program could not do it
+    process.kill(0, signal); // to the whole foreground job, as the terminal does
+    setRaw(true); // after SIGTSTP and SIGCONT, or until SIGINT has ended the demo in order
   }
 }
 

@@ -4,7 +4,7 @@ import { ETHERTYPE } from '../linux/tun/tun.js';
 import type { Stage } from './stage.js';
 import { ADDRESS } from './topology.js';
 
-/** What is tried: the MTU of tun0 at both ends, and how many bytes ping sends. The post's numbers, and ours. */
+/** The MTU of tun0 at both ends, and how many bytes ping sends: the post's numbers, and ours. */
 const TRIALS = [
   { mtu: 1500, size: 1440 },
   { mtu: 1500, size: 1441 },
@@ -13,13 +13,13 @@ const TRIALS = [
   { mtu: 1468, size: 1441 },
 ] as const;
 
-/** What surrounds a ping's bytes: ICMP 8, IPv4 20; then what the tunnel adds: 4, UDP 8, IPv4 20. */
+/** The headers of a ping: ICMP 8, IPv4 20. The tunnel adds 4, UDP 8, IPv4 20. */
 const INSIDE = 8 + 20;
 const WRAPPING = 4 + 8 + 20;
-/** Where packet information has the EtherType of what follows. */
+/** Where the packet information has the EtherType of the inner packet. */
 const INNER_PROTOCOL = 20 + 8 + 2;
 
-/** Shows why the tunnel's MTU has to be smaller than the cable's, by what happens when it is not. */
+/** Shows what happens when the tunnel's MTU is too large. */
 export async function measureMtu(stage: Stage): Promise<void> {
   const { laptop, gateway } = stage.topology;
   await stage.scene('mtu', 'The MTU');
@@ -54,7 +54,7 @@ async function tryPing(
   size: number,
 ): Promise<{ said: string; packets: Uint8Array[] }> {
   stage.capture.take();
-  // -M do: the inner packet may not be fragmented. On the outer one that has no influence.
+  // -M do forbids fragments of the inner packet, not of the outer one.
   const said = await stage.quietly(laptop, [
     'ping',
     '-c',
@@ -75,7 +75,7 @@ async function tryPing(
   return { said, packets };
 }
 
-/** Whether a datagram of the tunnel holds what the kernel sends now and then of its own accord, by IPv6: looking for routers. */
+/** Whether a datagram of the tunnel holds one of the kernel's own packets: router solicitations, by IPv6. */
 function isKernelsOwn(packet: Uint8Array): boolean {
   const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
   const isBeginning = (view.getUint16(IPV4.fragment) & 0x1fff) === 0;

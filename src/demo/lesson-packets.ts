@@ -3,7 +3,7 @@ import { dissect, type Layer } from './dissect.js';
 import { toHex } from './events.js';
 import type { Stage } from './stage.js';
 
-/** One ping, as it passed each station. */
+/** One ping at each station. */
 export type Stations = Readonly<Record<'laptop' | 'home' | 'internet' | 'gateway' | 'office', Uint8Array>>;
 
 /** Follows one ping from where it enters the tunnel to the server. */
@@ -61,7 +61,7 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
   return stations;
 }
 
-/** Finds the second ping of a series at each station. The first one may have been waiting for ARP. */
+/** Finds the second ping of a series at each station. The first one may have waited for ARP. */
 function followPing(stage: Stage, seen: readonly Seen[]): Stations {
   const requests = seen.filter(({ packet }) => ping(packet)?.layer.title === 'echo request');
   const payloads = [...new Set(requests.map(({ packet }) => ping(packet)!.payload))];
@@ -81,14 +81,14 @@ function followPing(stage: Stage, seen: readonly Seen[]): Stations {
   };
 }
 
-/** The ping in a packet, wrapped or not. Its payload carries the time it was sent: that makes it unique. */
+/** The ping in a packet, wrapped or not. The time in its payload makes it unique. */
 function ping(packet: Uint8Array): { layer: Layer; payload: string } | undefined {
   const layer = dissect(packet).find(({ name }) => name === 'ICMP');
   return layer === undefined ? undefined : { layer, payload: toHex(packet.subarray(layer.end)) };
 }
 
 /**
- * Shows what anybody on the way can read.
+ * Shows what anyone on the way can read.
  *
  * @returns the request that the laptop sent, as it entered the tunnel
  */

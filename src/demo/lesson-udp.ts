@@ -7,7 +7,7 @@ import { ADDRESS } from './topology.js';
 
 const TRANSPORTS = fileURLToPath(new URL('transports.js', import.meta.url));
 
-/** The internet for this comparison: milliseconds each way, and the share of packets that it loses. */
+/** The internet of this comparison: its delay each way in milliseconds, and its share of lost packets. */
 const DELAY = 10;
 const LOSS = 0.02;
 /** How long each stream is measured, in seconds. */
@@ -24,7 +24,7 @@ export async function compareTransports(stage: Stage): Promise<void> {
       'Each tunnel carries a TCP stream and a ping:',
   );
   makeDevices(stage);
-  // Some kernels pay no heed to losses. This algorithm does, and every kernel has it.
+  // Some congestion control ignores losses. Reno does not, and every kernel has it.
   laptop.sysctl({ 'net.ipv4.tcp_congestion_control': 'reno' });
   const programs: ChildProcess[] = [];
   const start = async (host: Namespace, ...args: string[]): Promise<ChildProcess> => {
@@ -69,7 +69,7 @@ export async function compareTransports(stage: Stage): Promise<void> {
   );
 }
 
-/** The second tunnel's devices, and the one through which the internet sends everything for a while. */
+/** The devices of the tunnel over TCP, and the one that makes the internet slow. */
 function makeDevices(stage: Stage): void {
   const { laptop, gateway, internet } = stage.topology;
   internet.ip([

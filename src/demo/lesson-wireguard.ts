@@ -15,13 +15,13 @@ const PORT = 51_820;
 /** The two ends have one /run, so their configuration sockets need different names. */
 const DEVICE = { laptop: 'wg-office', gateway: 'wg-home' } as const;
 
-/** Transport data in its IPv4 and UDP headers, [W] 5.4.6: type, receiver and counter before, a tag behind. */
+/** Transport data with its IPv4 and UDP headers, [W] 5.4.6: 16 bytes before the packet, a tag of 16 after it. */
 const TYPE_AT = 20 + 8;
 const TRANSPORT_DATA = 4;
 const WRAPPING = TYPE_AT + 16 + 16;
 const PADDED_TO = 16;
 
-/** Reads the same page through WireGuard, and shows what an observer has of it. */
+/** Reads the page again, through WireGuard, and shows what an observer captures. */
 export async function encrypt(stage: Stage, request: Uint8Array): Promise<void> {
   const { laptop, gateway } = stage.topology;
   await stage.scene('wireguard', 'The same request, encrypted');
@@ -98,7 +98,7 @@ function bringUp(host: Namespace, device: string, address: string, route: string
   ]);
 }
 
-/** Of X25519, in hexadecimal as the configuration socket takes them. */
+/** An X25519 key pair, in hexadecimal for the configuration socket. */
 function generateKeys(): { readonly private: string; readonly public: string } {
   const { d = '', x = '' } = generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' });
   const hex = (key: string): string => Buffer.from(key, 'base64url').toString('hex');

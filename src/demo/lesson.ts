@@ -12,7 +12,7 @@ import { INNER, type Stage } from './stage.js';
 import { ADDRESS, OFFICE_LAN } from './topology.js';
 import { TunnelProcess } from './tunnels.js';
 
-/** The lesson of the post, scene by scene. What it tells, it has just seen happen. */
+/** The lesson of the post, scene by scene. It claims only what has just happened. */
 export async function playLesson(stage: Stage): Promise<void> {
   await showNetworks(stage);
   await tryWithout(stage);
@@ -124,11 +124,11 @@ async function tryWith(stage: Stage): Promise<{ ping: Seen[]; fetch: Seen[] }> {
   return { ping, fetch: stage.capture.take() };
 }
 
-/** @param request a datagram of the laptop's, on the internet */
+/** @param request a datagram of the laptop, captured on the internet */
 async function explainLearning(stage: Stage, listener: TunnelProcess, request: Uint8Array): Promise<void> {
   await stage.scene('learning', 'The way back');
   await stage.text('The listener remembers who sent each datagram:');
-  // The kernel's own IPv6 packets (router solicitation) may have been the first to be learned from.
+  // The first packets may have been the kernel's own, by IPv6: router solicitations.
   const { outer } = await listener.event('learned', (event) => event['inner'] === INNER.laptop);
   await stage.show({
     kind: 'table',

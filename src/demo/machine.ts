@@ -17,13 +17,13 @@ export const unshareArguments = (): string[] => [
   '--kill-child',
 ];
 
-/** What to type in another terminal, before a command, to run it in the demo's namespaces. */
+/** The words before a command that run it in the demo's namespaces, from another terminal. */
 export const enterWords = (pid: number): string =>
   isRoot()
     ? `${process.env['SUDO_USER'] === undefined ? '' : 'sudo '}nsenter -t ${pid} -m -p`
     : `nsenter -t ${pid} -U --preserve-credentials -m -p`;
 
-/** Names an ordinary user to the sandbox. Without root it knows only one, who is its root. */
+/** Tells the sandbox an ordinary user's name. Without root, the sandbox has only one user, called root. */
 export const OWNER_VARIABLE = 'LAMETUN_DEMO_OWNER';
 const owner = (): string => {
   const { SUDO_USER: caller = 'root' } = process.env;
@@ -31,7 +31,7 @@ const owner = (): string => {
   return caller === 'root' ? 'nobody' : caller;
 };
 
-/** For the programs that the demo runs: English, and found where Debian keeps them from users without root. */
+/** For the programs that the demo runs: in English, and with the folders that Debian leaves out of users' PATH. */
 export function environment(): NodeJS.ProcessEnv {
   const path = [process.env['PATH'], '/usr/sbin', '/sbin', '/usr/bin', '/bin']
     .filter(Boolean)
@@ -40,12 +40,12 @@ export function environment(): NodeJS.ProcessEnv {
 }
 
 /**
- * Finds out whether the demo can run here, by making once what it will make.
+ * Finds out whether the demo can run here, by making a small part of it.
  *
  * @returns what is missing and how to get it, in one line, or undefined when nothing is
  */
 export function whatIsMissing(): string | undefined {
-  if (process.platform !== 'linux') return `it needs Linux, and this is ${process.platform}`;
+  if (process.platform !== 'linux') return `it needs Linux; this is ${process.platform}`;
   const missing = PROGRAMS.filter((program) => !isInstalled(program));
   if (missing.length > 0) return `no ${missing.join(', ')} here: ${getAll(missing)}`;
   try {
@@ -58,7 +58,7 @@ export function whatIsMissing(): string | undefined {
   return whyNoNamespaces();
 }
 
-/** `-n`: otherwise mount(8) makes a folder /run/mount first, in the machine's own /run. */
+/** Without `-n`, mount(8) makes a folder /run/mount first, in the machine's own /run. */
 export const OWN_RUN = ['mount', '-n', '-t', 'tmpfs', 'tmpfs', '/run'] as const;
 
 const PROBE = [

@@ -2,13 +2,13 @@ import type { LessonEvent } from './events.js';
 
 /** Silent reading of English non-fiction: 238 words a minute (Brysbaert 2019, doi:10.1016/j.jml.2019.104047). */
 const WORD = 60_000 / 240;
-/** A look at a picture, and at a line that was typed or that a program printed. Milliseconds. */
+/** For a picture, and for a line that was typed or printed. Milliseconds. */
 const PICTURE = 3000;
 const LINE = 500;
-/** No wait goes on longer than this after the start, pauses aside: the lesson ends within three minutes. */
+/** No wait lasts longer than until this time after the start, not counting pauses. So the lesson ends in three minutes. */
 export const LATEST = 175_000;
 
-/** @returns the milliseconds that a person needs to read what an event shows */
+/** @returns how long a person reads what an event shows, in milliseconds */
 export function readingTime(event: LessonEvent): number {
   switch (event.kind) {
     case 'scene':
@@ -32,8 +32,8 @@ export function readingTime(event: LessonEvent): number {
 const words = (text: string): number => text.split(/\s+/).filter((word) => word !== '').length * WORD;
 
 /**
- * When the lesson goes on. Tell it what was `shown` and which keys were pressed; ask it how much is `left` to wait.
- * All times are milliseconds of any clock that never goes back.
+ * Decides when the lesson goes on. Tell it what was `shown` and which keys were pressed, and ask how long is `left`.
+ * Times are milliseconds of any clock that never goes back.
  */
 export class Pace {
   readonly #step: boolean;
@@ -41,14 +41,14 @@ export class Pace {
   #latest: number;
   #pausedAt: number | undefined;
 
-  /** @param step whether to wait for a key at each stop, for ever */
+  /** @param step whether to wait for a key at each screen, for ever */
   constructor(now: number, step: boolean) {
     this.#step = step;
     this.#due = now;
     this.#latest = step ? Number.POSITIVE_INFINITY : now + LATEST;
   }
 
-  /** Reading begins when the reader has finished what was shown before; in a pause nobody reads. */
+  /** Reading begins when everything shown before has been read. Nobody reads during a pause. */
   shown(time: number, now: number): void {
     this.#due = Math.max(this.#due, this.#pausedAt ?? now) + (this.#step ? Number.POSITIVE_INFINITY : time);
   }
@@ -69,7 +69,7 @@ export class Pace {
     this.#due = now;
   }
 
-  /** Space: stands still, or goes on. With `step`, it goes on in any case. */
+  /** Space: pauses, or continues. With `step` it is like Enter. */
   togglePause(now: number): void {
     if (this.#step) this.skip(now);
     else if (this.paused) this.#resume(now);

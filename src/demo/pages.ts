@@ -1,6 +1,6 @@
-/** What is written at once. */
+/** Lines to write without a stop. */
 export interface Part {
-  /** Whether it begins a screen. */
+  /** Whether they begin a screen. */
   readonly fresh: boolean;
   readonly lines: readonly string[];
 }
@@ -15,8 +15,8 @@ export class Pages {
   }
 
   /**
-   * Places lines that belong together: on this screen if they fit, otherwise on the next one. Only what is longer
-   * than a whole screen is cut.
+   * Places lines that belong together: on this screen if they fit, otherwise on the next one. It splits only what is
+   * longer than a whole screen.
    *
    * @param rows of a screen
    * @param fresh whether they begin a screen in any case
@@ -26,7 +26,7 @@ export class Pages {
       this.#used += lines.length;
       return [{ fresh: false, lines }];
     }
-    const content = lines.slice(lines.findIndex((line) => line.trim() !== '')); // a blank line separates nothing at the top
+    const content = lines.slice(lines.findIndex((line) => line.trim() !== '')); // no blank line at the top
     const parts: Part[] = [];
     for (let from = 0; from < content.length; from += rows) {
       parts.push({ fresh: from > 0 || this.#used > 0, lines: content.slice(from, from + rows) });

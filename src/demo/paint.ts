@@ -1,7 +1,7 @@
 import picocolors from 'picocolors';
 import { lineBreaks } from '../wrap.js';
 
-/** How a piece of text is meant; the palette decides what that looks like. */
+/** The meaning of a piece of text. The palette gives it a colour. */
 export type Style = 'plain' | 'title' | 'strong' | 'quiet' | 'code' | 'changed' | Hue;
 /** One colour for each depth of header, so that a header keeps its colour from station to station. */
 export type Hue = 'outer' | 'udp' | 'information' | 'inner' | 'transport' | 'payload';
@@ -14,10 +14,10 @@ export type Line = readonly Span[];
 
 export const span = (text: string, style: Style = 'plain'): Span => ({ text, style });
 
-/** Columns on the terminal. Nothing in the lesson is wider or narrower than one column a character. */
+/** Columns on the terminal. Every character of the lesson has one column. */
 export const width = (line: Line): number => line.reduce((total, { text }) => total + [...text].length, 0);
 
-/** Spans of one style side by side become one, so that the output is not full of escape sequences. */
+/** Joins neighbouring spans of one style, to save escape sequences. */
 export function merge(line: Line): Line {
   const merged: { text: string; style: Style }[] = [];
   for (const { text, style } of line) {
@@ -55,7 +55,7 @@ const COLORS_256: Readonly<Record<Hue | 'quiet' | 'code' | 'changed', number>> =
 
 type Painter = (text: string) => string;
 
-/** @returns what turns lines into text for a terminal that looks like this */
+/** @returns a function that turns a line into text for a terminal */
 export function painter(look: Look): (line: Line) => string {
   const paint = palette(look.colors);
   return (line) => {
@@ -87,7 +87,7 @@ function palette(colors: Look['colors']): Readonly<Record<Style, Painter>> {
   };
 }
 
-/** One character each, so that nothing moves. */
+/** One character for each, so that columns stay aligned. */
 const ASCII: Readonly<Record<string, string>> = {
   '─': '-',
   '│': '|',

@@ -7,16 +7,16 @@ import type { Look } from './paint.js';
 import { Renderer } from './renderer.js';
 
 export interface PlayerOptions {
-  /** Wait for a key at each stop. */
+  /** Wait for a key at each screen. */
   readonly step: boolean;
   /** Ends every wait. */
   readonly signal: AbortSignal;
   readonly recorded?: boolean;
 }
 
-/** setTimeout can wait no longer, in milliseconds. */
+/** The longest wait of setTimeout, in milliseconds. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
-/** The smallest screen that the lesson is cut for; the last row is for the keys. */
+/** The rows of the smallest screen. The last row explains the keys. */
 const ROWS = 24;
 
 /** Shows the lesson on stdout: screen by screen at reading speed to a terminal, at once to a pipe. */
@@ -94,8 +94,8 @@ export class Player {
       await this.#wait(Number.isFinite(left) ? Math.min(left, 1000) : MAX_TIMEOUT);
     }
     process.stdout.write(`${last}\x1b[K`);
-    // Scrolled rather than erased, so that the terminal keeps it to be read again.
-    if (!this.#isOver) process.stdout.write(`${'\n'.repeat(used)}\x1b[H`);
+    // Scrolled rather than erased: the terminal keeps it in its history.
+    if (!this.#isOver) process.stdout.write(`${'\n'.repeat(used)}\x1b[H\x1b[J`);
   }
 
   #prompt(left: number): string {
@@ -111,14 +111,14 @@ export class Player {
   }
 }
 
-/** Whether a stream can be written screen by screen. */
+/** Whether a stream is a terminal that can show one screen after another. */
 export const hasScreen = (stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean =>
   stream.isTTY === true && env['TERM'] !== 'dumb';
 
-/** The lesson is drawn for 80 columns. On a narrower terminal its lines break; on a wider one they read well. */
+/** The lesson is drawn for 80 columns. */
 const COLUMNS = 80;
 
-/** What a stream can show. The environment's wishes: no-color.org, and the locale as locale(7) orders it. */
+/** What a stream can show, by no-color.org and locale(7). */
 export function lookOf(
   stream: { readonly isTTY?: boolean },
   env: Readonly<Record<string, string | undefined>>,

@@ -45,7 +45,7 @@ for (const look of [PLAIN, { ...PLAIN, unicode: false }, { ...PLAIN, colors: '25
   });
 }
 
-test('without UTF-8 the lesson is pure ASCII, and nothing has become a question mark', () => {
+test('without UTF-8, the lesson is pure ASCII without question marks in place of other characters', () => {
   const render = (look: Look): string => {
     const renderer = new Renderer(look);
     return readRecording()
@@ -57,7 +57,7 @@ test('without UTF-8 the lesson is pure ASCII, and nothing has become a question 
   assert.equal(ascii.split('?').length, render(PLAIN).split('?').length);
 });
 
-test('without colours there is no escape sequence, with colours each one is undone', () => {
+test('without colours there is no escape sequence, and with colours each one is reset', () => {
   assert.ok(!new Renderer(PLAIN).render(packet).includes('\x1b'));
   const colorful = new Renderer({ ...PLAIN, colors: '256' }).render(packet);
   assert.ok(colorful.includes('\x1b[38;5;'));

@@ -14,7 +14,7 @@ import {
   wrap,
 } from './paint.js';
 
-/** Turns the events of the lesson into text. It knows no clock and no terminal: only how wide and colourful. */
+/** Turns the events of the lesson into text. */
 export class Renderer {
   readonly #columns: number;
   readonly #paint: (line: Line) => string;
@@ -28,7 +28,7 @@ export class Renderer {
   /** @returns whole lines, each ended by a line feed */
   render(event: LessonEvent): string {
     const lines = this.#lines(event);
-    // What a program prints follows its command, and a line of output the one before: all else stands apart.
+    // Output directly follows its command, or earlier output. A blank line precedes everything else.
     const together = event.kind === 'output' && (this.#last === 'command' || this.#last === 'output');
     const apart = this.#last !== undefined && !together;
     this.#last = event.kind;
@@ -70,7 +70,7 @@ export class Renderer {
     return [[span('──', 'outer'), span(text, 'title'), span(rule, 'outer')]];
   }
 
-  /** Broken as a shell would take it. */
+  /** Broken so that a shell accepts it. */
   #command(host: string, command: string): Line[] {
     const lines = wrap([span(`${host}$ `, 'quiet'), span(command, 'code')], this.#columns - 6);
     return lines.map((line, i) => [
@@ -93,7 +93,7 @@ const indentTwice = (line: Line): Line => [span('    '), ...line];
 
 const BYTES_PER_LINE = 16;
 
-/** Sixteen bytes a line, and the letters that they are, in the colours of the headers that they belong to. */
+/** Sixteen bytes a line, with their letters, in the colours of their headers. */
 function dump(bytes: Uint8Array): Line[] {
   const layers = dissect(bytes);
   const hues = huesOf(layers);

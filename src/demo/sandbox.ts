@@ -8,7 +8,7 @@ import { enterWords, environment, unshareArguments } from './machine.js';
 
 const INSIDE = fileURLToPath(new URL('inside.js', import.meta.url));
 
-/** What the inside tells the outside, one JSON object a line. Each `event` waits for a line in return. */
+/** What the sandbox's process 1 writes, one JSON object a line. After each `event` it waits for a line in return. */
 export type Message =
   | { readonly kind: 'up' /** as this side's /proc has it */; readonly pid: number }
   | { readonly kind: 'event'; readonly event: LessonEvent }
@@ -16,11 +16,11 @@ export type Message =
   | { readonly kind: 'done'; readonly hosts: Readonly<Record<string, string>> };
 
 /**
- * The lesson's own world: a process in namespaces of its own for network, mounts and processes. Its process 1
- * plays the lesson; when that ends, the kernel ends every process in there, and the namespaces go with them.
+ * Namespaces of their own for network, mounts and processes. Process 1 in there plays the lesson. When it ends, the
+ * kernel ends every other process in there, and removes the namespaces.
  *
- * Nobody has to tidy up, so nothing is left behind however it ends. Process 1 ends
- *   - when told so,
+ * So nothing is left behind, however the demo ends. Process 1 ends
+ *   - when it is told to,
  *   - when its standard input ends: the other end of that pipe is held by this process alone, and the kernel
  *     closes it even when this process is killed,
  *   - when `unshare` in between is killed (--kill-child).
@@ -36,20 +36,20 @@ export class Sandbox {
     this.#child = spawn('unshare', [...unshareArguments(), process.execPath, INSIDE], {
       stdio: ['pipe', 'pipe', 'pipe', file ?? 'ignore'],
       env: { ...environment(), ...(file === undefined ? {} : { LAMETUN_DEMO_CAPTURE: '3' }) },
-      detached: true, // Ctrl-C on the terminal is for this process, which ends the other in order
+      detached: true, // Ctrl-C is for this process, which then ends the other in order
     });
     this.#ended = once(this.#child, 'close').then(
       () => undefined,
       () => undefined,
     );
-    this.#child.stdin!.on('error', () => {}); // it ended before it could read; the end is noticed elsewhere
+    this.#child.stdin!.on('error', () => {}); // it ended before it could read; `events` notices that
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#errors += text;
     });
   }
 
   /**
-   * The lesson, as it happens. It goes on when the next event is asked for, and stands still until then.
+   * The lesson, as it happens. It pauses after each event until the next one is requested.
    *
    * @returns how to enter each host, by its name
    * @throws LametunError when the lesson cannot go on
@@ -79,15 +79,15 @@ export class Sandbox {
   async end(): Promise<void> {
     this.#child.stdin!.end();
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      // Process 1 rather than `unshare`: that one lives until process 1 and everything in there is really gone.
+      // Not `unshare`: it lives until process 1 and everything else in there is gone.
       try {
         process.kill(this.#pid ?? this.#child.pid!, 'SIGKILL');
-      } catch {} // it was quicker
+      } catch {} // it has ended by itself
     }
     await this.#ended;
   }
 
-  /** Settles when the inside has ended by itself. */
+  /** Settles when process 1 has ended. */
   get ended(): Promise<void> {
     return this.#ended;
   }

@@ -14,7 +14,7 @@ const ACTORS = fileURLToPath(new URL('actors.js', import.meta.url));
 /** The tunnel's own addresses. */
 export const INNER = { gateway: '10.0.0.1', laptop: '10.0.0.2' } as const;
 
-/** Where the lesson is played: the hosts, the watched stations, and the way to the audience. */
+/** Where the lesson is played: the hosts, the captured stations, and the audience. */
 export class Stage {
   readonly topology: Topology;
   readonly capture: Capture;
@@ -24,7 +24,7 @@ export class Stage {
   /**
    * Builds home, internet and office.
    *
-   * @param show resolves when the audience has seen the event: so the lesson is never ahead of them
+   * @param show resolves when the audience has been shown the event
    * @param file a file descriptor for the captured packets
    */
   constructor(show: (event: LessonEvent) => Promise<void>, file?: number) {
@@ -57,7 +57,7 @@ export class Stage {
     return printed;
   }
 
-  /** Runs a command on a host. That it fails may be the point of the lesson, so that is no error. */
+  /** Runs a command on a host. Its failure may be the point of the lesson, so it is no error here. */
   async quietly(host: Namespace, words: readonly string[]): Promise<string> {
     const [command, ...args] = words;
     const child = host.spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 10_000 });
@@ -76,7 +76,7 @@ export class Stage {
     this.#webServer = server.spawn(process.execPath, [ACTORS, 'serve', ADDRESS.server.v4], {
       stdio: [...stdio],
     });
-    await once(this.#webServer.stdout!, 'data'); // its one line: it listens
+    await once(this.#webServer.stdout!, 'data'); // it prints one line when it listens
   }
 
   /** Reads a page from the office's web server, as any program on the laptop could. */
@@ -87,7 +87,7 @@ export class Stage {
 
   /**
    * @returns the first captured packet that fits
-   * @throws LametunError when there is none: then the lesson would tell what did not happen
+   * @throws LametunError when there is none: the lesson must not claim what did not happen
    */
   find(seen: readonly Seen[], what: string, fits: (seen: Seen) => boolean): Uint8Array {
     const found = seen.find(fits);

@@ -1,16 +1,16 @@
-/** What ends the demo before its time, with the exit status that a shell expects of it. */
+/** The signals that end the demo early, and the exit status that a shell expects after each. */
 const STATUS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
-/** Thrown by `race` when the demo shall end. */
+/** Thrown by `race` when the demo must end. */
 class Stopped extends Error {}
 
-/** Watches for signals and for a reader of stdout who went away. From then on `race` fails at once. */
+/** Watches for signals, and for the reader of stdout to go away. From then on `race` fails at once. */
 export class Stop {
   #status: number | undefined;
   readonly #controller = new AbortController();
   readonly #stopped: Promise<never>;
   readonly #onSignal = (signal: keyof typeof STATUS): void => this.end(STATUS[signal]);
-  /** `lametun demo | head`: the reader has seen enough, which is no failure. */
+  /** `lametun demo | head`: the reader has seen enough. That is no failure. */
   readonly #onOutputError = (): void => this.end(0);
 
   constructor() {
@@ -22,7 +22,7 @@ export class Stop {
     process.stdout.on('error', this.#onOutputError);
   }
 
-  /** The exit status, once the demo shall end. */
+  /** The exit status, once the demo must end. */
   get status(): number | undefined {
     return this.#status;
   }
@@ -36,7 +36,7 @@ export class Stop {
     this.#controller.abort();
   }
 
-  /** @throws when the demo shall end before `work` has */
+  /** @throws when the demo must end before `work` has */
   race<T>(work: Promise<T>): Promise<T> {
     return Promise.race([work, this.#stopped]);
   }

@@ -3,15 +3,15 @@ import { type CableEnd, connect, Namespace } from '../linux/process/namespace.js
 import { runProgram } from '../linux/process/program.js';
 
 /**
- * What the home router does to what leaves the house:
- *   none: it routes, and the home has addresses that the internet knows a way to;
- *   easy: masquerade, and the port stays what it was where it can;
+ * What the home router does to packets that leave the home:
+ *   none: it routes them, and the internet has routes to the home's addresses;
+ *   easy: masquerade, which keeps the port where it can;
  *   hard: masquerade with a random port for each destination.
  */
 export type Nat = 'none' | 'easy' | 'hard';
 
 export interface TopologyOptions {
-  /** Put before the names of the namespaces, so that several may stand side by side. At most 20 letters. */
+  /** A prefix of the namespaces' names, so that several topologies can exist at once. At most 20 letters. */
   readonly prefix?: string;
   readonly nat?: Nat;
   /** How many homes there are, 1 to 8, each with a laptop behind a router. All use the same private addresses. */
@@ -23,22 +23,22 @@ export interface TopologyOptions {
 export interface Home {
   readonly laptop: Namespace;
   readonly router: Namespace;
-  /** The router's own address on the internet, behind which the laptop hides. */
+  /** The router's address on the internet, which the NAT gives to the laptop's packets. */
   readonly public4: string;
   readonly public6: string;
 }
 
-/** The addresses that all homes and the office have in common, by host. */
+/** The hosts' addresses. All homes have the same ones. */
 export const ADDRESS = {
   laptop: { v4: '192.168.1.23', v6: 'fd00:192:168:1::23' },
   homeRouter: { v4: '192.168.1.1', v6: 'fd00:192:168:1::1' },
-  /** The gateway's public one. */
+  /** The gateway's public address. */
   office: { v4: '203.0.113.5', v6: '2001:db8:203::5' },
   gateway: { v4: '192.168.50.1', v6: 'fd00:192:168:50::1' },
   server: { v4: '192.168.50.10', v6: 'fd00:192:168:50::10' },
 } as const;
 
-/** The office's private networks: what the tunnel makes reachable. */
+/** The office's private networks, which the tunnel makes reachable. */
 export const OFFICE_LAN = { v4: '192.168.50.0/24', v6: 'fd00:192:168:50::/64' } as const;
 
 /**
@@ -46,7 +46,7 @@ export const OFFICE_LAN = { v4: '192.168.50.0/24', v6: 'fd00:192:168:50::/64' } 
  *
  *     laptop eth0 ── lan router wan ── home0 internet office ── wan gateway lan ── eth0 server
  *
- * The internet knows ways to public addresses only. Neither end knows anything of the other's private network.
+ * The internet has routes to public addresses only. Neither end has a route to the other's private network.
  */
 export class Topology {
   readonly homes: readonly Home[];
@@ -68,7 +68,7 @@ export class Topology {
   }
 
   /**
-   * Builds it all. When something fails, what was built before is removed again.
+   * Builds it all. If something fails, it removes what it has built.
    *
    * @throws LametunError
    */
@@ -87,7 +87,7 @@ export class Topology {
     return topology;
   }
 
-  /** The first home's, for whoever needs one only. */
+  /** The laptop of the first home. */
   get laptop(): Namespace {
     return this.homes[0]!.laptop;
   }
@@ -97,7 +97,7 @@ export class Topology {
     return [...ofHomes, this.internet, this.gateway, this.server];
   }
 
-  /** Removes the names; the rest goes with the last process inside. */
+  /** Removes the names. The namespaces go with the last process inside. */
   remove(): void {
     for (const namespace of this.namespaces) namespace.remove();
   }
@@ -179,7 +179,7 @@ export class Topology {
 
 const homeName = (name: string, index: number): string => (index === 0 ? name : `${name}-${index + 1}`);
 
-/** Some machines have IPv6 switched off: then these networks have none either. */
+/** Where a machine has IPv6 switched off, these networks have none either. */
 const hasIpv6 = (): boolean => existsSync('/proc/sys/net/ipv6');
 
 function cable(a: CableEnd, b: CableEnd, mtu: number): void {
@@ -191,7 +191,7 @@ function cable(a: CableEnd, b: CableEnd, mtu: number): void {
   connect(usable(a), usable(b), mtu);
 }
 
-/** A router. Reverse path filtering is off: whether it is on in a new namespace depends on the machine. */
+/** A router. Reverse path filtering is off, since its default depends on the machine. */
 const forwarding = (): Record<string, number> => ({
   'net.ipv4.ip_forward': 1,
   'net.ipv4.conf.all.rp_filter': 0,
@@ -199,7 +199,7 @@ const forwarding = (): Record<string, number> => ({
   ...(hasIpv6() ? { 'net.ipv6.conf.all.forwarding': 1 } : {}),
 });
 
-/** Strangers' packets to the router are dropped, as home routers do: answered, they would take the ports of the house. */
+/** Like a home router, it drops unsolicited packets to itself. Answers to them would take ports that the home needs. */
 const natRules = (nat: Exclude<Nat, 'none'>): string => `
 table inet nat {
   chain postrouting {

@@ -3,12 +3,12 @@ import { connect, createServer, type Socket } from 'node:net';
 import { Tun } from '../linux/tun/tun.js';
 
 /**
- * The programs that compare a tunnel over UDP with one over TCP. Run as `node transports.js ROLE ARGUMENT...`. Each
- * prints a line when it is ready. TUN devices are made and up before.
+ * Programs for the comparison of UDP and TCP. Run as `node transports.js ROLE ARGUMENT...`. Each prints a line when it
+ * is ready. Their TUN devices exist and are up before.
  */
 const ROLES: Readonly<Record<string, (...args: string[]) => void>> = { internet, tunnel, receive, send };
 const PORT = { tunnel: 1235, stream: 5001 } as const;
-/** The tunnel over TCP reads no packets while its socket has so many bytes to send. */
+/** While this many bytes wait in its socket, the tunnel over TCP reads no packets. */
 const QUEUE = 65_536;
 const LENGTH_SIZE = 2;
 
@@ -68,7 +68,7 @@ function readPackets(tun: Tun, take: (packet: Buffer) => void, mayRead = (): boo
   }, 1);
 }
 
-/** Takes one TCP stream for so many milliseconds, and prints how many bytes came. */
+/** Receives a TCP stream for some milliseconds, and prints how many bytes came. */
 function receive(milliseconds: string): void {
   createServer((socket) => {
     socket.on('error', () => {});
@@ -80,7 +80,7 @@ function receive(milliseconds: string): void {
   }).listen(PORT.stream, () => console.log('ready'));
 }
 
-/** Sends as much as TCP takes, until the receiver has enough. */
+/** Sends as fast as TCP allows, until the receiver ends the stream. */
 function send(host: string): void {
   const data = Buffer.alloc(16_384);
   const socket = connect(PORT.stream, host);

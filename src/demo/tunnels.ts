@@ -8,13 +8,13 @@ import type { Namespace } from '../linux/process/namespace.js';
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 const PATIENCE = 10_000;
 
-/** One line of `lametun --json`: see there for what each event carries. */
+/** One line of `lametun --json`. */
 export interface TunnelEvent {
   readonly event: string;
   readonly [field: string]: unknown;
 }
 
-/** `lametun` itself, as anyone would start it, as a process on one of the hosts. */
+/** A `lametun` process on one of the hosts. */
 export class TunnelProcess {
   readonly #child: ChildProcess;
   readonly #events: TunnelEvent[] = [];
@@ -22,7 +22,7 @@ export class TunnelProcess {
   #errors = '';
   #ended: string | undefined;
 
-  /** @param args as a user types them, without `--json` */
+  /** @param args without `--json` */
   constructor(host: Namespace, args: readonly string[]) {
     this.#child = host.spawn(process.execPath, [MAIN, ...args, '--json'], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -38,10 +38,10 @@ export class TunnelProcess {
   }
 
   /**
-   * Waits until the program has said that something happened, or finds that it has already.
+   * Waits for an event, or finds it among those that have come.
    *
    * @param fits which of several events of this name is meant
-   * @throws LametunError when it ends instead, or says nothing of the kind for ten seconds
+   * @throws LametunError when the process ends instead, or ten seconds pass
    */
   async event(name: string, fits: (event: TunnelEvent) => boolean = () => true): Promise<TunnelEvent> {
     const deadline = Date.now() + PATIENCE;
@@ -79,7 +79,7 @@ export class TunnelProcess {
       const event: unknown = JSON.parse(line);
       if (typeof event === 'object' && event !== null && 'event' in event)
         this.#events.push(event as TunnelEvent);
-    } catch {} // a line for people among those for programs
+    } catch {} // a line for people
     this.#wake();
   }
 

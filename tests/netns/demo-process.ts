@@ -21,7 +21,7 @@ export interface Prefix {
 
 const running = new Set<ChildProcess>();
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL'); // what a failed test has left would keep this process alive
+  for (const child of running) child.kill('SIGKILL'); // a failed test's child would keep this process alive
 });
 
 const folders: string[] = [];
@@ -88,7 +88,7 @@ export class DemoProcess {
     this.type('\n');
   }
 
-  /** Waits until stdout matches, so many times. */
+  /** Waits until stdout has `times` matches. */
   async shows(pattern: RegExp, times = 1): Promise<void> {
     const deadline = Date.now() + 60_000;
     const all = new RegExp(pattern.source, `g${pattern.flags}`);
@@ -107,7 +107,7 @@ export class DemoProcess {
     return exitCode ?? 128 + (signalCode === 'SIGKILL' ? 9 : 0);
   }
 
-  /** The command lines of what still runs of it, this process's children of children included. */
+  /** Its processes that still run, with all their descendants. */
   remains(): { pid: number; command: string }[] {
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
@@ -122,7 +122,7 @@ export class DemoProcess {
       });
   }
 
-  /** The pid of a process of it. */
+  /** The pid of one of its processes. */
   pidOf(command: RegExp): number {
     const found = this.remains().find((process) => command.test(process.command));
     if (found === undefined) throw new Error(`no ${command}: ${JSON.stringify(this.remains())}`);
@@ -131,7 +131,7 @@ export class DemoProcess {
 
   /** @returns the milliseconds that it took until nothing remained */
   async vanishes(): Promise<number> {
-    if (this.remains().length === 0) return 0; // to look takes a while itself
+    if (this.remains().length === 0) return 0; // looking takes time, too
     const start = Date.now();
     while (this.remains().length > 0) {
       if (Date.now() - start > 20_000) throw new Error(`still there: ${JSON.stringify(this.remains())}`);

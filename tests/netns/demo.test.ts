@@ -18,7 +18,7 @@ import { SCENES } from '../../src/demo/events.js';
 import { needs } from '../kit/requirements.js';
 import { DemoProcess } from './demo-process.js';
 
-/** Names that nothing but the demo uses for what it makes. Other tests run at the same time. */
+/** Names that only the demo uses. Other tests run at the same time. */
 const OURS = ['laptop', 'home-router', 'internet', 'gateway', 'server', 'home0', 'office', 'probe', 'probe0'];
 
 /** What a run has left behind. */
@@ -34,7 +34,7 @@ function leftovers(demo: DemoProcess): string[] {
   ];
 }
 
-/** Runs a command in a machine of its own, and fails when that is not afterwards as it was before. */
+/** Runs a command in its own namespaces, and fails if their state differs afterwards. */
 const UNTOUCHED = `
 state() {
   ip -d address; ip route show table all; ip -6 route show table all; ip rule; nft list ruleset
@@ -46,10 +46,10 @@ before=$(state 2>&1); "$@"; status=$?; after=$(state 2>&1)
 [ "$before" = "$after" ] || { echo "before: $before" >&2; echo "after: $after" >&2; exit 99; }
 exit $status`;
 
-/** ping waits for the last answer no longer than 0.2 s. */
+/** ping waits only 0.2 s for the last answer. */
 const PINGED = /3 packets transmitted, [23] received/;
 
-const NOTHING_LEFT = 'Everything that was built here is gone again';
+const NOTHING_LEFT = 'Everything built here is gone.';
 
 /** Where the first test records its run, for the second one. */
 const recorded = join(mkdtempSync(join(tmpdir(), 'lametun-recording-')), 'demo.json');
@@ -101,9 +101,9 @@ test('the recording has the scenes and kinds of events of a live run', (t) => {
 
 test('without root it runs in a user namespace', async (t) => {
   if (!needs(t, 'demo')) return;
-  if (process.geteuid?.() !== 0) return; // then every other test here is this one
+  if (process.geteuid?.() !== 0) return; // then all tests here run without root
   if (!needs(t, 'setpriv', 'unshare', 'mknod')) return;
-  // A copy that everyone can read, and a TUN device that everyone can open, which not every machine has.
+  // Everyone can read this copy, and open this TUN device.
   const folder = mkdtempSync(join(tmpdir(), 'lametun-nobody-'));
   t.after(() => rmSync(folder, { recursive: true }));
   chmodSync(folder, 0o755);
@@ -203,7 +203,7 @@ test('on a terminal space pauses the lesson, space continues it, and Enter shows
   assert.deepEqual(leftovers(demo), []);
 });
 
-test('step by step it shows every scene, one screen at a time; Ctrl-C ends what --keep left standing', async (t) => {
+test('step by step it shows every scene, one screen at a time; Ctrl-C ends --keep', async (t) => {
   if (!needs(t, 'demo', 'script')) return;
   const demo = new DemoProcess(['--step', '--keep'], { terminal: true });
   const end = 'Enter or Ctrl-C';
@@ -215,7 +215,7 @@ test('step by step it shows every scene, one screen at a time; Ctrl-C ends what 
   const screens = demo.stdout.split('\x1b[H'); // a screen begins where the cursor goes home
   assert.ok(screens.length > SCENES.length);
   for (const screen of screens.slice(0, -1)) {
-    const shown = screen.slice(0, screen.indexOf('\x1b[24;1H')); // there stand the keys
+    const shown = screen.slice(0, screen.indexOf('\x1b[24;1H')); // the keys' row
     assert.ok(shown.split('\n').length <= 24, shown);
   }
   for (let i = 1; i <= SCENES.length; i++)
@@ -233,7 +233,7 @@ test('--step is refused where there is no terminal', async () => {
   assert.equal(demo.stdout, '');
 });
 
-test('it ends without a word when the reader of its output goes away', async (t) => {
+test('it ends silently when the reader of its output goes away', async (t) => {
   if (!needs(t, 'demo')) return;
   const demo = new DemoProcess([]);
   await demo.shows(/^── 1\//m);
@@ -350,7 +350,7 @@ test('--keep leaves it standing and says how to enter each host; Enter ends it',
   assert.deepEqual(leftovers(demo), []);
 });
 
-/** Starts the demo on a machine from which something was taken away first, by a shell command. */
+/** Starts the demo after a shell command has taken something away. */
 function without(t: TestContext, taken: string, args: readonly string[] = []): DemoProcess | undefined {
   if (!needs(t, 'root', 'netns', 'unshare', 'setpriv')) return undefined;
   return new DemoProcess(args, { words: ['unshare', '--mount', 'sh', '-c', `${taken} "$@"`, 'sh'] });
@@ -360,7 +360,7 @@ const NO_TUN = 'mount -t tmpfs tmpfs /dev/net && exec';
 const NO_NFT = 'for nft in /usr/sbin/nft /sbin/nft; do mount --bind /dev/null $nft; done; exec';
 const NO_NAMESPACES = 'exec setpriv --bounding-set -sys_admin';
 
-test('where it cannot run it says in one line what is missing, and plays a recording, labelled', async (t) => {
+test('where it cannot run, it says in one line what is missing, and plays a recording', async (t) => {
   const demo = without(t, NO_TUN);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 0);
@@ -380,9 +380,9 @@ for (const [what, taken, hint] of [
     /no network namespaces \(unshare: [^\n]*not permitted\): a container needs/,
   ],
 ] as const) {
-  test(`where there is ${what} the one line says what to do`, async (t) => {
+  test(`with ${what}, the line says what to do`, async (t) => {
     if (!needs(t, 'demo')) return;
-    const demo = without(t, taken, ['--keep']); // which spares the test the recording
+    const demo = without(t, taken, ['--keep']); // without the recording
     if (demo === undefined) return;
     assert.equal(await demo.end(), 1);
     assert.match(demo.stderr, hint);
@@ -390,7 +390,7 @@ for (const [what, taken, hint] of [
   });
 }
 
-test('what needs a live run is refused where there can be none', async (t) => {
+test('--keep is refused where the demo cannot run live', async (t) => {
   const demo = without(t, NO_TUN, ['--keep']);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 1);
@@ -398,7 +398,7 @@ test('what needs a live run is refused where there can be none', async (t) => {
   assert.equal(demo.stdout, '');
 });
 
-test('bad options end it with one clear line: status 2, or 1 for a file that cannot be written', async (t) => {
+test('a bad option ends it with one line and status 2, a file that cannot be written with status 1', async (t) => {
   for (const args of [['--nonsense'], ['--pcap'], ['home']]) {
     const demo = new DemoProcess(args);
     assert.equal(await demo.end(), 2, args.join(' '));
