@@ -6,6 +6,7 @@ import type { Egress } from '../linux/net/egress.js';
 import type { Log } from '../log.js';
 import { type Engine, type EngineEvents, MAX_SIDE_CHANNEL, type SocketEndpoint } from '../tunnel/engine.js';
 import { describeOffloads, type OffloadsInUse } from '../tunnel/offloads.js';
+import type { Transfer } from '../wireguard/activity.js';
 import { type Crypto, secretBytes } from '../wireguard/crypto.js';
 import type { PathRule } from '../wireguard/events.js';
 import { WireGuardMachine } from '../wireguard/machine.js';
@@ -35,12 +36,6 @@ export interface InterfaceOptions {
   readonly paths?: PathRule;
   /** Gets the messages of the side channel: `EngineEvents.sideChannel`. */
   readonly sideChannel?: (bytes: Uint8Array, from: SocketEndpoint) => void;
-}
-
-/** Bytes on the wire below UDP, as `wg show` has them. */
-export interface Transfer {
-  readonly received: number;
-  readonly sent: number;
 }
 
 /**
@@ -154,10 +149,10 @@ export class WireGuardInterface {
   }
 
   transfer(peer: Peer): Transfer {
-    const { receivedBytes, sentBytes } = this.#engine.traffic(peer.id);
+    const { received, sent } = this.#engine.transfer(peer.id);
     return {
-      received: receivedBytes + peer.handshakeBytes.received,
-      sent: sentBytes + peer.handshakeBytes.sent,
+      received: received + peer.handshakeBytes.received,
+      sent: sent + peer.handshakeBytes.sent,
     };
   }
 

@@ -1,5 +1,6 @@
 import type { IpAddress } from '../ip/address.js';
 import type { Endpoint } from '../ip/endpoint.js';
+import type { Transfer } from '../wireguard/activity.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
 import type { OffloadsInUse } from './offloads.js';
@@ -33,12 +34,6 @@ export interface SocketEndpoint {
 
 /** The largest datagram that the control plane sends, in bytes: a probe that fills an Ethernet frame. */
 export const MAX_SIDE_CHANNEL = 1472;
-
-/** Bytes of UDP payload, as `wg show` counts them, without handshakes. */
-export interface PeerTraffic {
-  readonly receivedBytes: number;
-  readonly sentBytes: number;
-}
 
 /** What the engine tells the control plane, on the control plane's thread. */
 export interface EngineEvents {
@@ -113,7 +108,7 @@ export interface Engine {
   /** An endpoint from a configuration; the kernel chooses the source address. */
   endpoint(remote: Endpoint, relayPeer?: number): SocketEndpoint;
 
-  traffic(peer: PeerNumber): PeerTraffic;
+  transfer(peer: PeerNumber): Transfer;
   /** How many datagrams and packets were dropped, by reason: those of `wireguard/drops.ts` and of the data plane. */
   drops(): ReadonlyMap<string, number>;
   /** Milliseconds of CLOCK_BOOTTIME: the clock of rows and keypairs, never 0. */

@@ -7,18 +7,13 @@ import { SharedRing } from '../linux/threads/shared-ring.js';
 import { SendBatch } from '../packets/send-batch.js';
 import { ENDPOINT, limitHops } from '../packets/udp-batch.js';
 import { MAGIC, RELAY_FRAME } from '../protocol/relay.js';
+import type { Transfer } from '../wireguard/activity.js';
 import { resetActivity } from '../wireguard/activity.js';
 import type { PathRule } from '../wireguard/events.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import { erase } from '../wireguard/messages.js';
 import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
-import {
-  type Engine,
-  type EngineEvents,
-  MAX_SIDE_CHANNEL,
-  type PeerTraffic,
-  type SocketEndpoint,
-} from './engine.js';
+import { type Engine, type EngineEvents, MAX_SIDE_CHANNEL, type SocketEndpoint } from './engine.js';
 import { KernelEndpoint, readEndpoint, writeEndpoint } from './kernel-endpoint.js';
 import {
   COMMAND,
@@ -214,10 +209,10 @@ export class WorkerEngine implements Engine {
     return new KernelEndpoint(remote, relayPeer);
   }
 
-  traffic(peer: PeerNumber): PeerTraffic {
+  transfer(peer: PeerNumber): Transfer {
     const row = this.#rows.array(peer);
     const at = this.#rows.offset(peer);
-    return { receivedBytes: row[at + TRAFFIC.received]!, sentBytes: row[at + TRAFFIC.sent]! };
+    return { received: row[at + TRAFFIC.received]!, sent: row[at + TRAFFIC.sent]! };
   }
 
   drops(): ReadonlyMap<string, number> {

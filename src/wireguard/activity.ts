@@ -35,6 +35,12 @@ export const ACTIVITY = {
   words: 10,
 } as const;
 
+/** Bytes of UDP payload between this machine and a peer so far, as `wg show` counts them. */
+export interface Transfer {
+  readonly received: number;
+  readonly sent: number;
+}
+
 /** A row before any traffic. */
 export function resetActivity(row: Float64Array, at: number): void {
   row.fill(0, at, at + ACTIVITY.words);

@@ -103,7 +103,7 @@ export const FLOORS: readonly (readonly Room[])[] = [
 export const ROOMS: readonly Room[] = FLOORS.flat();
 
 /** Folders of other rooms that do no I/O either. */
-export const PURE_FOLDERS = ['hub/membership', 'hub/machine'] as const;
+export const PURE_FOLDERS = ['hub/membership', 'hub/machine', 'node/machine'] as const;
 
 /** Folders that may import less than their room: of their own room and others, these folders only. */
 export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
@@ -119,6 +119,19 @@ export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'hub/machine': ['hub/membership', 'protocol', 'ip', 'wireguard'],
   'hub/server': ['hub/machine', 'protocol', 'ip', 'linux/net'],
   'hub/store': ['hub/membership', 'linux/files'],
+  'node/control': ['protocol', 'linux/ffi', 'linux/files', 'linux/net'],
+  'node/machine': [
+    'node/machine/hub',
+    'node/machine/paths',
+    'node/control',
+    'ip',
+    'protocol',
+    'wireguard',
+    'linux/net',
+  ],
+  'node/machine/hub': ['ip', 'protocol', 'wireguard'],
+  'node/machine/paths': ['node/control', 'ip', 'protocol', 'wireguard'],
+  'node/names': ['node/machine', 'ip', 'protocol', 'linux/files', 'linux/host', 'linux/process'],
   'hub/relay': [
     'crypto',
     'packets',

@@ -1,11 +1,6 @@
 import type { Endpoint } from '../../src/ip/endpoint.js';
-import type {
-  Engine,
-  EngineEvents,
-  PeerTraffic,
-  SocketEndpoint,
-  SourceAddress,
-} from '../../src/tunnel/engine.js';
+import type { Engine, EngineEvents, SocketEndpoint, SourceAddress } from '../../src/tunnel/engine.js';
+import type { Transfer } from '../../src/wireguard/activity.js';
 import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Keypair } from '../../src/wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
@@ -21,7 +16,7 @@ export class FakeEngine implements Engine {
   readonly events: EngineEvents;
   readonly told: Told[] = [];
   readonly peers = new Map<number, Float64Array>();
-  readonly bytes = new Map<number, PeerTraffic>();
+  readonly bytes = new Map<number, Transfer>();
   readonly dropped = new Map<string, number>();
   /** Milliseconds. */
   time = 1000;
@@ -123,8 +118,8 @@ export class FakeEngine implements Engine {
     };
   }
 
-  traffic(peer: PeerNumber): PeerTraffic {
-    return this.bytes.get(peer) ?? { receivedBytes: 0, sentBytes: 0 };
+  transfer(peer: PeerNumber): Transfer {
+    return this.bytes.get(peer) ?? { received: 0, sent: 0 };
   }
 
   drops(): ReadonlyMap<string, number> {

@@ -3,7 +3,7 @@ import type { RunningHub } from '../../hub/start.js';
 import type { ControlCommand } from '../../node/control/control.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { nodeControl } from '../../node/control/node-control.js';
-import type { RunningNode } from '../../node/shell/running-node.js';
+import type { RunningNode } from '../../node/control/running-node.js';
 import { parseAdminRequest } from '../../protocol/schemas.js';
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeStatus } from '../../node/control/control.js';
-import type { RunningNode } from '../../node/shell/running-node.js';
+import type { RunningNode } from '../../node/control/running-node.js';
 import type { AdminRequest, OfferedShare } from '../../protocol/messages.js';
 import { withOwnHub } from './own-hub.js';
 

@@ -1,6 +1,6 @@
 import type { RunningHub } from '../../hub/start.js';
 import type { NodeStatus } from '../../node/control/control.js';
-import type { RunningNode } from '../../node/shell/running-node.js';
+import type { RunningNode } from '../../node/control/running-node.js';
 import type { AdminAnswers } from '../../protocol/messages.js';
 
 type Hub = Pick<RunningHub, 'administer' | 'network' | 'waiting'>;

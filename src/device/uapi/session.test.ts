@@ -39,7 +39,7 @@ test('all that is set is shown, in the order of wireguard-go', (t) => {
   );
   assert.equal(answer, OK);
   const peer = device.peer(Buffer.from(A, 'hex'))!;
-  engine.bytes.set(peer.id, { receivedBytes: 12, sentBytes: 34 });
+  engine.bytes.set(peer.id, { received: 12, sent: 34 });
   peer.lastHandshake = 1_700_000_000_123;
   assert.equal(
     get(),

@@ -61,14 +61,14 @@ export function listenUnix(path: string, backlog = 128): number {
 }
 
 /** The credentials of a connected process, when it connected. */
-export interface Peer {
+export interface PeerCredentials {
   readonly uid: number;
   /** All groups of its user. */
   readonly groups: readonly number[];
 }
 
 /** @throws LinuxError */
-export function peerOf(fd: number): Peer {
+export function peerOf(fd: number): PeerCredentials {
   const { view } = peerOption(fd, SO_PEERCRED, UCRED.size);
   const { view: list, length } = peerOption(fd, SO_PEERGROUPS, 4 * 64);
   const others = Array.from({ length: length / 4 }, (_, i) => list.getUint32(4 * i, true));

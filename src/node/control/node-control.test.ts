@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
-import type { RunningNode } from '../shell/running-node.js';
 import type { PingAnswer } from './control.js';
 import { nodeControl } from './node-control.js';
+import type { RunningNode } from './running-node.js';
 
 const node = (ping: RunningNode['ping']): RunningNode => ({ ping }) as unknown as RunningNode;
 const answerTo = (sequence: number): PingAnswer => ({

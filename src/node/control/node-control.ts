@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
 import { isHubAddresses, parseAdminRequest } from '../../protocol/schemas.js';
-import type { RunningNode } from '../shell/running-node.js';
 import type { ControlRequest } from './control.js';
 import type { ControlHandler } from './control-connection.js';
+import type { RunningNode } from './running-node.js';
 
 /** Milliseconds: nobody reads faster, and nobody pings slower. */
 const FASTEST = 100;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Peer } from '../../linux/net/unix-socket.js';
+import type { PeerCredentials } from '../../linux/net/unix-socket.js';
 import type { ControlRequest } from './control.js';
 
 /*
@@ -24,7 +24,7 @@ export interface Rights {
 
 export type Standing = 'owner' | 'operator' | 'stranger';
 
-export function standingOf({ uid, groups }: Peer, { owner, group }: Rights): Standing {
+export function standingOf({ uid, groups }: PeerCredentials, { owner, group }: Rights): Standing {
   if (uid === 0 || uid === owner) return 'owner';
   return groups.includes(group) ? 'operator' : 'stranger';
 }

@@ -73,10 +73,6 @@ export class MemberChecks {
     return this.#members.values();
   }
 
-  get size(): number {
-    return this.#members.size;
-  }
-
   /** What this node is called. */
   get ownName(): string {
     return this.#self.name;

@@ -6,6 +6,7 @@ import type { NodeId } from '../../protocol/node-id.js';
 import { encodeBase64 } from '../../protocol/text.js';
 import type { HubAddress } from '../../protocol/token.js';
 import type { WallClock } from '../../wall-clock.js';
+import type { Transfer } from '../../wireguard/activity.js';
 import { type Crypto, type PrivateKey, randomFraction } from '../../wireguard/crypto.js';
 import { EventQueue } from '../../wireguard/event-queue.js';
 import type { PathStatus, TrustAnswer } from '../control/control.js';
@@ -30,7 +31,7 @@ import type { Routing } from './ranges.js';
 import { Roster } from './roster.js';
 import { SideChannel } from './side-channel.js';
 import { parseEndpoint, type StoredNode, type StoredState } from './stored.js';
-import { Traffic, type Transfer } from './traffic.js';
+import { Traffic } from './traffic.js';
 import { untold } from './untold.js';
 
 export interface NodeMachineOptions {

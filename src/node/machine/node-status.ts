@@ -1,4 +1,5 @@
 import type { NodeId } from '../../protocol/node-id.js';
+import type { Transfer } from '../../wireguard/activity.js';
 import type { HubStatus, NodeStatus, PathStatus, PeerStatus, RelayStatus } from '../control/control.js';
 import type { Member } from './members.js';
 import type { StoredNode } from './stored.js';
@@ -18,10 +19,7 @@ export interface NodeStatusParts {
 }
 
 /** What is known of a peer's traffic. */
-export interface PeerTraffic {
-  /** Bytes on the wire. */
-  readonly received: number;
-  readonly sent: number;
+export interface PeerTransfer extends Transfer {
   /** Milliseconds since 1970; 0 for never. */
   readonly lastHandshake: number;
 }
@@ -30,7 +28,7 @@ export interface PeerTraffic {
 export interface StatusSurroundings {
   /** What this node asked to be called when it joined. */
   readonly wished?: string | undefined;
-  readonly traffic: (id: NodeId) => PeerTraffic;
+  readonly traffic: (id: NodeId) => PeerTransfer;
   readonly names: NodeStatus['names'];
   /** In whole sentences. */
   readonly warnings: readonly string[];

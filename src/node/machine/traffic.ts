@@ -1,10 +1,5 @@
 import type { NodeId } from '../../protocol/node-id.js';
-
-/** Bytes on the wire between this node and a peer, as counted so far. */
-export interface Transfer {
-  readonly received: number;
-  readonly sent: number;
-}
+import type { Transfer } from '../../wireguard/activity.js';
 
 /** A peer that has sent or received something. */
 export interface PeerActivity {

@@ -11,6 +11,7 @@ import type { HubAddress } from '../../protocol/token.js';
 import type { SocketEndpoint } from '../../tunnel/engine.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from '../control/control.js';
+import type { NodeEnd, RunningNode } from '../control/running-node.js';
 import type { NodeCommand } from '../machine/commands.js';
 import type { HubClient } from '../machine/hub/hub-client.js';
 import type { HubEvent } from '../machine/hub/hub-events.js';
@@ -26,7 +27,6 @@ import { NodeHost } from './node-host.js';
 import { NodeNames, type NodeNamesOptions } from './node-names.js';
 import { PeerTable } from './peer-table.js';
 import { RelaySocket } from './relay-socket.js';
-import type { NodeEnd, RunningNode } from './running-node.js';
 import { Surroundings } from './surroundings.js';
 import { Timer } from './timer.js';
 

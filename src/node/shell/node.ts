@@ -13,6 +13,7 @@ import { NetworkMap } from '../../protocol/map.js';
 import type { NetworkInfo } from '../../protocol/messages.js';
 import type { HubAddress, Token } from '../../protocol/token.js';
 import type { PrivateKey } from '../../wireguard/crypto.js';
+import type { RunningNode } from '../control/running-node.js';
 import type { HubClientOptions } from '../machine/hub/hub-client.js';
 import { byToken, searched } from '../machine/hub-addresses.js';
 import { checkMembership, checkNetwork } from '../machine/join-checks.js';
@@ -22,7 +23,6 @@ import type { StoredNode } from '../machine/stored.js';
 import { HubDriver } from './hub-driver.js';
 import { localRouting } from './local-routing.js';
 import { NodeShell } from './node-shell.js';
-import type { RunningNode } from './running-node.js';
 import type { StateDirectory } from './state.js';
 
 export interface NodeOptions {

@@ -4,10 +4,10 @@ import { type Cidr, parseCidr } from '../../ip/cidr.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import { decodeBase64 } from '../../protocol/text.js';
+import type { Transfer } from '../../wireguard/activity.js';
 import type { Peer } from '../../wireguard/peer.js';
 import type { NodeCommand } from '../machine/commands.js';
-import type { PeerTraffic } from '../machine/node-status.js';
-import type { Transfer } from '../machine/traffic.js';
+import type { PeerTransfer } from '../machine/node-status.js';
 
 /** How often to ask whether the interface is up, where a greeting waits for that; milliseconds. */
 const UNTIL_UP = 50;
@@ -79,7 +79,7 @@ export class PeerTable {
     for (const [id, peer] of this.#peers) yield [id, this.#wireguard.transfer(peer)];
   }
 
-  traffic(id: NodeId): PeerTraffic {
+  traffic(id: NodeId): PeerTransfer {
     const peer = this.#peers.get(id);
     if (peer === undefined) return { received: 0, sent: 0, lastHandshake: 0 };
     const age = this.#wireguard.now() - peer.sessionBegan;

@@ -2,7 +2,7 @@ import type { Endpoint } from '../../../ip/endpoint.js';
 import type { NodeId } from '../../../protocol/node-id.js';
 import type { Probe } from '../../../protocol/probe.js';
 
-/** Where a probe came from: `PeerEndpoint` of the tunnel, or whatever else its owner will send the answer back to. */
+/** Where a probe came from: `SocketEndpoint` of the tunnel, or whatever else its owner will send the answer back to. */
 export interface ProbeSource {
   readonly remote: Endpoint;
   /** Not 0: through the relay, and then `remote` is that. */

@@ -40,7 +40,7 @@ async function message(plane: DataPlane, peer: Socket): Promise<Buffer> {
   return datagram;
 }
 
-const ourSide = ({ endpoints, endpoint }: PeerState) => {
+const sourceOf = ({ endpoints, endpoint }: PeerState) => {
   const { address, interface: number } = readEndpoint(endpoints, endpoint).source ?? {};
   return address && `${address.join('.')} by ${number}`;
 };
@@ -49,7 +49,7 @@ test('answers leave from the address that the peer wrote to last, and each chang
   const { plane, write, received } = await setUp(t);
   for (const ours of ['127.0.0.1', '127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.1']) {
     await write(ours);
-    assert.equal(ourSide(plane.peer), `${ours} by 1`);
+    assert.equal(sourceOf(plane.peer), `${ours} by 1`);
   }
   assert.equal(received(), 6);
   assert.equal(plane.reports, 3);
@@ -66,26 +66,26 @@ test('a source address that must not be used stays unused until the peer writes 
   };
   const known = readEndpoint(peer.endpoints, peer.endpoint);
   use(false);
-  assert.equal(ourSide(peer), undefined);
+  assert.equal(sourceOf(peer), undefined);
   await write('127.0.0.1');
-  assert.equal(ourSide(peer), undefined);
+  assert.equal(sourceOf(peer), undefined);
   assert.equal(plane.reports, 1);
   use(true);
-  assert.equal(ourSide(peer), '127.0.0.1 by 1');
+  assert.equal(sourceOf(peer), '127.0.0.1 by 1');
   use(false);
   await write('127.0.0.2');
-  assert.equal(ourSide(peer), '127.0.0.2 by 1');
+  assert.equal(sourceOf(peer), '127.0.0.2 by 1');
   assert.equal(plane.reports, 2);
   use(false); // about the previous address
-  assert.equal(ourSide(peer), '127.0.0.2 by 1');
+  assert.equal(sourceOf(peer), '127.0.0.2 by 1');
 });
 
 test('a forgotten source address is learned again from the next packet', async (t) => {
   const { plane, write } = await setUp(t);
   await write('127.0.0.1');
   forgetSource(plane.peer);
-  assert.equal(ourSide(plane.peer), undefined);
+  assert.equal(sourceOf(plane.peer), undefined);
   await write('127.0.0.1');
-  assert.equal(ourSide(plane.peer), '127.0.0.1 by 1');
+  assert.equal(sourceOf(plane.peer), '127.0.0.1 by 1');
   assert.equal(plane.reports, 2);
 });

@@ -1,6 +1,6 @@
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../../protocol/messages.js';
 import type { HubAddress } from '../../protocol/token.js';
-import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from '../control/control.js';
+import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from './control.js';
 
 /** Why a node has ended. */
 export interface NodeEnd {
