@@ -74,7 +74,7 @@ test('a key is refused if others could replace it or a directory in its path', (
   chmodSync(open, 0o777);
   assert.ok(readHubKey(crypto, key), 'the control');
   for (const name of ['open/hub.key', 'there', 'open/back', 'there-and-back']) {
-    const message = new RegExp(`could replace ${join(folder, name)} by .*chmod go-w ${open}`);
+    const message = new RegExp(`could replace ${join(folder, name)} through .*chmod go-w ${open}`);
     assert.throws(() => readHubKey(crypto, join(folder, name)), { code: 'usage', message }, name);
   }
 });

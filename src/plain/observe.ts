@@ -94,13 +94,13 @@ function explain(errno: number, whom: string): string {
   const words = describeErrno(errno);
   switch (errno) {
     case ERRNO.ECONNREFUSED:
-      return `nobody listens at ${whom} yet (${words}): trying on`;
+      return `no server answers at ${whom} yet (${words}): trying again`;
     case ERRNO.EMSGSIZE:
-      return `packets were too large for the path to ${whom} (${words}): give the device a smaller MTU`;
+      return `packets were too large for the path to ${whom} (${words}): set a smaller MTU for the device`;
     case ERRNO.EPERM:
-      return `this machine's firewall forbids sending to ${whom} (${words}): trying on`;
+      return `this machine's firewall forbids sending to ${whom} (${words}): trying again`;
     default:
-      return `cannot send to ${whom} now (${words}): trying on`;
+      return `cannot send to ${whom} (${words}): trying again`;
   }
 }
 

@@ -45,8 +45,8 @@ function toEndpoint(text: string, port: number): Endpoint {
 function whyUseless({ address, scope }: Endpoint): string | undefined {
   const [first, second] = address as Uint8Array & [number, number];
   const multicast = address.length === 4 ? first >= 224 : first === 0xff;
-  if (multicast || address.every((byte) => byte === 0)) return 'that is not the address of one host';
+  if (multicast || address.every((byte) => byte === 0)) return 'it is not the address of one host';
   const linkLocal = address.length === 16 && first === 0xfe && (second & 0xc0) === 0x80;
-  if (linkLocal && !scope) return 'say behind which of your devices, as fe80::1%eth0 (`ip link` lists them)';
+  if (linkLocal && !scope) return 'it needs a device, as in fe80::1%eth0 (`ip link` lists them)';
   return undefined;
 }

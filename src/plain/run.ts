@@ -66,7 +66,7 @@ export async function runPlain(
   const resolved = options.server === '' ? [] : await resolveHost(options.server, options.port);
   const signal = stopSignal();
   const undo = new UndoStack(({ message }) =>
-    report({ event: 'warning', message: `left behind: ${message}` }),
+    report({ event: 'warning', message: `not undone: ${message}` }),
   );
   const undoAll = (): void => void undo.undo();
   process.once('exit', undoAll); // after an uncaught error elsewhere in the program
@@ -89,7 +89,7 @@ export async function runPlain(
     if (servers.length < 1 && options.server !== '') {
       throw new LametunError(
         'unknown-host',
-        `"${options.server}" has IPv6 addresses only, and this machine no IPv6`,
+        `"${options.server}" has only IPv6 addresses, and this machine has no IPv6`,
       );
     }
 

@@ -22,7 +22,7 @@ test('a client whose server is not there yet says so once, and goes on', async (
   const home = await lab.home();
   assert.equal((await ping(lab.net.laptop, server.v4, { count: 10, wait: 0.2 })).received, 0);
   const warning = await home.event('warning');
-  assert.match(warning.message, /^nobody listens at 203\.0\.113\.5:1234 yet \(Connection refused\)/);
+  assert.match(warning.message, /^no server answers at 203\.0\.113\.5:1234 yet \(Connection refused\)/);
   await lab.office();
   await until('the first answer', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
   await assertPing(lab.net.laptop, server.v4);

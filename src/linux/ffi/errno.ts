@@ -36,7 +36,7 @@ export const ERRNO = {
 /** Advice for an errno, whichever call failed. A call can give its own. */
 export const ERRNO_HINT: Readonly<Record<number, string>> = {
   [ERRNO.EPERM]: 'needs root (try sudo) or the capability CAP_NET_ADMIN',
-  [ERRNO.EADDRINUSE]: 'another program has it: stop that one, or choose another port',
+  [ERRNO.EADDRINUSE]: 'another program uses it: stop that program, or choose another port',
   [ERRNO.EADDRNOTAVAIL]: 'no interface of this machine has that address',
   [ERRNO.EAFNOSUPPORT]: 'this machine has that address family switched off',
 };

@@ -89,7 +89,7 @@ test("a path with another user's directory or link anywhere in it is refused", (
   for (const path of ['theirs', 'theirs/below', 'link', 'link/below'])
     assert.throws(() => privateDirectory(join(sticky, path), 'lock'), {
       code: 'usage',
-      message: /it belongs to user 65534: choose another place/,
+      message: /it belongs to user 65534: choose another path/,
     });
   assert.deepEqual(readdirSync(join(sticky, 'theirs')), []);
 });

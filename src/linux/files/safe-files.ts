@@ -289,9 +289,9 @@ function checked(directory: string, found: Stats, path: string): Stats {
 
 function replaceable(where: string, { uid, mode }: Stats, path: string): LametunError {
   const why = isTrusted(uid)
-    ? `other users can write to it (mode ${(mode & 0o7777).toString(8)}): \`chmod go-w ${where}\`, or choose another place`
-    : `it belongs to user ${uid}: choose another place`;
-  return new LametunError('usage', `other users could replace ${path} by way of ${where}, since ${why}`);
+    ? `other users can write to it (mode ${(mode & 0o7777).toString(8)}): \`chmod go-w ${where}\`, or choose another path`
+    : `it belongs to user ${uid}: choose another path`;
+  return new LametunError('usage', `other users could replace ${path} through ${where}: ${why}`);
 }
 
 const dangling = (path: string, missing: string): LametunError =>

@@ -130,7 +130,7 @@ export function readLink({ type, payload }: NetlinkMessage): Link | undefined {
 
 /** Advice for a request about a device that does not exist. */
 export const deviceHints = (name: string): Hints => ({
-  [ERRNO.ENODEV]: `there is no device ${name} (any more): \`ip link\` lists them`,
+  [ERRNO.ENODEV]: `there is no device ${name}: \`ip link\` lists all devices`,
 });
 
 const nameOf = (device: string | number): string =>

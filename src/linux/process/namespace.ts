@@ -49,7 +49,7 @@ export class Namespace {
   /** Opens an existing namespace, made by `ip netns add NAME`. */
   static open(name: string): Namespace {
     if (!existsSync(`${DIRECTORY}/${name}`)) {
-      throw new LametunError('usage', `there is no network namespace ${name}: ip netns lists them`);
+      throw new LametunError('usage', `there is no network namespace ${name}: \`ip netns\` lists all`);
     }
     return new Namespace(name);
   }
