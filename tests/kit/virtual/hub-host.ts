@@ -1,7 +1,9 @@
 import type { Carrier } from '../../../src/hub/machine/session.js';
 import type { Registry } from '../../../src/hub/membership/registry.js';
+import { parseAddress } from '../../../src/ip/address.js';
 import type { Endpoint } from '../../../src/ip/endpoint.js';
 import type { AdminAnswers, AdminRequest } from '../../../src/protocol/messages.js';
+import type { HubAddress } from '../../../src/protocol/token.js';
 import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
 import { MemoryStore } from '../memory-store.js';
 import type { SeededRandom } from '../random.js';
@@ -20,17 +22,19 @@ export interface HubHostOptions {
   readonly random: SeededRandom;
   readonly crypto: Crypto;
   readonly site: Site;
-  readonly address: Uint8Array;
+  readonly addresses: readonly string[];
   /** Whether an administrator approves each node. */
   readonly ask: boolean;
 }
 
 /** A hub with its relay on a host: the product's machine, a store in memory that outlives the process, and a small relay. */
-export class HubHost implements Host {
-  readonly site: Site;
-  readonly address: Uint8Array;
-  readonly store = new MemoryStore();
-  isDown = false;
+export class HubHost {
+  /** Where the hub says that it may be found: it is at one of them at a time. */
+  readonly addresses: readonly HubAddress[];
+  /** What is on its disk; it outlives the process. */
+  store = new MemoryStore();
+  /** Where it is on the internet now. */
+  host: Host;
   readonly #options: HubHostOptions;
   readonly #key: PrivateKey;
   /** Ends what belongs to an earlier process. */
@@ -45,9 +49,20 @@ export class HubHost implements Host {
   constructor(options: HubHostOptions, key: PrivateKey) {
     this.#options = options;
     this.#key = key;
-    this.site = options.site;
-    this.address = options.address;
-    options.internet.hosts.add(this);
+    this.addresses = options.addresses.map((host) => ({ host, port: HUB_PORT, tls: false }));
+    this.host = this.#plugIn(options.addresses[0]!);
+  }
+
+  /** The host at one of its addresses: where the hub is not, nobody is. */
+  at(address: string): Host {
+    return this.host.address.join('.') === address ? this.host : { ...this.host, isDown: true };
+  }
+
+  /** Its machine has another address now; connections to the old one get no answer. */
+  moveTo(address: string): void {
+    this.#options.internet.hosts.delete(this.host);
+    this.host = this.#plugIn(address);
+    this.#ends.clear();
   }
 
   get publicKey(): Uint8Array {
@@ -78,7 +93,7 @@ export class HubHost implements Host {
     };
     const relay = new VirtualRelay({
       ...{ crypto, random, port: HUB_PORT },
-      send: (bytes, to) => internet.send(this, HUB_PORT, bytes, to),
+      send: (bytes, to) => internet.send(this.host, HUB_PORT, bytes, to),
       deliver: (to, from, datagram) => this.#hub?.hub.deliver(to, from, datagram),
     });
     const scheduler = {
@@ -87,7 +102,7 @@ export class HubHost implements Host {
       later: (run: () => void, milliseconds: number) => agenda.after(milliseconds, unlessOver(run)),
     };
     const { store } = this;
-    const addresses = () => [{ host: '203.0.113.1', port: HUB_PORT, tls: false }];
+    const addresses = () => this.addresses;
     const own = { random, crypto, privateKey: this.#key, store, relay, scheduler, addresses, ask };
     const hub = await VirtualHub.start(own);
     this.#relay = relay;
@@ -150,7 +165,11 @@ export class HubHost implements Host {
     };
   }
 
-  receive(bytes: Uint8Array, from: Endpoint): void {
-    this.#relay?.receive(bytes, from);
+  #plugIn(address: string): Host {
+    const { internet, site } = this.#options;
+    const receive = (bytes: Uint8Array, from: Endpoint) => this.#relay?.receive(bytes, from);
+    const host = { site, address: parseAddress(address)!, isDown: false, receive };
+    internet.hosts.add(host);
+    return host;
   }
 }

@@ -32,6 +32,8 @@ export interface Site {
   carries: number;
   /** Of datagrams, the part that is lost. */
   loss: number;
+  /** How much longer than elsewhere packets to and from the internet are under way, milliseconds each way. */
+  latency: number;
 }
 
 /** No datagram with fewer hops gets across it. */
@@ -56,7 +58,7 @@ export class Internet {
   site(name: string, wan: Uint8Array | undefined, nats: readonly NatKind[]): Site {
     const site: Site = {
       ...{ name, wan, nats, routers: [], isCut: false, blocksUdp: false },
-      ...{ carries: Number.POSITIVE_INFINITY, loss: 0 },
+      ...{ carries: Number.POSITIVE_INFINITY, loss: 0, latency: 0 },
     };
     this.replaceRouters(site);
     return site;
@@ -84,7 +86,7 @@ export class Internet {
     const { site } = from;
     const outer = this.#leave(site, source, to, hops);
     if (outer === undefined || hops < ACROSS || !this.#passes(site, bytes)) return;
-    this.#later(DELAY.internet, () => this.#arrive(bytes, outer, to));
+    this.#later(DELAY.internet + site.latency, () => this.#arrive(bytes, outer, to));
   }
 
   /** A TCP connection to a public address, as `dial` of a host. @param accept what listens there; undefined: nothing */
@@ -98,8 +100,8 @@ export class Internet {
   }
 
   /** How long a packet is under way across the internet, milliseconds. */
-  delay(): number {
-    return DELAY.internet * (1 + 0.5 * this.#random.fraction());
+  delay(a: Host, b: Host): number {
+    return (DELAY.internet + a.site.latency + b.site.latency) * (1 + 0.5 * this.#random.fraction());
   }
 
   chance(probability: number): boolean {
@@ -142,7 +144,7 @@ export class Internet {
       if (place === undefined) return;
       for (const inner of this.hosts) {
         if (inner.site !== site || !addressesEqual(inner.address, place.address)) continue;
-        this.#deliver(inner, bytes, source, 0);
+        this.#deliver(inner, bytes, source, site.latency);
         return;
       }
       return;
@@ -265,7 +267,7 @@ export class Connection {
   /** Something goes to one side, behind what went there before. */
   #pass(to: 0 | 1, arrive: () => void): void {
     const { agenda } = this.#internet;
-    const at = Math.max(agenda.now + this.#internet.delay(), this.#arrivals[to]);
+    const at = Math.max(agenda.now + this.#internet.delay(...this.#hosts), this.#arrivals[to]);
     this.#arrivals[to] = at;
     agenda.at(at, () => this.#tryToPass(to, arrive));
   }

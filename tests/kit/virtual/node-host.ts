@@ -1,3 +1,4 @@
+import { parseAddress } from '../../../src/ip/address.js';
 import { parseCidr } from '../../../src/ip/cidr.js';
 import type { Endpoint } from '../../../src/ip/endpoint.js';
 import type { NodeCommand } from '../../../src/node/machine/commands.js';
@@ -17,16 +18,12 @@ import { WallClock } from '../../../src/wall-clock.js';
 import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
 import type { Agenda } from './agenda.js';
 import { EPOCH } from './hub.js';
-import { HUB_PORT, type HubHost } from './hub-host.js';
+import type { HubHost } from './hub-host.js';
+import { VirtualInterface } from './interface.js';
 import { type ConnectionEnd, type Host, type Internet, type Site, show } from './internet.js';
 
-const HUB_ADDRESS = { host: '203.0.113.1', port: HUB_PORT, tls: false };
 /** How long it takes until a machine's network is looked at after something has changed there, milliseconds. */
 const NOTICE = 100;
-/** WireGuard's transport data: type 4, then here the receiver, the sender, a sequence and what it is. */
-const DATA = { receiver: 4, sender: 8, sequence: 12, kind: 16, length: 1_312 } as const;
-const KIND = { question: 0, answer: 1 } as const;
-
 export interface NodeHostOptions {
   readonly internet: Internet;
   readonly agenda: Agenda;
@@ -38,17 +35,6 @@ export interface NodeHostOptions {
   /** Of its UDP socket: a free one, as the kernel chooses it. */
   readonly port: number;
   readonly tell: (text: string) => void;
-}
-
-/** A peer of the interface. */
-interface Peer {
-  readonly key: string;
-  /** Where data goes; undefined: nowhere yet. */
-  endpoint: Endpoint | 'relay' | undefined;
-  received: number;
-  sent: number;
-  /** How often `endpoint` has changed. */
-  moves: number;
 }
 
 /** What a node keeps on its disk: it outlives the process. */
@@ -64,14 +50,9 @@ export class NodeHost {
   machine: NodeMachine | undefined;
   /** Of an acknowledged membership. */
   id: number | undefined;
-  readonly peers = new Map<number, Peer>();
+  readonly interface: VirtualInterface;
   /** The hub has said that it is no member. */
   isRemoved = false;
-  /** Sequences of questions that were answered. */
-  readonly answers = new Set<number>();
-  /** Sequences of questions from a peer, and what came from a machine that is no peer. */
-  heard = 0;
-  heardFromStrangers = 0;
   /** Datagrams and messages to the hub. */
   datagrams = 0;
   messages = 0;
@@ -89,7 +70,6 @@ export class NodeHost {
   #timerAt = Number.POSITIVE_INFINITY;
   #isCounting = false;
   #talkedAt = Number.NEGATIVE_INFINITY;
-  #sequence = 0;
   readonly #waiting = new Map<number, (value: unknown, failure?: Error) => void>();
 
   constructor(options: NodeHostOptions, site: Site, address: Uint8Array) {
@@ -97,6 +77,14 @@ export class NodeHost {
     this.name = options.name;
     this.key = encodeBase64(options.privateKey.publicKey.bytes);
     this.host = this.#plugIn(site, address);
+    this.interface = new VirtualInterface({
+      agenda: options.agenda,
+      id: () => this.id!,
+      isUp: () => !this.host.isDown && this.machine !== undefined,
+      send: (bytes, to) => this.#sendUdp(bytes, to),
+      sendRelayed: (bytes, peer) => this.#sendRelayed(bytes, peer),
+      onTraffic: () => this.#talk(),
+    });
   }
 
   get isRunning(): boolean {
@@ -130,7 +118,7 @@ export class NodeHost {
       node === undefined ? { join: { secret: this.#secret!, name, shares } } : { network: node.network.id };
     this.#client = new HubClient({
       ...{ crypto, privateKey, hubKey: hub.publicKey, program: 'virtual node', map: this.#map, member },
-      addresses: node === undefined ? [HUB_ADDRESS] : searched(node.hub),
+      addresses: node === undefined ? hub.addresses : searched(node.hub),
     });
     this.#client.start(agenda.now);
     if (node !== undefined) this.#becomeMember();
@@ -158,6 +146,29 @@ export class NodeHost {
     if (!isDown) this.#noticeMove();
   }
 
+  /** The connection to the hub breaks. */
+  breakOff(): void {
+    for (const [connection, end] of this.#connections) {
+      end.close(1006);
+      this.#client?.handleClosed(connection, 1006, this.#options.agenda.now);
+    }
+    this.settle();
+  }
+
+  /** The machine may be somewhere else. */
+  networkChanged(): void {
+    if (this.machine === undefined || this.host.isDown) return;
+    this.machine.handleAddresses(this.#addresses(), true, this.#options.agenda.now);
+    this.settle();
+  }
+
+  /** Another machine with the same state. */
+  copy(site: Site, address: Uint8Array): NodeHost {
+    const copy = new NodeHost(this.#options, site, address);
+    copy.disk = { ...this.disk };
+    return copy;
+  }
+
   sleep(): void {
     this.host.isDown = true;
   }
@@ -169,13 +180,6 @@ export class NodeHost {
   }
 
   // What its user does.
-
-  /** Sends a packet to a member, which answers if it gets it. @returns its sequence */
-  send(to: number): number {
-    const sequence = ++this.#sequence;
-    this.#sendData(to, sequence, KIND.question);
-    return sequence;
-  }
 
   /** Offers these networks. @returns what the hub makes of it, or that it did not answer */
   share(shares: readonly string[]): Promise<unknown> {
@@ -194,7 +198,7 @@ export class NodeHost {
   }
 
   isDirectTo(id: number): boolean {
-    return typeof this.peers.get(id)?.endpoint === 'object';
+    return typeof this.interface.peers.get(id)?.endpoint === 'object';
   }
 
   #ask(ask: (machine: NodeMachine, now: number) => number): Promise<unknown> {
@@ -226,7 +230,7 @@ export class NodeHost {
     this.#client = undefined;
     this.#connections.clear();
     this.#isCounting = false;
-    this.peers.clear();
+    this.interface.clear();
     this.#relay = undefined;
     for (const answer of this.#waiting.values()) answer(undefined, new Error('it was stopped'));
     this.#waiting.clear();
@@ -343,7 +347,10 @@ export class NodeHost {
         return;
       case 'joined': {
         const { network, you } = output;
-        const hub = { key: encodeBase64(this.#options.hub.publicKey), ...byToken(undefined, [HUB_ADDRESS]) };
+        const hub = {
+          key: encodeBase64(this.#options.hub.publicKey),
+          ...byToken(undefined, this.#options.hub.addresses),
+        };
         const { shares, port } = this.#options;
         this.disk.node = { network, you, hub, port, device: 'lametun0', shares };
         tell(`${this.name} has joined as node ${you.id}`);
@@ -365,19 +372,17 @@ export class NodeHost {
         this.#sendRelayed(output.bytes, output.peer);
         return;
       case 'peer':
-        this.peers.set(output.id, { key: output.key, endpoint: undefined, received: 0, sent: 0, moves: 0 });
+        this.interface.add(output.id, output.key);
         return;
       case 'remove-peer':
-        this.peers.delete(output.id);
+        this.interface.peers.delete(output.id);
         return;
-      case 'endpoint': {
-        const peer = this.peers.get(output.peer);
-        if (peer === undefined) return;
-        const endpoint = output.endpoint ?? 'relay';
-        if (textOf(endpoint) !== textOf(peer.endpoint)) peer.moves++;
-        peer.endpoint = endpoint;
+      case 'endpoint':
+        this.interface.setEndpoint(output.peer, output.endpoint ?? 'relay');
         return;
-      }
+      case 'greet':
+        this.interface.greet(output.peer);
+        return;
       case 'relay':
         this.#relay = output.route;
         return;
@@ -425,10 +430,10 @@ export class NodeHost {
           this.settle();
         };
       };
-      const dialled = internet.dial(this.host, hub, (end) => hub.accept(end));
+      const dialled = internet.dial(this.host, hub.at(target.ip), (end) => hub.accept(end));
       const end = dialled.begin({
         opened: ifMine(() => {
-          const remote = { address: hub.address, port: target.address.port };
+          const remote = { address: parseAddress(target.ip)!, port: target.address.port };
           client.handleConnected(connection, remote, { address: this.host.address, port: 1 }, agenda.now);
           client.handleOpened(connection, agenda.now);
         }),
@@ -495,40 +500,7 @@ export class NodeHost {
     if (magic === MAGIC.probe || magic === MAGIC.control) {
       this.machine!.handleSideChannel(bytes, { remote, relayPeer }, this.#options.agenda.now);
       this.settle();
-    } else if (magic === 4) this.#receiveData(view);
-  }
-
-  #sendData(to: number, sequence: number, kind: number): void {
-    const peer = this.peers.get(to);
-    if (peer === undefined || this.host.isDown || this.machine === undefined) return;
-    const bytes = new Uint8Array(DATA.length);
-    const view = new DataView(bytes.buffer);
-    view.setUint32(0, 4, true);
-    view.setUint32(DATA.receiver, to, true);
-    view.setUint32(DATA.sender, this.id!, true);
-    view.setUint32(DATA.sequence, sequence, true);
-    view.setUint32(DATA.kind, kind, true);
-    peer.sent += bytes.length;
-    this.#talk();
-    if (peer.endpoint === 'relay') this.#sendRelayed(bytes, to);
-    else if (peer.endpoint !== undefined) this.#sendUdp(bytes, peer.endpoint);
-  }
-
-  #receiveData(view: DataView): void {
-    if (view.getUint32(DATA.receiver, true) !== this.id) return;
-    const from = view.getUint32(DATA.sender, true);
-    const sequence = view.getUint32(DATA.sequence, true);
-    const peer = this.peers.get(from);
-    if (peer === undefined) {
-      this.heardFromStrangers++; // WireGuard drops it: no such key
-      return;
-    }
-    peer.received += view.byteLength;
-    this.#talk();
-    if (view.getUint32(DATA.kind, true) === KIND.question) {
-      this.heard++;
-      this.#sendData(from, sequence, KIND.answer);
-    } else this.answers.add(sequence);
+    } else if (VirtualInterface.isMessage(magic)) this.interface.receive(view);
   }
 
   /** There is traffic: it is counted as often as a shell does, until there has been none for some time. */
@@ -543,12 +515,9 @@ export class NodeHost {
       this.#isCounting = agenda.now - this.#talkedAt < 10_000;
       if (this.#isCounting) agenda.after(TRAFFIC_INTERVAL, count);
       if (this.host.isDown) return;
-      this.machine.handleTraffic(this.peers, agenda.now);
+      this.machine.handleTraffic(this.interface.peers, agenda.now);
       this.settle();
     };
     agenda.after(TRAFFIC_INTERVAL, count);
   }
 }
-
-const textOf = (endpoint: Peer['endpoint']): string =>
-  typeof endpoint === 'object' ? show(endpoint) : `${endpoint}`;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { NatKind } from '../nat-model.js';
-import { FAULTS } from './faults.js';
+import { FAULTS, type Fault } from './faults.js';
 import type { NodeHost } from './node-host.js';
 import { type Happening, World } from './world.js';
 
@@ -18,15 +18,18 @@ const TIMES = {
   /** For so long after that it is watched. */
   watched: 15_000,
   /** A removed member is no peer of any connected one after this time. */
-  cutOff: 1_000,
+  cutOff: 3_000,
 } as const;
 
 export interface ScenarioOptions {
   readonly seed: number;
   readonly nodes: number;
-  /** How many faults; some if not given. */
-  readonly faults?: number;
+  /** The one thing that happens; several at once, or one of them, if not given. */
+  readonly fault?: string | undefined;
 }
+
+/** By two machines with one key in a minute. */
+const MOST_CONNECTS = 12;
 
 /** Two members that talk: one sends a packet each second, the other answers. */
 interface Talk {
@@ -41,11 +44,16 @@ interface Talk {
  */
 export class Scenario {
   readonly world: World;
-  /** What ends the faults that last. */
-  readonly cures: (() => void)[] = [];
   /** What does not hold. */
   readonly violations: string[] = [];
+  /** After how many milliseconds the last lost packet was sent, where one thing alone happened. */
+  recovered = 0;
   readonly #options: ScenarioOptions;
+  /** What ends the faults that last. */
+  readonly #cures: (() => void)[] = [];
+  /** The one thing that happens, and when it was over. */
+  #single: Fault | undefined;
+  #overAt = Number.POSITIVE_INFINITY;
   /** What the hub has acknowledged, and how to see whether it still knows. */
   readonly #acknowledged = new Map<string, () => Promise<boolean>>();
   readonly #talks: Talk[] = [];
@@ -72,20 +80,51 @@ export class Scenario {
     await world.runFor(TIMES.joined);
     for (let i = 0; i < 4; i++) this.#talk();
     const names = Object.keys(FAULTS);
-    for (let i = this.#options.faults ?? 1 + random.below(6); i > 0; i--) {
-      const name = random.pick(names);
-      agenda.after(random.below(TIMES.faults), () => FAULTS[name]!(this));
+    const isAlone = this.#options.fault !== undefined || this.#options.seed % 2 === 0;
+    if (isAlone) {
+      const name = this.#options.fault ?? names[(this.#options.seed / 2) % names.length]!;
+      this.#single = FAULTS[name];
+      agenda.after(random.below(TIMES.faults / 2), () => FAULTS[name]!.act(this));
+    } else {
+      const several = names.filter((name) => FAULTS[name]!.isAlone !== true);
+      for (let i = 2 + random.below(5); i > 0; i--) {
+        const name = random.pick(several);
+        agenda.after(random.below(TIMES.faults), () => FAULTS[name]!.act(this));
+      }
     }
     await world.runFor(TIMES.faults);
     this.#heal();
-    await world.runFor(TIMES.convergence);
+    await world.runFor(this.#single?.convergence ?? TIMES.convergence);
     await this.#check();
   }
 
-  /** A member that runs, if there is one. */
+  /** Something lasts for some time, or until everything is healed. */
+  last(milliseconds: number, end: () => void): void {
+    let isOver = false;
+    const finish = (): void => {
+      if (isOver) return;
+      isOver = true;
+      end();
+      this.over();
+    };
+    this.world.agenda.after(milliseconds, finish);
+    this.#cures.push(finish);
+  }
+
+  /** What happened is over, and its consequences are not. */
+  over(): void {
+    this.#overAt = this.world.agenda.now;
+  }
+
+  /** A member that runs, if there is one: most often one that talks, for then it shows. */
   someMember(): NodeHost | undefined {
+    const { random } = this.world;
     const running = this.#members().filter((node) => node.isRunning && !node.host.isDown);
-    return running.length < 3 ? undefined : this.world.random.pick(running);
+    const talking = running.filter((node) =>
+      this.#talks.some(({ from, to }) => from === node || to === node),
+    );
+    if (running.length < 3) return undefined;
+    return random.pick(talking.length > 0 && random.chance(0.7) ? talking : running);
   }
 
   restart(node: NodeHost): void {
@@ -113,7 +152,7 @@ export class Scenario {
     world.agenda.after(TIMES.cutOff, () => {
       for (const [other, before] of connects) {
         const wasThere = other.isAttached && other.connects === before && this.#isReachable(other);
-        if (wasThere && other.peers.has(id!))
+        if (wasThere && other.interface.peers.has(id!))
           this.#violate(
             `${node.name} is still a peer of ${other.name}, ${TIMES.cutOff} ms after it was removed`,
           );
@@ -169,6 +208,62 @@ export class Scenario {
       });
   }
 
+  /** A node shares something; the hub's database is then one from before, and must be told again. */
+  async restoreAfterSharing(node: NodeHost): Promise<void> {
+    const { hub } = this.world;
+    const contents = await hub.store.read((tables) => tables.contents());
+    await this.share(node);
+    this.last(5_000, () => {
+      hub.stop(true);
+      const network = { ...contents.network, epoch: 'restored' };
+      void hub.store
+        .initialise((tables) => tables.replaceContents({ ...contents, network }))
+        .then(() => hub.start());
+      this.world.tell('a backup is restored');
+      this.#acknowledged.delete(`that ${node.name} shares`); // an administrator must approve it again
+    });
+  }
+
+  /** For 30 s a node's network changes all the time, on a slow line; it must reach its hub all the same. */
+  shake(node: NodeHost): void {
+    const { world } = this;
+    const { site } = node.host;
+    site.latency = 120;
+    node.breakOff();
+    const until = world.agenda.now + 30_000;
+    world.tell(`the network of ${node.name} changes all the time`);
+    const change = (): void => {
+      if (world.agenda.now >= until) return;
+      node.networkChanged();
+      world.agenda.after(400, change);
+    };
+    change();
+    const isAlone = this.#single !== undefined;
+    world.agenda.after(20_000, () => {
+      if (isAlone && !node.isAttached)
+        this.#violate(`${node.name} does not reach its hub while its network changes`);
+    });
+    this.last(30_000, () => {
+      site.latency = 0;
+    });
+  }
+
+  /** Another machine runs with a copy of a node's state, and is stopped again. The two must not fight for the hub. */
+  copy(node: NodeHost): void {
+    const { world } = this;
+    const copy = world.copyOf(node);
+    world.tell(`another machine has a copy of the state of ${node.name}`);
+    const before = node.connects;
+    copy.start();
+    this.last(60_000, () => {
+      copy.kill();
+      const connects = node.connects - before + copy.connects;
+      world.tell(`the copy is stopped; the two have connected ${connects} times`);
+      if (connects > MOST_CONNECTS)
+        this.#violate(`${node.name} and its copy have connected ${connects} times`);
+    });
+  }
+
   async #administered(act: () => Promise<unknown>): Promise<boolean> {
     try {
       await act();
@@ -216,7 +311,7 @@ export class Scenario {
     this.#talks.push(talk);
     const send = (): void => {
       if (this.#isGone(from) || this.#isGone(to)) return;
-      if (from.isRunning) talk.sent.set(from.send(to.id!), world.agenda.now);
+      if (from.isRunning) talk.sent.set(from.interface.ask(to.id!), world.agenda.now);
       world.agenda.after(1_000, send);
     };
     send();
@@ -224,7 +319,7 @@ export class Scenario {
 
   /** All faults end. */
   #heal(): void {
-    for (const cure of this.cures) cure();
+    for (const cure of this.#cures) cure();
     for (const node of this.world.nodes) {
       if (node.host.isDown) node.wake();
       if (!node.isRunning && !node.isRemoved && node.disk.node !== undefined) this.restart(node);
@@ -287,7 +382,7 @@ export class Scenario {
         continue;
       }
       const others = active.filter(({ id }) => id !== node.id).map(({ id }) => id);
-      const peers = [...node.peers.keys()].sort((a, b) => a - b);
+      const peers = [...node.interface.peers.keys()].sort((a, b) => a - b);
       if (`${peers}` !== `${others.sort((a, b) => a - b)}`)
         this.#violate(`${node.name} has the peers ${peers}, and the members are ${others}`);
       const names = active.map(({ name }) => name).sort();
@@ -298,14 +393,21 @@ export class Scenario {
       if (members.byKey(node.key) !== undefined) this.#violate(`${node.name} is gone, and still a member`);
   }
 
-  #checkTalks(began: number): void {
+  #checkTalks(quiet: number): void {
     const end = this.world.agenda.now;
+    const single = this.#single;
+    const began = single === undefined ? quiet : Math.min(quiet, this.#overAt + single.recovers);
     for (const { from, to, sent } of this.#talks) {
       if (this.#isGone(from) || this.#isGone(to)) continue;
       const name = `${from.name} at ${from.host.site.name} to ${to.name} at ${to.host.site.name}`;
+      let lost = 0; // in a row: one that is under way when the path changes may be lost
       for (const [sequence, at] of sent) {
-        if (at < began || at > end - 2_000 || from.answers.has(sequence)) continue;
-        this.#violate(`a packet from ${name} was not answered: ${from.pathTo(to.id!)}`);
+        lost = at > this.#overAt && !from.interface.answers.has(sequence) ? lost + 1 : 0;
+        if (lost < 2 || at > end - 2_000) continue;
+        this.recovered = Math.max(this.recovered, at - this.#overAt);
+        if (at < began) continue;
+        const late = single === undefined ? '' : `, ${at - this.#overAt} ms after the end of what happened,`;
+        this.#violate(`packets from ${name}${late} were not answered: ${from.pathTo(to.id!)}`);
         break;
       }
       if (canBeDirect(from, to) && !from.isDirectTo(to.id!))
@@ -324,7 +426,7 @@ export class Scenario {
             connects: node.connects,
             plans: node.plans,
           },
-          moves: [...node.peers.values()].reduce((sum, peer) => sum + peer.moves, 0),
+          moves: [...node.interface.peers.values()].reduce((sum, peer) => sum + peer.moves, 0),
         },
       ]),
     );

@@ -48,7 +48,7 @@ export class World {
     this.#crypto = new FakeCrypto(new SeededRandom(seed + 0x9e37));
     this.hubSite = this.internet.site('the hub', undefined, []);
     const { random, agenda, internet } = this;
-    const place = { site: this.hubSite, address: Uint8Array.of(203, 0, 113, 1) };
+    const place = { site: this.hubSite, addresses: ['203.0.113.1', '203.0.113.2'] };
     this.hub = new HubHost(
       { ...{ internet, agenda, random, crypto: this.#crypto, ask }, ...place },
       this.#newKey(),
@@ -102,6 +102,12 @@ export class World {
     const node = new NodeHost({ internet, agenda, hub, ...own }, site, this.address(site));
     this.nodes.push(node);
     return node;
+  }
+
+  /** A machine somewhere else that has a copy of a node's state. It counts for nothing but itself. */
+  copyOf(node: NodeHost): NodeHost {
+    const site = this.site();
+    return node.copy(site, this.address(site));
   }
 
   join(node: NodeHost): void {
