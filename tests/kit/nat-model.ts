@@ -67,10 +67,13 @@ export class Nat {
     return this.wan === undefined ? inner : { address: parseAddress(this.wan)!, port: connection.port };
   }
 
-  /** A datagram came to one of its ports. @returns whose it is inside; undefined when it goes no further */
-  in(from: Endpoint, port: number, now: number): Endpoint | undefined {
+  /** A datagram came to one of its ports, or past it. @returns whose it is inside; undefined when it goes no further */
+  in(from: Endpoint, to: Endpoint, now: number): Endpoint | undefined {
     const { filter, remembersStrangers } = this.#behaviour;
-    const live = [...this.#connections.values()].filter((one) => one.port === port && one.until > now);
+    const { port } = to;
+    const isFor = (one: Connection): boolean =>
+      one.port === port && (this.wan !== undefined || endpointKey(one.inner) === endpointKey(to));
+    const live = [...this.#connections.values()].filter((one) => isFor(one) && one.until > now);
     const own = live.find(({ remote }) => endpointKey(remote) === endpointKey(from));
     if (own !== undefined) {
       own.isAnswered = true;
@@ -93,7 +96,7 @@ export class Nat {
         return port;
       }
       case 'same':
-        return this.#isTaken(inner, to, now) ? this.#nextPort++ : inner.port;
+        return this.wan !== undefined && this.#isTaken(inner, to, now) ? this.#nextPort++ : inner.port;
     }
   }
 

@@ -217,7 +217,7 @@ export class PathWorld {
     )?.site;
     let place: Endpoint | undefined = to;
     for (const router of [...(site?.routers ?? [])].reverse())
-      place = place && router.in(source, place.port, this.now);
+      place = place && router.in(source, place, this.now);
     return (
       place && this.hosts.find((host) => host.site === site && endpointKey(host.own) === endpointKey(place))
     );

@@ -140,7 +140,7 @@ export class Internet {
       if (!this.#passes(site, bytes)) return;
       let place: Endpoint | undefined = to;
       for (let i = site.routers.length - 1; i >= 0 && place !== undefined; i--)
-        place = site.routers[i]!.in(source, place.port, this.agenda.now);
+        place = site.routers[i]!.in(source, place, this.agenda.now);
       if (place === undefined) return;
       for (const inner of this.hosts) {
         if (inner.site !== site || !addressesEqual(inner.address, place.address)) continue;

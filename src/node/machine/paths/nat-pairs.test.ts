@@ -121,7 +121,7 @@ const bothRemembered = (a: PathHost, b: PathHost): void => {
     [a, b],
     [b, a],
   ] as const)
-    own.site.routers[0]!.in(at(peer.site.wan!, 41_641), 41_641, 1_000);
+    own.site.routers[0]!.in(at(peer.site.wan!, 41_641), at(own.site.wan!, 41_641), 1_000);
 };
 
 test('a router that remembers a stranger is given the time to forget him', () => {
