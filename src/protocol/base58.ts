@@ -2,11 +2,11 @@ import { base58xmr } from '@scure/base';
 
 /**
  * Base 58 in blocks, as Monero writes addresses: letters and digits without 0, O, I and l. 8 bytes are 11 digits, big-endian,
- * and the rest takes as many as it needs. So the first block of a text that was cut off can still be read; with base 58 as
- * one large number it could not.
+ * and the rest takes as many as it needs. So the first block of an incomplete text can still be read, which is impossible
+ * with base 58 as one large number.
  */
 const BLOCK = { bytes: 8, digits: 11 } as const;
-/** How many digits 0 to 7 bytes take. */
+/** The number of digits for 0 to 7 bytes. */
 const REST_DIGITS = [0, 2, 3, 5, 6, 7, 9, 10] as const;
 
 export const encodedLength = (bytes: number): number =>

@@ -10,24 +10,23 @@ import { sharedVersion, versionsDiffer } from './versions.js';
 
 /**
  * A node's connection to the hub: Noise_IK_25519_ChaChaPoly_BLAKE2s over messages that arrive whole and in order (a
- * WebSocket's). No I/O. What comes in is given to `handle` message by message, and overwritten there; what comes out of
- * it are events, to be dealt with in order. Nothing else changes a channel: it has no timers, and who waits for it to
- * open sets one.
+ * WebSocket's). No I/O. Give each message to `handle`, which overwrites it and returns events to process in order. Nothing
+ * else changes a channel. It has no timers: the caller limits how long the handshake may take.
  *
- * After the handshake messages are JSON, or relay frames (`transport.ts`). Anything that is not what it should be ends
- * the channel: between these two there is nothing that could garble a message by accident.
+ * After the handshake, messages are JSON or relay frames (`transport.ts`). An invalid message ends the channel, because
+ * nothing between the two sides changes messages by accident.
  */
 const PROLOGUE = ascii('lametun channel v1');
 export const CHANNEL_PATH = '/lametun';
 
-/** Of `Hello` and `Welcome`, in bytes. */
+/** The longest `Hello` or `Welcome`, bytes. */
 const HANDSHAKE_PAYLOAD = 1024;
-/** The first message of a channel at most, bytes. */
+/** The longest first message of a channel, bytes. */
 export const FIRST_MESSAGE = OVERHEAD.first + HANDSHAKE_PAYLOAD;
-/** A JSON message at most, bytes: from a node that is no member yet, from a member, and from the hub. */
+/** The longest JSON message, bytes: from a guest, from a member, and from the hub. */
 export const MESSAGE_LIMIT = { fromGuest: 4 * 1024, fromNode: 16 * 1024, fromHub: 16 * 1024 * 1024 } as const;
 
-/** With which code a side closes the WebSocket after a failure. A hint to the other: these codes are not authentic. */
+/** The close code of the WebSocket after a failure. Only a hint for the other side, because it is not authenticated. */
 export const CLOSE_CODE: Readonly<Record<ChannelFailure, number>> = {
   key: 4001,
   version: 4002,
@@ -36,18 +35,18 @@ export const CLOSE_CODE: Readonly<Record<ChannelFailure, number>> = {
   protocol: 4005,
 };
 
-/** The `Welcome` of a hub that lets a node in. */
+/** The `Welcome` of a hub that accepts the connection. */
 export type Agreement = Exclude<Welcome, { readonly refused: string }>;
 
 export type InitiatorEvent = { readonly kind: 'open'; readonly welcome: Agreement } | TransportEvent;
 
 export type ResponderEvent =
   | { readonly kind: 'send'; readonly bytes: Uint8Array }
-  /** The node proved by a first message that it is there, and has the private key of `remoteKey`. */
+  /** The node's first transport message proved that it is there and has the private key of `remoteKey`. */
   | { readonly kind: 'open'; readonly remoteKey: Uint8Array; readonly hello: Hello }
   | TransportEvent;
 
-/** What both sides can do once they are connected. */
+/** What both sides have in common. */
 abstract class Channel {
   protected transport: Transport | undefined;
   #ended = false;
@@ -56,12 +55,12 @@ abstract class Channel {
     return this.#ended;
   }
 
-  /** A message as Noise messages: to be sent in this order, with nothing of this channel between. */
+  /** Seals a message as Noise messages. Send them in this order, with nothing of this channel in between. */
   seal(message: object): Uint8Array[] {
     return this.sealJson(encodeJson(message));
   }
 
-  /** The same for what many are sent: `encodeJson` once, seal for each. */
+  /** The same for a message to many: call `encodeJson` once, and seal for each. */
   sealJson(json: Uint8Array): Uint8Array[] {
     return this.#opened().sealJson(json);
   }
@@ -70,7 +69,7 @@ abstract class Channel {
     return this.#opened().sealFrame(peer, datagram);
   }
 
-  /** Erases the keys. `handle` does nothing from now on, and the rest throws. */
+  /** Erases the keys. From then on `handle` does nothing, and everything else throws. */
   close(): void {
     this.#ended = true;
     this.transport?.erase();
@@ -78,7 +77,7 @@ abstract class Channel {
     this.forget();
   }
 
-  /** Erases what only the handshake needs. */
+  /** Erases what only the handshake needed. */
   protected abstract forget(): void;
 
   protected fail(why: ChannelFailure, text: string): Extract<TransportEvent, { kind: 'failed' }> {
@@ -116,7 +115,7 @@ export class ChannelInitiator extends Channel {
     this.#hello = hello;
   }
 
-  /** The first message, to be sent as soon as there is a connection. Once. */
+  /** The first message. Call once, and send it as soon as there is a connection. */
   first(): Uint8Array {
     const ephemeral = this.#crypto.generate();
     const written = writeFirst(
@@ -136,7 +135,7 @@ export class ChannelInitiator extends Channel {
     return written.message;
   }
 
-  /** @param bytes one whole message; they are overwritten, and what comes out may lie in them */
+  /** @param bytes one whole message; they are overwritten, and events may refer to them */
   handle(bytes: Uint8Array): InitiatorEvent[] {
     if (this.ended) return [];
     if (this.transport === undefined) return [this.#second(bytes)];
@@ -179,13 +178,13 @@ export class ChannelResponder extends Channel {
   readonly #crypto: Crypto;
   readonly #privateKey: PrivateKey;
   readonly #answer: (remoteKey: Uint8Array, hello: Hello) => Welcome;
-  /** Until its first message, whoever is there may be a recording. */
+  /** Until the first transport message, the other side may be a replay. */
   #claimed: { readonly remoteKey: Uint8Array; readonly hello: Hello } | undefined;
 
   /**
    * @param privateKey stays the caller's
-   * @param answer `welcome` of `versions.ts`, or something stricter. It must not change anything: the first message may be
-   *   an old one that somebody sends again
+   * @param answer `welcome` of `versions.ts`, or something stricter. It must not change anything, because the first message
+   *   may be a replay
    */
   constructor(
     crypto: Crypto,
@@ -198,7 +197,7 @@ export class ChannelResponder extends Channel {
     this.#answer = answer;
   }
 
-  /** @param bytes one whole message; they are overwritten, and what comes out may lie in them */
+  /** @param bytes one whole message; they are overwritten, and events may refer to them */
   handle(bytes: Uint8Array): ResponderEvent[] {
     if (this.ended) return [];
     if (this.transport === undefined) return this.#first(bytes);

@@ -6,8 +6,8 @@ import { UNSHOWN } from './text.js';
 import { isHost } from './token.js';
 
 /**
- * The fields that messages are made of. Every one has a length that it cannot exceed, and text that is shown to people
- * has no control characters: a terminal would obey them.
+ * The fields of messages. Each has a maximum length, and text for people has no control characters, which a terminal would
+ * obey.
  */
 
 /** The longest lists. A network has no more members than its range has addresses. */
@@ -15,14 +15,14 @@ export const LIMIT = { shares: 64, nodes: 65_536, invites: 65_536, addresses: 32
 
 const text = (pattern: RegExp, what: string) => v.pipe(v.string(what), v.regex(pattern, what));
 
-/** 32 bytes in base64: 43 digits, the last of which has two bits only of the key's. */
+/** 32 bytes in base64: 43 digits, the last of which has only four bits of the key. */
 export const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 export const key = text(KEY, 'must be 32 bytes in base64');
 export const secret = text(/^[A-Za-z0-9+/]{21}[AQgw]==$/, 'must be 16 bytes in base64');
 export const session = text(/^[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=$/, 'must be 8 bytes in base64');
-/** Opaque, to be given back. */
+/** Opaque: returned unchanged. */
 export const handle = text(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits or "_.-"');
-/** For people: any characters but control characters, and those that turn the direction of text. */
+/** Text for people, without control characters and characters that change the direction of text. */
 export const prose = (max: number) =>
   text(new RegExp(`^[^${UNSHOWN}]{0,${max}}$`), `must be at most ${max} printable characters`);
 export const program = prose(64);
@@ -31,16 +31,16 @@ export const whole = (min: number, max: number) => {
   const what = `must be a whole number from ${min} to ${max}`;
   return v.pipe(v.number(what), v.integer(what), v.minValue(min, what), v.maxValue(max, what));
 };
-/** A member's number. */
+/** A member's id. */
 export const nodeId = whole(1, 2 ** 32 - 1);
-/** A question's. */
+/** A request's number. */
 export const requestId = whole(0, Number.MAX_SAFE_INTEGER);
 export const revision = whole(0, Number.MAX_SAFE_INTEGER);
 export const port = whole(1, 65_535);
 export const time = whole(0, Number.MAX_SAFE_INTEGER);
-/** An invitation's life in seconds: at most ten years. */
+/** How long an invitation is valid, seconds: at most ten years. */
 export const lifetime = whole(1, 10 * 366 * 86_400);
-/** IPv6 asks for 1280; a TUN device has 16 bits. */
+/** IPv6 requires 1280; a TUN device has 16 bits. */
 export const mtu = whole(1280, 65_535);
 export const flag = v.boolean('must be true or false');
 
@@ -69,7 +69,7 @@ export const shares = list(network, LIMIT.shares);
 
 export const label = checked(isLabel, 'must be a DNS label');
 
-/** Where a hub can be reached. */
+/** An address of a hub. */
 const hubAddress = v.strictObject({
   host: checked(isHost, 'must be an address or a host name'),
   port,

@@ -4,8 +4,8 @@ import { isLabel } from './label.js';
 import type { MapNode } from './messages.js';
 
 /**
- * Whether everything in a list is a `MapNode`: what the schema says, in a tenth of its time, for maps of thousands. Where
- * this says no, the schema says why.
+ * Whether every entry of a list is a `MapNode`: the same as the schema in a tenth of the time, for maps of thousands. If not,
+ * the schema tells why.
  */
 export function areMapNodes(value: unknown): value is readonly MapNode[] {
   return Array.isArray(value) && value.length <= LIMIT.nodes && value.every(isMapNode);

@@ -4,26 +4,26 @@ import type { NodeId } from './node-id.js';
 export type MapMessage = Extract<HubMessage, { type: 'map' }>;
 export type DeltaMessage = Extract<HubMessage, { type: 'delta' }>;
 
-/** No hub's: who says that it has this is told all of the map. */
+/** No hub has this epoch: a node that names it gets the whole map. */
 export const NO_VERSION: MapVersion = { epoch: '0', revision: 0 };
 
-/** What a message did to the map. A node that is as it was is in none of them. */
+/** What a message changed in the map. Unchanged nodes are in none of the lists. */
 export interface MapChange {
   readonly added: readonly MapNode[];
   readonly changed: readonly MapNode[];
   readonly removed: readonly MapNode[];
 }
 
-/** As much of a map as the client needs. */
+/** The part of a map that the client needs. */
 export interface MapKeeper {
-  /** Undefined: there is no map yet. */
+  /** Undefined before the first map. */
   readonly version: MapVersion | undefined;
   applyMap(message: MapMessage): MapChange;
-  /** `resync`: this is no delta to the map that is here, which stays as it was; all of it must be asked for. */
+  /** `resync`: the delta does not fit the map here, which stays unchanged; ask for the whole map. */
   applyDelta(message: DeltaMessage): MapChange | 'resync';
 }
 
-/** All members of the network, as the hub told last. */
+/** All members of the network, as the hub last sent them. */
 export class NetworkMap implements MapKeeper {
   #version: MapVersion | undefined;
   readonly #nodes = new Map<NodeId, MapNode>();

@@ -16,21 +16,21 @@ const CONSTRUCTION = ascii('Noise_IK_25519_ChaChaPoly_BLAKE2s');
  *
  *     <- s
  *     ...
- *     -> e, es, s, ss, payload       the initiator's static key, sealed to the responder's
+ *     -> e, es, s, ss, payload       the initiator's static key, encrypted for the responder
  *     <- e, ee, se, payload
  *
- * Each key seals one field, so its counter is 0 (`Transcript.sealAndHash`). All functions give undefined, and have
- * erased the transcript, when the other side's bytes are not what they should be.
+ * Each key seals one field, so its counter is 0 (`Transcript.sealAndHash`). All functions erase the transcript and return
+ * undefined when the other side's bytes are invalid.
  *
- * What the first message proves: that its sender once had the initiator's private key. Anyone may send a copy of it
- * again. Only the first transport message proves that the initiator is there.
+ * The first message proves only that someone with the initiator's private key made it once, because anyone can replay it.
+ * The first transport message proves that the initiator is there.
  */
 const FIRST = { ephemeral: 0, static: 32, payload: 80, overhead: 96 } as const;
 const SECOND = { ephemeral: 0, payload: 32, overhead: 48 } as const;
-/** What a handshake message is longer than its payload, in bytes. */
+/** The length of a handshake message without its payload, bytes. */
 export const OVERHEAD = { first: FIRST.overhead, second: SECOND.overhead } as const;
 
-/** `-> e, es, s, ss, payload`. The ephemeral key stays the caller's, who needs it to read the answer. */
+/** `-> e, es, s, ss, payload`. The caller keeps the ephemeral key, to read the answer. */
 export function writeFirst(
   crypto: Crypto,
   prologue: Uint8Array,
@@ -124,21 +124,21 @@ export function split(
   return { sending: new Cipher(crypto, sending), receiving: new Cipher(crypto, receiving) };
 }
 
-/** Messages under one key need no numbers on the wire: they come in order, or not at all. */
+/** Messages under one key need no counter on the wire: they arrive in order, or not at all. */
 export class Cipher {
   readonly #crypto: Crypto;
   readonly #key: Uint8Array;
-  /** A double: exact up to 2^53, which no connection lives to see. */
+  /** A double: exact up to 2^53, more than any connection sends. */
   #counter: number;
 
-  /** @param key is this object's from now on */
+  /** @param key belongs to this object from now on */
   constructor(crypto: Crypto, key: Uint8Array, counter = 0) {
     this.#crypto = crypto;
     this.#key = key;
     this.#counter = counter;
   }
 
-  /** Seals in place. @param room the plaintext, and 16 bytes for the tag. False when the key is used up */
+  /** Seals in place. @param room the plaintext, and 16 bytes for the tag. @returns false when the key is used up */
   seal(room: Uint8Array): boolean {
     if (this.#counter >= LIMIT) return false;
     this.#crypto.seal(this.#key, this.#counter++, room.subarray(0, room.length - LENGTH.tag), NO_DATA, room);
@@ -160,7 +160,7 @@ export class Cipher {
   }
 }
 
-/** A connection that has sent so many messages is opened anew: the counter as a double is exact up to 2^53. */
+/** After this many messages a new connection is needed: the counter, a double, is exact up to 2^53. */
 export const LIMIT = 2 ** 48;
 const NO_DATA = new Uint8Array(0);
 

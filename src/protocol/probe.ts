@@ -14,32 +14,31 @@ import type { NodeId } from './node-id.js';
 import { MAGIC } from './relay.js';
 
 /**
- * Probes go from node to node, beside WireGuard's messages on the same socket, directly or through the relay. They find
- * out where the other can be reached. Both seal them with a key of their own, from DH(static, static): the hub, which
- * may relay them, can neither read nor make one.
+ * Probes go from node to node in the side channel, directly or through the relay. They find out where the other node can be
+ * reached. The key comes from DH(static, static), so the hub, which may relay probes, can neither read nor make one.
  *
  * Magic, the sender's and the receiver's id u32, a nonce 24; sealed by XChaCha20-Poly1305 with all before the nonce as
  * associated data: type u8, transaction 8, body. Little-endian.
- * - ping: zeros, as many as are wanted to find out what length passes;
+ * - ping: any number of zeros, to find out which length passes;
  * - pong, with the ping's transaction: the address 16 (IPv4 in its mapped form) and port u16 that the ping came from,
  *   zeros when that was the relay;
- * - call: up to eight such addresses, where the sender may be reached: please ping me there;
+ * - call: up to eight such addresses, the sender's candidates: please ping me there;
  * - opened: the transaction 8 of the call or `opened` that it answers, and such addresses. The sender has sent something to
  *   each address named in that call, so its NAT lets in what comes from them.
  *
- * One probe can be sent again by whoever has seen it. A ping makes one answer no longer than itself, a call a few
- * pings; so whoever reads them bounds how many, and `RecentNonces` knows the last ones again.
+ * Anyone who saw a probe can replay it. A ping causes one answer no longer than itself, a call a few pings. So the receiver
+ * limits their number, and `RecentNonces` recognises the last ones.
  */
 export const PROBE = {
   sender: 4,
   receiver: 8,
   nonce: 12,
   sealed: 36,
-  /** What is not the body. */
+  /** Everything but the body. */
   overhead: 36 + 9 + 16,
-  /** The longest that a relay carries. */
+  /** The longest probe through a relay. */
   maxLength: 256,
-  /** The longest of all: what fits Ethernet, and UDP's and IPv4's headers. */
+  /** The longest probe that fits Ethernet with the headers of UDP and IPv4. */
   maxDirect: 1472,
 } as const;
 const INNER = { type: 0, transaction: 1, body: 9 } as const;
@@ -49,9 +48,9 @@ const TRANSACTION = 8;
 export const MAX_CALLED = 8;
 
 export type Probe =
-  /** `length`: of the whole datagram; the shortest that is possible if not given. */
+  /** `length`: of the whole datagram; default: the shortest possible. */
   | { readonly type: 'ping'; readonly transaction: Uint8Array; readonly length?: number | undefined }
-  /** `from`: where the ping came from; undefined when that was the relay. */
+  /** `from`: where the ping came from; undefined for the relay. */
   | { readonly type: 'pong'; readonly transaction: Uint8Array; readonly from?: Endpoint | undefined }
   | {
       readonly type: 'call';
@@ -61,7 +60,7 @@ export type Probe =
   | {
       readonly type: 'opened';
       readonly transaction: Uint8Array;
-      /** The transaction of what it answers, 8 bytes. */
+      /** The transaction of the probe that it answers, 8 bytes. */
       readonly answers: Uint8Array;
       readonly addresses: readonly Endpoint[];
     };
@@ -79,8 +78,8 @@ export function probeKey(crypto: Crypto, own: PrivateKey, theirs: PublicKey): Ui
 }
 
 /**
- * Who says that he has sent it, and to whom: to find the key by.
- * @returns undefined when the datagram can be no probe
+ * The claimed sender and receiver, to find the key.
+ * @returns undefined when the datagram cannot be a probe
  */
 export function probeParties(datagram: Uint8Array): { sender: NodeId; receiver: NodeId } | undefined {
   if (datagram.length < PROBE.overhead || datagram.length > PROBE.maxDirect) return undefined;
@@ -92,7 +91,7 @@ export function probeParties(datagram: Uint8Array): { sender: NodeId; receiver: 
   };
 }
 
-/** @param key of `probeKey` */
+/** @param key from `probeKey` */
 export function sealProbe(
   crypto: Crypto,
   key: Uint8Array,
@@ -116,7 +115,7 @@ export function sealProbe(
   return out;
 }
 
-/** @returns undefined when it was not made with this key, by and for those whom it names, or makes no sense */
+/** @returns undefined when it was not made with this key, sender and receiver, or is malformed */
 export function openProbe(crypto: Crypto, key: Uint8Array, datagram: Uint8Array): Probe | undefined {
   if (probeParties(datagram) === undefined) return undefined;
   const inner = new Uint8Array(datagram.length - PROBE.sealed - LENGTH.tag);
@@ -165,7 +164,7 @@ function bodyOf(probe: Probe): Uint8Array {
   return body;
 }
 
-/** @returns undefined when there are too many, or half of one */
+/** @returns undefined when there are too many, or an incomplete one */
 function readAddresses(body: Uint8Array): Endpoint[] | undefined {
   const count = body.length / ADDRESS.length;
   if (!Number.isInteger(count) || count > MAX_CALLED) return undefined;
@@ -173,7 +172,7 @@ function readAddresses(body: Uint8Array): Endpoint[] | undefined {
   return addresses.filter((address) => address !== undefined);
 }
 
-/** @returns undefined for zeros: no address, or no port */
+/** @returns undefined for zeros: no address or no port */
 function readAddress(body: Uint8Array): Endpoint | undefined {
   const port = body[ADDRESS.port]! | (body[ADDRESS.port + 1]! << 8);
   const bytes = body.slice(0, ADDRESS.port);
@@ -181,7 +180,7 @@ function readAddress(body: Uint8Array): Endpoint | undefined {
   return { address: isIpv4Mapped(bytes) ? bytes.slice(12) : bytes, port };
 }
 
-/** The last nonces of one peer's probes, by which one that is sent again is known. */
+/** The last nonces of one peer's probes, to recognise replays. */
 export class RecentNonces {
   readonly #recent = new Set<string>();
   readonly #limit: number;
@@ -190,7 +189,7 @@ export class RecentNonces {
     this.#limit = limit;
   }
 
-  /** Whether this probe, which has proved authentic, is new. */
+  /** Whether an authentic probe is new. */
   add(datagram: Uint8Array): boolean {
     const nonce = String.fromCharCode(...datagram.subarray(PROBE.nonce, PROBE.sealed));
     if (this.#recent.has(nonce)) return false;

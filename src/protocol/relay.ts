@@ -3,8 +3,8 @@ import { messageType, viewOf } from '../wireguard/messages.js';
 import type { NodeId } from './node-id.js';
 
 /**
- * What goes beside WireGuard on a node's UDP socket, told apart by its first four bytes: WireGuard's messages begin with
- * 1 to 4 and three zeros, ours with these letters. Numbers are little-endian.
+ * The side channel on a node's UDP socket. The first four bytes tell it from WireGuard, whose messages begin with 1 to 4 and
+ * three zeros. Numbers are little-endian.
  */
 const magic = (letters: string): number =>
   letters.charCodeAt(0) |
@@ -23,21 +23,21 @@ export const MAGIC = {
 } as const;
 
 /**
- * A relay frame: magic, a member's id u32, then the datagram. To the relay the id says whom it is for, from the relay
- * whom it is from. The relay knows the sender by its bound address, or by the channel the frame came through.
+ * A relay frame: magic, a member's id u32, then the datagram. Towards the relay the id is the receiver's, from the relay the
+ * sender's. The relay knows the sender by its bound endpoint, or by the channel of the frame.
  */
 export const RELAY_FRAME = { peer: 4, payload: 8, maxPayload: 2048 } as const;
 
 /**
  * A node and the relay: magic, kind u32, session 8 bytes, sequence f64 (only ever grows within a session), an address 16
  * bytes (IPv4 in its mapped form) and its port u16, a cookie 6 bytes, padding; then 16 bytes of BLAKE2s keyed with the
- * session's key, over all that. An answer is as long as what it answers: a padded bind finds out what length passes, both
- * ways, and nobody gets more by one than it cost to send.
+ * session's key, over all of these. An answer is as long as its request: so a padded bind finds out which length passes in
+ * both directions, and nobody can cause more traffic than he sends.
  *
- * `bind` goes to the relay, its address is zeros, its cookie the last one that the relay has given, or zeros: from now on
- * what comes from this sender is the session's, and what is for it goes there. `bound` answers it with the same sequence,
- * and the sender's address as the relay sees it. `challenge` answers instead, with the same address, when it is new to the
- * session: bind again at once, with its cookie. So nobody binds an address at which he does not hear.
+ * `bind` goes to the relay. Its address is zeros; its cookie is the last one from the relay, or zeros. From then on, what
+ * comes from this sender belongs to the session, and frames for the session go there. `bound` is the answer, with the same
+ * sequence and the sender's address as the relay sees it. If that address is new to the session, the answer is `challenge`
+ * instead: bind again at once, with its cookie. So nobody can bind an address where he does not receive.
  */
 export const RELAY_CONTROL = {
   kind: 4,
@@ -49,16 +49,16 @@ export const RELAY_CONTROL = {
   padding: 48,
   mac: 16,
   minLength: 64,
-  /** What fits Ethernet, and UDP's and IPv4's headers. */
+  /** The longest that fits Ethernet with the headers of UDP and IPv4. */
   maxLength: 1472,
 } as const;
 export const RELAY_KIND = { bind: 1, bound: 2, challenge: 3 } as const;
 
-/** How often a node binds again, which keeps its NAT's mapping, and after how long without it the relay forgets it; ms. */
+/** How often a node binds again, to keep its NAT's mapping; and after how long the relay forgets a binding; ms. */
 export const BIND_INTERVAL = 20_000;
 export const BIND_LIFETIME = 65_000;
 
-/** Between a node and the relay. */
+/** A message between a node and the relay. */
 export interface RelayControl {
   readonly kind: number;
   /** 8 bytes. */
@@ -69,7 +69,7 @@ export interface RelayControl {
   readonly port?: number;
   /** 6 bytes; zeros unless given. */
   readonly cookie?: Uint8Array;
-  /** Of the whole message, with padding; the shortest that is possible unless given. */
+  /** The length of the whole message with padding; default: the shortest possible. */
   readonly length?: number;
 }
 
@@ -94,7 +94,7 @@ export function encodeControl(
   return out;
 }
 
-/** @returns undefined when it is none, or not of whoever has the session's key */
+/** @returns undefined when it is malformed, or not made with the session's key */
 export function decodeControl(
   crypto: Pick<Crypto, 'mac' | 'equal'>,
   key: Uint8Array,
@@ -124,12 +124,12 @@ export function decodeControl(
 export const isControlLength = (length: number): boolean =>
   length >= RELAY_CONTROL.minLength && length <= RELAY_CONTROL.maxLength;
 
-/** A probe's length at most, bytes: `probe.ts`. */
+/** The longest probe, bytes: `probe.ts`. */
 const MAX_PROBE = 256;
 
 /**
- * Whether a datagram is one that the relay carries: what can be a WireGuard message, or a probe. It is not a tunnel for
- * anything else, as far as one can tell from outside of what is sealed.
+ * Whether the relay carries a datagram: only what can be a WireGuard message or a probe. The relay is no tunnel for anything
+ * else, as far as the unencrypted part shows.
  */
 export function mayBeRelayed(view: DataView, at: number, length: number): boolean {
   if (length > RELAY_FRAME.maxPayload || length < 4) return false;
@@ -143,7 +143,7 @@ export function writeFrameHeader(out: Uint8Array, at: number, peer: NodeId): voi
   writeU32(out, at + RELAY_FRAME.peer, peer);
 }
 
-/** @returns undefined when it is no relay frame, or an empty one. The datagram lies in `bytes`. */
+/** @returns undefined when it is not a relay frame, or an empty one. The datagram is in `bytes`. */
 export function openFrame(bytes: Uint8Array): { peer: NodeId; datagram: Uint8Array } | undefined {
   if (bytes.length <= RELAY_FRAME.payload || (readU32(bytes, 0) | 0) !== MAGIC.relay) return undefined;
   return { peer: readU32(bytes, RELAY_FRAME.peer), datagram: bytes.subarray(RELAY_FRAME.payload) };

@@ -41,8 +41,8 @@ import {
 import type { HubAddress } from './token.js';
 
 /**
- * What a message must look like before anything else sees it. Strict: a member that nobody knows is an error. Only the
- * two payloads of the handshake may have more than we know, for they are read before the versions are compared.
+ * Checks messages before anything else sees them. Strict: an unknown field is an error. Only the two payloads of the
+ * handshake may have unknown fields, because they are read before the versions are compared.
  */
 
 const protocols = list(requestId, LIMIT.protocols);
@@ -50,13 +50,13 @@ const hello = v.object({ protocol: protocols, program });
 const agreement = v.object({ protocol: requestId, program });
 const refusal = v.object({ refused: prose(500), protocol: protocols, program });
 
-/** @returns undefined when it is none */
+/** @returns undefined when it is invalid */
 export function parseHello(value: unknown): Hello | undefined {
   const result = v.safeParse(hello, value);
   return result.success ? result.output : undefined;
 }
 
-/** @returns undefined when it is none */
+/** @returns undefined when it is invalid */
 export function parseWelcome(value: unknown): Welcome | undefined {
   const isRefusal = typeof value === 'object' && value !== null && 'refused' in value;
   const result = v.safeParse(isRefusal ? refusal : agreement, value);
@@ -92,7 +92,7 @@ const membership = v.pipe(
 );
 const relay = v.strictObject({ port, session, key });
 
-/** As the hub sees it, or as a proxy in front of it says: to be shown, and nothing else. */
+/** As the hub sees it, or as a proxy reports it: for display only. */
 const remoteAddress = prose(64);
 
 /** A member by name, or by id in decimal. */
@@ -133,7 +133,7 @@ const nodeMessage = v.variant('type', [
   v.strictObject({ type: v.literal('admin'), id: requestId, request: adminRequest }),
 ]);
 
-/** `areMapNodes` is the fast way to the same: this one can say what is wrong. */
+/** `areMapNodes` checks the same, and faster; this schema can tell what is wrong. */
 export const slowNodes = list(mapNode, LIMIT.nodes);
 const trusted = v.custom<v.InferOutput<typeof slowNodes>>(() => true);
 const nodes = v.lazy((input) => (areMapNodes(input) ? trusted : slowNodes));
@@ -207,12 +207,12 @@ const answers = {
   who: v.strictObject({ online: ids }),
 } satisfies { [Type in Exclude<keyof Answers, 'admin'>]: v.GenericSchema<unknown, Answers[Type]> };
 
-/** @throws LametunError('protocol') that names the field, and never its value */
+/** @throws LametunError('protocol') that names the field, never its value */
 export function parseNodeMessage(value: unknown): NodeMessage {
   return parse(nodeMessage, value);
 }
 
-/** `value` of an answer is checked by `parseAnswer`, when it is known to what. @throws LametunError('protocol') */
+/** `parseAnswer` checks the `value` of an answer, once its request is known. @throws LametunError('protocol') */
 export function parseHubMessage(value: unknown): HubMessage {
   return parse(hubMessage, value);
 }
@@ -227,7 +227,7 @@ export function parseAdminAnswer<Op extends keyof AdminAnswers>(op: Op, value: u
   return parse(adminAnswers[op] as unknown as v.GenericSchema<unknown, AdminAnswers[Op]>, value);
 }
 
-/** What comes over the hub's control socket. @throws LametunError('protocol') */
+/** A request on the hub's control socket. @throws LametunError('protocol') */
 export function parseAdminRequest(value: unknown): AdminRequest {
   return parse(adminRequest, value);
 }
@@ -242,7 +242,7 @@ function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   throw new LametunError('protocol', explain(result.issues[0]));
 }
 
-/** Valibot's own words repeat the value, which may be a secret, or as long as the message: these do not. */
+/** Valibot's own messages repeat the value, which may be secret, or as long as the message. These do not. */
 function explain(issue: v.BaseIssue<unknown>): string {
   const path = issue.path?.map(({ key }) => safeKey(key)).join('.') ?? '';
   const where = path === '' ? 'the message' : path;
@@ -253,7 +253,7 @@ function explain(issue: v.BaseIssue<unknown>): string {
   return `${where} must be ${issue.expected === 'Object' ? 'an object' : (issue.expected ?? 'something else')}`;
 }
 
-/** Kinds of issue whose words are given in `fields.ts` or above. */
+/** The kinds of issue whose texts are in `fields.ts` or above. */
 const OURS = new Set([
   'string',
   'regex',
@@ -268,6 +268,6 @@ const OURS = new Set([
   'picklist',
 ]);
 
-/** A key of an object that somebody else made. */
+/** A key of an untrusted object. */
 const safeKey = (key: unknown): string =>
   typeof key === 'number' ? String(key) : typeof key === 'string' && /^\w{1,32}$/.test(key) ? key : '?';

@@ -1,4 +1,4 @@
-/** WHATWG's, which every runtime has, and no library of ECMAScript's declares. */
+/** WHATWG's, which every runtime has, although ECMAScript's type library does not declare it. */
 declare class TextEncoder {
   encode(text: string): Uint8Array;
 }
@@ -17,7 +17,7 @@ export const encodeText = (text: string): Uint8Array => encoder.encode(text);
 /** A value as JSON in UTF-8. */
 export const encodeJson = (value: object): Uint8Array => encodeText(JSON.stringify(value));
 
-/** What JSON says, as data that nobody has checked; undefined (which no JSON says) when it is none. */
+/** Parses JSON, without any check of its content. @returns undefined when it is not JSON */
 export function decodeJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(decoder.decode(bytes)) as unknown;
@@ -28,22 +28,22 @@ export function decodeJson(bytes: Uint8Array): unknown {
 
 export const encodeBase64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
 
-/** @param text well-formed, as the schemas make sure of all that comes in */
+/** @param text well-formed; the schemas check that of all input */
 export const decodeBase64 = (text: string): Uint8Array =>
   Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
 /**
  * Characters that a terminal, a log or a unit file would obey instead of showing them: control characters, and those that
- * turn the direction of text or break lines (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069). As the inside of a
- * class in a regular expression.
+ * change the direction of text or break lines (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069). Written for a
+ * character class in a regular expression.
  */
 export const UNSHOWN = '\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069';
 
 const unshown = new RegExp(`[${UNSHOWN}]`);
 const unshownButLines = new RegExp(`(?!\\n)[${UNSHOWN}]`, 'g');
 
-/** Whether a name or path has none of them. */
+/** Whether a name or path contains none of them. */
 export const isShown = (text: string): boolean => !unshown.test(text);
 
-/** Lines for people, with U+FFFD in the place of each: the last guard, whoever wrote the text. */
+/** Replaces each of them with U+FFFD, except line feeds: the last guard before text is printed. */
 export const forTerminal = (text: string): string => text.replace(unshownButLines, '\ufffd');

@@ -3,32 +3,32 @@ import { formatAddress, parseAddress } from '../ip/address.js';
 import { decodeBlocks, encodeBlocks, encodedLength, indexOfForeign } from './base58.js';
 import { isHostName } from './label.js';
 
-/** Where a hub can be reached. */
+/** An address of a hub. */
 export interface HubAddress {
   /** An IPv4 or IPv6 address, or a name. */
   readonly host: string;
   readonly port: number;
-  /** Behind a reverse proxy that speaks TLS. What authenticates the hub is its key, here as there. */
+  /** Behind a reverse proxy with TLS. The hub's key authenticates it in either case. */
   readonly tls: boolean;
 }
 
-/** What `lametun join TOKEN` needs to know. */
+/** The content of a token. */
 export interface Token {
   /** The hub's public key, 32 bytes. */
   readonly hub: Uint8Array;
-  /** 16 bytes. Not to be logged. */
+  /** 16 bytes. Never log it. */
   readonly secret: Uint8Array;
   /** At least one, at most eight. */
   readonly addresses: readonly HubAddress[];
 }
 
 /**
- * As text: `lt`, the version of this format, and then in blocks of base 58 (letters and digits only: nothing for a
- * shell, a chat or a double click to break) the length of all bytes u16, the hub's key 32, the secret 16, addresses,
+ * As text: `lt`, the version of this format, and then in blocks of base 58 (only letters and digits, which no shell, chat or
+ * double click breaks) the length of all bytes u16, the hub's key 32, the secret 16, addresses,
  * CRC-32 u32. An address: kind and flags u8, the port u16 unless it is the usual one, then 4 or 16 bytes, or a name
  * behind its length u8. Little-endian.
  *
- * The length comes first, so that a token that was cut off can be told from a mistyped one.
+ * The length comes first, to distinguish an incomplete token from a mistyped one.
  */
 const PREFIX = 'lt';
 const VERSION = '1';
@@ -42,7 +42,7 @@ const MAX_ADDRESSES = 8;
 /** Whether a hub can be looked for there: an address, or the name of a host. */
 export const isHost = (text: string): boolean => parseAddress(text) !== undefined || isHostName(text);
 
-/** @throws LametunError('usage') when an address is none, or there are none, or more than eight */
+/** @throws LametunError('usage') when an address is invalid, or there are none, or more than eight */
 export function formatToken({ hub, secret, addresses }: Token): string {
   if (hub.length !== 32 || secret.length !== 16) throw new RangeError('a key has 32 bytes, a secret 16');
   if (addresses.length < 1 || addresses.length > MAX_ADDRESSES)
@@ -78,10 +78,9 @@ function encodeAddress({ host, port, tls }: HubAddress): Uint8Array {
 }
 
 /**
- * Reads a token that people have pasted: white space around it and within it is overlooked, and so is `lametun join` in
- * front.
+ * Reads a pasted token. White space around and within it is ignored, and so is `lametun join` in front.
  *
- * @throws LametunError('usage') that says what is wrong with it, and shows nothing of it
+ * @throws LametunError('usage') that tells what is wrong, without showing any of it
  */
 export function parseToken(text: string): Token {
   const plain = text
@@ -103,7 +102,7 @@ export function parseToken(text: string): Token {
   return decode(readBlocks(plain.slice(PREFIX.length + 1)));
 }
 
-/** White space, and what editors and chats put in that nobody sees. */
+/** White space, and invisible characters that editors and chats insert. */
 const INVISIBLE = /[\s\u00ad\u200b-\u200f\u2060\ufeff]+/g;
 
 function readBlocks(digits: string): Uint8Array {
@@ -116,7 +115,7 @@ function readBlocks(digits: string): Uint8Array {
   if (digits.length < 11) throw wrong('the token is incomplete');
   if (head === undefined) throw wrong(MISTYPED);
   const expected = encodedLength(head[0]! | (head[1]! << 8));
-  // Both could come of a mistyped length, but a sane one is believed.
+  // A mistyped length could cause both, but a plausible one is believed.
   if (digits.length < expected) {
     const total = expected + PREFIX.length + 1;
     if (expected > MAX_DIGITS) throw wrong(MISTYPED);
@@ -175,7 +174,7 @@ const wrong = (what: string): LametunError =>
     `${what}; paste the whole command that \`lametun serve\` or \`lametun invite\` printed`,
   );
 
-/** CRC-32 as in Ethernet and zip (ISO 3309), bit by bit: against typing errors, not against anybody. */
+/** CRC-32 as in Ethernet and zip (ISO 3309), bit by bit: against typing errors, not against attacks. */
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) {

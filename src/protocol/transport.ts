@@ -5,41 +5,41 @@ import { openFrame, RELAY_FRAME, writeFrameHeader } from './relay.js';
 import { decodeJson } from './text.js';
 
 const KIND = { json: 0, fragment: 1, frame: 2 } as const;
-/** Noise §3: no message is longer, tag included. */
+/** The longest Noise message, tag included: Noise §3. */
 const NOISE_MESSAGE = 65_535;
-/** What is sealed with a message's body: its kind, and the tag. */
+/** The kind in front of a message's body, and the tag behind it. */
 export const ENVELOPE = 1 + LENGTH.tag;
 const BODY = NOISE_MESSAGE - ENVELOPE;
 
 /**
  * Why a channel ended.
- * - `key`: the handshake is not for our key, or not by theirs. To a node: this is not the hub of the token.
- * - `version`: no protocol version that both speak.
- * - `refused`: the hub's words, for anything else.
- * - `garbled`: a message that was changed, repeated, left out or put in.
- * - `protocol`: a message that is authentic, and not what it should be.
+ * - `key`: the handshake does not fit our key, or theirs. For a node: this is not the hub of the token.
+ * - `version`: there is no common protocol version.
+ * - `refused`: anything else, in the hub's words.
+ * - `garbled`: a message was changed, repeated, lost or inserted.
+ * - `protocol`: a message is authentic but invalid.
  */
 export type ChannelFailure = 'key' | 'version' | 'refused' | 'garbled' | 'protocol';
 
 export type TransportEvent =
   /** Unchecked JSON: the caller parses it with `schemas.ts`. */
   | { readonly kind: 'message'; readonly value: unknown }
-  /** Whom it is for (to the hub) or from (to a node). The datagram lies in the memory that was handled. */
+  /** The receiver's id towards the hub, the sender's towards a node. The datagram is in the memory of the handled message. */
   | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
-  /** Nothing comes after this; keys are erased. Whatever is to be sent before it should be, then close. */
+  /** The last event; keys are erased. Send what is queued, then close. */
   | { readonly kind: 'failed'; readonly why: ChannelFailure; readonly text: string };
 
 /**
  * A channel after its handshake, both directions. A message is a kind u8 and a body, sealed: JSON, or a relay frame.
  *
- * Whoever gets a `failed` from `open` erases it: nothing else may follow.
+ * After `failed` from `open`, erase the channel: nothing may follow.
  */
 export class Transport {
   readonly #sending: Cipher;
   readonly #receiving: Cipher;
   /** The longest message, bytes. */
   limit: number;
-  /** Fragments so far, copied: what they came in may be much larger than they are. */
+  /** The fragments so far, copied, because the memory they arrived in may be much larger. */
   #assembly: Uint8Array = EMPTY;
   #assembled = 0;
 

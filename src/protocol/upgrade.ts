@@ -1,23 +1,23 @@
 import { ascii } from '../wireguard/crypto.js';
 
-/** The head of a request, bytes at most: a node's has some 200, and reverse proxies add to it. */
+/** The longest head of a request, bytes. A node's has about 200, and reverse proxies add to it. */
 export const MAX_HEAD = 4096;
 /** RFC 6455 §1.3. */
 export const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-/** An HTTP request, as far as its head: RFC 9112. */
+/** The head of an HTTP request: RFC 9112. */
 export interface RequestHead {
   readonly method: string;
-  /** Without what follows a question mark. */
+  /** Without the query. */
   readonly path: string;
-  /** Names in small letters. What comes several times is put together with commas. */
+  /** Names in lower case. Repeated headers are joined with commas. */
   readonly headers: ReadonlyMap<string, string>;
 }
 
 const END = ascii('\r\n\r\n');
 const EMPTY = new Uint8Array(0);
 
-/** Collects a request's head as its bytes come. What it keeps is what came, and at most `MAX_HEAD`. */
+/** Collects the head of a request. Keeps at most `MAX_HEAD` bytes, and no more than arrived. */
 export class HeadReader {
   #bytes: Uint8Array = EMPTY;
 
@@ -27,8 +27,8 @@ export class HeadReader {
   }
 
   /**
-   * @returns undefined when more bytes are needed; `malformed` for what is no request, or too long a one; or the head, and
-   *   what came behind it
+   * @returns undefined when more bytes are needed; `malformed` for an invalid or too long request; or the head, and
+   *   the bytes behind it
    */
   push(
     chunk: Uint8Array,
@@ -90,11 +90,11 @@ function hasControl(text: string): boolean {
   return false;
 }
 
-/** Whether a request wants to become a WebSocket: RFC 6455 §4.2.1. */
+/** Whether a request asks for a WebSocket: RFC 6455 §4.2.1. */
 export const wantsWebSocket = ({ headers }: RequestHead): boolean =>
   (headers.get('upgrade') ?? '').toLowerCase() === 'websocket';
 
-/** The key of a request that can become a WebSocket. */
+/** The key of a valid WebSocket request. */
 export function webSocketKey({ method, headers }: RequestHead): string | undefined {
   const connection = (headers.get('connection') ?? '').toLowerCase().split(',');
   const key = headers.get('sec-websocket-key') ?? '';

@@ -1,12 +1,12 @@
 import { type Hello, PROTOCOL_VERSIONS, type Welcome } from './messages.js';
 
-/** The newest version that both speak, if any. */
+/** The newest common version, if any. */
 export function sharedVersion(ours: readonly number[], theirs: readonly number[]): number | undefined {
   const shared = ours.filter((version) => theirs.includes(version));
   return shared.length === 0 ? undefined : Math.max(...shared);
 }
 
-/** What a hub answers to a hello: the newest version that both speak, or that there is none. */
+/** A hub's answer to a hello: the newest common version, or a refusal. */
 export function welcome(
   hello: Hello,
   program: string,
@@ -22,7 +22,7 @@ interface Speaker {
   readonly program: string;
 }
 
-/** Says so in words for whoever sits at the node: both versions, and which side must be updated. */
+/** The refusal for the user of the node: both versions, and which side to update. */
 export function versionsDiffer(node: Speaker, hub: Speaker): string {
   const isNodeOlder = Math.max(...node.protocol) < Math.max(...hub.protocol);
   const update = isNodeOlder ? 'update lametun on this machine' : "update lametun on the hub's machine";

@@ -1,9 +1,9 @@
 /**
- * A server's side of a WebSocket, RFC 6455, without I/O. What a stranger sends is kept in one buffer, which is never
- * more than twice as long as what came, and never longer than the limit: however it is cut into frames and segments.
+ * The server's side of a WebSocket, RFC 6455, without I/O. Input is kept in one buffer, at most twice as long as what
+ * arrived and never longer than the limit, however it is split into frames and segments.
  *
- *     push(chunk)        as bytes come, when `next` has nothing more to say
- *     next               one frame at a time, so that the caller decides how many are looked at in a turn
+ *     push(chunk)        when bytes arrive, after `next` has returned undefined
+ *     next               one frame at a time, so that the caller decides how many to read in a turn
  */
 export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 
@@ -19,15 +19,15 @@ const MAX_CONTROL = 125;
 const MAX_HEADER = 14;
 
 export type WebSocketEvent =
-  /** A whole binary message. It lies in what was pushed, or is the receiver's own: it may be overwritten. */
+  /** A whole binary message, in the pushed chunk or in the receiver's buffer. It may be overwritten. */
   | { readonly kind: 'message'; readonly bytes: Uint8Array }
-  /** A part of a message. Nothing to do, but it was work. */
+  /** A part of a message: nothing to do, but it counts as work. */
   | { readonly kind: 'part' }
   | { readonly kind: 'ping'; readonly bytes: Uint8Array }
   | { readonly kind: 'pong' }
-  /** The other side is done. Nothing comes after this. */
+  /** The other side closes. The last event. */
   | { readonly kind: 'close'; readonly code: number }
-  /** Not a WebSocket's, or longer than the limit: with this code it is to be closed. Nothing comes after this. */
+  /** Invalid, or longer than the limit: close with this code. The last event. */
   | { readonly kind: 'failed'; readonly code: number };
 
 const PART = { kind: 'part' } as const;
@@ -35,7 +35,7 @@ const PONG = { kind: 'pong' } as const;
 const EMPTY = new Uint8Array(0);
 
 export class WebSocketReader {
-  /** The longest message, bytes: what comes from now on is held to it. */
+  /** The longest message from now on, bytes. */
   limit: number;
   #chunk: Uint8Array = EMPTY;
   #at = 0;
@@ -44,12 +44,12 @@ export class WebSocketReader {
   /** The frame whose header is complete; -1 while there is none. */
   #opcode = -1;
   #isFinal = false;
-  /** Of this frame's payload: how long it is, and how much of it has been taken. */
+  /** This frame's payload: its length, and how much of it was read. */
   #length = 0;
   #taken = 0;
-  /** Where the mask is in the header. */
+  /** The offset of the mask in the header. */
   #mask = 0;
-  /** Of the message: what came in frames before, or in other chunks. */
+  /** The message so far, from earlier frames or chunks. */
   #message: Uint8Array = EMPTY;
   #messageLength = 0;
   #isFragmented = false;
@@ -82,7 +82,7 @@ export class WebSocketReader {
     }
     const event = this.#opcode < 0 ? undefined : this.#readPayload();
     if (this.#at === this.#chunk.length) {
-      this.#chunk = EMPTY; // keeps nothing that is not needed
+      this.#chunk = EMPTY; // frees the memory
       this.#at = 0;
     }
     return event;
@@ -95,7 +95,7 @@ export class WebSocketReader {
     return event;
   }
 
-  /** @returns 0, or with which code to close */
+  /** @returns 0, or the code to close with */
   #readHeader(): number {
     const header = this.#header;
     for (;;) {
@@ -186,7 +186,7 @@ export class WebSocketReader {
 const isValidCloseCode = (code: number): boolean =>
   (code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) || (code >= 3000 && code <= 4999);
 
-/** By the first two bytes. */
+/** From the first two bytes. */
 function headerLength(header: Uint8Array): number {
   const short = header[1]! & 0x7f;
   const extended = short === 126 ? 2 : short === 127 ? 8 : 0;
@@ -213,7 +213,7 @@ function append(buffer: Uint8Array, length: number, part: Uint8Array, limit: num
   return room;
 }
 
-/** What goes before the payload of a frame from the server: it is final, and not masked. */
+/** The header of a frame from the server: final, and not masked. */
 export function frameHeader(opcode: number, length: number): Uint8Array {
   const first = FINAL | opcode;
   if (length < 126) return Uint8Array.of(first, length);
@@ -223,7 +223,7 @@ export function frameHeader(opcode: number, length: number): Uint8Array {
   return header;
 }
 
-/** A whole frame: for what is short. */
+/** A whole frame, for short payloads. */
 export function smallFrame(opcode: number, payload: Uint8Array): Uint8Array {
   const header = frameHeader(opcode, payload.length);
   const frame = new Uint8Array(header.length + payload.length);
