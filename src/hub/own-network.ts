@@ -20,7 +20,7 @@ import { backup, readBackup, restore } from './store/backup.js';
 import { databaseName, openStore } from './store/open.js';
 
 /** Where a hub keeps what it has. */
-export interface Place {
+export interface HubStorage {
   readonly state: string;
   /** `postgres://...`; an SQLite file in the state directory if not given. */
   readonly database?: string | undefined;
@@ -29,7 +29,7 @@ export interface Place {
   readonly log: Log;
 }
 
-export interface OwnNetworkOptions extends Place {
+export interface OwnNetworkOptions extends HubStorage {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly crypto: Crypto;
@@ -132,7 +132,7 @@ async function opened(
 
 /** Writes all that a hub that is to be replaced consists of to a directory of its own. */
 async function keepAside(
-  { state }: Place,
+  { state }: HubStorage,
   store: Store,
   network: NetworkRecord | undefined,
   key: HubKey | undefined,
@@ -158,7 +158,7 @@ export interface Restored {
  * @throws LametunError `usage` when the file is no backup; `state` when it does not belong to the key or the database here
  */
 export async function restoreHub(
-  place: Place & { readonly crypto: Crypto },
+  place: HubStorage & { readonly crypto: Crypto },
   file: string,
   { replace = false } = {},
 ): Promise<Restored> {
@@ -190,16 +190,16 @@ export async function restoreHub(
   }
 }
 
-const keyFileOf = ({ state, keyFile }: Place): string => keyFile ?? join(state, 'hub.key');
+const keyFileOf = ({ state, keyFile }: HubStorage): string => keyFile ?? join(state, 'hub.key');
 
-export const databaseOf = ({ state, database }: Place): string => database ?? join(state, 'hub.sqlite');
+export const databaseOf = ({ state, database }: HubStorage): string => database ?? join(state, 'hub.sqlite');
 
 const currentNetwork = (store: Store): Promise<NetworkRecord | undefined> =>
   store.read((tables) => tables.network());
 
-const where = (place: Place): string => `the database ${databaseName(databaseOf(place))}`;
+const where = (place: HubStorage): string => `the database ${databaseName(databaseOf(place))}`;
 
-function missing(place: Place, keyFile: string, network: NamedNetwork | undefined): LametunError {
+function missing(place: HubStorage, keyFile: string, network: NamedNetwork | undefined): LametunError {
   const whose =
     network === undefined
       ? `a hub ran on ${place.state} before`
@@ -210,7 +210,7 @@ function missing(place: Place, keyFile: string, network: NamedNetwork | undefine
   );
 }
 
-const foreign = (place: Place, keyFile: string, { name }: NetworkRecord): LametunError =>
+const foreign = (place: HubStorage, keyFile: string, { name }: NetworkRecord): LametunError =>
   new LametunError(
     'state',
     `${where(place)} contains network ${name}, but ${keyFile} is not the key of its hub: put that hub.key there, correct --key or --database, ${NEW}`,

@@ -20,10 +20,10 @@ import { PRUNE_INTERVAL } from './membership/prune.js';
 import { chooseRange } from './membership/ranges.js';
 import {
   databaseOf,
+  type HubStorage,
   type OwnNetwork,
   type OwnNetworkOptions,
   openOwnNetwork,
-  type Place,
   type Restored,
   restoreHub as restoreOwn,
 } from './own-network.js';
@@ -36,7 +36,7 @@ import { backup } from './store/backup.js';
 import { isPostgres, openStore } from './store/open.js';
 
 export interface HubStart
-  extends Place,
+  extends HubStorage,
     Pick<OwnNetworkOptions, 'ask' | 'existing' | 'newNetwork' | 'signal'> {
   /** A DNS label; `home` for a new network. */
   readonly network?: string | undefined;
@@ -316,7 +316,7 @@ const formatHubAddress = ({ host, port, tls }: { host: string; port: number; tls
   `${tls ? 'https://' : ''}${host.includes(':') ? `[${host}]` : host}:${port}`;
 
 /** Writes the database of a hub that does not run to a file. @throws LametunError */
-export async function backupHub(place: Place, file: string): Promise<void> {
+export async function backupHub(place: HubStorage, file: string): Promise<void> {
   const path = databaseOf(place);
   if (!isPostgres(path) && !existsSync(path)) {
     throw new LametunError(
@@ -334,7 +334,7 @@ export async function backupHub(place: Place, file: string): Promise<void> {
 
 /** Replaces the database of a hub that does not run by a backup. @throws LametunError */
 export const restoreHub = (
-  place: Place,
+  place: HubStorage,
   file: string,
   options?: { readonly replace?: boolean },
 ): Promise<Restored> => restoreOwn({ ...place, crypto: new NodeCrypto() }, file, options);

@@ -10,7 +10,7 @@ import {
   givenNode,
   listOption,
   parseDuration,
-} from './place.js';
+} from './options.js';
 
 /** Commands for administrators: root on the hub's machine, and members that were invited with `--admin`. */
 export function adminCommands(): Command[] {

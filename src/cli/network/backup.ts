@@ -6,7 +6,7 @@ import { askOnce, print } from './ask.js';
 import { Console } from './console.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { hasHub, readHubSettings } from './hub-settings.js';
-import { jsonOption, stateOption } from './place.js';
+import { jsonOption, stateOption } from './options.js';
 
 interface Flags extends DatabaseFlags {
   readonly state: string;

@@ -3,7 +3,7 @@ import { contradiction } from '../../hub/fixed-settings.js';
 import type { StoredNode } from '../../node/machine/stored.js';
 import type { HubAddress, Token } from '../../protocol/token.js';
 import type { HubSettings } from './hub-settings.js';
-import { DEFAULT_STATE } from './place.js';
+import { DEFAULT_STATE } from './options.js';
 
 /*
  * What a start command does, by its options and the content of the state directory. Each option takes effect or is refused

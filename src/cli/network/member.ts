@@ -5,7 +5,7 @@ import type { OfferedShare } from '../../protocol/messages.js';
 import { packageVersion } from '../package-version.js';
 import { shareText } from './admin-text.js';
 import { askOnce, print } from './ask.js';
-import { type Common, collect, command, givenNetwork } from './place.js';
+import { type Common, collect, command, givenNetwork } from './options.js';
 import { pingText, statusText } from './status-text.js';
 
 /** Commands for every member. */

@@ -20,8 +20,8 @@ import { controlHandler } from './handler.js';
 import { type HubSettings, hasHub, readHubSettings, writeHubSettings } from './hub-settings.js';
 import { checkNewNames } from './new-names.js';
 import { operatorsOf, writeOperators } from './operators.js';
+import { ownLabel } from './options.js';
 import { withOwnHub } from './own-hub.js';
-import { ownLabel } from './place.js';
 import { startText } from './start-text.js';
 import { statusLine } from './status-text.js';
 

@@ -15,7 +15,7 @@ import {
   listOption,
   portOption,
   stateOption,
-} from './place.js';
+} from './options.js';
 
 /** The commands that start something and keep running: `serve`, `join`, `hub`, `up`. */
 export function startCommands(): Command[] {

@@ -6,7 +6,7 @@ import { lockHolder } from '../../linux/files/file-lock.js';
 import { packageVersion } from '../package-version.js';
 import { askOnce, print } from './ask.js';
 import { decideLeave, optionFor } from './decide.js';
-import { type Common, command } from './place.js';
+import { type Common, command } from './options.js';
 import { installedUnit, removeUnit, stopUnit } from './unit.js';
 
 /** The commands that stop: `down` until the next start, `leave` for good. */

@@ -5,7 +5,7 @@ import { replaceFile } from '../../linux/files/safe-files.js';
 import { NEEDED, NEEDED_IN_HOMES } from '../../linux/process/capabilities.js';
 import { runProgram } from '../../linux/process/program.js';
 import { UNSHOWN } from '../../protocol/text.js';
-import { DEFAULT_STATE } from './place.js';
+import { DEFAULT_STATE } from './options.js';
 
 /** The folder for an administrator's own units, systemd.unit(5). */
 const DIRECTORY = '/etc/systemd/system';

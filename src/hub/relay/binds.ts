@@ -9,7 +9,7 @@ import {
 } from '../../protocol/relay.js';
 import type { Crypto } from '../../wireguard/crypto.js';
 import { AT, type Counters } from './counters.js';
-import type { Members } from './members.js';
+import type { RelayMembers } from './members.js';
 
 /** A session: the member's row u32, then its tag i32, which is random. */
 export const SESSION = { row: 0, tag: 4, length: 8 } as const;
@@ -17,7 +17,7 @@ export const SESSION = { row: 0, tag: 4, length: 8 } as const;
 /** Handles what members send to the relay itself. The sender's `ENDPOINT` record is in `members.sought`. */
 export class Binds {
   readonly #crypto: Pick<Crypto, 'mac' | 'equal'>;
-  readonly #members: Members;
+  readonly #members: RelayMembers;
   readonly #counters: Counters;
   /** The key of cookies. */
   readonly #secret: Uint8Array;
@@ -25,7 +25,7 @@ export class Binds {
   /** @param secret 32 random bytes */
   constructor(
     crypto: Pick<Crypto, 'mac' | 'equal'>,
-    members: Members,
+    members: RelayMembers,
     counters: Counters,
     secret: Uint8Array,
   ) {

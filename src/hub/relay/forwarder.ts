@@ -9,7 +9,7 @@ import { ECN } from '../../wireguard/ecn.js';
 import type { Binds } from './binds.js';
 import { AT, type Counters } from './counters.js';
 import { costOf, FairShare, limitFrames, type RateLimit } from './fair-share.js';
-import type { Members } from './members.js';
+import type { RelayMembers } from './members.js';
 import { type FairRing, FRAME_RECORD } from './records.js';
 import { Sender } from './sender.js';
 import { MOST, Thinning } from './thinning.js';
@@ -26,7 +26,7 @@ const CHANNEL_FRAMES = 128;
 export interface ForwarderParts {
   readonly fd: number;
   readonly sendsRuns: boolean;
-  readonly members: Members;
+  readonly members: RelayMembers;
   readonly binds: Binds;
   readonly counters: Counters;
   readonly limit: RateLimit;
@@ -42,7 +42,7 @@ export interface ForwarderParts {
  */
 export class Forwarder {
   readonly #parts: ForwarderParts;
-  readonly #members: Members;
+  readonly #members: RelayMembers;
   readonly #counters: Counters;
   readonly #batch = new ReceiveBatch(BATCH);
   readonly #names = new DataView(this.#batch.senderBytes.buffer);

@@ -4,12 +4,12 @@ import fc from 'fast-check';
 import { AF, writeSocketAddress } from '../../linux/net/socket-address.js';
 import { ENDPOINT } from '../../packets/udp-batch.js';
 import { BIND_LIFETIME } from '../../protocol/relay.js';
-import { KEY_LENGTH, Members } from './members.js';
+import { KEY_LENGTH, RelayMembers } from './members.js';
 
 const ROWS = 6;
 
 /** An address that is one of a few, in `members.sought`. */
-function seek(members: Members, family: number, which: number): void {
+function seek(members: RelayMembers, family: number, which: number): void {
   const { view, bytes } = members.endpoints;
   const at = members.sought;
   bytes.fill(0, at, at + ENDPOINT.size);
@@ -35,7 +35,7 @@ for (const [name, family] of [
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 80 }), fc.integer(), (operations, seed) => {
         const flags = new Int32Array(ROWS);
-        const members = new Members(flags, seed);
+        const members = new RelayMembers(flags, seed);
         const ids = new Map<number, number>(); // by row
         const bound = new Map<number, { address: number; until: number }>(); // by row
         let now = 1;
@@ -90,7 +90,7 @@ for (const [name, family] of [
 }
 
 test('a member that does not bind again in time is forgotten', () => {
-  const members = new Members(new Int32Array(2), 1);
+  const members = new RelayMembers(new Int32Array(2), 1);
   members.add(0, 5, 0, new Uint8Array(KEY_LENGTH));
   seek(members, AF.inet6, 3);
   members.bind(0, 1000);
@@ -104,7 +104,7 @@ test('a member that does not bind again in time is forgotten', () => {
 });
 
 test('the key of a removed member is wiped', () => {
-  const members = new Members(new Int32Array(2), 1);
+  const members = new RelayMembers(new Int32Array(2), 1);
   members.add(1, 5, 0, new Uint8Array(KEY_LENGTH).fill(9));
   const key = members.key(1);
   assert.equal(key[31], 9);

@@ -18,7 +18,7 @@ const SOUGHT = 1;
  *     byId, bySender     per datagram
  *     bind, expire       as they bind, or do not
  */
-export class Members {
+export class RelayMembers {
   /** Where bound members are: an `ENDPOINT` record a row. */
   readonly endpoints: Memory;
   /** By row: id, 0 for none; the random half of the session; the highest sequence of a bind. */

@@ -10,7 +10,7 @@ import { Binds } from './binds.js';
 import { AT, Counters } from './counters.js';
 import { RateLimit } from './fair-share.js';
 import { Forwarder } from './forwarder.js';
-import { KEY_LENGTH, Members } from './members.js';
+import { KEY_LENGTH, RelayMembers } from './members.js';
 import { COMMAND, COMMAND_RECORD, COMMANDS, FairRing, type WorkerMessage } from './records.js';
 import { THINNING_INTERVAL } from './thinning.js';
 
@@ -48,7 +48,7 @@ class RelayWorker {
   readonly #commands: SharedRing;
   readonly #down: FairRing;
   readonly #counters: Counters;
-  readonly #members: Members;
+  readonly #members: RelayMembers;
   readonly #limit: RateLimit;
   readonly #forwarder: Forwarder;
   readonly #waker: Waker;
@@ -64,7 +64,7 @@ class RelayWorker {
     this.#counters = new Counters(data.counters);
     const flags = new Int32Array(data.flags);
     const seed = new DataView(data.secret.buffer, data.secret.byteOffset).getInt32(32);
-    this.#members = new Members(flags, seed);
+    this.#members = new RelayMembers(flags, seed);
     this.#limit = new RateLimit(flags.length, data.memberRate);
     this.#down = new FairRing(0, data.down);
     this.#waker = new Waker(data.wakeWorker);

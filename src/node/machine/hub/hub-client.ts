@@ -13,7 +13,7 @@ import { closeFailure, connectFailure, HubFailure } from './hub-failure.js';
 import { HubSearch } from './hub-search.js';
 import {
   HubSession,
-  type Member,
+  type MembershipRequest,
   type Questions,
   type QuestionType,
   type SessionOptions,
@@ -71,7 +71,7 @@ export class HubClient {
   /** Connections that this process has begun. */
   #turn = 0;
   #nextToken = 1;
-  #member: Member;
+  #member: MembershipRequest;
   #addresses: readonly HubAddress[];
   #state: HubState = { kind: 'connecting', where: '' };
   #search: HubSearch | undefined;

@@ -10,7 +10,7 @@ import { type HubMessage, type NodeMessage, REFUSALS } from '../../../protocol/m
 import { parseNodeMessage } from '../../../protocol/schemas.js';
 import { welcome } from '../../../protocol/versions.js';
 import type { HubFailure } from './hub-failure.js';
-import { HubSession, type JoinWish, SESSION, type SessionOutput } from './hub-session.js';
+import { HubSession, type JoinRequest, SESSION, type SessionOutput } from './hub-session.js';
 
 const crypto = new FakeCrypto(new SeededRandom(5));
 
@@ -24,7 +24,7 @@ class Scene {
   readonly hub: ChannelResponder;
   readonly session: HubSession;
 
-  constructor(join?: JoinWish) {
+  constructor(join?: JoinRequest) {
     const hubKey = crypto.generate();
     this.hub = new ChannelResponder(crypto, hubKey, (_, hello) => welcome(hello, 'hub 1'));
     this.session = new HubSession({
@@ -85,7 +85,7 @@ class Scene {
   }
 }
 
-const wish: JoinWish = { secret: new Uint8Array(16), name: 'laptop', shares: ['10.9.0.0/16'] };
+const wish: JoinRequest = { secret: new Uint8Array(16), name: 'laptop', shares: ['10.9.0.0/16'] };
 /** Where a question's answer goes. */
 function box() {
   const got: { answer?: unknown; failure?: HubFailure } = {};

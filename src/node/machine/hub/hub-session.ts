@@ -22,7 +22,7 @@ import type { Crypto, PrivateKey } from '../../../wireguard/crypto.js';
 import { channelFailure, HubFailure } from './hub-failure.js';
 
 /** What whoever joins gives and wants. */
-export interface JoinWish {
+export interface JoinRequest {
   /** 16 bytes, of the token. */
   readonly secret: Uint8Array;
   /** A DNS label; the hub may append a number. */
@@ -113,11 +113,11 @@ export interface SessionOptions {
   readonly map: MapKeeper;
   readonly as: Incarnation;
   /** Whose member this is, or wants to become. */
-  readonly member: Member;
+  readonly member: MembershipRequest;
 }
 
 /** A member knows its network by its id, and believes no other one. Whoever joins takes what the token leads to. */
-export type Member = { readonly network: string } | { readonly join: JoinWish };
+export type MembershipRequest = { readonly network: string } | { readonly join: JoinRequest };
 
 /**
  * One connection to the hub, from the WebSocket's opening to its end. No I/O and no timers: every method tells what is

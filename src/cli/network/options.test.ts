@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LametunError } from '../../errors.js';
-import { collect, givenLabel, givenNetwork, givenNode, parseDuration } from './place.js';
+import { collect, givenLabel, givenNetwork, givenNode, parseDuration } from './options.js';
 
 test('a name is accepted unchanged, or refused with a suggestion', () => {
   assert.equal(givenLabel('--name', 'office-2'), 'office-2');
