@@ -14,7 +14,7 @@ import type { RelayMembers } from './members.js';
 /** A session: the member's row u32, then its tag i32, which is random. */
 export const SESSION = { row: 0, tag: 4, length: 8 } as const;
 
-/** Handles what members send to the relay itself. The sender's `ENDPOINT` record is in `members.sought`. */
+/** Handles control messages of members. The sender's `ENDPOINT` record is in `members.sought`. */
 export class Binds {
   readonly #crypto: Pick<Crypto, 'mac' | 'equal'>;
   readonly #members: RelayMembers;
@@ -35,7 +35,7 @@ export class Binds {
     this.#secret = secret;
   }
 
-  /** Whose session a control message names, by what costs nothing; -1: nobody's, or it is no control message. */
+  /** The row of the session that a control message names, without cryptography; -1 for none, or an invalid message. */
   rowOf(view: DataView, at: number, length: number): number {
     if (!isControlLength(length)) return -1;
     const row = view.getUint32(at + RELAY_CONTROL.session + SESSION.row, true);
@@ -44,7 +44,7 @@ export class Binds {
     return tags[row] === view.getInt32(at + RELAY_CONTROL.session + SESSION.tag, true) ? row : -1;
   }
 
-  /** @param bytes a control message of the row's session @returns the answer to its sender; undefined when it gets none */
+  /** @param bytes a control message of the row's session @returns the answer to the sender; undefined for none */
   handle(row: number, bytes: Uint8Array, now: number): Uint8Array | undefined {
     const members = this.#members;
     const key = members.key(row);
@@ -68,7 +68,7 @@ export class Binds {
     this.#counters.add(AT[reason]);
   }
 
-  /** What only who hears at the sender's address can know. */
+  /** The cookie: only someone who receives at the sender's endpoint can know it. */
   #cookie(session: Uint8Array): Uint8Array {
     const { endpoints, sought } = this.#members;
     const input = new Uint8Array(SESSION.length + SOCKADDR_IN6.size);

@@ -1,15 +1,15 @@
 /** Why the relay drops a datagram. Counted, never thrown: anyone can cause most of these. */
 const DROPS = [
   'malformed', // neither a relay frame nor a bind
-  'unbound', // a frame from an address that nobody has bound
+  'unbound', // a frame from an unbound endpoint
   'unknown-member', // for an id that is not attached
   'to-self',
-  'not-relayed', // too large, or inside is neither a WireGuard message nor a probe
-  'over-rate', // beyond what one member may send
-  'over-share', // the relay has more to do than it can, and this member is among those who sent most
+  'not-relayed', // too large, or neither a WireGuard message nor a probe
+  'over-rate', // above the rate of one member
+  'over-share', // the relay is overloaded, and this member is among the largest senders
   'channel-busy', // more frames to or from channels than are read
-  'overflow', // datagrams, or bundles, that the kernel dropped: its queue was full, or their sender was thinned out
-  'bad-bind', // of no session, or not by its key
+  'overflow', // dropped by the kernel: its queue was full, or the sender was thinned out
+  'bad-bind', // of no session, or not made with its key
   'replayed-bind', // its sequence has not grown
   'congested', // the kernel had no room for it
   'unreachable', // the kernel would not send it there
@@ -17,7 +17,7 @@ const DROPS = [
 ] as const;
 export type RelayDrop = (typeof DROPS)[number];
 
-/** What is counted besides. */
+/** Other counters. */
 const COUNTS = [
   'udp-frames-in',
   'udp-bytes-in',
@@ -41,14 +41,14 @@ interface Traffic {
 }
 
 export interface RelayCounters {
-  /** Frames of members that were taken; not all of them need have come out again. */
+  /** Accepted frames of members; some may have been dropped later. */
   readonly in: { readonly udp: Traffic; readonly channel: Traffic };
   readonly out: { readonly udp: Traffic; readonly channel: Traffic };
-  /** Members whose UDP address is known now. */
+  /** Members with a bound endpoint now. */
   readonly bound: number;
   readonly binds: number;
   readonly challenges: number;
-  /** Datagrams, by reason; only those that have occurred. */
+  /** Dropped datagrams by reason; only reasons that occurred. */
   readonly dropped: Readonly<Partial<Record<RelayDrop, number>>>;
   /** CPU time that the relay's thread has used, milliseconds, with up to 100 ms of its work still missing. */
   readonly cpu: number;
@@ -57,7 +57,7 @@ export interface RelayCounters {
 const NAMES = [...DROPS, ...COUNTS] as const;
 type Name = RelayDrop | RelayCount;
 
-/** Where in the memory each is counted. */
+/** The index of each counter in the memory. */
 export const AT = Object.fromEntries(NAMES.map((name, i) => [name, i])) as Readonly<Record<Name, number>>;
 
 /** Counters in shared memory: one thread counts, any may read. */
@@ -76,7 +76,7 @@ export class Counters {
   }
 }
 
-/** What several threads have counted, together. */
+/** The sum of several threads' counters. */
 export function sumCounters(all: readonly Counters[]): RelayCounters {
   const sum = (name: Name): number => all.reduce((total, { values }) => total + values[AT[name]]!, 0);
   return {

@@ -1,9 +1,9 @@
 import { FULL, type Thinning } from './thinning.js';
 
 /**
- * Lets each sender send so many bytes a second, and for a moment more: a bucket of tokens each, which is full at first.
- * Times in milliseconds. All buckets lie in two arrays, and one filling serves many frames: no `TokenBucket` for each
- * of thousands of senders.
+ * Limits the bytes per second of each sender, with a burst: one token bucket each, full at first.
+ * Times in milliseconds. All buckets lie in two arrays, and one refill serves many frames, unlike a `TokenBucket`
+ * for each of thousands of senders.
  */
 export class RateLimit {
   readonly #perMillisecond: number;
@@ -22,12 +22,12 @@ export class RateLimit {
     this.#filledAt = new Float64Array(senders).fill(Number.NEGATIVE_INFINITY);
   }
 
-  /** Somebody else is the sender from now on. */
+  /** Another member has this row from now on. */
   reset(sender: number): void {
     this.#filledAt[sender] = Number.NEGATIVE_INFINITY;
   }
 
-  /** Puts in what has come due. Once before any number of `take`. */
+  /** Adds the tokens that are due. Call once before any number of `take`. */
   fill(sender: number, now: number): void {
     const due = (now - this.#filledAt[sender]!) * this.#perMillisecond;
     this.#tokens[sender] = Math.min(
@@ -37,7 +37,7 @@ export class RateLimit {
     this.#filledAt[sender] = now;
   }
 
-  /** @returns whether so many bytes may go */
+  /** @returns whether this many bytes may be sent */
   take(sender: number, bytes: number): boolean {
     if (this.#tokens[sender]! < bytes) return false;
     this.#tokens[sender]! -= bytes;
@@ -52,11 +52,11 @@ export const limitFrames = (senders: number, framesPerSecond: number): RateLimit
 const BURST_TIME = 50; // ms
 const MIN_BURST = 128 * 1024;
 
-/** What a datagram costs beside its bytes, in bytes, where senders are compared. */
+/** The extra cost of a datagram when senders are compared, bytes. */
 const FRAME_COST = 256;
 
 /**
- * What a bundle of datagrams costs, where senders are compared: more than 0, an empty datagram too.
+ * The cost of a bundle of datagrams when senders are compared: more than 0 even for an empty datagram.
  *
  * @param segmentSize of each of them; the last may be shorter
  */
@@ -64,14 +64,14 @@ export function costOf(length: number, segmentSize: number): number {
   return length + FRAME_COST * Math.max(1, Math.ceil(length / Math.max(1, segmentSize)));
 }
 
-/** For how long it must have been less full before they are not any more, ms. */
+/** How long the queue must have been less full before the limits end, ms. */
 const RELIEF = 50;
-/** How fast the budget of a turn shrinks while the queue grows, and grows when it is short again. */
+/** How fast the budget of a turn shrinks while the queue grows, and grows once the queue is short. */
 const SHRINK = 0.8;
 const GROW = 1.1;
 /**
- * What a turn may cost at least: this part of what is wanted. Where the queue does not get shorter by dropping that much,
- * dropping more would not help either. Besides, everyone's first frame in a turn always goes.
+ * The minimum budget of a turn, as a part of the demand. If dropping that much does not shorten the queue, dropping more would
+ * not help either. Everyone's first frame in a turn is always sent.
  */
 const LEAST = 1 / 8;
 const MAX_BUDGET = 64 << 20;
@@ -79,21 +79,20 @@ const MAX_BUDGET = 64 << 20;
 const MAX_WANT = 2 ** 40;
 
 /**
- * Who may send how much while the relay has more to do than it can.
+ * Decides how much each sender may send while the relay is overloaded.
  *
- * The relay takes what the socket has, turn by turn, and forwards it. When it cannot keep up, the kernel's queue grows,
- * and when that is full the kernel drops whatever comes next, from anyone. So, while the queue is more than half full,
- * each turn has a budget, which shrinks as long as the queue does not, and grows when it is short again. The budget is
- * shared out equally: those who want less than their share get all they want, what they leave is the others', and what
- * is beyond is dropped. To take and drop costs a fraction of what forwarding does, so the queue does not fill, and who
- * sends little loses nothing.
+ * The relay receives datagrams in turns, and forwards them. When it cannot keep up, the kernel's queue grows. When the queue is
+ * full, the kernel drops datagrams of any sender. So while the queue is more than half full, each turn has a budget. It
+ * shrinks while the queue does not, and grows once the queue is short. Senders share the budget equally: those that want
+ * less than their share get all they want, the others share the rest, and what is beyond is dropped. Receiving and dropping
+ * costs a fraction of forwarding, so the queue does not fill, and small senders lose nothing.
  *
  *     begin, want each, settle, may each       in every turn
  */
 export class FairShare {
   readonly #wanted: Float64Array;
   readonly #used: Float64Array;
-  /** Senders of this turn, and what they want in order. */
+  /** The senders of this turn, and their sorted demands. */
   readonly #senders: Int32Array;
   readonly #demands: Float64Array;
   #count = 0;
@@ -106,8 +105,8 @@ export class FairShare {
   readonly #thinning: Thinning;
 
   /**
-   * @param perTurn how many senders a turn can have
-   * @param thinning is told who was above its share
+   * @param perTurn the maximum number of senders in a turn
+   * @param thinning is told which senders were above their share
    */
   constructor(senders: number, perTurn: number, thinning: Thinning) {
     this.#thinning = thinning;
@@ -117,20 +116,20 @@ export class FairShare {
     this.#demands = new Float64Array(perTurn);
   }
 
-  /** Whether senders are held to their share now; else `want` and `settle` may be left out. */
+  /** Whether senders are limited to their share now; if not, `want` and `settle` may be omitted. */
   get limiting(): boolean {
     return this.#limiting;
   }
 
-  /** What all together may send in this turn, beside everyone's first frame. */
+  /** The budget of this turn for all senders, in addition to everyone's first frame. */
   get budget(): number {
     return this.#budget;
   }
 
   /**
-   * A turn begins.
+   * Begins a turn.
    *
-   * @param fill how full the kernel's queue was behind what this turn has taken, 0 to 1
+   * @param fill how full the kernel's queue was after this turn's datagrams were received, 0 to 1
    */
   begin(now: number, fill: number): void {
     for (let i = 0; i < this.#count; i++) this.#wanted[this.#senders[i]!] = this.#used[this.#senders[i]!] = 0;
@@ -148,14 +147,14 @@ export class FairShare {
     this.#fill = fill;
   }
 
-  /** A sender has so much to send in this turn; may be said several times. What is no positive number is ignored. */
+  /** Adds to a sender's demand in this turn. Anything but a positive number is ignored. */
   want(sender: number, bytes: number): void {
     if (!(bytes > 0 && bytes <= MAX_WANT)) return;
     if (this.#wanted[sender] === 0) this.#senders[this.#count++] = sender;
     this.#wanted[sender]! += bytes;
   }
 
-  /** Shares out the budget: all are told. */
+  /** Shares out the budget, after all demands are known. */
   settle(): void {
     const demands = this.#demands;
     let total = 0;
@@ -166,7 +165,7 @@ export class FairShare {
       for (; place > 0 && demands[place - 1]! > demand; place--) demands[place] = demands[place - 1]!;
       demands[place] = demand;
     }
-    // A budget far above what there is would take long to become one that matters.
+    // A budget far above the demand would take long to shrink.
     if (this.#fill > FULL) this.#budget = Math.min(this.#budget, total);
     this.#budget = Math.max(this.#budget, total * LEAST);
     let left = this.#budget;
@@ -185,7 +184,7 @@ export class FairShare {
     }
   }
 
-  /** @returns whether a sender may send so much more in this turn */
+  /** @returns whether a sender may send this much more in this turn */
   may(sender: number, bytes: number): boolean {
     const used = this.#used[sender]!;
     if (used > 0 && used + bytes > this.#limit) return false;

@@ -14,13 +14,13 @@ import { type FairRing, FRAME_RECORD } from './records.js';
 import { Sender } from './sender.js';
 import { MOST, Thinning } from './thinning.js';
 
-/** How many datagrams, or bundles of them, are received in one turn. */
+/** How many datagrams or bundles are received in one turn. */
 const BATCH = 64;
 
-/** Frames a second from one member to channels: the main thread seals each, and has others to answer. */
+/** Frames per second from one member to channels: the main thread seals each, and has other work. */
 const TO_CHANNELS = 12_000;
 
-/** How many frames of channels are taken in one turn. */
+/** How many frames from channels are sent in one turn. */
 const CHANNEL_FRAMES = 128;
 
 export interface ForwarderParts {
@@ -30,15 +30,15 @@ export interface ForwarderParts {
   readonly binds: Binds;
   readonly counters: Counters;
   readonly limit: RateLimit;
-  /** To channels, and from them. */
+  /** Frames to and from channels. */
   readonly up: FairRing;
   readonly down: FairRing;
 }
 
 /**
- * The way of frames through the relay. A batch of datagrams is received; each sender is looked up once, though a bundle
- * may have many frames; every frame's id is changed in place from the receiver's to the sender's; and frames of one size
- * for one receiver that lie behind each other leave as a run, which the kernel cuts up.
+ * Forwards frames. It receives a batch of datagrams, looks up each sender once, even for a bundle of many frames, and changes
+ * every frame's id in place from the receiver's to the sender's. Successive frames of one size for one receiver leave as a
+ * run, which the kernel cuts up.
  */
 export class Forwarder {
   readonly #parts: ForwarderParts;
@@ -55,7 +55,7 @@ export class Forwarder {
   readonly #queue: ReceiveQueue;
   readonly #answer: Memory = allocate(RELAY_CONTROL.maxLength);
   readonly #answers = new SendBatch(1);
-  /** Who the last frame was for: most often the next is for him, too. */
+  /** The receiver of the last frame: usually also of the next. */
   #lastId = 0;
   #lastRow = -1;
   #wake = false;
@@ -72,19 +72,19 @@ export class Forwarder {
     this.#sender = new Sender(parts.fd, parts.members.endpoints, parts.counters, parts.sendsRuns);
   }
 
-  /** A member is attached or detached: what was known of its row is another's. */
+  /** A member was attached or detached, so its row now belongs to another member. */
   forget(row: number): void {
     if (this.#thinning.forget(row)) this.#applyFilter();
   }
 
-  /** Whether frames for channels have been written since this was asked last. */
+  /** Whether frames for channels were written since the last call. */
   takeWake(): boolean {
     const wake = this.#wake;
     this.#wake = false;
     return wake;
   }
 
-  /** Takes what the socket has, up to a batch. @returns whether there may be more */
+  /** Receives and forwards up to a batch. @returns whether there may be more */
   fromUdp(now: number): boolean {
     const count = Math.max(0, this.#batch.receive(this.#parts.fd));
     const share = this.#share;
@@ -99,7 +99,7 @@ export class Forwarder {
     return count === BATCH;
   }
 
-  /** Whether some senders are thinned out by the kernel: then `thin` is to be called every `THINNING_INTERVAL`. */
+  /** Whether the kernel thins out senders: then call `thin` every `THINNING_INTERVAL`. */
   get thinning(): boolean {
     return this.#thinning.count > 0;
   }
@@ -118,7 +118,7 @@ export class Forwarder {
       if (!this.#members.isBound(row)) continue;
       this.#filter.add(endpoints.view, row * ENDPOINT.size + ENDPOINT.name, thinning.keeps[i]!);
     }
-    this.#filter.apply(); // a kernel that takes none does without
+    this.#filter.apply(); // some kernels refuse filters
   }
 
   #findSender(slot: number, now: number): void {
@@ -154,7 +154,7 @@ export class Forwarder {
     else this.#counters.add(AT.malformed);
   }
 
-  /** @returns why a frame is dropped, as a place in the counters; -1 when it is not */
+  /** @returns the counter of the drop reason; -1 to forward the frame */
   #forward(from: number, at: number, length: number, ecn: number): number {
     const { memory } = this.#batch;
     const { view } = memory;
@@ -189,7 +189,7 @@ export class Forwarder {
     return this.#lastRow;
   }
 
-  /** @param data address of the datagram @returns false when the channels have enough to do */
+  /** @param data address of the datagram @returns false when the ring to the channels is full for this sender */
   #toChannel(sender: number, to: number, fromId: number, data: number, length: number): boolean {
     const { up } = this.#parts;
     const at = up.claim(sender);
@@ -204,12 +204,12 @@ export class Forwarder {
     return true;
   }
 
-  /** How many datagrams, or bundles of them, came faster than they were taken. */
+  /** How many datagrams or bundles arrived faster than they were received. */
   lost(): number {
     return this.#queue.drops();
   }
 
-  /** Sends on what came through channels for members that are bound. */
+  /** Forwards frames from channels to bound members. */
   fromChannels(): void {
     const { ring, memory } = this.#parts.down;
     const { view } = memory;
@@ -220,7 +220,7 @@ export class Forwarder {
       const length = view.getUint32(at + FRAME_RECORD.length, true);
       const from = view.getInt32(at + FRAME_RECORD.from, true);
       if (this.#members.ids[to] !== view.getInt32(at + FRAME_RECORD.to, true)) {
-        this.#counters.add(AT['unknown-member']); // detached meanwhile
+        this.#counters.add(AT['unknown-member']); // detached since
       } else if (this.#members.isBound(to)) {
         view.setInt32(at + FRAME_RECORD.frame, MAGIC.relay, true);
         view.setInt32(at + FRAME_RECORD.frame + RELAY_FRAME.peer, from, true);
@@ -233,7 +233,7 @@ export class Forwarder {
     for (let i = 0; i < count; i++) ring.release();
   }
 
-  /** Back to the channels: the receiver was bound when the main thread looked, and is not any more. */
+  /** Returns a frame to the channels: the receiver was bound when the main thread checked, and no longer is. */
   #bounce(to: number, from: number, data: number, length: number): boolean {
     const sender = this.#members.byId(from);
     return sender >= 0 && this.#toChannel(sender, to, from, data, length);
@@ -248,13 +248,13 @@ export class Forwarder {
       this.#counters.add(AT['bad-bind']);
       return;
     }
-    this.#sender.flush(); // it may change where members are
+    this.#sender.flush(); // a bind may change members' endpoints
     this.#batch.writeEndpoint(slot, members.endpoints, members.sought);
     const answer = binds.handle(row, bytes.slice(at, at + length), now);
     if (answer === undefined) return;
     this.#answer.bytes.set(answer);
     this.#answers.addTo(this.#answer.address, answer.length, members.endpoints, members.sought);
-    // One that is lost is asked for again.
+    // A lost answer is requested again.
     if (this.#answers.flush(this.#parts.fd) !== 0) this.#answers.skip();
   }
 }

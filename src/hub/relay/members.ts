@@ -7,19 +7,19 @@ import { mix, mixed, RowIndex } from './row-index.js';
 /** A member's session key, bytes. */
 export const KEY_LENGTH = 32;
 
-/** A place for one socket address behind the members' own: of the sender that is looked for. */
+/** Room for one more socket address behind the members': that of the sender to look up. */
 const SOUGHT = 1;
 
 /**
- * Who is attached, and who is bound to which UDP address. A member has a row, which the relay's main thread gives it;
- * all that is kept is in flat arrays by row, so that memory has a bound, and a look-up allocates nothing.
+ * Which members are attached, and to which endpoint each is bound. The relay's main thread gives each member a row. All data
+ * is in flat arrays by row, so memory is limited and a lookup allocates nothing.
  *
  *     add, remove        as members attach and detach
  *     byId, bySender     per datagram
- *     bind, expire       as they bind, or do not
+ *     bind, expire       as they bind, or fail to
  */
 export class RelayMembers {
-  /** Where bound members are: an `ENDPOINT` record a row. */
+  /** The endpoints of bound members: one `ENDPOINT` record per row. */
   readonly endpoints: Memory;
   /** By row: id, 0 for none; the random half of the session; the highest sequence of a bind. */
   readonly ids: Int32Array;
@@ -31,15 +31,15 @@ export class RelayMembers {
   readonly #byId: RowIndex;
   readonly #byAddress: RowIndex;
   readonly #seed: number;
-  /** By row, 1 when it is bound: for the other thread to see. */
+  /** By row, 1 when it is bound; the other thread reads this. */
   readonly #flags: Int32Array;
   readonly #rows: number;
-  /** No row from here on was ever used. */
+  /** The first row that was never used. */
   #end = 0;
   #bound = 0;
 
   /**
-   * @param flags in shared memory, one for each row that there can be
+   * @param flags in shared memory, one per row
    * @param seed random, for the hashes
    */
   constructor(flags: Int32Array, seed: number) {
@@ -73,7 +73,7 @@ export class RelayMembers {
     this.#end = Math.max(this.#end, row + 1);
   }
 
-  /** Harmless when nobody has the row. */
+  /** Does nothing if the row is free. */
   remove(row: number): void {
     if (this.ids[row] === 0) return;
     this.unbind(row);
@@ -101,7 +101,7 @@ export class RelayMembers {
     return this.#until[row]! > 0;
   }
 
-  /** @param name where a socket address as the kernel writes it begins @returns who has bound it; -1 when nobody has */
+  /** @param name offset of a socket address in the kernel's format @returns the row bound to it; -1 if none */
   bySender(view: DataView, name: number): number {
     const index = this.#byAddress;
     for (let place = index.first(this.#hashOfName(view, name)); ; place = index.next(place)) {
@@ -110,19 +110,19 @@ export class RelayMembers {
     }
   }
 
-  /** Where the caller writes the `ENDPOINT` record that `bind` and `isBoundTo` are about. */
+  /** The caller writes the `ENDPOINT` record for `bind` and `isBoundTo` here. */
   get sought(): number {
     return this.#rows * ENDPOINT.size;
   }
 
-  /** Whether a member is bound to the address in `sought` already. */
+  /** Whether a member is already bound to the endpoint in `sought`. */
   isBoundToSought(row: number): boolean {
     return this.isBound(row) && this.#isAt(row, this.endpoints.view, this.sought + ENDPOINT.name);
   }
 
   /**
-   * What comes from the address in `sought` is this member's from now on, and what is for it goes there. Whoever had the
-   * address before has it no more: a NAT has given it to another.
+   * Binds a member to the endpoint in `sought`: frames from there are the member's, and frames for it go there. A member that
+   * had the endpoint before loses it, because a NAT has reassigned it.
    */
   bind(row: number, now: number): void {
     const { bytes, view } = this.endpoints;
@@ -134,7 +134,7 @@ export class RelayMembers {
       this.#bound++;
       Atomics.store(this.#flags, row, 1);
     }
-    // The record too when the address is the same: our own, that it writes to, may be another.
+    // Even if the endpoint is the same: the source address that the member writes to may have changed.
     bytes.copyWithin(row * ENDPOINT.size, this.sought, this.sought + ENDPOINT.size);
     this.#until[row] = now + BIND_LIFETIME;
   }
@@ -147,7 +147,7 @@ export class RelayMembers {
     Atomics.store(this.#flags, row, 0);
   }
 
-  /** Forgets who has not bound again in time. */
+  /** Forgets members that did not bind again in time. */
   expire(now: number): void {
     for (let row = 0; row < this.#end; row++) {
       const until = this.#until[row]!;

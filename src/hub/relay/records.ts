@@ -2,7 +2,7 @@ import { type Memory, mapShared } from '../../linux/ffi/memory.js';
 import { SharedRing } from '../../linux/threads/shared-ring.js';
 import { RELAY_FRAME } from '../../protocol/relay.js';
 
-/** What the relay's main thread tells its worker. */
+/** Commands from the relay's main thread to its worker. */
 export const COMMAND = { attach: 1, detach: 2, stop: 3 } as const;
 
 /** A command: what u32, row u32, id u32, tag i32, key 32 bytes. The key is wiped when it was read. */
@@ -24,20 +24,20 @@ export const FRAME_RECORD = {
 } as const;
 export const FRAMES = 1024;
 
-/** What the worker says on its message port. */
+/** What the worker sends on its message port. */
 export type WorkerMessage = { readonly kind: 'ready' };
 
 /**
- * The writer's side of a ring of frames, that no sender can fill alone: one may have as many records in it as are free
- * (a dynamic threshold, Choudhury and Hahne 1998). Alone that is half of them, of three a quarter each, and there is
- * always room for one who has none in it.
+ * The writer's side of a ring of frames that no sender can fill alone: a sender may have as many records in it as are free
+ * (a dynamic threshold, Choudhury and Hahne 1998). One sender alone gets half of them, three senders a quarter each, and there
+ * is always room for a sender that has none.
  */
 export class FairRing {
   readonly ring: SharedRing;
   readonly memory: Memory;
-  /** By sender's row, how many records of his wait to be read. */
+  /** By sender's row, its unread records. */
   readonly #held: Int32Array;
-  /** Whose the records are that have been written, the oldest first, round and round. */
+  /** The senders of the written records, oldest first, as a ring. */
   readonly #owners = new Int32Array(FRAMES);
   #oldest = 0;
   #count = 0;
@@ -48,7 +48,7 @@ export class FairRing {
     this.#held = new Int32Array(senders);
   }
 
-  /** Where a sender's next record is to be written; -1 when there is no room for it. Then `commit`, or nothing. */
+  /** The offset for a sender's next record; -1 if there is no room. Then call `commit`, or nothing. */
   claim(sender: number): number {
     const { pending } = this.ring;
     for (; this.#count > pending; this.#count--) {

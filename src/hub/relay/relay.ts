@@ -18,21 +18,21 @@ export interface RelayOptions {
   /** UDP port on every address of the machine; 0 lets the kernel choose one. */
   readonly port: number;
   /**
-   * A frame for a member that is attached but has bound no UDP address: send it through its channel. The bytes are the
-   * receiver's own. Whoever cannot send drops it: do not let frames queue up without bound behind a slow channel.
+   * A frame for an attached member without a bound endpoint: send it through the member's channel. The callee owns the bytes.
+   * Drop the frame if the channel is slow, so that frames do not queue without limit.
    */
   readonly onFrame: (to: NodeId, from: NodeId, datagram: Uint8Array) => void;
-  /** The relay's thread has died. It relays nothing any more; `close` it. */
+  /** The relay's thread died, and nothing is relayed any more: call `close`. */
   readonly onFailed: (error: Error) => void;
-  /** What one member may send through UDP, and again through its channel: bits a second; 10^9 unless given. */
+  /** The rate of one member over UDP, and separately through its channel, bits per second; default 10^9. */
   readonly memberRate?: number;
-  /** How many may be attached at once; 65 536 unless given. */
+  /** The maximum number of attached members; default 65 536. */
   readonly maxMembers?: number;
-  /** Whether the kernel may cut up and put together runs of datagrams, where it can; yes unless given. */
+  /** Whether to use UDP GSO and GRO if the kernel has them; default yes. */
   readonly offloads?: boolean;
 }
 
-/** By which a member binds its UDP address: `RelayCredentials` of the wire. */
+/** With these a member binds its endpoint: `RelayCredentials` of the protocol. */
 export interface RelaySession {
   /** 8 bytes. */
   readonly session: Uint8Array;
@@ -40,23 +40,23 @@ export interface RelaySession {
   readonly key: Uint8Array;
 }
 
-/** 10^9 bits a second. */
+/** Bits per second. */
 const MEMBER_RATE = 1e9;
 const MAX_MEMBERS = 65_536;
 
-/** Of the socket, each way, bytes: what comes while a turn of the worker is forwarded waits there. */
+/** Buffers of the socket in each direction, bytes. Datagrams wait there while the worker forwards a turn. */
 const SOCKET_BUFFER = 16 << 20;
 
-/** How many frames for channels are handled before other events of the main thread get their turn. */
+/** How many frames for channels are handled before other events of the main thread. */
 const FRAMES_PER_TURN = 64;
 
 /**
- * The relay: it carries datagrams between members, by their ids. Frames that come and go by UDP never cross this thread:
- * a worker forwards them. One leg, or both, may be a member's channel instead: `fromChannel` takes what came through one,
- * and `onFrame` hands out what is to go through one.
+ * The relay forwards datagrams between members by their ids. Frames that come and leave over UDP never cross this thread: a
+ * worker forwards them. Either side may use its channel instead: `fromChannel` accepts frames from one, and `onFrame` returns
+ * frames for one.
  */
 export class Relay {
-  /** The UDP port it has. */
+  /** The UDP port. */
   readonly port: number;
   readonly #options: RelayOptions;
   readonly #socket: UdpSocket;
@@ -68,7 +68,7 @@ export class Relay {
   readonly #down: FairRing;
   readonly #flags: Int32Array<SharedArrayBuffer>;
   readonly #limit: RateLimit;
-  /** What this thread counts, and what the worker does. */
+  /** The counters of this thread and of the worker. */
   readonly #counters = new Counters();
   readonly #workerCounters = new Counters();
   readonly #worker: PollingWorker<RelayWorkerData>;
@@ -104,9 +104,9 @@ export class Relay {
   }
 
   /**
-   * Listens on the port and relays for nobody yet.
+   * Opens the port. No member is attached yet.
    *
-   * @throws LinuxError when the port cannot be had
+   * @throws LinuxError when the port is not available
    */
   static async start(options: RelayOptions): Promise<Relay> {
     const socket = UdpSocket.open(options.port);
@@ -133,8 +133,8 @@ export class Relay {
   }
 
   /**
-   * Relays for a member from now on. One that is attached already gets a new session, and has bound no address: so call
-   * `detach` only when its newest channel ends.
+   * Attaches a member. A member that is already attached gets a new session without a bound endpoint, so call `detach` only
+   * when its newest channel ends.
    *
    * @param node its id, 1 to 2^32 - 1
    * @throws LametunError `refused` when `maxMembers` are attached
@@ -161,7 +161,7 @@ export class Relay {
     return { session, key };
   }
 
-  /** Relays nothing for it, and nothing to it, any more. Harmless when it is not attached. */
+  /** Detaches a member. Does nothing if it is not attached. */
   detach(node: NodeId): void {
     const row = this.#rows.get(node);
     if (row === undefined) return;
@@ -171,9 +171,9 @@ export class Relay {
   }
 
   /**
-   * Takes a frame that came through a member's channel. Whatever is wrong with it, it is dropped and counted.
+   * Forwards a frame from a member's channel. An invalid frame is dropped and counted.
    *
-   * @param from whose channel it is
+   * @param from the member of the channel
    */
   fromChannel(from: NodeId, to: NodeId, datagram: Uint8Array): void {
     const reason = this.#forward(from, to, datagram);
@@ -233,7 +233,7 @@ export class Relay {
       else this.#counters.add(AT['unknown-member']);
       if (this.#closing !== undefined) return;
     }
-    // There may be more: when the others had their turn.
+    // There may be more, after other events.
     if (ring.pending > 0) this.#worker.wakeAgain();
   }
 

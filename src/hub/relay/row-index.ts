@@ -1,19 +1,19 @@
 /**
- * Finds rows of a table by a hash of something in them: open addressing in flat memory, so that a look-up allocates
- * nothing. Whether a row is the one looked for is for the caller to see:
+ * Finds rows of a table by a hash of their content: open addressing in flat memory, so that a lookup allocates nothing. The
+ * caller checks whether a row is the right one:
  *
  *     for (let place = index.first(hash); index.at(place) >= 0; place = index.next(place)) ...
  *
- * The hash should be unpredictable to whoever chooses what is hashed.
+ * The hash must be unpredictable for anyone who chooses the content.
  */
 export class RowIndex {
-  /** A row and 1, or 0 where there is none. */
+  /** The row plus 1, or 0 for an empty place. */
   readonly #places: Int32Array;
   /** By row. */
   readonly #hashes: Int32Array;
   readonly #mask: number;
 
-  /** @param rows how many rows there can be; each is in the index at most once */
+  /** @param rows the number of rows; each is in the index at most once */
   constructor(rows: number) {
     let size = 8;
     while (size < 2 * rows) size *= 2;
@@ -30,7 +30,7 @@ export class RowIndex {
     return (place + 1) & this.#mask;
   }
 
-  /** @returns the row there; -1 where none is, and nothing more is to be found */
+  /** @returns the row there; -1 for an empty place, which ends the search */
   at(place: number): number {
     return this.#places[place]! - 1;
   }
@@ -42,7 +42,7 @@ export class RowIndex {
     this.#hashes[row] = hash;
   }
 
-  /** The row must be in the index. What stood behind it for want of a better place moves up. */
+  /** Removes a row that is in the index. Rows that were displaced by it move up. */
   remove(row: number): void {
     const places = this.#places;
     let hole = this.first(this.#hashes[row]!);

@@ -1,30 +1,30 @@
-/** How full the kernel's queue may be before senders are held to their share: then there is room for the rest. */
+/** How full the kernel's queue may be before senders are limited to their share. */
 export const FULL = 0.5;
 
-/** How often it is decided, ms. */
+/** How often thinning is decided, ms. */
 export const THINNING_INTERVAL = 20;
 
-/** Senders at most: those who send most. */
+/** The maximum number of thinned senders: those that send most. */
 export const MOST = 16;
 
-/** How a sender's part shrinks in an interval in which the queue was too full, and grows in one in which it was not. */
+/** How a sender's passing part shrinks in an interval with a full queue, and grows in one without. */
 const SHRINK = 0.5;
 const GROW = 1.25;
 const LEAST = 1 / 1024;
 
 /**
- * Of whom the kernel shall drop a part of what they send, before the relay takes it.
+ * Decides of which senders the kernel drops a part of the datagrams, before the relay receives them.
  *
- * Whoever sends more than the relay can even take and drop fills the kernel's queue, and others lose by it. So when the
- * queue stays too full although everybody is held to his share, those who were most above theirs are thinned out where
- * it costs next to nothing; and less and less of them is dropped once there is room.
+ * A sender that sends more than the relay can even receive and drop fills the kernel's queue, and other senders lose
+ * datagrams. So when the queue stays too full although everyone is limited to his share, the senders furthest above theirs
+ * are thinned out in the kernel, where that costs almost nothing. Once there is room, less and less is dropped.
  */
 export class Thinning {
-  /** Who, and the part of what each sends that passes; the first `count` hold. */
+  /** The thinned senders, and the part of their datagrams that passes; the first `count` entries are valid. */
   readonly senders = new Int32Array(MOST);
   readonly keeps = new Float64Array(MOST);
   #count = 0;
-  /** By sender, how many bytes it was above its share in this interval; and who was. */
+  /** By sender, the bytes above its share in this interval; and which senders were above. */
   readonly #above: Float64Array;
   readonly #noted = new Int32Array(256);
   #notedCount = 0;
@@ -39,7 +39,7 @@ export class Thinning {
     return this.#count;
   }
 
-  /** A sender wanted to send so many bytes more than its share. */
+  /** A sender wanted to send this many bytes more than its share. */
   note(sender: number, bytes: number): void {
     if (this.#above[sender] === 0) {
       if (this.#notedCount === this.#noted.length) return;
@@ -48,7 +48,7 @@ export class Thinning {
     this.#above[sender]! += bytes;
   }
 
-  /** A sender is there no more. @returns whether it was among them */
+  /** Forgets a sender. @returns whether it was thinned */
   forget(sender: number): boolean {
     const place = this.senders.subarray(0, this.#count).indexOf(sender);
     if (place >= 0) this.#remove(place);
@@ -56,7 +56,7 @@ export class Thinning {
   }
 
   /**
-   * To be called in every turn, and within an interval while there are any.
+   * Call this in every turn, and at least once per interval while senders are thinned.
    *
    * @param fill how full the queue is, 0 to 1
    * @returns whether anything has changed

@@ -14,10 +14,10 @@ import { KEY_LENGTH, RelayMembers } from './members.js';
 import { COMMAND, COMMAND_RECORD, COMMANDS, FairRing, type WorkerMessage } from './records.js';
 import { THINNING_INTERVAL } from './thinning.js';
 
-/** What the relay gives its worker. */
+/** What the relay passes to its worker. */
 export interface RelayWorkerData extends PollingWorkerData {
   readonly fd: number;
-  /** Bits a second. */
+  /** Bits per second. */
   readonly memberRate: number;
   /** Whether runs may be cut up, and bundles put together, by the kernel, where it can. */
   readonly offloads: boolean;
@@ -33,7 +33,7 @@ export interface RelayWorkerData extends PollingWorkerData {
 const UDP = 0;
 const WAKE = 1;
 
-/** How often it is looked who has not bound again, ms. */
+/** How often expired bindings are checked, ms. */
 const EXPIRE_INTERVAL = 1000;
 const TELL_INTERVAL = 100;
 
@@ -42,7 +42,7 @@ const crypto = {
   equal: timingSafeEqual,
 };
 
-/** The relay's thread: it blocks in poll(2), and forwards frames and executes commands as they come. */
+/** The relay's thread. It blocks in poll(2), forwards frames and executes commands. */
 class RelayWorker {
   readonly #data: RelayWorkerData;
   readonly #commands: SharedRing;
@@ -100,7 +100,7 @@ class RelayWorker {
     }
   }
 
-  /** How long there may be nothing to do, ms: for ever, or until the next look at what time changes. */
+  /** How long poll(2) may block, ms: forever, or until the next check of bindings. */
   #idle(): number {
     if (this.#forwarder.thinning) return THINNING_INTERVAL;
     return this.#members.bound > 0 || this.#counters.values[AT.bound] !== 0 ? EXPIRE_INTERVAL : -1;
@@ -122,7 +122,7 @@ class RelayWorker {
         this.#members.add(row, id, tag, bytes.subarray(key, key + KEY_LENGTH));
         this.#limit.reset(row);
       }
-      bytes.fill(0, at, at + COMMAND_RECORD.size); // keys do not stay
+      bytes.fill(0, at, at + COMMAND_RECORD.size); // erases the key
       ring.release();
     }
   }

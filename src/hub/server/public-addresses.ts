@@ -4,11 +4,11 @@ import { parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, LOOPBACK, parseCidr } from '../../ip/cidr.js';
 import { type HubAddress, isHost } from '../../protocol/token.js';
 
-/** As many as a token holds. */
+/** The maximum in a token. */
 const MAX_ADDRESSES = 8;
 
 const networks = (...texts: string[]): Cidr[] => texts.map((text) => parseCidr(text)!);
-/** Not to be reached from elsewhere by itself: RFC 6890. */
+/** Not reachable from elsewhere: RFC 6890. */
 const LINK_LOCAL = networks('169.254.0.0/16', 'fe80::/10');
 /** RFC 1918, RFC 6598, RFC 4193. */
 const PRIVATE = networks('10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7');
@@ -26,12 +26,12 @@ export interface TokenAddresses {
 }
 
 /**
- * Which addresses go into tokens: the given ones, or this machine's public ones, or its private ones with a warning.
+ * The addresses for tokens: the given ones, or this machine's public ones, or its private ones with a warning.
  *
- * @param given `HOST`, `HOST:PORT`, or `https://HOST[:PORT]` for a proxy that speaks TLS
+ * @param given `HOST`, `HOST:PORT`, or `https://HOST[:PORT]` for a proxy with TLS
  * @param own this machine's addresses, as text
- * @param inside the network's own ranges: whoever is to join does not reach them yet
- * @throws LametunError `usage` when a given one is none, or there is no address at all
+ * @param inside the network's own ranges, which a joining machine cannot reach yet
+ * @throws LametunError `usage` when a given one is invalid, or there is no address at all
  */
 export function tokenAddresses(
   given: readonly string[],
@@ -71,9 +71,9 @@ function ownAddresses(): string[] {
 }
 
 /**
- * What `--public` says.
+ * Parses an address of `--public`.
  *
- * @param port the hub's own, where the text names none
+ * @param port the hub's own, used if the text has none
  * @throws LametunError `usage`
  */
 export function parsePublic(text: string, port: number): HubAddress {

@@ -10,9 +10,9 @@ const PATIENCE = 2_000;
 export type Lookup = (name: string) => Promise<unknown>;
 
 /**
- * Looks up the names among the addresses that tokens carry.
+ * Resolves the names among the addresses in tokens.
  *
- * A hub does not need them itself, so it starts without DNS. Nodes do, and the owner should hear of a typo.
+ * The hub itself does not need them, so it starts without DNS. Nodes do, and the owner should learn of a typo.
  *
  * @returns a warning for each name that does not resolve now
  */

@@ -20,17 +20,17 @@ import { HubWebSocket } from './web-socket.js';
 export interface ServerOptions extends SessionsOptions {
   /** TCP, on every address of the machine; 0 lets the kernel choose one. */
   readonly port: number;
-  /** First messages of one address; 50 a second unless given. */
+  /** First messages of one address; default 50 per second. */
   readonly handshakes?: AddressLimit;
 }
 
 const COUNTS = ['connections', 'plain-http', 'bad-upgrade', 'crowded-out', 'too-slow', 'too-often'] as const;
-/** What strangers and members did: sessions by how they ended, and connections that never became one. */
+/** Counts sessions by how they ended, and connections that never became sessions. */
 export type ServerCounters = Readonly<Record<Ending | 'opened' | (typeof COUNTS)[number], number>>;
 
-/** TCP connections that have not proved a key yet. When there are more, the oldest goes: an honest one takes moments. */
+/** TCP connections that have not proved a key yet. If there are more, the oldest is closed: an honest client is fast. */
 const STRANGERS = 8_192;
-/** How long one may take to prove its key, milliseconds. */
+/** How long a client may take to prove its key, milliseconds. */
 const PATIENCE = 10_000;
 const NOT_FOUND = [
   'HTTP/1.1 404 Not Found',
@@ -40,18 +40,18 @@ const NOT_FOUND = [
   '',
   'not found\n',
 ].join('\r\n');
-/** First messages of one address, each of which costs some X25519: an office that comes back at once, and then 50 a second. */
+/** First messages of one address, which cost some X25519 each: room for an office that reconnects at once, then 50 per second. */
 const HANDSHAKES = { rate: 50, burst: 1_000 } as const;
 const CHECK_INTERVAL = 1_000;
 const BACKLOG = 4_096;
 
-/** The hub's one TCP port: WebSockets that carry channels, and for anything else a short answer. */
+/** The hub's TCP port: WebSockets for channels, and a short answer for anything else. */
 export class HubServer {
   readonly port: number;
   readonly #listener: Server;
   /** All TCP connections. */
   readonly #sockets = new Set<Socket>();
-  /** Those that have not proved a key, and since when, the oldest first. Times are of `performance.now`. */
+  /** Connections without a proven key, with their start by `performance.now`, oldest first. */
   readonly #strangers = new Map<Socket, number>();
   readonly #sessions: Sessions;
   readonly #counters = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<
@@ -67,11 +67,11 @@ export class HubServer {
     this.#sessions = new Sessions(options);
     this.#handshakes = options.handshakes ?? new AddressLimit(HANDSHAKES);
     listener.on('connection', (socket: Socket) => this.#connected(socket));
-    listener.on('error', () => {}); // accepting one connection failed, for want of descriptors
+    listener.on('error', () => {}); // accepting a connection failed, because descriptors ran out
     this.#timer = setInterval(() => this.#check(performance.now()), CHECK_INTERVAL).unref();
   }
 
-  /** @throws LametunError `usage` when the port cannot be had */
+  /** @throws LametunError `usage` when the port is not available */
   static async listen(options: ServerOptions): Promise<HubServer> {
     const listener = createServer({ noDelay: true });
     for (const host of ['::', '0.0.0.0']) {
@@ -93,7 +93,7 @@ export class HubServer {
     return { ...this.#counters, ...this.#sessions.counters };
   }
 
-  /** How many have proved a key. */
+  /** How many clients have proved a key. */
   get open(): number {
     return this.#sessions.open;
   }
@@ -143,7 +143,7 @@ export class HubServer {
       return;
     }
     const remote = remoteOf(socket, head);
-    // A proxy on this machine that does not say who is there must not be held to what one may do.
+    // A proxy on this machine that does not name its clients must not be limited like a single client.
     if (!isLoopback(remote) && !this.#handshakes.take(remote, performance.now())) {
       this.#counters['too-often']++;
       socket.destroy();
@@ -186,7 +186,7 @@ function upgraded(key: string): string {
   ].join('\r\n');
 }
 
-/** Who is there: behind a proxy on this machine, the address that it says. */
+/** The client's address; behind a proxy on this machine, the address that the proxy names. */
 function remoteOf(socket: Socket, { headers }: RequestHead): string {
   const address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
   const forwarded = headers.get('x-forwarded-for');
@@ -194,7 +194,7 @@ function remoteOf(socket: Socket, { headers }: RequestHead): string {
   return forwarded.split(',').at(-1)!.trim().slice(0, 45);
 }
 
-/** Why a port cannot be had, and what to do. */
+/** The error for a port that is not available, with what to do. */
 export function whyNoPort(error: NodeJS.ErrnoException, port: number, protocol: 'TCP' | 'UDP'): Error {
   const choose = `choose another with --port`;
   if (error.code === 'EADDRINUSE') {

@@ -6,28 +6,28 @@ import type { Carrier, Pace } from '../machine/session.js';
 export interface WebSocketHandlers {
   /** One whole message. It is overwritten after this returns. */
   handle(bytes: Uint8Array, now: number): void;
-  /** Something else came: it is there still. */
+  /** Something else arrived: the other side is alive. */
   heard(now: number): void;
-  /** What came is no WebSocket's, or longer than it may be. */
+  /** The input is invalid or too long. */
   failed(): void;
-  /** More frames came than may: without `patience` in the pace that it has. */
+  /** Too many frames arrived for a pace without `patience`. */
   flooded(): void;
-  /** The TCP connection is over. */
+  /** The TCP connection has ended. */
   closed(): void;
 }
 
 /** Frames of one connection before the others have their turn. */
 const TURN = 64;
-/** How long is waited for room at least, milliseconds: some frames come due then, and not one. */
+/** The shortest wait for the pace, milliseconds: then several frames are due, not just one. */
 const SHORTEST_WAIT = 5;
-/** Pings are answered while no more waits to be sent than this, bytes. */
+/** Pings are answered while at most this much waits to be sent, bytes. */
 const PONG_ROOM = 16 << 10;
-/** Up to this length header and payload are put together, bytes. */
+/** Up to this length, header and payload are joined, bytes. */
 const SMALL = 4 << 10;
-/** For the other side to close, milliseconds. */
+/** How long the other side may take to close, milliseconds. */
 const CLOSE_TIMEOUT = 2_000;
 
-/** The hub's end of a WebSocket, after its upgrade. It reads in turns, and not faster than its pace. */
+/** The hub's end of a WebSocket after its upgrade. It reads in turns, and no faster than its pace. */
 export class HubWebSocket implements Carrier {
   readonly #stream: Duplex;
   readonly #handlers: WebSocketHandlers;
@@ -47,14 +47,14 @@ export class HubWebSocket implements Carrier {
     this.#bucket = new TokenBucket(pace);
     this.#reader = new WebSocketReader(pace.longest);
     stream.on('data', (chunk: Buffer) => {
-      // A stream that has been destroyed gives what it had buffered.
+      // A destroyed stream still delivers its buffer.
       if (!this.#isOver && !stream.destroyed) this.#read(chunk);
     });
     stream.once('end', () => stream.end());
     stream.once('close', () => this.#closed());
   }
 
-  /** Begins to read: what came behind the upgrade, and then the rest. */
+  /** Starts to read, first the bytes behind the upgrade. */
   start(rest: Uint8Array): void {
     this.#read(rest);
   }
@@ -90,7 +90,7 @@ export class HubWebSocket implements Carrier {
     });
   }
 
-  /** Closes behind what was sent; whoever does not close in turn is cut off. */
+  /** Closes after everything was sent, and disconnects a client that does not close in turn. */
   close(code: number): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
@@ -153,14 +153,14 @@ export class HubWebSocket implements Carrier {
     this.#later(0);
   }
 
-  /** Reads on in its next turn; TCP slows the other side down. */
+  /** Continues in its next turn; TCP slows the other side down. */
   #later(milliseconds: number): void {
     this.#stream.pause();
     if (milliseconds === 0) this.#immediate = setImmediate(() => this.#work());
     else this.#timer = setTimeout(() => this.#work(), milliseconds);
   }
 
-  /** Nothing that comes from now on is looked at. */
+  /** Ignores all further input. */
   #over(code: number): void {
     this.#isOver = true;
     if (!this.#isClosing) this.#stream.write(closeFrame(code));
