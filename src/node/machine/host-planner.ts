@@ -20,6 +20,9 @@ export interface HostPlan {
 
 /** Puts together what a node wants of its machine, from the members' shares, its own, and the routes that are there. */
 export class HostPlanner {
+  /** Whether the interface can have an IPv6 address. */
+  hasIpv6 = true;
+  #hostText = '';
   readonly #checks: MemberChecks;
   readonly #ranges: readonly Cidr[];
   /** Undefined: it is not known yet, and no share is routed. */
@@ -55,18 +58,25 @@ export class HostPlanner {
 
   /**
    * @param hubs the address at which the hub was reached last, or all that are known: one must stay outside the tunnel
-   * @returns whether other shares are routed than before, or to other members
+   * @returns whether other shares are routed than before, or to other members; whether `hostPlan` is another one
    */
-  plan({ shares, you }: StoredNode, hubs: readonly IpAddress[]): boolean {
+  plan(
+    node: StoredNode,
+    hubs: readonly IpAddress[],
+  ): { readonly hasOtherShares: boolean; readonly hasOtherHost: boolean } {
+    const { shares, you } = node;
     this.#hubs = hubs;
     this.#planForwarding(shares, you.shares);
     const owners = this.#planShares(shares);
-    const isSame = textOf(owners) === textOf(this.#owners);
+    const hasOtherShares = textOf(owners) !== textOf(this.#owners);
     this.#owners = owners;
     const gateways = this.#routing?.routes.flatMap(({ gateway }) => gateway ?? []) ?? [];
     const around = { routes: this.#localRoutes, needed: [...gateways, ...hubs, ...this.#nameServers] };
     this.#rangePlans = this.#ranges.map((range) => planRange(range, this.#checks.all(), around));
-    return !isSame;
+    const hostText = hostPlanText(this.hostPlan(node));
+    const hasOtherHost = hostText !== this.#hostText;
+    this.#hostText = hostText;
+    return { hasOtherShares, hasOtherHost };
   }
 
   /** Member's id by share that is routed into the tunnel. */
@@ -79,9 +89,9 @@ export class HostPlanner {
     return [...this.#ranges, ...networks(this.#owners.keys())];
   }
 
-  /** @param hasIpv6 whether the interface can have an IPv6 address */
-  hostPlan({ network, you }: StoredNode, hasIpv6: boolean): HostPlan {
-    const addresses = this.#addresses(you, hasIpv6);
+  /** By what was planned last. */
+  hostPlan({ network, you }: StoredNode): HostPlan {
+    const addresses = this.#addresses(you);
     const hasFamily = ({ destination }: PlannedRoute): boolean =>
       addresses.some(({ address }) => address.length === destination.address.length);
     const shares = networks(this.#owners.keys()).map((destination): PlannedRoute => ({ destination }));
@@ -97,9 +107,9 @@ export class HostPlanner {
     return [...this.#obstacles, ...this.#rangePlans.flatMap((plan) => plan.warnings), ...unoffered];
   }
 
-  #addresses({ ipv4, ipv6 }: StoredNode['you'], hasIpv6: boolean): Cidr[] {
+  #addresses({ ipv4, ipv6 }: StoredNode['you']): Cidr[] {
     if (ipv4 === undefined || ipv6 === undefined) return [];
-    const texts = hasIpv6 ? [ipv4, ipv6] : [ipv4];
+    const texts = this.hasIpv6 ? [ipv4, ipv6] : [ipv4];
     return texts.map((text, i) => ({ address: parseAddress(text)!, prefix: this.#ranges[i]!.prefix }));
   }
 
@@ -129,7 +139,7 @@ const networks = (texts: Iterable<string>): Cidr[] => [...texts].flatMap((text) 
 const textOf = (owners: ReadonlyMap<string, NodeId>): string => JSON.stringify([...owners]);
 
 /** Two that are equal have the same text. */
-export const hostPlanText = ({ mtu, addresses, routes, forward }: HostPlan): string =>
+const hostPlanText = ({ mtu, addresses, routes, forward }: HostPlan): string =>
   JSON.stringify([
     mtu,
     addresses.map(formatCidr),

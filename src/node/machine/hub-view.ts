@@ -13,6 +13,7 @@ export class HubView {
   #status: HubStatus;
   #address: IpAddress | undefined;
   #warning: string | undefined;
+  #said: string | undefined;
   #twin: { readonly address: string; readonly at: number } | undefined;
 
   /** @param pinned the network as it was when this node joined */
@@ -60,13 +61,19 @@ export class HubView {
       : `The hub says that the network has the ranges ${network.ipv4} and ${network.ipv6} now: ignored, it had ${pinned.ipv4} and ${pinned.ipv6} when this machine joined`;
   }
 
+  /** @returns what keeps this node from its network until somebody does something; undefined: that was said already */
   disconnected(
     event: Pick<Extract<HubEvent, { kind: 'disconnected' }>, 'failure' | 'retryIn'>,
     now: number,
-  ): void {
+  ): string | undefined {
     const { failure, retryIn } = event;
-    const isRefused = retryIn === undefined || REFUSALS.has(failure.kind);
-    this.#set({ state: isRefused ? 'refused' : 'away', why: failure.message }, now);
+    const { kind, refusal, message } = failure;
+    const isRefused = retryIn === undefined || REFUSALS.has(kind);
+    this.#set({ state: isRefused ? 'refused' : 'away', why: message }, now);
+    const isGrave = kind === 'other-network' || refusal === 'twin' || refusal === 'not-a-member';
+    const said = this.#said;
+    this.#said = isGrave ? message : undefined;
+    return this.#said === said ? undefined : this.#said;
   }
 
   #set(status: Omit<HubStatus, 'since'>, now: number): void {

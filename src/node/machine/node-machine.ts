@@ -12,7 +12,7 @@ import { EventQueue } from '../../wireguard/event-queue.js';
 import type { PathStatus, TrustAnswer } from '../control/control.js';
 import type { NodeCommand } from './commands.js';
 import { findMember } from './find-member.js';
-import { type HostPlan, HostPlanner, hostPlanText } from './host-planner.js';
+import { type HostPlan, HostPlanner } from './host-planner.js';
 import type { HubClient } from './hub/hub-client.js';
 import type { HubEvent } from './hub/hub-events.js';
 import type { HubFailure } from './hub/hub-failure.js';
@@ -21,12 +21,13 @@ import { HubView } from './hub-view.js';
 import { Keeper } from './keeper.js';
 import { KnownNames } from './known-names.js';
 import { MemberChecks } from './members.js';
-import { type NodeStatusParts, nodeStatus, type StatusSurroundings } from './node-status.js';
+import { type NodeStatusParts, nodeStatus, pathStatus, type StatusSurroundings } from './node-status.js';
 import { OwnRecord } from './own-record.js';
 import type { LocalAddress } from './paths/candidates.js';
 import { greetings } from './paths/greetings.js';
 import type { ProbeSource } from './paths/path-events.js';
 import { Presence } from './presence.js';
+import { Questions } from './questions.js';
 import type { Routing } from './ranges.js';
 import { Roster } from './roster.js';
 import { SideChannel } from './side-channel.js';
@@ -44,14 +45,6 @@ export interface NodeMachineOptions {
   /** What was kept; the map is in `map`. */
   readonly stored: Pick<StoredState, 'node'> & Partial<Pick<StoredState, 'endpoints' | 'names' | 'recent'>>;
   readonly clock: WallClock;
-}
-
-interface Question {
-  /** Turns the hub's answer into the one that whoever asked gets. */
-  readonly answered: (value: never) => unknown;
-  readonly failed?: (failure: HubFailure) => void;
-  /** What the answer bears; undefined: nobody waits for it. */
-  readonly token: number | undefined;
 }
 
 /**
@@ -83,14 +76,8 @@ export class NodeMachine {
   readonly #roster: Roster;
   readonly #planner: HostPlanner;
   readonly #keeper: Keeper;
-  readonly #questions = new Map<number, Question>();
-  readonly #pings = new Map<number, number>();
-  #nextToken = 1;
+  readonly #questions: Questions;
   #now: number;
-  #hasIpv6 = true;
-  #hostText = '';
-  /** What this node was told that keeps it from its network for good. */
-  #said: string | undefined;
   #isIntroduced = false;
   #isLeaving = false;
   #isOver = false;
@@ -116,6 +103,7 @@ export class NodeMachine {
     this.#roster = new Roster({ ...parts, side: this.#side, traffic: this.#traffic });
     this.#planner = new HostPlanner(this.#checks, this.ranges);
     this.#keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
+    this.#questions = new Questions(push);
   }
 
   /** Takes up what was known when the node was up last. @param early what the client has told already */
@@ -190,8 +178,8 @@ export class NodeMachine {
   /** Whether the interface can have an IPv6 address. */
   handleIpv6(hasIpv6: boolean, now: number): void {
     this.#now = now;
-    if (hasIpv6 === this.#hasIpv6) return;
-    this.#hasIpv6 = hasIpv6;
+    if (hasIpv6 === this.#planner.hasIpv6) return;
+    this.#planner.hasIpv6 = hasIpv6;
     this.#replan();
     if (this.#client.state.kind === 'connected') this.#retell();
   }
@@ -206,33 +194,36 @@ export class NodeMachine {
   /** The answer is the round-trip time in milliseconds; undefined when there was none in time. @throws LametunError `usage` */
   ping(id: NodeId, now: number): number {
     this.#now = now;
-    const token = this.#nextToken++;
-    const asked = this.#side.paths.ping(id, now);
-    if (asked === undefined) this.#commands.push({ kind: 'answer', token, value: undefined });
-    else this.#pings.set(asked, token);
-    return token;
+    return this.#questions.ping(this.#side.paths.ping(id, now));
   }
 
   /** Offers these networks, and no others. The answer is `OfferedShare[]`. */
   share(shares: readonly string[], now: number): number {
-    return this.#question(this.#client.ask('share', { shares }, now), now, (answer: Answers['share']) => {
-      this.#record.setShares(shares, answer.shares);
-      return answer.shares;
+    this.#now = now;
+    return this.#questions.foreign(this.#client.ask('share', { shares }, now), {
+      answered: (answer: Answers['share']) => {
+        this.#record.setShares(shares, answer.shares);
+        return answer.shares;
+      },
     });
   }
 
   /** Ends the membership. A failure leaves it as it was, unless it says that there is none. */
   leave(now: number): number {
+    this.#now = now;
     this.#isLeaving = true;
-    const stay = ({ kind, refusal }: HubFailure): void => {
-      this.#isLeaving = kind === 'removed' || refusal === 'not-a-member';
-    };
-    return this.#question(this.#client.ask('leave', {}, now), now, (answer) => answer, stay);
+    return this.#questions.foreign(this.#client.ask('leave', {}, now), {
+      answered: (answer) => answer,
+      failed: ({ kind, refusal }) => {
+        this.#isLeaving = kind === 'removed' || refusal === 'not-a-member';
+      },
+    });
   }
 
   /** The answer is an `AdminAnswer`. */
   admin(request: AdminRequest, now: number): number {
-    return this.#question(this.#client.admin(request, now), now, (answer) => answer);
+    this.#now = now;
+    return this.#questions.foreign(this.#client.admin(request, now), { answered: (answer) => answer });
   }
 
   /** Looks for the hub at the addresses of a token, too. */
@@ -263,8 +254,7 @@ export class NodeMachine {
   close(): void {
     this.#client.close();
     this.#settle();
-    for (const token of this.#pings.values())
-      this.#commands.push({ kind: 'answer', token, value: undefined });
+    this.#questions.close();
     this.#isOver = true;
     this.#side.close();
   }
@@ -278,7 +268,7 @@ export class NodeMachine {
 
   /** What this node wants of its machine. */
   hostPlan(): HostPlan {
-    return this.#planner.hostPlan(this.node, this.#hasIpv6);
+    return this.#planner.hostPlan(this.node);
   }
 
   /** @param ref a name, an id, or an address inside the network @throws LametunError `usage` */
@@ -289,29 +279,17 @@ export class NodeMachine {
 
   /** How a member is reached; one that the hub misses and that does not answer directly is offline. @param wallNow since 1970 */
   path(id: NodeId, now: number, wallNow: number): PathStatus {
-    const path = this.#side.paths.status(id, now, wallNow - now) ?? {
-      kind: 'none',
-      why: 'its key is no key',
-      since: wallNow,
-    };
-    const absence = this.#presence.absence(id, now);
-    if (absence === undefined || path.kind === 'direct') return path;
-    const { ago } = absence;
-    const why = ago === undefined ? 'not seen since the hub was started' : '';
-    return { kind: 'offline', why, since: path.since, ...(ago !== undefined && { lastSeen: wallNow - ago }) };
+    const path = this.#side.paths.status(id, now, wallNow - now);
+    return pathStatus(path, this.#presence.absence(id, now), wallNow);
   }
 
   /** @param wallNow milliseconds since 1970 */
   status(surroundings: StatusSurroundings, now: number, wallNow: number): ReturnType<typeof nodeStatus> {
     this.#now = now;
-    const atWall = <T extends { readonly since: number }>(status: T): T => ({
-      ...status,
-      since: Math.round(wallNow - (now - status.since)),
-    });
     const names = Array.from(this.#checks.all(), ({ name }) => name);
     const parts: NodeStatusParts = {
       ...{ node: this.node, key: this.key, members: this.#checks.all() },
-      ...{ hub: atWall(this.#hub.status), relay: atWall(this.#side.relay.status) },
+      ...{ hub: this.#hub.status, relay: this.#side.relay.status },
       path: (id) => this.path(id, now, wallNow),
       keyChangedAt: (name) => this.#known.changedAt(name),
       warnings: [
@@ -321,7 +299,7 @@ export class NodeMachine {
         ...this.#planner.warnings(),
       ],
     };
-    return nodeStatus(parts, surroundings);
+    return nodeStatus(parts, surroundings, wallNow - now);
   }
 
   // What follows.
@@ -340,11 +318,7 @@ export class NodeMachine {
         else if (event.kind === 'relay-lost') {
           this.#client.probe(this.#now); // where UDP does not pass, TCP may not either
           this.#renewRelay();
-        } else {
-          const token = this.#pings.get(event.token);
-          this.#pings.delete(event.token);
-          if (token !== undefined) this.#commands.push({ kind: 'answer', token, value: event.rtt });
-        }
+        } else this.#questions.ponged(event.token, event.rtt);
       }
     }
   }
@@ -361,7 +335,7 @@ export class NodeMachine {
         this.#commands.push(output);
         return;
       case 'answer':
-        this.#answered(output);
+        this.#questions.answered(output);
         return;
       case 'connected':
         this.#connected(output);
@@ -385,8 +359,7 @@ export class NodeMachine {
         this.#hub.twin(output.address, this.#now);
         return;
       case 'disconnected':
-        this.#hub.disconnected(output, this.#now);
-        this.#sayOnce(output.failure);
+        this.#say('error', this.#hub.disconnected(output, this.#now));
         this.#presence.clear();
         this.#side.relay.detached(`the hub is away: ${output.failure.message}`, this.#now);
         return;
@@ -446,13 +419,12 @@ export class NodeMachine {
 
   /** Routes what others share, and forwards what this node shares, as far as that suits this machine as it is now. */
   #replan(): void {
-    if (this.#planner.plan(this.node, this.#hubs())) {
+    const { hasOtherShares, hasOtherHost } = this.#planner.plan(this.node, this.#hubs());
+    if (hasOtherShares) {
       this.#commands.push({ kind: 'shares', owners: this.#planner.owners });
       this.#side.paths.setInside(this.#planner.inside(), this.#now);
     }
-    const text = hostPlanText(this.hostPlan());
-    if (text !== this.#hostText) this.#commands.push({ kind: 'host' });
-    this.#hostText = text;
+    if (hasOtherHost) this.#commands.push({ kind: 'host' });
   }
 
   /** Where the hub was reached last, or all addresses that are known. */
@@ -465,16 +437,16 @@ export class NodeMachine {
 
   /** Tells the hub what only this node can know, where the hub says otherwise: it may come from an old backup. */
   #retell(): void {
-    const { ipv6, shares } = untold(this.node, this.#hasIpv6);
+    const { ipv6, shares } = untold(this.node, this.#planner.hasIpv6);
     const complain = (what: string) => (failure: HubFailure) =>
       this.#say('error', `The hub could not be told ${what}: ${failure.message}`);
     if (ipv6 !== undefined)
-      this.#ask(this.#client.ask('host-info', { ipv6 }, this.#now), {
+      this.#questions.own(this.#client.ask('host-info', { ipv6 }, this.#now), {
         answered: () => {},
         failed: complain('whether this node has IPv6'),
       });
     if (shares !== undefined)
-      this.#ask(this.#client.ask('share', { shares }, this.#now), {
+      this.#questions.own(this.#client.ask('share', { shares }, this.#now), {
         answered: (answer: Answers['share']) => this.#record.setShares(this.node.shares, answer.shares),
         failed: complain('what this node offers'),
       });
@@ -482,7 +454,7 @@ export class NodeMachine {
 
   /** Gets other credentials for the relay: it sends through the channel until they are used. */
   #renewRelay(): void {
-    this.#ask(this.#client.attachAgain(this.#now), {
+    this.#questions.own(this.#client.attachAgain(this.#now), {
       answered: ({ relay, you }: Answers['attach']) => {
         const { address } = this.#hub;
         if (address !== undefined && !you.pending)
@@ -493,45 +465,8 @@ export class NodeMachine {
     });
   }
 
-  #question<V>(
-    asked: number,
-    now: number,
-    answered: (value: V) => unknown,
-    failed?: (failure: HubFailure) => void,
-  ): number {
-    this.#now = now;
-    const token = this.#nextToken++;
-    this.#questions.set(asked, { answered, token, ...(failed && { failed }) });
-    return token;
-  }
-
-  #ask(asked: number, question: Omit<Question, 'token'>): void {
-    this.#questions.set(asked, { ...question, token: undefined });
-  }
-
-  #answered(answer: Extract<HubEvent, { kind: 'answer' }>): void {
-    const question = this.#questions.get(answer.token);
-    this.#questions.delete(answer.token);
-    if (question === undefined) return;
-    const { token } = question;
-    if (answer.failure !== undefined) {
-      question.failed?.(answer.failure);
-      if (token !== undefined) this.#commands.push({ kind: 'answer', token, failure: answer.failure });
-      return;
-    }
-    const value = question.answered(answer.value as never);
-    if (token !== undefined) this.#commands.push({ kind: 'answer', token, value });
-  }
-
-  /** What keeps this node from its network for good, unless somebody does something. */
-  #sayOnce({ kind, refusal, message }: HubFailure): void {
-    const isGrave = kind === 'other-network' || refusal === 'twin' || refusal === 'not-a-member';
-    if (isGrave && message !== this.#said) this.#say('error', message);
-    this.#said = isGrave ? message : undefined;
-  }
-
-  #say(level: 'error' | 'verbose', message: string): void {
-    this.#commands.push({ kind: 'log', level, message });
+  #say(level: 'error' | 'verbose', message: string | undefined): void {
+    if (message !== undefined) this.#commands.push({ kind: 'log', level, message });
   }
 
   /** Milliseconds since 1970. */

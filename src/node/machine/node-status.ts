@@ -9,6 +9,7 @@ export interface NodeStatusParts {
   readonly node: StoredNode;
   /** Base64. */
   readonly key: string;
+  /** `since` of these two is of the machine's clock. */
   readonly hub: HubStatus;
   readonly relay: RelayStatus;
   readonly members: Iterable<Member>;
@@ -37,9 +38,35 @@ export interface StatusSurroundings {
 /** Nobody has refused it anything: it is not asked for before. */
 const WAITS = 'it waits, as this node does, for an administrator';
 
-/** Puts together what a node tells of itself. */
-export function nodeStatus(parts: NodeStatusParts, surroundings: StatusSurroundings): NodeStatus {
-  const { node, key, hub, relay, members } = parts;
+/**
+ * How a member is reached; one that the hub misses and that does not answer directly is offline.
+ *
+ * @param path undefined where its key is no key @param absence see `Presence` @param wallNow milliseconds since 1970
+ */
+export function pathStatus(
+  path: PathStatus | undefined,
+  absence: { readonly ago: number | undefined } | undefined,
+  wallNow: number,
+): PathStatus {
+  if (path === undefined) return { kind: 'none', why: 'its key is no key', since: wallNow };
+  if (absence === undefined || path.kind === 'direct') return path;
+  const { ago } = absence;
+  const why = ago === undefined ? 'not seen since the hub was started' : '';
+  return { kind: 'offline', why, since: path.since, ...(ago !== undefined && { lastSeen: wallNow - ago }) };
+}
+
+/** Puts together what a node tells of itself. @param wallOffset what makes the machine's clock milliseconds since 1970 */
+export function nodeStatus(
+  parts: NodeStatusParts,
+  surroundings: StatusSurroundings,
+  wallOffset: number,
+): NodeStatus {
+  const atWall = <T extends { readonly since: number }>(status: T): T => ({
+    ...status,
+    since: Math.round(status.since + wallOffset),
+  });
+  const { node, key, members } = parts;
+  const [hub, relay] = [atWall(parts.hub), atWall(parts.relay)];
   const { wished, names } = surroundings;
   const { network, you, port, device } = node;
   const { id, name, ipv4, ipv6, admin, pending, shares } = you;

@@ -385,6 +385,8 @@ export class Scenario {
       const peers = [...node.interface.peers.keys()].sort((a, b) => a - b);
       if (`${peers}` !== `${others.sort((a, b) => a - b)}`)
         this.#violate(`${node.name} has the peers ${peers}, and the members are ${others}`);
+      for (const id of others)
+        if (node.pathTo(id).startsWith('offline')) this.#violate(`${node.name} shows node ${id} as offline`);
       const names = active.map(({ name }) => name).sort();
       if (`${[...node.names].sort()}` !== `${names}`)
         this.#violate(`${node.name} finds ${[...node.names]}, and the members are called ${names}`);
