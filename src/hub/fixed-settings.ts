@@ -1,7 +1,7 @@
-/** What a network has for its lifetime. */
+/** The settings of a network that never change. */
 export interface FixedSettings {
   readonly name: string;
-  /** The range of IPv4 addresses; undefined where that is not known. */
+  /** The IPv4 range; undefined if unknown. */
   readonly ipv4: string | undefined;
   /** Bytes. */
   readonly mtu: number;
@@ -13,7 +13,7 @@ interface Requested {
   readonly mtu?: number | undefined;
 }
 
-/** @returns which option contradicts the network that is there already, and what to do; undefined: none */
+/** @returns which option contradicts the existing network, and what to do; undefined if none does */
 export function contradiction(
   { network, range, mtu }: Requested,
   { name, ipv4, mtu: itsMtu }: FixedSettings,

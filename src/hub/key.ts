@@ -12,18 +12,18 @@ export interface NamedNetwork {
 
 export interface HubKey {
   readonly privateKey: PrivateKey;
-  /** The network that it has served; undefined when it has served none. */
+  /** The network it served; undefined if none. */
   readonly network: NamedNetwork | undefined;
 }
 
-/** The key, 32 bytes in base64; below it, once there is one, `network ID NAME`. */
+/** The key, 32 bytes in base64; below it, once it has served a network, `network ID NAME`. */
 const NETWORK = /^network ([\w.-]{1,64}) (\S+)$/;
 
 /**
- * The hub's private key from its file, mode 0600.
+ * Reads the hub's private key from its file, mode 0600.
  *
  * @returns undefined when there is no such file
- * @throws LametunError `state` when the file cannot be read, can be read by others, or holds no key; `usage` when others could
+ * @throws LametunError `state` when the file cannot be read, can be read by others, or contains no key; `usage` when others could
  *   replace it
  */
 export function readHubKey(crypto: Crypto, file: string): HubKey | undefined {
@@ -43,9 +43,9 @@ export function readHubKey(crypto: Crypto, file: string): HubKey | undefined {
 }
 
 /**
- * Makes a key that has served no network. Under its name there is a whole key or none, whatever happens meanwhile.
+ * Makes a key for a new network. The file has a whole key or does not exist, whatever happens in between.
  *
- * @returns the key that is there now: another process may have been faster
+ * @returns the key in the file, which may be another process's
  * @throws LametunError `state` when the file cannot be written
  */
 export function makeHubKey(crypto: Crypto, file: string): HubKey {
@@ -56,17 +56,17 @@ export function makeHubKey(crypto: Crypto, file: string): HubKey {
   return readHubKey(crypto, file)!;
 }
 
-/** Puts a new key in the place of the one in the file. @throws LametunError `state`; the old one is there then */
+/** Replaces the key in the file with a new one. @throws LametunError `state`; then the old key stays */
 export function replaceHubKey(crypto: Crypto, file: string): HubKey {
   attempt(file, () => withFreshKey(crypto, (text) => replaceFile(real(file), text)));
   return readHubKey(crypto, file)!;
 }
 
 /**
- * Writes down which network the key serves.
+ * Stores which network the key serves.
  *
- * @returns false when the file is not to be changed, as where a secret is mounted
- * @throws LametunError `state` when the disk is full or broken; the file is as it was then
+ * @returns false when the file cannot be changed, such as a mounted secret
+ * @throws LametunError `state` when the disk is full or broken; then the file stays unchanged
  */
 export function nameNetwork(file: string, { id, name }: NamedNetwork): boolean {
   const key = read(file)!.split('\n')[0]!.trim();
@@ -79,7 +79,7 @@ export function nameNetwork(file: string, { id, name }: NamedNetwork): boolean {
   }
 }
 
-/** What the file holds, to be kept elsewhere. */
+/** The content of the file, to store it elsewhere. */
 export const hubKeyText = (file: string): string => read(file)!;
 
 const READ_ONLY: ReadonlySet<string> = new Set(['EROFS', 'EACCES', 'EPERM', 'EBUSY', 'EXDEV']);

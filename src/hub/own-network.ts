@@ -19,12 +19,12 @@ import type { NetworkRecord, Store } from './membership/tables.js';
 import { backup, readBackup, restore } from './store/backup.js';
 import { databaseName, openStore } from './store/open.js';
 
-/** Where a hub keeps what it has. */
+/** Where a hub keeps its data. */
 export interface HubStorage {
   readonly state: string;
-  /** `postgres://...`; an SQLite file in the state directory if not given. */
+  /** `postgres://...`; default: an SQLite file in the state directory. */
   readonly database?: string | undefined;
-  /** `hub.key` in the state directory if not given. */
+  /** Default: `hub.key` in the state directory. */
   readonly keyFile?: string | undefined;
   readonly log: Log;
 }
@@ -33,35 +33,35 @@ export interface OwnNetworkOptions extends HubStorage {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   readonly crypto: Crypto;
-  /** How a network is made, where there is none yet. */
+  /** The settings of a new network. */
   readonly network: NetworkOptions;
-  /** Whether an administrator lets new nodes in; as it was if not given, and at first not. */
+  /** Whether new nodes need approval; unchanged if not given, at first not. */
   readonly ask?: boolean | undefined;
-  /** A hub ran here before: neither its key nor its network is made anew. */
+  /** A hub ran here before: then neither a key nor a network is made. */
   readonly existing?: boolean | undefined;
-  /** Begin another network, with a key of its own. What is here is kept aside. */
+  /** Start another network with its own key, and set the old one aside. */
   readonly newNetwork?: boolean | undefined;
-  /** Ends the waiting for a database that is away. */
+  /** Ends the wait for an unreachable database. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface OwnNetwork {
   readonly privateKey: PrivateKey;
   readonly registry: Registry;
-  /** The directory that keeps what `newNetwork` has put out of use. */
+  /** The directory of the old network after `newNetwork`. */
   readonly replaced: string | undefined;
 }
 
 const NEW = 'or begin another network with --new-network, which keeps what is here aside';
 
 /**
- * Opens the network that a hub serves, or makes it. Key and database belong together: the key's file names the network,
- * and the database has the public key. A hub with one of the two missing, or of another network, would tell all members
- * that it does not know them; so it does not start.
+ * Opens or makes the network of a hub. Key and database belong together: the key's file names the network, and the database
+ * contains the public key. If one of them is missing or of another network, the hub would tell all members that it does not
+ * know them, so it does not start.
  *
- * Each step leaves something that the next start goes on from, or refuses: nothing is lost whenever it is killed.
+ * After each step, the next start can continue or refuse, so nothing is lost whenever the process is killed.
  *
- * @throws LametunError `state` that says what does not belong together, and what to do
+ * @throws LametunError `state` that names what does not belong together, and what to do
  */
 export async function openOwnNetwork(options: OwnNetworkOptions): Promise<OwnNetwork> {
   const keyFile = keyFileOf(options);
@@ -130,7 +130,7 @@ async function opened(
   return { privateKey, registry, replaced };
 }
 
-/** Writes all that a hub that is to be replaced consists of to a directory of its own. */
+/** Writes everything of the hub that is replaced to a directory of its own. */
 async function keepAside(
   { state }: HubStorage,
   store: Store,
@@ -147,15 +147,15 @@ async function keepAside(
 export interface Restored {
   readonly network: string;
   readonly nodes: number;
-  /** The directory that keeps what was here before. */
+  /** The directory of the old data. */
   readonly aside: string | undefined;
 }
 
 /**
- * Puts a backup in the place of what a hub that does not run has in its database, and keeps that aside.
+ * Replaces the database of a stopped hub with a backup, and sets the old data aside.
  *
- * @param replace although the database holds another network
- * @throws LametunError `usage` when the file is no backup; `state` when it does not belong to the key or the database here
+ * @param replace even if the database contains another network
+ * @throws LametunError `usage` when the file is not a backup; `state` when it does not fit the key or the database
  */
 export async function restoreHub(
   place: HubStorage & { readonly crypto: Crypto },

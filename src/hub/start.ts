@@ -40,17 +40,17 @@ export interface HubStart
     Pick<OwnNetworkOptions, 'ask' | 'existing' | 'newNetwork' | 'signal'> {
   /** A DNS label; `home` for a new network. */
   readonly network?: string | undefined;
-  /** Bytes, for a new network; 1280 if not given. */
+  /** Bytes, for a new network; default 1280. */
   readonly mtu?: number | undefined;
   /** TCP and UDP; 0 lets the kernel choose. */
   readonly port: number;
-  /** What tokens say: `HOST`, `HOST:PORT`, `https://HOST[:PORT]`; this machine's own addresses if empty. */
+  /** The addresses in tokens: `HOST`, `HOST:PORT`, `https://HOST[:PORT]`; if empty, this machine's own. */
   readonly public: readonly string[];
-  /** `lametun 0.1.0`, for nodes to show. */
+  /** `lametun 0.1.0`, which nodes display. */
   readonly program?: string | undefined;
-  /** The IPv4 range of a new network (`parseRange`); a random /15 if not given. */
+  /** The IPv4 range of a new network (`parseRange`); default: a random /15. */
   readonly range?: string | undefined;
-  /** For tests; the usual if not given. */
+  /** For tests. */
   readonly guests?: GuestRates | undefined;
 }
 
@@ -59,18 +59,18 @@ export interface RunningHub {
   readonly publicKey: Uint8Array;
   readonly port: number;
   readonly network: NetworkInfo;
-  /** The directory that keeps what `newNetwork` has put out of use. */
+  /** The directory of the old network after `newNetwork`. */
   readonly replaced: string | undefined;
-  /** What root on this machine asks for. @throws LametunError `refused`, or `unreachable` when the database is away */
+  /** Handles a request of root on this machine. @throws LametunError `refused`, or `unreachable` without the database */
   administer(request: AdminRequest): Promise<AdminAnswer>;
-  /** The key of the node on this machine, base64: it is not removed without force. */
+  /** Sets the key of the node on this machine, base64, which is removed only with force. */
   setHost(key: string | undefined): void;
-  /** What an administrator is to decide on. */
+  /** The nodes and shares that are pending. */
   waiting(): readonly Waiting[];
   /** Writes the database to a file. @throws LametunError */
   backup(file: string): Promise<void>;
   status(): HubStatus;
-  /** Rejects when it cannot go on; resolves after `close`. */
+  /** Rejects when the hub cannot continue; resolves after `close`. */
   readonly ended: Promise<void>;
   close(): Promise<void>;
 }
@@ -88,22 +88,22 @@ const scheduler: Scheduler = {
   later: (fn, milliseconds) => void setTimeout(fn, milliseconds).unref(),
 };
 
-/** How often it is looked whether this machine has other addresses, milliseconds. */
+/** How often this machine's addresses are checked, milliseconds. */
 const ADDRESS_INTERVAL = 5_000;
 const DEFAULT_NETWORK = 'home';
-/** How often it is looked whether the clock was set, milliseconds. */
+/** How often the clock is checked, milliseconds. */
 const CLOCK_INTERVAL = 1_000;
-/** Tries to find a port that is free for TCP and UDP, when any will do. */
+/** How many ports to try to find one that is free for TCP and UDP. */
 const PORT_TRIES = 10;
 
 /**
  * Starts a hub. When this returns, nodes can join.
  *
- * @throws LametunError `usage` or `busy`: a port, a key file, an address, a database that cannot be had, and what to do
+ * @throws LametunError `usage` or `busy` that names the unusable port, key file, address or database, and what to do
  */
 export async function startHub(options: HubStart): Promise<RunningHub> {
   const crypto = new NodeCrypto();
-  if (options.public.length > 0) tokenAddresses(options.public, options.port || 1); // said before anything is made
+  if (options.public.length > 0) tokenAddresses(options.public, options.port || 1); // reports errors before anything is made
   const clock = systemWallClock();
   const { privateKey, registry, replaced } = await openNetwork(options, crypto, () => clock.now());
   const { store } = registry;
@@ -119,7 +119,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       succeed = resolve;
       fail = reject;
     });
-    ended.catch(() => {}); // whoever looks at it hears of it
+    ended.catch(() => {}); // the caller handles it
     const inside = [registry.info.ipv4, registry.info.ipv6].map((range) => parseCidr(range)!);
     registry.onReplaced = () =>
       fail(new LametunError('state', 'a backup was restored while the hub was running: start the hub again'));
@@ -186,7 +186,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       },
     };
 
-    /** Until the times are moved the hub goes by the clock as it was. */
+    /** Until the stored times are shifted, the hub uses the old clock. */
     function followClock(): void {
       const step = clock.step();
       if (step === undefined || isMoving) return;
@@ -203,7 +203,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         });
     }
 
-    /** What cannot be forgotten today can be tomorrow. */
+    /** If this fails today, it is tried again tomorrow. */
     function forget(): void {
       registry
         .prune()
@@ -218,7 +218,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
       return { port: relay.port, session: text(session), key: text(key) };
     }
 
-    /** The relay first: nodes that wait for a hub to come back attach as soon as the server listens. */
+    /** The relay first: waiting nodes attach as soon as the server listens. */
     async function listen(): Promise<{ server: HubServer; relay: Relay }> {
       for (let tries = 1; ; tries++) {
         const relay = await startRelay();
@@ -285,7 +285,7 @@ async function openNetwork(options: HubStart, crypto: NodeCrypto, clock: () => n
   throw new LametunError('usage', problem);
 }
 
-/** What a token would say now; none while this machine has no network. */
+/** The addresses for a token now; none while this machine has no network. */
 function presentAddresses(
   { public: given }: HubStart,
   port: number,
@@ -298,7 +298,7 @@ function presentAddresses(
   }
 }
 
-/** @throws LametunError `missing` when the routes here leave none */
+/** @throws LametunError `missing` when the routes of this machine leave no range free */
 function freeRanges(wanted: string | undefined): { readonly ipv4: string; readonly ipv6: string } {
   const routes = listAllRoutes().filter(({ type }) => type === RTN.unicast || type === RTN.local);
   const hosts = [...routes.flatMap(({ gateway }) => gateway ?? []), ...nameServers()];
@@ -315,7 +315,7 @@ function freeRanges(wanted: string | undefined): { readonly ipv4: string; readon
 const formatHubAddress = ({ host, port, tls }: { host: string; port: number; tls: boolean }): string =>
   `${tls ? 'https://' : ''}${host.includes(':') ? `[${host}]` : host}:${port}`;
 
-/** Writes the database of a hub that does not run to a file. @throws LametunError */
+/** Writes the database of a stopped hub to a file. @throws LametunError */
 export async function backupHub(place: HubStorage, file: string): Promise<void> {
   const path = databaseOf(place);
   if (!isPostgres(path) && !existsSync(path)) {
@@ -332,7 +332,7 @@ export async function backupHub(place: HubStorage, file: string): Promise<void> 
   }
 }
 
-/** Replaces the database of a hub that does not run by a backup. @throws LametunError */
+/** Replaces the database of a stopped hub with a backup. @throws LametunError */
 export const restoreHub = (
   place: HubStorage,
   file: string,

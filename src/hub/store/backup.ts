@@ -4,21 +4,21 @@ import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/files/safe-files.js';
 import type { Contents, Store } from '../membership/tables.js';
 
-/** A whole database as JSON, the same for SQLite and PostgreSQL. It holds no secret: invitations are hashes in it. */
+/** A whole database as JSON, the same for SQLite and PostgreSQL. It contains no secret: invitations are stored as hashes. */
 export interface Backup extends Contents {
   readonly format: 'lametun hub backup';
   readonly version: 1;
 }
 
 /**
- * Ids that may have been given out since a backup was made: nodes that have not come back yet know whose they were, and
- * would refuse somebody else under one.
+ * Ids that may have been used since the backup: nodes that have not reconnected yet know their owners, and would refuse
+ * another node with such an id.
  */
 const IDS_SKIPPED = 1_000_000;
 const LAST_ID = 2 ** 32 - 1;
 
 /**
- * Writes everything as it is at one moment to a file, mode 0600: afterwards it is there whole, or not at all.
+ * Writes a consistent state of everything to a file, mode 0600. The file is then complete, or does not exist.
  *
  * @throws StoreUnavailable; LametunError `usage` when the file cannot be written
  */
@@ -26,12 +26,12 @@ export async function backup(store: Store, file: string): Promise<void> {
   const contents = await store.snapshot((tables) => tables.contents());
   const content: Backup = { format: 'lametun hub backup', version: 1, ...contents };
   try {
-    // Where others can make files, too, they cannot make this one before us.
+    // In a directory that others can write to, they cannot make this file first.
     const beside = `${file}.${randomBytes(8).toString('hex')}`;
     replaceFile(file, `${JSON.stringify(content, null, 1)}\n`, { beside });
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // else another file would do
+    const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // otherwise another file name would help
     throw new LametunError(isFull ? 'state' : 'usage', `cannot write the backup: ${message}`, {
       cause: error,
     });
@@ -39,8 +39,8 @@ export async function backup(store: Store, file: string): Promise<void> {
 }
 
 /**
- * Replaces everything by what a backup holds. Nodes take their maps anew, since the network gets a new epoch: what
- * happened after the backup is undone, and its revisions are given out again.
+ * Replaces everything with a backup. The network gets a new epoch, so nodes fetch the whole map: changes after the backup
+ * are undone, and their revisions are used again.
  *
  * @param epoch a random one
  * @returns the network's name, and how many members it has
@@ -58,7 +58,7 @@ export async function restore(
   return { network: network.name, nodes: nodes.filter(({ state }) => state !== 'removed').length };
 }
 
-/** @throws LametunError `usage` when the file is no backup */
+/** @throws LametunError `usage` when the file is not a backup */
 export function readBackup(file: string): Backup {
   let content: Partial<Backup>;
   try {

@@ -13,14 +13,14 @@ import { SqlStore } from './store.js';
 import { troubleOf } from './trouble.js';
 
 export interface StoreOptions {
-  /** `postgres://USER:PASSWORD@HOST/DATABASE`, or the path of an SQLite file, which is made. */
+  /** `postgres://USER:PASSWORD@HOST/DATABASE`, or the path of an SQLite file, which is made if missing. */
   readonly database: string;
   readonly log?: Pick<Log, 'error'> | undefined;
-  /** How long a request waits for a server that is away, milliseconds; eight seconds unless given. */
+  /** How long a request waits for an unreachable server, milliseconds; default eight seconds. */
   readonly patience?: number | undefined;
-  /** What to throw when the database holds no tables; they are made if this is not given. */
+  /** The error for a database without tables; if not given, the tables are made. */
   readonly absent?: (() => Error) | undefined;
-  /** Ends the waiting for a database that is away. */
+  /** Ends the wait for an unreachable database. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -28,11 +28,11 @@ const RETRY_INTERVAL = 500; // milliseconds
 const SAY_AGAIN = 60_000;
 
 /**
- * Opens the database and brings its tables up to date. An SQLite file is then this process's alone; a PostgreSQL server
- * that is away is waited for.
+ * Opens the database and updates its tables. An SQLite file is then locked by this process. For an unreachable PostgreSQL
+ * server it waits.
  *
- * @throws LametunError `busy` when another process has the file, `state` when it is damaged or of a newer lametun,
- * `usage` when the server refuses us
+ * @throws LametunError `busy` when another process uses the file, `state` when it is damaged or of a newer lametun,
+ * `usage` when the server refuses the connection
  */
 export async function openStore(options: StoreOptions): Promise<SqlStore> {
   return isPostgres(options.database) ? openPostgres(options) : openSqlite(options);
@@ -45,7 +45,7 @@ async function openSqlite({ database: path, log, absent }: StoreOptions): Promis
   try {
     safeDirectory(dirname(path));
     const lock = lockFile(`${path}.owner`, `the database ${path}`);
-    // node-sqlite3-wasm marks a file as open by a directory, which a process that was killed leaves behind.
+    // node-sqlite3-wasm marks an open file with a directory, which a killed process leaves behind.
     if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
     return await migrated(
       new SqlStore(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
@@ -96,7 +96,7 @@ async function openPostgres({ database, log, patience, absent, signal }: StoreOp
   }
 }
 
-/** A database's path, or its URL without what may be secret. */
+/** A database's path, or its URL without secrets. */
 export function databaseName(database: string): string {
   if (!isPostgres(database)) return database;
   try {

@@ -1,26 +1,26 @@
 import { PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely';
 import pg from 'pg';
 
-/** Milliseconds. A server that does not answer in these is away: it has been cut off, or hangs. */
+/** Milliseconds. A server that does not answer in time is unreachable, or hangs. */
 const CONNECT_TIMEOUT = 5_000;
 const STATEMENT_TIMEOUT = 8_000;
 const LOCK_TIMEOUT = 5_000;
-const QUERY_TIMEOUT = 10_000; // when not even the server's own timeout is heard of
+const QUERY_TIMEOUT = 10_000; // if even the server's own timeout is not reported
 
 const CONNECTIONS = 4;
 
-/** PostgreSQL's type number for bigint. Ours are all below 2^53. */
+/** PostgreSQL's type number for bigint. All values here are below 2^53. */
 const INT8 = 20;
 
 /**
- * Set anew on every connection: what a server's or a role's own settings say otherwise would let an acknowledged
- * commit be lost, or keep others waiting for a hub that is gone.
+ * Set on every connection: with other settings of a server or a role, an acknowledged commit could be lost, or other hubs
+ * could wait for a hub that is gone.
  */
 const SETTINGS =
   `set synchronous_commit = on; set statement_timeout = ${STATEMENT_TIMEOUT}; set lock_timeout = ${LOCK_TIMEOUT};` +
   `set idle_in_transaction_session_timeout = ${STATEMENT_TIMEOUT}`;
 
-/** @param url `postgres://...`; it may hold a password and does not show up in messages */
+/** @param url `postgres://...`; it may contain a password, and never appears in messages */
 export function postgresDialect(url: string): PostgresDialect {
   const pool = new pg.Pool({
     connectionString: url,
@@ -35,11 +35,11 @@ export function postgresDialect(url: string): PostgresDialect {
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
     },
   });
-  pool.on('error', () => {}); // an idle connection has ended; the next query opens another
+  pool.on('error', () => {}); // an idle connection ended; the next query opens another
   return new PostgresDialect({ pool: new StrictPool(pool) });
 }
 
-/** A pool that gives a connection up after an error which leaves its state in doubt. */
+/** A pool that drops a connection after an error that leaves its state in doubt. */
 class StrictPool implements PostgresPool {
   readonly #pool: pg.Pool;
   readonly #ready = new WeakSet<pg.PoolClient>();
@@ -63,12 +63,12 @@ class StrictPool implements PostgresPool {
     const onError = (): void => {
       doubtful = true;
     };
-    client.on('error', onError); // without a listener it would end the process
+    client.on('error', onError); // without a listener the process would end
     const query = async (text: string, values: readonly unknown[]): Promise<unknown> => {
       try {
         return await client.query(text, values as unknown[]);
       } catch (error) {
-        // An SQLSTATE of five characters: the server answered, and the connection is in order.
+        // An SQLSTATE of five characters: the server answered, and the connection is fine.
         if (!/^[0-9A-Z]{5}$/.test(String((error as { code?: unknown }).code))) doubtful = true;
         throw error;
       }

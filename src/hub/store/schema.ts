@@ -1,7 +1,7 @@
 import { type Kysely, type Migration, sql } from 'kysely';
 import type { InviteRecord, NetworkRecord, NodeRecord, ShareRecord } from '../membership/tables.js';
 
-/** Only types that SQLite and PostgreSQL both have. */
+/** Only types that both SQLite and PostgreSQL have. */
 export interface Schema {
   network: NetworkRecord;
   nodes: NodeRecord;
@@ -9,7 +9,7 @@ export interface Schema {
   shares: ShareRecord;
 }
 
-/** In their order; what has been published is never changed again. */
+/** In this order. A published migration never changes. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-networks': {
     async up(db: Kysely<never>): Promise<void> {
@@ -59,7 +59,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
       await db.schema.createIndex('nodes_revision').on('nodes').column('revision').execute();
       await db.schema.createIndex('nodes_invite').on('nodes').column('invite').execute();
       for (const column of ['key', 'name', 'ipv4', 'ipv6'] as const) {
-        // Of those that are members: the last line of defence, should the logic above it be wrong.
+        // For members only: the last line of defence if the logic above is wrong.
         await sql`create unique index ${sql.raw(`nodes_${column}`)} on nodes (${sql.ref(column)}) where state <> 'removed'`.execute(
           db,
         );

@@ -11,10 +11,10 @@ import type {
 } from '../membership/tables.js';
 import type { Schema } from './schema.js';
 
-/** Rows in one statement: PostgreSQL takes 65 535 parameters, SQLite 32 766. */
+/** Rows per statement: PostgreSQL allows 65 535 parameters, SQLite 32 766. */
 const ROWS = 1_000;
 
-/** The tables in SQL that SQLite and PostgreSQL both understand: in a transaction, or for one query each. */
+/** The tables, in SQL that both SQLite and PostgreSQL understand: in a transaction, or for single queries. */
 export class SqlTables implements Tables {
   readonly #db: Kysely<Schema>;
 

@@ -14,7 +14,7 @@ import {
 import sqlite, { type Database as SqliteFile, type Statement } from 'node-sqlite3-wasm';
 import { openOwnFile } from '../../linux/files/safe-files.js';
 
-/** Kysely's dialect for node-sqlite3-wasm: one connection to one file, which nobody else has open. */
+/** Kysely's dialect for node-sqlite3-wasm: one connection to one file, used by no other process. */
 export class SqliteDialect implements Dialect {
   readonly #path: string;
 
@@ -28,7 +28,7 @@ export class SqliteDialect implements Dialect {
   createIntrospector = (db: Kysely<unknown>): DatabaseIntrospector => new SqliteIntrospector(db);
 }
 
-/** SQLite's tables are made in transactions like everything else, so that a migration is done or not. */
+/** SQLite makes tables in transactions too, so a migration happens as a whole or not at all. */
 class TransactionalAdapter extends SqliteAdapter {
   override get supportsTransactionalDdl(): boolean {
     return true;
@@ -38,7 +38,7 @@ class TransactionalAdapter extends SqliteAdapter {
 class SqliteFileDriver implements Driver {
   readonly #path: string;
   #connection: SqliteFileConnection | undefined;
-  /** Who waits for the connection; undefined while it is free. */
+  /** The queue for the connection; undefined while it is free. */
   #waiting: (() => void)[] | undefined;
 
   constructor(path: string) {
@@ -49,7 +49,7 @@ class SqliteFileDriver implements Driver {
     closeSync(openOwnFile(this.#path, 'append')); // SQLite would let others read it
     const file = new sqlite.Database(this.#path);
     try {
-      // WAL in exclusive mode needs no shared memory, which this build does not have. FULL: a commit is on the disk.
+      // WAL in exclusive mode needs no shared memory, which this build does not have. FULL: a commit reaches the disk.
       file.exec('pragma locking_mode = exclusive');
       file.exec('pragma journal_mode = wal');
       file.exec('pragma synchronous = full');
@@ -92,7 +92,7 @@ class SqliteFileDriver implements Driver {
   }
 }
 
-/** How many prepared statements are kept. There are fewer than these different ones. */
+/** How many prepared statements are kept. There are fewer different ones. */
 const STATEMENTS = 100;
 
 class SqliteFileConnection implements DatabaseConnection {
@@ -120,7 +120,7 @@ class SqliteFileConnection implements DatabaseConnection {
     throw new Error('not supported');
   }
 
-  /** SQLite has undone some failed transactions by itself, such as when the disk was full. */
+  /** SQLite rolls some failed transactions back by itself, for instance on a full disk. */
   rollback(): void {
     if (this.#file.inTransaction) this.#file.exec('rollback');
   }
@@ -144,6 +144,6 @@ class SqliteFileConnection implements DatabaseConnection {
     this.#statements.delete(sql);
     try {
       statement.finalize();
-    } catch {} // it says once more why it failed the last time
+    } catch {} // it repeats the last error
   }
 }

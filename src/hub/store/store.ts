@@ -14,12 +14,12 @@ import { MIGRATIONS, type Schema } from './schema.js';
 import { SqlTables } from './sql-tables.js';
 import { troubleOf } from './trouble.js';
 
-/** How long a request waits for a database that is away, in milliseconds, unless somebody wants it otherwise. */
+/** How long a request waits for an unreachable database by default, milliseconds. */
 const PATIENCE = 8_000;
 const RETRY_INTERVAL = 200;
 const CONFLICTS = 20;
 
-/** A store in SQLite or PostgreSQL. It waits for a server that is away, and tries again what met another writer. */
+/** A store in SQLite or PostgreSQL. It waits for an unreachable server, and repeats transactions that conflict. */
 export class SqlStore implements Store {
   readonly db: Kysely<Schema>;
   readonly #tables: SqlTables;
@@ -27,9 +27,9 @@ export class SqlStore implements Store {
   readonly #lock: FileLock | undefined;
   readonly #log: Pick<Log, 'error'> | undefined;
   readonly #patience: number;
-  /** The last of the writes that wait for each other. */
+  /** The last of the queued writes. */
   #writes: Promise<unknown> = Promise.resolve();
-  /** Since when, and when last, the database was away. */
+  /** Since when, and when last, the database was unreachable. */
   #failing: { since: number; last: number } | undefined;
   #closed = false;
 
@@ -58,7 +58,7 @@ export class SqlStore implements Store {
     return this.#persist(() => query(this.#tables));
   }
 
-  /** Each writer holds the network's row, so that writers of other hubs wait as well. */
+  /** Each writer locks the network's row, so that writers of other hubs wait too. */
   write<T>(
     work: (tables: Tables, network: NetworkRecord) => Promise<T>,
     committed?: (value: T) => void,
@@ -93,9 +93,9 @@ export class SqlStore implements Store {
   }
 
   /**
-   * Brings the tables to what this program knows.
+   * Updates the tables to this program's schema.
    *
-   * @throws LametunError `state` when a newer program has been at them
+   * @throws LametunError `state` when a newer program has changed them
    */
   async migrate(): Promise<void> {
     const migrator = new Migrator({
@@ -110,7 +110,7 @@ export class SqlStore implements Store {
     throw error;
   }
 
-  /** Whether a hub has used it before. */
+  /** Whether a hub has used the database. */
   async hasTables(): Promise<boolean> {
     const tables = await this.db.introspection.getTables();
     return tables.some(({ name }) => name === 'network');
@@ -134,7 +134,7 @@ export class SqlStore implements Store {
       this.#isHopeless() &&
       performance.now() - failing.last < RETRY_INTERVAL * 5
     ) {
-      throw new StoreUnavailable('the database is away'); // somebody tried just now
+      throw new StoreUnavailable('the database is away'); // another request has just tried
     }
     for (let conflicts = 0; ; ) {
       try {

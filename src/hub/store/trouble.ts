@@ -1,16 +1,16 @@
 /**
- * What an error of a database means. `conflict`: another one wrote at the same time, again at once. `away`: it cannot
- * be reached, restarts, or is too busy: wait. `no-room`: it cannot write. `fatal`: it will never do.
+ * What a database error means. `conflict`: another writer at the same time, try again at once. `away`: unreachable, restarting
+ * or too busy, wait. `no-room`: it cannot write. `fatal`: trying again is useless.
  */
 export type Trouble = 'conflict' | 'away' | 'no-room' | 'fatal';
 
-/** PostgreSQL's SQLSTATEs, its manual's appendix A, by their beginnings. */
+/** PostgreSQL's SQLSTATEs by prefix, appendix A of its manual. */
 const BY_STATE: readonly (readonly [string, Trouble])[] = [
   ['40', 'conflict'], // serialization_failure, deadlock_detected
   ['08', 'away'], // connection exceptions
   ['57', 'away'], // shutdown, starting up, statement timeout
   ['55P03', 'away'], // lock timeout
-  ['25006', 'away'], // read-only: a standby that is to take over
+  ['25006', 'away'], // read-only: a standby before it takes over
   ['25P03', 'away'], // idle in transaction
   ['53100', 'no-room'],
   ['53', 'away'], // out of memory, too many connections
@@ -32,7 +32,7 @@ const NETWORK_ERRORS: ReadonlySet<string> = new Set([
   'ENOENT', // of a unix socket
 ]);
 
-/** What pg and SQLite say without a code. */
+/** Errors of pg and SQLite without a code. */
 const BY_MESSAGE: readonly (readonly [RegExp, Trouble])[] = [
   [/^connection terminated|^timeout exceeded when trying to connect|^query read timeout/i, 'away'],
   [/client has encountered a connection error|connection ended unexpectedly/i, 'away'],
