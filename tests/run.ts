@@ -12,6 +12,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { MUST_RUN_VARIABLE } from './kit/requirements.js';
+import { longestFirst } from './runner/order.js';
 import { runInSandbox, SANDBOX_VARIABLE, sandboxEachChild, whyNoSandbox } from './runner/sandbox.js';
 import { Summary, type TestEvent } from './runner/summary.js';
 
@@ -28,6 +29,10 @@ const MORE = [
     program: "a newer wireguard-go than the system's",
   },
 ];
+
+/** How many files run at a time: most of the time a test waits for other processes, or for a timeout. */
+const FILES_PER_PROCESSOR = 2;
+const MOST_FILES = 8;
 
 /**
  * How long, in milliseconds, one file may take, and the whole run. They end what hangs, and are no measure of
@@ -79,7 +84,7 @@ async function runTests(
       files,
       timeout: override || limits.file,
       signal: stop,
-      concurrency: Math.min(availableParallelism(), 4),
+      concurrency: Math.min(FILES_PER_PROCESSOR * availableParallelism(), MOST_FILES),
     });
     const on = (name: string, listener: (event: TestEvent) => void) => events.on(name, listener);
     on('test:dequeue', (event) => summary.started(event));
@@ -93,14 +98,14 @@ async function runTests(
 }
 
 function allTests(slow: boolean): string[] {
-  return ['src', 'tests']
+  const files = ['src', 'tests']
     .flatMap((folder) =>
       readdirSync(resolve(dist, folder), { recursive: true, encoding: 'utf8' }).map((file) =>
         resolve(dist, folder, file),
       ),
     )
-    .filter((file) => file.endsWith('.test.js') && file.endsWith('.slow.test.js') === slow)
-    .sort();
+    .filter((file) => file.endsWith('.test.js') && file.endsWith('.slow.test.js') === slow);
+  return longestFirst(files, dist);
 }
 
 /** `src/x.test.ts`, as a person names it, is compiled to `dist/src/x.test.js`. */

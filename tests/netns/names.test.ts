@@ -478,8 +478,7 @@ test('another namespace’s resolv.conf is left alone', async (t) => {
     const names = startSystemNames({ device: 'lt0', address: '10.7.0.2', domain: 'home.lametun', stateDirectory: '/nonexistent', log: console.log });
     console.log(names.how, names.why);
     process.exit(0);`;
-  const before = existsSync('/etc/resolv.conf') ? readFileSync('/etc/resolv.conf', 'utf8') : undefined;
-  if (before === undefined) return t.skip('could not run: this machine has no /etc/resolv.conf');
+  const before = readFileSync('/etc/resolv.conf', 'utf8');
   const said = execFileSync('unshare', ['-n', process.execPath, '--input-type=module', '-e', script], {
     encoding: 'utf8',
   });

@@ -8,10 +8,20 @@ import { SANDBOX_VARIABLE, whyNoSandbox } from './sandbox.js';
 
 const RUNNER = fileURLToPath(new URL('../run.js', import.meta.url));
 
-/** Runs the runner on fixtures, in this process's namespaces unless told otherwise. */
-function runner(fixtures: readonly string[], variables: Readonly<Record<string, string | undefined>> = {}) {
+/** A machine on which a node was killed before it put resolv.conf back. */
+const AFTER_KILL = `
+  mount --make-rprivate / && mount -t tmpfs tmpfs /run && cp -a /etc /run/etc && mount --bind /run/etc /etc &&
+  echo nameserver 10.7.0.2 >/etc/resolv.conf && touch /etc/resolv.conf.before-lametun-lt0 && exec "$@"`;
+
+/** Runs the runner on fixtures, in this process's namespaces unless told otherwise. `words` start its program. */
+function runner(
+  fixtures: readonly string[],
+  variables: Readonly<Record<string, string | undefined>> = {},
+  words: readonly string[] = [],
+) {
   const files = fixtures.map((name) => fileURLToPath(new URL(`./fixtures/${name}.js`, import.meta.url)));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [RUNNER, ...files], {
+  const [program, ...rest] = [...words, process.execPath, RUNNER, ...files];
+  const { status, stdout, stderr } = spawnSync(program!, rest, {
     encoding: 'utf8',
     // Under NODE_TEST_CONTEXT node takes itself for the child of another test run, and runs nothing.
     env: {
@@ -88,10 +98,11 @@ test('a file that is not there is a usage error', () => {
   assert.equal(status, 2);
 });
 
-test('as root the run has a network and a /run of its own, and nothing that it started outlives it', (t) => {
+test('as root the run has a network, a /run and an /etc of its own, and nothing that it started outlives it', (t) => {
   if (!needs(t, 'root', 'netns', 'unshare', 'setpriv')) return;
   assert.equal(whyNoSandbox(), undefined);
-  const { status, stdout } = runner(['sandboxed'], { [SANDBOX_VARIABLE]: undefined });
+  const words = ['unshare', '--mount', 'sh', '-c', AFTER_KILL, 'sh'];
+  const { status, stdout } = runner(['sandboxed'], { [SANDBOX_VARIABLE]: undefined }, words);
   assert.equal(status, 0, stdout);
   assert.match(stdout, /\n2 tests: 2 passed, 0 failed\n$/);
   const orphans = readdirSync('/proc').filter(

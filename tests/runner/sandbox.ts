@@ -8,30 +8,32 @@ export const SANDBOX_VARIABLE = 'LAMETUN_SANDBOX';
 
 /**
  * What the sandbox has of its own: the network, so that no device, route or firewall rule of the machine is
- * touched; the mounts, for a /run of its own where `ip netns` keeps its names, and an /etc, since a node changes
- * resolv.conf there; and the process ids, because
- * with the first of them the kernel ends all the others, and so removes whatever a crash left behind.
+ * touched; the mounts, for /run, where `ip netns` keeps its names, and for /etc, where a node changes resolv.conf;
+ * and the process ids, because with the first of them the kernel ends all the others, and so removes whatever a
+ * crash left behind.
  */
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
 /**
- * What the sandbox needs to be usable. A machine without a TUN device node that everybody may
- * open, as most distributions have it, gets one in a /dev/net of its own; where
- * making it is forbidden the tests that need it say so.
+ * What the sandbox needs to be usable. Its /etc/resolv.conf is always the same file, whatever the machine's is, and
+ * whatever a node that was killed has left beside it. A machine without a TUN device node that everybody may open, as
+ * most distributions have it, gets one in a /dev/net of its own; where making it is forbidden the tests that need it
+ * say so.
  */
 const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up || exit 125
-cp -a /etc /run/etc && mount --bind /run/etc /etc || exit 125
+cp -a /etc /run/etc && rm -f /run/etc/resolv.conf* && echo nameserver 192.0.2.53 >/run/etc/resolv.conf || exit 125
+mount --bind /run/etc /etc || exit 125
 if [ "$(stat -c %a /dev/net/tun 2>&1)" != 666 ] && mkdir -p /dev/net && mount -t tmpfs tmpfs /dev/net; then
   mknod -m 666 /dev/net/tun c 10 200 2>/dev/null || umount /dev/net
 fi`;
 
 /**
  * The first process of the sandbox. It stays a shell: one that never waits for its orphans, as node would not,
- * collects them for ever. Temporary files have a folder of their own, which other users may enter, too.
+ * collects them for ever. Temporary files have a folder of their own, in memory, which other users may enter, too.
  */
 const INIT = `${PREPARE}
-TMPDIR=$(mktemp -d) && chmod 755 "$TMPDIR" && export TMPDIR || exit 125
+TMPDIR=$(mktemp -d) && mount -t tmpfs -o mode=755 tmpfs "$TMPDIR" && export TMPDIR || exit 125
 "$@"
 `;
 

@@ -6,8 +6,12 @@ export interface TestEvent {
   readonly name: string;
   readonly file?: string | undefined;
   readonly skip?: string | boolean | undefined;
-  readonly details?: { readonly type?: string | undefined };
+  readonly nesting?: number | undefined;
+  readonly details?: { readonly type?: string | undefined; readonly duration_ms?: number | undefined };
 }
+
+/** How many of the longest files a summary names. */
+const NAMED = 5;
 
 /**
  * Counts what became of the tests, and says it in the run's last lines. Node's own summary counts a file that
@@ -17,11 +21,11 @@ export class Summary {
   #passed = 0;
   #failed = 0;
   readonly #skipped = new Map<string, number>();
-  /** By file: how many tests have ended, and the ones now running, for a file that never ends. */
-  readonly #files = new Map<string, { ended: number; failed: boolean; running: string[] }>();
+  /** By file: how many tests have ended, the milliseconds they took, and the ones now running, for a file that never ends. */
+  readonly #files = new Map<string, { ended: number; time: number; failed: boolean; running: string[] }>();
 
   constructor(files: readonly string[]) {
-    for (const file of files) this.#files.set(file, { ended: 0, failed: false, running: [] });
+    for (const file of files) this.#files.set(file, { ended: 0, time: 0, failed: false, running: [] });
   }
 
   started(event: TestEvent): void {
@@ -37,6 +41,7 @@ export class Summary {
     }
     if (file !== undefined) {
       file.ended++;
+      if (event.nesting === 0) file.time += event.details?.duration_ms ?? 0;
       const index = file.running.lastIndexOf(event.name);
       if (index >= 0) file.running.splice(index, 1);
     }
@@ -69,9 +74,14 @@ export class Summary {
     if (this.#files.size === 0) problems.push('there is no test to run');
     if (mustRun && skipped > 0) problems.push(`${tests(skipped)} could not run, and here every test must`);
 
+    const longest = [...this.#files]
+      .sort(([, one], [, other]) => other.time - one.time)
+      .slice(0, NAMED)
+      .map(([path, { time }]) => `${relative('.', path)} ${(time / 1000).toFixed(0)} s`);
     const lines = [
       '',
       ...notes,
+      `Longest files: ${longest.join(', ')}`,
       `${tests(this.#passed + this.#failed + skipped)}: ${this.#passed} passed, ${this.#failed} failed` +
         (skipped > 0 ? `, ${skipped} could not run` : ''),
       ...problems.map((problem) => `FAILED: ${problem}`),

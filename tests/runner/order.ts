@@ -1,0 +1,27 @@
+import { resolve } from 'node:path';
+
+/**
+ * The files that take longest, the longest first, as the summary of a run names them. They are started first: else the
+ * last one would keep one processor busy while the others have nothing to do.
+ */
+export const LONGEST: readonly string[] = [
+  'tests/interop/wireguard.slow',
+  'tests/interop/offload.slow',
+  'tests/network/cli-start.slow',
+  'tests/virtual/seeds',
+  'tests/network/identity.slow',
+  'tests/security/hub.slow',
+  'tests/network/cli-admin.slow',
+  'tests/netns/host.slow',
+  'tests/interop/wireguard',
+  'tests/netns/demo',
+  'tests/netns/lametund',
+  'tests/attack/messages',
+];
+
+/** @param dist the folder of the compiled files */
+export function longestFirst(files: readonly string[], dist: string): string[] {
+  const places = new Map(LONGEST.map((file, place) => [resolve(dist, `${file}.test.js`), place]));
+  const place = (file: string): number => places.get(file) ?? LONGEST.length;
+  return [...files].sort().sort((one, other) => place(one) - place(other));
+}
