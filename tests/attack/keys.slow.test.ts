@@ -1,41 +1,14 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ERASE_AFTER_TIME } from '../../src/wireguard/constants.js';
 import { INITIATION, MESSAGE_TYPE } from '../../src/wireguard/messages.js';
 import { base64, crypto, hex, isType } from '../kit/attacker.js';
-import { findInMemory, readMemory } from '../kit/process-memory.js';
+import { readMemory } from '../kit/process-memory.js';
 import { needs } from '../kit/requirements.js';
 import { ADDRESS, Siege } from '../kit/siege.js';
 import { ping } from '../kit/traffic.js';
-import { until } from '../kit/wait.js';
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg', 'ping');
-
-test('a session of which nobody has heard is erased after 3 x REJECT_AFTER_TIME', async (t) => {
-  if (!canRun(t)) return;
-  const siege = await Siege.start(t);
-  const { sendingKey, receivingKey } = await siege.handshake();
-  const established = performance.now();
-  const names = () =>
-    [...new Set(findInMemory(siege.device.pid, { sendingKey, receivingKey }).map(({ what }) => what))].length;
-  const at = (milliseconds: number) => sleep(milliseconds - (performance.now() - established));
-  await at(ERASE_AFTER_TIME - 60_000); // to look takes its time
-  assert.equal(names(), 4, 'the control: both halves of both keys');
-  await at(ERASE_AFTER_TIME + 5_000);
-  await until('them to be erased', () => names() === 0, 20_000);
-});
-
-test('nothing of a removed peer is left 30 s later', async (t) => {
-  if (!canRun(t)) return;
-  const siege = await Siege.start(t);
-  const { sendingKey, receivingKey } = await siege.handshake();
-  const secrets = { sendingKey, receivingKey, psk: siege.peer.presharedKey };
-  assert.notDeepEqual(findInMemory(siege.device.pid, secrets), []);
-  siege.device.set('peer', base64(siege.peer.publicKey), 'remove');
-  await sleep(30_000);
-  assert.deepEqual(findInMemory(siege.device.pid, secrets), []);
-});
 
 /**
  * How many private keys of a public key there are in a process. Nobody knows them but the process, so everything that

@@ -13,7 +13,7 @@ import { TestNode } from '../kit/test-node.js';
 import { until } from '../kit/wait.js';
 
 const PROGRAM = fileURLToPath(new URL('./hub-process.js', import.meta.url));
-const KILLS = 50;
+const KILLS = 10;
 const WRITERS = 4;
 
 /** A running hub that the test kills. */

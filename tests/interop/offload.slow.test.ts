@@ -169,7 +169,7 @@ test('a name that LAMETUN_OFFLOADS does not know keeps lametund from starting', 
   if (!needs(t, ...REQUIREMENTS)) return;
   await assert.rejects(
     WireGuardPair.start(t, { implementations: LAMETUNDS, offloads: ['tso', undefined] }),
-    /LAMETUN_OFFLOADS: "tso" is none/,
+    /LAMETUN_OFFLOADS: unknown offload "tso"/,
   );
 });
 

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
+import type { NodeStatus } from '../../src/node/control/control.js';
+import { askControl } from '../../src/node/control/control-socket.js';
 import { MAIN } from './lametun.js';
 import { Running } from './running.js';
 import { until } from './wait.js';
@@ -191,12 +193,13 @@ export class Machine {
     await until(`${target} to answer ${this.name}`, () => this.pings(target, 1, ...options), within);
   }
 
-  /** `lametun status --json`. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests look at what they know of it
-  status(): any {
-    const { status, stdout, stderr } = this.lametun('status', '--json');
-    if (status !== 0) throw new Error(`${this.name}: status: ${stderr}`);
-    return JSON.parse(stdout);
+  /** What `lametun status --json` prints, without starting a program for it. */
+  async status(): Promise<NodeStatus> {
+    let status: NodeStatus | undefined;
+    await askControl<'status'>(this.state, { command: 'status' }, (answer) => {
+      status = answer;
+    });
+    return status!;
   }
 
   /** Starts any program; it ends with the test. */

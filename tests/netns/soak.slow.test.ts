@@ -6,15 +6,15 @@ import { needs } from '../kit/requirements.js';
 import { ping, transfer } from '../kit/traffic.js';
 
 /** How long the soak lasts, and how much of it warms up: code is compiled, and the heap finds its size. Seconds. */
-const DURATION = 120;
-const WARM_UP = 30;
+const DURATION = 30;
+const WARM_UP = 10;
 const INTERVAL = 0.1;
 const MB = 1_000_000;
 
 /** How much resident memory may differ between two moments of a process that leaks nothing, bytes. */
 const SLACK = 10e6;
 
-test('two minutes of full load of two homes: no interruption, and nothing is left behind', async (t) => {
+test('half a minute of full load of two homes: no interruption, and nothing is left behind', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'nft', 'ping')) return;
   const lab = new Lab(t, { homes: 2 });
   await lab.serve();
@@ -50,7 +50,7 @@ test('two minutes of full load of two homes: no interruption, and nothing is lef
     `${transfers} transfers of 20 MB; memory after ${WARM_UP} s and at the end, MB: ` +
       before.map(({ memory }, i) => `${mega(memory)} ${mega(after[i]!.memory)}`).join(', '),
   );
-  assert.ok(transfers >= 20, `only ${transfers} transfers`);
+  assert.ok(transfers >= 4, `only ${transfers} transfers`);
   for (const { sent, received, output } of results) {
     assert.ok(sent >= (0.9 * DURATION) / INTERVAL, output);
     // A queue that overflows under full load loses some, here and there; an interruption loses many in a row.

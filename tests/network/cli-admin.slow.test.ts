@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { type Machine, NetworkLab, type Outcome } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
-import { CUT_OFF, invite, join, serve, statusOf } from './join.js';
+import { CUT_OFF, invite, join, serve } from './join.js';
 
 /** What is asked of a network that runs: by its administrators, and by everybody. */
 
@@ -38,7 +38,7 @@ test('a network that asks, from its first node to its last', async (t) => {
 
   await t.test('who joins waits, and is told by which command it is let in', async () => {
     await homeNode.says(/home has asked to join home.*lametun approve home/);
-    await until('it to be attached', () => home.machine.status().hub.state === 'connected');
+    await until('it to be attached', async () => (await home.machine.status()).hub.state === 'connected');
     assert.match(said(home.machine.lametun('status')), /waits for an administrator: `lametun approve home`/);
     assert.match(said(home.machine.lametun('status')), /^hub +connected to /m);
     assert.match(
@@ -47,7 +47,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     );
     assert.match(said(home.machine.lametun('status')), /^this node .*, no address until it is approved$/m);
     assert.match(said(office.lametun('nodes')), /^home +- +- +pending approval/m);
-    assert.ok(home.machine.status().self.pending);
+    assert.ok((await home.machine.status()).self.pending);
     assert.ok(!home.machine.pings('office.home.lametun'));
     refused(office.lametun('approve', 'nobody'), /nobody/, 2);
     assert.equal(json(office, 'approve', 'home').name, 'home');
@@ -92,7 +92,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.match(said(laptop.lametun('status')), /^this node .*, admin once approved$/m);
     refused(laptop.lametun('nodes'), /this node is pending approval/);
     said(office.lametun('approve', 'laptop'));
-    await until('it to be let in', () => laptop.status().self.pending === false);
+    await until('it to be let in', async () => (await laptop.status()).self.pending === false);
     const { invite: id, command, token } = json(laptop, 'invite', '--reusable', '--expires', '2h');
     assert.equal(command, `lametun join ${token}`);
     const { invites } = json(laptop, 'invites');
@@ -108,13 +108,13 @@ test('a network that asks, from its first node to its last', async (t) => {
   await t.test('a node that is renamed is called so everywhere, and by itself', async () => {
     assert.deepEqual(json(laptop, 'rename', 'home', 'cottage'), { name: 'cottage', before: 'home' });
     await homeNode.says(/this node is now called cottage/);
-    await until('laptop to know', () =>
-      laptop.status().peers.some(({ name }: { name: string }) => name === 'cottage'),
+    await until('laptop to know', async () =>
+      (await laptop.status()).peers.some(({ name }: { name: string }) => name === 'cottage'),
     );
     await until('an answer by the new name', () => laptop.pings('cottage.home.lametun'));
     await until('itself to be found by it', () => home.machine.pings('cottage.home.lametun'));
     assert.ok(!laptop.pings('home.home.lametun'), 'the old name is gone');
-    const { self } = home.machine.status();
+    const { self } = await home.machine.status();
     assert.deepEqual([self.name, self.fullName], ['cottage', 'cottage.home.lametun']);
     assert.equal(JSON.parse(readFileSync(path(home.machine.state, 'node.json'), 'utf8')).you.name, 'cottage');
     refused(
@@ -135,16 +135,16 @@ test('a network that asks, from its first node to its last', async (t) => {
     );
     assert.match(said(office.lametun('rename', 'cottage', 'home')), /^Renamed cottage to home\n$/);
     await until('laptop to know', () => laptop.pings('home.home.lametun'));
-    assert.deepEqual(laptop.status().warnings, [], 'it is the key that it was');
+    assert.deepEqual((await laptop.status()).warnings, [], 'it is the key that it was');
   });
 
   await t.test('a removed node is cut off within 2 s, and ends with status 1 and the reason', async (t) => {
-    const address = home.machine.status().self.ipv4;
+    const address = (await home.machine.status()).self.ipv4!;
     await until('an answer', () => laptop.pings(address));
     const command = json(office, 'remove', 'home');
     const since = performance.now();
     assert.equal(command.name, 'home');
-    await until('laptop to know', async () => (await statusOf(laptop)).peers.length === 1, CUT_OFF);
+    await until('laptop to know', async () => (await laptop.status()).peers.length === 1, CUT_OFF);
     t.diagnostic(`cut off ${Math.round(performance.now() - since)} ms after the command's end`);
     assert.ok(!laptop.pings(address));
     assert.equal(await homeNode.ended, 1);
@@ -169,7 +169,7 @@ test('a network that asks, from its first node to its last', async (t) => {
 
   await t.test('what only the hub can do is refused in words while it is away', async () => {
     await hub.stop('SIGKILL');
-    await until('it to be missed', () => laptop.status().hub.state === 'away');
+    await until('it to be missed', async () => (await laptop.status()).hub.state === 'away');
     refused(laptop.lametun('invite'), /no connection to the hub/);
     refused(laptop.lametun('share', '198.51.100.32/28'), /no connection to the hub/);
     refused(laptop.lametun('leave'), /hub cannot be told.*--force/);
@@ -179,7 +179,7 @@ test('a network that asks, from its first node to its last', async (t) => {
   await t.test('who leaves is forgotten, here and there', async () => {
     const again = office.start('up');
     await again.says(/office\.home\.lametun is up/);
-    await until('the hub to be found again', () => laptop.status().hub.state === 'connected');
+    await until('the hub to be found again', async () => (await laptop.status()).hub.state === 'connected');
     assert.deepEqual(json(laptop, 'leave'), { told: true });
     for (const file of ['node.json', 'node.key', 'map.json', 'endpoints.json', 'control.sock'])
       await until(`${file} to go`, () => !existsSync(path(laptop.state, file)));
@@ -193,37 +193,52 @@ test('a backup made while the hub runs brings it back on another disk, with all 
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
-  const [one, two] = [lab.site('one').machine, lab.site('two').machine];
+  const one = lab.site('one').machine;
+  const two = lab.site('two', { access: 'easy', gateway: true, lan: 9 }).machine;
   const keep = `${hub.state}-keep`;
+  const offers = (): unknown[] =>
+    json(hub, 'nodes').nodes.find(({ name }: { name: string }) => name === 'two').offered;
   const started = hub.start('hub', '--network', 'home');
   await started.says(/is up/);
   for (const machine of [one, two]) await join(machine, invite(hub)).says(/is up/);
   await until('an answer', () => one.pings('two.home.lametun'));
-  const addresses = [one, two].map((machine) => machine.status().self.ipv4);
+  const addresses = async () =>
+    [(await one.status()).self.ipv4, (await two.status()).self.ipv4] as readonly unknown[];
+  const before = await addresses();
   hub.run('mkdir', '-p', keep);
-  assert.deepEqual(json(hub, 'backup', `${keep}/network.json`), { backup: `${keep}/network.json` });
+  assert.match(
+    said(hub.lametun('backup', `${keep}/network.json`)),
+    /^Wrote .*\/network\.json\. Keep it as safe/,
+  );
   hub.run('cp', '-p', `${hub.state}/hub.key`, `${keep}/hub.key`);
   const mode = hub.run('stat', '-c', '%a', `${keep}/network.json`).stdout.trim();
   assert.equal(mode, '600', 'a backup is for its owner alone');
   refused(hub.lametun('restore', `${keep}/network.json`), /in use by process \d+/);
+  // What the backup does not know.
+  assert.equal(two.lametun('share', '192.168.9.0/24').status, 0);
+  said(hub.lametun('approve', 'two'));
+  assert.deepEqual(offers(), [{ network: '192.168.9.0/24', state: 'approved' }]);
 
   await started.stop('SIGKILL');
   hub.run('rm', '-r', hub.state);
   hub.run('install', '-d', '-m', '700', hub.state);
   hub.run('cp', '-p', `${keep}/hub.key`, hub.state);
   refused(hub.lametun('restore', `${keep}/nothing.json`), /nothing\.json/, 2);
-  assert.deepEqual(json(hub, 'restore', `${keep}/network.json`), { network: 'home', nodes: 2 });
+  assert.equal(said(hub.lametun('restore', `${keep}/network.json`)), 'Restored network home with 2 nodes\n');
   const again = hub.start('hub');
   await again.says(/The hub of home is up/);
   for (const machine of [one, two])
-    await until(`${machine.name} to come back`, () => machine.status().hub.state === 'connected');
-  assert.deepEqual(
-    [one, two].map((machine) => machine.status().self.ipv4),
-    addresses,
-  );
+    await until(
+      `${machine.name} to come back`,
+      async () => (await machine.status()).hub.state === 'connected',
+    );
+  assert.deepEqual(await addresses(), before);
   await one.reaches('two.home.lametun');
+  await until('what two shares to be offered again', () => offers().length > 0);
+  assert.deepEqual(offers(), [{ network: '192.168.9.0/24', state: 'pending' }]);
+  await until('two to hear of it', async () => (await two.status()).shares[0]?.state === 'pending');
   const three = lab.site('three').machine;
   await join(three, invite(hub)).says(/is up/);
   await until('an answer of the new one', () => three.pings('one.home.lametun'));
-  assert.ok(!addresses.includes(three.status().self.ipv4));
+  assert.ok(!before.includes((await three.status()).self.ipv4));
 });

@@ -66,7 +66,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
   );
   assert.match(served.stdout, /^status 0$/m, served.stdout);
   const [, token] = JOIN_LINE.exec(served.stdout)!;
-  assert.equal(office.status().self.name, 'office', 'it goes on');
+  assert.equal((await office.status()).self.name, 'office', 'it goes on');
 
   await t.test('the token goes to the background by a pipe, wherever it came from', async () => {
     const joined = laptop.lametun('join', token!, '--detach', '--name', 'laptop');
@@ -137,7 +137,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.match(stdout, /laptop\.home\.lametun is up/);
     t.diagnostic(`up after ${Math.round(took)} ms; ${Math.round(joining)} ms with a hub`);
     assert.ok(took < joining + 8_000, `${took} ms: a search for the hub takes 10 s more`);
-    assert.notEqual(laptop.status().hub.state, 'connected');
+    assert.notEqual((await laptop.status()).hub.state, 'connected');
     await kill(laptop);
     assert.equal(office.run('nft', 'delete table inet t').status, 0);
   });
@@ -156,7 +156,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.match(readdressed.stdout, /now looks for its hub at 198\.51\.100\.7/, readdressed.stderr);
     await kill(laptop, 'tunnel7');
     attached(['join', invite(office), '--share', '198.51.100.16/28']);
-    await until('the hub to know', () => laptop.status().shares[0]?.state === 'pending');
+    await until('the hub to know', async () => (await laptop.status()).shares[0]?.state === 'pending');
     await kill(laptop, 'tunnel7');
     assert.equal(laptop.lametun('up', '--detach', '--interface', 'lametun0').status, 0);
     assert.equal(laptop.lametun('share', '--none').status, 0);
@@ -219,7 +219,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
       ...['join', '-', '--detach', '--name', 'two', '--state', two.state],
     );
     assert.equal(started.status, 0, started.stderr);
-    await until('one to see two', () => one.status().peers.length === 1);
+    await until('one to see two', async () => (await one.status()).peers.length === 1);
   });
 
   await t.test('by a file, for a second network on the same machine', async (t) => {
@@ -230,8 +230,8 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const args = ['join', '--token-file', file, '--name', 'one', '--state', `${one.state}-w`];
     const second = one.spawn(process.execPath, MAIN, ...args);
     await second.says(/one\.work\.lametun is up.*interface lametun1/); // lametun0 is the first's
-    assert.equal(one.status().peers.length, 1, 'the first goes on');
-    await one.reaches(one.status().peers[0].ipv4);
+    assert.equal((await one.status()).peers.length, 1, 'the first goes on');
+    await one.reaches((await one.status()).peers[0]!.ipv4);
     assert.equal(one.run('ip', 'link', 'show', 'lametun1').status, 0);
     await one.reaches('two.home.lametun'); // names of the first
     // A resolv.conf has one owner at a time, whose node asks the other's.
@@ -282,9 +282,9 @@ test('a token comes from an argument, a file or the standard input, and no one s
     }
   });
 
-  await t.test('routes that collide are named', () => {
+  await t.test('routes that collide are named', async () => {
     const crowded = lab.site('crowded').machine;
-    const [route] = one.status().network.ipv4.split('/');
+    const [route] = (await one.status()).network.ipv4.split('/');
     crowded.run('ip', 'route', 'add', `${route}/17`, 'dev', 'wan');
     const outcome = crowded.lametun('join', invite(hub), '--name', 'crowded');
     refused(outcome, new RegExp(`collides with the route ${route}/17.*another --range`));

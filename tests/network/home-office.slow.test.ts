@@ -63,7 +63,8 @@ test('home and office: one command on each gateway, and hosts behind them that r
       await joining.says(/is up/);
       await until('the home host', () => cafe.machine.pings('192.168.1.23') || undefined);
       cafe.machine.run('ping', '-c30', '-i0.1', '192.168.1.23');
-      const gateway = cafe.machine.status().peers.find(({ name }: { name: string }) => name === 'home');
+      const { peers } = await cafe.machine.status();
+      const gateway = peers.find(({ name }) => name === 'home')!;
       assert.equal(gateway.path.kind, 'relayed');
       assert.ok(gateway.sent < 100_000, `${gateway.sent} bytes went round in circles`);
       await joining.stop();

@@ -6,13 +6,13 @@ import { MAIN } from '../kit/lametun.js';
 import { type Machine, NetworkLab } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
-import { hubAlone, invite, join, serve, statusOf } from './join.js';
+import { hubAlone, invite, join, serve } from './join.js';
 
 /** The longest wait of a node that looks for its hub is 30 s. Milliseconds. */
 const FOUND = 120_000;
 
 const isConnected = async (machine: Machine): Promise<boolean> =>
-  (await statusOf(machine)).hub.state === 'connected';
+  (await machine.status()).hub.state === 'connected';
 const hosts = (machine: Machine): string[] =>
   JSON.parse(readFileSync(joinPath(machine.state, 'node.json'), 'utf8')).hub.addresses.map(
     ({ host }: { host: string }) => host,
@@ -44,8 +44,8 @@ test('a hub that serves another network by the same key takes nobody’s identit
   const lying = hub.spawn(process.execPath, MAIN, 'hub', '--state', other);
   await lying.says(/is up/);
   await t.test('members keep everything, say so, and come back to their own', async () => {
-    await until('a refusal', async () => (await statusOf(anna)).hub.state === 'refused', FOUND);
-    const { why } = (await statusOf(anna)).hub;
+    await until('a refusal', async () => (await anna.status()).hub.state === 'refused', FOUND);
+    const { why } = (await anna.status()).hub;
     assert.match(why!, /another network is behind this hub's key/);
     assert.match(node.stderr, /another network is behind this hub's key/);
     assert.equal(readFileSync(identity[0]!, 'utf8'), key);
@@ -99,14 +99,17 @@ test('a hub goes on without the node on its machine, and is found by other addre
     ip('addr', 'replace', `${to}/28`, 'dev', 'wan');
     ip('route', 'replace', 'default', 'via', at(-6));
   };
+  /** Ends anna's connection, which would be silent for up to 30 s before she misses it. */
+  const endConnection = (): void => void anna.run('ss', '-K', 'dport', '=', ':443');
 
   await t.test('an address that a running hub gets is told to its members', async () => {
     hub.namespace.run('ip', ['addr', 'add', `${at(1)}/28`, 'dev', 'wan']);
     await until('anna to be told', () => hosts(anna).includes(at(1)), FOUND);
     moveTo(public4, at(1));
+    endConnection();
     await until(
       'anna to find it there',
-      async () => (await statusOf(anna)).hub.address === `${at(1)}:443`,
+      async () => (await anna.status()).hub.address === `${at(1)}:443`,
       FOUND,
     );
   });
@@ -116,9 +119,10 @@ test('a hub goes on without the node on its machine, and is found by other addre
     const { status, stdout, stderr } = anna.lametun('join', invite(hub));
     assert.equal(status, 0, stderr);
     assert.match(stdout, /anna of network home is running, and now looks for its hub at /);
+    endConnection();
     await until(
       'anna to find it there',
-      async () => (await statusOf(anna)).hub.address === `${at(2)}:443`,
+      async () => (await anna.status()).hub.address === `${at(2)}:443`,
       FOUND,
     );
   });
@@ -129,7 +133,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
     node = join(anna, invite(hub));
     await node.says(/is up/);
     await until('anna to find it there', () => isConnected(anna), FOUND);
-    assert.equal((await statusOf(anna)).hub.address, `${at(3)}:443`);
+    assert.equal((await anna.status()).hub.address, `${at(3)}:443`);
   });
 
   await t.test('a token of another hub changes nothing', async () => {

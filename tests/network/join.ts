@@ -2,8 +2,6 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { NodeStatus } from '../../src/node/control/control.js';
-import { askControl } from '../../src/node/control/control-socket.js';
 import type { StoredEndpoints } from '../../src/node/machine/stored.js';
 import type { Machine } from '../kit/network-lab.js';
 import type { Running } from '../kit/running.js';
@@ -40,18 +38,9 @@ export function invite(machine: Machine, ...options: readonly string[]): string 
 export const join = (machine: Machine, token: string, ...options: readonly string[]): Running =>
   machine.start('join', token, '--name', machine.name, ...options);
 
-/** `lametun status`, without starting a program for it. */
-export async function statusOf(machine: Machine): Promise<NodeStatus> {
-  let status: NodeStatus | undefined;
-  await askControl<'status'>(machine.state, { command: 'status' }, (answer) => {
-    status = answer;
-  });
-  return status!;
-}
-
 /** Waits until a node has written down where these others are, by direct paths: with that it begins when it is killed now. */
 export async function hasWrittenDown(machine: Machine, ...others: readonly string[]): Promise<void> {
-  const { peers } = await statusOf(machine);
+  const { peers } = await machine.status();
   const file = joinPath(machine.state, 'endpoints.json');
   const written = (): StoredEndpoints => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : []);
   for (const other of others) {

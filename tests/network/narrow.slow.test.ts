@@ -3,14 +3,14 @@ import { test } from 'node:test';
 import { type Machine, NetworkLab } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
-import { hubAlone, invite, join, statusOf } from './join.js';
+import { hubAlone, invite, join } from './join.js';
 
 /** As large as a packet in the network may be, and not to be cut up before it is sealed. */
 const FULL4 = ['-M', 'do', '-s', String(1280 - 28)];
 const FULL6 = ['-M', 'do', '-s', String(1280 - 48)];
 
 async function peer(machine: Machine) {
-  const { peers } = await statusOf(machine);
+  const { peers } = await machine.status();
   return peers[0]!;
 }
 
@@ -31,7 +31,7 @@ test('packets of full size pass a line that carries 1300 bytes and does not say 
     return (await peer(home)).path.kind === 'direct';
   });
   await home.reaches(ipv4, ...FULL4);
-  assert.equal((await statusOf(home)).relay.via, 'udp');
+  assert.equal((await home.status()).relay.via, 'udp');
 });
 
 test('over IPv6, where no router cuts anything up, they pass through the WebSocket', async (t) => {
@@ -46,11 +46,11 @@ test('over IPv6, where no router cuts anything up, they pass through the WebSock
   const { ipv4 } = await until('home to know office', () => peer(home));
   await home.reaches(ipv4, ...FULL4);
   await until('the relay to be asked in vain', async () =>
-    /packets of full size do not/.test((await statusOf(home)).relay.why),
+    /packets of full size do not/.test((await home.status()).relay.why),
   );
   await home.reaches(ipv4, ...FULL4);
   await office.reaches((await peer(office)).ipv4, ...FULL4);
-  assert.equal((await statusOf(home)).relay.via, 'websocket');
-  assert.equal((await statusOf(office)).relay.via, 'udp');
+  assert.equal((await home.status()).relay.via, 'websocket');
+  assert.equal((await office.status()).relay.via, 'udp');
   assert.match((await peer(home)).path.kind, /relayed/);
 });

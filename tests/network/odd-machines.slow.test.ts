@@ -64,7 +64,7 @@ test('machines that lack something', async (t) => {
   await hubAlone(hub);
   await join(whole, invite(hub)).says(/is up/);
   const answers = (machine: Machine): Promise<unknown> =>
-    until(`whole to answer ${machine.name}`, () => machine.pings(whole.status().self.ipv4));
+    until(`whole to answer ${machine.name}`, async () => machine.pings((await whole.status()).self.ipv4!));
 
   await t.test('without IPv6 there is IPv4, and a warning', async () => {
     const old = lab.site('old', { families: 'ipv4' }).machine;
@@ -80,7 +80,7 @@ test('machines that lack something', async (t) => {
     assert.match(await ofWhole(whole), /:/, 'others have one');
     await old.reaches('whole.home.lametun');
     assert.doesNotMatch(await ofWhole(old), /:/);
-    assert.match(old.status().warnings.join(), /no IPv6 inside the network here/);
+    assert.match((await old.status()).warnings.join(), /no IPv6 inside the network here/);
     assert.equal(await running.stop(), 0, running.stderr);
   });
 
@@ -106,7 +106,7 @@ test('machines that lack something', async (t) => {
     const sharing = joinInMounts(gateway, WITHOUT_NFT, token, '--share', '192.168.9.0/24');
     await sharing.says(/gateway\.home\.lametun is up/);
     await answers(gateway);
-    assert.match(gateway.status().warnings.join(), /apt install nftables/);
+    assert.match((await gateway.status()).warnings.join(), /apt install nftables/);
     assert.equal(await sharing.stop(), 0, sharing.stderr);
   });
 
@@ -115,9 +115,9 @@ test('machines that lack something', async (t) => {
     const running = joinInMounts(sealed, READ_ONLY_ETC, invite(hub));
     await running.says(/sealed\.home\.lametun is up/);
     await answers(sealed);
-    const { how, why } = sealed.status().names;
+    const { how, why } = (await sealed.status()).names;
     assert.equal(how, 'none');
-    assert.match(why, /resolv\.conf/);
+    assert.match(why!, /resolv\.conf/);
     await whole.reaches('sealed.home.lametun'); // others find it by name
     assert.equal(await running.stop(), 0, running.stderr);
   });
@@ -150,14 +150,16 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
   assert.equal(await first.stop(), 0, first.stderr);
   await dns.stop();
 
-  const isConnected = (): boolean => node.status().hub.state === 'connected';
+  const isConnected = async (): Promise<boolean> => (await node.status()).hub.state === 'connected';
   const comesUp = async (running: Running): Promise<Running> => {
     await running.says(/is up/);
     return running;
   };
   const isAway = async (): Promise<void> => {
-    await until('a word of what is missing', () =>
-      /hub\.example: (there is no such name|the name server does not answer)/.test(node.status().hub.why),
+    await until('a word of what is missing', async () =>
+      /hub\.example: (there is no such name|the name server does not answer)/.test(
+        (await node.status()).hub.why!,
+      ),
     );
   };
 

@@ -84,18 +84,18 @@ for (const [via, blocked] of [
     const nodeA = join(a, invite(hub));
     await nodeA.says(/is up/);
     await b.start('join', invite(hub), '--name', secretName).says(/is up/);
-    await until(via, () => [a, b].every((machine) => machine.status().relay.via === via));
+    for (const machine of [a, b]) await until(via, async () => (await machine.status()).relay.via === via);
     const inside = new Capture(t, a, 'lametun0');
 
     const server = b.spawn(process.execPath, '-e', SERVER);
     await server.says(/listens/);
-    const address = b.status().self.ipv4 as string;
+    const address = (await b.status()).self.ipv4 as string;
     await until('b to be reached', () => a.pings(address));
     await a.spawn(process.execPath, '-e', CLIENT, address, needle).says(/thanks/); // captured meanwhile
     await until('b to be found by name', () =>
       a.run('getent', 'ahosts', `${secretName}.home.lametun`).stdout.includes(address),
     );
-    assert.equal(a.status().peers[0].path.kind, 'relayed');
+    assert.equal((await a.status()).peers[0]!.path.kind, 'relayed');
 
     const captured = Object.entries(outside).map(
       ([where, capture]) => [`the link of ${where}`, capture.bytes] as const,
@@ -131,7 +131,7 @@ for (const [via, blocked] of [
       await until('it to be asked for', () => outside.a.bytes.includes(Buffer.from(name)));
     });
 
-    await t.test('private keys', () => {
+    await t.test('private keys', async () => {
       const keys = Object.fromEntries(
         [a, b].map(({ name, state }) => [
           name,
@@ -151,7 +151,7 @@ for (const [via, blocked] of [
       for (const form of forms(hubKey))
         for (const [where, bytes] of captured) assert.ok(!bytes.includes(form), where);
       assert.ok(findInMemory(runningHub.pid, { hub: hubKey }).length > 0, 'the control: its own');
-      const publicKey = Buffer.from(a.status().self.key as string);
+      const publicKey = Buffer.from((await a.status()).self.key as string);
       assert.ok(
         stored.some(([, bytes]) => bytes.includes(publicKey)),
         'the control: public keys are in the database',

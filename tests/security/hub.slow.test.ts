@@ -14,7 +14,7 @@ import { type Machine, NetworkLab } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
 import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
-import { join, statusOf } from '../network/join.js';
+import { join } from '../network/join.js';
 import type { Order } from './evil-hub.js';
 
 const EVIL_HUB = fileURLToPath(new URL('./evil-hub.js', import.meta.url));
@@ -77,11 +77,11 @@ class EvilHub {
   }
 }
 
-const warnings = async (machine: Machine): Promise<string> => (await statusOf(machine)).warnings.join('\n');
+const warnings = async (machine: Machine): Promise<string> => (await machine.status()).warnings.join('\n');
 const warned = (machine: Machine, pattern: RegExp): Promise<unknown> =>
   until(`a warning ${pattern}`, async () => pattern.test(await warnings(machine)));
 const peers = async (machine: Machine): Promise<string[]> =>
-  (await statusOf(machine)).peers.map(({ name }) => name).sort();
+  (await machine.status()).peers.map(({ name }) => name).sort();
 const routeTo = (machine: Machine, address: string): string =>
   machine.run('ip', 'route', 'get', address).stdout;
 
@@ -157,50 +157,11 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
   };
   const refused: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
     ['another key for a member', { ...honest, key: fresh.key }, /b \(node 2\).*another key than before/],
-    [
-      'another address for a member',
-      { ...honest, ipv4: '10.77.0.99' },
-      /b \(node 2\).*another address than before/,
-    ],
-    [
-      'another member’s name for a member',
-      { ...honest, name: 'm' },
-      /m is the name of node 3, and it is b here/,
-    ],
-    ['a new member with the name of one', { ...fresh, name: 'b' }, /its name is that of node 2/],
-    ['a new member with the name of this node', { ...fresh, name: 'a' }, /its name is that of node 1/],
-    [
-      'a new member with the address of one',
-      { ...fresh, ipv4: honest.ipv4 },
-      /its address 10\.77\.0\.2 is b's/,
-    ],
-    [
-      'a new member with this node’s address',
-      { ...fresh, ipv4: a4 },
-      /its address 10\.77\.0\.1 is this node's/,
-    ],
-    ['a new member with the key of one', { ...fresh, key: honest.key }, /its key is b's/],
-    [
-      'an address outside of the network',
-      { ...fresh, ipv4: '8.8.8.8' },
-      /8\.8\.8\.8 is not in the network's range/,
-    ],
-    [
-      'an address on this node’s LAN',
-      { ...fresh, ipv4: '192.168.1.23' },
-      /192\.168\.1\.23 is not in the network's range/,
-    ],
     ['all of IPv4', { ...accomplice, shares: ['0.0.0.0/0'] }, /0\.0\.0\.0\/0 is too wide/],
-    ['all of IPv6', { ...accomplice, shares: ['::/0'] }, /::\/0 is too wide/],
     [
       'this node’s LAN',
       { ...accomplice, shares: ['192.168.1.0/24'] },
       /192\.168\.1\.0\/24 collides with the route/,
-    ],
-    [
-      'one host of it',
-      { ...accomplice, shares: ['192.168.1.23/32'] },
-      /192\.168\.1\.23\/32 collides with the route/,
     ],
     [
       'this node’s name server',
@@ -211,11 +172,6 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       'the hub itself',
       { ...accomplice, shares: ['198.51.100.0/29'] },
       /contains 198\.51\.100\.7, which must be reached from outside/,
-    ],
-    [
-      'another member’s address',
-      { ...accomplice, shares: ['10.77.0.2/32'] },
-      /overlaps the network's own range/,
     ],
   ];
   for (const [what, node, why] of refused) {
@@ -252,7 +208,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       hub.map('a', [self, accomplice, { ...fresh, name, ipv4, ipv6 }]);
       await warned(a, /^b has another key since \d{4}-\d\d-\d\d than before/m);
       await nodeA.says(/warning: b has another key since/);
-      const { peers: now } = await statusOf(a);
+      const { peers: now } = await a.status();
       assert.ok(now.find((peer) => peer.name === 'b')!.keyChangedAt! > Date.now() - 60_000);
       assert.equal(now.find((peer) => peer.name === 'm')!.keyChangedAt, undefined);
       assert.match(a.lametun('status').stdout, /Warning: b has another key since/);
@@ -302,7 +258,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
     hub.order({ breakOff: 'a' });
     await until('a to come back', () => hub.attached.get('a')! > times);
     await warned(a, /has the ranges 0\.0\.0\.0\/0 and ::\/0 now: ignored/);
-    const { self: now } = await statusOf(a);
+    const { self: now } = await a.status();
     assert.deepEqual([now.ipv4, now.name], [a4, 'a']);
     assert.match(a.run('ip', 'address', 'show', 'lametun0').stdout, new RegExp(`inet ${a4}/16`));
     assert.doesNotMatch(a.run('ip', 'address', 'show', 'lametun0').stdout, /10\.77\.0\.2\/|fd77::2\//);
@@ -340,7 +296,7 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       assert.equal(await nodeA.ended, 1);
       assert.match(nodeA.stderr, /was removed from the network home/);
       assert.ok(!existsSync(`${a.state}/node.key`));
-      assert.ok((await statusOf(b)).self.ipv4 === honest.ipv4, 'nobody else is concerned');
+      assert.ok((await b.status()).self.ipv4 === honest.ipv4, 'nobody else is concerned');
     },
   );
 });
@@ -353,8 +309,6 @@ test('a machine that joins does not become a member of what would take its traff
   const { machine: a } = lab.site('a');
   const cases: readonly (readonly [Order[], RegExp])[] = [
     [[{ when: 'check-invitation', network: { ipv4: '0.0.0.0/0' } }], /0\.0\.0\.0\/0 is no private range/],
-    [[{ when: 'check-invitation', network: { ipv4: '8.8.0.0/16' } }], /8\.8\.0\.0\/16 is no private range/],
-    [[{ when: 'check-invitation', network: { ipv6: '2000::/3' } }], /2000::\/3 is no private range/],
     [[{ when: 'join', network: { ipv4: '8.8.0.0/16' } }], /the hub showed another network/],
     [[{ you: { ipv4: '8.8.8.8' } }], /addresses from outside of the network: 8\.8\.8\.8/],
   ];
@@ -371,5 +325,5 @@ test('a machine that joins does not become a member of what would take its traff
   }
   const running = join(a, hub.token);
   await running.says(/is up/); // the control
-  assert.equal((await statusOf(a)).network.ipv4, '10.77.0.0/16');
+  assert.equal((await a.status()).network.ipv4, '10.77.0.0/16');
 });

@@ -155,7 +155,7 @@ test('nobody else on the machine puts frames into the loopback socket that leads
     state.close();
     rmSync(folder, { recursive: true });
   });
-  await until('the map', () => node.status().peers.length === 1);
+  await until('the map', async () => (await node.status()).peers.length === 1);
   const [relay, ...others] = loopbackPorts().filter((each) => !before.includes(each));
   assert.ok(relay !== undefined && others.length === 0);
 

@@ -21,7 +21,7 @@ import { needs } from '../kit/requirements.js';
 import type { Running } from '../kit/running.js';
 import { ADMIN_REQUESTS, TestNode, TestRefusal } from '../kit/test-node.js';
 import { until } from '../kit/wait.js';
-import { CUT_OFF, hasWrittenDown, hubAlone, invite, join, statusOf } from '../network/join.js';
+import { CUT_OFF, hasWrittenDown, hubAlone, invite, join } from '../network/join.js';
 
 const log = new TextLog(0, 'hub', () => {});
 
@@ -206,7 +206,7 @@ function unblock(machine: Machine): void {
   machine.namespace.run('nft', ['delete', 'table', 'inet', 'nohub']);
 }
 const peer = async (machine: Machine, name: string): Promise<PeerStatus | undefined> =>
-  (await statusOf(machine)).peers.find((each) => each.name === name);
+  (await machine.status()).peers.find((each) => each.name === name);
 
 test('a removed node that does not care is cut off by all who are connected within 2 s, and by others when they come back', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
@@ -218,7 +218,7 @@ test('a removed node that does not care is cut off by all who are connected with
   const token = invite(hub, '--reusable');
   const nodes: Running[] = [a, b, c].map((machine) => join(machine, token));
   for (const node of nodes) await node.says(/is up/);
-  const b4 = (await statusOf(b)).self.ipv4!;
+  const b4 = (await b.status()).self.ipv4!;
   for (const [from, to] of [
     [b, 'a'],
     [b, 'c'],
@@ -232,8 +232,8 @@ test('a removed node that does not care is cut off by all who are connected with
     });
 
   await t.test('a member that takes another’s inner address is heard by nobody under it', async () => {
-    const c4 = (await statusOf(c)).self.ipv4!;
-    const a4 = (await statusOf(a)).self.ipv4!;
+    const c4 = (await c.status()).self.ipv4!;
+    const a4 = (await a.status()).self.ipv4!;
     b.run('ip', 'address', 'add', `${c4}/32`, 'dev', 'lametun0');
     const before = heard(a);
     assert.ok(!b.pings(a4, 1, '-I', c4));
@@ -246,7 +246,7 @@ test('a removed node that does not care is cut off by all who are connected with
   await t.test(
     'nor is a neighbour on the wire that takes one; under its own address it reaches what listens on all',
     async () => {
-      const a4 = (await statusOf(a)).self.ipv4!;
+      const a4 = (await a.status()).self.ipv4!;
       a.namespace.sysctl({ 'net.ipv4.conf.all.rp_filter': 0, 'net.ipv4.conf.wan.rp_filter': 0 });
       lab.internet.ip([`address add ${b4}/32 dev lo`, `route add ${a4}/32 via ${sites[0]!.public4}`]);
       const before = heard(a);

@@ -178,7 +178,7 @@ test('other users see no token among the arguments of processes, however it was 
   assert.equal(await detached.ended, 0, detached.stderr);
   assert.ok(looks > 10);
   assert.equal(seen, 0);
-  assert.equal(other.status().self.name, 'c');
+  assert.equal((await other.status()).self.name, 'c');
   assert.equal(other.lametun('leave').status, 0);
 
   await t.test(
