@@ -168,7 +168,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     ),
   },
   moved: {
-    recovers: 10_000,
+    recovers: 7_000,
     act: onNode((node, scenario) => {
       const { world } = scenario;
       const site = world.random.chance(0.5) ? world.random.pick(world.sites) : world.site();

@@ -33,8 +33,9 @@ export class HubHost {
   readonly addresses: readonly HubAddress[];
   /** What is on its disk; it outlives the process. */
   store = new MemoryStore();
-  /** Where it is on the internet now. */
+  /** Where it is on the internet now, and since when. */
   host: Host;
+  movedAt = Number.NEGATIVE_INFINITY;
   readonly #options: HubHostOptions;
   readonly #key: PrivateKey;
   /** Ends what belongs to an earlier process. */
@@ -53,6 +54,11 @@ export class HubHost {
     this.host = this.#plugIn(options.addresses[0]!);
   }
 
+  /** What a token says: where the hub is when it is made. Members hear of all addresses. */
+  get tokenAddresses(): readonly HubAddress[] {
+    return this.addresses.filter(({ host }) => host === this.host.address.join('.'));
+  }
+
   /** The host at one of its addresses: where the hub is not, nobody is. */
   at(address: string): Host {
     return this.host.address.join('.') === address ? this.host : { ...this.host, isDown: true };
@@ -62,6 +68,7 @@ export class HubHost {
   moveTo(address: string): void {
     this.#options.internet.hosts.delete(this.host);
     this.host = this.#plugIn(address);
+    this.movedAt = this.#options.agenda.now;
     this.#ends.clear();
   }
 

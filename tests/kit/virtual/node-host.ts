@@ -118,7 +118,7 @@ export class NodeHost {
       node === undefined ? { join: { secret: this.#secret!, name, shares } } : { network: node.network.id };
     this.#client = new HubClient({
       ...{ crypto, privateKey, hubKey: hub.publicKey, program: 'virtual node', map: this.#map, member },
-      addresses: node === undefined ? hub.addresses : searched(node.hub),
+      addresses: node === undefined ? hub.tokenAddresses : searched(node.hub),
     });
     this.#client.start(agenda.now);
     if (node !== undefined) this.#becomeMember();
@@ -349,7 +349,7 @@ export class NodeHost {
         const { network, you } = output;
         const hub = {
           key: encodeBase64(this.#options.hub.publicKey),
-          ...byToken(undefined, this.#options.hub.addresses),
+          ...byToken(undefined, this.#options.hub.tokenAddresses),
         };
         const { shares, port } = this.#options;
         this.disk.node = { network, you, hub, port, device: 'lametun0', shares };

@@ -17,6 +17,7 @@ const ACCESS: readonly (readonly NatKind[])[] = [
   ['easy'],
   ['hard'],
   ['plain'],
+  ['plain'],
   ['keepsPorts', 'easy'],
   ['keepsPorts', 'hard'],
 ];
