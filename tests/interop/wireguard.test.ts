@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
 import { needs } from '../kit/requirements.js';
 import { assertPing, ping, runOn, serveTransfers, transfer } from '../kit/traffic.js';
@@ -25,8 +24,6 @@ for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
   for (const [outside, preshared] of [
     [4, true],
     [6, false],
-    [6, true],
-    [4, false],
   ] as const) {
     test(`${first} to ${second} over IPv${outside}${preshared ? ' with a preshared key' : ''}`, async (t) => {
       if (!needs(t, ...REQUIREMENTS)) return;
@@ -48,13 +45,13 @@ for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
     });
   }
 
-  test(`${first} to ${second}: 100 MB by TCP arrive as they were sent`, async (t) => {
+  test(`${first} to ${second}: 20 MB by TCP arrive as they were sent`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const pair = await WireGuardPair.start(t, { implementations });
     const { stop } = await serveTransfers(pair.second.host);
     t.after(stop);
-    const { milliseconds } = await transfer('put', pair.first.host, pair.second.inner.v4, 100_000_000);
-    t.diagnostic(`${(800_000 / milliseconds).toFixed(0)} Mbit/s`);
+    const { milliseconds } = await transfer('put', pair.first.host, pair.second.inner.v4, 20_000_000);
+    t.diagnostic(`${(160_000 / milliseconds).toFixed(0)} Mbit/s`);
     await transfer('get', pair.first.host, pair.second.inner.v6, 10_000_000);
   });
 
@@ -152,7 +149,7 @@ test('a tunnel device may live in another namespace than its socket', async (t) 
   await assertPing(second.host, first.inner.v4);
 });
 
-test('50 peers on one interface', async (t) => {
+test('20 peers on one interface', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const [hub, spokes] = Namespace.createAll(['h', 's'].map((name) => `f${process.pid}${name}`)) as [
     Namespace,
@@ -168,7 +165,7 @@ test('50 peers on one interface', async (t) => {
   const key = newKey();
   const center = await WireGuard.start(t, name, 'lametund', hub);
   const devices = await Promise.all(
-    Array.from({ length: 50 }, async (_, i) => {
+    Array.from({ length: 20 }, async (_, i) => {
       const wireguard = await WireGuard.start(t, `${name}x${i}`, 'wireguard-go', spokes);
       const own = newKey();
       wireguard.set(
@@ -215,14 +212,19 @@ test('50 peers on one interface', async (t) => {
   assert.ok([...center.peers.values()].every(({ latestHandshake }) => latestHandshake > 0));
 });
 
-test('a keepalive holds open a NAT that forgets after 4 seconds', async (t) => {
+test('a keepalive holds open a NAT that forgets after 2 seconds', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'nft')) return;
-  const { host, home, office } = await behindNat(t, 'lametund');
+  const { host, home, homeKey, office } = await behindNat(t, 'lametund');
   await assertPing(host.laptop, '10.9.0.2');
   home.set('peer', office.key.publicKey, 'persistent-keepalive', '1');
-  await sleep(9_000);
+  const received = (): number => office.wireguard.peers.get(homeKey)!.received;
+  const before = received();
+  await until('five keepalives', () => received() >= before + 5 * KEEPALIVE);
   await assertPing(host.gateway, '10.9.0.1');
 });
+
+/** The length of a keepalive, bytes. */
+const KEEPALIVE = 32;
 
 const NAT = `
 table ip nat {
@@ -231,7 +233,7 @@ table ip nat {
 }
 `;
 
-/** A tunnel from behind a NAT, whose mappings live 4 s, to a host in the open. */
+/** A tunnel from behind a NAT, whose mappings live 2 s, to a host in the open. */
 async function behindNat(t: TestContext, implementation: Implementation) {
   const prefix = `k${process.pid % 46_656}`;
   const [laptop, router, gateway] = Namespace.createAll(['l', 'r', 'g'].map((letter) => prefix + letter)) as [
@@ -258,8 +260,8 @@ async function behindNat(t: TestContext, implementation: Implementation) {
     input: NAT,
   });
   router.sysctl({
-    'net.netfilter.nf_conntrack_udp_timeout': 4,
-    'net.netfilter.nf_conntrack_udp_timeout_stream': 4,
+    'net.netfilter.nf_conntrack_udp_timeout': 2,
+    'net.netfilter.nf_conntrack_udp_timeout_stream': 2,
   });
   const [home, office] = [
     await WireGuard.start(t, `${prefix}l`, implementation, laptop),
@@ -283,5 +285,5 @@ async function behindNat(t: TestContext, implementation: Implementation) {
   laptop.ip([`address add 10.9.0.1/24 dev ${home.device}`]);
   gateway.ip([`address add 10.9.0.2/24 dev ${office.device}`]);
   await Promise.all([home.up(), office.up()]);
-  return { host: { laptop, gateway }, home, office: { wireguard: office, key: b } };
+  return { host: { laptop, gateway }, home, homeKey: a.publicKey, office: { wireguard: office, key: b } };
 }
