@@ -183,7 +183,7 @@ test('what was dropped is told by a command', async (t) => {
   });
   assert.match(
     drops(wireguard.device).stdout,
-    /^\d+ {2}no-peer {13}no peer's allowed IPs hold the destination$/m,
+    /^\d+ {2}no-peer {13}no peer's allowed IPs contain the destination$/m,
   );
   const none = drops('nosuch0');
   assert.equal(none.status, 2);

@@ -64,6 +64,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.match(said(office.lametun('nodes')), /^home .*192\.168\.7\.0\/24 \(pending approval\)/m);
     assert.match(said(office.lametun('approve', 'home')), /shares 192\.168\.7\.0\/24/);
     await until('a host behind it to answer', () => office.pings('192.168.7.23'));
+    assert.equal(said(home.machine.lametun('share')), '192.168.7.0/24 (approved)\n');
     assert.match(said(office.lametun('status')), /^ +shares 192\.168\.7\.0\/24$/m);
     assert.deepEqual(json(home.machine, 'share', '--none').shares, []);
     await until('the way to be gone', () => !office.pings('192.168.7.23'));
