@@ -12,7 +12,7 @@ import { libc } from '../linux/ffi/libc.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 
 /** One smallest object for each of this many packets causes 16 more collections. */
-const PACKETS = 500_000;
+const PACKETS = 250_000;
 
 /**
  * How many more collections there may be than calling C causes by itself: an address that is passed to C is a number

@@ -5,7 +5,7 @@ import { SeededRandom } from '../../tests/kit/random.js';
 import { payloadOf, VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 
 // The cryptography is the cheap fake: the subject is who knows what when. `noise.test.ts` uses the real one.
-const RUNS = 2000;
+const RUNS = 1000;
 
 test(`two devices over bad links always converge, ${RUNS} seeded runs`, () => {
   for (let seed = 1; seed <= RUNS; seed++) {

@@ -7,6 +7,7 @@ import { readMemory } from '../kit/process-memory.js';
 import { needs } from '../kit/requirements.js';
 import { ADDRESS, Siege } from '../kit/siege.js';
 import { ping } from '../kit/traffic.js';
+import { until } from '../kit/wait.js';
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg', 'ping');
 
@@ -82,9 +83,8 @@ test('the ephemeral private key of an initiation is in memory until it is answer
   }
   await again;
   assert.ok(isTaken, 'no response was taken');
-  await sleep(500);
   const keys = [...all].map((each) => each.slice(INITIATION.ephemeral, INITIATION.static));
-  assert.equal(privateKeysOf(keys, device.pid), 0);
+  await until('the keys to be erased', () => privateKeysOf(keys, device.pid) === 0, 30_000);
 });
 
 test('the ephemeral private key of a response is nowhere when it was sent', async (t) => {

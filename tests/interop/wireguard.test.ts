@@ -54,36 +54,6 @@ for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
     t.diagnostic(`${(160_000 / milliseconds).toFixed(0)} Mbit/s`);
     await transfer('get', pair.first.host, pair.second.inner.v6, 10_000_000);
   });
-
-  test(`${first} to ${second}: either side may move to another address and port`, async (t) => {
-    if (!needs(t, ...REQUIREMENTS)) return;
-    const pair = await WireGuardPair.start(t, { implementations });
-    await assertPing(pair.first.host, pair.second.inner.v4);
-    for (const [mover, stayer, to] of [
-      [pair.first, pair.second, '192.0.2.11'],
-      [pair.second, pair.first, '192.0.2.12'],
-    ] as const) {
-      mover.host.ip([`address add ${to}/24 dev eth0`, `address del ${mover.outer}/24 dev eth0`]);
-      mover.host.ip([`address replace ${to}/24 dev eth0`]); // it went with the first of its network
-      mover.wireguard.set('listen-port', '7777');
-      await assertPing(mover.host, stayer.inner.v4);
-      await until('the new endpoint to be known', () => pair.endpointSeenBy(stayer) === `${to}:7777`);
-      await assertPing(stayer.host, mover.inner.v4);
-    }
-  });
-
-  test(`${first} to ${second}: either side may be killed and start again`, async (t) => {
-    if (!needs(t, ...REQUIREMENTS)) return;
-    const pair = await WireGuardPair.start(t, { implementations });
-    await assertPing(pair.first.host, pair.second.inner.v4);
-    await pair.first.wireguard.stop('SIGKILL');
-    await pair.startEnd(pair.first);
-    await assertPing(pair.first.host, pair.second.inner.v4, { count: 2 });
-    await pair.second.wireguard.stop('SIGKILL');
-    await pair.startEnd(pair.second);
-    pair.second.wireguard.set('peer', pair.first.key.publicKey, 'endpoint', `${pair.first.outer}:${PORT}`);
-    await assertPing(pair.second.host, pair.first.inner.v4, { count: 2 });
-  });
 }
 
 test('changes while packets flow: private key, port, mark, MTU, allowed IPs', async (t) => {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { NetworkLab, RESOLV_CONF, type SiteOptions } from '../kit/network-lab.js';
+import { NetworkLab, RESOLV_CONF } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
-import { firstAnswer, hubAlone, invite, join, serve } from './join.js';
+import { firstAnswer, join, serve } from './join.js';
 
 test('one command on each of two machines, and they reach each other by name', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
@@ -36,31 +36,3 @@ test('one command on each of two machines, and they reach each other by name', a
     assert.equal(readFileSync(office.resolvConf, 'utf8'), RESOLV_CONF);
   });
 });
-
-const BEHIND: readonly (readonly [what: string, a: SiteOptions, b: SiteOptions])[] = [
-  [
-    'only TCP 443 open on both sides',
-    { access: 'easy', blocked: 'all-but-443' },
-    { access: 'easy', blocked: 'all-but-443', lan: 2 },
-  ],
-  [
-    'IPv6 only on one side and IPv4 only on the other',
-    { access: 'public', families: 'ipv6' },
-    { access: 'easy', families: 'ipv4' },
-  ],
-];
-
-for (const [what, a, b] of BEHIND) {
-  test(`a hub on a third machine: ${what}`, async (t) => {
-    if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
-    const lab = new NetworkLab(t);
-    const hub = lab.site('hub').machine;
-    const [left, right] = [lab.site('left', a).machine, lab.site('right', b).machine];
-    await hubAlone(hub);
-    const first = join(left, invite(hub));
-    await first.says(/is up/);
-    const token = invite(hub);
-    await firstAnswer(t, right, () => join(right, token), 'left.home.lametun');
-    await left.reaches('right.home.lametun');
-  });
-}

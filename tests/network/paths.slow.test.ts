@@ -7,7 +7,7 @@ import { type Machine, NetworkLab, type SiteOptions } from '../kit/network-lab.j
 import { needs } from '../kit/requirements.js';
 import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
-import { hasWrittenDown, hubAlone, invite, join } from './join.js';
+import { firstAnswer, hasWrittenDown, hubAlone, invite, join } from './join.js';
 
 /*
  * How two nodes reach each other where the kernel has its say. How soon a path is found and left is tested on a virtual
@@ -128,3 +128,31 @@ test('two nodes behind the plainest Linux routers reach each other directly', as
     left.pings(ipv4) && (await peer(left)).path.kind === 'direct';
   await until('a direct path', isDirect, 360_000);
 });
+
+const BEHIND: readonly (readonly [what: string, a: SiteOptions, b: SiteOptions])[] = [
+  [
+    'only TCP 443 open on both sides',
+    { access: 'easy', blocked: 'all-but-443' },
+    { access: 'easy', blocked: 'all-but-443', lan: 2 },
+  ],
+  [
+    'IPv6 only on one side and IPv4 only on the other',
+    { access: 'public', families: 'ipv6' },
+    { access: 'easy', families: 'ipv4' },
+  ],
+];
+
+for (const [what, a, b] of BEHIND) {
+  test(`a hub on a third machine: ${what}`, async (t) => {
+    if (!needs(t, ...NEEDS)) return;
+    const lab = new NetworkLab(t);
+    const hub = lab.site('hub').machine;
+    const [left, right] = [lab.site('left', a).machine, lab.site('right', b).machine];
+    await hubAlone(hub);
+    const first = join(left, invite(hub));
+    await first.says(/is up/);
+    const token = invite(hub);
+    await firstAnswer(t, right, () => join(right, token), 'left.home.lametun');
+    await left.reaches('right.home.lametun');
+  });
+}

@@ -12,15 +12,15 @@ export const LONGEST: readonly string[] = [
   'tests/network/identity.slow',
   'tests/network/odd-machines.slow',
   'tests/hub/kill.slow',
+  'tests/network/paths.slow',
   'tests/security/hub.slow',
   'tests/virtual/seeds',
   'tests/interop/wireguard',
-  'tests/network/join',
   'tests/netns/demo',
   'src/hub/store/store',
   'src/hub/start',
   'tests/netns/lametund',
-  'tests/attack/messages',
+  'tests/attack/messages.slow',
 ];
 
 /** @param dist the folder of the compiled files */

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { lstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, lstatSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LametunError } from '../../errors.js';
+import { holdOpenFile } from '../../linux/files/file-lock.js';
 import type { PingAnswer } from './control.js';
 import type { ControlHandler } from './control-connection.js';
 import { askControl, controlPath, serveControl } from './control-socket.js';
@@ -196,4 +197,17 @@ test('what a command with another protocol asks is not done', async (t) => {
 test('an error of the same version is passed on in its own words', async (t) => {
   const same = { lametun: { program: 'lametun 2.0.0', protocol: 1 } };
   await assert.rejects(status(await answering(t, { ...same, ...badly })), { message: badly.error.message });
+});
+
+test('a process that has the directory and no socket yet is starting, or stopping', async (t) => {
+  const state = directory(t);
+  const lock = openSync(join(state, 'lock'), 'w');
+  t.after(() => closeSync(lock));
+  const ask = () => askControl(state, { command: 'status' }, () => {});
+  await assert.rejects(ask(), /no lametun runs on /);
+  assert.ok(holdOpenFile(lock));
+  await assert.rejects(
+    ask(),
+    (error) => error instanceof LametunError && /starting or stopping on .*: try again$/.test(error.message),
+  );
 });
