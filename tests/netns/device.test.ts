@@ -138,7 +138,7 @@ function use(way: 'direct' | 'relay', own: End, other: End): void {
   else wireguard.setEndpoint(own.peer, own.relay, other.id);
 }
 
-const BYTES = 6 << 20;
+const BYTES = 2 << 20;
 
 for (const offloads of [OFFLOADS, []] as const) {
   for (const relayOn of ['router', 'first'] as const) {
