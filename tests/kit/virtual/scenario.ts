@@ -12,11 +12,11 @@ const TIMES = {
   joining: 2_000,
   joined: 9_000,
   /** In this time faults begin. */
-  faults: 30_000,
+  faults: 25_000,
   /** From the last fault's end, the network is as it should be after this time. */
   convergence: 75_000,
   /** For so long after that it is watched. */
-  watched: 15_000,
+  watched: 12_000,
   /** A removed member is no peer of any connected one after this time. */
   cutOff: 3_000,
 } as const;
@@ -32,7 +32,7 @@ export interface ScenarioOptions {
 const PATH_TIME = TIMES.joined - TIMES.joining - 500;
 
 /** Members that begin to talk when they have just joined. */
-const TALKS = 4;
+const TALKS = 3;
 /** By two machines with one key in a minute. */
 const MOST_CONNECTS = 12;
 
@@ -467,7 +467,7 @@ export class Scenario {
       if (then === undefined) continue;
       const talks = this.#talks.filter(({ from, to }) => from === node || to === node).length;
       const most = {
-        /** For each who talks: 15 packets of its own, 10 pings and their answers, and another try or two. */
+        /** For each who talks: 12 packets of its own, 10 pings and their answers, and another try or two. */
         datagrams: 6 + 60 * talks,
         messages: 4,
         connects: 0,

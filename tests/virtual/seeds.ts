@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import type { Batch, Failure } from './run.js';
 
@@ -9,7 +8,7 @@ import type { Batch, Failure } from './run.js';
 const SHOWN = 30;
 
 /** Plays the seeds 1 to `last`, on all processors. */
-async function failures(last: number, nodes?: number): Promise<Failure[]> {
+export async function failures(last: number, nodes?: number): Promise<Failure[]> {
   const found: Failure[] = [];
   const step = availableParallelism();
   const workers = Array.from({ length: step }, (_, i) => {
@@ -22,7 +21,7 @@ async function failures(last: number, nodes?: number): Promise<Failure[]> {
   return found.sort((a, b) => a.seed - b.seed);
 }
 
-function report(found: readonly Failure[]): string {
+export function report(found: readonly Failure[]): string {
   const [first] = found;
   if (first === undefined) return '';
   const { seed, nodes, violations, happenings } = first;
@@ -34,13 +33,3 @@ function report(found: readonly Failure[]): string {
     ...happenings.slice(-SHOWN).map(({ at, text }) => `  ${(at / 1_000).toFixed(3)} s  ${text}`),
   ].join('\n');
 }
-
-test('a thousand networks of 10 to 20 nodes come together again after whatever happens to them', async () => {
-  const found = await failures(1_000);
-  assert.equal(found.length, 0, report(found));
-});
-
-test('so do twenty of 200 nodes', async () => {
-  const found = await failures(20, 200);
-  assert.equal(found.length, 0, report(found));
-});
