@@ -83,17 +83,13 @@ test('a direct path needs no hub; without it the relay is used, and a killed nod
   if (!needs(t, ...NEEDS)) return;
   const { hubMachine, hub, left, right, rightNode, ipv4, public4 } = await pair(t, 'public');
   const isDirect = async (): Promise<boolean> =>
-    left.pings(ipv4) && (await peer(left)).path.kind === 'direct';
-  await until('a direct path', isDirect);
+    left.pings(ipv4) &&
+    (await peer(left)).path.kind === 'direct' &&
+    (await peer(right)).path.kind === 'direct';
+  await until('a direct path, both ways', isDirect);
   const { path, lastHandshake, sent, received } = await peer(left);
   assert.ok(path.endpoint!.startsWith(`${public4}:`), path.endpoint);
   assert.ok(lastHandshake > 0 && sent > 0 && received > 0);
-
-  const { mend } = breaks(left, `ip daddr ${public4} meta l4proto udp`);
-  await until('the relay', async () => left.pings(ipv4) && (await peer(left)).path.kind === 'relayed');
-  assert.match((await peer(left)).path.why, /stopped answering/);
-  mend();
-  await until('a direct path again', isDirect);
 
   await hasWrittenDown(right, 'left');
   const recent = joinPath(right.state, 'recent.json');
@@ -118,6 +114,13 @@ test('a direct path needs no hub; without it the relay is used, and a killed nod
   await hubMachine.start('up').says(/is up/);
   for (const machine of [left, right])
     await until('the hub to be found', async () => (await machine.status()).hub.state === 'connected');
+  await until('a direct path again', isDirect);
+
+  const { mend } = breaks(left, `ip daddr ${public4} meta l4proto udp`);
+  await until('the relay', async () => left.pings(ipv4) && (await peer(left)).path.kind === 'relayed');
+  assert.match((await peer(left)).path.why, /stopped answering/);
+  mend();
+  await until('a direct path again', isDirect);
 });
 
 test('two nodes behind the plainest Linux routers reach each other directly', async (t) => {
