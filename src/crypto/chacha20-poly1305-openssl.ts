@@ -128,7 +128,7 @@ export class ComposedChaCha20Poly1305 implements ChaCha20Poly1305 {
   }
 
   /**
-   * Makes the tag of a ciphertext, RFC 8439 §2.8. What is behind the ciphertext is written over.
+   * Makes the tag of a ciphertext, RFC 8439 §2.8. The bytes behind the ciphertext are overwritten.
    *
    * @param key address of Poly1305's key
    * @param tag address for the result

@@ -12,7 +12,7 @@ const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 export const isDetached = (): boolean => process.env[READY_FD] !== undefined;
 
 /**
- * Runs a command in the background, and returns when it is up or has ended. What it prints until then is printed here.
+ * Runs a command in the background, and returns when it is up or has ended. Its output until then is printed here.
  *
  * @param input what the process reads on its standard input: secrets do not belong in arguments
  * @returns the exit status

@@ -2,8 +2,8 @@
 export const MAX_LINE = 65_536;
 
 /**
- * Cuts what comes in chunks into lines. What it keeps of a line that is not complete yet is bounded, and erased
- * when it is: it may be a key.
+ * Cuts chunks into lines. It keeps a bounded part of an incomplete line, and erases it as soon as the line is complete:
+ * it may be a key.
  */
 export class LineSplitter {
   #kept = Buffer.alloc(0);

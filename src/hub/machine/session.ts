@@ -65,7 +65,7 @@ export type Ending = (typeof ENDINGS)[number];
 
 /** Requests of one node: as many at once, and then as many a second. Beyond that they are refused. */
 const REQUESTS = { burst: 60, rate: 10 } as const;
-/** Requests that wait for their turn. Who sends more does not wait for answers. */
+/** Requests that wait for their turn. A client that sends more does not wait for answers. */
 const WAITING = 32;
 /**
  * What may come through one connection, by who is there: a stranger, who has not proved a key; a guest, who has, and is no

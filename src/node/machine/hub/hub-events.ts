@@ -1,9 +1,7 @@
 import type { Endpoint } from '../../../ip/endpoint.js';
-import type { MapChange } from '../../../protocol/map.js';
-import type { HubMessage, Membership, NetworkInfo, RelayCredentials } from '../../../protocol/messages.js';
-import type { NodeId } from '../../../protocol/node-id.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import type { HubFailure } from './hub-failure.js';
+import type { SessionOutput } from './hub-session.js';
 import type { Target } from './target.js';
 
 /** What the client wants done with its WebSockets. */
@@ -22,12 +20,12 @@ export type HubCommand =
 
 /** What happens to a node's membership and its connection, in this order. */
 export type HubEvent =
-  /** Before joining: does this network suit this machine? `proceed` or `refuse` goes on. */
-  | { readonly kind: 'invitation'; readonly network: NetworkInfo }
-  /** This node is a member now, and has to be kept as such. Once, and only of a machine that joins. */
-  | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
+  | Extract<
+      SessionOutput,
+      { readonly kind: 'invitation' | 'joined' | 'map' | 'you' | 'addresses' | 'twin' | 'presence' | 'frame' }
+    >
   /** Attached. It comes again after `disconnected`, and when a map did not fit: with other credentials for the relay. */
-  | {
+  | (Omit<Extract<SessionOutput, { readonly kind: 'attached' }>, 'kind'> & {
       readonly kind: 'connected';
       /** For people: `203.0.113.5:443`. */
       readonly where: string;
@@ -35,26 +33,9 @@ export type HubEvent =
       readonly remote: Endpoint;
       /** This end of it: an address of this machine that leads to the hub. */
       readonly local: Endpoint;
-      readonly network: NetworkInfo;
-      readonly you: Membership;
-      readonly relay: RelayCredentials;
       /** The address by which it was reached. */
       readonly by: HubAddress;
-      /** Where the hub says that it is. */
-      readonly addresses: readonly HubAddress[];
-    }
-  /** The map (`options.map`) was changed already. */
-  | { readonly kind: 'map'; readonly change: MapChange }
-  /** Something of this node's own. */
-  | { readonly kind: 'you'; readonly you: Membership }
-  /** Where the hub says that it is from now on. */
-  | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
-  /** Another machine, at this address, tried to connect with this node's key. */
-  | { readonly kind: 'twin'; readonly address: string }
-  /** Which members are connected to the hub, and which are not. */
-  | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
-  /** Through the WebSocket. The datagram lies in the memory of the message that was handled. */
-  | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
+    })
   /** What became of a question. */
   | { readonly kind: 'answer'; readonly token: number; readonly value: unknown; readonly failure?: undefined }
   | {

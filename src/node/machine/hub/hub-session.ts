@@ -56,6 +56,7 @@ export type SessionOutput =
   | { readonly kind: 'open' }
   /** Before joining: is this network one that the caller can be in? `proceed` goes on. */
   | { readonly kind: 'invitation'; readonly network: NetworkInfo }
+  /** This node is a member now, and must be kept as one. Once, and only for a machine that joins. */
   | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
   | {
       readonly kind: 'attached';
@@ -64,7 +65,9 @@ export type SessionOutput =
       readonly relay: RelayCredentials;
       readonly addresses: readonly HubAddress[];
     }
+  /** The map (`options.map`) has changed already. */
   | { readonly kind: 'map'; readonly change: MapChange }
+  /** This node's own name, rights, shares or addresses. */
   | { readonly kind: 'you'; readonly you: Membership }
   /** Where the hub is from now on. */
   | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
