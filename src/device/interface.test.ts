@@ -268,9 +268,9 @@ test('what travels beside WireGuard comes and goes, also while the interface is 
   assert.deepEqual(came, [[key(1), from]]);
   device.sendSideChannel(key(2), from);
   assert.deepEqual(engine.of('sendDatagram'), [[key(2), from]]);
-  device.setRelay(address(3));
-  device.setRelay(undefined);
-  assert.deepEqual(engine.of('setRelay'), [[address(3)], [undefined]]);
+  device.setRelays([address(3)]);
+  device.setRelays([]);
+  assert.deepEqual(engine.of('setRelays'), [[[address(3)]], [[]]]);
   assert.throws(() => device.sendSideChannel(new Uint8Array(MAX_SIDE_CHANNEL + 1), from), RangeError);
 });
 

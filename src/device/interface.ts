@@ -308,12 +308,9 @@ export class WireGuardInterface {
     return this.#engine.endpoint(remote, relayPeer);
   }
 
-  /**
-   * The one address that relay frames count from; undefined for none. Peers that are relayed must
-   * be told of another by `setEndpoint`.
-   */
-  setRelay(relay: Endpoint | undefined): void {
-    if (!this.#driver.isDetached) this.#engine.setRelay(relay);
+  /** Accepts relay frames from these addresses only, at most two. */
+  setRelays(relays: readonly Endpoint[]): void {
+    if (!this.#driver.isDetached) this.#engine.setRelays(relays);
   }
 
   /**

@@ -91,11 +91,8 @@ export interface Engine {
    */
   setSocket(fd: number, family: number): void;
 
-  /**
-   * Sets the relay's address, or that there is none. Relay frames from other addresses are dropped. Peers behind the
-   * relay have its address in their endpoints.
-   */
-  setRelay(relay: Endpoint | undefined): void;
+  /** Accepts relay frames from these addresses, at most two, and drops those from others. */
+  setRelays(relays: readonly Endpoint[]): void;
 
   /**
    * Sends a handshake message or a message of the side channel at once. An answer leaves from the address that the

@@ -20,7 +20,7 @@ import {
 import type { ReceiverIndex } from '../wireguard/numbers.js';
 import { replayAccept, replayWouldRefuse } from '../wireguard/replay.js';
 import { ARENA, OPENED_GAP, RECEIVE_BATCH } from './arena.js';
-import { REPORT, REPORT_RECORD } from './messages.js';
+import { MAX_RELAYS, REPORT, REPORT_RECORD } from './messages.js';
 import { type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { TunnelDrop } from './shared-drops.js';
@@ -54,9 +54,9 @@ export class Inbound {
   /** The peer whose endpoint was compared with the sender of the current slot. */
   #comparedPeer: PeerState | undefined;
   #comparedRelayPeer = 0;
-  /** The relay's `ENDPOINT` record. */
-  readonly #relay = allocate(ENDPOINT.size);
-  /** Whether the current slot came from the relay; undefined until it is compared. */
+  /** `ENDPOINT` records of the addresses that relay frames may come from. */
+  readonly #relays = allocate(MAX_RELAYS * ENDPOINT.size);
+  /** Whether the current slot came from one of them; undefined until it is compared. */
   #fromRelay: boolean | undefined;
   /** The ECN field of the current slot. */
   #outerEcn = 0;
@@ -79,9 +79,12 @@ export class Inbound {
     this.#allowedIps = lookup;
   }
 
-  /** @param at where in `bytes` an `ENDPOINT` record begins; a name of length 0 means no relay */
-  setRelay(bytes: Uint8Array, at: number): void {
-    for (let i = 0; i < ENDPOINT.size; i++) this.#relay.bytes[i] = bytes[at + i]!;
+  /**
+   * @param index below MAX_RELAYS
+   * @param at where in `bytes` an `ENDPOINT` record begins; a name of length 0 means no relay
+   */
+  setRelay(index: number, bytes: Uint8Array, at: number): void {
+    this.#relays.bytes.set(bytes.subarray(at, at + ENDPOINT.size), index * ENDPOINT.size);
   }
 
   /** Takes what the socket has, up to a turn's worth. @returns how many datagrams or bundles; less than 1 for none */
@@ -142,7 +145,7 @@ export class Inbound {
     if (magic === MAGIC.control && isControlLength(length))
       return this.#report(REPORT.sideChannel, slot, at, length);
     if (magic !== MAGIC.relay) return 'malformed';
-    this.#fromRelay ??= this.#batch.sentBy(slot, this.#relay, 0);
+    this.#fromRelay ??= this.#isFromRelay(slot);
     if (!this.#fromRelay) return 'not-the-relay';
     this.#relayPeer = view.getUint32(at + RELAY_FRAME.peer, true);
     const inside = at + RELAY_FRAME.payload;
@@ -151,6 +154,12 @@ export class Inbound {
     if (type !== 0 && this.#relayPeer !== 0) return this.#takeMessage(type, slot, inside, size, now);
     const isProbe = this.#relayPeer !== 0 && size >= 4 && view.getInt32(inside, true) === MAGIC.probe;
     return isProbe ? this.#report(REPORT.sideChannel, slot, inside, size) : 'malformed';
+  }
+
+  #isFromRelay(slot: number): boolean {
+    for (let i = 0; i < MAX_RELAYS; i++)
+      if (this.#batch.sentBy(slot, this.#relays, i * ENDPOINT.size)) return true;
+    return false;
   }
 
   #report(report: number, slot: number, at: number, length: number): TunnelDrop | undefined {

@@ -22,7 +22,7 @@ export const COMMAND = {
   /** A `PortMessage`, which does not fit a record, waits at the message port. */
   readPort: 13,
   stop: 14,
-  /** The relay's `ENDPOINT` record. */
+  /** An address that relay frames may come from, an `ENDPOINT` record, and which of the MAX_RELAYS it is. */
   setRelay: 15,
   /** Whether to use the source address in an `ENDPOINT` record, if that is still the peer's. */
   useSource: 16,
@@ -48,6 +48,9 @@ export const COMMAND_RECORD = {
   size: 144,
 } as const;
 export const COMMANDS = 4096;
+
+/** How many addresses relay frames may come from: the relay's own, and a socket that stands for it. */
+export const MAX_RELAYS = 2;
 
 /** Messages to the worker's port, announced by `COMMAND.readPort`. */
 export type PortMessage =

@@ -140,7 +140,7 @@ test('framed messages from the relay are opened, whether the kernel bundles them
 
 test('a device without a side channel counts frames and probes as malformed', async (t) => {
   const { plane, sender } = await setUp(t, { relayPeer: MEMBER });
-  plane.relayPort = sender.port;
+  plane.setRelayPort(sender.port);
   await sender.send(frame(5, initiation), probe(64), startingWith(MAGIC.control, RELAY_CONTROL.minLength));
   assert.deepEqual(plane.drops.entries(), [['malformed', 3]]);
 });
@@ -149,15 +149,19 @@ test('only frames from the relay are accepted', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   await sender.send(frame(5, initiation));
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'there is no relay yet');
-  plane.relayPort = sender.port + 1;
+  plane.setRelayPort(sender.port + 1);
   await sender.send(frame(5, initiation));
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
   assert.equal(plane.report(), undefined);
-  plane.relayPort = sender.port;
+  plane.setRelayPort(sender.port);
   await sender.send(frame(5, initiation));
   const { port } = sender;
   assert.deepEqual(plane.report(), { report: REPORT.datagram, port, relayPeer: 5, datagram: initiation });
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
+  plane.setRelayPort(sender.port + 1);
+  plane.setRelayPort(sender.port, 1);
+  await sender.send(frame(5, initiation));
+  assert.equal(plane.report()?.relayPeer, 5, 'it may have two addresses');
 });
 
 test('control messages from anyone are passed on, because the relay must be heard before it is used', async (t) => {
@@ -165,7 +169,7 @@ test('control messages from anyone are passed on, because the relay must be hear
   const control = startingWith(MAGIC.control, RELAY_CONTROL.minLength);
   const { port } = sender;
   for (const relayPort of [undefined, port + 1, port]) {
-    if (relayPort !== undefined) plane.relayPort = relayPort;
+    if (relayPort !== undefined) plane.setRelayPort(relayPort);
     await sender.send(control);
     assert.deepEqual(plane.report(), { report: REPORT.sideChannel, port, relayPeer: 0, datagram: control });
   }
@@ -183,7 +187,7 @@ test("a probe from anyone is passed on whole, and one through the relay with its
     datagram: probe(LONGEST),
   });
   assert.deepEqual(plane.report(), { report: REPORT.sideChannel, port, relayPeer: 0, datagram: probe(9) });
-  plane.relayPort = port;
+  plane.setRelayPort(port);
   await sender.send(frame(MEMBER, probe(LONGEST)));
   assert.deepEqual(plane.report(), {
     report: REPORT.sideChannel,
@@ -195,7 +199,7 @@ test("a probe from anyone is passed on whole, and one through the relay with its
 
 test('anything but frames, probes and messages is dropped, even from the relay', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
-  plane.relayPort = sender.port;
+  plane.setRelayPort(sender.port);
   const wrong = [
     probe(LONGEST + 1),
     probe(7),
@@ -217,7 +221,7 @@ test('anything but frames, probes and messages is dropped, even from the relay',
 
 test('every datagram is either passed on or counted', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
-  plane.relayPort = sender.port;
+  plane.setRelayPort(sender.port);
   const random = new SeededRandom(5);
   let handedOn = 0;
   for (let round = 0; round < 50; round++) {
@@ -290,7 +294,7 @@ test('where the owner sets endpoints, an authentic packet from elsewhere is acce
 async function passOn(t: TestContext, plane: DataPlane, member: number): Promise<void> {
   const relay = await listen(t);
   plane.peerPort = relay.address().port;
-  plane.relayPort = relay.address().port;
+  plane.setRelayPort(relay.address().port);
   const sent = give(plane, 1);
   plane.turn();
   const [datagram] = (await once(relay, 'message')) as [Buffer];

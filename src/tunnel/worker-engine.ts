@@ -19,6 +19,7 @@ import {
   COMMAND,
   COMMAND_RECORD,
   COMMANDS,
+  MAX_RELAYS,
   type PortMessage,
   REPORT,
   REPORT_RECORD,
@@ -197,12 +198,15 @@ export class WorkerEngine implements Engine {
     if (this.#outBatch.flush(this.#udpFd) !== 0) this.#outBatch.skip(); // a handshake message is sent again anyway
   }
 
-  setRelay(relay: Endpoint | undefined): void {
-    this.#worker.command(COMMAND.setRelay, NOBODY, (at) => {
-      if (relay !== undefined) {
+  setRelays(relays: readonly Endpoint[]): void {
+    for (let i = 0; i < MAX_RELAYS; i++) {
+      const relay = relays[i];
+      this.#worker.command(COMMAND.setRelay, NOBODY, (at) => {
+        this.#commands.view.setInt32(at + COMMAND_RECORD.argument, i, true);
+        if (relay === undefined) return;
         writeEndpoint(this.#commands, at + COMMAND_RECORD.endpoint, this.#family, this.endpoint(relay));
-      }
-    });
+      });
+    }
   }
 
   endpoint(remote: Endpoint, relayPeer = 0): KernelEndpoint {

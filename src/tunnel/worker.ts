@@ -212,7 +212,7 @@ class TunnelWorker {
         this.#setSocket(argument);
         break;
       case COMMAND.setRelay:
-        this.#inbound.setRelay(this.#commands.bytes, at + COMMAND_RECORD.endpoint);
+        this.#inbound.setRelay(argument, this.#commands.bytes, at + COMMAND_RECORD.endpoint);
         break;
       case COMMAND.readPort:
         this.#readPort();

@@ -121,7 +121,7 @@ export class DataPlane {
 
     this.port = udp.port;
     address.view.setUint32(ENDPOINT.nameLength, write(udp), true);
-    if (relayPeer !== 0) this.#inbound.setRelay(address.bytes, 0);
+    if (relayPeer !== 0) this.#inbound.setRelay(0, address.bytes, 0);
     address.view.setUint32(ENDPOINT.relayPeer, relayPeer, true);
     this.#peers = peers;
     this.#rows = rows;
@@ -252,13 +252,13 @@ export class DataPlane {
     this.#peer.endpoints.view.setUint16(this.#peer.endpoint + SOCKADDR_IN6.port, port);
   }
 
-  /** From now on the relay is at a port of 127.0.0.1. */
-  set relayPort(port: number) {
+  /** From now on the relay is at a port of 127.0.0.1. @param index of the addresses that it may have */
+  setRelayPort(port: number, index = 0): void {
     const record = allocate(ENDPOINT.size);
     const family = AF.inet6;
     const length = writeSocketAddress(record.view, 0, family, { address: LOCALHOST, port });
     record.view.setUint32(ENDPOINT.nameLength, length, true);
-    this.#inbound.setRelay(record.bytes, 0);
+    this.#inbound.setRelay(index, record.bytes, 0);
   }
 
   /** How many it has for the control plane. */

@@ -101,8 +101,8 @@ export class FakeEngine implements Engine {
     this.#tell('sendDatagram', bytes, to);
   }
 
-  setRelay(relay: Endpoint | undefined): void {
-    this.#tell('setRelay', relay);
+  setRelays(relays: readonly Endpoint[]): void {
+    this.#tell('setRelays', relays);
   }
 
   /** @param source where a datagram came in that came from there */

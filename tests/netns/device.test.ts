@@ -110,7 +110,7 @@ async function start(
       device.link.addAddress(parseCidr(`${inner6}/64`)!);
       device.link.setUp(true);
     });
-    device.wireguard.setRelay(relay);
+    device.wireguard.setRelays([relay]);
     return { host, device, outer, relay, id: IDS[i], inner, inner6, sideChannel, peer: undefined! };
   };
   const ends = [await make(0), await make(1)] as const;

@@ -43,8 +43,8 @@ export type NodeCommand =
   | { readonly kind: 'greet'; readonly peer: NodeId }
   /** Routes these shares, and no others: member's id by share. */
   | { readonly kind: 'shares'; readonly owners: ReadonlyMap<string, NodeId> }
-  /** Where relayed data goes from now on. */
-  | { readonly kind: 'relay'; readonly route: RelayRoute }
+  /** Where relayed data goes from now on. It may come from `address` or the channel, whatever the route is. */
+  | { readonly kind: 'relay'; readonly route: RelayRoute; readonly address: Endpoint | undefined }
   /** A relay frame came through the channel. The datagram lies in the memory of the message that was handled. */
   | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
   // This machine.

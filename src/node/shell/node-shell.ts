@@ -288,11 +288,13 @@ export class NodeShell implements RunningNode {
         return;
       }
       case 'frame':
-        if (this.#relay === 'channel') this.#relaySocket?.deliver(command.peer, command.datagram);
-        return; // else it was on its way while this node changed to UDP
+        this.#relaySocket?.deliver(command.peer, command.datagram);
+        return;
       case 'relay':
         this.#relay = command.route;
-        wireguard.setRelay(this.#relayEndpoint());
+        wireguard.setRelays(
+          [this.#relaySocket?.endpoint, command.address].filter((relay) => relay !== undefined),
+        );
         return;
       case 'peer':
         try {

@@ -67,6 +67,8 @@ export class NodeHost {
   #map = new NetworkMap();
   readonly #connections = new Map<number, ConnectionEnd>();
   #relay: RelayRoute;
+  /** The relay's by UDP: what comes from there is relayed, wherever relayed data goes. */
+  #relayAddress: Endpoint | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isCounting = false;
   #talkedAt = Number.NEGATIVE_INFINITY;
@@ -232,6 +234,7 @@ export class NodeHost {
     this.#isCounting = false;
     this.interface.clear();
     this.#relay = undefined;
+    this.#relayAddress = undefined;
     for (const answer of this.#waiting.values()) answer(undefined, new Error('it was stopped'));
     this.#waiting.clear();
     this.#timerAt = Number.POSITIVE_INFINITY;
@@ -385,9 +388,10 @@ export class NodeHost {
         return;
       case 'relay':
         this.#relay = output.route;
+        this.#relayAddress = output.address;
         return;
       case 'frame':
-        if (this.#relay === 'channel') this.#receiveFrame(output.datagram, output.peer, undefined);
+        this.#receiveFrame(output.datagram, output.peer, undefined);
         return;
       case 'host':
         this.plans++;
@@ -484,7 +488,7 @@ export class NodeHost {
 
   #receive(bytes: Uint8Array, from: Endpoint): void {
     if (this.machine === undefined || this.host.isDown) return;
-    const isRelay = typeof this.#relay === 'object' && show(this.#relay) === show(from);
+    const isRelay = this.#relayAddress !== undefined && show(this.#relayAddress) === show(from);
     const frame = isRelay ? openFrame(bytes) : undefined;
     if (frame !== undefined) this.#receiveFrame(frame.datagram, frame.peer, from);
     else this.#receiveInner(bytes, from, 0);

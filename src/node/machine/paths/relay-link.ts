@@ -13,8 +13,11 @@ export type RelayRoute = Endpoint | 'channel' | undefined;
 export type RelayLinkEvent =
   /** To the relay, from the interface's socket. */
   | { readonly kind: 'datagram'; readonly bytes: Uint8Array; readonly to: Endpoint }
-  /** Relayed data goes there from now on. @see `status` for why */
-  | { readonly kind: 'relay'; readonly route: RelayRoute }
+  /**
+   * Relayed data goes there from now on; `status` tells why. It may come from `address`, the relay's by UDP, before: the
+   * relay knows first that UDP passes.
+   */
+  | { readonly kind: 'relay'; readonly route: RelayRoute; readonly address: Endpoint | undefined }
   /**
    * Where the relay sees this node; undefined: nowhere.
    * `isKnown`: false while the relay has not answered
@@ -41,6 +44,7 @@ export class RelayLink {
   /** The relay's UDP address. */
   #remote: Endpoint | undefined;
   #status: RelayStatus;
+  #told: Endpoint | undefined;
   /** Why UDP is not used though it was. */
   #lost: string | undefined;
   /** When the relay is given up, and why. */
@@ -158,8 +162,10 @@ export class RelayLink {
   #use(via: RelayStatus['via'], why: string, now: number): void {
     const before = this.#status.via;
     this.#status = { via, why, since: via === before ? this.#status.since : now };
-    if (via === before) return;
-    const route = { udp: this.#remote, websocket: 'channel' as const, none: undefined }[via];
-    this.#events.push({ kind: 'relay', route });
+    const address = this.#remote;
+    if (via === before && address === this.#told) return;
+    this.#told = address;
+    const route = { udp: address, websocket: 'channel' as const, none: undefined }[via];
+    this.#events.push({ kind: 'relay', route, address });
   }
 }
