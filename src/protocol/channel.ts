@@ -3,7 +3,7 @@ import type { Transcript } from '../wireguard/noise.js';
 import type { Hello, Welcome } from './messages.js';
 import type { NodeId } from './node-id.js';
 import { OVERHEAD, readFirst, readSecond, split, writeFirst, writeSecond } from './noise-ik.js';
-import { parseHello, parseWelcome } from './schemas.js';
+import { parseHello, parseWelcome } from './parse.js';
 import { decodeJson, encodeJson } from './text.js';
 import { type ChannelFailure, failure, Transport, type TransportEvent } from './transport.js';
 import { sharedVersion, versionsDiffer } from './versions.js';

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { isCanonical } from '../ip/canonical.js';
 import { formatCidr, networkOf, parseCidr } from '../ip/cidr.js';
 import { isLabel } from './label.js';
+import type { NodeId, RequestId } from './node-id.js';
 import { UNSHOWN } from './text.js';
 import { isHost } from './token.js';
 
@@ -32,9 +33,9 @@ export const whole = (min: number, max: number) => {
   return v.pipe(v.number(what), v.integer(what), v.minValue(min, what), v.maxValue(max, what));
 };
 /** A member's id. */
-export const nodeId = whole(1, 2 ** 32 - 1);
+export const nodeId: v.GenericSchema<NodeId> = whole(1, 2 ** 32 - 1);
 /** A request's number. */
-export const requestId = whole(0, Number.MAX_SAFE_INTEGER);
+export const requestId: v.GenericSchema<RequestId> = whole(0, Number.MAX_SAFE_INTEGER);
 export const revision = whole(0, Number.MAX_SAFE_INTEGER);
 export const port = whole(1, 65_535);
 export const time = whole(0, Number.MAX_SAFE_INTEGER);

@@ -1,160 +1,231 @@
-import type { NodeId, RequestId } from './node-id.js';
-import type { HubAddress } from './token.js';
+import * as v from 'valibot';
+import {
+  flag,
+  handle,
+  hubAddresses,
+  ipv4,
+  ipv4Network,
+  ipv6,
+  ipv6Network,
+  key,
+  LIMIT,
+  label,
+  lifetime,
+  list,
+  mtu,
+  network,
+  nodeId,
+  port,
+  program,
+  prose,
+  requestId,
+  revision,
+  secret,
+  session,
+  shares,
+  time,
+  whole,
+} from './fields.js';
+import { areMapNodes } from './map-node.js';
 
 /**
- * The messages between nodes and the hub inside the channel (`channel.ts`): one JSON object each. The schemas in
- * `schemas.ts` check every message from outside before anything else sees it.
+ * The messages between nodes and the hub inside the channel (`channel.ts`): one JSON object each. A schema here is both: the
+ * type of a message, and the check of every message from outside before anything else sees it (`parse.ts`). Schemas are
+ * strict: an unknown field is an error.
  *
  * A node sends a request (`NodeMessage` with an `id`), and the hub answers it (`answer` with the same id in `re`). In between,
  * the hub sends changes. Addresses and networks are text in their canonical form (`10.1.2.3`, `fd00::/64`), keys are
  * base64, times are milliseconds since 1970.
  */
+type Checked<Schema extends v.GenericSchema> = Unchanging<v.InferOutput<Schema>>;
+type Unchanging<T> = unknown extends T
+  ? T
+  : T extends number
+    ? T // the kinds of `brand.ts` too
+    : { readonly [K in keyof T]: Unchanging<T[K]> };
 
 /** The versions of this protocol that this program speaks, the newest last. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];
 
-/** The payload of the channel's first message, encrypted for the hub's key. */
-export interface Hello {
-  readonly protocol: readonly number[];
-  /** `lametun 0.1.0`: for display only. */
-  readonly program: string;
-}
+const protocols = list(requestId, LIMIT.protocols);
+/**
+ * The payload of the channel's first message, encrypted for the hub's key. This and `Welcome` may have unknown fields, because
+ * they are read before the versions are compared. `program` is `lametun 0.1.0`: for display only.
+ */
+export const hello = v.object({ protocol: protocols, program });
+export type Hello = Checked<typeof hello>;
 
-/** The payload of the hub's answer. With `refused` it is the last message. */
-export type Welcome =
-  | { readonly protocol: number; readonly program: string }
-  | { readonly refused: string; readonly protocol: readonly number[]; readonly program: string };
+/** The payload of the hub's answer. A refusal is its last message. */
+export const agreement = v.object({ protocol: requestId, program });
+export const refusal = v.object({ refused: prose(500), protocol: protocols, program });
+export type Welcome = Checked<typeof agreement> | Checked<typeof refusal>;
 
 /** Where a node is inside the network. */
-export interface Addresses {
-  readonly ipv4: string;
-  readonly ipv6: string;
-}
+const addresses = { ipv4, ipv6 };
+export type Addresses = Checked<v.StrictObjectSchema<typeof addresses, undefined>>;
+const perhapsAddresses = { ipv4: v.exactOptional(ipv4), ipv6: v.exactOptional(ipv6) };
+
+/** Its machine has no IPv6, so packets to its IPv6 address are lost. */
+const ipv4Only = v.exactOptional(v.literal(true));
 
 /** A member as all members see it. */
-export interface MapNode extends Addresses {
-  readonly id: NodeId;
-  /** A DNS label, unique in the network. */
-  readonly name: string;
-  /** The WireGuard public key, base64. The member opens its channel with the same key. */
-  readonly key: string;
-  /** Its machine has no IPv6, so packets to its IPv6 address are lost. */
-  readonly ipv4Only?: true;
+const mapNode = v.strictObject({
+  id: nodeId,
+  /** Unique in the network. */
+  name: label,
+  /** The WireGuard public key. The member opens its channel with the same key. */
+  key,
+  ...addresses,
+  ipv4Only,
   /** Networks behind it, approved by an administrator or by its invitation. */
-  readonly shares: readonly string[];
-}
+  shares,
+});
+export type MapNode = Checked<typeof mapNode>;
 
 /** A map's position in the network's history. With another epoch (a restored backup) the whole map is needed. */
-export interface MapVersion {
-  readonly epoch: string;
-  readonly revision: number;
-}
+const mapVersion = v.strictObject({ epoch: handle, revision });
+export type MapVersion = Checked<typeof mapVersion>;
 
 /** The network, the same for all members. */
-export interface NetworkInfo {
+const networkInfo = v.strictObject({
   /** Random; never changes. */
-  readonly id: string;
-  /** A DNS label. */
-  readonly name: string;
+  id: handle,
+  name: label,
   /** The ranges of members' addresses. They never change. */
-  readonly ipv4: string;
-  readonly ipv6: string;
-  /** Bytes. */
-  readonly mtu: number;
-}
+  ipv4: ipv4Network,
+  ipv6: ipv6Network,
+  mtu,
+});
+export type NetworkInfo = Checked<typeof networkInfo>;
+
+const offered = v.strictObject({
+  network,
+  state: v.picklist(['approved', 'pending', 'refused'], 'must be approved, pending or refused'),
+  /** Why it is refused: `overlaps 192.168.1.0/24 of office`. */
+  why: v.exactOptional(prose(200)),
+});
+export type OfferedShare = Checked<typeof offered>;
+const offers = list(offered, LIMIT.shares);
 
 /** What the hub tells a node about itself. It has both addresses, or none while it is pending. */
-export interface Membership extends Partial<Addresses> {
-  readonly id: NodeId;
-  readonly name: string;
-  readonly admin: boolean;
-  /** Not yet approved: it has no addresses, and gets no map. */
-  readonly pending: boolean;
-  /** The other members take it to have no IPv6. */
-  readonly ipv4Only?: true;
-  /** All its shares. */
-  readonly shares: readonly OfferedShare[];
-}
-
-export interface OfferedShare {
-  readonly network: string;
-  readonly state: 'approved' | 'pending' | 'refused';
-  /** Why it is refused: `overlaps 192.168.1.0/24 of office`. */
-  readonly why?: string;
-}
+const membership = v.pipe(
+  v.strictObject({
+    id: nodeId,
+    name: label,
+    ...perhapsAddresses,
+    admin: flag,
+    /** Not yet approved: it has no addresses, and gets no map. */
+    pending: flag,
+    /** The other members take it to have no IPv6. */
+    ipv4Only,
+    /** All its shares. */
+    shares: offers,
+  }),
+  v.check(
+    ({ ipv4, ipv6, pending }) =>
+      (ipv4 === undefined) === (ipv6 === undefined) && (pending || ipv4 !== undefined),
+    'must have two addresses, or be pending and have none',
+  ),
+);
+export type Membership = Checked<typeof membership>;
 
 /** The process that speaks for a node. Two that take turns are two machines with one key: a copied state directory. */
-export interface Incarnation {
+const incarnation = v.strictObject({
   /** Random, chosen when the process starts. */
-  readonly run: string;
+  run: handle,
   /** Grows with each connection of that process. */
-  readonly turn: number;
-}
+  turn: revision,
+});
+export type Incarnation = Checked<typeof incarnation>;
 
 /** What to do about twins. */
 export const TWIN_ADVICE =
   'one of the two has a copied state directory; stop the copy, run `lametun leave --force` there, and join again with a new token';
 
-/** With these a node binds its UDP endpoint at the relay (`relay.ts`). */
-export interface RelayCredentials {
-  /** The hub's UDP port, at the address of the channel. */
-  readonly port: number;
-  /** 8 bytes, base64. */
-  readonly session: string;
-  /** 32 bytes, base64. */
-  readonly key: string;
-}
+/**
+ * With these a node binds its UDP endpoint at the relay (`relay.ts`). The port is the hub's UDP port, at the address of the
+ * channel.
+ */
+const relay = v.strictObject({ port, session, key });
+export type RelayCredentials = Checked<typeof relay>;
 
-export type NodeMessage =
+/** The address of a client as the hub sees it, or as a proxy reports it: for display only. */
+const remoteAddress = prose(64);
+/** A member by name, or by id in decimal. */
+const nodeName = prose(63);
+/** How many machines may use an invitation. */
+const maxUses = whole(1, LIMIT.nodes);
+
+/** An administrator's request, over the channel, or from root over the hub's control socket. */
+export const adminRequest = v.variant('op', [
+  v.strictObject({
+    op: v.literal('invite'),
+    expires: lifetime,
+    reusable: flag,
+    /** If it is reusable; default 100. */
+    uses: v.optional(maxUses),
+    admin: flag,
+    /** Networks that a node of this invitation may share without approval. */
+    shares,
+  }),
+  v.strictObject({ op: v.literal('invites') }),
+  v.strictObject({ op: v.literal('revoke'), invite: handle }),
+  v.strictObject({ op: v.literal('nodes') }),
+  /** `force`: remove even the node on the hub's own machine. */
+  v.strictObject({ op: v.literal('remove'), node: nodeName, force: v.optional(flag) }),
+  /** `name` must be free. */
+  v.strictObject({ op: v.literal('rename'), node: nodeName, name: label }),
+  /** Approves a pending node, gives it addresses, and approves its shares: all, or only these. */
+  v.strictObject({ op: v.literal('approve'), node: nodeName, shares: v.optional(shares) }),
+]);
+export type AdminRequest = Checked<typeof adminRequest>;
+
+export const nodeMessage = v.variant('type', [
   /** Asks whether a secret is valid, and for which network. Uses nothing up. */
-  | { readonly type: 'check-invitation'; readonly id: RequestId; readonly secret: string }
+  v.strictObject({ type: v.literal('check-invitation'), id: requestId, secret }),
   /**
-   * Joins with the channel's key. A repeated request with the same key gets the same answer, because the first one may
-   * have been lost.
+   * Joins with the channel's key. A repeated request with the same key gets the same answer, because the first one may have
+   * been lost. The hub appends a number to the name if it is taken.
    */
-  | {
-      readonly type: 'join';
-      readonly id: RequestId;
-      readonly secret: string;
-      /** The wished name; the hub appends a number if it is taken. */
-      readonly name: string;
-      readonly shares: readonly string[];
-    }
-  /** Attaches as a member that has this map (none: send the whole map). The map follows the answer. */
-  | {
-      readonly type: 'attach';
-      readonly id: RequestId;
-      /** The network's id: a hub of another network refuses. */
-      readonly network: string;
-      readonly as: Incarnation;
-      readonly have?: MapVersion | undefined;
-    }
+  v.strictObject({ type: v.literal('join'), id: requestId, secret, name: label, shares }),
+  /**
+   * Attaches as a member that has this map (none: send the whole map). The map follows the answer. A hub of another network
+   * refuses.
+   */
+  v.strictObject({
+    type: v.literal('attach'),
+    id: requestId,
+    network: handle,
+    as: incarnation,
+    have: v.optional(mapVersion),
+  }),
   /** Replaces the node's shares. */
-  | { readonly type: 'share'; readonly id: RequestId; readonly shares: readonly string[] }
+  v.strictObject({ type: v.literal('share'), id: requestId, shares }),
   /** What the node's machine can do. The default is IPv6. */
-  | { readonly type: 'host-info'; readonly id: RequestId; readonly ipv6: boolean }
-  | { readonly type: 'leave'; readonly id: RequestId }
-  /** Who is attached. */
-  | { readonly type: 'who'; readonly id: RequestId }
-  | { readonly type: 'admin'; readonly id: RequestId; readonly request: AdminRequest };
+  v.strictObject({ type: v.literal('host-info'), id: requestId, ipv6: flag }),
+  v.strictObject({ type: v.literal('leave'), id: requestId }),
+  /** Asks which members are attached. */
+  v.strictObject({ type: v.literal('who'), id: requestId }),
+  v.strictObject({ type: v.literal('admin'), id: requestId, request: adminRequest }),
+]);
+export type NodeMessage = Checked<typeof nodeMessage>;
 
-/** Answers, by the type of the request. */
-export interface Answers {
-  readonly 'check-invitation': { readonly network: NetworkInfo };
-  readonly join: { readonly network: NetworkInfo; readonly you: Membership };
-  readonly attach: {
-    readonly network: NetworkInfo;
-    readonly you: Membership;
-    readonly relay: RelayCredentials;
-    /** The hub's present addresses, the best first. */
-    readonly addresses: readonly HubAddress[];
-  };
-  readonly share: { readonly shares: readonly OfferedShare[] };
-  readonly 'host-info': Record<string, never>;
-  readonly leave: Record<string, never>;
-  readonly who: { readonly online: readonly NodeId[] };
-  readonly admin: AdminAnswer;
-}
+const ids = list(nodeId, LIMIT.nodes);
+
+/** Answers, by the type of the request; those to `admin` are below. */
+export const answers = {
+  'check-invitation': v.strictObject({ network: networkInfo }),
+  join: v.strictObject({ network: networkInfo, you: membership }),
+  /** With the hub's present addresses, the best first. */
+  attach: v.strictObject({ network: networkInfo, you: membership, relay, addresses: hubAddresses }),
+  share: v.strictObject({ shares: offers }),
+  'host-info': v.strictObject({}),
+  leave: v.strictObject({}),
+  who: v.strictObject({ online: ids }),
+};
+export type Answers = {
+  readonly [Type in keyof typeof answers]: Checked<(typeof answers)[Type]>;
+} & { readonly admin: AdminAnswer };
 
 /** Why the hub refuses a request. */
 export const REFUSALS = [
@@ -184,119 +255,95 @@ export const WRONG_QUESTIONS: ReadonlySet<Refusal> = new Set([
   'needs-force',
 ]);
 
-export type HubMessage =
-  | { readonly type: 'answer'; readonly re: RequestId; readonly value: unknown }
-  | { readonly type: 'refused'; readonly re: RequestId; readonly code: Refusal; readonly message: string }
+/** `areMapNodes` checks the same, and faster; this schema can tell what is wrong. */
+export const slowNodes = list(mapNode, LIMIT.nodes);
+const trusted = v.custom<v.InferOutput<typeof slowNodes>>(() => true);
+const nodes = v.lazy((input) => (areMapNodes(input) ? trusted : slowNodes));
+
+export const hubMessage = v.variant('type', [
+  /** `parseAnswer` checks the value, once the request is known. */
+  v.strictObject({ type: v.literal('answer'), re: requestId, value: v.unknown() }),
+  v.strictObject({
+    type: v.literal('refused'),
+    re: requestId,
+    code: v.picklist(REFUSALS, 'must be a code of the protocol'),
+    message: prose(500),
+  }),
   /** The whole map, including the node itself. */
-  | { readonly type: 'map'; readonly version: MapVersion; readonly nodes: readonly MapNode[] }
+  v.strictObject({ type: v.literal('map'), version: mapVersion, nodes }),
   /** The changes since `from`: new or changed nodes, and the ids of removed ones. */
-  | {
-      readonly type: 'delta';
-      readonly from: number;
-      readonly version: MapVersion;
-      readonly nodes: readonly MapNode[];
-      readonly removed: readonly NodeId[];
-    }
+  v.strictObject({ type: v.literal('delta'), from: revision, version: mapVersion, nodes, removed: ids }),
   /** The node itself changed: it was approved, renamed or made an administrator, or a share was approved or refused. */
-  | { readonly type: 'you'; readonly you: Membership }
+  v.strictObject({ type: v.literal('you'), you: membership }),
   /** An administrator removed this node from the network with that id. Nothing else ends a membership. */
-  | { readonly type: 'removed'; readonly network: string }
+  v.strictObject({ type: v.literal('removed'), network: handle }),
   /** The hub's addresses from now on. */
-  | { readonly type: 'addresses'; readonly addresses: readonly HubAddress[] }
+  v.strictObject({ type: v.literal('addresses'), addresses: hubAddresses }),
   /** Which members are connected to the hub: first all, then changes. */
-  | {
-      readonly type: 'presence';
-      readonly online: readonly NodeId[];
-      /** `ago`: milliseconds since it was connected; absent if it has not been since the hub started. */
-      readonly offline: readonly { readonly id: NodeId; readonly ago?: number }[];
-    }
+  v.strictObject({
+    type: v.literal('presence'),
+    online: ids,
+    /** `ago`: milliseconds since it was connected; absent if it has not been since the hub started. */
+    offline: list(v.strictObject({ id: nodeId, ago: v.exactOptional(time) }), LIMIT.nodes),
+  }),
   /** Another machine at this address tried to connect with the same key, and was refused. */
-  | { readonly type: 'twin'; readonly address: string };
+  v.strictObject({ type: v.literal('twin'), address: remoteAddress }),
+]);
+export type HubMessage = Checked<typeof hubMessage>;
 
-/** An administrator's request, over the channel, or from root over the hub's control socket. */
-export type AdminRequest =
-  | {
-      readonly op: 'invite';
-      /** Seconds from now. */
-      readonly expires: number;
-      readonly reusable: boolean;
-      /** How many machines may use it, if it is reusable; default 100. */
-      readonly uses?: number | undefined;
-      readonly admin: boolean;
-      /** Networks that a node of this invitation may share without approval. */
-      readonly shares: readonly string[];
-    }
-  | { readonly op: 'invites' }
-  | { readonly op: 'revoke'; readonly invite: string }
-  | { readonly op: 'nodes' }
-  /** By name, or by id in decimal. */
-  | {
-      readonly op: 'remove';
-      readonly node: string;
-      /** Remove even the node on the hub's own machine. */
-      readonly force?: boolean | undefined;
-    }
-  | {
-      readonly op: 'rename';
-      readonly node: string;
-      /** A free DNS label. */
-      readonly name: string;
-    }
-  /** Approves a pending node, gives it addresses, and approves its shares: all, or only these. */
-  | { readonly op: 'approve'; readonly node: string; readonly shares?: readonly string[] | undefined };
-
-export interface InviteRow {
-  /** A short id; not secret. */
-  readonly id: string;
-  readonly createdAt: number;
-  readonly expiresAt: number;
-  readonly reusable: boolean;
-  /** How many machines used it, and how many may. */
-  readonly uses: number;
-  readonly maxUses: number;
-  readonly admin: boolean;
-  readonly shares: readonly string[];
-  readonly state: 'open' | 'used' | 'expired' | 'revoked';
+const inviteRow = v.strictObject({
+  /** Short; not secret. */
+  id: handle,
+  createdAt: time,
+  expiresAt: time,
+  reusable: flag,
+  /** How many machines used it. */
+  uses: whole(0, LIMIT.nodes),
+  maxUses,
+  admin: flag,
+  shares,
+  state: v.picklist(['open', 'used', 'expired', 'revoked'], 'must be open, used, expired or revoked'),
   /** The names of nodes that used it. */
-  readonly usedBy: readonly string[];
-}
+  usedBy: list(label, LIMIT.nodes),
+});
+export type InviteRow = Checked<typeof inviteRow>;
 
 /** Without addresses while it is pending. */
-export interface NodeRow extends Omit<MapNode, keyof Addresses>, Partial<Addresses> {
-  readonly admin: boolean;
-  readonly pending: boolean;
-  readonly online: boolean;
-  readonly joinedAt: number;
+const nodeRow = v.strictObject({
+  ...mapNode.entries,
+  ...perhapsAddresses,
+  admin: flag,
+  pending: flag,
+  online: flag,
+  joinedAt: time,
   /** Milliseconds since it was connected; absent if it is connected, or has not been since the hub started. */
-  readonly awayFor?: number;
+  awayFor: v.exactOptional(time),
   /** The addresses of two machines that connect with its key. */
-  readonly twins?: readonly string[];
-  readonly offered: readonly OfferedShare[];
-}
+  twins: v.exactOptional(list(remoteAddress, 2)),
+  offered: offers,
+});
+export type NodeRow = Checked<typeof nodeRow>;
 
 /** Answers, by the request's `op`. */
-export interface AdminAnswers {
-  readonly invite: {
-    readonly token: string;
-    readonly invite: string;
-    readonly expiresAt: number;
-    /** How many machines may use it. */
-    readonly maxUses: number;
+export const adminAnswers = {
+  invite: v.strictObject({
+    token: prose(4096),
+    invite: handle,
+    expiresAt: time,
+    maxUses,
     /** The addresses in the token: `203.0.113.5:443`. */
-    readonly addresses: readonly string[];
+    addresses: list(prose(300), LIMIT.addresses),
     /** For instance that none of them is public. */
-    readonly warnings: readonly string[];
-  };
-  readonly invites: { readonly invites: readonly InviteRow[] };
+    warnings: list(prose(500), LIMIT.addresses),
+  }),
+  invites: v.strictObject({ invites: list(inviteRow, LIMIT.invites) }),
   /** How many pending nodes were removed with it. */
-  readonly revoke: { readonly removed: number };
-  readonly nodes: { readonly nodes: readonly NodeRow[] };
-  readonly remove: { readonly name: string };
-  readonly rename: {
-    readonly name: string;
-    /** Its previous name. */
-    readonly before: string;
-  };
-  readonly approve: { readonly name: string; readonly shares: readonly OfferedShare[] };
-}
+  revoke: v.strictObject({ removed: whole(0, LIMIT.nodes) }),
+  nodes: v.strictObject({ nodes: list(nodeRow, LIMIT.nodes) }),
+  remove: v.strictObject({ name: label }),
+  /** `before`: its previous name. */
+  rename: v.strictObject({ name: label, before: label }),
+  approve: v.strictObject({ name: label, shares: offers }),
+};
+export type AdminAnswers = { readonly [Op in keyof typeof adminAnswers]: Checked<(typeof adminAnswers)[Op]> };
 export type AdminAnswer = AdminAnswers[keyof AdminAnswers];

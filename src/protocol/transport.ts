@@ -22,7 +22,7 @@ const BODY = NOISE_MESSAGE - ENVELOPE;
 export type ChannelFailure = 'key' | 'version' | 'refused' | 'garbled' | 'protocol';
 
 export type TransportEvent =
-  /** Unchecked JSON: the caller parses it with `schemas.ts`. */
+  /** Unchecked JSON: the caller parses it with `parse.ts`. */
   | { readonly kind: 'message'; readonly value: unknown }
   /** The receiver's id towards the hub, the sender's towards a node. The datagram is in the memory of the handled message. */
   | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }

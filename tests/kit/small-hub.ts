@@ -11,7 +11,7 @@ import type {
   Refusal,
   Welcome,
 } from '../../src/protocol/messages.js';
-import { parseNodeMessage } from '../../src/protocol/schemas.js';
+import { parseNodeMessage } from '../../src/protocol/parse.js';
 import { welcome } from '../../src/protocol/versions.js';
 import type { Crypto, PrivateKey } from '../../src/wireguard/crypto.js';
 

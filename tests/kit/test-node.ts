@@ -12,7 +12,7 @@ import {
   PROTOCOL_VERSIONS,
   type Refusal,
 } from '../../src/protocol/messages.js';
-import { parseHubMessage } from '../../src/protocol/schemas.js';
+import { parseHubMessage } from '../../src/protocol/parse.js';
 import type { PrivateKey } from '../../src/wireguard/crypto.js';
 import { until } from './wait.js';
 

@@ -4,7 +4,7 @@ import type { ControlCommand } from '../../node/control/control.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { nodeControl } from '../../node/control/node-control.js';
 import type { RunningNode } from '../../node/control/running-node.js';
-import { parseAdminRequest } from '../../protocol/schemas.js';
+import { parseAdminRequest } from '../../protocol/parse.js';
 
 /**
  * Answers requests on the control socket of a process that runs a hub, a node or both. Only root may open the socket. On

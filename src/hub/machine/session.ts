@@ -2,7 +2,7 @@ import { LametunError } from '../../errors.js';
 import { ChannelResponder, CLOSE_CODE, FIRST_MESSAGE, MESSAGE_LIMIT } from '../../protocol/channel.js';
 import type { Hello, HubMessage, NodeMessage, Welcome } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
-import { parseNodeMessage } from '../../protocol/schemas.js';
+import { parseNodeMessage } from '../../protocol/parse.js';
 import { encodeBase64, encodeJson } from '../../protocol/text.js';
 import { ENVELOPE } from '../../protocol/transport.js';
 import { type Rate, TokenBucket } from '../../token-bucket.js';

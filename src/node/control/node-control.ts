@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError } from '../../errors.js';
-import { isHubAddresses, parseAdminRequest } from '../../protocol/schemas.js';
+import { isHubAddresses, parseAdminRequest } from '../../protocol/parse.js';
 import type { ControlRequest } from './control.js';
 import type { ControlHandler } from './control-connection.js';
 import type { RunningNode } from './running-node.js';

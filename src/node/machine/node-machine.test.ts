@@ -7,7 +7,7 @@ import { parseCidr } from '../../ip/cidr.js';
 import { ChannelResponder } from '../../protocol/channel.js';
 import { NetworkMap } from '../../protocol/map.js';
 import type { HubMessage, MapNode, NodeMessage } from '../../protocol/messages.js';
-import { parseNodeMessage } from '../../protocol/schemas.js';
+import { parseNodeMessage } from '../../protocol/parse.js';
 import { welcome } from '../../protocol/versions.js';
 import { WallClock } from '../../wall-clock.js';
 import type { NodeCommand } from './commands.js';

@@ -7,7 +7,7 @@ import { type FileLock, lockFile } from '../../linux/files/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../../linux/files/safe-files.js';
 import { hubAddresses, nodeId } from '../../protocol/fields.js';
 import type { MapMessage } from '../../protocol/map.js';
-import { parseAnswer, parseHubMessage } from '../../protocol/schemas.js';
+import { parseAnswer, parseHubMessage } from '../../protocol/parse.js';
 import type { StoredNames } from '../machine/known-names.js';
 import type { RecentPeers } from '../machine/paths/greetings.js';
 import type { StoredEndpoints, StoredNode, StoredState } from '../machine/stored.js';

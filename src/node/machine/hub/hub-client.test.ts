@@ -6,7 +6,7 @@ import { NETWORK } from '../../../../tests/kit/small-hub.js';
 import { ChannelResponder } from '../../../protocol/channel.js';
 import { NetworkMap } from '../../../protocol/map.js';
 import type { NodeMessage } from '../../../protocol/messages.js';
-import { parseNodeMessage } from '../../../protocol/schemas.js';
+import { parseNodeMessage } from '../../../protocol/parse.js';
 import { welcome } from '../../../protocol/versions.js';
 import { HubClient } from './hub-client.js';
 import type { HubCommand, HubEvent } from './hub-events.js';

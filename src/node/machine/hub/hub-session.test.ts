@@ -7,7 +7,7 @@ import { attachedAnswer, mapNode, member, NETWORK } from '../../../../tests/kit/
 import { ChannelResponder } from '../../../protocol/channel.js';
 import { NetworkMap } from '../../../protocol/map.js';
 import { type HubMessage, type NodeMessage, REFUSALS } from '../../../protocol/messages.js';
-import { parseNodeMessage } from '../../../protocol/schemas.js';
+import { parseNodeMessage } from '../../../protocol/parse.js';
 import { welcome } from '../../../protocol/versions.js';
 import type { HubFailure } from './hub-failure.js';
 import { HubSession, type JoinRequest, SESSION, type SessionOutput } from './hub-session.js';

@@ -15,7 +15,7 @@ import {
   type RelayCredentials,
 } from '../../../protocol/messages.js';
 import type { NodeId, RequestId } from '../../../protocol/node-id.js';
-import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../../protocol/schemas.js';
+import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../../protocol/parse.js';
 import { encodeBase64 } from '../../../protocol/text.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import type { Crypto, PrivateKey } from '../../../wireguard/crypto.js';

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
 import { areMapNodes } from './map-node.js';
-import { type AdminRequest, type HubMessage, type NodeMessage, REFUSALS } from './messages.js';
+import { type AdminRequest, type HubMessage, type NodeMessage, REFUSALS, slowNodes } from './messages.js';
 import {
   parseAdminAnswer,
   parseAdminRequest,
@@ -13,8 +13,7 @@ import {
   parseHubMessage,
   parseNodeMessage,
   parseWelcome,
-  slowNodes,
-} from './schemas.js';
+} from './parse.js';
 
 const key = Buffer.alloc(32, 7).toString('base64');
 const secret = Buffer.alloc(16, 7).toString('base64');
