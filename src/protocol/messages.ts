@@ -209,6 +209,9 @@ export const nodeMessage = v.variant('type', [
   v.strictObject({ type: v.literal('admin'), id: requestId, request: adminRequest }),
 ]);
 export type NodeMessage = Checked<typeof nodeMessage>;
+type WithoutId<M> = M extends NodeMessage ? Omit<M, 'id'> : never;
+/** What a node asks, before it has a number. */
+export type NodeRequest = WithoutId<NodeMessage>;
 
 const ids = list(nodeId, LIMIT.nodes);
 

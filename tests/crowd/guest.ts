@@ -41,7 +41,7 @@ export class Guest {
 
   async share(network: string): Promise<void> {
     await this.#attached;
-    await this.#client.answer(this.#client.client.ask('share', { shares: [network] }, bootTime()));
+    await this.#client.request({ type: 'share', shares: [network] });
   }
 
   close(): void {

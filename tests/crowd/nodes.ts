@@ -112,8 +112,7 @@ class SimulatedNode {
       const at = monotonic();
       this.#learned.push({ revision: this.revision, at });
       this.#currentAt ??= at;
-    } else if (event.kind === 'removed') this.error = event.failure;
-    else if (event.kind === 'disconnected') {
+    } else if (event.kind === 'disconnected') {
       if (event.retryIn === undefined) this.error = event.failure;
       if (SimulatedNode.forgets) this.keeper.forget();
       this.brace();

@@ -8,7 +8,7 @@ import {
   type Answers,
   type Hello,
   type HubMessage,
-  type NodeMessage,
+  type NodeRequest,
   PROTOCOL_VERSIONS,
   type Refusal,
 } from '../../src/protocol/messages.js';
@@ -35,8 +35,6 @@ export const ADMIN_REQUESTS: readonly AdminRequest[] = [
   { op: 'remove', node: 'a' },
   { op: 'approve', node: 'a' },
 ];
-
-type Request = NodeMessage extends infer M ? (M extends NodeMessage ? Omit<M, 'id'> : never) : never;
 
 /** The hub said no. */
 export class TestRefusal extends Error {
@@ -110,7 +108,7 @@ export class TestNode {
   }
 
   /** @throws TestRefusal */
-  ask<T extends Request>(request: T): Promise<Answers[T['type']]> {
+  ask<T extends NodeRequest>(request: T): Promise<Answers[T['type']]> {
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       if (typeof this.state === 'object') reject(new Error(`closed with ${this.state.closed}`));

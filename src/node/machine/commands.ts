@@ -57,8 +57,7 @@ export type NodeCommand =
   | { readonly kind: 'hub'; readonly address: IpAddress }
   // People, and whoever asked.
   | { readonly kind: 'log'; readonly level: 'error' | 'verbose'; readonly message: string }
-  | { readonly kind: 'answer'; readonly token: number; readonly value: unknown; readonly failure?: undefined }
-  | { readonly kind: 'answer'; readonly token: number; readonly value?: undefined; readonly failure: Error }
+  | { readonly kind: 'answer'; readonly token: number; readonly value?: unknown; readonly failure?: Error }
   /** The hub has said who is in the network, and they are found by name; or that this node must wait. Once. */
   | { readonly kind: 'introduced' }
   /** The hub says that this node is no member any more. */

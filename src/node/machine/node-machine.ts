@@ -14,8 +14,9 @@ import type { NodeCommand } from './commands.js';
 import { findMember } from './find-member.js';
 import { type HostPlan, HostPlanner } from './host-planner.js';
 import type { HubClient } from './hub/hub-client.js';
-import type { HubEvent } from './hub/hub-events.js';
+import type { HubCommand, HubEvent } from './hub/hub-events.js';
 import type { HubFailure } from './hub/hub-failure.js';
+import type { HubRequest } from './hub/hub-session.js';
 import { byToken, type HubAddresses, reached, searched, told } from './hub-addresses.js';
 import { HubView } from './hub-view.js';
 import { Keeper } from './keeper.js';
@@ -27,7 +28,6 @@ import type { LocalAddress } from './paths/candidates.js';
 import { greetings } from './paths/greetings.js';
 import type { ProbeSource } from './paths/path-events.js';
 import { Presence } from './presence.js';
-import { Questions } from './questions.js';
 import type { Routing } from './ranges.js';
 import { Roster } from './roster.js';
 import { SideChannel } from './side-channel.js';
@@ -76,7 +76,7 @@ export class NodeMachine {
   readonly #roster: Roster;
   readonly #planner: HostPlanner;
   readonly #keeper: Keeper;
-  readonly #questions: Questions;
+  #nextToken = 1;
   #now: number;
   #isIntroduced = false;
   #isLeaving = false;
@@ -98,12 +98,13 @@ export class NodeMachine {
     this.#checks = new MemberChecks(network, { ...you, key: this.key });
     this.#known = new KnownNames(stored.names);
     const own = { crypto, privateKey, id: you.id, ranges: this.ranges, mtu: network.mtu, port, push };
-    this.#side = new SideChannel(own, now);
+    const onDirect = (): void => this.#keeper.pathsChanged(this.#now);
+    const onRelayLost = (): void => this.#relayLost();
+    this.#side = new SideChannel({ ...own, onDirect, onRelayLost }, now);
     const parts = { checks: this.#checks, known: this.#known, push };
     this.#roster = new Roster({ ...parts, side: this.#side, traffic: this.#traffic });
     this.#planner = new HostPlanner(this.#checks, this.ranges);
     this.#keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
-    this.#questions = new Questions(push);
   }
 
   /** Takes up what was known when the node was up last. @param early what the client has told already */
@@ -189,41 +190,57 @@ export class NodeMachine {
     this.#keeper.handleNotStored(file);
   }
 
-  // What is asked of it. An `answer` with the number that is returned follows.
+  // What is asked of it. Each returns the token of a later command `answer`.
 
-  /** The answer is the round-trip time in milliseconds; undefined when there was none in time. @throws LametunError `usage` */
+  /** Answers with the round-trip time in milliseconds; undefined when there was no answer in time. */
   ping(id: NodeId, now: number): number {
     this.#now = now;
-    return this.#questions.ping(this.#side.paths.ping(id, now));
+    const token = this.#nextToken++;
+    this.#side.paths.ping(id, token, now);
+    return token;
   }
 
-  /** Offers these networks, and no others. The answer is `OfferedShare[]`. */
+  /** Offers these shares instead of the previous ones. Answers with `OfferedShare[]`. */
   share(shares: readonly string[], now: number): number {
-    this.#now = now;
-    return this.#questions.foreign(this.#client.ask('share', { shares }, now), {
-      answered: (answer: Answers['share']) => {
-        this.#record.setShares(shares, answer.shares);
-        return answer.shares;
-      },
+    return this.#ask({ type: 'share', shares }, now, (answer) => {
+      this.#record.setShares(shares, answer.shares);
+      return answer.shares;
     });
   }
 
-  /** Ends the membership. A failure leaves it as it was, unless it says that there is none. */
+  /** Ends the membership. A failure changes nothing, unless it says that there is no membership. */
   leave(now: number): number {
-    this.#now = now;
     this.#isLeaving = true;
-    return this.#questions.foreign(this.#client.ask('leave', {}, now), {
-      answered: (answer) => answer,
-      failed: ({ kind, refusal }) => {
-        this.#isLeaving = kind === 'removed' || refusal === 'not-a-member';
-      },
-    });
+    const failed = ({ kind, refusal }: HubFailure): void => {
+      this.#isLeaving = kind === 'removed' || refusal === 'not-a-member';
+    };
+    return this.#ask({ type: 'leave' }, now, undefined, failed);
   }
 
-  /** The answer is an `AdminAnswer`. */
+  /** Answers with an `AdminAnswer`. */
   admin(request: AdminRequest, now: number): number {
+    return this.#ask({ type: 'admin', request }, now);
+  }
+
+  /** @param answered returns the value of the command `answer` */
+  #ask<R extends HubRequest>(
+    request: R,
+    now: number,
+    answered: (answer: Answers[R['type']]) => unknown = (answer) => answer,
+    failed?: (failure: HubFailure) => void,
+  ): number {
     this.#now = now;
-    return this.#questions.foreign(this.#client.admin(request, now), { answered: (answer) => answer });
+    const token = this.#nextToken++;
+    this.#client.request(
+      request,
+      now,
+      (answer) => this.#commands.push({ kind: 'answer', token, value: answered(answer) }),
+      (failure) => {
+        failed?.(failure);
+        this.#commands.push({ kind: 'answer', token, failure });
+      },
+    );
+    return token;
   }
 
   /** Looks for the hub at the addresses of a token, too. */
@@ -253,10 +270,9 @@ export class NodeMachine {
   /** Ends the connection, and erases the keys. Questions fail. */
   close(): void {
     this.#client.close();
+    for (const { id } of this.#checks.all()) this.#side.remove(id);
     this.#settle();
-    this.#questions.close();
     this.#isOver = true;
-    this.#side.close();
   }
 
   // What it knows.
@@ -306,36 +322,15 @@ export class NodeMachine {
 
   #settle(): void {
     this.#now = Math.max(this.#now, this.#client.now);
-    for (let isBusy = true; isBusy; ) {
-      isBusy = false;
-      for (let output = this.#client.poll(); output; output = this.#client.poll()) {
-        isBusy = true;
-        this.#handleHub(output);
-      }
-      for (const event of this.#side.settle(this.#now)) {
-        isBusy = true;
-        if (event.kind === 'direct') this.#keeper.pathsChanged(this.#now);
-        else if (event.kind === 'relay-lost') {
-          this.#client.probe(this.#now); // where UDP does not pass, TCP may not either
-          this.#renewRelay();
-        } else this.#questions.ponged(event.token, event.rtt);
-      }
-    }
+    do {
+      for (let output = this.#client.poll(); output; output = this.#client.poll()) this.#handleHub(output);
+    } while (this.#side.settle(this.#now));
   }
 
-  #handleHub(output: NonNullable<ReturnType<HubClient['poll']>>): void {
+  #handleHub(output: HubEvent | HubCommand): void {
     switch (output.kind) {
-      case 'resolve':
-      case 'dial':
-      case 'send':
-      case 'ping':
-      case 'close':
-      case 'abort':
-      case 'frame':
-        this.#commands.push(output);
-        return;
-      case 'answer':
-        this.#questions.answered(output);
+      case 'answered':
+        output.deliver();
         return;
       case 'connected':
         this.#connected(output);
@@ -345,9 +340,6 @@ export class NodeMachine {
         return;
       case 'you':
         this.#setYou(output.you);
-        return;
-      case 'removed':
-        if (!this.#isLeaving) this.#commands.push({ kind: 'removed' });
         return;
       case 'addresses':
         this.#setHub(told(this.node.hub, output.addresses));
@@ -359,13 +351,13 @@ export class NodeMachine {
         this.#hub.twin(output.address, this.#now);
         return;
       case 'disconnected':
-        this.#say('error', this.#hub.disconnected(output, this.#now));
-        this.#presence.clear();
-        this.#side.relay.detached(`the hub is away: ${output.failure.message}`, this.#now);
+        this.#disconnected(output);
         return;
       case 'invitation':
       case 'joined':
-        return; // of machines that join, before they have a machine like this one
+        return; // these come before a machine like this one exists
+      default:
+        this.#commands.push(output);
     }
   }
 
@@ -379,6 +371,22 @@ export class NodeMachine {
     this.#replan();
     this.#retell();
     if (you.pending) this.#introduce();
+  }
+
+  #disconnected(event: Extract<HubEvent, { kind: 'disconnected' }>): void {
+    const { kind, message } = event.failure;
+    if (kind === 'removed') {
+      if (!this.#isLeaving) this.#commands.push({ kind: 'removed' });
+      return;
+    }
+    this.#say('error', this.#hub.disconnected(event, this.#now));
+    this.#presence.clear();
+    this.#side.relay.detached(`the hub is away: ${message}`, this.#now);
+  }
+
+  #relayLost(): void {
+    this.#client.probe(this.#now); // where UDP does not pass, TCP may not either
+    this.#renewRelay();
   }
 
   #mapChanged({ change }: Extract<HubEvent, { kind: 'map' }>): void {
@@ -441,28 +449,34 @@ export class NodeMachine {
     const complain = (what: string) => (failure: HubFailure) =>
       this.#say('error', `The hub could not be told ${what}: ${failure.message}`);
     if (ipv6 !== undefined)
-      this.#questions.own(this.#client.ask('host-info', { ipv6 }, this.#now), {
-        answered: () => {},
-        failed: complain('whether this node has IPv6'),
-      });
+      this.#client.request(
+        { type: 'host-info', ipv6 },
+        this.#now,
+        () => {},
+        complain('whether this node has IPv6'),
+      );
     if (shares !== undefined)
-      this.#questions.own(this.#client.ask('share', { shares }, this.#now), {
-        answered: (answer: Answers['share']) => this.#record.setShares(this.node.shares, answer.shares),
-        failed: complain('what this node offers'),
-      });
+      this.#client.request(
+        { type: 'share', shares },
+        this.#now,
+        (answer) => this.#record.setShares(this.node.shares, answer.shares),
+        complain('what this node offers'),
+      );
   }
 
   /** Gets other credentials for the relay: it sends through the channel until they are used. */
   #renewRelay(): void {
-    this.#questions.own(this.#client.attachAgain(this.#now), {
-      answered: ({ relay, you }: Answers['attach']) => {
+    this.#client.request(
+      { type: 'attach' },
+      this.#now,
+      ({ relay, you }) => {
         const { address } = this.#hub;
         if (address !== undefined && !you.pending)
           this.#side.relay.attached({ address, port: 0 }, relay, this.#now);
       },
       // `connected` brings some.
-      failed: ({ message }) => this.#say('verbose', `No new credentials for the relay: ${message}`),
-    });
+      ({ message }) => this.#say('verbose', `No new credentials for the relay: ${message}`),
+    );
   }
 
   #say(level: 'error' | 'verbose', message: string | undefined): void {

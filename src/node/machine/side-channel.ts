@@ -9,7 +9,7 @@ import type { NodeCommand } from './commands.js';
 import type { Member } from './members.js';
 import { type LocalAddress, ownCandidates } from './paths/candidates.js';
 import { Greetings } from './paths/greetings.js';
-import type { ProbeSource } from './paths/path-events.js';
+import type { PathEvent, ProbeSource } from './paths/path-events.js';
 import { Paths } from './paths/paths.js';
 import { ProbeBox } from './paths/probe-box.js';
 import { RelayLink, type RelayLinkEvent } from './paths/relay-link.js';
@@ -29,16 +29,11 @@ export interface SideChannelOptions {
   /** This node's UDP port. */
   readonly port: number;
   readonly push: (command: NodeCommand) => void;
-}
-
-/** What of the side channel the rest of a node must know. */
-export type SideChannelEvent =
   /** A direct path was found. */
-  | { readonly kind: 'direct' }
-  /** UDP to the relay does not pass any more. */
-  | { readonly kind: 'relay-lost' }
-  /** What somebody asked for by `paths.ping`; without `rtt`, in milliseconds, there was no answer in time. */
-  | { readonly kind: 'pong'; readonly token: number; readonly rtt: number | undefined };
+  readonly onDirect: () => void;
+  /** UDP to the relay stopped passing. */
+  readonly onRelayLost: () => void;
+}
 
 /**
  * What travels beside WireGuard on a node's UDP socket: probes to peers, which find paths, and the binding to the relay.
@@ -46,9 +41,9 @@ export type SideChannelEvent =
  */
 export class SideChannel {
   readonly paths: Paths;
+  readonly relay: RelayLink;
   readonly #options: SideChannelOptions;
   readonly #box: ProbeBox;
-  readonly #relay: RelayLink;
   readonly #greetings = new Greetings();
   #addresses: readonly LocalAddress[] = [];
   /** Where the relay sees this node. */
@@ -63,20 +58,16 @@ export class SideChannel {
     const dataLength = mtu + TRANSPORT.minLength;
     this.#box = new ProbeBox(crypto, privateKey, id);
     this.paths = new Paths({ crypto, inside: ranges, dataLength });
-    this.#relay = new RelayLink(crypto, dataLength + RELAY_FRAME.payload, now);
-  }
-
-  get relay(): Pick<RelayLink, 'status' | 'attached' | 'detached'> {
-    return this.#relay;
+    this.relay = new RelayLink(crypto, dataLength + RELAY_FRAME.payload, now);
   }
 
   nextTimeout(): number {
-    return Math.min(this.paths.nextTimeout(), this.#relay.nextTimeout(), this.#greetings.nextTimeout());
+    return Math.min(this.paths.nextTimeout(), this.relay.nextTimeout(), this.#greetings.nextTimeout());
   }
 
   handleTimeout(now: number): void {
     this.paths.handleTimeout(now, PEERS_PER_TURN);
-    this.#relay.handleTimeout(now);
+    this.relay.handleTimeout(now);
     for (const peer of this.#greetings.due(now)) this.#options.push({ kind: 'greet', peer });
   }
 
@@ -100,7 +91,7 @@ export class SideChannel {
   handleDatagram(bytes: Uint8Array, from: ProbeSource, now: number): void {
     const magic = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getInt32(0, true);
     if (magic === MAGIC.control) {
-      this.#relay.handleControl(bytes, from.remote, now);
+      this.relay.handleControl(bytes, from.remote, now);
       return;
     }
     const opened = this.#box.open(bytes, now);
@@ -119,7 +110,7 @@ export class SideChannel {
       isRelayed = true;
       isAnySilent ||= isSilent;
     }
-    if (isRelayed) this.#relay.handleActivity(isAnySilent, now);
+    if (isRelayed) this.relay.handleActivity(isAnySilent, now);
     return isAnySilent;
   }
 
@@ -128,49 +119,52 @@ export class SideChannel {
     this.#addresses = addresses;
     if (hasMoved) this.#isSeenKnown = false;
     this.#tellOwn(now);
-    if (hasMoved) this.#relay.rebind(now);
+    if (hasMoved) this.relay.rebind(now);
   }
 
-  /** Turns what the parts want into commands. @returns what the rest of the node must know */
-  settle(now: number): SideChannelEvent[] {
-    const events: SideChannelEvent[] = [];
-    for (let isBusy = true; isBusy; ) {
-      isBusy = false;
-      for (let event = this.#relay.poll(); event; event = this.#relay.poll()) {
-        isBusy = true;
-        if (event.kind === 'lost') events.push({ kind: 'relay-lost' });
-        else this.#performRelay(event, now);
-      }
-      for (let event = this.paths.poll(); event; event = this.paths.poll()) {
-        isBusy = true;
-        if (event.kind === 'probe') this.#send(event);
-        else if (event.kind === 'answer') events.push({ ...event, kind: 'pong' });
-        else {
-          this.#use(event.peer, event.endpoint, now);
-          if (event.endpoint !== undefined) events.push({ kind: 'direct' });
-        }
-      }
+  /** Turns what the parts want into commands. @returns whether they wanted anything */
+  settle(now: number): boolean {
+    let isBusy = false;
+    for (let event = this.#poll(); event; event = this.#poll()) {
+      isBusy = true;
+      this.#perform(event, now);
     }
-    return events;
+    return isBusy;
   }
 
-  /** Erases the keys. */
-  close(): void {
-    this.#box.close();
+  #poll(): RelayLinkEvent | PathEvent | undefined {
+    return this.relay.poll() ?? this.paths.poll();
   }
 
-  #performRelay(event: Exclude<RelayLinkEvent, { kind: 'lost' }>, now: number): void {
-    const { push } = this.#options;
-    if (event.kind === 'datagram') push(event);
-    else if (event.kind === 'seen') {
-      this.#seen = event.seen;
-      this.#isSeenKnown = event.isKnown;
-      this.#tellOwn(now);
-    } else {
-      push(event);
-      this.#hasRelay = event.route !== undefined;
-      this.paths.setRelay(this.#hasRelay, this.#relay.status.why, now);
-      if (this.#hasRelay) this.paths.retellRelayed();
+  #perform(event: RelayLinkEvent | PathEvent, now: number): void {
+    const { push, onDirect, onRelayLost } = this.#options;
+    switch (event.kind) {
+      case 'datagram':
+        push(event);
+        return;
+      case 'relay':
+        push(event);
+        this.#hasRelay = event.route !== undefined;
+        this.paths.setRelay(this.#hasRelay, this.relay.status.why, now);
+        if (this.#hasRelay) this.paths.retellRelayed();
+        return;
+      case 'seen':
+        this.#seen = event.seen;
+        this.#isSeenKnown = event.isKnown;
+        this.#tellOwn(now);
+        return;
+      case 'lost':
+        onRelayLost();
+        return;
+      case 'probe':
+        this.#send(event);
+        return;
+      case 'answer':
+        push({ kind: 'answer', token: event.token, value: event.rtt });
+        return;
+      case 'use':
+        this.#use(event.peer, event.endpoint, now);
+        if (event.endpoint !== undefined) onDirect();
     }
   }
 
@@ -179,7 +173,7 @@ export class SideChannel {
     this.paths.setOwn(ownCandidates(this.#addresses, port, this.#seen, ranges), this.#isSeenKnown, now);
   }
 
-  #send({ peer, probe, to, back, hops }: Extract<ReturnType<Paths['poll']>, { kind: 'probe' }>): void {
+  #send({ peer, probe, to, back, hops }: Extract<PathEvent, { kind: 'probe' }>): void {
     const { push } = this.#options;
     const bytes = this.#box.seal(peer, probe);
     if (bytes === undefined) return;

@@ -1,9 +1,10 @@
 import { LametunError } from '../../errors.js';
 import { bootTime } from '../../linux/process/clock.js';
-import type { NetworkInfo } from '../../protocol/messages.js';
+import type { Answers, NetworkInfo } from '../../protocol/messages.js';
 import { HubClient, type HubClientOptions } from '../machine/hub/hub-client.js';
 import type { HubEvent } from '../machine/hub/hub-events.js';
 import type { HubFailure } from '../machine/hub/hub-failure.js';
+import type { HubRequest } from '../machine/hub/hub-session.js';
 import { HubSockets } from './hub-sockets.js';
 import { Timer } from './timer.js';
 
@@ -21,7 +22,6 @@ export class HubDriver {
   onEvent: (event: HubEvent) => void = (event) => {
     if (event.kind !== 'frame') this.#early.push(event);
   };
-  readonly #waiting = new Map<number, (value: unknown, failure?: HubFailure) => void>();
   #isOver = false;
 
   constructor(options: HubClientOptions) {
@@ -47,9 +47,8 @@ export class HubDriver {
         case 'abort':
           this.sockets.perform(output);
           break;
-        case 'answer':
-          this.#waiting.get(output.token)?.(output.value, output.failure);
-          this.#waiting.delete(output.token);
+        case 'answered':
+          output.deliver();
           break;
         default:
           this.onEvent(output);
@@ -59,12 +58,10 @@ export class HubDriver {
     this.#timer.set(this.client.nextTimeout(), bootTime());
   }
 
-  /** What becomes of a question. @param token of the client @throws HubFailure when the hub refuses or is away */
-  answer(token: number): Promise<unknown> {
+  /** Asks the hub. @throws HubFailure when the hub refuses or is away */
+  request<R extends HubRequest>(request: R): Promise<Answers[R['type']]> {
     return new Promise((resolve, reject) => {
-      this.#waiting.set(token, (value, failure) =>
-        failure === undefined ? resolve(value) : reject(failure),
-      );
+      this.client.request(request, bootTime(), resolve, reject);
       this.settle();
     });
   }
@@ -89,8 +86,7 @@ export class HubDriver {
           // What follows is for the machine that takes over.
           this.#pause();
           resolve(event);
-        } else if (event.kind === 'removed') reject(event.failure);
-        else if (event.kind === 'disconnected' && event.retryIn === undefined)
+        } else if (event.kind === 'disconnected' && event.retryIn === undefined)
           reject(explained(event.failure));
       };
     });

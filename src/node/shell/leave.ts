@@ -1,6 +1,5 @@
 import { NodeCrypto } from '../../crypto/node-crypto.js';
 import { LametunError } from '../../errors.js';
-import { bootTime } from '../../linux/process/clock.js';
 import { NetworkMap } from '../../protocol/map.js';
 import type { LeaveAnswer } from '../control/control.js';
 import { HubFailure } from '../machine/hub/hub-failure.js';
@@ -75,11 +74,11 @@ async function tell(
       timer = setTimeout(() => reject(new Error('it does not answer')), patience);
       driver.onEvent = (event) => {
         if (event.kind === 'connected') resolve();
-        else if (event.kind === 'removed' || event.kind === 'disconnected') reject(event.failure);
+        else if (event.kind === 'disconnected') reject(event.failure);
       };
       driver.start();
     });
-    await driver.answer(driver.client.ask('leave', {}, bootTime()));
+    await driver.request({ type: 'leave' });
   } finally {
     clearTimeout(timer);
     driver.close();

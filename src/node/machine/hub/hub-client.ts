@@ -2,7 +2,7 @@ import { formatAddress, type IpAddress } from '../../../ip/address.js';
 import { contains, LOOPBACK } from '../../../ip/cidr.js';
 import type { Endpoint } from '../../../ip/endpoint.js';
 import { CLOSE_CODE } from '../../../protocol/channel.js';
-import type { AdminRequest } from '../../../protocol/messages.js';
+import type { Answers } from '../../../protocol/messages.js';
 import type { NodeId } from '../../../protocol/node-id.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import { randomFraction } from '../../../wireguard/crypto.js';
@@ -12,10 +12,9 @@ import type { HubCommand, HubEvent, HubState } from './hub-events.js';
 import { closeFailure, connectFailure, HubFailure } from './hub-failure.js';
 import { HubSearch } from './hub-search.js';
 import {
+  type HubRequest,
   HubSession,
   type MembershipRequest,
-  type Questions,
-  type QuestionType,
   type SessionOptions,
   type SessionOutput,
 } from './hub-session.js';
@@ -23,19 +22,19 @@ import { SearchPatience } from './search-patience.js';
 import { describe, type Target } from './target.js';
 
 export interface HubClientOptions extends Omit<SessionOptions, 'as'> {
-  /** Tried in this order, beside each other, names after addresses; until `setAddresses`. */
+  /** Tried in this order, with staggered starts, host names last. `setAddresses` replaces them. */
   readonly addresses: readonly HubAddress[];
   /** A double in [0, 1); by default the crypto's. */
   readonly random?: (() => number) | undefined;
 }
 
-/** How long a machine that joins waits for a hub that is away or busy, milliseconds. */
+/** How long a joining machine waits for a hub that is away or busy, milliseconds. */
 const JOIN_PATIENCE = 60_000;
-/** Between two probes that others ask for, milliseconds: a peer that is gone says for long that the hub may be, too. */
+/** The shortest time between two calls of `probe` that count, milliseconds: a dead peer causes calls for a long time. */
 const PROBE_PAUSE = 5_000;
 /**
- * How long TCP (and TLS) may take, and the WebSocket after that; milliseconds. Where thousands come back at once, a
- * connection that was accepted waits: to give up and come again would only make it longer for all.
+ * How long TCP (and TLS) may take, and the WebSocket after that; milliseconds. When thousands of nodes reconnect at once,
+ * accepted connections wait. Giving up and retrying would only lengthen the wait for all.
  */
 const CONNECTING = 10_000;
 const OPENING = 30_000;
@@ -46,50 +45,50 @@ interface Attempt {
   readonly session: HubSession;
   /** When to give up on TCP, or on the WebSocket. */
   deadline: number;
+  /** Of the TCP connection. */
   remote?: Endpoint;
   local?: Endpoint;
+  /** It has told the caller the network of the invitation, and `proceed` has not been called. */
+  isShown?: boolean;
+  attachedAt?: number;
 }
 
 /**
- * A node's client of the hub: finds the hub at one of its addresses, joins or attaches, follows the map, and comes back
- * when the connection breaks. It decides nothing but that: what the hub says is the caller's to believe. Sans-I/O.
+ * A node's client of the hub: finds the hub at one of its addresses, joins or attaches, follows the map, and reconnects.
+ * It does not judge what the hub says: that is up to the caller. Sans-I/O.
  *
  * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
- * milliseconds, of a clock that never goes back. A connection is a WebSocket, known by its number from `dial` until it is
- * closed or aborted, or `handleFailed` or `handleClosed` has ended it.
+ * milliseconds, of a clock that never goes back. A connection is a WebSocket. It keeps its number from `dial` until it is
+ * closed or aborted, or until `handleFailed` or `handleClosed` is called for it.
  */
 export class HubClient {
   readonly #options: HubClientOptions;
   readonly #backoff: Backoff;
-  /** Between tries while another machine is connected with this node's key. */
+  /** Used while another machine is connected with this node's key. */
   readonly #twins: Backoff;
   readonly #attempts = new Map<number, Attempt>();
   readonly #outputs = new EventQueue<HubCommand | HubEvent>();
   readonly #patience = new SearchPatience();
-  /** This process, for the hub to tell it from others with the same key. */
+  /** Distinguishes this process from others with the same key. */
   readonly #run: string;
-  /** Connections that this process has begun. */
+  /** How many connections this process has begun. */
   #turn = 0;
-  #nextToken = 1;
   #member: MembershipRequest;
   #addresses: readonly HubAddress[];
-  #state: HubState = { kind: 'connecting', where: '' };
+  #state: HubState = { kind: 'connecting' };
   #search: HubSearch | undefined;
-  /** The connection that is used. */
+  /** The connection in use. */
   #current: Attempt | undefined;
-  /** The connection whose network was shown, and is not judged yet. */
-  #shown: Attempt | undefined;
   #now = -Infinity;
-  #attachedAt = 0;
   #probedAt = -Infinity;
   #startedAt = 0;
-  /** The address that was last good comes first. */
+  /** The address that worked last: tried first. */
   #preferred: Target | undefined;
   /** When to search again. */
   #retryAt = Infinity;
-  /** When to begin the search anew, for the network has changed. */
+  /** When to restart the search because the network has changed. */
   #anewAt = Infinity;
-  /** Whether the hub may already know this node, though its answer was lost. */
+  /** The hub may already know this node, though its answer was lost. */
   #hasAskedToJoin = false;
 
   constructor(options: HubClientOptions) {
@@ -108,7 +107,7 @@ export class HubClient {
     return this.#state;
   }
 
-  /** When that happened which `poll` tells of. */
+  /** The time of the events that `poll` returns. */
   get now(): number {
     return this.#now;
   }
@@ -126,179 +125,162 @@ export class HubClient {
 
   handleTimeout(now: number): void {
     for (const attempt of [...this.#attempts.values()]) {
-      if (attempt.deadline <= now)
-        this.handleFailed(attempt.id, connectFailure(describe(attempt.target), 'ETIMEDOUT'), now);
-      else if (attempt.session.nextTimeout() <= now)
-        this.#do(attempt.session.handleTimeout(now), attempt, now);
+      const { id, target, session, deadline } = attempt;
+      if (deadline <= now) this.handleFailed(id, connectFailure(describe(target), 'ETIMEDOUT'), now);
+      else if (session.nextTimeout() <= now) this.#do(attempt, now, () => session.handleTimeout(now));
     }
     if (this.#anewAt <= now) this.#searchAnew(now);
     if (this.#retryAt <= now) this.#connect(now);
-    else this.#goOn(now);
+    else this.#continueSearch(now);
   }
 
-  // What the owner wants.
+  // What the caller wants.
 
-  /** Begins. Once. */
+  /** Call once. */
   start(now: number): void {
     this.#startedAt = now;
     this.#connect(now);
   }
 
-  /** Searches there from now on; a connection stays. @param atOnce whether to search now where there is none */
+  /** Later searches use these addresses; a connection stays. @param atOnce when not connected, searches now */
   setAddresses(addresses: readonly HubAddress[], now: number, { atOnce = false } = {}): void {
     this.#addresses = addresses;
     if (!atOnce || this.#current !== undefined || this.#state.kind === 'ended') return;
-    this.#backoff.reset();
-    this.#abandonAll('the hub has other addresses now');
-    this.#connect(now);
+    this.#restartSearch(now);
   }
 
-  /** Ends. Questions under way fail. No event but their failures comes after this. */
+  /** Ends. Pending requests fail; their failures are the last events. */
   close(): void {
     this.#stop(new HubFailure('closed', 'the client was closed'));
   }
 
   /**
-   * This machine's network has changed: a connection must show that it still works, and a search begins anew.
+   * This machine's network has changed: a connection must prove that it still works, and a search starts again.
    *
-   * @param isOwn whether an address is one of this machine's still
+   * @param isOwn whether this machine still has an address
    */
   networkChanged(isOwn: (address: IpAddress) => boolean, now: number): void {
     if (this.#state.kind === 'ended') return;
-    const current = this.#current;
-    if (current === undefined) {
+    if (this.#current === undefined) {
       this.#searchAnew(now);
       return;
     }
-    const { local } = current;
+    const { local, session } = this.#current;
     const isHere = (address: IpAddress): boolean =>
       isOwn(address) || LOOPBACK.some((network) => contains(network, address));
-    if (local === undefined || isHere(local.address)) {
-      this.#do(current.session.probe(now), current, now);
-    } else {
-      const why = `the address ${formatAddress(local.address)}, by which the hub was reached, is gone`;
-      this.#do(current.session.close(new HubFailure('lost', why)), current, now);
-    }
+    this.#do(this.#current, now, () => {
+      if (local === undefined || isHere(local.address)) session.probe(now);
+      else {
+        const why = `the address ${formatAddress(local.address)}, by which the hub was reached, is gone`;
+        session.close(new HubFailure('lost', why));
+      }
+    });
   }
 
-  /** Asks the hub whether it is still there, and connects anew when it does not say so soon; every few seconds at most. */
+  /** Checks that the hub still answers, at most every few seconds; reconnects if it does not. */
   probe(now: number): void {
     const current = this.#current;
     if (current === undefined || now - this.#probedAt < PROBE_PAUSE) return;
     this.#probedAt = now;
-    this.#do(current.session.probe(now), current, now);
+    this.#do(current, now, () => current.session.probe(now));
   }
 
-  /** The network of the event `invitation` suits this machine: joins it. */
+  /** Accepts the network of the event `invitation`: joins it. */
   proceed(now: number): void {
     const current = this.#current;
-    if (current === undefined || current !== this.#shown) return; // it broke meanwhile: the next one shows it again
-    this.#shown = undefined;
+    if (!current?.isShown) return; // the connection broke meanwhile: the next one tells the network again
+    current.isShown = false;
     this.#hasAskedToJoin = true;
-    this.#do(current.session.proceed(now), current, now);
+    this.#do(current, now, () => current.session.proceed(now));
   }
 
-  /** The network does not suit this machine: ends. @param cause whose message says why */
+  /** Rejects the network of the event `invitation`: ends. @param cause its message says why */
   refuse(cause: Error, now: number): void {
     const current = this.#current;
     const failure = new HubFailure('unwanted', cause.message, { cause });
-    if (current !== undefined) this.#do(current.session.close(failure), current, now);
+    if (current !== undefined) this.#do(current, now, () => current.session.close(failure));
     else this.#disconnected(failure, 0, now);
   }
 
-  /**
-   * Asks the hub.
-   * @returns what the event `answer` will bear
-   */
-  ask<T extends Exclude<QuestionType, 'attach'>>(type: T, args: Questions[T], now: number): number {
-    return this.#asking(now, (session, resolve, reject) => session.request(now, type, args, resolve, reject));
+  /** Asks the hub. The event `answered` calls `resolve` or `reject`. */
+  request<R extends HubRequest>(
+    request: R,
+    now: number,
+    resolve: (answer: Answers[R['type']]) => void,
+    reject: (failure: HubFailure) => void,
+  ): void {
+    const answer = (deliver: () => void): void => this.#outputs.push({ kind: 'answered', deliver });
+    const fail = (failure: HubFailure): void => answer(() => reject(failure));
+    const current = this.#current;
+    if (!current?.session.isAttached) fail(this.#notConnected());
+    else
+      this.#do(current, now, () =>
+        current.session.request(request, now, (value) => answer(() => resolve(value)), fail),
+      );
   }
 
-  /** Attaches anew, for other credentials of the relay. @returns what the event `answer` will bear */
-  attachAgain(now: number): number {
-    return this.#asking(now, (session, resolve, reject) => session.attachAgain(now, resolve, reject));
-  }
-
-  /** Asks as an administrator. @returns what the event `answer` will bear */
-  admin(request: AdminRequest, now: number): number {
-    return this.#asking(now, (session, resolve, reject) => session.admin(now, request, resolve, reject));
-  }
-
-  /** Whose connection a frame goes through; undefined while there is none. */
+  /** The connection that carries frames; undefined while this node is not attached. */
   get frameConnection(): number | undefined {
     return this.#current?.session.isAttached ? this.#current.id : undefined;
   }
 
-  /** Seals a datagram for a member. What is sealed must be sent. @returns the message; undefined without a connection */
+  /** Seals a datagram for a member. It must then be sent. @returns undefined while this node is not attached */
   sealFrame(peer: NodeId, datagram: Uint8Array): Uint8Array | undefined {
     return this.#current?.session.sealFrame(peer, datagram);
   }
 
   // What happens to connections.
 
-  /** The addresses of a host, or why there are none. */
+  /** @param found the addresses of the host, or why there are none */
   handleResolved(host: string, found: readonly string[] | HubFailure, now: number): void {
     this.#search?.handleResolved(host, found);
-    this.#goOn(now);
+    this.#continueSearch(now);
   }
 
-  /** TCP, or TLS, stands. */
+  /** TCP, or TLS, is established. */
   handleConnected(connection: number, remote: Endpoint, local: Endpoint, now: number): void {
     const attempt = this.#attempts.get(connection);
     if (attempt === undefined) return;
-    attempt.deadline = now + OPENING;
-    attempt.remote = remote;
-    attempt.local = local;
+    Object.assign(attempt, { deadline: now + OPENING, remote, local });
     this.#search?.answered(now);
   }
 
   /** The WebSocket is open. */
   handleOpened(connection: number, now: number): void {
-    const attempt = this.#attempts.get(connection);
-    if (attempt === undefined) return;
-    attempt.deadline = Infinity;
-    this.#do(attempt.session.start(now), attempt, now);
+    this.#do(this.#attempts.get(connection), now, (attempt) => {
+      attempt.deadline = Infinity;
+      attempt.session.start(now);
+    });
   }
 
   /** @param bytes one whole message; they are overwritten */
   handleMessage(connection: number, bytes: Uint8Array, now: number): void {
-    const attempt = this.#attempts.get(connection);
-    if (attempt !== undefined) this.#do(attempt.session.handle(bytes, now), attempt, now);
+    this.#do(this.#attempts.get(connection), now, ({ session }) => session.handle(bytes, now));
   }
 
   handlePong(connection: number): void {
     this.#attempts.get(connection)?.session.handlePong();
   }
 
-  /** It could not be opened, or what came was no message. */
+  /** The WebSocket could not be opened, or received something other than a message. */
   handleFailed(connection: number, failure: HubFailure, now: number): void {
-    const attempt = this.#attempts.get(connection);
-    if (attempt !== undefined) this.#do(attempt.session.close(failure), attempt, now);
+    this.#do(this.#attempts.get(connection), now, ({ session }) => session.close(failure));
   }
 
-  /** It was open, and is closed. @param code RFC 6455 §7.4 */
+  /** The open WebSocket was closed. @param code RFC 6455 §7.4 */
   handleClosed(connection: number, code: number, now: number): void {
-    const attempt = this.#attempts.get(connection);
-    if (attempt === undefined) return;
-    const failure = closeFailure(describe(attempt.target), code, attempt === this.#current);
-    this.#do(attempt.session.close(failure), attempt, now);
+    this.#do(this.#attempts.get(connection), now, (attempt) =>
+      attempt.session.close(closeFailure(describe(attempt.target), code, attempt === this.#current)),
+    );
   }
 
-  #asking<V>(
-    now: number,
-    ask: (
-      session: HubSession,
-      resolve: (value: V) => void,
-      reject: (failure: HubFailure) => void,
-    ) => SessionOutput[],
-  ): number {
-    const token = this.#nextToken++;
-    const resolve = (value: V): void => this.#outputs.push({ kind: 'answer', token, value });
-    const reject = (failure: HubFailure): void => this.#outputs.push({ kind: 'answer', token, failure });
-    const current = this.#current;
-    if (current?.session.isAttached) this.#do(ask(current.session, resolve, reject), current, now);
-    else reject(this.#notConnected());
-    return token;
+  /** Acts on a connection, if it is still known, and carries out what its session wants then. */
+  #do(attempt: Attempt | undefined, now: number, act: (attempt: Attempt) => void): void {
+    if (attempt === undefined) return;
+    act(attempt);
+    this.#now = now;
+    const { session } = attempt;
+    for (let output = session.poll(); output; output = session.poll()) this.#perform(output, attempt, now);
   }
 
   #notConnected(): HubFailure {
@@ -311,22 +293,21 @@ export class HubClient {
   #connect(now: number): void {
     this.#retryAt = Infinity;
     this.#patience.begin(now);
-    const where = this.#addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
-    this.#state = { kind: 'connecting', where };
+    this.#state = { kind: 'connecting' };
     this.#search = new HubSearch(this.#preferred, this.#addresses);
     for (const host of this.#search.hosts()) this.#outputs.push({ kind: 'resolve', host });
-    this.#goOn(now);
+    this.#continueSearch(now);
   }
 
-  /** Tries what is due, and gives up when nothing is left. */
-  #goOn(now: number): void {
+  /** Dials what is due, and gives up when no address is left. */
+  #continueSearch(now: number): void {
     const search = this.#search;
     for (let target = search?.next(now); target !== undefined; target = search?.next(now))
       this.#dial(target, now);
     if (search?.failure !== undefined) this.#disconnected(search.failure, 0, now);
   }
 
-  /** In another network a search is given up, as far as there is no patience with it. */
+  /** The network has changed: restarts the search, unless the present one should go on for a while. */
   #searchAnew(now: number): void {
     this.#anewAt = Infinity;
     if (this.#current !== undefined || this.#state.kind === 'ended') return;
@@ -336,108 +317,91 @@ export class HubClient {
       return;
     }
     this.#patience.abandon();
+    this.#restartSearch(now);
+  }
+
+  #restartSearch(now: number): void {
     this.#backoff.reset();
-    this.#abandonAll('this machine is in another network now');
+    this.#abandonAll();
     this.#connect(now);
   }
 
   #dial(target: Target, now: number): void {
     const id = ++this.#turn;
-    const session = new HubSession({
-      ...this.#options,
-      member: this.#member,
-      as: { run: this.#run, turn: id },
-    });
+    const as = { run: this.#run, turn: id };
+    const session = new HubSession({ ...this.#options, member: this.#member, as });
     this.#attempts.set(id, { id, target, session, deadline: now + CONNECTING });
     this.#outputs.push({ kind: 'dial', connection: id, target });
   }
 
-  #do(outputs: readonly SessionOutput[], attempt: Attempt, now: number): void {
-    this.#now = now;
-    for (const output of outputs) this.#perform(output, attempt, now);
-  }
-
   #perform(output: SessionOutput, attempt: Attempt, now: number): void {
-    const connection = attempt.id;
+    const { id: connection, target } = attempt;
     switch (output.kind) {
       case 'send':
-        this.#outputs.push({ ...output, connection });
-        return;
       case 'ping':
         this.#outputs.push({ ...output, connection });
         return;
       case 'open':
-        this.#won(attempt, now);
+        this.#use(attempt, now);
         return;
       case 'joined':
         this.#member = { network: output.network.id };
-        this.#outputs.push(output);
-        return;
+        break;
+      case 'invitation':
+        attempt.isShown = true;
+        break;
       case 'attached': {
-        const { target, remote, local } = attempt;
-        if (remote === undefined || local === undefined) return; // not a WebSocket's order of events
+        const { remote } = attempt;
+        if (remote === undefined) return; // `handleConnected` comes first
+        attempt.attachedAt = now;
+        this.#state = { kind: 'connected' };
         const where = describe(target);
-        this.#attachedAt = now;
-        this.#state = { kind: 'connected', where };
-        this.#outputs.push({ ...output, kind: 'connected', where, by: target.address, remote, local });
+        this.#outputs.push({ ...output, kind: 'connected', where, by: target.address, remote });
         return;
       }
       case 'ended':
         this.#attempts.delete(connection);
-        if (attempt === this.#current) this.#lost(output.failure, connection, now);
-        else this.#failed(output.failure, connection, now);
+        if (attempt === this.#current) this.#lost(output.failure, attempt, now);
+        else {
+          this.#outputs.push({ kind: 'abort', connection });
+          this.#search?.failed(output.failure);
+          this.#continueSearch(now);
+        }
         return;
-      case 'invitation':
-        this.#shown = attempt;
-        this.#outputs.push(output);
-        return;
-      default:
-        this.#outputs.push(output);
     }
+    this.#outputs.push(output);
   }
 
-  /** This connection is used; the others are let go. */
-  #won(attempt: Attempt, now: number): void {
+  /** Uses this connection and drops the others. */
+  #use(attempt: Attempt, now: number): void {
     this.#search = undefined;
     this.#patience.reset();
     this.#current = attempt;
     this.#preferred = attempt.target;
-    this.#attachedAt = 0;
     this.#attempts.delete(attempt.id);
-    this.#abandonAll('another address was faster');
+    this.#abandonAll();
     this.#attempts.set(attempt.id, attempt);
-    this.#do(attempt.session.begin(now), attempt, now);
+    this.#do(attempt, now, ({ session }) => session.begin(now));
   }
 
-  /** Lets go of all connections that do not stand yet. */
-  #abandonAll(why: string): void {
+  /** Drops all connections but the one in use. */
+  #abandonAll(): void {
     for (const { id, session } of this.#attempts.values()) {
       this.#outputs.push({ kind: 'abort', connection: id });
-      session.close(new HubFailure('closed', why));
+      session.close(new HubFailure('closed', 'the client uses another connection'));
     }
     this.#attempts.clear();
   }
 
-  /** An attempt came to nothing. */
-  #failed(failure: HubFailure, connection: number, now: number): void {
-    this.#outputs.push({ kind: 'abort', connection });
-    this.#search?.failed(failure);
-    this.#goOn(now);
-  }
-
-  #lost(failure: HubFailure, connection: number, now: number): void {
-    if (failure.kind === 'lost') this.#outputs.push({ kind: 'abort', connection });
-    else this.#hangUp(connection, failure.kind === 'protocol' ? CLOSE_CODE.protocol : undefined);
+  #lost(failure: HubFailure, { id, attachedAt }: Attempt, now: number): void {
+    if (failure.kind === 'lost') this.#outputs.push({ kind: 'abort', connection: id });
+    else this.#hangUp(id, failure.kind === 'protocol' ? CLOSE_CODE.protocol : undefined);
     this.#current = undefined;
-    this.#disconnected(failure, this.#attachedAt === 0 ? 0 : now - this.#attachedAt, now);
+    this.#disconnected(failure, attachedAt === undefined ? 0 : now - attachedAt, now);
   }
 
   #hangUp(connection: number, code = 1000): void {
     this.#outputs.push({ kind: 'close', connection, code });
-  }
-
-  get #isMember(): boolean {
-    return 'network' in this.#member;
   }
 
   /** @param lasted how long the node was attached, milliseconds */
@@ -445,12 +409,9 @@ export class HubClient {
     this.#now = now;
     this.#search = undefined;
     this.#patience.reset();
-    if (failure.kind === 'removed' || !this.#mayRetry(failure, now)) {
+    if (!this.#mayRetry(failure, now)) {
       this.#stop(failure);
-      const isRemoved = failure.kind === 'removed' && this.#isMember;
-      this.#outputs.push(
-        isRemoved ? { kind: 'removed', failure } : { kind: 'disconnected', failure, retryIn: undefined },
-      );
+      this.#outputs.push({ kind: 'disconnected', failure, retryIn: undefined });
       return;
     }
     if (isLasting(failure)) this.#backoff.exhaust();
@@ -460,12 +421,12 @@ export class HubClient {
     this.#outputs.push({ kind: 'disconnected', failure, retryIn });
   }
 
-  /** A member tries for ever. A machine that joins is told what is wrong, unless it may be over in a moment. */
-  #mayRetry(failure: HubFailure, now: number): boolean {
-    if (this.#isMember) return failure.kind !== 'unwanted';
+  /** A member retries until it is removed. A joining machine fails, unless the trouble may be over in a moment. */
+  #mayRetry({ kind, refusal }: HubFailure, now: number): boolean {
+    if ('network' in this.#member) return kind !== 'removed' && kind !== 'unwanted';
     if (now - this.#startedAt > JOIN_PATIENCE) return false;
-    if (failure.refusal === 'unavailable' || failure.refusal === 'too-many') return true;
-    return failure.kind === 'lost' || (this.#hasAskedToJoin && failure.kind === 'unreachable');
+    if (refusal === 'unavailable' || refusal === 'too-many') return true;
+    return kind === 'lost' || (this.#hasAskedToJoin && kind === 'unreachable');
   }
 
   #stop(failure: HubFailure): void {
@@ -475,15 +436,15 @@ export class HubClient {
     this.#retryAt = this.#anewAt = Infinity;
     const current = this.#current;
     this.#current = undefined;
-    for (const attempt of this.#attempts.values()) {
-      attempt.session.close(failure);
-      if (current === attempt) this.#hangUp(attempt.id);
-      else this.#outputs.push({ kind: 'abort', connection: attempt.id });
+    if (current !== undefined) {
+      this.#attempts.delete(current.id);
+      current.session.close(failure);
+      this.#hangUp(current.id);
     }
-    this.#attempts.clear();
+    this.#abandonAll();
   }
 }
 
-/** What will not have changed in a moment. */
+/** What a retry in a moment cannot change. */
 const LASTING: ReadonlySet<string> = new Set(['other-hub', 'other-network', 'version', 'protocol']);
 const isLasting = ({ kind, refusal }: HubFailure): boolean => LASTING.has(kind) || refusal === 'not-a-member';

@@ -6,16 +6,16 @@ import type { Target } from './target.js';
 
 /** What the client wants done with its WebSockets. */
 export type HubCommand =
-  /** Look the addresses of a host up; `handleResolved` takes them. */
+  /** Look up the addresses of a host, and pass them to `handleResolved`. */
   | { readonly kind: 'resolve'; readonly host: string }
   | { readonly kind: 'dial'; readonly connection: number; readonly target: Target }
-  /** A message, to be sent in this order. */
+  /** Messages are sent in this order. */
   | { readonly kind: 'send'; readonly connection: number; readonly bytes: Uint8Array }
   /** A WebSocket ping. */
   | { readonly kind: 'ping'; readonly connection: number }
-  /** In good order: what was sent before arrives. @see RFC 6455 §7.4 for the code */
+  /** A closing handshake: earlier messages arrive. @see RFC 6455 §7.4 for the code */
   | { readonly kind: 'close'; readonly connection: number; readonly code: number }
-  /** At once. */
+  /** Close at once. */
   | { readonly kind: 'abort'; readonly connection: number };
 
 /** What happens to a node's membership and its connection, in this order. */
@@ -24,38 +24,27 @@ export type HubEvent =
       SessionOutput,
       { readonly kind: 'invitation' | 'joined' | 'map' | 'you' | 'addresses' | 'twin' | 'presence' | 'frame' }
     >
-  /** Attached. It comes again after `disconnected`, and when a map did not fit: with other credentials for the relay. */
+  /** Attached. Repeated after `disconnected` and after a map that did not fit, with new relay credentials. */
   | (Omit<Extract<SessionOutput, { readonly kind: 'attached' }>, 'kind'> & {
       readonly kind: 'connected';
       /** For people: `203.0.113.5:443`. */
       readonly where: string;
-      /** Where the connection leads: the relay's UDP port is at the same address. */
+      /** The remote end of the connection. The relay's UDP port is at the same address. */
       readonly remote: Endpoint;
-      /** This end of it: an address of this machine that leads to the hub. */
-      readonly local: Endpoint;
-      /** The address by which it was reached. */
+      /** The hub address that was dialed. */
       readonly by: HubAddress;
     })
-  /** What became of a question. */
-  | { readonly kind: 'answer'; readonly token: number; readonly value: unknown; readonly failure?: undefined }
-  | {
-      readonly kind: 'answer';
-      readonly token: number;
-      readonly value?: undefined;
-      readonly failure: HubFailure;
-    }
-  /** This node is no member any more. The client has ended. */
-  | { readonly kind: 'removed'; readonly failure: HubFailure }
-  /** There is no connection. The client tries again in `retryIn` milliseconds, or has ended when that is undefined. */
+  /** A request was answered, or failed: `deliver` tells the asker. */
+  | { readonly kind: 'answered'; readonly deliver: () => void }
+  /** There is no connection. The client retries in `retryIn` milliseconds; if undefined, it has ended. */
   | {
       readonly kind: 'disconnected';
+      /** Of the kind `removed`: this node is no longer a member. */
       readonly failure: HubFailure;
       readonly retryIn: number | undefined;
     };
 
-/** What a client does at the moment. */
+/** What a client is doing. */
 export type HubState =
-  | { readonly kind: 'connecting'; readonly where: string }
-  | { readonly kind: 'connected'; readonly where: string }
-  | { readonly kind: 'waiting'; readonly failure: HubFailure }
-  | { readonly kind: 'ended'; readonly failure: HubFailure };
+  | { readonly kind: 'connecting' | 'connected' }
+  | { readonly kind: 'waiting' | 'ended'; readonly failure: HubFailure };

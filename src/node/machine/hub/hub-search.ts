@@ -1,24 +1,33 @@
 import type { HubAddress } from '../../../protocol/token.js';
-import { AddressRace, interleave } from './address-race.js';
 import { type HubFailure, summarise } from './hub-failure.js';
 import { describe, type Target } from './target.js';
 
-/** One search for the hub: which of its addresses to try, and when, while names are being resolved. Sans-I/O. */
+/** RFC 8305 §5: how long to wait for one attempt before starting the next, milliseconds. */
+const STAGGER = 250;
+/** The same once any server has answered: a second connection does not help a busy hub. */
+const STAGGER_ANSWERED = 1500;
+
+/**
+ * One search for the hub: which of its addresses to try, and when, while host names are being resolved. Attempts start
+ * one after another, staggered, or at once when none is running. Sans-I/O.
+ */
 export class HubSearch {
   readonly #preferred: Target | undefined;
-  readonly #race = new AddressRace<Target>();
+  readonly #waiting: Target[] = [];
   readonly #failures: HubFailure[] = [];
-  /** Those whose hosts are names, by host, until they are resolved. */
+  /** The addresses with a host name that is not resolved yet, by that name. */
   readonly #named = new Map<string, HubAddress[]>();
+  #running = 0;
+  #nextAt = -Infinity;
 
   /**
-   * Literal addresses are tried first, then what names lead to.
+   * Tries literal addresses first, then host names.
    *
-   * @param preferred the address that was last good comes before all others
+   * @param preferred the address that worked last, tried before all others
    */
   constructor(preferred: Target | undefined, addresses: readonly HubAddress[]) {
     this.#preferred = preferred;
-    if (preferred !== undefined) this.#race.add(preferred);
+    if (preferred !== undefined) this.#waiting.push(preferred);
     const literal = addresses.filter(isLiteral);
     this.#enter(literal.map((address) => ({ ip: address.host, address })));
     for (const address of addresses) {
@@ -27,21 +36,26 @@ export class HubSearch {
     }
   }
 
-  /** The names to resolve; `handleResolved` takes what comes of it. */
+  /** The names to resolve, for `handleResolved`. */
   hosts(): Iterable<string> {
     return this.#named.keys();
   }
 
-  /** @returns the address to try now, if any: again until there is none */
+  /** @returns an address to try now; call again until it returns undefined */
   next(now: number): Target | undefined {
-    return this.#race.start(now);
+    if (now < this.nextTimeout()) return undefined;
+    this.#running++;
+    this.#nextAt = now + STAGGER;
+    return this.#waiting.shift();
   }
 
+  /** When `next` has an address. */
   nextTimeout(): number {
-    return this.#race.nextTimeout();
+    if (this.#waiting.length === 0) return Infinity;
+    return this.#running === 0 ? -Infinity : this.#nextAt;
   }
 
-  /** The addresses that a host has, or why there are none. */
+  /** @param found the addresses of the host, or why there are none */
   handleResolved(host: string, found: readonly string[] | HubFailure): void {
     const addresses = this.#named.get(host) ?? [];
     this.#named.delete(host);
@@ -49,27 +63,38 @@ export class HubSearch {
     else this.#enter(addresses.flatMap((address) => found.map((ip) => ({ ip, address }))));
   }
 
-  /** A server answered at an address that was tried: the others need not hurry. */
+  /** A server answered an attempt: the next one can wait longer. */
   answered(now: number): void {
-    this.#race.answered(now);
+    this.#nextAt = Math.max(this.#nextAt, now + STAGGER_ANSWERED);
   }
 
-  /** An attempt has failed. */
+  /** An attempt has failed: the next may start. */
   failed(failure: HubFailure): void {
     this.#failures.push(failure);
-    this.#race.failed();
+    this.#running--;
+    this.#nextAt = -Infinity;
   }
 
-  /** Why all addresses have failed; undefined while any has not. */
+  /** Why all addresses have failed; undefined while any may still work. */
   get failure(): HubFailure | undefined {
-    return this.#race.isLost && this.#named.size === 0 ? summarise(this.#failures) : undefined;
+    const isOver = this.#running === 0 && this.#waiting.length === 0 && this.#named.size === 0;
+    return isOver ? summarise(this.#failures) : undefined;
   }
 
   #enter(targets: readonly Target[]): void {
     const isNew = (target: Target): boolean =>
       this.#preferred === undefined || describe(target) !== describe(this.#preferred);
-    this.#race.add(...interleave(targets.filter(isNew), ({ ip }) => ip.includes(':')));
+    this.#waiting.push(...interleave(targets.filter(isNew)));
   }
 }
 
 const isLiteral = ({ host }: HubAddress): boolean => /^[\d.]+$|:/.test(host);
+const isIpv6 = ({ ip }: Target): boolean => ip.includes(':');
+
+/** RFC 8305 §4: IPv4 and IPv6 take turns, beginning with the family of the first address. */
+function interleave(targets: readonly Target[]): Target[] {
+  const isOfFirst = targets.map((target) => isIpv6(target) === isIpv6(targets[0]!));
+  const leading = targets.filter((_, i) => isOfFirst[i]);
+  const others = targets.filter((_, i) => !isOfFirst[i]);
+  return targets.flatMap((_, i) => [leading[i] ?? [], others[i] ?? []].flat());
+}

@@ -2,23 +2,22 @@ import { LametunError } from '../../../errors.js';
 import { ChannelInitiator } from '../../../protocol/channel.js';
 import type { MapChange, MapKeeper } from '../../../protocol/map.js';
 import {
-  type AdminAnswers,
-  type AdminRequest,
   type Answers,
   type HubMessage,
   type Incarnation,
   type MapVersion,
   type Membership,
   type NetworkInfo,
+  type NodeRequest,
   PROTOCOL_VERSIONS,
   type Refusal,
-  type RelayCredentials,
 } from '../../../protocol/messages.js';
 import type { NodeId, RequestId } from '../../../protocol/node-id.js';
 import { parseAdminAnswer, parseAnswer, parseHubMessage } from '../../../protocol/parse.js';
 import { encodeBase64 } from '../../../protocol/text.js';
 import type { HubAddress } from '../../../protocol/token.js';
 import type { Crypto, PrivateKey } from '../../../wireguard/crypto.js';
+import { EventQueue } from '../../../wireguard/event-queue.js';
 import { channelFailure, HubFailure } from './hub-failure.js';
 
 /** What whoever joins gives and wants. */
@@ -31,21 +30,8 @@ export interface JoinRequest {
   readonly shares: readonly string[];
 }
 
-/** What a node asks of the hub, by type; `attach` and `admin` have methods of their own. */
-export interface Questions {
-  readonly 'check-invitation': { readonly secret: string };
-  readonly join: { readonly secret: string; readonly name: string; readonly shares: readonly string[] };
-  readonly attach: {
-    readonly network: string;
-    readonly as: Incarnation;
-    readonly have?: MapVersion | undefined;
-  };
-  readonly share: { readonly shares: readonly string[] };
-  readonly 'host-info': { readonly ipv6: boolean };
-  readonly leave: Record<never, never>;
-  readonly who: Record<never, never>;
-}
-export type QuestionType = keyof Questions;
+/** What a caller may ask the hub. The session adds which node attaches, and the map version that it has. */
+export type HubRequest = Exclude<NodeRequest, { type: 'attach' }> | { readonly type: 'attach' };
 
 export type SessionOutput =
   /** To be sent, in this order. */
@@ -58,13 +44,7 @@ export type SessionOutput =
   | { readonly kind: 'invitation'; readonly network: NetworkInfo }
   /** This node is a member now, and must be kept as one. Once, and only for a machine that joins. */
   | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
-  | {
-      readonly kind: 'attached';
-      readonly network: NetworkInfo;
-      readonly you: Membership;
-      readonly relay: RelayCredentials;
-      readonly addresses: readonly HubAddress[];
-    }
+  | ({ readonly kind: 'attached' } & Answers['attach'])
   /** The map (`options.map`) has changed already. */
   | { readonly kind: 'map'; readonly change: MapChange }
   /** This node's own name, rights, shares or addresses. */
@@ -99,10 +79,9 @@ export const SESSION = {
 const MAX_PENDING = 256;
 
 interface Pending {
+  readonly request: NodeRequest;
   readonly deadline: number;
-  /** Checks the answer, and throws when it is none. */
-  readonly parse: (value: unknown) => unknown;
-  readonly resolve: (value: never, now: number) => void;
+  readonly resolve: (answer: never, now: number) => void;
   readonly reject: (failure: HubFailure) => void;
 }
 
@@ -115,31 +94,32 @@ export interface SessionOptions {
   readonly program: string;
   readonly map: MapKeeper;
   readonly as: Incarnation;
-  /** Whose member this is, or wants to become. */
   readonly member: MembershipRequest;
 }
 
-/** A member knows its network by its id, and believes no other one. Whoever joins takes what the token leads to. */
+/** A member names the id of its network, and accepts no other. A joining machine accepts the network of its token. */
 export type MembershipRequest = { readonly network: string } | { readonly join: JoinRequest };
 
 /**
- * One connection to the hub, from the WebSocket's opening to its end. No I/O and no timers: every method tells what is
- * to be done now, `nextTimeout` when `handleTimeout` wants to be called.
+ * One connection to the hub, from the opened WebSocket to its end. Sans-I/O.
+ *
+ * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
+ * milliseconds, of a clock that never goes back.
  */
 export class HubSession {
   readonly #options: SessionOptions;
   readonly #channel: ChannelInitiator;
   readonly #pending = new Map<RequestId, Pending>();
-  #out: SessionOutput[] = [];
+  readonly #outputs = new EventQueue<SessionOutput>();
   #nextId = 1;
   #state: 'channel' | 'open' | 'attached' | 'ended' = 'channel';
-  /** For what is not a question's. */
+  /** For the hub's first message. */
   #deadline = Infinity;
   #nextPing = Infinity;
   #pongDeadline = Infinity;
   #resyncedAt = -Infinity;
   #isResyncing = false;
-  /** The network's id. Nothing that is said in the name of another one counts. */
+  /** The id of this node's network. Messages about another network are ignored or end the session. */
   #network: string | undefined;
 
   constructor(options: SessionOptions) {
@@ -156,81 +136,8 @@ export class HubSession {
     return this.#state === 'attached';
   }
 
-  /** The WebSocket is open. */
-  start(now: number): SessionOutput[] {
-    this.#deadline = now + SESSION.channel;
-    this.#out.push({ kind: 'send', bytes: this.#channel.first() });
-    return this.#drain();
-  }
-
-  /** Of all connections this is the one to use. Joins, or attaches. */
-  begin(now: number): SessionOutput[] {
-    const { member, map } = this.#options;
-    if ('network' in member) this.#attach(now, member.network, map.version);
-    else {
-      this.#ask(now, 'check-invitation', { secret: encodeBase64(member.join.secret) }, ({ network }) => {
-        this.#out.push({ kind: 'invitation', network });
-      });
-    }
-    return this.#drain();
-  }
-
-  /** The invitation's network suits the caller. */
-  proceed(now: number): SessionOutput[] {
-    const { member, map } = this.#options;
-    if ('network' in member) return [];
-    const { secret, name, shares } = member.join;
-    this.#ask(now, 'join', { secret: encodeBase64(secret), name, shares }, ({ network, you }, later) => {
-      this.#network = network.id;
-      this.#out.push({ kind: 'joined', network, you });
-      this.#attach(later, network.id, map.version);
-    });
-    return this.#drain();
-  }
-
-  /** @param bytes one whole message; they are overwritten */
-  handle(bytes: Uint8Array, now: number): SessionOutput[] {
-    this.#heard();
-    for (const event of this.#channel.handle(bytes)) {
-      if (event.kind === 'open') this.#opened(now);
-      else if (event.kind === 'message') this.#parse(event.value, now);
-      else if (event.kind === 'failed') this.#end(channelFailure(event.why, event.text));
-      else if (this.#state === 'attached') this.#out.push(event);
-    }
-    return this.#drain();
-  }
-
-  handlePong(): void {
-    this.#heard();
-  }
-
-  /** There is reason to think that the connection is dead: it has a short time to show that it is not. */
-  probe(now: number): SessionOutput[] {
-    const isOpen = this.#state === 'open' || this.#state === 'attached';
-    if (isOpen && this.#pongDeadline > now + SESSION.probe) {
-      this.#out.push({ kind: 'ping' });
-      this.#nextPing = now + SESSION.pingInterval;
-      this.#pongDeadline = now + SESSION.probe;
-    }
-    return this.#drain();
-  }
-
-  handleTimeout(now: number): SessionOutput[] {
-    if (now >= this.#deadline)
-      this.#end(new HubFailure('unreachable', 'what is there does not answer as a hub does'));
-    if (now >= this.#pongDeadline + SESSION.late) this.#pongDeadline = now + SESSION.late;
-    else if (now >= this.#pongDeadline) this.#end(new HubFailure('lost', 'the hub has fallen silent'));
-    for (const [id, { deadline, reject }] of this.#pending) {
-      if (now < deadline) continue;
-      this.#pending.delete(id);
-      reject(new HubFailure('unreachable', 'the hub did not answer in time'));
-    }
-    if (now >= this.#nextPing && this.#state !== 'ended') {
-      this.#out.push({ kind: 'ping' });
-      this.#nextPing = now + SESSION.pingInterval;
-      this.#pongDeadline = now + SESSION.pong;
-    }
-    return this.#drain();
+  poll(): SessionOutput | undefined {
+    return this.#outputs.poll();
   }
 
   nextTimeout(): number {
@@ -239,97 +146,133 @@ export class HubSession {
     return next;
   }
 
-  /** @param reject gets a HubFailure when there is no answer, the hub refuses, or the connection ends */
-  request<T extends Exclude<QuestionType, 'attach'>>(
-    now: number,
-    type: T,
-    args: Questions[T],
-    resolve: (answer: Answers[T]) => void,
-    reject: (failure: HubFailure) => void,
-  ): SessionOutput[] {
-    this.#ask(now, type, args, resolve, reject);
-    return this.#drain();
+  handleTimeout(now: number): void {
+    if (now >= this.#deadline)
+      this.close(new HubFailure('unreachable', 'what is there does not answer as a hub does'));
+    if (now >= this.#pongDeadline + SESSION.late) this.#pongDeadline = now + SESSION.late;
+    else if (now >= this.#pongDeadline) this.close(new HubFailure('lost', 'the hub has fallen silent'));
+    for (const [id, { deadline, reject }] of this.#pending) {
+      if (now < deadline) continue;
+      this.#pending.delete(id);
+      reject(new HubFailure('unreachable', 'the hub did not answer in time'));
+    }
+    if (now >= this.#nextPing) this.#ping(now, SESSION.pong);
   }
 
-  /** Asks for other credentials of the relay. */
-  attachAgain(
-    now: number,
-    resolve: (answer: Answers['attach']) => void,
-    reject: (failure: HubFailure) => void,
-  ): SessionOutput[] {
-    const { as, map } = this.#options;
-    const have = map.version;
-    if (this.#network !== undefined)
-      this.#ask(now, 'attach', { network: this.#network, as, ...(have && { have }) }, resolve, reject);
-    return this.#drain();
+  /** The WebSocket is open. */
+  start(now: number): void {
+    this.#deadline = now + SESSION.channel;
+    this.#outputs.push({ kind: 'send', bytes: this.#channel.first() });
   }
 
-  admin<R extends AdminRequest>(
-    now: number,
+  /** The caller uses this connection: checks the invitation, or attaches. */
+  begin(now: number): void {
+    const { member, map } = this.#options;
+    if ('network' in member) this.#attach(map.version, now);
+    else {
+      const secret = encodeBase64(member.join.secret);
+      this.#request({ type: 'check-invitation', secret }, now, ({ network }) =>
+        this.#outputs.push({ kind: 'invitation', network }),
+      );
+    }
+  }
+
+  /** The caller accepts the network of the invitation. */
+  proceed(now: number): void {
+    const { member, map } = this.#options;
+    if ('network' in member) return;
+    const { secret, name, shares } = member.join;
+    const request = { type: 'join', secret: encodeBase64(secret), name, shares } as const;
+    this.#request(request, now, ({ network, you }, later) => {
+      this.#network = network.id;
+      this.#outputs.push({ kind: 'joined', network, you });
+      this.#attach(map.version, later);
+    });
+  }
+
+  /** @param bytes one whole message; they are overwritten */
+  handle(bytes: Uint8Array, now: number): void {
+    this.handlePong();
+    for (const event of this.#channel.handle(bytes)) {
+      if (event.kind === 'open') this.#opened(now);
+      else if (event.kind === 'message') this.#parse(event.value, now);
+      else if (event.kind === 'failed') this.close(channelFailure(event.why, event.text));
+      else if (this.isAttached) this.#outputs.push(event);
+    }
+  }
+
+  handlePong(): void {
+    this.#pongDeadline = Infinity;
+  }
+
+  /** The connection may be dead: gives it a short time to show that it is not. */
+  probe(now: number): void {
+    const isOpen = this.#state === 'open' || this.#state === 'attached';
+    if (isOpen && this.#pongDeadline > now + SESSION.probe) this.#ping(now, SESSION.probe);
+  }
+
+  /** @param reject called when the hub refuses or does not answer, or the connection ends */
+  request<R extends HubRequest>(
     request: R,
-    resolve: (answer: AdminAnswers[R['op']]) => void,
+    now: number,
+    resolve: (answer: Answers[R['type']]) => void,
     reject: (failure: HubFailure) => void,
-  ): SessionOutput[] {
-    const parse = (value: unknown) => parseAdminAnswer(request.op, value);
-    const message = { type: 'admin', request };
-    this.#send(now, message, parse, resolve as (value: never) => void, reject);
-    return this.#drain();
+  ): void {
+    const whole = request.type === 'attach' ? this.#attachment(this.#options.map.version) : request;
+    this.#request(whole as NodeRequest & { readonly type: R['type'] }, now, resolve, reject);
   }
 
   /** @returns the message to send; undefined when the node is not attached */
   sealFrame(peer: NodeId, datagram: Uint8Array): Uint8Array | undefined {
-    return this.#state === 'attached' ? this.#channel.sealFrame(peer, datagram) : undefined;
+    return this.isAttached ? this.#channel.sealFrame(peer, datagram) : undefined;
   }
 
   /** The connection has ended, or is to end. */
-  close(failure: HubFailure): SessionOutput[] {
-    this.#end(failure);
-    return this.#drain();
+  close(failure: HubFailure): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#deadline = this.#nextPing = this.#pongDeadline = Infinity;
+    this.#channel.close();
+    for (const { reject } of this.#pending.values()) reject(failure);
+    this.#pending.clear();
+    this.#outputs.push({ kind: 'ended', failure });
   }
 
   #opened(now: number): void {
     this.#state = 'open';
     this.#deadline = Infinity;
     this.#nextPing = now + SESSION.pingInterval;
-    this.#out.push({ kind: 'open' });
+    this.#outputs.push({ kind: 'open' });
   }
 
-  #heard(): void {
-    this.#pongDeadline = Infinity;
+  #ping(now: number, patience: number): void {
+    this.#outputs.push({ kind: 'ping' });
+    this.#nextPing = now + SESSION.pingInterval;
+    this.#pongDeadline = now + patience;
   }
 
-  #attach(now: number, network: string, have: MapVersion | undefined): void {
-    const { as } = this.#options;
-    this.#ask(now, 'attach', { network, as, ...(have && { have }) }, (answer) => {
-      if (answer.network.id !== network) {
-        this.#end(otherNetwork(`it calls itself ${answer.network.name}`));
+  #attachment(have: MapVersion | undefined): Extract<NodeRequest, { type: 'attach' }> {
+    return { type: 'attach', network: this.#network!, as: this.#options.as, ...(have && { have }) };
+  }
+
+  #attach(have: MapVersion | undefined, now: number): void {
+    this.#request(this.#attachment(have), now, (answer) => {
+      if (answer.network.id !== this.#network) {
+        this.close(otherNetwork(`it calls itself ${answer.network.name}`));
         return;
       }
       this.#isResyncing = false;
-      this.#state = 'attached'; // again, when all of the map was asked for: the relay's credentials are new
-      this.#out.push({ kind: 'attached', ...answer });
+      this.#state = 'attached';
+      this.#outputs.push({ kind: 'attached', ...answer });
     });
   }
 
-  /** A question without which the session is of no use, unless there is a `reject`. */
-  #ask<T extends QuestionType>(
+  /** @param reject by default a failure ends the session */
+  #request<R extends NodeRequest>(
+    request: R,
     now: number,
-    type: T,
-    args: Questions[T],
-    resolve: (answer: Answers[T], now: number) => void,
-    reject: (failure: HubFailure) => void = (failure) => this.#end(failure),
-  ): void {
-    const parse = (value: unknown) => parseAnswer(type, value);
-    const message = { type, ...args };
-    this.#send(now, message, parse, resolve as (value: never, now: number) => void, reject);
-  }
-
-  #send(
-    now: number,
-    message: object,
-    parse: (value: unknown) => unknown,
-    resolve: (value: never, now: number) => void,
-    reject: (failure: HubFailure) => void,
+    resolve: (answer: Answers[R['type']], now: number) => void,
+    reject: (failure: HubFailure) => void = (failure) => this.close(failure),
   ): void {
     if (this.#state === 'ended' || this.#state === 'channel') {
       reject(new HubFailure('unreachable', 'there is no connection to the hub'));
@@ -340,8 +283,8 @@ export class HubSession {
       return;
     }
     const id = this.#nextId++;
-    this.#pending.set(id, { deadline: now + SESSION.answer, parse, resolve, reject });
-    for (const bytes of this.#channel.seal({ ...message, id })) this.#out.push({ kind: 'send', bytes });
+    this.#pending.set(id, { request, deadline: now + SESSION.answer, resolve, reject });
+    for (const bytes of this.#channel.seal({ ...request, id })) this.#outputs.push({ kind: 'send', bytes });
   }
 
   #parse(value: unknown, now: number): void {
@@ -349,8 +292,8 @@ export class HubSession {
     try {
       this.#message(parseHubMessage(value), now);
     } catch (error) {
-      if (!(error instanceof LametunError) || error.code !== 'protocol') throw error; // ours
-      this.#end(nonsense(error));
+      if (!(error instanceof LametunError) || error.code !== 'protocol') throw error; // a bug of this program
+      this.close(nonsense(error));
     }
   }
 
@@ -361,7 +304,7 @@ export class HubSession {
         const pending = this.#take(message.re);
         if (pending === undefined) return; // it was given up
         try {
-          pending.resolve(pending.parse(message.value) as never, now);
+          pending.resolve(parseAnswerTo(pending.request, message.value) as never, now);
         } catch (error) {
           pending.reject(nonsense(error));
           throw error;
@@ -372,7 +315,7 @@ export class HubSession {
         this.#take(message.re)?.reject(refused(message.code, message.message));
         return;
       case 'removed':
-        this.#end(
+        this.close(
           message.network === this.#network
             ? new HubFailure('removed', 'this node was removed from the network')
             : otherNetwork('it has removed this node'),
@@ -380,37 +323,37 @@ export class HubSession {
         return;
       case 'map':
         this.#isResyncing = false;
-        this.#out.push({ kind: 'map', change: this.#options.map.applyMap(message) });
+        this.#outputs.push({ kind: 'map', change: this.#options.map.applyMap(message) });
         return;
       case 'delta': {
         if (this.#isResyncing) return;
         const change = this.#options.map.applyDelta(message);
         if (change === 'resync') this.#resync(now);
-        else this.#out.push({ kind: 'map', change });
+        else this.#outputs.push({ kind: 'map', change });
         return;
       }
       case 'you':
-        this.#out.push({ kind: 'you', you: message.you });
+        this.#outputs.push({ kind: 'you', you: message.you });
         return;
       case 'addresses':
-        this.#out.push({ kind: 'addresses', addresses: message.addresses });
+        this.#outputs.push({ kind: 'addresses', addresses: message.addresses });
         return;
       case 'presence':
-        this.#out.push({ kind: 'presence', presence: message });
+        this.#outputs.push({ kind: 'presence', presence: message });
         return;
       case 'twin':
-        this.#out.push({ kind: 'twin', address: message.address });
+        this.#outputs.push({ kind: 'twin', address: message.address });
     }
   }
 
-  /** The hub counts from a map that is not ours: all of it is asked for. */
+  /** A delta does not fit the map of this node: asks for the whole map. */
   #resync(now: number): void {
     if (now - this.#resyncedAt < SESSION.resync) {
-      this.#end(new HubFailure('protocol', "the hub's changes do not fit its own map"));
+      this.close(new HubFailure('protocol', "the hub's changes do not fit its own map"));
       return;
     }
     this.#resyncedAt = now;
-    if (this.#network !== undefined) this.#attach(now, this.#network, undefined);
+    this.#attach(undefined, now);
     this.#isResyncing = true;
   }
 
@@ -419,23 +362,11 @@ export class HubSession {
     this.#pending.delete(id);
     return pending;
   }
-
-  #end(failure: HubFailure): void {
-    if (this.#state === 'ended') return;
-    this.#state = 'ended';
-    this.#deadline = this.#nextPing = this.#pongDeadline = Infinity;
-    this.#channel.close();
-    for (const { reject } of this.#pending.values()) reject(failure);
-    this.#pending.clear();
-    this.#out.push({ kind: 'ended', failure });
-  }
-
-  #drain(): SessionOutput[] {
-    const out = this.#out;
-    this.#out = [];
-    return out;
-  }
 }
+
+/** @throws LametunError `protocol` */
+const parseAnswerTo = (request: NodeRequest, value: unknown): unknown =>
+  request.type === 'admin' ? parseAdminAnswer(request.request.op, value) : parseAnswer(request.type, value);
 
 /** Of all that a hub refuses, nothing says that this node is no member any more: only `removed` does. */
 const refused = (code: Refusal, message: string): HubFailure =>

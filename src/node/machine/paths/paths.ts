@@ -42,7 +42,6 @@ export class Paths {
   readonly #deadlines = new Deadlines<PeerPath>();
   readonly #events = new EventQueue<PathEvent>();
   #whyNoRelay = 'the hub was not reached yet';
-  #nextToken = 1;
 
   constructor({ crypto, inside, dataLength }: PathsOptions) {
     const tell = (event: PathEvent): void => this.#events.push(event);
@@ -132,16 +131,10 @@ export class Paths {
     this.#for(id, (peer) => this.#rules.handleSilence(peer, now), now);
   }
 
-  /**
-   * Pings a peer on the path that it has, and looks for a better one.
-   *
-   * @returns what the `answer` will bear; undefined for a peer that is not known
-   */
-  ping(id: NodeId, now: number): number | undefined {
-    if (!this.#peers.has(id)) return undefined;
-    const token = this.#nextToken++;
-    this.#for(id, (peer) => this.#rules.ask(peer, token, now), now);
-    return token;
+  /** Pings a peer on its present path, and looks for a better one. The event `answer` follows, with this token. */
+  ping(id: NodeId, token: number, now: number): void {
+    if (this.#peers.has(id)) this.#for(id, (peer) => this.#rules.ask(peer, token, now), now);
+    else this.#events.push({ kind: 'answer', token, rtt: undefined });
   }
 
   /** A probe that a peer's key has opened. */
