@@ -47,3 +47,7 @@ export class LametunError extends Error {
     this.code = code;
   }
 }
+
+/** The error for arguments that the user has to change. */
+export const usage = (message: string, options?: ErrorOptions): LametunError =>
+  new LametunError('usage', message, options);

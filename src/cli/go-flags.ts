@@ -1,4 +1,4 @@
-import { LametunError } from '../errors.js';
+import { type LametunError, usage } from '../errors.js';
 import { checkText } from './input.js';
 
 /** One flag: the type of its value in Go's words, and its help. */
@@ -88,5 +88,3 @@ function parseInteger(name: string, text: string): number {
   if (Number.isSafeInteger(value)) return value;
   throw usage(`invalid value "${text}" for flag -${name}: parse error`);
 }
-
-const usage = (message: string): LametunError => new LametunError('usage', message);

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Command, Option } from 'commander';
-import { LametunError } from '../errors.js';
+import { usage } from '../errors.js';
 import { isShown } from '../protocol/text.js';
 
 /**
@@ -64,5 +64,3 @@ export function checkText(what: string, text: string): void {
   if (text === '') throw usage(`${what} is empty: give it a value, or leave it out`);
   if (!isShown(text)) throw usage(`${what} contains control characters: type it again without them`);
 }
-
-const usage = (message: string): LametunError => new LametunError('usage', message);

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, lstatSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { EXIT_STATUS, LametunError } from '../errors.js';
+import { EXIT_STATUS, LametunError, usage } from '../errors.js';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { packageVersion } from './package-version.js';
@@ -82,10 +82,7 @@ function descriptor(variable: string): number | undefined {
   const text = process.env[variable];
   if (text === undefined || text === '') return undefined;
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new LametunError(
-    'usage',
-    `${variable} is not the number of a file descriptor: unset it, or correct it`,
-  );
+  throw usage(`${variable} is not the number of a file descriptor: unset it, or correct it`);
 }
 
 async function run(

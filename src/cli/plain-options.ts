@@ -1,4 +1,4 @@
-import { LametunError } from '../errors.js';
+import { usage } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
 import { checkDeviceName } from '../linux/tun/tun.js';
@@ -120,5 +120,3 @@ function inRange(flag: string, value: number, least: number, most: number): numb
   if (value >= least && value <= most) return value;
   throw usage(`${flag} ${value} is out of range: give ${least} to ${most}`);
 }
-
-const usage = (message: string): LametunError => new LametunError('usage', message);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
-import { LametunError } from '../errors.js';
+import { LametunError, usage } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
 import { type Endpoint, formatEndpoint } from '../ip/endpoint.js';
@@ -201,8 +201,7 @@ function refuseLoop(device: NetworkInterface, servers: readonly Endpoint[]): voi
   for (const { address } of servers) {
     if (routeTo(address)?.device !== device.index) continue;
     const host = formatCidr({ address, prefix: address.length * 8 });
-    throw new LametunError(
-      'usage',
+    throw usage(
       `the server ${formatAddress(address)} itself would be reached through ${device.name}: ` +
         `choose a narrower -route, or first add one for ${host} through your gateway`,
     );

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
 import { administer, print } from './ask.js';
 import {
@@ -47,7 +47,7 @@ function inviteCommand(): Command {
     )
     .action(async ({ state, json, expires, reusable, uses, admin = false, share = [] }: Flags) => {
       if (reusable && uses === 1)
-        throw new LametunError('usage', '--reusable and --uses 1 contradict each other: give one of them');
+        throw usage('--reusable and --uses 1 contradict each other: give one of them');
       const isReusable = uses === undefined ? reusable === true : uses > 1;
       const request = { op: 'invite', expires, reusable: isReusable, uses, admin, shares: share } as const;
       const answer = await administer<'invite'>(state, request);
@@ -81,13 +81,13 @@ function revokeCommand(): Command {
 function givenUses(text: string): number {
   const uses = Number(text);
   if (/^\d{1,5}$/.test(text) && uses >= 1 && uses <= 65_534) return uses;
-  throw new LametunError('usage', `--uses ${text}: give a number from 1 to 65534`);
+  throw usage(`--uses ${text}: give a number from 1 to 65534`);
 }
 
 /** The characters of the hub's invitation ids. */
 function givenInvite(text: string): string {
   if (/^[\w.-]{1,64}$/.test(text)) return text;
-  throw new LametunError('usage', `no invitation ${JSON.stringify(text)}: \`lametun invites\` lists them`);
+  throw usage(`no invitation ${JSON.stringify(text)}: \`lametun invites\` lists them`);
 }
 
 function nodesCommand(): Command {

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { isDetached } from './detach.js';
 
 /** The options that name a hub's database. */
@@ -26,7 +26,7 @@ export function withDatabaseOptions(command: Command, about: string): Command {
 /** @throws LametunError `usage` when both are given */
 export function databaseOf({ database, databaseFile }: DatabaseFlags): string | undefined {
   if (database !== undefined && databaseFile !== undefined)
-    throw new LametunError('usage', '--database and --database-file contradict each other: give one of them');
+    throw usage('--database and --database-file contradict each other: give one of them');
   return database ?? databaseFile;
 }
 
@@ -39,8 +39,7 @@ export function databaseOf({ database, databaseFile }: DatabaseFlags): string | 
 export function databaseLocation(text: string): string {
   if (isUrl(text)) return text;
   if (/^\.{0,2}\//.test(text)) return resolve(text);
-  throw new LametunError(
-    'usage',
+  throw usage(
     '--database is neither a URL nor a path: write postgres://USER@HOST/NAME, or an SQLite file as /PATH or ./FILE',
   );
 }
@@ -72,17 +71,14 @@ function readDatabase(file: string): string {
   let text: string;
   try {
     if ((statSync(file).mode & 0o077) !== 0)
-      throw new LametunError('usage', `other users can read ${file}: run chmod 600 ${file}`);
+      throw usage(`other users can read ${file}: run chmod 600 ${file}`);
     text = readFileSync(file, 'utf8').trim();
   } catch (error) {
     if (error instanceof LametunError) throw error;
-    throw new LametunError('usage', `cannot read --database-file: ${(error as Error).message}`, {
+    throw usage(`cannot read --database-file: ${(error as Error).message}`, {
       cause: error,
     });
   }
   if (isUrl(text)) return text;
-  throw new LametunError(
-    'usage',
-    `${file} contains no database URL: write postgres://USER:PASSWORD@HOST/DATABASE on one line`,
-  );
+  throw usage(`${file} contains no database URL: write postgres://USER:PASSWORD@HOST/DATABASE on one line`);
 }

@@ -1,4 +1,4 @@
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { contradiction } from '../../hub/fixed-settings.js';
 import type { StoredNode } from '../../node/machine/stored.js';
 import type { HubAddress, Token } from '../../protocol/token.js';
@@ -242,8 +242,6 @@ export function decideLeave(force: boolean, { state, member, hub, process }: Sit
 }
 
 const nameOf = ({ you, network }: StoredNode): string => `node ${you.name} of network ${network.name}`;
-
-const usage = (message: string): LametunError => new LametunError('usage', message);
 
 const busy = (state: string, process: number): LametunError =>
   new LametunError(

@@ -1,4 +1,4 @@
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import type { ControlCommand } from '../../node/control/control.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
@@ -17,7 +17,7 @@ export function controlHandler(
   return async (request, answer, signal) => {
     const node = current();
     const why = whyNot(request.command, { hub: hub !== undefined, node: node !== undefined });
-    if (why !== undefined) throw new LametunError('usage', why);
+    if (why !== undefined) throw usage(why);
     if (request.command === 'admin' && hub !== undefined) {
       answer(await hub.administer(parseAdminRequest(request.request)));
     } else if (request.command === 'backup') {

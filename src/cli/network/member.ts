@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { askControl } from '../../node/control/control-socket.js';
 import type { OfferedShare } from '../../protocol/messages.js';
 import { packageVersion } from '../package-version.js';
@@ -44,7 +44,7 @@ function pingCommand(): Command {
     .option('-c, --count <n>', 'stop after this many pings', (text) => {
       const count = Number(text);
       if (/^\d{1,6}$/.test(text) && count > 0) return count;
-      throw new LametunError('usage', `--count ${text}: give a number from 1 to 999999`);
+      throw usage(`--count ${text}: give a number from 1 to 999999`);
     })
     .action(async (node: string, { state, json, count }: Flags) => {
       let answered = false;
@@ -70,8 +70,7 @@ function shareCommand(): Command {
         (all: readonly string[], text) => collect('share', text, all, givenNetwork),
         [],
       );
-      if (none && wanted.length > 0)
-        throw new LametunError('usage', '--none contradicts a list of networks: give one of them');
+      if (none && wanted.length > 0) throw usage('--none contradicts a list of networks: give one of them');
       const shares = none ? [] : wanted.length > 0 ? wanted : undefined;
       const answer = await askOnce<'share'>(state, { command: 'share', shares });
       print(json, answer, () =>

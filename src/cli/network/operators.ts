@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Option } from 'commander';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { readOwnFile, replaceFile } from '../../linux/files/safe-files.js';
 import { groupNumber } from '../../linux/process/group.js';
 import type { Operators } from '../../node/control/operator-socket.js';
@@ -20,7 +20,7 @@ export const operatorsOption = (): Option =>
   ).argParser((text) => {
     const problem = problemOf(groupNumber(text));
     if (problem === undefined) return text;
-    throw new LametunError('usage', `--operators ${JSON.stringify(text)}: ${problem}`);
+    throw usage(`--operators ${JSON.stringify(text)}: ${problem}`);
   });
 
 function problemOf(group: number | undefined): string | undefined {

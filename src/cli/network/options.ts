@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { formatCidr, networkOf, parseCidr } from '../../ip/cidr.js';
 import { isLabel, LABEL_RULE, toLabel } from '../../protocol/label.js';
 import { repeatable } from '../input.js';
@@ -19,8 +19,7 @@ export const interfaceOption = (): Option =>
     'name the interface (default: the first free one of lametun0, lametun1, ...)',
   ).argParser((name) => {
     if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return name;
-    throw new LametunError(
-      'usage',
+    throw usage(
       `--interface ${JSON.stringify(name)} is not a valid interface name: use 1 to 15 letters, digits or _=+.-`,
     );
   });
@@ -61,11 +60,9 @@ export function collect(
 ): readonly string[] {
   const all = [...before];
   for (const part of text.split(',')) {
-    if (part === '')
-      throw new LametunError('usage', `${option} ${text} has an empty entry: remove the extra comma`);
+    if (part === '') throw usage(`${option} ${text} has an empty entry: remove the extra comma`);
     const entry = parse(option, part);
-    if (all.includes(entry))
-      throw new LametunError('usage', `${option} ${entry} is given twice: give it once`);
+    if (all.includes(entry)) throw usage(`${option} ${entry} is given twice: give it once`);
     all.push(entry);
   }
   return all;
@@ -75,21 +72,17 @@ export function collect(
 export function givenNetwork(option: string, text: string): string {
   const cidr = parseCidr(text);
   if (cidr === undefined)
-    throw new LametunError(
-      'usage',
-      `${option} ${JSON.stringify(text)} is not a network: write it as 192.168.1.0/24`,
-    );
+    throw usage(`${option} ${JSON.stringify(text)} is not a network: write it as 192.168.1.0/24`);
   const network = formatCidr(networkOf(cidr));
   if (network === formatCidr(cidr)) return network;
-  throw new LametunError('usage', `${option} ${text} is an address in a network: did you mean ${network}?`);
+  throw usage(`${option} ${text} is an address in a network: did you mean ${network}?`);
 }
 
 /** A name from an argument: accepted unchanged, or refused. */
 export function givenLabel(option: string, text: string): string {
   if (isLabel(text)) return text;
   const suggestion = toLabel(text);
-  throw new LametunError(
-    'usage',
+  throw usage(
     `${option} ${JSON.stringify(text)} is not valid: ${LABEL_RULE}${suggestion === undefined ? '' : `, such as "${suggestion}"`}`,
   );
 }
@@ -97,7 +90,7 @@ export function givenLabel(option: string, text: string): string {
 /** A node as administrators name it: by name or number. */
 export function givenNode(text: string): string {
   if (isLabel(text)) return text;
-  throw new LametunError('usage', `no node ${JSON.stringify(text)}: \`lametun nodes\` lists them`);
+  throw usage(`no node ${JSON.stringify(text)}: \`lametun nodes\` lists them`);
 }
 
 /** The default name of this node. */
@@ -107,10 +100,7 @@ export function portOption(flags: string, about: string): Option {
   return new Option(flags, about).argParser((text) => {
     const port = Number(text);
     if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65535) return port;
-    throw new LametunError(
-      'usage',
-      `${flags.split(' ')[0]} ${text} is not a port: give a number from 1 to 65535`,
-    );
+    throw usage(`${flags.split(' ')[0]} ${text} is not a port: give a number from 1 to 65535`);
   });
 }
 
@@ -121,8 +111,5 @@ export function parseDuration(option: string, text: string): number {
   const [, number, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   const seconds = Number(number) * (UNITS[unit ?? ''] ?? Number.NaN);
   if (seconds >= 1 && seconds <= 366 * 86_400) return seconds;
-  throw new LametunError(
-    'usage',
-    `${option} ${text} is not a valid time: write it as 30m, 24h or 7d, at most a year`,
-  );
+  throw usage(`${option} ${text} is not a valid time: write it as 30m, 24h or 7d, at most a year`);
 }

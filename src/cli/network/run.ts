@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { serveControl } from '../../node/control/control-socket.js';
@@ -265,8 +265,7 @@ class Run {
   #checkHub({ hub, you, network }: StoredNode): void {
     const key = this.#hub && Buffer.from(this.#hub.publicKey).toString('base64');
     if (key === undefined || key === hub.key) return;
-    throw new LametunError(
-      'usage',
+    throw usage(
       `this machine is already node ${you.name} of network ${network.name}, whose hub has another key than this one: run \`lametun leave\`, or pass --state DIR`,
     );
   }

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { parseRange } from '../../hub/membership/ranges.js';
 import type { Token } from '../../protocol/token.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
@@ -100,10 +100,7 @@ const absolute = (file: string): string => resolve(file);
 function parseMtu(text: string): number {
   const mtu = Number(text);
   if (/^\d{4}$/.test(text) && mtu >= 1280 && mtu <= 1420) return mtu;
-  throw new LametunError(
-    'usage',
-    `--mtu ${text}: give a number from 1280 to 1420, so that relayed packets fit every path`,
-  );
+  throw usage(`--mtu ${text}: give a number from 1280 to 1420, so that relayed packets fit every path`);
 }
 
 /** Starts in this process, in the background, or with systemd. */

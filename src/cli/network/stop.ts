@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { lockHolder } from '../../linux/files/file-lock.js';
 import { packageVersion } from '../package-version.js';
 import { askOnce, print } from './ask.js';
@@ -88,7 +88,7 @@ async function stopProcess(state: string): Promise<void> {
     process.kill(pid, 'SIGTERM');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EPERM')
-      throw new LametunError('usage', `process ${pid} belongs to another user: try sudo`);
+      throw usage(`process ${pid} belongs to another user: try sudo`);
   }
   for (const latest = performance.now() + PATIENCE; lockHolder(lock) === pid; await sleep(LOOK)) {
     if (performance.now() > latest)

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { parseToken, type Token } from '../../protocol/token.js';
 
 /** The most that is read instead of an argument, bytes: far more than a token has. */
@@ -13,7 +13,7 @@ const LONGEST = 16_384;
  */
 export function readToken(argument: string | undefined, file: string | undefined): Token | undefined {
   if (argument !== undefined && file !== undefined)
-    throw new LametunError('usage', 'a token and --token-file contradict each other: give one of them');
+    throw usage('a token and --token-file contradict each other: give one of them');
   if (argument !== undefined && argument !== '-') {
     process.title = 'lametun join'; // `ps` would show the secret
     return parseToken(argument);
@@ -30,11 +30,11 @@ function content(source: number | string, name: string): string {
   try {
     text = readFileSync(source, 'utf8');
   } catch (error) {
-    throw new LametunError('usage', `cannot read the token from ${name}: ${(error as Error).message}`, {
+    throw usage(`cannot read the token from ${name}: ${(error as Error).message}`, {
       cause: error,
     });
   }
-  if (text.trim() === '') throw new LametunError('usage', `no token in ${name}: it is empty`);
-  if (text.length > LONGEST) throw new LametunError('usage', `no token in ${name}: it is too long`);
+  if (text.trim() === '') throw usage(`no token in ${name}: it is empty`);
+  if (text.length > LONGEST) throw usage(`no token in ${name}: it is too long`);
   return text;
 }

@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { lockHolder } from '../../linux/files/file-lock.js';
 import type { ControlAnswers, ControlCommand, ControlError, ControlRequest } from './control.js';
 import { Connections, type ControlHandler } from './control-connection.js';
@@ -27,7 +27,7 @@ export async function serveControl(
 ): Promise<ControlServer> {
   const path = controlPath(state);
   if (Buffer.byteLength(path) > 107)
-    throw new LametunError('usage', `${path} is too long for a socket: choose a shorter --state`);
+    throw usage(`${path} is too long for a socket: choose a shorter --state`);
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path);
   const connections = new Connections(MOST_CONNECTIONS, handle, program);
   const server = createServer({ allowHalfOpen: true }, (socket) => connections.add(socket));
@@ -188,7 +188,7 @@ function connectError(state: string, request: ControlRequest, error: NodeJS.Errn
     const otherwise = isReadOnly(request)
       ? ', or have root allow a group that you are in: `lametun up --operators GROUP`'
       : '';
-    return new LametunError('usage', `${path} is root's: try sudo${otherwise}`, { cause: error });
+    return usage(`${path} is root's: try sudo${otherwise}`, { cause: error });
   }
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') return notRunning(state, error);
   return new LametunError('unreachable', `${path}: ${error.message}`, { cause: error });

@@ -1,6 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { libc } from '../../linux/ffi/libc.js';
 import { safeDirectory } from '../../linux/files/safe-files.js';
 import { acceptUnix, listenUnix, peerOf } from '../../linux/net/unix-socket.js';
@@ -39,7 +39,7 @@ export function serveOperators(
     new Connections(
       MOST[standing],
       async (request, answer, signal) => {
-        if (!mayAsk(standing, request)) throw new LametunError('usage', refusal(standing, name));
+        if (!mayAsk(standing, request)) throw usage(refusal(standing, name));
         await handle(request, answer, signal);
       },
       program,

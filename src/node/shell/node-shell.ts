@@ -1,5 +1,5 @@
 import type { CreatedInterface } from '../../device/running-interface.js';
-import { LametunError } from '../../errors.js';
+import { LametunError, usage } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 import { nameServers } from '../../linux/net/name-servers.js';
@@ -176,8 +176,7 @@ export class NodeShell implements RunningNode {
   readdress(hubKey: string, addresses: readonly HubAddress[]): void {
     const { hub, network, you } = this.#machine.node;
     if (hub.key !== hubKey)
-      throw new LametunError(
-        'usage',
+      throw usage(
         `this machine is ${you.name} of the network ${network.name}, and the token is of another hub: \`lametun leave\` ends that, and --state DIR keeps several`,
       );
     this.#machine.readdress(addresses, bootTime());

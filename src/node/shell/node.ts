@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCrypto } from '../../crypto/node-crypto.js';
 import { type CreatedInterface, createInterface } from '../../device/running-interface.js';
-import { LametunError } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
 import { parseCidr } from '../../ip/cidr.js';
 import { ERRNO, LinuxError } from '../../linux/ffi/errno.js';
@@ -67,16 +67,12 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { state, join } = options;
   const stored = state.readNode();
   if (join !== undefined && stored !== undefined)
-    throw new LametunError(
-      'usage',
+    throw usage(
       `this machine is ${stored.you.name} of the network ${stored.network.name} already: \`lametun up\` starts it, \`lametun leave\` ends that`,
     );
   if (join !== undefined) return new Start(options).join(join);
   if (stored === undefined)
-    throw new LametunError(
-      'usage',
-      `${state.path} has no node: begin with \`lametun join TOKEN\` or \`lametun serve\``,
-    );
+    throw usage(`${state.path} has no node: begin with \`lametun join TOKEN\` or \`lametun serve\``);
   return new Start(options).resume(withAddresses(stored, options));
 }
 
@@ -93,7 +89,7 @@ export function checkPlace(device: string, shares: readonly string[], range?: st
   const ranges = range === undefined ? [] : [parseCidr(range)!];
   for (const share of shares) parseShare(share, localRoutes(routing), ranges);
   const [why] = rangeObstacles(ranges, routing).refusals;
-  if (why !== undefined) throw new LametunError('usage', `--range ${range}: ${why}; choose another range`);
+  if (why !== undefined) throw usage(`--range ${range}: ${why}; choose another range`);
 }
 
 /**
