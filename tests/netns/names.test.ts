@@ -435,9 +435,10 @@ test('programs find nodes by name, through the machine’s own resolver, and oth
     execFileSync('sh', ['-c', 'ip link set lo up; ip addr add 10.7.0.2/16 dev lo; ip addr add fd12::2/64 dev lo nodad']);
     const ranges = [{ address: Uint8Array.of(10, 7, 0, 0), prefix: 16 }, { address: Uint8Array.of(0xfd, 0x12, ...Array(14).fill(0)), prefix: 64 }];
     const addresses = { ipv4: Uint8Array.of(10, 7, 0, 2), ipv6: Uint8Array.of(0xfd, 0x12, ...Array(13).fill(0), 2) };
-    const names = await LocalNames.start({ network: 'home', ranges, device: 'lt0', addresses, stateDirectory: ${JSON.stringify(at.state)}, log: (m) => console.log('log', m) });
+    const names = new LocalNames((m) => console.log('log', m));
+    await names.start({ network: 'home', ranges, device: 'lt0', addresses, stateDirectory: ${JSON.stringify(at.state)} });
     names.set([{ name: 'office', ipv4: '10.7.0.9', ipv6: 'fd12::9' }]);
-    console.log(names.how);
+    console.log(names.status.how);
     const getent = async (...args) => console.log((await run('getent', args).catch((e) => ({ stdout: 'none' }))).stdout.trim().split('\\n')[0]);
     await getent('ahostsv4', 'office.home.lametun');
     await getent('ahostsv6', 'office');

@@ -66,11 +66,11 @@ class Machine {
     const [a, b] = net.split('.');
     const child = this.#node(`
       const { LocalNames } = await import(${module});
-      const names = await LocalNames.start({ network: '${network}', ranges: [{ address: Uint8Array.of(${a}, ${b}, 0, 0), prefix: 16 }],
-        device: 'lt${b}', addresses: { ipv4: Uint8Array.of(${a}, ${b}, 0, 2) }, stateDirectory: ${JSON.stringify(state)},
-        log: (text) => console.log(JSON.stringify({ log: text })) });
+      const names = new LocalNames((text) => console.log(JSON.stringify({ log: text })));
+      await names.start({ network: '${network}', ranges: [{ address: Uint8Array.of(${a}, ${b}, 0, 0), prefix: 16 }],
+        device: 'lt${b}', addresses: { ipv4: Uint8Array.of(${a}, ${b}, 0, 2) }, stateDirectory: ${JSON.stringify(state)} });
       names.set([{ name: '${node}', ipv4: '${net}.0.9', ipv6: 'fd12::9' }]);
-      const tell = () => console.log(JSON.stringify({ how: names.how, why: names.why, through: names.through, upstreams: names.upstreams() }));
+      const tell = () => console.log(JSON.stringify({ ...names.status, upstreams: names.upstreams() }));
       process.once('SIGTERM', () => { names.stop(); process.exit(0); });
       process.on('SIGUSR2', tell);
       tell();

@@ -173,7 +173,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     await until('it to be missed', async () => (await laptop.status()).hub.state === 'away');
     refused(laptop.lametun('invite'), /no connection to the hub/);
     refused(laptop.lametun('share', '198.51.100.32/28'), /no connection to the hub/);
-    refused(laptop.lametun('leave'), /hub cannot be told.*--force/);
+    refused(laptop.lametun('leave'), /cannot tell the hub.*--force/);
     refused(office.lametun('nodes'), /no lametun runs on .*: start it with `lametun up/);
   });
 

@@ -80,7 +80,7 @@ test('machines that lack something', async (t) => {
     assert.match(await ofWhole(whole), /:/, 'others have one');
     await old.reaches('whole.home.lametun');
     assert.doesNotMatch(await ofWhole(old), /:/);
-    assert.match((await old.status()).warnings.join(), /no IPv6 inside the network here/);
+    assert.match((await old.status()).warnings.join(), /no IPv6 inside the network/);
     assert.equal(await running.stop(), 0, running.stderr);
   });
 

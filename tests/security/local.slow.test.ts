@@ -147,7 +147,7 @@ test('nobody else on the machine puts frames into the loopback socket that leads
     addresses: [{ host: '127.0.0.1', port, tls: false }],
   };
   const node = await startNode({
-    ...{ state, log: new TextLog(0, 'node', () => {}), program: 'test', names: false },
+    ...{ state, log: new TextLog(0, 'node', () => {}), program: 'test' },
     join: { token, name: 'node1', device: 'lt0', shares: [] },
   });
   t.after(async () => {

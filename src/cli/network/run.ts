@@ -179,7 +179,7 @@ class Run {
 
   /** Sets this machine's node aside together with its network. */
   #setAside(directory: string, state: StateDirectory): void {
-    if (state.readNode() !== undefined) state.setNodeAside('replaced', directory);
+    if (state.read('node') !== undefined) state.setNodeAside('replaced', directory);
     this.#output.note(`started another network; the old one is kept in ${directory}`);
   }
 
@@ -189,15 +189,21 @@ class Run {
    * @returns the stored node with its changes
    */
   async #prepare(state: StateDirectory, plan: NodePlan): Promise<StoredNode | undefined> {
-    const { checkPlace, checkShares, freeDevice } = await import('../../node/shell/node.js');
-    const stored = this.#plan.newNetwork === true ? undefined : state.readNode();
+    const { freeDevice } = await import('../../node/shell/node.js');
+    const { checkRange, checkShares } = await import('../../node/shell/local-routing.js');
+    const stored = this.#plan.newNetwork === true ? undefined : state.read('node');
     if ((plan.kind === 'join') !== (stored === undefined))
       throw new LametunError('busy', `another process has just changed ${this.#path}: try again`);
     const device = plan.device ?? stored?.device ?? freeDevice();
-    const { shares } = plan;
-    if (stored === undefined) checkPlace(device, shares ?? [], this.#plan.hub?.range);
-    else if (shares !== undefined) checkShares(device, shares, stored.network);
-    return stored && { ...stored, device, shares: plan.shares ?? stored.shares };
+    const { shares = [] } = plan;
+    const range = this.#plan.hub?.range;
+    if (stored !== undefined) {
+      checkShares(device, shares, [stored.network.ipv4, stored.network.ipv6]);
+      return { ...stored, device, shares: plan.shares ?? stored.shares };
+    }
+    checkShares(device, shares, range === undefined ? [] : [range]);
+    if (range !== undefined) checkRange(device, range);
+    return undefined;
   }
 
   async #startNode(state: StateDirectory, plan: NodePlan, changed: StoredNode | undefined): Promise<void> {

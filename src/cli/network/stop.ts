@@ -67,7 +67,7 @@ async function leaveHere(path: string, force: boolean) {
   const { leaveStopped } = await import('../../node/shell/leave.js');
   const state = StateDirectory.open(path);
   try {
-    const node = state.readNode()!;
+    const node = state.read('node')!;
     return await leaveStopped({ state, node, program: packageVersion(), force });
   } finally {
     state.close();

@@ -106,7 +106,7 @@ test('a name that every object has is remembered across restarts like any other'
         const first = new KnownNames();
         for (const name of names) first.meet(name, 'k1', NOW);
         state.write('names', first.takeChanged()!);
-        const next = new KnownNames(state.readNames());
+        const next = new KnownNames(state.read('names'));
         for (const name of names) next.meet(name, 'k2', NOW);
         assert.deepEqual(
           names.filter((name) => next.changedAt(name) !== NOW),

@@ -3,7 +3,7 @@ import type { Cidr } from '../../ip/cidr.js';
 import type { NamedNode } from '../machine/commands.js';
 import { Names, reverseZones } from './names.js';
 import { Resolver } from './resolver.js';
-import { Siblings } from './siblings.js';
+import { type Announcement, Siblings } from './siblings.js';
 import { type SystemNames, startSystemNames } from './system-names.js';
 
 export interface LocalNamesOptions {
@@ -12,102 +12,98 @@ export interface LocalNamesOptions {
   /** The network's ranges. */
   readonly ranges: readonly Cidr[];
   readonly device: string;
-  /** This node's own inner addresses, which the device has already; without IPv6 where the machine has none. */
+  /** This node's member addresses, which the interface already has; without IPv6 if the machine has none. */
   readonly addresses: { readonly ipv4: IpAddress; readonly ipv6?: IpAddress };
   readonly stateDirectory: string;
-  /** Told of what keeps names from being found. */
-  readonly log: (message: string) => void;
 }
 
-/** All that makes `NODE.NETWORK.lametun` work on one machine: the names, who answers them, who is asked. */
+/** Makes `NODE.NETWORK.lametun` work for the programs of one machine. */
 export class LocalNames {
-  readonly #names: Names;
+  readonly #log: (message: string) => void;
+  #starting: Promise<void> | undefined;
+  #nodes: readonly NamedNode[] = [];
+  #names: Names | undefined;
   #resolver: Resolver | undefined;
   #siblings: Siblings | undefined;
   #system: SystemNames | undefined;
   #why: string | undefined;
+  #isStopped = false;
 
-  private constructor(names: Names) {
+  /** @param log gets what keeps names from being found */
+  constructor(log: (message: string) => void) {
+    this.#log = log;
+  }
+
+  /** Never throws: a node works without names, and `status` says why there are none. A second call does nothing. */
+  async start(options: LocalNamesOptions): Promise<void> {
+    this.#starting ??= this.#start(options);
+    await this.#starting;
+  }
+
+  async #start({ network, ranges, device, addresses, stateDirectory }: LocalNamesOptions): Promise<void> {
+    const names = new Names(network, ranges);
+    const ipv4 = formatAddress(addresses.ipv4);
+    names.hasIpv6 = addresses.ipv6 !== undefined;
+    names.set(this.#nodes);
     this.#names = names;
-  }
-
-  /** Never throws: without names a node still works. `why` says what is missing. */
-  static async start(options: LocalNamesOptions): Promise<LocalNames> {
-    const names = new Names(options.network, options.ranges);
-    const local = new LocalNames(names);
-    const { ipv4: address4, ipv6: address6 } = options.addresses;
-    const ipv4 = formatAddress(address4);
-    names.hasIpv6 = address6 !== undefined;
     try {
-      local.#resolver = await Resolver.start({
-        addresses: address6 === undefined ? [ipv4] : [ipv4, formatAddress(address6)],
+      const resolver = await Resolver.start({
+        addresses: addresses.ipv6 === undefined ? [ipv4] : [ipv4, formatAddress(addresses.ipv6)],
         lookup: (name, type) => names.lookup(name, type),
-        upstreams: () => local.#system?.upstreams() ?? [],
-        siblings: (name) => local.#siblings?.answering(name) ?? [],
+        upstreams: () => this.upstreams(),
+        siblings: (name) => this.#siblings?.answering(name) ?? [],
       });
+      if (this.#isStopped) return resolver.close();
+      this.#resolver = resolver;
     } catch (error) {
-      local.#why = (error as Error).message;
+      this.#why = (error as Error).message;
     }
-    if (local.#resolver?.addresses.includes(ipv4)) {
-      local.#announce(options, ipv4);
-      local.#system = startSystemNames({
-        ...{
-          device: options.device,
-          address: ipv4,
-          domain: names.domain,
-          reverse: reverseZones(options.ranges),
-        },
-        ...{ stateDirectory: options.stateDirectory, log: options.log, siblings: local.#siblings },
+    if (this.#resolver?.addresses.includes(ipv4)) {
+      this.#announce({ network, ranges, address: ipv4, device });
+      this.#system = startSystemNames({
+        ...{ device, address: ipv4, domain: names.domain, reverse: reverseZones(ranges) },
+        ...{ stateDirectory, log: this.#log, siblings: this.#siblings },
       });
-    } else local.#why ??= `names cannot be answered at ${ipv4}`;
-    if (local.why !== undefined) options.log(local.why);
-    return local;
+    } else this.#why ??= `cannot answer names at ${ipv4}`;
+    const { why } = this.status;
+    if (why !== undefined) this.#log(why);
   }
 
-  /** Without it this network's names are still found while its node has resolv.conf. */
-  #announce({ network, ranges, device, log }: LocalNamesOptions, address: string): void {
+  /** Without an announcement, this network's names are found only while its node has resolv.conf. */
+  #announce(announcement: Announcement): void {
     try {
-      this.#siblings = new Siblings({ network, ranges, address, device });
+      this.#siblings = new Siblings(announcement);
     } catch (error) {
-      log(`other networks on this machine do not know of this one: ${(error as Error).message}`);
+      this.#log(`cannot tell other networks on this machine about this one: ${(error as Error).message}`);
     }
   }
 
-  get how(): SystemNames['how'] {
-    return this.#system?.how ?? 'none';
+  get status(): Pick<SystemNames, 'how' | 'why' | 'through'> {
+    const { how = 'none', why, through } = this.#system ?? {};
+    return { how, why: this.#why ?? why, through };
   }
 
-  /** The device of another network, whose node has resolv.conf and answers for this one. */
-  get through(): string | undefined {
-    return this.#system?.through;
+  /** Sets the nodes that have names, this node included. */
+  set(nodes: readonly NamedNode[]): void {
+    this.#nodes = nodes;
+    this.#names?.set(nodes);
   }
 
-  /** Why names are not found, or undefined when they are. */
-  get why(): string | undefined {
-    return this.#why ?? this.#system?.why;
-  }
-
-  /** Whoever is in the network from now on, this node included. */
-  set(nodes: Iterable<NamedNode>): void {
-    this.#names.set(nodes);
-  }
-
-  /** The machine's other name servers, which must stay reachable from outside of the tunnel. */
+  /** The machine's other name servers, which must stay reachable outside the tunnel. */
   upstreams(): readonly string[] {
     return this.#system?.upstreams() ?? [];
   }
 
-  /** Before the device goes. A second call does nothing. */
+  /** Call it before the interface is closed. A second call does nothing. */
   stop(): void {
-    const [system, resolver] = [this.#system, this.#resolver];
+    if (this.#isStopped) return;
+    this.#isStopped = true;
     this.#siblings?.close();
-    this.#siblings = undefined;
-    this.#system = undefined;
-    this.#resolver = undefined;
     try {
-      system?.stop();
-    } finally {
-      resolver?.close();
+      this.#system?.stop();
+    } catch (error) {
+      this.#log((error as Error).message);
     }
+    this.#resolver?.close();
   }
 }

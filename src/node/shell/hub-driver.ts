@@ -8,7 +8,7 @@ import type { HubRequest } from '../machine/hub/hub-session.js';
 import { HubSockets } from './hub-sockets.js';
 import { Timer } from './timer.js';
 
-/** Runs a client of the hub alone: for a machine that joins, until it has a node's machine, and to leave. */
+/** Runs a hub client on its own: to join, until a node machine takes over, and to leave. */
 export class HubDriver {
   readonly client: HubClient;
   readonly sockets: HubSockets;
@@ -16,9 +16,9 @@ export class HubDriver {
     this.client.handleTimeout(bootTime());
     this.settle();
   });
-  /** What nobody has heard yet. */
+  /** Events that nobody has handled yet. */
   readonly #early: HubEvent[] = [];
-  /** Told of all that happens; the datagram of a frame is good until it returns. */
+  /** Called with each event. The datagram of a frame is valid until it returns. */
   onEvent: (event: HubEvent) => void = (event) => {
     if (event.kind !== 'frame') this.#early.push(event);
   };
@@ -26,7 +26,7 @@ export class HubDriver {
 
   constructor(options: HubClientOptions) {
     this.client = new HubClient(options);
-    this.sockets = new HubSockets({ client: this.client, now: bootTime, settle: () => this.settle() });
+    this.sockets = new HubSockets(this.client, () => this.settle());
   }
 
   start(): void {
@@ -34,7 +34,7 @@ export class HubDriver {
     this.settle();
   }
 
-  /** Carries out what the client wants. */
+  /** Carries out the client's commands. */
   settle(): void {
     if (this.#isOver) return;
     for (let output = this.client.poll(); output; output = this.client.poll()) {
@@ -58,7 +58,7 @@ export class HubDriver {
     this.#timer.set(this.client.nextTimeout(), bootTime());
   }
 
-  /** Asks the hub. @throws HubFailure when the hub refuses or is away */
+  /** Asks the hub. @throws HubFailure when the hub refuses or is unreachable */
   request<R extends HubRequest>(request: R): Promise<Answers[R['type']]> {
     return new Promise((resolve, reject) => {
       this.client.request(request, bootTime(), resolve, reject);
@@ -67,9 +67,9 @@ export class HubDriver {
   }
 
   /**
-   * Resolves when this machine is a member. To be called before `start`.
+   * Resolves when this machine is a member. Call it before `start`.
    *
-   * @param check whether the network suits this machine; what it throws is shown
+   * @param check throws if this machine cannot be in the network
    * @throws LametunError when it cannot join
    */
   join(
@@ -77,14 +77,13 @@ export class HubDriver {
     signal: AbortSignal | undefined,
   ): Promise<Extract<HubEvent, { kind: 'joined' }>> {
     return new Promise((resolve, reject) => {
-      const stop = (): void => reject(new LametunError('unreachable', 'stopped before the hub had answered'));
+      const stop = (): void => reject(new LametunError('unreachable', 'stopped before the hub answered'));
       signal?.addEventListener('abort', stop, { once: true });
       if (signal?.aborted) stop();
       this.onEvent = (event) => {
         if (event.kind === 'invitation') void this.#checkInvitation(event.network, check);
         else if (event.kind === 'joined') {
-          // What follows is for the machine that takes over.
-          this.#pause();
+          this.#pause(); // the node machine that takes over handles the rest
           resolve(event);
         } else if (event.kind === 'disconnected' && event.retryIn === undefined)
           reject(explained(event.failure));
@@ -92,7 +91,7 @@ export class HubDriver {
     });
   }
 
-  /** Another one looks after the client from now on. @returns also what has happened, and nobody has heard */
+  /** Stops driving the client. @returns the client, with the events that nobody has handled yet */
   handOver(): Pick<HubDriver, 'client' | 'sockets'> & { readonly early: readonly HubEvent[] } {
     this.#pause();
     return { client: this.client, sockets: this.sockets, early: this.#early };
@@ -125,8 +124,8 @@ export class HubDriver {
   }
 }
 
-/** The hub's addresses alone, each with what is wrong with it, say nothing to who has pasted a token. */
+/** The failure alone lists addresses, which mean nothing to a user who pasted a token. */
 function explained(failure: HubFailure): Error {
   if (failure.kind !== 'unreachable') return failure;
-  return new LametunError('unreachable', `the hub cannot be reached: ${failure.message}`, { cause: failure });
+  return new LametunError('unreachable', `cannot reach the hub: ${failure.message}`, { cause: failure });
 }

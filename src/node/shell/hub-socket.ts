@@ -8,7 +8,7 @@ import { CHANNEL_PATH } from '../../protocol/channel.js';
 import { connectFailure, HubFailure, responseFailure } from '../machine/hub/hub-failure.js';
 import { describe, type Target } from '../machine/hub/target.js';
 
-/** Looks the addresses of a host up. @throws HubFailure */
+/** Looks up the addresses of a host. @throws HubFailure */
 export async function resolveHost(host: string): Promise<string[]> {
   try {
     const found = await lookup(host, { all: true, verbatim: true });
@@ -18,28 +18,28 @@ export async function resolveHost(host: string): Promise<string[]> {
   }
 }
 
-/** A frame is dropped while so much waits to be sent, bytes: what comes late is of no use to anybody. */
+/** Frames are dropped while this much waits to be sent, bytes: a late frame is useless. */
 const FRAME_BACKLOG = 512 * 1024;
 /** Noise §3. */
 const LARGEST_MESSAGE = 65_535;
 /** How long the other side may take to close, milliseconds. */
-const CLOSING = 1000;
+const CLOSE_TIMEOUT = 1000;
 
 export interface SocketHandlers {
-  /** TCP, or TLS, stands between these two. */
+  /** TCP, or TLS, is connected between these two. */
   connected(remote: Endpoint, local: Endpoint): void;
   /** The WebSocket is open. */
   opened(): void;
-  /** One whole message. The memory is the handler's. */
+  /** One whole message. The handler owns its memory. */
   message(bytes: Uint8Array): void;
   pong(): void;
-  /** One of these two, once, and nothing after it; neither after `close` and `abandon`. */
+  /** `failed` or `closed` is called once, and nothing after it. After `close` and `abandon`, neither is. */
   failed(failure: HubFailure): void;
-  /** It was open, and no more. @param code RFC 6455 §7.4 */
+  /** It was open, and is closed. @param code RFC 6455 §7.4 */
   closed(code: number): void;
 }
 
-/** A WebSocket to one address of the hub. What TLS there is proves nothing and hides nothing: the channel does. */
+/** A WebSocket to one address of the hub. Certificates are not checked: the channel inside authenticates and encrypts. */
 export class HubSocket {
   readonly #target: Target;
   readonly #ws: WebSocket;
@@ -54,7 +54,7 @@ export class HubSocket {
     const { host, port, tls } = target.address;
     const authority = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
     const ws = new WebSocket(`${tls ? 'wss' : 'ws'}://${authority}${CHANNEL_PATH}`, {
-      perMessageDeflate: false, // what is sealed cannot be made smaller
+      perMessageDeflate: false, // encrypted data cannot be compressed
       maxPayload: LARGEST_MESSAGE,
       followRedirects: false,
       createConnection: () => this.#connect(),
@@ -83,7 +83,7 @@ export class HubSocket {
     if (this.#ws.readyState === WebSocket.OPEN) this.#ws.send(bytes);
   }
 
-  /** @returns whether it was sent, or at least will be */
+  /** @returns whether it was sent or queued */
   sendFrame(bytes: Uint8Array): boolean {
     if (this.#ws.readyState !== WebSocket.OPEN || this.isBusy) return false;
     this.#cork();
@@ -91,7 +91,7 @@ export class HubSocket {
     return true;
   }
 
-  /** Frames come in bunches: all of one turn of the event loop go out by one system call. */
+  /** Sends all frames of one turn of the event loop with one system call. */
   #cork(): void {
     const socket = this.#socket;
     if (this.#isCorked || socket === undefined) return;
@@ -111,14 +111,14 @@ export class HubSocket {
     if (this.#ws.readyState === WebSocket.OPEN) this.#ws.ping();
   }
 
-  /** Lets go of it in good order: what was sent before arrives. */
+  /** Closes in order: everything that was sent before arrives. */
   close(code = 1000): void {
     this.#handlers = undefined;
     this.#ws.close(code);
-    setTimeout(() => this.#ws.terminate(), CLOSING).unref();
+    setTimeout(() => this.#ws.terminate(), CLOSE_TIMEOUT).unref();
   }
 
-  /** Lets go of it at once. */
+  /** Drops the connection at once. */
   abandon(): void {
     this.#handlers = undefined;
     this.#ws.terminate();

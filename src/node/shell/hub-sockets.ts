@@ -1,33 +1,22 @@
+import { bootTime } from '../../linux/process/clock.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import type { HubClient } from '../machine/hub/hub-client.js';
 import type { HubCommand } from '../machine/hub/hub-events.js';
 import type { HubFailure } from '../machine/hub/hub-failure.js';
 import { HubSocket, resolveHost } from './hub-socket.js';
 
-export interface HubSocketsOptions {
-  readonly client: HubClient;
-  /** Of the client's clock. */
-  readonly now: () => number;
-  /** To be called after everything that the client was told. */
-  readonly settle: () => void;
-}
-
-/** The WebSockets of a client of the hub, by their numbers. */
+/** The WebSockets of a hub client, by connection number. */
 export class HubSockets {
-  readonly #options: HubSocketsOptions;
+  /** Called after everything that the client is told. */
+  settle: () => void;
+  readonly #client: HubClient;
   readonly #sockets = new Map<number, HubSocket>();
-  /** The latest lookup of each host: what an earlier one finds is of another search, maybe in another network. */
+  /** The latest lookup of each host. Earlier ones are ignored: they may have been made in another network. */
   readonly #lookups = new Map<string, Promise<readonly string[] | HubFailure>>();
-  #settle: () => void;
 
-  constructor(options: HubSocketsOptions) {
-    this.#options = options;
-    this.#settle = options.settle;
-  }
-
-  /** Another one looks after the client from now on. */
-  handOver(settle: () => void): void {
-    this.#settle = settle;
+  constructor(client: HubClient, settle: () => void) {
+    this.#client = client;
+    this.settle = settle;
   }
 
   perform(command: HubCommand): void {
@@ -45,31 +34,34 @@ export class HubSockets {
     }
   }
 
-  /** Sends a datagram through the hub to a member. @returns false when it was dropped: no connection, or too much waits */
+  /**
+   * Sends a datagram through the hub to a member.
+   *
+   * @returns false when it was dropped: there is no connection, or its send queue is full
+   */
   sendFrame(peer: NodeId, datagram: Uint8Array): boolean {
-    const { client } = this.#options;
-    const connection = client.frameConnection;
+    const connection = this.#client.frameConnection;
     const socket = connection === undefined ? undefined : this.#sockets.get(connection);
-    if (socket === undefined || socket.isBusy) return false; // before it is sealed: what is sealed must be sent
-    const bytes = client.sealFrame(peer, datagram);
+    if (socket === undefined || socket.isBusy) return false; // checked before sealing: a sealed frame must be sent
+    const bytes = this.#client.sealFrame(peer, datagram);
     return bytes !== undefined && socket.sendFrame(bytes);
   }
 
   #dial({ connection, target }: Extract<HubCommand, { kind: 'dial' }>): void {
-    const { client, now } = this.#options;
-    const then = <A extends unknown[]>(act: (...args: A) => void) => {
+    const client = this.#client;
+    const thenSettle = <A extends unknown[]>(tell: (...args: A) => void) => {
       return (...args: A): void => {
-        act(...args);
-        this.#settle();
+        tell(...args);
+        this.settle();
       };
     };
     const socket = new HubSocket(target, {
-      connected: then((remote, local) => client.handleConnected(connection, remote, local, now())),
-      opened: then(() => client.handleOpened(connection, now())),
-      message: then((bytes) => client.handleMessage(connection, bytes, now())),
-      pong: then(() => client.handlePong(connection)),
-      failed: then((failure) => client.handleFailed(connection, failure, now())),
-      closed: then((code) => client.handleClosed(connection, code, now())),
+      connected: thenSettle((remote, local) => client.handleConnected(connection, remote, local, bootTime())),
+      opened: thenSettle(() => client.handleOpened(connection, bootTime())),
+      message: thenSettle((bytes) => client.handleMessage(connection, bytes, bootTime())),
+      pong: thenSettle(() => client.handlePong(connection)),
+      failed: thenSettle((failure) => client.handleFailed(connection, failure, bootTime())),
+      closed: thenSettle((code) => client.handleClosed(connection, code, bootTime())),
     });
     this.#sockets.set(connection, socket);
   }
@@ -80,7 +72,7 @@ export class HubSockets {
     const found = await lookup;
     if (this.#lookups.get(host) !== lookup) return;
     this.#lookups.delete(host);
-    this.#options.client.handleResolved(host, found, this.#options.now());
-    this.#settle();
+    this.#client.handleResolved(host, found, bootTime());
+    this.settle();
   }
 }

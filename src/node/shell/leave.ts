@@ -14,52 +14,49 @@ export interface LeaveOptions {
   readonly node: StoredNode;
   /** `lametun 0.1.0` */
   readonly program: string;
-  /** Forgets the network also when the hub cannot be told. */
+  /** Forgets the network even if the hub cannot be told. */
   readonly force: boolean;
-  /** How long the hub is looked for, milliseconds; 15 seconds if not given. */
-  readonly patience?: number | undefined;
 }
 
+/** How long to look for the hub, milliseconds. */
 const PATIENCE = 15_000;
 
 /**
- * Ends the membership of a node that does not run: tells the hub, over a connection for just that, and forgets the network.
+ * Ends the membership of a node that is not running: connects to the hub to tell it, and forgets the network.
  *
- * @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then
+ * @throws LametunError when the hub cannot be told, unless `force`; then nothing was changed
  */
-export async function leaveStopped({
-  state,
-  node,
-  program,
-  force,
-  patience,
-}: LeaveOptions): Promise<LeaveAnswer> {
-  try {
-    await tell(state, node, program, patience ?? PATIENCE);
-  } catch (error) {
-    if (!isOver(error)) {
-      if (force) return { told: false, kept: state.setNodeAside('left') };
-      throw new LametunError(
-        'unreachable',
-        `the hub cannot be told (${(error as Error).message}): try again when it is there, or leave with --force`,
-        { cause: error },
-      );
-    }
-  }
+export async function leaveStopped(options: LeaveOptions): Promise<LeaveAnswer> {
+  const { state, force } = options;
+  if (!(await tellHub(connectAndLeave(options), force)))
+    return { told: false, kept: state.setNodeAside('left') };
   state.forgetNode();
   return { told: true };
 }
 
-/** The hub says that this is no member. */
-const isOver = (error: unknown): boolean =>
-  error instanceof HubFailure && (error.kind === 'removed' || error.refusal === 'not-a-member');
+/**
+ * @param telling sends `leave` to the hub
+ * @returns whether the hub knows that this machine is no longer a member
+ * @throws LametunError `unreachable` when it does not, unless `force`
+ */
+export async function tellHub(telling: Promise<unknown>, force: boolean): Promise<boolean> {
+  try {
+    await telling;
+    return true;
+  } catch (error) {
+    if (error instanceof HubFailure && (error.kind === 'removed' || error.refusal === 'not-a-member'))
+      return true;
+    if (force) return false;
+    throw new LametunError(
+      'unreachable',
+      `cannot tell the hub (${(error as Error).message}): try again when it is reachable, or leave with --force`,
+      { cause: error },
+    );
+  }
+}
 
-async function tell(
-  state: StateDirectory,
-  { hub, network }: StoredNode,
-  program: string,
-  patience: number,
-): Promise<void> {
+async function connectAndLeave({ state, node, program }: LeaveOptions): Promise<void> {
+  const { hub, network } = node;
   const crypto = new NodeCrypto();
   const bytes = state.privateKey(undefined);
   const privateKey = crypto.privateKey(bytes);
@@ -71,7 +68,7 @@ async function tell(
   let timer: NodeJS.Timeout | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      timer = setTimeout(() => reject(new Error('it does not answer')), patience);
+      timer = setTimeout(() => reject(new Error('it does not answer')), PATIENCE);
       driver.onEvent = (event) => {
         if (event.kind === 'connected') resolve();
         else if (event.kind === 'disconnected') reject(event.failure);

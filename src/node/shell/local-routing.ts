@@ -1,15 +1,37 @@
+import { usage } from '../../errors.js';
 import { formatAddress } from '../../ip/address.js';
-import { covers, formatCidr } from '../../ip/cidr.js';
+import { covers, formatCidr, parseCidr } from '../../ip/cidr.js';
 import { findLink } from '../../linux/net/link.js';
 import { listAllRoutes, RTN } from '../../linux/net/route.js';
 import { listRules } from '../../linux/net/rule.js';
-import { type RouteKind, type Routing, SPECIAL } from '../machine/ranges.js';
+import { rangeObstacles } from '../machine/range-obstacles.js';
+import { localRoutes, parseShare, type RouteKind, type Routing, SPECIAL } from '../machine/ranges.js';
 
 /**
- * The routes of all tables and the rules that choose between them: those of other VPNs are often in tables of their
- * own. What is on the loopback or link-local does not count, nor do broadcasts.
+ * Checks networks that a member wants to share.
  *
- * @param ownDevice the network's own device, whose routes are not counted; it need not exist
+ * @param device the member's interface, whose routes do not count; it need not exist
+ * @param ranges of the member's network
+ * @throws LametunError `usage` when one is not a network, is not reachable from here, or overlaps a range
+ */
+export function checkShares(device: string, shares: readonly string[], ranges: readonly string[]): void {
+  if (shares.length === 0) return;
+  const routes = localRoutes(localRouting(device));
+  const parsed = ranges.flatMap((range) => parseCidr(range) ?? []);
+  for (const share of shares) parseShare(share, routes, parsed);
+}
+
+/** Checks the range of a new network. @param device see `checkShares` @throws LametunError `usage` when it is in use here */
+export function checkRange(device: string, range: string): void {
+  const [why] = rangeObstacles([parseCidr(range)!], localRouting(device)).refusals;
+  if (why !== undefined) throw usage(`--range ${range}: ${why}; choose another range`);
+}
+
+/**
+ * The routes of all tables, and the rules that choose between tables: other VPNs often have tables of their own.
+ * Loopback, link-local and broadcast routes do not count.
+ *
+ * @param ownDevice an interface whose routes do not count; it need not exist
  */
 export function localRouting(ownDevice?: string): Routing {
   const own = ownDevice === undefined ? undefined : findLink(ownDevice)?.index;

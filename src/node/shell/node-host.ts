@@ -10,28 +10,25 @@ import { localRouting } from './local-routing.js';
 
 export interface NodeHostOptions {
   /** The network interface, which exists. */
-  readonly device: string;
   readonly link: Pick<NetworkInterface, 'name' | 'addresses'>;
   readonly log: Log;
-  /** What the node wants of this machine now. */
+  /** Returns the node's present plan for this machine. */
   readonly plan: () => HostPlan;
-  /** Told of this machine's routes before each comparison, not counting the interface's own. */
+  /** Gets this machine's routes before each check, without the interface's own. */
   readonly onRouting: (routing: Routing) => void;
 }
 
-/** Keeps this machine as a node wants it. */
-export class NodeHost {
-  readonly #options: NodeHostOptions;
-  readonly #host: Host;
+/** Keeps this machine as its node plans it. The interface is closed before `stop`. */
+export class NodeHost extends Host {
+  readonly #link: NodeHostOptions['link'];
+  readonly #plan: NodeHostOptions['plan'];
 
-  constructor(options: NodeHostOptions) {
-    const { device, log, plan } = options;
-    this.#options = options;
-    this.#host = new Host({
-      device,
+  constructor({ link, log, plan, onRouting }: NodeHostOptions) {
+    super({
+      device: link.name,
       tell: (message) => log.error(message),
       desired: () => {
-        this.#readRouting();
+        reportRouting(link.name, onRouting);
         const { mtu, addresses, routes, forward } = plan();
         return {
           forwarding: { destinations: forward },
@@ -39,48 +36,35 @@ export class NodeHost {
         };
       },
     });
-  }
-
-  /** Makes it so. */
-  reconcile(): void {
-    this.#host.reconcile();
+    this.#link = link;
+    this.#plan = plan;
   }
 
   /**
    * Gives the interface its addresses.
    *
-   * @returns why it has no IPv6 address, if it was to have one; undefined when all is well
-   * @throws LametunError when it has no IPv4 address
+   * @returns why its planned IPv6 address is missing, or undefined
+   * @throws LametunError when its IPv4 address is missing
    */
   configure(): string | undefined {
-    const { link, plan } = this.#options;
-    this.#host.reconcile();
-    const found = link.addresses();
-    const missing = plan().addresses.filter(
+    this.reconcile();
+    const found = this.#link.addresses();
+    const missing = this.#plan().addresses.filter(
       ({ address }) => !found.some((own) => addressesEqual(own.address, address)),
     );
     if (missing.length === 0) return undefined;
-    const { failure } = this.#host;
-    const removed = `another program removes the addresses of ${link.name}`;
+    const { failure } = this;
+    const removed = `another program removes the addresses of ${this.#link.name}`;
     if (missing.some(({ address }) => address.length === 4))
       throw failure ?? new LametunError('linux', `${removed}: stop that program`);
     return failure?.message ?? removed;
   }
+}
 
-  warnings(): string[] {
-    return this.#host.warnings();
-  }
-
-  /** Gives back what was there. The device is closed first: what protects may go then. @throws LametunError */
-  stop(): void {
-    this.#host.stop();
-  }
-
-  #readRouting(): void {
-    try {
-      this.#options.onRouting(localRouting(this.#options.device));
-    } catch (error) {
-      if (!(error instanceof LinuxError)) throw error; // the next comparison may do better
-    }
+function reportRouting(device: string, onRouting: NodeHostOptions['onRouting']): void {
+  try {
+    onRouting(localRouting(device));
+  } catch (error) {
+    if (!(error instanceof LinuxError)) throw error; // the next check may succeed
   }
 }

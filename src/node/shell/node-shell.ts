@@ -1,9 +1,9 @@
 import type { CreatedInterface } from '../../device/running-interface.js';
-import { LametunError, usage } from '../../errors.js';
+import { usage } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
-import type { Endpoint } from '../../ip/endpoint.js';
 import { nameServers } from '../../linux/net/name-servers.js';
 import { bootTime, systemWallClock } from '../../linux/process/clock.js';
+import type { Log } from '../../log.js';
 import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminAnswer, AdminRequest, OfferedShare } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
@@ -17,66 +17,68 @@ import type { HubClient } from '../machine/hub/hub-client.js';
 import type { HubEvent } from '../machine/hub/hub-events.js';
 import { HubFailure } from '../machine/hub/hub-failure.js';
 import { NodeMachine } from '../machine/node-machine.js';
-import type { RelayRoute } from '../machine/paths/relay-link.js';
-import { localRoutes, parseShare } from '../machine/ranges.js';
-import type { StoredNode, StoredState } from '../machine/stored.js';
+import type { LocalAddress } from '../machine/paths/candidates.js';
+import type { StoredNode } from '../machine/stored.js';
 import { TRAFFIC_INTERVAL } from '../machine/traffic.js';
+import { LocalNames } from '../names/local-names.js';
 import type { HubSockets } from './hub-sockets.js';
-import { localRouting } from './local-routing.js';
+import { tellHub } from './leave.js';
+import { checkShares } from './local-routing.js';
 import { NodeHost } from './node-host.js';
-import { NodeNames, type NodeNamesOptions } from './node-names.js';
-import { PeerTable } from './peer-table.js';
-import { RelaySocket } from './relay-socket.js';
+import { NodeInterface } from './node-interface.js';
+import type { StateDirectory } from './state.js';
 import { Surroundings } from './surroundings.js';
 import { Timer } from './timer.js';
 
-export interface NodeShellOptions extends NodeNamesOptions {
+export interface NodeShellOptions {
+  readonly state: StateDirectory;
+  readonly log: Log;
   readonly crypto: Crypto;
   /** Destroyed at the end, as the interface is closed then. */
   readonly privateKey: PrivateKey;
   readonly device: CreatedInterface;
   readonly client: HubClient;
-  /** The client's. */
+  /** The sockets and the network map of `client`. */
   readonly sockets: HubSockets;
-  /** What the client has told already. */
-  readonly early: readonly HubEvent[];
-  /** The client's. */
   readonly map: NetworkMap;
+  /** Events of `client` that nobody has handled yet. */
+  readonly early: readonly HubEvent[];
   readonly node: StoredNode;
   readonly warnings: readonly string[];
-  /** What a node that joins asked to be called. */
+  /** The name that a joining node asked for. */
   readonly wished?: string | undefined;
 }
 
-/** A node that is up: carries out what its machine wants, and tells it what happens. */
+/** Whether a node that ends keeps its key and its state. */
+type Identity = 'keep' | 'set-aside' | 'forget';
+
+/** A running node: carries out the commands of its machine, and tells it what happens. */
 export class NodeShell implements RunningNode {
   readonly ended: Promise<NodeEnd>;
-  /** The hub has said who is in the network, and they are found by name; or that this node must wait. */
+  /** Resolves when members can be found by name, or when this node is pending. */
   readonly introduced: Promise<void>;
   readonly #options: NodeShellOptions;
   readonly #machine: NodeMachine;
   readonly #host: NodeHost;
-  readonly #peers: PeerTable;
-  readonly #names: NodeNames;
-  readonly #timer = new Timer(() => this.#expire());
-  /** What was wrong from the beginning, in whole sentences. */
+  readonly #interface: NodeInterface;
+  readonly #names: LocalNames;
+  readonly #timer = new Timer(() => this.#tell(() => this.#machine.handleTimeout(bootTime())));
+  /** Problems at the start, in whole sentences. */
   readonly #warnings: string[];
   readonly #waiting = new Map<number, (value: unknown, failure?: Error) => void>();
-  #relaySocket: RelaySocket | undefined;
   #surroundings: Surroundings | undefined;
-  #counting: NodeJS.Timeout | undefined;
-  #relay: RelayRoute;
+  #trafficTimer: NodeJS.Timeout | undefined;
   #isSettling = false;
   #isStopped = false;
   #ending: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
-  /** Where its state is kept that is out of use now. */
+  /** The directory with the state of a node that is no longer a member. */
   #aside: string | undefined;
   #end!: (end: NodeEnd) => void;
   #introduce!: () => void;
 
   constructor(options: NodeShellOptions) {
-    const { crypto, privateKey, client, map, node, device, log } = options;
+    const { crypto, privateKey, client, map, node, device, log, state } = options;
     this.#options = options;
     this.#warnings = [...options.warnings];
     this.ended = new Promise((resolve) => {
@@ -85,22 +87,33 @@ export class NodeShell implements RunningNode {
     this.introduced = new Promise((resolve) => {
       this.#introduce = resolve;
     });
-    const stored = { node, ...this.#readState() };
-    const parts = { crypto, privateKey, client, map, stored, clock: systemWallClock() };
+    const optional = state.readOptional(({ message }) =>
+      this.#warnings.push(`${message}; this node begins without it`),
+    );
+    const parts = {
+      crypto,
+      privateKey,
+      client,
+      map,
+      stored: { node, ...optional },
+      clock: systemWallClock(),
+    };
     this.#machine = new NodeMachine(parts, bootTime());
-    this.#peers = new PeerTable(device.wireguard);
-    this.#names = new NodeNames(options, () => this.#machine);
+    this.#interface = new NodeInterface(device, log);
+    this.#names = new LocalNames((message) => log.error(message));
     this.#host = new NodeHost({
-      ...{ device: node.device, link: device.link, log },
+      ...{ link: device.link, log },
       plan: () => this.#machine.hostPlan(),
       onRouting: (routing) => {
-        this.#machine.handleRouting(routing, this.#nameServers(), bootTime());
+        // The machine's other name servers must stay reachable outside the tunnel.
+        const upstreams = this.#names.upstreams().flatMap((text) => parseAddress(text) ?? []);
+        this.#machine.handleRouting(routing, [...upstreams, ...nameServers()], bootTime());
         setImmediate(() => this.#settle());
       },
     });
   }
 
-  /** @throws when it does not get there; then device and client are closed, and the key is destroyed */
+  /** @throws when it cannot start; then interface and client are closed, and the key is destroyed */
   async start(): Promise<void> {
     try {
       await this.#start();
@@ -115,12 +128,12 @@ export class NodeShell implements RunningNode {
     return this.#ending !== undefined;
   }
 
-  // What is asked of a node.
+  // Requests.
 
   status(): NodeStatus {
     const surroundings = {
       wished: this.#options.wished,
-      traffic: (id: NodeId) => this.#peers.traffic(id),
+      traffic: (id: NodeId) => this.#interface.traffic(id),
       names: this.#names.status,
       warnings: [...this.#warnings, ...this.#host.warnings()],
     };
@@ -135,10 +148,9 @@ export class NodeShell implements RunningNode {
   }
 
   async share(shares?: readonly string[]): Promise<readonly OfferedShare[]> {
-    const { you, device } = this.#machine.node;
+    const { you, device, network } = this.#machine.node;
     if (shares === undefined) return you.shares;
-    const routes = localRoutes(localRouting(device));
-    for (const share of shares) parseShare(share, routes, this.#machine.ranges);
+    checkShares(device, shares, [network.ipv4, network.ipv6]);
     return (await this.#answer(this.#machine.share(shares, bootTime()))) as readonly OfferedShare[];
   }
 
@@ -155,19 +167,7 @@ export class NodeShell implements RunningNode {
   }
 
   async leave(force = false): Promise<LeaveAnswer> {
-    let told = true;
-    try {
-      await this.#answer(this.#machine.leave(bootTime()));
-    } catch (error) {
-      // The hub says that this is no member.
-      told = error instanceof HubFailure && (error.kind === 'removed' || error.refusal === 'not-a-member');
-      if (!told && !force)
-        throw new LametunError(
-          'unreachable',
-          `the hub cannot be told (${(error as Error).message}): try again when it is there, or leave with --force`,
-          { cause: error },
-        );
-    }
+    const told = await tellHub(this.#answer(this.#machine.leave(bootTime())), force);
     const end = { reason: 'left', message: `left the network ${this.#networkName}` } as const;
     await this.#finish(end, told ? 'forget' : 'set-aside');
     return { told, kept: this.#aside };
@@ -177,10 +177,9 @@ export class NodeShell implements RunningNode {
     const { hub, network, you } = this.#machine.node;
     if (hub.key !== hubKey)
       throw usage(
-        `this machine is ${you.name} of the network ${network.name}, and the token is of another hub: \`lametun leave\` ends that, and --state DIR keeps several`,
+        `this machine is node ${you.name} of network ${network.name}, and the token is for another hub: run \`lametun leave\`, or pass --state DIR`,
       );
-    this.#machine.readdress(addresses, bootTime());
-    this.#settle();
+    this.#tell(() => this.#machine.readdress(addresses, bootTime()));
   }
 
   async admin(request: AdminRequest): Promise<AdminAnswer> {
@@ -191,79 +190,72 @@ export class NodeShell implements RunningNode {
     return this.#finish({ reason: 'closed', message: 'told to stop' });
   }
 
-  // What happens.
+  // Events.
 
-  /** What came beside WireGuard on the interface's socket. */
+  /** Takes a message of the side channel from the interface's socket. */
   handleSideChannel(bytes: Uint8Array, from: SocketEndpoint): void {
-    if (this.#isStopped || this.#relaySocket === undefined) return; // its machine is not there yet
-    this.#machine.handleSideChannel(bytes, from, bootTime());
-    this.#settle();
+    if (this.#isStopped || this.#surroundings === undefined) return; // it has not started yet
+    this.#tell(() => this.#machine.handleSideChannel(bytes, from, bootTime()));
   }
 
   async #start(): Promise<void> {
-    const { device, sockets, early, node } = this.#options;
-    this.#relaySocket = await RelaySocket.open({
-      port: () => device.port,
-      onFrame: (peer, datagram) => void sockets.sendFrame(peer, datagram),
-    });
+    const { sockets, early, node } = this.#options;
+    await this.#interface.openRelay((peer, datagram) => void sockets.sendFrame(peer, datagram));
     this.#surroundings = new Surroundings({
       device: node.device,
       onChange: (addresses) => this.#addressesChanged(addresses, true),
     });
-    sockets.handOver(() => this.#settle());
-    this.#machine.start(bootTime(), early);
-    this.#settle(); // a node that has just joined attaches meanwhile
+    sockets.settle = () => this.#settle();
+    this.#tell(() => this.#machine.start(bootTime(), early)); // a new member attaches meanwhile
     this.#configure();
     this.#addressesChanged(this.#surroundings.addresses(), false);
-    this.#counting = setInterval(() => this.#count(), TRAFFIC_INTERVAL);
-    await this.#names.start();
+    this.#trafficTimer = setInterval(
+      () => this.#tell(() => this.#machine.handleTraffic(this.#interface.transfers(), bootTime())),
+      TRAFFIC_INTERVAL,
+    );
+    await this.#startNames();
     this.#settle();
   }
 
-  /** Gives the interface its addresses; without IPv6 where this machine has none. */
+  /** Gives the interface its addresses, without IPv6 if this machine has none. */
   #configure(): void {
     const why = this.#host.configure();
     if (why === undefined) return;
-    this.#machine.handleIpv6(false, bootTime());
-    this.#settle();
+    this.#tell(() => this.#machine.handleIpv6(false, bootTime()));
     this.#warnings.push(
-      `There is no IPv6 inside the network here (${why}): this node and the others reach each other by IPv4 alone`,
+      `This node has no IPv6 inside the network (${why}): members can reach it only by IPv4`,
     );
   }
 
-  #addressesChanged(addresses: Parameters<NodeMachine['handleAddresses']>[0], hasMoved: boolean): void {
-    this.#machine.handleAddresses(addresses, hasMoved, bootTime());
+  /** Does nothing before this node has an address, nor a second time. */
+  async #startNames(): Promise<void> {
+    const { network, device } = this.#machine.node;
+    const [ipv4, ipv6] = this.#machine.hostPlan().addresses.map(({ address }) => address);
+    if (ipv4 === undefined) return;
+    await this.#names.start({
+      ...{ network: network.name, ranges: this.#machine.ranges, device },
+      ...{ addresses: { ipv4, ...(ipv6 && { ipv6 }) }, stateDirectory: this.#options.state.path },
+    });
+  }
+
+  #addressesChanged(addresses: readonly LocalAddress[], hasMoved: boolean): void {
+    this.#tell(() => this.#machine.handleAddresses(addresses, hasMoved, bootTime()));
+  }
+
+  /** Tells the machine something, and carries out what follows. */
+  #tell(tell: () => void): void {
+    tell();
     this.#settle();
   }
 
-  #count(): void {
-    this.#machine.handleTraffic(this.#peers.counted(), bootTime());
-    this.#settle();
-  }
-
-  #expire(): void {
-    this.#machine.handleTimeout(bootTime());
-    this.#settle();
-  }
-
-  /** The machine's other name servers must stay reachable from outside of the tunnel. */
-  #nameServers(): ReturnType<typeof nameServers> {
-    const upstreams = this.#names.upstreams().flatMap((text) => parseAddress(text) ?? []);
-    return [...upstreams, ...nameServers()];
-  }
-
-  /** Carries out what the machine wants, until it wants nothing more for now. */
+  /** Carries out the machine's commands until there are none. */
   #settle(): void {
     if (this.#isStopped || this.#isSettling) return;
     this.#isSettling = true;
-    let isPeersChanged = false;
     try {
-      for (let command = this.#machine.poll(); command; command = this.#machine.poll()) {
-        isPeersChanged ||=
-          command.kind === 'peer' || command.kind === 'remove-peer' || command.kind === 'shares';
+      for (let command = this.#machine.poll(); command; command = this.#machine.poll())
         this.#perform(command);
-      }
-      if (isPeersChanged) this.#peers.commit();
+      this.#interface.commit();
     } finally {
       this.#isSettling = false;
     }
@@ -271,54 +263,18 @@ export class NodeShell implements RunningNode {
   }
 
   #perform(command: NodeCommand): void {
-    const { device, log } = this.#options;
-    const { wireguard } = device;
+    const { log, sockets } = this.#options;
     switch (command.kind) {
-      case 'datagram':
-        wireguard.sendSideChannel(command.bytes, wireguard.endpoint(command.to), command.hops);
-        return;
-      case 'reply':
-        wireguard.sendSideChannel(command.bytes, command.to as SocketEndpoint);
-        return;
-      case 'relayed': {
-        const relay = this.#relayEndpoint();
-        if (relay !== undefined)
-          wireguard.sendSideChannel(command.bytes, wireguard.endpoint(relay, command.peer));
-        return;
-      }
-      case 'frame':
-        this.#relaySocket?.deliver(command.peer, command.datagram);
-        return;
-      case 'relay':
-        this.#relay = command.route;
-        wireguard.setRelays(
-          [this.#relaySocket?.endpoint, command.address].filter((relay) => relay !== undefined),
-        );
-        return;
-      case 'peer':
-        try {
-          this.#peers.add(command);
-        } catch (error) {
-          log.error(`node ${command.id}: ${(error as Error).message}`);
-        }
-        return;
-      case 'remove-peer':
-        this.#peers.remove(command.id);
-        return;
-      case 'shares':
-        this.#peers.setShares(command.owners);
-        return;
-      case 'endpoint': {
-        const remote = command.endpoint ?? this.#relayEndpoint();
-        const isRelayed = command.endpoint === undefined;
-        if (remote !== undefined) this.#peers.setEndpoint(command.peer, remote, isRelayed);
-        return;
-      }
-      case 'greet':
-        this.#peers.greet(command.peer);
+      case 'resolve':
+      case 'dial':
+      case 'send':
+      case 'ping':
+      case 'close':
+      case 'abort':
+        sockets.perform(command);
         return;
       case 'host':
-        this.#reconcile();
+        this.#logFailure(() => this.#host.reconcile()); // it tries again, and warns
         return;
       case 'names':
         this.#names.set(command.nodes);
@@ -330,7 +286,8 @@ export class NodeShell implements RunningNode {
         this.#surroundings?.setHub(command.address);
         return;
       case 'store':
-        this.#store(command);
+        if (!this.#logFailure(() => this.#options.state.write(command.file, command.value)))
+          this.#machine.handleNotStored(command.file);
         return;
       case 'log':
         log[command.level](command.message);
@@ -348,40 +305,23 @@ export class NodeShell implements RunningNode {
         return;
       }
       default:
-        this.#options.sockets.perform(command);
-    }
-  }
-
-  #relayEndpoint(): Endpoint | undefined {
-    return this.#relay === 'channel' ? this.#relaySocket?.endpoint : this.#relay;
-  }
-
-  /** What cannot be set is tried again, and is among the warnings. */
-  #reconcile(): void {
-    try {
-      this.#host.reconcile();
-    } catch (error) {
-      this.#options.log.error((error as Error).message);
+        this.#interface.perform(command);
     }
   }
 
   async #approved(): Promise<void> {
-    try {
-      this.#configure();
-      await this.#names.start();
-    } catch (error) {
-      this.#options.log.error((error as Error).message);
-    }
+    if (this.#logFailure(() => this.#configure())) await this.#startNames();
     this.#settle();
   }
 
-  #store({ file, value }: Extract<NodeCommand, { kind: 'store' }>): void {
-    const { state, log } = this.#options;
+  /** @returns whether it worked */
+  #logFailure(action: () => void): boolean {
     try {
-      state.write(file, value);
+      action();
+      return true;
     } catch (error) {
-      log.error((error as Error).message);
-      this.#machine.handleNotStored(file);
+      this.#options.log.error((error as Error).message);
+      return false;
     }
   }
 
@@ -395,23 +335,6 @@ export class NodeShell implements RunningNode {
     });
   }
 
-  /** What cannot be read is made anew: a node can go on without. */
-  #readState(): Partial<Pick<StoredState, 'endpoints' | 'names' | 'recent'>> {
-    const { state } = this.#options;
-    const read = <T>(what: () => T): T | undefined => {
-      try {
-        return what();
-      } catch (error) {
-        this.#warnings.push(`${(error as Error).message}; it is made anew`);
-        return undefined;
-      }
-    };
-    const endpoints = read(() => state.readEndpoints());
-    const names = read(() => state.readNames());
-    const recent = read(() => state.readRecent());
-    return { ...(endpoints && { endpoints }), ...(names && { names }), ...(recent && { recent }) };
-  }
-
   get #networkName(): string {
     return this.#machine.node.network.name;
   }
@@ -420,20 +343,20 @@ export class NodeShell implements RunningNode {
 
   #deviceEnded(reason: 'device-gone' | Error): void {
     if (reason === 'device-gone') {
-      const message = `the device ${this.#machine.node.device} was removed`;
+      const message = `interface ${this.#machine.node.device} was removed`;
       void this.#finish({ reason, message });
     } else void this.#finish({ reason: 'failed', message: reason.message });
   }
 
-  async #finish(end: NodeEnd, identity: 'keep' | 'set-aside' | 'forget' = 'keep'): Promise<void> {
+  async #finish(end: NodeEnd, identity: Identity = 'keep'): Promise<void> {
     this.#ending ??= this.#finishOnce(end, identity);
     await this.#ending;
   }
 
-  /** Whatever cannot be undone: the node has ended, and whoever waits for that hears of it. */
-  async #finishOnce(end: NodeEnd, identity: 'keep' | 'set-aside' | 'forget'): Promise<void> {
+  /** Never rejects: whatever cannot be undone, the node has ended, and `ended` resolves. */
+  async #finishOnce(end: NodeEnd, identity: Identity): Promise<void> {
     const { state } = this.#options;
-    await undefined; // until what the machine wants now is done: its own commands may have led here
+    await undefined; // lets the machine's present commands finish: one of them may have led here
     try {
       if (identity === 'keep') this.#machine.save(bootTime());
       await this.#stop();
@@ -453,22 +376,16 @@ export class NodeShell implements RunningNode {
   }
 
   async #stopOnce(): Promise<void> {
-    const { device, privateKey, log } = this.#options;
-    clearInterval(this.#counting);
+    const { device, privateKey } = this.#options;
+    clearInterval(this.#trafficTimer);
     this.#surroundings?.close();
-    this.#machine.close();
-    this.#settle(); // what is to be stored, and told
+    this.#tell(() => this.#machine.close()); // stores and sends the last things
     this.#isStopped = true;
     this.#timer.clear();
-    this.#peers.close();
     this.#names.stop();
-    this.#relaySocket?.close();
+    this.#interface.close();
     await device.close();
-    try {
-      this.#host.stop(); // what protects goes last
-    } catch (error) {
-      log.error((error as Error).message);
-    }
+    this.#logFailure(() => this.#host.stop()); // the rules that protect go last
     privateKey.destroy();
   }
 }

@@ -60,17 +60,17 @@ const map: MapMessage = {
 test('what was written is read again, by the next process too', (t) => {
   const path = place(t);
   const first = StateDirectory.open(path);
-  assert.equal(first.readNode(), undefined);
-  assert.equal(first.readMap(), undefined);
-  assert.deepEqual(first.readEndpoints(), []);
+  assert.equal(first.read('node'), undefined);
+  assert.equal(first.read('map'), undefined);
+  assert.equal(first.read('endpoints'), undefined);
   first.write('node', node);
   first.write('map', map);
   first.write('endpoints', [{ node: 5, at: '192.168.1.7:41641' }]);
   first.close();
   const second = opened(t, path);
-  assert.deepEqual(second.readNode(), node);
-  assert.deepEqual(second.readMap(), map);
-  assert.deepEqual(second.readEndpoints(), [{ node: 5, at: '192.168.1.7:41641' }]);
+  assert.deepEqual(second.read('node'), node);
+  assert.deepEqual(second.read('map'), map);
+  assert.deepEqual(second.read('endpoints'), [{ node: 5, at: '192.168.1.7:41641' }]);
 });
 
 test('only the owner may enter, and read the files', (t) => {
@@ -118,14 +118,14 @@ test('damaged and foreign files are named', (t) => {
   const broken = ['', 'no JSON', '{}', '[]', 'null', '{"network":{}}', JSON.stringify({ ...node, port: 0 })];
   for (const text of broken) {
     writeFileSync(state.file('node.json'), text);
-    assert.throws(() => state.readNode(), { code: 'state', message: /node\.json is damaged/ }, text);
+    assert.throws(() => state.read('node'), { code: 'state', message: /node\.json is damaged/ }, text);
   }
   for (const text of ['x', '{}', '{"type":"removed"}', JSON.stringify({ ...map, nodes: [{}] })]) {
     writeFileSync(state.file('map.json'), text);
-    assert.throws(() => state.readMap(), { code: 'state', message: /map\.json is damaged/ }, text);
+    assert.throws(() => state.read('map'), { code: 'state', message: /map\.json is damaged/ }, text);
   }
   writeFileSync(state.file('endpoints.json'), '[{"node":5,"at":7}]');
-  assert.throws(() => state.readEndpoints(), { code: 'state', message: /endpoints\.json is damaged/ });
+  assert.throws(() => state.read('endpoints'), { code: 'state', message: /endpoints\.json is damaged/ });
 });
 
 test('a directory with other things in it is left alone', (t) => {
@@ -155,7 +155,7 @@ test('a write that fails leaves the old file', (t) => {
   state.write('node', node);
   mkdirSync(state.file('node.json.new'));
   assert.throws(() => state.write('node', { ...node, port: 1 }), { code: 'state', message: /node\.json/ });
-  assert.deepEqual(state.readNode(), node);
+  assert.deepEqual(state.read('node'), node);
 });
 
 test('a full disk is no fault of what was typed, and leaves the old file', (t) => {
@@ -174,7 +174,7 @@ test('a full disk is no fault of what was typed, and leaves the old file', (t) =
     code: 'state',
     message: /the disk is full/,
   });
-  assert.deepEqual(state.readNode(), node);
+  assert.deepEqual(state.read('node'), node);
 });
 
 test('a network that is left is forgotten with its key, and what is the hub’s stays', (t) => {
@@ -197,7 +197,7 @@ test('what is set aside is moved whole, for its owner alone, and beside what was
     return state.setNodeAside('removed');
   });
   assert.match(asides.join(' '), /\/removed-(\d{4}-\d\d-\d\d) .*\/removed-\1-2$/);
-  assert.equal(state.readNode(), undefined);
+  assert.equal(state.read('node'), undefined);
   for (const [i, aside] of asides.entries()) {
     assert.equal(lstatSync(aside).mode & 0o777, 0o700);
     assert.equal(JSON.parse(readFileSync(join(aside, 'node.json'), 'utf8')).port, i + 1);

@@ -6,11 +6,9 @@ import { makeAside } from '../../linux/files/aside.js';
 import { type FileLock, lockFile } from '../../linux/files/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../../linux/files/safe-files.js';
 import { hubAddresses, nodeId } from '../../protocol/fields.js';
-import type { MapMessage } from '../../protocol/map.js';
 import { parseAnswer, parseHubMessage } from '../../protocol/parse.js';
 import type { StoredNames } from '../machine/known-names.js';
-import type { RecentPeers } from '../machine/paths/greetings.js';
-import type { StoredEndpoints, StoredNode, StoredState } from '../machine/stored.js';
+import type { StoredNode, StoredState } from '../machine/stored.js';
 
 const FILE = {
   key: 'node.key',
@@ -22,9 +20,12 @@ const FILE = {
   lock: 'lock',
 } as const;
 
+/** What a node can start without. */
+const OPTIONAL = ['endpoints', 'names', 'recent'] as const;
+
 /**
- * A directory with all that a node, or a hub, keeps. One process at a time has it. Files are replaced as a whole:
- * after a crash there is the old one or the new one.
+ * The directory in which a node or a hub keeps its files. One process at a time holds it. Files are replaced as a whole:
+ * a crash leaves either the old file or the new one.
  */
 export class StateDirectory {
   readonly path: string;
@@ -37,10 +38,10 @@ export class StateDirectory {
   }
 
   /**
-   * Makes the directory if it is not there, with mode 0700, and locks it.
+   * Locks the directory. If it does not exist, it is made with mode 0700.
    *
-   * @throws LametunError `busy` when another process has it, `usage` when it is somebody else's, `state` when the disk
-   * cannot hold it; what is there stays as it was
+   * @throws LametunError `busy` when another process holds it, `usage` when it belongs to someone else, `state` when the
+   *   disk fails; the files stay as they were
    */
   static open(path: string): StateDirectory {
     explained(path, () => privateDirectory(path, FILE.lock));
@@ -50,7 +51,7 @@ export class StateDirectory {
     );
   }
 
-  /** Gives it to the next process. */
+  /** Releases it for the next process. */
   close(): void {
     if (!this.#closed) this.#lock.release();
     this.#closed = true;
@@ -61,9 +62,9 @@ export class StateDirectory {
   }
 
   /**
-   * The node's private key, 32 bytes; made now if there is none. The caller erases them.
+   * The node's private key, 32 bytes, made now if it does not exist. The caller erases them.
    *
-   * @param generate gives 32 random bytes; undefined for a member, whose key cannot be made again
+   * @param generate returns 32 random bytes; undefined for a member, whose key cannot be made again
    * @throws LametunError that names the file
    */
   privateKey(generate: (() => Uint8Array) | undefined): Uint8Array {
@@ -72,7 +73,7 @@ export class StateDirectory {
     if (text === undefined && generate === undefined)
       throw new LametunError(
         'state',
-        `${path} is missing, by which this machine is a member: put it back, or remove ${this.file(FILE.node)} and join again`,
+        `${path} is missing, so this member has no key: put it back, or remove ${this.file(FILE.node)} and join again`,
       );
     if (text === undefined) {
       const bytes = generate!();
@@ -81,57 +82,46 @@ export class StateDirectory {
     }
     const bytes = Buffer.from(text.trim(), 'base64');
     if (bytes.length === 32 && bytes.toString('base64') === text.trim()) return new Uint8Array(bytes);
-    throw new LametunError('state', `${path} is not a private key of lametun's: ${RESTORE}`);
+    throw new LametunError('state', `${path} is not a private key of lametun: ${RESTORE}`);
   }
 
-  /** @returns undefined when this machine has joined no network @throws LametunError that names the file */
-  readNode(): StoredNode | undefined {
-    return this.#parse(FILE.node, parseNode);
+  /** @returns undefined when the file does not exist @throws LametunError that names the file */
+  read<F extends keyof StoredState>(file: F): StoredState[F] | undefined {
+    return readJson(this.file(FILE[file]), PARSERS[file]);
   }
 
-  /** Replaces what is kept of one kind. @throws LametunError that names the file */
+  /** @param onDamaged gets an error that names the file, which is then left out */
+  readOptional(onDamaged: (error: Error) => void): Partial<Pick<StoredState, (typeof OPTIONAL)[number]>> {
+    const entries = OPTIONAL.map((file) => {
+      try {
+        return [file, this.read(file)] as const;
+      } catch (error) {
+        onDamaged(error as Error);
+        return [file, undefined] as const;
+      }
+    });
+    return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+  }
+
+  /** Replaces a file. @throws LametunError that names the file */
   write<F extends keyof StoredState>(file: F, value: StoredState[F]): void {
     const isForPeople = file === 'node' || file === 'endpoints';
-    this.#write(FILE[file], isForPeople ? json(value) : `${JSON.stringify(value)}\n`);
+    this.#write(FILE[file], `${JSON.stringify(value, null, isForPeople ? 2 : 0)}\n`);
   }
 
-  /** @throws LametunError that names the file: the hub has all of it, so one may go on without */
-  readMap(): MapMessage | undefined {
-    return this.#parse(FILE.map, (value) => {
-      const message = parseHubMessage(value);
-      if (message.type === 'map') return message;
-      throw new LametunError('protocol', 'it is no map');
-    });
-  }
-
-  /** @throws LametunError that names the file: one may go on without */
-  readEndpoints(): StoredEndpoints {
-    return this.#parse(FILE.endpoints, (value) => v.parse(endpoints, value)) ?? [];
-  }
-
-  /** @throws LametunError that names the file: one may go on without */
-  readRecent(): RecentPeers | undefined {
-    return this.#parse(FILE.recent, (value) => v.parse(recentPeers, value));
-  }
-
-  /** @throws LametunError that names the file: one may go on without */
-  readNames(): StoredNames {
-    return this.#parse(FILE.names, (value) => v.parse(storedNames, value) as StoredNames) ?? [];
-  }
-
-  /** Forgets the network, and the key by which this machine was its member. What is a hub's stays. */
+  /** Removes the node's files, its key included. A hub's files stay. */
   forgetNode(): void {
     for (const name of NODE_FILES) rmSync(this.file(name), { force: true });
     syncDirectory(this.path);
   }
 
   /**
-   * Moves what makes this machine a member, its key included, into another directory. What is a hub's stays.
+   * Moves the node's files, its key included, into another directory. A hub's files stay.
    *
-   * @param why part of the name of a new directory: `removed-2026-11-30`, or with a number where that exists
-   * @param directory in place of a new one
+   * @param why part of the name of a new directory: `removed-2026-11-30`, with a number if that exists
+   * @param directory an existing directory to use instead
    * @returns the directory
-   * @throws LametunError; each file is in one of the two places then
+   * @throws LametunError; each file is then in one of the two directories
    */
   setNodeAside(why: 'removed' | 'left' | 'replaced', directory?: string): string {
     return explained(this.path, () => {
@@ -145,22 +135,16 @@ export class StateDirectory {
     });
   }
 
-  #parse<T>(name: string, parse: (value: unknown) => T): T | undefined {
-    return readJson(this.file(name), parse);
-  }
-
   #write(name: string, text: string): void {
     const path = this.file(name);
     explained(path, () => replaceFile(path, text));
   }
 }
 
-/** Without the first of them a machine is no member. */
+/** A machine without the first of these is not a member. */
 const NODE_FILES = [FILE.node, FILE.map, FILE.endpoints, FILE.recent, FILE.names, FILE.key] as const;
 
-const RESTORE = 'put the right one back, or remove it and join again';
-
-const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+const RESTORE = 'restore the right file, or remove it and join again';
 
 const rest = v.strictObject({
   hub: v.strictObject({
@@ -187,13 +171,24 @@ const storedNames = v.array(
   }),
 );
 
-/**
- * The member that a state directory is of, without holding the directory.
- *
- * @returns undefined when it is none @throws LametunError that names the file
- */
+const PARSERS: { readonly [File in keyof StoredState]: (value: unknown) => StoredState[File] } = {
+  node(value) {
+    const { network, you, ...others } = v.parse(v.looseObject({}), value);
+    return { ...parseAnswer('join', { network, you }), ...v.parse(rest, others) };
+  },
+  map(value) {
+    const message = parseHubMessage(value);
+    if (message.type === 'map') return message;
+    throw new LametunError('protocol', 'it is not a network map');
+  },
+  endpoints: (value) => v.parse(endpoints, value),
+  names: (value) => v.parse(storedNames, value) as StoredNames,
+  recent: (value) => v.parse(recentPeers, value),
+};
+
+/** Reads the member of a state directory without locking it. @returns undefined for none @throws LametunError that names the file */
 export const readStoredNode = (state: string): StoredNode | undefined =>
-  readJson(join(state, FILE.node), parseNode);
+  readJson(join(state, FILE.node), PARSERS.node);
 
 function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined {
   const text = explained(path, () => readOwnFile(path));
@@ -201,19 +196,14 @@ function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined 
   try {
     return parse(JSON.parse(text));
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message;
-    throw new LametunError('state', `${path} is damaged, or of another program (${why}): ${RESTORE}`, {
+    const why = error instanceof SyntaxError ? 'it is not JSON' : (error as Error).message;
+    throw new LametunError('state', `${path} is damaged, or from another program (${why}): ${RESTORE}`, {
       cause: error,
     });
   }
 }
 
-function parseNode(value: unknown): StoredNode {
-  const { network, you, ...others } = v.parse(v.looseObject({}), value);
-  return { ...parseAnswer('join', { network, you }), ...v.parse(rest, others) };
-}
-
-/** Does something with a file, and says what to do when that is not possible. */
+/** Adds what to do to the error of a file operation. */
 function explained<T>(path: string, action: () => T): T {
   try {
     return action();
@@ -221,21 +211,21 @@ function explained<T>(path: string, action: () => T): T {
     const { code } = error as NodeJS.ErrnoException;
     const advice = code === undefined ? undefined : ADVICE[code];
     if (error instanceof LametunError || advice === undefined) throw error;
-    throw new LametunError(IS_KEPT.has(code!) ? 'state' : 'usage', `${path}: ${advice}`, { cause: error });
+    throw new LametunError(NOT_TYPED.has(code!) ? 'state' : 'usage', `${path}: ${advice}`, { cause: error });
   }
 }
 
 const ADVICE: Readonly<Record<string, string>> = {
   EACCES: 'permission denied: try sudo',
   EPERM: 'permission denied: try sudo',
-  EROFS: 'it is on a file system that cannot be written to: choose another --state',
-  ENOSPC: 'the disk is full: make room, nothing was changed',
-  EDQUOT: 'the disk quota is used up: make room, nothing was changed',
-  ENOTDIR: 'a part of the path is no directory',
+  EROFS: 'the file system is read-only: choose another --state',
+  ENOSPC: 'the disk is full: make room; nothing was changed',
+  EDQUOT: 'the disk quota is used up: make room; nothing was changed',
+  ENOTDIR: 'part of the path is not a directory',
   EISDIR: 'it is a directory: remove it',
   ELOOP: 'it is a symbolic link: remove it',
-  EIO: 'the disk does not read or write',
+  EIO: 'the disk cannot be read or written',
 };
 
-/** Of these what was typed is not the cause: neither another directory's name nor sudo is asked for. */
-const IS_KEPT: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EISDIR', 'ELOOP', 'EIO']);
+/** Errors that neither another --state nor sudo would prevent. */
+const NOT_TYPED: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EISDIR', 'ELOOP', 'EIO']);

@@ -14,25 +14,25 @@ function watched(t: TestContext) {
   return { seen, surroundings };
 }
 
-/** As often as is looked, and a little more. */
-const LOOK = 2_300;
+/** Longer than the interval between two checks. */
+const CHECK = 2_300;
 
-test('a machine that has slept may be elsewhere, and is looked after once', async (t) => {
+test('a sleep is reported once, because the machine may be elsewhere', async (t) => {
   const { seen } = watched(t);
   seen.slept += 2_000; // clocks are not that exact
-  await sleep(LOOK);
+  await sleep(CHECK);
   assert.equal(seen.changes, 0);
   seen.slept += 60_000;
-  await sleep(LOOK);
+  await sleep(CHECK);
   assert.equal(seen.changes, 1);
-  await sleep(LOOK);
+  await sleep(CHECK);
   assert.equal(seen.changes, 1);
 });
 
-test('a hub for which the kernel has no route is no reason to end', async (t) => {
+test('a hub without a route does not end the node', async (t) => {
   const { seen, surroundings } = watched(t);
   surroundings.setHub(Uint8Array.of(240, 0, 0, 1));
-  surroundings.setHub(new Uint8Array(5)); // which is no address at all
-  await sleep(LOOK);
+  surroundings.setHub(new Uint8Array(5)); // not an address
+  await sleep(CHECK);
   assert.equal(seen.changes, 0);
 });

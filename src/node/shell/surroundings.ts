@@ -1,29 +1,29 @@
-import { uptime } from 'node:os';
-import { formatAddress, type IpAddress } from '../../ip/address.js';
+import { networkInterfaces, uptime } from 'node:os';
+import { formatAddress, type IpAddress, parseAddress } from '../../ip/address.js';
+import { findLink } from '../../linux/net/link.js';
 import { type ChosenRoute, routeTo } from '../../linux/net/route.js';
 import { type Watch, watchNetwork } from '../../linux/net/watch.js';
 import type { LocalAddress } from '../machine/paths/candidates.js';
-import { localAddresses } from './local-addresses.js';
 
-/** How long changes are collected, milliseconds: who comes into another network gets addresses and routes one by one. */
+/** How long to collect changes, milliseconds: in a new network, addresses and routes come one by one. */
 const DELAY = 100;
-/** The shortest time from one look to the next: some machines have other routes all the time. Milliseconds. */
+/** The shortest time between two checks, milliseconds: on some machines routes change all the time. */
 const PAUSE = 500;
-/** How often is looked although the kernel says nothing: it may be that it cannot be asked to. */
-const LOOK_INTERVAL = 2_000;
-/** Who has slept for so long, milliseconds, has lost what routers on the way knew of his connections. */
+/** How often to check without an announcement of the kernel, milliseconds: it may announce nothing. */
+const CHECK_INTERVAL = 2_000;
+/** After this long a sleep, milliseconds, routers on the way may have forgotten this machine's connections. */
 const SLEEP = 3_000;
 
 export interface SurroundingsOptions {
-  /** The device of our own, whose addresses do not count. */
+  /** The node's own interface, whose addresses do not count. */
   readonly device: string;
-  /** Other addresses than before, another way to the hub, or the machine has slept. */
+  /** Called when addresses or the route to the hub have changed, or the machine has slept. */
   readonly onChange: (addresses: readonly LocalAddress[]) => void;
-  /** For how long the machine has slept since it was started, milliseconds; for tests. */
+  /** How long the machine has slept since it was started, milliseconds; for tests. */
   readonly slept?: () => number;
 }
 
-/** Watches in which networks this machine is: a laptop that is carried from one Wi-Fi to the next notices it at once. */
+/** Watches which networks this machine is in: a laptop that moves to another Wi-Fi notices it at once. */
 export class Surroundings {
   readonly #options: SurroundingsOptions;
   readonly #watch: Watch | undefined;
@@ -31,9 +31,9 @@ export class Surroundings {
   #delay: NodeJS.Timeout | undefined;
   #known: string;
   #slept: number;
-  #lookedAt = -Infinity;
+  #checkedAt = -Infinity;
   #hub: IpAddress | undefined;
-  #way: string | undefined;
+  #route: string | undefined;
 
   /** Belongs to the network namespace that the calling thread is in. */
   constructor(options: SurroundingsOptions) {
@@ -41,18 +41,25 @@ export class Surroundings {
     this.#known = textOf(this.addresses());
     this.#slept = this.#sleptFor();
     this.#watch = this.#startWatch();
-    this.#timer = setInterval(() => this.#look(), LOOK_INTERVAL);
+    this.#timer = setInterval(() => this.#check(), CHECK_INTERVAL);
   }
 
-  /** As they are now. */
+  /** The present addresses of this machine's interfaces, without the node's own. */
   addresses(): LocalAddress[] {
-    return localAddresses(this.#options.device);
+    return Object.entries(networkInterfaces()).flatMap(([device, addresses = []]) => {
+      if (device === this.#options.device || addresses.every(({ internal }) => internal)) return [];
+      const kind = findLink(device)?.kind;
+      return addresses.flatMap(({ address, internal }) => {
+        const bytes = internal ? undefined : parseAddress(address);
+        return bytes === undefined ? [] : [{ device, kind, address: bytes }];
+      });
+    });
   }
 
-  /** Where the hub is: the way there counts from now on. */
+  /** Watches the route to the hub from now on. */
   setHub(address: IpAddress): void {
     this.#hub = address;
-    this.#way = wayTo(address);
+    this.#route = routeText(address);
   }
 
   close(): void {
@@ -64,31 +71,31 @@ export class Surroundings {
   #startWatch(): Watch | undefined {
     try {
       return watchNetwork(() => {
-        const rest = this.#lookedAt + PAUSE - performance.now();
-        this.#delay ??= setTimeout(() => this.#look(), Math.max(DELAY, rest));
+        const rest = this.#checkedAt + PAUSE - performance.now();
+        this.#delay ??= setTimeout(() => this.#check(), Math.max(DELAY, rest));
       });
     } catch {
-      return undefined; // then it is looked every two seconds
+      return undefined; // the timer still checks
     }
   }
 
-  #look(): void {
+  #check(): void {
     clearTimeout(this.#delay);
     this.#delay = undefined;
-    this.#lookedAt = performance.now();
+    this.#checkedAt = performance.now();
     const addresses = this.addresses();
     const known = textOf(addresses);
-    const way = this.#hub && wayTo(this.#hub);
+    const route = this.#hub && routeText(this.#hub);
     const slept = this.#sleptFor();
     const hasSlept = slept - this.#slept > SLEEP;
-    const isSame = known === this.#known && way === this.#way;
+    const isSame = known === this.#known && route === this.#route;
     this.#known = known;
-    this.#way = way;
+    this.#route = route;
     this.#slept = slept;
     if (!isSame || hasSlept) this.#options.onChange(addresses);
   }
 
-  /** One clock goes on while the machine sleeps (CLOCK_BOOTTIME), the other does not. */
+  /** The first clock runs while the machine sleeps (CLOCK_BOOTTIME), the second does not. */
   #sleptFor(): number {
     return this.#options.slept?.() ?? uptime() * 1_000 - performance.now();
   }
@@ -97,12 +104,12 @@ export class Surroundings {
 const textOf = (addresses: readonly LocalAddress[]): string =>
   addresses.map(({ device, address }) => `${device} ${formatAddress(address)}`).join('\n');
 
-/** Nothing that the kernel says here ends a node. */
-function wayTo(address: IpAddress): string {
+/** Never throws: no answer of the kernel ends a node. */
+function routeText(address: IpAddress): string {
   let route: ChosenRoute | undefined;
   try {
     route = routeTo(address);
-  } catch {} // no IPv6, for instance, where there was some
+  } catch {} // for instance, IPv6 has just gone
   const { deviceName, gateway, preferredSource } = route ?? {};
   return [deviceName, ...[gateway, preferredSource].map((each) => each && formatAddress(each))].join(' ');
 }

@@ -1,7 +1,7 @@
-/** Timers stand still while the machine sleeps: never wait for longer. Milliseconds. */
+/** The longest wait, milliseconds: timers stop while the machine sleeps. */
 const LONGEST = 5_000;
 
-/** One timer for a machine: it is set for the machine's next timeout after everything that happens. */
+/** The timer of one state machine, set again for its next timeout after everything that happens. */
 export class Timer {
   readonly #fire: () => void;
   #timer: NodeJS.Timeout | undefined;
@@ -11,10 +11,10 @@ export class Timer {
     this.#fire = fire;
   }
 
-  /** @param at when to fire, of the machine's clock @param now of the same */
+  /** @param at when to fire @param now on the same clock */
   set(at: number, now: number): void {
     const due = Math.min(at, now + LONGEST);
-    if (this.#timer !== undefined && this.#at <= due && this.#at > now) return; // early is good: it is set anew then
+    if (this.#timer !== undefined && this.#at <= due && this.#at > now) return; // firing early is harmless: it is set again then
     clearTimeout(this.#timer);
     this.#at = due;
     this.#timer = setTimeout(
