@@ -4,10 +4,10 @@ import fc from 'fast-check';
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
 import { areMapNodes } from './map-node.js';
-import { type AdminRequest, type HubMessage, type NodeMessage, REFUSALS, slowNodes } from './messages.js';
+import { type AdminRequest, adminRequest, type HubMessage, type NodeMessage, REFUSALS, slowNodes } from './messages.js';
 import {
+  parse,
   parseAdminAnswer,
-  parseAdminRequest,
   parseAnswer,
   parseHello,
   parseHubMessage,
@@ -80,7 +80,7 @@ function complaint(parse: (value: unknown) => unknown, value: unknown): string {
 test('every kind of message is accepted unchanged', () => {
   for (const message of nodeMessages) assert.deepEqual(parseNodeMessage(message), message);
   for (const message of hubMessages) assert.deepEqual(parseHubMessage(message), message);
-  for (const request of requests) assert.deepEqual(parseAdminRequest(request), request);
+  for (const request of requests) assert.deepEqual(parse(adminRequest, request), request);
   const attached = { network, you, relay, addresses: [{ host: '203.0.113.5', port: 443, tls: false }] };
   assert.deepEqual(parseAnswer('check-invitation', { network }), { network });
   assert.deepEqual(parseAnswer('join', { network, you }), { network, you });

@@ -1,12 +1,9 @@
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
-import { hubAddresses } from './fields.js';
 import {
   type AdminAnswers,
-  type AdminRequest,
   type Answers,
   adminAnswers,
-  adminRequest,
   agreement,
   answers,
   type Hello,
@@ -18,7 +15,6 @@ import {
   refusal,
   type Welcome,
 } from './messages.js';
-import type { HubAddress } from './token.js';
 
 /** @returns undefined when it is invalid */
 export const parseHello = (value: unknown): Hello | undefined => ifValid(hello, value);
@@ -48,14 +44,8 @@ export const parseAnswer = <T extends keyof typeof answers>(type: T, value: unkn
 export const parseAdminAnswer = <Op extends keyof AdminAnswers>(op: Op, value: unknown): AdminAnswers[Op] =>
   parse(adminAnswers[op] as unknown as v.GenericSchema<unknown, AdminAnswers[Op]>, value);
 
-/** A request on the hub's control socket. @throws LametunError('protocol') */
-export const parseAdminRequest = (value: unknown): AdminRequest => parse(adminRequest, value);
-
-/** What comes over a node's control socket. */
-export const isHubAddresses = (value: unknown): value is readonly HubAddress[] =>
-  v.is(v.pipe(hubAddresses, v.minLength(1)), value);
-
-function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
+/** @throws LametunError('protocol') that names the field, never its value */
+export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   throw new LametunError('protocol', explain(result.issues[0]));

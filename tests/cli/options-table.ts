@@ -169,7 +169,7 @@ const admin = (op: string, more: object = {}): object => ({ command: 'admin', re
 const invite = (more: object): object =>
   admin('invite', { expires: 86_400, reusable: false, admin: false, shares: [], ...more });
 
-/** While nothing runs, all of them are refused: `no lametun runs on DIR`. */
+/** While nothing runs, all of them are refused: `no lametun is running on DIR`. */
 export const ASK_TABLE: Readonly<
   Record<
     string,

@@ -192,7 +192,7 @@ test('each option of the other commands is in the request, or is refused by the 
   await server.close();
   for (const [name, { rows }] of Object.entries(ASK_TABLE)) {
     for (const { line } of rows) {
-      const says = name === 'backup' ? /^no hub to back up here/ : /^no lametun runs on .*: begin with/;
+      const says = name === 'backup' ? /^no hub to back up here/ : /^no lametun is running on .*: run/;
       await assert.rejects(typed(name, [...line, '--state', folder]), { message: says }, name);
     }
   }

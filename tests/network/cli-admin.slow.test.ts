@@ -174,7 +174,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     refused(laptop.lametun('invite'), /no connection to the hub/);
     refused(laptop.lametun('share', '198.51.100.32/28'), /no connection to the hub/);
     refused(laptop.lametun('leave'), /cannot tell the hub.*--force/);
-    refused(office.lametun('nodes'), /no lametun runs on .*: start it with `lametun up/);
+    refused(office.lametun('nodes'), /no lametun is running on .*: run `lametun up/);
   });
 
   await t.test('who leaves is forgotten, here and there', async () => {

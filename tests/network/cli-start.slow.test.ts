@@ -102,7 +102,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     );
     await until('the interface to go', () => laptop.run('ip', 'link', 'show', 'lametun0').status !== 0);
     await until('it to end', () => isGone(pid));
-    refused(laptop.lametun('status'), /no lametun runs on .*: begin with `lametun serve/);
+    refused(laptop.lametun('status'), /no lametun is running on .*: run `lametun serve/);
   });
 
   await t.test('so is why it has ended', async () => {

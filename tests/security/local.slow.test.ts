@@ -96,10 +96,10 @@ test('members of the group that --operators names may look until that is taken b
   assert.ok(!stdout.includes(readFileSync(joinPath(machine.state, 'node.key'), 'utf8').slice(0, 43)));
   const invited = member('invite');
   assert.equal(invited.status, 2, invited.stdout);
-  assert.match(invited.stderr, /^lametun: members of the group 2 may only look [^\n]*try sudo\n$/);
+  assert.match(invited.stderr, /^lametun: members of the group 2 may only use [^\n]*try sudo\n$/);
   const refused = stranger('status');
   assert.equal(refused.status, 2, refused.stdout);
-  assert.match(refused.stderr, /^lametun: only root may ask this, and members of the group 2 [^\n]*\n$/);
+  assert.match(refused.stderr, /^lametun: only root may ask this; members of the group 2 [^\n]*\n$/);
   assert.equal(machine.lametun('invite').status, 0, 'the control');
   assert.equal(await first.stop(), 0, first.stderr);
 
@@ -109,7 +109,7 @@ test('members of the group that --operators names may look until that is taken b
   assert.equal(await again.stop(), 0, again.stderr);
   const last = machine.start('up', '--no-operators');
   await last.says(/is up/);
-  assert.match(member('status').stderr, /try sudo, or have root allow a group that you are in/);
+  assert.match(member('status').stderr, /try sudo, or ask root to admit a group that you are in/);
   assert.ok(!existsSync(operatorsPath(machine.state)));
 });
 

@@ -16,7 +16,7 @@ export async function askOnce<C extends ControlCommand>(
   };
   await askControl<C>(state, request, keep, { program: packageVersion() });
   if (found === undefined)
-    throw new LametunError('protocol', 'lametun ended before it answered: start it with `lametun up`');
+    throw new LametunError('protocol', 'lametun stopped before it answered: start it with `lametun up`');
   return found.value;
 }
 

@@ -4,7 +4,6 @@ import type { ControlCommand } from '../../node/control/control.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { nodeControl } from '../../node/control/node-control.js';
 import type { RunningNode } from '../../node/control/running-node.js';
-import { parseAdminRequest } from '../../protocol/parse.js';
 
 /**
  * Answers requests on the control socket of a process that runs a hub, a node or both. Only root may open the socket. On
@@ -19,7 +18,7 @@ export function controlHandler(
     const why = whyNot(request.command, { hub: hub !== undefined, node: node !== undefined });
     if (why !== undefined) throw usage(why);
     if (request.command === 'admin' && hub !== undefined) {
-      answer(await hub.administer(parseAdminRequest(request.request)));
+      answer(await hub.administer(request.request));
     } else if (request.command === 'backup') {
       await hub!.backup(request.file);
       answer({});

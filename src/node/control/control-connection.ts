@@ -1,22 +1,23 @@
 import type { Socket } from 'node:net';
 import { LametunError } from '../../errors.js';
-import type { ControlCommand, ControlError, ControlRequest } from './control.js';
+import { parse } from '../../protocol/parse.js';
+import { type ControlCommand, type ControlError, type ControlRequest, controlRequest } from './control.js';
 import { type ControlSide, differ, readSide, sideOf } from './control-version.js';
 
-/** Of a request, bytes. */
+/** The longest request, bytes. */
 const LONGEST_REQUEST = 65_536;
-/** How long a connection may say nothing before its request, milliseconds. */
+/** How long a connection may wait with its request, milliseconds. */
 const REQUEST_TIMEOUT = 5_000;
-/** How long what is being done may take when the process is about to end, milliseconds. */
-const CLOSE_PATIENCE = 2_000;
-/** How much may wait for somebody who does not read, bytes. */
+/** How long requests may take to finish when the process ends, milliseconds. */
+const CLOSE_TIMEOUT = 2_000;
+/** The most bytes that may wait for a slow reader. */
 const MOST_UNREAD = 4 << 20;
 
 /**
- * Does what is asked.
+ * Carries out a request.
  *
- * @param answer sends a line
- * @param signal aborts when whoever asked has gone
+ * @param answer sends an answer
+ * @param signal aborts when the other end is gone
  */
 export type ControlHandler = (
   request: ControlRequest,
@@ -31,7 +32,7 @@ export class Connections {
   readonly #side: ControlSide;
   readonly #open = new Set<Connection>();
 
-  /** @param most at once; what comes beyond is closed */
+  /** @param most at once: further connections are closed */
   constructor(most: number, handle: ControlHandler, program: string | undefined) {
     this.#most = most;
     this.#handle = handle;
@@ -48,16 +49,16 @@ export class Connections {
     socket.once('close', () => this.#open.delete(connection));
   }
 
-  /** What would go on without end is ended, what is being done may finish. */
+  /** Ends endless requests, and lets the others finish. */
   async stop(): Promise<void> {
     const open = [...this.#open];
     const closed = open.map(({ socket }) => new Promise((resolve) => socket.once('close', resolve)));
     for (const connection of open) connection.stop();
-    const patience = setTimeout(() => {
+    const timeout = setTimeout(() => {
       for (const { socket } of open) socket.destroy();
-    }, CLOSE_PATIENCE);
+    }, CLOSE_TIMEOUT);
     await Promise.all(closed);
-    clearTimeout(patience);
+    clearTimeout(timeout);
   }
 }
 
@@ -69,9 +70,9 @@ class Connection {
   readonly #gone = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #text = '';
-  #request: ControlRequest | 'none' | 'bad' = 'none';
+  #request: ControlRequest | 'none' | 'invalid' = 'none';
   #isStopping = false;
-  #hasSaidWho = false;
+  #hasSentSide = false;
 
   constructor(socket: Socket, handle: ControlHandler, side: ControlSide) {
     this.socket = socket;
@@ -79,19 +80,19 @@ class Connection {
     this.#side = side;
     this.#timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT);
     socket.setEncoding('utf8');
-    socket.on('error', () => {}); // it is closed next
+    socket.on('error', () => {}); // `close` follows
     socket.on('close', () => {
       clearTimeout(this.#timer);
       this.#gone.abort();
     });
     socket.on('end', () => {
-      this.#gone.abort(); // nobody half-closes who still wants to hear
+      this.#gone.abort(); // a half-closed connection wants no more answers
       if (this.#request === 'none') socket.end();
     });
     socket.on('data', (chunk: string) => this.#read(chunk));
   }
 
-  /** The process is about to end. */
+  /** Called when the process ends. */
   stop(): void {
     this.#isStopping = true;
     this.#gone.abort();
@@ -108,13 +109,13 @@ class Connection {
   }
 
   async #run(line: string): Promise<void> {
-    this.#request = 'bad';
+    this.#request = 'invalid';
     try {
       const request = parseRequest(line, this.#side);
       this.#request = request;
       await this.#handle(request, (value) => this.#send({ value }), this.#gone.signal);
       const isCutOff = this.#isStopping && ENDLESS.has(request.command);
-      if (isCutOff) throw new LametunError('unreachable', 'lametun has ended');
+      if (isCutOff) throw new LametunError('unreachable', 'lametun has stopped');
       this.#send({ done: true });
     } catch (error) {
       this.#send({ error: describe(error) });
@@ -125,40 +126,27 @@ class Connection {
 
   #send(value: object): void {
     const { socket } = this;
-    const line = this.#hasSaidWho ? value : { lametun: this.#side, ...value };
-    this.#hasSaidWho = true;
+    const line = this.#hasSentSide ? value : { lametun: this.#side, ...value };
+    this.#hasSentSide = true;
     if (socket.writable && socket.writableLength < MOST_UNREAD) socket.write(`${JSON.stringify(line)}\n`);
     else this.#gone.abort();
   }
 }
 
-/** They go on until somebody ends them. */
+/** Requests that go on until the other end closes the connection. */
 const ENDLESS: ReadonlySet<ControlCommand> = new Set(['watch', 'ping']);
 
-/** All of them: the compiler misses none. */
-const COMMANDS: Readonly<Record<ControlCommand, true>> = {
-  ...{ status: true, watch: true, ping: true, leave: true, share: true, trust: true },
-  ...{ readdress: true, admin: true, backup: true },
-};
-
-/** @throws LametunError before anything is done, when it is not understood */
+/** @throws LametunError before anything is done */
 function parseRequest(line: string, ours: ControlSide): ControlRequest {
-  let request: unknown;
+  let request: { readonly lametun?: unknown };
   try {
-    request = JSON.parse(line);
+    request = JSON.parse(line) ?? {};
   } catch {
-    throw new LametunError('protocol', 'a request is one line of JSON');
+    throw new LametunError('protocol', 'a request must be one line of JSON');
   }
-  const { lametun, ...rest } = (request ?? {}) as { lametun?: unknown; command?: unknown };
-  const theirs = readSide(lametun);
+  const theirs = readSide(request.lametun);
   if (theirs.protocol !== ours.protocol) throw differ(ours, theirs);
-  const { command } = rest;
-  if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command))
-    throw new LametunError(
-      'protocol',
-      `the process that runs does not know "${command}": it is another version`,
-    );
-  return rest as ControlRequest; // handlers check what they use
+  return parse(controlRequest, request);
 }
 
 function describe(error: unknown): ControlError {

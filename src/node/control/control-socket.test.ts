@@ -32,7 +32,7 @@ const pong = (sequence: number): PingAnswer => ({
   path: { kind: 'relayed', why: 'no answer', since: 1 },
 });
 
-test('answers come one by one, in their order, and then it is done', async (t) => {
+test('answers arrive one by one, in order', async (t) => {
   const state = await serving(t, async (request, answer) => {
     assert.deepEqual(request, { command: 'ping', node: 'office', count: 2 });
     answer(pong(1));
@@ -45,7 +45,7 @@ test('answers come one by one, in their order, and then it is done', async (t) =
   assert.deepEqual(got, [1, 2]);
 });
 
-test('what fails says the same on the other side', async (t) => {
+test('an error reaches the other end with its code and message', async (t) => {
   const state = await serving(t, async () => {
     throw new LametunError('usage', 'there is no node attic: `lametun status` lists them');
   });
@@ -60,7 +60,7 @@ test('only the owner may open the socket', async (t) => {
   assert.equal(lstatSync(controlPath(state)).mode & 0o777, 0o600);
 });
 
-test('where nobody answers the error says what to start', async (t) => {
+test('without a running process, the error says what to start', async (t) => {
   const state = directory(t);
   const ask = () => askControl(state, { command: 'status' }, () => {});
   await assert.rejects(ask, { code: 'unreachable', message: /`lametun serve --state .*` or|lametun join/ });
@@ -68,7 +68,7 @@ test('where nobody answers the error says what to start', async (t) => {
   await assert.rejects(ask, { code: 'unreachable', message: /lametun up --state/ });
 });
 
-test('a handler hears when whoever asked has gone', async (t) => {
+test('a handler notices when the other end is gone', async (t) => {
   let tell!: () => void;
   const gone = new Promise<void>((resolve) => {
     tell = resolve;
@@ -83,32 +83,32 @@ test('a handler hears when whoever asked has gone', async (t) => {
   await gone;
 });
 
-test('what is no request is answered with an error, and does no harm', async (t) => {
-  const state = await serving(t, async () => assert.fail('it was taken for a request'));
-  for (const bytes of ['no JSON\n', 'null\n', '{"command":"fly"}\n', 'x'.repeat(70_000)]) {
+test('an invalid request is answered with an error, and does no harm', async (t) => {
+  const state = await serving(t, async () => assert.fail('it was accepted as a request'));
+  for (const bytes of ['not JSON\n', 'null\n', '{"command":"fly"}\n', 'x'.repeat(70_000)]) {
     const socket = connect(controlPath(state)).setEncoding('utf8');
     let answer = '';
     socket.on('data', (text: string) => {
       answer += text;
     });
-    socket.on('error', () => {}); // it need not have read all of it
+    socket.on('error', () => {}); // the server may close before it has read everything
     socket.write(bytes);
     await once(socket, 'close');
     assert.equal(JSON.parse(answer).error.code, 'protocol', bytes.slice(0, 20));
   }
 });
 
-test('a process that ends before it has answered is told of', async (t) => {
+test('a process that ends before it answers is reported', async (t) => {
   const state = directory(t);
   const server = await serveControl(state, async (_request, answer, signal) => {
     answer({});
     if (!signal.aborted) await once(signal, 'abort');
   });
   const asking = askControl(state, { command: 'watch' }, () => void server.close());
-  await assert.rejects(asking, { code: 'unreachable', message: /has ended/ });
+  await assert.rejects(asking, { code: 'unreachable', message: /has stopped/ });
 });
 
-test('what is being done when the process ends is still answered', async (t) => {
+test('a request in progress is still answered when the process ends', async (t) => {
   const state = directory(t);
   const server = await serveControl(state, async (_request, answer) => {
     void server.close();
@@ -122,7 +122,7 @@ test('what is being done when the process ends is still answered', async (t) => 
   assert.ok(told);
 });
 
-test('a socket that a killed process left is replaced', async (t) => {
+test('the socket of a killed process is replaced', async (t) => {
   const state = directory(t);
   writeFileSync(controlPath(state), '');
   const server = await serveControl(state, async () => {});
@@ -145,19 +145,20 @@ async function answering(t: TestContext, ...lines: readonly object[]): Promise<s
 const status = (state: string, onAnswer: () => void = () => {}): Promise<void> =>
   askControl(state, { command: 'status' }, onAnswer, { program: 'lametun 2.0.0' });
 const badly = { error: { code: 'protocol', message: 'Invalid type: Expected "invite"' } };
-const SAYS = /^the running lametun is (.*), this command is 2\.0\.0: restart it \(`lametun up`/;
+const SAYS =
+  /^the running lametun is (.*), this command is 2\.0\.0: restart it with the newer version \(`lametun down`/;
 const differs =
   (running: string) =>
   (error: unknown): boolean =>
     error instanceof LametunError && error.code === 'protocol' && SAYS.exec(error.message)?.[1] === running;
 
-test('an older process that does not know what is asked is told of by its version', async (t) => {
+test('an older process that does not know a request is reported with its version', async (t) => {
   const old = { lametun: { program: 'lametun 1.0.0', protocol: 1 } };
   await assert.rejects(status(await answering(t, { ...old, ...badly })), differs('1.0.0'));
   await assert.rejects(status(await answering(t, badly)), differs('another version'));
 });
 
-test('so is one whose answer is not what it was to be', async (t) => {
+test('an older process with an unexpected answer is reported with its version', async (t) => {
   const old = { lametun: { program: 'lametun 1.0.0', protocol: 1 } };
   const fails = (): never => {
     throw new TypeError('cannot read properties of undefined');
@@ -168,7 +169,7 @@ test('so is one whose answer is not what it was to be', async (t) => {
   );
 });
 
-test('what an older process does know is answered as ever, and so are its other errors', async (t) => {
+test('known requests to an older process work, and its other errors are passed on', async (t) => {
   let got = 0;
   await status(await answering(t, { value: {} }, { done: true }), () => got++);
   assert.equal(got, 1);
@@ -176,15 +177,15 @@ test('what an older process does know is answered as ever, and so are its other 
   await assert.rejects(status(no), { code: 'usage', message: 'no node attic' });
 });
 
-test('a newer process with another protocol is not understood, whatever it answers', async (t) => {
+test('a newer process with another protocol is refused, whatever it answers', async (t) => {
   const newer = { lametun: { program: 'lametun 3.0.0', protocol: 2 } };
-  const never = (): never => assert.fail('it was taken for an answer');
+  const never = (): never => assert.fail('it was accepted as an answer');
   await assert.rejects(status(await answering(t, { ...newer, value: {} }), never), differs('3.0.0'));
 });
 
-test('what a command with another protocol asks is not done', async (t) => {
+test('a request with another protocol is refused', async (t) => {
   const state = directory(t);
-  const server = await serveControl(state, async () => assert.fail('it was done'), 'lametun 1.0.0');
+  const server = await serveControl(state, async () => assert.fail('it was carried out'), 'lametun 1.0.0');
   t.after(() => server.close());
   const socket = connect(controlPath(state)).setEncoding('utf8');
   socket.write('{"command":"leave","lametun":{"program":"lametun 3.0.0","protocol":2}}\n');
@@ -194,17 +195,17 @@ test('what a command with another protocol asks is not done', async (t) => {
   assert.match(error.message, /^the running lametun is 1\.0\.0, this command is 3\.0\.0: /);
 });
 
-test('an error of the same version is passed on in its own words', async (t) => {
+test('an error from the same version is passed on unchanged', async (t) => {
   const same = { lametun: { program: 'lametun 2.0.0', protocol: 1 } };
   await assert.rejects(status(await answering(t, { ...same, ...badly })), { message: badly.error.message });
 });
 
-test('a process that has the directory and no socket yet is starting, or stopping', async (t) => {
+test('a process that holds the directory without a socket is starting or stopping', async (t) => {
   const state = directory(t);
   const lock = openSync(join(state, 'lock'), 'w');
   t.after(() => closeSync(lock));
   const ask = () => askControl(state, { command: 'status' }, () => {});
-  await assert.rejects(ask(), /no lametun runs on /);
+  await assert.rejects(ask(), /no lametun is running on /);
   assert.ok(holdOpenFile(lock));
   await assert.rejects(
     ask(),

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { existsSync, lstatSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { LametunError, usage } from '../../errors.js';
 import { lockHolder } from '../../linux/files/file-lock.js';
@@ -13,12 +14,17 @@ export const controlPath = (state: string): string => join(state, 'control.sock'
 
 const MOST_CONNECTIONS = 64;
 
+export interface ControlServer {
+  /** Ends endless requests, lets the others finish, and removes the socket. */
+  close(): Promise<void>;
+}
+
 /**
- * Answers on the control socket of a state directory, 0600, whose lock the caller holds: what a killed process left
- * there is replaced.
+ * Serves the control socket of a state directory, with mode 0600. The caller holds the directory's lock. The socket of a
+ * killed process is replaced.
  *
- * @param program `lametun 0.1.0`, for who asks and is of another version
- * @throws LametunError when the path is too long for a socket, or the directory not ours
+ * @param program `lametun 0.1.0`, for clients of another version
+ * @throws LametunError when the path is too long for a socket, or the directory is not writable
  */
 export async function serveControl(
   state: string,
@@ -31,12 +37,13 @@ export async function serveControl(
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path);
   const connections = new Connections(MOST_CONNECTIONS, handle, program);
   const server = createServer({ allowHalfOpen: true }, (socket) => connections.add(socket));
-  const before = process.umask(0o177); // of the whole process, for as long as it takes to bind, which is synchronous
-  try {
-    await listen(server, path, () => process.umask(before));
-  } finally {
-    process.umask(before);
-  }
+  const listening = once(server, 'listening');
+  const before = process.umask(0o177); // of the whole process, but only until `listen` has bound the socket
+  server.listen(path);
+  process.umask(before);
+  await listening.catch((error: Error) => {
+    throw new LametunError('linux', `cannot listen on ${path}: ${error.message}`, { cause: error });
+  });
   return {
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -46,27 +53,12 @@ export async function serveControl(
   };
 }
 
-export interface ControlServer {
-  /** What would go on without end is ended, what is being done may finish. The socket's file goes. */
-  close(): Promise<void>;
-}
-
-function listen(server: Server, path: string, bound: () => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(new LametunError('linux', `cannot listen on ${path}: ${error.message}`, { cause: error })),
-    );
-    server.listen(path, () => resolve());
-    bound();
-  });
-}
-
 /**
  * Asks the process that runs on a state directory.
  *
- * @param onAnswer gets every line
- * @throws LametunError `unreachable` when none runs, `usage` when the right is missing, `protocol` when it is of another
- *   version and they do not understand each other; else what the process answered
+ * @param onAnswer gets each answer
+ * @throws LametunError `unreachable` when no process runs, `usage` when this user may not ask, `protocol` when the
+ *   process is of another version that does not understand the request; otherwise the error that it answered
  */
 export async function askControl<C extends ControlCommand>(
   state: string,
@@ -87,7 +79,7 @@ export async function askControl<C extends ControlCommand>(
       socket.on('error', (error: NodeJS.ErrnoException) => reject(connectError(state, request, error)));
       socket.on('close', () => {
         if (signal?.aborted) resolve();
-        else reject(new LametunError('unreachable', 'lametun ended before it had answered'));
+        else reject(new LametunError('unreachable', 'lametun stopped before it answered'));
       });
       socket.on('data', (chunk: string) => {
         const lines = (text + chunk).split('\n');
@@ -110,11 +102,11 @@ export async function askControl<C extends ControlCommand>(
 export interface AskOptions {
   /** Ends it early, without an error. */
   readonly signal?: AbortSignal;
-  /** `lametun 0.1.0`: who asks. */
+  /** `lametun 0.1.0`: this program. */
   readonly program?: string;
 }
 
-/** Reads what the other process answers, which may be of another version. */
+/** Reads the answers of a process that may be of another version. */
 class Answers<T> {
   readonly #ours: ControlSide;
   readonly #onAnswer: (value: T) => void;
@@ -142,21 +134,21 @@ class Answers<T> {
       return false;
     } catch (error) {
       const theirs = this.#theirs ?? readSide(undefined);
-      // It did not know what was asked, or we do not know what it answered.
+      // It did not understand the request, or this side does not understand its answer.
       const isStrange = !(error instanceof LametunError) || error.code === 'protocol';
       throw isStrange && mayDiffer(theirs, this.#ours) ? differ(theirs, this.#ours, error as Error) : error;
     }
   }
 }
 
-/** What the other process could not do. Its code is whatever that process said. */
+/** An error of the other process. Another version may send other codes. */
 class ControlFailure extends LametunError {
   constructor({ code, message }: ControlError) {
     super(code as LametunError['code'], message);
   }
 }
 
-/** Connects to the process by its own socket, or by the one for operators where the first is closed to this user. */
+/** Connects to root's socket, or to the operators' socket if this user may not open the first. */
 async function reach(state: string, request: ControlRequest): Promise<Socket> {
   try {
     return await connected(controlPath(state));
@@ -169,15 +161,10 @@ async function reach(state: string, request: ControlRequest): Promise<Socket> {
   }
 }
 
-function connected(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path);
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      resolve(socket);
-    });
-  });
+async function connected(path: string): Promise<Socket> {
+  const socket = connect(path);
+  await once(socket, 'connect');
+  return socket;
 }
 
 const isDenied = ({ code }: NodeJS.ErrnoException): boolean => code === 'EACCES' || code === 'EPERM';
@@ -186,9 +173,9 @@ function connectError(state: string, request: ControlRequest, error: NodeJS.Errn
   const path = controlPath(state);
   if (isDenied(error)) {
     const otherwise = isReadOnly(request)
-      ? ', or have root allow a group that you are in: `lametun up --operators GROUP`'
+      ? ', or ask root to admit a group that you are in: `lametun up --operators GROUP`'
       : '';
-    return usage(`${path} is root's: try sudo${otherwise}`, { cause: error });
+    return usage(`only root may open ${path}: try sudo${otherwise}`, { cause: error });
   }
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') return notRunning(state, error);
   return new LametunError('unreachable', `${path}: ${error.message}`, { cause: error });
@@ -202,7 +189,7 @@ function notRunning(state: string, cause: Error): LametunError {
     });
   const todo =
     existsSync(join(state, 'node.json')) || existsSync(join(state, 'hub.json'))
-      ? `start it with \`lametun up${option}\``
-      : `begin with \`lametun serve${option}\`, or with \`lametun join${option} TOKEN\``;
-  return new LametunError('unreachable', `no lametun runs on ${state}: ${todo}`, { cause });
+      ? `run \`lametun up${option}\``
+      : `run \`lametun serve${option}\` or \`lametun join${option} TOKEN\``;
+  return new LametunError('unreachable', `no lametun is running on ${state}: ${todo}`, { cause });
 }

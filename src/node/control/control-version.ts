@@ -1,9 +1,9 @@
 import { LametunError } from '../../errors.js';
 
-/** Of what is said on the control socket; another number is not understood. The first lametun did not say its own. */
+/** Version of the control protocol. Others are refused. The first lametun did not send its version. */
 const CONTROL_PROTOCOL = 1;
 
-/** Who speaks on the control socket: in every request, and in the first line of what is answered. */
+/** One end of the control socket: sent with every request, and in the first line of its answers. */
 export interface ControlSide {
   /** `lametun 0.1.0` */
   readonly program?: string | undefined;
@@ -12,7 +12,7 @@ export interface ControlSide {
 
 export const sideOf = (program: string | undefined): ControlSide => ({ program, protocol: CONTROL_PROTOCOL });
 
-/** Whoever says nothing is from before it was said, and speaks the first protocol. */
+/** A process that does not send its side speaks version 1. */
 export const readSide = (said: unknown): ControlSide => {
   const { program, protocol } = (said ?? {}) as { program?: unknown; protocol?: unknown };
   return {
@@ -21,15 +21,15 @@ export const readSide = (said: unknown): ControlSide => {
   };
 };
 
-/** Whether what the one does not know of the other may be because of their versions. */
+/** Whether a misunderstanding may come from different versions. */
 export const mayDiffer = (theirs: ControlSide, ours: ControlSide): boolean =>
   theirs.program !== ours.program || theirs.protocol !== ours.protocol;
 
-/** Says that the process that runs and the command are not of the same lametun. */
+/** The error when the running process and the command are of different versions. */
 export function differ(running: ControlSide, command: ControlSide, cause?: Error): LametunError {
   return new LametunError(
     'protocol',
-    `the running lametun is ${versionOf(running)}, this command is ${versionOf(command)}: restart it (\`lametun up\` when it is stopped, or systemctl restart), with the newer of the two`,
+    `the running lametun is ${versionOf(running)}, this command is ${versionOf(command)}: restart it with the newer version (\`lametun down\`, then \`lametun up\`; or systemctl restart)`,
     { cause },
   );
 }

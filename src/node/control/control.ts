@@ -1,41 +1,47 @@
-import type { AdminAnswer, AdminRequest, NetworkInfo, OfferedShare } from '../../protocol/messages.js';
-import type { HubAddress } from '../../protocol/token.js';
+import * as v from 'valibot';
+import { hubAddresses } from '../../protocol/fields.js';
+import { type AdminAnswer, adminRequest, type NetworkInfo, type OfferedShare } from '../../protocol/messages.js';
 
 /*
- * What `lametun status` and its like ask the process that runs on a state directory, and what it answers: JSON lines on
- * the unix socket `control.sock` there, which only root may open. One request a connection; any number of answers,
- * then `{"done":true}` or `{"error":{"code","message"}}`. `control-socket.ts` carries them. A request, and the first line of
- * its answers, also say who speaks: `control-version.ts`.
+ * Requests to the process that runs on a state directory, and its answers: JSON lines on the Unix socket `control.sock`
+ * there, which only root may open. A connection carries one request and any number of answers, then `{"done":true}` or
+ * `{"error":{"code","message"}}`. `control-socket.ts` carries them. A request, and the first line of its answers, also
+ * name the program: `control-version.ts`.
  */
 
-export type ControlRequest =
-  | { readonly command: 'status' }
-  /** A status now and after every change, at most one in `interval` milliseconds (1000 if not given). */
-  | { readonly command: 'watch'; readonly interval?: number | undefined }
-  /** By name, id, or inner address. An answer for every ping; for ever without `count`. */
-  | {
-      readonly command: 'ping';
-      readonly node: string;
-      readonly count?: number | undefined;
-      /** Milliseconds from one to the next; 1000 if not given. */
-      readonly interval?: number | undefined;
-    }
-  /**
-   * Tells the hub, and forgets the network. Where the hub is away it is refused, unless `force`: then only this
-   * machine forgets.
-   */
-  | { readonly command: 'leave'; readonly force?: boolean | undefined }
-  /** What this node offers from now on, instead of what it offered before. Without `shares` nothing changes. */
-  | { readonly command: 'share'; readonly shares?: readonly string[] | undefined }
-  /** The key that a node has now is the right one: no warning of it any more. */
-  | { readonly command: 'trust'; readonly node: string }
-  /** A token was given to `join` here: the hub is to be looked for at its addresses. */
-  | { readonly command: 'readdress'; readonly hubKey: string; readonly addresses: readonly HubAddress[] }
-  | { readonly command: 'admin'; readonly request: AdminRequest }
-  /** A hub writes what it knows to a file: an absolute path. */
-  | { readonly command: 'backup'; readonly file: string };
+const text = v.string('must be text');
+/** A node by name, id, or member address. */
+const node = text;
+/** Milliseconds between two answers; 1000 if not given. */
+const interval = v.optional(v.number('must be a number'));
+const flag = v.optional(v.boolean('must be true or false'));
+const texts = v.pipe(v.array(text, 'must be a list'), v.readonly());
 
-/** By command. */
+export const controlRequest = v.variant('command', [
+  v.object({ command: v.literal('status') }),
+  /** Answers with a status now and after every interval. */
+  v.object({ command: v.literal('watch'), interval }),
+  /** Answers each ping; without `count`, pings until the connection is closed. */
+  v.object({ command: v.literal('ping'), node, count: v.optional(v.number('must be a number')), interval }),
+  /** Tells the hub, and forgets the network. With `force`, forgets it even if the hub cannot be told. */
+  v.object({ command: v.literal('leave'), force: flag }),
+  /** Replaces the networks that this node shares. Without `shares`, changes nothing. */
+  v.object({ command: v.literal('share'), shares: v.optional(texts) }),
+  /** Accepts the present key of a node, and ends the warning about it. */
+  v.object({ command: v.literal('trust'), node }),
+  /** Gives the node new addresses of its hub. */
+  v.object({
+    command: v.literal('readdress'),
+    hubKey: text,
+    addresses: v.pipe(hubAddresses, v.minLength(1), v.readonly()),
+  }),
+  v.object({ command: v.literal('admin'), request: adminRequest }),
+  /** Writes a backup of the hub to a file: an absolute path. */
+  v.object({ command: v.literal('backup'), file: text }),
+]);
+export type ControlRequest = v.InferOutput<typeof controlRequest>;
+
+/** Answers by command. */
 export interface ControlAnswers {
   readonly status: NodeStatus;
   readonly watch: NodeStatus;
@@ -49,30 +55,30 @@ export interface ControlAnswers {
 }
 export type ControlCommand = ControlRequest['command'];
 
-/** The last line of an answer that ends badly. */
+/** The last line of an answer that fails. */
 export interface ControlError {
-  /** An `ErrorCode`, or whatever the process said. */
+  /** An `ErrorCode`; another version may send others. */
   readonly code: string;
   readonly message: string;
 }
 
-/** How a node is. Times are milliseconds since 1970. */
+/** The state of a node. Times are milliseconds since 1970. */
 export interface NodeStatus {
   readonly network: NetworkInfo;
   readonly self: {
     readonly id: number;
     readonly name: string;
-    /** What this node asked to be called when it joined just now, where that was taken. */
+    /** The name that this node asked for when it joined just now, if it was taken. */
     readonly wished?: string | undefined;
     /** `NODE.NETWORK.lametun`. */
     readonly fullName: string;
-    /** None, as no `ipv6`, until an administrator has let it in. */
+    /** Undefined, like `ipv6`, while the node is pending. */
     readonly ipv4?: string | undefined;
     readonly ipv6?: string | undefined;
     /** Base64. */
     readonly key: string;
     readonly admin: boolean;
-    /** Waits for an administrator. */
+    /** Waits for the approval of an administrator. */
     readonly pending: boolean;
     /** The network interface. */
     readonly device: string;
@@ -83,22 +89,22 @@ export interface NodeStatus {
   readonly relay: RelayStatus;
   /** By name. */
   readonly peers: readonly PeerStatus[];
-  /** What this node offers. */
+  /** The networks that this node shares. */
   readonly shares: readonly OfferedShare[];
   readonly names: {
     readonly how: 'systemd-resolved' | 'resolv.conf' | 'none';
-    /** What to know of it: why there are none. */
+    /** Why there are no names. */
     readonly why?: string | undefined;
-    /** The device of this machine's other network whose node has resolv.conf, and answers for this one. */
+    /** The interface of another network whose node has resolv.conf and answers for this one. */
     readonly through?: string | undefined;
   };
-  /** What somebody should look at, in whole sentences. */
+  /** Problems to look at, in whole sentences. */
   readonly warnings: readonly string[];
 }
 
 export interface HubStatus {
   readonly state: 'connected' | 'connecting' | 'away' | 'refused';
-  /** `203.0.113.5:443`: where it was last reached, or is being tried. */
+  /** `203.0.113.5:443`: where it was last reached, or is tried now. */
   readonly address?: string | undefined;
   /** Why it is not connected. */
   readonly why?: string | undefined;
@@ -112,15 +118,15 @@ export interface RelayStatus {
 }
 
 export interface PathStatus {
-  /** `offline`: by the hub's word, and nothing reaches it directly. */
+  /** `offline`: the hub says so, and there is no direct path. */
   readonly kind: 'direct' | 'relayed' | 'none' | 'offline';
   /** Of a direct path: `192.168.1.7:41641`. */
   readonly endpoint?: string | undefined;
   /** In words: `no answer yet from 192.168.1.7:41641`. */
   readonly why: string;
-  /** Of one that is offline: when it was connected to the hub last, if it was since the hub was started. */
+  /** When an offline peer was last connected to the hub, if it was since the hub started. */
   readonly lastSeen?: number | undefined;
-  /** The last that was measured on this path. */
+  /** The latest measurement on this path. */
   readonly rttMs?: number | undefined;
   readonly since: number;
 }
@@ -131,7 +137,7 @@ export interface PeerStatus {
   readonly ipv4: string;
   readonly ipv6: string;
   readonly key: string;
-  /** When this node first saw that key by this name, if it had known another one by it. */
+  /** When this node first saw the key under this name, if it knew another key before. */
   readonly keyChangedAt?: number;
   readonly shares: readonly string[];
   readonly path: PathStatus;
@@ -143,28 +149,28 @@ export interface PeerStatus {
 }
 
 export interface LeaveAnswer {
-  /** Whether the hub knows. */
+  /** Whether the hub was told. */
   readonly told: boolean;
-  /** The directory where the key is kept, since it does not. */
+  /** The directory where the key is kept, if the hub was not told. */
   readonly kept?: string | undefined;
 }
 
-/** Whose key is taken for the right one. */
+/** The node whose present key is accepted. */
 export interface TrustAnswer {
   readonly node: string;
   /** Base64. */
   readonly key: string;
-  /** Whether there was a warning, or would be if that had not ended. */
+  /** Whether the key had changed, even if the warning has ended. */
   readonly changed: boolean;
 }
 
-/** What became of one ping. */
+/** The result of one ping. */
 export interface PingAnswer {
   readonly node: string;
   readonly address: string;
   /** From 1. */
   readonly sequence: number;
-  /** Undefined: no answer within a second or so. */
+  /** Undefined if there was no answer within about a second. */
   readonly rttMs?: number | undefined;
   readonly path: PathStatus;
 }

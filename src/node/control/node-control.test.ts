@@ -11,7 +11,7 @@ const answerTo = (sequence: number): PingAnswer => ({
   path: { kind: 'relayed', why: 'no answer', since: 1 },
 });
 
-test('pings that go on leave nothing behind that waits for their end', async () => {
+test('long series of pings leave no listeners behind', async () => {
   const { signal } = new AbortController();
   const listeners: number[] = [];
   const pinged: PingAnswer[] = [];
@@ -30,7 +30,7 @@ test('pings that go on leave nothing behind that waits for their end', async () 
   assert.ok(Math.max(...listeners) <= 1, `${listeners}`);
 });
 
-test('a ping whose asker has gone is not waited for', async () => {
+test('a ping ends when the other end is gone', async () => {
   const gone = new AbortController();
   const answers: object[] = [];
   const done = nodeControl(node(() => new Promise(() => {})))(

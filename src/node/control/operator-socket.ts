@@ -9,14 +9,14 @@ import { Connections, type ControlHandler } from './control-connection.js';
 import type { ControlServer } from './control-socket.js';
 import { mayAsk, OPERATORS_DIRECTORY, operatorsPath, type Standing, standingOf } from './operators.js';
 
-/** Connections at once: of operators, and of strangers, who only hear that they may not. */
+/** Connections at once. Strangers are only told that they may not ask. */
 const MOST = { owner: 32, operator: 32, stranger: 8 } as const;
-/** Connections that are taken at a time: others have a turn in between. */
+/** How many connections to accept before other events have a turn. */
 const AT_A_TIME = 16;
 
-/** The group that may look. */
+/** The local group that may ask about the state. */
 export interface Operators {
-  /** As root has typed it. */
+  /** As root typed it. */
   readonly name: string;
   readonly group: number;
 }
@@ -44,11 +44,8 @@ export function serveOperators(
       },
       program,
     );
-  const connections = {
-    owner: guarded('owner'),
-    operator: guarded('operator'),
-    stranger: guarded('stranger'),
-  };
+  const [owner, operator, stranger] = [guarded('owner'), guarded('operator'), guarded('stranger')];
+  const connections = { owner, operator, stranger };
   const watch = watchReadable(fd, () => {
     for (let i = 0; i < AT_A_TIME; i++) {
       const accepted = acceptUnix(fd);
@@ -69,7 +66,7 @@ export function serveOperators(
   };
 }
 
-/** Takes away what a killed process left there. */
+/** Removes the socket of a killed process. */
 export const removeOperatorSocket = (state: string): void => rmSync(operatorsPath(state), { force: true });
 
 function openSocket(path: string): number {
@@ -88,5 +85,5 @@ function openSocket(path: string): number {
 
 const refusal = (standing: Standing, group: string): string =>
   standing === 'operator'
-    ? `members of the group ${group} may only look (\`lametun status\`, \`ping\`, \`nodes\`): try sudo`
-    : `only root may ask this, and members of the group ${group} may look (\`lametun status\`, \`ping\`, \`nodes\`): try sudo, or have root add you to that group and log in again`;
+    ? `members of the group ${group} may only use \`lametun status\`, \`ping\` and \`nodes\`: try sudo`
+    : `only root may ask this; members of the group ${group} may use \`lametun status\`, \`ping\` and \`nodes\`: try sudo, or ask root to add you to that group, and log in again`;

@@ -5,7 +5,7 @@ import { mayAsk, type Standing, standingOf } from './operators.js';
 
 const RIGHTS = { owner: 0, group: 27 };
 
-test('who somebody is follows from what the kernel says of the connection', () => {
+test('the standing of a user follows from the credentials that the kernel reports', () => {
   const rows: readonly (readonly [uid: number, groups: readonly number[], Standing])[] = [
     [0, [0], 'owner'],
     [0, [], 'owner'],
@@ -13,7 +13,7 @@ test('who somebody is follows from what the kernel says of the connection', () =
     [1000, [27], 'operator'],
     [1000, [1000], 'stranger'],
     [1000, [], 'stranger'],
-    [27, [1000], 'stranger'], // the number is a user's
+    [27, [1000], 'stranger'], // the number of a user, not of a group
     [1000, [0], 'stranger'], // the group of root is not root
     [65_534, [65_534], 'stranger'],
   ];
@@ -24,7 +24,7 @@ test('who somebody is follows from what the kernel says of the connection', () =
   assert.equal(standingOf({ uid: 0, groups: [] }, ownRights), 'owner');
 });
 
-/** Every command: the compiler misses none. */
+/** Every command: the compiler checks that none is missing. */
 const REQUESTS: Readonly<Record<ControlRequest['command'], ControlRequest>> = {
   status: { command: 'status' },
   watch: { command: 'watch' },
@@ -37,7 +37,7 @@ const REQUESTS: Readonly<Record<ControlRequest['command'], ControlRequest>> = {
   backup: { command: 'backup', file: '/b' },
 };
 
-test('operators may look, strangers may nothing, the owner may everything', () => {
+test('operators may ask about the state, strangers nothing, the owner everything', () => {
   const looks = new Set(['status', 'watch', 'ping']);
   for (const [command, request] of Object.entries(REQUESTS)) {
     assert.equal(mayAsk('owner', request), true, command);
@@ -46,7 +46,7 @@ test('operators may look, strangers may nothing, the owner may everything', () =
   }
 });
 
-test('of what administrators may, operators may list the nodes', () => {
+test('of all administrator requests, operators may only list the nodes', () => {
   const admin = (request: unknown): ControlRequest => ({ command: 'admin', request }) as ControlRequest;
   for (const op of ['invite', 'invites', 'revoke', 'approve', 'rename', 'remove'])
     assert.equal(mayAsk('operator', admin({ op })), false, op);

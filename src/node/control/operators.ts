@@ -3,22 +3,21 @@ import type { PeerCredentials } from '../../linux/net/unix-socket.js';
 import type { ControlRequest } from './control.js';
 
 /*
- * Root can allow a group of the system to look at a node or a hub. State directories are closed to everybody else, so
- * that group has a socket of its own. Everybody can connect to it; who may ask what is decided by the credentials that
- * the kernel gives. No I/O.
+ * Root can let a local group ask a node or a hub about its state. Only root can enter state directories, so that group
+ * has a socket of its own. Everyone can connect to it; the kernel's credentials decide who may ask what. No I/O.
  */
 
-/** Everybody may enter, and only root can put something there. */
+/** Everyone may enter, and only root can write there. */
 export const OPERATORS_DIRECTORY = '/run/lametun-operators';
 
-/** The socket for the operators of a state directory. */
+/** The operators' socket of a state directory. */
 export const operatorsPath = (state: string): string =>
   `${OPERATORS_DIRECTORY}/${createHash('sha256').update(state).digest('hex').slice(0, 32)}.sock`;
 
 export interface Rights {
-  /** The user who runs the process, root as a rule. */
+  /** The user who runs the process, usually root. */
   readonly owner: number;
-  /** The group that may look. */
+  /** The group of the operators. */
   readonly group: number;
 }
 
@@ -32,7 +31,7 @@ export function standingOf({ uid, groups }: PeerCredentials, { owner, group }: R
 export const mayAsk = (standing: Standing, request: ControlRequest): boolean =>
   standing === 'owner' || (standing === 'operator' && isReadOnly(request));
 
-/** Changes nothing, and its answer holds no secret. */
+/** Whether a request changes nothing, and its answer contains no secret. */
 export function isReadOnly(request: ControlRequest): boolean {
   switch (request.command) {
     case 'status':

@@ -2,7 +2,7 @@ import type { AdminAnswer, AdminRequest, OfferedShare } from '../../protocol/mes
 import type { HubAddress } from '../../protocol/token.js';
 import type { LeaveAnswer, NodeStatus, PingAnswer, TrustAnswer } from './control.js';
 
-/** Why a node has ended. */
+/** Why a node ended. */
 export interface NodeEnd {
   readonly reason: 'closed' | 'left' | 'removed' | 'device-gone' | 'failed';
   /** For people. */
@@ -11,22 +11,22 @@ export interface NodeEnd {
 
 export interface RunningNode {
   status(): NodeStatus;
-  /** @throws LametunError `usage` when there is no such node */
+  /** @throws LametunError `usage` if there is no such node */
   ping(node: string, sequence?: number): Promise<PingAnswer>;
-  /** Offers these networks and no others; without an argument, says what is offered. @throws LametunError */
+  /** Replaces the networks that the node shares; without an argument, only returns them. @throws LametunError */
   share(shares?: readonly string[]): Promise<readonly OfferedShare[]>;
-  /** Takes the key that a node has now for the right one. @throws LametunError `usage` when there is no such node */
+  /** Accepts the present key of a node. @throws LametunError `usage` if there is no such node */
   trust(node: string): TrustAnswer;
-  /** Ends it, for good. @throws LametunError when the hub cannot be told, unless `force`; nothing is changed then */
+  /** Ends the membership. @throws LametunError when the hub cannot be told, unless `force`; then nothing was changed */
   leave(force?: boolean): Promise<LeaveAnswer>;
-  /** Looks for its hub there from now on. @param hubKey base64 @throws LametunError `usage` when it is another hub's */
+  /** Sets new addresses of the hub. @param hubKey base64 @throws LametunError `usage` if it is another hub's */
   readdress(hubKey: string, addresses: readonly HubAddress[]): void;
-  /** @throws LametunError when the hub refuses or is away */
+  /** @throws LametunError when the hub refuses or is unreachable */
   admin(request: AdminRequest): Promise<AdminAnswer>;
-  /** Whether it is being undone; `ended` follows. */
+  /** Whether it is stopping; `ended` follows. */
   readonly isEnding: boolean;
   /** Never rejects. */
   readonly ended: Promise<NodeEnd>;
-  /** Undoes everything; the membership stays. */
+  /** Undoes everything except the membership. */
   close(): Promise<void>;
 }
