@@ -37,7 +37,7 @@ import { areMapNodes } from './map-node.js';
  * the hub sends changes. Addresses and networks are text in their canonical form (`10.1.2.3`, `fd00::/64`), keys are
  * base64, times are milliseconds since 1970.
  */
-type Checked<Schema extends v.GenericSchema> = Unchanging<v.InferOutput<Schema>>;
+export type Checked<Schema extends v.GenericSchema> = Unchanging<v.InferOutput<Schema>>;
 type Unchanging<T> = unknown extends T
   ? T
   : T extends number

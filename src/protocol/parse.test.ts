@@ -4,7 +4,14 @@ import fc from 'fast-check';
 import * as v from 'valibot';
 import { LametunError } from '../errors.js';
 import { areMapNodes } from './map-node.js';
-import { type AdminRequest, adminRequest, type HubMessage, type NodeMessage, REFUSALS, slowNodes } from './messages.js';
+import {
+  type AdminRequest,
+  adminRequest,
+  type HubMessage,
+  type NodeMessage,
+  REFUSALS,
+  slowNodes,
+} from './messages.js';
 import {
   parse,
   parseAdminAnswer,

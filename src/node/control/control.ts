@@ -1,6 +1,12 @@
 import * as v from 'valibot';
 import { hubAddresses } from '../../protocol/fields.js';
-import { type AdminAnswer, adminRequest, type NetworkInfo, type OfferedShare } from '../../protocol/messages.js';
+import {
+  type AdminAnswer,
+  adminRequest,
+  type Checked,
+  type NetworkInfo,
+  type OfferedShare,
+} from '../../protocol/messages.js';
 
 /*
  * Requests to the process that runs on a state directory, and its answers: JSON lines on the Unix socket `control.sock`
@@ -15,7 +21,6 @@ const node = text;
 /** Milliseconds between two answers; 1000 if not given. */
 const interval = v.optional(v.number('must be a number'));
 const flag = v.optional(v.boolean('must be true or false'));
-const texts = v.pipe(v.array(text, 'must be a list'), v.readonly());
 
 export const controlRequest = v.variant('command', [
   v.object({ command: v.literal('status') }),
@@ -26,20 +31,20 @@ export const controlRequest = v.variant('command', [
   /** Tells the hub, and forgets the network. With `force`, forgets it even if the hub cannot be told. */
   v.object({ command: v.literal('leave'), force: flag }),
   /** Replaces the networks that this node shares. Without `shares`, changes nothing. */
-  v.object({ command: v.literal('share'), shares: v.optional(texts) }),
+  v.object({ command: v.literal('share'), shares: v.optional(v.array(text, 'must be a list')) }),
   /** Accepts the present key of a node, and ends the warning about it. */
   v.object({ command: v.literal('trust'), node }),
   /** Gives the node new addresses of its hub. */
   v.object({
     command: v.literal('readdress'),
     hubKey: text,
-    addresses: v.pipe(hubAddresses, v.minLength(1), v.readonly()),
+    addresses: v.pipe(hubAddresses, v.minLength(1)),
   }),
   v.object({ command: v.literal('admin'), request: adminRequest }),
   /** Writes a backup of the hub to a file: an absolute path. */
   v.object({ command: v.literal('backup'), file: text }),
 ]);
-export type ControlRequest = v.InferOutput<typeof controlRequest>;
+export type ControlRequest = Checked<typeof controlRequest>;
 
 /** Answers by command. */
 export interface ControlAnswers {
