@@ -66,7 +66,7 @@ export function runInterface({
   const optional = { ...(paths && { paths }), ...(sideChannel && { sideChannel }) };
   try {
     const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
-    if (link) setLinkMtu(link.index, link.name, mtu);
+    if (link) setLinkMtu(link, mtu);
     const egress = new EgressLookup();
     undo.push(() => egress.close());
     const wireguard = new WireGuardInterface({

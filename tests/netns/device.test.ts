@@ -9,7 +9,8 @@ import { parseAddress } from '../../src/ip/address.js';
 import { parseCidr } from '../../src/ip/cidr.js';
 import type { Endpoint } from '../../src/ip/endpoint.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
-import { findLink } from '../../src/linux/net/link.js';
+import { addAddress } from '../../src/linux/net/interface.js';
+import { findLink, setLinkUp } from '../../src/linux/net/link.js';
 import { writeSocketAddress } from '../../src/linux/net/socket-address.js';
 import { UdpSocket } from '../../src/linux/net/udp.js';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
@@ -106,9 +107,9 @@ async function start(
     const relay = endpoint(relayAt(i), RELAY_PORT);
     const [inner, inner6] = [`10.9.0.${i + 1}`, `fd09::${i + 1}`];
     host.inside(() => {
-      device.link.addAddress(parseCidr(`${inner}/24`)!);
-      device.link.addAddress(parseCidr(`${inner6}/64`)!);
-      device.link.setUp(true);
+      addAddress(device.link, parseCidr(`${inner}/24`)!);
+      addAddress(device.link, parseCidr(`${inner6}/64`)!);
+      setLinkUp(device.link, true);
     });
     device.wireguard.setRelays([relay]);
     return { host, device, outer, relay, id: IDS[i], inner, inner6, sideChannel, peer: undefined! };

@@ -6,7 +6,8 @@ import { parseCidr } from '../../src/ip/cidr.js';
 import { ERRNO, LinuxError } from '../../src/linux/ffi/errno.js';
 import { errno, libc } from '../../src/linux/ffi/libc.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
-import { NetworkInterface } from '../../src/linux/net/interface.js';
+import { addAddress, NetworkInterface } from '../../src/linux/net/interface.js';
+import { setLinkUp } from '../../src/linux/net/link.js';
 import { UdpSocket } from '../../src/linux/net/udp.js';
 import { Namespace } from '../../src/linux/process/namespace.js';
 import { runProgram } from '../../src/linux/process/program.js';
@@ -33,8 +34,8 @@ function readyTun(t: TestContext, namespace: Namespace, packetInformation: boole
   t.after(() => tun.close());
   namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
   const device = NetworkInterface.open('tun3');
-  device.setUp(true);
-  device.addAddress(parseCidr('10.7.0.1/24')!);
+  setLinkUp(device, true);
+  addAddress(device, parseCidr('10.7.0.1/24')!);
   return tun;
 }
 
@@ -138,8 +139,8 @@ function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) =>
     t.after(() => libc.close(fd));
     namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
     const device = NetworkInterface.open('tun3');
-    device.setUp(true);
-    device.addAddress(parseCidr('10.7.0.1/24')!);
+    setLinkUp(device, true);
+    addAddress(device, parseCidr('10.7.0.1/24')!);
     return fd;
   });
   const send = (): void => namespace.inside(() => sendDatagram(10));

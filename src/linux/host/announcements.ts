@@ -1,7 +1,6 @@
-import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { LinuxError } from '../ffi/errno.js';
 import { NetlinkSocket } from '../net/netlink.js';
-import { type NetlinkMessage, readMessages } from '../net/netlink-message.js';
-import { type Watch, watchReadable } from '../net/watch.js';
+import { watchReadable } from '../net/watch.js';
 import { NFTABLES_GROUP, openNftables, type RuleChange, readRuleChange } from './nftables.js';
 
 /**
@@ -39,36 +38,11 @@ function watchSocket(
   socket: NetlinkSocket,
   onChange: (rules: RuleChange | undefined) => void,
 ): Announcements {
-  let watch: Watch;
-  try {
-    watch = watchReadable(socket.fd, () => {
-      const messages = drain(socket);
-      const rules = messages.flatMap((message) => readRuleChange(message) ?? []);
-      onChange(rules.at(-1));
-    });
-  } catch (error) {
-    socket.close();
-    throw error;
-  }
-  watch.unref();
-  return {
-    close() {
-      watch.close();
-      socket.close();
-    },
+  const read = (): void => {
+    const rules = socket.notifications().messages.flatMap((message) => readRuleChange(message) ?? []);
+    onChange(rules.at(-1));
   };
-}
-
-/** Reads all announcements. */
-function drain(socket: NetlinkSocket): NetlinkMessage[] {
-  const messages: NetlinkMessage[] = [];
-  for (;;) {
-    try {
-      const datagram = socket.receive();
-      if (datagram === undefined) return messages;
-      messages.push(...readMessages(datagram));
-    } catch (error) {
-      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost, which does not matter
-    }
-  }
+  const watch = watchReadable(socket.fd, read, () => socket.close());
+  watch.unref();
+  return watch;
 }

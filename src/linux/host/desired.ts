@@ -1,6 +1,7 @@
 import { type Cidr, formatCidr, networkOf } from '../../ip/cidr.js';
+import type { DeviceName } from '../net/link.js';
 import { type Forwarding, type ForwardingFacts, forwardingWishes } from './forwarding.js';
-import { type DeviceName, idOf, THERE, type Wish } from './things.js';
+import { idOf, THERE, type Wish } from './things.js';
 
 /** The state that one tunnel wants of a machine. */
 export interface DesiredHost {

@@ -1,6 +1,6 @@
 import { LametunError } from '../../errors.js';
 import { LinuxError } from '../ffi/errno.js';
-import { findLink } from '../net/link.js';
+import { type DeviceName, findLink } from '../net/link.js';
 import type { NetlinkSocket } from '../net/netlink.js';
 import { NamespaceHandle } from '../process/namespace.js';
 import { readSysctl } from '../process/sysctl.js';
@@ -12,7 +12,7 @@ import { probablyBy } from './likely-programs.js';
 import { openNftables, type RuleChange } from './nftables.js';
 import { OutsideDevices } from './outside.js';
 import { type Action, type Item, Reconciler } from './reconciler.js';
-import { type DeviceName, idOf, type Thing, Things, type Wish } from './things.js';
+import { idOf, type Thing, Things, type Wish } from './things.js';
 
 export interface HostOptions {
   /** The tunnel's device. For forwarding it need not exist yet. */

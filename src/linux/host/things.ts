@@ -1,7 +1,7 @@
 import { formatCidr, parseCidr } from '../../ip/cidr.js';
 import { LinuxError } from '../ffi/errno.js';
 import { addAddress, listAddresses, removeAddress } from '../net/interface.js';
-import { findLink, setLinkMtu, setLinkUp } from '../net/link.js';
+import { type DeviceName, findLink, setLinkMtu, setLinkUp } from '../net/link.js';
 import type { NetlinkSocket } from '../net/netlink.js';
 import { addRoute, listDeviceRoutes, RTN, removeRoute } from '../net/route.js';
 import { readSysctl, writeSysctl } from '../process/sysctl.js';
@@ -31,12 +31,6 @@ export type Thing =
   | { readonly kind: 'setting'; readonly name: string }
   /** The nft text of a table of family inet. */
   | { readonly kind: 'table'; readonly name: string };
-
-/** The number identifies it, because no later device gets it; the name is for messages. */
-export interface DeviceName {
-  readonly index: number;
-  readonly name: string;
-}
 
 export const THERE = 'there';
 
@@ -128,20 +122,19 @@ export class Things {
   set(thing: Thing, value: string | undefined, isRepair = false): void {
     switch (thing.kind) {
       case 'state':
-        setLinkUp(thing.device.index, thing.device.name, value === 'up');
+        setLinkUp(thing.device, value === 'up');
         break;
       case 'mtu':
-        setLinkMtu(thing.device.index, thing.device.name, Number(value));
+        setLinkMtu(thing.device, Number(value));
         break;
       case 'address':
         this.#setAddress(thing, value !== undefined);
         break;
       case 'route': {
-        const { index, name } = thing.device;
+        const { device, metric } = thing;
         const destination = parseCidr(thing.destination)!;
-        const { metric } = thing;
-        if (value === undefined) removeRoute(index, name, destination, { metric });
-        else addRoute(index, name, destination, { metric, replaces: isRepair });
+        if (value === undefined) removeRoute(device, destination, metric);
+        else addRoute(device, destination, { metric, replaces: isRepair });
         break;
       }
       case 'setting':
@@ -154,8 +147,8 @@ export class Things {
 
   #setAddress({ device, address, isBare }: Extract<Thing, { kind: 'address' }>, isWanted: boolean): void {
     const network = parseCidr(address)!;
-    if (isWanted) addAddress(device.index, device.name, network, isBare);
-    else removeAddress(device.index, device.name, network);
+    if (isWanted) addAddress(device, network, isBare);
+    else removeAddress(device, network);
   }
 
   #setTable(name: string, text: string | undefined): void {

@@ -1,10 +1,9 @@
-import type { IpAddress } from '../../ip/address.js';
 import { type Cidr, formatCidr } from '../../ip/cidr.js';
 import { ERRNO, LinuxError } from '../ffi/errno.js';
-import { deviceHints, findLink, type Link, setLinkMtu, setLinkUp } from './link.js';
+import { type DeviceName, deviceHints, findLink, type Link, setLinkMtu } from './link.js';
 import { rtnetlink } from './netlink.js';
 import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
-import { addRoute, listRoutes, type Route, type RouteOptions, removeRoute } from './route.js';
+import { familyOf } from './socket-address.js';
 
 /** linux/rtnetlink.h, linux/if_addr.h. */
 const RTM = { newAddress: 20, delAddress: 21, getAddress: 22 } as const;
@@ -21,7 +20,7 @@ const IFADDRMSG = { family: 0, prefix: 1, flags: 2, scope: 3, index: 4, size: 8 
  *
  * Every call asks the kernel, in the network namespace of the calling thread.
  */
-export class NetworkInterface {
+export class NetworkInterface implements DeviceName {
   readonly index: number;
   /** Its name when it was found; interfaces can be renamed. */
   readonly name: string;
@@ -50,45 +49,11 @@ export class NetworkInterface {
    * @throws LinuxError ENODEV, EINVAL, EPERM
    */
   setMtu(mtu: number): void {
-    setLinkMtu(this.index, this.name, mtu);
-  }
-
-  /**
-   * An interface that goes down loses its routes and its IPv6 addresses.
-   *
-   * @throws LinuxError ENODEV, EPERM
-   */
-  setUp(up: boolean): void {
-    setLinkUp(this.index, this.name, up);
+    setLinkMtu(this, mtu);
   }
 
   addresses(): Cidr[] {
     return listAddresses(this.index);
-  }
-
-  /** @throws LinuxError EEXIST, ENODEV, EPERM; see `addAddress` */
-  addAddress(address: Cidr): void {
-    addAddress(this.index, this.name, address);
-  }
-
-  /** @throws LinuxError EADDRNOTAVAIL, ENODEV, EPERM; see `removeAddress` */
-  removeAddress(address: Cidr): void {
-    removeAddress(this.index, this.name, address);
-  }
-
-  /** Its routes in the main table, with those that the kernel made for its addresses. */
-  routes(table?: number): Route[] {
-    return listRoutes(table).filter(({ device }) => device === this.index);
-  }
-
-  /** @throws LinuxError EEXIST, ENETDOWN, ENODEV, EPERM; see `addRoute` */
-  addRoute(destination: Cidr, options: RouteOptions = {}): void {
-    addRoute(this.index, this.name, destination, options);
-  }
-
-  /** @throws LinuxError ESRCH, ENODEV, EPERM; see `removeRoute` */
-  removeRoute(destination: Cidr, options: RouteOptions = {}): void {
-    removeRoute(this.index, this.name, destination, options);
   }
 }
 
@@ -108,7 +73,8 @@ export function listAddresses(device: number): Cidr[] {
  * @param isBare without the route
  * @throws LinuxError EEXIST if the device has it already, so that the caller must not remove it; ENODEV; EPERM
  */
-export function addAddress(device: number, name: string, address: Cidr, isBare = false): void {
+export function addAddress(device: DeviceName, address: Cidr, isBare = false): void {
+  const { name } = device;
   const message = addressMessage(RTM.newAddress, NLM_F.create | NLM_F.exclusive, device, address);
   const flags = (address.address.length === 16 ? IFA_F_NODAD : 0) | (isBare ? IFA_F_NOPREFIXROUTE : 0);
   if (flags !== 0) message.u32(IFA.flags, flags);
@@ -125,10 +91,10 @@ export function addAddress(device: number, name: string, address: Cidr, isBare =
  *
  * @throws LinuxError EADDRNOTAVAIL if the device does not have it; ENODEV; EPERM
  */
-export function removeAddress(device: number, name: string, address: Cidr): void {
+export function removeAddress(device: DeviceName, address: Cidr): void {
   const message = addressMessage(RTM.delAddress, 0, device, address);
-  rtnetlink(message, `remove address ${formatCidr(address)} from ${name}`, {
-    ...deviceHints(name),
+  rtnetlink(message, `remove address ${formatCidr(address)} from ${device.name}`, {
+    ...deviceHints(device.name),
     [ERRNO.EADDRNOTAVAIL]: 'the device does not have it',
   });
 }
@@ -136,17 +102,15 @@ export function removeAddress(device: number, name: string, address: Cidr): void
 function addressMessage(
   type: number,
   flags: number,
-  device: number,
+  { index }: DeviceName,
   { address, prefix }: Cidr,
 ): MessageWriter {
   const message = new MessageWriter(type, NLM_F.request | NLM_F.ack | flags, IFADDRMSG.size);
   message.fixed.setUint8(IFADDRMSG.family, familyOf(address));
   message.fixed.setUint8(IFADDRMSG.prefix, prefix);
-  message.fixed.setUint32(IFADDRMSG.index, device, true);
+  message.fixed.setUint32(IFADDRMSG.index, index, true);
   return message.attribute(IFA.local, address).attribute(IFA.address, address);
 }
-
-const familyOf = (address: IpAddress): number => (address.length === 4 ? 2 : 10); // AF_INET, AF_INET6
 
 const noDevice = (what: string, name: string): LinuxError =>
   new LinuxError(what, ERRNO.ENODEV, deviceHints(name)[ERRNO.ENODEV]);

@@ -22,10 +22,14 @@ const IFF_LOWER_UP = 0x10000;
 /** struct ifinfomsg, linux/rtnetlink.h: family u8, type u16 @2, index i32 @4, flags u32 @8, change u32 @12. */
 const IFINFOMSG = { family: 0, type: 2, index: 4, flags: 8, change: 12, size: 16 } as const;
 
-/** The state of a network interface when it was read. */
-export interface Link {
+/** An interface. The number identifies it, because no later one gets it; the name is for messages. */
+export interface DeviceName {
   readonly index: number;
   readonly name: string;
+}
+
+/** The state of a network interface when it was read. */
+export interface Link extends DeviceName {
   /** In bytes. */
   readonly mtu: number;
   /** Whether it is set up, `ip link set up`. */
@@ -94,8 +98,8 @@ function makeNamespaceId(namespace: number): number {
  * @param mtu in bytes
  * @throws LinuxError ENODEV, EINVAL if the device cannot have that MTU, EPERM
  */
-export function setLinkMtu(device: number, name: string, mtu: number): void {
-  const message = linkMessage(RTM.setLink, device).u32(IFLA.mtu, mtu);
+export function setLinkMtu({ index, name }: DeviceName, mtu: number): void {
+  const message = linkMessage(RTM.setLink, index).u32(IFLA.mtu, mtu);
   rtnetlink(message, `set the MTU of ${name} to ${mtu}`, {
     ...deviceHints(name),
     [ERRNO.EINVAL]: 'that device cannot have that MTU: choose another',
@@ -103,8 +107,8 @@ export function setLinkMtu(device: number, name: string, mtu: number): void {
 }
 
 /** @throws LinuxError ENODEV, EPERM */
-export function setLinkUp(device: number, name: string, up: boolean): void {
-  const message = linkMessage(RTM.setLink, device);
+export function setLinkUp({ index, name }: DeviceName, up: boolean): void {
+  const message = linkMessage(RTM.setLink, index);
   message.fixed.setUint32(IFINFOMSG.flags, up ? IFF_UP : 0, true);
   message.fixed.setUint32(IFINFOMSG.change, IFF_UP, true);
   rtnetlink(message, `set ${name} ${up ? 'up' : 'down'}`, deviceHints(name));

@@ -2,21 +2,18 @@ import { ERRNO, ERRNO_HINT, LinuxError } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
 import {
-  type MessageWriter,
+  MessageWriter,
   type NetlinkMessage,
   NLM_F,
   NLMSG,
   readAcknowledgement,
   readMessages,
 } from './netlink-message.js';
+import { AF, SOCK } from './socket-address.js';
 
-/** sys/socket.h, linux/netlink.h. */
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0x800;
-const SOCK_CLOEXEC = 0x80000;
 /** Netlink protocols, one for each part of the kernel. */
 export const NETLINK = { route: 0, netfilter: 12 } as const;
+/** linux/socket.h, linux/netlink.h. */
 const MSG_TRUNC = 0x20;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
@@ -51,11 +48,11 @@ export class NetlinkSocket {
    * @throws LinuxError
    */
   constructor(groups = 0, protocol: number = NETLINK.route) {
-    const type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    this.fd = call(libc.socket(AF_NETLINK, type, protocol), 'open a netlink socket');
+    const type = SOCK.raw | SOCK.nonblock | SOCK.cloexec;
+    this.fd = call(libc.socket(AF.netlink, type, protocol), 'open a netlink socket');
     try {
       const { view, address } = allocate(SOCKADDR_NL.size);
-      view.setUint16(SOCKADDR_NL.family, AF_NETLINK, true);
+      view.setUint16(SOCKADDR_NL.family, AF.netlink, true);
       view.setUint32(SOCKADDR_NL.groups, groups, true);
       call(libc.bind(this.fd, address, SOCKADDR_NL.size), 'bind a netlink socket');
       // Ask for messages beside the errno, no echo of the request, and lists that honour filters. Old kernels refuse
@@ -125,6 +122,21 @@ export class NetlinkSocket {
     }
   }
 
+  /** All waiting notifications, and whether some were lost because they came faster than they were read. */
+  notifications(): { readonly messages: NetlinkMessage[]; readonly areLost: boolean } {
+    const messages: NetlinkMessage[] = [];
+    for (let areLost = false; ; ) {
+      try {
+        const datagram = this.receive();
+        if (datagram === undefined) return { messages, areLost };
+        messages.push(...readMessages(datagram));
+      } catch (error) {
+        if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error;
+        areLost = true;
+      }
+    }
+  }
+
   close(): void {
     libc.close(this.fd);
   }
@@ -139,3 +151,30 @@ export function rtnetlink(message: MessageWriter, what: string, hints: Hints = {
     socket.close();
   }
 }
+
+/**
+ * Asks for a list of both IP versions. Its requests and answers begin with the family, u8.
+ *
+ * @param complete adds attributes to a request
+ */
+export function listBoth(
+  type: number,
+  fixedSize: number,
+  what: string,
+  complete: (message: MessageWriter) => void = () => {},
+): NetlinkMessage[] {
+  return [AF.inet, AF.inet6].flatMap((family) => {
+    const message = new MessageWriter(type, NLM_F.request | NLM_F.dump, fixedSize);
+    message.fixed.setUint8(0, family);
+    complete(message);
+    try {
+      return rtnetlink(message, what);
+    } catch (error) {
+      if (error instanceof LinuxError && NOTHING_TO_LIST.has(error.errno)) return [];
+      throw error;
+    }
+  });
+}
+
+/** The answers of a kernel without IPv6, or without policy routing. */
+const NOTHING_TO_LIST: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);

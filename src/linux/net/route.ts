@@ -2,15 +2,17 @@ import { readFileSync } from 'node:fs';
 import { formatAddress, type IpAddress } from '../../ip/address.js';
 import { type Cidr, formatCidr, networkOf } from '../../ip/cidr.js';
 import { ERRNO, LinuxError } from '../ffi/errno.js';
-import { deviceHints, findLink } from './link.js';
-import { type Hints, rtnetlink } from './netlink.js';
+import { type DeviceName, deviceHints, findLink } from './link.js';
+import { type Hints, listBoth, rtnetlink } from './netlink.js';
 import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
 import { MAIN_TABLE } from './routing.js';
+import { AF, familyOf } from './socket-address.js';
 
 /** linux/rtnetlink.h. */
 const RTM = { newRoute: 24, delRoute: 25, getRoute: 26 } as const;
 const RTA = {
   destination: 1,
+  source: 2,
   oif: 4,
   gateway: 5,
   priority: 6,
@@ -32,32 +34,31 @@ export const RTN = { unicast: 1, local: 2, blackhole: 6, unreachable: 7, prohibi
  * struct rtmsg, linux/rtnetlink.h: family u8, destination's prefix u8, source's prefix u8, tos u8, table u8,
  * protocol u8, scope u8, type u8, flags u32.
  */
-const RTMSG = { family: 0, prefix: 1, table: 4, protocol: 5, scope: 6, type: 7, flags: 8, size: 12 } as const;
+const RTMSG = {
+  family: 0,
+  prefix: 1,
+  sourcePrefix: 2,
+  table: 4,
+  protocol: 5,
+  scope: 6,
+  type: 7,
+  flags: 8,
+  size: 12,
+} as const;
 
-const AF_INET = 2;
-const AF_INET6 = 10;
-/** Stands for a table number that does not fit into a byte; an attribute has the number. */
-const RT_TABLE_UNSPEC = 0;
-
-export interface RouteOptions {
-  /** The gateway; without one, the destination is on the link itself. */
-  readonly gateway?: IpAddress | undefined;
-  /** The route with the lowest metric wins. 0 for IPv4 and 1024 for IPv6 unless given. */
-  readonly metric?: number | undefined;
-  /** The routing table; main unless given. */
-  readonly table?: number | undefined;
-  /** The source address of packets that do not have one yet. */
-  readonly preferredSource?: IpAddress | undefined;
-}
-
-export interface Route extends RouteOptions {
+export interface Route {
   readonly destination: Cidr;
+  /** Without one, the destination is on the link itself. */
+  readonly gateway: IpAddress | undefined;
   /** The device's index; undefined for a route through several, or through none (`blackhole`). */
   readonly device: number | undefined;
   /** The indices of all its devices. */
   readonly devices: readonly number[];
+  /** The route with the lowest metric wins. */
   readonly metric: number;
   readonly table: number;
+  /** The source address of packets that do not have one yet. */
+  readonly preferredSource: IpAddress | undefined;
   /** RTN_*: 1 is an ordinary route, 2 an address of this machine. */
   readonly type: number;
   /** RTPROT_*: 2 made by the kernel with an address, 3 by hand, 16 by DHCP. */
@@ -82,48 +83,40 @@ export interface ChosenRoute {
 }
 
 /**
- * Adds a route through a device. Host bits of the destination are ignored.
+ * Adds a route to the main table, through a device and without a gateway. Host bits of the destination are ignored.
  *
- * @param options with `replaces`, a route with the same destination, metric and table is replaced
- * @throws LinuxError EEXIST if there is one with this destination, metric and table through any device;
- *   ENETDOWN if the device is down; ENODEV; EPERM
+ * @param options.metric 0 for IPv4 and 1024 for IPv6 unless given
+ * @param options.replaces whether to replace a route with the same destination and metric
+ * @throws LinuxError EEXIST if there is one with this destination and metric through any device; ENETDOWN if the device
+ *   is down; ENODEV; EPERM
  */
 export function addRoute(
-  device: number,
-  name: string,
+  device: DeviceName,
   destination: Cidr,
-  options: RouteOptions & { readonly replaces?: boolean } = {},
+  { metric, replaces }: { readonly metric?: number | undefined; readonly replaces?: boolean } = {},
 ): void {
-  const how = options.replaces ? NLM_F.replace : NLM_F.exclusive;
-  const message = routeMessage(RTM.newRoute, NLM_F.create | how, device, destination, options);
+  const how = replaces ? NLM_F.replace : NLM_F.exclusive;
+  const message = routeMessage(RTM.newRoute, NLM_F.create | how, device, destination, metric);
   message.fixed.setUint8(RTMSG.protocol, RTPROT_BOOT);
   message.fixed.setUint8(RTMSG.type, RTN.unicast);
-  message.fixed.setUint8(
-    RTMSG.scope,
-    options.gateway === undefined && destination.address.length === 4 ? RT_SCOPE.link : RT_SCOPE.universe,
-  );
-  rtnetlink(message, `add route ${formatCidr(networkOf(destination))} through ${name}`, {
-    ...deviceHints(name),
-    [ERRNO.ENETDOWN]: `set the device up first: \`ip link set ${name} up\``,
+  message.fixed.setUint8(RTMSG.scope, destination.address.length === 4 ? RT_SCOPE.link : RT_SCOPE.universe);
+  rtnetlink(message, `add route ${formatCidr(networkOf(destination))} through ${device.name}`, {
+    ...deviceHints(device.name),
+    [ERRNO.ENETDOWN]: `set the device up first: \`ip link set ${device.name} up\``,
     [ERRNO.EEXIST]: 'there is a route to that network already: `ip route` shows it',
   });
 }
 
 /**
- * Removes a route through a device, with any metric if none is given.
+ * Removes a route of the main table through a device, with any metric if none is given.
  *
  * @throws LinuxError ESRCH if there is none; ENODEV; EPERM
  */
-export function removeRoute(
-  device: number,
-  name: string,
-  destination: Cidr,
-  options: RouteOptions = {},
-): void {
-  const message = routeMessage(RTM.delRoute, 0, device, destination, options);
+export function removeRoute(device: DeviceName, destination: Cidr, metric?: number): void {
+  const message = routeMessage(RTM.delRoute, 0, device, destination, metric);
   message.fixed.setUint8(RTMSG.scope, RT_SCOPE.nowhere); // any
-  const hints: Hints = { ...deviceHints(name), [ERRNO.ESRCH]: 'there is no such route' };
-  rtnetlink(message, `remove route ${formatCidr(networkOf(destination))} through ${name}`, hints);
+  const hints: Hints = { ...deviceHints(device.name), [ERRNO.ESRCH]: 'there is no such route' };
+  rtnetlink(message, `remove route ${formatCidr(networkOf(destination))} through ${device.name}`, hints);
 }
 
 /** All IPv4 and IPv6 routes of a table. */
@@ -132,7 +125,7 @@ export function listRoutes(table = MAIN_TABLE): Route[] {
 }
 
 /** The routes of all tables, with those for this machine's own addresses (`ip route show table all`). */
-export const listAllRoutes = (): Route[] => list(() => {});
+export const listAllRoutes = (): Route[] => list();
 
 /** The routes of the main table that lead through this device only. */
 export const listDeviceRoutes = (device: number): Route[] =>
@@ -140,26 +133,24 @@ export const listDeviceRoutes = (device: number): Route[] =>
     (route) => route.table === MAIN_TABLE && route.device === device, // old kernels ignore the filter
   );
 
-function list(ask: (message: MessageWriter) => void): Route[] {
-  return [AF_INET, AF_INET6].flatMap((family) => {
-    const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.dump, RTMSG.size);
-    message.fixed.setUint8(RTMSG.family, family);
-    ask(message);
-    return dump(message).flatMap((answer) => readRoute(answer) ?? []);
-  });
-}
+const list = (complete?: (message: MessageWriter) => void): Route[] =>
+  listBoth(RTM.getRoute, RTMSG.size, 'list the routes', complete).flatMap(
+    (answer) => readRoute(answer) ?? [],
+  );
 
-function dump(message: MessageWriter): NetlinkMessage[] {
-  try {
-    return rtnetlink(message, 'list the routes');
-  } catch (error) {
-    if (error instanceof LinuxError && NO_SUCH_FAMILY.has(error.errno)) return [];
-    throw error;
+/** A request for the route of packets to an address. @param mark their firewall mark, 0 for none */
+export function routeRequest(to: IpAddress, mark: number, from?: IpAddress): MessageWriter {
+  const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.ack, RTMSG.size);
+  message.fixed.setUint8(RTMSG.family, familyOf(to));
+  message.fixed.setUint8(RTMSG.prefix, to.length * 8);
+  message.attribute(RTA.destination, to);
+  if (from !== undefined) {
+    message.fixed.setUint8(RTMSG.sourcePrefix, from.length * 8);
+    message.attribute(RTA.source, from);
   }
+  if (mark !== 0) message.u32(RTA.mark, mark);
+  return message;
 }
-
-/** A kernel without IPv6 has no IPv6 routes. */
-const NO_SUCH_FAMILY: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
 
 /**
  * Finds how packets to an address would leave.
@@ -168,15 +159,10 @@ const NO_SUCH_FAMILY: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.E
  * @returns undefined if there is no route, or an `unreachable` one
  * @throws LinuxError
  */
-export function routeTo(address: IpAddress, mark?: number): ChosenRoute | undefined {
-  const message = new MessageWriter(RTM.getRoute, NLM_F.request | NLM_F.ack, RTMSG.size);
-  message.fixed.setUint8(RTMSG.family, familyOf(address));
-  message.fixed.setUint8(RTMSG.prefix, address.length * 8);
-  message.attribute(RTA.destination, address);
-  if (mark !== undefined) message.u32(RTA.mark, mark);
+export function routeTo(address: IpAddress, mark = 0): ChosenRoute | undefined {
   let answer: NetlinkMessage | undefined;
   try {
-    [answer] = rtnetlink(message, `look up the route to ${formatAddress(address)}`);
+    [answer] = rtnetlink(routeRequest(address, mark), `look up the route to ${formatAddress(address)}`);
   } catch (error) {
     if (error instanceof LinuxError && UNREACHABLE.has(error.errno)) return undefined;
     throw error;
@@ -219,12 +205,12 @@ function advertisedMtu(device: string): number {
 export function readRoute({ type, payload }: NetlinkMessage): Route | undefined {
   if (type !== RTM.newRoute || payload.byteLength < RTMSG.size) return undefined;
   const family = payload.getUint8(RTMSG.family);
-  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  if (family !== AF.inet && family !== AF.inet6) return undefined;
   const attributes = new Attributes(payload, RTMSG.size);
   const device = attributes.u32(RTA.oif);
   return {
     destination: {
-      address: attributes.bytes(RTA.destination) ?? new Uint8Array(family === AF_INET ? 4 : 16),
+      address: attributes.bytes(RTA.destination) ?? new Uint8Array(family === AF.inet ? 4 : 16),
       prefix: payload.getUint8(RTMSG.prefix),
     },
     device,
@@ -258,23 +244,16 @@ const RTNEXTHOP_SIZE = 8;
 function routeMessage(
   type: number,
   flags: number,
-  device: number,
+  device: DeviceName,
   destination: Cidr,
-  { gateway, metric, table = MAIN_TABLE, preferredSource }: RouteOptions,
+  metric: number | undefined,
 ): MessageWriter {
   const { address, prefix } = networkOf(destination);
   const message = new MessageWriter(type, NLM_F.request | NLM_F.ack | flags, RTMSG.size);
   message.fixed.setUint8(RTMSG.family, familyOf(address));
   message.fixed.setUint8(RTMSG.prefix, prefix);
-  message.fixed.setUint8(RTMSG.table, table > 255 ? RT_TABLE_UNSPEC : table);
+  message.fixed.setUint8(RTMSG.table, MAIN_TABLE);
   if (prefix > 0) message.attribute(RTA.destination, address);
-  message.u32(RTA.oif, device).u32(RTA.table, table);
-  if (metric !== undefined) message.u32(RTA.priority, metric);
-  if (preferredSource !== undefined) message.attribute(RTA.preferredSource, preferredSource);
-  if (gateway === undefined) return message;
-  return gateway.length === address.length
-    ? message.attribute(RTA.gateway, gateway)
-    : message.attribute(RTA.via, Uint8Array.of(familyOf(gateway), 0, ...gateway));
+  message.u32(RTA.oif, device.index);
+  return metric === undefined ? message : message.u32(RTA.priority, metric);
 }
-
-const familyOf = (address: IpAddress): number => (address.length === 4 ? AF_INET : AF_INET6);

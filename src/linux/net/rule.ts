@@ -1,8 +1,8 @@
 import type { Cidr } from '../../ip/cidr.js';
-import { ERRNO, LinuxError } from '../ffi/errno.js';
-import { rtnetlink } from './netlink.js';
-import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
+import { listBoth } from './netlink.js';
+import { Attributes, type NetlinkMessage } from './netlink-message.js';
 import type { Rule, RuleAction } from './routing.js';
+import { AF } from './socket-address.js';
 
 /** linux/rtnetlink.h. */
 const RTM = { newRule: 32, getRule: 34 } as const;
@@ -50,35 +50,16 @@ const ACTIONS: Readonly<Record<number, RuleAction>> = {
   7: 'unreachable',
   8: 'prohibit',
 };
-const AF_INET = 2;
-const AF_INET6 = 10;
 
 /** The rules of IPv4 and IPv6, each in order. @throws LinuxError */
-export function listRules(): Rule[] {
-  return [AF_INET, AF_INET6].flatMap((family) => {
-    const message = new MessageWriter(RTM.getRule, NLM_F.request | NLM_F.dump, HEADER.size);
-    message.fixed.setUint8(HEADER.family, family);
-    return dump(message).flatMap((answer) => readRule(answer) ?? []);
-  });
-}
-
-function dump(message: MessageWriter): NetlinkMessage[] {
-  try {
-    return rtnetlink(message, 'list the routing rules');
-  } catch (error) {
-    if (error instanceof LinuxError && NO_RULES.has(error.errno)) return [];
-    throw error;
-  }
-}
-
-/** What a kernel without IPv6 or without policy routing answers. */
-const NO_RULES: ReadonlySet<number> = new Set([ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]);
+export const listRules = (): Rule[] =>
+  listBoth(RTM.getRule, HEADER.size, 'list the routing rules').flatMap((answer) => readRule(answer) ?? []);
 
 /** Reads an RTM_NEWRULE; undefined if it is a different message or cut short. */
 function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
   if (type !== RTM.newRule || payload.byteLength < HEADER.size) return undefined;
   const family = payload.getUint8(HEADER.family);
-  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  if (family !== AF.inet && family !== AF.inet6) return undefined;
   const attributes = new Attributes(payload, HEADER.size);
   const network = (attribute: number, prefix: number): Cidr | undefined => {
     const address = attributes.bytes(attribute);
@@ -87,7 +68,7 @@ function readRule({ type, payload }: NetlinkMessage): Rule | undefined {
   const suppressed = attributes.u32(FRA.suppressPrefix) ?? NONE;
   const partial = [FRA.users, FRA.protocol, FRA.sourcePorts, FRA.destinationPorts];
   return {
-    family: family === AF_INET ? 4 : 6,
+    family: family === AF.inet ? 4 : 6,
     priority: attributes.u32(FRA.priority) ?? 0,
     action: ACTIONS[payload.getUint8(HEADER.action)] ?? 'nop',
     table: attributes.u32(FRA.table) ?? payload.getUint8(HEADER.table),

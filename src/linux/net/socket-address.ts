@@ -1,8 +1,13 @@
-import { isIpv4Mapped, toIpv6 } from '../../ip/address.js';
+import { type IpAddress, isIpv4Mapped, toIpv6 } from '../../ip/address.js';
 import type { Endpoint } from '../../ip/endpoint.js';
 
 /** Address families, linux/socket.h. */
-export const AF = { inet: 2, inet6: 10 } as const;
+export const AF = { unspecified: 0, unix: 1, inet: 2, inet6: 10, netlink: 16, packet: 17 } as const;
+
+/** Socket types, linux/net.h, to be combined with two flags. */
+export const SOCK = { stream: 1, datagram: 2, raw: 3, nonblock: 0x800, cloexec: 0x80000 } as const;
+
+export const familyOf = (address: IpAddress): number => (address.length === 4 ? AF.inet : AF.inet6);
 
 /** struct sockaddr_in, linux/in.h: family u16, port u16 big-endian, address 4 bytes, 8 of padding. */
 export const SOCKADDR_IN = { family: 0, port: 2, address: 4, size: 16 } as const;

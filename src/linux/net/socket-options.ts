@@ -3,7 +3,7 @@ import { call, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
 
 /** asm-generic/socket.h. */
-const SOL_SOCKET = 1;
+export const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const SO_MARK = 36;

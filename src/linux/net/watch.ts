@@ -1,8 +1,6 @@
 import koffi from 'koffi';
-import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { findLink, type Link, RTM, readLink } from './link.js';
 import { NetlinkSocket } from './netlink.js';
-import { readMessages } from './netlink-message.js';
 
 /** A watch. It keeps the program running unless `unref` is called. */
 export interface Watch {
@@ -23,12 +21,13 @@ process.once('exit', () => {
  * error to report, until it has been read. Close the watch before the descriptor. One watch per descriptor.
  *
  * Built on libuv's uv_poll through koffi, which does not document it: `koffi.node.poll(fd, callback)`.
+ *
+ * @param onClose called once, when the watch is closed: to close the descriptor
  */
-export function watchReadable(fd: number, onReadable: () => void): Watch {
+export function watchReadable(fd: number, onReadable: () => void, onClose?: () => void): Watch {
   let closed = false;
   // koffi calls back outside of node's turns: there an error is lost and promises do not continue. So the real work
-  // waits
-  // for a proper turn, and the descriptor is not polled until then.
+  // waits for a proper turn, and the descriptor is not polled until then.
   const wait = (): void => {
     handle.stop();
     setImmediate(() => {
@@ -48,6 +47,7 @@ export function watchReadable(fd: number, onReadable: () => void): Watch {
       closed = true;
       handles.delete(handle);
       handle.close();
+      onClose?.();
     },
     unref: () => handle.unref(),
   };
@@ -69,46 +69,25 @@ export function watchLink(index: number, onChange: (link: Link | undefined) => v
   const socket = new NetlinkSocket(RTMGRP.link);
   const asking = new NetlinkSocket(); // opened now, because the thread may be in another namespace later
   let closed = false;
-  const close = (): void => {
-    if (closed) return;
+  const read = (): void => {
+    const { messages, areLost } = socket.notifications();
+    const changes = messages.flatMap((message) => {
+      const link = readLink(message);
+      return link?.index === index ? { link: message.type === RTM.delLink ? undefined : link } : [];
+    });
+    if (areLost) changes.push({ link: findLink(index, asking) });
+    for (const { link } of changes) {
+      if (closed) return;
+      if (link === undefined) watch.close();
+      onChange(link);
+    }
+  };
+  const watch = watchReadable(socket.fd, read, () => {
     closed = true;
-    watch.close();
     socket.close();
     asking.close();
-  };
-  const watch = watchReadable(socket.fd, () => {
-    for (const link of changes(index, socket, asking)) {
-      if (link === undefined) close();
-      onChange(link);
-      if (closed) return;
-    }
   });
-  return { close, unref: watch.unref };
-}
-
-/** Reads what `socket` reports about a device. */
-function* changes(
-  index: number,
-  socket: NetlinkSocket,
-  asking: NetlinkSocket,
-): Generator<Link | undefined, void, void> {
-  let lost = false; // changes came faster than they were read
-  for (;;) {
-    let datagram: Uint8Array | undefined;
-    try {
-      datagram = socket.receive();
-    } catch (error) {
-      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error;
-      lost = true;
-      continue;
-    }
-    if (datagram === undefined) break;
-    for (const message of readMessages(datagram)) {
-      const link = readLink(message);
-      if (link?.index === index) yield message.type === RTM.delLink ? undefined : link;
-    }
-  }
-  if (lost) yield findLink(index, asking);
+  return watch;
 }
 
 /**
@@ -119,29 +98,9 @@ function* changes(
  */
 export function watchNetwork(onChange: () => void): Watch {
   const socket = new NetlinkSocket(Object.values<number>(RTMGRP).reduce((all, group) => all | group));
-  let closed = false;
-  const watch = watchReadable(socket.fd, () => {
-    drain(socket);
+  const read = (): void => {
+    socket.notifications();
     onChange();
-  });
-  return {
-    close() {
-      if (closed) return;
-      closed = true;
-      watch.close();
-      socket.close();
-    },
-    unref: watch.unref,
   };
-}
-
-/** Reads all notifications and ignores them. */
-function drain(socket: NetlinkSocket): void {
-  for (;;) {
-    try {
-      if (socket.receive() === undefined) return;
-    } catch (error) {
-      if (!(error instanceof LinuxError && error.errno === ERRNO.ENOBUFS)) throw error; // some were lost, which does not matter
-    }
-  }
+  return watchReadable(socket.fd, read, () => socket.close());
 }
