@@ -1,7 +1,7 @@
 import { usage } from '../errors.js';
 import { parseAddress } from '../ip/address.js';
 import { type Cidr, networkOf, parseCidr } from '../ip/cidr.js';
-import { checkDeviceName } from '../linux/tun/tun.js';
+import { checkDeviceName } from '../linux/net/link.js';
 import type { PlainOptions } from '../plain/run.js';
 import { leastMtu, MAX_MTU } from '../plain/wire.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';

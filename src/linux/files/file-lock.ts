@@ -25,9 +25,7 @@ export interface FileLock {
 export function lockFile(path: string, what: string): FileLock {
   const fd = openOwnFile(path, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
   try {
-    while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
-      if (errno() === ERRNO.EINTR) continue;
-      if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
+    if (!holdOpenFile(fd)) {
       const holder = readFileSync(fd, 'utf8').trim();
       const who = holder === '' ? 'another process' : `process ${holder}`;
       throw new LametunError('busy', `${what} is in use by ${who} (${path} is locked): stop it first`);

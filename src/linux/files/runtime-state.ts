@@ -1,7 +1,7 @@
 import { chmodSync, closeSync, existsSync, lstatSync, readFileSync, rmSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
 import { ERRNO, LinuxError } from '../ffi/errno.js';
-import { call, errno, libc } from '../ffi/libc.js';
+import { holdOpenFile } from './file-lock.js';
 import { openOwnFile, replaceFile, safeDirectory } from './safe-files.js';
 
 /** Notes for the next process to clean up after one that was killed. Empty after every boot. */
@@ -9,10 +9,6 @@ export const STATE_DIRECTORY = '/run/lametun';
 
 /** The file that `withStateLock` locks with flock(2). */
 export const STATE_LOCK = `${STATE_DIRECTORY}/lock`;
-
-/** sys/file.h. */
-const LOCK_EX = 2;
-const LOCK_NB = 4;
 
 const LOCK_TIMEOUT = 10_000; // milliseconds; work under the lock takes tens of them
 
@@ -22,42 +18,37 @@ const LOCK_TIMEOUT = 10_000; // milliseconds; work under the lock takes tens of 
  * @throws LinuxError if the directory cannot be made, or belongs to another user; whatever `fn` throws
  */
 export function withStateLock<T>(fn: () => T): T {
-  const fd = openLockFile(STATE_LOCK);
+  const fd = openLockFile();
   try {
-    lock(fd, STATE_LOCK);
+    lock(fd);
     return fn();
   } finally {
     closeSync(fd);
   }
 }
 
-function lock(fd: number, path: string): void {
+function lock(fd: number): void {
   const deadline = performance.now() + LOCK_TIMEOUT;
-  while (libc.flock(fd, LOCK_EX | LOCK_NB) < 0) {
-    if (errno() === ERRNO.EINTR) continue;
-    if (errno() !== ERRNO.EAGAIN) call(-1, `flock ${path}`);
+  while (!holdOpenFile(fd)) {
     if (performance.now() > deadline) {
-      throw new LinuxError(
-        `lock ${path}`,
-        ERRNO.EBUSY,
-        'another lametun hangs: `fuser -v` on that file names it',
-      );
+      const hint = 'another lametun hangs: `fuser -v` on that file names it';
+      throw new LinuxError(`lock ${STATE_LOCK}`, ERRNO.EBUSY, hint);
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5); // sleeps
   }
 }
 
-function openLockFile(path: string): number {
+function openLockFile(): number {
   try {
     safeDirectory(STATE_DIRECTORY);
     if ((lstatSync(STATE_DIRECTORY).mode & 0o077) !== 0) chmodSync(STATE_DIRECTORY, 0o700);
-    return openOwnFile(path, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
+    return openOwnFile(STATE_LOCK, 'write'); // with O_CLOEXEC: programs that are run do not inherit the lock
   } catch (error) {
     const number = (error as NodeJS.ErrnoException).errno;
     if (error instanceof LametunError || number === undefined) throw error;
     const forbidden = number === -ERRNO.EACCES || number === -ERRNO.EPERM;
     const hint = forbidden ? 'needs root (try sudo)' : 'lametun notes there what to undo: make /run writable';
-    throw new LinuxError(`open ${path}`, -number, hint, { cause: error });
+    throw new LinuxError(`open ${STATE_LOCK}`, -number, hint, { cause: error });
   }
 }
 

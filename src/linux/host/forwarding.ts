@@ -1,5 +1,4 @@
 import { readdirSync } from 'node:fs';
-import { LametunError } from '../../errors.js';
 import type { Cidr } from '../../ip/cidr.js';
 import { readSysctl } from '../process/sysctl.js';
 import { type Families, limitedTable, openTable, tableName } from './forwarding-rules.js';
@@ -122,16 +121,3 @@ export function sideEffects(name: string): string[] {
 
 const devicesOf = (family: 'ipv4' | 'ipv6'): string[] =>
   readdirSync(`/proc/sys/net/${family}/conf`).filter((name) => name !== 'all' && name !== 'default');
-
-/**
- * nft allows other characters in a name than the kernel does in a device's name.
- *
- * @throws LametunError `usage`
- */
-export function checkDevice(device: string): void {
-  if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(device)) return;
-  throw new LametunError(
-    'usage',
-    `"${device}" cannot be a device's name: use letters, digits or any of _=+.-`,
-  );
-}

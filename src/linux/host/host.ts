@@ -1,12 +1,12 @@
 import { LametunError } from '../../errors.js';
 import { LinuxError } from '../ffi/errno.js';
-import { type DeviceName, findLink } from '../net/link.js';
+import { checkDeviceName, type DeviceName, findLink } from '../net/link.js';
 import type { NetlinkSocket } from '../net/netlink.js';
 import { NamespaceHandle } from '../process/namespace.js';
 import { readSysctl } from '../process/sysctl.js';
 import { type Announcements, watchAnnouncements } from './announcements.js';
 import { type DesiredHost, wishesOf } from './desired.js';
-import { checkDevice, type ForwardingFacts } from './forwarding.js';
+import type { ForwardingFacts } from './forwarding.js';
 import { type Inheritance, Journal, type KnownSettings } from './journal.js';
 import { probablyBy } from './likely-programs.js';
 import { openNftables, type RuleChange } from './nftables.js';
@@ -74,7 +74,7 @@ export class Host {
     if (this.#isStopped) return;
     this.#namespace.inside(() => {
       this.#desired = this.#options.desired();
-      if (this.#desired.forwarding !== undefined) checkDevice(this.#device.name);
+      if (this.#desired.forwarding !== undefined) checkDeviceName(this.#device.name);
       if (this.#device.index === 0) this.#findDevice();
       this.#openJournal();
       this.#announcements ??= this.#watch();

@@ -14,13 +14,8 @@ import {
   writeState,
 } from '../files/runtime-state.js';
 import { NetlinkSocket } from '../net/netlink.js';
-import {
-  type ChangedSetting,
-  readSettings,
-  readSysctl,
-  undoSettings,
-  writeSysctl,
-} from '../process/sysctl.js';
+import { SOL_SOCKET } from '../net/socket-options.js';
+import { readSysctl, writeSysctl } from '../process/sysctl.js';
 import { sideEffects } from './forwarding.js';
 import type { Thing } from './things.js';
 
@@ -48,7 +43,10 @@ interface Owner extends ProcessIdentity {
   readonly noted: readonly Noted[];
 }
 
-interface SharedSetting extends ChangedSetting {
+interface SharedSetting {
+  readonly name: string;
+  readonly before: string;
+  readonly set: string;
   /** Owners' ids. */
   readonly users: readonly string[];
   /** Settings that the kernel changes with it, with their previous values. */
@@ -106,20 +104,14 @@ export class Journal {
     });
   }
 
-  /** Notes things before they are set. */
-  note(...noted: readonly Noted[]): void {
-    this.#change((owner) => {
-      const before = owner.noted.filter((old) => !noted.some(({ thing }) => isSame(thing, old.thing)));
-      return { ...owner, noted: [...before, ...noted] };
-    });
+  /** Notes a thing before it is set. */
+  note(noted: Noted): void {
+    this.#changeNotes((before) => [...before.filter(({ thing }) => !isSame(thing, noted.thing)), noted]);
   }
 
-  /** Forgets things that are restored. */
-  forget(...things: readonly Thing[]): void {
-    this.#change((owner) => ({
-      ...owner,
-      noted: owner.noted.filter((old) => !things.some((thing) => isSame(thing, old.thing))),
-    }));
+  /** Forgets a thing that is restored. */
+  forget(thing: Thing): void {
+    this.#changeNotes((before) => before.filter((noted) => !isSame(noted.thing, thing)));
   }
 
   /** Settings that processes here have changed. */
@@ -154,24 +146,12 @@ export class Journal {
           'missing',
           `this kernel has no ${name}: IPv6 may be switched off (ipv6.disable=0)`,
         );
-      const entry: SharedSetting =
-        known === undefined
-          ? {
-              name,
-              before: found ?? now,
-              set: value,
-              users: [this.#id],
-              around: readSettings(sideEffects(name)),
-            }
-          : { ...known, set: value, users: [...new Set([...known.users, this.#id])] };
-      const others = state.settings.filter((setting) => setting !== known);
-      this.#write({
-        ...state,
-        settings:
-          known === undefined
-            ? [...others, entry]
-            : state.settings.map((setting) => (setting === known ? entry : setting)),
-      });
+      const entry = known ?? {
+        ...{ name, before: found ?? now, users: [] },
+        around: readSettings(sideEffects(name)),
+      };
+      const users = [...new Set([...entry.users, this.#id])];
+      this.#write(withSetting(state, { ...entry, set: value, users }));
       if (now !== value) writeSysctl(name, value);
     });
   }
@@ -188,20 +168,17 @@ export class Journal {
       const entry = state.settings.find((setting) => setting.name === name);
       if (entry === undefined) return true;
       const users = entry.users.filter((user) => user !== this.#id && isUsed(state, user));
-      const left = state.settings.filter((setting) => setting !== entry);
       if (users.length > 0) {
-        this.#write({
-          ...state,
-          settings: state.settings.map((setting) => (setting === entry ? { ...entry, users } : setting)),
-        });
+        this.#write(withSetting(state, { ...entry, users }));
         return false;
       }
-      undoSettings([entry]);
+      // A setting that another program has changed since is left alone. A missing one went with its device.
+      if (readSysctl(name) === entry.set) writeSysctl(name, entry.before);
       for (const [around, before] of Object.entries(entry.around)) {
         const now = readSysctl(around);
         if (now !== undefined && now !== before) writeSysctl(around, before);
       }
-      this.#write({ ...state, settings: left });
+      this.#write({ ...state, settings: state.settings.filter((setting) => setting !== entry) });
       return true;
     });
   }
@@ -227,13 +204,13 @@ export class Journal {
     });
   }
 
-  #change(change: (owner: Owner) => Owner): void {
+  #changeNotes(change: (noted: readonly Noted[]) => readonly Noted[]): void {
     withStateLock(() => {
       const state = this.#read();
-      this.#write({
-        ...state,
-        owners: state.owners.map((owner) => (owner.id === this.#id ? change(owner) : owner)),
-      });
+      const owners = state.owners.map((owner) =>
+        owner.id === this.#id ? { ...owner, noted: change(owner.noted) } : owner,
+      );
+      this.#write({ ...state, owners });
     });
   }
 
@@ -249,6 +226,19 @@ export class Journal {
     if (state.owners.length === 0 && state.settings.length === 0) removeState(this.#file);
     else writeState(this.#file, state);
   }
+}
+
+/** Puts a setting in the place of its old entry, or behind all others. */
+function withSetting(state: State, entry: SharedSetting): State {
+  const isKnown = state.settings.some(({ name }) => name === entry.name);
+  const settings = state.settings.map((setting) => (setting.name === entry.name ? entry : setting));
+  return { ...state, settings: isKnown ? settings : [...settings, entry] };
+}
+
+/** The values of those settings that exist. */
+function readSettings(names: readonly string[]): Record<string, string> {
+  const found = names.map((name) => [name, readSysctl(name)] as const);
+  return Object.fromEntries(found.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
 const isUsed = ({ owners }: State, user: string): boolean =>
@@ -267,7 +257,6 @@ const isState = (value: unknown): value is State =>
 const fileName = (): string => `host-${statSync('/proc/thread-self/ns/net').ino}.json`;
 
 /** asm-generic/socket.h. */
-const SOL_SOCKET = 1;
 const SO_NETNS_COOKIE = 71;
 
 /**

@@ -1,3 +1,4 @@
+import { LametunError } from '../../errors.js';
 import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { type Hints, type NetlinkSocket, rtnetlink } from './netlink.js';
 import { Attributes, MessageWriter, type NetlinkMessage, NLM_F } from './netlink-message.js';
@@ -145,4 +146,17 @@ function linkMessage(type: number, device: string | number): MessageWriter {
   if (typeof device === 'number') message.fixed.setInt32(IFINFOMSG.index, device, true);
   else message.text(IFLA.name, device);
   return message;
+}
+
+/**
+ * Allows the same names as `wg-quick`: those that the kernel allows and that never need quoting, not even for nft.
+ *
+ * @throws LametunError `usage`
+ */
+export function checkDeviceName(name: string): void {
+  if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return;
+  throw new LametunError(
+    'usage',
+    `"${name}" cannot be a device's name: use 1 to 15 letters, digits or any of _=+.-`,
+  );
 }

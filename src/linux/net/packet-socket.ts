@@ -1,13 +1,11 @@
 import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
-import { setReceiveBuffer, trySocketOption } from './socket-options.js';
+import type { Hints } from './netlink.js';
+import { AF, SOCK } from './socket-address.js';
+import { SOL_SOCKET, setReceiveBuffer, trySocketOption } from './socket-options.js';
 
-/** Socket constants, bits/socket.h and linux/if_packet.h. */
-const AF_PACKET = 17;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK_CLOEXEC = 0x80800;
-const SOL_SOCKET = 1;
+/** asm-generic/socket.h, linux/socket.h. */
 const SO_TIMESTAMPNS = 35;
 const MSG_DONTWAIT = 0x40;
 
@@ -83,12 +81,12 @@ export class PacketSocket {
     const index = libc.if_nametoindex(device);
     if (index === 0) throw new LinuxError(`capture on ${device}`, ERRNO.ENODEV);
     const hints = { [ERRNO.EPERM]: 'capturing needs root (try sudo) or the capability CAP_NET_RAW' };
-    const fd = call(libc.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0), 'socket AF_PACKET', hints);
+    const fd = openPacketSocket(hints);
     try {
       setReceiveBuffer(fd, BUFFER);
-      setOption(fd, SO_TIMESTAMPNS, 1);
+      if (!trySocketOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)) call(-1, 'setsockopt SO_TIMESTAMPNS');
       const address = allocate(SOCKADDR_LL.size);
-      address.view.setUint16(SOCKADDR_LL.family, AF_PACKET, true);
+      address.view.setUint16(SOCKADDR_LL.family, AF.packet, true);
       address.view.setUint16(SOCKADDR_LL.protocol, ALL_PROTOCOLS, true);
       address.view.setInt32(SOCKADDR_LL.index, index, true);
       call(libc.bind(fd, address.address, SOCKADDR_LL.size), `bind AF_PACKET ${device}`);
@@ -158,9 +156,8 @@ export class PacketSocket {
   }
 }
 
-function setOption(fd: number, option: number, value: number): void {
-  if (!trySocketOption(fd, SOL_SOCKET, option, value)) throw new LinuxError(`setsockopt ${option}`, errno());
-}
+const openPacketSocket = (hints?: Hints): number =>
+  call(libc.socket(AF.packet, SOCK.raw | SOCK.nonblock | SOCK.cloexec, 0), 'socket AF_PACKET', hints);
 
 /**
  * Makes the kernel compute the checksums of packets that a device sends, like `ethtool -K DEVICE tx off`.
@@ -176,7 +173,7 @@ export function computeChecksumsInKernel(device: string): void {
   request.bytes.set(new TextEncoder().encode(device).subarray(0, 15));
   request.view.setBigUint64(16, BigInt(value.address), true);
   value.view.setUint32(0, ETHTOOL_STXCSUM, true);
-  const fd = call(libc.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0), 'socket AF_PACKET');
+  const fd = openPacketSocket();
   try {
     call(libc.ioctl(fd, SIOCETHTOOL, request.address), `ETHTOOL_STXCSUM ${device}`);
   } finally {

@@ -1,16 +1,10 @@
 import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
-import { AF, readSocketAddress, writeSocketAddress } from './socket-address.js';
-import { setReceiveBuffer, trySocketOption } from './socket-options.js';
-
-/** linux/net.h, asm-generic/fcntl.h. */
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0x80000;
-const SOCK_NONBLOCK = 0x800;
+import { AF, readSocketAddress, SOCK, writeSocketAddress } from './socket-address.js';
+import { SOL_SOCKET, setReceiveBuffer, trySocketOption } from './socket-options.js';
 
 /** Levels and options, asm-generic/socket.h, linux/in.h, linux/in6.h. */
-const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
 export const SOL_IP = 0;
@@ -34,8 +28,6 @@ const UDP_GRO = 104;
 
 /** struct msghdr, linux/socket.h. */
 const MSGHDR_SIZE = 56;
-
-const AF_UNSPEC = 0;
 
 /** How often to choose another port if somebody else takes the first. */
 const CHOOSE_ATTEMPTS = 10;
@@ -73,7 +65,7 @@ export class UdpSocket {
   }
 
   static #bound(port: number): UdpSocket {
-    const type = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    const type = SOCK.datagram | SOCK.cloexec | SOCK.nonblock;
     const dual = libc.socket(AF.inet6, type, 0);
     const without6 = dual < 0 && errno() === ERRNO.EAFNOSUPPORT;
     const fd = call(without6 ? libc.socket(AF.inet, type, 0) : dual, 'open a UDP socket');
@@ -218,7 +210,7 @@ export function dropQueuedErrors(fd: number): void {
  */
 export function reconnect(fd: number, socketAddress: number, length: number): number {
   const nobody = allocate(16);
-  nobody.view.setUint16(0, AF_UNSPEC, true);
+  nobody.view.setUint16(0, AF.unspecified, true);
   libc.connect(fd, nobody.address, 16);
   return libc.connect(fd, socketAddress, length) === 0 ? 0 : errno();
 }

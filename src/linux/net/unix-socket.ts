@@ -4,15 +4,12 @@ import { LametunError } from '../../errors.js';
 import { ERRNO } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
+import { AF, SOCK } from './socket-address.js';
+import { SOL_SOCKET } from './socket-options.js';
 
-/** linux/socket.h, linux/net.h, linux/un.h: family u16, path char[108]. */
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0x800;
-const SOCK_CLOEXEC = 0x80000;
+/** linux/un.h: family u16, path char[108]. */
 const SOCKADDR_UN = { family: 0, path: 2, pathLength: 108, size: 110 } as const;
 /** asm-generic/socket.h; `struct ucred` of sys/socket.h: pid, uid, gid, 32 bits each. */
-const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SO_PEERGROUPS = 59;
 const UCRED = { uid: 4, gid: 8, size: 12 } as const;
@@ -27,7 +24,7 @@ const accept4 = libc_.func('int accept4(int fd, intptr_t address, intptr_t lengt
 ) => number;
 
 /** Accepts the next waiting connection. @returns its descriptor; -1 if there is none */
-export const acceptUnix = (fd: number): number => accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+export const acceptUnix = (fd: number): number => accept4(fd, 0, 0, SOCK.nonblock | SOCK.cloexec);
 
 /**
  * Listens on a path, with a descriptor that can be passed to another program. Only the owner may connect.
@@ -42,11 +39,11 @@ export function listenUnix(path: string, backlog = 128): number {
   const name = new TextEncoder().encode(unlistened);
   if (name.length >= SOCKADDR_UN.pathLength)
     throw new LametunError('usage', `${path} is too long for a socket`);
-  const fd = call(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'open a unix socket');
+  const fd = call(libc.socket(AF.unix, SOCK.stream | SOCK.nonblock | SOCK.cloexec, 0), 'open a unix socket');
   const before = process.umask(0o177); // for the whole process, which makes no other file meanwhile
   try {
     const { bytes, view, address } = allocate(SOCKADDR_UN.size);
-    view.setUint16(SOCKADDR_UN.family, AF_UNIX, true);
+    view.setUint16(SOCKADDR_UN.family, AF.unix, true);
     bytes.set(name, SOCKADDR_UN.path);
     call(libc.bind(fd, address, SOCKADDR_UN.path + name.length + 1), `listen on ${path}`);
     call(listen(fd, backlog), `listen on ${path}`);

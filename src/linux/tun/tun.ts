@@ -1,7 +1,7 @@
-import { LametunError } from '../../errors.js';
 import { ERRNO } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
+import { checkDeviceName } from '../net/link.js';
 
 const O_RDWR = 0x2;
 const O_NONBLOCK = 0x800;
@@ -66,7 +66,7 @@ export class Tun {
    * Attaches to a TUN device, and makes it if it does not exist. A device that is made here goes away with its last
    * descriptor, together with its addresses and routes. The descriptor does not block.
    *
-   * @throws LinuxError if the kernel refuses, LametunError `missing` if it has no TUN
+   * @throws LinuxError if the kernel refuses, or has no TUN; LametunError `usage` for a name that is not allowed
    */
   static open({ name, packetInformation, virtioHeader = false, exclusive = false }: TunOptions): Tun {
     checkDeviceName(name);
@@ -98,19 +98,6 @@ export class Tun {
   close(): void {
     libc.close(this.fd);
   }
-}
-
-/**
- * Allows the same names as `wg-quick`: those that the kernel allows and that never need quoting.
- *
- * @throws LametunError `usage`
- */
-export function checkDeviceName(name: string): void {
-  if (/^[a-zA-Z0-9_=+.-]{1,15}$/.test(name) && name !== '.' && name !== '..') return;
-  throw new LametunError(
-    'usage',
-    `"${name}" cannot be a device's name: use 1 to 15 letters, digits or any of _=+.-`,
-  );
 }
 
 function openDeviceNode(): number {
