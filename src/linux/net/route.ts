@@ -119,21 +119,18 @@ export function removeRoute(device: DeviceName, destination: Cidr, metric?: numb
   rtnetlink(message, `remove route ${formatCidr(networkOf(destination))} through ${device.name}`, hints);
 }
 
-/** All IPv4 and IPv6 routes of a table. */
-export function listRoutes(table = MAIN_TABLE): Route[] {
-  return listAllRoutes().filter((route) => route.table === table);
-}
-
-/** The routes of all tables, with those for this machine's own addresses (`ip route show table all`). */
-export const listAllRoutes = (): Route[] => list();
-
 /** The routes of the main table that lead through this device only. */
 export const listDeviceRoutes = (device: number): Route[] =>
-  list((message) => message.u32(RTA.oif, device)).filter(
+  listAllRoutes((message) => message.u32(RTA.oif, device)).filter(
     (route) => route.table === MAIN_TABLE && route.device === device, // old kernels ignore the filter
   );
 
-const list = (complete?: (message: MessageWriter) => void): Route[] =>
+/**
+ * The IPv4 and IPv6 routes of all tables, with those for this machine's own addresses (`ip route show table all`).
+ *
+ * @param complete adds filters to a request
+ */
+export const listAllRoutes = (complete?: (message: MessageWriter) => void): Route[] =>
   listBoth(RTM.getRoute, RTMSG.size, 'list the routes', complete).flatMap(
     (answer) => readRoute(answer) ?? [],
   );
