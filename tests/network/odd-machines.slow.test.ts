@@ -157,7 +157,7 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
   };
   const isAway = async (): Promise<void> => {
     await until('a word of what is missing', async () =>
-      /hub\.example: (there is no such name|the name server does not answer)/.test(
+      /hub\.example: (no such host name|the name server does not answer)/.test(
         (await node.status()).hub.why!,
       ),
     );

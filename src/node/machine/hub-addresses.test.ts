@@ -7,7 +7,7 @@ import { byToken, type HubAddresses, reached, searched, told } from './hub-addre
 const at = (host: string): HubAddress => ({ host, port: 443, tls: false });
 const hosts = (known: HubAddresses): string[] => searched(known).map(({ host }) => host);
 
-test('a hub that moves is looked for at its new addresses first, and at the old ones still', () => {
+test('after a hub moves, its new addresses are tried first, and the old ones are kept', () => {
   let known = byToken(undefined, [at('old'), at('never')]);
   known = told(known, [at('old'), at('new')]);
   known = reached(known, at('old'));
@@ -17,18 +17,18 @@ test('a hub that moves is looked for at its new addresses first, and at the old 
   assert.deepEqual(hosts(known), ['new', 'old', 'never'], 'a hub without a network takes nothing away');
 });
 
-test('what a hub says and is not true is gone when it says something else', () => {
+test('a wrong address of the hub is gone once the hub announces another', () => {
   let known = reached(byToken(undefined, [at('good')]), at('good'));
   known = told(told(known, [at('wrong')]), [at('other')]);
   assert.deepEqual(hosts(known), ['other', 'good']);
 });
 
-test('a new token is tried first, and takes nothing away', () => {
+test("a new token's addresses are tried first, and no proven address is lost", () => {
   const known = reached(byToken(undefined, [at('old')]), at('old'));
   assert.deepEqual(hosts(byToken(known, [at('new')])), ['new', 'old']);
 });
 
-test('no word of a hub takes away the address by which it was reached last', () => {
+test('no announcement of a hub removes the address that worked last', () => {
   const words = fc.array(fc.array(fc.domain().map(at), { maxLength: 8 }), { maxLength: 50 });
   fc.assert(
     fc.property(words, (lists) => {

@@ -8,7 +8,7 @@ const REMOTE = { address: Uint8Array.of(203, 0, 113, 5), port: 443 };
 const connection = (network = NETWORK) => ({ where: '203.0.113.5:443', remote: REMOTE, network });
 const away = { failure: new HubFailure('unreachable', 'nobody answers'), retryIn: 1_000 };
 
-test('a hub that goes away is still shown where it was, with the reason', () => {
+test('a hub that goes away keeps its address in the status, with the reason', () => {
   const hub = new HubView(NETWORK, 0);
   assert.equal(hub.status.state, 'connecting');
   hub.connected(connection(), 1);
@@ -19,7 +19,7 @@ test('a hub that goes away is still shown where it was, with the reason', () => 
   assert.deepEqual(hub.address, REMOTE.address);
 });
 
-test('one that is not tried again, or that refuses, has refused', () => {
+test('a hub that refuses, or is not tried again, is shown as refusing', () => {
   const hub = new HubView(NETWORK, 0);
   hub.disconnected({ ...away, retryIn: undefined }, 3);
   assert.equal(hub.status.state, 'refused');
@@ -29,7 +29,7 @@ test('one that is not tried again, or that refuses, has refused', () => {
   assert.equal(hub.status.state, 'away');
 });
 
-test('other ranges than at joining are a warning, until they are right again', () => {
+test('a changed range is a warning until the original range is back', () => {
   const hub = new HubView(NETWORK, 0);
   hub.connected(connection({ ...NETWORK, ipv4: '10.0.0.0/8' }), 1);
   assert.match(hub.warnings(5).join(), /10\.0\.0\.0\/8 .*ignored, it had 10\.77\.0\.0\/16/);

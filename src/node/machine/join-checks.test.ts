@@ -28,7 +28,7 @@ const address = (text: string) => parseAddress(text)!;
 const refused = (code: string, why: RegExp) => (error: unknown) =>
   error instanceof LametunError && error.code === code && why.test(error.message);
 
-test('a network has private ranges, and not wide ones', () => {
+test('a network must have private ranges that are not too wide', () => {
   checkNetwork(network, around);
   for (const ipv4 of ['192.168.0.0/16', '100.64.0.0/15', '172.30.0.0/15', '10.0.0.0/24'])
     checkNetwork({ ...network, ipv4 }, around);
@@ -58,7 +58,7 @@ test('a network has private ranges, and not wide ones', () => {
   assert.throws(() => checkNetwork({ ...network, ipv6: 'fd00::/8' }, around), refused('refused', /too wide/));
 });
 
-test('the hub and the name servers stay outside, also where only a default route leads to them', () => {
+test('the hub and the name servers must be outside the range, even behind a default route', () => {
   for (const host of ['10.77.3.4', 'fd77::53'])
     assert.throws(
       () => checkNetwork(network, { ...around, hosts: [address(host)] }),
@@ -72,7 +72,7 @@ test('the hub and the name servers stay outside, also where only a default route
   checkNetwork(network, { ...around, hosts: [address('10.78.0.1')] });
 });
 
-test('a range that this machine has routes in is refused, and one within a wider route is not', () => {
+test('a range that contains routes of this machine is refused; a range within a wider route is not', () => {
   const route = (text: string): TableRoute => ({
     destination: parseCidr(text)!,
     name: `the route ${text} dev eth0`,
@@ -87,7 +87,7 @@ test('a range that this machine has routes in is refused, and one within a wider
   checkNetwork(network, beside('10.78.0.0/16'));
 });
 
-test('what was looked at is what one becomes a member of, at an address in it', () => {
+test('the joined network must be the one of the invitation, and the address must be in its range', () => {
   checkMembership(network, network, you);
   const { ipv4: _, ipv6: __, ...waiting } = { ...you, pending: true };
   checkMembership(network, network, waiting);

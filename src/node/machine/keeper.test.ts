@@ -24,7 +24,7 @@ function keeping() {
   return { keeper, known, say, maps, stored };
 }
 
-test('where something was refused, what is stored says so: after a restart all of the map is asked for', () => {
+test('a map with a refused change is stored without its version, so that a restart requests the whole map', () => {
   const { keeper, say, maps } = keeping();
   const right = mapNode(2);
   const versionOf = (revision: number, node: MapNode) => {
@@ -42,7 +42,7 @@ test('where something was refused, what is stored says so: after a restart all o
   assert.deepEqual(versionOf(3, right)?.version, { epoch: 'e', revision: 3 });
 });
 
-test('changes within a second are written once, and what could not be written is written again', () => {
+test('changes within a second are written once, and a failed write is repeated', () => {
   const { keeper, known, say, maps, stored } = keeping();
   say(1, mapNode(2));
   known.meet('node2', mapNode(2).key, 0);

@@ -13,7 +13,7 @@ const warnings = (known: KnownNames, now: number, names = ['office', 'laptop']):
   ...known.warnings(names, now),
 ];
 
-test('a name that is met again with its key is nothing to speak of', () => {
+test('a known name with the same key changes nothing', () => {
   const known = new KnownNames();
   known.meet('office', 'k1', NOW);
   assert.deepEqual(known.takeChanged(), [{ name: 'office', key: 'k1' }]);
@@ -24,7 +24,7 @@ test('a name that is met again with its key is nothing to speak of', () => {
   );
 });
 
-test('a name with another key is warned of for a week, also after a restart', () => {
+test('a name with another key causes a warning for a week, even after a restart', () => {
   let known = new KnownNames();
   known.meet('office', 'k1', NOW - 100 * DAY);
   known = new KnownNames(known.takeChanged());
@@ -40,7 +40,7 @@ test('a name with another key is warned of for a week, also after a restart', ()
   assert.equal(known.changedAt('office'), NOW, 'programs are told for as long as it is so');
 });
 
-test('a key that is trusted is warned of no more, and the next one is', () => {
+test('trusting a key ends the warning until the key changes again', () => {
   let known = new KnownNames([
     { name: 'office', key: 'k2', changedAt: NOW },
     { name: 'laptop', key: 'k3', changedAt: NOW },
@@ -65,13 +65,13 @@ test('a key that is trusted is warned of no more, and the next one is', () => {
   assert.equal(warnings(known, NOW, ['office']).length, 1, 'also the key that it had before');
 });
 
-test('so is one that goes back to the key that it had', () => {
+test('a key that changes back causes a warning too', () => {
   const known = new KnownNames([{ name: 'office', key: 'k2', changedAt: NOW - 30 * DAY }]);
   known.meet('office', 'k1', NOW);
   assert.equal(warnings(known, NOW).length, 1);
 });
 
-test('what is remembered has an end: who was not met for longest is forgotten first', () => {
+test('the number of known names is limited: the name not seen for longest is forgotten first', () => {
   const known = new KnownNames();
   known.meet('office', 'k1', NOW);
   known.meet('old', 'k2', NOW);
@@ -84,7 +84,7 @@ test('what is remembered has an end: who was not met for longest is forgotten fi
   assert.equal(known.takeChanged()!.length, 131_072);
 });
 
-test('a name that every object has is remembered across restarts like any other', (t) => {
+test('a name such as "constructor" survives a restart like any other', (t) => {
   const special = fc.constantFrom(
     'constructor',
     'prototype',
@@ -118,7 +118,7 @@ test('a name that every object has is remembered across restarts like any other'
   );
 });
 
-test('a warning lasts its week although the clock is set meanwhile', () => {
+test('a warning lasts a week even if the clock is set meanwhile', () => {
   const known = new KnownNames([{ name: 'laptop', key: 'k2', changedAt: NOW }]);
   known.meet('office', 'k1', 600_000);
   known.meet('office', 'k2', 600_000); // ten minutes after 1970

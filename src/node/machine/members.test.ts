@@ -19,7 +19,7 @@ const added = (...nodes: readonly MapNode[]) => ({ added: nodes, changed: [], re
 const around = { routes: [], ownShares: [], hosts: [] };
 const ids = (members: Iterable<{ readonly id: number }>): number[] => [...members].map(({ id }) => id);
 
-test('where this node is it hears when it is let in, once, and only what can be', () => {
+test('a node accepts its addresses once, at approval, and only valid ones', () => {
   const { ipv4: _, ipv6: __, ...waiting } = node(1);
   const members = new MemberChecks(network, waiting);
   members.apply(added(node(2)));
@@ -39,7 +39,7 @@ test('where this node is it hears when it is let in, once, and only what can be'
   assert.match(members.warnings().join(), /10\.77\.0\.1 is this node's/);
 });
 
-test('members come, change what they share, and go', () => {
+test('members are added, change their shares, and are removed', () => {
   const members = checks();
   assert.deepEqual(ids(members.apply(added(node(1), node(2), node(3))).added), [2, 3]);
   const shares = ['192.168.5.0/24'];
@@ -121,7 +121,7 @@ const renamed = (...nodes: readonly MapNode[]) => ({ added: [], changed: nodes, 
 const namesOf = (members: MemberChecks): string =>
   [...members.all()].map(({ id, name }) => `${id} ${name}`).join();
 
-test('members are called what the hub calls them, and their old names are free', () => {
+test('a member takes the name that the hub gives it, and its old name becomes free', () => {
   const members = checks();
   members.apply(added(node(2), node(3)));
   assert.deepEqual(ids(members.apply(renamed(node(2, { name: 'office' }))).changed), [2]);
@@ -132,14 +132,14 @@ test('members are called what the hub calls them, and their old names are free',
   assert.deepEqual(members.warnings(), []);
 });
 
-test('a new name does not bring a member another key with it', () => {
+test('a renamed member keeps its key', () => {
   const members = checks();
   members.apply(added(node(2)));
   members.apply(renamed(node(2, { name: 'office', key: key(9) })));
   assert.deepEqual([members.get(2)!.key, members.warnings().length], [key(2), 1]);
 });
 
-test('this node is called what the hub calls it, as soon as nobody else is', () => {
+test('this node takes the name that the hub gives it, once no other member has that name', () => {
   const members = checks();
   members.apply(added(node(2)));
   members.callSelf('laptop');
@@ -154,7 +154,7 @@ test('this node is called what the hub calls it, as soon as nobody else is', () 
   assert.match(members.warnings().join(), /its name is that of node 1/);
 });
 
-test('whether a member has IPv6 may change', () => {
+test('a member may gain or lose IPv6', () => {
   const members = checks();
   members.apply(added(node(2)));
   const changed = node(2, { ipv4Only: true });
@@ -163,7 +163,7 @@ test('whether a member has IPv6 may change', () => {
   assert.deepEqual([members.get(2), members.warnings()], [node(2), []]);
 });
 
-test('who was refused does not come first after a restart', () => {
+test('a refused member does not come first after a restart', () => {
   const map = new NetworkMap();
   const members = checks();
   const nodes = [node(5), node(2, { key: key(5) })];
@@ -172,7 +172,7 @@ test('who was refused does not come first after a restart', () => {
   assert.deepEqual(ids(members.trusted(map.nodes())), [5, 2]);
 });
 
-test('a node that is removed and joins anew may have its old name and address', () => {
+test('a node that is removed and joins again may get its old name and address', () => {
   const members = checks();
   members.apply(added(node(2)));
   const anew = node(3, { name: 'n2', ipv4: '10.77.0.2', ipv6: 'fd77::2' });
@@ -180,13 +180,13 @@ test('a node that is removed and joins anew may have its old name and address', 
   assert.deepEqual(members.warnings(), []);
 });
 
-test('what the hub tells others of us is compared with what we are', () => {
+test('a false map entry for this node itself is a warning', () => {
   const members = checks();
   members.apply(added(node(1, { key: key(9) })));
   assert.match(members.warnings().join(), /another key or address of this node/);
 });
 
-test('shares that would take away what is none of the network’s are not routed', () => {
+test('shares that would capture other traffic are not routed', () => {
   const members = checks();
   const bad: readonly (readonly [share: string, why: RegExp])[] = [
     ['0.0.0.0/0', /too wide/],
@@ -214,7 +214,7 @@ test('shares that would take away what is none of the network’s are not routed
   }
 });
 
-test('of two members that share the same the first has it, and the second when that is gone', () => {
+test('of two members with the same share, the first gets the route, and the second after the first is removed', () => {
   const members = checks();
   members.apply(added(node(3, { shares: ['192.168.9.0/25'] }), node(2, { shares: ['192.168.9.0/24'] })));
   assert.deepEqual([...members.planShares(around)], [['192.168.9.0/24', 2]]);

@@ -24,26 +24,26 @@ function renamed(names: string, ...wishes: readonly string[]): string {
   return now.join('');
 }
 
-test('a name that nobody has can be had, and its old one is free', () => {
+test('a free name can be taken, and the old name becomes free', () => {
   assert.equal(renamed('ab', '1:a>x'), 'xb');
 });
 
-test('a name that somebody keeps cannot', () => {
+test('a name in use cannot be taken', () => {
   assert.equal(renamed('ab', '1:a>b'), 'ab');
 });
 
-test('names can be swapped, and go round, in any order', () => {
+test('names can be swapped or rotated, in any order', () => {
   assert.equal(renamed('ab', '1:a>b', '2:b>a'), 'ba');
   assert.equal(renamed('abc', '1:a>b', '2:b>c', '3:c>a'), 'bca');
   assert.equal(renamed('abc', '3:c>x', '1:a>b', '2:b>c'), 'bcx');
 });
 
-test('whoever counted on a name that stays taken keeps his, too', () => {
+test('a node that wants a name that is not given up keeps its own name', () => {
   assert.equal(renamed('abcd', '1:a>b', '2:b>c', '3:c>d'), 'abcd');
   assert.equal(renamed('abcd', '3:c>d', '2:b>c', '1:a>b'), 'abcd');
 });
 
-test('of two who are to have the same name the first gets it', () => {
+test('of two nodes that want the same name, the first gets it', () => {
   assert.equal(renamed('ab', '1:a>x', '2:b>x'), 'xb');
   assert.equal(renamed('abc', '1:a>x', '2:b>x', '3:c>b'), 'xbc');
 });

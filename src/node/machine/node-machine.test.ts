@@ -160,7 +160,7 @@ const route = (text: string): TableRoute => ({
   ...{ kind: 'unicast', gateway: undefined },
 });
 
-test('a node that is alone is found by its own name', () => {
+test('a node without a hub and members resolves its own name', () => {
   const scene = new Scene();
   scene.isHubThere = false;
   scene.start().runTo(1_100);
@@ -170,7 +170,7 @@ test('a node that is alone is found by its own name', () => {
   );
 });
 
-test('after a restart without a hub, a member that shares the LAN of both is reached there', () => {
+test('after a restart without a hub, a member that shares the LAN of both nodes is reached in that LAN', () => {
   const home = { ...mapNode(2), shares: ['192.168.1.0/24'] };
   const scene = new Scene({ endpoints: [{ node: 2, at: '192.168.1.7:41641' }] }, [home]);
   scene.isHubThere = false;
@@ -195,7 +195,7 @@ function connected(...others: number[]): Scene {
   return scene;
 }
 
-test('a member is a peer, has a path and a name before the node is introduced', () => {
+test('a member has a peer, a path and a name before the command `introduced`', () => {
   const scene = new Scene().start();
   scene.done.length = 0;
   scene.say({ type: 'map', version: revision(1), nodes: [mapNode(1), mapNode(2)] });
@@ -205,7 +205,7 @@ test('a member is a peer, has a path and a name before the node is introduced', 
   assert.deepEqual(scene.kinds('peer', 'remove-peer', 'introduced'), ['remove-peer']);
 });
 
-test('what was told before the machine began counts', () => {
+test('events from before the start of the machine count', () => {
   const scene = new Scene();
   scene.client.start(scene.now);
   const early: HubEvent[] = [];
@@ -220,14 +220,14 @@ test('what was told before the machine began counts', () => {
   assert.deepEqual([hub.state, relay.via], ['connected', 'websocket']);
 });
 
-test('what the hub says is dated when it comes, however long the machine was quiet', () => {
+test('an event from the hub gets the time of its arrival, however long the machine was idle', () => {
   const scene = connected();
   scene.now += 200_000;
   scene.breakOff();
   assert.equal(scene.machine.status(surroundings, scene.now, EPOCH).hub.since, EPOCH);
 });
 
-test('what is shared is stored before that is acknowledged', () => {
+test('shares are stored before they are acknowledged', () => {
   const scene = connected();
   scene.done.length = 0;
   const share = { network: '192.168.1.0/24', state: 'approved' as const };
@@ -240,7 +240,7 @@ test('what is shared is stored before that is acknowledged', () => {
   assert.deepEqual(scene.kinds('store', 'host', 'answer'), ['store node', 'host', 'answer']);
 });
 
-test('without IPv6 the interface has no such address, and the hub is told', () => {
+test('without IPv6 the interface has no IPv6 address, and the hub is told', () => {
   const scene = connected();
   assert.equal(scene.machine.hostPlan().addresses.length, 2);
   scene.machine.handleIpv6(false, scene.now);
@@ -249,7 +249,7 @@ test('without IPv6 the interface has no such address, and the hub is told', () =
   assert.ok(scene.asked.some((question) => question.type === 'host-info' && !question.ipv6));
 });
 
-test('a node that is approved gets its addresses, and credentials that open the relay', () => {
+test('an approved node gets its addresses, and credentials that the relay accepts', () => {
   const { ipv4: _, ipv6: __, ...waiting } = { ...member(1), pending: true };
   const scene = new Scene({ node: { ...KNOWN, you: waiting } });
   scene.answer = () => ({ ...attachedAnswer(1), you: waiting });
@@ -266,7 +266,7 @@ test('a node that is approved gets its addresses, and credentials that open the 
   ]);
 });
 
-test('a removal is told, unless this node wanted to leave and could', () => {
+test('a removal is reported, unless this node asked to leave', () => {
   const removed = { type: 'removed', network: NETWORK.id } as const;
   const gone = connected();
   gone.say(removed);
@@ -291,14 +291,14 @@ test('a removal is told, unless this node wanted to leave and could', () => {
   assert.ok(staying.last('removed'));
 });
 
-test('a frame is passed on as it lies in the message, while it is handled', () => {
+test('a frame is passed on in the memory of its message', () => {
   const scene = connected(2);
   scene.done.length = 0;
   scene.sayFrame(2, Uint8Array.of(4, 0, 0, 0, 7));
   assert.deepEqual([...scene.last('frame')!.datagram], [4, 0, 0, 0, 7]);
 });
 
-test('at the end all questions are answered, and the connection is closed in good order', () => {
+test('at the end, all requests are answered and the connection is closed with a handshake', () => {
   const scene = connected(2);
   scene.answer = () => undefined;
   const tokens = [scene.machine.ping(2, scene.now), scene.machine.share([], scene.now)];

@@ -26,14 +26,14 @@ function record(node = NODE) {
   return { kept, own: new OwnRecord(node, (changed) => kept.push(changed)) };
 }
 
-test('the hub can change rights, shares and the name, but not who this node is', () => {
+test('the hub can change rights, shares and the name, but not the identity of this node', () => {
   const { own, kept } = record();
   own.setYou({ ...YOU, admin: true, name: 'notebook', ipv4: '10.77.0.9', ipv6: 'fd77::9', id: 9 });
   assert.deepEqual(own.node.you, { ...YOU, admin: true, name: 'notebook' });
   assert.deepEqual(kept, [own.node]);
 });
 
-test('a node that waits has no address, and the first that it gets is its own', () => {
+test('a pending node has no address, and keeps the first one that it gets', () => {
   const { ipv4: _, ipv6: __, ...waiting } = { ...YOU, pending: true };
   const { own } = record({ ...NODE, you: waiting });
   own.setYou({ ...waiting, admin: true });
@@ -42,13 +42,13 @@ test('a node that waits has no address, and the first that it gets is its own', 
   assert.deepEqual(own.node.you, YOU);
 });
 
-test('what is as it was is not written', () => {
+test('an unchanged record is not written', () => {
   const { own, kept } = record();
   own.setYou({ ...YOU });
   assert.deepEqual(kept, []);
 });
 
-test('what the others think of its IPv6 is kept, and forgotten again', () => {
+test('whether other members take this node to have IPv6 is recorded', () => {
   const { own } = record();
   own.setYou({ ...YOU, ipv4Only: true });
   assert.deepEqual(own.node.you, { ...YOU, ipv4Only: true });

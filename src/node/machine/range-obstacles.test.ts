@@ -46,13 +46,13 @@ const warned = (routes: readonly TableRoute[], what: RegExp, rules: readonly Rul
   assert.match(warnings[0] ?? 'nothing', what);
 };
 
-test("networks elsewhere, and default routes, are in nobody's way", () => {
+test('networks elsewhere and default routes are no obstacles', () => {
   const halves = [route('0.0.0.0/1', 'tun0'), route('128.0.0.0/1', 'tun0'), route('::/0')];
   works([DEFAULT, ...halves, route('192.168.1.0/24'), route('10.78.0.0/16'), route('fd12:3456:789b::/64')]);
   works([route('10.0.0.0/8', '', { kind: 'dead-end' })]); // a dead end around it: the network's route is more specific
 });
 
-test('a route, a dead end or an address inside of the range is refused, in the half for copies too', () => {
+test('a route, dead end or address inside the range is refused, even in the half reserved for copies', () => {
   refused([route('10.76.0.0/15')], /^10\.76\.0\.0\/15 collides with the route 10\.76\.0\.0\/15 dev eth0$/);
   refused([route('10.77.3.0/24', 'wg0')], /collides with the route 10\.77\.3\.0\/24 dev wg0$/);
   refused([route('10.76.9.0/24', '', { kind: 'dead-end' })], /10\.76\.9\.0\/24/);
@@ -66,7 +66,7 @@ test('a route, a dead end or an address inside of the range is refused, in the h
   refused([route('10.76.0.9/32', 'lo', address)], /this machine's address 10\.76\.0\.9/);
 });
 
-test('a wider route around the range gives way to it, with a warning', () => {
+test('a wider route around the range yields to it, with a warning', () => {
   const corporate = route('10.0.0.0/8', 'tun1', { gateway: parseAddress('192.168.7.1')! });
   warned(
     [DEFAULT, corporate],
@@ -75,13 +75,13 @@ test('a wider route around the range gives way to it, with a warning', () => {
   warned([route('fd00::/8', 'dn42')], /fd12:3456:789a::\/64 .*the route fd00::\/8 dev dn42/);
 });
 
-test('a gateway inside of the range is refused, also where its network is wider', () => {
+test('a gateway inside the range is refused, even if its network is wider', () => {
   const gateway = parseAddress('10.76.0.1')!;
   const lan = route('10.0.0.0/8');
   refused([lan, { ...DEFAULT, gateway }], /contains 10\.76\.0\.1, the gateway of the route 0\.0\.0\.0\/0/);
 });
 
-test('a rule before the main table takes packets away by whatever its table has for them', () => {
+test('a rule before the main table captures packets through any route in its table', () => {
   const in52 = { table: 52 } as const;
   const before = rule(5270, 52);
   for (const text of ['0.0.0.0/0', '10.0.0.0/8', '10.77.3.4/32'])
@@ -97,7 +97,7 @@ test('a rule before the main table takes packets away by whatever its table has 
   ]);
 });
 
-test("a rule that the packets of programs do not come to is in nobody's way", () => {
+test('a rule that packets of local programs never reach is no obstacle', () => {
   const all = route('0.0.0.0/0', 'tun9', { table: 9 });
   for (const other of [
     rule(100, 9, { mark: 0xca6c }),
@@ -120,7 +120,7 @@ test("a rule that the packets of programs do not come to is in nobody's way", ()
     refused([all], /the routing rule 100/, [other]);
 });
 
-test('a default route in a table of its own is no obstacle where the main table comes first', () => {
+test('a default route in another table is no obstacle if the main table comes first', () => {
   const all = route('0.0.0.0/0', 'wg9', { table: 51_820 });
   const rules = [
     rule(32_764, 254, { suppressPrefix: 0 }),
@@ -141,7 +141,7 @@ test('a route that only some packets use is a warning', () => {
   );
 });
 
-test('the shared addresses have one user: whoever has some of them here is named', () => {
+test('a second user of the shared address space 100.64.0.0/10 is refused, and named', () => {
   const range = [cidr('100.72.0.0/15')];
   const own = {
     kind: 'local',

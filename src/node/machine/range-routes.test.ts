@@ -29,7 +29,7 @@ function plan(others: readonly string[], needed: readonly string[] = [], own: re
   return { routes: texts, warnings, isAroundOthers };
 }
 
-test('without a collision, the range is one route, which gives way to that of any other network', () => {
+test('without a collision, the range is one route, which yields to the routes of other networks', () => {
   assert.deepEqual(plan(['192.168.1.0/24'], ['192.168.1.1']), {
     routes: ['10.7.0.0/16 gives way'],
     warnings: [],
@@ -38,7 +38,7 @@ test('without a collision, the range is one route, which gives way to that of an
   assert.ok(RANGE_METRIC > 20_600, "NetworkManager's for a Wi-Fi that leads nowhere");
 });
 
-test('in a LAN with the range itself, members are routed one by one, but for what the LAN needs', () => {
+test('in a LAN with the same range, each member has its own route, except at addresses that the LAN needs', () => {
   const { routes, warnings } = plan(['10.7.0.0/16'], ['10.7.0.254', '8.8.8.8'], ['10.7.0.20']);
   assert.deepEqual(routes, ['10.7.0.1/32', '10.7.9.9/32']);
   assert.deepEqual(warnings, [
@@ -46,16 +46,16 @@ test('in a LAN with the range itself, members are routed one by one, but for wha
   ]);
 });
 
-test('in a LAN with a part of the range, only members in that part have routes of their own', () => {
+test('in a LAN with a part of the range, only members in that part have their own routes', () => {
   assert.deepEqual(plan(['10.7.0.0/24'], ['10.7.0.254']).routes, ['10.7.0.0/16 gives way', '10.7.0.1/32']);
 });
 
-test('a wider LAN gives way to the range, unless its gateway is in there', () => {
+test('a wider LAN yields to the range, unless its gateway is inside the range', () => {
   assert.deepEqual(plan(['10.0.0.0/8'], ['10.0.0.254']).routes, ['10.7.0.0/16 gives way']);
   assert.deepEqual(plan(['10.0.0.0/8'], ['10.7.0.254']).routes, ['10.7.0.1/32', '10.7.9.9/32']);
 });
 
-test("an address that this machine got in a LAN is the machine's, and not a member's", () => {
+test('an address that this machine has in a LAN is not routed to a member', () => {
   const { routes, warnings } = plan(['10.7.0.0/24'], [], ['10.7.0.1']);
   assert.deepEqual(routes, ['10.7.0.0/16 gives way', '10.7.0.254/32']);
   assert.deepEqual(warnings, [

@@ -12,7 +12,7 @@ const route = (text: string, device = 'eth0'): LocalRoute => ({
 });
 const RANGES = [cidr('10.7.0.0/16'), cidr('fd12:3456:789a::/64')];
 
-test('a share of others is refused when it would take what this machine has, or too much', () => {
+test("a member's share is refused if it is too wide, or overlaps what this machine uses", () => {
   const around = {
     routes: [route('192.168.1.0/24'), route('172.20.0.0/14')],
     ownShares: [cidr('192.168.5.0/24')],
@@ -37,7 +37,7 @@ test('a share of others is refused when it would take what this machine has, or 
   }
 });
 
-test('a share of our own is a network that this machine has a route to', () => {
+test('a node can share only networks that it has a route to', () => {
   const routes = [route('192.168.1.0/24'), route('172.16.0.0/12'), route('fd07::/64')];
   for (const share of ['192.168.1.0/24', '192.168.1.64/26', '192.168.0.0/16', '172.17.0.0/16', 'fd07::/64']) {
     assert.equal(formatCidr(parseShare(share, routes, RANGES)), share);

@@ -11,23 +11,23 @@ function missing(wanted: readonly string[], known: readonly OfferedShare[], hasI
   return untold({ you: { ...you, ...(ipv4Only && { ipv4Only }), shares: known }, shares: wanted }, hasIpv6);
 }
 
-test('a hub that knows everything is told nothing', () => {
+test('a hub with the right information is told nothing', () => {
   assert.deepEqual(missing([], []), {});
   const known = [offer('10.5.0.0/16', 'refused'), offer('192.168.1.0/24', 'approved')];
   assert.deepEqual(missing(['192.168.1.7/24', '10.5.0.0/16', '192.168.1.0/24'], known), {});
   assert.deepEqual(missing([], [], false, true), {});
 });
 
-test('a hub that has forgotten what is offered is told again', () => {
+test('a hub that has lost the offered shares is told them again', () => {
   const shares = ['192.168.1.0/24', '10.5.0.0/16'];
   assert.deepEqual(missing(shares, [offer('10.5.0.0/16', 'approved')]), { shares });
 });
 
-test('so is one that remembers what is not offered any more', () => {
+test('a hub that still lists a withdrawn share is told', () => {
   assert.deepEqual(missing([], [offer('10.5.0.0/16', 'approved')]), { shares: [] });
 });
 
-test('a hub that thinks otherwise of IPv6 here is told', () => {
+test('a hub that is wrong about IPv6 on this machine is told', () => {
   assert.deepEqual(missing([], [], false), { ipv6: false });
   assert.deepEqual(missing([], [], true, true), { ipv6: true });
 });

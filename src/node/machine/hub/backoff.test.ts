@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { SeededRandom } from '../../../../tests/kit/random.js';
 import { Backoff } from './backoff.js';
 
-test('waits grow from at most one second to at most thirty, and begin anew after a success', () => {
+test('waits grow from one second to thirty at most, and start over after a success', () => {
   const longest = new Backoff(() => 1);
   const waits = Array.from({ length: 14 }, () => longest.next());
   assert.deepEqual(waits.slice(0, 3), [1000, 1400, 1960]);
@@ -14,7 +14,7 @@ test('waits grow from at most one second to at most thirty, and begin anew after
   assert.equal(longest.next(), 30_000);
 });
 
-test('the unluckiest of five thousand comes back soon after the hub, for the time that it was away', () => {
+test("the unluckiest of five thousand nodes returns late by a fraction of the hub's absence", () => {
   const random = new SeededRandom(2);
   for (const away of [2_000, 5_000, 20_000]) {
     const back = Array.from({ length: 5000 }, () => {
@@ -28,7 +28,7 @@ test('the unluckiest of five thousand comes back soon after the hub, for the tim
   }
 });
 
-test('five thousand nodes that lost their hub at once come back spread over the wait', () => {
+test('five thousand nodes that lost their hub at once return spread over the wait', () => {
   const random = new SeededRandom(1);
   const waits = Array.from({ length: 5000 }, () => new Backoff(() => random.fraction()).next(60_000));
   const perTenth = Array.from(

@@ -1,21 +1,21 @@
 /**
- * The longest waits, milliseconds: `first` at first, then longer by `growth` of all the time that was waited, up to
- * `last`. So somebody who is unlucky comes back that part of its absence after the hub, and of thousands somebody is:
- * waits that are doubled would keep him away for as long again.
+ * The longest waits, milliseconds: `first` at first, then longer by `growth` times the total time waited, up to `last`.
+ * So the unluckiest of thousands of nodes returns late by that fraction of the hub's absence. Doubled waits would keep it
+ * away for as long again.
  */
 const BACKOFF = { first: 1000, growth: 0.4, last: 30_000 } as const;
-/** The same where another machine has this node's key, and is not to be fought with. */
+/** The same while another machine is connected with this node's key, so that the two do not fight over the hub. */
 export const TWINS = { first: 15_000, growth: 1, last: 300_000 } as const;
-/** A connection that has lasted so long was a success. One that ended at once was none: the hub may be in trouble. */
+/** A connection that lasted this long was a success, milliseconds. One that ended sooner may mean that the hub is in trouble. */
 const STABLE = 10_000;
 
 /**
- * How long to wait before the hub is tried again. Most of each wait is left to chance, so that thousands of nodes, whose
- * hub went away in the same moment, do not come back in the same moment.
+ * How long to wait before the next attempt to reach the hub. Most of each wait is random, so that thousands of nodes that
+ * lost their hub at the same moment do not return at the same moment.
  */
 export class Backoff {
   readonly #random: () => number;
-  readonly #waits: { readonly first: number; readonly growth: number; readonly last: number };
+  readonly #waits: typeof BACKOFF | typeof TWINS;
   #waited = 0;
 
   /** @param random a double in [0, 1) */
@@ -24,7 +24,7 @@ export class Backoff {
     this.#waits = waits;
   }
 
-  /** @param lasted how long the connection that has ended was one, milliseconds; 0 when there was none */
+  /** @param lasted how long the last connection was attached, milliseconds; 0 if there was none */
   next(lasted = 0): number {
     if (lasted >= STABLE) this.reset();
     const { first, growth, last } = this.#waits;
@@ -34,7 +34,7 @@ export class Backoff {
     return wait;
   }
 
-  /** The longest waits from now on: what failed will not be different in a second. */
+  /** Uses the longest waits from now on: what failed will not change in a second. */
   exhaust(): void {
     this.#waited = Infinity;
   }

@@ -14,7 +14,7 @@ import type { HubCommand, HubEvent } from './hub-events.js';
 const crypto = new FakeCrypto(new SeededRandom(9));
 const END = { address: Uint8Array.of(203, 0, 113, 1), port: 443 };
 
-test('a network that was judged on a connection that broke meanwhile is judged again before this node joins', () => {
+test('if the connection breaks after the invitation, the caller accepts the network again before the node joins', () => {
   const hubKey = crypto.generate();
   const client = new HubClient({
     ...{ crypto, privateKey: crypto.generate(), hubKey: hubKey.publicKey.bytes, map: new NetworkMap() },

@@ -171,7 +171,7 @@ export class HubClient {
     this.#do(this.#current, now, () => {
       if (local === undefined || isHere(local.address)) session.probe(now);
       else {
-        const why = `the address ${formatAddress(local.address)}, by which the hub was reached, is gone`;
+        const why = `this machine no longer has the address ${formatAddress(local.address)}, which the connection used`;
         session.close(new HubFailure('lost', why));
       }
     });
@@ -287,7 +287,7 @@ export class HubClient {
     const { failure } = this.#state as { failure?: HubFailure };
     const why = failure === undefined ? '' : `: ${failure.message}`;
     const refusal = failure?.refusal;
-    return new HubFailure('unreachable', `there is no connection to the hub${why}`, refusal && { refusal });
+    return new HubFailure('unreachable', `not connected to the hub${why}`, refusal && { refusal });
   }
 
   #connect(now: number): void {

@@ -5,23 +5,23 @@ import type { ChannelFailure } from '../../../protocol/transport.js';
 
 /** Why there is no connection to the hub. */
 export type HubFailureKind =
-  /** Nobody answers at any address, or somebody who is no hub. */
+  /** No hub answers at any address. */
   | 'unreachable'
-  /** A hub, but not the one of the token. */
+  /** A hub with another key than the token's. */
   | 'other-hub'
-  /** It speaks no protocol version that we do. */
+  /** The hub and this node have no protocol version in common. */
   | 'version'
-  /** It said no: `refusal` is the code. */
+  /** The hub refused: see `refusal`. */
   | 'refused'
-  /** There was a connection, and it broke. */
+  /** The connection broke. */
   | 'lost'
-  /** What it said makes no sense. */
+  /** The hub sent an invalid message. */
   | 'protocol'
-  /** It has the right key, and serves another network than this node's. */
+  /** The hub has the right key, but serves another network. */
   | 'other-network'
-  /** The hub of this node's network says that it is no member any more. */
+  /** The hub of this node's network removed this node. */
   | 'removed'
-  /** The caller did not want to join, having seen the network; `cause` is what it threw. */
+  /** The caller rejected the network of the invitation: see `cause`. */
   | 'unwanted'
   /** The caller closed the client. */
   | 'closed';
@@ -39,7 +39,6 @@ const CODE: Readonly<Record<HubFailureKind, ErrorCode>> = {
   closed: 'unreachable',
 };
 
-/** Words for people are its `message`. */
 export class HubFailure extends LametunError {
   readonly kind: HubFailureKind;
   readonly refusal: Refusal | undefined;
@@ -47,32 +46,22 @@ export class HubFailure extends LametunError {
   constructor(kind: HubFailureKind, message: string, options: { refusal?: Refusal; cause?: unknown } = {}) {
     const cause = options.cause;
     const isWrong = options.refusal !== undefined && WRONG_QUESTIONS.has(options.refusal);
-    super(
-      cause instanceof LametunError ? cause.code : isWrong ? 'usage' : CODE[kind],
-      message,
-      cause === undefined ? {} : { cause },
-    );
+    const code = cause instanceof LametunError ? cause.code : isWrong ? 'usage' : CODE[kind];
+    super(code, message, cause === undefined ? {} : { cause });
     this.kind = kind;
     this.refusal = options.refusal;
   }
 }
 
-/** What is worth telling first when several addresses failed, each in its own way. */
-const TELLING: readonly HubFailureKind[] = [
-  'version',
-  'other-hub',
-  'refused',
-  'protocol',
-  'lost',
-  'unreachable',
-];
+/** The most informative kind first. */
+const TELLING = ['version', 'other-hub', 'refused', 'protocol', 'lost', 'unreachable'] as const;
 
-/** All addresses have failed: the most telling of the reasons, and where there are several of one kind, all of them. */
+/** Why all addresses failed: all failures of the most informative kind, as one. */
 export function summarise(failures: readonly HubFailure[]): HubFailure {
   const kind = TELLING.find((each) => failures.some((failure) => failure.kind === each));
   const same = failures.filter((failure) => failure.kind === kind);
   if (same.length <= 1 || kind === undefined)
-    return same[0] ?? new HubFailure('unreachable', 'the hub has no address that can be tried');
+    return same[0] ?? new HubFailure('unreachable', 'no known address of the hub can be tried');
   return new HubFailure(kind, [...new Set(same.map(({ message }) => message))].join('; '));
 }
 
@@ -87,51 +76,54 @@ const CHANNEL_KIND: Readonly<Record<ChannelFailure, HubFailureKind>> = {
 export const channelFailure = (why: ChannelFailure, text: string): HubFailure =>
   new HubFailure(CHANNEL_KIND[why], text);
 
-const OTHER_HUB = 'this is not the hub of the token: it has another key';
-
-/** The WebSocket was closed by the other side. Before the channel is open its code is all that says why. */
+/** The other side closed the WebSocket. Before the channel is open, only the code says why. */
 export function closeFailure(where: string, code: number, wasOpen: boolean): HubFailure {
   if (wasOpen) return new HubFailure('lost', CLOSED[code] ?? 'the connection to the hub broke');
-  if (code === CLOSE_CODE.key) return new HubFailure('other-hub', `${where}: ${OTHER_HUB}`);
-  return new HubFailure('unreachable', `${where}: ${CLOSED[code] ?? 'it hung up; is this a lametun hub?'}`);
+  if (code === CLOSE_CODE.key)
+    return new HubFailure('other-hub', `${where}: this hub does not have the key in the token`);
+  return new HubFailure(
+    'unreachable',
+    `${where}: ${CLOSED[code] ?? 'the server hung up; is it a lametun hub?'}`,
+  );
 }
 
 /** RFC 6455 §7.4.1, and IANA's registry. */
 const CLOSED: Readonly<Record<number, string>> = {
   1001: 'the hub is stopping',
-  1012: 'the hub is being started again',
-  1013: 'the hub has too much to do',
-  [CLOSE_CODE.garbled]: 'the hub could not read what we sent: something between us changes it',
-  [CLOSE_CODE.protocol]: 'the hub did not understand what we sent',
+  1012: 'the hub is restarting',
+  1013: 'the hub is overloaded',
+  [CLOSE_CODE.garbled]:
+    'the hub could not decrypt the messages of this node: something in between alters them',
+  [CLOSE_CODE.protocol]: 'the hub did not understand a message of this node',
 };
 
-/** A web server that is no hub. */
+/** A web server that is not a hub answered. */
 export const responseFailure = (where: string, status: number): HubFailure =>
   new HubFailure(
     'unreachable',
-    `${where}: a web server is there, and no hub (it said ${status}); a reverse proxy must pass WebSockets for /lametun on`,
+    `${where}: a web server answered (${status}), not a lametun hub; a reverse proxy must forward WebSockets at /lametun`,
   );
 
-/** What connecting to an address, or resolving a name, failed with. @param code of libuv, Node or OpenSSL: `ECONNREFUSED` */
+/** An address could not be connected to, or a name not resolved. @param code of libuv, Node or OpenSSL: `ECONNREFUSED` */
 export function connectFailure(where: string, code: string | undefined, cause?: unknown): HubFailure {
-  const why = WHY[code ?? ''] ?? code ?? 'it cannot be reached';
+  const why = WHY[code ?? ''] ?? code ?? 'cannot be reached';
   return new HubFailure('unreachable', `${where}: ${why}`, cause === undefined ? {} : { cause });
 }
 
-const NO_ROUTE = 'there is no route to it';
-const NO_HTTP = 'what is there is no hub: it does not speak HTTP';
-const NO_TLS = 'what is there does not speak TLS';
+const NO_ROUTE = 'no route to this address';
+const NO_HTTP = 'the server at this address does not speak HTTP: it is not a lametun hub';
+const NO_TLS = 'the server at this address does not speak TLS';
 const WHY: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'the connection was refused; does the hub run, and on this port?',
-  ECONNRESET: 'the connection was cut off',
-  EPIPE: 'the connection was cut off',
-  ETIMEDOUT: 'no answer; is the port open in all firewalls?',
+  ECONNREFUSED: 'connection refused; is the hub running, and on this port?',
+  ECONNRESET: 'connection reset',
+  EPIPE: 'connection reset',
+  ETIMEDOUT: 'timed out; is the port open in every firewall?',
   EHOSTUNREACH: NO_ROUTE,
   ENETUNREACH: NO_ROUTE,
   EADDRNOTAVAIL: NO_ROUTE,
-  EACCES: 'this machine does not allow to connect there',
-  ENOTFOUND: 'there is no such name',
-  ENODATA: 'the name has no address',
+  EACCES: 'this machine does not allow the connection',
+  ENOTFOUND: 'no such host name',
+  ENODATA: 'the host name has no address',
   EAI_AGAIN: 'the name server does not answer',
   HPE_INVALID_CONSTANT: NO_HTTP,
   HPE_INVALID_VERSION: NO_HTTP,

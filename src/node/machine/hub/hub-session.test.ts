@@ -97,7 +97,7 @@ function box() {
   };
 }
 
-test('nothing is asked before the caller has chosen this connection', () => {
+test('nothing is requested before the caller has chosen the connection', () => {
   const scene = new Scene();
   scene.act((session) => session.start(0));
   assert.deepEqual([scene.kinds(), scene.asked], [['open'], []]);
@@ -106,7 +106,7 @@ test('nothing is asked before the caller has chosen this connection', () => {
   assert.deepEqual(scene.asked, [{ type: 'attach', id: 1, network: NETWORK.id, as }]);
 });
 
-test('joining takes three questions, and waits for the caller after the first', () => {
+test('joining takes three requests, and waits for the caller after the first', () => {
   const scene = new Scene(wish);
   scene.act((session) => session.start(0));
   scene.act((session) => session.begin(0));
@@ -127,7 +127,7 @@ test('joining takes three questions, and waits for the caller after the first', 
   );
 });
 
-test('a hub that does not answer the first message is given up', () => {
+test('a hub that does not answer the first message is abandoned', () => {
   const scene = new Scene();
   scene.session.start(0); // lost
   scene.pass(SESSION.channel - 1);
@@ -137,7 +137,7 @@ test('a hub that does not answer the first message is given up', () => {
   assert.equal(scene.session.nextTimeout(), Infinity);
 });
 
-test('a hub that does not answer the attaching is given up', () => {
+test('a hub that does not answer `attach` is abandoned', () => {
   const scene = new Scene();
   scene.act((session) => session.start(0));
   scene.act((session) => session.begin(0));
@@ -149,7 +149,7 @@ test('a hub that does not answer the attaching is given up', () => {
   assert.deepEqual(scene.kinds(), ['unreachable']);
 });
 
-test('a question without an answer fails alone, in its time; the late answer is overlooked', () => {
+test('a request without an answer fails alone at its deadline, and a late answer is ignored', () => {
   const scene = new Scene().attach();
   const who = box();
   scene.act((session) => session.request({ type: 'who' }, scene.now, who.resolve, who.reject));
@@ -164,7 +164,7 @@ test('a question without an answer fails alone, in its time; the late answer is 
   assert.deepEqual([scene.kinds(), who.got.answer], [[], undefined]);
 });
 
-test('it pings every fifteen seconds, and misses the hub fifteen seconds after a ping', () => {
+test('the session pings every 15 s, and ends 15 s after an unanswered ping', () => {
   const scene = new Scene().attach();
   for (let i = 1; i <= 10; i++) {
     scene.pass(SESSION.pingInterval);
@@ -177,7 +177,7 @@ test('it pings every fifteen seconds, and misses the hub fifteen seconds after a
   assert.deepEqual(scene.kinds(), ['lost']);
 });
 
-test('a connection that may be dead is asked at once, and has a second and a half to answer', () => {
+test('a connection that may be dead is pinged at once, and has 1.5 s to answer', () => {
   const scene = new Scene().attach();
   scene.pass(4_000);
   scene.act((session) => session.probe(scene.now));
@@ -198,7 +198,7 @@ test('a connection that may be dead is asked at once, and has a second and a hal
   assert.deepEqual([scene.kinds(), scene.pings], [[], 3]);
 });
 
-test('a process that was stopped for an hour does not blame the hub, unless it stays silent', () => {
+test('after an hour of suspension, the session ends only if the hub stays silent', () => {
   const scene = new Scene().attach();
   scene.pass(SESSION.pingInterval);
   scene.now += 3_600_000;
@@ -208,7 +208,7 @@ test('a process that was stopped for an hour does not blame the hub, unless it s
   assert.deepEqual(scene.kinds(), ['lost']);
 });
 
-test('whatever is heard shows that the hub is there', () => {
+test('any message shows that the hub is alive', () => {
   const scene = new Scene().attach();
   scene.pass(SESSION.pingInterval);
   scene.say({ type: 'you', you: member(1) });
@@ -216,7 +216,7 @@ test('whatever is heard shows that the hub is there', () => {
   assert.deepEqual(scene.kinds(), ['you']);
 });
 
-test('everything that waits is answered when the connection ends, and what comes later fails at once', () => {
+test('pending requests fail when the connection ends, and later ones fail at once', () => {
   const scene = new Scene().attach();
   const [a, b, late] = [box(), box(), box()];
   const admin = { type: 'admin', request: { op: 'nodes' } } as const;
@@ -232,7 +232,7 @@ test('everything that waits is answered when the connection ends, and what comes
   assert.equal(scene.session.sealFrame(1, new Uint8Array(4)), undefined);
 });
 
-test('answers to what nobody asked, and answers of another form, do no harm', () => {
+test('an answer to an unknown request is ignored, and a malformed answer ends the session', () => {
   const scene = new Scene().attach();
   scene.say({ type: 'answer', re: 999, value: {} });
   scene.say({ type: 'refused', re: 999, code: 'full', message: 'no' });
@@ -243,7 +243,7 @@ test('answers to what nobody asked, and answers of another form, do no harm', ()
   assert.deepEqual([scene.kinds(), who.got.failure?.kind], [['protocol'], 'protocol']);
 });
 
-test('there is an end to how many questions wait', () => {
+test('the number of pending requests is limited', () => {
   const scene = new Scene().attach();
   const boxes = Array.from({ length: 300 }, box);
   for (const { resolve, reject } of boxes)
@@ -252,7 +252,7 @@ test('there is an end to how many questions wait', () => {
   assert.deepEqual(scene.kinds(), []);
 });
 
-test('all of the map is asked for once, however many deltas do not fit it', () => {
+test('the whole map is requested once, however many deltas do not fit', () => {
   const scene = new Scene().attach();
   const delta = (from: number): HubMessage => ({
     type: 'delta',
@@ -277,7 +277,7 @@ test('all of the map is asked for once, however many deltas do not fit it', () =
   assert.deepEqual(scene.kinds(), ['protocol']);
 });
 
-test('frames that come before the node is attached are overlooked', () => {
+test('frames that arrive before the node is attached are ignored', () => {
   const scene = new Scene();
   scene.act((session) => session.start(0));
   assert.equal(scene.session.sealFrame(1, new Uint8Array(4)), undefined);
@@ -305,7 +305,7 @@ const words = fc.oneof(
   fc.constantFrom(...REFUSALS).map((code): HubMessage => ({ type: 'refused', re: 1, code, message: code })),
 );
 
-test('nothing that a hub says makes a member think that it was removed, but that word for its own network', () => {
+test('only `removed` for its own network makes a member believe that it was removed', () => {
   const removed: HubMessage = { type: 'removed', network: NETWORK.id };
   fc.assert(
     fc.property(fc.array(words, { maxLength: 12 }), fc.boolean(), (said, really) => {

@@ -20,13 +20,13 @@ import type { Crypto, PrivateKey } from '../../../wireguard/crypto.js';
 import { EventQueue } from '../../../wireguard/event-queue.js';
 import { channelFailure, HubFailure } from './hub-failure.js';
 
-/** What whoever joins gives and wants. */
+/** What a joining machine offers and asks for. */
 export interface JoinRequest {
   /** 16 bytes, of the token. */
   readonly secret: Uint8Array;
-  /** A DNS label; the hub may append a number. */
+  /** A DNS label. The hub may append a number. */
   readonly name: string;
-  /** Networks to offer. */
+  /** The networks that it offers. */
   readonly shares: readonly string[];
 }
 
@@ -34,48 +34,48 @@ export interface JoinRequest {
 export type HubRequest = Exclude<NodeRequest, { type: 'attach' }> | { readonly type: 'attach' };
 
 export type SessionOutput =
-  /** To be sent, in this order. */
+  /** Send these, in this order. */
   | { readonly kind: 'send'; readonly bytes: Uint8Array }
-  /** A WebSocket ping is to be sent. */
+  /** Send a WebSocket ping. */
   | { readonly kind: 'ping' }
-  /** The channel stands: the hub has the key that it should have. `begin` goes on. */
+  /** The channel is open: the hub has the right key. Continue with `begin`. */
   | { readonly kind: 'open' }
-  /** Before joining: is this network one that the caller can be in? `proceed` goes on. */
+  /** Before joining: the network of the invitation. Continue with `proceed` if the caller accepts it. */
   | { readonly kind: 'invitation'; readonly network: NetworkInfo }
-  /** This node is a member now, and must be kept as one. Once, and only for a machine that joins. */
+  /** This machine is a member now: store that. Once, and only when joining. */
   | { readonly kind: 'joined'; readonly network: NetworkInfo; readonly you: Membership }
   | ({ readonly kind: 'attached' } & Answers['attach'])
-  /** The map (`options.map`) has changed already. */
+  /** The map (`options.map`) has changed. */
   | { readonly kind: 'map'; readonly change: MapChange }
-  /** This node's own name, rights, shares or addresses. */
+  /** This node's own name, rights, shares or addresses have changed. */
   | { readonly kind: 'you'; readonly you: Membership }
-  /** Where the hub is from now on. */
+  /** The hub's addresses have changed. */
   | { readonly kind: 'addresses'; readonly addresses: readonly HubAddress[] }
   /** Another machine tried to connect with this node's key. */
   | { readonly kind: 'twin'; readonly address: string }
   | { readonly kind: 'presence'; readonly presence: Extract<HubMessage, { type: 'presence' }> }
-  /** Lies in the memory of what was handled. */
+  /** The datagram lies in the memory of the handled message. */
   | { readonly kind: 'frame'; readonly peer: NodeId; readonly datagram: Uint8Array }
-  /** The connection is to be closed. Nothing comes after this, and every question was answered. */
+  /** Close the connection. This is the last output, and no request is pending. */
   | { readonly kind: 'ended'; readonly failure: HubFailure };
 
 /** Milliseconds. */
 export const SESSION = {
-  /** From our first message to the hub's. A hub to which thousands come back at once is slow. */
+  /** From the first message of this node to the hub's. A hub is slow when thousands reconnect at once. */
   channel: 30_000,
-  /** For an answer. */
+  /** For the answer to a request. */
   answer: 30_000,
   pingInterval: 15_000,
-  /** For anything to be heard after a ping. */
+  /** After a ping, for anything that is received. */
   pong: 15_000,
-  /** The same when there is reason to think that the connection is dead: no way is so slow, and to connect is cheap. */
+  /** The same when the connection may be dead: no path is slower, and reconnecting is cheap. */
   probe: 1_500,
-  /** Who comes to look as late as this was stopped himself, and the answer may lie there unread. */
+  /** A timeout handled this late means that this process was suspended, and the answer may still be unread. */
   late: 2_000,
-  /** A second map that is asked for within this time is one too many. */
+  /** The shortest time between two requests for the whole map. */
   resync: 10_000,
 } as const;
-/** Questions under way at most. */
+/** The most pending requests. */
 const MAX_PENDING = 256;
 
 interface Pending {
@@ -148,9 +148,9 @@ export class HubSession {
 
   handleTimeout(now: number): void {
     if (now >= this.#deadline)
-      this.close(new HubFailure('unreachable', 'what is there does not answer as a hub does'));
+      this.close(new HubFailure('unreachable', 'no lametun hub answered at this address'));
     if (now >= this.#pongDeadline + SESSION.late) this.#pongDeadline = now + SESSION.late;
-    else if (now >= this.#pongDeadline) this.close(new HubFailure('lost', 'the hub has fallen silent'));
+    else if (now >= this.#pongDeadline) this.close(new HubFailure('lost', 'the hub stopped answering'));
     for (const [id, { deadline, reject }] of this.#pending) {
       if (now < deadline) continue;
       this.#pending.delete(id);
@@ -258,7 +258,7 @@ export class HubSession {
   #attach(have: MapVersion | undefined, now: number): void {
     this.#request(this.#attachment(have), now, (answer) => {
       if (answer.network.id !== this.#network) {
-        this.close(otherNetwork(`it calls itself ${answer.network.name}`));
+        this.close(otherNetwork(`it is called ${answer.network.name}`));
         return;
       }
       this.#isResyncing = false;
@@ -275,11 +275,11 @@ export class HubSession {
     reject: (failure: HubFailure) => void = (failure) => this.close(failure),
   ): void {
     if (this.#state === 'ended' || this.#state === 'channel') {
-      reject(new HubFailure('unreachable', 'there is no connection to the hub'));
+      reject(new HubFailure('unreachable', 'not connected to the hub'));
       return;
     }
     if (this.#pending.size >= MAX_PENDING) {
-      reject(new HubFailure('refused', 'too many questions wait for the hub', { refusal: 'too-many' }));
+      reject(new HubFailure('refused', 'too many requests are waiting for the hub', { refusal: 'too-many' }));
       return;
     }
     const id = this.#nextId++;
@@ -318,7 +318,7 @@ export class HubSession {
         this.close(
           message.network === this.#network
             ? new HubFailure('removed', 'this node was removed from the network')
-            : otherNetwork('it has removed this node'),
+            : otherNetwork('it removed this node'),
         );
         return;
       case 'map':
@@ -349,7 +349,7 @@ export class HubSession {
   /** A delta does not fit the map of this node: asks for the whole map. */
   #resync(now: number): void {
     if (now - this.#resyncedAt < SESSION.resync) {
-      this.close(new HubFailure('protocol', "the hub's changes do not fit its own map"));
+      this.close(new HubFailure('protocol', "the hub's changes do not fit the map that it sent"));
       return;
     }
     this.#resyncedAt = now;
@@ -368,19 +368,19 @@ export class HubSession {
 const parseAnswerTo = (request: NodeRequest, value: unknown): unknown =>
   request.type === 'admin' ? parseAdminAnswer(request.request.op, value) : parseAnswer(request.type, value);
 
-/** Of all that a hub refuses, nothing says that this node is no member any more: only `removed` does. */
+/** No refusal ends a membership: only the message `removed` does. */
 const refused = (code: Refusal, message: string): HubFailure =>
   code === 'other-network' ? otherNetwork() : new HubFailure('refused', message, { refusal: code });
 
 const otherNetwork = (detail?: string): HubFailure =>
   new HubFailure(
     'other-network',
-    `another network is behind this hub's key${detail === undefined ? '' : ` (${detail})`}: this node stays a member of its own, and goes on trying; the hub needs the right database, or its backup restored`,
+    `this hub serves another network${detail === undefined ? '' : ` (${detail})`}: this node keeps its membership and keeps trying; run the hub with the right database, or restore its backup`,
   );
 
-/** What a hub says before this node is attached. */
+/** What a hub may send before this node is attached. */
 const EARLY: ReadonlySet<HubMessage['type']> = new Set(['answer', 'refused', 'removed']);
 const TOO_EARLY = new LametunError('protocol', 'it came before this node was attached');
 
 const nonsense = (error: unknown): HubFailure =>
-  new HubFailure('protocol', `the hub said what it should not: ${(error as Error).message}`);
+  new HubFailure('protocol', `the hub sent an invalid message: ${(error as Error).message}`);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SearchPatience } from './search-patience.js';
 
-test('the first search is given up at once, each after it later, and none is kept for more than eight seconds', () => {
+test('the first search is abandoned at once, each later one after a longer time, up to 8 s', () => {
   const patience = new SearchPatience();
   patience.begin(1_000);
   assert.equal(patience.rest(1_000), 0);

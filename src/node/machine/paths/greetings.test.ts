@@ -6,7 +6,7 @@ import { greetings, RecentRecord } from './greetings.js';
 const random = new SeededRandom(1);
 const fraction = (): number => random.fraction();
 
-test('peers with traffic a moment ago are greeted, a few of them, not all at once', () => {
+test('recently active peers are greeted: a limited number, spread over time', () => {
   const peers = Array.from({ length: 500 }, (_, i) => i + 1);
   const plan = greetings({ at: 1_000_000, peers }, 1_010_000, fraction);
   assert.deepEqual([...plan.keys()], peers.slice(0, 32));
@@ -15,7 +15,7 @@ test('peers with traffic a moment ago are greeted, a few of them, not all at onc
   assert.ok(delays.every((delay) => delay >= 0 && delay < 250));
 });
 
-test('nobody is greeted who has no session any more, or is not known', () => {
+test('peers whose sessions have expired are not greeted', () => {
   assert.equal(greetings(undefined, 0, fraction).size, 0);
   const recent = { at: 1_000_000, peers: [5] };
   assert.equal(greetings(recent, 1_000_000 + 180_001, fraction).size, 0);
@@ -27,7 +27,7 @@ test('nobody is greeted who has no session any more, or is not known', () => {
   assert.equal(greetings(recent, 1_000_000 - 1_000, fraction).size, 1, 'or by a moment');
 });
 
-test('who has traffic is written down within 5 s, and again each minute while it lasts', () => {
+test('active peers are recorded within 5 s, and again each minute while they are active', () => {
   const record = new RecentRecord();
   let active: readonly number[] = [];
   const written: string[] = [];

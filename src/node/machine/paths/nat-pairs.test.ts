@@ -83,7 +83,7 @@ function meet(
 /** Whoever begins comes first. */
 const pairs = Object.keys(KINDS).flatMap((a) => Object.keys(KINDS).map((b) => [a, b] as const));
 
-test('of all pairs of NATs those that simultaneous open can reach are direct within 3 s, and the others stay relayed', () => {
+test('pairs of NATs that simultaneous open can traverse are direct within 3 s, and the others stay relayed', () => {
   for (const [one, other] of pairs) {
     for (let seed = 1; seed <= 5; seed++) {
       const took = meet(seed, [KINDS[one]!, KINDS[other]!], 3_000);
@@ -94,7 +94,7 @@ test('of all pairs of NATs those that simultaneous open can reach are direct wit
 
 const PLAIN: Access = { nat: 'plain' };
 
-test('two plain Linux routers are passed within 3 s in 9 of 10 runs, though one of twenty probes is lost', () => {
+test('two plain Linux routers are traversed within 3 s in 9 of 10 runs, although 5% of the probes are lost', () => {
   for (const other of [PLAIN, KINDS['easy']!, KINDS['CGNAT']!]) {
     for (const pair of [
       [PLAIN, other],
@@ -107,7 +107,7 @@ test('two plain Linux routers are passed within 3 s in 9 of 10 runs, though one 
   }
 });
 
-test('two plain Linux routers are passed within 3 s also where their addresses become known while the nodes call', () => {
+test('two plain Linux routers are traversed within 3 s even if their addresses become known during the calls', () => {
   const late: string[] = [];
   for (let seed = 0; seed < 400; seed++) {
     const told = [(seed % 20) * 10, Math.floor(seed / 20) * 10] as const;
@@ -124,19 +124,19 @@ const bothRemembered = (a: PathHost, b: PathHost): void => {
     own.site.routers[0]!.in(at(peer.site.wan!, 41_641), at(own.site.wan!, 41_641), 1_000);
 };
 
-test('a router that remembers a stranger is given the time to forget him', () => {
+test('a router that has tracked an early ping gets the time to forget it', () => {
   for (let seed = 1; seed <= 10; seed++) {
     const took = meet(seed, [PLAIN, PLAIN], 200_000, { before: bothRemembered });
     assert.ok(took > 30_000 && took < 80_000, `seed ${seed}: ${took} ms`);
   }
 });
 
-test('it has that time also where the addresses of a machine are looked at again and again', () => {
+test("it gets that time even if the machine's addresses are checked again and again", () => {
   const took = meet(1, [PLAIN, PLAIN], 200_000, { before: bothRemembered, lookEvery: 20_000 });
   assert.ok(took < 80_000, `${took} ms`);
 });
 
-test('a plain router behind another plain one is passed after a while, too', () => {
+test('a plain router behind another one is traversed after a while', () => {
   const behind: Access = { nat: 'plain', carrier: 'plain' };
   for (const pair of [
     [behind, PLAIN],

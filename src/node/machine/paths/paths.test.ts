@@ -23,7 +23,7 @@ const pings = (host: PathHost, to?: string) =>
 const why = (world: PathWorld, host: PathHost, peer: PathHost) =>
   host.paths.status(peer.id, world.now, 0)!.why;
 
-test('without traffic everything goes through the relay, and nothing is probed', () => {
+test('without traffic, peers are relayed and nothing is probed', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   world.run(60_000);
@@ -32,7 +32,7 @@ test('without traffic everything goes through the relay, and nothing is probed',
   assert.match(why(world, laptop, office), /no traffic/);
 });
 
-test('with traffic the local address is found within a second, and used', () => {
+test('with traffic, the local address is found and used within a second', () => {
   const world = new PathWorld();
   const { laptop, phone } = homes(world);
   world.traffic(laptop, phone, 1_000);
@@ -41,7 +41,7 @@ test('with traffic the local address is found within a second, and used', () => 
   assert.match(why(world, laptop, phone), /local network/);
 });
 
-test('a server on the internet is reached directly from behind a NAT, and answers through it', () => {
+test('a server on the internet is reached directly from behind a NAT, and answers directly', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 1_000);
@@ -49,7 +49,7 @@ test('a server on the internet is reached directly from behind a NAT, and answer
   assert.match(world.via(server, laptop), /^198\.51\.100\.1:5/);
 });
 
-test('two ordinary NATs are passed by pings that cross', () => {
+test('two ordinary NATs are traversed by pings in both directions', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   world.traffic(laptop, office, 2_000);
@@ -57,7 +57,7 @@ test('two ordinary NATs are passed by pings that cross', () => {
   assert.match(world.via(office, laptop), /^198\.51\.100\.1:/);
 });
 
-test('where UDP is blocked it stays with the relay, and says whom it asked in vain', () => {
+test('where UDP is blocked, the peer stays relayed, and the status lists the addresses without an answer', () => {
   const world = new PathWorld();
   const { laptop } = homes(world);
   const cafe = world.host(world.site({ lan: '172.16.0.0/24', blocked: true }), '172.16.0.9');
@@ -67,7 +67,7 @@ test('where UDP is blocked it stays with the relay, and says whom it asked in va
   assert.match(why(world, laptop, cafe), /no answer from 172\.16\.0\.9:41641/);
 });
 
-test('two symmetric NATs stay with the relay', () => {
+test('two symmetric NATs stay relayed', () => {
   const world = new PathWorld();
   const a = world.host(
     world.site({ lan: '192.168.1.0/24', wan: '198.51.100.1', nat: 'hard' }),
@@ -82,7 +82,7 @@ test('two symmetric NATs stay with the relay', () => {
   assert.match(why(world, a, b), /no answer from/);
 });
 
-test('the search in vain becomes rarer', () => {
+test('an unsuccessful search becomes rarer', () => {
   const world = new PathWorld();
   const { laptop } = homes(world);
   const cafe = world.host(world.site({ lan: '172.16.0.0/24', blocked: true }), '172.16.0.9');
@@ -96,7 +96,7 @@ test('the search in vain becomes rarer', () => {
   assert.ok(last <= 6, `${last} in 2 minutes: two a minute in the end`);
 });
 
-test('no data goes where large datagrams are lost, and it says so', () => {
+test('a path that loses large datagrams is not used, and the status says so', () => {
   const world = new PathWorld();
   const { laptop } = homes(world);
   const narrow = world.host(world.site({ carries: 1_250 }), '203.0.113.8');
@@ -108,7 +108,7 @@ test('no data goes where large datagrams are lost, and it says so', () => {
   assert.match(why(world, laptop, narrow), /203\.0\.113\.8:41641 answers, but packets of full size/);
 });
 
-test('strangers named by a peer get no large datagrams, and few small ones', () => {
+test('addresses of strangers in a call get no large datagrams, and few small ones', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   const victim = at('203.0.113.200', 53);
@@ -127,7 +127,7 @@ test('strangers named by a peer get no large datagrams, and few small ones', () 
   assert.ok(sent.every(({ probe }) => probe.type === 'ping' && (probe.length ?? 0) < 100));
 });
 
-test('candidates that can be no peer are not probed', () => {
+test('unusable candidates are not probed', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   const bad = ['127.0.0.1', '0.0.0.0', '224.0.0.1', '255.255.255.255', '169.254.169.254', '10.77.0.9']
@@ -152,7 +152,7 @@ test('candidates that can be no peer are not probed', () => {
   for (const to of asked) assert.match(to, /^(?:relay|198\.51\.100\.2:|192\.168\.2\.5:)/);
 });
 
-test('nobody is reached directly at an address that leads into the tunnel', () => {
+test('no address that is routed into the tunnel is used directly', () => {
   const world = new PathWorld();
   const { laptop, phone } = homes(world);
   const shared = [...INSIDE, parseCidr('192.168.1.0/24')!];
@@ -169,7 +169,7 @@ test('nobody is reached directly at an address that leads into the tunnel', () =
   assert.equal(world.via(laptop, phone), '192.168.1.6:41641', 'when it does not any more');
 });
 
-test('a peer that names ever new places is remembered at a few of them', () => {
+test('only a few candidates of a peer are remembered', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   for (let i = 0; i < 500; i++) {
@@ -184,7 +184,7 @@ test('a peer that names ever new places is remembered at a few of them', () => {
   assert.ok(new Set(pings(laptop).map(({ to }) => to)).size <= 14);
 });
 
-test('answers to pings are bounded', () => {
+test('answers to pings are rate-limited', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   for (let i = 0; i < 2_000; i++) {
@@ -195,7 +195,7 @@ test('answers to pings are bounded', () => {
   assert.ok(pongs > 40 && pongs <= 85, `${pongs} in 2 s`);
 });
 
-test('a pong counts once, and only from where the ping went', () => {
+test('a pong counts once, and only from the pinged address', () => {
   const world = new PathWorld();
   const { laptop, office } = homes(world);
   const place = at('203.0.113.60', 7_000);
@@ -218,7 +218,7 @@ test('a pong counts once, and only from where the ping went', () => {
   assert.equal(world.via(laptop, office), 'relay', 'the large one is still to be answered');
 });
 
-test('a direct path that goes silent is left within 5 s, and found again when it is back', () => {
+test('a silent direct path is abandoned within 5 s, and found again when it works', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 10_000);
@@ -245,7 +245,7 @@ function silence(world: PathWorld, host: PathHost, peer: PathHost, milliseconds:
   }
 }
 
-test('a direct path on which nothing comes back is left within 2.3 s', () => {
+test('a direct path on which nothing comes back is abandoned within 2.3 s', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   for (let phase = 0; phase < 2_000; phase += 250) {
@@ -264,7 +264,7 @@ test('a direct path on which nothing comes back is left within 2.3 s', () => {
   }
 });
 
-test('a direct path that answers stays, though the peer has nothing to say; it is not asked all the time', () => {
+test('a direct path that answers pings stays although the peer sends nothing, and is not pinged all the time', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 5_000);
@@ -275,7 +275,7 @@ test('a direct path that answers stays, though the peer has nothing to say; it i
   assert.ok(pings(laptop, '203.0.113.7:41641').length <= 61);
 });
 
-test('some loss does not end a direct path', () => {
+test('moderate loss does not end a direct path', () => {
   const world = new PathWorld(7);
   const { laptop, phone } = homes(world);
   world.traffic(laptop, phone, 2_000);
@@ -285,7 +285,7 @@ test('some loss does not end a direct path', () => {
   assert.equal(laptop.used.length, uses);
 });
 
-test('with a third of all probes lost a direct path is found all the same', () => {
+test('a direct path is found although a third of the probes is lost', () => {
   for (let seed = 1; seed <= 20; seed++) {
     const world = new PathWorld(seed);
     const { laptop, server } = homes(world);
@@ -298,7 +298,7 @@ test('with a third of all probes lost a direct path is found all the same', () =
   }
 });
 
-test('the better of two addresses is used, and paths do not flap', () => {
+test('the better of two addresses is used, without flapping', () => {
   const world = new PathWorld();
   const { laptop, phone } = homes(world);
   // The phone is heard at a detour first.
@@ -309,7 +309,7 @@ test('the better of two addresses is used, and paths do not flap', () => {
   assert.ok(used.filter((via) => via !== 'relay').length === 1, used.join(' '));
 });
 
-test('a host that moves is followed', () => {
+test('a path follows a host that moves', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 5_000);
@@ -319,7 +319,7 @@ test('a host that moves is followed', () => {
   assert.equal(world.via(laptop, server), '203.0.113.17:41641');
 });
 
-test('without traffic pings stop, and the relay is used again', () => {
+test('without traffic, pings stop and the relay is used again', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 5_000);
@@ -330,7 +330,7 @@ test('without traffic pings stop, and the relay is used again', () => {
   assert.deepEqual(laptop.sent, []);
 });
 
-test('while the hub is away direct paths stay, found ones come back, and the rest is told', () => {
+test('without the hub, direct paths stay, earlier ones come back, and the status explains the rest', () => {
   const world = new PathWorld();
   const { laptop, server, office } = homes(world);
   world.traffic(laptop, server, 5_000);
@@ -351,7 +351,7 @@ test('while the hub is away direct paths stay, found ones come back, and the res
   assert.equal(world.via(laptop, office), 'relay');
 });
 
-test('a node that starts while the hub is away uses where a peer was last', () => {
+test('a node that starts without the hub uses the last endpoint of each peer', () => {
   const world = new PathWorld();
   world.relayWorks = false;
   const server = world.host(world.site(), '203.0.113.7');
@@ -365,7 +365,7 @@ test('a node that starts while the hub is away uses where a peer was last', () =
   assert.equal(laptop.paths.status(server.id, world.now, 0)!.kind, 'direct');
 });
 
-test('a ping that is asked for is answered through the relay, then directly; by a peer that is off, not', () => {
+test("a user's ping is answered through the relay, then directly; an offline or unknown peer does not answer", () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   let token = 0;
@@ -382,7 +382,7 @@ test('a ping that is asked for is answered through the relay, then directly; by 
   assert.equal(ask({ id: 99 }), undefined, 'a member that is not known');
 });
 
-test('a relay that moves is told of for those that are reached through it', () => {
+test('when the relay moves, relayed peers are announced again', () => {
   const world = new PathWorld();
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 2_000);

@@ -72,7 +72,7 @@ class World {
   }
 }
 
-test('a socket is bound in two round trips, and bound again before the relay forgets it', () => {
+test('a socket is bound in two round trips, and rebound before the binding expires', () => {
   const world = new World();
   world.run(50);
   assert.deepEqual(world.told, [{ what: 'bound 198.51.100.1:4000', at: 1_020 }]);
@@ -81,7 +81,7 @@ test('a socket is bound in two round trips, and bound again before the relay for
   assert.ok(world.binds.length >= 16 && world.binds.length <= 18, `${world.binds.length}`);
 });
 
-test('where UDP does not pass that is told within 2 s, and tried again for ever, but rarely', () => {
+test('blocked UDP is reported within 2 s, and retried forever, but rarely', () => {
   const world = new World();
   world.passes = false;
   world.run(2_000);
@@ -94,7 +94,7 @@ test('where UDP does not pass that is told within 2 s, and tried again for ever,
   assert.deepEqual(world.what, ['unanswered', 'bound 198.51.100.1:4000']);
 });
 
-test('where only small datagrams pass UDP is not used, but where the relay sees us is told', () => {
+test('if only small datagrams pass, UDP is not used, but the observed endpoint is reported', () => {
   const world = new World();
   world.carries = FULL - 1;
   world.run(2_500);
@@ -110,7 +110,7 @@ test('where only small datagrams pass UDP is not used, but where the relay sees 
   assert.deepEqual(world.what.slice(1), ['unanswered', 'bound 198.51.100.1:4000']);
 });
 
-test('that packets of full size stop passing is noticed, and then that small ones still do', () => {
+test('the loss of full-size datagrams is detected, and then that small ones still pass', () => {
   const world = new World();
   world.run(60_000);
   world.carries = FULL - 1;
@@ -118,7 +118,7 @@ test('that packets of full size stop passing is noticed, and then that small one
   assert.deepEqual(world.what, ['bound 198.51.100.1:4000', 'lost', 'narrow 198.51.100.1:4000']);
 });
 
-test('that UDP stops passing is noticed within 9 s when it is used, and within 24 s when not', () => {
+test('the loss of UDP is detected within 9 s with traffic, and within 24 s without', () => {
   for (const [busy, within] of [
     [true, 9_000],
     [false, 24_000],
@@ -136,7 +136,7 @@ test('that UDP stops passing is noticed within 9 s when it is used, and within 2
   }
 });
 
-test('it is noticed within 2.3 s when packets go out and none come back', () => {
+test('it is detected within 2.3 s when packets go out and none come back', () => {
   for (let phase = 0; phase < 20_000; phase += 1_250) {
     const world = new World();
     world.run(60_000 + phase);
@@ -152,7 +152,7 @@ test('it is noticed within 2.3 s when packets go out and none come back', () => 
   }
 });
 
-test('a peer that is silent, behind a relay that is not, is no reason to ask the relay all the time', () => {
+test('a silent peer behind a working relay does not cause binds all the time', () => {
   const world = new World();
   world.run(60_000);
   const before = world.binds.length;
@@ -162,7 +162,7 @@ test('a peer that is silent, behind a relay that is not, is no reason to ask the
   assert.ok(world.binds.length - before <= 61, `${world.binds.length - before} in a minute`);
 });
 
-test('being seen elsewhere is told', () => {
+test('a changed observed endpoint is reported', () => {
   const world = new World();
   world.run(1_000);
   world.seen = '198.51.100.2';
@@ -174,7 +174,7 @@ test('being seen elsewhere is told', () => {
   assert.deepEqual(world.what.slice(2), ['bound 198.51.100.2:4000'], 'told also where it is the same');
 });
 
-test('in another network UDP is tried anew, and nothing is said of it before', () => {
+test('in another network UDP is tried again, and nothing is reported before the result', () => {
   const world = new World();
   world.passes = false;
   world.run(60_000);
@@ -190,7 +190,7 @@ test('in another network UDP is tried anew, and nothing is said of it before', (
   assert.equal(world.what.at(-1), 'bound 198.51.100.1:4000');
 });
 
-test('answers of strangers, of other sessions and old ones are not believed', () => {
+test('answers from strangers, of other sessions and to old binds are ignored', () => {
   const world = new World();
   world.passes = false;
   world.binding.handleTimeout(world.now);
@@ -212,7 +212,7 @@ test('answers of strangers, of other sessions and old ones are not believed', ()
   assert.equal(world.binding.poll()?.kind, 'bound');
 });
 
-test('a relay that only challenges is not asked without end', () => {
+test('a relay that only sends challenges does not cause endless binds', () => {
   const world = new World();
   world.binding.handleTimeout(world.now);
   for (let i = 0; i < 50; i++) {
