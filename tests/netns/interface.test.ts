@@ -135,6 +135,7 @@ test('routes of both families are added, listed and removed', (t) => {
     removeRoute(device, cidr('10.9.0.0/16'));
     removeRoute(device, cidr('192.168.7.0/24'));
     removeRoute(device, cidr('fd09::/48'));
+    namespace.ip(['route del 10.10.0.0/16 table 51820']);
     const gone = refusedWith(
       ERRNO.ESRCH,
       /^remove route 10\.9\.0\.0\/16 through tun7: .*there is no such route/,
