@@ -7,7 +7,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { CUT_OFF, invite, join, serve } from './join.js';
 
-/** What is asked of a network that runs: by its administrators, and by everybody. */
+/** The commands that work on a running network, for administrators and for everyone. */
 
 function refused({ status, stdout, stderr }: Outcome, says: RegExp, expected = 1): void {
   assert.match(stderr, says);
@@ -23,11 +23,11 @@ function said({ status, stdout, stderr }: Outcome): string {
 }
 
 /** `lametun ... --json`: one object. */
-// biome-ignore lint/suspicious/noExplicitAny: tests look at what they know of it
+// biome-ignore lint/suspicious/noExplicitAny: each test reads the fields that it expects
 const json = (machine: Machine, ...args: readonly string[]): any =>
   JSON.parse(said(machine.lametun(...args, '--json')));
 
-test('a network that asks, from its first node to its last', async (t) => {
+test('a network that requires approval, from its first node to its last', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const office = lab.site('office').machine;
@@ -36,9 +36,9 @@ test('a network that asks, from its first node to its last', async (t) => {
   const { hub, token } = await serve(office, '--ask');
   const homeNode = join(home.machine, token);
 
-  await t.test('who joins waits, and is told by which command it is let in', async () => {
+  await t.test('a joining node is pending, and learns the command that approves it', async () => {
     await homeNode.says(/home has asked to join home.*lametun approve home/);
-    await until('it to be attached', async () => (await home.machine.status()).hub.state === 'connected');
+    await until('the node to attach', async () => (await home.machine.status()).hub.state === 'connected');
     assert.match(said(home.machine.lametun('status')), /waits for an administrator: `lametun approve home`/);
     assert.match(said(home.machine.lametun('status')), /^hub +connected to /m);
     assert.match(
@@ -51,11 +51,11 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.ok(!home.machine.pings('office.home.lametun'));
     refused(office.lametun('approve', 'nobody'), /nobody/, 2);
     assert.equal(json(office, 'approve', 'home').name, 'home');
-    await until('an answer by name', () => home.machine.pings('office.home.lametun'));
+    await until('a reply by name', () => home.machine.pings('office.home.lametun'));
     await homeNode.says(/this node was approved; its addresses are 10\./);
   });
 
-  await t.test('what a node shares later waits too, and works when it is approved', async () => {
+  await t.test('a share added later is pending too, and works once approved', async () => {
     assert.match(said(home.machine.lametun('share')), /shares no networks/);
     refused(home.machine.lametun('share', '192.168.7.1/24'), /192\.168\.7\.1\/24.*192\.168\.7\.0\/24/, 2);
     const { shares } = json(home.machine, 'share', '192.168.7.0/24');
@@ -63,15 +63,15 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.ok(!office.pings('192.168.7.23'));
     assert.match(said(office.lametun('nodes')), /^home .*192\.168\.7\.0\/24 \(pending approval\)/m);
     assert.match(said(office.lametun('approve', 'home')), /shares 192\.168\.7\.0\/24/);
-    await until('a host behind it to answer', () => office.pings('192.168.7.23'));
+    await until('a host behind the node to answer', () => office.pings('192.168.7.23'));
     assert.equal(said(home.machine.lametun('share')), '192.168.7.0/24 (approved)\n');
     assert.match(said(office.lametun('status')), /^ +shares 192\.168\.7\.0\/24$/m);
     assert.deepEqual(json(home.machine, 'share', '--none').shares, []);
-    await until('the way to be gone', () => !office.pings('192.168.7.23'));
+    await until('the route to be gone', () => !office.pings('192.168.7.23'));
   });
 
-  await t.test('ping names the way, and a node that is not there', async () => {
-    const line = await until('an answer in time', () => {
+  await t.test('ping names the path, and rejects an unknown node', async () => {
+    const line = await until('a reply with its round-trip time', () => {
       const { status, stdout } = home.machine.lametun('ping', 'office', '-c', '1', '--json');
       return status === 0 && stdout.split('\n')[0];
     });
@@ -85,7 +85,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     refused(home.machine.lametun('ping', 'home', '-c', '1'), /home is this node itself/, 2);
   });
 
-  await t.test('administrators only, and members who were invited as such', async () => {
+  await t.test('only administrators administer, including members invited as administrators', async () => {
     refused(home.machine.lametun('nodes'), /administrator/);
     refused(home.machine.lametun('invite'), /administrator/);
     const running = join(laptop, invite(office, '--admin'));
@@ -93,7 +93,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.match(said(laptop.lametun('status')), /^this node .*, admin once approved$/m);
     refused(laptop.lametun('nodes'), /this node is pending approval/);
     said(office.lametun('approve', 'laptop'));
-    await until('it to be let in', async () => (await laptop.status()).self.pending === false);
+    await until('the laptop to be approved', async () => (await laptop.status()).self.pending === false);
     const { invite: id, command, token } = json(laptop, 'invite', '--reusable', '--expires', '2h');
     assert.equal(command, `lametun join ${token}`);
     const { invites } = json(laptop, 'invites');
@@ -106,15 +106,15 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.equal(json(laptop, 'nodes').nodes.length, 3);
   });
 
-  await t.test('a node that is renamed is called so everywhere, and by itself', async () => {
+  await t.test('a renamed node has its new name everywhere, and on itself', async () => {
     assert.deepEqual(json(laptop, 'rename', 'home', 'cottage'), { name: 'cottage', before: 'home' });
     await homeNode.says(/this node is now called cottage/);
-    await until('laptop to know', async () =>
+    await until('laptop to learn of it', async () =>
       (await laptop.status()).peers.some(({ name }: { name: string }) => name === 'cottage'),
     );
-    await until('an answer by the new name', () => laptop.pings('cottage.home.lametun'));
-    await until('itself to be found by it', () => home.machine.pings('cottage.home.lametun'));
-    assert.ok(!laptop.pings('home.home.lametun'), 'the old name is gone');
+    await until('a reply by the new name', () => laptop.pings('cottage.home.lametun'));
+    await until('the node to find itself by the new name', () => home.machine.pings('cottage.home.lametun'));
+    assert.ok(!laptop.pings('home.home.lametun'), 'the old name no longer resolves');
     const { self } = await home.machine.status();
     assert.deepEqual([self.name, self.fullName], ['cottage', 'cottage.home.lametun']);
     assert.equal(JSON.parse(readFileSync(path(home.machine.state, 'node.json'), 'utf8')).you.name, 'cottage');
@@ -135,18 +135,18 @@ test('a network that asks, from its first node to its last', async (t) => {
       2,
     );
     assert.match(said(office.lametun('rename', 'cottage', 'home')), /^Renamed cottage to home\n$/);
-    await until('laptop to know', () => laptop.pings('home.home.lametun'));
-    assert.deepEqual((await laptop.status()).warnings, [], 'it is the key that it was');
+    await until('laptop to learn of it', () => laptop.pings('home.home.lametun'));
+    assert.deepEqual((await laptop.status()).warnings, [], 'the key is unchanged');
   });
 
-  await t.test('a removed node is cut off within 2 s, and ends with status 1 and the reason', async (t) => {
+  await t.test('a removed node is cut off within 2 s, and exits with status 1 and the reason', async (t) => {
     const address = (await home.machine.status()).self.ipv4!;
-    await until('an answer', () => laptop.pings(address));
+    await until('a reply', () => laptop.pings(address));
     const command = json(office, 'remove', 'home');
     const since = performance.now();
     assert.equal(command.name, 'home');
-    await until('laptop to know', async () => (await laptop.status()).peers.length === 1, CUT_OFF);
-    t.diagnostic(`cut off ${Math.round(performance.now() - since)} ms after the command's end`);
+    await until('laptop to learn of it', async () => (await laptop.status()).peers.length === 1, CUT_OFF);
+    t.diagnostic(`cut off ${Math.round(performance.now() - since)} ms after the command ended`);
     assert.ok(!laptop.pings(address));
     assert.equal(await homeNode.ended, 1);
     assert.match(
@@ -157,7 +157,7 @@ test('a network that asks, from its first node to its last', async (t) => {
     refused(home.machine.lametun('up'), /contains no network/, 2);
   });
 
-  await t.test('status --watch goes on, and ends by Ctrl-C with status 0', async () => {
+  await t.test('status --watch keeps running, and exits on Ctrl-C with status 0', async () => {
     const watching = laptop.start('status', '--watch', '--json');
     await watching.says(/\n.*\n/);
     assert.equal(await watching.stop('SIGINT'), 0, watching.stderr);
@@ -168,19 +168,22 @@ test('a network that asks, from its first node to its last', async (t) => {
     assert.equal(await pinging.stop('SIGINT'), 0, pinging.stderr);
   });
 
-  await t.test('what only the hub can do is refused in words while it is away', async () => {
+  await t.test('commands that need the hub fail with an explanation while it is away', async () => {
     await hub.stop('SIGKILL');
-    await until('it to be missed', async () => (await laptop.status()).hub.state === 'away');
+    await until('the hub to be reported as away', async () => (await laptop.status()).hub.state === 'away');
     refused(laptop.lametun('invite'), /not connected to the hub/);
     refused(laptop.lametun('share', '198.51.100.32/28'), /not connected to the hub/);
     refused(laptop.lametun('leave'), /cannot tell the hub.*--force/);
     refused(office.lametun('nodes'), /no lametun is running on .*: run `lametun up/);
   });
 
-  await t.test('who leaves is forgotten, here and there', async () => {
+  await t.test('a node that leaves is forgotten by the hub and by itself', async () => {
     const again = office.start('up');
     await again.says(/office\.home\.lametun is up/);
-    await until('the hub to be found again', async () => (await laptop.status()).hub.state === 'connected');
+    await until(
+      'laptop to reconnect to the hub',
+      async () => (await laptop.status()).hub.state === 'connected',
+    );
     assert.deepEqual(json(laptop, 'leave'), { told: true });
     for (const file of ['node.json', 'node.key', 'map.json', 'endpoints.json', 'control.sock'])
       await until(`${file} to go`, () => !existsSync(path(laptop.state, file)));
@@ -190,7 +193,7 @@ test('a network that asks, from its first node to its last', async (t) => {
   });
 });
 
-test('a backup made while the hub runs brings it back on another disk, with all its nodes', async (t) => {
+test('a backup made while the hub runs restores the hub with all its nodes', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
@@ -202,7 +205,7 @@ test('a backup made while the hub runs brings it back on another disk, with all 
   const started = hub.start('hub', '--network', 'home');
   await started.says(/is up/);
   for (const machine of [one, two]) await join(machine, invite(hub)).says(/is up/);
-  await until('an answer', () => one.pings('two.home.lametun'));
+  await until('a reply', () => one.pings('two.home.lametun'));
   const addresses = async () =>
     [(await one.status()).self.ipv4, (await two.status()).self.ipv4] as readonly unknown[];
   const before = await addresses();
@@ -213,9 +216,9 @@ test('a backup made while the hub runs brings it back on another disk, with all 
   );
   hub.run('cp', '-p', `${hub.state}/hub.key`, `${keep}/hub.key`);
   const mode = hub.run('stat', '-c', '%a', `${keep}/network.json`).stdout.trim();
-  assert.equal(mode, '600', 'a backup is for its owner alone');
+  assert.equal(mode, '600', 'only the owner can read a backup');
   refused(hub.lametun('restore', `${keep}/network.json`), /in use by process \d+/);
-  // What the backup does not know.
+  // A change after the backup.
   assert.equal(two.lametun('share', '192.168.9.0/24').status, 0);
   said(hub.lametun('approve', 'two'));
   assert.deepEqual(offers(), [{ network: '192.168.9.0/24', state: 'approved' }]);
@@ -230,16 +233,16 @@ test('a backup made while the hub runs brings it back on another disk, with all 
   await again.says(/The hub of home is up/);
   for (const machine of [one, two])
     await until(
-      `${machine.name} to come back`,
+      `${machine.name} to reconnect`,
       async () => (await machine.status()).hub.state === 'connected',
     );
   assert.deepEqual(await addresses(), before);
   await one.reaches('two.home.lametun');
-  await until('what two shares to be offered again', () => offers().length > 0);
+  await until("two's share to be offered again", () => offers().length > 0);
   assert.deepEqual(offers(), [{ network: '192.168.9.0/24', state: 'pending' }]);
-  await until('two to hear of it', async () => (await two.status()).shares[0]?.state === 'pending');
+  await until('two to learn of it', async () => (await two.status()).shares[0]?.state === 'pending');
   const three = lab.site('three').machine;
   await join(three, invite(hub)).says(/is up/);
-  await until('an answer of the new one', () => three.pings('one.home.lametun'));
+  await until('a reply to the new node', () => three.pings('one.home.lametun'));
   assert.ok(!before.includes((await three.status()).self.ipv4));
 });

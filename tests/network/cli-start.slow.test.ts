@@ -9,7 +9,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { hubAlone, invite, JOIN_LINE, join } from './join.js';
 
-/** How `serve`, `join`, `hub` and `up` begin, and what they say when they cannot. */
+/** How `serve`, `join`, `hub` and `up` start, and what they report when they cannot. */
 
 const NEEDS = ['netns', 'tun', 'nft', 'ping'] as const;
 
@@ -19,7 +19,7 @@ function temporary(t: TestContext): string {
   return folder;
 }
 
-/** One line on stderr, that helps, and nothing on stdout. */
+/** Expects one helpful line on stderr, and nothing on stdout. */
 function refused({ status, stdout, stderr }: Outcome, says: RegExp, expected = 1): void {
   assert.match(stderr, says);
   assert.match(stderr, /^lametun: [^\n]+\n$/);
@@ -29,10 +29,10 @@ function refused({ status, stdout, stderr }: Outcome, says: RegExp, expected = 1
 
 const arguments_ = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, 'utf8');
 
-/** The process that runs in the background. */
+/** The process ID of the background process. */
 const background = (machine: Machine): number => Number(readFileSync(`${machine.state}/lock`, 'utf8'));
 
-/** Whether a process has ended, whether somebody has asked how or not. */
+/** Whether a process has exited, reaped or not. */
 function isGone(pid: number): boolean {
   try {
     return / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
@@ -44,7 +44,7 @@ function isGone(pid: number): boolean {
 const inShell = (machine: Machine, script: string, ...args: readonly string[]): Outcome =>
   machine.run('sh', '-c', script, process.execPath, MAIN, ...args);
 
-test('serve with a network that it cannot share begins none', (t) => {
+test('serve with an invalid share creates no network', (t) => {
   if (!needs(t, ...NEEDS)) return;
   const { machine } = new NetworkLab(t).site('office');
   refused(machine.lametun('serve', '--share', '192.168.77.0/24'), /192\.168\.77\.0\/24/, 2);
@@ -52,13 +52,13 @@ test('serve with a network that it cannot share begins none', (t) => {
   refused(machine.lametun('up'), /contains no network: run/, 2);
 });
 
-test('--detach returns when it is up, and leaves nothing that others wait for', async (t) => {
+test('--detach returns when the node is up, and holds no pipe open', async (t) => {
   if (!needs(t, ...NEEDS)) return;
   const lab = new NetworkLab(t);
   const office = lab.site('office').machine;
   const laptop = lab.site('laptop').machine;
 
-  // $(...) ends when everybody has closed its pipe.
+  // $(...) ends when every process has closed the pipe.
   const served = inShell(
     office,
     'said=$("$0" "$@" 2>&1); echo "status $?"; echo "$said"',
@@ -66,9 +66,9 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
   );
   assert.match(served.stdout, /^status 0$/m, served.stdout);
   const [, token] = JOIN_LINE.exec(served.stdout)!;
-  assert.equal((await office.status()).self.name, 'office', 'it goes on');
+  assert.equal((await office.status()).self.name, 'office', 'the node keeps running');
 
-  await t.test('the token goes to the background by a pipe, wherever it came from', async () => {
+  await t.test('the background process gets the token through a pipe, wherever it came from', async () => {
     const joined = laptop.lametun('join', token!, '--detach', '--name', 'laptop');
     assert.equal(joined.status, 0, joined.stderr);
     assert.match(joined.stdout, /laptop\.home\.lametun is up/);
@@ -76,10 +76,10 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     const daemons = stdout.split('\n').filter((pid) => pid !== '' && existsSync(`/proc/${pid}/cmdline`));
     assert.ok(daemons.length > 0);
     for (const pid of daemons) assert.ok(!arguments_(Number(pid)).includes(token!.slice(4, 20)));
-    await until('an answer by name', () => laptop.pings('office.home.lametun'));
+    await until('a reply by name', () => laptop.pings('office.home.lametun'));
   });
 
-  await t.test('what goes wrong reaches the terminal and the exit status', () => {
+  await t.test('a failed start shows in the terminal and the exit status', () => {
     refused(office.lametun('up', '--detach'), /is in use by process \d+: run `lametun down.*` first/);
     refused(office.lametun('up'), /is in use by process \d+: run `lametun down.*` first/);
     const other = `${office.state}-2`;
@@ -94,38 +94,38 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     );
   });
 
-  await t.test('what happens later is in a log beside the state', async () => {
+  await t.test('later events are in a log in the state directory', async () => {
     const pid = background(laptop);
     assert.equal(laptop.lametun('leave').status, 0);
-    await until('it to be written', () =>
+    await until('the log line', () =>
       /laptop .*no longer in the network/.test(readFileSync(`${office.state}/lametun.log`, 'utf8')),
     );
     await until('the interface to go', () => laptop.run('ip', 'link', 'show', 'lametun0').status !== 0);
-    await until('it to end', () => isGone(pid));
+    await until('the process to exit', () => isGone(pid));
     refused(laptop.lametun('status'), /no lametun is running on .*: run `lametun serve/);
   });
 
-  await t.test('so is why it has ended', async () => {
+  await t.test('the log says why the node ended', async () => {
     assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
     const pid = background(laptop);
     assert.equal(office.lametun('remove', 'laptop').status, 0);
-    await until('it to be written', () =>
+    await until('the log line', () =>
       /this node was removed from the network home/.test(readFileSync(`${laptop.state}/lametun.log`, 'utf8')),
     );
-    await until('it to end', () => isGone(pid));
+    await until('the process to exit', () => isGone(pid));
   });
 
   const kill = async (machine: Machine, device = 'lametun0'): Promise<void> => {
     const pid = background(machine);
     process.kill(pid, 'SIGTERM');
-    await until('it to end', () => isGone(pid));
-    await until('its device to go', () => machine.run('ip', 'link', 'show', device).status !== 0);
+    await until('the process to exit', () => isGone(pid));
+    await until('its interface to go', () => machine.run('ip', 'link', 'show', device).status !== 0);
   };
 
-  await t.test('a hub that cannot be reached does not hold it up', async (t) => {
+  await t.test('an unreachable hub does not delay --detach', async (t) => {
     const joinedAt = performance.now();
     assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
-    const joining = performance.now() - joinedAt; // two of our programs start, and a node, as later
+    const joining = performance.now() - joinedAt; // starts two processes and a node, as below
     await kill(laptop);
     const silence =
       'add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }';
@@ -136,13 +136,13 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.equal(status, 0, stderr);
     assert.match(stdout, /laptop\.home\.lametun is up/);
     t.diagnostic(`up after ${Math.round(took)} ms; ${Math.round(joining)} ms with a hub`);
-    assert.ok(took < joining + 8_000, `${took} ms: a search for the hub takes 10 s more`);
+    assert.ok(took < joining + 8_000, `${took} ms: waiting for the hub takes 10 s more`);
     assert.notEqual((await laptop.status()).hub.state, 'connected');
     await kill(laptop);
     assert.equal(office.run('nft', 'delete table inet t').status, 0);
   });
 
-  await t.test('what is given to one that is a member already takes effect, or is refused', async () => {
+  await t.test('options given to an existing member take effect, or are refused', async () => {
     const attached = (args: readonly string[]): void => {
       const { status, stdout, stderr } = laptop.lametun(...args, '--detach');
       assert.equal(status, 0, stderr);
@@ -156,14 +156,14 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.match(readdressed.stdout, /now looks for its hub at 198\.51\.100\.7/, readdressed.stderr);
     await kill(laptop, 'tunnel7');
     attached(['join', invite(office), '--share', '198.51.100.16/28']);
-    await until('the hub to know', async () => (await laptop.status()).shares[0]?.state === 'pending');
+    await until('the hub to learn of it', async () => (await laptop.status()).shares[0]?.state === 'pending');
     await kill(laptop, 'tunnel7');
     assert.equal(laptop.lametun('up', '--detach', '--interface', 'lametun0').status, 0);
     assert.equal(laptop.lametun('share', '--none').status, 0);
     await kill(laptop);
   });
 
-  await t.test('down stops what runs, and leave works also when nothing does', async () => {
+  await t.test('down stops a running node, and leave works without one', async () => {
     const nothing = laptop.lametun('down');
     assert.deepEqual([nothing.status, nothing.stdout], [0, `Nothing is running on ${laptop.state}\n`]);
     assert.equal(laptop.lametun('up', '--detach').status, 0);
@@ -180,16 +180,16 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
     assert.equal(laptop.lametun('down').status, 0);
   });
 
-  await t.test('one that was removed meanwhile is not said to be up', async () => {
+  await t.test('a node that was removed meanwhile is not reported as up', async () => {
     const up = (): Outcome => {
       assert.equal(office.lametun('remove', 'laptop').status, 0);
       return laptop.lametun('up', '--detach');
     };
     let outcome = up();
-    // It waits for the hub's word for 3 s, which is not much where a machine has too much to do.
+    // `up` waits 3 s for the hub's answer, which is short on an overloaded machine.
     for (let again = 0; again < 2 && outcome.status === 0; again++) {
       const pid = background(laptop);
-      await until('it to hear of it, and to end', () => isGone(pid));
+      await until('laptop to learn of it and to exit', () => isGone(pid));
       assert.equal(laptop.lametun('join', invite(office), '--detach', '--name', 'laptop').status, 0);
       await kill(laptop);
       outcome = up();
@@ -199,7 +199,7 @@ test('--detach returns when it is up, and leaves nothing that others wait for', 
   });
 });
 
-test('a token comes from an argument, a file or the standard input, and no one sees it in /proc', async (t) => {
+test('a token comes from an argument, a file or the standard input, and is not visible in /proc', async (t) => {
   if (!needs(t, ...NEEDS)) return;
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
@@ -211,7 +211,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
   await running.says(/one\.home\.lametun is up/);
   assert.ok(!arguments_(running.pid).includes(first.slice(4, 20)), arguments_(running.pid));
 
-  await t.test('by a pipe', async () => {
+  await t.test('from a pipe', async () => {
     const token = invite(hub);
     const script = 'echo "sudo lametun join $TOKEN" | "$0" "$@"';
     const started = two.run(
@@ -219,43 +219,43 @@ test('a token comes from an argument, a file or the standard input, and no one s
       ...['join', '-', '--detach', '--name', 'two', '--state', two.state],
     );
     assert.equal(started.status, 0, started.stderr);
-    await until('one to see two', async () => (await one.status()).peers.length === 1);
+    await until('one to learn of two', async () => (await one.status()).peers.length === 1);
   });
 
-  await t.test('by a file, for a second network on the same machine', async (t) => {
+  await t.test('from a file, for a second network on the same machine', async (t) => {
     const file = path(temporary(t), 'token');
     const other = lab.site('other').machine;
     await hubAlone(other, '--network', 'work');
     writeFileSync(file, `${invite(other)}\n`);
     const args = ['join', '--token-file', file, '--name', 'one', '--state', `${one.state}-w`];
     const second = one.spawn(process.execPath, MAIN, ...args);
-    await second.says(/one\.work\.lametun is up.*interface lametun1/); // lametun0 is the first's
-    assert.equal((await one.status()).peers.length, 1, 'the first goes on');
+    await second.says(/one\.work\.lametun is up.*interface lametun1/); // the first network has lametun0
+    assert.equal((await one.status()).peers.length, 1, 'the first network keeps running');
     await one.reaches((await one.status()).peers[0]!.ipv4);
     assert.equal(one.run('ip', 'link', 'show', 'lametun1').status, 0);
-    await one.reaches('two.home.lametun'); // names of the first
-    // A resolv.conf has one owner at a time, whose node asks the other's.
-    await until('names of the second', () => one.pings('one.work.lametun'));
-    await one.reaches('two.home.lametun'); // and of the first, still
+    await one.reaches('two.home.lametun'); // names of the first network
+    // resolv.conf has one owner at a time; its node forwards to the other one.
+    await until('names of the second network', () => one.pings('one.work.lametun'));
+    await one.reaches('two.home.lametun'); // the first network's names still resolve
     const status = (): string =>
       one.run(process.execPath, MAIN, 'status', '--state', `${one.state}-w`).stdout;
-    await until('it to say so', () => /^names +via resolv\.conf, through lametun0$/m.test(status()));
+    await until('status to show it', () => /^names +via resolv\.conf, through lametun0$/m.test(status()));
     assert.equal(await running.stop(), 0, running.stderr);
-    await until('names of the second alone', () => one.pings('one.work.lametun'));
+    await until('names of the second network alone', () => one.pings('one.work.lametun'));
     assert.equal(await second.stop(), 0, second.stderr);
     assert.equal(readFileSync(one.resolvConf, 'utf8'), RESOLV_CONF);
     running = one.start('up');
     await running.says(/one\.home\.lametun is up/);
-    await until('names of the first again', () => one.pings('two.home.lametun'));
+    await until('names of the first network again', () => one.pings('two.home.lametun'));
   });
 
-  await t.test('what is no token, is for nobody, or leads nowhere is refused in words', () => {
+  await t.test('an invalid, revoked or unreachable token is refused with an explanation', () => {
     const fresh = lab.site('fresh').machine;
     const typed = (token: string, ...more: readonly string[]): Outcome =>
       fresh.lametun('join', token, '--name', 'fresh', ...more);
     refused(typed('lt1notatoken'), /token/, 2);
     refused(fresh.lametun('join', '--name', 'fresh'), /no token given: run `lametun join TOKEN`/, 2);
-    assert.ok(!existsSync(fresh.state), 'nothing is made for that');
+    assert.ok(!existsSync(fresh.state), 'no state directory was created');
     refused(typed(first), /invitation.*used/i);
     const expired = invite(hub, '--expires', '1s');
     hub.run('sleep', '1.2');
@@ -269,11 +269,11 @@ test('a token comes from an argument, a file or the standard input, and no one s
     const nowhere = typed(invite(hub));
     assert.match(nowhere.stderr, /198\.51\.100\.\d+/);
     refused(nowhere, /cannot reach the hub/);
-    assert.ok(!existsSync(path(fresh.state, 'node.json')), 'and nothing is left');
+    assert.ok(!existsSync(path(fresh.state, 'node.json')), 'nothing is left');
     assert.notEqual(fresh.run('ip', 'link', 'show', 'lametun0').status, 0);
   });
 
-  await t.test('a token that is reusable lets several in', () => {
+  await t.test('a reusable token admits several nodes', () => {
     const token = invite(hub, '--reusable');
     for (const name of ['many1', 'many2']) {
       const machine = lab.site(name).machine;
@@ -282,7 +282,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     }
   });
 
-  await t.test('routes that collide are named', async () => {
+  await t.test('a colliding route is named', async () => {
     const crowded = lab.site('crowded').machine;
     const [route] = (await one.status()).network.ipv4.split('/');
     crowded.run('ip', 'route', 'add', `${route}/17`, 'dev', 'wan');
@@ -290,7 +290,7 @@ test('a token comes from an argument, a file or the standard input, and no one s
     refused(outcome, new RegExp(`collides with the route ${route}/17.*another --range`));
   });
 
-  await t.test('one who is not root is told so', (t) => {
+  await t.test('without root, the error says to use sudo', (t) => {
     if (!needs(t, 'setpriv')) return;
     const state = path(temporary(t), 'state');
     const asNobody = [
@@ -313,13 +313,13 @@ test('a token comes from an argument, a file or the standard input, and no one s
   });
 });
 
-test('--install writes a unit whose command brings the machine back', async (t) => {
+test('--install writes a unit whose command starts the node again', async (t) => {
   if (!needs(t, ...NEEDS, 'unshare')) return;
   const lab = new NetworkLab(t);
   const office = lab.site('office').machine;
   const laptop = lab.site('laptop').machine;
   const units = temporary(t);
-  // A private /etc/systemd: the machine's own is not touched.
+  // A private /etc/systemd, so that the machine's own is not touched.
   const script =
     'mkdir -p /etc/systemd/system && mount --bind "$UNITS" /etc/systemd/system && exec "$0" "$@"';
   const install = (machine: Machine, ...args: readonly string[]): Outcome =>
@@ -358,9 +358,9 @@ test('--install writes a unit whose command brings the machine back', async (t) 
   assert.deepEqual(named, ['up', 'installed']);
   const again = laptop.spawn('sh', '-c', `exec ${execStart(unit())}`);
   await again.says(/laptop\.home\.lametun is up/);
-  await until('an answer by name', () => laptop.pings('office.home.lametun'));
+  await until('a reply by name', () => laptop.pings('office.home.lametun'));
 
-  await t.test('systemd finds nothing wrong with it', (t) => {
+  await t.test('systemd-analyze finds nothing wrong with the unit', (t) => {
     if (!needs(t, 'systemd-analyze')) return;
     const { status, stdout, stderr } = laptop.run(
       ...(['systemd-analyze', 'verify', '--man=no', path(units, readdirSync(units)[0]!)] as const),

@@ -10,14 +10,14 @@ import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
 import { hubAlone, invite } from './join.js';
 
-/** A defect of ours in a node that runs ends it, and leaves the machine as it was. */
+/** An uncaught error in a running node ends it, and leaves the machine as it was. */
 
 const DEFECTS = {
   error: "throw new TypeError('a defect of the test')",
   promise: "void Promise.reject(new TypeError('a defect of the test'))",
 } as const;
 
-/** Starts lametun with a defect that comes to light on SIGUSR2. */
+/** Starts lametun with a bug that SIGUSR2 triggers. */
 function startWithDefect(
   t: TestContext,
   machine: Machine,
@@ -34,7 +34,7 @@ function startWithDefect(
   );
 }
 
-/** All that a node changes of a machine. */
+/** Everything on a machine that a node changes. */
 const traces = (machine: Machine): Readonly<Record<string, string>> => ({
   links: machine.run('ip', '-o', 'link').stdout.replaceAll(/ state \w+/g, ''),
   addresses: machine.run('ip', '-o', 'address').stdout,
@@ -44,7 +44,7 @@ const traces = (machine: Machine): Readonly<Record<string, string>> => ({
   names: readFileSync(machine.resolvConf, 'utf8'),
 });
 
-test('an error that nobody catches in a node ends it with status 1, and everything is undone', async (t) => {
+test('an uncaught error in a node ends it with status 1, and undoes its changes', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
@@ -57,7 +57,7 @@ test('an error that nobody catches in a node ends it with status 1, and everythi
   await until('names', () => readFileSync(gateway.resolvConf, 'utf8') !== RESOLV_CONF);
   const meanwhile = traces(gateway);
   for (const part of ['links', 'addresses', 'routes', 'rules', 'names'])
-    assert.notEqual(meanwhile[part], before[part], `the control: ${part}`);
+    assert.notEqual(meanwhile[part], before[part], `control: ${part}`);
 
   const began = performance.now();
   process.kill(node.pid, 'SIGUSR2');
@@ -68,12 +68,12 @@ test('an error that nobody catches in a node ends it with status 1, and everythi
     /^lametun: this is a bug in lametun, please report it: TypeError: a defect of the test$/m,
   );
   assert.deepEqual(traces(gateway), before);
-  assert.ok(!existsSync(path(gateway.state, 'control.sock')), 'nobody is asked who is not there');
+  assert.ok(!existsSync(path(gateway.state, 'control.sock')), 'the control socket is gone');
 
-  await gateway.start('up').says(/is up/); // what is kept is whole
+  await gateway.start('up').says(/is up/); // the state is intact
 });
 
-test('a promise that nobody looks at in a hub ends it, too, and it can be started again', async (t) => {
+test('an unhandled rejection in a hub ends it, and the hub can start again', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft')) return;
   const hub = new NetworkLab(t).site('hub').machine;
   const before = traces(hub);

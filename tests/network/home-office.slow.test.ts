@@ -5,7 +5,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { invite, join, serve } from './join.js';
 
-/** A web server with Node alone, that says who asked. */
+/** A web server that answers with the client's address. */
 const SERVER = `require('http').createServer((request, response) =>
   response.end('hello ' + request.socket.remoteAddress)).listen(80, '::', () => console.log('ready'))`;
 
@@ -17,12 +17,12 @@ const get = (machine: Machine, url: string): string | undefined => {
   return status === 0 ? stdout.trim() : undefined;
 };
 
-test('home and office: one command on each gateway, and hosts behind them that run nothing of ours speak HTTP', async (t) => {
+test('home and office: one command on each gateway, and hosts behind them without lametun speak HTTP', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const office = lab.site('office', { access: 'easy', gateway: true, lan: 50 });
   const home = lab.site('home', { access: 'easy', gateway: true, lan: 1 });
-  // The office's router lets its own hub be reached, as whoever runs one has it do.
+  // The office's router forwards the hub's port, as an administrator would configure it.
   office.machine.run(
     'nft',
     'insert',
@@ -44,34 +44,34 @@ test('home and office: one command on each gateway, and hosts behind them that r
   for (const site of [office, home]) await site.host!.spawn(process.execPath, '-e', SERVER).says(/ready/);
   const fromHome = (): string | undefined => get(home.host!, 'http://192.168.50.23/');
   const fromOffice = (): string | undefined => get(office.host!, 'http://192.168.1.23/');
-  assert.equal(fromHome(), undefined, 'there is no way before');
-  assert.equal(fromOffice(), undefined, 'nor back');
+  assert.equal(fromHome(), undefined, 'not reachable before');
+  assert.equal(fromOffice(), undefined, 'nor in reverse');
 
   const { hub } = await serve(office.machine, '--share', '192.168.50.0/24');
   const invited = office.machine.lametun('invite', '--json', '--share', '192.168.1.0/24');
   const { token } = JSON.parse(invited.stdout) as { token: string };
   const joined = join(home.machine, token, '--share', '192.168.1.0/24');
   await joined.says(/is up/);
-  assert.match(await until('an answer of the office', fromHome), /^hello /);
-  assert.match(await until('an answer of the home', fromOffice), /^hello /);
+  assert.match(await until('a reply from the office', fromHome), /^hello /);
+  assert.match(await until('a reply from home', fromOffice), /^hello /);
 
   await t.test(
-    'a node elsewhere does not look for the gateway at an address behind the gateway',
+    'a node elsewhere does not try to reach the gateway at an address behind the gateway',
     async () => {
       const cafe = lab.site('cafe', { access: 'hard', lan: 9, blocked: 'udp' });
       const joining = join(cafe.machine, invite(office.machine));
       await joining.says(/is up/);
-      await until('the home host', () => cafe.machine.pings('192.168.1.23') || undefined);
+      await until('a reply from the home host', () => cafe.machine.pings('192.168.1.23') || undefined);
       cafe.machine.run('ping', '-c30', '-i0.1', '192.168.1.23');
       const { peers } = await cafe.machine.status();
       const gateway = peers.find(({ name }) => name === 'home')!;
       assert.equal(gateway.path.kind, 'relayed');
-      assert.ok(gateway.sent < 100_000, `${gateway.sent} bytes went round in circles`);
+      assert.ok(gateway.sent < 100_000, `${gateway.sent} bytes sent in a loop`);
       await joining.stop();
     },
   );
 
-  await t.test('and when the gateways stop, the way is gone and nothing is left behind', async () => {
+  await t.test('when the gateways stop, the routes are gone and nothing is left behind', async () => {
     assert.equal(await joined.stop(), 0, joined.stderr);
     assert.equal(await hub.stop(), 0, hub.stderr);
     assert.equal(fromHome(), undefined);

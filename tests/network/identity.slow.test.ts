@@ -8,7 +8,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { hubAlone, invite, join, serve } from './join.js';
 
-/** The longest wait of a node that looks for its hub is 30 s. Milliseconds. */
+/** By when a node finds its hub; its longest pause is 30 s. Milliseconds. */
 const FOUND = 120_000;
 
 const isConnected = async (machine: Machine): Promise<boolean> =>
@@ -18,7 +18,7 @@ const hosts = (machine: Machine): string[] =>
     ({ host }: { host: string }) => host,
   );
 
-test('a hub that serves another network by the same key takes nobody’s identity', async (t) => {
+test('members keep their identity when a hub serves another network with the same key', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft')) return;
   const lab = new NetworkLab(t);
   const [hub, anna] = ['hub', 'anna'].map((name) => lab.site(name).machine) as [Machine, Machine];
@@ -29,21 +29,21 @@ test('a hub that serves another network by the same key takes nobody’s identit
   const [key] = identity.map((path) => readFileSync(path, 'utf8'));
   await first.stop();
 
-  await t.test('it does not start by mistake', () => {
+  await t.test('the hub does not start by mistake', () => {
     const typo = hub.lametun('hub', '--database', joinPath(hub.state, 'typo.sqlite'));
     assert.equal(typo.status, 1);
     assert.match(typo.stderr, /typo.sqlite contains no network: run `lametun restore BACKUP` first/);
     assert.ok(!readdirSync(hub.state).includes('typo.sqlite'));
   });
 
-  // Nothing but a key that does not name its network lets it start: as somebody makes one who means harm.
+  // Only a key without a network name makes it start, as an attacker would forge it.
   const other = joinPath(hub.state, 'other');
   mkdirSync(other, { mode: 0o700 });
   const [bare] = readFileSync(joinPath(hub.state, 'hub.key'), 'utf8').split('\n');
   writeFileSync(joinPath(other, 'hub.key'), `${bare}\n`, { mode: 0o600 });
   const lying = hub.spawn(process.execPath, MAIN, 'hub', '--state', other);
   await lying.says(/is up/);
-  await t.test('members keep everything, say so, and come back to their own', async () => {
+  await t.test('members keep everything, warn, and return to their own network', async () => {
     await until('a refusal', async () => (await anna.status()).hub.state === 'refused', FOUND);
     const { why } = (await anna.status()).hub;
     assert.match(why!, /this hub serves another network/);
@@ -53,10 +53,10 @@ test('a hub that serves another network by the same key takes nobody’s identit
     await lying.stop();
     const again = hub.start('up');
     await again.says(/is up/);
-    await until('anna to be connected', () => isConnected(anna), FOUND);
+    await until('anna to connect', () => isConnected(anna), FOUND);
   });
 
-  await t.test('who is removed keeps its key aside', async () => {
+  await t.test('a removed node keeps its key in another folder', async () => {
     assert.equal(hub.lametun('remove', 'anna').status, 0);
     await node.ended;
     assert.match(
@@ -69,7 +69,7 @@ test('a hub that serves another network by the same key takes nobody’s identit
   });
 });
 
-test('a hub goes on without the node on its machine, and is found by other addresses than the token’s', async (t) => {
+test('a hub runs without a node on its machine, and is found at addresses that are not in the token', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const { machine: hub, public4 } = lab.site('office', { families: 'ipv4' });
@@ -78,7 +78,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
   let node = join(anna, token);
   await node.says(/is up/);
 
-  await t.test('it is not removed by a slip, and with force the hub goes on', async () => {
+  await t.test('removing its own node requires --force, and the hub keeps running', async () => {
     const slip = hub.lametun('remove', 'office');
     assert.equal(slip.status, 2);
     assert.match(slip.stderr, /office is the node on the hub's own machine.*--force/);
@@ -95,44 +95,44 @@ test('a hub goes on without the node on its machine, and is found by other addre
   const at = (offset: number): string => public4.replace(/\d+$/, (last) => String(Number(last) + offset));
   const moveTo = (from: string, to: string): void => {
     const ip = (...args: readonly string[]): void => void hub.namespace.run('ip', args);
-    ip('addr', 'del', `${from}/28`, 'dev', 'wan'); // and with it all that are second to it
+    ip('addr', 'del', `${from}/28`, 'dev', 'wan'); // also removes its secondary addresses
     ip('addr', 'replace', `${to}/28`, 'dev', 'wan');
     ip('route', 'replace', 'default', 'via', at(-6));
   };
-  /** Ends anna's connection, which would be silent for up to 30 s before she misses it. */
+  /** Closes anna's connection; she would take up to 30 s to notice that it is dead. */
   const endConnection = (): void => void anna.run('ss', '-K', 'dport', '=', ':443');
 
-  await t.test('an address that a running hub gets is told to its members', async () => {
+  await t.test('members learn of an address that a running hub gets', async () => {
     hub.namespace.run('ip', ['addr', 'add', `${at(1)}/28`, 'dev', 'wan']);
-    await until('anna to be told', () => hosts(anna).includes(at(1)), FOUND);
+    await until('anna to learn of it', () => hosts(anna).includes(at(1)), FOUND);
     moveTo(public4, at(1));
     endConnection();
     await until(
-      'anna to find it there',
+      'anna to find the hub there',
       async () => (await anna.status()).hub.address === `${at(1)}:443`,
       FOUND,
     );
   });
 
-  await t.test('a new token tells a member that runs where the hub has gone', async () => {
+  await t.test('a new token tells a running member where the hub has moved', async () => {
     moveTo(at(1), at(2));
     const { status, stdout, stderr } = anna.lametun('join', invite(hub));
     assert.equal(status, 0, stderr);
     assert.match(stdout, /anna of network home is running, and now looks for its hub at /);
     endConnection();
     await until(
-      'anna to find it there',
+      'anna to find the hub there',
       async () => (await anna.status()).hub.address === `${at(2)}:443`,
       FOUND,
     );
   });
 
-  await t.test('and one that does not run', async () => {
+  await t.test('a new token tells a stopped member too', async () => {
     await node.stop();
     moveTo(at(2), at(3));
     node = join(anna, invite(hub));
     await node.says(/is up/);
-    await until('anna to find it there', () => isConnected(anna), FOUND);
+    await until('anna to find the hub there', () => isConnected(anna), FOUND);
     assert.equal((await anna.status()).hub.address, `${at(3)}:443`);
   });
 
@@ -148,7 +148,7 @@ test('a hub goes on without the node on its machine, and is found by other addre
     assert.ok(await isConnected(anna));
   });
 
-  await t.test('another network is begun when that is asked for', async () => {
+  await t.test('another network starts only on request', async () => {
     const before = readFileSync(joinPath(hub.state, 'hub.key'), 'utf8');
     await running.stop();
     const again = hub.start('serve', '--name', 'office', '--new-network');

@@ -6,7 +6,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { firstAnswer, join, serve } from './join.js';
 
-test('one command on each of two machines, and they reach each other by name', async (t) => {
+test('after one command on each of two machines, they reach each other by name', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const office = lab.site('office').machine;
@@ -14,20 +14,20 @@ test('one command on each of two machines, and they reach each other by name', a
   const { hub, token } = await serve(office);
   const running = join(laptop, token);
   await firstAnswer(t, laptop, () => running, 'office.home.lametun');
-  await office.reaches('laptop.home.lametun'); // and back
+  await office.reaches('laptop.home.lametun'); // and in reverse
   await office.reaches('laptop.home.lametun', '-6');
 
-  await t.test('each knows the other, and how it is reached', async () => {
+  await t.test('each knows the other, and its path', async () => {
     await until('a direct path', async () => (await laptop.status()).peers[0]!.path.kind === 'direct');
-    // Whichever of its addresses answered first.
+    // Whichever address answered first.
     const { stdout } = laptop.lametun('status');
     assert.match(stdout, /office .*direct (198\.51\.100\.7|\[2001:db8:51::7\]):\d+/);
-    await until('an answer in time', () =>
+    await until('a reply with its round-trip time', () =>
       /^office \(\S+\) 1: [\d.]+ ms, direct/m.test(laptop.lametun('ping', 'office', '--count', '2').stdout),
     );
   });
 
-  await t.test('what was set up is undone at the end', async () => {
+  await t.test('changes to the machine are undone at the end', async () => {
     assert.notEqual(readFileSync(laptop.resolvConf, 'utf8'), RESOLV_CONF);
     assert.equal(await running.stop(), 0, running.stderr);
     assert.equal(readFileSync(laptop.resolvConf, 'utf8'), RESOLV_CONF);

@@ -7,10 +7,10 @@ import type { Machine } from '../kit/network-lab.js';
 import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
 
-/** The line that `serve` and `invite` print for the other machine. */
+/** The command that `serve` and `invite` print for the other machine. */
 export const JOIN_LINE = /^lametun join (\S+)$/m;
 
-/** Starts `lametun serve` on a machine, and gives the token that it printed. */
+/** Starts `lametun serve` on a machine, and returns the token that it printed. */
 export async function serve(
   machine: Machine,
   ...options: readonly string[]
@@ -20,7 +20,7 @@ export async function serve(
   return { hub, token: token! };
 }
 
-/** Starts `lametun hub` on a machine, a node nowhere. */
+/** Starts `lametun hub` on a machine, without a node. */
 export async function hubAlone(machine: Machine, ...options: readonly string[]): Promise<Running> {
   const hub = machine.start('hub', ...options);
   await hub.says(/is up/);
@@ -38,36 +38,36 @@ export function invite(machine: Machine, ...options: readonly string[]): string 
 export const join = (machine: Machine, token: string, ...options: readonly string[]): Running =>
   machine.start('join', token, '--name', machine.name, ...options);
 
-/** Waits until a node has written down where these others are, by direct paths: with that it begins when it is killed now. */
-export async function hasWrittenDown(machine: Machine, ...others: readonly string[]): Promise<void> {
+/** Waits until a node has saved the direct endpoints of these peers: a killed node starts again with them. */
+export async function hasSavedEndpoints(machine: Machine, ...others: readonly string[]): Promise<void> {
   const { peers } = await machine.status();
   const file = joinPath(machine.state, 'endpoints.json');
   const written = (): StoredEndpoints => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : []);
   for (const other of others) {
     const { id } = peers.find(({ name }) => name === other)!;
-    await until(`${machine.name} to write down where ${other} is`, () =>
+    await until(`${machine.name} to save the endpoint of ${other}`, () =>
       written().some(({ node }) => node === id),
     );
   }
 }
 
-/** From Enter to the first answer, by name. The promise to users. */
+/** From Enter to the first reply by name: the promise to users. Milliseconds. */
 const PROMISE = 5_000;
-/** What the tests add to it, for machines that do other things besides. */
+/** What the tests add for busy machines. Milliseconds. */
 const SLACK = 10_000;
-/** Who is slow in starting our program, which is not what is promised, is so in everything: so many starts more. */
+/** A machine that starts lametun slowly is slow in everything: the limit also allows for this many starts. */
 const STARTS = 10;
 
 /**
- * By when a removed node is cut off, milliseconds: within 2 s, which is the promise to users, and 6 s for machines that do
- * other things besides. Who was not told at once would hear of it no earlier than its next sign of life to the hub, 15 s.
+ * By when a removed node is cut off, milliseconds: 2 s, the promise to users, and 6 s for busy machines. A member that was
+ * not told at once would notice only at its next keepalive to the hub, after 15 s.
  */
 export const CUT_OFF = 8_000;
 
 /**
- * Types a command on one machine, and pings another one by name until it answers.
+ * Runs a command on one machine, and pings another one by name until it replies.
  *
- * @returns milliseconds from Enter to the answer
+ * @returns milliseconds from the command to the reply
  */
 export async function firstAnswer(
   t: TestContext,
@@ -83,14 +83,14 @@ export async function firstAnswer(
   for (;;) {
     if (machine.pings(name, 1)) break;
     const elapsed = performance.now() - start;
-    assert.ok(running.running, `it ended: ${running.stdout}${running.stderr}`);
+    assert.ok(running.running, `the command ended: ${running.stdout}${running.stderr}`);
     assert.ok(
       elapsed < patience,
-      `no answer of ${name} within ${elapsed} ms: ${running.stdout}${running.stderr}`,
+      `no reply from ${name} within ${elapsed} ms: ${running.stdout}${running.stderr}`,
     );
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   const elapsed = performance.now() - start;
-  t.diagnostic(`first answer after ${Math.round(elapsed)} ms`);
+  t.diagnostic(`first reply after ${Math.round(elapsed)} ms`);
   return elapsed;
 }

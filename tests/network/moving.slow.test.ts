@@ -7,12 +7,12 @@ import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 
 /**
- * From leaving one network to the hub's channel in the next, milliseconds: 3.5 s, and as much more as a busy machine may
- * take. Without a look at the network the silence would be noticed after 15 to 30 s.
+ * From leaving one network to a new channel in the next, milliseconds: 3.5 s, and an allowance for busy machines. A node
+ * that did not watch the network would notice the silence only after 15 to 30 s.
  */
 const AT_MOST = 12_000;
 
-/** The laptop's ends of its connections to the hub. */
+/** The local endpoints of the laptop's connections to the hub. */
 const channels = (laptop: Machine): string[] =>
   laptop
     .run('ss', '-Htn', 'state', 'established', 'dport', '=', ':443')
@@ -25,30 +25,30 @@ async function laptopAtHome(t: TestContext): Promise<{ laptop: Machine; router: 
   const { machine: laptop, router } = lab.site('laptop', { access: 'hard', families: 'ipv4' });
   await hubAlone(hub);
   await join(laptop, invite(hub)).says(/is up/);
-  await until('the one channel', () => channels(laptop).length === 1);
+  await until('exactly one channel', () => channels(laptop).length === 1);
   return { laptop, router: router! };
 }
 
 async function newChannel(t: TestContext, laptop: Machine, isNew: (local: string) => boolean): Promise<void> {
   const began = performance.now();
-  await until('a channel', () => channels(laptop).some(isNew));
+  await until('a new channel', () => channels(laptop).some(isNew));
   const took = Math.round(performance.now() - began);
   t.diagnostic(`a channel after ${took} ms`);
   assert.ok(took < AT_MOST, `${took} ms`);
-  await until('the hub to be spoken to', async () => (await laptop.status()).hub.state === 'connected');
+  await until('the node to connect', async () => (await laptop.status()).hub.state === 'connected');
 }
 
-test('a laptop that moves to another Wi-Fi, or gets another way out, has its channel again in a moment', async (t) => {
+test('a laptop that changes Wi-Fi or default route reconnects its channel within seconds', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft')) return;
   const { laptop, router } = await laptopAtHome(t);
   laptop.namespace.ip(['addr del 192.168.1.23/24 dev eth0']);
   laptop.namespace.ip(['addr add 192.168.1.77/24 dev eth0', 'route add default via 192.168.1.1']);
   await newChannel(t, laptop, (local) => local.startsWith('192.168.1.77:'));
 
-  // It keeps its address and gets another way out.
+  // It keeps its address and gets another default route.
   const [channel] = channels(laptop).filter((local) => local.startsWith('192.168.1.77:'));
   const port = channel!.split(':')[1]!;
-  // The new router knows nothing of the old connections, and drops what belongs to them.
+  // The new router does not know the old connections, and drops their packets.
   const rules = `table inet moved { chain out { type filter hook output priority 0; tcp sport ${port} drop; }\n}\n`;
   laptop.namespace.run('nft', ['-f', '-'], { input: rules });
   router.ip(['addr add 192.168.1.2/24 dev lan']);

@@ -5,7 +5,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 
-/** As large as a packet in the network may be, and not to be cut up before it is sealed. */
+/** The largest packet that fits the network's MTU, with Don't Fragment set. */
 const FULL4 = ['-M', 'do', '-s', String(1280 - 28)];
 const FULL6 = ['-M', 'do', '-s', String(1280 - 48)];
 
@@ -14,7 +14,7 @@ async function peer(machine: Machine) {
   return peers[0]!;
 }
 
-test('packets of full size pass a line that carries 1300 bytes and does not say so, directly', async (t) => {
+test('full-size packets cross a link with an unannounced MTU of 1300 bytes on a direct path', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const families = 'ipv4';
@@ -23,18 +23,18 @@ test('packets of full size pass a line that carries 1300 bytes and does not say 
   const office = lab.site('office', { access: 'easy', families, lan: 4 }).machine;
   await hubAlone(hub);
   for (const machine of [home, office]) await join(machine, invite(hub)).says(/is up/);
-  const { ipv4, ipv6 } = await until('home to know office', () => peer(home));
+  const { ipv4, ipv6 } = await until('home to learn of office', () => peer(home));
   await home.reaches(ipv4, ...FULL4);
   await home.reaches(ipv6, ...FULL6);
   await until('a direct path', async () => {
-    assert.ok(home.pings(ipv4, 1, ...FULL4), 'while it is looked for');
+    assert.ok(home.pings(ipv4, 1, ...FULL4), 'while the direct path is sought');
     return (await peer(home)).path.kind === 'direct';
   });
   await home.reaches(ipv4, ...FULL4);
   assert.equal((await home.status()).relay.via, 'udp');
 });
 
-test('over IPv6, where no router cuts anything up, they pass through the WebSocket', async (t) => {
+test('over IPv6, where routers do not fragment, they pass through the WebSocket', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const families = 'ipv6';
@@ -43,9 +43,9 @@ test('over IPv6, where no router cuts anything up, they pass through the WebSock
   const office = lab.site('office', { access: 'easy', families, lan: 4 }).machine;
   await hubAlone(hub);
   for (const machine of [home, office]) await join(machine, invite(hub)).says(/is up/);
-  const { ipv4 } = await until('home to know office', () => peer(home));
+  const { ipv4 } = await until('home to learn of office', () => peer(home));
   await home.reaches(ipv4, ...FULL4);
-  await until('the relay to be asked in vain', async () =>
+  await until('UDP to the relay to fail', async () =>
     /packets of full size do not/.test((await home.status()).relay.why),
   );
   await home.reaches(ipv4, ...FULL4);

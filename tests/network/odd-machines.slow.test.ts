@@ -8,9 +8,9 @@ import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from './join.js';
 
-/** What a machine lacks does not keep it from being a node: it works without, or says what to do. */
+/** A node works on a machine that lacks something, or says what to do. */
 
-/** Programs as they are, but one: the folders that are searched are replaced by folders of links. */
+/** Hides `nft`: replaces the folders in PATH with folders of links to every other program. */
 const WITHOUT_NFT = `set -e
   mkdir -p /tmp/sbin-real /tmp/sbin-less
   mount -t tmpfs none /tmp/sbin-real && mkdir /tmp/sbin-real/sbin /tmp/sbin-real/less
@@ -20,25 +20,25 @@ const WITHOUT_NFT = `set -e
   mount --bind /tmp/sbin-real/less /usr/sbin
   exec "$0" "$@"`;
 
-/** /etc/resolv.conf is a mount of its own in a namespace of \`ip netns\`. */
+/** In a namespace of `ip netns`, /etc/resolv.conf is a separate mount. */
 const READ_ONLY_ETC = `set -e
   mount --rbind /etc /etc
   mount -o remount,bind,ro /etc/resolv.conf
   mount -o remount,bind,ro /etc
   exec "$0" "$@"`;
 
-/** No file at all: a folder of its own for /etc, which the test can reach. */
+/** Replaces /etc with a folder that the test can reach, without a resolv.conf. */
 const NO_RESOLV_CONF = (folder: string): string => `set -e
   umount /etc/resolv.conf
   mkdir ${folder} && cp -a /etc/. ${folder} && rm -f ${folder}/resolv.conf
   mount --bind ${folder} /etc
   exec "$0" "$@"`;
 
-/** A name server that knows one address, whatever it is asked for. */
+/** A name server that answers every question with one address. */
 const NAME_SERVER = (address: string): string => `
   const socket = require('node:dgram').createSocket('udp4');
   socket.on('message', (query, { port, address }) => {
-    const end = query.indexOf(0, 12) + 5; // of the question, RFC 1035 4.1.2
+    const end = query.indexOf(0, 12) + 5; // of the question, RFC 1035 §4.1.2
     const isA = query[end - 3] === 1;
     const record = isA ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, ${address.split('.').join()}] : [];
     const answer = Buffer.concat([query.subarray(0, end), Buffer.from(record)]);
@@ -64,37 +64,37 @@ test('machines that lack something', async (t) => {
   await hubAlone(hub);
   await join(whole, invite(hub)).says(/is up/);
   const answers = (machine: Machine): Promise<unknown> =>
-    until(`whole to answer ${machine.name}`, async () => machine.pings((await whole.status()).self.ipv4!));
+    until(`whole to reply to ${machine.name}`, async () => machine.pings((await whole.status()).self.ipv4!));
 
-  await t.test('without IPv6 there is IPv4, and a warning', async () => {
+  await t.test('a node without IPv6 uses IPv4, and warns', async () => {
     const old = lab.site('old', { families: 'ipv4' }).machine;
     old.namespace.sysctl({ 'net.ipv6.conf.all.disable_ipv6': 1, 'net.ipv6.conf.default.disable_ipv6': 1 });
     const running = join(old, invite(hub));
     await running.says(/old\.home\.lametun is up/);
     await answers(old);
     const addresses = (): string => whole.run('getent', 'ahosts', 'old.home.lametun').stdout;
-    await until('old to have no IPv6 address', () => addresses() !== '' && !addresses().includes(':'));
-    await whole.reaches('old.home.lametun'); // by the address that a program takes by itself
+    await until('old to have an IPv4 address only', () => addresses() !== '' && !addresses().includes(':'));
+    await whole.reaches('old.home.lametun'); // by the address that programs prefer
     const ofWhole = (machine: Machine): Promise<string> =>
-      until('an answer', () => machine.run('getent', 'ahosts', 'whole.home.lametun').stdout || undefined);
-    assert.match(await ofWhole(whole), /:/, 'others have one');
+      until('the addresses', () => machine.run('getent', 'ahosts', 'whole.home.lametun').stdout || undefined);
+    assert.match(await ofWhole(whole), /:/, 'other members have an IPv6 address');
     await old.reaches('whole.home.lametun');
     assert.doesNotMatch(await ofWhole(old), /:/);
     assert.match((await old.status()).warnings.join(), /no IPv6 inside the network/);
     assert.equal(await running.stop(), 0, running.stderr);
   });
 
-  await t.test('a hub without IPv6 serves those that have it', async () => {
+  await t.test('a hub without IPv6 serves members that have it', async () => {
     const [server, client] = [lab.site('server', { families: 'ipv4' }).machine, lab.site('client').machine];
     server.namespace.sysctl({ 'net.ipv6.conf.all.disable_ipv6': 1, 'net.ipv6.conf.default.disable_ipv6': 1 });
     const running = server.start('serve', '--network', 'work', '--name', 'server');
     await running.says(/server\.work\.lametun is up/);
     await join(client, invite(server)).says(/client\.work\.lametun is up/);
-    await until('an answer', () => client.pings('server.work.lametun', 1));
+    await until('a reply', () => client.pings('server.work.lametun', 1));
     assert.equal(await running.stop(), 0, running.stderr);
   });
 
-  await t.test('without nft a node works, and a share says what to install', async () => {
+  await t.test('without nft a node works, and a share names the package to install', async () => {
     const bare = lab.site('bare').machine;
     const running = joinInMounts(bare, WITHOUT_NFT, invite(hub));
     await running.says(/bare\.home\.lametun is up/);
@@ -110,7 +110,7 @@ test('machines that lack something', async (t) => {
     assert.equal(await sharing.stop(), 0, sharing.stderr);
   });
 
-  await t.test('with a read-only /etc a node works without names, and says so', async () => {
+  await t.test('with a read-only /etc a node works without names, and warns', async () => {
     const sealed = lab.site('sealed').machine;
     const running = joinInMounts(sealed, READ_ONLY_ETC, invite(hub));
     await running.says(/sealed\.home\.lametun is up/);
@@ -118,12 +118,12 @@ test('machines that lack something', async (t) => {
     const { how, why } = (await sealed.status()).names;
     assert.equal(how, 'none');
     assert.match(why!, /resolv\.conf/);
-    await whole.reaches('sealed.home.lametun'); // others find it by name
+    await whole.reaches('sealed.home.lametun'); // others still find it by name
     assert.equal(await running.stop(), 0, running.stderr);
   });
 });
 
-test('a hub and a node that boot without DNS come up, say what is missing, and find each other when it comes', async (t) => {
+test('a hub and a node that boot without DNS come up, report it, and connect once DNS works', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping', 'unshare')) return;
   const lab = new NetworkLab(t);
   const [hubSite, dnsSite] = [lab.site('hub'), lab.site('dns')];
@@ -156,14 +156,14 @@ test('a hub and a node that boot without DNS come up, say what is missing, and f
     return running;
   };
   const isAway = async (): Promise<void> => {
-    await until('a word of what is missing', async () =>
+    await until('status to name the failure', async () =>
       /hub\.example: (no such host name|the name server does not answer)/.test(
         (await node.status()).hub.why!,
       ),
     );
   };
 
-  await t.test('with a name server that cannot be reached', async () => {
+  await t.test('with an unreachable name server', async () => {
     const hubAgain = await comesUp(hub.start('up'));
     await until('a warning', () => /cannot resolve --public hub\.example:/.test(hubAgain.stderr));
     assert.match(invitation().warnings.join(), /cannot resolve --public hub\.example/);

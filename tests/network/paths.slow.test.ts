@@ -7,17 +7,17 @@ import { type Machine, NetworkLab, type SiteOptions } from '../kit/network-lab.j
 import { needs } from '../kit/requirements.js';
 import type { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
-import { firstAnswer, hasWrittenDown, hubAlone, invite, join } from './join.js';
+import { firstAnswer, hasSavedEndpoints, hubAlone, invite, join } from './join.js';
 
 /*
- * How two nodes reach each other where the kernel has its say. How soon a path is found and left is tested on a virtual
- * clock: src/node/machine/paths/*.test.ts and tests/virtual.
+ * How two nodes reach each other, where it depends on the kernel. How soon a path is found and given up is tested on a
+ * virtual clock: src/node/machine/paths/*.test.ts and tests/virtual.
  */
 
 const NEEDS = ['netns', 'tun', 'nft', 'ping'] as const;
-/** A packet of the largest size that the network carries whole. */
+/** The largest packet that needs no fragmentation inside the network. */
 const FULL = ['-M', 'do', '-s', String(1280 - 28)];
-/** A peer that was not greeted sends to the old session for 15 s. */
+/** Without a greeting, a peer sends on the old session for 15 s. Milliseconds. */
 const GREETED = 10_000;
 
 const peer = async (machine: Machine): Promise<PeerStatus> => (await machine.status()).peers[0]!;
@@ -28,7 +28,7 @@ interface Pair {
   readonly left: Machine;
   readonly right: Machine;
   readonly rightNode: Running;
-  /** The address of right inside the network, and outside. */
+  /** Addresses of the right node: inside the network, and public. */
   readonly ipv4: string;
   readonly public4: string;
 }
@@ -43,19 +43,19 @@ async function pair(t: TestContext, access: NonNullable<SiteOptions['access']>):
   await join(left, invite(hubMachine)).says(/is up/);
   const rightNode = join(right, invite(hubMachine));
   await rightNode.says(/is up/);
-  const { ipv4 } = await until('left to know right', async () => (await left.status()).peers[0]);
-  await until('an answer', () => left.pings(ipv4));
+  const { ipv4 } = await until('left to learn of right', async () => (await left.status()).peers[0]);
+  await until('a reply', () => left.pings(ipv4));
   return { hubMachine, hub, left, right, rightNode, ipv4, public4 };
 }
 
-/** Drops what goes out of a machine, until it is mended. */
+/** Drops outgoing packets that match the rule until `mend` is called. */
 function breaks(machine: Machine, rule: string): { mend(): void } {
   const rules = `table inet broken { chain out { type filter hook output priority 0; ${rule} drop; }\n}\n`;
   machine.namespace.run('nft', ['-f', '-'], { input: rules });
   return { mend: () => machine.namespace.run('nft', ['delete table inet broken']) };
 }
 
-test('a relayed pair goes on by the WebSocket while UDP to the hub does not pass', async (t) => {
+test('a relayed pair uses the WebSocket while UDP to the hub is blocked', async (t) => {
   if (!needs(t, ...NEEDS)) return;
   const { hub, left, right, ipv4 } = await pair(t, 'hard');
   const via = async (machine: Machine): Promise<string> => (await machine.status()).relay.via;
@@ -66,54 +66,54 @@ test('a relayed pair goes on by the WebSocket while UDP to the hub does not pass
   const { mend } = breaks(left, 'udp dport 443');
   await until('the WebSocket', async () => left.pings(ipv4) && (await via(left)) === 'websocket');
   assert.match((await left.status()).relay.why, /stopped passing|no answer by UDP/);
-  assert.equal(await via(right), 'udp', 'the other one stays with UDP');
+  assert.equal(await via(right), 'udp', 'the other node stays with UDP');
   mend();
   await until('UDP again', async () => (await via(left)) === 'udp');
   await left.reaches(ipv4);
 
   await hub.stop('SIGKILL');
-  await until('the relay to be given up', async () => (await peer(left)).path.kind === 'none');
+  await until('the relayed path to be given up', async () => (await peer(left)).path.kind === 'none');
   assert.ok(!left.pings(ipv4));
   const { stdout } = left.lametun('status');
   assert.match(stdout, /^hub +unreachable /m);
   assert.match(stdout, /^right .* none .*\n +there is no relay \(the hub is away/m);
 });
 
-test('a direct path needs no hub; without it the relay is used, and a killed node comes back by itself', async (t) => {
+test('a direct path outlives the hub and a restart of a node, and the relay replaces it when it fails', async (t) => {
   if (!needs(t, ...NEEDS)) return;
   const { hubMachine, hub, left, right, rightNode, ipv4, public4 } = await pair(t, 'public');
   const isDirect = async (): Promise<boolean> =>
     left.pings(ipv4) &&
     (await peer(left)).path.kind === 'direct' &&
     (await peer(right)).path.kind === 'direct';
-  await until('a direct path, both ways', isDirect);
+  await until('a direct path in both directions', isDirect);
   const { path, lastHandshake, sent, received } = await peer(left);
   assert.ok(path.endpoint!.startsWith(`${public4}:`), path.endpoint);
   assert.ok(lastHandshake > 0 && sent > 0 && received > 0);
 
-  await hasWrittenDown(right, 'left');
+  await hasSavedEndpoints(right, 'left');
   const recent = joinPath(right.state, 'recent.json');
-  await until('right to write down that left has traffic', () => {
+  await until('right to save that left has traffic', () => {
     left.pings(ipv4);
     return existsSync(recent) && JSON.parse(readFileSync(recent, 'utf8')).peers.length === 1;
   });
   await hub.stop('SIGKILL');
-  await until('it to be missed', async () => (await left.status()).hub.state === 'away');
+  await until('the hub to be reported as away', async () => (await left.status()).hub.state === 'away');
   const { stdout } = left.run('ping', '-c20', '-i0.05', '-W15', ipv4);
   assert.match(stdout, / 20 received/, 'nothing is lost');
 
   await rightNode.stop('SIGKILL');
-  left.pings(ipv4); // it still has a session, and notices nothing
+  left.pings(ipv4); // left still has a session, and does not notice
   const again = right.start('up');
   await again.says(/is up/);
   const began = performance.now();
-  await until('an answer without the hub', () => left.pings(ipv4));
+  await until('a reply without the hub', () => left.pings(ipv4));
   assert.ok(performance.now() - began < GREETED, `${performance.now() - began} ms`);
   assert.notEqual((await right.status()).hub.state, 'connected');
 
   await hubMachine.start('up').says(/is up/);
   for (const machine of [left, right])
-    await until('the hub to be found', async () => (await machine.status()).hub.state === 'connected');
+    await until('the nodes to reconnect', async () => (await machine.status()).hub.state === 'connected');
   await until('a direct path again', isDirect);
 
   const { mend } = breaks(left, `ip daddr ${public4} meta l4proto udp`);
@@ -123,10 +123,10 @@ test('a direct path needs no hub; without it the relay is used, and a killed nod
   await until('a direct path again', isDirect);
 });
 
-test('two nodes behind the plainest Linux routers reach each other directly', async (t) => {
+test('two nodes behind default Linux routers reach each other directly', async (t) => {
   if (!needs(t, ...NEEDS)) return;
   const { left, ipv4 } = await pair(t, 'plain');
-  // Where a lost packet spoils the first tries, a router remembers a stranger: pauses of 35 and 60 s follow.
+  // If a lost packet spoils the first tries, a router keeps an entry for a stranger: pauses of 35 and 60 s follow.
   const isDirect = async (): Promise<boolean> =>
     left.pings(ipv4) && (await peer(left)).path.kind === 'direct';
   await until('a direct path', isDirect, 360_000);

@@ -7,14 +7,14 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { invite, join } from './join.js';
 
-/** A port of the hub's loopback leads to PostgreSQL, which listens on that of the test's namespace. */
+/** Forwards a port on the hub's loopback to PostgreSQL, which listens on the loopback of the test's namespace. */
 const FORWARD = `const net = require('net');
   net.createServer((from) => {
     const to = net.connect(process.argv[1]);
     for (const [a, b] of [[from, to], [to, from]]) { a.on('error', () => b.destroy()); a.pipe(b); }
   }).listen(5432, '127.0.0.1', () => console.log('ready'))`;
 
-test('a hub on PostgreSQL, which is stopped and started while nodes join', async (t) => {
+test('nodes join a hub while its PostgreSQL is stopped and started', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping', 'postgres')) return;
   const postgres = await Postgres.start();
   t.after(() => postgres.close());
@@ -29,12 +29,12 @@ test('a hub on PostgreSQL, which is stopped and started while nodes join', async
   await running.says(/The hub of home is up/);
   assert.equal(running.stderr, '');
   assert.doesNotMatch(readFileSync(`/proc/${running.pid}/cmdline`, 'utf8'), /very-secret/);
-  rmSync(file); // `up` does not need it
+  rmSync(file); // `up` does not need the file
   const one = lab.site('one').machine;
   await join(one, invite(hub)).says(/one\.home\.lametun is up/);
   const token = invite(hub, '--reusable');
 
-  await t.test('while it is away that is said, and who joins waits for it', async () => {
+  await t.test('while the database is away the hub reports it, and a join waits', async () => {
     postgres.down('immediate');
     const refused = hub.lametun('invite');
     assert.equal(refused.status, 1);
@@ -42,14 +42,14 @@ test('a hub on PostgreSQL, which is stopped and started while nodes join', async
     const two = lab.site('two').machine;
     const joining = join(two, token);
     const toHub = ['-Htn', 'state', 'established', 'dport', '=', ':443'] as const;
-    await until('two to speak to the hub', () => two.run('ss', ...toHub).stdout !== '');
+    await until('two to connect to the hub', () => two.run('ss', ...toHub).stdout !== '');
     await postgres.up();
     await joining.says(/is up/);
-    await until('an answer', () => two.pings('one.home.lametun'));
+    await until('a reply', () => two.pings('one.home.lametun'));
   });
 
   await t.test(
-    'what was acknowledged is there after it was killed under a join, and with another hub process',
+    'acknowledged changes survive a database killed during a join, and a new hub process',
     async () => {
       const three = lab.site('three').machine;
       const joining = join(three, token);
@@ -69,7 +69,7 @@ test('a hub on PostgreSQL, which is stopped and started while nodes join', async
           (await machine.status()).self.ipv4,
         );
       assert.ok(!running.stderr.includes('    at '), running.stderr);
-      await until('all to come back', async () => (await one.status()).hub.state === 'connected');
+      await until('one to reconnect', async () => (await one.status()).hub.state === 'connected');
     },
   );
 });

@@ -5,7 +5,7 @@ import { type PresenceMessage, Presence as View } from '../../src/node/machine/p
 import { decodeJson } from '../../src/protocol/text.js';
 import { VirtualScheduler } from '../kit/virtual/scheduler.js';
 
-/** A member that hears what the hub says of the others. */
+/** A member that receives the presence of the others from the hub. */
 class Listener {
   readonly view = new View();
   readonly heardAt: number[] = [];
@@ -33,28 +33,36 @@ const started = (...members: number[]) => {
   return { clock, presence, arrive };
 };
 
-test('a member hears who is not here, and that somebody has gone, with the time that has passed since', () => {
+test('a member learns who is offline, and for how long', () => {
   const { clock, presence, arrive } = started(1, 2, 3);
   const office = arrive(1);
   const laptop = arrive(2);
   clock.run(5_000);
-  assert.equal(office.view.absence(2, clock.time), undefined, 'it is here');
-  assert.deepEqual(office.view.absence(3, clock.time), { ago: undefined }, 'not since the hub was started');
-  assert.equal(office.view.absence(4, clock.time), undefined, 'nothing is known of it');
+  assert.equal(office.view.absence(2, clock.time), undefined, 'online');
+  assert.deepEqual(
+    office.view.absence(3, clock.time),
+    { ago: undefined },
+    'offline since before the hub started',
+  );
+  assert.equal(office.view.absence(4, clock.time), undefined, 'unknown');
   presence.leave(2, laptop);
   clock.run(65_000);
   assert.deepEqual(office.view.absence(2, clock.time), { ago: 60_000 });
   assert.equal(presence.awayFor(2), 60_000);
   const late = arrive(3);
   clock.run(95_000);
-  assert.deepEqual(late.view.absence(2, clock.time), { ago: 90_000 }, 'who comes later hears the same');
+  assert.deepEqual(
+    late.view.absence(2, clock.time),
+    { ago: 90_000 },
+    'a member that connects later learns the same',
+  );
   assert.equal(office.view.absence(3, clock.time), undefined);
   arrive(2);
   clock.run(96_000);
-  assert.equal(office.view.absence(2, clock.time), undefined, 'it is back');
+  assert.equal(office.view.absence(2, clock.time), undefined, 'online again');
 });
 
-test('a message has only what has changed, and no removed member', () => {
+test('a message contains only changes, and no removed member', () => {
   const { clock, presence, arrive } = started(1, 2, 3, 4);
   const office = arrive(1);
   const laptop = arrive(2);
@@ -66,7 +74,7 @@ test('a message has only what has changed, and no removed member', () => {
   assert.deepEqual(arrive(4).last, undefined);
 });
 
-test('many who come and go are told in rounds that grow with the network', () => {
+test('presence changes are sent in rounds whose interval grows with the network', () => {
   const ids = Array.from({ length: 2_000 }, (_, i) => i + 1);
   const { clock, presence, arrive } = started(...ids);
   const all = ids.map(arrive);
@@ -82,7 +90,7 @@ test('many who come and go are told in rounds that grow with the network', () =>
   for (const gone of [1, 30, 60]) assert.ok(all[1_999]!.view.absence(gone, clock.time));
 });
 
-test('a hub that names more than a network can have does not fill the memory', () => {
+test('a hub that names more nodes than a network can have does not fill the memory', () => {
   const view = new View();
   const names = (from: number) => Array.from({ length: 40_000 }, (_, i) => ({ id: from + i }));
   view.apply({ type: 'presence', online: [], offline: names(1) }, 0);

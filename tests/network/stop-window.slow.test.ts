@@ -9,11 +9,11 @@ import { NetworkLab } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
 
 /*
- * A tunnel that ends closes its device before the rules go that keep others out: else a member reaches for that moment
- * whatever is behind a machine that forwards anyway.
+ * A tunnel that stops must close its device before it removes its firewall rules. Otherwise, on a machine that forwards
+ * packets, members could for a moment reach the networks behind it.
  */
 
-/** A folder with an `nft` that notes whether a device is there when a table is removed, and does as it is told. */
+/** A folder with an `nft` that logs whether the device exists when its table is removed, then calls the real `nft`. */
 function watchedNft(t: TestContext, device: string) {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-nft-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -39,7 +39,7 @@ printf '%s\\n' "$input" | nft "$@"
   };
 }
 
-test('a plain tunnel closes its device before its rules go', async (t) => {
+test('a plain tunnel closes its device before it removes its rules', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'nft')) return;
   const { env, states } = watchedNft(t, 'tun0');
   const lab = new Lab(t);
@@ -49,7 +49,7 @@ test('a plain tunnel closes its device before its rules go', async (t) => {
   assert.deepEqual(states(), ['closed']);
 });
 
-test('a node closes its device before its rules go', async (t) => {
+test('a node closes its device before it removes its rules', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'nft')) return;
   const { env, states } = watchedNft(t, 'lametun0');
   const { machine } = new NetworkLab(t).site('gateway');

@@ -1,6 +1,6 @@
 /*
- * What the relay, its operator and whoever listens on the way can read: nothing of what is inside. Every search has its
- * control, which finds the same where it must be.
+ * The relay, its operator and eavesdroppers cannot read packets inside the network. Each search has a control: the same
+ * search finds the text where it must be.
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -14,7 +14,7 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 import { hubAlone, invite, join } from '../network/join.js';
 
-/** All that passes a device. What a node sends by WebSocket is masked (RFC 6455 §5.3); what the hub sends is not. */
+/** Captures everything on a device. A node masks what it sends by WebSocket (RFC 6455 §5.3); the hub does not. */
 class Capture {
   readonly #socket: PacketSocket;
   readonly #packets: Buffer[] = [];
@@ -38,7 +38,7 @@ class Capture {
   }
 }
 
-/** A program that sends, and one that receives: some 350 KB of the same words. */
+/** A program that receives, and one that sends about 350 KB of the same text. */
 const SERVER = `require('net').createServer((s) => s.resume().on('end', () => s.end('thanks'))).listen(7000, '0.0.0.0', () => console.log('listens'))`;
 const CLIENT = `const s = require('net').connect(7000, process.argv[1], () => s.end(process.argv[2].repeat(8000))); s.on('data', (d) => console.log(String(d)))`;
 
@@ -67,7 +67,7 @@ for (const [via, blocked] of [
   ['udp', undefined],
   ['websocket', 'udp'],
 ] as const) {
-  test(`what is relayed by ${via} is readable for its two ends only`, async (t) => {
+  test(`only the two ends can read packets relayed by ${via}`, async (t) => {
     if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
     const lab = new NetworkLab(t);
     const hub = lab.site('hub').machine;
@@ -90,45 +90,45 @@ for (const [via, blocked] of [
     const server = b.spawn(process.execPath, '-e', SERVER);
     await server.says(/listens/);
     const address = (await b.status()).self.ipv4 as string;
-    await until('b to be reached', () => a.pings(address));
-    await a.spawn(process.execPath, '-e', CLIENT, address, needle).says(/thanks/); // captured meanwhile
-    await until('b to be found by name', () =>
+    await until('b to reply', () => a.pings(address));
+    await a.spawn(process.execPath, '-e', CLIENT, address, needle).says(/thanks/); // captured while it runs
+    await until('the name of b to resolve', () =>
       a.run('getent', 'ahosts', `${secretName}.home.lametun`).stdout.includes(address),
     );
     assert.equal((await a.status()).peers[0]!.path.kind, 'relayed');
 
     const captured = Object.entries(outside).map(
-      ([where, capture]) => [`the link of ${where}`, capture.bytes] as const,
+      ([where, capture]) => [`the capture at ${where}`, capture.bytes] as const,
     );
     for (const [where, bytes] of captured)
       assert.ok(bytes.length > 8000 * needle.length, `${where}: ${bytes.length} bytes`);
     const stored = [...filesOf(hub.state)].map(([name, bytes]) => [`the hub's ${name}`, bytes] as const);
     assert.ok(stored.some(([where]) => /hub\.sqlite$/.test(where)));
 
-    await t.test('what is sent', () => {
+    await t.test('packets', () => {
       const text = Buffer.from(needle);
       for (const [where, bytes] of [...captured, ...stored]) assert.ok(!bytes.includes(text), where);
       assert.ok(!inMemory(runningHub.pid, text), "the hub's memory");
-      assert.ok(inside.bytes.includes(text), 'the control: the inner device');
-      assert.ok(inMemory(nodeA.pid, text), 'the control: the memory of a node');
+      assert.ok(inside.bytes.includes(text), 'control: the inner device');
+      assert.ok(inMemory(nodeA.pid, text), 'control: the memory of a node');
     });
 
     await t.test('names: only the hub and the members know them', async () => {
       const text = Buffer.from(secretName);
       for (const [where, bytes] of captured) assert.ok(!bytes.includes(text), where);
-      // The control. A node writes its map down within a second.
+      // Control: a node saves its map within a second.
       await until('the map of a member', () => readFileSync(joinPath(a.state, 'map.json')).includes(text));
       assert.ok(
         stored.some(([, bytes]) => bytes.includes(text)),
-        'what the hub does know',
+        'control: the hub knows it',
       );
       assert.ok(inMemory(runningHub.pid, text));
     });
 
-    await t.test('a name outside of the network is asked for in the open, as before', async () => {
+    await t.test('a name outside the network is still queried in the clear', async () => {
       const name = `x${randomBytes(8).toString('hex')}`;
       a.run('getent', 'ahosts', `${name}.example.org`);
-      await until('it to be asked for', () => outside.a.bytes.includes(Buffer.from(name)));
+      await until('the query', () => outside.a.bytes.includes(Buffer.from(name)));
     });
 
     await t.test('private keys', async () => {
@@ -142,19 +142,19 @@ for (const [via, blocked] of [
         assert.equal(key.length, 32);
         for (const form of forms(key)) {
           for (const [where, bytes] of [...captured, ...stored])
-            assert.ok(!bytes.includes(form), `${where} has the key of ${name}`);
+            assert.ok(!bytes.includes(form), `${where} contains the key of ${name}`);
         }
       }
       assert.deepEqual(findInMemory(runningHub.pid, keys), [], "the hub's memory");
-      assert.ok(findInMemory(nodeA.pid, { a: keys['a']! }).length > 0, 'the control: the memory of a node');
+      assert.ok(findInMemory(nodeA.pid, { a: keys['a']! }).length > 0, 'control: the memory of a node');
       const hubKey = Buffer.from(readFileSync(`${hub.state}/hub.key`, 'utf8').trim(), 'base64');
       for (const form of forms(hubKey))
         for (const [where, bytes] of captured) assert.ok(!bytes.includes(form), where);
-      assert.ok(findInMemory(runningHub.pid, { hub: hubKey }).length > 0, 'the control: its own');
+      assert.ok(findInMemory(runningHub.pid, { hub: hubKey }).length > 0, 'control: its own key');
       const publicKey = Buffer.from((await a.status()).self.key as string);
       assert.ok(
         stored.some(([, bytes]) => bytes.includes(publicKey)),
-        'the control: public keys are in the database',
+        'control: public keys are in the database',
       );
     });
   });

@@ -1,6 +1,6 @@
 /*
- * A hub that lies, as a process of its own: it has the real key of a hub, lets everybody in, and says to each node what
- * the test wants. It prints JSON lines: its token, and every node that joins; and reads orders as JSON lines.
+ * A malicious hub in its own process. It has a real hub key, admits everyone, and sends each node what the test orders.
+ * It prints JSON lines (its token, and each node that joins) and reads orders as JSON lines.
  */
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
@@ -9,14 +9,14 @@ import { formatToken } from '../../src/protocol/token.js';
 import { SmallHub, type SmallHubNode } from '../kit/small-hub.js';
 
 export type Order =
-  /** Says this to a node. */
+  /** Sends a message to a node. */
   | { readonly to: string; readonly message: HubMessage }
-  /** Breaks its connection. It comes back. */
+  /** Closes a node's connection; the node reconnects. */
   | { readonly breakOff: string }
-  /** Says of the network something else than what is true, to whoever asks so. */
+  /** Gives false information about the network in answers to this request. */
   | { readonly network: Partial<NetworkInfo>; readonly when: 'check-invitation' | 'join' | 'attach' }
   | { readonly you: Partial<Answers['attach']['you']> }
-  /** What becomes of relay frames. */
+  /** What to do with relay frames. */
   | { readonly frames: Frames };
 export type Frames = 'forward' | 'drop' | 'change' | 'repeat-and-reorder' | 'from-another';
 
@@ -106,7 +106,7 @@ hub.onFrame = (peer, datagram, node) => {
   recorded.push(copy);
   if (recorded.length > 50) recorded.shift();
   setTimeout(() => send(copy), Math.random() * 20);
-  for (const old of recorded.slice(-5)) send(old); // to whomever: also to whom it is not for
+  for (const old of recorded.slice(-5)) send(old); // also to nodes that they are not for
 };
 
 const port = await hub.listen(443, '0.0.0.0');

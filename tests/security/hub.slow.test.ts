@@ -1,7 +1,6 @@
 /*
- * What a hub can do that whoever runs it has changed, or somebody has broken into: it is driven by the test. What is
- * believed of single messages is in src/node/members.test.ts, ranges.test.ts and join-checks.test.ts; here nodes as
- * people run them are lied to.
+ * What a malicious or compromised hub can do to real nodes. How a node treats single messages is tested in
+ * src/node/machine/members.test.ts, ranges.test.ts and join-checks.test.ts.
  */
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
@@ -22,7 +21,7 @@ const EVIL_HUB = fileURLToPath(new URL('./evil-hub.js', import.meta.url));
 class EvilHub {
   token = '';
   readonly members = new Map<string, MapNode>();
-  /** How often each has attached. */
+  /** How often each node has attached. */
   readonly attached = new Map<string, number>();
   readonly #child: ChildProcess;
   #revision = 100;
@@ -60,12 +59,12 @@ class EvilHub {
     return { ...this.members.get(name)!, ...changes };
   }
 
-  /** Gives a node all of its map. */
+  /** Sends a node a complete map. */
   map(to: string, nodes: readonly MapNode[], revision = ++this.#revision): void {
     this.tell(to, { type: 'map', version: { epoch: 'e', revision }, nodes });
   }
 
-  /** Lets a machine join, and shows it these members and itself. */
+  /** Starts a node that joins, and sends it a map of these members and itself. */
   async joins(machine: Machine, ...others: readonly string[]): Promise<Running> {
     const running = join(machine, this.token);
     await running.says(/is up/);
@@ -93,7 +92,7 @@ interface Scene {
   readonly nodeA: Running;
 }
 
-/** a is the gateway of a LAN, b an honest member, m the hub's accomplice. a and m reach each other by the relay only. */
+/** a is the gateway of a LAN, b an honest member, m the hub's accomplice. a and m reach each other only through the relay. */
 async function scene(t: TestContext): Promise<Scene> {
   const lab = new NetworkLab(t);
   const { machine, public4 } = lab.site('hub');
@@ -105,12 +104,12 @@ async function scene(t: TestContext): Promise<Scene> {
   await hub.joins(b, 'a');
   await hub.joins(m, 'a', 'b');
   hub.map('a', [hub.node('a'), hub.node('b')]);
-  await until('a to know b', async () => (await peers(a)).join() === 'b');
-  await until('an answer', () => a.pings('b.home.lametun'));
+  await until('a to learn of b', async () => (await peers(a)).join() === 'b');
+  await until('a reply', () => a.pings('b.home.lametun'));
   return { hub, a, b, m, nodeA };
 }
 
-test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
+test('a malicious hub: which attacks succeed, and which nodes refuse', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const { hub, a, b, m, nodeA } = await scene(t);
   const [self, honest, accomplice] = ['a', 'b', 'm'].map((name) => hub.node(name)) as [
@@ -120,27 +119,24 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
   ];
   const a4 = self.ipv4;
 
-  await t.test(
-    'it succeeds in adding a member, which reaches what any member can; and its removal works, too',
-    async () => {
-      assert.ok(
-        !m.pings(a4, 1),
-        'who is not in the map of a does not reach it, though the hub passes its frames on',
-      );
-      hub.map('a', [self, honest, accomplice]);
-      await until('m to reach a', () => m.pings(a4, 1));
-      assert.deepEqual(await peers(a), ['b', 'm'], 'it is seen');
-      hub.map('a', [self, honest]);
-      await until('m to be gone', async () => (await peers(a)).join() === 'b');
-      assert.ok(!m.pings(a4, 1));
-    },
-  );
+  await t.test('succeeds: to add a member, with the access of any member, and to remove it', async () => {
+    assert.ok(
+      !m.pings(a4, 1),
+      'm is not in the map of a, so a drops its frames although the hub relays them',
+    );
+    hub.map('a', [self, honest, accomplice]);
+    await until('m to reach a', () => m.pings(a4, 1));
+    assert.deepEqual(await peers(a), ['b', 'm'], 'the new member is visible');
+    hub.map('a', [self, honest]);
+    await until('m to be gone', async () => (await peers(a)).join() === 'b');
+    assert.ok(!m.pings(a4, 1));
+  });
 
-  await t.test('it succeeds in rolling the map back to one with a member that was removed', async () => {
+  await t.test('succeeds: to roll the map back to one with a removed member', async () => {
     hub.map('a', [self, honest, accomplice], 1);
-    await until('a to reach m', () => a.pings(accomplice.ipv4, 1)); // m has an old session, and no cause for a new one
+    await until('a to reach m', () => a.pings(accomplice.ipv4, 1)); // m still uses its old session
     await m.reaches(a4);
-    assert.equal(await warnings(a), '', 'and nobody is warned: the list of members is the hub’s');
+    assert.equal(await warnings(a), '', 'no warning: the hub decides who is a member');
   });
 
   const all = (...changed: readonly MapNode[]): MapNode[] => {
@@ -157,19 +153,19 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
   };
   const refused: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
     ['another key for a member', { ...honest, key: fresh.key }, /b \(node 2\).*another key than before/],
-    ['all of IPv4', { ...accomplice, shares: ['0.0.0.0/0'] }, /0\.0\.0\.0\/0 is too wide/],
+    ['a share of all of IPv4', { ...accomplice, shares: ['0.0.0.0/0'] }, /0\.0\.0\.0\/0 is too wide/],
     [
-      'this node’s LAN',
+      'a share of this node’s LAN',
       { ...accomplice, shares: ['192.168.1.0/24'] },
       /192\.168\.1\.0\/24 collides with the route/,
     ],
     [
-      'this node’s name server',
+      'a share that contains this node’s name server',
       { ...accomplice, shares: ['192.0.2.0/24'] },
       /contains 192\.0\.2\.53, which must be reached from outside/,
     ],
     [
-      'the hub itself',
+      'a share that contains the hub',
       { ...accomplice, shares: ['198.51.100.0/29'] },
       /contains 198\.51\.100\.7, which must be reached from outside/,
     ],
@@ -180,8 +176,8 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
       hub.map('a', all(node));
       await warned(a, why);
       assert.deepEqual(await peers(a), ['b', 'm']);
-      await a.reaches(honest.ipv4); // b is where it was
-      await until('its name', () =>
+      await a.reaches(honest.ipv4); // b is still at its address
+      await until('its name to resolve', () =>
         /fd77::2|10\.77\.0\.2/.test(a.run('getent', 'hosts', 'b.home.lametun').stdout),
       );
       assert.equal(routeTo(a, '8.8.8.8'), before);
@@ -190,51 +186,48 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
     });
   }
 
-  await t.test('it succeeds in calling a member something else', async () => {
+  await t.test('succeeds: to rename a member', async () => {
     hub.map('a', all({ ...honest, name: 'z' }));
-    await until('b to be called z', async () => (await peers(a)).join() === 'm,z');
+    await until('b to be renamed z', async () => (await peers(a)).join() === 'm,z');
     assert.equal(await warnings(a), '');
-    await until('an answer', () => a.pings('z.home.lametun'));
-    assert.ok(!a.pings('b.home.lametun'), 'the old name is nobody’s');
+    await until('a reply', () => a.pings('z.home.lametun'));
+    assert.ok(!a.pings('b.home.lametun'), 'the old name no longer resolves');
     hub.map('a', all());
-    await until('it to be b again', async () => (await peers(a)).join() === 'b,m');
+    await until('the name to be b again', async () => (await peers(a)).join() === 'b,m');
     assert.equal(await warnings(a), '');
   });
 
-  await t.test(
-    'it succeeds in having a member’s name and address go to another, and that is said',
-    async () => {
-      const { name, ipv4, ipv6 } = honest;
-      hub.map('a', [self, accomplice, { ...fresh, name, ipv4, ipv6 }]);
-      await warned(a, /^b has another key since \d{4}-\d\d-\d\d than before/m);
-      await nodeA.says(/warning: b has another key since/);
-      const { peers: now } = await a.status();
-      assert.ok(now.find((peer) => peer.name === 'b')!.keyChangedAt! > Date.now() - 60_000);
-      assert.equal(now.find((peer) => peer.name === 'm')!.keyChangedAt, undefined);
-      assert.match(a.lametun('status').stdout, /Warning: b has another key since/);
-      assert.ok(!a.pings(honest.ipv4, 1), 'nothing of it is blocked');
-      hub.map('a', [self, { ...honest, name: 'm' }, { ...accomplice, name: 'b' }]);
-      await warned(a, /^m has another key since/m);
-      const trusted = a.lametun('trust', 'm', '--json');
-      assert.deepEqual(JSON.parse(trusted.stdout), { node: 'm', key: honest.key, changed: true });
-      assert.doesNotMatch(await warnings(a), /^m has another key/m);
-      assert.match(await warnings(a), /^b has another key/m, 'nobody else is meant');
-      const names = JSON.parse(readFileSync(`${a.state}/names.json`, 'utf8')) as { name: string }[];
-      assert.deepEqual(
-        names.filter(({ name }) => name === 'm'),
-        [{ name: 'm', key: honest.key }],
-      );
-      assert.match(a.lametun('trust', 'm').stdout, /^The key of m has not changed/);
-      const nobody = a.lametun('trust', 'nobody');
-      assert.equal(nobody.status, 2);
-      assert.match(nobody.stderr, /no node nobody/);
-      hub.map('a', all());
-      await until('b to answer', () => a.pings(honest.ipv4, 1));
-    },
-  );
+  await t.test('succeeds: to give a member’s name and address to another key, with a warning', async () => {
+    const { name, ipv4, ipv6 } = honest;
+    hub.map('a', [self, accomplice, { ...fresh, name, ipv4, ipv6 }]);
+    await warned(a, /^b has another key since \d{4}-\d\d-\d\d than before/m);
+    await nodeA.says(/warning: b has another key since/);
+    const { peers: now } = await a.status();
+    assert.ok(now.find((peer) => peer.name === 'b')!.keyChangedAt! > Date.now() - 60_000);
+    assert.equal(now.find((peer) => peer.name === 'm')!.keyChangedAt, undefined);
+    assert.match(a.lametun('status').stdout, /Warning: b has another key since/);
+    assert.ok(!a.pings(honest.ipv4, 1), 'the new key does not answer');
+    hub.map('a', [self, { ...honest, name: 'm' }, { ...accomplice, name: 'b' }]);
+    await warned(a, /^m has another key since/m);
+    const trusted = a.lametun('trust', 'm', '--json');
+    assert.deepEqual(JSON.parse(trusted.stdout), { node: 'm', key: honest.key, changed: true });
+    assert.doesNotMatch(await warnings(a), /^m has another key/m);
+    assert.match(await warnings(a), /^b has another key/m, 'the warning about b stays');
+    const names = JSON.parse(readFileSync(`${a.state}/names.json`, 'utf8')) as { name: string }[];
+    assert.deepEqual(
+      names.filter(({ name }) => name === 'm'),
+      [{ name: 'm', key: honest.key }],
+    );
+    assert.match(a.lametun('trust', 'm').stdout, /^The key of m has not changed/);
+    const nobody = a.lametun('trust', 'nobody');
+    assert.equal(nobody.status, 2);
+    assert.match(nobody.stderr, /no node nobody/);
+    hub.map('a', all());
+    await until('b to reply', () => a.pings(honest.ipv4, 1));
+  });
 
-  await t.test('refused: to make this node forward into its LAN what it does not share', async () => {
-    await a.reaches('192.168.1.23'); // the control: a host is there
+  await t.test('refused: to make this node forward into a LAN that it does not share', async () => {
+    await a.reaches('192.168.1.23'); // control: the host exists
     hub.map('m', [{ ...self, shares: ['192.168.1.0/24'] }, honest, accomplice]);
     const share = { network: '192.168.1.0/24', state: 'approved' } as const;
     const { id, name, ipv4, ipv6 } = self;
@@ -248,15 +241,15 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
     );
     await until('m to route it', () => /lametun0/.test(routeTo(m, '192.168.1.23')));
     assert.ok(!m.pings('192.168.1.23', 2));
-    await m.reaches(a4); // the control
+    await m.reaches(a4); // control
   });
 
-  await t.test('refused: other ranges, another address and other numbers for this node itself', async () => {
+  await t.test('refused: to change this node’s ranges, address and id', async () => {
     const times = hub.attached.get('a')!;
     hub.order({ network: { ipv4: '0.0.0.0/0', ipv6: '::/0' }, when: 'attach' });
     hub.order({ you: { ipv4: '10.77.0.2', ipv6: 'fd77::2', name: 'b' } });
     hub.order({ breakOff: 'a' });
-    await until('a to come back', () => hub.attached.get('a')! > times);
+    await until('a to reconnect', () => hub.attached.get('a')! > times);
     await warned(a, /has the ranges 0\.0\.0\.0\/0 and ::\/0 now: ignored/);
     const { self: now } = await a.status();
     assert.deepEqual([now.ipv4, now.name], [a4, 'a']);
@@ -268,40 +261,37 @@ test('a malicious hub: what succeeds, and what nodes refuse', async (t) => {
     await until('m to reach a', () => m.pings(a4, 1));
   });
 
-  await t.test(
-    'frames that are changed, repeated, out of order or another’s: nothing false comes out',
-    async () => {
-      hub.order({ frames: 'repeat-and-reorder' });
-      const { stdout } = m.run('ping', '-c', '20', '-i', '0.1', '-W', '15', a4);
-      assert.doesNotMatch(stdout, /DUP!/);
-      assert.match(stdout, /(1[5-9]|20) received/, stdout);
-      hub.order({ frames: 'from-another' });
-      m.pings(a4, 1);
-      await a.reaches(honest.ipv4);
-      assert.deepEqual(await peers(a), ['b', 'm']);
-      hub.order({ frames: 'change' });
-      assert.ok(!m.pings(a4, 1));
-      hub.order({ frames: 'drop' });
-      assert.ok(!m.pings(a4, 1), 'it can cut off who is reached through it');
-      await a.reaches(honest.ipv4); // and not who is reached directly
-      hub.order({ frames: 'forward' });
-      await until('m to reach a', () => m.pings(a4, 1));
-    },
-  );
+  await t.test('refused: frames that are changed, repeated, reordered or from another member', async () => {
+    hub.order({ frames: 'repeat-and-reorder' });
+    const { stdout } = m.run('ping', '-c', '20', '-i', '0.1', '-W', '15', a4);
+    assert.doesNotMatch(stdout, /DUP!/);
+    assert.match(stdout, /(1[5-9]|20) received/, stdout);
+    hub.order({ frames: 'from-another' });
+    m.pings(a4, 1);
+    await a.reaches(honest.ipv4);
+    assert.deepEqual(await peers(a), ['b', 'm']);
+    hub.order({ frames: 'change' });
+    assert.ok(!m.pings(a4, 1));
+    hub.order({ frames: 'drop' });
+    assert.ok(!m.pings(a4, 1), 'the hub can cut off relayed members');
+    await a.reaches(honest.ipv4); // but not direct ones
+    hub.order({ frames: 'forward' });
+    await until('m to reach a', () => m.pings(a4, 1));
+  });
 
   await t.test(
-    'it succeeds in telling a node that it was removed: the node ends, and forgets its key',
+    'succeeds: to tell a node that it was removed; the node ends and deletes its key',
     async () => {
       hub.tell('a', { type: 'removed', network: 'n1' });
       assert.equal(await nodeA.ended, 1);
       assert.match(nodeA.stderr, /was removed from the network home/);
       assert.ok(!existsSync(`${a.state}/node.key`));
-      assert.ok((await b.status()).self.ipv4 === honest.ipv4, 'nobody else is concerned');
+      assert.ok((await b.status()).self.ipv4 === honest.ipv4, 'other nodes are unaffected');
     },
   );
 });
 
-test('a machine that joins does not become a member of what would take its traffic', async (t) => {
+test('a machine does not join a network that would capture its other traffic', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft')) return;
   const lab = new NetworkLab(t);
   const { machine, public4 } = lab.site('hub');
@@ -324,6 +314,6 @@ test('a machine that joins does not become a member of what would take its traff
     hub.order({ you: {} });
   }
   const running = join(a, hub.token);
-  await running.says(/is up/); // the control
+  await running.says(/is up/); // control
   assert.equal((await a.status()).network.ipv4, '10.77.0.0/16');
 });

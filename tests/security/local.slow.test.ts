@@ -1,6 +1,6 @@
 /*
- * What other users of a node's or a hub's machine can do. The files one by one: src/node/state.test.ts; the control
- * socket: src/node/control-socket.test.ts; the resolver, asked by other machines and containers, and its limits:
+ * What other users on the machine of a node or a hub can do. Each file: src/node/shell/state.test.ts. The control socket:
+ * src/node/control/control-socket.test.ts. The resolver, its limits, and queries from other machines and containers:
  * tests/netns/resolver.test.ts.
  */
 import assert from 'node:assert/strict';
@@ -24,7 +24,7 @@ import { attachedAnswer, mapNode, member, NETWORK, SmallHub } from '../kit/small
 import { until } from '../kit/wait.js';
 import { join, serve } from '../network/join.js';
 
-test('another user neither reads what hub and node keep, nor asks or drives them', async (t) => {
+test('other users cannot read the state of a hub or node, nor use their control sockets', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'setpriv')) return;
   const lab = new NetworkLab(t);
   const office = lab.site('office').machine;
@@ -32,7 +32,7 @@ test('another user neither reads what hub and node keep, nor asks or drives them
   const { token } = await serve(office);
   await join(laptop, token).says(/is up/);
   for (const machine of [office, laptop])
-    await until('all to be written', () =>
+    await until('all files to be written', () =>
       ['map.json', 'names.json', 'control.sock'].every((name) => existsSync(joinPath(machine.state, name))),
     );
   assert.equal(office.lametun('backup', `${office.state}/backup`).status, 0);
@@ -47,10 +47,10 @@ test('another user neither reads what hub and node keep, nor asks or drives them
       'map.json',
       'control.sock',
     ])
-      assert.ok(names.includes(name), `${name} is there: ${names}`);
+      assert.ok(names.includes(name), `${name} exists: ${names}`);
     for (const name of names) {
       const file = statSync(joinPath(machine.state, name));
-      if (file.isDirectory()) continue; // the directory around it is closed
+      if (file.isDirectory()) continue; // the state directory itself is closed to others
       assert.equal(file.mode & 0o077, 0, `${name}: ${file.mode.toString(8)}`);
       assert.equal(file.uid, 0);
     }
@@ -69,15 +69,15 @@ test('another user neither reads what hub and node keep, nor asks or drives them
       if (command[0] === 'status') assert.match(stderr, /lametun up --operators GROUP/);
     }
   }
-  assert.equal(office.lametun('invite').status, 0, 'the control');
+  assert.equal(office.lametun('invite').status, 0, 'control');
   assert.equal(laptop.run('cat', `${laptop.state}/node.key`).status, 0);
 });
 
-test('members of the group that --operators names may look until that is taken back; others may not', async (t) => {
+test('members of the --operators group may see the status until the option is withdrawn; others may not', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'setpriv')) return;
   const lab = new NetworkLab(t);
   const { machine } = lab.site('office');
-  const GROUP = 2; // `bin` by Debian's name; `daemon` elsewhere: the number is the same
+  const GROUP = 2; // called `bin` on Debian and `daemon` elsewhere
   const first = machine.start('serve', '--network', 'home', '--name', 'office', '--operators', String(GROUP));
   await first.says(/members of the group 2 may use/i);
   await first.says(/is up/);
@@ -100,7 +100,7 @@ test('members of the group that --operators names may look until that is taken b
   const refused = stranger('status');
   assert.equal(refused.status, 2, refused.stdout);
   assert.match(refused.stderr, /^lametun: only root may ask this; members of the group 2 [^\n]*\n$/);
-  assert.equal(machine.lametun('invite').status, 0, 'the control');
+  assert.equal(machine.lametun('invite').status, 0, 'control');
   assert.equal(await first.stop(), 0, first.stderr);
 
   const again = machine.start('up');
@@ -113,7 +113,7 @@ test('members of the group that --operators names may look until that is taken b
   assert.ok(!existsSync(operatorsPath(machine.state)));
 });
 
-test('nobody else on the machine puts frames into the loopback socket that leads to the relay', async (t) => {
+test('no other process can inject frames into the loopback socket to the relay', async (t) => {
   if (!needs(t, 'root', 'tun')) return;
   const crypto = new NodeCrypto();
   const key = crypto.generate();
@@ -165,10 +165,10 @@ test('nobody else on the machine puts frames into the loopback socket that leads
   await sleep(300);
   assert.equal(hub.frames.length, 0);
   void node.ping('node2');
-  await until('the control: a frame of the node itself', () => hub.frames.length > 0);
+  await until('control: a frame from the node itself', () => hub.frames.length > 0);
   assert.equal(hub.frames[0]!.peer, 2);
 
-  // Nor can it have the port by which the node is known there.
+  // Nor can it bind the port that identifies the node there.
   const { port: devicePort } = JSON.parse(readFileSync(joinPath(folder, 'node.json'), 'utf8')) as {
     port: number;
   };
@@ -179,7 +179,7 @@ test('nobody else on the machine puts frames into the loopback socket that leads
   assert.equal(error.code, 'EADDRINUSE');
 });
 
-/** UDP ports of 127.0.0.1 that are in use in this network namespace. */
+/** The UDP ports on 127.0.0.1 in use in this network namespace. */
 const loopbackPorts = (): number[] =>
   [...readFileSync('/proc/net/udp', 'utf8').matchAll(/^ *\d+: 0100007F:([0-9A-F]{4}) /gm)].map(([, port]) =>
     Number.parseInt(port!, 16),

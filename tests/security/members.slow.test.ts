@@ -1,7 +1,7 @@
 /*
- * What a member that lies can do, and one that was removed. Floods of requests: src/hub/server.test.ts. Frames by UDP
- * under another's name, binding another's address, floods of frames: src/hub/relay/relay.test.ts and flood.test.ts.
- * Probes with false candidates: src/node/machine/paths/paths.test.ts. What is behind a node: tests/netns/shares.slow.test.ts.
+ * What a malicious or removed member can do. Floods of requests: src/hub/server/server.test.ts. Spoofed UDP frames and
+ * relay bindings, floods of frames: src/hub/relay/relay.test.ts and flood.test.ts. Probes with false candidates:
+ * src/node/machine/paths/paths.test.ts. Networks behind a node: tests/netns/shares.slow.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -21,7 +21,7 @@ import { needs } from '../kit/requirements.js';
 import type { Running } from '../kit/running.js';
 import { ADMIN_REQUESTS, TestNode, TestRefusal } from '../kit/test-node.js';
 import { until } from '../kit/wait.js';
-import { CUT_OFF, hasWrittenDown, hubAlone, invite, join } from '../network/join.js';
+import { CUT_OFF, hasSavedEndpoints, hubAlone, invite, join } from '../network/join.js';
 
 const log = new TextLog(0, 'hub', () => {});
 
@@ -57,7 +57,7 @@ const session = ({ attached: { relay } }: Member) => ({
 });
 const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
 
-test('a member has the name, the addresses and the key that the hub gave it, or it proved, whatever it says', async (t) => {
+test('a member cannot choose a name, an address or a key that is not its own', async (t) => {
   const hub = await start(t);
   const a = await member(t, hub, 'office');
   const liar = await member(t, hub, 'office');
@@ -65,7 +65,11 @@ test('a member has the name, the addresses and the key that the hub gave it, or 
   const [first, second] = [...liar.node.map.nodes()].sort((x, y) => x.id - y.id);
   assert.equal(first!.name, 'office');
   assert.equal(second!.name, 'office-2');
-  assert.equal(second!.key, liar.node.keyText, 'the key of its channel: there is no other way to name one');
+  assert.equal(
+    second!.key,
+    liar.node.keyText,
+    'the key is that of its channel; a member cannot name another',
+  );
   for (const field of ['key', 'ipv4', 'ipv6', 'admin', 'node', 'nodeId'])
     await assert.rejects(
       liar.node.ask({
@@ -78,11 +82,11 @@ test('a member has the name, the addresses and the key that the hub gave it, or 
       refusedWith('bad-request'),
       field,
     );
-  // Joining again changes nothing of what one is.
+  // Joining again changes nothing.
   assert.equal((await liar.node.join(liar.secret, 'admin')).you.name, 'office-2');
 });
 
-test('what a member shares waits for an administrator, and is refused where it would take what is others’', async (t) => {
+test('a share is pending until an administrator approves it, and may not overlap another’s', async (t) => {
   const hub = await start(t);
   const a = await member(t, hub, 'a', ['192.168.1.0/24']);
   await a.node.ask({ type: 'share', shares: ['192.168.1.0/24'] });
@@ -104,11 +108,11 @@ test('what a member shares waits for an administrator, and is refused where it w
   await assert.rejects(
     hub.administer({ op: 'approve', node: 'liar', shares: ['192.168.1.0/25'] }),
     /overlaps 192\.168\.1\.0\/24 of a/,
-    'not even an administrator can',
+    'even for an administrator',
   );
 });
 
-test('a member that is no administrator administers nothing', async (t) => {
+test('a member that is no administrator cannot administer', async (t) => {
   const hub = await start(t);
   await member(t, hub, 'a');
   const liar = await member(t, hub, 'liar');
@@ -116,7 +120,7 @@ test('a member that is no administrator administers nothing', async (t) => {
     await assert.rejects(liar.node.ask({ type: 'admin', request }), refusedWith('not-an-admin'), request.op);
 });
 
-test('what is too large, or no message, ends the channel of whoever sends it', async (t) => {
+test('a message that is too large or malformed closes its sender’s channel', async (t) => {
   const hub = await start(t);
   for (const message of [{ type: 'join', id: 1, name: 'x'.repeat(70_000) }, { nonsense: 1 }, []]) {
     const { node } = await member(t, hub, 'a');
@@ -125,16 +129,16 @@ test('what is too large, or no message, ends the channel of whoever sends it', a
   }
   const { node } = await member(t, hub, 'b');
   node.socket!.send(randomBytes(100));
-  assert.equal(await node.closed(), 4004, 'nor can anybody on the way put something in');
+  assert.equal(await node.closed(), 4004, 'nor can anyone on the network path inject data');
   const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
   assert.equal(nodes.length, 4);
-  await until('all to be away', async () => {
+  await until('all to be offline', async () => {
     const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
     return nodes.every(({ online }) => !online);
   });
 });
 
-test('frames bear the number of whoever sent them; a removed member’s go nowhere, by channel and by UDP', async (t) => {
+test('frames carry their sender’s id; a removed member’s are dropped, by channel and by UDP', async (t) => {
   const hub = await start(t);
   const [a, b] = [await member(t, hub, 'a'), await member(t, hub, 'b')];
   const [udpA, udpB] = [new RelayMember(hub.port), new RelayMember(hub.port)];
@@ -152,7 +156,7 @@ test('frames bear the number of whoever sent them; a removed member’s go nowhe
     (await udpA.frames(1)).map(({ from }) => from),
     [ids.b],
   );
-  // Another's session opens nothing without its key, and a member has only its own.
+  // Another member's relay session is useless without its key.
   udpB.send(udpB.makeBind({ session: session(a).session, key: session(b).key }));
   assert.deepEqual(await udpB.receive(1, 300), []);
 
@@ -166,7 +170,7 @@ test('frames bear the number of whoever sent them; a removed member’s go nowhe
   assert.deepEqual(await udpA.frames(1, 500), []);
   assert.deepEqual(await udpB.receive(1, 300), []);
   udpB.send(udpB.makeBind(session(b)));
-  assert.deepEqual(await udpB.receive(1, 300), [], 'its session is none any more');
+  assert.deepEqual(await udpB.receive(1, 300), [], 'its relay session has ended');
 
   const again = await new TestNode(b.node.key).connect(hub);
   t.after(() => again.close());
@@ -180,7 +184,7 @@ test('frames bear the number of whoever sent them; a removed member’s go nowhe
   assert.deepEqual(await udpA.frames(1, 300), []);
 });
 
-// What follows is done by machines.
+// The rest of this file runs whole nodes.
 
 const NO_HUB = `table inet nohub {
   chain in {
@@ -193,7 +197,7 @@ const NO_HUB = `table inet nohub {
   }
 }`;
 
-/** How many ICMP messages its kernel has been given, from whatever device. */
+/** How many ICMP messages a machine's kernel has received, from all devices. */
 const heard = (machine: Machine): number => {
   const [, values] = machine.run('grep', '^Icmp:', '/proc/net/snmp').stdout.split('\n');
   return Number(values!.split(' ')[1]);
@@ -208,7 +212,7 @@ function unblock(machine: Machine): void {
 const peer = async (machine: Machine, name: string): Promise<PeerStatus | undefined> =>
   (await machine.status()).peers.find((each) => each.name === name);
 
-test('a removed node that does not care is cut off by all who are connected within 2 s, and by others when they come back', async (t) => {
+test('connected members cut off a removed node within 2 s even if it ignores its removal; the others when they reconnect', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
@@ -231,20 +235,20 @@ test('a removed node that does not care is cut off by all who are connected with
       return (await peer(from, to))?.path.kind === 'direct';
     });
 
-  await t.test('a member that takes another’s inner address is heard by nobody under it', async () => {
+  await t.test('packets from a member that uses another’s inner address are dropped', async () => {
     const c4 = (await c.status()).self.ipv4!;
     const a4 = (await a.status()).self.ipv4!;
     b.run('ip', 'address', 'add', `${c4}/32`, 'dev', 'lametun0');
     const before = heard(a);
     assert.ok(!b.pings(a4, 1, '-I', c4));
-    assert.equal(heard(a), before, 'nothing came out of the device');
-    await b.reaches(a4, '-I', b4); // the control
+    assert.equal(heard(a), before, 'nothing left the device');
+    await b.reaches(a4, '-I', b4); // control
     assert.ok(heard(a) > before);
     b.run('ip', 'address', 'del', `${c4}/32`, 'dev', 'lametun0');
   });
 
   await t.test(
-    'nor is a neighbour on the wire that takes one; under its own address it reaches what listens on all',
+    'packets from a neighbor outside that uses an inner address are dropped; its own address reaches open ports',
     async () => {
       const a4 = (await a.status()).self.ipv4!;
       a.namespace.sysctl({ 'net.ipv4.conf.all.rp_filter': 0, 'net.ipv4.conf.wan.rp_filter': 0 });
@@ -253,34 +257,34 @@ test('a removed node that does not care is cut off by all who are connected with
       lab.internet.inside(() => spawnSync('ping', ['-c2', '-W1', '-I', b4, a4]));
       assert.equal(heard(a), before);
       const { status } = lab.internet.inside(() => spawnSync('ping', ['-c1', '-w15', a4]));
-      assert.equal(status, 0, 'the control, and what no VPN of this kind prevents');
+      assert.equal(status, 0, 'control; no VPN of this kind prevents it');
       lab.internet.ip([`address del ${b4}/32 dev lo`, `route del ${a4}/32`]);
     },
   );
 
-  // b hears nothing of its removal and goes on; c is away, has even started anew, and does not hear of it either.
-  await hasWrittenDown(c, 'a', 'b');
+  // b does not learn of its removal and keeps running. Neither does c, which has no hub, even after a restart.
+  await hasSavedEndpoints(c, 'a', 'b');
   block(b);
   block(c);
   await nodes[2]!.stop('SIGKILL');
   nodes[2] = c.start('up');
   await nodes[2].says(/is up/);
-  await until('c to reach the others', () => c.pings('b.home.lametun') && c.pings('a.home.lametun'));
+  await until('c to reach a and b', () => c.pings('b.home.lametun') && c.pings('a.home.lametun'));
   for (const other of ['a', 'c']) await b.reaches(`${other}.home.lametun`); // they still reach each other
   const removedAt = performance.now();
   assert.equal(hub.lametun('remove', 'b').status, 0);
-  await until('a to have forgotten b', async () => (await peer(a, 'b')) === undefined, CUT_OFF);
+  await until('a to forget b', async () => (await peer(a, 'b')) === undefined, CUT_OFF);
   t.diagnostic(`forgotten after ${Math.round(performance.now() - removedAt)} ms`);
-  assert.ok(!b.pings('a.home.lametun', 2), 'though it sends, by a path that is direct');
+  assert.ok(!b.pings('a.home.lametun', 2), 'although b still sends on a direct path');
   assert.ok(!a.pings(b4, 1));
-  await a.reaches('c.home.lametun'); // the others go on
-  await b.reaches('c.home.lametun'); // c does not know yet: that is what an absent hub costs
+  await a.reaches('c.home.lametun'); // others are unaffected
+  await b.reaches('c.home.lametun'); // c does not know yet: the cost of an absent hub
   unblock(c);
-  await until('c to have forgotten b', async () => (await peer(c, 'b')) === undefined);
+  await until('c to forget b', async () => (await peer(c, 'b')) === undefined);
   assert.ok(!b.pings('c.home.lametun', 2));
 
   assert.ok(nodes[1]!.running);
   unblock(b);
-  assert.notEqual(await nodes[1]!.ended, 0, 'when it hears of it, it ends');
+  assert.notEqual(await nodes[1]!.ended, 0, 'b ends once it learns of its removal');
   assert.match(nodes[1]!.stderr, /was removed from the network home/);
 });

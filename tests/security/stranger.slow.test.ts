@@ -1,7 +1,6 @@
 /*
- * What somebody can do who reaches a hub's port, and is no member. What single messages do, and that who has a key and
- * is no member is shown out after a while, is in src/hub/server.test.ts,
- * what strangers do to the relay's UDP port in src/hub/relay/relay.test.ts and flood.test.ts.
+ * What a stranger who reaches a hub's port can do. Single messages, and the time limit for keys that are no member's:
+ * src/hub/server/server.test.ts. The relay's UDP port: src/hub/relay/relay.test.ts and flood.test.ts.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -19,13 +18,13 @@ import { ADMIN_REQUESTS, type HubPlace, randomSecret, TestNode, TestRefusal } fr
 import { UPGRADE } from '../kit/upgrade-request.js';
 import { until } from '../kit/wait.js';
 
-/** How many that say nothing a hub keeps, src/hub/server.ts, and for how long, milliseconds. */
+/** How many silent connections a hub keeps, src/hub/server/server.ts, and for how long, milliseconds. */
 const MOST_HELD = 8_192;
 const HELD_FOR = 10_000;
 
 const HUB = fileURLToPath(new URL('../hub/hub-process.js', import.meta.url));
 
-/** A hub in a process of its own, so that its memory is its own, too. */
+/** A hub in its own process, so that its memory can be measured. */
 class Hub implements HubPlace {
   stderr = '';
   port = 0;
@@ -67,13 +66,13 @@ class Hub implements HubPlace {
     return node;
   }
 
-  /** MiB that it has in memory. */
+  /** Resident memory, MiB. */
   get memory(): number {
     const [, kib] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#child.pid}/status`, 'utf8'))!;
     return Number(kib) / 1024;
   }
 
-  /** TCP connections to it that are open at both ends. */
+  /** The number of established TCP connections to the hub. */
   get connections(): number {
     const port = this.port.toString(16).toUpperCase().padStart(4, '0');
     const tables = readFileSync('/proc/net/tcp', 'utf8') + readFileSync('/proc/net/tcp6', 'utf8');
@@ -85,21 +84,21 @@ class Hub implements HubPlace {
 
 const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
 
-/** A part of a WebSocket message, which is not the last. */
+/** A WebSocket fragment that is not the last of its message. */
 const fragment = (opcode: number, length: number): Buffer =>
   Buffer.from([opcode, 0x80 | length, 0, 0, 0, 0, ...Buffer.alloc(length)]);
 const fragments = (count: number, length: number): Buffer[] =>
   Array.from({ length: count }, () => fragment(0x00, length));
 
-test('10 000 connections cost a hub little, its members go on, and nothing is logged', async (t) => {
+test('10 000 connections cost a hub little memory, disturb no member, and log nothing', async (t) => {
   const hub = await Hub.start(t);
   const member = await hub.member(t, 'a');
   await member.ask({ type: 'who' });
   const before = hub.memory;
   const sockets: Socket[] = [];
   t.after(() => sockets.forEach((socket) => void socket.destroy()));
-  // By turns: nothing, the longest head that never ends, a first message that never ends, whole or in fragments, nonsense,
-  // and what is cut off at once: a frame that is too long, fragments without end.
+  // In turn: nothing; the longest incomplete head; an incomplete first message, whole or in fragments; garbage; and input
+  // that is cut off at once: a frame that is too long, endless fragments.
   const head = UPGRADE.slice(0, -2);
   const openings = [
     undefined,
@@ -122,7 +121,7 @@ test('10 000 connections cost a hub little, its members go on, and nothing is lo
     if (opening !== undefined) socket.write(opening);
     sockets.push(socket);
     if (i % 200 === 199) {
-      await once(socket, 'connect').catch(() => {}); // the last of them may be cut off first
+      await once(socket, 'connect').catch(() => {}); // the hub may have closed it already
       await member.ask({ type: 'who' });
     }
   }
@@ -130,14 +129,14 @@ test('10 000 connections cost a hub little, its members go on, and nothing is lo
   const most = hub.memory - before;
   t.diagnostic(`${held} connections held, ${most.toFixed(0)} MiB more`);
   const expected = Math.min(silent, MOST_HELD, (silent * HELD_FOR) / (performance.now() - began));
-  assert.ok(held > expected / 3, `${held}: those that are not cut off at once are there`);
+  assert.ok(held > expected / 3, `${held} connections stay, those not cut off at once`);
   assert.ok(most < 150, `${most} MiB for ${silent} connections`);
-  await until('all but the member to be sent away', () => hub.connections <= 1);
+  await until('the hub to close all but the member', () => hub.connections <= 1);
   assert.deepEqual((await member.ask({ type: 'who' })).online, [1]);
   assert.equal(hub.stderr, '');
 });
 
-test('who knows the hub’s key, and is no member, gets nothing but refusals, whatever is asked', async (t) => {
+test('a stranger who knows the hub’s key gets only refusals', async (t) => {
   const hub = await Hub.start(t);
   const member = await hub.member(t, 'a');
   const stranger = await new TestNode().connect(hub);
@@ -172,7 +171,7 @@ test('who knows the hub’s key, and is no member, gets nothing but refusals, wh
   assert.deepEqual(
     stranger.messages.filter(({ type }) => type !== 'refused'),
     [],
-    'nothing but refusals',
+    'only refusals',
   );
   assert.deepEqual(member.frames, []);
   assert.deepEqual((await member.ask({ type: 'who' })).online, [1]);

@@ -1,6 +1,6 @@
 /*
- * What tokens are good for, and to whom. One token used by 200 at once: src/hub/start.test.ts. Damaged tokens, and that
- * complaints do not show them: src/protocol/token.test.ts. Races between two hubs: src/hub/nodes.test.ts.
+ * What a token permits, and to whom. One token used by 200 nodes at once: src/hub/start.test.ts. Damaged tokens, and errors
+ * that do not show them: src/protocol/token.test.ts. Races between two hubs: src/hub/membership/nodes.test.ts.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -57,7 +57,7 @@ async function comer(t: TestContext, hub: RunningHub): Promise<TestNode> {
 
 const refusedWith = (code: string) => (error: unknown) => error instanceof TestRefusal && error.code === code;
 
-test('a token that is wrong, revoked, expired, used, or of another hub lets nobody in', async (t) => {
+test('a token that is wrong, revoked, expired, used, or from another hub admits no one', async (t) => {
   const { hub } = await start(t);
   const other = await start(t);
   const node = await comer(t, hub);
@@ -79,16 +79,16 @@ test('a token that is wrong, revoked, expired, used, or of another hub lets nobo
   const { nodes } = (await hub.administer({ op: 'nodes' })) as AdminAnswers['nodes'];
   assert.equal(nodes.length, 1);
 
-  // Another hub's token leads to that hub's key: a channel to this one does not even open.
+  // Another hub's token names that hub's key: no channel to this hub opens.
   await assert.rejects(new TestNode().connect({ port: hub.port, publicKey: other.hub.publicKey }));
 });
 
-test('who has joined by a token, and records all that it sent, can sell nobody a second use of it', async (t) => {
+test('a used token cannot be used again, even by replaying the join', async (t) => {
   const { hub } = await start(t);
   const { secret } = await invite(hub);
   const first = await comer(t, hub);
   await first.join(secret, 'a');
-  // The same key again is the same member; another key with the same secret is nobody.
+  // The same key again is the same member; another key with the same secret is refused.
   const again = await new TestNode(first.key).connect(hub);
   t.after(() => again.close());
   assert.equal((await again.join(secret, 'b')).you.name, 'a');
@@ -96,7 +96,7 @@ test('who has joined by a token, and records all that it sent, can sell nobody a
 });
 
 for (const kind of DATABASES) {
-  test(`${kind}: the secret is in no file of the hub, no log and no refusal: its hash is`, async (t) => {
+  test(`${kind}: the hub’s files contain the hash of a secret; no file, log or refusal contains the secret`, async (t) => {
     if (kind === 'PostgreSQL' && !needs(t, 'postgres')) return;
     const server = kind === 'PostgreSQL' ? await sharedPostgres() : undefined;
     const { hub, state, logged } = await start(t, await server?.database());
@@ -114,7 +114,7 @@ for (const kind of DATABASES) {
         const content = contentOf(join(folder, name));
         if (content === undefined) continue;
         for (const form of forms)
-          assert.ok(!content.includes(form), `${name} has ${form.toString('latin1')}`);
+          assert.ok(!content.includes(form), `${name} contains ${form.toString('latin1')}`);
         if (content.includes(hash)) hashes++;
       }
     }
@@ -124,7 +124,7 @@ for (const kind of DATABASES) {
   });
 }
 
-/** Of a file; undefined for what is none, or is there no more: a database server has files for a moment. */
+/** A file's content; undefined unless it is a regular file that still exists: a database server has temporary files. */
 function contentOf(path: string): Buffer | undefined {
   try {
     return statSync(path).isFile() ? readFileSync(path) : undefined;
@@ -137,7 +137,7 @@ function contentOf(path: string): Buffer | undefined {
 const text = (bytes: Uint8Array, form: BufferEncoding): Buffer =>
   Buffer.from(Buffer.from(bytes).toString(form));
 
-test('other users see no token among the arguments of processes, however it was given', async (t) => {
+test('no process shows a token in its arguments, however it was given', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft')) return;
   const lab = new NetworkLab(t);
   const hub = lab.site('hub').machine;
@@ -150,9 +150,9 @@ test('other users see no token among the arguments of processes, however it was 
   const node = lab.site('a').machine;
   const args = ['join', byArgument, '--name', 'a', '--state', node.state];
   const running = node.spawn('sh', '-c', 'kill -STOP $$; exec "$0" "$@"', process.execPath, MAIN, ...args);
-  // The control: until node has begun to run our program, they do. Nobody can help that; a file can.
-  await until('it to be seen', () => has(running.pid, byArgument));
-  await until('it to have stopped itself', () =>
+  // Control: the token shows until Node.js runs lametun. That cannot be helped; a token file avoids it.
+  await until('the token to show', () => has(running.pid, byArgument));
+  await until('the process to stop itself', () =>
     / T /.test(readFileSync(`/proc/${running.pid}/stat`, 'latin1')),
   );
   process.kill(running.pid, 'SIGCONT');
@@ -166,12 +166,12 @@ test('other users see no token among the arguments of processes, however it was 
   const detached = other.start('join', '--token-file', file, '--name', 'c', '--detach');
   let seen = 0;
   let looks = 0;
-  await until('it to be up', () => {
+  await until('the node to be up', () => {
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {
         looks++;
         if (has(Number(pid), byFile)) seen++;
-      } catch {} // it has just ended
+      } catch {} // the process has just ended
     }
     return detached.running ? undefined : true;
   });
@@ -181,20 +181,17 @@ test('other users see no token among the arguments of processes, however it was 
   assert.equal((await other.status()).self.name, 'c');
   assert.equal(other.lametun('leave').status, 0);
 
-  await t.test(
-    'and a node that is up has its private key in memory, and the secret of its token nowhere else',
-    () => {
-      const secret = Buffer.concat([parseToken(byArgument).secret, Buffer.alloc(16)]);
-      const key = Buffer.from(readFileSync(`${node.state}/node.key`, 'utf8'), 'base64');
-      for (const name of readdirSync(node.state)) {
-        if (name === 'control.sock') continue;
-        const content = readFileSync(`${node.state}/${name}`);
-        assert.ok(
-          !content.includes(secret.subarray(0, 16)) &&
-            !content.includes(secret.toString('base64').slice(0, 20)),
-        );
-      }
-      assert.ok(findInMemory(running.pid, { key }).length > 0, 'the control');
-    },
-  );
+  await t.test('a running node has its private key in memory, and its token’s secret nowhere', () => {
+    const secret = Buffer.concat([parseToken(byArgument).secret, Buffer.alloc(16)]);
+    const key = Buffer.from(readFileSync(`${node.state}/node.key`, 'utf8'), 'base64');
+    for (const name of readdirSync(node.state)) {
+      if (name === 'control.sock') continue;
+      const content = readFileSync(`${node.state}/${name}`);
+      assert.ok(
+        !content.includes(secret.subarray(0, 16)) &&
+          !content.includes(secret.toString('base64').slice(0, 20)),
+      );
+    }
+    assert.ok(findInMemory(running.pid, { key }).length > 0, 'control');
+  });
 });
