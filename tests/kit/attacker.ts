@@ -38,12 +38,9 @@ import {
 } from '../../src/wireguard/noise.js';
 import { TAI64N, TimestampSource } from '../../src/wireguard/tai64n.js';
 
-/**
- * The tool-kit of somebody who attacks a device: messages, valid and not quite, made by hand with our own pure code,
- * and a socket to send them from, fast. Whoever knows a configured key is a peer with it, and knows its session's keys.
- */
+/** Records every secret it derives: the peer derives the same ones. */
 class RecordingCrypto extends NodeCrypto {
-  /** When there is one: all that was derived since, which the other side has derived too. */
+  /** Set to an empty array to start recording. */
   secrets: Uint8Array[] | undefined;
 
   override dh(privateKey: PrivateKey, publicKey: PublicKey, out: Uint8Array): boolean {
@@ -77,14 +74,14 @@ export function randomKey(): Uint8Array {
 export const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** A session of which both keys are known here. */
+/** A WireGuard session with both keys known to the test. */
 export class HandmadeSession {
   readonly sendingKey = new Uint8Array(LENGTH.key);
   readonly receivingKey = new Uint8Array(LENGTH.key);
-  /** In what we receive, and in what we send. */
+  /** The receiver index in what this end receives, and in what it sends. */
   readonly localIndex: number;
   readonly remoteIndex: number;
-  /** Of the next message. */
+  /** The counter of the next message. */
   counter = 0;
 
   constructor(transcript: Transcript, localIndex: number, remoteIndex: number, initiator: boolean) {
@@ -93,7 +90,7 @@ export class HandmadeSession {
     this.remoteIndex = remoteIndex;
   }
 
-  /** A transport message, [W] 5.4.6; with an inner packet of no bytes a keepalive. */
+  /** Seals a transport message, [W] 5.4.6. An empty packet makes a keepalive. */
   seal(packet: Uint8Array = EMPTY, counter: number | bigint = this.counter++): Uint8Array {
     const padded = new Uint8Array((packet.length + 15) & ~15);
     padded.set(packet);
@@ -107,7 +104,7 @@ export class HandmadeSession {
     return message;
   }
 
-  /** What is inside a transport message of this session; undefined for any other datagram. */
+  /** Opens a transport message of this session. @returns its packet, or undefined for any other datagram */
   open(datagram: Uint8Array): Uint8Array | undefined {
     const view = viewOf(datagram);
     if (messageType(view, 0, datagram.length) !== MESSAGE_TYPE.transport) return undefined;
@@ -120,26 +117,26 @@ export class HandmadeSession {
 }
 
 export interface InitiationOptions {
-  /** TAI64N; now, and later than all before, if none is given. */
+  /** TAI64N. Default: the current time, later than all timestamps before. */
   readonly timestamp?: Uint8Array;
   readonly sender?: number;
-  /** In place of a random ephemeral public key; nobody can finish the handshake then. */
+  /** Replaces the random ephemeral public key. The handshake can then not be completed. */
   readonly ephemeral?: Uint8Array;
 }
 
-/** An initiation, and what is needed to understand the response to it. */
+/** An initiation, and the state to read the response with. */
 export interface Initiation {
   readonly message: Uint8Array;
-  /** @returns the session, or undefined when that is no response to this initiation */
+  /** @returns the session, or undefined if `response` does not answer this initiation */
   complete(response: Uint8Array): HandmadeSession | undefined;
 }
 
-/** A peer of a device, made of the pure code of `wireguard/` alone. It says what it is told to, right or wrong. */
+/** A peer built from the pure code of `wireguard/`. It sends what the test wants, valid or not. */
 export class HandmadePeer {
   readonly privateKey: PrivateKey;
   readonly publicKey: Uint8Array;
   readonly presharedKey: Uint8Array;
-  /** Puts the macs on messages, and keeps the cookie. */
+  /** Adds the MACs to messages, and keeps the cookie. */
   readonly cookies: CookieHolder;
   readonly #device: PublicKey;
   readonly #staticStatic = new Uint8Array(LENGTH.key);
@@ -161,7 +158,7 @@ export class HandmadePeer {
     crypto.dh(this.privateKey, this.#device, this.#staticStatic);
   }
 
-  /** Somebody who has no private key, and claims a public one whose shared secrets are all zeros. */
+  /** An attacker without the private key, who claims a public key whose shared secrets are all zeros. */
   static claiming(device: Uint8Array, publicKey: Uint8Array): HandmadePeer {
     const liar = new HandmadePeer(device);
     liar.#claimed = { kind: 'public', bytes: publicKey };
@@ -169,7 +166,7 @@ export class HandmadePeer {
     return liar;
   }
 
-  /** A timestamp later than all before. */
+  /** A timestamp later than all earlier ones. */
   timestamp(): Uint8Array {
     return this.#timestamps.next(Date.now());
   }
@@ -206,7 +203,7 @@ export class HandmadePeer {
     return { message, complete };
   }
 
-  /** `<- e, ee, se, psk, {}` to an initiation of the device. */
+  /** Answers an initiation from the device: `<- e, ee, se, psk, {}`. */
   respond(initiation: Uint8Array): { readonly message: Uint8Array; readonly session: HandmadeSession } {
     const claimed = this.claim(initiation);
     const message = new Uint8Array(RESPONSE.length);
@@ -222,21 +219,21 @@ export class HandmadePeer {
     return { message, session: new HandmadeSession(claimed.transcript, sender, receiver, false) };
   }
 
-  /** Opens an initiation of the device. */
+  /** Opens an initiation from the device. */
   claim(initiation: Uint8Array): ClaimedInitiation {
     const noise = initiation.subarray(INITIATION.ephemeral, INITIATION.mac1);
     const claimed = openStatic(crypto, this.privateKey, noise);
     if (!claimed || !openPayload(claimed, this.#staticStatic, noise, new Uint8Array(TAI64N.length)))
-      throw new Error('this is not an initiation for us');
+      throw new Error('this is not an initiation for this peer');
     return claimed;
   }
 }
 
 const BATCH = 64;
-/** More than any message here. */
+/** Longer than any message here, bytes. */
 const LARGEST = 2048;
 
-/** A UDP socket that sends to one place, by the thousand, and collects what comes back. */
+/** A UDP socket that sends datagrams in batches to one endpoint, and collects the replies. */
 export class AttackerSocket {
   readonly #fd: number;
   readonly #memory = allocate(BATCH * LARGEST + ENDPOINT.size);
@@ -244,8 +241,8 @@ export class AttackerSocket {
   readonly #received = new ReceiveBatch(16);
 
   /**
-   * @param host where it sends from
-   * @param from a local address and port; any port for 0
+   * @param host the host it sends from
+   * @param fromPort 0 for any port
    */
   constructor(host: Namespace, from: string, to: string, toPort: number, fromPort = 0) {
     this.#fd = host.inside(() => call(libc.socket(AF.inet, SOCK_DGRAM | SOCK_NONBLOCK, 0), 'socket'));
@@ -256,7 +253,7 @@ export class AttackerSocket {
     this.aim(to, toPort);
   }
 
-  /** Sends to another place from now on. */
+  /** Sends to another endpoint from now on. */
   aim(to: string, port: number): void {
     const { view } = this.#memory;
     const at = BATCH * LARGEST;
@@ -283,7 +280,7 @@ export class AttackerSocket {
     }
   }
 
-  /** What has come since the last time. */
+  /** The datagrams received since the last call. */
   take(): { readonly bytes: Uint8Array; readonly from: Endpoint }[] {
     const all: { bytes: Uint8Array; from: Endpoint }[] = [];
     const batch = this.#received;
@@ -298,7 +295,7 @@ export class AttackerSocket {
     return all;
   }
 
-  /** Waits for a datagram that `pick` makes something of; others are passed over. Undefined if none comes. */
+  /** Waits for a datagram that `pick` returns a value for; ignores others. Undefined if none arrives in time. */
   async wait<T>(
     pick: (datagram: Uint8Array) => T | undefined,
     milliseconds = 20_000,
@@ -324,17 +321,17 @@ const SOCK_NONBLOCK = 0x800;
 
 function ip(text: string): IpAddress {
   const address = parseAddress(text);
-  if (!address) throw new TypeError(`${text} is no address`);
+  if (!address) throw new TypeError(`invalid address "${text}"`);
   return address;
 }
 
-/** A message of a type by its first four bytes, little-endian. */
+/** Returns datagrams of one message type, by their first byte. */
 export const isType =
   (type: number) =>
   (datagram: Uint8Array): Uint8Array | undefined =>
     datagram[0] === type ? datagram : undefined;
 
-/** An ICMP echo request, RFC 792, from one IPv4 address to another. */
+/** An ICMP echo request over IPv4, RFC 792. */
 export function echoRequest(from: string, to: string, sequence = 1, payload = 24): Uint8Array {
   const packet = new Uint8Array(28 + payload).fill(0x61, 28);
   packet.set([0x45, 0, packet.length >> 8, packet.length & 0xff, 0, 0, 0, 0, 64, 1]);
@@ -351,7 +348,7 @@ export function echoReplySequence(packet: Uint8Array): number | undefined {
   return packet[0] === 0x45 && packet[9] === 1 && packet[20] === 0 ? viewOf(packet).getUint16(26) : undefined;
 }
 
-/** RFC 1071, of an even number of bytes. */
+/** Writes the checksum of an even number of bytes, RFC 1071. */
 function writeChecksum(packet: Uint8Array, at: number, begin: number, end: number): void {
   const view = viewOf(packet);
   let sum = 0;

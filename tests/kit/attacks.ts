@@ -8,22 +8,22 @@ import { ADDRESS, type Siege } from './siege.js';
 export interface Attack {
   readonly name: string;
   readonly reason: Drop;
-  /** Made with a session's keys: a peer that lies, and not a stranger. */
+  /** Made with a session's keys: the attacker is a peer, not a stranger. */
   readonly authentic?: boolean;
-  /** The one that is attacked, and must live on. */
+  /** The session under attack, which must survive. */
   readonly session: HandmadeSession;
   /** The n-th datagram. */
   readonly make: (n: number) => Uint8Array;
 }
 
-/** p = 2^255 - 19 and its neighbours, little-endian: they are 0, 1 and -1; and 0 and 1 themselves. All of low order. */
+/** Points of low order, little-endian: 0, 1, and p-1, p and p+1, which are -1, 0 and 1. p = 2^255 - 19. */
 export const LOW_ORDER: readonly Uint8Array[] = [
   new Uint8Array(32),
   new Uint8Array(32).fill(1, 0, 1),
   ...[0xec, 0xed, 0xee].map((low) => new Uint8Array(32).fill(0xff).fill(low, 0, 1).fill(0x7f, 31)),
 ];
 
-/** What a session and a handshake can be attacked with. The peer of the siege makes a new session for it. */
+/** All attacks on a handshake or a session. The siege's peer makes a new session for them. */
 export async function attacks(siege: Siege): Promise<Attack[]> {
   const { peer } = siege;
   const session = await siege.handshake();
@@ -34,7 +34,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
   siege.socket.send(seen);
   current.counter += REPLAY.window + 1000;
   await siege.ping(current);
-  const old = (n: number): number => 100 + n; // never used, and too old
+  const old = (n: number): number => 100 + n; // never used, and before the window
 
   const nowhere = (message: Uint8Array, at: number): Uint8Array => {
     viewOf(message).setUint32(at, current.remoteIndex ^ 0x5a5a5a5a, true);
@@ -54,7 +54,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
     viewOf(message).setUint32(4, receiver, true);
     return message;
   };
-  /** A valid initiation with one byte changed, under a right mac1. */
+  /** A valid initiation with one byte changed and a valid mac1. */
   const changed = (at: number): Uint8Array => {
     const { message } = peer.initiation();
     message[at]! ^= 1;
@@ -71,7 +71,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
       make: () => peer.initiation({ timestamp: tai64n(Math.floor(Date.now() / 1000) - 3600, 0) }).message,
     },
     {
-      name: 'an initiation of an unknown key',
+      name: 'an initiation from an unknown key',
       reason: 'unknown-peer',
       make: () => stranger.initiation().message,
     },
@@ -96,12 +96,12 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
       },
     },
     {
-      name: 'a response to no initiation',
+      name: 'a response without an initiation',
       reason: 'unknown-index',
       make: (n) => response(n % 2 === 0 ? current.remoteIndex : 12_345),
     },
     {
-      name: 'a cookie reply to nobody',
+      name: 'a cookie reply to an unknown index',
       reason: 'unknown-index',
       make: () => cookieReply(current.remoteIndex ^ 0x5a5a5a5a),
     },
@@ -112,7 +112,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
     },
     ...BAD_LENGTHS.map(
       ([type, name, lengths]): Omit<Attack, 'session'> => ({
-        name: `${name} of a length that it cannot have`,
+        name: `${name} of an invalid length`,
         reason: 'malformed',
         make: (n) => {
           const message = random(lengths[n % lengths.length]!);
@@ -122,7 +122,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
       }),
     ),
     {
-      name: 'a type that does not exist, or reserved bytes that are not zero',
+      name: 'an unknown type, or reserved bytes that are not zero',
       reason: 'malformed',
       make: (n) => {
         const message = n % 2 === 0 ? peer.initiation().message : transport();
@@ -132,7 +132,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
       },
     },
     {
-      name: 'transport data for an index that does not exist',
+      name: 'transport data for an unknown index',
       reason: 'unknown-index',
       make: () => nowhere(transport(), TRANSPORT.receiver),
     },
@@ -152,12 +152,12 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
     },
     { name: 'replayed transport data', reason: 'replayed', make: () => seen },
     {
-      name: 'transport data from before the window',
+      name: 'transport data before the replay window',
       reason: 'replayed',
       make: (n) => current.seal(echoRequest(ADDRESS.peer, ADDRESS.inner), old(n)),
     },
     {
-      name: 'replayed transport data of the session before',
+      name: 'replayed transport data of the previous session',
       reason: 'replayed',
       make: () => session.seal(echoRequest(ADDRESS.peer, ADDRESS.inner), 0),
     },
@@ -169,7 +169,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
         inner(n % 2 === 0 ? echoRequest(`10.77.0.${100 + (n % 100)}`, ADDRESS.inner) : ipv6(40, 0)),
     },
     {
-      name: 'an inner packet that is none',
+      name: 'an invalid inner packet',
       reason: 'bad-inner-packet',
       authentic: true,
       make: (n) => inner(BAD_INNER[n % BAD_INNER.length]!),
@@ -178,7 +178,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
   return all.map((attack) => ({ ...attack, session: current }));
 }
 
-/** The peer makes a session; the message with which it did so. */
+/** Completes a handshake. @returns the initiation and the session */
 async function acceptedInitiation(
   siege: Siege,
 ): Promise<{ readonly message: Uint8Array; readonly session: HandmadeSession }> {
@@ -186,7 +186,7 @@ async function acceptedInitiation(
   return { message: siege.lastInitiation!, session };
 }
 
-/** Counters that doubles cannot tell apart; the first is well sealed. */
+/** Counters that doubles cannot tell apart; the first one has a valid tag. */
 const beyond =
   (session: HandmadeSession) =>
   (n: number): Uint8Array => {
@@ -218,12 +218,12 @@ const BAD_INNER: readonly Uint8Array[] = [
   random(64).fill(0x00, 0, 1),
   random(64).fill(0x55, 0, 1),
   random(64).fill(0xf0, 0, 1),
-  ipv4(48, 49), // one byte more than there is
+  ipv4(48, 49), // one byte too long
   ipv4(48, 65_535),
-  ipv4(48, 19), // less than a header
+  ipv4(48, 19), // shorter than a header
   ipv4(48, 0),
-  ipv4(16, 16), // cut off within the header
-  ipv6(32, 0), // likewise
+  ipv4(16, 16), // truncated header
+  ipv6(32, 0), // truncated header
   ipv6(48, 9),
   ipv6(48, 65_535),
 ];

@@ -33,22 +33,22 @@ import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 const ROOM = 65_536;
 const BUFFER = 8 << 20;
-/** MSG_DONTWAIT is not needed: no socket of ours blocks. */
+/** MSG_DONTWAIT is not needed: all sockets are non-blocking. */
 const NO_FLAGS = 0;
 
 export interface DataPlaneOptions {
-  /** Does the cryptography; the best there is without it. */
+  /** Default: the fastest one on this machine. */
   readonly aead?: Aead;
-  /** Has the peer behind a relay, by this number: the tunnel's own socket, too. */
+  /** Puts the peer behind a relay, under this number. The relay is the tunnel's own socket as well. */
   readonly relayPeer?: number;
   /** See `WorkerContext`. */
   readonly sideChannel?: boolean;
   readonly followsPeers?: boolean;
-  /** Whether it sees which address of ours was written to; not without it. */
+  /** Whether the socket reports the local address that a datagram was sent to. Default: no. */
   readonly seesDestinations?: boolean;
 }
 
-/** Something for the control plane: `REPORT`, the sender, and the datagram. */
+/** A report to the control plane: its `REPORT` kind, the sender and the datagram. */
 export interface DataPlaneReport {
   readonly report: number;
   readonly port: number;
@@ -57,9 +57,9 @@ export interface DataPlaneReport {
 }
 
 /**
- * Both directions of a tunnel on the calling thread, with itself as its only peer, unless there are more: what it is given as from the TUN
- * device comes back as for the TUN device. In the device's place is a pair of UDP sockets, that keep packets apart as a
- * device does; the socket of the tunnel is a real one. So it needs no privilege.
+ * Both directions of a tunnel on the calling thread. Its peer is itself, so a packet given to it as from the TUN device
+ * comes back as for the TUN device. A pair of UDP sockets, which preserve packet boundaries, stands in for the device;
+ * the tunnel's socket is real. Needs no privileges.
  */
 export class DataPlane {
   readonly context: WorkerContext;
@@ -134,11 +134,11 @@ export class DataPlane {
   }
 
   /**
-   * One more peer, at the tunnel's own socket as well, without a session: 10.0.1.`id` to send to, 10.0.0.`id` as it
-   * comes back.
+   * Adds another peer without a session, at the tunnel's own socket as well. Packets are sent to it at 10.0.1.`id`
+   * and come back from 10.0.0.`id`.
    *
    * @param id 2 to 255
-   * @param at where it is instead: an IPv4 address, four bytes, and a port
+   * @param at another IPv4 endpoint for it
    */
   addPeer(id: number, at?: Endpoint): void {
     const { endpoints, endpoint } = this.#add(id);
@@ -150,7 +150,7 @@ export class DataPlane {
     this.#compile();
   }
 
-  /** Gives a peer a session, with itself, and lets out what waits for it. */
+  /** Gives a peer a session with itself, and sends the packets that wait for it. */
   beginSession(id: number): void {
     const peer = this.#get(id);
     const index = (7 + id) as ReceiverIndex;
@@ -164,7 +164,7 @@ export class DataPlane {
     this.#outbound.release(peer, false, bootTime());
   }
 
-  /** How many packets wait for a peer's session. */
+  /** The number of packets that wait for a peer's session. */
   waiting(id: number): number {
     return this.#get(id).waiting.length;
   }
@@ -188,23 +188,23 @@ export class DataPlane {
     this.#inbound.allowedIps = new PrefixLookup(this.#table.compile());
   }
 
-  /** Whether it sends runs, as it does at first. */
+  /** Whether it sends runs. Initially it does. */
   set sendsRuns(sendsRuns: boolean) {
     this.#outbound.sendsRuns = sendsRuns;
   }
 
-  /** Gives it a packet, behind its `virtio_net_hdr`, as the device would. */
+  /** Gives it a packet with a `virtio_net_hdr` in front, as the TUN device would. */
   give(address: number, length: number): void {
     if (libc.write(this.#device.fd, address, length) !== length) throw new Error('no room in the device');
   }
 
-  /** Lets a batch go out, and all that is on its way come in again. */
+  /** Sends a batch, and receives everything that is on its way back. */
   turn(): void {
     this.turnOut();
     while (this.turnIn() > 0);
   }
 
-  /** Lets a batch go out, or what found the socket full before. */
+  /** Sends a batch, or what remained when the socket was full. */
   turnOut(): void {
     this.#outbound.resume(bootTime());
     if (!this.#outbound.blocked) this.#outbound.fromTun(bootTime());
@@ -215,12 +215,12 @@ export class DataPlane {
     return this.#outbound.blocked;
   }
 
-  /** Lets come in what one turn takes. @returns how many datagrams, or bundles; less than 1 if there are none */
+  /** Receives one batch. @returns the number of datagrams or bundles; less than 1 if there are none */
   turnIn(): number {
     return this.#inbound.fromUdp(bootTime());
   }
 
-  /** What it has for the device: the length of the next packet with its header, at `taken`; -1 when there is none. */
+  /** Takes the next packet for the TUN device, at `taken`. @returns its length with its header, or -1 for none */
   take(): number {
     return libc.recv(this.#device.fd, this.#room.address, ROOM, NO_FLAGS);
   }
@@ -229,30 +229,30 @@ export class DataPlane {
     return this.#room.bytes;
   }
 
-  /** It is not known where a peer is. */
+  /** Forgets where a peer is. */
   forgetEndpoint(id: number): void {
     const { endpoints, endpoint } = this.#get(id);
     endpoints.view.setUint32(endpoint + ENDPOINT.nameLength, 0, true);
   }
 
-  /** The peer that it is itself. */
+  /** The first peer: the tunnel itself. */
   get peer(): PeerState {
     return this.#peer;
   }
 
-  /** Where the peer is, for the data plane. */
+  /** Where the data plane sends to the first peer. */
   get endpoint(): { readonly port: number; readonly relayPeer: number } {
     const { endpoints, endpoint } = this.#peer;
     const { port } = readSocketAddress(endpoints.view, endpoint);
     return { port, relayPeer: endpoints.view.getUint32(endpoint + ENDPOINT.relayPeer, true) };
   }
 
-  /** Sends what comes next to another port of 127.0.0.1. */
+  /** Sends to another port of 127.0.0.1 from now on. */
   set peerPort(port: number) {
     this.#peer.endpoints.view.setUint16(this.#peer.endpoint + SOCKADDR_IN6.port, port);
   }
 
-  /** From now on the relay is at a port of 127.0.0.1. @param index of the addresses that it may have */
+  /** Moves the relay to a port of 127.0.0.1. @param index which of the relay's addresses to set */
   setRelayPort(port: number, index = 0): void {
     const record = allocate(ENDPOINT.size);
     const family = AF.inet6;
@@ -261,12 +261,12 @@ export class DataPlane {
     this.#inbound.setRelay(index, record.bytes, 0);
   }
 
-  /** How many it has for the control plane. */
+  /** The number of reports for the control plane. */
   get reports(): number {
     return this.#reports.pending;
   }
 
-  /** The next that it has for the control plane. */
+  /** Takes the next report for the control plane. */
   report(): DataPlaneReport | undefined {
     const at = this.#reports.peek();
     if (at < 0) return undefined;

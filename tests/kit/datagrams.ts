@@ -9,7 +9,7 @@ import type { Namespace } from '../../src/linux/process/namespace.js';
 import { SendBatch } from '../../src/packets/send-batch.js';
 import { ENDPOINT, ReceiveBatch } from '../../src/packets/udp-batch.js';
 
-/** A datagram as it was sent, or as it came. */
+/** A datagram, sent or received. */
 export interface Datagram {
   readonly payload: Uint8Array;
   /** DSCP and ECN. */
@@ -19,7 +19,7 @@ export interface Datagram {
 const BATCH = 64;
 const ROOM = 8 << 20;
 
-/** Waits until so many have come, or nothing has for `patience` milliseconds. */
+/** Waits for `count` datagrams, or until none has arrived for `patience` milliseconds. */
 export async function receive(
   { fd }: UdpSocket,
   batch: ReceiveBatch,
@@ -28,7 +28,7 @@ export async function receive(
 ): Promise<Datagram[]> {
   const came: Datagram[] = [];
   for (let deadline = performance.now() + patience; came.length < count; ) {
-    const now = performance.now(); // before the look: a process that was held up looks once more
+    const now = performance.now(); // before receiving: a process that was paused tries once more
     const slots = batch.receive(fd);
     if (slots > 0) deadline = performance.now() + patience;
     else if (now >= deadline) break;
@@ -43,8 +43,8 @@ export async function receive(
 }
 
 /**
- * A UDP socket on a host, used by the test itself: what is sent together goes with one system call, and what comes is
- * told with its traffic class.
+ * A UDP socket of the test on a host. It sends a batch with one system call, and reports the traffic class of what it
+ * receives.
  */
 export class Datagrams {
   readonly socket: UdpSocket;
@@ -60,7 +60,7 @@ export class Datagrams {
     this.socket.setBuffers(16 << 20);
   }
 
-  /** Sends up to 64 datagrams at once. @throws Error when the kernel does not take one */
+  /** Sends up to 64 datagrams at once. @throws Error if the kernel refuses one */
   send(address: string, port: number, datagrams: readonly Datagram[]): void {
     this.#setEndpoint(address, port);
     let at = 0;
@@ -73,7 +73,7 @@ export class Datagrams {
     this.#flush();
   }
 
-  /** Sends many datagrams of `size` bytes, the last perhaps shorter, as one that the kernel cuts up as late as it can. */
+  /** Sends datagrams of `size` bytes, the last perhaps shorter, as one run (UDP GSO). */
   sendRun(address: string, port: number, bytes: Uint8Array, size: number, trafficClass = 0): void {
     this.#setEndpoint(address, port);
     this.#room.bytes.set(bytes);
@@ -81,7 +81,7 @@ export class Datagrams {
     this.#flush();
   }
 
-  /** Waits until so many have come, or nothing has for `patience` milliseconds: long ones, where all must come. */
+  /** Waits for `count` datagrams, or until none has arrived for `patience` milliseconds. */
   receive(count: number, patience = 10_000): Promise<Datagram[]> {
     return receive(this.socket, this.#receiving, count, patience);
   }
@@ -90,7 +90,7 @@ export class Datagrams {
     const number = this.#sending.flush(this.socket.fd);
     if (number === 0) return;
     while (this.#sending.pending > 0) this.#sending.skip();
-    throw new Error(`a datagram was not sent: errno ${number}`);
+    throw new Error(`cannot send a datagram: errno ${number}`);
   }
 
   #setEndpoint(address: string, port: number): void {
@@ -106,7 +106,7 @@ const SOCK_RAW_CLOEXEC = 0x80003;
 /** struct sockaddr_ll, linux/if_packet.h: family u16, protocol be16, ifindex i32. */
 const SOCKADDR_LL = { family: 0, protocol: 2, index: 4, size: 20 } as const;
 
-/** Hands packets to a device without a link header as if this host sent them, checksums and all as they are. */
+/** Sends packets through an interface that has no link header, with their checksums as they are. */
 export function injectPackets(host: Namespace, device: string, packets: readonly Uint8Array[]): void {
   const room = allocate(packets.reduce((sum, { length }) => sum + length, 0));
   const batch = new SendBatch(packets.length);
@@ -125,7 +125,7 @@ export function injectPackets(host: Namespace, device: string, packets: readonly
     try {
       address.view.setInt32(SOCKADDR_LL.index, libc.if_nametoindex(device), true);
       call(libc.bind(fd, address.address, SOCKADDR_LL.size), `bind AF_PACKET ${device}`);
-      if (batch.flush(fd) !== 0) throw new Error(`a packet was not injected: errno ${errno()}`);
+      if (batch.flush(fd) !== 0) throw new Error(`cannot inject a packet: errno ${errno()}`);
     } finally {
       libc.close(fd);
     }

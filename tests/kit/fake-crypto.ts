@@ -9,9 +9,9 @@ interface FakePrivateKey extends PrivateKey {
 }
 
 /**
- * The shape of WireGuard's cryptography without its strength, for thousands of seeded runs in seconds: a toy
- * Diffie-Hellman, a weak hash, and an AEAD that is a keystream and a tag of that hash. Wrong keys, changed bytes
- * and other counters are still found out, which is all that these tests need.
+ * WireGuard's cryptography without its strength, so that thousands of seeded runs take seconds: a toy
+ * Diffie-Hellman, a weak hash, and an AEAD made of that hash. It still detects wrong keys, changed bytes and wrong
+ * counters, which is all these tests need.
  */
 export class FakeCrypto implements Crypto {
   readonly #random: SeededRandom;
@@ -105,7 +105,7 @@ function power(base: number, exponent: number): number {
   return result;
 }
 
-/** FNV-1a over all parts, stretched over `out`. Lengths are mixed in, so that parts do not run together. */
+/** FNV-1a over all parts, expanded to fill `out`. Mixes in each length, to keep the parts distinct. */
 function digest(parts: readonly Uint8Array[], out: Uint8Array): void {
   let state = 0x811c9dc5;
   for (const part of parts) {

@@ -5,13 +5,13 @@ import { ACTIVITY } from '../../src/wireguard/activity.js';
 import type { Keypair } from '../../src/wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
 
-/** Something that an engine was told: the method's name and its arguments. */
+/** A call to the engine: the method's name and its arguments. */
 export interface Told {
   readonly call: string;
   readonly args: readonly unknown[];
 }
 
-/** A data plane that moves nothing: it writes down what it is told, and says what a test has it say. */
+/** A data plane that moves nothing: it records its calls, and reports what a test sets. */
 export class FakeEngine implements Engine {
   readonly events: EngineEvents;
   readonly told: Told[] = [];
@@ -26,7 +26,7 @@ export class FakeEngine implements Engine {
     this.events = events;
   }
 
-  /** What it was told by calls of a name, since `forget`. */
+  /** The arguments of all calls of a method since `forget`. */
   of(call: string): (readonly unknown[])[] {
     return this.told.filter((told) => told.call === call).map(({ args }) => args);
   }
@@ -105,7 +105,7 @@ export class FakeEngine implements Engine {
     this.#tell('setRelays', relays);
   }
 
-  /** @param source where a datagram came in that came from there */
+  /** @param source the local address that a datagram from there was received at */
   endpoint(remote: Endpoint, relayPeer = 0, source?: SourceAddress): SocketEndpoint {
     const member = new Uint8Array(relayPeer === 0 ? 0 : 4);
     if (relayPeer !== 0) new DataView(member.buffer).setUint32(0, relayPeer);

@@ -6,19 +6,19 @@ import { LinuxError } from '../../src/linux/ffi/errno.js';
 import type { Log } from '../../src/log.js';
 import { FakeEngine } from './fake-engine.js';
 
-/** A device without kernel and network: its engine and sockets are fakes. */
+/** A WireGuard interface without kernel or network: its engine and sockets are fakes. */
 export interface FakeInterface extends SetContext {
   readonly device: WireGuardInterface;
   readonly engine: FakeEngine;
-  /** What was logged, errors with `ERROR` in front. */
+  /** The log. Errors have `ERROR` in front. */
   readonly lines: string[];
-  /** Open sockets: their ports and marks. */
+  /** The marks of the open sockets, by port. */
   readonly sockets: Map<number, number>;
-  /** Ports that another program has. */
+  /** Ports that another program uses. */
   readonly taken: Set<number>;
 }
 
-/** The port of a device that did not choose one; each that is asked for gets the next. */
+/** The first port given to an interface that asks for any port; each further request gets the next one. */
 export const FIRST_PORT = 40_000;
 
 export function fakeInterface(

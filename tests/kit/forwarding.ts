@@ -2,10 +2,10 @@ import type { Cidr } from '../../src/ip/cidr.js';
 import type { Forwarding } from '../../src/linux/host/forwarding.js';
 import { Host } from '../../src/linux/host/host.js';
 
-/** What a tunnel or a node forwards, and for which device. */
+/** What to forward, and for which interface. */
 export type ForwardingOptions = Forwarding & { readonly device: string };
 
-/** Forwards as a tunnel does, and nothing else, in the network namespace of the calling thread. */
+/** Sets up a tunnel's forwarding, and nothing else, in the network namespace of the calling thread. */
 export function startForwarding({ device, ...forwarding }: ForwardingOptions) {
   let desired: Forwarding = forwarding;
   const host = new Host({ device, desired: () => ({ forwarding: desired }) });
@@ -24,7 +24,7 @@ export function startForwarding({ device, ...forwarding }: ForwardingOptions) {
   };
 }
 
-/** Undoes what processes that are dead have left, as whatever starts next does. */
+/** Removes the rules that dead processes have left behind, as every start of lametun does. */
 export function sweepForwarding(): void {
   const host = new Host({ device: 'none', desired: () => ({}) });
   host.reconcile();

@@ -1,4 +1,4 @@
-/** Those that can be made on this machine, in their order. */
+/** The implementations that work on this machine, in order. */
 export function workingOnes<T>(makers: readonly (() => T)[]): T[] {
   return makers.flatMap((make) => {
     try {

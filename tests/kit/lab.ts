@@ -7,7 +7,7 @@ import { serveTransfers } from './traffic.js';
 /** The addresses inside the tunnel. */
 export const INNER = {
   office: { v4: '10.0.0.1', v6: 'fd00:10::1' },
-  /** That of a home's laptop, by the home's number. */
+  /** The addresses of a home's laptop, by the home's number. */
   home: (index: number) => ({ v4: `10.0.0.${index + 2}`, v6: `fd00:10::${index + 2}` }),
 } as const;
 
@@ -16,7 +16,7 @@ export const OFFICE_ADDRESSES = ['--address', `${INNER.office.v4}/24`, '--addres
 
 let labs = 0;
 
-/** Homes, an internet and an office for one test, with what runs in them; gone when the test is over. */
+/** Homes, an internet and an office, with the programs that run in them. The end of the test removes them. */
 export class Lab {
   readonly net: Topology;
   readonly #stops: (() => void)[] = [];
@@ -37,12 +37,12 @@ export class Lab {
     return tunnel;
   }
 
-  /** The office's end, on its gateway, with the office's network behind it; packets move when this returns. */
+  /** Starts the office's tunnel on its gateway, with the office's network behind it, and waits until it is ready. */
   async office(...more: readonly string[]): Promise<Lametun> {
     return this.lametun(this.net.gateway, ['-listen', ...OFFICE_ADDRESSES, '--forward', ...more]).ready();
   }
 
-  /** A home's end, on its laptop; packets move when this returns. */
+  /** Starts a home's tunnel on its laptop, and waits until it is ready. */
   async home(index = 0, server: string = ADDRESS.office.v4, ...more: readonly string[]): Promise<Lametun> {
     return this.lametun(this.net.homes[index]!.laptop, this.homeArguments(index, server, ...more)).ready();
   }
@@ -55,7 +55,7 @@ export class Lab {
     ];
   }
 
-  /** Serves transfers on a host, for `transfer`; if none is named, on the office's server. */
+  /** Starts a server for `transfer` on a host. */
   async serve(host: Namespace = this.net.server): Promise<void> {
     const { stop } = await serveTransfers(host);
     this.#stops.push(stop);

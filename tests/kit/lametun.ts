@@ -13,18 +13,18 @@ type Named<Name extends PlainEvent['event']> = Extract<PlainEvent, { event: Name
 export interface LametunOptions {
   /** A command that starts the program given behind it: `['setpriv', '--reuid=65534']`. */
   readonly wrapper?: readonly string[];
-  /** Print for people: then there are no events. */
+  /** Prints text instead of JSON, so that there are no events. */
   readonly text?: boolean;
-  /** What it may use, as LAMETUN_OFFLOADS; everything without it. */
+  /** The value of LAMETUN_OFFLOADS. Default: all offloads. */
   readonly offloads?: string;
 }
 
-/** `lametun` as a process of its own on some host, and what it says. */
+/** A `lametun` process on a host, and its events. */
 export class Lametun extends Running {
   readonly events: PlainEvent[] = [];
   readonly #args: readonly string[];
 
-  /** @param args as a user types them, without `--json` */
+  /** @param args the command line, without `--json` */
   constructor(host: Namespace, args: readonly string[], options: LametunOptions = {}) {
     const { wrapper = [], text = false, offloads = '' } = options;
     const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args, ...(text ? [] : ['--json'])];
@@ -35,7 +35,7 @@ export class Lametun extends Running {
     this.#args = args;
   }
 
-  /** All events of a kind until now. */
+  /** All events of a kind so far. */
   all<Name extends PlainEvent['event']>(name: Name): Named<Name>[] {
     return this.events.filter((event): event is Named<Name> => event.event === name);
   }
@@ -46,9 +46,9 @@ export class Lametun extends Running {
   }
 
   /**
-   * Waits for an event, or finds that it has been.
+   * Waits for an event, unless it has happened already.
    *
-   * @throws Error with what it said on stderr, when it ends first, or nothing of the kind comes
+   * @throws Error when the process ends first, with its stderr, or when no such event arrives in time
    */
   async event<Name extends PlainEvent['event']>(
     name: Name,
@@ -64,19 +64,19 @@ export class Lametun extends Running {
     throw new Error(`lametun ${this.#args.join(' ')} ended with ${this.end}: ${this.stderr}`);
   }
 
-  /** Waits until packets move. */
+  /** Waits until the tunnel is ready for packets. */
   async ready(): Promise<this> {
     await this.event('ready');
     return this;
   }
 
-  /** Its memory, in bytes. */
+  /** Resident memory, bytes. */
   get residentBytes(): number {
     const [, kibibytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8')) ?? [];
     return Number(kibibytes) * 1024;
   }
 
-  /** How many file descriptors it has open. */
+  /** The number of open file descriptors. */
   get openFiles(): number {
     return readdirSync(`/proc/${this.pid}/fd`).length;
   }

@@ -11,9 +11,9 @@ import type {
 } from '../../src/hub/membership/tables.js';
 
 /**
- * A hub's store in memory, which keeps what SQL's would: what is unique, what refers to what, and that a transaction that
- * throws has changed nothing. It waits for nothing but its own turn, so that a network on a virtual clock goes on as soon
- * as the microtasks have run.
+ * A hub's store in memory. It enforces what the SQL stores do: unique columns, foreign keys, and that a transaction that
+ * throws changes nothing. It uses no I/O and no timers, so a network on a virtual clock continues once the microtasks
+ * have run.
  */
 export class MemoryStore implements Store {
   #tables = new MemoryTables();
@@ -37,7 +37,7 @@ export class MemoryStore implements Store {
     await this.#writes;
   }
 
-  /** Works on a copy, which takes the place of what was there when all is done. */
+  /** Works on a copy, which replaces the tables when the work has succeeded. */
   #transaction<T>(work: (tables: MemoryTables) => Promise<T>, committed?: (value: T) => void): Promise<T> {
     const done = this.#writes.then(async () => {
       const copy = this.#tables.copy();
@@ -51,10 +51,10 @@ export class MemoryStore implements Store {
   }
 }
 
-/** Rows are replaced and never changed, so that a copy can share them. */
+/** Rows are replaced, never changed, so a copy can share them. */
 class MemoryTables implements Tables {
   #network: NetworkRecord | undefined;
-  /** In the order of their ids. */
+  /** Sorted by id. */
   #nodes = new Map<number, NodeRecord>();
   #invites = new Map<string, InviteRecord>();
   #shares = new Map<number, readonly ShareRecord[]>();

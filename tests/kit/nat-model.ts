@@ -2,31 +2,31 @@ import { parseAddress } from '../../src/ip/address.js';
 import type { Endpoint } from '../../src/ip/endpoint.js';
 import { endpointKey } from '../../src/node/machine/paths/candidates.js';
 
-/** What a router does with ports: RFC 4787 §4.1 and §5, and what Linux does. */
+/** How a router maps and filters ports: RFC 4787 §4.1 and §5, and Linux. */
 interface Behaviour {
-  /** Which outer port a connection gets. */
-  readonly port: 'same' | 'of-its-socket' | 'of-its-own';
-  /** Who may answer. */
+  /** The outer port of a connection: the inner port, one for each socket, or one for each connection. */
+  readonly port: 'same' | 'per-socket' | 'per-connection';
+  /** Which remote endpoints may answer. */
   readonly filter: 'none' | 'address' | 'port';
-  /** A stranger's packet, which is the router's own to take, is remembered: nobody inside gets its port for him. */
+  /** The router remembers a stranger's packet as its own, so no host inside gets that port towards the stranger. */
   readonly remembersStrangers?: boolean;
 }
 
 const BEHAVIOURS = {
-  /** No translation: only what was asked for comes in. */
+  /** No translation; only answers come in. */
   firewall: { port: 'same', filter: 'port' },
-  fullCone: { port: 'of-its-socket', filter: 'none' },
-  restricted: { port: 'of-its-socket', filter: 'address' },
+  fullCone: { port: 'per-socket', filter: 'none' },
+  restricted: { port: 'per-socket', filter: 'address' },
   keepsPorts: { port: 'same', filter: 'port' },
-  easy: { port: 'of-its-socket', filter: 'port' },
-  /** A port of its own for every destination: symmetric. */
-  hard: { port: 'of-its-own', filter: 'port' },
-  /** Linux, with masquerade and nothing else: no filter on what is for the router itself. */
+  easy: { port: 'per-socket', filter: 'port' },
+  /** Symmetric: another port for each destination. */
+  hard: { port: 'per-connection', filter: 'port' },
+  /** Linux with only a masquerade rule: packets to the router itself are not filtered. */
   plain: { port: 'same', filter: 'port', remembersStrangers: true },
 } as const satisfies Record<string, Behaviour>;
 export type NatKind = keyof typeof BEHAVIOURS;
 
-/** How long a connection is remembered, milliseconds: nf_conntrack_udp_timeout, and the same for an answered one. */
+/** How long a connection is remembered, milliseconds: nf_conntrack_udp_timeout and nf_conntrack_udp_timeout_stream. */
 const UNANSWERED = 30_000;
 const ANSWERED = 120_000;
 
@@ -38,15 +38,15 @@ interface Connection {
   until: number;
 }
 
-/** A router that translates addresses, and remembers connections for as long as Linux does. */
+/** A router that translates addresses, with the connection timeouts of Linux. */
 export class Nat {
-  /** Its outer address; undefined: it does not translate. */
+  /** Its outer address, or undefined when it does not translate. */
   readonly wan: string | undefined;
   readonly #behaviour: Behaviour;
   readonly #connections = new Map<string, Connection>();
-  /** By inner socket, for good. */
+  /** Outer ports by inner socket, which never expire. */
   readonly #ports = new Map<string, number>();
-  /** Until when a stranger's packets to a port are remembered. */
+  /** When a stranger's packet to a port is forgotten. */
   readonly #strangers = new Map<string, number>();
   #nextPort = 50_000;
 
@@ -55,7 +55,7 @@ export class Nat {
     this.#behaviour = BEHAVIOURS[kind];
   }
 
-  /** @returns what the source of a datagram is when it has left */
+  /** Forwards a datagram to the outside. @returns its source endpoint outside */
   out(inner: Endpoint, to: Endpoint, now: number): Endpoint {
     const key = `${endpointKey(inner)}>${endpointKey(to)}`;
     let connection = this.#connections.get(key);
@@ -67,7 +67,7 @@ export class Nat {
     return this.wan === undefined ? inner : { address: parseAddress(this.wan)!, port: connection.port };
   }
 
-  /** A datagram came to one of its ports, or past it. @returns whose it is inside; undefined when it goes no further */
+  /** Receives a datagram from the outside. @returns its destination inside, or undefined when it is dropped */
   in(from: Endpoint, to: Endpoint, now: number): Endpoint | undefined {
     const { filter, remembersStrangers } = this.#behaviour;
     const { port } = to;
@@ -88,9 +88,9 @@ export class Nat {
 
   #portFor(inner: Endpoint, to: Endpoint, now: number): number {
     switch (this.#behaviour.port) {
-      case 'of-its-own':
+      case 'per-connection':
         return this.#nextPort++;
-      case 'of-its-socket': {
+      case 'per-socket': {
         const port = this.#ports.get(endpointKey(inner)) ?? this.#nextPort++;
         this.#ports.set(endpointKey(inner), port);
         return port;
@@ -100,7 +100,7 @@ export class Nat {
     }
   }
 
-  /** Whether what this remote would answer to could be another's. */
+  /** Whether another connection to the same remote endpoint uses this port. */
   #isTaken({ port }: Endpoint, to: Endpoint, now: number): boolean {
     if ((this.#strangers.get(strangerKey(to, port)) ?? 0) > now) return true;
     return [...this.#connections.values()].some(

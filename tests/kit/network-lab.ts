@@ -13,19 +13,19 @@ import { until } from './wait.js';
 /** How a site is connected to the internet. */
 export interface SiteOptions {
   /**
-   * public: the machine itself has a public address; firewall: the same, but only what it asked for comes in. The others
-   * are behind a router that translates addresses: easy keeps ports where it can and uses one for all destinations, hard
-   * takes a random one for each. plain is easy, but nothing is filtered: Linux with masquerade and nothing else.
+   * `public`: the machine has a public address; `firewall`: the same, but only answers come in. The others are behind a
+   * NAT: `easy` keeps the port where it can and uses it for all destinations, `hard` takes a random port for each, and
+   * `plain` is `easy` without a filter, which is Linux with only a masquerade rule.
    */
   readonly access?: 'public' | 'firewall' | 'easy' | 'hard' | 'plain';
-  /** What the router does not let out: all UDP, or everything but TCP to port 443. */
+  /** What the router blocks: all UDP, or everything but TCP to port 443. */
   readonly blocked?: 'udp' | 'all-but-443';
   readonly families?: 'both' | 'ipv4' | 'ipv6';
-  /** The MTU of its line to the internet, bytes, if it is a small one; nobody says so, for ICMP is filtered. */
+  /** A smaller MTU of its line to the internet, bytes. ICMP is filtered, so nobody learns of it. */
   readonly narrow?: number;
-  /** The third byte of the private network, 192.168.X.0/24: many homes have the same. */
+  /** X of the private network 192.168.X.0/24. Many homes use the same one. */
   readonly lan?: number;
-  /** The machine is the gateway itself, and a host that runs nothing of ours is behind it. Not with `public`. */
+  /** The machine is the gateway, with a host behind it that does not run lametun. Not with `public`. */
   readonly gateway?: boolean;
 }
 
@@ -34,16 +34,16 @@ export interface Site {
   readonly machine: Machine;
   /** The router between it and the internet, or the machine itself when it is the gateway. */
   readonly router: Namespace | undefined;
-  /** Behind a gateway. */
+  /** The host behind a gateway. */
   readonly host: Machine | undefined;
-  /** What the internet knows the site by. */
+  /** The site's public addresses. */
   readonly public4: string;
   readonly public6: string;
 }
 
 let labs = 0;
 
-/** An internet of documentation addresses with sites around it; gone, with all that runs there, when the test is over. */
+/** An internet of documentation addresses with sites around it. The end of the test stops and removes everything. */
 export class NetworkLab {
   readonly internet: Namespace;
   readonly #prefix = `n${process.pid.toString(36)}${labs++}-`;
@@ -66,7 +66,6 @@ export class NetworkLab {
     });
   }
 
-  /** Builds a site. */
   site(
     name: string,
     { access = 'public', blocked, families = 'both', narrow, lan = 1, gateway = false }: SiteOptions = {},
@@ -121,16 +120,16 @@ export class NetworkLab {
   }
 }
 
-/** What was left in the background. */
+/** Kills processes left in the background. */
 function killAll(namespace: Namespace): void {
   for (const pid of namespace.run('ip', ['netns', 'pids', namespace.name]).split('\n')) {
     try {
       if (pid !== '') process.kill(Number(pid), 'SIGKILL');
-    } catch {} // it has just ended, as the one that lists them
+    } catch {} // it has just ended, like `ip` itself, which lists itself
   }
 }
 
-/** Nobody answers there; what it says must be the same again when lametun has gone. */
+/** Nothing answers at this address. The file must be the same again after lametun has stopped. */
 export const RESOLV_CONF = '# of the lab\nnameserver 192.0.2.53\noptions timeout:1 attempts:1\n';
 
 export interface Outcome {
@@ -156,7 +155,7 @@ export class Machine {
     return `/etc/netns/${this.namespace.name}/resolv.conf`;
   }
 
-  /** Starts `lametun ARGS --state ...`; it ends with the test. */
+  /** Starts `lametun ARGS --state ...`. The end of the test stops it. */
   start(...args: readonly string[]): Running {
     const running = new Running(
       this.namespace.spawn(process.execPath, [MAIN, ...args, '--state', this.state], {
@@ -168,7 +167,7 @@ export class Machine {
     return running;
   }
 
-  /** Runs `lametun ARGS --state ...` to its end. */
+  /** Runs `lametun ARGS --state ...` until it ends. */
   lametun(...args: readonly string[]): Outcome {
     return this.run(process.execPath, MAIN, ...args, '--state', this.state);
   }
@@ -182,18 +181,18 @@ export class Machine {
     return { status, stdout, stderr };
   }
 
-  /** Whether ping(8) gets an answer within so many seconds. */
+  /** Whether ping(8) gets an answer within `seconds`. */
   pings(target: string, seconds = 1, ...options: readonly string[]): boolean {
     return this.run('ping', '-c1', `-w${seconds}`, ...options, target).status === 0;
   }
 
-  /** Waits until it gets an answer: for where it has one at once, were the machine not busy with other things. */
+  /** Waits for an answer to a ping. An idle machine gets it at once. */
   async reaches(target: string, ...options: readonly string[]): Promise<void> {
     const within = 15_000;
     await until(`${target} to answer ${this.name}`, () => this.pings(target, 1, ...options), within);
   }
 
-  /** What `lametun status --json` prints, without starting a program for it. */
+  /** The output of `lametun status --json`, without starting a process. */
   async status(): Promise<NodeStatus> {
     let status: NodeStatus | undefined;
     await askControl<'status'>(this.state, { command: 'status' }, (answer) => {
@@ -202,7 +201,7 @@ export class Machine {
     return status!;
   }
 
-  /** Starts any program; it ends with the test. */
+  /** Starts any program. The end of the test stops it. */
   spawn(command: string, ...args: readonly string[]): Running {
     const child = this.namespace.spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     const running = new Running(child, `${this.name}: ${command}`);
@@ -258,7 +257,7 @@ const FORWARDS: Readonly<Record<string, number>> = {
   ...(hasIpv6() ? { 'net.ipv6.conf.all.forwarding': 1 } : {}),
 };
 
-/** A router that tells nobody what its links do not carry. */
+/** Sends no ICMP about packets that are too big. */
 const MUTE = `table inet mute {
     chain output {
       type filter hook output priority filter;
@@ -272,7 +271,7 @@ const BLOCKS = {
   'all-but-443': 'meta l4proto tcp tcp dport 443 accept; meta l4proto { icmp, ipv6-icmp } accept; drop',
 } as const;
 
-/** Strangers' packets to the router are dropped, as home routers do: answered, they would take the ports of the house. */
+/** Drops strangers' packets to the router, as home routers do. Otherwise conntrack would give their ports away. */
 function routerRules(access: 'easy' | 'hard' | 'plain', blocked: keyof typeof BLOCKS | undefined): string {
   const nat = `chain postrouting {
       type nat hook postrouting priority srcnat;
@@ -307,7 +306,7 @@ const FIREWALL = `chain input {
       iifname "wan" ct state new meta l4proto { tcp, udp } drop
     }`;
 
-/** For a machine that is its own edge: what it does not send itself, and does not take in. */
+/** Blocks what a machine at the edge sends itself. */
 const hostChains = (blocked: keyof typeof BLOCKS): string => `
     chain output_blocked {
       type filter hook output priority filter;

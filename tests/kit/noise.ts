@@ -1,10 +1,10 @@
 /**
- * Sends what strangers might: random bytes, real datagrams cut short, and real ones with some bits turned.
+ * Sends what a stranger might: random bytes, truncated real datagrams, and real datagrams with flipped bits.
  *
  *     node noise.js HOST PORT COUNT SEED PID [LOCAL_PORT]
  *
- * The real ones come as a JSON array of hexadecimal strings on standard input. No faster than the receiver reads, which is
- * the process PID, for what the kernel drops tests nothing.
+ * Reads the real ones from standard input, as a JSON array of hexadecimal strings. Waits while the queue of the receiver,
+ * process PID, is full: a datagram that the kernel drops tests nothing.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { isIPv6 } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 
-/** Numbers that look random and are the same for the same seed: mulberry32. */
+/** Reproducible pseudo-random numbers in [0, 1): mulberry32. */
 export function randomNumbers(seed: number): () => number {
   let state = seed | 0;
   return () => {
@@ -31,15 +31,15 @@ export function noise(random: () => number, real: readonly Uint8Array[]): Uint8A
   if (kind === 0) return Uint8Array.from({ length: below(300) }, () => below(256));
   const datagram = real[below(real.length)]!;
   if (kind === 1) return datagram.slice(0, below(datagram.length));
-  const turned = datagram.slice();
-  for (let i = below(4); i >= 0; i--) turned[below(Math.min(turned.length, 48))]! ^= 1 << below(8);
-  return turned;
+  const flipped = datagram.slice();
+  for (let i = below(4); i >= 0; i--) flipped[below(Math.min(flipped.length, 48))]! ^= 1 << below(8);
+  return flipped;
 }
 
-/** Bytes, as the kernel counts them: a small part of what the receiver's queue holds. */
+/** A small part of the receiver's queue, bytes as the kernel counts them. */
 const QUEUED = 1 << 20;
 
-/** How much waits in the queues of the sockets of a port, in the network of a process, /proc/net/udp. Bytes. */
+/** Bytes in the receive queues of a port's sockets, in the network namespace of a process: /proc/net/udp. */
 function queued(pid: number, port: number): number {
   const ours = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} `);
   let bytes = 0;
@@ -54,7 +54,7 @@ function queued(pid: number, port: number): number {
 async function main([host, port, count, seed, pid, localPort]: readonly string[]): Promise<void> {
   const real = (JSON.parse(await text(process.stdin)) as string[]).map((hex) => Buffer.from(hex, 'hex'));
   const socket = createSocket(isIPv6(host!) ? 'udp6' : 'udp4');
-  socket.on('error', () => {}); // nobody there, or something in between: noise does not care
+  socket.on('error', () => {}); // an unreachable receiver does not matter
   socket.bind(Number(localPort ?? 0));
   await once(socket, 'listening');
   const random = randomNumbers(Number(seed));

@@ -7,7 +7,7 @@ export const PORT = 5300;
 
 interface ExchangeEnd {
   readonly socket: Datagrams;
-  /** The end's addresses inside of the tunnel. */
+  /** The end's addresses inside the tunnel. */
   readonly inner: { readonly v4: string; readonly v6: string };
 }
 
@@ -17,7 +17,7 @@ export interface Exchange {
   readonly to: ExchangeEnd;
 }
 
-/** Pseudo-random bytes, so that no two datagrams of a test are alike, whatever is cut off them. */
+/** Pseudo-random bytes, so that no two datagrams of a test are alike, even when truncated. */
 export function noise(length: number, seed: number): Uint8Array {
   let state = (seed + 1) * 0x9e3779b1;
   return Uint8Array.from({ length }, () => {
@@ -31,10 +31,10 @@ export function noise(length: number, seed: number): Uint8Array {
 /** Traffic classes: DSCP with each of the ECN marks. */
 const CLASSES = [0, 0xb8, 0xb9, 0x02, 0x03, 0x28];
 
-/** Of a UDP datagram over IPv4. */
+/** The largest payload of a UDP datagram over IPv4, bytes. */
 const LARGEST = 65_507;
 
-/** Datagrams that are like each other, or a little unlike: what merging must tell apart. */
+/** Datagrams that are alike or differ a little, which merging must tell apart. */
 export function oddDatagrams(mtu: number): Datagram[][] {
   const full = mtu - 28;
   const batches = [
@@ -53,7 +53,7 @@ export function oddDatagrams(mtu: number): Datagram[][] {
   );
 }
 
-/** Sends batches of datagrams, and asserts that they come as they were sent: each, in order, whole and unmerged. */
+/** Sends batches of datagrams, and asserts that each arrives once, in order and unchanged. */
 export async function assertDatagrams({ from, to }: Exchange, mtu: number): Promise<void> {
   for (const version of ['v4', 'v6'] as const) {
     const { [version]: target } = to.inner;
@@ -85,8 +85,8 @@ export async function assertDatagrams({ from, to }: Exchange, mtu: number): Prom
 }
 
 /**
- * The same through a program whose socket has the system's small buffer: of a burst some may be lost, but none is
- * changed, doubled or swapped.
+ * The same through a program whose socket has the system's small buffer. Some datagrams of a burst may be lost, but none
+ * may be changed, duplicated or reordered.
  */
 export async function assertDatagramsUnchanged({ from, to }: Exchange, mtu: number): Promise<void> {
   for (const version of ['v4', 'v6'] as const) {
@@ -109,10 +109,10 @@ export async function assertDatagramsUnchanged({ from, to }: Exchange, mtu: numb
   }
 }
 
-/** How the datagrams begin that say where a batch ends. */
+/** The beginning of the datagrams that mark the end of a batch. */
 const END = 'the end of the batch';
 
-/** Receives all datagrams before one that is sent, and that is sent again while it may be lost. */
+/** Receives all datagrams before an end marker, which it sends until it arrives. */
 async function receiveTo(
   end: string,
   count: number,
@@ -140,14 +140,14 @@ export function assertSame(came: readonly Datagram[], sent: readonly Datagram[],
   });
 }
 
-/** Asserts that what came is of what was sent from a place on, in its order. @returns where the next may be */
+/** Asserts that all of `came` are in `sent`, in order, from index `from` on. @returns the index after the last one */
 export function assertAmong(came: readonly Datagram[], sent: readonly Datagram[], from: number): number {
   let at = from;
   for (const { payload, trafficClass } of came) {
     const same = (other: Datagram): boolean =>
       other.trafficClass === trafficClass && Buffer.from(other.payload).equals(payload);
     while (at < sent.length && !same(sent[at]!)) at++;
-    assert.ok(at++ < sent.length, `${payload.length} bytes, class ${trafficClass}, were not sent so`);
+    assert.ok(at++ < sent.length, `nobody sent this: ${payload.length} bytes, class ${trafficClass}`);
   }
   return at;
 }

@@ -3,7 +3,7 @@ import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP } from '../../src/ip/packet.js
 import { GSO, NEEDS_CHECKSUM, VIRTIO } from '../../src/ip/virtio.js';
 import { withTransportChecksum } from './segment-reference.js';
 
-/** What a made-up packet is like; what is left out is usual. */
+/** The fields of a test packet. Omitted fields have usual values. */
 export interface PacketShape {
   readonly version?: 4 | 6;
   readonly protocol?: 'tcp' | 'udp';
@@ -26,7 +26,7 @@ export interface PacketShape {
   readonly options?: Uint8Array;
 }
 
-/** A TCP or UDP packet with good checksums. */
+/** A TCP or UDP packet with valid checksums. */
 export function makePacket(shape: PacketShape): Uint8Array {
   const { version = 4, protocol = 'tcp', options = new Uint8Array(0), payload } = shape;
   const ipLength = version === 4 ? IPV4.minLength : IPV6.headerLength;
@@ -78,7 +78,7 @@ function writeIpv6(packet: Uint8Array, shape: PacketShape, protocol: number): vo
   packet[IPV6.destination + 15] = shape.destination ?? 1;
 }
 
-/** Makes the IPv4 header's checksum right again. */
+/** Recomputes the checksum of the IPv4 header. */
 export function fixIpv4Checksum(packet: Uint8Array): Uint8Array {
   const view = new DataView(packet.buffer, packet.byteOffset);
   view.setUint16(IPV4.checksum, 0);
@@ -86,7 +86,7 @@ export function fixIpv4Checksum(packet: Uint8Array): Uint8Array {
   return packet;
 }
 
-/** As the kernel hands out a packet to be cut: a virtio_net_hdr, and a partial checksum. */
+/** A packet as the kernel passes it for segmentation: with a virtio_net_hdr and a partial checksum. */
 export function makeSuperPacket(shape: PacketShape, gsoSize: number): Uint8Array {
   const { version = 4, protocol = 'tcp', payload } = shape;
   const packet = makePacket(shape);

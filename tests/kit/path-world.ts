@@ -8,7 +8,7 @@ import type { Probe } from '../../src/protocol/probe.js';
 import { Nat, type NatKind } from './nat-model.js';
 import { SeededRandom } from './random.js';
 
-/** The ranges inside the network, and the longest datagram that data makes there. */
+/** The ranges inside the network, and the longest datagram with data, bytes. */
 export const INSIDE = [parseCidr('10.77.0.0/16')!, parseCidr('fd77::/64')!];
 export const DATA_LENGTH = 1312;
 
@@ -16,53 +16,53 @@ export const at = (address: string, port: number): Endpoint => ({ address: parse
 
 type ProbeEvent = Extract<PathEvent, { kind: 'probe' }>;
 
-/** No datagram with fewer hops gets across it. */
+/** The number of hops that a datagram needs to cross the internet. */
 const INTERNET = 8;
 
 export interface SiteOptions {
-  /** Its hosts have addresses in here. Without it they are on the internet themselves. */
+  /** The range of its hosts' addresses. Without it the hosts are on the internet. */
   readonly lan?: string;
   /** Its public address. */
   readonly wan?: string;
-  /** What its router does; `easy` unless given, if there is one. */
+  /** Its router. Default: `easy` with a `lan`, otherwise none. */
   readonly nat?: NatKind;
-  /** What the carrier's does, behind which it is. */
+  /** The carrier's NAT in front of its router. */
   readonly carrier?: NatKind;
-  /** The longest datagram that its line carries, bytes; loses others without a word. */
+  /** The longest datagram that its line carries, bytes. Longer ones are lost silently. */
   readonly carries?: number;
-  /** No UDP comes in or goes out. */
+  /** Blocks UDP in both directions. */
   readonly blocked?: boolean;
 }
 
 interface Site extends SiteOptions {
-  /** From the inside to the outside. */
+  /** From the innermost to the outermost. */
   readonly routers: readonly Nat[];
 }
 
-/** A node's machine for paths, on a host at some site. */
+/** A node's path machine, on a host at a site. */
 export interface PathHost {
   readonly id: number;
   readonly paths: Paths;
   readonly site: Site;
   /** Its socket. Change it to move the host to another address. */
   own: Endpoint;
-  /** What data goes to, by peer: a text, or `relay`; in their order. */
+  /** The paths chosen for data, in order: an endpoint as text, or `relay`. */
   readonly used: { readonly peer: number; readonly via: string; readonly at: number }[];
-  /** Answers to pings that were asked for, by token. */
+  /** Round-trip times of requested pings, by token. */
   readonly answers: Map<number, number | undefined>;
-  /** Probes sent, whatever became of them. */
+  /** All probes sent, including lost ones. */
   sent: { readonly to: string; readonly probe: Probe; readonly hops: number; readonly at: number }[];
 }
 
-/** Sites behind NATs (filtering by address and port), a relay, and a clock that moves only when told to. */
+/** Sites behind NATs, a relay, and a virtual clock. */
 export class PathWorld {
   now = 1_000;
   relayWorks = true;
   /** Milliseconds, one way. */
   delays = { lan: 0.2, internet: 15, relay: 30 };
-  /** By how much of it a delay may be longer. */
+  /** The fraction by which a delay may be longer. */
   jitter = 0;
-  /** Of 100 datagrams, so many are lost; through the relay too. */
+  /** The percentage of datagrams that are lost, relayed ones included. */
   loss = 0;
   readonly hosts: PathHost[] = [];
   readonly #random: SeededRandom;
@@ -81,7 +81,7 @@ export class PathWorld {
     return { ...options, routers };
   }
 
-  /** Places a node; it knows all that are there already, and they know it. */
+  /** Adds a node at a site. It and all nodes before it are peers. */
   host(site: Site, address: string): PathHost {
     const crypto = { random: (out: Uint8Array) => this.#fill(out) };
     const paths = new Paths({ crypto, inside: INSIDE, dataLength: DATA_LENGTH });
@@ -104,7 +104,7 @@ export class PathWorld {
     return host;
   }
 
-  /** Tells a host where it is: its own address, and the one that the relay sees, or saw when it was asked last. */
+  /** Tells a host its own endpoints: its local one, and the one that the relay sees. */
   announce(host: PathHost, isComplete = true): void {
     const seen = host.site.blocked ? undefined : this.#leave(host, at('203.0.113.99', 443));
     const own =
@@ -119,7 +119,7 @@ export class PathWorld {
     this.settle();
   }
 
-  /** Two hosts exchange packets from now on, as often as a shell would notice. */
+  /** Lets two hosts exchange packets, reported as often as a shell would report them. */
   traffic(a: PathHost, b: PathHost, milliseconds: number): void {
     for (const end = this.now + milliseconds; this.now < end; ) {
       a.paths.handleActivity(b.id, this.now);
@@ -129,7 +129,7 @@ export class PathWorld {
     }
   }
 
-  /** Where a host sends a peer's data now. */
+  /** The path on which a host sends data to a peer now. */
   via(host: PathHost, peer: PathHost): string {
     return host.used.findLast((use) => use.peer === peer.id)?.via ?? 'nowhere';
   }
@@ -149,7 +149,7 @@ export class PathWorld {
     this.now = end;
   }
 
-  /** Carries out what the machines want. */
+  /** Performs the machines' pending events. */
   settle(): void {
     for (const host of this.hosts) {
       for (let event = host.paths.poll(); event; event = host.paths.poll()) {
@@ -165,7 +165,7 @@ export class PathWorld {
     }
   }
 
-  /** Delivers a probe as if it came from somewhere: what an attacker can do with one that he has seen. */
+  /** Delivers a probe from any endpoint, as an attacker who recorded one could. */
   inject(to: PathHost, from: PathHost, probe: Probe, remote: Endpoint): void {
     to.paths.handleProbe(from.id, probe, { remote, relayPeer: 0 }, this.now);
     this.settle();
@@ -200,7 +200,7 @@ export class PathWorld {
     });
   }
 
-  /** What a datagram's source is, once it has left the site; undefined when it gets no farther than there. */
+  /** The source endpoint of a datagram outside the site; undefined when its hops run out before. */
   #leave({ own, site }: PathHost, to: Endpoint, hops = Infinity): Endpoint | undefined {
     let source = own;
     for (const [i, router] of site.routers.entries()) {
@@ -210,7 +210,7 @@ export class PathWorld {
     return source;
   }
 
-  /** Who gets what comes from the internet to an address, if anybody does. */
+  /** The host that receives a datagram from the internet, if any. */
   #arrive(source: Endpoint, to: Endpoint): PathHost | undefined {
     const site = this.hosts.find(
       (host) => (host.site.wan ?? formatAddress(host.own.address)) === formatAddress(to.address),

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { until } from './wait.js';
 
-/** Debian keeps the server's programs out of the PATH, each version in a folder of its own. */
+/** Debian keeps the server's programs here, outside the PATH, with a folder for each version. */
 const FOLDERS = '/usr/lib/postgresql';
 
-/** The folder of the newest PostgreSQL's server programs, or undefined when there is none. */
+/** The folder with the server programs of the newest PostgreSQL, or undefined when none is installed. */
 export function postgresPrograms(): string | undefined {
   if (!existsSync(FOLDERS)) return undefined;
   return readdirSync(FOLDERS)
@@ -19,10 +19,10 @@ export function postgresPrograms(): string | undefined {
     .find((folder) => existsSync(join(folder, 'initdb')));
 }
 
-/** A PostgreSQL server of a test's own, in a temporary folder, on a port of the loopback. */
+/** A PostgreSQL server for tests, in a temporary folder, on a loopback port. */
 export class Postgres {
   readonly port: number;
-  /** Its own, with all that it has written, the write-ahead log included. */
+  /** The folder with all its files, the write-ahead log included. */
   get folder(): string {
     return this.#folder;
   }
@@ -36,10 +36,10 @@ export class Postgres {
     this.port = port;
   }
 
-  /** Makes and starts one: two seconds. The server does not run as root, and so needs the user `postgres`. */
+  /** Creates and starts a server, in about two seconds. As root it needs the user `postgres`, to run as. */
   static async start(): Promise<Postgres> {
     const programs = postgresPrograms();
-    if (programs === undefined) throw new Error('there is no PostgreSQL here');
+    if (programs === undefined) throw new Error('PostgreSQL is not installed');
     const folder = mkdtempSync(join(tmpdir(), 'lametun-pg-'));
     const postgres = new Postgres(folder, programs, await freePort());
     if (process.geteuid?.() === 0) {
@@ -67,14 +67,14 @@ export class Postgres {
     return postgres;
   }
 
-  /** A new, empty database: its URL. */
+  /** Creates an empty database. @returns its URL */
   async database(): Promise<string> {
     const name = `test${++this.#databases}`;
     await this.query(`create database ${name}`);
     return this.url(name);
   }
 
-  /** The unix socket, which other network namespaces reach as well. */
+  /** The Unix socket, which other network namespaces can reach as well. */
   get socket(): string {
     return join(this.#folder, `.s.PGSQL.${this.port}`);
   }
@@ -93,7 +93,7 @@ export class Postgres {
   }
 
   async up(): Promise<void> {
-    // It is killed, and the machine never: what it has written to the kernel is safe.
+    // No fsync: tests kill the server but never the machine, so data handed to the kernel is safe.
     const settings = `-p ${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=${this.#folder} -c fsync=off`;
     this.#run('pg_ctl', [
       '-D',
@@ -115,12 +115,12 @@ export class Postgres {
     });
   }
 
-  /** Stops it: `fast` ends all connections first, `immediate` is as good as kill -9. */
+  /** Stops it. `fast` closes all connections first; `immediate` is like kill -9. */
   down(mode: 'fast' | 'immediate' = 'fast'): void {
     this.#run('pg_ctl', ['-D', join(this.#folder, 'data'), '-m', mode, '-w', 'stop']);
   }
 
-  /** Stops and starts it while this process goes on with other things. */
+  /** Restarts it without blocking this process. */
   async restart(mode: 'fast' | 'immediate'): Promise<void> {
     const child = spawn(
       ...this.#command('pg_ctl', ['-D', join(this.#folder, 'data'), '-m', mode, '-w', 'restart']),
@@ -146,7 +146,7 @@ export class Postgres {
   }
 
   #run(program: string, args: string[]): void {
-    // What the server inherits stays open for as long as it runs: no pipes.
+    // No pipes: the server would inherit them and keep them open.
     const done = spawnSync(...this.#command(program, args), { stdio: 'ignore' });
     if (done.status !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${done.status}`);
   }

@@ -1,11 +1,11 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
-/** Where something was found in a process's memory. */
+/** A secret found in a process's memory. */
 export interface Finding {
-  /** What was looked for, and in which form: `session key: raw, second half`. */
+  /** The secret and its form: `session key: raw, second half`. */
   readonly what: string;
   readonly address: string;
-  /** `[heap]`, `[stack]`, a file, or nothing for anonymous memory. */
+  /** `[heap]`, `[stack]`, a file, or empty for anonymous memory. */
   readonly region: string;
 }
 
@@ -15,13 +15,12 @@ export interface Region {
   readonly name: string;
 }
 
-/** How much is read at a time. */
+/** Bytes read at a time. */
 const CHUNK = 1 << 20;
 
 /**
- * Looks for secrets in the memory of a running process, all of it that is not just the text of a file: as raw bytes,
- * in hexadecimal and in base64, the texts with one and with two bytes a letter. Each form is looked for by halves,
- * since memory that was given back is often overwritten at its beginning.
+ * Searches the memory of a running process for secrets: raw, in hexadecimal and in base64, the text forms as Latin-1
+ * and as UTF-16. It searches for each half separately, since freed memory is often overwritten at its beginning.
  *
  * @param secrets by name, 32 bytes each
  */
@@ -32,7 +31,7 @@ export function findInMemory(pid: number, secrets: Readonly<Record<string, Uint8
   for (const { region, at, bytes } of readMemory(pid, longest)) {
     for (const { what, bytes: pattern } of patterns) {
       for (let found = bytes.indexOf(pattern); found >= 0; found = bytes.indexOf(pattern, found + 1)) {
-        if (found > bytes.length - longest && at + bytes.length < region.end) break; // in the next chunk again
+        if (found > bytes.length - longest && at + bytes.length < region.end) break; // the next chunk has it too
         findings.push({ what, address: (at + found).toString(16), region: region.name });
       }
     }
@@ -70,7 +69,7 @@ function patternsOf(name: string, secret: Uint8Array): Pattern[] {
 }
 
 /**
- * The memory of a process, in chunks that overlap, without what is all zeros.
+ * The memory of a process, in overlapping chunks, without chunks of zeros.
  *
  * @param overlap bytes
  */
@@ -99,7 +98,7 @@ export function* readMemory(
   }
 }
 
-/** All that is readable, but for files that nobody can have written secrets to, and the kernel's own. */
+/** All readable regions, without read-only files and the kernel's own regions. */
 function regionsOf(pid: number): Region[] {
   const regions: Region[] = [];
   for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').trimEnd().split('\n')) {

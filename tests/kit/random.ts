@@ -1,4 +1,4 @@
-/** Random numbers that a seed determines (xorshift128, Marsaglia 2003): a failing run can be run again. */
+/** Seeded random numbers (xorshift128, Marsaglia 2003), so that a failing run can be repeated. */
 export class SeededRandom {
   readonly #state = new Uint32Array(4);
 
@@ -32,7 +32,6 @@ export class SeededRandom {
     return this.fraction() < probability;
   }
 
-  /** One of them. */
   pick<T>(all: readonly T[]): T {
     return all[this.below(all.length)]!;
   }

@@ -5,23 +5,23 @@ import { allocate } from '../../src/linux/ffi/memory.js';
 import { SOCKADDR_IN6 } from '../../src/linux/net/socket-address.js';
 import { CMSGHDR, IOVEC, MMSGHDR, SOL_UDP } from '../../src/packets/udp-batch.js';
 
-/** A message as it is given to the kernel. */
+/** A message passed to the kernel. */
 export interface SentMessage {
   readonly length: number;
-  /** Bytes of each of its datagrams; undefined when it is one datagram. */
+  /** The length of each of its datagrams, bytes; undefined for a single datagram. */
   readonly segmentSize: number | undefined;
-  /** The port that it goes to; 0 on a connected socket. */
+  /** The destination port; 0 on a connected socket. */
   readonly port: number;
 }
 
-/** Messages that reached the kernel, in order, and with what errno it refused them; 0 when it took them. */
+/** A message and the errno with which the kernel refused it; 0 when it was sent. */
 export type Attempt = SentMessage & { readonly errno: number };
 
 /**
- * From here on, until the test ends, sendmmsg(2) of this thread refuses what the rule says.
+ * Makes sendmmsg(2) of this thread refuse messages by a rule, until the test ends.
  *
  * @param rule returns an errno, or 0 to let a message pass
- * @returns all attempts so far; empty it at will
+ * @returns all attempts so far, in order; the caller may empty the array
  */
 export function refuseToSend(t: TestContext, rule: (message: SentMessage) => number): Attempt[] {
   const attempts: Attempt[] = [];
@@ -37,7 +37,7 @@ export function refuseToSend(t: TestContext, rule: (message: SentMessage) => num
       if (errno === 0 && sendmmsg(fd, address, 1, flags) < 0) errno = koffi.errno();
       attempts.push({ ...message, errno });
       if (errno === 0) continue;
-      if (i > 0) return i; // as the kernel does it: the error is met again
+      if (i > 0) return i; // like the kernel: the next call reports the error
       koffi.errno(errno);
       return -1;
     }

@@ -4,7 +4,7 @@ import { bootTime } from '../../src/linux/process/clock.js';
 import { SendBatch } from '../../src/packets/send-batch.js';
 import { FLOOD_WORD, type FloodData } from './relay-flood.js';
 
-/** How many runs go with one system call. */
+/** Runs per system call. */
 const BATCH = 32;
 
 const { fd, endpoint, frame, perRun, perMillisecond = Infinity, words } = workerData as FloodData;

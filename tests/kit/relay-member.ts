@@ -20,19 +20,19 @@ export const relayCrypto = {
 };
 
 export interface Flood {
-  /** How many frames it has sent. */
+  /** The number of frames sent so far. */
   sent(): number;
-  /** @returns how many frames it has sent */
+  /** @returns the number of frames sent */
   stop(): Promise<number>;
 }
 
-/** A datagram as it came out of the relay. */
+/** A datagram received through the relay. */
 export interface RelayedFrame {
   readonly from: number;
   readonly datagram: Uint8Array;
 }
 
-/** Bytes that a relay takes for a WireGuard message, of a length that it may have. The rest is `fill`. */
+/** A datagram that a relay forwards: it begins like WireGuard transport data. The rest is `fill`. */
 export function relayable(length: number, fill: number | Uint8Array = 0x5a): Uint8Array {
   const bytes = new Uint8Array(length);
   if (typeof fill === 'number') bytes.fill(fill);
@@ -41,7 +41,7 @@ export function relayable(length: number, fill: number | Uint8Array = 0x5a): Uin
   return bytes;
 }
 
-/** A relay frame, as it goes to the relay. */
+/** A relay frame to a peer. */
 export function frameTo(peer: number, datagram: Uint8Array): Uint8Array {
   const frame = new Uint8Array(RELAY_FRAME.payload + datagram.length);
   viewOf(frame).setInt32(0, MAGIC.relay, true);
@@ -51,10 +51,10 @@ export function frameTo(peer: number, datagram: Uint8Array): Uint8Array {
 }
 
 const BATCH = 64;
-/** How long what must come is waited for, milliseconds. */
+/** How long to wait for what must arrive, milliseconds. */
 const PATIENCE = 10_000;
 
-/** A member's UDP socket on this machine, by which it talks to a relay on loopback. */
+/** A member's UDP socket, which talks to a relay on loopback. */
 export class RelayMember {
   readonly #socket = UdpSocket.open(0);
   readonly #room = allocate(1 << 20);
@@ -90,7 +90,7 @@ export class RelayMember {
     }
   }
 
-  /** Sends datagrams of one size, the last perhaps shorter, as one that the kernel cuts up. */
+  /** Sends datagrams of one size, the last perhaps shorter, as one run (UDP GSO). */
   sendRun(datagrams: readonly Uint8Array[]): void {
     let at = 0;
     for (const datagram of datagrams) {
@@ -101,13 +101,13 @@ export class RelayMember {
     this.#flush();
   }
 
-  /** A bind as it would be sent next. */
+  /** The bind message to send next. */
   makeBind(session: RelaySession, cookie?: Uint8Array, sequence = ++this.#sequence, length = 0): Uint8Array {
     const control = { kind: RELAY_KIND.bind, session: session.session, sequence, length };
     return encodeControl(relayCrypto, session.key, cookie === undefined ? control : { ...control, cookie });
   }
 
-  /** Binds this socket to a session. @returns this socket's port as the relay sees it @throws Error when it cannot */
+  /** Binds this socket to a session. @returns this socket's port as the relay sees it @throws Error if it is refused */
   async bind(session: RelaySession): Promise<number> {
     this.#session = session;
     let cookie: Uint8Array | undefined;
@@ -117,10 +117,10 @@ export class RelayMember {
       if (answer?.kind === RELAY_KIND.bound) return answer.port;
       cookie = answer?.cookie;
     }
-    throw new Error('the relay did not let us bind');
+    throw new Error('the relay did not accept the bind');
   }
 
-  /** What the relay itself says. */
+  /** Waits for control messages of the relay. */
   async controls(
     count: number,
     patience = PATIENCE,
@@ -129,17 +129,17 @@ export class RelayMember {
     const came = await this.receive(count, patience);
     return came.map((bytes) => {
       const control = decodeControl(relayCrypto, session.key, bytes);
-      if (control === undefined) throw new Error('something else than a control message came');
+      if (control === undefined) throw new Error('received something other than a control message');
       return control;
     });
   }
 
-  /** Waits until so many frames have come, or nothing has for `patience` milliseconds. */
+  /** Waits for `count` frames, or until none has arrived for `patience` milliseconds. */
   async frames(count: number, patience = PATIENCE): Promise<RelayedFrame[]> {
     const came = await this.receive(count, patience);
     return came.map((bytes) => {
       const view = viewOf(bytes);
-      if (view.getInt32(0, true) !== MAGIC.relay) throw new Error('something else than a frame came');
+      if (view.getInt32(0, true) !== MAGIC.relay) throw new Error('received something other than a frame');
       return { from: view.getUint32(RELAY_FRAME.peer, true), datagram: bytes.subarray(RELAY_FRAME.payload) };
     });
   }
@@ -149,12 +149,12 @@ export class RelayMember {
     return came.map(({ payload }) => payload);
   }
 
-  /** Lets the kernel hand over several datagrams at once: only for `discard`. */
+  /** Lets the kernel deliver several datagrams as a bundle. Use only with `discard`. */
   receiveBundles(): void {
     receiveSegments(this.#socket.fd);
   }
 
-  /** Empties the socket without a look. @returns how many datagrams, or bundles of them, there were */
+  /** Discards everything in the socket. @returns the number of datagrams or bundles */
   discard(): number {
     let count = 0;
     for (let slots = BATCH; slots === BATCH; ) {
@@ -164,7 +164,7 @@ export class RelayMember {
     return count;
   }
 
-  /** Sends frames from a thread of its own for as long as it is not stopped. */
+  /** Sends frames from another thread until stopped. */
   flood(frame: Uint8Array, options: Pick<FloodData, 'perRun' | 'perMillisecond'>): Flood {
     const data: FloodData = {
       fd: this.#socket.fd,

@@ -11,16 +11,16 @@ import { MAGIC, RELAY_FRAME } from '../../src/protocol/relay.js';
 const BATCH = 64;
 const ROOM = 4 << 20;
 
-/** The simplest relay there is, of two members whose addresses it is told: each frame goes to the other one. */
+/** A minimal relay between members with fixed endpoints. */
 export class TestRelay {
   readonly #socket: UdpSocket;
   readonly #watch: Watch;
   readonly #incoming = new ReceiveBatch(BATCH);
   readonly #outgoing = new SendBatch(1);
   readonly #members: readonly { readonly id: number; readonly record: ReturnType<typeof allocate> }[];
-  /** How many frames it passed on. */
+  /** Frames forwarded. */
   passed = 0;
-  /** How many it could not: from or for somebody else, or no frames. */
+  /** Datagrams refused: not a frame, or its sender or receiver is no member. */
   refused = 0;
 
   constructor(host: Namespace, port: number, members: readonly { id: number; at: Endpoint }[]) {

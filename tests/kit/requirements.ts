@@ -6,17 +6,17 @@ import { whatIsMissing } from '../../src/demo/machine.js';
 import { howToGet } from '../../src/linux/process/program.js';
 import { postgresPrograms } from './postgres.js';
 
-/** When `1`, a test that cannot run here has failed. */
+/** When `1`, a test that cannot run on this machine fails. */
 export const MUST_RUN_VARIABLE = 'LAMETUN_TESTS_MUST_RUN';
 
-/** How the message of a skipped test begins, where the machine and not the test's author skipped it. */
+/** The beginning of the message of a test that is skipped because of the machine. */
 export const COULD_NOT_RUN = 'could not run: ';
 
-/** `demo`: all that `lametun demo` needs. `root`: user id 0. `tun`: /dev/net/tun opens. `netns`: `ip netns add` works. `postgres`: a PostgreSQL server's programs. Anything else: that program. */
+/** `demo`: all that `lametun demo` needs. `root`: user id 0. `tun`: /dev/net/tun opens. `netns`: `ip netns add` works. `postgres`: the PostgreSQL server programs. Anything else: the program of that name. */
 export type Requirement = 'demo' | 'root' | 'tun' | 'netns' | 'postgres' | (string & {});
 
 /**
- * Says whether a test can run on this machine, and marks it as skipped when it cannot:
+ * Returns whether a test can run on this machine, and skips it when it cannot:
  *
  *     test('...', (t) => {
  *       if (!needs(t, 'netns', 'tun', 'nft')) return;
@@ -35,7 +35,7 @@ export function needs(t: Pick<TestContext, 'skip'>, ...requirements: readonly Re
   return true;
 }
 
-/** What is missing and how to get it, or undefined when it is there. Found out once a process. */
+/** What is missing and how to get it, or undefined. Checked once per process. */
 function whyMissing(requirement: Requirement): string | undefined {
   if (!findings.has(requirement)) {
     const check = CHECKS[requirement];
@@ -54,7 +54,7 @@ const CHECKS: Readonly<Record<string, () => string | undefined>> = {
       closeSync(openSync('/dev/net/tun', 'r+'));
       return undefined;
     } catch (error) {
-      return `/dev/net/tun does not open (${(error as NodeJS.ErrnoException).code}): modprobe tun, and run the tests with sudo`;
+      return `cannot open /dev/net/tun (${(error as NodeJS.ErrnoException).code}): run modprobe tun, and run the tests with sudo`;
     }
   },
   postgres: () =>
@@ -65,7 +65,7 @@ const CHECKS: Readonly<Record<string, () => string | undefined>> = {
     const name = `lametun-probe-${process.pid}`;
     const made = spawnSync('ip', ['netns', 'add', name], { encoding: 'utf8' });
     if (made.status !== 0) {
-      return `network namespaces cannot be made (${made.stderr.trim()}): run the tests with sudo, a container with --privileged`;
+      return `cannot create network namespaces (${made.stderr.trim()}): run the tests with sudo, in a container with --privileged`;
     }
     spawnSync('ip', ['netns', 'del', name]);
     return undefined;

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { until } from './wait.js';
 
-/** A program that goes on, and what it has said. */
+/** A running program and its output. */
 export class Running {
   stdout = '';
   stderr = '';
@@ -12,7 +12,7 @@ export class Running {
   readonly #what: string;
   #end: number | NodeJS.Signals | undefined;
 
-  /** @param onLine gets what it says line by line: then `stdout` stays empty */
+  /** @param onLine receives stdout line by line; `stdout` then stays empty */
   constructor(child: ChildProcess, what: string, onLine?: (line: string) => void) {
     this.#child = child;
     this.#what = what;
@@ -41,12 +41,12 @@ export class Running {
     return this.#end === undefined;
   }
 
-  /** The same as far as it has. */
+  /** How it ended; undefined while it runs. */
   get end(): number | NodeJS.Signals | undefined {
     return this.#end;
   }
 
-  /** Waits until it has printed something. @throws Error with all that it said, when it ends first */
+  /** Waits until its stdout matches `pattern`. @throws Error with its output if it ends first */
   async says(pattern: RegExp, milliseconds = 90_000): Promise<RegExpExecArray> {
     return until(
       `${this.#what} to say ${pattern}: ${this.stdout}${this.stderr}`,

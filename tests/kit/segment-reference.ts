@@ -3,8 +3,8 @@ import { IPV4, IPV6, PROTOCOL, TCP, TCP_FLAG, UDP } from '../../src/ip/packet.js
 import { GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from '../../src/ip/virtio.js';
 
 /**
- * Cuts a well-formed super-packet as Linux does in software (net/ipv4/tcp_offload.c, udp_offload.c): slow, obvious,
- * and with checksums from the addresses, whatever stood in the checksum field. The oracle for `Segmenter`.
+ * Segments a well-formed super-packet like Linux in software (net/ipv4/tcp_offload.c, udp_offload.c): slow and obvious.
+ * It ignores the partial checksum and computes the full one. The reference for `Segmenter`.
  *
  * @param input a virtio_net_hdr and an IP packet without IPv6 extension headers
  */
@@ -54,7 +54,7 @@ function fixTcp(segment: Uint8Array, at: number, payloadOffset: number, first: b
   if (!last) segment[at + TCP.flags]! &= ~(TCP_FLAG.fin | TCP_FLAG.psh);
 }
 
-/** Fills in the checksum of a TCP or UDP packet from nothing. */
+/** Computes the full checksum of a TCP or UDP packet. */
 export function withTransportChecksum(packet: Uint8Array, at: number, protocol: number): Uint8Array {
   const version4 = packet[0]! >> 4 === 4;
   const offset = protocol === PROTOCOL.tcp ? TCP.checksum : UDP.checksum;
@@ -64,12 +64,12 @@ export function withTransportChecksum(packet: Uint8Array, at: number, protocol: 
   const length = packet.length - at;
   const covered = [...addresses, 0, protocol, length >> 8, length & 255, ...packet.slice(at)];
   const checksum = 0xffff - sumReference(Uint8Array.from(covered), 0, covered.length);
-  // RFC 768: a computed zero is sent as all ones, since zero means that there is none.
+  // RFC 768: a computed zero is sent as all ones, since zero means no checksum.
   view.setUint16(at + offset, protocol === PROTOCOL.udp && checksum === 0 ? 0xffff : checksum);
   return packet;
 }
 
-/** Completes a partial checksum, like skb_checksum_help() in net/core/dev.c, which never writes zero. */
+/** Completes a partial checksum like skb_checksum_help() in net/core/dev.c, which never writes zero. */
 function withChecksum(packet: Uint8Array, start: number, offset: number): Uint8Array {
   const checksum = 0xffff - sumReference(packet, start, packet.length - start);
   new DataView(packet.buffer).setUint16(start + offset, checksum === 0 ? 0xffff : checksum);

@@ -22,27 +22,27 @@ import { until } from './wait.js';
 import { WireGuard } from './wireguard.js';
 
 export const PORT = 51_820;
-/** Where the device is, outside and inside; and where its peer is inside. */
+/** The device's outer and inner address, and its peer's inner address. */
 export const ADDRESS = { device: '192.0.2.1', inner: '10.77.0.1', peer: '10.77.0.2' } as const;
 
 let sieges = 0;
 
 /**
- * A lametund on a host of its own, with one peer that is made by hand; and on the other end of the cable a host with
- * many addresses, for the peer, and for strangers.
+ * A lametund on its own host, with one handmade peer. The host at the other end of the cable has several addresses, for
+ * the peer and for strangers.
  */
 export class Siege {
   readonly device: WireGuard;
   readonly privateKey: Uint8Array;
   readonly publicKey: Uint8Array;
   readonly peer: HandmadePeer;
-  /** The peer's. */
+  /** The peer's socket. */
   readonly socket: AttackerSocket;
   readonly #host: Namespace;
   readonly #sockets: AttackerSocket[] = [];
   readonly #sessions: HandmadeSession[] = [];
   #sessionEnds = 0;
-  /** The one that the last handshake began with. */
+  /** The initiation of the last handshake. */
   lastInitiation: Uint8Array | undefined;
   #sequence = 0;
 
@@ -60,7 +60,7 @@ export class Siege {
     const hosts = Namespace.createAll([`${prefix}d`, `${prefix}a`]);
     const [host, attacker] = hosts as [Namespace, Namespace];
     t.after(() => hosts.map((each) => each.remove()));
-    host.sysctl({ 'net.ipv6.conf.default.disable_ipv6': 1 }); // or the kernel sends packets of its own, to no peer
+    host.sysctl({ 'net.ipv6.conf.default.disable_ipv6': 1 }); // otherwise the kernel sends packets that belong to no peer
     connect(
       { namespace: host, device: 'eth0', addresses: [`${ADDRESS.device}/24`] },
       {
@@ -86,14 +86,14 @@ export class Siege {
     );
   }
 
-  /** A socket at one of the other host's addresses, 192.0.2.2 to 192.0.2.5. */
+  /** Opens a socket at one of the attacking host's addresses, 192.0.2.2 to 192.0.2.5. */
   open(address: string, port = 0): AttackerSocket {
     const socket = new AttackerSocket(this.#host, address, ADDRESS.device, PORT, port);
     this.#sockets.push(socket);
     return socket;
   }
 
-  /** The peer makes a session, and sends a first packet under it. */
+  /** Completes a handshake of the peer, and sends the first packet of the session. */
   async handshake(socket = this.socket, tries = 3): Promise<HandmadeSession> {
     await sleep(INITIATION_INTERVAL + 5);
     const { message, complete } = this.peer.initiation();
@@ -104,7 +104,7 @@ export class Siege {
     assert.ok(answer, 'a valid initiation was not answered');
     if (answer === 'cookie') {
       assert.ok(tries > 1, 'the device is under load');
-      await sleep(UNDER_LOAD_TIME); // it had much to do in one go, as a busy machine has
+      await sleep(UNDER_LOAD_TIME); // a busy machine can bring a burst of messages
       return this.handshake(socket, tries - 1);
     }
     this.#sessions.push(answer);
@@ -114,18 +114,18 @@ export class Siege {
     return answer;
   }
 
-  /** Whether the last session is still good, for what is on its way, too. */
+  /** Whether the last session is still valid, for packets in flight as well. */
   get #hasSession(): boolean {
     return performance.now() < this.#sessionEnds;
   }
 
-  /** The device lives, and so does its last session, unless its time has passed: a slow machine may have taken so long. */
+  /** Asserts that the device works, and its last session too, unless it has expired on a slow machine. */
   async goesOn(): Promise<void> {
     if (this.#hasSession) await this.ping(this.#sessions.at(-1)!);
     else await this.handshake();
   }
 
-  /** The peer pings the device under a session, and gets an answer, under that one or an earlier one. */
+  /** Asserts that the device answers a ping in this session, possibly in an earlier one. */
   async ping(session: HandmadeSession, socket = this.socket): Promise<void> {
     const sequence = this.#sequence++ & 0xffff;
     socket.send(session.seal(echoRequest(ADDRESS.peer, ADDRESS.inner, sequence)));
@@ -148,7 +148,7 @@ export class Siege {
     return [...(await this.drops()).values()].reduce((sum, count) => sum + count, 0);
   }
 
-  /** Waits until so many more were dropped than `before`, for whatever reason. @returns by how much each count grew */
+  /** Waits for `count` drops since `before`, for any reason. @returns the growth of each count */
   async dropped(before: ReadonlyMap<string, number>, count: number): Promise<Record<string, number>> {
     const growth = async () =>
       [...(await this.drops())]
@@ -162,8 +162,8 @@ export class Siege {
   }
 
   /**
-   * Sends many bad messages, no faster than they are dropped. The peer says now and then that it is there, or the
-   * device would soon begin a handshake.
+   * Sends many bad messages, no faster than the device drops them. The peer sends keepalives meanwhile; otherwise the
+   * device would start a handshake.
    */
   async flood(
     socket: AttackerSocket,
@@ -176,18 +176,18 @@ export class Siege {
       const some = Array.from({ length: Math.min(atOnce, count - sent) }, (_, i) => make(sent + i));
       socket.send(...some);
       const session = this.#sessions.at(-1);
-      // Under one that has ended it would be one bad message more.
+      // In an expired session the keepalive would itself be a bad message.
       if (session && this.#hasSession) this.socket.send(session.seal());
       sent += some.length;
       const deadline = performance.now() + 60_000;
       while ((await this.total()) - before < sent) {
-        assert.ok(performance.now() < deadline, 'not all that was sent is counted as dropped');
+        assert.ok(performance.now() < deadline, 'not all bad messages were counted as dropped');
         await sleep(2);
       }
     }
   }
 
-  /** What the device has said, when all of that has come through the pipe. */
+  /** The device's log, once it has stopped growing. */
   async log(): Promise<string> {
     for (;;) {
       const said = this.device.stdout;
@@ -196,7 +196,7 @@ export class Siege {
     }
   }
 
-  /** What `wg show` says, without what time alone changes. */
+  /** The state of the device, as `wg show DEVICE dump` prints it. */
   get state(): string {
     return this.device.show('dump');
   }

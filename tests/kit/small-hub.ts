@@ -23,7 +23,7 @@ export interface SmallHubNode {
   /** Breaks the TCP connection. */
   breakOff(): void;
   close(code: number): void;
-  /** Neither answers nor reads from now on. */
+  /** Stops reading and answering. */
   fallSilent(): void;
 }
 
@@ -52,7 +52,7 @@ export const attachedAnswer = (id: number): Answers['attach'] => ({
   addresses: [],
 });
 
-/** The hub says no. */
+/** An answer that refuses the request. */
 export class Refused {
   readonly code: Refusal;
   constructor(code: Refusal) {
@@ -60,18 +60,18 @@ export class Refused {
   }
 }
 
-/** A hub for tests of clients: it says what the test wants it to say, right or wrong. */
+/** A hub for tests of clients. It answers what the test wants, valid or not. */
 export class SmallHub {
-  /** Everything that was asked, in order. */
+  /** All requests, in order. */
   readonly asked: NodeMessage[] = [];
   readonly frames: { readonly peer: number; readonly datagram: Uint8Array }[] = [];
   readonly nodes = new Set<SmallHubNode>();
-  /** Connections, whether anything came of them or not. */
+  /** The number of connections, including those whose handshake failed. */
   connections = 0;
-  /** The answer to a question; undefined for none. */
+  /** Returns the answer to a request; undefined for no answer. */
   answer: (question: NodeMessage, node: SmallHubNode) => object | Refused | undefined = (question) =>
     question.type === 'attach' ? attachedAnswer(1) : {};
-  /** Told of every frame; the datagram is good until it returns. */
+  /** Receives each frame. The datagram is valid until it returns. */
   onFrame: (peer: number, datagram: Uint8Array, node: SmallHubNode) => void = () => {};
   welcome: (hello: Parameters<typeof welcome>[0]) => Welcome = (hello) => welcome(hello, 'small 1');
   readonly #crypto: Crypto;
@@ -151,7 +151,7 @@ export class SmallHub {
     this.asked.push(question);
     const value = this.answer(question, node);
     if (value instanceof Refused)
-      node.send({ type: 'refused', re: question.id, code: value.code, message: `it is ${value.code}` });
+      node.send({ type: 'refused', re: question.id, code: value.code, message: `refused: ${value.code}` });
     else if (value !== undefined) node.send({ type: 'answer', re: question.id, value });
   }
 }

@@ -13,21 +13,21 @@ import { needs } from './requirements.js';
 let server: Promise<Postgres> | undefined;
 after(async () => (await server)?.close());
 
-/** The PostgreSQL server that the tests of a file share. */
+/** The PostgreSQL server shared by the tests of a file. */
 export function sharedPostgres(): Promise<Postgres> {
   server ??= Postgres.start();
   return server;
 }
 
-/** What a hub can keep its network in. */
+/** The databases that a hub supports. */
 export const DATABASES = ['SQLite', 'PostgreSQL'] as const;
-/** In tests of membership every behaviour is tested with each of these. */
+/** The stores with which tests of membership test each behavior. */
 export const STORES = ['memory', ...DATABASES] as const;
 
-/** Stores in memory, by the names that tests have for them. */
+/** Stores in memory, by name. */
 const inMemory = new Map<string, MemoryStore>();
 
-/** Runs a test with the name of an empty store of that kind, or says that there is no such thing here. */
+/** Runs a test with the name of an empty store of a kind, or skips it where the machine lacks the database. */
 export async function withDatabase(
   t: TestContext,
   kind: (typeof STORES)[number],
@@ -54,7 +54,7 @@ export async function openTestStore(t: TestContext, database: string, patience?:
   return store;
 }
 
-/** A network in a database, with a clock that stands still unless moved. */
+/** Opens a network in a database. By default its clock stands still. */
 export async function openTestNetwork(
   t: TestContext,
   database: string,

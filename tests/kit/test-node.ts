@@ -19,14 +19,14 @@ import { until } from './wait.js';
 const crypto = new NodeCrypto();
 const HELLO: Hello = { protocol: PROTOCOL_VERSIONS, program: 'test' };
 
-/** Where a hub is, its key, and whose network it has, as far as that is known. */
+/** A hub's port, its key and, if known, its network. */
 export interface HubPlace {
   readonly network?: { readonly id: string };
   readonly publicKey: Uint8Array;
   readonly port: number;
 }
 
-/** One of each that administrators may ask. */
+/** One of each request that needs an administrator. */
 export const ADMIN_REQUESTS: readonly AdminRequest[] = [
   { op: 'invite', expires: 60, reusable: true, admin: true, shares: [] },
   { op: 'invites' },
@@ -36,7 +36,7 @@ export const ADMIN_REQUESTS: readonly AdminRequest[] = [
   { op: 'approve', node: 'a' },
 ];
 
-/** The hub said no. */
+/** The hub refused a request. */
 export class TestRefusal extends Error {
   readonly code: Refusal;
   constructor(code: Refusal, message: string) {
@@ -45,16 +45,16 @@ export class TestRefusal extends Error {
   }
 }
 
-/** A node as plain as can be, to see what the hub says: no retries, no timers, everything is kept. */
+/** A minimal node that records what the hub says, without retries or timers. */
 export class TestNode {
   readonly key: PrivateKey;
   readonly map = new NetworkMap();
   readonly messages: HubMessage[] = [];
   readonly frames: { readonly from: number; readonly datagram: Uint8Array }[] = [];
-  /** `open`, or how it was closed. */
+  /** The state of the channel, with the close code once it is closed. */
   state: 'opening' | 'open' | { readonly closed: number } = 'opening';
   failure: string | undefined;
-  /** The network's id, of the hub or of the answer to a `join`. */
+  /** The network's id, from the hub or from the answer to a `join`. */
   network = 'unknown';
   readonly #run = randomBytes(8).toString('hex');
   #turn = 0;
@@ -137,7 +137,7 @@ export class TestNode {
     return this.ask({ type: 'attach', network: this.network, as, have: this.map.version });
   }
 
-  /** Waits until the map says so. */
+  /** Waits until the map satisfies `check`. */
   mapHas(what: string, check: (map: NetworkMap) => boolean, milliseconds?: number): Promise<unknown> {
     return until(what, () => this.map.version !== undefined && check(this.map), milliseconds);
   }
@@ -166,7 +166,7 @@ export class TestNode {
         this.map.applyMap(message);
         break;
       case 'delta':
-        if (this.map.applyDelta(message) === 'resync') throw new Error('a delta to another map than ours');
+        if (this.map.applyDelta(message) === 'resync') throw new Error('the delta does not fit the map');
         break;
     }
   }

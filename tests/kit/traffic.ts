@@ -16,7 +16,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Runs a program on a host to its end, without blocking the test, however it ends. */
+/** Runs a program on a host until it ends, without blocking the test. Does not throw when it fails. */
 export async function runOn(host: Namespace, command: string, args: readonly string[]): Promise<Finished> {
   const child = host.spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
@@ -33,28 +33,28 @@ export async function runOn(host: Namespace, command: string, args: readonly str
 
 export interface PingOptions {
   readonly count?: number;
-  /** Seconds between two. That long, too, ping waits for the last answer when it has had others. */
+  /** Seconds between two pings. After other answers, ping waits only that long for the last one. */
   readonly interval?: number;
-  /** Seconds to wait when there has been no answer at all; for `assertPing`, to wait for all of them. */
+  /** Seconds to wait for the first answer; for `assertPing`, for all of them. */
   readonly wait?: number;
-  /** Bytes behind the ICMP header. */
+  /** Payload of the ICMP message, bytes. */
   readonly size?: number;
-  /** Whether routers, and this machine, must not cut it up. */
+  /** Sets Don't Fragment. */
   readonly whole?: boolean;
 }
 
 export interface PingResult {
   readonly sent: number;
   readonly received: number;
-  /** The numbers of those that were answered, in the order of the answers. The first is 1. */
+  /** The sequence numbers of the answers, in order of arrival. The first is 1. */
   readonly answered: readonly number[];
   /** Milliseconds. */
   readonly average: number | undefined;
-  /** What ping said of it. */
+  /** The output of ping. */
   readonly output: string;
 }
 
-/** Pings, and tells what came back. Nothing coming back is a result, too. */
+/** Pings, and reports the answers. Does not throw when there are none. */
 export async function ping(from: Namespace, to: string, options: PingOptions = {}): Promise<PingResult> {
   return runPing(from, to, options, ['-W', `${options.wait ?? 1}`]);
 }
@@ -87,8 +87,8 @@ export function parsePing(output: string): PingResult {
 }
 
 /**
- * Asserts that every ping is answered, however late: ping would wait for the last answer no longer than `interval`, or
- * twice the longest time until then. So more than `count` may be sent; it is the first ones that count.
+ * Asserts that every ping is answered, even late ones. Since ping waits for the last answer only for `interval`, or for
+ * twice the longest round trip, it may send more than `count`. Only the first `count` matter.
  */
 export async function assertPing(
   from: Namespace,
@@ -105,21 +105,20 @@ export async function assertPing(
   return result;
 }
 
-/** Serves transfers on a host, over IPv4 and IPv6, until it is stopped. */
+/** Serves transfers on a host, over IPv4 and IPv6, until stopped. */
 export async function serveTransfers(host: Namespace): Promise<{ stop(): void }> {
   const child = host.spawn(process.execPath, [TRANSFER, 'serve', `${TRANSFER_PORT}`], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await Promise.race([
     once(child.stdout!, 'data'),
-    once(child, 'close').then(() => assert.fail('the server of transfers did not start')),
+    once(child, 'close').then(() => assert.fail('the transfer server did not start')),
   ]);
   return { stop: () => void child.kill('SIGKILL') };
 }
 
 /**
- * Sends (`put`) or fetches (`get`) so many random bytes over one TCP connection, and asserts that what arrived
- * is what was sent.
+ * Sends (`put`) or fetches (`get`) random bytes over one TCP connection, and asserts that they arrive unchanged.
  */
 export async function transfer(
   verb: 'put' | 'get',

@@ -1,21 +1,21 @@
 /**
- * Moves bytes over TCP and checks them, as a program of its own, so that each end can be in another namespace:
+ * Transfers bytes over TCP and checks them. It is a program, so that each end can run in another namespace:
  *
  *     node transfer.js serve PORT                    prints "ready" and serves every connection
- *     node transfer.js put|get HOST PORT BYTES       prints what arrived as JSON
+ *     node transfer.js put|get HOST PORT BYTES       prints the result as JSON
  *
- * The client says in its first line what it wants. Whoever sends makes up the bytes; whoever receives answers
- * (put) or is told (get) their SHA-256, so that both ends know it.
+ * The first line from the client is the request. The sender generates the bytes. The server sends their SHA-256 at the
+ * end, so that the client can compare both.
  */
 import { createHash, randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
-/** What a transfer came to, as the client prints it. */
+/** The result of a transfer, as the client prints it. */
 export interface Transferred {
   readonly bytes: number;
   readonly milliseconds: number;
-  /** Of the bytes as they were sent, and as they arrived. */
+  /** The hash of the bytes as sent, and as received. */
   readonly sentSha256: string;
   readonly receivedSha256: string;
 }
@@ -23,7 +23,7 @@ export interface Transferred {
 const CHUNK = 64 * 1024;
 const HASH = 64; // hexadecimal digits
 
-/** Sends so many random bytes, no faster than they go, and gives their hash. */
+/** Sends random bytes. @returns their hash */
 async function send(socket: Socket, bytes: number): Promise<string> {
   const hash = createHash('sha256');
   for (let left = bytes; left > 0; left -= CHUNK) {
@@ -34,7 +34,7 @@ async function send(socket: Socket, bytes: number): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Splits what comes into the first line, so many bytes that are only hashed, and the text behind them. */
+/** Splits a stream into its first line, a number of bytes that are only hashed, and the text after them. */
 class Receiver {
   readonly #hash = createHash('sha256');
   readonly #line = Buffer.alloc(100);
@@ -42,12 +42,12 @@ class Receiver {
   #left: number | undefined;
   text = '';
 
-  /** @param bytes how many are to be hashed; without it, the first line tells */
+  /** @param bytes how many to hash; without it, the first line tells */
   constructor(bytes?: number) {
     this.#left = bytes;
   }
 
-  /** @param onLine gets the first line, and gives how many bytes follow */
+  /** @param onLine receives the first line, and returns how many bytes follow */
   take(chunk: Buffer, onLine: (line: string) => number = () => 0): void {
     let at = 0;
     while (this.#left === undefined && at < chunk.length) {
@@ -74,7 +74,7 @@ function serve(port: number): void {
   const server = createServer({ noDelay: true }, (socket) => {
     const receiver = new Receiver();
     let answered = false;
-    socket.on('error', () => {}); // the client says what went wrong
+    socket.on('error', () => {}); // the client reports the error
     socket.on('data', (chunk) => {
       receiver.take(chunk, (line) => {
         const [verb, bytes] = line.split(' ');

@@ -1,6 +1,6 @@
 import { CHANNEL_PATH } from '../../src/protocol/channel.js';
 
-/** The head by which a node asks a hub for a WebSocket, RFC 6455 §4.1, for tests that write the bytes behind it themselves. */
+/** A node's request for a WebSocket, RFC 6455 §4.1, for tests that write the bytes after it themselves. */
 export const UPGRADE = [
   `GET ${CHANNEL_PATH} HTTP/1.1`,
   'Host: x',

@@ -24,25 +24,25 @@ export class VirtualEndpoint implements PeerEndpoint {
   }
 }
 
-/** A datagram under way. */
+/** A datagram in flight. */
 export interface Datagram {
   readonly from: VirtualEndpoint;
   readonly to: VirtualEndpoint;
   readonly bytes: Uint8Array;
   /** When it was sent. */
   readonly at: number;
-  /** How many were sent before it. */
+  /** The number of datagrams sent before it. */
   readonly nth: number;
 }
 
-/** After how many milliseconds a datagram arrives: not at all, once, or several times. */
+/** The delays after which copies of a datagram arrive, milliseconds. Empty when it is lost. */
 export type Weather = (datagram: Datagram) => readonly number[];
 
-/** Nodes, a clock that moves only when told to, and the datagrams between them. */
+/** Nodes on a virtual clock, and the datagrams between them. */
 export class VirtualNetwork {
   /** Milliseconds; never 0. */
   now = 1000;
-  /** How far the wall clock is from `now`. */
+  /** The wall clock minus `now`. */
   wallOffset = 1_700_000_000_000;
   readonly sent: Datagram[] = [];
   weather: Weather;
@@ -71,7 +71,7 @@ export class VirtualNetwork {
     }
   }
 
-  /** Does something at a time to come. */
+  /** Schedules `run` for a later time. */
   at(time: number, run: () => void): void {
     const entry = { at: time, order: this.#order++, run };
     let i = this.#agenda.length;
@@ -79,7 +79,7 @@ export class VirtualNetwork {
     this.#agenda.splice(i, 0, entry);
   }
 
-  /** Lets time pass: datagrams arrive and timers expire, each at its time. */
+  /** Advances the clock. Datagrams arrive and timers expire on the way. */
   runUntil(end: number): void {
     for (;;) {
       const nodes = [...new Set(this.#nodes.values())];
@@ -99,18 +99,18 @@ export class VirtualNetwork {
   }
 }
 
-/** A device and its data path, joined as a shell joins them, on a virtual network. Its inner address is 10.0.0.`id`. */
+/** A protocol machine and its data path on a virtual network. Its inner address is 10.0.0.`id`. */
 export class VirtualNode {
   readonly id: number;
   readonly device: WireGuardMachine;
   readonly dataPath: DataPath;
   readonly key: PrivateKey;
   endpoint: VirtualEndpoint;
-  /** The packets that came out of the tunnel, and when. */
+  /** The packets received through the tunnel, and when. */
   readonly received: { readonly bytes: Uint8Array; readonly at: number }[] = [];
-  /** Every event of the device but datagrams. */
+  /** All events of the device except datagrams. */
   readonly events: { readonly kind: MachineEvent<Peer>['kind']; readonly at: number }[] = [];
-  /** What `handleDatagram` is told about the length of its queue. */
+  /** The queue length passed to `handleDatagram`. */
   queued = 0;
   readonly rows = new Map<number, Float64Array>();
   readonly #network: VirtualNetwork;
@@ -151,7 +151,7 @@ export class VirtualNode {
     return peer;
   }
 
-  /** Moves to another address, without a word to anyone. */
+  /** Moves to another address without telling anyone. */
   moveTo(endpoint: VirtualEndpoint): void {
     this.#network.detach(this.endpoint);
     this.endpoint = endpoint;
@@ -177,7 +177,7 @@ export class VirtualNode {
     this.settle();
   }
 
-  /** Carries out what both halves want done, until neither wants anything. */
+  /** Performs the events of both halves until there are none. */
   settle(): void {
     for (let busy = true; busy; ) {
       busy = false;
@@ -204,7 +204,7 @@ export class VirtualNode {
   }
 }
 
-/** An IPv4 packet from 10.0.0.`from` to 10.0.0.`to` with no protocol to speak of. */
+/** An IPv4 packet from 10.0.0.`from` to 10.0.0.`to`, of protocol 0. */
 export function innerPacket(from: number, to: number, payload: string): Uint8Array {
   const packet = new Uint8Array(20 + payload.length);
   packet.set([0x45, 0, packet.length >> 8, packet.length & 0xff]);
@@ -216,5 +216,5 @@ export function innerPacket(from: number, to: number, payload: string): Uint8Arr
   return packet;
 }
 
-/** What `innerPacket` was given. */
+/** The payload of an `innerPacket`. */
 export const payloadOf = (packet: Uint8Array): string => String.fromCharCode(...packet.subarray(20));

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Waits until something is so, and looks often. What tests do in place of sleeping for some time that is
- * always too long here and too short on a slower machine.
+ * Polls until a condition holds. Tests use it instead of sleeping for a time that is too long here and too short on a
+ * slower machine.
  *
- * The time without `milliseconds` is longer than anything in here may take, the longest wait before a hub is tried again
- * included (30 s), on a machine that is slow and has other things to do: it is no measure of anything.
+ * The default is longer than anything here takes on a slow and busy machine, including the longest pause before a node
+ * tries its hub again (30 s). It measures nothing.
  *
- * @param what for the error message: `the route to come back`
+ * @param what completes the error message: `the route to come back`
  * @returns the first result that is neither false nor undefined
- * @throws Error when it has not become so within `milliseconds`
+ * @throws Error when the condition does not hold within `milliseconds`
  */
 export async function until<T>(
   what: string,

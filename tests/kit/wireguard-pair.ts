@@ -2,13 +2,13 @@ import type { TestContext } from 'node:test';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
 import { type Implementation, type KeyPair, newKey, newPresharedKey, WireGuard } from './wireguard.js';
 
-/** One end of a tunnel, on a host of its own. */
+/** One end of a tunnel, on its own host. */
 export interface End {
   readonly host: Namespace;
   readonly implementation: Implementation;
   readonly device: string;
   readonly key: KeyPair;
-  /** The addresses outside and inside of the tunnel. */
+  /** The addresses outside and inside the tunnel. */
   readonly outer: string;
   readonly inner: { readonly v4: string; readonly v6: string };
   wireguard: WireGuard;
@@ -16,14 +16,14 @@ export interface End {
 
 export interface PairOptions {
   readonly implementations: readonly [Implementation, Implementation];
-  /** Which IP version is outside. */
+  /** The IP version outside the tunnel. */
   readonly outside?: 4 | 6;
   readonly preshared?: boolean;
-  /** What each may use, as LAMETUN_OFFLOADS. */
+  /** The value of LAMETUN_OFFLOADS for each end. */
   readonly offloads?: readonly [string | undefined, string | undefined];
-  /** Of the devices; 1420 without it. */
+  /** The MTU of the tunnel. Default: 1420. */
   readonly mtu?: number;
-  /** Of the cable; 1500 without it. */
+  /** The MTU of the cable. Default: 1500. */
   readonly outerMtu?: number;
 }
 
@@ -33,8 +33,8 @@ export const PORT = 51_820;
 let pairs = 0;
 
 /**
- * Two hosts on a cable, with a tunnel between them, up; nothing was sent yet. The first one knows where the second
- * is, and not the other way round: so the first is the initiator.
+ * Two hosts on a cable, with a tunnel between them that is up but has sent nothing. Only the first end knows the other's
+ * endpoint, so it is the initiator.
  */
 export class WireGuardPair {
   readonly first: End;
@@ -88,9 +88,9 @@ export class WireGuardPair {
   }
 
   /**
-   * Starts, or after its end starts again, one end as it is configured.
+   * Starts and configures one end, or restarts it after it has ended.
    *
-   * @param heard whether to wait until it has heard that its device is up
+   * @param heard whether to wait until the daemon knows that its device is up
    */
   async startEnd(end: End, { heard = true } = {}): Promise<void> {
     const { host, device, inner, implementation } = end;
@@ -117,7 +117,7 @@ export class WireGuardPair {
     );
   }
 
-  /** Where an end believes the other to be. */
+  /** The endpoint that an end has for the other. */
   endpointSeenBy(end: End): string {
     return end.wireguard.peers.get(this.other(end).key.publicKey)!.endpoint;
   }

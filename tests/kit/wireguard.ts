@@ -15,24 +15,24 @@ export const LAMETUND = fileURLToPath(new URL('../../src/cli/lametund.js', impor
 
 export type Implementation = 'lametund' | 'wireguard-go' | 'LAMETUN_WIREGUARD_GO';
 
-/** Names the binary of one more wireguard-go, usually a newer one than the system's: one that knows offloads. */
+/** The environment variable with the path of another wireguard-go, usually a newer one that uses offloads. */
 export const FURTHER: Implementation = 'LAMETUN_WIREGUARD_GO';
 const further = process.env[FURTHER] || undefined;
 
-/** How a daemon is started: the program and what stands before the device's name. */
+/** The program of each implementation, and its arguments before the device's name. */
 const COMMAND: Readonly<Record<Implementation, readonly string[]>> = {
   lametund: [process.execPath, LAMETUND],
   'wireguard-go': ['wireguard-go'],
   [FURTHER]: [further ?? FURTHER],
 };
 
-/** Who is not ours and is to understand ours: the system's wireguard-go, and a further one where it is named. */
+/** The implementations to test against: the system's wireguard-go, and another one where the variable names it. */
 export const OTHERS: readonly Implementation[] = [
   'wireguard-go',
   ...(further === undefined ? [] : [FURTHER]),
 ];
 
-/** Ours with each of the others, either way round: who begins, and who answers. */
+/** lametund with each of the others, as initiator and as responder. */
 export const ROLES: readonly (readonly [Implementation, Implementation])[] = OTHERS.flatMap(
   (other): [Implementation, Implementation][] => [
     ['lametund', other],
@@ -40,12 +40,12 @@ export const ROLES: readonly (readonly [Implementation, Implementation])[] = OTH
   ],
 );
 
-/** What a program of somebody else's calls itself: `wireguard-go v0.0.20220316`. */
+/** The name and version that an implementation prints: `wireguard-go v0.0.20220316`. */
 export const versionOf = (implementation: Implementation): string =>
   runProgram(COMMAND[implementation][0]!, ['--version']).split('\n')[0]!;
 
 export interface KeyPair {
-  /** Base64, as `wg` has them. Test keys, for once in strings. */
+  /** Base64, as `wg` prints it. Strings are good enough for test keys. */
   readonly privateKey: string;
   readonly publicKey: string;
 }
@@ -57,7 +57,7 @@ export function newKey(): KeyPair {
 
 export const newPresharedKey = (): string => runProgram('wg', ['genpsk']).trim();
 
-/** What `wg show DEVICE dump` says of a peer. */
+/** A peer in `wg show DEVICE dump`. */
 export interface PeerDump {
   readonly endpoint: string;
   readonly allowedIps: string;
@@ -67,10 +67,10 @@ export interface PeerDump {
   readonly sent: number;
 }
 
-/** No key, for `WireGuard.set`. */
+/** Removes a key, in `WireGuard.set`. */
 export const NO_KEY = '';
 
-/** A WireGuard device of some program, on some host: the machine's own network without one. */
+/** A WireGuard interface of any implementation, on a host or else in the machine's own network. */
 export class WireGuard {
   readonly device: string;
   readonly implementation: Implementation;
@@ -117,9 +117,9 @@ export class WireGuard {
   }
 
   /**
-   * Starts a daemon, and waits until `wg` gets an answer. It ends with the test.
+   * Starts a daemon, and waits until it answers `wg`. The end of the test stops it.
    *
-   * @param offloads what it may use, as LAMETUN_OFFLOADS
+   * @param offloads the value of LAMETUN_OFFLOADS
    */
   static async start(
     t: Pick<TestContext, 'after'>,
@@ -133,7 +133,7 @@ export class WireGuard {
     await until(`an answer of ${device}`, () => {
       if (!wireguard.running)
         throw new Error(`${implementation} ended: ${wireguard.stdout}${wireguard.stderr}`);
-      // Not by `wg` before: it removes a socket that has not begun to listen, and wireguard-go then ends.
+      // Connect before running `wg`, which removes a socket that does not listen yet; wireguard-go would then end.
       return listens(socketPath(device)).then((yes) => yes && spawnSync('wg', ['show', device]).status === 0);
     });
     return wireguard;
@@ -147,10 +147,10 @@ export class WireGuard {
   }
 
   /**
-   * Waits until the daemon knows that its device is up. Some versions of wireguard-go believe so from the beginning, and
-   * do not say it again.
+   * Waits until the daemon knows that its device is up. Some versions of wireguard-go assume so from the start, and do
+   * not log it again.
    *
-   * @param from where in what ours has said to begin
+   * @param from where to start searching the log of lametund
    */
   async isUp(from = 0): Promise<void> {
     const begin = this.implementation === 'lametund' ? from : 0;
@@ -173,7 +173,7 @@ export class WireGuard {
     return this.ended;
   }
 
-  /** `wg set DEVICE ...`; what stands behind `private-key` and `preshared-key` is the key itself. */
+  /** `wg set DEVICE ...`, with keys instead of files after `private-key` and `preshared-key`. */
   set(...args: readonly string[]): void {
     withFiles((write) => {
       const isKey = (i: number): boolean => /^(private|preshared)-key$/.test(args[i - 1] ?? '');
@@ -194,7 +194,7 @@ export class WireGuard {
     return Number(this.show('listen-port'));
   }
 
-  /** By public key. */
+  /** The peers by public key. */
   get peers(): Map<string, PeerDump> {
     const [, ...lines] = this.show('dump').trimEnd().split('\n');
     return new Map(
@@ -214,7 +214,7 @@ export class WireGuard {
     );
   }
 
-  /** `ip` commands where the device is. */
+  /** Runs `ip` commands on the device's host. */
   ip(...commands: readonly string[]): void {
     if (this.host) this.host.ip(commands);
     else runProgram('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` });
@@ -230,7 +230,7 @@ export class WireGuard {
   }
 }
 
-/** Gives `action` a function that makes files, which are gone afterwards. */
+/** Gives `action` a function that writes temporary files, and removes them afterwards. */
 function withFiles(action: (write: (text: string) => string) => void): void {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-'));
   let files = 0;
@@ -245,7 +245,7 @@ function withFiles(action: (write: (text: string) => string) => void): void {
   }
 }
 
-/** Whether somebody listens on a socket. To ask `wg` first would remove a file that nobody listens on yet. */
+/** Whether a process listens on a Unix socket. Unlike `wg`, it does not remove a socket without a listener. */
 export function listens(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path, () => {
@@ -258,5 +258,5 @@ export function listens(path: string): Promise<boolean> {
 
 export const socketPath = (device: string): string => `/var/run/wireguard/${device}.sock`;
 
-/** In the network namespace of the calling thread; /sys shows those of the one that mounted it. */
+/** Looks in the calling thread's network namespace, unlike /sys, which shows the one that mounted it. */
 export const deviceExists = (device: string): boolean => findLink(device) !== undefined;
