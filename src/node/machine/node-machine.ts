@@ -23,7 +23,7 @@ import { Keeper } from './keeper.js';
 import { KnownNames } from './known-names.js';
 import { MemberChecks } from './members.js';
 import { type NodeStatusParts, nodeStatus, pathStatus, type StatusSurroundings } from './node-status.js';
-import { OwnRecord } from './own-record.js';
+import { updatedRecord } from './own-record.js';
 import type { LocalAddress } from './paths/candidates.js';
 import { greetings } from './paths/greetings.js';
 import type { ProbeSource } from './paths/path-events.js';
@@ -38,35 +38,31 @@ import { untold } from './untold.js';
 export interface NodeMachineOptions {
   readonly crypto: Crypto;
   readonly privateKey: PrivateKey;
-  /** The client of this node's hub. It may have begun already; its commands are this machine's from now on. */
+  /** The client of this node's hub; it may have started. This machine takes over its output. */
   readonly client: HubClient;
-  /** The client's. */
+  /** The client's map. */
   readonly map: NetworkMap;
-  /** What was kept; the map is in `map`. */
+  /** What the previous process stored, without the map. */
   readonly stored: Pick<StoredState, 'node'> & Partial<Pick<StoredState, 'endpoints' | 'names' | 'recent'>>;
   readonly clock: WallClock;
 }
 
 /**
- * A member of a network: its session with the hub, what it believes of the hub, the members, the paths to them, and what
- * it wants of its machine. Sans-I/O: `shell/` has the sockets, files and devices.
+ * A member of a network: its session with the hub, the checks of what the hub says, the members and the paths to them,
+ * and the desired state of its machine. Sans-I/O: `shell/` has the sockets, files and devices.
  *
- * Contract. Call `start` once. After every call take all of `poll()` and carry it out, and call `handleTimeout` when
- * `nextTimeout()` comes. `now` is in milliseconds, of a clock that counts time asleep and never goes back. What happens to
- * WebSockets is told to the client directly.
+ * Contract. Call `start` once. After every call carry out all of `poll()`, and call `handleTimeout` when `nextTimeout()`
+ * comes. `now` is in milliseconds, of a clock that includes time asleep and never goes back. Events of WebSockets go to
+ * the client directly.
  */
 export class NodeMachine {
-  /** The network's own. */
+  /** The network's IPv4 and IPv6 range. */
   readonly ranges: readonly [Cidr, Cidr];
   /** This node's public key, base64. */
   readonly key: string;
+  readonly #options: NodeMachineOptions;
   readonly #client: HubClient;
-  readonly #clock: WallClock;
-  readonly #map: NetworkMap;
-  readonly #stored: NodeMachineOptions['stored'];
-  readonly #crypto: Crypto;
   readonly #commands = new EventQueue<NodeCommand>();
-  readonly #record: OwnRecord;
   readonly #hub: HubView;
   readonly #checks: MemberChecks;
   readonly #known: KnownNames;
@@ -76,24 +72,23 @@ export class NodeMachine {
   readonly #roster: Roster;
   readonly #planner: HostPlanner;
   readonly #keeper: Keeper;
+  #node: StoredNode;
   #nextToken = 1;
   #now: number;
   #isIntroduced = false;
   #isLeaving = false;
   #isOver = false;
 
-  constructor({ crypto, privateKey, client, map, stored, clock }: NodeMachineOptions, now: number) {
+  constructor(options: NodeMachineOptions, now: number) {
+    const { crypto, privateKey, client, map, stored } = options;
     const { network, you, port } = stored.node;
     const push = (command: NodeCommand): void => this.#commands.push(command);
     this.ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
     this.key = encodeBase64(privateKey.publicKey.bytes);
+    this.#options = options;
     this.#client = client;
-    this.#clock = clock;
-    this.#map = map;
-    this.#stored = stored;
-    this.#crypto = crypto;
     this.#now = now;
-    this.#record = new OwnRecord(stored.node, (node) => this.#recordChanged(node));
+    this.#node = stored.node;
     this.#hub = new HubView(network, now);
     this.#checks = new MemberChecks(network, { ...you, key: this.key });
     this.#known = new KnownNames(stored.names);
@@ -107,16 +102,17 @@ export class NodeMachine {
     this.#keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
   }
 
-  /** Takes up what was known when the node was up last. @param early what the client has told already */
+  /** Starts with what the previous process stored. @param early the client's events so far */
   start(now: number, early: readonly HubEvent[] = []): void {
     this.#now = now;
-    const { endpoints = [], recent } = this.#stored;
+    const { crypto, map, stored } = this.#options;
+    const { endpoints = [], recent } = stored;
     const last = new Map(endpoints.map(({ node, at }) => [node, parseEndpoint(at)]));
-    this.#side.greet(greetings(recent, this.#wallNow(), () => randomFraction(this.#crypto)));
-    const change = { added: [...this.#map.nodes()], changed: [], removed: [] };
+    this.#side.greet(greetings(recent, this.#wallNow(), () => randomFraction(crypto)));
+    const change = { added: [...map.nodes()], changed: [], removed: [] };
     this.#roster.apply(change, now, this.#wallNow(), (id) => last.get(id));
-    this.#record.setName(this.#checks.ownName);
-    this.#roster.nameAll(this.node.you);
+    this.#setName();
+    this.#roster.nameAll(this.#node.you);
     this.#replan();
     for (const event of early) this.#handleHub(event);
   }
@@ -139,19 +135,19 @@ export class NodeMachine {
     this.#now = now;
     this.#client.handleTimeout(now);
     this.#side.handleTimeout(now);
-    if (now >= this.#roster.nextTimeout()) this.#roster.nameAll(this.node.you);
+    if (now >= this.#roster.nextTimeout()) this.#roster.nameAll(this.#node.you);
     this.#keeper.handleTimeout(now);
   }
 
   // What happens.
 
-  /** Something came on the side channel, from anyone. */
+  /** A side-channel message arrived, from anyone. */
   handleSideChannel(bytes: Uint8Array, from: ProbeSource, now: number): void {
     this.#now = now;
     this.#side.handleDatagram(bytes, from, now);
   }
 
-  /** To be told every `TRAFFIC_INTERVAL`. @param counted by member's id, since the interface was made */
+  /** Call this every `TRAFFIC_INTERVAL`. @param counted by member's id, since the interface was created */
   handleTraffic(counted: Iterable<readonly [id: NodeId, transfer: Transfer]>, now: number): void {
     this.#now = now;
     const isSilent = this.#side.handleActivity(this.#traffic.active(counted, now), now);
@@ -159,7 +155,7 @@ export class NodeMachine {
     if (isSilent && this.#side.relay.status.via === 'websocket') this.#client.probe(now);
   }
 
-  /** @param hasMoved whether this machine may be in another network, or has slept */
+  /** @param hasMoved whether this machine may be in another network or has slept */
   handleAddresses(addresses: readonly LocalAddress[], hasMoved: boolean, now: number): void {
     this.#now = now;
     this.#side.setAddresses(addresses, hasMoved, now);
@@ -169,7 +165,7 @@ export class NodeMachine {
     this.#replan();
   }
 
-  /** @param routing without the interface's own routes @param nameServers of this machine */
+  /** @param routing without the interface's own routes @param nameServers this machine's */
   handleRouting(routing: Routing, nameServers: readonly IpAddress[], now: number): void {
     this.#now = now;
     this.#planner.setRouting(routing, nameServers);
@@ -185,14 +181,14 @@ export class NodeMachine {
     if (this.#client.state.kind === 'connected') this.#retell();
   }
 
-  /** Something could not be written: the next change tries again. */
+  /** A file could not be written: the next change tries again. */
   handleNotStored(file: keyof StoredState): void {
     this.#keeper.handleNotStored(file);
   }
 
-  // What is asked of it. Each returns the token of a later command `answer`.
+  // Requests. Each returns the token of a later command `answer`.
 
-  /** Answers with the round-trip time in milliseconds; undefined when there was no answer in time. */
+  /** The answer is the round-trip time in milliseconds; undefined after a timeout. */
   ping(id: NodeId, now: number): number {
     this.#now = now;
     const token = this.#nextToken++;
@@ -200,15 +196,15 @@ export class NodeMachine {
     return token;
   }
 
-  /** Offers these shares instead of the previous ones. Answers with `OfferedShare[]`. */
+  /** Offers these shares instead of the previous ones. The answer is `OfferedShare[]`. */
   share(shares: readonly string[], now: number): number {
     return this.#ask({ type: 'share', shares }, now, (answer) => {
-      this.#record.setShares(shares, answer.shares);
+      this.#setShares(shares, answer.shares);
       return answer.shares;
     });
   }
 
-  /** Ends the membership. A failure changes nothing, unless it says that there is no membership. */
+  /** Ends the membership. A failure changes nothing, unless the hub says that this node is not a member. */
   leave(now: number): number {
     this.#isLeaving = true;
     const failed = ({ kind, refusal }: HubFailure): void => {
@@ -217,12 +213,12 @@ export class NodeMachine {
     return this.#ask({ type: 'leave' }, now, undefined, failed);
   }
 
-  /** Answers with an `AdminAnswer`. */
+  /** The answer is an `AdminAnswer`. */
   admin(request: AdminRequest, now: number): number {
     return this.#ask({ type: 'admin', request }, now);
   }
 
-  /** @param answered returns the value of the command `answer` */
+  /** @param answered makes the value of the command `answer` */
   #ask<R extends HubRequest>(
     request: R,
     now: number,
@@ -243,31 +239,31 @@ export class NodeMachine {
     return token;
   }
 
-  /** Looks for the hub at the addresses of a token, too. */
+  /** Adds the addresses of a token to those of the hub. */
   readdress(addresses: readonly HubAddress[], now: number): void {
     this.#now = now;
-    this.#setHub(byToken(this.node.hub, addresses), true);
+    this.#setHub(byToken(this.#node.hub, addresses), true);
   }
 
-  /** The key that a node has now is the right one. `takeNames` then says what to store. @throws LametunError `usage` */
+  /** Accepts the present key of a member. Store what `takeNames` returns then. @throws LametunError `usage` */
   trust(ref: string): TrustAnswer {
     const { name, key } = this.findMember(ref);
     return { node: name, key, changed: this.#known.trust(name) };
   }
 
-  /** What is to be stored of names, if anything has changed. */
+  /** The known names to store, if they have changed. */
   takeNames(): StoredState['names'] | undefined {
     return this.#known.takeChanged();
   }
 
-  /** Writes down what the next process is to begin with. */
+  /** Stores what the next process starts with. */
   save(now: number): void {
     this.#now = now;
     this.#keeper.save();
     this.#keeper.trafficSeen(now, this.#wallNow(), true);
   }
 
-  /** Ends the connection, and erases the keys. Questions fail. */
+  /** Ends the connection and erases the keys. Pending requests fail. */
   close(): void {
     this.#client.close();
     for (const { id } of this.#checks.all()) this.#side.remove(id);
@@ -275,25 +271,25 @@ export class NodeMachine {
     this.#isOver = true;
   }
 
-  // What it knows.
+  // State.
 
-  /** This node, as it is now. */
+  /** This node's own record. */
   get node(): StoredNode {
-    return this.#record.node;
+    return this.#node;
   }
 
-  /** What this node wants of its machine. */
+  /** The desired state of this machine. */
   hostPlan(): HostPlan {
-    return this.#planner.hostPlan(this.node);
+    return this.#planner.hostPlan(this.#node);
   }
 
   /** @param ref a name, an id, or an address inside the network @throws LametunError `usage` */
   findMember(ref: string): ReturnType<typeof findMember> {
-    const { network, you } = this.node;
+    const { network, you } = this.#node;
     return findMember(ref, this.#checks.all(), network.name, you);
   }
 
-  /** How a member is reached; one that the hub misses and that does not answer directly is offline. @param wallNow since 1970 */
+  /** The path to a member. @param wallNow milliseconds since 1970 */
   path(id: NodeId, now: number, wallNow: number): PathStatus {
     const path = this.#side.paths.status(id, now, wallNow - now);
     return pathStatus(path, this.#presence.absence(id, now), wallNow);
@@ -304,7 +300,7 @@ export class NodeMachine {
     this.#now = now;
     const names = Array.from(this.#checks.all(), ({ name }) => name);
     const parts: NodeStatusParts = {
-      ...{ node: this.node, key: this.key, members: this.#checks.all() },
+      ...{ node: this.#node, key: this.key, members: this.#checks.all() },
       ...{ hub: this.#hub.status, relay: this.#side.relay.status },
       path: (id) => this.path(id, now, wallNow),
       keyChangedAt: (name) => this.#known.changedAt(name),
@@ -318,7 +314,7 @@ export class NodeMachine {
     return nodeStatus(parts, surroundings, wallNow - now);
   }
 
-  // What follows.
+  // Reactions.
 
   #settle(): void {
     this.#now = Math.max(this.#now, this.#client.now);
@@ -342,7 +338,7 @@ export class NodeMachine {
         this.#setYou(output.you);
         return;
       case 'addresses':
-        this.#setHub(told(this.node.hub, output.addresses));
+        this.#setHub(told(this.#node.hub, output.addresses));
         return;
       case 'presence':
         this.#presence.apply(output.presence, this.#now);
@@ -355,7 +351,7 @@ export class NodeMachine {
         return;
       case 'invitation':
       case 'joined':
-        return; // these come before a machine like this one exists
+        return; // only before there is a machine like this one
       default:
         this.#commands.push(output);
     }
@@ -365,9 +361,9 @@ export class NodeMachine {
     const { remote, you, relay, by, addresses } = event;
     this.#hub.connected(event, this.#now);
     this.#commands.push({ kind: 'hub', address: remote.address });
-    this.#setHub(told(reached(this.node.hub, by), addresses));
+    this.#setHub(told(reached(this.#node.hub, by), addresses));
     this.#setYou(you);
-    if (!this.node.you.pending) this.#side.relay.attached(remote, relay, this.#now);
+    if (!this.#node.you.pending) this.#side.relay.attached(remote, relay, this.#now);
     this.#replan();
     this.#retell();
     if (you.pending) this.#introduce();
@@ -385,16 +381,16 @@ export class NodeMachine {
   }
 
   #relayLost(): void {
-    this.#client.probe(this.#now); // where UDP does not pass, TCP may not either
+    this.#client.probe(this.#now); // TCP may be blocked, too
     this.#renewRelay();
   }
 
   #mapChanged({ change }: Extract<HubEvent, { kind: 'map' }>): void {
     const isOther = this.#roster.apply(change, this.#now, this.#wallNow());
-    this.#record.setName(this.#checks.ownName);
+    this.#setName();
     if (isOther) this.#replan();
     this.#keeper.mapChanged(this.#now);
-    if (!this.#isIntroduced) this.#roster.nameAll(this.node.you);
+    if (!this.#isIntroduced) this.#roster.nameAll(this.#node.you);
     this.#introduce();
   }
 
@@ -404,30 +400,44 @@ export class NodeMachine {
   }
 
   #setHub(known: HubAddresses, atOnce = false): void {
-    this.#record.setHub(known);
+    this.#setNode({ hub: { key: this.#node.hub.key, ...known } });
     this.#client.setAddresses(searched(known), this.#now, { atOnce });
   }
 
   #setYou(you: Membership): void {
-    const before = this.node.you;
+    const before = this.#node.you;
     this.#checks.callSelf(you.name);
     const { ipv4: _, ipv6: __, ...rest } = you;
     const addresses = this.#checks.placeSelf(you);
     const pending = you.pending || addresses === undefined;
-    this.#record.setYou({ ...rest, ...addresses, name: this.#checks.ownName, pending });
+    const told = { ...rest, ...addresses, name: this.#checks.ownName, pending };
+    this.#setNode({ you: updatedRecord(before, told) });
     if (before.ipv4 === undefined && addresses !== undefined) this.#commands.push({ kind: 'approved' });
-    if (before.pending && !pending) this.#renewRelay(); // until now its credentials opened nothing
+    if (before.pending && !pending) this.#renewRelay(); // the relay refuses the old ones
   }
 
-  #recordChanged(node: StoredNode): void {
+  #setName(): void {
+    const { ownName } = this.#checks;
+    this.#setNode({ you: { ...this.#node.you, name: ownName } });
+  }
+
+  /** @param offered the shares that this node offers @param answered what the hub makes of them */
+  #setShares(offered: readonly string[], answered: Membership['shares']): void {
+    this.#setNode({ shares: offered, you: { ...this.#node.you, shares: answered } });
+  }
+
+  #setNode(change: Partial<StoredNode>): void {
+    const node = { ...this.#node, ...change };
+    if (JSON.stringify(node) === JSON.stringify(this.#node)) return;
+    this.#node = node;
     this.#commands.push({ kind: 'store', file: 'node', value: node });
     this.#replan();
     this.#roster.nameSoon(this.#now);
   }
 
-  /** Routes what others share, and forwards what this node shares, as far as that suits this machine as it is now. */
+  /** Plans routes to shares of other members, and the forwarding for shares of this node. */
   #replan(): void {
-    const { hasOtherShares, hasOtherHost } = this.#planner.plan(this.node, this.#hubs());
+    const { hasOtherShares, hasOtherHost } = this.#planner.plan(this.#node, this.#hubs());
     if (hasOtherShares) {
       this.#commands.push({ kind: 'shares', owners: this.#planner.owners });
       this.#side.paths.setInside(this.#planner.inside(), this.#now);
@@ -435,19 +445,19 @@ export class NodeMachine {
     if (hasOtherHost) this.#commands.push({ kind: 'host' });
   }
 
-  /** Where the hub was reached last, or all addresses that are known. */
+  /** The address that the hub was reached at, or all that are known. */
   #hubs(): IpAddress[] {
     const { address } = this.#hub;
     return address === undefined
-      ? searched(this.node.hub).flatMap(({ host }) => parseAddress(host) ?? [])
+      ? searched(this.#node.hub).flatMap(({ host }) => parseAddress(host) ?? [])
       : [address];
   }
 
-  /** Tells the hub what only this node can know, where the hub says otherwise: it may come from an old backup. */
+  /** Corrects what the hub believes of this node: its database may be an old backup. */
   #retell(): void {
-    const { ipv6, shares } = untold(this.node, this.#planner.hasIpv6);
+    const { ipv6, shares } = untold(this.#node, this.#planner.hasIpv6);
     const complain = (what: string) => (failure: HubFailure) =>
-      this.#say('error', `The hub could not be told ${what}: ${failure.message}`);
+      this.#say('error', `Could not tell the hub ${what}: ${failure.message}`);
     if (ipv6 !== undefined)
       this.#client.request(
         { type: 'host-info', ipv6 },
@@ -459,12 +469,12 @@ export class NodeMachine {
       this.#client.request(
         { type: 'share', shares },
         this.#now,
-        (answer) => this.#record.setShares(this.node.shares, answer.shares),
-        complain('what this node offers'),
+        (answer) => this.#setShares(this.#node.shares, answer.shares),
+        complain('which shares this node offers'),
       );
   }
 
-  /** Gets other credentials for the relay: it sends through the channel until they are used. */
+  /** Gets new relay credentials. Until they are used, the relay sends through the channel. */
   #renewRelay(): void {
     this.#client.request(
       { type: 'attach' },
@@ -474,8 +484,8 @@ export class NodeMachine {
         if (address !== undefined && !you.pending)
           this.#side.relay.attached({ address, port: 0 }, relay, this.#now);
       },
-      // `connected` brings some.
-      ({ message }) => this.#say('verbose', `No new credentials for the relay: ${message}`),
+      // the next event `connected` has some
+      ({ message }) => this.#say('verbose', `Could not get new relay credentials: ${message}`),
     );
   }
 
@@ -485,11 +495,12 @@ export class NodeMachine {
 
   /** Milliseconds since 1970. */
   #wallNow(): number {
-    const step = this.#clock.step();
+    const { clock } = this.#options;
+    const step = clock.step();
     if (step !== undefined) {
       this.#known.move(step);
-      this.#clock.adopt(step);
+      clock.adopt(step);
     }
-    return this.#clock.now();
+    return clock.now();
   }
 }

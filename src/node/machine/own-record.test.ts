@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { StoredNode } from '../machine/stored.js';
-import { OwnRecord } from './own-record.js';
+import type { Membership } from '../../protocol/messages.js';
+import { updatedRecord } from './own-record.js';
 
-const YOU = {
+const RECORD: Membership = {
   id: 2,
   name: 'laptop',
   ipv4: '10.77.0.2',
@@ -12,46 +12,29 @@ const YOU = {
   pending: false,
   shares: [],
 };
-const NODE: StoredNode = {
-  network: { id: 'f00', name: 'home', ipv4: '10.77.0.0/16', ipv6: 'fd77::/64', mtu: 1280 },
-  you: YOU,
-  hub: { key: '', addresses: [], proven: [] },
-  port: 41_641,
-  device: 'lametun',
-  shares: [],
-};
-
-function record(node = NODE) {
-  const kept: StoredNode[] = [];
-  return { kept, own: new OwnRecord(node, (changed) => kept.push(changed)) };
-}
 
 test('the hub can change rights, shares and the name, but not the identity of this node', () => {
-  const { own, kept } = record();
-  own.setYou({ ...YOU, admin: true, name: 'notebook', ipv4: '10.77.0.9', ipv6: 'fd77::9', id: 9 });
-  assert.deepEqual(own.node.you, { ...YOU, admin: true, name: 'notebook' });
-  assert.deepEqual(kept, [own.node]);
+  const change = {
+    admin: true,
+    name: 'notebook',
+    shares: [{ network: '10.1.0.0/16', state: 'pending' as const }],
+  };
+  const told = { ...RECORD, ...change, ipv4: '10.77.0.9', ipv6: 'fd77::9', id: 9 };
+  assert.deepEqual(updatedRecord(RECORD, told), { ...RECORD, ...change });
 });
 
 test('a pending node has no address, and keeps the first one that it gets', () => {
-  const { ipv4: _, ipv6: __, ...waiting } = { ...YOU, pending: true };
-  const { own } = record({ ...NODE, you: waiting });
-  own.setYou({ ...waiting, admin: true });
-  assert.deepEqual(own.node.you, { ...waiting, admin: true });
-  own.setYou(YOU);
-  assert.deepEqual(own.node.you, YOU);
+  const { ipv4: _, ipv6: __, ...pending } = { ...RECORD, pending: true };
+  assert.deepEqual(updatedRecord(pending, { ...pending, admin: true }), { ...pending, admin: true });
+  assert.deepEqual(updatedRecord(pending, RECORD), RECORD);
 });
 
-test('an unchanged record is not written', () => {
-  const { own, kept } = record();
-  own.setYou({ ...YOU });
-  assert.deepEqual(kept, []);
+test('an unchanged record has the same text, so that it is not written again', () => {
+  assert.equal(JSON.stringify(updatedRecord(RECORD, { ...RECORD })), JSON.stringify(RECORD));
 });
 
 test('whether other members take this node to have IPv6 is recorded', () => {
-  const { own } = record();
-  own.setYou({ ...YOU, ipv4Only: true });
-  assert.deepEqual(own.node.you, { ...YOU, ipv4Only: true });
-  own.setYou(YOU);
-  assert.deepEqual(own.node.you, YOU);
+  const told: Membership = { ...RECORD, ipv4Only: true };
+  assert.deepEqual(updatedRecord(RECORD, told), told);
+  assert.deepEqual(updatedRecord(told, RECORD), RECORD);
 });
