@@ -1,5 +1,6 @@
 import { formatAddress } from '../ip/address.js';
-import { IPV4, IPV6, ipVersion, PROTOCOL, protocolName } from '../ip/packet.js';
+import { fold, pseudoHeaderSum, sumReference } from '../ip/checksum.js';
+import { IPV4, IPV6, ipVersion, PROTOCOL, protocolName, TCP_FLAG } from '../ip/packet.js';
 
 /** One header of a packet, or the data that the headers carry. */
 export interface Layer {
@@ -55,16 +56,15 @@ function ipv4Layer(view: DataView, start: number, layers: Layer[]): void {
     `length ${view.getUint16(start + IPV4.totalLength)}`,
     `TTL ${view.getUint8(start + IPV4.timeToLive)}`,
     `${protocolName(protocol)} (${protocol})`,
-    `checksum ${verdict(checksum(view, start, end) === 0)}`,
+    checksumText(sum(view, start, end)),
   ];
   if ((fragment & 0x4000) !== 0) fields.push("don't fragment");
   if (more || offset > 0) fields.push(`fragment at ${offset}, ${more ? 'more follow' : 'the last'}`);
   layers.push({ name: 'IPv4', title: addresses(view, start + IPV4.source, 4), fields, start, end });
   if (offset > 0) dataLayer(view, end, layers, 'fragment');
   else {
-    const whole = !more && start + view.getUint16(start + IPV4.totalLength) <= view.byteLength;
-    const pseudo = sum(view, start + IPV4.source, start + IPV4.source + 8);
-    transportLayer(view, end, protocol, whole ? pseudo : undefined, layers);
+    const isWhole = !more && start + view.getUint16(start + IPV4.totalLength) <= view.byteLength;
+    transportLayer(view, end, protocol, isWhole ? start : undefined, layers);
   }
 }
 
@@ -82,35 +82,33 @@ function ipv6Layer(view: DataView, start: number, layers: Layer[]): void {
     start,
     end,
   });
-  transportLayer(view, end, protocol, sum(view, start + IPV6.source, start + IPV6.source + 32), layers);
+  transportLayer(view, end, protocol, start, layers);
 }
 
-/** @param pseudo the sum of the addresses for the checksum, undefined when the packet is not whole */
+/** @param packet where the IP header begins; undefined when the packet is not whole, so that checksums cannot be checked */
 function transportLayer(
   view: DataView,
   start: number,
   protocol: number,
-  pseudo: number | undefined,
+  packet: number | undefined,
   layers: Layer[],
 ): void {
   const length = view.byteLength - start;
-  const good = (extra: number): boolean =>
-    fold((pseudo ?? 0) + extra + sum(view, start, view.byteLength)) === 0xffff;
-  const words = (extra: number): string[] =>
-    pseudo === undefined ? [] : [`checksum ${verdict(good(extra))}`];
+  const checksum = (): string[] => {
+    if (packet === undefined) return [];
+    const pseudo = protocol === PROTOCOL.icmp ? 0 : pseudoHeaderSum(view, packet, protocol, length);
+    return [checksumText(fold(pseudo + sum(view, start, view.byteLength)))];
+  };
   if (protocol === PROTOCOL.udp && length >= 8) {
     const [from, to] = [view.getUint16(start), view.getUint16(start + 2)];
     const claimed = view.getUint16(start + 4);
-    const fields = [
-      `length ${claimed}`,
-      ...(view.getUint16(start + 6) === 0 ? ['no checksum'] : words(17 + length)),
-    ];
+    const fields = [`length ${claimed}`, ...(view.getUint16(start + 6) === 0 ? ['no checksum'] : checksum())];
     layers.push({ name: 'UDP', title: `port ${from} → port ${to}`, fields, start, end: start + 8 });
     if (from === TUNNEL_PORT || to === TUNNEL_PORT) informationLayer(view, start + 8, layers);
     else dataLayer(view, start + 8, layers);
   } else if (protocol === PROTOCOL.tcp && length >= 20) {
     const end = Math.min(start + (view.getUint8(start + 12) >> 4) * 4, view.byteLength);
-    const fields = [tcpFlags(view.getUint8(start + 13)), ...words(6 + length)];
+    const fields = [tcpFlags(view.getUint8(start + 13)), ...checksum()];
     const title = `port ${view.getUint16(start)} → port ${view.getUint16(start + 2)}`;
     layers.push({ name: 'TCP', title, fields, start, end });
     dataLayer(view, end, layers);
@@ -120,9 +118,7 @@ function transportLayer(
     const echo = icmp4 ? type === 8 || type === 0 : type === 128 || type === 129;
     const name = ICMP_NAME[`${icmp4 ? 4 : 6}/${type}`] ?? `type ${type}`;
     const fields = echo ? [`id ${view.getUint16(start + 4)}`, `sequence ${view.getUint16(start + 6)}`] : [];
-    const ok = icmp4 ? checksum(view, start, view.byteLength) === 0 : good(58 + length);
-    if (pseudo !== undefined) fields.push(`checksum ${verdict(ok)}`);
-    layers.push({ name: 'ICMP', title: name, fields, start, end: start + 8 });
+    layers.push({ name: 'ICMP', title: name, fields: [...fields, ...checksum()], start, end: start + 8 });
     dataLayer(view, start + 8, layers);
   } else dataLayer(view, start, layers);
 }
@@ -143,13 +139,8 @@ function informationLayer(view: DataView, start: number, layers: Layer[]): void 
     dataLayer(view, start, layers);
     return;
   }
-  layers.push({
-    name: 'packet information',
-    title: `what follows is ${name}`,
-    fields: [],
-    start,
-    end: start + 4,
-  });
+  const title = `what follows is ${name}`;
+  layers.push({ name: 'packet information', title, fields: [], start, end: start + 4 });
   ipLayer(view, start + 4, layers);
 }
 
@@ -159,10 +150,13 @@ function dataLayer(view: DataView, start: number, layers: Layer[], name: 'data' 
   const text = Buffer.from(view.buffer, view.byteOffset + start, end - start).toString('latin1');
   const http = /^(?:[A-Z]{3,7} \S+ HTTP\/1\.\d|HTTP\/1\.\d \d{3}[^\r\n]*)/.exec(text);
   const bytes = `${end - start} byte${end - start === 1 ? '' : 's'}`;
-  if (http !== null) layers.push({ name: 'HTTP', title: http[0], fields: [], start, end });
-  else if (name === 'fragment') {
-    layers.push({ name, title: `${bytes} of what the first fragment began`, fields: [], start, end });
-  } else layers.push({ name, title: bytes, fields: [], start, end });
+  const title = name === 'fragment' ? `${bytes} of what the first fragment began` : bytes;
+  layers.push({
+    ...(http === null ? { name, title } : { name: 'HTTP', title: http[0] }),
+    fields: [],
+    start,
+    end,
+  });
 }
 
 function addresses(view: DataView, start: number, length: number): string {
@@ -170,25 +164,16 @@ function addresses(view: DataView, start: number, length: number): string {
   return `${formatAddress(bytes.slice(0, length))} → ${formatAddress(bytes.slice(length))}`;
 }
 
-const verdict = (good: boolean): string => (good ? 'ok' : 'wrong');
-
 /** RFC 9293 §3.1. */
-const FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];
-const tcpFlags = (bits: number): string =>
-  `flags ${FLAGS.filter((_, i) => (bits >> i) & 1).join(' ') || 'none'}`;
-
-/** The Internet checksum, RFC 1071: 0 over a whole header means that it is correct. */
-const checksum = (view: DataView, start: number, end: number): number =>
-  ~fold(sum(view, start, end)) & 0xffff;
-
-function sum(view: DataView, start: number, end: number): number {
-  let total = 0;
-  for (let i = start; i + 1 < end; i += 2) total += view.getUint16(i);
-  return (end - start) % 2 === 1 ? total + view.getUint8(end - 1) * 256 : total;
+function tcpFlags(bits: number): string {
+  const names = Object.entries(TCP_FLAG).flatMap(([name, bit]) =>
+    (bits & bit) === 0 ? [] : name.toUpperCase(),
+  );
+  return `flags ${names.join(' ') || 'none'}`;
 }
 
-function fold(total: number): number {
-  let rest = total;
-  while (rest > 0xffff) rest = (rest & 0xffff) + Math.floor(rest / 0x10000);
-  return rest;
-}
+const sum = (view: DataView, start: number, end: number): number =>
+  sumReference(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), start, end - start);
+
+/** @param sum over everything that the checksum covers, itself included */
+const checksumText = (sum: number): string => `checksum ${sum === 0xffff ? 'ok' : 'wrong'}`;

@@ -36,16 +36,12 @@ export async function measureMtu(stage: Stage): Promise<void> {
     if (packets.length === 0 && error !== undefined) refused = error;
     rows.push([`${mtu}`, `${size}`, `${size + INSIDE}`, outcome(packets)]);
   }
-  await stage.show({
-    kind: 'table',
-    head: ['MTU of tun0', 'ping -s', 'packet in tun0', 'on the home LAN'],
-    rows,
-  });
+  await stage.table(['MTU of tun0', 'ping -s', 'packet in tun0', 'on the home LAN'], rows);
   await stage.text(
     'One byte too many makes *two fragments* of each packet. The post sets 1472 and forgets the 4 bytes. `lametun` ' +
       'sets 1468. Then the kernel refuses larger packets and tells the sender:',
   );
-  await stage.show({ kind: 'output', text: refused });
+  await stage.output(refused);
 }
 
 async function tryPing(
@@ -55,18 +51,8 @@ async function tryPing(
 ): Promise<{ said: string; packets: Uint8Array[] }> {
   stage.capture.take();
   // -M do forbids fragments of the inner packet, not of the outer one.
-  const said = await stage.quietly(laptop, [
-    'ping',
-    '-c',
-    '1',
-    '-W',
-    '5',
-    '-M',
-    'do',
-    '-s',
-    `${size}`,
-    ADDRESS.server.v4,
-  ]);
+  const words = `ping -c 1 -W 5 -M do -s ${size} ${ADDRESS.server.v4}`;
+  const said = await stage.quietly(laptop, words.split(' '));
   const packets = stage.capture
     .take()
     .filter(({ station, outgoing }) => station === 'home-lan' && outgoing)

@@ -11,53 +11,48 @@ export async function showStations(stage: Stage, seen: readonly Seen[]): Promise
   await stage.scene('stations', 'The same packet at each station');
   const stations = followPing(stage, seen);
   const { laptop, home, internet, gateway, office } = stations;
-  await stage.show({
-    kind: 'packet',
-    station: 1,
-    place: 'laptop, tun0: as the kernel hands it to lametun',
-    bytes: toHex(laptop),
-    remarks: ['Its addresses are private. The internet would refuse it.'],
-  });
-  await stage.show({
-    kind: 'packet',
-    station: 2,
-    place: 'home LAN: inside a UDP datagram to the office',
-    bytes: toHex(home),
-    remarks: ['Four bytes go before it, then UDP and IPv4 around it.'],
-  });
   const from = dissect(home);
   const to = dissect(internet);
-  await stage.show({
-    kind: 'packet',
-    station: 3,
-    place: 'the internet: after the NAT of the home router',
-    bytes: toHex(internet),
-    before: toHex(home),
-    remarks: [
-      `The NAT changed the sender: \`${sender(from[0])}\`, ${portOf(from[1])} became \`${sender(to[0])}\`, ` +
-        `${portOf(to[1])}. The TTL is one less. Inside, nothing changed.`,
-    ],
-  });
-  await stage.show({
-    kind: 'packet',
-    station: 4,
-    place: 'office gateway, tun0: as lametun hands it to the kernel',
-    bytes: toHex(gateway),
-    before: toHex(laptop),
-    remarks: [
-      same(laptop, gateway)
-        ? 'It is, byte for byte, the packet of station 1.'
-        : 'Compare it with the packet of station 1.',
-    ],
-  });
-  await stage.show({
-    kind: 'packet',
-    station: 5,
-    place: 'office LAN: on the last cable to the server',
-    bytes: toHex(office),
-    before: toHex(gateway),
-    remarks: ["`--forward` put the gateway's address in place of the sender, so the server can answer."],
-  });
+  const isSame = Buffer.compare(laptop, gateway) === 0;
+  const rows: readonly (readonly [place: string, packet: Uint8Array, remark: string, before?: Uint8Array])[] =
+    [
+      [
+        'laptop, tun0: as the kernel hands it to lametun',
+        laptop,
+        'Its addresses are private. The internet would refuse it.',
+      ],
+      [
+        'home LAN: inside a UDP datagram to the office',
+        home,
+        'Four bytes go before it, then UDP and IPv4 around it.',
+      ],
+      [
+        'the internet: after the NAT of the home router',
+        internet,
+        `The NAT changed the sender: \`${sender(from[0])}\`, \`${sender(from[1])}\` became ` +
+          `\`${sender(to[0])}\`, \`${sender(to[1])}\`. The TTL is one less. Inside, nothing changed.`,
+        home,
+      ],
+      [
+        'office gateway, tun0: as lametun hands it to the kernel',
+        gateway,
+        isSame
+          ? 'It is, byte for byte, the packet of station 1.'
+          : 'Compare it with the packet of station 1.',
+        laptop,
+      ],
+      [
+        'office LAN: on the last cable to the server',
+        office,
+        "`--forward` put the gateway's address in place of the sender, so the server can answer.",
+        gateway,
+      ],
+    ];
+  for (const [i, [place, packet, remark, before]] of rows.entries())
+    await stage.packet(place, packet, {
+      ...{ station: i + 1, remarks: [remark] },
+      ...(before && { before: toHex(before) }),
+    });
   return stations;
 }
 
@@ -99,11 +94,7 @@ export async function observe(stage: Stage, seen: readonly Seen[]): Promise<Uint
   const at = (station: Station): Uint8Array =>
     stage.find(seen, `the HTTP request at ${station}`, (it) => it.station === station && isRequest(it));
   await stage.text('This passed on the internet when the laptop read the page:');
-  await stage.show({
-    kind: 'bytes',
-    caption: 'the internet: the request in the plain tunnel',
-    bytes: toHex(at('internet')),
-  });
+  await stage.bytes('the internet: the request in the plain tunnel', at('internet'));
   await stage.text(
     'Every router on the way can read the request, and the cookie in it. A tunnel joins networks. It does not make ' +
       'them *private*.',
@@ -112,5 +103,3 @@ export async function observe(stage: Stage, seen: readonly Seen[]): Promise<Uint
 }
 
 const sender = (layer: Layer | undefined): string => layer?.title.split(' → ')[0] ?? '';
-const portOf = (layer: Layer | undefined): string => `\`${layer?.title.split(' → ')[0] ?? ''}\``;
-const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;

@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import type { Namespace } from '../linux/process/namespace.js';
-import { INNER, type Stage } from './stage.js';
+import { INNER, nextLine, type Stage } from './stage.js';
 import { ADDRESS } from './topology.js';
 
 const TRANSPORTS = fileURLToPath(new URL('transports.js', import.meta.url));
@@ -28,10 +28,8 @@ export async function compareTransports(stage: Stage): Promise<void> {
   laptop.sysctl({ 'net.ipv4.tcp_congestion_control': 'reno' });
   const programs: ChildProcess[] = [];
   const start = async (host: Namespace, ...args: string[]): Promise<ChildProcess> => {
-    const stdio = ['ignore', 'pipe', 'ignore'] as const;
-    const program = host.spawn(process.execPath, [TRANSPORTS, ...args], { stdio: [...stdio] });
+    const program = await stage.start(host, TRANSPORTS, args);
     programs.push(program);
-    await nextLine(program);
     return program;
   };
   const rows: string[][] = [];
@@ -61,7 +59,7 @@ export async function compareTransports(stage: Stage): Promise<void> {
     internet.ip(['link del slow']);
     for (const host of [laptop, gateway]) host.ip(['link del tun1']);
   }
-  await stage.show({ kind: 'table', head: ['tunnel over', 'stream', 'ping, median', 'ping, slowest'], rows });
+  await stage.table(['tunnel over', 'stream', 'ping, median', 'ping, slowest'], rows);
   const times = (medians[1]! / medians[0]!).toFixed(1);
   await stage.text(
     `Over TCP the ping takes *${times} times* as long. The outer TCP repairs each loss, so the inner TCP sends on. ` +
@@ -90,19 +88,6 @@ function makeDevices(stage: Stage): void {
     ]);
 }
 
-/** @throws LametunError when the program ends instead */
-function nextLine(program: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const onClose = (): void =>
-      reject(new LametunError('linux', 'a program of the comparison ended too early'));
-    program.once('close', onClose);
-    program.stdout!.once('data', (data: Buffer) => {
-      program.off('close', onClose);
-      resolve(data.toString().trim());
-    });
-  });
-}
-
 /**
  * @returns round trips in milliseconds, from the fastest on
  * @throws LametunError when there was no answer
@@ -114,5 +99,4 @@ function pingTimes(said: string): number[] {
   return times.sort((a, b) => a - b);
 }
 
-const ms = (time: number | undefined): string =>
-  time === undefined ? 'no answer' : `${Math.round(time)} ms`;
+const ms = (time: number): string => `${Math.round(time)} ms`;

@@ -6,7 +6,6 @@ import { LametunError } from '../errors.js';
 import { IPV4 } from '../ip/packet.js';
 import type { Namespace } from '../linux/process/namespace.js';
 import type { Seen } from './capture.js';
-import { toHex } from './events.js';
 import { INNER, type Stage } from './stage.js';
 import { ADDRESS, OFFICE_LAN } from './topology.js';
 
@@ -40,20 +39,19 @@ export async function encrypt(stage: Stage, request: Uint8Array): Promise<void> 
     `public_key=${own.public}`,
     `allowed_ip=${INNER.laptop}/32`,
   ]);
-  await stage.show({
-    kind: 'table',
-    head: ['peer of', 'public key', 'endpoint', 'allowed IPs'],
-    rows: [
+  await stage.table(
+    ['peer of', 'public key', 'endpoint', 'allowed IPs'],
+    [
       ['laptop', short(office.public), endpoint, OFFICE_LAN.v4],
       ['gateway', short(own.public), 'none yet', `${INNER.laptop}/32`],
     ],
-  });
+  );
   bringUp(laptop, DEVICE.laptop, INNER.laptop, OFFICE_LAN.v4);
   bringUp(gateway, DEVICE.gateway, INNER.gateway, `${INNER.laptop}/32`);
   gateway.sysctl({ 'net.ipv4.ip_forward': 1 });
   stage.capture.take();
   await stage.text('The laptop reads the page again:');
-  await stage.show({ kind: 'output', text: await stage.fetchPage() });
+  await stage.output(await stage.fetchPage());
   const length = Math.ceil(request.length / PADDED_TO) * PADDED_TO + WRAPPING;
   const datagram = stage.find(
     stage.capture.take(),
@@ -64,11 +62,7 @@ export async function encrypt(stage: Stage, request: Uint8Array): Promise<void> 
       packet[IPV4.protocol] === 17 &&
       packet[TYPE_AT] === TRANSPORT_DATA,
   );
-  await stage.show({
-    kind: 'bytes',
-    caption: 'the internet: the request in WireGuard',
-    bytes: toHex(datagram),
-  });
+  await stage.bytes('the internet: the request in WireGuard', datagram);
   await stage.text(
     'The observer still sees who talks to whom, when and how much. Only a holder of the keys can read or write the ' +
       'rest.',
@@ -81,7 +75,7 @@ async function startDevice(
   settings: readonly string[],
 ): Promise<void> {
   const device = DEVICE[host];
-  await stage.show({ kind: 'command', host, command: `lametund ${device}` });
+  await stage.command(host, `lametund ${device}`);
   stage.topology[host].run(process.execPath, [LAMETUND, device]);
   const socket = connect(`/var/run/wireguard/${device}.sock`);
   socket.end(`set=1\n${settings.join('\n')}\n\n`);

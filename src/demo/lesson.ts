@@ -1,7 +1,6 @@
 import { Tun } from '../linux/tun/tun.js';
 import type { Seen } from './capture.js';
 import { dissect } from './dissect.js';
-import { toHex } from './events.js';
 import { measureMtu } from './lesson-mtu.js';
 import { observe, showStations } from './lesson-packets.js';
 import { compareTransports } from './lesson-udp.js';
@@ -32,7 +31,7 @@ export async function playLesson(stage: Stage): Promise<void> {
 async function showNetworks(stage: Stage): Promise<void> {
   const { public4 } = stage.topology.homes[0]!;
   await stage.scene('networks', 'Two private networks');
-  await stage.show({ kind: 'drawing', lines: networks(public4) });
+  await stage.drawing(networks(public4));
   await stage.text('Each computer is a network namespace. Every packet below was captured in this run.');
   await stage.text(
     '*Private* addresses (`192.168.x.x`) work only inside their own network. The home router is a *NAT*: it puts ' +
@@ -52,7 +51,7 @@ async function tryWithout(stage: Stage): Promise<void> {
     ({ station, packet }) =>
       station === 'internet' && dissect(packet)[0]?.title.endsWith(`→ ${ADDRESS.server.v4}`) === true,
   );
-  await stage.show({ kind: 'packet', place: 'the internet, after the NAT', bytes: toHex(request) });
+  await stage.packet('the internet, after the NAT', request);
   await stage.text(`No router on the internet knows \`${OFFICE_LAN.v4}\`: thousands of networks use it.`);
 }
 
@@ -91,19 +90,19 @@ async function startTunnel(stage: Stage): Promise<{ listener: TunnelProcess; cli
   const { laptop, gateway } = stage.topology;
   await stage.scene('tunnel', 'The tunnel');
   const listen = ['-listen', '--address', `${INNER.gateway}/24`, '--forward'];
-  await stage.show({ kind: 'command', host: 'gateway', command: `lametun ${listen.join(' ')}` });
+  await stage.command('gateway', `lametun ${listen.join(' ')}`);
   const listener = new TunnelProcess(gateway, listen);
   const { port } = await listener.event('start');
   await stage.text(`It makes \`tun0\` and listens on UDP port \`${port}\`.`);
   const connect = ['-server', ADDRESS.office.v4, '--address', `${INNER.laptop}/24`, '--route', OFFICE_LAN.v4];
-  await stage.show({ kind: 'command', host: 'laptop', command: `lametun ${connect.join(' ')}` });
+  await stage.command('laptop', `lametun ${connect.join(' ')}`);
   const client = new TunnelProcess(laptop, connect);
   await Promise.all([listener.event('ready'), client.event('ready')]);
   stage.capture.watch('laptop-tun0', laptop, 'tun0');
   stage.capture.watch('gateway-tun0', gateway, 'tun0');
   await stage.text('The route to the office now leads into `tun0`:');
   await stage.run('laptop', laptop, ['ip', 'route', 'get', ADDRESS.server.v4], /.* dev .*/);
-  await stage.show({ kind: 'drawing', lines: tunnel(Number(port)) });
+  await stage.drawing(tunnel(Number(port)));
   return { listener, client };
 }
 
@@ -112,15 +111,11 @@ async function tryWith(stage: Stage): Promise<{ ping: Seen[]; fetch: Seen[] }> {
   await stage.scene('after', 'With the tunnel');
   await stage.startWebServer();
   stage.capture.take();
-  await stage.run(
-    'laptop',
-    laptop,
-    ['ping', '-c', '3', '-i', '0.2', ADDRESS.server.v4],
-    /.*(time=|packets).*/,
-  );
+  const words = ['ping', '-c', '3', '-i', '0.2', ADDRESS.server.v4];
+  await stage.run('laptop', laptop, words, /.*(time=|packets).*/);
   const ping = stage.capture.take();
   await stage.text(`No program had to change. One reads \`http://${ADDRESS.server.v4}/plans.txt\`:`);
-  await stage.show({ kind: 'output', text: await stage.fetchPage() });
+  await stage.output(await stage.fetchPage());
   return { ping, fetch: stage.capture.take() };
 }
 
@@ -130,11 +125,8 @@ async function explainLearning(stage: Stage, listener: TunnelProcess, request: U
   await stage.text('The listener remembers who sent each datagram:');
   // The first packets may have been the kernel's own, by IPv6: router solicitations.
   const { outer } = await listener.event('learned', (event) => event['inner'] === INNER.laptop);
-  await stage.show({
-    kind: 'table',
-    head: ['sender of the inner packet', 'sender of the datagram around it'],
-    rows: [[INNER.laptop, `\`${outer}\``]],
-  });
+  const head = ['sender of the inner packet', 'sender of the datagram around it'];
+  await stage.table(head, [[INNER.laptop, `\`${outer}\``]]);
   const [address, port] = [0, 1].map((depth) => dissect(request)[depth]?.title.split(' → ')[0]);
   const same = outer === `${address}:${port?.replace('port ', '')}`;
   await stage.text(

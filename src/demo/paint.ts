@@ -42,15 +42,8 @@ export interface Look {
  * common palettes, and cyan and green nearly.
  */
 const COLORS_256: Readonly<Record<Hue | 'quiet' | 'code' | 'changed', number>> = {
-  outer: 31,
-  udp: 133,
-  information: 64,
-  inner: 130,
-  transport: 63,
-  payload: 243,
-  quiet: 243,
-  code: 31,
-  changed: 161,
+  ...{ outer: 31, udp: 133, information: 64, inner: 130, transport: 63, payload: 243 },
+  ...{ quiet: 243, code: 31, changed: 161 },
 };
 
 type Painter = (text: string) => string;
@@ -87,27 +80,11 @@ function palette(colors: Look['colors']): Readonly<Record<Style, Painter>> {
   };
 }
 
-/** One character for each, so that columns stay aligned. */
-const ASCII: Readonly<Record<string, string>> = {
-  '─': '-',
-  '│': '|',
-  '┌': '+',
-  '┐': '+',
-  '└': '+',
-  '┘': '+',
-  '├': '+',
-  '┤': '+',
-  '┬': '+',
-  '┴': '+',
-  '┼': '+',
-  '═': '=',
-  '╞': '+',
-  '╡': '+',
-  '→': '>',
-  '←': '<',
-  '·': '.',
-};
-const toAscii = (text: string): string => text.replace(/[^\x20-\x7e]/g, (char) => ASCII[char] ?? '?');
+/** Line-drawing characters, and what stands for each in ASCII: one column, so that columns stay aligned. */
+const DRAWN = '─│┌┐└┘├┤┬┴┼═╞╡→←·';
+const ASCII = '-|+++++++++=++><.';
+const toAscii = (text: string): string =>
+  text.replace(/[^\x20-\x7e]/g, (char) => ASCII[DRAWN.indexOf(char)] ?? '?');
 
 /** Reads `code` and *emphasis* in a paragraph. */
 export function parseText(text: string): Line {

@@ -1,12 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import { computeChecksumsInKernel } from '../linux/net/packet-socket.js';
 import type { Namespace } from '../linux/process/namespace.js';
 import { Capture, type Seen } from './capture.js';
-import type { LessonEvent, SceneId } from './events.js';
+import { type LessonEvent, type PacketEvent, type SceneId, toHex } from './events.js';
 import { ADDRESS, Topology } from './topology.js';
 
 const ACTORS = fileURLToPath(new URL('actors.js', import.meta.url));
@@ -19,7 +18,6 @@ export class Stage {
   readonly topology: Topology;
   readonly capture: Capture;
   readonly #show: (event: LessonEvent) => Promise<void>;
-  #webServer: ChildProcess | undefined;
 
   /**
    * Builds home, internet and office.
@@ -41,7 +39,15 @@ export class Stage {
 
   scene = (id: SceneId, title: string): Promise<void> => this.#show({ kind: 'scene', id, title });
   text = (text: string): Promise<void> => this.#show({ kind: 'text', text });
-  show = (event: LessonEvent): Promise<void> => this.#show(event);
+  drawing = (lines: readonly string[]): Promise<void> => this.#show({ kind: 'drawing', lines });
+  command = (host: string, command: string): Promise<void> => this.#show({ kind: 'command', host, command });
+  output = (text: string): Promise<void> => this.#show({ kind: 'output', text });
+  table = (head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> =>
+    this.#show({ kind: 'table', head, rows });
+  bytes = (caption: string, packet: Uint8Array): Promise<void> =>
+    this.#show({ kind: 'bytes', caption, bytes: toHex(packet) });
+  packet = (place: string, packet: Uint8Array, more: Partial<PacketEvent> = {}): Promise<void> =>
+    this.#show({ kind: 'packet', place, bytes: toHex(packet), ...more });
 
   /**
    * Shows a command, runs it on a host, and shows what matters of what it prints.
@@ -50,10 +56,10 @@ export class Stage {
    * @returns all that it printed, stdout first
    */
   async run(name: string, host: Namespace, words: readonly string[], wanted = /.*\S/): Promise<string> {
-    await this.#show({ kind: 'command', host: name, command: words.join(' ') });
+    await this.command(name, words.join(' '));
     const printed = await this.quietly(host, words);
     const text = printed.split('\n').flatMap((line) => wanted.exec(line)?.[0] ?? []);
-    if (text.length > 0) await this.#show({ kind: 'output', text: text.join('\n') });
+    if (text.length > 0) await this.output(text.join('\n'));
     return printed;
   }
 
@@ -70,13 +76,15 @@ export class Stage {
     return `${said}${complained}`;
   }
 
+  /** Starts a script on a host. @returns once it has printed a line, which says that it is ready */
+  async start(host: Namespace, script: string, args: readonly string[]): Promise<ChildProcess> {
+    const program = host.spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+    await nextLine(program);
+    return program;
+  }
+
   async startWebServer(): Promise<void> {
-    const { server } = this.topology;
-    const stdio = ['ignore', 'pipe', 'ignore'] as const;
-    this.#webServer = server.spawn(process.execPath, [ACTORS, 'serve', ADDRESS.server.v4], {
-      stdio: [...stdio],
-    });
-    await once(this.#webServer.stdout!, 'data'); // it prints one line when it listens
+    await this.start(this.topology.server, ACTORS, ['serve', ADDRESS.server.v4]);
   }
 
   /** Reads a page from the office's web server, as any program on the laptop could. */
@@ -94,4 +102,16 @@ export class Stage {
     if (found === undefined) throw new LametunError('linux', `no packet was captured: ${what}`);
     return found.packet;
   }
+}
+
+/** @throws LametunError when the program ends instead */
+export function nextLine(program: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const onClose = (): void => reject(new LametunError('linux', 'a program of the demo ended too early'));
+    program.once('close', onClose);
+    program.stdout!.once('data', (data: Buffer) => {
+      program.off('close', onClose);
+      resolve(data.toString().trim());
+    });
+  });
 }

@@ -104,70 +104,24 @@ export class Topology {
 
   #office(mtu: number): void {
     const { internet, gateway, server } = this;
+    const here = { v4: '203.0.113.1', v6: '2001:db8:203::1' };
     internet.sysctl(forwarding());
-    cable(
-      { namespace: internet, device: 'office', addresses: ['203.0.113.1/24', '2001:db8:203::1/64'] },
-      {
-        namespace: gateway,
-        device: 'wan',
-        addresses: [`${ADDRESS.office.v4}/24`, `${ADDRESS.office.v6}/64`],
-        routes: [
-          { to: 'default', via: '203.0.113.1' },
-          { to: 'default', via: '2001:db8:203::1' },
-        ],
-      },
-      mtu,
-    );
-    cable(
-      {
-        namespace: gateway,
-        device: 'lan',
-        addresses: [`${ADDRESS.gateway.v4}/24`, `${ADDRESS.gateway.v6}/64`],
-      },
-      {
-        namespace: server,
-        device: 'eth0',
-        addresses: [`${ADDRESS.server.v4}/24`, `${ADDRESS.server.v6}/64`],
-        routes: [
-          { to: 'default', via: ADDRESS.gateway.v4 },
-          { to: 'default', via: ADDRESS.gateway.v6 },
-        ],
-      },
-      mtu,
-    );
+    connect(end(internet, 'office', here), end(gateway, 'wan', ADDRESS.office, here), mtu);
+    connect(end(gateway, 'lan', ADDRESS.gateway), end(server, 'eth0', ADDRESS.server, ADDRESS.gateway), mtu);
   }
 
   #home({ laptop, router, public4, public6 }: Home, index: number, nat: Nat, mtu: number): void {
     const here = { v4: `198.51.100.${16 * index + 1}`, v6: `2001:db8:51:${index}::1` };
+    const there = { v4: public4, v6: public6 };
     router.sysctl(forwarding());
-    cable(
-      { namespace: this.internet, device: `home${index}`, addresses: [`${here.v4}/28`, `${here.v6}/64`] },
-      {
-        namespace: router,
-        device: 'wan',
-        addresses: [`${public4}/28`, `${public6}/64`],
-        routes: [
-          { to: 'default', via: here.v4 },
-          { to: 'default', via: here.v6 },
-        ],
-      },
+    connect(
+      end(this.internet, `home${index}`, here, undefined, 28),
+      end(router, 'wan', there, here, 28),
       mtu,
     );
-    cable(
-      {
-        namespace: router,
-        device: 'lan',
-        addresses: [`${ADDRESS.homeRouter.v4}/24`, `${ADDRESS.homeRouter.v6}/64`],
-      },
-      {
-        namespace: laptop,
-        device: 'eth0',
-        addresses: [`${ADDRESS.laptop.v4}/24`, `${ADDRESS.laptop.v6}/64`],
-        routes: [
-          { to: 'default', via: ADDRESS.homeRouter.v4 },
-          { to: 'default', via: ADDRESS.homeRouter.v6 },
-        ],
-      },
+    connect(
+      end(router, 'lan', ADDRESS.homeRouter),
+      end(laptop, 'eth0', ADDRESS.laptop, ADDRESS.homeRouter),
       mtu,
     );
     if (nat === 'none') {
@@ -182,13 +136,30 @@ const homeName = (name: string, index: number): string => (index === 0 ? name : 
 /** Where a machine has IPv6 switched off, these networks have none either. */
 const hasIpv6 = (): boolean => existsSync('/proc/sys/net/ipv6');
 
-function cable(a: CableEnd, b: CableEnd, mtu: number): void {
-  const usable = (end: CableEnd): CableEnd => ({
-    ...end,
-    addresses: (end.addresses ?? []).filter((address) => hasIpv6() || !address.includes(':')),
-    routes: (end.routes ?? []).filter(({ via }) => hasIpv6() || !via?.includes(':')),
-  });
-  connect(usable(a), usable(b), mtu);
+interface AddressPair {
+  readonly v4: string;
+  readonly v6: string;
+}
+
+/**
+ * One end of a cable.
+ *
+ * @param gateway of the default route through this end
+ * @param prefix of the IPv4 network
+ */
+function end(
+  namespace: Namespace,
+  device: string,
+  own: AddressPair,
+  gateway?: AddressPair,
+  prefix = 24,
+): CableEnd {
+  const via = gateway === undefined ? [] : hasIpv6() ? [gateway.v4, gateway.v6] : [gateway.v4];
+  return {
+    ...{ namespace, device },
+    addresses: [`${own.v4}/${prefix}`, ...(hasIpv6() ? [`${own.v6}/64`] : [])],
+    routes: via.map((address) => ({ to: 'default', via: address })),
+  };
 }
 
 /** A router. Reverse path filtering is off, since its default depends on the machine. */
