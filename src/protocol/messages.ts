@@ -138,10 +138,6 @@ const incarnation = v.strictObject({
 });
 export type Incarnation = Checked<typeof incarnation>;
 
-/** What to do about twins. */
-export const TWIN_ADVICE =
-  'one of the two has a copied state directory; stop the copy, run `lametun leave --force` there, and join again with a new token';
-
 /**
  * With these a node binds its UDP endpoint at the relay (`relay.ts`). The port is the hub's UDP port, at the address of the
  * channel.

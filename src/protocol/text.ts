@@ -47,3 +47,7 @@ export const isShown = (text: string): boolean => !unshown.test(text);
 
 /** Replaces each of them with U+FFFD, except line feeds: the last guard before text is printed. */
 export const forTerminal = (text: string): string => text.replace(unshownButLines, '\ufffd');
+
+/** What to do about twins. */
+export const TWIN_ADVICE =
+  'one of the two has a copied state directory; stop the copy, run `lametun leave --force` there, and join again with a new token';

@@ -7,7 +7,7 @@ import type {
   ControlRequest,
   PeerStatus,
 } from '../../src/node/control/control.js';
-import { askControl } from '../../src/node/control/control-socket.js';
+import { askControl } from '../../src/node/control/control-client.js';
 import { type Machine, NetworkLab, type SiteOptions } from '../kit/network-lab.js';
 import type { Running } from '../kit/running.js';
 import { ping, runOn } from '../kit/traffic.js';

@@ -17,7 +17,7 @@ import { whyNot } from '../../src/cli/network/handler.js';
 import { readToken } from '../../src/cli/network/token-input.js';
 import { packageVersion } from '../../src/cli/package-version.js';
 import { LametunError } from '../../src/errors.js';
-import { serveControl } from '../../src/node/control/control-socket.js';
+import { serveControl } from '../../src/node/control/control-server.js';
 import type { StoredNode } from '../../src/node/machine/stored.js';
 import { formatToken, type Token } from '../../src/protocol/token.js';
 import { ASK_TABLE, type Holding, OTHER_OPTIONS, type Row, START_TABLE } from './options-table.js';

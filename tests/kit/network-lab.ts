@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { connect, Namespace } from '../../src/linux/process/namespace.js';
 import type { NodeStatus } from '../../src/node/control/control.js';
-import { askControl } from '../../src/node/control/control-socket.js';
+import { askControl } from '../../src/node/control/control-client.js';
 import { MAIN } from './lametun.js';
 import { Running } from './running.js';
 import { until } from './wait.js';

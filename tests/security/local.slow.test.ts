@@ -1,6 +1,6 @@
 /*
  * What other users on the machine of a node or a hub can do. Each file: src/node/shell/state.test.ts. The control socket:
- * src/node/control/control-socket.test.ts. The resolver, its limits, and queries from other machines and containers:
+ * src/node/control/control.test.ts. The resolver, its limits, and queries from other machines and containers:
  * tests/netns/resolver.test.ts.
  */
 import assert from 'node:assert/strict';

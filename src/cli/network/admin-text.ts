@@ -1,10 +1,5 @@
-import {
-  type AdminAnswers,
-  type InviteRow,
-  type NodeRow,
-  type OfferedShare,
-  TWIN_ADVICE,
-} from '../../protocol/messages.js';
+import type { AdminAnswers, InviteRow, NodeRow, OfferedShare } from '../../protocol/messages.js';
+import { TWIN_ADVICE } from '../../protocol/text.js';
 import { durationText, table } from './table.js';
 
 /** Answers to administrators as text. `now` is in milliseconds since 1970. */

@@ -1,6 +1,6 @@
 import { LametunError } from '../../errors.js';
 import type { ControlAnswers, ControlCommand, ControlRequest } from '../../node/control/control.js';
-import { askControl } from '../../node/control/control-socket.js';
+import { askControl } from '../../node/control/control-client.js';
 import type { AdminAnswers, AdminRequest } from '../../protocol/messages.js';
 import { forTerminal } from '../../protocol/text.js';
 import { packageVersion } from '../package-version.js';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { usage } from '../../errors.js';
-import { askControl } from '../../node/control/control-socket.js';
+import { askControl } from '../../node/control/control-client.js';
 import type { OfferedShare } from '../../protocol/messages.js';
 import { packageVersion } from '../package-version.js';
 import { shareText } from './admin-text.js';

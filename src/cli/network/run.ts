@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError, usage } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
-import { serveControl } from '../../node/control/control-socket.js';
+import { serveControl } from '../../node/control/control-server.js';
 import { removeOperatorSocket, serveOperators } from '../../node/control/operator-socket.js';
 import type { NodeEnd, RunningNode } from '../../node/control/running-node.js';
 import type { StoredNode } from '../../node/machine/stored.js';

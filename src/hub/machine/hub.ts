@@ -1,17 +1,16 @@
 import { LametunError } from '../../errors.js';
 import type { Log } from '../../log.js';
-import {
-  type AdminAnswer,
-  type AdminRequest,
-  type Answers,
-  type HubMessage,
-  type Incarnation,
-  type NodeMessage,
-  type RelayCredentials,
-  TWIN_ADVICE,
+import type {
+  AdminAnswer,
+  AdminRequest,
+  Answers,
+  HubMessage,
+  Incarnation,
+  NodeMessage,
+  RelayCredentials,
 } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
-import { decodeBase64, encodeBase64 } from '../../protocol/text.js';
+import { decodeBase64, encodeBase64, TWIN_ADVICE } from '../../protocol/text.js';
 import type { HubAddress } from '../../protocol/token.js';
 import { openInvite } from '../membership/invites.js';
 import { loadMembers, type Member, membership } from '../membership/members.js';

@@ -6,7 +6,7 @@ import { safeDirectory } from '../../linux/files/safe-files.js';
 import { acceptUnix, listenUnix, peerOf } from '../../linux/net/unix-socket.js';
 import { watchReadable } from '../../linux/net/watch.js';
 import { Connections, type ControlHandler } from './control-connection.js';
-import type { ControlServer } from './control-socket.js';
+import type { ControlServer } from './control-server.js';
 import { mayAsk, OPERATORS_DIRECTORY, operatorsPath, type Standing, standingOf } from './operators.js';
 
 /** Connections at once. Strangers are only told that they may not ask. */

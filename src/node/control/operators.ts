@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import type { PeerCredentials } from '../../linux/net/unix-socket.js';
 import type { ControlRequest } from './control.js';
 
@@ -6,6 +7,9 @@ import type { ControlRequest } from './control.js';
  * Root can let a local group ask a node or a hub about its state. Only root can enter state directories, so that group
  * has a socket of its own. Everyone can connect to it; the kernel's credentials decide who may ask what. No I/O.
  */
+
+/** Root's socket of a state directory. */
+export const controlPath = (state: string): string => join(state, 'control.sock');
 
 /** Everyone may enter, and only root can write there. */
 export const OPERATORS_DIRECTORY = '/run/lametun-operators';

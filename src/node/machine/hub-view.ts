@@ -1,5 +1,6 @@
 import type { IpAddress } from '../../ip/address.js';
-import { type NetworkInfo, TWIN_ADVICE } from '../../protocol/messages.js';
+import type { NetworkInfo } from '../../protocol/messages.js';
+import { TWIN_ADVICE } from '../../protocol/text.js';
 import type { HubStatus } from '../control/control.js';
 import type { HubEvent } from './hub/hub-events.js';
 

@@ -8,8 +8,10 @@ import { type TestContext, test } from 'node:test';
 import { LametunError } from '../../errors.js';
 import { holdOpenFile } from '../../linux/files/file-lock.js';
 import type { PingAnswer } from './control.js';
+import { askControl } from './control-client.js';
 import type { ControlHandler } from './control-connection.js';
-import { askControl, controlPath, serveControl } from './control-socket.js';
+import { serveControl } from './control-server.js';
+import { controlPath } from './operators.js';
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'lametun-'));
