@@ -8,7 +8,7 @@ import { safeDirectory } from '../../linux/files/safe-files.js';
 import type { Log } from '../../log.js';
 import { postgresDialect } from './postgres.js';
 import type { Schema } from './schema.js';
-import { SqliteDialect } from './sqlite.js';
+import { SqliteFileDialect } from './sqlite.js';
 import { SqlStore } from './store.js';
 import { troubleOf } from './trouble.js';
 
@@ -48,7 +48,7 @@ async function openSqlite({ database: path, log, absent }: StoreOptions): Promis
     // node-sqlite3-wasm marks an open file with a directory, which a killed process leaves behind.
     if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
     return await migrated(
-      new SqlStore(new Kysely<Schema>({ dialect: new SqliteDialect(path) }), 'sqlite', { lock, log }),
+      new SqlStore(new Kysely<Schema>({ dialect: new SqliteFileDialect(path) }), 'sqlite', { lock, log }),
       absent,
     );
   } catch (error) {
