@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { askDevice } from '../device/uapi/client.js';
-import type { TunnelDrop } from '../tunnel/shared-drops.js';
+import type { TunnelDrop } from '../tunnel/drops.js';
 
 /** `lametun drops wg0`: what a running lametund dropped, and why. */
 export function dropsCommand(): Command {

@@ -20,10 +20,10 @@ import {
 import type { ReceiverIndex } from '../wireguard/numbers.js';
 import { replayAccept, replayWouldRefuse } from '../wireguard/replay.js';
 import { ARENA, OPENED_GAP, RECEIVE_BATCH } from './arena.js';
+import type { TunnelDrop } from './drops.js';
 import { MAX_RELAYS, REPORT, REPORT_RECORD } from './messages.js';
 import { type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
-import type { TunnelDrop } from './shared-drops.js';
 import type { WorkerContext } from './worker-context.js';
 
 /** The most packets that are collected before they are written. */

@@ -3,11 +3,12 @@ import type { Waker } from '../linux/threads/poll.js';
 import type { SharedRing } from '../linux/threads/shared-ring.js';
 import type { Offloads } from '../linux/tun/tun.js';
 import type { ReceiveBatch } from '../packets/udp-batch.js';
+import type { DropCounters } from '../wireguard/drops.js';
 import type { PeerNumber } from '../wireguard/numbers.js';
+import type { TunnelDrop } from './drops.js';
 import { REPORT, REPORT_RECORD, REPORTS_DATAGRAM, REPORTS_SIDE_CHANNEL, WAKE_UP_RECORD } from './messages.js';
 import type { PeerState, Peers } from './peers.js';
 import type { Rows } from './rows.js';
-import type { SharedDrops } from './shared-drops.js';
 
 /** What both directions of a worker share: descriptors, tables, and the rings to the control plane. */
 export class WorkerContext {
@@ -22,7 +23,7 @@ export class WorkerContext {
   /** Whether there is a side channel: relay frames and probes. */
   readonly sideChannel: boolean;
   readonly peers: Peers;
-  readonly drops: SharedDrops;
+  readonly drops: DropCounters<TunnelDrop>;
   readonly #rows: Rows;
   readonly #reports: SharedRing;
   readonly #wakeUps: SharedRing;
@@ -37,7 +38,7 @@ export class WorkerContext {
       readonly followsPeers?: boolean;
       readonly sideChannel?: boolean;
     },
-    tables: { readonly peers: Peers; readonly rows: Rows; readonly drops: SharedDrops },
+    tables: { readonly peers: Peers; readonly rows: Rows; readonly drops: DropCounters<TunnelDrop> },
     upward: { readonly reports: SharedRing; readonly wakeUps: SharedRing; readonly waker: Waker },
   ) {
     this.tunFd = device.tunFd;

@@ -9,10 +9,12 @@ import { ENDPOINT, limitHops } from '../packets/udp-batch.js';
 import { MAGIC, RELAY_FRAME } from '../protocol/relay.js';
 import type { Transfer } from '../wireguard/activity.js';
 import { resetActivity } from '../wireguard/activity.js';
+import { DropCounters } from '../wireguard/drops.js';
 import type { PathRule } from '../wireguard/events.js';
 import type { Keypair } from '../wireguard/keypair.js';
 import { erase } from '../wireguard/messages.js';
 import type { PeerNumber, ReceiverIndex } from '../wireguard/numbers.js';
+import { TUNNEL_DROP } from './drops.js';
 import { type Engine, type EngineEvents, MAX_SIDE_CHANNEL, type SocketEndpoint } from './engine.js';
 import { KernelEndpoint, readEndpoint, writeEndpoint } from './kernel-endpoint.js';
 import {
@@ -31,7 +33,6 @@ import {
 import type { Offload } from './offloads.js';
 import { PeerNumbers } from './peer-numbers.js';
 import { Rows, TRAFFIC } from './rows.js';
-import { SharedDrops } from './shared-drops.js';
 import type { TunnelWorkerData } from './worker.js';
 
 /** How many handshake messages and wake-ups are handled before other events of the main thread get their turn. */
@@ -58,7 +59,7 @@ export class WorkerEngine implements Engine {
   readonly #worker: PollingWorker<TunnelWorkerData>;
   readonly #reports = new SharedRing(REPORT_RECORD.size, REPORTS);
   readonly #wakeUps = new SharedRing(WAKE_UP_RECORD.size, WAKE_UPS);
-  readonly #drops = new SharedDrops();
+  readonly #drops = new DropCounters(TUNNEL_DROP);
   readonly #rows = new Rows();
   readonly #numbers: PeerNumbers;
   /** By peer: `PeerState.settings` once the worker has read all commands. */

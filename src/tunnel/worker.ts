@@ -7,11 +7,13 @@ import { Segmenter } from '../ip/segment.js';
 import { canSendSegments, receiveSegments } from '../linux/net/udp.js';
 import { bootTime } from '../linux/process/clock.js';
 import { POLL, Poller, Waker } from '../linux/threads/poll.js';
-import type { PollingWorkerData } from '../linux/threads/polling-worker.js';
+import { type PollingWorkerData, runWorker } from '../linux/threads/polling-worker.js';
 import { SharedRing } from '../linux/threads/shared-ring.js';
 import { setOffloads } from '../linux/tun/tun.js';
+import { DropCounters } from '../wireguard/drops.js';
 import { NO_INDEX, type PeerNumber, type ReceiverIndex } from '../wireguard/numbers.js';
 import { makeArena } from './arena.js';
+import { TUNNEL_DROP } from './drops.js';
 import { Inbound } from './inbound.js';
 import {
   COMMAND,
@@ -28,7 +30,6 @@ import type { Offload } from './offloads.js';
 import { Outbound } from './outbound.js';
 import { forgetSource, type PeerState, Peers, setEndpoint, useSource } from './peers.js';
 import { Rows } from './rows.js';
-import { SharedDrops } from './shared-drops.js';
 import { WorkerContext } from './worker-context.js';
 
 /** What the engine gives its worker. */
@@ -74,7 +75,7 @@ class TunnelWorker {
     const allowed = { tcp: data.offloads.includes('tun-tcp'), udp: data.offloads.includes('tun-udp') };
     this.#context = new WorkerContext(
       { ...data, offloads: setOffloads(data.tunFd, allowed) },
-      { peers: this.#peers, rows: this.#rows, drops: new SharedDrops(data.drops) },
+      { peers: this.#peers, rows: this.#rows, drops: new DropCounters(TUNNEL_DROP, data.drops) },
       {
         reports: new SharedRing(REPORT_RECORD.size, REPORTS, data.reports),
         wakeUps: new SharedRing(WAKE_UP_RECORD.size, WAKE_UPS, data.wakeUps),
@@ -256,10 +257,7 @@ class TunnelWorker {
 const tell = (port: MessagePort, message: WorkerMessage): void => port.postMessage(message);
 
 const data = workerData as TunnelWorkerData;
-try {
+runWorker(data, () => {
   const deviceGone = new TunnelWorker(data).run();
   tell(data.port, { kind: deviceGone ? 'device-gone' : 'stopped' });
-} finally {
-  Atomics.store(new Int32Array(data.ended), 0, 1);
-  data.port.close();
-}
+});

@@ -29,20 +29,33 @@ export const DROP = [
 
 export type Drop = (typeof DROP)[number];
 
-/** One counter per reason. */
-export class DropCounters {
-  readonly #counts = new Float64Array(DROP.length);
+/** A counter for each reason. One thread counts; another may read. */
+export class DropCounters<Reason extends string = Drop> {
+  readonly buffer: SharedArrayBuffer;
+  readonly #reasons: readonly Reason[];
+  readonly #index: ReadonlyMap<Reason, number>;
+  readonly #counts: Float64Array;
 
-  count(reason: Drop, times = 1): void {
-    this.#counts[DROP.indexOf(reason)]! += times;
+  /** @param buffer the other thread's; a new one unless given */
+  constructor(reasons: readonly Reason[], buffer = new SharedArrayBuffer(8 * reasons.length)) {
+    this.buffer = buffer;
+    this.#reasons = reasons;
+    this.#index = new Map(reasons.map((reason, i) => [reason, i]));
+    this.#counts = new Float64Array(buffer);
   }
 
-  of(reason: Drop): number {
-    return this.#counts[DROP.indexOf(reason)]!;
+  count(reason: Reason, times = 1): void {
+    this.#counts[this.#index.get(reason)!]! += times;
+  }
+
+  of(reason: Reason): number {
+    return this.#counts[this.#index.get(reason)!]!;
   }
 
   /** All reasons that have occurred. */
-  entries(): [Drop, number][] {
-    return DROP.map((reason): [Drop, number] => [reason, this.of(reason)]).filter(([, count]) => count > 0);
+  entries(): [Reason, number][] {
+    return this.#reasons
+      .map((reason): [Reason, number] => [reason, this.of(reason)])
+      .filter(([, count]) => count > 0);
   }
 }

@@ -3,7 +3,7 @@ import { ACTIVITY, resetActivity } from './activity.js';
 import { CookieChecker } from './cookie.js';
 import { type Crypto, mapKey, type PrivateKey, type PublicKey } from './crypto.js';
 import { Deadlines } from './deadlines.js';
-import { type Drop, DropCounters } from './drops.js';
+import { DROP, type Drop, DropCounters } from './drops.js';
 import { EventQueue } from './event-queue.js';
 import type { MachineEvent, PathRule, PeerEndpoint } from './events.js';
 import { COOKIE_REPLY, INITIATION, MESSAGE_TYPE, messageType, RESPONSE, viewOf } from './messages.js';
@@ -41,7 +41,7 @@ export interface MachineOptions {
  * Bytes from strangers are counted in `drops`, never thrown; configuration throws `LametunError`.
  */
 export class WireGuardMachine {
-  readonly drops = new DropCounters();
+  readonly drops = new DropCounters(DROP);
   readonly #host;
   readonly #events = new EventQueue<MachineEvent<Peer>>();
   readonly #peers = new Map<string, Peer>();

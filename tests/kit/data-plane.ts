@@ -19,14 +19,15 @@ import { Waker } from '../../src/linux/threads/poll.js';
 import { SharedRing } from '../../src/linux/threads/shared-ring.js';
 import { ENDPOINT } from '../../src/packets/udp-batch.js';
 import { makeArena } from '../../src/tunnel/arena.js';
+import { TUNNEL_DROP } from '../../src/tunnel/drops.js';
 import { Inbound } from '../../src/tunnel/inbound.js';
 import { REPORT_RECORD, REPORTS, WAKE_UP_RECORD } from '../../src/tunnel/messages.js';
 import { Outbound } from '../../src/tunnel/outbound.js';
 import { type PeerState, Peers } from '../../src/tunnel/peers.js';
 import { Rows } from '../../src/tunnel/rows.js';
-import { SharedDrops } from '../../src/tunnel/shared-drops.js';
 import { WorkerContext } from '../../src/tunnel/worker-context.js';
 import { resetActivity } from '../../src/wireguard/activity.js';
+import { DropCounters } from '../../src/wireguard/drops.js';
 import { makeKeypair } from '../../src/wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
 
@@ -63,7 +64,7 @@ export interface DataPlaneReport {
  */
 export class DataPlane {
   readonly context: WorkerContext;
-  readonly drops = new SharedDrops();
+  readonly drops = new DropCounters(TUNNEL_DROP);
   readonly #outbound: Outbound;
   readonly #inbound: Inbound;
   readonly #sockets: readonly UdpSocket[];

@@ -24,9 +24,6 @@ export const FRAME_RECORD = {
 } as const;
 export const FRAMES = 1024;
 
-/** What the worker sends on its message port. */
-export type WorkerMessage = { readonly kind: 'ready' };
-
 /**
  * The writer's side of a ring of frames that no sender can fill alone: a sender may have as many records in it as are free
  * (a dynamic threshold, Choudhury and Hahne 1998). One sender alone gets half of them, three senders a quarter each, and there

@@ -4,14 +4,14 @@ import { blake2s } from '../../crypto/blake2s.js';
 import { canSendSegments, receiveSegments } from '../../linux/net/udp.js';
 import { bootTime, threadTime } from '../../linux/process/clock.js';
 import { Poller, Waker } from '../../linux/threads/poll.js';
-import type { PollingWorkerData } from '../../linux/threads/polling-worker.js';
+import { type PollingWorkerData, runWorker } from '../../linux/threads/polling-worker.js';
 import { SharedRing } from '../../linux/threads/shared-ring.js';
 import { Binds } from './binds.js';
 import { AT, Counters } from './counters.js';
 import { RateLimit } from './fair-share.js';
 import { Forwarder } from './forwarder.js';
 import { KEY_LENGTH, RelayMembers } from './members.js';
-import { COMMAND, COMMAND_RECORD, COMMANDS, FairRing, type WorkerMessage } from './records.js';
+import { COMMAND, COMMAND_RECORD, COMMANDS, FairRing } from './records.js';
 import { THINNING_INTERVAL } from './thinning.js';
 
 /** What the relay passes to its worker. */
@@ -147,13 +147,9 @@ class RelayWorker {
 }
 
 const data = workerData as RelayWorkerData;
-try {
+runWorker(data, () => {
   const worker = new RelayWorker(data);
-  const ready: WorkerMessage = { kind: 'ready' };
-  data.port.postMessage(ready);
+  data.port.postMessage('ready');
   worker.run();
   worker.forget();
-} finally {
-  Atomics.store(new Int32Array(data.ended), 0, 1);
-  data.port.close();
-}
+});

@@ -1,82 +1,57 @@
 import koffi from 'koffi';
 import { ERRNO_HINT, LinuxError } from './errno.js';
 
-/**
- * libc, called directly. Every pointer is declared `intptr_t` and passed as a number, which costs a
- * quarter of passing a Buffer. `koffi.load(null)` finds what is already in the process, so both glibc and musl
- * work without a file name.
- *
- * These functions return -1 and set errno, as in C. Use `call()` except in hot loops, and read `errno()` right
- * after a failure.
- */
 const process_ = koffi.load(null);
 
+/**
+ * A function of libc. Every pointer is declared `intptr_t` and passed as a number, which costs a quarter of passing a Buffer.
+ * `koffi.load(null)` finds what is already in the process, so both glibc and musl work without a file name.
+ */
+export const declare = <Arguments extends readonly (number | string)[] = [number, number, number]>(
+  prototype: string,
+) => process_.func(prototype) as (...args: Arguments) => number;
+
+/**
+ * libc, called directly. These functions return -1 and set errno, as in C. Use `call()` except in hot loops, and read
+ * `errno()` right after a failure.
+ */
 export const libc = {
-  open: process_.func('int open(const char *path, int flags)') as (path: string, flags: number) => number,
-  close: process_.func('int close(int fd)') as (fd: number) => number,
-  read: process_.func('intptr_t read(int fd, intptr_t buffer, size_t length)') as Transfer,
-  write: process_.func('intptr_t write(int fd, intptr_t buffer, size_t length)') as Transfer,
-  memcpy: process_.func('intptr_t memcpy(intptr_t to, intptr_t from, size_t length)') as Transfer,
-  writev: process_.func('intptr_t writev(int fd, intptr_t vectors, int count)') as Transfer,
-  ioctl: process_.func('int ioctl(int fd, unsigned long request, intptr_t argument)') as Transfer,
-  poll: process_.func('int poll(intptr_t fds, unsigned long count, int timeout)') as Transfer,
-  clock_gettime: process_.func('int clock_gettime(int clock, intptr_t time)') as (
-    clock: number,
-    time: number,
-  ) => number,
-  eventfd: process_.func('int eventfd(unsigned int initial, int flags)') as (
-    initial: number,
-    flags: number,
-  ) => number,
-  socket: process_.func('int socket(int domain, int type, int protocol)') as (
-    domain: number,
-    type: number,
-    protocol: number,
-  ) => number,
-  bind: process_.func('int bind(int fd, intptr_t address, unsigned int length)') as Transfer,
-  connect: process_.func('int connect(int fd, intptr_t address, unsigned int length)') as Transfer,
-  getsockname: process_.func('int getsockname(int fd, intptr_t address, intptr_t length)') as Transfer,
-  setsockopt: process_.func(
+  open: declare<[path: string, flags: number]>('int open(const char *path, int flags)'),
+  close: declare<[fd: number]>('int close(int fd)'),
+  read: declare('intptr_t read(int fd, intptr_t buffer, size_t length)'),
+  write: declare('intptr_t write(int fd, intptr_t buffer, size_t length)'),
+  memcpy: declare('intptr_t memcpy(intptr_t to, intptr_t from, size_t length)'),
+  writev: declare('intptr_t writev(int fd, intptr_t vectors, int count)'),
+  ioctl: declare('int ioctl(int fd, unsigned long request, intptr_t argument)'),
+  poll: declare('int poll(intptr_t fds, unsigned long count, int timeout)'),
+  clock_gettime: declare<[clock: number, time: number]>('int clock_gettime(int clock, intptr_t time)'),
+  eventfd: declare<[initial: number, flags: number]>('int eventfd(unsigned int initial, int flags)'),
+  socket: declare('int socket(int domain, int type, int protocol)'),
+  bind: declare('int bind(int fd, intptr_t address, unsigned int length)'),
+  connect: declare('int connect(int fd, intptr_t address, unsigned int length)'),
+  getsockname: declare('int getsockname(int fd, intptr_t address, intptr_t length)'),
+  setsockopt: declare<SocketOption>(
     'int setsockopt(int fd, int level, int option, intptr_t value, unsigned int length)',
-  ) as SocketOption,
-  getsockopt: process_.func(
+  ),
+  getsockopt: declare<SocketOption>(
     'int getsockopt(int fd, int level, int option, intptr_t value, intptr_t length)',
-  ) as SocketOption,
-  send: process_.func('intptr_t send(int fd, intptr_t buffer, size_t length, int flags)') as (
-    fd: number,
-    buffer: number,
-    length: number,
-    flags: number,
-  ) => number,
-  recv: process_.func('intptr_t recv(int fd, intptr_t buffer, size_t length, int flags)') as (
-    fd: number,
-    buffer: number,
-    length: number,
-    flags: number,
-  ) => number,
-  sendmsg: process_.func('intptr_t sendmsg(int fd, intptr_t message, int flags)') as (
-    fd: number,
-    message: number,
-    flags: number,
-  ) => number,
-  recvmsg: process_.func('intptr_t recvmsg(int fd, intptr_t message, int flags)') as (
-    fd: number,
-    message: number,
-    flags: number,
-  ) => number,
-  sendmmsg: process_.func('int sendmmsg(int fd, intptr_t messages, unsigned int count, int flags)') as Batch,
-  recvmmsg: process_.func(
+  ),
+  send: declare<Transfer>('intptr_t send(int fd, intptr_t buffer, size_t length, int flags)'),
+  recv: declare<Transfer>('intptr_t recv(int fd, intptr_t buffer, size_t length, int flags)'),
+  sendmsg: declare('intptr_t sendmsg(int fd, intptr_t message, int flags)'),
+  recvmsg: declare('intptr_t recvmsg(int fd, intptr_t message, int flags)'),
+  sendmmsg: declare<Transfer>('int sendmmsg(int fd, intptr_t messages, unsigned int count, int flags)'),
+  recvmmsg: declare<[...Transfer, timeout: number]>(
     'int recvmmsg(int fd, intptr_t messages, unsigned int count, int flags, intptr_t timeout)',
-  ) as (fd: number, messages: number, count: number, flags: number, timeout: number) => number,
-  if_nametoindex: process_.func('unsigned int if_nametoindex(const char *name)') as (name: string) => number,
-  setns: process_.func('int setns(int fd, int type)') as (fd: number, type: number) => number,
-  flock: process_.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number,
-  fcntl: process_.func('int fcntl(int fd, int command, intptr_t argument)') as Transfer,
+  ),
+  if_nametoindex: declare<[name: string]>('unsigned int if_nametoindex(const char *name)'),
+  setns: declare<[fd: number, type: number]>('int setns(int fd, int type)'),
+  flock: declare<[fd: number, operation: number]>('int flock(int fd, int operation)'),
+  fcntl: declare('int fcntl(int fd, int command, intptr_t argument)'),
 };
 
-type Transfer = (fd: number, pointer: number, length: number) => number;
-type Batch = (fd: number, messages: number, count: number, flags: number) => number;
-type SocketOption = (fd: number, level: number, option: number, value: number, length: number) => number;
+type Transfer = [fd: number, pointer: number, length: number, flags: number];
+type SocketOption = [fd: number, level: number, option: number, value: number, length: number];
 
 /** errno of the calling thread's last failed call. */
 export const errno = (): number => koffi.errno();

@@ -1,8 +1,7 @@
 import { renameSync } from 'node:fs';
-import koffi from 'koffi';
 import { LametunError } from '../../errors.js';
 import { ERRNO } from '../ffi/errno.js';
-import { call, errno, libc } from '../ffi/libc.js';
+import { call, declare, errno, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
 import { AF, SOCK } from './socket-address.js';
 import { SOL_SOCKET } from './socket-options.js';
@@ -14,14 +13,10 @@ const SO_PEERCRED = 17;
 const SO_PEERGROUPS = 59;
 const UCRED = { uid: 4, gid: 8, size: 12 } as const;
 
-const libc_ = koffi.load(null);
-const listen = libc_.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
-const accept4 = libc_.func('int accept4(int fd, intptr_t address, intptr_t length, int flags)') as (
-  fd: number,
-  address: number,
-  length: number,
-  flags: number,
-) => number;
+const listen = declare<[fd: number, backlog: number]>('int listen(int fd, int backlog)');
+const accept4 = declare<[fd: number, address: number, length: number, flags: number]>(
+  'int accept4(int fd, intptr_t address, intptr_t length, int flags)',
+);
 
 /** Accepts the next waiting connection. @returns its descriptor; -1 if there is none */
 export const acceptUnix = (fd: number): number => accept4(fd, 0, 0, SOCK.nonblock | SOCK.cloexec);

@@ -1,6 +1,5 @@
 import { closeSync, constants, openSync, statSync } from 'node:fs';
-import koffi from 'koffi';
-import { call, libc } from '../ffi/libc.js';
+import { call, declare, libc } from '../ffi/libc.js';
 import { allocate, type Memory, writeUint64 } from '../ffi/memory.js';
 
 /** linux/capability.h: the capabilities that are needed, and the one that is needed to drop the others. */
@@ -33,22 +32,12 @@ const VERSION_3 = 0x20080522;
 /** asm-generic/fcntl.h. */
 const F_SETFD = 2;
 
-const process_ = koffi.load(null);
-const prctl = process_.func(
+const prctl = declare<[option: number, number, number, number, number]>(
   'int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long)',
-) as (option: number, ...args: [number, number, number, number]) => number;
-const capget = process_.func('int capget(intptr_t header, intptr_t data)') as (
-  a: number,
-  b: number,
-) => number;
-const capset = process_.func('int capset(intptr_t header, intptr_t data)') as (
-  a: number,
-  b: number,
-) => number;
-const execv = process_.func('int execv(const char *path, intptr_t arguments)') as (
-  path: string,
-  args: number,
-) => number;
+);
+const capget = declare<[header: number, data: number]>('int capget(intptr_t header, intptr_t data)');
+const capset = declare<[header: number, data: number]>('int capset(intptr_t header, intptr_t data)');
+const execv = declare<[path: string, args: number]>('int execv(const char *path, intptr_t arguments)');
 
 /**
  * Limits the capabilities of this process, all its threads and all programs that it starts.

@@ -1,13 +1,11 @@
-import koffi from 'koffi';
-import { libc } from '../ffi/libc.js';
+import { declare, libc } from '../ffi/libc.js';
 import { allocate } from '../ffi/memory.js';
 
 /** `struct group` of grp.h: name pointer, password pointer, gid u32, members pointer. */
 const GROUP = { gid: 16, size: 24 } as const;
 
-const libc_ = koffi.load(null);
-const getgrnam = libc_.func('intptr_t getgrnam(const char *name)') as (name: string) => number;
-const getgrgid = libc_.func('intptr_t getgrgid(unsigned int gid)') as (gid: number) => number;
+const getgrnam = declare<[name: string]>('intptr_t getgrnam(const char *name)');
+const getgrgid = declare<[gid: number]>('intptr_t getgrgid(unsigned int gid)');
 
 /**
  * Looks up a group of the system, in /etc/group or a directory service.

@@ -15,6 +15,16 @@ export interface PollingWorkerData {
   readonly port: MessagePort;
 }
 
+/** Runs a worker to its end, and lets the main thread know. */
+export function runWorker({ ended, port }: PollingWorkerData, run: () => void): void {
+  try {
+    run();
+  } finally {
+    Atomics.store(new Int32Array(ended), 0, 1);
+    port.close();
+  }
+}
+
 /** The subject of a command without one. */
 export const NOBODY = 0xffff_ffff;
 
