@@ -19,10 +19,10 @@ const LAMETUND = fileURLToPath(new URL('../../src/cli/lametund.js', import.meta.
 const NEEDED = ((1n << 10n) | (1n << 12n)).toString(16).padStart(16, '0');
 const NONE = '0'.repeat(16);
 
-/** What /proc/PID/status says of the capabilities of each thread, each different answer once. */
+/** The distinct capabilities of a process's threads, from /proc/PID/status. */
 function capabilitiesOf(pid: number): string[] {
   const threads = readdirSync(`/proc/${pid}/task`);
-  assert.ok(threads.length > 5, `node and a worker have more than ${threads.length} threads`);
+  assert.ok(threads.length > 5, `only ${threads.length} threads: Node.js and a worker have more`);
   const answers = threads.map((thread) =>
     [
       ...readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8').matchAll(
@@ -39,10 +39,10 @@ const LIMITED = [
   `CapInh ${NONE}, CapPrm ${NEEDED}, CapEff ${NEEDED}, CapBnd ${NEEDED}, CapAmb ${NONE}, NoNewPrivs 1`,
 ];
 
-/** The process that was started with this among its arguments. */
+/** The process that has this argument. */
 function processWith(argument: string): number {
   const found = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && commandOf(pid).includes(argument));
-  assert.equal(found.length, 1, `one process has ${argument}`);
+  assert.equal(found.length, 1, `processes with the argument ${argument}`);
   return Number(found[0]);
 }
 
@@ -54,9 +54,9 @@ function commandOf(pid: string): string[] {
   }
 }
 
-test('every thread of a hub, of nodes and of the plain tunnel has the capabilities that it needs, and no others', async (t) => {
+test('every thread of a hub, a node and the plain tunnel has only the capabilities that it needs', async (t) => {
   if (!needs(t, 'netns', 'tun', 'nft', 'ping')) return;
-  assert.notDeepEqual(capabilitiesOf(process.pid), LIMITED, 'the control: this process has more');
+  assert.notDeepEqual(capabilitiesOf(process.pid), LIMITED, 'control: this process has more');
   const lab = new NetworkLab(t);
   const office = lab.site('office').machine;
   const home = lab.site('home', { access: 'easy' }).machine;
@@ -77,10 +77,10 @@ test('every thread of a hub, of nodes and of the plain tunnel has the capabiliti
   assert.deepEqual(capabilitiesOf(plain.pid), LIMITED);
 });
 
-test('so has every thread of lametund, in the foreground and in the background', async (t) => {
+test('every thread of lametund has only the capabilities that it needs, in the foreground and the background', async (t) => {
   if (!needs(t, 'root', 'tun', 'wg')) return;
   const front = lametund(t, ['-f', 'cap0']);
-  await until('wg to get an answer', () => spawnSync('wg', ['show', 'cap0']).status === 0);
+  await until('lametund to answer wg', () => spawnSync('wg', ['show', 'cap0']).status === 0);
   assert.deepEqual(capabilitiesOf(front.pid), LIMITED);
   const launcher = lametund(t, ['cap1']);
   assert.equal(await launcher.ended, 0, launcher.stderr);
@@ -103,7 +103,7 @@ const LIMIT = `
   for await (const part of process.stdin) input += part;
   console.log(JSON.stringify({ pid: process.pid, args: process.argv.slice(1), word: process.env.WORD, input }));`;
 
-/** Runs a script that limits itself, and then says who it is and what it was given. */
+/** Runs a script that limits its own capabilities, then prints its pid, arguments, environment and input. */
 async function limited(input: string, ...wrapper: readonly string[]) {
   const script = `data:text/javascript,${encodeURIComponent(LIMIT)}`;
   const [command, ...args] = [
@@ -124,14 +124,14 @@ async function limited(input: string, ...wrapper: readonly string[]) {
   return { started: child.pid, ...JSON.parse(running.stdout) };
 }
 
-test('a process that limits itself stays the same process, with what it was given', async () => {
+test('a process that limits its capabilities keeps its pid, arguments, environment and input', async () => {
   const { started, pid, args, word, input } = await limited('from outside');
   assert.deepEqual([pid, args, word, input], [started, ['ä b', ''], 'ö ü', 'from outside']);
 });
 
 const NOBODY = 65_534;
 
-test('root starts a program in a home that others cannot enter, and reads a file that an argument names there', (t) => {
+test('root can run a program from a private home directory, and read a file there that an argument names', (t) => {
   if (!needs(t, 'root')) return;
   const home = mkdtempSync(joinPath(tmpdir(), 'lametun-home-')); // mode 0700
   const open = mkdtempSync(joinPath(tmpdir(), 'lametun-open-'));
@@ -158,5 +158,5 @@ test('root starts a program in a home that others cannot enter, and reads a file
   assert.equal(run(home), `${withHomes}\n`);
   assert.equal(run(open, joinPath(home, 'token')), `${withHomes}\na token\n`);
   assert.equal(run(open, `--token-file=${joinPath(home, 'token')}`), `${withHomes}\na token\n`);
-  assert.equal(run(open), `${NEEDED}\n`, 'and where nothing lies there it has no such right');
+  assert.equal(run(open), `${NEEDED}\n`, 'without a file there, the capability is dropped');
 });

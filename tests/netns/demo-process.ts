@@ -7,21 +7,21 @@ import { join, resolve } from 'node:path';
 import { afterEach } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Marks every process that descends from one run of the demo, whatever namespaces it is in. */
+/** An environment variable that marks all processes of one demo run, in any namespace. */
 const MARK = 'LAMETUN_TEST_RUN';
 
 export interface Prefix {
-  /** A command and its arguments, put before node's. */
+  /** A command prefix: its words come before those of node. */
   readonly words?: readonly string[];
   readonly main?: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** Whether it runs on a terminal of 24 rows and 80 columns. The terminal shows stderr as well. */
+  /** Whether the demo runs on a terminal of 24 rows and 80 columns, which also shows stderr. */
   readonly terminal?: boolean;
 }
 
 const running = new Set<ChildProcess>();
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL'); // a failed test's child would keep this process alive
+  for (const child of running) child.kill('SIGKILL'); // the child of a failed test would keep this process alive
 });
 
 const folders: string[] = [];
@@ -29,10 +29,10 @@ process.once('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-/** One run of `lametun demo`, as a user starts it. */
+/** One run of `lametun demo`. */
 export class DemoProcess {
   readonly child: ChildProcess;
-  /** Where it would put temporary files. */
+  /** The directory for its temporary files. */
   readonly temporary = mkdtempSync(join(tmpdir(), 'lametun-demo-'));
   readonly #mark = randomUUID();
   #stdout = '';
@@ -100,14 +100,14 @@ export class DemoProcess {
     }
   }
 
-  /** @returns the exit status as a shell has it: 128 and the signal's number where a signal ended it */
+  /** @returns the exit status as in a shell: 128 plus the signal's number if a signal ended it */
   async end(): Promise<number> {
     await this.#closed;
     const { exitCode, signalCode } = this.child;
     return exitCode ?? 128 + (signalCode === 'SIGKILL' ? 9 : 0);
   }
 
-  /** Its processes that still run, with all their descendants. */
+  /** The run's processes that have not exited, including descendants. */
   remains(): { pid: number; command: string }[] {
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
@@ -117,21 +117,21 @@ export class DemoProcess {
           const command = readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' ');
           return [{ pid: Number(name), command }];
         } catch {
-          return []; // it ended meanwhile
+          return []; // it has exited
         }
       });
   }
 
-  /** The pid of one of its processes. */
+  /** The pid of one process of the run. */
   pidOf(command: RegExp): number {
     const found = this.remains().find((process) => command.test(process.command));
     if (found === undefined) throw new Error(`no ${command}: ${JSON.stringify(this.remains())}`);
     return found.pid;
   }
 
-  /** @returns the milliseconds that it took until nothing remained */
+  /** Waits until all processes have exited. @returns milliseconds */
   async vanishes(): Promise<number> {
-    if (this.remains().length === 0) return 0; // looking takes time, too
+    if (this.remains().length === 0) return 0; // the check itself takes time
     const start = Date.now();
     while (this.remains().length > 0) {
       if (Date.now() - start > 20_000) throw new Error(`still there: ${JSON.stringify(this.remains())}`);
@@ -141,7 +141,7 @@ export class DemoProcess {
   }
 }
 
-/** `script` of util-linux gives a terminal, whose settings are printed at the end. */
+/** Runs a command on a terminal of util-linux's `script`, and prints the terminal's settings at the end. */
 function onTerminal(words: readonly string[]): string[] {
   const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
   const command = `stty rows 24 cols 80; trap : INT; ${quoted}; status=$?; stty -a; exit $status`;

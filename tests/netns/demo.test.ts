@@ -18,10 +18,10 @@ import { SCENES } from '../../src/demo/events.js';
 import { needs } from '../kit/requirements.js';
 import { DemoProcess } from './demo-process.js';
 
-/** Names that only the demo uses. Other tests run at the same time. */
+/** Names that only the demo uses, because other tests run at the same time. */
 const OURS = ['laptop', 'home-router', 'internet', 'gateway', 'server', 'home0', 'office', 'probe', 'probe0'];
 
-/** What a run has left behind. */
+/** What a run left behind. */
 function leftovers(demo: DemoProcess): string[] {
   const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
   const named = ['/run/netns', '/sys/class/net'].flatMap(list).filter((name) => OURS.includes(name));
@@ -34,7 +34,7 @@ function leftovers(demo: DemoProcess): string[] {
   ];
 }
 
-/** Runs a command in its own namespaces, and fails if their state differs afterwards. */
+/** Runs a command in new namespaces, and fails if it changes their state. */
 const UNTOUCHED = `
 state() {
   ip -d address; ip route show table all; ip -6 route show table all; ip rule; nft list ruleset
@@ -46,12 +46,12 @@ before=$(state 2>&1); "$@"; status=$?; after=$(state 2>&1)
 [ "$before" = "$after" ] || { echo "before: $before" >&2; echo "after: $after" >&2; exit 99; }
 exit $status`;
 
-/** ping waits only 0.2 s for the last answer. */
+/** ping waits only 0.2 s for the last reply. */
 const PINGED = /3 packets transmitted, [23] received/;
 
 const NOTHING_LEFT = 'Everything built here is gone.';
 
-/** Where the first test records its run, for the second one. */
+/** The first test records its run here for the second one. */
 const recorded = join(mkdtempSync(join(tmpdir(), 'lametun-recording-')), 'demo.json');
 after(() => rmSync(dirname(recorded), { recursive: true }));
 
@@ -61,14 +61,14 @@ test('the demo shows every scene, and leaves nothing behind', async (t) => {
   const start = Date.now();
   const demo = new DemoProcess(['--record', recorded], { words: alone });
   assert.equal(await demo.end(), 0, demo.stderr);
-  assert.ok(Date.now() - start < 50_000, 'a pipe waits for nobody to read');
+  assert.ok(Date.now() - start < 50_000, 'no reading pauses when the output is a pipe');
   assert.equal(demo.stderr, '');
   assert.deepEqual(leftovers(demo), []);
 
   const text = demo.stdout;
   for (let i = 1; i <= SCENES.length; i++) assert.match(text, new RegExp(`^── ${i}/${SCENES.length}  `, 'm'));
   for (const line of text.split('\n')) assert.ok([...line].length <= 80, line);
-  assert.ok(!text.includes('\x1b'), 'plain text to a pipe');
+  assert.ok(!text.includes('\x1b'), 'no escape sequences in a pipe');
   assert.match(text, /Destination Net Unreachable/);
   assert.match(text, PINGED);
   assert.match(text, /The launch is on Friday/);
@@ -96,14 +96,14 @@ test('the recording has the scenes and kinds of events of a live run', (t) => {
   const live = JSON.parse(readFileSync(recorded, 'utf8')) as ReturnType<typeof readRecording>;
   const outline = ({ events }: typeof live): string[] =>
     events.map((event) => (event.kind === 'scene' ? `scene ${event.id}: ${event.title}` : event.kind));
-  assert.deepEqual(outline(readRecording()), outline(live), 'record it again: CONTRIBUTING.md says how');
+  assert.deepEqual(outline(readRecording()), outline(live), 'record it again, see CONTRIBUTING.md');
 });
 
-test('without root it runs in a user namespace', async (t) => {
+test('without root the demo runs in a user namespace', async (t) => {
   if (!needs(t, 'demo')) return;
-  if (process.geteuid?.() !== 0) return; // then all tests here run without root
+  if (process.geteuid?.() !== 0) return; // all tests of this file run without root then
   if (!needs(t, 'setpriv', 'unshare', 'mknod')) return;
-  // Everyone can read this copy, and open this TUN device.
+  // Every user can read this copy, and open this TUN device.
   const folder = mkdtempSync(join(tmpdir(), 'lametun-nobody-'));
   t.after(() => rmSync(folder, { recursive: true }));
   chmodSync(folder, 0o755);
@@ -129,7 +129,7 @@ test('without root it runs in a user namespace', async (t) => {
 const DEMO = /^\S*node \S*main\.js demo/;
 const STOP = /Enter: next/;
 
-/** A run on a terminal that stands in the middle of its lesson, with the tunnel up. */
+/** A run on a terminal, in the middle of the lesson with the tunnel up. */
 async function halfway(): Promise<DemoProcess> {
   const demo = new DemoProcess(['--step'], { terminal: true });
   for (let stops = 1; stops <= 4; stops++) {
@@ -138,11 +138,11 @@ async function halfway(): Promise<DemoProcess> {
   }
   await demo.shows(STOP, 5);
   assert.match(demo.stdout, /── 5\//);
-  assert.ok(demo.remains().length > 7, 'the tunnel stands');
+  assert.ok(demo.remains().length > 7, 'the tunnel is up');
   return demo;
 }
 
-/** `stty -a` at the end says that the terminal behaves as usual. */
+/** Asserts that `stty -a` at the end shows the usual terminal settings. */
 function assertRestored(demo: DemoProcess): void {
   for (const setting of ['isig', 'icanon', 'echo', 'iexten', 'icrnl', 'opost']) {
     assert.match(demo.stdout, new RegExp(`(?<=[\\s;])${setting}\\b`), demo.stdout.slice(-1000));
@@ -155,14 +155,14 @@ for (const [signal, status] of [
   ['SIGHUP', 129],
   ['SIGKILL', 137],
 ] as const) {
-  test(`${signal} ends it at once, with status ${status}, and nothing is left`, async (t) => {
+  test(`${signal} ends the demo at once, with status ${status}, and nothing is left`, async (t) => {
     if (!needs(t, 'demo', 'script')) return;
     const demo = await halfway();
     process.kill(demo.pidOf(DEMO), signal);
     assert.equal(await demo.end(), status);
     if (signal !== 'SIGKILL') assertRestored(demo);
     const took = await demo.vanishes();
-    // It tidies up before it ends where it can; after a kill the kernel does it.
+    // The demo cleans up before it exits; after SIGKILL the kernel does.
     assert.ok(took < (signal === 'SIGKILL' ? 20_000 : 500), `${took} ms`);
     assert.deepEqual(leftovers(demo), []);
   });
@@ -172,7 +172,7 @@ for (const [what, name] of [
   ['the process inside', /^\S*node \S*inside\.js/],
   ['unshare', /^unshare /],
 ] as const) {
-  test(`when ${what} is killed, it says so with status 1, and nothing is left`, async (t) => {
+  test(`when ${what} is killed, the demo reports it with status 1, and nothing is left`, async (t) => {
     if (!needs(t, 'demo', 'script')) return;
     const demo = await halfway();
     process.kill(demo.pidOf(name), 'SIGKILL');
@@ -184,7 +184,7 @@ for (const [what, name] of [
   });
 }
 
-test('on a terminal space pauses the lesson, space continues it, and Enter shows the next screen', async (t) => {
+test('on a terminal, space pauses and continues the lesson, and Enter shows the next screen', async (t) => {
   if (!needs(t, 'demo', 'script')) return;
   const demo = new DemoProcess([], { terminal: true });
   await demo.shows(/\d s {4}space: pause {4}Enter: next/);
@@ -203,7 +203,7 @@ test('on a terminal space pauses the lesson, space continues it, and Enter shows
   assert.deepEqual(leftovers(demo), []);
 });
 
-test('step by step it shows every scene, one screen at a time; Ctrl-C ends --keep', async (t) => {
+test('--step shows every scene, one screen at a time; Ctrl-C ends --keep', async (t) => {
   if (!needs(t, 'demo', 'script')) return;
   const demo = new DemoProcess(['--step', '--keep'], { terminal: true });
   const end = 'Enter or Ctrl-C';
@@ -212,10 +212,10 @@ test('step by step it shows every scene, one screen at a time; Ctrl-C ends --kee
     if (demo.stdout.includes(end)) break;
     demo.enter();
   }
-  const screens = demo.stdout.split('\x1b[H'); // a screen begins where the cursor goes home
+  const screens = demo.stdout.split('\x1b[H'); // a screen begins with the cursor at home
   assert.ok(screens.length > SCENES.length);
   for (const screen of screens.slice(0, -1)) {
-    const shown = screen.slice(0, screen.indexOf('\x1b[24;1H')); // the keys' row
+    const shown = screen.slice(0, screen.indexOf('\x1b[24;1H')); // the row that shows the keys
     assert.ok(shown.split('\n').length <= 24, shown);
   }
   for (let i = 1; i <= SCENES.length; i++)
@@ -226,14 +226,14 @@ test('step by step it shows every scene, one screen at a time; Ctrl-C ends --kee
   assert.deepEqual(leftovers(demo), []);
 });
 
-test('--step is refused where there is no terminal', async () => {
+test('--step is refused without a terminal', async () => {
   const demo = new DemoProcess(['--step']);
   assert.equal(await demo.end(), 2);
   assert.match(demo.stderr, /^lametun demo: --step needs a terminal[^\n]*\n$/);
   assert.equal(demo.stdout, '');
 });
 
-test('it ends silently when the reader of its output goes away', async (t) => {
+test('the demo ends silently when the reader of its output goes away', async (t) => {
   if (!needs(t, 'demo')) return;
   const demo = new DemoProcess([]);
   await demo.shows(/^── 1\//m);
@@ -243,7 +243,7 @@ test('it ends silently when the reader of its output goes away', async (t) => {
   await demo.vanishes();
 });
 
-test('--pcap writes what tshark reads: one interface a station, the packets of the lesson', async (t) => {
+test('tshark reads what --pcap writes: one interface per station, and the packets of the lesson', async (t) => {
   if (!needs(t, 'demo', 'tshark')) return;
   const folder = mkdtempSync(join(tmpdir(), 'lametun-pcap-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -294,7 +294,7 @@ test('--pcap writes what tshark reads: one interface a station, the packets of t
   assert.ok(times[0]! * 1000 > start - 1000 && times[0]! * 1000 < Date.now() + 1000);
 });
 
-/** What precedes the inner packet is four bytes like a GRE header without options, RFC 2784: 0, EtherType. */
+/** The four bytes before the inner packet look like a GRE header without options, RFC 2784: 0, EtherType. */
 const AS_GRE = ['-d', 'udp.port==1234,gre'];
 
 function tshark(
@@ -304,7 +304,7 @@ function tshark(
   more: readonly string[] = [],
 ): string[][] {
   const wanted = fields.flatMap((field) => ['-e', field]);
-  // One TCP segment at three stations is no retransmission here.
+  // tshark would take one TCP segment at three stations for retransmissions.
   const apart = ['-o', 'tcp.analyze_sequence_numbers:FALSE'];
   const args = [
     '-n',
@@ -326,7 +326,7 @@ function tshark(
     .map((line) => line.split(';'));
 }
 
-test('--keep leaves it standing and says how to enter each host; Enter ends it', async (t) => {
+test('--keep leaves the network running and shows how to enter each host; Enter ends it', async (t) => {
   if (!needs(t, 'demo', 'nsenter')) return;
   const demo = new DemoProcess(['--keep']);
   await demo.shows(/Enter or Ctrl-C/);
@@ -350,7 +350,7 @@ test('--keep leaves it standing and says how to enter each host; Enter ends it',
   assert.deepEqual(leftovers(demo), []);
 });
 
-/** Starts the demo after a shell command has taken something away. */
+/** Starts the demo after a shell command has removed something that it needs. */
 function without(t: TestContext, taken: string, args: readonly string[] = []): DemoProcess | undefined {
   if (!needs(t, 'root', 'netns', 'unshare', 'setpriv')) return undefined;
   return new DemoProcess(args, { words: ['unshare', '--mount', 'sh', '-c', `${taken} "$@"`, 'sh'] });
@@ -360,7 +360,7 @@ const NO_TUN = 'mount -t tmpfs tmpfs /dev/net && exec';
 const NO_NFT = 'for nft in /usr/sbin/nft /sbin/nft; do mount --bind /dev/null $nft; done; exec';
 const NO_NAMESPACES = 'exec setpriv --bounding-set -sys_admin';
 
-test('where it cannot run, it says in one line what is missing, and plays a recording', async (t) => {
+test('where the demo cannot run, it names in one line what is missing, and plays a recording', async (t) => {
   const demo = without(t, NO_TUN);
   if (demo === undefined) return;
   assert.equal(await demo.end(), 0);
@@ -398,7 +398,7 @@ test('--keep is refused where the demo cannot run live', async (t) => {
   assert.equal(demo.stdout, '');
 });
 
-test('a bad option ends it with one line and status 2, a file that cannot be written with status 1', async (t) => {
+test('an invalid option ends the demo with one line and status 2, an unwritable file with status 1', async (t) => {
   for (const args of [['--nonsense'], ['--pcap'], ['home']]) {
     const demo = new DemoProcess(args);
     assert.equal(await demo.end(), 2, args.join(' '));

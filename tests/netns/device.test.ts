@@ -39,7 +39,7 @@ const quiet: Log = { isVerbose: false, verbose: () => {}, error: (text) => asser
 
 const endpoint = (address: string, port: number): Endpoint => ({ address: parseAddress(address)!, port });
 
-/** A device, and all that its owner knows. */
+/** A WireGuard interface, and what its owner knows. */
 interface End {
   readonly host: Namespace;
   readonly device: CreatedInterface;
@@ -54,12 +54,12 @@ interface End {
 
 interface Pair {
   readonly ends: readonly [End, End];
-  /** Reaches both hosts, and neither is its own. */
+  /** A router that reaches both hosts. */
   readonly between: Namespace;
   readonly relay: TestRelay;
 }
 
-/** Two devices of this process on two hosts, with a router between, where there is a relay, too. Peers are relayed. */
+/** Two interfaces of this process on two hosts, with a router between them, and a relay. Peers are relayed. */
 async function start(
   t: TestContext,
   offloads: readonly Offload[],
@@ -132,7 +132,7 @@ async function start(
   return { ends: [...ends], between: router!, relay };
 }
 
-/** Lets an end send to the other directly, or through the relay. */
+/** Makes one end send to the other directly, or through the relay. */
 function use(way: 'direct' | 'relay', own: End, other: End): void {
   const { wireguard } = own.device;
   if (way === 'direct') wireguard.setEndpoint(own.peer, other.outer);
@@ -167,9 +167,9 @@ for (const offloads of [OFFLOADS, []] as const) {
         return relay.passed === before && before;
       });
       for (const verb of ['put', 'get'] as const) await transfer(verb, a.host, b.inner, BYTES);
-      assert.equal(relay.passed, passed, 'nothing went through the relay');
+      assert.equal(relay.passed, passed, 'nothing passed the relay');
       for (const { device } of ends) {
-        // What went two ways may come too late; hosts look for routers, which nobody is.
+        // Packets on two paths may arrive too late, and hosts send router solicitations, which are dropped.
         const drops = [...device.wireguard.drops().keys()].filter(
           (reason) => reason !== 'replayed' && reason !== 'no-peer',
         );
@@ -179,7 +179,7 @@ for (const offloads of [OFFLOADS, []] as const) {
   }
 }
 
-test('what moves between relay and direct path under traffic loses nothing', async (t) => {
+test('a peer that switches between relay and direct path under traffic loses nothing', async (t) => {
   if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
   const { ends, relay } = await start(t, OFFLOADS, 'router');
   const [a, b] = ends;
@@ -190,7 +190,7 @@ test('what moves between relay and direct path under traffic loses nothing', asy
   const switching = setInterval(() => {
     const way = (switches >> 1) % 2 === 0 ? 'direct' : 'relay';
     if (switches % 2 === 0) use(way, a, b);
-    else use(way, b, a); // now the one goes this way, now both
+    else use(way, b, a); // first one end switches, then both
     switches++;
     passed.push(relay.passed);
   }, 40);
@@ -208,20 +208,20 @@ test('what moves between relay and direct path under traffic loses nothing', asy
   assert.ok(differences.some((n) => n === 0) && differences.some((n) => n > 0), `${differences}`);
 });
 
-test('an authentic packet that comes another way moves nobody: only the owner does', async (t) => {
+test('an authentic packet from another path does not move a peer: only the owner does', async (t) => {
   if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
   const { ends, relay } = await start(t, OFFLOADS, 'router');
   const [a, b] = ends;
   use('direct', a, b);
-  // The handshake, too: a's initiation goes directly, and is answered directly; b's data takes the relay.
+  // This includes the handshake: a's initiation goes directly and is answered directly; b's data takes the relay.
   for (let i = 0; i < 5; i++) await assertPing(a.host, b.inner, { count: 1 });
-  assert.equal(relay.passed, 5, 'the answers to the pings, and no handshake');
+  assert.equal(relay.passed, 5, 'the replies to the pings, and no handshake');
   assert.equal((b.peer.endpoint as SocketEndpoint).relayPeer, a.id);
   const { sent, received } = a.device.wireguard.transfer(a.peer);
   assert.ok(sent > 5 * 84 && received > 5 * 84);
 });
 
-test('probes reach the owner of the other device, directly and through the relay, and can be answered', async (t) => {
+test('probes reach the owner of the other interface, directly and through the relay, and can be answered', async (t) => {
   if (!needs(t, 'root', 'netns', 'tun')) return;
   const [a, b] = (await start(t, OFFLOADS, 'router')).ends;
   const probe = (fill: number, length: number): Uint8Array => {
@@ -256,7 +256,7 @@ test('probes reach the owner of the other device, directly and through the relay
   );
 });
 
-test('frames from elsewhere than the relay are counted, and nothing else', async (t) => {
+test('frames that do not come from the relay are counted and dropped', async (t) => {
   if (!needs(t, 'root', 'netns', 'tun', 'ping')) return;
   const { ends, between } = await start(t, OFFLOADS, 'router');
   const [a, b] = ends;
@@ -265,12 +265,12 @@ test('frames from elsewhere than the relay are counted, and nothing else', async
   frame.writeInt32LE(MAGIC.relay);
   frame.writeUInt32LE(b.id, RELAY_FRAME.peer);
   frame.writeInt32LE(MAGIC.probe, RELAY_FRAME.payload);
-  // The relay's host, but not its port.
+  // From the relay's host, but another port.
   const stranger = between.inside(() => UdpSocket.open(RELAY_PORT + 1));
   t.after(() => stranger.close());
   for (let i = 0; i < 2; i++) sendFrom(stranger, frame, a.outer);
   const count = (): number => a.device.wireguard.drops().get('not-the-relay') ?? 0;
-  await until('them to be counted', () => count() >= 2);
+  await until('the frames to be counted', () => count() >= 2);
   assert.equal(count(), 2);
   assert.deepEqual(a.sideChannel, []);
   await assertPing(a.host, b.inner);
@@ -287,11 +287,11 @@ function sendFrom(socket: UdpSocket, datagram: Uint8Array, to: Endpoint): void {
   assert.equal(batch.flush(socket.fd), 0);
 }
 
-/** This process is to answer meanwhile. */
+/** Runs `wg show` without blocking this process, which must answer it. */
 const wgShow = async (device: string): Promise<string> =>
   (await promisify(execFile)('wg', ['show', device])).stdout;
 
-test('wg shows a device that lives in a process, and nothing is left of it when it is closed', async (t) => {
+test('wg shows an interface of a running process, and closing it leaves nothing', async (t) => {
   if (!needs(t, 'root', 'tun', 'wg')) return;
   const name = newName();
   const privateKey = randomBytes(32);
@@ -305,14 +305,14 @@ test('wg shows a device that lives in a process, and nothing is left of it when 
     createInterface({ ...options, privateKey: randomBytes(32) }),
     new RegExp(`${name}.*an interface of that name exists already.*another name with --interface`),
   );
-  assert.match(await wgShow(name), /listening port/, 'the first goes on');
+  assert.match(await wgShow(name), /listening port/, 'the first interface keeps running');
   await device.close();
   await device.close();
   assert.equal(findLink(name), undefined);
   assert.equal(existsSync(socketPath(name)), false);
 });
 
-test('a port that is taken is an error, which leaves nothing behind', async (t) => {
+test('a port in use is an error, and leaves nothing behind', async (t) => {
   if (!needs(t, 'root', 'tun')) return;
   const taken = UdpSocket.open(0);
   t.after(() => taken.close());
@@ -324,7 +324,7 @@ test('a port that is taken is an error, which leaves nothing behind', async (t) 
   assert.ok(privateKey.every((byte) => byte === 0));
 });
 
-test('a device that is removed ends, and says so', async (t) => {
+test('an interface ends with an error when its device is removed', async (t) => {
   if (!needs(t, 'root', 'tun')) return;
   const name = newName();
   const device = await createInterface({

@@ -20,7 +20,7 @@ const LAMETUN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const PORT = 51_820;
 const name = (letter: string): string => `q${(process.pid % 46_656).toString(36)}${letter}`;
 
-test('whatever the kernel says of where a peer is, the others in its batch go, in their order', (t) => {
+test('an error for one peer’s address does not stop the others in its batch, nor reorder them', (t) => {
   if (!needs(t, 'root', 'netns')) return;
   const namespace = Namespace.create(name('n'));
   t.after(() => namespace.remove());
@@ -28,7 +28,7 @@ test('whatever the kernel says of where a peer is, the others in its batch go, i
     'route add unreachable 192.0.2.1', // EHOSTUNREACH
     'route add prohibit 192.0.2.2', // EACCES
     'route add blackhole 192.0.2.3', // EINVAL
-    'route add throw 192.0.2.4', // ENETUNREACH, as for what has no route
+    'route add throw 192.0.2.4', // ENETUNREACH, as without a route
   ]);
   const plane = namespace.inside(() => new DataPlane());
   t.after(() => plane.close());
@@ -65,7 +65,7 @@ test('whatever the kernel says of where a peer is, the others in its batch go, i
   assert.deepEqual(plane.drops.entries(), [['unreachable', rounds * refused.length]]);
 });
 
-test('while some peers flood, and are flooded, gone or silent, another one pings and is pinged', async (t) => {
+test('a quiet peer can ping and be pinged while other peers flood, are flooded, gone or silent', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'wg', 'ping')) return;
   const [hub, ...hosts] = Namespace.createAll(['h', 'f', 'q', 'g'].map(name)) as [Namespace, ...Namespace[]];
   t.after(() => [hub, ...hosts].map((host) => host.remove()));
@@ -80,7 +80,7 @@ test('while some peers flood, and are flooded, gone or silent, another one pings
   );
   const key = newKey();
   const keys = [...spokes.map(newKey), newKey()];
-  // The last has nobody: whom it is said to be at gives no answer.
+  // The last peer does not exist: nothing answers at its endpoint.
   const peers = keys.map(({ publicKey }, i) => [
     ...['peer', publicKey, 'endpoint', `192.0.2.${4 * i + 2}:${PORT}`, 'allowed-ips', `10.9.0.${i + 2}/32`],
   ]);
@@ -98,7 +98,7 @@ test('while some peers flood, and are flooded, gone or silent, another one pings
   await Promise.all([center!, ...spokes].map((wireguard) => wireguard.up()));
   const [flooder, quiet] = hosts as [Namespace, Namespace];
   for (const i of [2, 3, 4]) await assertPing(hub, `10.9.0.${i}`, { count: 1 });
-  hub.ip(['route add unreachable 192.0.2.10/32']); // from here on one is gone, with its session
+  hub.ip(['route add unreachable 192.0.2.10/32']); // one peer becomes unreachable, with a session
 
   const [outward, inward] = [new Datagrams(t, hub, 7000), new Datagrams(t, flooder, 7000)];
   const burst = Array.from({ length: 64 }, () => ({ payload: new Uint8Array(1200), trafficClass: 0 }));
@@ -110,10 +110,10 @@ test('while some peers flood, and are flooded, gone or silent, another one pings
       await sleep(1);
     }
   })();
-  // How many of the floods' datagrams, and of the pings, find queues full is the kernel's affair: all that is asked for
-  // is that neither end of the line gets nothing.
+  // The kernel decides how many datagrams and pings find queues full. The test only asks that pings get through in both
+  // directions.
   const passes = (from: Namespace, to: string): Promise<true> =>
-    until(`${to} to answer under the flood`, async () => {
+    until(`${to} to reply under the flood`, async () => {
       return (await ping(from, to, { count: 20, interval: 0.03 })).received > 0;
     });
   try {
@@ -123,15 +123,15 @@ test('while some peers flood, and are flooded, gone or silent, another one pings
     await flooding;
   }
   for (const socket of [outward, inward])
-    assert.ok((await socket.receive(1)).length > 0, 'the flood passes, too');
+    assert.ok((await socket.receive(1)).length > 0, 'the flood passes too');
   const drops = runProgram(process.execPath, [LAMETUN, 'drops', hub.name]);
   assert.match(drops, /unreachable/);
   assert.match(drops, /queue-full/);
   for (const i of [2, 3]) {
-    // What the flood has left in queues may yet cost the first one its place.
-    await until(`10.9.0.${i} to answer`, async () => (await ping(hub, `10.9.0.${i}`)).received === 1);
+    // The first ping may be dropped while the queues are still full.
+    await until(`10.9.0.${i} to reply`, async () => (await ping(hub, `10.9.0.${i}`)).received === 1);
   }
-  // And the one that was gone is there again when the way is.
+  // The unreachable peer works again once it has a route.
   hub.ip(['route del unreachable 192.0.2.10/32']);
   await assertPing(hub, '10.9.0.4', { count: 1 });
 });

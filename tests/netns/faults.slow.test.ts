@@ -11,12 +11,12 @@ import { needs } from '../kit/requirements.js';
 import { assertPing, ping, runOn, transfer } from '../kit/traffic.js';
 import { until } from '../kit/wait.js';
 
-/** What ended the original program, or would have, and what is in the way of packets in real life. */
+/** Faults that ended the original program, or would have, and faults of real networks. */
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
 const { server, office } = ADDRESS;
 
-test('a client whose server is not there yet says so once, and goes on', async (t) => {
+test('a client without a server yet warns once, and keeps running', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const home = await lab.home();
@@ -24,12 +24,12 @@ test('a client whose server is not there yet says so once, and goes on', async (
   const warning = await home.event('warning');
   assert.match(warning.message, /^no server answers at 203\.0\.113\.5:1234 yet \(Connection refused\)/);
   await lab.office();
-  await until('the first answer', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
+  await until('the first reply', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
   await assertPing(lab.net.laptop, server.v4);
   assert.deepEqual(home.all('warning'), [warning]);
 });
 
-test('a client without any route to its server says so once, and goes on', async (t) => {
+test('a client without a route to its server warns once, and keeps running', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const { laptop } = lab.net;
@@ -40,11 +40,11 @@ test('a client without any route to its server says so once, and goes on', async
   assert.match(warning.message, /Network is unreachable/);
   await lab.office();
   laptop.ip([`route add default via ${ADDRESS.homeRouter.v4}`]);
-  await until('the first answer', async () => (await ping(laptop, server.v4)).received === 1);
+  await until('the first reply', async () => (await ping(laptop, server.v4)).received === 1);
   assert.deepEqual(home.all('warning'), [warning]);
 });
 
-test('a listener whose only client is gone goes on, and serves it when it is back', async (t) => {
+test('a listener survives the loss of its only client, and serves it when it returns', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t, { nat: 'none' });
   const listener = await lab.office();
@@ -57,7 +57,7 @@ test('a listener whose only client is gone goes on, and serves it when it is bac
   await assertPing(lab.net.laptop, server.v4);
 });
 
-test('the tunnel carries again after its device was set down and up, or down alone', async (t) => {
+test('the tunnel recovers after its device was set down and up, or only down', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const listener = await lab.office();
@@ -70,15 +70,15 @@ test('the tunnel carries again after its device was set down and up, or down alo
     await assertPing(lab.net.laptop, server.v6);
     host.ip(['link set tun0 down', 'link set tun0 up']);
     for (const to of [server.v4, server.v6]) {
-      await until(`${to} to answer`, async () => (await ping(lab.net.laptop, to)).received === 1);
+      await until(`${to} to reply`, async () => (await ping(lab.net.laptop, to)).received === 1);
     }
     host.ip(['link set tun0 down']); // the reconciler sets it up again
-    await until('an answer after that', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
+    await until('a reply after that', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
     assert.ok(tunnel.running);
   }
 });
 
-test('the tunnel carries again after the way between was cut', async (t) => {
+test('the tunnel recovers after the link was cut', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   await lab.office();
@@ -87,12 +87,12 @@ test('the tunnel carries again after the way between was cut', async (t) => {
   lab.net.laptop.ip(['link set eth0 down']);
   assert.equal((await ping(lab.net.laptop, server.v4, { count: 5, wait: 0.2 })).received, 0);
   lab.net.laptop.ip(['link set eth0 up', `route add default via ${ADDRESS.homeRouter.v4}`]);
-  await until('an answer', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
+  await until('a reply', async () => (await ping(lab.net.laptop, server.v4)).received === 1);
   assert.ok(home.all('warning').length <= 2, JSON.stringify(home.all('warning')));
 });
 
 for (const text of [false, true]) {
-  test(`when its device is deleted it ends with status 1 and a clear word, ${text ? 'for people' : 'as JSON'}`, async (t) => {
+  test(`when its device is deleted the tunnel ends with status 1 and a clear message, ${text ? 'as text' : 'as JSON'}`, async (t) => {
     if (!canRun(t)) return;
     const lab = new Lab(t);
     await lab.office();
@@ -108,20 +108,20 @@ for (const text of [false, true]) {
 
 for (const { dead, how, within } of [
   { dead: '192.0.2.1', how: 'is silent', within: PATIENCE + 15_000 },
-  { dead: '203.0.113.1', how: 'refuses', within: PATIENCE - 100 }, // not as if it were silent
+  { dead: '203.0.113.1', how: 'refuses', within: PATIENCE - 100 }, // sooner than a silent one
   { dead: '192.0.2.2', how: 'cannot be reached', within: PATIENCE - 100 },
 ]) {
-  test(`of a name with two addresses it turns to the second when the first ${how}`, async (t) => {
+  test(`the client tries the second address of a server name when the first ${how}`, async (t) => {
     if (!canRun(t)) return;
     const times: number[] = [];
-    // What takes long on a machine that is busy with something else does not do so each time.
+    // A busy machine may exceed the limit once, but not every time.
     do times.push(await timeToTurn(t, dead));
     while (times.at(-1)! > within && times.length < 3);
     assert.ok(times.at(-1)! <= within, `${times.map((time) => Math.round(time)).join(', ')} ms`);
   });
 }
 
-/** @returns milliseconds until a client whose first address is dead has an answer from its second one */
+/** @returns milliseconds until a client whose first address is dead gets a reply from the second */
 async function timeToTurn(t: TestContext, dead: string): Promise<number> {
   const lab = new Lab(t);
   const { laptop, internet } = lab.net;
@@ -131,26 +131,26 @@ async function timeToTurn(t: TestContext, dead: string): Promise<number> {
   t.after(() => rm(folder, { recursive: true }));
   const hosts = join(folder, 'hosts');
   writeFileSync(hosts, `${dead} vpn.example\n${office.v4} vpn.example\n`);
-  // `ip netns exec` gives each program mounts of its own, so this is the /etc/hosts of one program.
+  // `ip netns exec` gives each program its own mounts, so only this program sees this /etc/hosts.
   const wrapper = ['sh', '-c', `mount --bind ${hosts} /etc/hosts && exec "$@"`, 'sh'];
   const home = lab.lametun(laptop, lab.homeArguments(0, 'vpn.example'), { wrapper });
   const { servers } = await (await home.ready()).event('start');
   assert.deepEqual(servers, [`${dead}:1234`, `${office.v4}:1234`]);
   const start = performance.now();
-  await until('an answer', async () => (await ping(laptop, server.v4, { wait: 0.5 })).received === 1);
+  await until('a reply', async () => (await ping(laptop, server.v4, { wait: 0.5 })).received === 1);
   const took = performance.now() - start;
   const { server: used } = await home.event('stats', (stats) => stats.packetsIn > 0);
   assert.equal(used, `${office.v4}:1234`);
   return took;
 }
 
-test('a route that leads the tunnel back into itself is a warning, not a storm', async (t) => {
+test('a route that leads the tunnel back into itself causes a warning, not a packet storm', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const listener = await lab.office();
   const client = await lab.home();
   await assertPing(lab.net.laptop, server.v4);
-  // What the gateway sends to the laptop's router now comes out of its own tunnel again.
+  // The gateway now routes its datagrams to the laptop's router into its own tunnel.
   lab.net.gateway.ip([`route add ${lab.net.homes[0]!.public4}/32 dev tun0`]);
   await ping(lab.net.gateway, INNER.home(0).v4, { count: 3 });
   const { message } = await listener.event('warning');
@@ -160,7 +160,7 @@ test('a route that leads the tunnel back into itself is a warning, not a storm',
   assert.ok(client.running);
 });
 
-test('with --peer, only that address may speak', async (t) => {
+test('with --peer, packets from other addresses are dropped', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t, { homes: 2 });
   const listener = await lab.office('--peer', lab.net.homes[1]!.public4);
@@ -170,30 +170,30 @@ test('with --peer, only that address may speak', async (t) => {
   await listener.event('stats', ({ drops, clients }) => (drops.stranger ?? 0) >= 2 && clients === 1);
 });
 
-test('a client hears its server only', async (t) => {
+test('a client accepts packets only from its server', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t, { nat: 'none' });
   await lab.office();
   const home = await lab.home(0, office.v4, '--verbose');
   const pings = [await assertPing(lab.net.laptop, server.v4)];
-  // A packet that the original sent, well formed in every way, but not from the server's address.
+  // A well-formed packet of the original program, but not from the server's address.
   const vectors = readFileSync(new URL('../vectors/go-lametun.json', import.meta.url), 'utf8');
   const forged = JSON.parse(vectors).datagrams[1].hex.replace(/../g, '\\x$&');
   const { stderr } = await runOn(lab.net.internet, 'bash', [
     '-c',
     `exec 3> /dev/udp/${ADDRESS.laptop.v4}/1234; for i in 1 2 3; do printf '${forged}' >&3; sleep 0.1; done`,
   ]);
-  assert.match(stderr, /refused/); // they arrived, and the kernel knew nobody who wants them
+  assert.match(stderr, /refused/); // they arrived, and the kernel found no matching socket
   pings.push(await assertPing(lab.net.laptop, server.v4));
   const sent = pings.reduce((sum, { sent }) => sum + sent, 0);
   const isReply = ({ direction, protocol }: { direction: string; protocol: string }) =>
     direction === 'in' && protocol === 'ICMP';
-  await until('the replies to be told', () => home.all('packet').filter(isReply).length >= sent);
+  await until('the reply events', () => home.all('packet').filter(isReply).length >= sent);
   for (const { outer } of home.all('packet')) assert.equal(outer, `${office.v4}:1234`);
   assert.equal(home.all('packet').filter(isReply).length, sent);
 });
 
-test('a packet that is too large for the path does not end the tunnel', async (t) => {
+test('a packet that exceeds the path MTU does not end the tunnel', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   await lab.serve();

@@ -9,8 +9,8 @@ const BEFORE = 'nameserver 192.0.2.53\n';
 const OWN = 'nameserver 192.0.2.54\n';
 
 /**
- * A machine with a first process, an /etc, and two network namespaces, of which `with` has a resolv.conf of its own.
- * `$look` is a node there, that may not see what the first process has; it says what it did with the file.
+ * A machine with a process 1, an /etc, and two network namespaces, of which `with` has its own resolv.conf. `$look` runs a
+ * node there that may be unable to see the files of process 1, and prints what it did with resolv.conf.
  */
 const MACHINE = `
 set -e
@@ -30,18 +30,18 @@ look() { "$@" setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace "$node" 
 trusted() { "$@" "$node" --input-type=module -e "$script"; }
 `;
 
-interface Look {
-  /** Whether the first process's files can be seen. */
+interface Result {
+  /** Whether the files of process 1 are visible. */
   readonly sees: boolean;
   readonly how: string;
   readonly why?: string;
-  /** What the file said while lametun ran, and after it. */
+  /** The file's content while lametun ran, and afterwards. */
   readonly text: string;
   readonly after: string;
 }
 
-/** @param commands a look each; what they leave in the machine's file is looked at, too */
-async function looks(commands: string): Promise<Look[]> {
+/** Runs shell commands on the machine, and checks that both files are unchanged. @returns the result of each `look` */
+async function results(commands: string): Promise<Result[]> {
   const module = JSON.stringify(new URL('../../src/node/names/system-names.js', import.meta.url).href);
   const script = `
     import { existsSync, readFileSync } from 'node:fs';
@@ -60,57 +60,57 @@ async function looks(commands: string): Promise<Look[]> {
   const { stdout } = await run('unshare', [...flags, 'sh', '-c', `${MACHINE}${commands}\n${end}`], { env });
   const lines = stdout.trim().split('\n');
   assert.equal(`${lines.splice(-2).join('\n')}\n`, `${BEFORE}${OWN}`, 'both files are as before');
-  return lines.map((line) => JSON.parse(line) as Look);
+  return lines.map((line) => JSON.parse(line) as Result);
 }
 
-function assertTaken(look: Look | undefined, before: string): void {
-  assert.equal(look!.how, 'resolv.conf');
-  assert.match(look!.text, /^nameserver 10\.7\.0\.2$/m);
-  assert.equal(look!.after, before);
+function assertTaken(result: Result | undefined, before: string): void {
+  assert.equal(result!.how, 'resolv.conf');
+  assert.match(result!.text, /^nameserver 10\.7\.0\.2$/m);
+  assert.equal(result!.after, before);
 }
 
-function assertLeft(look: Look | undefined, why: RegExp): void {
-  assert.equal(look!.how, 'none');
-  assert.match(look!.why!, why);
-  assert.equal(look!.text, BEFORE);
+function assertLeft(result: Result | undefined, why: RegExp): void {
+  assert.equal(result!.how, 'none');
+  assert.match(result!.why!, why);
+  assert.equal(result!.text, BEFORE);
 }
 
 const PROGRAMS = ['netns', 'unshare', 'setpriv'] as const;
 
-test('whose resolv.conf is, is known also where the first process’s root cannot be seen', async (t) => {
+test('the owner of resolv.conf is detected even if the root of process 1 is not visible', async (t) => {
   if (!needs(t, ...PROGRAMS)) return;
-  const [here, without, own] = await looks(`
+  const [here, without, own] = await results(`
     look
     look ip netns exec without
     look ip netns exec with`);
-  assert.ok(![here, without, own].some((look) => look!.sees), 'it cannot be seen');
+  assert.ok(![here, without, own].some((result) => result!.sees), 'the root is not visible');
   assertTaken(here, BEFORE);
   assertLeft(without, /belongs to another network namespace.*\/etc\/netns\//);
   assertTaken(own, OWN);
 });
 
-test('it is known where the root can be seen, and resolv.conf is a link', async (t) => {
+test('the owner is detected if the root is visible and resolv.conf is a link', async (t) => {
   if (!needs(t, ...PROGRAMS)) return;
-  const [here, without, own] = await looks(`
+  const [here, without, own] = await results(`
     mkdir /run/names && mv /etc/resolv.conf /run/names/resolv.conf && ln -s /run/names/resolv.conf /etc/resolv.conf
     trusted
     trusted ip netns exec without
     trusted ip netns exec with`);
-  assert.ok([here, without, own].every((look) => look!.sees));
+  assert.ok([here, without, own].every((result) => result!.sees));
   assertTaken(here, BEFORE);
   assertLeft(without, /belongs to another network namespace/);
   assertTaken(own, OWN);
 });
 
-test('where /proc hides the first process, the file is left alone unless it was made for the namespace', async (t) => {
+test('where /proc hides process 1, resolv.conf is left alone unless it belongs to the namespace', async (t) => {
   if (!needs(t, ...PROGRAMS)) return;
-  const [without, own, here] = await looks(`
+  const [without, own, here] = await results(`
     mount -o remount,hidepid=2,gid=12345 /proc
     look ip netns exec without
     look ip netns exec with
     look`);
   assertLeft(without, /may belong to another network namespace.*\/proc hides process 1/);
   assertTaken(own, OWN);
-  // Not the namespace that the machine began with; only that one could be told apart.
+  // Not the machine's first network namespace, the only one that could be recognized.
   assertLeft(here, /may belong to another network namespace/);
 });

@@ -15,12 +15,12 @@ let count = 0;
 function namespaces(t: TestContext, ...names: string[]): Namespace[] {
   const made = Namespace.createAll(names.map((name) => `lt-${name}-${process.pid}-${count++}`));
   t.after(() => made.map((namespace) => namespace.remove()));
-  // The kernel gives out the numbers of dead namespaces again, and with them what was noted about those.
+  // The kernel reuses the numbers of dead namespaces, so a state file may be stale.
   for (const namespace of made) namespace.inside(() => rmSync(stateFile(), { force: true }));
   return made;
 }
 
-/** Everything that forwarding touches, and more: all forwarding settings, all rules, the state files. */
+/** Everything that forwarding may touch: all forwarding settings, all rules, the state files. */
 function situation(namespace: Namespace): string {
   return namespace.inside(() => {
     const settings = ['ipv4', 'ipv6'].flatMap((family) =>
@@ -44,7 +44,7 @@ const setting = (namespace: Namespace, name: string): string =>
   namespace.inside(() => readFileSync(`/proc/sys/net/${name}`, 'utf8').trim());
 const tables = (namespace: Namespace): string => namespace.run('nft', ['list', 'tables']);
 
-/** Another process that forwards in a namespace until it is killed. */
+/** Starts a process that forwards in a namespace until it is killed. */
 async function forwardingProcess(
   t: TestContext,
   namespace: Namespace,
@@ -70,7 +70,7 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   await once(child, 'exit');
 }
 
-/** client (1500) --- tun0 (1400) gateway lan0 (1500) --- server, which knows no way to the client. */
+/** client (1500) --- tun0 (1400) gateway lan0 (1500) --- server, which has no route to the client. */
 function office(t: TestContext): { client: Namespace; gateway: Namespace; server: Namespace } {
   const [client, gateway, server] = namespaces(t, 'client', 'gateway', 'server') as [
     Namespace,
@@ -97,7 +97,7 @@ function office(t: TestContext): { client: Namespace; gateway: Namespace; server
   return { client, gateway, server };
 }
 
-/** One TCP connection from inside `client`. */
+/** Opens a TCP connection from `client`. @returns the client's address as the server sees it */
 async function fetchFrom(
   t: TestContext,
   client: Namespace,
@@ -122,7 +122,7 @@ async function fetchFrom(
   }
 }
 
-test('a server on the LAN is reached through the gateway, and sees the gateway as its client', async (t) => {
+test('a server on the LAN is reachable through the gateway, and sees the gateway as its client', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { client, gateway, server } = office(t);
   const before = situation(gateway);
@@ -138,7 +138,7 @@ test('a server on the LAN is reached through the gateway, and sees the gateway a
   assert.equal(situation(gateway), before, 'a second stop does nothing');
 });
 
-test('segments are made to fit the tunnel in both directions', async (t) => {
+test('the MSS is clamped to the tunnel’s MTU in both directions', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { client, gateway, server } = office(t);
   const count = (size4: number, size6: number): string => `
@@ -160,14 +160,14 @@ test('segments are made to fit the tunnel in both directions', async (t) => {
   await fetchFrom(t, client, server, 'fd07::10');
   for (const namespace of [client, server]) {
     const counters = namespace.run('nft', ['list', 'counters']);
-    // One each, unless one that was late was sent again.
+    // One SYN each, or more if a late one was retransmitted.
     assert.equal(counters.match(/counter v[46] \{\n\s*packets [1-9]/g)?.length, 2, counters);
     assert.match(counters, /counter other \{\n\s*packets 0 /);
   }
   gateway.inside(() => forwarding.stop());
 });
 
-test('only the families asked for are forwarded', (t) => {
+test('only the requested address families are forwarded', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const [gateway] = namespaces(t, 'family') as [Namespace];
   const forwarding = gateway.inside(() =>
@@ -179,7 +179,7 @@ test('only the families asked for are forwarded', (t) => {
   gateway.inside(() => forwarding.stop());
 });
 
-test('settings of single devices that the kernel changes along are put back, too', (t) => {
+test('per-device settings that the kernel changes as a side effect are restored too', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   gateway.sysctl({
@@ -195,7 +195,7 @@ test('settings of single devices that the kernel changes along are put back, too
   assert.equal(situation(gateway), before);
 });
 
-test('a gateway goes on taking its default route from router advertisements', (t) => {
+test('a gateway still takes its default route from router advertisements', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const accept = (): string => setting(gateway, 'ipv6/conf/lan0/accept_ra');
@@ -206,7 +206,7 @@ test('a gateway goes on taking its default route from router advertisements', (t
   assert.equal(accept(), '1');
 });
 
-test('a device that is removed meanwhile is in nobody’s way', (t) => {
+test('stopping works after a device was removed', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -220,7 +220,7 @@ test('a device that is removed meanwhile is in nobody’s way', (t) => {
   assert.equal(situation(gateway), before);
 });
 
-test('a gateway that forwarded before still does afterwards', (t) => {
+test('a gateway that forwarded before forwards afterwards', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
@@ -229,7 +229,7 @@ test('a gateway that forwarded before still does afterwards', (t) => {
   assert.equal(situation(gateway), before);
 });
 
-test('tables of others are left alone', (t) => {
+test('tables of other programs are left alone', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   gateway.run('nft', ['-f', '-'], {
@@ -240,7 +240,7 @@ test('tables of others are left alone', (t) => {
   assert.equal(situation(gateway), before);
 });
 
-test('a setting goes back when the last of two devices that need it stops, whichever that is', (t) => {
+test('a setting is restored when the last device that needs it stops, in either order', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -255,7 +255,11 @@ test('a setting goes back when the last of two devices that need it stops, which
       ];
       running[order[0]!]!.stop();
       assert.equal(setting(gateway, 'ipv4/ip_forward'), '1');
-      assert.equal(setting(gateway, 'ipv6/conf/all/forwarding'), `${order[1]}`, 'the second one needs IPv6');
+      assert.equal(
+        setting(gateway, 'ipv6/conf/all/forwarding'),
+        `${order[1]}`,
+        'the second device needs IPv6',
+      );
       assert.match(tables(gateway), new RegExp(`lametun_tun${order[1]}$`, 'm'));
       assert.doesNotMatch(tables(gateway), new RegExp(`lametun_tun${order[0]}$`, 'm'));
       running[order[1]!]!.stop();
@@ -264,7 +268,7 @@ test('a setting goes back when the last of two devices that need it stops, which
   }
 });
 
-test('what a killed process left is undone by the next one', async (t) => {
+test('the next process undoes what a killed process left', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -280,7 +284,7 @@ test('what a killed process left is undone by the next one', async (t) => {
   }
 });
 
-test('a sweep leaves the living alone', async (t) => {
+test('a sweep leaves running processes alone', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -293,7 +297,7 @@ test('a sweep leaves the living alone', async (t) => {
   assert.equal(situation(gateway), before);
 });
 
-test('who took a device over is not disturbed when the one before ends late', (t) => {
+test('the late end of a previous owner does not disturb the new owner of a device', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -308,13 +312,13 @@ test('who took a device over is not disturbed when the one before ends late', (t
   assert.equal(situation(gateway), before);
 });
 
-test('a state file of a namespace that died and had the same number is not believed', (t) => {
+test('a state file of a dead namespace with the same number is ignored', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
   gateway.sysctl({ 'net.ipv4.ip_forward': 1 });
   gateway.inside(() => {
-    startForwarding({ device: 'tun0', families: BOTH }).stop(); // makes the directory
+    startForwarding({ device: 'tun0', families: BOTH }).stop(); // creates the directory
     const stale = {
       namespace: 'of another boot 4711',
       owners: [{ pid: 999_999, startTime: 1, id: '0', device: 'tun0', noted: [] }],
@@ -331,7 +335,7 @@ test('a state file of a namespace that died and had the same number is not belie
   assert.equal(situation(gateway), before);
 });
 
-test('processes that start and stop at once do not get into each other’s way', {
+test('processes that start and stop at the same time do not interfere', {
   timeout: 120_000,
 }, async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
@@ -347,7 +351,7 @@ test('processes that start and stop at once do not get into each other’s way',
   assert.equal(situation(gateway), before);
 });
 
-test('a setting that cannot be written is named, and everything is undone', (t) => {
+test('an unwritable setting is named, and everything is undone', (t) => {
   if (!needs(t, 'netns', 'nft', 'mount')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -367,7 +371,7 @@ test('a setting that cannot be written is named, and everything is undone', (t) 
   assert.equal(situation(gateway), before);
 });
 
-test('without nft it says how to get it, and changes nothing', (t) => {
+test('without nft the error names the package, and nothing changes', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = office(t);
   const before = situation(gateway);
@@ -382,7 +386,7 @@ test('without nft it says how to get it, and changes nothing', (t) => {
   assert.equal(situation(gateway), before);
 });
 
-test('the state is nobody else’s to read', (t) => {
+test('only root can read the state file', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const [gateway] = namespaces(t, 'mode') as [Namespace];
   gateway.inside(() => {
@@ -393,7 +397,7 @@ test('the state is nobody else’s to read', (t) => {
   });
 });
 
-test('any name of a device becomes a name that nft takes, each its own', (t) => {
+test('every device name maps to a distinct valid nft table name', (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   assert.equal(tableName('tun0'), 'lametun_tun0');
   assert.equal(tableName('a.b'), 'lametun_a_2eb');

@@ -7,22 +7,22 @@ import { needs } from '../kit/requirements.js';
 import { assertPing, transfer } from '../kit/traffic.js';
 
 /**
- * Ours against the original Go program, either way round. The test runner includes this file only where
- * LAMETUN_GO names the program's binary.
+ * lametun against the original Go program, in both roles. The test runner includes this file only if LAMETUN_GO names the
+ * program's binary.
  */
 
 const GO = process.env['LAMETUN_GO'] ?? '';
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
 const MB = 1_000_000;
 
-/** Prepares a device as the post says, with the MTU that it should have said, and starts the original. */
+/** Prepares a device as in the post, but with the correct MTU, and starts the original program. */
 function startOriginal(
   t: TestContext,
   host: Namespace,
   inner: { v4: string; v6: string },
   args: readonly string[],
 ) {
-  assert.ok(existsSync(GO), `LAMETUN_GO names no program: ${GO}`);
+  assert.ok(existsSync(GO), `LAMETUN_GO: no such program: ${GO}`);
   host.ip([
     'tuntap add dev tun0 mode tun',
     `address add ${inner.v4}/24 dev tun0`,
@@ -44,7 +44,7 @@ async function exchange(lab: Lab): Promise<void> {
   }
 }
 
-test('our client talks to the original listener', async (t) => {
+test('a lametun client talks to an original listener', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   startOriginal(t, lab.net.gateway, INNER.office, ['-listen']);
@@ -52,7 +52,7 @@ test('our client talks to the original listener', async (t) => {
   await exchange(lab);
 });
 
-test('the original client talks to our listener', async (t) => {
+test('an original client talks to a lametun listener', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   await lab.lametun(lab.net.gateway, ['-listen', ...OFFICE_ADDRESSES]).ready();
@@ -60,7 +60,7 @@ test('the original client talks to our listener', async (t) => {
   await exchange(lab);
 });
 
-test('an original client and one of ours share our listener', async (t) => {
+test('an original client and a lametun client share a lametun listener', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t, { homes: 2 });
   await lab.lametun(lab.net.gateway, ['-listen', ...OFFICE_ADDRESSES]).ready();

@@ -10,7 +10,7 @@ import { needs } from '../kit/requirements.js';
 import { Running } from '../kit/running.js';
 import { until } from '../kit/wait.js';
 
-/** What a node wants of a gateway: its device, a network behind another member, and two that it shares. */
+/** The desired state of a gateway: its device, a network behind another member, and two shares. */
 const DESIRED = {
   device: {
     up: true,
@@ -80,7 +80,7 @@ function site(t: TestContext): Site {
     );
   }
   gateway.ip(['route add default via 203.0.113.10']);
-  // A namespace that died with a killed process in it may have had the same number, and have left its journal.
+  // An earlier namespace with the same number may have left its journal, if a process was killed in it.
   rmSync(journalOf(gateway), { force: true });
   return { member, gateway };
 }
@@ -88,7 +88,7 @@ function site(t: TestContext): Site {
 const journalOf = (namespace: Namespace): string =>
   `${STATE_DIRECTORY}/host-${namespace.inside(() => statSync('/proc/thread-self/ns/net').ino)}.json`;
 
-/** All of a namespace that this can change. */
+/** Everything in a namespace that the host code can change. */
 function situation(gateway: Namespace): string {
   const sysctls =
     '/proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv[46]/conf/*/forwarding /proc/sys/net/ipv6/conf/*/accept_ra';
@@ -103,12 +103,12 @@ function situation(gateway: Namespace): string {
     .join('\n');
 }
 
-/** As other programs do it; all of it is repaired. */
+/** Changes by other programs; all of them are repaired. */
 const INTERFERENCE: readonly (readonly [what: string, command: string, afterwards?: string])[] = [
   ['an IPv4 address is deleted', 'ip address del 10.7.0.1/16 dev tun0'],
   ['an IPv6 address is deleted', 'ip address del fd00::1/64 dev tun0'],
   ['all addresses are flushed', 'ip address flush dev tun0'],
-  ['IPv6 is switched off on the device', 'sysctl -qw net.ipv6.conf.tun0.disable_ipv6=1'],
+  ['IPv6 is disabled on the device', 'sysctl -qw net.ipv6.conf.tun0.disable_ipv6=1'],
   ['an IPv4 route is deleted', 'ip route del 10.99.0.0/24'],
   ['an IPv6 route is deleted', 'ip route del fd99::/64'],
   [
@@ -117,7 +117,7 @@ const INTERFERENCE: readonly (readonly [what: string, command: string, afterward
   ],
   ['an IPv4 route leads to another device', 'ip route replace 10.99.0.0/24 dev lan1'],
   ['an IPv6 route leads to another device', 'ip route replace fd99::/64 dev lan1'],
-  ['a route leads nowhere', 'ip route replace blackhole 10.99.0.0/24'],
+  ['a route becomes a blackhole', 'ip route replace blackhole 10.99.0.0/24'],
   ['the device is set down', 'ip link set tun0 down'],
   ['the device is set down and up', 'ip link set tun0 down; ip link set tun0 up'],
   ['the device gets another MTU', 'ip link set tun0 mtu 1300'],
@@ -128,17 +128,17 @@ const INTERFERENCE: readonly (readonly [what: string, command: string, afterward
   ],
   ['all rules are flushed', 'nft flush ruleset'],
   [
-    'a firewall is loaded again',
+    'a firewall is reloaded',
     `printf '%s\\n' 'flush ruleset' 'table inet filter { chain input { type filter hook input priority filter; }; }' | nft -f -; nft delete table inet filter`,
   ],
   ['the table is deleted', `nft delete table ${TABLE}`],
   ['the table is emptied', `nft flush table ${TABLE}`],
-  ['the table is switched off', `nft add table ${TABLE} '{ flags dormant; }'`],
+  ['the table is disabled', `nft add table ${TABLE} '{ flags dormant; }'`],
   ['the table is replaced', `nft delete table ${TABLE}; nft add table ${TABLE}`],
   ['a chain is deleted', `nft flush chain ${TABLE} arriving; nft delete chain ${TABLE} arriving`],
   ['a chain is emptied', `nft flush chain ${TABLE} forward`],
   ['a chain gets another policy', `nft chain ${TABLE} postrouting '{ policy drop; }'`],
-  ['a rule is put first', `nft insert rule ${TABLE} arriving accept`],
+  ['a rule is inserted first', `nft insert rule ${TABLE} arriving accept`],
   [
     'a rule is deleted',
     `nft delete rule ${TABLE} arriving handle $(nft -a list chain ${TABLE} arriving | sed -n 's/.* drop # handle //p' | tail -1)`,
@@ -146,37 +146,37 @@ const INTERFERENCE: readonly (readonly [what: string, command: string, afterward
   ['a set is emptied', `nft flush set ${TABLE} shared4`],
   ['a set gets another element', `nft add element ${TABLE} shared4 '{ 192.168.8.0/24 }'`],
   ['a set loses an element', `nft delete element ${TABLE} outside '{ "wan0" }'`],
-  ['forwarding of IPv4 is switched off', 'sysctl -qw net.ipv4.ip_forward=0'],
-  ['forwarding of IPv6 is switched off', 'sysctl -qw net.ipv6.conf.all.forwarding=0'],
-  ['forwarding from the device is switched off', 'sysctl -qw net.ipv4.conf.tun0.forwarding=0'],
+  ['IPv4 forwarding is disabled', 'sysctl -qw net.ipv4.ip_forward=0'],
+  ['IPv6 forwarding is disabled', 'sysctl -qw net.ipv6.conf.all.forwarding=0'],
+  ['forwarding from the device is disabled', 'sysctl -qw net.ipv4.conf.tun0.forwarding=0'],
   [
     'a network manager takes the device over',
     'ip address flush dev tun0; ip link set tun0 down; ip link set tun0 mtu 1500; ip link set tun0 up',
   ],
   [
-    'a firewall and all settings are loaded again',
+    'a firewall and all settings are reloaded',
     'nft flush ruleset; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0',
   ],
   [
-    'more happens than the kernel can tell',
+    'there are more changes than the kernel can report',
     `for way in add del; do for i in $(seq 1000); do echo "address $way 10.55.$((i / 250)).$((i % 250))/32 dev lan1"; done; done |
        ip -batch -; ip route del 10.99.0.0/24`,
   ],
 ];
 
-/** What is promised after an event. */
+/** How soon after an event a repair is promised, milliseconds. */
 const PROMISE = 2_000;
 /**
- * What this adds, milliseconds, for machines that do other things besides. It stays below LOOK_INTERVAL, so that what
- * is only found by the look that comes anyway is too late.
+ * The allowance for busy machines, milliseconds. It is shorter than the interval of periodic checks, so a change that only
+ * such a check finds is repaired too late.
  */
 const SLACK = 6_000;
-/** A machine on which it takes long to look at all that there is, with other programs, is slow in everything. */
-const LOOKS = 6;
+/** A machine that reads its state slowly is slow in everything: the limit also allows for this many readings. */
+const READINGS = 6;
 
 const OPTIONS = { device: 'tun0', staysBehind: true } as const;
 
-/** A ping that goes on, and how often it was answered. */
+/** Starts a continuous ping. @returns the number of replies so far */
 function traffic(t: TestContext, from: Namespace): () => number {
   const child = from.spawn('ping', ['-i0.05', '-n', SHARED[0]], { stdio: ['ignore', 'pipe', 'ignore'] });
   t.after(() => child.kill('SIGKILL'));
@@ -190,7 +190,7 @@ function traffic(t: TestContext, from: Namespace): () => number {
 const reaches = (from: Namespace, addresses: readonly string[]): boolean[] =>
   addresses.map((to) => from.inside(() => spawnSync('ping', ['-c1', '-W1', '-n', to]).status === 0));
 
-test('whatever other programs do to a gateway is repaired at once, while traffic goes on', {
+test('changes to a gateway by other programs are repaired at once, while traffic continues', {
   timeout: 300_000,
 }, async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
@@ -210,42 +210,42 @@ test('whatever other programs do to a gateway is repaired at once, while traffic
   const answers = traffic(t, member);
   await until('traffic', () => answers() > 3);
   const wanted = situation(gateway);
-  let lookTook = 0;
+  let readingTook = 0;
   const isRepaired = (): boolean => {
     const began = performance.now();
     const isSo = situation(gateway) === wanted;
-    lookTook = performance.now() - began;
+    readingTook = performance.now() - began;
     return isSo;
   };
   let inRow = 0;
   for (const [what, command, afterwards] of INTERFERENCE) {
-    // Another process that does the same thing all the time is another test: this one is not to be a fight.
+    // Start afresh after two changes: a conflict with a program that repeats its change is another test.
     if (inRow++ % 2 === 0) {
       host.stop();
       assert.equal(situation(gateway), before, `before: ${what}`);
       host = start();
     }
     told.length = 0;
-    await until(`all to be in place before: ${what}`, isRepaired);
-    const patience = PROMISE + SLACK + LOOKS * lookTook;
+    await until(`the desired state before: ${what}`, isRepaired);
+    const patience = PROMISE + SLACK + READINGS * readingTook;
     gateway.run('sh', ['-c', command]);
     const began = performance.now();
     await until(`the repair after: ${what}; ${told.join()}`, isRepaired, patience);
     t.diagnostic(`${what}: ${Math.round(performance.now() - began)} ms; ${told.join(' | ')}`);
-    assert.ok(told.length > 0, `it is told: ${what}`);
+    assert.ok(told.length > 0, `the change is reported: ${what}`);
     const seen = answers();
     await until(`traffic after: ${what}`, () => answers() > seen);
     assert.deepEqual(host.warnings(), []);
     if (afterwards === undefined) continue;
     gateway.run('sh', ['-c', afterwards]);
-    await until(`the repair after: ${what}, and back`, isRepaired, patience);
+    await until(`the repair after undoing: ${what}`, isRepaired, patience);
   }
   assert.deepEqual(reaches(member, [...SHARED, ...NOT_SHARED]), [true, true, false, false]);
   host.stop();
-  assert.equal(situation(gateway), before, 'everything found at the start is found at the end');
+  assert.equal(situation(gateway), before, 'the state is as it was at the start');
 });
 
-/** A process that keeps the gateway as desired until it is killed, and tells what is wrong when it gets a line. */
+/** A process that keeps the gateway in the desired state until it is killed, and prints its warnings. */
 async function hostProcess(t: TestContext, gateway: Namespace): Promise<Running> {
   const module = new URL('../../src/linux/host/host.js', import.meta.url).href;
   const script = `
@@ -266,7 +266,7 @@ async function hostProcess(t: TestContext, gateway: Namespace): Promise<Running>
   return running;
 }
 
-test('what a killed process has left is given back by the next one, or taken over and given back at its end', async (t) => {
+test('the next process restores what a killed one changed, or takes it over and restores it at its end', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = site(t);
   gateway.ip(['link set tun0 mtu 1280']);
@@ -285,7 +285,7 @@ test('what a killed process has left is given back by the next one, or taken ove
   }
 });
 
-test('a program that removes the rules again and again is named, and nothing is forwarded any more', async (t) => {
+test('a program that removes the rules again and again is named, and forwarding stops', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { member, gateway } = site(t);
   const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => DESIRED }));
@@ -293,7 +293,7 @@ test('a program that removes the rules again and again is named, and nothing is 
   gateway.inside(() => host.reconcile());
   const isThere = (): boolean => gateway.run('nft', ['list', 'tables']).includes('lametun_tun0');
   for (let i = 0; host.warnings().length === 0; i++) {
-    assert.ok(i < 10, 'it gives in');
+    assert.ok(i < 10, 'lametun gives up');
     gateway.run('nft', ['flush', 'ruleset']);
     await until('a repair or a warning', () => isThere() || host.warnings().length > 0);
   }
@@ -308,7 +308,7 @@ test('a program that removes the rules again and again is named, and nothing is 
   assert.deepEqual(reaches(member, [...SHARED, ...NOT_SHARED]), [false, false, false, false]);
 });
 
-test('without nft nothing is forwarded, until it is there again', async (t) => {
+test('without nft nothing is forwarded, until it is back', async (t) => {
   if (!needs(t, 'netns', 'nft', 'nsenter')) return;
   const { gateway } = site(t);
   const host = await hostProcess(t, gateway);
@@ -329,7 +329,7 @@ test('without nft nothing is forwarded, until it is there again', async (t) => {
   assert.match(gateway.run('nft', ['list', 'tables']), /lametun_tun0/);
 });
 
-test('a machine that forwards anyway closes the way out of the tunnel by IPv4 when its rules cannot be kept', async (t) => {
+test('a machine that forwards anyway stops IPv4 forwarding from the tunnel when its rules cannot be kept', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { member, gateway } = site(t);
   gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
@@ -348,15 +348,15 @@ test('a machine that forwards anyway closes the way out of the tunnel by IPv4 wh
   }
   assert.match(host.warnings().join(), /members may reach everything behind it by IPv6;/);
   assert.deepEqual(reaches(member, NOT_SHARED.slice(0, 1)), [false]);
-  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
+  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', 'other forwarding continues');
   host.stop();
   assert.equal(situation(gateway), before);
 });
 
-test('the way out of the tunnel is closed by IPv4 also where another program lets the machine forward later', async (t) => {
+test('IPv4 forwarding from the tunnel also stops if another program enables forwarding later', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { member, gateway } = site(t);
-  gateway.sysctl({ 'net.ipv4.ip_forward': 0 }); // a new namespace has it from the first one
+  gateway.sysctl({ 'net.ipv4.ip_forward': 0 }); // a new namespace inherits it from the first one
   const desired = { ...DESIRED, forwarding: { destinations: [] } };
   const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => desired }));
   t.after(() => host.stop());
@@ -368,14 +368,14 @@ test('the way out of the tunnel is closed by IPv4 also where another program let
   }
   gateway.sysctl({ 'net.ipv4.ip_forward': 1 });
   const own = (): string => gateway.run('sysctl', ['-n', 'net.ipv4.conf.tun0.forwarding']);
-  await until('the way out to be closed', () => own() === '0\n', 10_000);
+  await until('forwarding from the tunnel to stop', () => own() === '0\n', 10_000);
   assert.deepEqual(reaches(member, NOT_SHARED.slice(0, 1)), [false]);
-  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', "others' forwarding goes on");
+  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', 'other forwarding continues');
   host.stop();
-  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', 'also afterwards');
+  assert.equal(gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']), '1\n', 'also after the stop');
 });
 
-test('what another program switches on while the rules cannot be kept is left to it, and not told as restored', async (t) => {
+test('forwarding that another program enables while the rules cannot be kept stays, and is not reported as restored', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = site(t);
   const told: string[] = [];
@@ -392,15 +392,19 @@ test('what another program switches on while the rules cannot be kept is left to
   await until('forwarding to be off', () => value('net.ipv4.ip_forward') === '0');
   assert.doesNotMatch(host.warnings().join(), /for other programs/);
   gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
-  await until('the way out to be closed', () => value('net.ipv4.conf.tun0.forwarding') === '0', 10_000);
+  await until(
+    'forwarding from the tunnel to stop',
+    () => value('net.ipv4.conf.tun0.forwarding') === '0',
+    10_000,
+  );
   assert.equal(value('net.ipv4.ip_forward'), '1');
   assert.match(host.warnings().join(), /forwards IPv6 for other programs/);
   assert.doesNotMatch(told.join('\n'), /(Restored|sysctl net\/ipv4\/ip_forward keeps)[^\n]*ip_forward/);
   host.stop();
-  assert.equal(value('net.ipv4.ip_forward'), '1', 'also afterwards');
+  assert.equal(value('net.ipv4.ip_forward'), '1', 'also after the stop');
 });
 
-test('while nothing can be noted nothing is forwarded, and the process goes on', async (t) => {
+test('while the journal cannot be written nothing is forwarded, and the process keeps running', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = site(t);
   const before = situation(gateway);
@@ -409,7 +413,7 @@ test('while nothing can be noted nothing is forwarded, and the process goes on',
   gateway.inside(() => host.reconcile());
   const forwards = (): boolean => gateway.run('sysctl', ['-n', 'net.ipv4.ip_forward']).trim() === '1';
   assert.ok(forwards());
-  // In the way of the file that is written, as a full disk is.
+  // A directory in place of the temporary file makes writing fail, as on a full disk.
   const obstacle = `${journalOf(gateway)}.new`;
   mkdirSync(obstacle);
   try {
@@ -424,7 +428,7 @@ test('while nothing can be noted nothing is forwarded, and the process goes on',
   assert.equal(situation(gateway), before);
 });
 
-test('a stranger stays out also by the uplink that the default route moves to', async (t) => {
+test('a stranger is also kept out on the uplink that the default route moves to', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { gateway } = site(t);
   const host = gateway.inside(() => new Host({ ...OPTIONS, desired: () => DESIRED }));
@@ -435,7 +439,7 @@ test('a stranger stays out also by the uplink that the default route moves to', 
   assert.match(outside(), /elements = \{ "wan0" \}/);
   gateway.ip(['route replace default via 198.51.100.10']);
   await until('the new uplink to be outside', () => outside().includes('"wan1"'));
-  assert.match(outside(), /"wan0"/, 'the one before may be used again');
+  assert.match(outside(), /"wan0"/, 'the previous uplink may be used again');
   gateway.ip(['route add default via 192.168.8.10 table 100']);
-  await until('one that only routing rules use to be outside', () => outside().includes('"lan1"'));
+  await until('an uplink that only routing rules use to be outside', () => outside().includes('"lan1"'));
 });

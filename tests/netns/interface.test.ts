@@ -24,7 +24,7 @@ const address = (text: string): Uint8Array => parseAddress(text)!;
 const refusedWith = (errno: number, message: RegExp) => (error: unknown) =>
   error instanceof LinuxError && error.errno === errno && message.test(error.message);
 
-/** A TUN device in a namespace of its own; both go with the test. */
+/** A TUN device in its own namespace; both are removed after the test. */
 function tunDevice(t: TestContext): { namespace: Namespace; device: NetworkInterface; tun: Tun } {
   const namespace = Namespace.create(`lt-if-${process.pid}-${count++}`);
   t.after(() => namespace.remove());
@@ -36,7 +36,7 @@ function tunDevice(t: TestContext): { namespace: Namespace; device: NetworkInter
 }
 let count = 0;
 
-test('a device is found by name and by number, and says what it is', (t) => {
+test('an interface is found by name and by number, with its kind', (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { namespace, device } = tunDevice(t);
   namespace.inside(() => {
@@ -78,7 +78,11 @@ test('addresses of both families are added, listed and removed, as `ip` sees the
   });
   const shown = namespace.run('ip', ['addr', 'show', 'tun7']);
   assert.match(shown, /inet 10\.0\.0\.1\/24/);
-  assert.match(shown, /inet6 fd00::1\/64 scope global nodad/, 'usable at once');
+  assert.match(
+    shown,
+    /inet6 fd00::1\/64 scope global nodad/,
+    'usable at once, without duplicate address detection',
+  );
   namespace.inside(() => {
     removeAddress(device, cidr('10.0.0.1/24'));
     removeAddress(device, cidr('fd00::1/64'));
@@ -117,7 +121,7 @@ test('routes of both families are added, listed and removed', (t) => {
     ]) {
       assert.ok(shown.includes(route), `${route} in ${shown}`);
     }
-    assert.ok(!shown.some((route) => route.startsWith('10.10.')), 'that one is in another table');
+    assert.ok(!shown.some((route) => route.startsWith('10.10.')), 'that route is in another table');
     assert.equal(
       formatCidr(listAllRoutes().find(({ table }) => table === 51_820)!.destination),
       '10.10.0.0/16',
@@ -193,7 +197,7 @@ test('the route to an address names device, gateway, source and MTU', (t) => {
       ['fd01::2', 'fd01::1'],
     );
     assert.equal(far6?.pathMtu, 1400);
-    assert.equal(routeTo(address('10.1.0.2'))?.gateway, undefined, 'a neighbour');
+    assert.equal(routeTo(address('10.1.0.2'))?.gateway, undefined, 'a neighbor');
     assert.equal(routeTo(address('10.3.0.1'))?.pathMtu, 1300, 'the MTU of the route');
     assert.equal(routeTo(address('10.4.0.1')), undefined, 'unreachable');
     assert.equal(routeTo(address('10.1.0.1'))?.local, true);
@@ -204,7 +208,7 @@ test('the route to an address names device, gateway, source and MTU', (t) => {
   });
 });
 
-test('a path MTU learned from ICMP is the one that counts', (t) => {
+test('a path MTU learned from ICMP takes precedence', (t) => {
   if (!needs(t, 'netns', 'ping')) return;
   const names = ['near', 'middle', 'far'].map((name) => `lt-${name}-${process.pid}`);
   const [near, middle, far] = Namespace.createAll(names) as [Namespace, Namespace, Namespace];
@@ -236,13 +240,13 @@ test('a path MTU learned from ICMP is the one that counts', (t) => {
   });
 });
 
-test('a device that does not exist is named, with what to do', (t) => {
+test('the error about a missing device names it and says what to do', (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { namespace, device, tun } = tunDevice(t);
   namespace.inside(() => {
     const missing = /^look for tun9: No such device: there is no device tun9: `ip link` lists all devices$/;
     assert.throws(() => NetworkInterface.open('tun9'), refusedWith(ERRNO.ENODEV, missing));
-    tun.close(); // and with it the device
+    tun.close(); // also removes the device
     assert.throws(() => device.link(), refusedWith(ERRNO.ENODEV, /tun7/));
     assert.throws(() => setLinkUp(device, true), refusedWith(ERRNO.ENODEV, /^set tun7 up: /));
     assert.throws(
@@ -254,7 +258,7 @@ test('a device that does not exist is named, with what to do', (t) => {
   });
 });
 
-test('changes of a device are reported as they happen, until it is gone', { timeout: 60_000 }, async (t) => {
+test('changes of a device are reported until it is removed', { timeout: 60_000 }, async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { namespace, device } = tunDevice(t);
   const seen: (Link | undefined)[] = [];
@@ -284,7 +288,7 @@ test('changes of a device are reported as they happen, until it is gone', { time
   );
 });
 
-test('changes that come faster than they are read are not missed in the end', {
+test('the last change is not missed when changes come faster than they are read', {
   timeout: 90_000,
 }, async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
@@ -298,7 +302,7 @@ test('changes that come faster than they are read are not missed in the end', {
   await until('the last change', () => last?.mtu === 900);
 });
 
-test('changes of addresses and routes are told once for all of a moment', { timeout: 90_000 }, async (t) => {
+test('simultaneous changes of addresses and routes are reported once', { timeout: 90_000 }, async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { namespace } = tunDevice(t);
   let told = 0;
@@ -307,10 +311,10 @@ test('changes of addresses and routes are told once for all of a moment', { time
   const changes = async (...commands: readonly string[]): Promise<number> => {
     told = 0;
     namespace.ip(commands);
-    await until('a word of it', () => told > 0);
+    await until('the report', () => told > 0);
     return told;
   };
-  /** The kernel notices by and by, within a second, that a device can carry packets, and what follows from that. */
+  /** The kernel takes up to a second to notice that a device has a carrier, and to act on it. */
   const settled = async (): Promise<void> => {
     for (told = 1; told > 0; ) {
       told = 0;
@@ -322,5 +326,5 @@ test('changes of addresses and routes are told once for all of a moment', { time
   assert.equal(await changes('addr add 192.0.2.9/24 dev tun7', 'addr add 192.0.2.10/24 dev tun7'), 1);
   assert.equal(await changes('route add 198.51.100.0/24 dev tun7'), 1);
   assert.equal(await changes('route del 198.51.100.0/24'), 1);
-  assert.ok((await changes('addr add 2001:db8::9/64 dev tun7 nodad')) > 0); // the kernel's work on it comes after it
+  assert.ok((await changes('addr add 2001:db8::9/64 dev tun7 nodad')) > 0); // the kernel reports its own changes afterwards
 });

@@ -17,7 +17,7 @@ const REQUIREMENTS = ['root', 'tun', 'wg'] as const;
 let devices = 0;
 const newName = (): string => `ld${process.pid % 100_000}x${devices++}`;
 
-/** Processes of lametund for a device. */
+/** The processes of lametund for a device. */
 const pidsOf = (device: string): number[] =>
   readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
@@ -26,12 +26,12 @@ const pidsOf = (device: string): number[] =>
         const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
         return device !== '' && args.includes(LAMETUND) && args.includes(device);
       } catch {
-        return false; // it has ended
+        return false; // it has exited
       }
     })
     .map(Number);
 
-/** Whether the kernel has closed all that a process had. */
+/** Whether the kernel has closed everything that a process had open. */
 function hasEnded(pid: number): boolean {
   try {
     const leaderIs = readFileSync(`/proc/${pid}/stat`, 'utf8').split(')').at(-1)!;
@@ -41,7 +41,7 @@ function hasEnded(pid: number): boolean {
   }
 }
 
-/** Runs lametund as a user does, and waits until it returns. What runs on ends with the test. */
+/** Runs lametund until the command returns. Its background process ends with the test. */
 function lametund(t: TestContext, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
   const device = args.at(-1) ?? '';
   t.after(() => {
@@ -56,27 +56,27 @@ function lametund(t: TestContext, args: readonly string[], env: NodeJS.ProcessEn
 
 const nothingLeft = (device: string): Promise<true> =>
   until(
-    `nothing to be left of ${device}`,
+    `everything of ${device} to be removed`,
     () => pidsOf(device).length === 0 && !existsSync(socketPath(device)) && !deviceExists(device),
   );
 
-test('returns when wg gets an answer, silently, and a process in the background goes on', async (t) => {
+test('lametund returns silently once wg gets an answer, and runs in the background', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const device = newName();
   const start = performance.now();
   const { status, stdout, stderr } = lametund(t, [device]);
   const shown = runProgram('wg', ['show', device]);
-  t.diagnostic(`start to an answer: ${(performance.now() - start).toFixed(0)} ms`);
+  t.diagnostic(`start to first answer: ${(performance.now() - start).toFixed(0)} ms`);
   assert.deepEqual([status, stdout, stderr], [0, '', '']);
   assert.match(shown, new RegExp(`^interface: ${device}\\n  listening port: \\d+\\n$`));
   assert.equal(findLink(device)?.mtu, 1420);
   const [pid] = pidsOf(device);
   assert.equal(pidsOf(device).length, 1);
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-  assert.equal(Number(stat[3]), pid, 'a session of its own');
+  assert.equal(Number(stat[3]), pid, 'its own session');
 });
 
-/** Runs a script in a mount namespace with a /run of its own, where other tests have no sockets. */
+/** Runs a script in a mount namespace with its own /run, without the sockets of other tests. */
 const withOwnRun = (t: TestContext, device: string, script: string): string => {
   t.after(() => {
     for (const pid of pidsOf(device)) process.kill(pid, 'SIGKILL');
@@ -93,7 +93,7 @@ const withOwnRun = (t: TestContext, device: string, script: string): string => {
   ]);
 };
 
-test('only root may use the socket, or find it, whatever the umask', (t) => {
+test('only root can see or use the socket, whatever the umask', (t) => {
   if (!needs(t, ...REQUIREMENTS, 'unshare')) return;
   const device = newName();
   const modes = withOwnRun(
@@ -105,7 +105,7 @@ test('only root may use the socket, or find it, whatever the umask', (t) => {
 });
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-  test(`${signal} ends it, and nothing is left`, async (t) => {
+  test(`${signal} ends lametund, and nothing is left`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const device = newName();
     lametund(t, [device]);
@@ -115,7 +115,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
 }
 
 for (const background of [false, true]) {
-  test(`a signal while it starts in the ${background ? 'background' : 'foreground'} leaves nothing, either`, async (t) => {
+  test(`a signal during the start in the ${background ? 'background' : 'foreground'} leaves nothing`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const device = newName();
     t.after(() => {
@@ -132,7 +132,7 @@ for (const background of [false, true]) {
       while (!existsSync(socketPath(device)) && child.exitCode === null) await sleep(1);
       child.kill('SIGTERM');
       const [status] = await ended;
-      const wasLate = background && status === 0 && said === ''; // we: it goes on in the background
+      const wasLate = background && status === 0 && said === ''; // the signal came too late: lametund runs in the background
       if (wasLate) for (const pid of pidsOf(device)) process.kill(pid, 'SIGTERM');
       await nothingLeft(device);
       if (wasLate && attempt < 10) continue;
@@ -142,7 +142,7 @@ for (const background of [false, true]) {
   });
 }
 
-test('removing the device ends it, up or down, and nothing is left', async (t) => {
+test('removing the device ends lametund, up or down, and nothing is left', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   for (const up of [false, true]) {
     const device = newName();
@@ -153,7 +153,7 @@ test('removing the device ends it, up or down, and nothing is left', async (t) =
   }
 });
 
-test('removing a device with thousands of peers ends it as quickly', async (t) => {
+test('removing a device with thousands of peers ends lametund as quickly', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const wireguard = await WireGuard.start(t, newName());
   const key = (i: number): string =>
@@ -163,13 +163,13 @@ test('removing a device with thousands of peers ends it as quickly', async (t) =
   const peers = Array.from({ length: 10_000 }, (_, i) => `[Peer]\nPublicKey = ${key(i)}\n`);
   wireguard.configure('setconf', peers.join(''));
   runProgram('ip', ['link', 'set', wireguard.device, 'up']);
-  await until('it to come up', () => wireguard.stdout.includes('now Up'));
+  await until('the device to be up', () => wireguard.stdout.includes('now Up'));
   runProgram('ip', ['link', 'del', wireguard.device]);
-  await until('its end', () => !wireguard.running);
+  await until('lametund to exit', () => !wireguard.running);
   assert.equal(await wireguard.ended, 0, wireguard.stderr);
 });
 
-test('removing the socket ends it, and nothing is left', async (t) => {
+test('removing the socket ends lametund, and nothing is left', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const device = newName();
   lametund(t, [device]);
@@ -177,14 +177,14 @@ test('removing the socket ends it, and nothing is left', async (t) => {
   await nothingLeft(device);
 });
 
-test('removing the whole directory of sockets ends it, too', async (t) => {
+test('removing the whole socket directory ends lametund', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'unshare')) return;
   const device = newName();
   withOwnRun(t, device, '"$0" "$1" "$2"; wg show "$2"; rm -r /run/wireguard');
   await nothingLeft(device);
 });
 
-test('other sockets in the directory are none of its business', async (t) => {
+test('lametund leaves other sockets in the directory alone', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const [one, two] = [newName(), newName()];
   lametund(t, [one]);
@@ -194,7 +194,7 @@ test('other sockets in the directory are none of its business', async (t) => {
   assert.match(runProgram('wg', ['show', two]), /listening port/);
 });
 
-test('in the foreground it exits with 0, and -f, --foreground and WG_PROCESS_FOREGROUND mean the same', async (t) => {
+test('-f, --foreground and WG_PROCESS_FOREGROUND run lametund in the foreground, with exit status 0', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   for (const [flag, variable] of [['-f'], ['--foreground'], [undefined, '1']] as const) {
     const device = newName();
@@ -213,27 +213,27 @@ test('in the foreground it exits with 0, and -f, --foreground and WG_PROCESS_FOR
   }
 });
 
-test('after kill -9 the next one takes over the stale socket', async (t) => {
+test('after kill -9 the next lametund takes over the stale socket', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const device = newName();
   lametund(t, [device]);
   const [pid] = pidsOf(device);
   process.kill(pid!, 'SIGKILL');
-  // The device goes first, and then the socket that was listened on.
-  await until('it to go', () => !deviceExists(device) && hasEnded(pid!));
+  // The kernel removes the device first, then closes the listening socket.
+  await until('both to be gone', () => !deviceExists(device) && hasEnded(pid!));
   assert.ok(existsSync(socketPath(device)));
   assert.equal(lametund(t, [device]).status, 0);
   assert.match(runProgram('wg', ['show', device]), /listening port/);
 });
 
-test('a device that somebody has, and a socket on which somebody answers, are clear errors', async (t) => {
+test('a device in use and a socket in use are clear errors', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const device = newName();
   lametund(t, [device]);
   const again = lametund(t, [device]);
   assert.equal(again.status, 1);
   assert.match(again.stderr, new RegExp(`^lametund: TUNSETIFF ${device}: .*another program is attached`));
-  assert.match(runProgram('wg', ['show', device]), /listening port/, 'the first one goes on');
+  assert.match(runProgram('wg', ['show', device]), /listening port/, 'the first one keeps running');
 
   const other = newName();
   mkdirSync('/var/run/wireguard', { recursive: true });
@@ -250,7 +250,7 @@ test('a device that somebody has, and a socket on which somebody answers, are cl
   assert.ok(!deviceExists(other));
 });
 
-test('what it cannot do it says in a line, with status 1, or 2 for how it was called', (t) => {
+test('errors take one line, with status 1, or 2 for usage errors', (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   for (const [args, env, expected, message] of [
     [['much-too-long-a-name'], {}, 2, /^lametund: .*cannot be a device's name.*\n$/],
@@ -276,7 +276,7 @@ test('usage and version', (t) => {
   assert.match(lametund(t, ['--version']).stdout, /^lametund v\d+\.\d+\.\d+\n/);
 });
 
-test('logs go to standard output in the form of wireguard-go; no key is among them', async (t) => {
+test('logs go to standard output in the format of wireguard-go, and contain no key', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const wireguard = await WireGuard.start(t, newName());
   const [own, peer] = [newKey(), newKey()];
@@ -299,7 +299,7 @@ test('logs go to standard output in the form of wireguard-go; no key is among th
   }
 });
 
-test('a device that is moved to another namespace stays in service there, and its end is noticed', async (t) => {
+test('a device that is moved to another namespace keeps working, and its removal is noticed', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'netns')) return;
   const wireguard = await WireGuard.start(t, newName());
   const { device } = wireguard;
@@ -309,31 +309,31 @@ test('a device that is moved to another namespace stays in service there, and it
     [...wireguard.stdout.matchAll(/now (Up|Down)|MTU updated: (\d+)/g)].map(([, a, b]) => (a ?? b)!);
   runProgram('ip', ['link', 'set', device, 'netns', namespace.name]);
   namespace.ip([`link set ${device} up`]);
-  await until('it to come up', () => states().at(-1) === 'Up');
+  await until('the device to be up', () => states().at(-1) === 'Up');
   namespace.ip([`link set ${device} mtu 1300`]);
-  await until('its MTU to change', () => states().at(-1) === '1300');
+  await until('the MTU to change', () => states().at(-1) === '1300');
   namespace.ip([`link set ${device} down`]);
-  await until('it to go down', () => states().at(-1) === 'Down');
+  await until('the device to be down', () => states().at(-1) === 'Down');
   assert.match(wireguard.show(), /listening port/);
   namespace.ip([`link del ${device}`]);
   assert.equal(await wireguard.ended, 0, wireguard.stderr);
   assert.ok(!existsSync(socketPath(device)));
 });
 
-test('a namespace that is deleted takes the device that was moved there, and the daemon, with it', async (t) => {
+test('deleting the namespace that a device was moved to ends lametund', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'netns')) return;
   const wireguard = await WireGuard.start(t, newName());
   const namespace = Namespace.create(`lk-${process.pid}`);
   t.after(() => namespace.remove());
   runProgram('ip', ['link', 'set', wireguard.device, 'netns', namespace.name]);
   namespace.ip([`link set ${wireguard.device} up`]);
-  await until('it to come up', () => /now Up/.test(wireguard.stdout));
+  await until('the device to be up', () => /now Up/.test(wireguard.stdout));
   namespace.remove();
   assert.equal(await wireguard.ended, 0, wireguard.stderr);
   assert.ok(!existsSync(socketPath(wireguard.device)));
 });
 
-test('an application that sends where no peer is hears so at once', async (t) => {
+test('sending to an address without a peer fails at once', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'netns', 'ping')) return;
   const namespace = Namespace.create(`lu-${process.pid}`);
   t.after(() => namespace.remove());
@@ -354,7 +354,7 @@ test('an application that sends where no peer is hears so at once', async (t) =>
     `link set ${wireguard.device} up`,
   ]);
   await wireguard.isUp();
-  // Nobody has .9; .2 is a peer's, of whom is not known where it is.
+  // .9 belongs to no peer; .2 belongs to a peer without an endpoint.
   for (const to of ['10.9.0.9', '10.9.0.2', 'fd09::9', 'fd09::2']) {
     const { output } = await ping(namespace, to, { wait: 60 });
     assert.match(output, /Destination Host Unreachable|Address unreachable/, `to ${to}`);
@@ -363,10 +363,10 @@ test('an application that sends where no peer is hears so at once', async (t) =>
   }
 });
 
-/** Connects, and says what came of it. */
+/** Connects, and prints the error code. */
 const CONNECT = `require('net').connect(80, process.argv[1]).on('error', (e) => process.stderr.write(e.code))`;
 
-/** A mount namespace's worth of wg-quick: its configuration and a stand-in for resolvconf, in a folder. */
+/** A folder for wg-quick: its configuration, and a substitute for resolvconf. */
 function wgQuick(t: TestContext, device: string, config: string) {
   const folder = `/run/wg-quick-${device}`;
   mkdirSync(folder, { mode: 0o700 });
@@ -429,7 +429,7 @@ AllowedIPs = 10.7.0.0/24, fd07::/64, 10.8.0.0/16
   await nothingLeft(device);
 });
 
-test('wg-quick with a default route marks what the tunnel itself sends', async (t) => {
+test('wg-quick with a default route sets a mark on the tunnel’s own packets', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'wg-quick', 'nft')) return;
   const device = newName();
   const quick = wgQuick(

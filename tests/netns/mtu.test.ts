@@ -12,7 +12,7 @@ const SMALL = 1_000;
 const FULL = 1_320;
 const RUN = 20;
 
-/** Two hosts with a router between them, whose link to the second is smaller and which may not say so. */
+/** Two hosts and a router, whose link to the second host has a smaller MTU; its ICMP errors may be filtered. */
 function blackHole(t: TestContext): { a: Namespace; b: Namespace } {
   const prefix = `mtu${process.pid.toString(36)}${labs++}`;
   const [a, router, b] = Namespace.createAll(['a', 'r', 'b'].map((name) => `${prefix}${name}`));
@@ -43,7 +43,7 @@ function blackHole(t: TestContext): { a: Namespace; b: Namespace } {
 }
 let labs = 0;
 
-/** @param send sends, and says how many arrive @returns their lengths */
+/** @param send sends, and returns how many will arrive @returns the lengths that arrived */
 async function arrivals(
   t: TestContext,
   clearsDf: boolean,
@@ -59,7 +59,7 @@ async function arrivals(
   return came.map(({ payload }) => payload.length);
 }
 
-test('datagrams pass a smaller link whose ICMP is filtered, alone and in runs', async (t) => {
+test('datagrams cross a link with a smaller MTU and filtered ICMP, alone and in runs', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const lengths = await arrivals(t, true, (sender, payload) => {
     sender.send(TO, PORT, payload(FULL));
@@ -69,11 +69,11 @@ test('datagrams pass a smaller link whose ICMP is filtered, alone and in runs', 
   assert.deepEqual(lengths, new Array(1 + RUN).fill(FULL));
 });
 
-test('control: where DF is set they are lost', async (t) => {
+test('control: with DF set they are lost', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const lengths = await arrivals(t, false, (sender, payload) => {
     sender.send(TO, PORT, payload(FULL));
-    sender.send(TO, PORT, payload(SMALL)); // behind it
+    sender.send(TO, PORT, payload(SMALL)); // sent after it, and arrives
     return 1;
   });
   assert.deepEqual(lengths, [SMALL]);

@@ -26,21 +26,21 @@ import { STATE_LOCK } from '../../src/linux/files/runtime-state.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 
-/** What is promised is 2 s; a machine that is busy with other tests may be late, milliseconds. */
+/** The promise is 2 s; busy machines get more. Milliseconds. */
 const SLACK = 20_000;
 const BEFORE = 'search corp.example\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n';
 const MODULE = (name: string): string =>
   JSON.stringify(new URL(`../../src/node/names/${name}.js`, import.meta.url).href);
 
-interface Place {
+interface FakeEtc {
   readonly etc: string;
   readonly path: string;
   readonly state: string;
   text(): string;
 }
 
-/** A folder that plays /etc. The real one is nobody's to touch. */
-function place(t: TestContext): Place {
+/** A substitute for /etc, so that no test touches the real one. */
+function fakeEtc(t: TestContext): FakeEtc {
   const root = mkdtempSync(join(tmpdir(), 'lametun-names-'));
   t.after(() => rmSync(root, { recursive: true, force: true }));
   const [etc, state] = [join(root, 'etc'), join(root, 'state')];
@@ -53,14 +53,14 @@ function place(t: TestContext): Place {
 interface Running {
   readonly child: ChildProcess;
   readonly lines: string[];
-  /** Sends a signal, and waits for the end. */
+  /** Sends a signal, and waits for the exit. */
   end(signal: NodeJS.Signals): Promise<void>;
 }
 
-/** A process that has the machine's names until it is ended. `prepare` is run by a shell in a mount namespace before. */
+/** A process that manages the machine's names. A shell in its mount namespace runs `prepare` first. */
 async function running(
   t: TestContext,
-  { path, state }: Pick<Place, 'path' | 'state'>,
+  { path, state }: Pick<FakeEtc, 'path' | 'state'>,
   { device = 'lt0', address = '10.7.0.2', prepare = 'true', env = {} as Record<string, string> } = {},
 ): Promise<Running> {
   const options = { device, address, domain: 'home.lametun', stateDirectory: state, resolvConf: path };
@@ -81,7 +81,7 @@ async function running(
   t.after(() => child.kill('SIGKILL'));
   const lines: string[] = [];
   child.stdout!.setEncoding('utf8').on('data', (chunk: string) => lines.push(...chunk.trim().split('\n')));
-  await until('it to start', () => lines.some((line) => !line.startsWith('log ')));
+  await until('the process to start', () => lines.some((line) => !line.startsWith('log ')));
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     const exit = once(child, 'exit');
     child.kill(signal);
@@ -90,16 +90,16 @@ async function running(
   return { child, lines, end };
 }
 
-/** What the process says of itself now. */
+/** The state that the process reports now. */
 async function told({ child, lines }: Running): Promise<string> {
   const before = lines.length;
   child.kill('SIGUSR2');
-  await until('an answer', () => lines.length > before);
+  await until('the report', () => lines.length > before);
   return lines.at(-1)!.trim();
 }
 
-/** Nothing of lametun's is left beside the file, and no guard runs for it. */
-function assertNothingLeft({ etc, state }: Place, files = ['resolv.conf']): void {
+/** Asserts that lametun left no file in the folder, and that no guard runs for it. */
+function assertNothingLeft({ etc, state }: FakeEtc, files = ['resolv.conf']): void {
   assert.deepEqual(readdirSync(etc).sort(), files);
   assert.deepEqual(readdirSync(state), []);
 }
@@ -110,16 +110,16 @@ const guards = (path: string): number[] =>
     try {
       const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
       if (!words.includes('lametun-guard') || !words.includes(path)) return [];
-      assert.ok(words.join(' ').length < 400, 'it is one line in `ps`');
+      assert.ok(words.join(' ').length < 400, 'it fits one line of `ps`');
       return [Number(pid)];
     } catch {
       return [];
     }
   });
 
-test('resolv.conf names the node itself, keeps what else it said, and is put back at the end', async (t) => {
+test('resolv.conf names the node, keeps its other settings, and is restored at the end', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   chmodSync(at.path, 0o640);
   const one = await running(t, at);
@@ -135,14 +135,14 @@ test('resolv.conf names the node itself, keeps what else it said, and is put bac
   await one.end('SIGTERM');
   assert.equal(at.text(), BEFORE);
   assert.equal(lstatSync(at.path).mode & 0o777, 0o640);
-  await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+  await until('the guard to exit', () => guards(at.path).length === 0, SLACK);
   assertNothingLeft(at);
 });
 
-test('after kill -9 the file is back within 2 seconds, a link as a link, and no file as no file', async (t) => {
+test('after kill -9 the file, link or absence is restored within 2 seconds', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
   for (const kind of ['file', 'link', 'missing'] as const) {
-    const at = place(t);
+    const at = fakeEtc(t);
     if (kind === 'file') writeFileSync(at.path, BEFORE);
     if (kind === 'link') {
       writeFileSync(join(at.etc, 'real'), BEFORE);
@@ -154,20 +154,20 @@ test('after kill -9 the file is back within 2 seconds, a link as a link, and no 
       kind === 'missing' ? 'resolv.conf' : 'resolv.conf 192.0.2.53,192.0.2.54',
     );
     assert.match(at.text(), /^nameserver 10\.7\.0\.2$/m);
-    // Everything in its process group gets a signal first, as from a terminal that is closed.
+    // First its whole process group gets a signal, as when a terminal closes.
     const group = -one.child.pid!;
     process.kill(group, 'SIGINT');
     process.kill(group, 'SIGHUP');
     await one.end('SIGKILL');
-    if (kind === 'missing') await until('it to be gone', () => !existsSync(at.path), SLACK);
+    if (kind === 'missing') await until('the file to be gone', () => !existsSync(at.path), SLACK);
     else await until(`the ${kind} to be back`, () => existsSync(at.path) && at.text() === BEFORE, SLACK);
     if (kind === 'link') assert.equal(readlinkSync(at.path), 'real');
-    await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+    await until('the guard to exit', () => guards(at.path).length === 0, SLACK);
     assertNothingLeft(at, kind === 'link' ? ['real', 'resolv.conf'] : kind === 'file' ? ['resolv.conf'] : []);
   }
 });
 
-test('a file that is mounted is written in place, and put back in place', async (t) => {
+test('a mounted file is written and restored in place', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
   for (const [signal, readOnly] of [
     ['SIGTERM', false],
@@ -175,7 +175,7 @@ test('a file that is mounted is written in place, and put back in place', async 
     ['SIGTERM', true],
     ['SIGKILL', true],
   ] as const) {
-    const at = place(t);
+    const at = fakeEtc(t);
     const mounted = join(at.state, '..', 'mounted');
     writeFileSync(at.path, 'not this one\n');
     writeFileSync(mounted, BEFORE);
@@ -185,15 +185,15 @@ test('a file that is mounted is written in place, and put back in place', async 
     assert.equal(one.lines[0]!.trim(), 'resolv.conf 192.0.2.53,192.0.2.54');
     assert.match(readFileSync(mounted, 'utf8'), /^nameserver 10\.7\.0\.2$/m);
     await one.end(signal);
-    await until('it to be put back', () => readFileSync(mounted, 'utf8') === BEFORE, SLACK);
-    await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+    await until('the file to be restored', () => readFileSync(mounted, 'utf8') === BEFORE, SLACK);
+    await until('the guard to exit', () => guards(at.path).length === 0, SLACK);
     assertNothingLeft(at);
   }
 });
 
-test('where it cannot be written, the node is told why', async (t) => {
+test('an unwritable file is reported with the reason', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const prepare = `mount --bind ${at.etc} ${at.etc} && mount -o remount,ro,bind ${at.etc}`;
   const one = await running(t, at, { prepare });
@@ -202,28 +202,28 @@ test('where it cannot be written, the node is told why', async (t) => {
   assertNothingLeft(at);
 });
 
-test('what somebody else writes meanwhile is the new file to give back, with the new name servers', async (t) => {
+test('a new file from another program is used for name servers, and restored at the end', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   const lease = 'nameserver 198.51.100.53\nsearch cafe.example\n';
   writeFileSync(`${at.path}.dhclient`, lease);
   renameSync(`${at.path}.dhclient`, at.path);
-  await until('it to be taken over again', () => at.text().includes('nameserver 10.7.0.2'));
+  await until('the file to be taken over again', () => at.text().includes('nameserver 10.7.0.2'));
   assert.match(at.text(), /^search cafe\.example home\.lametun$/m);
   assert.equal(await told(one), 'resolv.conf 198.51.100.53');
   await one.end('SIGKILL');
   await until('the newer file to be back', () => at.text() === lease, SLACK);
 });
 
-test('a deleted file comes back, and what was there before is still what is given back', async (t) => {
+test('a deleted file is written again, and the original is restored at the end', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   rmSync(at.path);
-  await until('it to be written again', () => existsSync(at.path));
+  await until('the file to be written again', () => existsSync(at.path));
   assert.match(at.text(), /^nameserver 10\.7\.0\.2\nsearch corp\.example home\.lametun$/m);
   assert.equal(await told(one), 'resolv.conf 192.0.2.53,192.0.2.54');
   assert.match(one.lines.join('\n'), /^log Restored \/.*resolv\.conf, which another program .*had changed$/m);
@@ -232,79 +232,82 @@ test('a deleted file comes back, and what was there before is still what is give
   assertNothingLeft(at);
 });
 
-test('a program that writes it again and again is named, and has its way', async (t) => {
+test('lametun yields to a program that writes the file again and again, and names it', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  // What is called so is all that can be known of the program.
+  // Only the process name identifies the program.
   const program = spawn('sh', ['-c', 'echo dhclient >/proc/$$/comm; echo; read word'], {
     stdio: ['pipe', 'pipe', 'ignore'],
   });
   t.after(() => program.kill('SIGKILL'));
   await once(program.stdout!, 'data');
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-    const at = place(t);
+    const at = fakeEtc(t);
     writeFileSync(at.path, BEFORE);
     const one = await running(t, at);
     const hasGivenIn = (): boolean => one.lines.some((line) => line.includes('leaves it alone'));
     for (let i = 1; !hasGivenIn(); i++) {
-      assert.ok(i < 10, 'it gives in');
+      assert.ok(i < 10, 'lametun gives up');
       writeFileSync(`${at.path}.dhclient`, `nameserver 198.51.100.${i}\n`);
       renameSync(`${at.path}.dhclient`, at.path);
-      await until('the file or a word', () => at.text().includes('nameserver 10.7.0.2') || hasGivenIn());
+      await until(
+        'the takeover or a warning',
+        () => at.text().includes('nameserver 10.7.0.2') || hasGivenIn(),
+      );
     }
     const theirs = at.text();
-    assert.match(theirs, /^nameserver 198\.51\.100\.4\n$/, 'three rounds, and the fourth is theirs');
+    assert.match(theirs, /^nameserver 198\.51\.100\.4\n$/, 'after three rounds the fourth file stays');
     assert.match(
       await told(one),
       /^none 198\.51\.100\.4 \/.*resolv\.conf keeps being changed by another program \(probably .*dhclient.*\): lametun leaves it alone for now; names in home\.lametun are not found; stop that program/,
     );
     await one.end(signal);
-    await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+    await until('the guard to exit', () => guards(at.path).length === 0, SLACK);
     assert.equal(at.text(), theirs);
     assertNothingLeft(at);
   }
 });
 
-test('a change by hand in our file is kept when it is given back', async (t) => {
+test('a manual change to lametun’s file is kept in the restored file', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   writeFileSync(at.path, `${at.text()}nameserver 9.9.9.9\n`);
-  await until('it to be noticed', async () => (await told(one)).includes('9.9.9.9'));
+  await until('the change to be noticed', async () => (await told(one)).includes('9.9.9.9'));
   await one.end('SIGTERM');
   assert.match(at.text(), /^nameserver 9\.9\.9\.9$/m);
   assert.match(at.text(), /^nameserver 192\.0\.2\.53$/m);
   assert.doesNotMatch(at.text(), /lametun|10\.7\.0\.2/);
 });
 
-test('the servers that a link leads to are followed', async (t) => {
+test('changes behind a linked resolv.conf are noticed', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(join(at.etc, 'real'), BEFORE);
   symlinkSync('real', at.path);
   const one = await running(t, at);
   writeFileSync(join(at.etc, 'real'), 'nameserver 198.51.100.53\n');
-  await until('the new server to be known', async () => (await told(one)).endsWith('198.51.100.53'));
+  await until('the new server to be used', async () => (await told(one)).endsWith('198.51.100.53'));
   await one.end('SIGTERM');
   assert.equal(at.text(), 'nameserver 198.51.100.53\n');
 });
 
-test('nobody’s newer file is overwritten after a kill, nor when the guard was killed before', async (t) => {
+test('a newer file is not overwritten after a kill, with or without the guard', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
-  one.child.kill('SIGSTOP'); // it cannot take over again
+  one.child.kill('SIGSTOP'); // so that it does not take over again
   writeFileSync(at.path, 'nameserver 198.51.100.53\n');
   await one.end('SIGKILL');
-  await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+  await until('the guard to exit', () => guards(at.path).length === 0, SLACK);
   assert.equal(at.text(), 'nameserver 198.51.100.53\n');
   assertNothingLeft(at);
 });
 
-test('what was left after a power cut is put back at the next start', async (t) => {
+test('after a power cut the next start restores the file', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   one.child.kill('SIGSTOP');
@@ -319,9 +322,9 @@ test('what was left after a power cut is put back at the next start', async (t) 
   assertNothingLeft(at);
 });
 
-test('a guard that is killed is replaced', async (t) => {
+test('a killed guard is replaced', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   const [first] = guards(at.path);
@@ -331,23 +334,23 @@ test('a guard that is killed is replaced', async (t) => {
   await until('the file to be back', () => at.text() === BEFORE, SLACK);
 });
 
-test('what cannot be put back at the end, since another lametun hangs, the guard puts back', async (t) => {
+test('the guard restores the file if the process cannot because another lametun holds the lock', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   const lock = openSync(STATE_LOCK, 'a');
   t.after(() => closeSync(lock));
   assert.ok(holdOpenFile(lock));
-  await one.end('SIGTERM'); // it waits for the lock for 10 s
+  await one.end('SIGTERM'); // waits 10 s for the lock
   await until('the file to be back', () => at.text() === BEFORE, SLACK);
-  await until('the guard to end', () => guards(at.path).length === 0, SLACK);
+  await until('the guard to exit', () => guards(at.path).length === 0, SLACK);
   assertNothingLeft(at);
 });
 
-test('a guard that is late touches nothing of the next lametun', async (t) => {
+test('a late guard does not disturb the next lametun', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   const [late] = guards(at.path);
@@ -355,15 +358,15 @@ test('a guard that is late touches nothing of the next lametun', async (t) => {
   await one.end('SIGKILL');
   const two = await running(t, at, { address: '10.7.0.3' });
   process.kill(late!, 'SIGCONT');
-  await until('the late guard to end', () => !guards(at.path).includes(late!));
+  await until('the late guard to exit', () => !guards(at.path).includes(late!));
   assert.match(at.text(), /^nameserver 10\.7\.0\.3$/m);
   await two.end('SIGKILL');
   await until('the file to be back', () => at.text() === BEFORE, SLACK);
 });
 
-test('a second node waits until the first one gives the file back, and says so', async (t) => {
+test('a second node reports that it waits until the first one restores the file', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   const state = join(at.state, '..', 'state2');
@@ -372,19 +375,19 @@ test('a second node waits until the first one gives the file back, and says so',
   assert.match(await told(two), /^none .*in the hands of the lametun on lt0/);
   assert.match(two.lines[0]!, /^log .*in the hands of the lametun on lt0/);
   await one.end('SIGTERM');
-  await until('the second to have it', () => at.text().includes('nameserver 10.8.0.2'));
+  await until('the second node to take it over', () => at.text().includes('nameserver 10.8.0.2'));
   assert.equal(await told(two), 'resolv.conf 192.0.2.53,192.0.2.54');
   await two.end('SIGKILL');
   await until('the file to be back', () => at.text() === BEFORE, SLACK);
 });
 
-test('systemd-resolved is told of the link’s server and domains where it is in charge', async (t) => {
+test('where systemd-resolved is in charge, it gets the link’s server and domains', async (t) => {
   if (!needs(t, 'root', 'unshare')) return;
   if (process.env['LAMETUN_SANDBOX'] !== '1' && existsSync('/run/systemd/resolve')) {
-    t.skip('could not run: this machine has a systemd-resolved of its own: run the tests in their sandbox');
+    t.skip('could not run: this machine runs systemd-resolved: run the tests in their sandbox');
     return;
   }
-  const at = place(t);
+  const at = fakeEtc(t);
   writeFileSync(at.path, 'nameserver 127.0.0.53\n');
   const bin = join(at.state, '..', 'bin');
   mkdirSync(bin);
@@ -407,8 +410,8 @@ test('systemd-resolved is told of the link’s server and domains where it is in
     'dnsovertls lt0 no',
     'revert lt0',
   ]);
-  assert.equal(at.text(), 'nameserver 127.0.0.53\n', 'and resolv.conf is left alone');
-  // When it cannot be told, or nobody asks it, resolv.conf it is.
+  assert.equal(at.text(), 'nameserver 127.0.0.53\n', 'resolv.conf is left alone');
+  // resolv.conf is used if systemd-resolved refuses, or if programs do not use it.
   fake(1);
   const two = await running(t, at, { env, prepare });
   assert.match(two.lines[0]!, /^log systemd-resolved was not told of home\.lametun: resolvectl dns lt0/);
@@ -421,9 +424,9 @@ test('systemd-resolved is told of the link’s server and domains where it is in
   await three.end('SIGTERM');
 });
 
-test('programs find nodes by name, through the machine’s own resolver, and other names as before', async (t) => {
+test('programs resolve node names through the machine’s own resolver, and other names as before', async (t) => {
   if (!needs(t, 'netns', 'unshare', 'getent')) return;
-  const at = place(t);
+  const at = fakeEtc(t);
   const etc = join(at.etc, 'mounted');
   writeFileSync(etc, BEFORE);
   const script = `

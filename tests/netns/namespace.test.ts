@@ -8,7 +8,7 @@ import { needs } from '../kit/requirements.js';
 const here = (): string => readlinkSync('/proc/thread-self/ns/net');
 const names = (...parts: string[]): string[] => parts.map((part) => `lt-${part}-${process.pid}`);
 
-test('a function runs inside, and the thread is back afterwards, even when it throws', (t) => {
+test('a function runs in a namespace, and the thread returns afterwards, even if it throws', (t) => {
   if (!needs(t, 'netns')) return;
   const namespace = Namespace.create(names('in')[0]!);
   t.after(() => namespace.remove());
@@ -24,7 +24,7 @@ test('a function runs inside, and the thread is back afterwards, even when it th
   assert.throws(() => namespace.inside(async () => {}), TypeError);
 });
 
-test('namespaces within one another: each way back is the right one', (t) => {
+test('nested calls return to the right namespace', (t) => {
   if (!needs(t, 'netns')) return;
   const [a, b] = Namespace.createAll(names('a', 'b')) as [Namespace, Namespace];
   t.after(() => [a, b].map((namespace) => namespace.remove()));
@@ -35,7 +35,7 @@ test('namespaces within one another: each way back is the right one', (t) => {
   });
 });
 
-test('a cable carries IPv4 and IPv6 at once, through its routes', (t) => {
+test('a veth pair carries IPv4 and IPv6 at once, through its routes', (t) => {
   if (!needs(t, 'netns', 'ping')) return;
   const [a, b] = Namespace.createAll(names('a', 'b')) as [Namespace, Namespace];
   t.after(() => [a, b].map((namespace) => namespace.remove()));
@@ -54,7 +54,7 @@ test('a cable carries IPv4 and IPv6 at once, through its routes', (t) => {
   assert.match(b.run('ip', ['link', 'show', 'right']), /mtu 1400/);
 });
 
-test('sysctls are set inside only', (t) => {
+test('sysctls are set only inside the namespace', (t) => {
   if (!needs(t, 'netns')) return;
   const namespace = Namespace.create(names('sysctl')[0]!);
   t.after(() => namespace.remove());
@@ -65,7 +65,7 @@ test('sysctls are set inside only', (t) => {
   assert.equal(read(), before);
 });
 
-test('a program that fails says what it printed', (t) => {
+test('the error of a failed program contains its output', (t) => {
   if (!needs(t, 'netns')) return;
   const namespace = Namespace.create(names('run')[0]!);
   t.after(() => namespace.remove());
@@ -76,7 +76,7 @@ test('a program that fails says what it printed', (t) => {
   );
 });
 
-test('of several namespaces none stays when one cannot be made, and what was there is not touched', (t) => {
+test('if one of several namespaces cannot be created, none remains, and existing ones are untouched', (t) => {
   if (!needs(t, 'netns')) return;
   const [fresh, taken] = names('fresh', 'taken') as [string, string];
   const there = Namespace.create(taken);

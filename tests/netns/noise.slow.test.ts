@@ -16,7 +16,7 @@ const real: string[] = JSON.parse(vectors).datagrams.map(({ hex }: { hex: string
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
 
-/** Sends noise to a tunnel, to the noise's end. Not all of it is counted then: `heard` waits for that. */
+/** Sends noise to a tunnel. `heard` waits until the tunnel has counted it. */
 function makeNoise(
   from: Namespace,
   tunnel: Lametun,
@@ -30,17 +30,17 @@ function makeNoise(
   });
 }
 
-/** How many datagrams and packets a tunnel has counted as let in or dropped. */
+/** How many datagrams and packets a tunnel has counted as accepted or dropped. */
 function counted({ stats }: Lametun): number {
   if (stats === undefined) return 0;
   return stats.packetsIn + Object.values(stats.drops).reduce((sum, count) => sum + count, 0);
 }
 
-/** Waits until a tunnel has counted nearly all that was sent: the kernel may drop a few on the way. */
+/** Waits until a tunnel has counted nearly all noise: the kernel may drop some. */
 const heard = (tunnel: Lametun, count: number): Promise<true> =>
   until(`${count} datagrams to be counted`, () => counted(tunnel) >= 0.95 * count);
 
-/** How much resident memory may differ between two moments of a process that leaks nothing, bytes. */
+/** How much the resident memory of a process without leaks may vary, bytes. */
 const SLACK = 12e6;
 
 test('100 000 random and truncated datagrams from a stranger change nothing for a listener', async (t) => {
@@ -51,7 +51,7 @@ test('100 000 random and truncated datagrams from a stranger change nothing for 
   await lab.home();
   await assertPing(lab.net.laptop, ADDRESS.server.v4);
   const { internet, laptop } = lab.net;
-  makeNoise(internet, listener, ADDRESS.office.v4, 20_000, 1); // code is compiled and tables fill up
+  makeNoise(internet, listener, ADDRESS.office.v4, 20_000, 1); // warm-up: code is compiled and tables fill
   await heard(listener, 20_000);
   const before = { memory: listener.residentBytes, files: listener.openFiles };
 

@@ -13,7 +13,7 @@ import { setOffloads, Tun } from '../../src/linux/tun/tun.js';
 import { fixIpv4Checksum, makePacket, type PacketShape } from '../kit/packets.js';
 import { needs } from '../kit/requirements.js';
 
-/** A host that forwards from one TUN device, which takes merged packets, to another. */
+/** A host that forwards from one TUN device, which accepts merged packets, to another. */
 function gateway(t: TestContext, offloadsBehind: boolean): { namespace: Namespace; front: Tun; back: Tun } {
   const namespace = Namespace.create(`lt-off-${process.pid}-${count++}`);
   t.after(() => namespace.remove());
@@ -46,7 +46,7 @@ function gateway(t: TestContext, offloadsBehind: boolean): { namespace: Namespac
 }
 let count = 0;
 
-/** Merges packets and writes each group to a device. @returns how many groups there were */
+/** Merges packets and writes each group to a device. @returns the number of groups */
 function writeMerged(tun: Tun, packets: readonly Uint8Array[]): number {
   const arena = allocate(packets.reduce((sum, packet) => sum + packet.length + 16, 0));
   const group = allocate(VIRTIO.length + 65_536);
@@ -72,8 +72,8 @@ function writeMerged(tun: Tun, packets: readonly Uint8Array[]): number {
 }
 
 /**
- * What waits at a device, cut where it needs to be, and how many reads it took. On a busy machine the kernel may
- * take its time to forward: it has ten seconds for what is `expected`.
+ * Reads the packets at a device, segments them where needed, and counts the reads. A busy kernel has ten seconds to
+ * forward the `expected` packets.
  */
 function readAll(
   tun: Tun,
@@ -105,7 +105,7 @@ function readAll(
   }
 }
 
-/** A packet as a router leaves it. */
+/** A packet as it leaves a router. */
 function forwarded(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();
   if (copy[0] === 0x45) {
@@ -130,15 +130,15 @@ function stream(sizes: readonly number[], shape: Partial<PacketShape>): Uint8Arr
   });
 }
 
-/** Payload sizes of full packets at some MTU and a smaller one at the end. */
+/** Payload sizes: full packets at various MTUs, and a smaller last one. */
 const run = (count: number, size: number): number[] => [
   ...Array<number>(count).fill(size),
   Math.ceil(size / 3),
 ];
 
 for (const behind of [false, true]) {
-  const how = behind ? 'as a super-packet that is cut here' : 'cut by the kernel';
-  test(`what was merged leaves a forwarding host ${how} as the packets that it was made of`, (t) => {
+  const how = behind ? 'as one large packet' : 'segmented by the kernel';
+  test(`merged packets leave a forwarding host ${how}, equal to the originals`, (t) => {
     if (!needs(t, 'root', 'netns', 'tun')) return;
     const { namespace, front, back } = gateway(t, behind);
     for (const version of [4, 6] as const) {
@@ -170,7 +170,7 @@ for (const behind of [false, true]) {
     }
   });
 
-  test(`a corrupted packet leaves a forwarding host ${how} as corrupt as it came`, (t) => {
+  test(`a corrupted packet leaves a forwarding host ${how}, still corrupted`, (t) => {
     if (!needs(t, 'root', 'netns', 'tun')) return;
     const { namespace, front, back } = gateway(t, behind);
     for (const version of [4, 6] as const) {

@@ -20,7 +20,7 @@ import { needs } from '../kit/requirements.js';
 import { assertPing, serveTransfers, transfer } from '../kit/traffic.js';
 import { until } from '../kit/wait.js';
 
-/** The plain tunnel with many packets in one, over a cable between two hosts. */
+/** The plain tunnel with offloads, over a veth pair between two hosts. */
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'ping');
 
@@ -33,7 +33,7 @@ const DEVICE = 'tun0';
 
 let pairs = 0;
 
-/** Two hosts on a cable. The first is to be the client, the second the listener. */
+/** Two hosts on a veth pair: first the client, then the listener. */
 function cable(t: TestContext): [Namespace, Namespace] {
   const prefix = `po${process.pid.toString(36)}${pairs++}`;
   const hosts = Namespace.createAll([`${prefix}a`, `${prefix}b`]) as [Namespace, Namespace];
@@ -52,7 +52,7 @@ interface Started extends Exchange {
   readonly client: Lametun;
 }
 
-/** @param offloads what the client may use, and the listener */
+/** @param offloads what the client and the listener may use */
 async function start(t: TestContext, offloads: readonly [string, string] = ['', '']): Promise<Started> {
   const hosts = cable(t);
   const run = (end: 0 | 1, ...args: string[]): Promise<Lametun> => {
@@ -70,7 +70,7 @@ async function start(t: TestContext, offloads: readonly [string, string] = ['', 
   return { hosts, client, from: end(0), to: end(1) };
 }
 
-/** Device and cable. The post's own MTU, and a device left as it was made, need fragments. */
+/** The MTUs of device and link. The post's MTU and the default MTU of a device need fragments. */
 const MTUS = [
   [1280, 1500],
   [1468, 1500],
@@ -81,7 +81,7 @@ const MTUS = [
   [65_000, 65_080],
 ] as const;
 
-test('at every MTU, streams and datagrams arrive as they were sent', async (t) => {
+test('streams and datagrams arrive unchanged at every MTU', async (t) => {
   if (!canRun(t)) return;
   const started = await start(t);
   const { hosts } = started;
@@ -90,7 +90,7 @@ test('at every MTU, streams and datagrams arrive as they were sent', async (t) =
     const to = i % 2 ? INNER[1].v6 : INNER[1].v4;
     await transfer('put', hosts[0], to, 2_000_001 + 1367 * i);
     await transfer('get', hosts[0], to, 1_000_003 - 977 * i);
-    // The listener writes to the socket's buffer what fragments wait for in the kernel, which may be too much.
+    // With fragments, some datagrams may be lost in the kernel's buffers.
     await (mtu + 32 > outer ? assertDatagramsUnchanged : assertDatagrams)(started, mtu);
   }
 });
@@ -105,7 +105,7 @@ const OFFLOADS = {
 
 for (const without of ['any offload', ...Object.keys(OFFLOADS)]) {
   const allowed = Object.keys(OFFLOADS).filter((name) => without !== 'any offload' && name !== without);
-  test(`without ${without} all goes on, with an end that has them all`, async (t) => {
+  test(`an end without ${without} works with an end that has all offloads`, async (t) => {
     if (!canRun(t)) return;
     const started = await start(t, [allowed.join(',') || 'none', '']);
     const { offloads } = await started.client.event('ready');
@@ -119,11 +119,11 @@ for (const without of ['any offload', ...Object.keys(OFFLOADS)]) {
   });
 }
 
-/** Packet information in front of either version. */
+/** Packet information before IPv4 and IPv6 packets. */
 const IPV4_FOLLOWS = '00000800';
 const IPV6_FOLLOWS = '000086dd';
 
-test('on the wire each packet is a datagram of its own behind its packet information, as ever', async (t) => {
+test('on the wire each packet is one datagram with packet information in front', async (t) => {
   if (!canRun(t)) return;
   const [host, server] = cable(t);
   const socket = new Datagrams(t, server, 1234);
@@ -133,7 +133,7 @@ test('on the wire each packet is a datagram of its own behind its packet informa
   const sender = new Datagrams(t, host, PORT);
   const payload = noise(40 * 1000 + 7, 1);
   sender.sendRun(INNER[1].v4, PORT, payload, 1000);
-  // The kernel sends packets of its own accord, too, now and then.
+  // The kernel also sends packets of its own.
   const isOurs = (bytes: Uint8Array): boolean =>
     Buffer.from(bytes).toString('hex', 0, 4) !== IPV6_FOLLOWS && bytes[4 + IPV4.protocol] === PROTOCOL.udp;
   const came: Datagram[] = [];
@@ -153,7 +153,7 @@ test('on the wire each packet is a datagram of its own behind its packet informa
   assert.ok(Buffer.concat(inside).equals(payload));
 });
 
-test('a corrupted packet among others is caught by the receiver, and the others arrive', async (t) => {
+test('the receiver drops a corrupted packet among others, and the others arrive', async (t) => {
   if (!canRun(t)) return;
   const { hosts, to } = await start(t);
   hosts[0].ip([`address add 10.0.0.1/32 dev ${DEVICE}`, `route add 10.0.1.0/24 dev ${DEVICE}`]);
@@ -172,13 +172,13 @@ test('a corrupted packet among others is caught by the receiver, and the others 
   assertSame(
     await to.socket.receive(good.length),
     good.map((packet) => ({ payload: packet.slice(28), trafficClass: 0 })),
-    'all but the corrupted one',
+    'all except the corrupted one',
   );
-  assert.deepEqual(await to.socket.receive(1, 300), [], 'and nothing else');
+  assert.deepEqual(await to.socket.receive(1, 300), [], 'nothing else');
 });
 
 for (const end of ['stops', 'is killed, and started and stopped again'] as const) {
-  test(`a device that was there before has no offloads left when the tunnel ${end}`, async (t) => {
+  test(`an existing device has no offloads left when the tunnel ${end}`, async (t) => {
     if (!canRun(t)) return;
     const [host] = cable(t);
     host.ip([
@@ -198,18 +198,18 @@ for (const end of ['stops', 'is killed, and started and stopped again'] as const
       await first.stop('SIGKILL');
       await (await run('none')).stop();
     }
-    // Whoever comes next may open it as the post's program does, and expects no packet above the MTU.
+    // The post's program may use it next, and expects no packet above the MTU.
     const tun = host.inside(() => Tun.open({ name: DEVICE, packetInformation: true }));
     t.after(() => tun.close());
     const room = allocate(65_536);
     const sender = new Datagrams(t, host, PORT);
-    const lengths = await until('the device to pass packets on', () => {
+    const lengths = await until('the device to pass packets', () => {
       sender.sendRun('10.8.0.1', PORT, noise(5000, 1), 1000);
       const read: number[] = [];
       for (;;) {
         const length = libc.read(tun.fd, room.address, room.bytes.length);
         if (length < 0) return read.length > 0 && read;
-        if (room.bytes[4 + IPV4.protocol] === PROTOCOL.udp) read.push(length); // the kernel sends some of its own
+        if (room.bytes[4 + IPV4.protocol] === PROTOCOL.udp) read.push(length); // skip the kernel's own packets
       }
     });
     assert.deepEqual(lengths, Array(5).fill(4 + 28 + 1000));

@@ -9,7 +9,7 @@ import { needs } from '../kit/requirements.js';
 import { assertPing, ping, runOn, TRANSFER_PORT, transfer } from '../kit/traffic.js';
 import { until } from '../kit/wait.js';
 
-/** The tunnel of the post between a home and an office, with real devices, routers and a NAT that is hard. */
+/** The tunnel of the post between a home and an office, with real devices, routers and a hard NAT. */
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
 const MB = 1_000_000;
@@ -20,11 +20,11 @@ for (const outer of ['v4', 'v6'] as const) {
     if (!canRun(t)) return;
     const lab = new Lab(t);
     await lab.serve();
-    assert.equal((await ping(lab.net.laptop, server.v4)).received, 0, 'reached before there is a tunnel');
+    assert.equal((await ping(lab.net.laptop, server.v4)).received, 0, 'reachable without a tunnel');
     await lab.office();
     const home = await lab.home(0, ADDRESS.office[outer]);
 
-    // What fits a 1500-byte path with 4 bytes of packet information, 8 of UDP, and 20 or 40 of IP around it.
+    // The largest packet on a 1500-byte path, with 4 bytes of packet information, 8 of UDP, and 20 or 40 of IP around it.
     const mtu = outer === 'v4' ? 1468 : 1448;
     assert.equal((await home.event('start')).mtu, mtu);
     for (const inner of ['v4', 'v6'] as const) {
@@ -37,12 +37,12 @@ for (const outer of ['v4', 'v6'] as const) {
       await transfer('get', lab.net.laptop, server[inner], 10 * MB);
     }
     for (const host of [lab.net.laptop, lab.net.gateway]) {
-      assert.equal(fragments(host), 0, `${host.name} has cut packets up`);
+      assert.equal(fragments(host), 0, `${host.name} has fragmented packets`);
     }
   });
 }
 
-test('on a path too narrow for IPv6 inside, the device keeps the least that IPv6 asks for', async (t) => {
+test('on a path too narrow for IPv6 inside, the device keeps the minimum MTU of IPv6', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t, { mtu: 1300 });
   await lab.office();
@@ -51,7 +51,7 @@ test('on a path too narrow for IPv6 inside, the device keeps the least that IPv6
   await assertPing(lab.net.laptop, INNER.office.v6, { size: 1280 - 48, whole: true });
 });
 
-/** How many packets a host has had to cut up or put together, /proc/net/snmp and snmp6. */
+/** How many packets a host has fragmented or reassembled, /proc/net/snmp and snmp6. */
 function fragments(host: Namespace): number {
   const [names, values] = host
     .inside(() => readFileSync('/proc/thread-self/net/snmp', 'utf8'))
@@ -89,12 +89,12 @@ test('two clients with the same private addresses share one listener at the same
     assert.equal(learned.outer.split(':')[0], lab.net.homes[i]!.public4);
   }
 
-  // With two clients a destination that nobody was heard from is nobody's.
+  // With two clients, an unknown destination belongs to neither.
   await ping(lab.net.gateway, '10.0.0.99', { wait: 0.2 });
   await office.event('stats', ({ drops }) => (drops['no-client'] ?? 0) >= 1);
 });
 
-test('with one client only, it gets what is for a destination not heard from yet', async (t) => {
+test('a single client gets packets for destinations not seen as a source yet', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   await lab.office();
@@ -107,24 +107,24 @@ test('with one client only, it gets what is for a destination not heard from yet
 
 for (const { how, signal, to } of [
   { how: 'killed', signal: 'SIGKILL', to: server.v4 },
-  // Not through the NAT: taken away, as it is at an orderly end, it cannot but break connections.
+  // Not to a host behind the gateway: an orderly stop removes its NAT rules, which breaks connections.
   { how: 'stopped', signal: 'SIGTERM', to: INNER.office.v4 },
 ] as const) {
-  test(`a transfer goes on after the listener was ${how} and started again under it`, async (t) => {
+  test(`a transfer continues after the listener was ${how} and restarted`, async (t) => {
     if (!canRun(t)) return;
     const lab = new Lab(t);
     await lab.serve(to === server.v4 ? lab.net.server : lab.net.gateway);
     const office = await lab.office();
     const home = await lab.home();
     await assertPing(lab.net.laptop, server.v4);
-    // At full speed all of it could be over before the listener has ended.
+    // At full speed the transfer could finish before the listener has ended.
     const limit = ['rate', '100mbit', 'burst', '256kb', 'latency', '50ms'];
     lab.net.laptop.run('tc', ['qdisc', 'add', 'dev', 'eth0', 'root', 'tbf', ...limit]);
     const sent = () => home.stats?.bytesOut ?? 0;
     const all = transfer('put', lab.net.laptop, to, 50 * MB);
     await until('the transfer to run', () => sent() > 2 * MB);
     await office.stop(signal);
-    assert.ok(sent() < 50 * MB, 'the transfer was over before the listener ended');
+    assert.ok(sent() < 50 * MB, 'the transfer finished before the listener ended');
     await lab.office();
     await all;
     await assertPing(lab.net.laptop, server.v4);
@@ -132,7 +132,7 @@ for (const { how, signal, to } of [
   });
 }
 
-test('a client that comes back from another port is found again', async (t) => {
+test('the listener follows a client that returns from another port', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const office = await lab.office();
@@ -147,7 +147,7 @@ test('a client that comes back from another port is found again', async (t) => {
     /UDP port 1234 is taken on this machine: using \d+ here/,
   );
   await assertPing(lab.net.laptop, server.v4);
-  const learned = await until('the listener to say so', () => {
+  const learned = await until('the listener to report it', () => {
     const all = office.all('learned').filter(({ inner }) => inner === INNER.home(0).v4);
     return all.length > 1 && all;
   });
@@ -155,7 +155,7 @@ test('a client that comes back from another port is found again', async (t) => {
   assert.notEqual(learned[0]!.outer, learned[1]!.outer);
 });
 
-test('the tunnel is as the post prepares it: a device made, addressed and set up by hand', async (t) => {
+test('the tunnel works on a device that was prepared by hand as in the post', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const prepare = (host: Namespace, address: string) =>
@@ -171,7 +171,7 @@ test('the tunnel is as the post prepares it: a device made, addressed and set up
   assert.match(lab.net.laptop.run('ip', ['-o', 'address']), /10\.0\.0\.2\/24 .*tun0/);
 });
 
-test('an observer on the internet reads what passes, as the program says at its start', async (t) => {
+test('an observer on the internet can read the traffic, as the warning at the start says', async (t) => {
   if (!canRun(t) || !needs(t, 'tshark')) return;
   const lab = new Lab(t);
   await lab.serve();
@@ -193,7 +193,7 @@ test('an observer on the internet reads what passes, as the program says at its 
     said += text;
   });
   await until('tshark to listen', () => said.includes('Capturing on'));
-  await until('the words on the wire', async () => {
+  await until('the text on the wire', async () => {
     await runOn(lab.net.laptop, 'bash', ['-c', `echo 'get 1' > /dev/tcp/${server.v4}/${TRANSFER_PORT}`]);
     return seen.includes(Buffer.from('get 1').toString('hex'));
   });

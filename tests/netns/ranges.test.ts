@@ -7,7 +7,7 @@ import { localRoutes, parseShare } from '../../src/node/machine/ranges.js';
 import { localRouting } from '../../src/node/shell/local-routing.js';
 import { needs } from '../kit/requirements.js';
 
-test('routes and rules of every table and addresses count; the own device does not', (t) => {
+test('a range may collide with addresses, and routes and rules of every table, except those of its own device', (t) => {
   if (!needs(t, 'netns')) return;
   const namespace = Namespace.create(`lt-ranges-${process.pid}`);
   t.after(() => namespace.remove());
@@ -53,7 +53,7 @@ test('routes and rules of every table and addresses count; the own device does n
       rangeObstacles([parseCidr(range)!], from).refusals[0];
     const networks = routes.filter(({ local }) => !local).map(({ destination }) => formatCidr(destination));
     assert.deepEqual(networks.sort(), ['10.41.0.0/16', '172.20.0.0/16', '192.168.1.0/24', 'fd07::/64']);
-    assert.equal(refusal('10.6.0.0/15'), undefined, 'our own');
+    assert.equal(refusal('10.6.0.0/15'), undefined, 'routes of its own device');
     assert.match(refusal('10.50.0.0/15')!, /collides with the unreachable route 10\.50\.0\.0\/16$/);
     assert.match(refusal('172.20.0.0/15')!, /the route 172\.20\.0\.0\/16 via 192\.168\.1\.1 dev eth0$/);
     assert.match(refusal('10.8.0.0/15')!, /this machine's address 10\.9\.9\.9 dev lo$/);
@@ -67,7 +67,7 @@ test('routes and rules of every table and addresses count; the own device does n
     );
     assert.match(refusal('10.6.0.0/15', localRouting())!, /dev lametun0$/);
     assert.equal(formatCidr(parseShare('192.168.1.0/24', routes)), '192.168.1.0/24');
-    assert.throws(() => parseShare('10.7.0.0/24', routes), /no route/, 'reached only through the tunnel');
+    assert.throws(() => parseShare('10.7.0.0/24', routes), /no route/, 'reachable only through the tunnel');
 
     const [suppressing, jumping, rejecting, marking] = [6000, 75, 90, 91].map(
       (each) => routing.rules.find(({ family, priority }) => family === 4 && priority === each)!,

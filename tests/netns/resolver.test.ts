@@ -25,7 +25,7 @@ names.set([{ name: 'office', ipv4: '10.7.0.9', ipv6: 'fd12::9' }]);
 let home: number | undefined;
 let namespace: Namespace | undefined;
 
-/** All sockets of these tests are in a namespace of their own, where port 53 is free and addresses are ours to add. */
+/** The sockets of these tests are in their own namespace, where port 53 is free and addresses can be added. */
 before((t) => {
   if (!needs(t as TestContext, 'netns')) return;
   namespace = Namespace.create(`lt-resolver-${process.pid}`);
@@ -59,7 +59,7 @@ interface FakeServer {
   readonly ports: number[];
 }
 
-/** A name server whose answers a test decides. */
+/** A name server whose answers come from the test. */
 async function upstream(
   t: TestContext,
   address: string,
@@ -138,7 +138,7 @@ function client(address: string, bindTo?: string): Promise<UdpSocket> {
   });
 }
 
-/** Sends one datagram, and gives what came back within a while. */
+/** Sends a datagram, and returns the response if one arrives in time. */
 async function exchange(
   message: Buffer,
   { address = OWN[0] as string, from = undefined as string | undefined, wait = 60_000 } = {},
@@ -174,7 +174,7 @@ const rcode = (packet: DecodedPacket | undefined): string => (packet as unknown 
 const data = (packet: DecodedPacket | undefined): unknown[] =>
   packet!.answers!.map((answer) => ('data' in answer ? answer.data : undefined));
 
-test('names of the network are answered by UDP and TCP, IPv4 and IPv6', async (t) => {
+test('network names are answered by UDP and TCP, over IPv4 and IPv6', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t);
   for (const address of OWN) {
@@ -188,12 +188,12 @@ test('names of the network are answered by UDP and TCP, IPv4 and IPv6', async (t
       address,
     );
     assert.deepEqual(data(six), ['fd12::9']);
-    assert.equal(six!.questions![0]!.name, 'OFFICE.home.lametun', 'as it was asked');
+    assert.equal(six!.questions![0]!.name, 'OFFICE.home.lametun', 'the spelling of the query');
     assert.deepEqual(data(reverse), ['office.home.lametun']);
   }
 });
 
-test('no name and no data are told apart, each with the SOA that says how long', async (t) => {
+test('NXDOMAIN and NODATA differ, each with an SOA for its TTL', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t);
   const none = await exchange(queryOf('nobody.home.lametun', 'A'));
@@ -203,21 +203,21 @@ test('no name and no data are told apart, each with the SOA that says how long',
     assert.equal(rcode(empty), 'NOERROR');
     assert.equal(empty!.answers!.length, 0);
     assert.equal(empty!.authorities![0]!.type, 'SOA');
-    assert.equal(empty!.additionals![0]!.type, 'OPT', 'EDNS is answered by EDNS');
+    assert.equal(empty!.additionals![0]!.type, 'OPT', 'EDNS in the answer if in the query');
   }
   const zone = await exchange(queryOf('home.lametun', 'SOA'));
   assert.equal(zone!.answers![0]!.type, 'SOA');
-  assert.equal(none!.additionals!.length, 0, 'no EDNS without EDNS');
+  assert.equal(none!.additionals!.length, 0, 'no EDNS otherwise');
 });
 
-test('without name servers all other names are refused', async (t) => {
+test('without upstream name servers, other names are refused', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t);
   assert.equal(rcode(await exchange(queryOf('example.com', 'A'))), 'REFUSED');
   assert.equal(rcode(await exchange(queryOf('office.home.lametun', 'A', { class: 'CH' }))), 'REFUSED');
 });
 
-test('other names are asked of the name server, from ports and with ids of chance', async (t) => {
+test('other names are forwarded to the name server, from random ports and with random ids', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t, { upstreams: () => [UPSTREAM[0]] });
   const server = await upstream(t, UPSTREAM[0], (query) => reply(query, '192.0.2.1'));
@@ -226,12 +226,12 @@ test('other names are asked of the name server, from ports and with ids of chanc
     assert.deepEqual(data(answer), ['192.0.2.1']);
     assert.equal(answer!.id, 4711);
   }
-  assert.equal(server.asked[0]!.additionals![0]!.type, 'OPT', 'the query is passed on as it is');
+  assert.equal(server.asked[0]!.additionals![0]!.type, 'OPT', 'the query is forwarded unchanged');
   assert.ok(new Set(server.ports).size > 6);
   assert.ok(new Set(server.asked.map(({ id }) => id)).size > 6);
 });
 
-test('a name server that is silent, gone or fails is passed over', async (t) => {
+test('a name server that is silent, gone or failing is skipped', async (t) => {
   if (!needs(t, 'netns')) return;
   let mode = 'silent';
   await resolver(t, { upstreams: () => [mode === 'gone' ? '10.53.0.77' : UPSTREAM[0], UPSTREAM[1]] });
@@ -242,17 +242,17 @@ test('a name server that is silent, gone or fails is passed over', async (t) => 
   for (mode of ['silent', 'gone', 'fails']) {
     const start = performance.now();
     assert.deepEqual(data(await exchange(queryOf(`${mode}.example.com`, 'A'))), ['192.0.2.2'], mode);
-    assert.ok(performance.now() - start < 5000, 'before the program gives up');
+    assert.ok(performance.now() - start < 5000, 'before programs give up');
   }
 });
 
-test('when no name server answers, the program hears of it', async (t) => {
+test('if no name server answers, the client gets SERVFAIL', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t, { upstreams: () => ['10.53.0.77'] });
   assert.equal(rcode(await exchange(queryOf('example.com', 'A'))), 'SERVFAIL');
 });
 
-test('an answer with a wrong id or another question is not taken', async (t) => {
+test('an answer with a wrong id or another question is ignored', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t, { upstreams: () => [UPSTREAM[0]] });
   await upstream(t, UPSTREAM[0], (query) => [
@@ -265,7 +265,7 @@ test('an answer with a wrong id or another question is not taken', async (t) => 
   assert.deepEqual(data(await exchange(queryOf('example.com', 'A'))), ['192.0.2.1']);
 });
 
-test('a truncated answer is fetched whole for who asks by TCP, and passed on to who asks by UDP', async (t) => {
+test('a truncated answer is passed on by UDP, and fetched whole for a client that uses TCP', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t, { upstreams: () => [UPSTREAM[0]] });
   await upstream(t, UPSTREAM[0], (query, tcp) =>
@@ -282,7 +282,7 @@ test('queries from other machines are dropped and counted', async (t) => {
   const { drops } = await resolver(t);
   const message = queryOf('office.home.lametun', 'A');
   const answer = exchange(message, { from: OTHER, wait: 300 });
-  await until('it to be counted', () => drops.foreign === 1);
+  await until('the query to be counted', () => drops.foreign === 1);
   assert.equal(await answer, undefined);
   const socket = connect({ port: 53, host: OWN[0], localAddress: OTHER });
   socket.on('error', () => {});
@@ -293,13 +293,13 @@ test('queries from other machines are dropped and counted', async (t) => {
   assert.deepEqual([read.length, drops.foreign], [0, 2]);
 });
 
-test('names of another network on this machine are asked of its node, once, whatever the nodes believe', async (t) => {
+test('names of another network on this machine are forwarded to its node, and only once', async (t) => {
   if (!needs(t, 'netns')) return;
   const work = new Names('work', [parseCidr('10.8.0.0/16')!]);
   work.set([{ name: 'printer', ipv4: '10.8.0.9', ipv6: 'fd13::9' }]);
   const isTheirs = (name: string): boolean => /(work|lost)\.lametun$|8\.10\.in-addr\.arpa$/.test(name);
   let asked = 0;
-  // Each takes the other for the one that knows `lost`, which neither does.
+  // Each node believes that the other knows `lost`; neither does.
   await resolver(t, { siblings: (name) => (isTheirs(name) ? [UPSTREAM[1]] : []) });
   const other = await Resolver.start({
     addresses: [UPSTREAM[1]],
@@ -323,7 +323,7 @@ test('names of another network on this machine are asked of its node, once, what
   assert.equal(other.drops.foreign, 0);
 });
 
-test('a node of another network whose address is not on this machine is not asked', async (t) => {
+test('queries are not forwarded to a sibling whose address is not on this machine', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t, { siblings: () => ['192.0.2.7'], upstreams: () => [UPSTREAM[0]] });
   const server = await upstream(t, UPSTREAM[0], (query) => reply(query, '192.0.2.1'));
@@ -333,15 +333,15 @@ test('a node of another network whose address is not on this machine is not aske
   ]) {
     assert.equal(rcode(answer), 'SERVFAIL');
   }
-  // Networks can have the same name: without the other's word nobody knows that there is no such node.
+  // Networks can have the same name: only the sibling could say that no such node exists.
   assert.equal(rcode(await exchange(queryOf('nobody.home.lametun', 'A'))), 'SERVFAIL');
   const withoutRecursion = queryOf('printer.work.lametun', 'A');
   withoutRecursion[2]! &= ~1;
   assert.equal(rcode(await exchange(withoutRecursion)), 'REFUSED');
-  assert.equal(server.asked.length, 0, 'nor anybody else');
+  assert.equal(server.asked.length, 0, 'nor is the upstream server');
 });
 
-test('what is no query is dropped and counted, and the next query is answered', async (t) => {
+test('malformed queries are dropped and counted, and the next query is answered', async (t) => {
   if (!needs(t, 'netns')) return;
   const { drops } = await resolver(t);
   const good = queryOf('office.home.lametun', 'A');
@@ -361,16 +361,16 @@ test('what is no query is dropped and counted, and the next query is answered', 
   for (let cut = 12; cut < good.length - 1; cut++) junk.push(good.subarray(0, cut));
   const socket = await client(OWN[0]);
   for (const message of junk) socket.send(message);
-  await until('all to be counted', () => drops.malformed === junk.length);
+  await until('all drops to be counted', () => drops.malformed === junk.length);
   assert.deepEqual(data(await exchange(good)), ['10.7.0.9']);
   socket.close();
 });
 
-test('a name server that hands our questions back to us makes no storm', async (t) => {
+test('a name server that sends queries back to this resolver causes no storm', async (t) => {
   if (!needs(t, 'netns')) return;
   await resolver(t, { upstreams: () => [OWN[0], UPSTREAM[0]] });
   let handed = 0;
-  // What dnsmasq does when it takes its own name servers from /etc/resolv.conf.
+  // As dnsmasq does if it takes its upstream servers from /etc/resolv.conf.
   await upstream(t, UPSTREAM[0], (query) => {
     handed++;
     void exchange(encode({ ...query, type: 'query', id: 99, flags: 0x100 }), { wait: 5000 });
@@ -381,7 +381,7 @@ test('a name server that hands our questions back to us makes no storm', async (
   assert.ok(handed <= 4, `${handed} times`);
 });
 
-test('too many questions at once are dropped and counted, and names of the network still answered', async (t) => {
+test('excess queries are dropped and counted, and network names are still answered', async (t) => {
   if (!needs(t, 'netns')) return;
   const { drops } = await resolver(t, { upstreams: () => ['10.53.0.78'] });
   const quiet = createSocket('udp4');
@@ -398,15 +398,15 @@ test('too many questions at once are dropped and counted, and names of the netwo
   t.after(() => socket.close());
   for (let i = 0; i < 300; i++) {
     socket.send(queryOf(`n${i}.example.com`, 'A'));
-    if (i % 20 === 0) await sleep(5); // or the socket's queue drops some itself
+    if (i % 20 === 0) await sleep(5); // so that the socket's queue does not overflow
   }
-  await until('the last ones to be dropped', () => started.drops.busy > 0);
+  await until('the excess queries to be dropped', () => started.drops.busy > 0);
   assert.ok(started.drops.busy <= 300 - 256);
   assert.equal(drops.busy, 0);
   assert.deepEqual(data(await exchange(queryOf('office.home.lametun', 'A'))), ['10.7.0.9']);
 });
 
-test('where another name server has the port, it says so', async (t) => {
+test('a port in use by another name server is reported', async (t) => {
   if (!needs(t, 'netns')) return;
   const taken = createSocket('udp4');
   taken.bind(53, '0.0.0.0');

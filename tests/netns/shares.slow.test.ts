@@ -11,9 +11,9 @@ import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 
 const HOST = {
-  /** On the LAN that is shared. */
+  /** A host on the shared LAN. */
   shared: ['192.168.7.10', 'fd07::10'],
-  /** On another one behind the same gateway. */
+  /** A host on another LAN behind the same gateway. */
   other: ['192.168.8.10', 'fd08::10'],
   internet: ['203.0.113.10', '2001:db8::10'],
 } as const;
@@ -36,7 +36,7 @@ function cidrs(...texts: string[]) {
 
 /**
  * member --- tun0 (1400) gateway; behind it lan0 with `shared`, lan1 with `other`, and wan0 with `internet`. The hosts
- * know no way back to the member; it knows all ways, as one who means no good would.
+ * have no route back to the member. The member has routes to all of them, as an attacker would.
  */
 function site(t: TestContext): Site {
   const names = ['member', 'gateway', 'shared', 'other', 'internet'] as const;
@@ -68,24 +68,24 @@ function site(t: TestContext): Site {
     );
   }
   gateway.ip(['route add default via 203.0.113.10', 'route add default via 2001:db8::10']);
-  // A cable carries nothing until the kernel has noticed that both of its ends are up.
+  // A veth pair carries nothing until the kernel has noticed that both ends are up.
   const ends = [...INNER.member, ...Object.values(HOST).flat()];
-  for (let i = 0; answers(gateway, ends).length < ends.length; i++) assert.ok(i < 10, 'the cables carry');
+  for (let i = 0; answers(gateway, ends).length < ends.length; i++) assert.ok(i < 10, 'the links are up');
   return found;
 }
 
-/** As a machine that forwards for somebody else already: containers, virtual machines. */
+/** Makes the gateway forward already, as for containers or virtual machines. */
 const forwardsAnyway = ({ gateway }: Site): void =>
   gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
 
-/** Gives hosts a way back, or into the tunnel. */
-function knowTheWay(namespace: Namespace, router: readonly [string, string]): void {
+/** Gives hosts routes back, or into the tunnel. */
+function addRoutes(namespace: Namespace, router: readonly [string, string]): void {
   namespace.ip(
     ['route replace 10.7.0.0/16', 'route replace fd00::/64'].map((text, i) => `${text} via ${router[i]}`),
   );
 }
 
-/** Which addresses answer one of several pings within four seconds: all are asked at once. */
+/** The addresses that reply within four seconds. All are pinged at once. */
 function answers(from: Namespace, addresses: readonly string[]): string[] {
   const script = 'for to; do { ping -c1 -w4 -n "$to" >/dev/null && echo "$to"; } & done; wait';
   const said = from.inside(() => spawnSync('sh', ['-c', script, 'sh', ...addresses], { encoding: 'utf8' }));
@@ -94,14 +94,14 @@ function answers(from: Namespace, addresses: readonly string[]): string[] {
 
 const pings = (from: Namespace, to: string): boolean => answers(from, [to]).length === 1;
 
-/** What it sets up goes with the namespace. */
+/** Its changes disappear with the namespace. */
 const start = (
   { gateway }: Site,
   destinations: ReturnType<typeof cidrs>,
 ): ReturnType<typeof startForwarding> =>
   gateway.inside(() => startForwarding({ device: 'tun0', destinations }));
 
-/** A server that tells whoever connects how it sees them, and then echoes. */
+/** A server that sends each client the client's address, then echoes. */
 async function serve(t: TestContext, namespace: Namespace): Promise<void> {
   const script = `
     require('net').createServer((s) => { s.on('error', () => {}); s.write(s.remoteAddress.replace('::ffff:', '') + '\\n'); s.pipe(s); })
@@ -111,7 +111,7 @@ async function serve(t: TestContext, namespace: Namespace): Promise<void> {
   await once(child.stdout!, 'data');
 }
 
-/** A connection that keeps talking: how the server sees it, and how often it was answered so far. */
+/** A connection with continuous traffic: its source address at the server, and the number of echoes so far. */
 async function talk(t: TestContext, from: Namespace, to: string) {
   const script = `
     const s = require('net').connect(8000, ${JSON.stringify(to)});
@@ -133,12 +133,12 @@ async function talk(t: TestContext, from: Namespace, to: string) {
     answered,
     goesOn: async () => {
       const before = answered();
-      await until('the connection to go on', () => answered() > before + 3);
+      await until('the connection to make progress', () => answered() > before + 3);
     },
   };
 }
 
-/** What a member reaches of everything there is, IPv4 and IPv6 alike. */
+/** The hosts that a member reaches, equally by IPv4 and IPv6. */
 function reached(from: Namespace): string[] {
   const places: Record<string, readonly [string, string]> = {
     ...HOST,
@@ -154,12 +154,12 @@ function reached(from: Namespace): string[] {
   });
 }
 
-test('a member reaches the shared LAN and the gateway itself, and nothing else behind it', (t) => {
+test('a member reaches the shared LAN and the gateway, and nothing else behind it', (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const at = site(t);
   forwardsAnyway(at);
   for (const host of [at.shared, at.other, at.internet]) {
-    knowTheWay(
+    addRoutes(
       host,
       host === at.shared
         ? ['192.168.7.1', 'fd07::1']
@@ -168,7 +168,7 @@ test('a member reaches the shared LAN and the gateway itself, and nothing else b
           : ['203.0.113.1', '2001:db8::1'],
     );
   }
-  assert.deepEqual(reached(at.member).length, 7, 'everything is reached without us: the addresses are right');
+  assert.deepEqual(reached(at.member).length, 7, 'control: without lametun everything is reachable');
   const forwarding = start(at, SHARED);
   assert.deepEqual(reached(at.member), ['shared', 'gateway', 'lan0 of gateway']);
   at.gateway.inside(() => forwarding.update([]));
@@ -177,7 +177,7 @@ test('a member reaches the shared LAN and the gateway itself, and nothing else b
   assert.equal(reached(at.member).length, 7);
 });
 
-test('a machine that did not forward does so only with shares, and not any more afterwards', (t) => {
+test('a machine that did not forward does so only while it has shares', (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const at = site(t);
   const settings = (): string =>
@@ -194,13 +194,13 @@ test('a machine that did not forward does so only with shares, and not any more 
   assert.ok(!pings(at.member, HOST.internet[0]) && !pings(at.member, HOST.other[0]));
   at.gateway.inside(() => forwarding.update(SHARED));
   assert.equal(settings(), '1,1');
-  assert.ok(pings(at.member, HOST.shared[1]), 'the LAN sees the gateway, and needs no way back');
+  assert.ok(pings(at.member, HOST.shared[1]), 'the LAN sees the gateway’s address, and needs no route back');
   at.gateway.inside(() => forwarding.stop());
   assert.equal(settings(), '0,0');
   assert.equal(at.gateway.run('nft', ['list', 'ruleset']).trim(), '');
 });
 
-test('shares are approved and withdrawn without breaking connections to the others', async (t) => {
+test('approving and withdrawing shares does not break connections to other shares', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
   const forwarding = start(at, SHARED);
@@ -217,19 +217,19 @@ test('shares are approved and withdrawn without breaking connections to the othe
   const [before] = first.map(({ answered }) => answered());
   for (const one of second) await one.goesOn();
   const counts = (): string => first.map(({ answered }) => answered()).join();
-  const cut = await until('what was under way to arrive', async () => {
+  const cut = await until('packets in flight to arrive', async () => {
     const seen = counts();
     await sleep(500);
     return counts() === seen && seen;
   });
   for (const one of second) await one.goesOn();
-  assert.equal(counts(), cut, 'the withdrawn one is cut off');
+  assert.equal(counts(), cut, 'the withdrawn share is cut off');
   assert.ok(before! > 0);
   at.gateway.inside(() => forwarding.update([...SHARED, ...OTHER]));
   for (const one of first) await one.goesOn();
 });
 
-test('a node that takes over from a killed one breaks no connection', async (t) => {
+test('taking over from a killed node breaks no connection', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
   const module = new URL('../kit/forwarding.js', import.meta.url).href;
@@ -248,14 +248,14 @@ test('a node that takes over from a killed one breaks no connection', async (t) 
   const connection = await talk(t, at.member, HOST.shared[0]);
   child.kill('SIGKILL');
   await once(child, 'exit');
-  assert.ok(!pings(at.member, HOST.other[0]), 'what it left still keeps members out');
+  assert.ok(!pings(at.member, HOST.other[0]), 'the rules of the killed node still keep members out');
   const forwarding = start(at, SHARED);
   await connection.goesOn();
   at.gateway.inside(() => forwarding.stop());
   assert.equal(at.gateway.run('nft', ['list', 'ruleset']).trim(), '');
 });
 
-test('what a killed node left is undone by a sweep', async (t) => {
+test('a sweep undoes the changes of a killed node', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
   const module = new URL('../kit/forwarding.js', import.meta.url).href;
@@ -276,12 +276,12 @@ test('what a killed node left is undone by a sweep', async (t) => {
   );
 });
 
-test('hosts behind the node reach members: shared ones as they are, others under its inner address', async (t) => {
+test('hosts behind the node reach members: shared ones with their own address, others with the node’s', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
   start(at, SHARED);
-  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
-  knowTheWay(at.other, ['192.168.8.1', 'fd08::1']);
+  addRoutes(at.shared, ['192.168.7.1', 'fd07::1']);
+  addRoutes(at.other, ['192.168.8.1', 'fd08::1']);
   await serve(t, at.member);
   for (const i of [0, 1] as const) {
     const shared = await talk(t, at.shared, INNER.member[i]);
@@ -293,35 +293,35 @@ test('hosts behind the node reach members: shared ones as they are, others under
   }
 });
 
-test('nobody gets into the network from the side of the Internet', async (t) => {
+test('no one can enter the network from the Internet', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const at = site(t);
   forwardsAnyway(at);
-  knowTheWay(at.internet, ['203.0.113.1', '2001:db8::1']);
+  addRoutes(at.internet, ['203.0.113.1', '2001:db8::1']);
   assert.ok(
     pings(at.internet, INNER.member[0]) && pings(at.internet, INNER.member[1]),
-    'they would without us',
+    'control: without lametun they could',
   );
   start(at, SHARED);
   assert.ok(!pings(at.internet, INNER.member[0]) && !pings(at.internet, INNER.member[1]));
-  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
-  assert.ok(pings(at.shared, INNER.member[0]) && pings(at.shared, INNER.member[1]), 'the LAN does');
+  addRoutes(at.shared, ['192.168.7.1', 'fd07::1']);
+  assert.ok(pings(at.shared, INNER.member[0]) && pings(at.shared, INNER.member[1]), 'the LAN can');
 });
 
-test('on a machine with one cable, the LAN it shares is let in although it leads to the Internet, too', (t) => {
+test('on a machine with one network card, the shared LAN may enter although it is also the uplink', (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const at = site(t);
   at.gateway.ip(['route replace default via 192.168.7.10', 'route replace default via fd07::10']);
   start(at, SHARED);
-  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
+  addRoutes(at.shared, ['192.168.7.1', 'fd07::1']);
   assert.ok(pings(at.shared, INNER.member[0]) && pings(at.shared, INNER.member[1]));
 });
 
-test('a port that the machine publishes is reached at its inner address, and nothing else by such rules', async (t) => {
+test('a published port is reachable at the node’s address, but DNAT rules make nothing else reachable', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
   forwardsAnyway(at);
-  // As a container's published port, and as a cluster's addresses for services.
+  // Like a container's published port, and a cluster's service addresses.
   at.gateway.run('nft', ['-f', '-'], {
     input: `table ip publish { chain pre { type nat hook prerouting priority -100;
       fib daddr type local tcp dport 8000 dnat to ${HOST.other[0]}
@@ -335,11 +335,11 @@ test('a port that the machine publishes is reached at its inner address, and not
   assert.ok(!pings(at.member, '172.30.0.1'));
 });
 
-test('segments are made to fit the tunnel in both directions', async (t) => {
+test('the MSS is clamped to the tunnel’s MTU in both directions', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
   start(at, SHARED);
-  knowTheWay(at.shared, ['192.168.7.1', 'fd07::1']);
+  addRoutes(at.shared, ['192.168.7.1', 'fd07::1']);
   for (const host of [at.member, at.shared]) {
     await serve(t, host);
     host.run('nft', ['-f', '-'], {
@@ -363,7 +363,7 @@ test('segments are made to fit the tunnel in both directions', async (t) => {
   }
   for (const host of [at.member, at.shared]) {
     const counters = host.run('nft', ['list', 'counters']);
-    // A SYN of the other side's connections, and a SYN-ACK of its own; and what was late and is sent again.
+    // A SYN from the other side and a SYN-ACK of its own; more if a late one was retransmitted.
     assert.equal(counters.match(/counter fits[46] \{\n\s*packets [2-9]/g)?.length, 2, counters);
     assert.match(counters, /counter other \{\n\s*packets 0 /);
   }

@@ -11,16 +11,16 @@ import { until } from '../kit/wait.js';
 
 const run = promisify(execFile);
 const BEFORE = 'search corp.example\nnameserver 10.53.0.1\noptions timeout:2\n';
-/** The one name that the machine's own name server knows is there. */
+/** The address of the only name that the machine's upstream name server knows. */
 const ELSEWHERE = '192.0.2.1';
 
-/** Some 0.2 s, and with nobody to put the file back 1 s; on a machine that does much else, more. */
+/** A handover takes about 0.2 s, or 1 s without a guard; busy machines get more. Milliseconds. */
 const SOON = 20_000;
 
 const HOME = { network: 'home', net: '10.7', node: 'office' } as const;
 const WORK = { network: 'work', net: '10.8', node: 'printer' } as const;
 
-/** A node's names on a machine that only this test has: its network, its /etc, its /run. */
+/** A simulated machine for nodes' names, with its own network namespace, /etc and /run. */
 class Machine {
   readonly #t: TestContext;
   readonly #process: ChildProcess;
@@ -58,7 +58,7 @@ class Machine {
     return machine;
   }
 
-  /** A network's node that is up. */
+  /** Starts a network's node. */
   async join({ network, net, node }: { network: string; net: string; node: string }): Promise<Joined> {
     const state = mkdtempSync(join(tmpdir(), 'lametun-names-'));
     this.#t.after(() => rmSync(state, { recursive: true, force: true }));
@@ -101,7 +101,7 @@ class Machine {
     return (await run('nsenter', enter, { encoding: 'utf8' }).catch(() => ({ stdout: '' }))).stdout;
   }
 
-  /** The address that programs find; empty when there is none. */
+  /** The address that programs resolve; empty if there is none. */
   async find(name: string): Promise<string> {
     return (await this.#run('getent', 'ahostsv4', name)).split(' ')[0]!;
   }
@@ -122,9 +122,9 @@ class Machine {
     return this.read('/etc/resolv.conf');
   }
 
-  /** Both networks' names are found, the long ones and the short ones, and everybody else's. */
+  /** Asserts that full and short names of both networks resolve, and other names too. */
   async findsBoth(): Promise<void> {
-    await until('both networks to be searched', () =>
+    await until('both search domains', () =>
       /^search corp\.example .*\.lametun .*\.lametun$/m.test(this.resolvConf),
     );
     assert.equal(await this.find('office.home.lametun'), '10.7.0.9');
@@ -136,11 +136,11 @@ class Machine {
     assert.equal(await this.nameOf('10.8.0.9'), 'printer.work.lametun');
   }
 
-  /** The file is as it was, and nothing is left beside it. */
+  /** Asserts that the file is restored, and that nothing is left beside it. */
   async isAsBefore(...nodes: Joined[]): Promise<void> {
     await until('the file to be back', () => this.resolvConf === BEFORE, SOON);
     await until(
-      'nothing to be left',
+      'all other files to be gone',
       () => nodes.every(({ state }) => readdirSync(state).length === 0),
       SOON,
     );
@@ -186,7 +186,7 @@ class Joined {
     await exit;
   }
 
-  /** So that nothing puts the file back should it be killed at once. */
+  /** Kills the guard, so that nothing restores the file after the node is killed. */
   killGuard(): void {
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       try {
@@ -194,15 +194,15 @@ class Joined {
         if (words.includes('lametun-guard') && words.some((word) => word.startsWith(this.state))) {
           process.kill(Number(pid), 'SIGKILL');
         }
-      } catch {} // ended meanwhile
+      } catch {} // it has exited
     }
   }
 
-  /** What it says of itself now. */
+  /** The state that the node reports now. */
   async told(): Promise<Said> {
     const before = this.said.length;
     this.#child.kill('SIGUSR2');
-    await until('an answer', () => this.said.length > before);
+    await until('the report', () => this.said.length > before);
     return this.said.at(-1)!;
   }
 }
@@ -211,13 +211,16 @@ for (const [first, second] of [
   [HOME, WORK],
   [WORK, HOME],
 ] as const) {
-  test(`names of two networks are found while both run, ${first.network} the first: it ends, comes again, and is killed`, async (t) => {
+  test(`names of two networks resolve while both run; ${first.network} starts first, stops, starts again and is killed`, async (t) => {
     if (!needs(t, 'netns', 'unshare', 'nsenter', 'getent')) return;
     const machine = await Machine.begin(t);
     const one = await machine.join(first);
     const two = await machine.join(second);
     await machine.findsBoth();
-    await until('the second to know', async () => (await two.told()).through !== undefined);
+    await until(
+      'the second node to learn of the first',
+      async () => (await two.told()).through !== undefined,
+    );
     const { why: _, ...told } = await two.told();
     assert.deepEqual(told, {
       how: 'resolv.conf',
@@ -228,7 +231,7 @@ for (const [first, second] of [
 
     await one.end('SIGTERM');
     await until(
-      'the second to have the file',
+      'the second node to take over the file',
       () => machine.resolvConf.includes(`nameserver ${second.net}.0.2`),
       SOON,
     );
@@ -240,7 +243,7 @@ for (const [first, second] of [
     await machine.findsBoth();
     await two.end('SIGKILL');
     await until(
-      'the first to have the file again',
+      'the first node to take over the file again',
       () => machine.resolvConf.includes(`nameserver ${first.net}.0.2`),
       SOON,
     );
@@ -248,21 +251,21 @@ for (const [first, second] of [
     assert.equal(
       await machine.find(`${second.node}.${second.network}.lametun`),
       '',
-      'the dead one is not asked',
+      'the dead node is not asked',
     );
     await again.end('SIGKILL');
     await machine.isAsBefore(one, two, again);
   });
 }
 
-test('one that is killed while it has not the file is forgotten, and its files are removed by the next', async (t) => {
+test('a node killed without owning the file is forgotten, and the next start removes its files', async (t) => {
   if (!needs(t, 'netns', 'unshare', 'nsenter', 'getent')) return;
   const machine = await Machine.begin(t);
   const one = await machine.join(HOME);
   const two = await machine.join(WORK);
   await machine.findsBoth();
   await two.end('SIGKILL');
-  await until('it to be forgotten', () => !machine.resolvConf.includes('work.lametun'));
+  await until('the killed node to be forgotten', () => !machine.resolvConf.includes('work.lametun'));
   assert.equal(await machine.find('printer.work.lametun'), '');
   assert.equal(await machine.find('office'), '10.7.0.9');
   assert.equal(machine.list('/run/lametun/names').length, 2);
@@ -275,18 +278,22 @@ test('one that is killed while it has not the file is forgotten, and its files a
   await machine.isAsBefore(one, two, again);
 });
 
-test('two networks of the same name: what is not in the one is looked for in the other; a guard that is gone holds up nothing', async (t) => {
+test('names missing in one of two networks with the same name are looked up in the other, even without a guard', async (t) => {
   if (!needs(t, 'netns', 'unshare', 'nsenter', 'getent')) return;
   const machine = await Machine.begin(t);
   const one = await machine.join(HOME);
   const two = await machine.join({ ...WORK, network: 'home' });
-  await until('the second to know', async () => (await two.told()).through !== undefined);
+  await until('the second node to learn of the first', async () => (await two.told()).through !== undefined);
   assert.equal(await machine.find('office.home.lametun'), '10.7.0.9');
   assert.equal(await machine.find('printer.home.lametun'), '10.8.0.9');
   assert.equal(await machine.find('nobody.home.lametun'), '');
   one.killGuard();
   await one.end('SIGKILL');
-  await until('the second to have the file', () => machine.resolvConf.includes('nameserver 10.8.0.2'), SOON);
+  await until(
+    'the second node to take over the file',
+    () => machine.resolvConf.includes('nameserver 10.8.0.2'),
+    SOON,
+  );
   assert.equal(await machine.find('printer.home.lametun'), '10.8.0.9');
   await two.end('SIGTERM');
   await machine.isAsBefore(two);

@@ -5,16 +5,16 @@ import { Lab } from '../kit/lab.js';
 import { needs } from '../kit/requirements.js';
 import { ping, transfer } from '../kit/traffic.js';
 
-/** How long the soak lasts, and how much of it warms up: code is compiled, and the heap finds its size. Seconds. */
+/** How long the soak and its warm-up last, seconds. In the warm-up code is compiled and the heap settles. */
 const DURATION = 30;
 const WARM_UP = 10;
 const INTERVAL = 0.1;
 const MB = 1_000_000;
 
-/** How much resident memory may differ between two moments of a process that leaks nothing, bytes. */
+/** How much the resident memory of a process without leaks may vary, bytes. */
 const SLACK = 10e6;
 
-test('half a minute of full load of two homes: no interruption, and nothing is left behind', async (t) => {
+test('half a minute of full load from two homes causes no interruption and no leak', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'nft', 'ping')) return;
   const lab = new Lab(t, { homes: 2 });
   await lab.serve();
@@ -53,11 +53,11 @@ test('half a minute of full load of two homes: no interruption, and nothing is l
   assert.ok(transfers >= 4, `only ${transfers} transfers`);
   for (const { sent, received, output } of results) {
     assert.ok(sent >= (0.9 * DURATION) / INTERVAL, output);
-    // A queue that overflows under full load loses some, here and there; an interruption loses many in a row.
+    // An overflowing queue loses single packets here and there; an interruption loses many in a row.
     assert.ok(received >= 0.85 * sent, output);
     assert.ok(longestGap(output) <= 10, output);
   }
-  // Before any of them stops: a home whose office has gone is right to say so.
+  // Check before the tunnels stop: a home whose office has gone rightly warns.
   for (const tunnel of tunnels) assert.deepEqual(tunnel.all('warning'), []);
   for (const [i, tunnel] of tunnels.entries()) {
     const growth = after[i]!.memory - before[i]!.memory;
@@ -68,7 +68,7 @@ test('half a minute of full load of two homes: no interruption, and nothing is l
   }
 });
 
-/** How many pings in a row were lost at most. */
+/** The longest run of lost pings. */
 function longestGap(output: string): number {
   const answered = [...output.matchAll(/icmp_seq=(\d+)/g)].map(([, sequence]) => Number(sequence));
   return answered.reduce((gap, sequence, i) => Math.max(gap, sequence - (answered[i - 1] ?? 0) - 1), 0);

@@ -10,7 +10,7 @@ import { until } from '../kit/wait.js';
 import { PORT, WireGuardPair } from '../kit/wireguard-pair.js';
 
 /*
- * Which address of ours packets leave from, as in "a better route takes over" of the kernel's own tests
+ * The source address of outgoing packets, as in "a better route takes over" of the kernel's own tests
  * (tools/testing/selftests/wireguard/netns.sh).
  */
 
@@ -37,7 +37,7 @@ const OUTSIDE = [
 const withPort = (address: string): string =>
   address.includes(':') ? `[${address}]:${PORT}` : `${address}:${PORT}`;
 
-test('a better route takes over, and gives back; of two addresses on one device the one written to stays', async (t) => {
+test('the source address follows the best route; of two addresses on one device, replies use the one that was addressed', async (t) => {
   if (!needs(t, 'root', 'tun', 'wg', 'netns', 'ping')) return;
   const pair = await WireGuardPair.start(t, { implementations: ['lametund', 'lametund'] });
   const { first, second } = pair;
@@ -78,7 +78,7 @@ test('a better route takes over, and gives back; of two addresses on one device 
     first.host.ip([`route del ${route}`]);
     await seenAt(outer.first);
 
-    // The other side has two addresses on one device, and routes there change.
+    // The other side has two addresses on one device, and its routes change.
     second.host.ip([`address add ${also}/${bits} dev eth0${bits === 64 ? ' nodad' : ''}`]);
     first.wireguard.set('peer', second.key.publicKey, 'endpoint', withPort(also));
     await assertPing(first.host, second.inner.v4);
@@ -90,7 +90,7 @@ test('a better route takes over, and gives back; of two addresses on one device 
     const [eth0, eth1] = ['eth0', 'eth1'].map((name) => second.host.inside(() => findLink(name)!.index));
     assert.equal(egress(also, outer.first), eth0);
     assert.equal(egress(gateway, better), eth1);
-    assert.equal(egress(outer.first, better), 'not ours');
+    assert.equal(egress(outer.first, better), 'not an address of this host');
     assert.equal(egress(also, outer.second), 'local');
     assert.equal(egress(also, nowhere), 'no route');
   }

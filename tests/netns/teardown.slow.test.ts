@@ -6,15 +6,15 @@ import { Lab, OFFICE_ADDRESSES } from '../kit/lab.js';
 import { needs } from '../kit/requirements.js';
 import { assertPing } from '../kit/traffic.js';
 
-/** What the program sets up it undoes, however it ends. */
+/** The program undoes its changes, however it ends. */
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'nft', 'ping');
 
-/** Everything about a host that the program might change, line by line. */
+/** Everything on a host that the program might change, line by line. */
 function stateOf(host: Namespace): string[] {
   const lines = (program: string, ...args: string[]) => host.run(program, args).trim().split('\n');
   return [
-    // Without the states of a device that nobody has open at the moment: only whether it is set up.
+    // Without the carrier state, which depends on whether a process has the device open.
     ...lines('ip', '-o', 'link').map((line) =>
       line
         .replace(/^\d+: | state \S+/g, '')
@@ -23,7 +23,7 @@ function stateOf(host: Namespace): string[] {
     ...lines('ip', '-o', 'address', 'show', 'scope', 'global').map((line) =>
       line.replace(/^\d+:|valid_lft.*/g, ''),
     ),
-    // Without what the kernel adds of itself, some of it later.
+    // Without routes that the kernel adds itself, some of them later.
     ...[
       ...lines('ip', 'route', 'show', 'table', 'all'),
       ...lines('ip', '-6', 'route', 'show', 'table', 'all'),
@@ -53,7 +53,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-test('a device that was there before is as it was before', async (t) => {
+test('an existing device is restored', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const { laptop } = lab.net;
@@ -70,14 +70,14 @@ test('a device that was there before is as it was before', async (t) => {
   assert.deepEqual(stateOf(laptop), before);
 });
 
-test('after kill -9 with --forward, the next start undoes what was left, and its end leaves nothing', async (t) => {
+test('after kill -9 with --forward, the next start cleans up, and its end leaves nothing', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const { gateway } = lab.net;
   const before = stateOf(gateway);
   const first = await lab.office();
   await first.stop('SIGKILL');
-  assert.notDeepEqual(stateOf(gateway), before, 'nothing was left: this test tests nothing');
+  assert.notDeepEqual(stateOf(gateway), before, 'control: the killed process left something');
   const second = await lab.office();
   await lab.home();
   await assertPing(lab.net.laptop, ADDRESS.server.v4);
@@ -85,7 +85,7 @@ test('after kill -9 with --forward, the next start undoes what was left, and its
   assert.deepEqual(stateOf(gateway), before);
 });
 
-test('after kill -9 with --forward, a start without --forward undoes what was left', async (t) => {
+test('after kill -9 with --forward, a start without --forward cleans up', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const { gateway } = lab.net;
@@ -97,7 +97,7 @@ test('after kill -9 with --forward, a start without --forward undoes what was le
   assert.deepEqual(stateOf(gateway), before);
 });
 
-test('a start without --forward needs no /run to write to, and says nothing of it', async (t) => {
+test('a start without --forward works silently with a read-only /run', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const wrapper = ['sh', '-c', 'mount -t tmpfs -o ro tmpfs /run && exec "$@"', 'sh'];
@@ -108,7 +108,7 @@ test('a start without --forward needs no /run to write to, and says nothing of i
   assert.match(office.stderr, /^lametun: open \/run\/lametun\/lock: [^:]+: [^\n]*make \/run writable\n$/);
 });
 
-test('two devices that forward are independent: the end of one leaves the other', async (t) => {
+test('two forwarding devices are independent: stopping one leaves the other', async (t) => {
   if (!canRun(t)) return;
   const lab = new Lab(t);
   const { gateway } = lab.net;
@@ -126,7 +126,7 @@ test('two devices that forward are independent: the end of one leaves the other'
   assert.deepEqual(stateOf(gateway), before);
 });
 
-test('an unprivileged user runs it on a device that was prepared for that user', async (t) => {
+test('an unprivileged user can run the tunnel on a device prepared for that user', async (t) => {
   if (!canRun(t) || !needs(t, 'setpriv')) return;
   const lab = new Lab(t);
   const { laptop } = lab.net;
@@ -137,7 +137,7 @@ test('an unprivileged user runs it on a device that was prepared for that user',
     'link set tun0 mtu 1468 up',
     `route add ${OFFICE_LAN.v4} dev tun0`,
   ]);
-  // It may read everything, for this clone may be where that user cannot look; nothing else.
+  // The user may read every file, because this clone may be in a private directory; nothing else.
   const wrapper = [
     ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--no-new-privs'],
     ...['--inh-caps=-all,+dac_read_search', '--ambient-caps=-all,+dac_read_search'],

@@ -15,7 +15,7 @@ function build(t: TestContext, options: TopologyOptions): Topology {
   return topology;
 }
 
-/** @param seconds until it is given up; short ones where no answer is expected */
+/** @param seconds the timeout; short if no reply is expected */
 const reaches = (host: Namespace, address: string, seconds = 20): boolean => {
   try {
     host.run('ping', ['-c1', `-w${seconds}`, address]);
@@ -26,7 +26,7 @@ const reaches = (host: Namespace, address: string, seconds = 20): boolean => {
 };
 const IN_VAIN = 2;
 
-/** Sends a datagram from the laptop to the office, and tells its source ports at home and on the internet. */
+/** Sends a datagram from the laptop to the office. @returns its source ports at home and on the internet */
 async function portsOf(topology: Topology): Promise<string[]> {
   const { laptop, internet } = topology;
   laptop.inside(() => computeChecksumsInKernel('eth0'));
@@ -37,7 +37,7 @@ async function portsOf(topology: Topology): Promise<string[]> {
   laptop.run('bash', ['-c', `echo hello > /dev/udp/${ADDRESS.office.v4}/9`]);
   const titles: string[] = [];
   for (const socket of sockets) {
-    const udp = await until('the datagram to pass', () => {
+    const udp = await until('the datagram', () => {
       const datagrams = socket.drain().map(({ bytes }) => dissect(bytes.subarray(ETHERNET_HEADER)));
       return datagrams.find((layers) => layers[1]?.title.endsWith('→ port 9'))?.[1];
     });
@@ -48,16 +48,16 @@ async function portsOf(topology: Topology): Promise<string[]> {
   return titles;
 }
 
-test('a home and an office stand within seconds, and go again', (t) => {
+test('a home and an office are built within seconds, and removed', (t) => {
   if (!needs(t, 'root', 'netns', 'nft')) return;
   const start = Date.now();
   const topology = build(t, {});
-  assert.ok(Date.now() - start < 60_000); // 0.5 s where nothing else runs
+  assert.ok(Date.now() - start < 60_000); // 0.5 s on an idle machine
   topology.remove();
   assert.throws(() => Namespace.open('topo-laptop'), /no network namespace topo-laptop/);
 });
 
-test('public addresses are reached through the NAT, private ones are not, IPv4 and IPv6', (t) => {
+test('public addresses are reachable through the NAT, private ones are not, by IPv4 and IPv6', (t) => {
   if (!needs(t, 'root', 'netns', 'nft', 'ping')) return;
   const topology = build(t, { homes: 2 });
   for (const { laptop } of topology.homes) {
@@ -68,21 +68,21 @@ test('public addresses are reached through the NAT, private ones are not, IPv4 a
   }
   assert.ok(reaches(topology.gateway, ADDRESS.server.v4));
   assert.ok(reaches(topology.gateway, ADDRESS.server.v6));
-  assert.ok(!reaches(topology.gateway, ADDRESS.laptop.v4, IN_VAIN), 'the internet knows no way into a home');
+  assert.ok(!reaches(topology.gateway, ADDRESS.laptop.v4, IN_VAIN), 'the internet has no route into a home');
 });
 
-test('the hard NAT changes the port, the easy one keeps it, and none is none', async (t) => {
+test('a hard NAT changes the port, an easy NAT keeps it, and "none" is no NAT', async (t) => {
   if (!needs(t, 'root', 'netns', 'nft', 'bash')) return;
   const behindHard = build(t, { prefix: 'hard-', nat: 'hard' });
   const hard = [await portsOf(behindHard), await portsOf(behindHard)];
-  assert.ok(hard.some(([inside, outside]) => inside !== outside)); // that it happens to keep one is a matter of chance
+  assert.ok(hard.some(([inside, outside]) => inside !== outside)); // it may keep a port by chance
   const easy = await portsOf(build(t, { prefix: 'easy-', nat: 'easy' }));
   assert.equal(easy[0], easy[1]);
   const none = build(t, { prefix: 'none-', nat: 'none' });
   assert.ok(reaches(none.gateway, ADDRESS.laptop.v4));
 });
 
-test('a capture stamps packets with the time and the direction', (t) => {
+test('a capture records the time and direction of packets', (t) => {
   if (!needs(t, 'root', 'netns', 'ping')) return;
   const { gateway } = build(t, {});
   const socket = gateway.inside(() => PacketSocket.open('lan'));

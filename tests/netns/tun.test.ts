@@ -28,18 +28,18 @@ function host(t: TestContext): Namespace {
   return namespace;
 }
 
-/** A TUN device that is up and has an address, whose network can be sent to. */
+/** A TUN device that is up and has an address, so that packets can be sent to its network. */
 function readyTun(t: TestContext, namespace: Namespace, packetInformation: boolean): Tun {
   const tun = Tun.open({ name: 'tun3', packetInformation });
   t.after(() => tun.close());
-  namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
+  namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send packets of its own
   const device = NetworkInterface.open('tun3');
   setLinkUp(device, true);
   addAddress(device, parseCidr('10.7.0.1/24')!);
   return tun;
 }
 
-/** Sends one UDP datagram from inside a namespace, through whatever its routes say. */
+/** Sends one UDP datagram from inside a namespace. */
 function sendDatagram(length: number): void {
   const udp = UdpSocket.open(0);
   const packet = allocate(Math.max(length, 1));
@@ -53,7 +53,7 @@ function sendDatagram(length: number): void {
 }
 
 for (const packetInformation of [true, false]) {
-  test(`a packet is read ${packetInformation ? 'behind packet information' : 'as it is'}, and then there is none`, (t) => {
+  test(`one packet is read ${packetInformation ? 'with' : 'without'} packet information, and no more`, (t) => {
     if (!needs(t, 'netns', 'tun')) return;
     const namespace = host(t);
     namespace.inside(() => {
@@ -73,7 +73,7 @@ for (const packetInformation of [true, false]) {
   });
 }
 
-test('a device that is attached to is busy, and the error says what to do', (t) => {
+test('opening a device in use fails, and the error says what to do', (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   host(t).inside(() => {
     const tun = Tun.open({ name: 'tun3', packetInformation: true });
@@ -88,7 +88,7 @@ test('a device that is attached to is busy, and the error says what to do', (t) 
   });
 });
 
-test('a device goes with its descriptor', (t) => {
+test('a device disappears with its descriptor', (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   host(t).inside(() => {
     Tun.open({ name: 'tungone', packetInformation: true }).close();
@@ -96,7 +96,7 @@ test('a device goes with its descriptor', (t) => {
   });
 });
 
-test('a removed device wakes its poller, and a woken one knows who woke it', (t) => {
+test('poll returns when a device is removed, and tells it from a wake-up', (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   host(t).inside(() => {
     const tun = Tun.open({ name: 'tun3', packetInformation: true });
@@ -113,7 +113,7 @@ test('a removed device wakes its poller, and a woken one knows who woke it', (t)
   });
 });
 
-test('a device that is removed before the data plane has begun is gone for it, and no failure', async (t) => {
+test('a device removed before the data plane starts is reported as gone, not as a failure', async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const tunFd = host(t).inside(() => {
     const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
@@ -121,7 +121,7 @@ test('a device that is removed before the data plane has begun is gone for it, a
     runProgram('ip', ['link', 'del', 'tun3']);
     return fd;
   });
-  const unexpected = (): void => assert.fail('a device that is gone has nothing to say');
+  const unexpected = (): void => assert.fail('unexpected event from a removed device');
   const reason = await new Promise<'device-gone' | Error>((ended) => {
     const others = { datagram: unexpected, sideChannel: unexpected, wakeUp: unexpected, roaming: unexpected };
     const events = { ...others, offloads: unexpected, ended };
@@ -131,13 +131,13 @@ test('a device that is removed before the data plane has begun is gone for it, a
   assert.equal(reason, 'device-gone');
 });
 
-/** A device that is up, with a data plane that does not know it yet, and two packets that were sent to it. */
+/** A device that is up, with two packets sent to it, and a data plane that does not know yet that it is up. */
 function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) => void = nobodySentAnything) {
   const namespace = host(t);
   const tunFd = namespace.inside(() => {
     const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
     t.after(() => libc.close(fd));
-    namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send of its own accord
+    namespace.sysctl({ 'net.ipv6.conf.tun3.disable_ipv6': 1 }); // the kernel would send packets of its own
     const device = NetworkInterface.open('tun3');
     setLinkUp(device, true);
     addAddress(device, parseCidr('10.7.0.1/24')!);
@@ -155,50 +155,50 @@ function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) =>
   const socket = UdpSocket.open(0);
   t.after(() => socket.close());
   engine.setSocket(socket.fd, socket.family);
-  return { engine, namespace, send, begun: () => until('its first turn', () => turns > 0) };
+  return { engine, namespace, send, begun: () => until('the first turn', () => turns > 0) };
 }
 
-const nobodySentAnything = (): void => assert.fail('nobody has sent anything');
+const nobodySentAnything = (): void => assert.fail('unexpected event: nothing was sent');
 
-test('what is sent before the data plane knows that the device is up waits for it, and what a device that went down has is dropped', async (t) => {
+test('packets sent before the data plane knows that the device is up wait, and those of a device that went down are dropped', async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { engine, send, begun } = unknownDevice(t);
   await begun();
   assert.deepEqual([...engine.drops()], []);
   engine.setUp(false);
-  await until('what it had to be dropped', () => engine.drops().get('down') === 2);
-  await sleep(200); // it has looked for a third
+  await until('the waiting packets to be dropped', () => engine.drops().get('down') === 2);
+  await sleep(200); // time to look for a third
   send();
   send();
   send();
   engine.setUp(true);
-  await until('the others to be read', () => engine.drops().get('no-peer') === 3);
+  await until('the new packets to be read', () => engine.drops().get('no-peer') === 3);
   assert.equal(engine.drops().get('down'), 2);
 });
 
-test('a data plane that hears late that its device went down and came up again drops nothing that was sent since', async (t) => {
+test('a data plane that learns late that its device went down and up drops no packet sent since', async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { engine } = unknownDevice(t);
-  for (const up of [true, false, true]) engine.setUp(up); // its thread has not begun yet
+  for (const up of [true, false, true]) engine.setUp(up); // its thread has not started yet
   await until('the packets to be read', () => engine.drops().get('no-peer') === 2);
   assert.equal(engine.drops().get('down') ?? 0, 0);
 });
 
-test('a device that is removed while it is not read is gone for the data plane at once', async (t) => {
+test('the data plane notices at once when a device that it does not read is removed', async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const reasons: ('device-gone' | Error)[] = [];
   const { namespace, begun } = unknownDevice(t, (reason) => void reasons.push(reason));
   await begun();
-  await sleep(200); // it waits
+  await sleep(200); // it is idle
   namespace.ip(['link del tun3']);
-  await until('it to be known', () => reasons[0] === 'device-gone');
+  await until('the removal to be noticed', () => reasons[0] === 'device-gone');
 });
 
-test('an MTU that is raised while the tunnel runs truncates nothing', async (t) => {
+test('raising the MTU while the tunnel runs truncates nothing', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'nft', 'ping')) return;
   const lab = new Lab(t);
   const { laptop, gateway } = lab.net;
-  // As the post prepares them: what lametun sets by itself, it keeps as it is.
+  // Prepared by hand as in the post: lametun would keep its own settings.
   const prepare = (address: string): string[] => [
     ...['tuntap add dev tun0 mode tun', `addr add ${address} dev tun0`, 'link set tun0 up mtu 1468'],
   ];
@@ -209,8 +209,8 @@ test('an MTU that is raised while the tunnel runs truncates nothing', async (t) 
   for (const mtu of [1468, 9000, 60_000]) {
     laptop.ip([`link set tun0 mtu ${mtu}`]);
     gateway.ip([`link set tun0 mtu ${mtu}`]);
-    const size = mtu - 28; // one packet as large as may be; on the way its datagram is cut up and put together
-    // One of 41 fragments may be lost on a busy machine, and with it the packet: but not all of them.
+    const size = mtu - 28; // the largest packet; its datagram is fragmented on the way
+    // A busy machine may lose one of 41 fragments, and so the packet, but not every time.
     await until(`packets of ${mtu} bytes`, async () => {
       return (await ping(laptop, '10.0.0.1', { size, whole: true })).received === 1;
     });

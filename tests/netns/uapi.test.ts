@@ -12,11 +12,11 @@ import { NO_KEY, newKey, newPresharedKey, socketPath, WireGuard } from '../kit/w
 const REQUIREMENTS = ['root', 'tun', 'wg'] as const;
 let devices = 0;
 
-/** A running lametund with a device of its own. */
+/** A running lametund with its own device. */
 const start = (t: TestContext): Promise<WireGuard> =>
   WireGuard.start(t, `uapi${process.pid % 10_000}x${devices++}`);
 
-/** A connection to a device's socket, and what it has answered. */
+/** A connection to a device's socket. */
 async function connection(t: TestContext, device: string) {
   const socket: Socket = connect(socketPath(device));
   t.after(() => socket.destroy());
@@ -29,13 +29,13 @@ async function connection(t: TestContext, device: string) {
   const say = async (text: string, answers = 1): Promise<string> => {
     answer = '';
     socket.write(text);
-    await until('an answer', () => answer.split('errno=').length > answers && answer.endsWith('\n\n'));
+    await until('a response', () => answer.split('errno=').length > answers && answer.endsWith('\n\n'));
     return answer;
   };
   return { socket, say };
 }
 
-test('wg set and wg show: everything that can be set is shown', async (t) => {
+test('wg show shows everything that wg set can set', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const wireguard = await start(t);
   const [own, peer, psk] = [newKey(), newKey(), newPresharedKey()];
@@ -57,7 +57,7 @@ test('wg set and wg show: everything that can be set is shown', async (t) => {
   assert.equal(wireguard.show('dump'), `(none)\t(none)\t${port}\toff\n`);
 });
 
-test('setconf replaces, addconf adds, syncconf changes what differs, showconf writes it down', async (t) => {
+test('setconf replaces, addconf adds, syncconf changes differences, showconf prints', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const wireguard = await start(t);
   const [own, a, b, c] = [newKey(), newKey(), newKey(), newKey()];
@@ -80,7 +80,7 @@ test('setconf replaces, addconf adds, syncconf changes what differs, showconf wr
   assert.equal(runProgram('wg', ['showconf', wireguard.device]), shown);
 });
 
-test('what wg may ask of a device that says no: the errno gets through', async (t) => {
+test('wg reports the errno of a refused request', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const [one, two] = [await start(t), await start(t)];
   const { status, stderr } = spawnSync('wg', ['set', two.device, 'listen-port', `${one.port}`], {
@@ -106,7 +106,7 @@ test('garbage on one connection harms no other', async (t) => {
   const wireguard = await start(t);
   const { device } = wireguard;
   const good = await connection(t, device);
-  await good.say('get=1\n\n'); // it has been accepted
+  await good.say('get=1\n\n'); // the connection has been accepted
   const files = wireguard.openFiles;
   for (const garbage of [
     '\0'.repeat(1_000_000),
@@ -119,10 +119,10 @@ test('garbage on one connection harms no other', async (t) => {
     bad.socket.end(Buffer.from(garbage, 'latin1'));
     assert.match(await good.say('get=1\n\n'), /^listen_port=\d+\nerrno=0\n\n$/);
   }
-  await until('all to be closed', () => wireguard.openFiles <= files);
+  await until('all connections to be closed', () => wireguard.openFiles <= files);
 });
 
-test('somebody who asks and never reads costs little, and holds up nobody', async (t) => {
+test('a client that never reads costs little memory, and delays no other', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const wireguard = await start(t);
   const { device } = wireguard;
@@ -140,8 +140,8 @@ test('somebody who asks and never reads costs little, and holds up nobody', asyn
   await sleep(200);
   assert.match(await say('get=1\n\n'), /errno=0\n\n$/);
   const grown = wireguard.residentBytes - before;
-  t.diagnostic(`${(grown / 2 ** 20).toFixed(1)} MB more`);
-  assert.ok(grown < 60 << 20, `${grown >> 20} MB more`);
+  t.diagnostic(`${(grown / 2 ** 20).toFixed(1)} MB growth`);
+  assert.ok(grown < 60 << 20, `${grown >> 20} MB growth`);
 });
 
 test('10 000 peers and 65 025 allowed IPs are set and shown within seconds', async (t) => {
@@ -169,14 +169,14 @@ test('10 000 peers and 65 025 allowed IPs are set and shown within seconds', asy
   assert.equal(wireguard.show('allowed-ips').trim().split(' ').length, 65_025);
 });
 
-test('what was dropped is told by a command', async (t) => {
+test('lametun drops shows the drop counters', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const wireguard = await start(t);
   const main = new URL('../../src/cli/main.js', import.meta.url).pathname;
   const drops = (...args: string[]) =>
     spawnSync(process.execPath, [main, 'drops', ...args], { encoding: 'utf8' });
   wireguard.ip(`link set ${wireguard.device} up`);
-  await until('a packet to be dropped', () => {
+  await until('a dropped packet', () => {
     spawnSync('ping', ['-c1', '-W0.1', '-I', wireguard.device, 'ff02::1']);
     const counts = JSON.parse(drops('--json', wireguard.device).stdout) as Record<string, number>;
     return (counts['no-peer'] ?? 0) > 0;
