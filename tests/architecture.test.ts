@@ -19,7 +19,7 @@ test('the import scanner finds imports', () => {
       assert.ok(!target.startsWith('src/') || paths.has(target), `${path} imports ${target}`);
 });
 
-test('every room is listed, here and in docs/ARCHITECTURE.md, and nothing else is', () => {
+test('tests/graph/rooms.ts and docs/ARCHITECTURE.md list exactly the rooms of src/', () => {
   const folders = readdirSync('src', { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const rooms = folders.map(({ name }) => name).sort();
   assert.deepEqual(ROOMS.map(({ name }) => name).sort(), rooms);
@@ -27,7 +27,7 @@ test('every room is listed, here and in docs/ARCHITECTURE.md, and nothing else i
   assert.deepEqual([...table.matchAll(/^\| `(\w+)\/` \|/gm)].map(([, room]) => room).sort(), rooms);
 });
 
-test('rooms import only the rooms they may', () => {
+test('rooms import only the rooms they may import', () => {
   for (const { path, room, isTest, imports } of sources) {
     const allowed = ROOMS.find(({ name }) => name === room)?.mayImport ?? [];
     for (const target of imports) {
@@ -39,7 +39,7 @@ test('rooms import only the rooms they may', () => {
   }
 });
 
-test('no room may import one of its own floor, or of a higher one', () => {
+test('rooms may import only rooms of lower floors', () => {
   const below = new Set<string>();
   for (const floor of FLOORS) {
     for (const { name, mayImport } of floor)
@@ -48,7 +48,7 @@ test('no room may import one of its own floor, or of a higher one', () => {
   }
 });
 
-test('folders import only the folders they may', () => {
+test('folders import only the folders they may import', () => {
   for (const [folder, allowed] of Object.entries(FOLDERS)) {
     const files = product.filter(({ path }) => dirname(path) === `src/${folder}`);
     assert.ok(files.length > 0, `src/${folder} is empty`);
@@ -62,7 +62,7 @@ test('folders import only the folders they may', () => {
   }
 });
 
-test('no files import each other in a circle', () => {
+test('there are no import cycles', () => {
   assert.deepEqual(
     findCycle(
       new Map([
@@ -78,21 +78,21 @@ test('no files import each other in a circle', () => {
   assert.equal(cycle, undefined, cycle?.join(' -> '));
 });
 
-/** What will carry packets inside programs that use this package as a library. */
+/** Exports for programs that use this package as a library. */
 const FOR_THE_LIBRARY = ['src/wireguard/data-path.ts: DataPath'];
 
-test('nothing is exported that no other file uses', () => {
+test('another file uses every export', () => {
   assert.deepEqual(unusedExports(), FOR_THE_LIBRARY);
 });
 
-test('no room has more than a quarter of the lines', () => {
+test('each room has at most a quarter of the lines', () => {
   const lines = (room?: string): number =>
     product.reduce((sum, file) => sum + (room === undefined || file.room === room ? file.lines : 0), 0);
   for (const { name } of ROOMS)
     assert.ok(lines(name) <= lines() / 4, `${name} has ${lines(name)} of ${lines()}`);
 });
 
-test('only the room that needs a package imports it, and pure rooms import nothing of Node', () => {
+test('rooms import only their own packages, and pure rooms import no Node modules', () => {
   for (const { path, room, isTest, imports } of sources) {
     const { pure, packages = [] } = ROOMS.find(({ name }) => name === room) ?? {};
     for (const target of imports) {
@@ -104,7 +104,7 @@ test('only the room that needs a package imports it, and pure rooms import nothi
   }
 });
 
-test('docs/rooms.svg shows the rooms as they are: `npm run graph` draws it', () => {
+test('docs/rooms.svg is up to date (if not: npm run graph)', () => {
   const picture = readFileSync(join('docs', 'rooms.svg'), 'utf8');
   assert.equal(picture, drawRooms(countArrows(sources).keys()));
 });

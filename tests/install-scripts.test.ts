@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-/** What npm says of a package in a lock file. */
+/** A package in package-lock.json. */
 interface Locked {
   readonly hasInstallScript?: boolean;
 }
 
-test('one package has an install script, and npm is told not to run it', () => {
+test('only koffi has an install script, and npm does not run it', () => {
   const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
     packages: Record<string, Locked>;
   };
@@ -29,7 +29,7 @@ test('one package has an install script, and npm is told not to run it', () => {
   assert.match(readFileSync('scripts/setup.sh', 'utf8'), /npm ci --ignore-scripts /);
 });
 
-test('koffi works as it comes from the registry, with nothing that its script would make', (t) => {
+test('koffi works as downloaded from the registry, without the output of its install script', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-koffi-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const made = join('node_modules', 'koffi', 'build');
@@ -50,7 +50,7 @@ test('koffi works as it comes from the registry, with nothing that its script wo
   });
   assert.notEqual(stdout, '', stderr);
   const { right, libraries } = JSON.parse(stdout) as { right: boolean; libraries: string[] };
-  assert.ok(right, 'it calls C');
+  assert.ok(right, 'getpid() returned another process id');
   assert.equal(libraries.length, 1, `${libraries}`);
   assert.ok(libraries[0]!.includes('/node_modules/@koromix/koffi-linux-'), libraries[0]);
 });

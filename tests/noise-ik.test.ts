@@ -24,7 +24,7 @@ const file = JSON.parse(readFileSync('tests/vectors/noise-ik.json', 'utf8')) as 
   readonly vectors: readonly Vector[];
 };
 
-test('the handshake and the messages after it are those of the published vectors', () => {
+test('the handshake and the transport messages match the published vectors', () => {
   assert.ok(file.source.length > 0 && file.vectors.length > 0);
   for (const vector of file.vectors) {
     assert.equal(vector.protocol_name, 'Noise_IK_25519_ChaChaPoly_BLAKE2s');

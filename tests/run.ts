@@ -1,8 +1,8 @@
 /**
  * Runs the tests: `node dist/tests/run.js [--slow] [FILE...]`
  *
- * Without files, all `*.test.js` under dist/src and dist/tests: the quick ones, or with `--slow` those named
- * `*.slow.test.js`. As root the whole run happens in network, mount and pid namespaces of its own.
+ * Without files it runs all quick tests, `*.test.js` under dist/src and dist/tests, or with `--slow` all slow ones,
+ * `*.slow.test.js`. As root it runs in its own network, mount and PID namespaces.
  */
 import { setMaxListeners } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
@@ -18,10 +18,10 @@ import { Summary, type TestEvent } from './runner/summary.js';
 
 const dist = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** Tests against a program that is not ours and that no package brings. They exist only where it does. */
+/** Tests that need a program no package provides. They run only if the variable names it. */
 const LIVE = [{ file: 'tests/netns/go.test.js', variable: 'LAMETUN_GO', program: 'the original Go program' }];
 
-/** Tests that are also run against such a program where it is named. */
+/** Tests that also run against such a program if the variable names it. */
 const MORE = [
   {
     folder: 'tests/interop/',
@@ -30,13 +30,13 @@ const MORE = [
   },
 ];
 
-/** How many files run at a time: most of the time a test waits for other processes, or for a timeout. */
+/** More than one file runs on each processor, since tests mostly wait for other processes or timeouts. */
 const FILES_PER_PROCESSOR = 2;
 const MOST_FILES = 8;
 
 /**
- * How long, in milliseconds, one file may take, and the whole run. They end what hangs, and are no measure of
- * a good test. (Newer versions of node apply the first to single tests, whose file may then still hang.)
+ * Time limits for a file and for the whole run, milliseconds. They only end what hangs. (Newer versions of Node apply
+ * the first one to single tests, so that a file can still hang.)
  */
 const LIMITS = { quick: { file: 600_000, run: 1_800_000 }, slow: { file: 1_800_000, run: 7_200_000 } };
 
@@ -64,7 +64,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (process.env[SANDBOX_VARIABLE] === undefined) {
     const why = whyNoSandbox();
     if (why === undefined) return runInSandbox();
-    notes.push(`Not run in namespaces of its own (${why}).`);
+    notes.push(`Run without its own namespaces (${why}).`);
   }
   return runTests(files, slow ? LIMITS.slow : LIMITS.quick, notes);
 }
@@ -79,7 +79,7 @@ async function runTests(
     if (process.env[SANDBOX_VARIABLE] === '1') sandboxEachChild();
     const override = Number(process.env['LAMETUN_TEST_LIMIT']);
     const stop = AbortSignal.timeout(override * 2 || limits.run);
-    setMaxListeners(0, stop); // every file listens
+    setMaxListeners(0, stop); // each file adds a listener
     const events = run({
       files,
       timeout: override || limits.file,
@@ -108,7 +108,7 @@ function allTests(slow: boolean): string[] {
   return longestFirst(files, dist);
 }
 
-/** `src/x.test.ts`, as a person names it, is compiled to `dist/src/x.test.js`. */
+/** The compiled file of a source file: `dist/src/x.test.js` for `src/x.test.ts`. */
 function compiled(file: string): string {
   const path = relative(dirname(dist), resolve(file));
   return path.endsWith('.ts') ? resolve(dist, path.replace(/\.ts$/, '.js')) : resolve(file);

@@ -7,11 +7,11 @@ import { IFREQ, PACKET_INFORMATION } from '../src/linux/tun/tun.js';
 import { CMSGHDR, ENDPOINT, IN_PKTINFO, IN6_PKTINFO, IOVEC, MMSGHDR } from '../src/packets/udp-batch.js';
 
 /*
- * Each struct is declared here once more as the C headers have it, and koffi lays it out by the rules of this
- * machine's ABI. The hand-written offsets must agree.
+ * Each struct is declared again as in the C headers, and koffi computes its layout for this machine's ABI. The
+ * handwritten offsets must agree.
  */
 
-/** What koffi takes for the type of a member. */
+/** The type of a member, for koffi. */
 type Member = Parameters<typeof koffi.sizeof>[0];
 
 function offsets(members: Readonly<Record<string, Member>>): Record<string, number> {
@@ -28,7 +28,7 @@ test('struct pollfd', () => {
   assert.deepEqual({ ...POLLFD }, c);
 });
 
-test('struct ifreq: the union behind the name has 24 bytes', () => {
+test('struct ifreq: the union after the name has 24 bytes', () => {
   const c = offsets({ name: bytes(16), flags: 'uint16_t', rest: bytes(22) });
   assert.deepEqual(IFREQ, { name: c['name'], flags: c['flags'], size: c['size'], nameLength: 16 });
 });

@@ -35,7 +35,7 @@ const filled = (length: number, fill: (out: Uint8Array) => void): Uint8Array => 
 const sharedSecret = (own: PrivateKey, theirs: Uint8Array): Uint8Array =>
   filled(32, (out) => assert.ok(crypto.dh(own, crypto.publicKey(theirs), out)));
 
-/** The vectors of a file; one without any is an error, not a success. */
+/** The vectors of a file. A file without vectors or source is an error. */
 function load<T>(file: string, list: string): T[] {
   const content = JSON.parse(readFileSync(`tests/vectors/${file}`, 'utf8')) as Record<string, unknown>;
   assert.ok(typeof content['source'] === 'string' && content['source'].length > 0, `${file} names no source`);
@@ -52,11 +52,11 @@ interface Primitive {
 const primitives = load<Primitive>('primitives.json', 'vectors');
 const vectorsOf = (name: string): Record<string, string>[] => {
   const found = primitives.filter(({ of, source }) => of === name && source.length > 0);
-  assert.ok(found.length > 0, `no vectors of ${name}`);
+  assert.ok(found.length > 0, `no vectors for ${name}`);
   return found;
 };
 
-test('BLAKE2s-256 hashes as in RFC 7693, appendix B', () => {
+test('BLAKE2s-256 matches RFC 7693, appendix B', () => {
   for (const { input, hash } of vectorsOf('blake2s')) {
     const bytes = hex(input!);
     for (let cut = 0; cut <= bytes.length; cut++) {
@@ -66,7 +66,7 @@ test('BLAKE2s-256 hashes as in RFC 7693, appendix B', () => {
   }
 });
 
-test('BLAKE2s with keys and other lengths passes the self test of RFC 7693, appendix E', () => {
+test('BLAKE2s with keys and other lengths passes the self-test of RFC 7693, appendix E', () => {
   const sequence = (length: number, seed: number): Uint8Array => {
     let a = Math.imul(0xdead4bad, seed);
     let b = 1;
@@ -96,7 +96,7 @@ test('BLAKE2s with keys and other lengths passes the self test of RFC 7693, appe
   assert.equal(toHex(filled(32, (out) => blake2s(all, out))), hash);
 });
 
-test('X25519 agrees with RFC 7748', () => {
+test('X25519 matches RFC 7748', () => {
   for (const vector of vectorsOf('x25519')) {
     assert.equal(
       toHex(sharedSecret(crypto.privateKey(hex(vector['private']!)), hex(vector['public']!))),
@@ -105,7 +105,7 @@ test('X25519 agrees with RFC 7748', () => {
   }
 });
 
-test('an all-zero shared secret is refused, RFC 7748 section 6.1', () => {
+test('X25519 refuses an all-zero shared secret, RFC 7748 section 6.1', () => {
   for (const { public: point } of vectorsOf('x25519 low order')) {
     const out = new Uint8Array(32).fill(1);
     assert.equal(crypto.dh(crypto.generate(), crypto.publicKey(hex(point!)), out), false);
@@ -113,7 +113,7 @@ test('an all-zero shared secret is refused, RFC 7748 section 6.1', () => {
   }
 });
 
-test('ChaCha20-Poly1305 seals and opens as in RFC 8439', () => {
+test('ChaCha20-Poly1305 matches RFC 8439', () => {
   const sealer = new FieldSealer();
   for (const { key, nonce, data, plaintext, sealed } of vectorsOf('chacha20poly1305')) {
     const text = hex(plaintext!);
@@ -129,7 +129,7 @@ test('ChaCha20-Poly1305 seals and opens as in RFC 8439', () => {
   }
 });
 
-test('XChaCha20-Poly1305 seals and opens as in draft-irtf-cfrg-xchacha-03', () => {
+test('XChaCha20-Poly1305 matches draft-irtf-cfrg-xchacha-03', () => {
   for (const { key, nonce, data, plaintext, sealed } of vectorsOf('xchacha20poly1305')) {
     const text = hex(plaintext!);
     const out = new Uint8Array(text.length + 16);
@@ -155,7 +155,7 @@ interface NoiseVector {
   readonly messages: readonly { readonly payload: string; readonly ciphertext: string }[];
 }
 
-test('the code that runs our handshake passes the published vectors of Noise IKpsk2', () => {
+test('the handshake code passes the published vectors of Noise IKpsk2', () => {
   for (const vector of load<NoiseVector>('noise-ikpsk2.json', 'vectors')) {
     const key = (text: string): PrivateKey => crypto.privateKey(hex(text));
     const initiator = { static: key(vector.init_static), ephemeral: key(vector.init_ephemeral) };
@@ -246,7 +246,7 @@ test('the captures cover both roles, with and without a preshared key', () => {
 
 for (const capture of captured) {
   const psk = /[^0]/.test(capture.presharedKey) ? 'with' : 'without';
-  test(`a handshake that wireguard-go had as ${capture.wireguardGoIs}, ${psk} preshared key, is opened by ours`, () => {
+  test(`the captured handshake of wireguard-go as ${capture.wireguardGoIs}, ${psk} preshared key, can be opened`, () => {
     const ours = crypto.privateKey(hex(capture.ourPrivateKey));
     const theirs = crypto.privateKey(hex(capture.theirPrivateKey)).publicKey;
     const ephemeral = crypto.privateKey(hex(capture.ourEphemeralPrivateKey));
@@ -276,7 +276,7 @@ for (const capture of captured) {
   });
 }
 
-/** Opens a captured initiation, and writes the captured response again to come to the same keys. */
+/** Opens a captured initiation, and recreates the captured response to derive the same keys. */
 function asResponder(
   ours: PrivateKey,
   ephemeral: PrivateKey,
@@ -297,7 +297,7 @@ function asResponder(
   return keysOf(claimed!.transcript, false)[1];
 }
 
-/** Writes the initiation again, to compare what must not change, and opens the captured response. */
+/** Recreates a captured initiation, compares it, and opens the captured response. */
 function asInitiator(
   ours: PrivateKey,
   ephemeral: PrivateKey,
@@ -309,8 +309,7 @@ function asInitiator(
   const peer = crypto.publicKey(theirs);
   const staticStatic = sharedSecret(ours, theirs);
   const noise = initiation.subarray(INITIATION.ephemeral, INITIATION.mac1);
-  // The timestamp is the one thing that only the initiation itself knows: its responder could tell, with the
-  // private key that was generated for this capture.
+  // The capture does not record the timestamp. The responder's private key, generated for this capture, opens it.
   const { theirPrivateKey } = captured.find(({ messages }) => messages.initiation === toHex(initiation))!;
   const claimed = openStatic(crypto, crypto.privateKey(hex(theirPrivateKey)), noise)!;
   const timestamp = new Uint8Array(12);

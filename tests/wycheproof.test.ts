@@ -12,7 +12,7 @@ import { workingOnes } from './kit/implementations.js';
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** All vectors of a file of Wycheproof's. A file with another number of them is an error. */
+/** All vectors of a Wycheproof file. Another number than `count` is an error. */
 function load<T>(name: string, count: number): T[] {
   const text = readFileSync(`tests/vectors/wycheproof/${name}_test.json`, 'utf8');
   const { testGroups } = JSON.parse(text) as { testGroups: readonly { tests: readonly T[] }[] };
@@ -59,7 +59,7 @@ function runAead({ seal, open }: AeadFunctions, nonceLength: number, vectors: re
 
 const chacha20Poly1305 = load<AeadVector>('chacha20_poly1305', 325);
 for (const implementation of workingOnes(IMPLEMENTATIONS)) {
-  test(`ChaCha20-Poly1305 by ${implementation.name} passes all 325 vectors`, () => {
+  test(`ChaCha20-Poly1305 of ${implementation.name} passes all 325 vectors`, () => {
     const sealer = new FieldSealer(implementation);
     runAead(
       { seal: (...args) => sealer.seal(...args), open: (...args) => sealer.open(...args) },
@@ -88,7 +88,7 @@ interface X25519Vector {
 
 const x25519Vectors = load<X25519Vector>('x25519', 518);
 for (const x25519 of workingOnes(X25519_IMPLEMENTATIONS)) {
-  test(`X25519 by ${x25519.name} passes all 518 vectors, and refuses a shared secret of zeros`, () => {
+  test(`X25519 of ${x25519.name} passes all 518 vectors, and refuses an all-zero shared secret`, () => {
     for (const { tcId, shared, ...vector } of x25519Vectors) {
       const secret = new Uint8Array(32).fill(1);
       const key = x25519.load(hex(vector.private), new Uint8Array(32));

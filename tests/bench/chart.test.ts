@@ -21,7 +21,7 @@ const TCP = results('tcp', {
 });
 const PLAIN = results('plain', { 'lametun (plain)': rounds(4000), naive: rounds(400) });
 
-test('a bar for each tunnel, ours in its own colour and the longest of its group, and none for the cable', () => {
+test('each tunnel has a bar, ours in its own color, and the cable has none', () => {
   const svg = chart([TCP], []);
   const bars = [...svg.matchAll(/<rect .*width="([\d.]+)".*class="(ours|other)"/g)];
   assert.deepEqual(
@@ -33,26 +33,26 @@ test('a bar for each tunnel, ours in its own colour and the longest of its group
   );
 });
 
-test('the chart says in words what it shows, and where', () => {
+test('the chart has a text description for screen readers', () => {
   const svg = chart([TCP, PLAIN], ['measured <here>']);
   assert.match(svg, /role="img" aria-labelledby="title description"/);
   assert.match(svg, /<title id="title">[^<]+<\/title>/);
   const [, description] = /<desc id="description">([^<]*)<\/desc>/.exec(svg)!;
   assert.deepEqual(description!.split('\n'), [
-    'TCP, one stream: lametund 2000 Mbit/s; a &amp; b 500 Mbit/s, of which ours is 4.0 times.',
+    'TCP, one stream: lametund 2000 Mbit/s; a &amp; b 500 Mbit/s (ours 4.0×).',
     'the plain tunnel: TCP, one stream: lametun (plain) 4000 Mbit/s; naive 400 Mbit/s.',
     'measured &lt;here&gt;',
   ]);
 });
 
-test('of fewer than three rounds neither chart nor table tells a ratio', () => {
+test('with fewer than three rounds neither chart nor table shows a ratio', () => {
   assert.doesNotMatch(chart([PLAIN], []), /ours \d/);
   assert.match(chart([TCP], []), /ours 4\.0×/);
   assert.match(markdown([PLAIN]), /^\| TCP, one stream, Mbit\/s \| 4000 \| 400 \|$/m);
   assert.equal(groups([TCP])[0]!.bars[1]!.ratio?.rounds, 3);
 });
 
-test('a table for WireGuard, and one for the plain tunnel', () => {
+test('WireGuard and the plain tunnel have separate tables', () => {
   assert.equal(
     markdown([TCP, PLAIN]),
     `|  | lametund | a & b |

@@ -2,7 +2,7 @@ import { type Bar, type Group, groups, ratioText } from './figures.js';
 import { figures as digits } from './report.js';
 import type { Results } from './section.js';
 
-/** Groups of bars stand in two columns; the longest bar of a group is as wide as there is room. */
+/** Groups of bars are in two columns. The longest bar of a group is `BARS` wide. */
 const COLUMNS = 2;
 const COLUMN = 445;
 const MARGIN = 20;
@@ -17,10 +17,10 @@ const TOP = 64;
 const LINE = 17;
 
 /**
- * Bars of the medians, as SVG on a ground of its own, which is readable whatever the page around it looks like, and says
- * in words what it shows to who does not see it.
+ * Draws the medians as bars, in an SVG with its own background, readable on any page, and with a text description for
+ * screen readers.
  *
- * @param notes lines below the bars: where and how this was measured
+ * @param notes lines below the bars: the machine and the conditions
  */
 export function chart(all: readonly Results[], notes: readonly string[]): string {
   const charted = groups(all).filter((group) => group.charted);
@@ -28,7 +28,7 @@ export function chart(all: readonly Results[], notes: readonly string[]): string
   const parts: string[] = [];
   let bottom = TOP;
   for (let row = 0; row < rows; row++) {
-    // Read from left to right, as a table is; both of a row begin at the same height.
+    // The groups of a row begin at the same height.
     const top = bottom;
     for (const [column, group] of charted.slice(row * COLUMNS, (row + 1) * COLUMNS).entries()) {
       parts.push(...drawGroup(group, MARGIN + column * COLUMN, top));
@@ -61,7 +61,7 @@ ${[...parts, ...footer].join('\n')}
 `;
 }
 
-const TITLE = 'How fast lametun is, beside others';
+const TITLE = 'lametun compared with other programs';
 
 const heightOf = ({ bars }: Group): number => HEADING + bars.length * (BAR + GAP) + BETWEEN;
 
@@ -85,13 +85,13 @@ function drawGroup({ label, metric, bars }: Group, left: number, top: number): s
   ];
 }
 
-/** The heading says of how many bytes, so `/packet` says nothing more. */
+/** Without `/packet`: the heading has the packet's size. */
 const valueText = ({ value }: Bar, unit: string): string => `${digits(value)} ${unit.replace('/packet', '')}`;
 
-/** `TCP, one stream: lametund 3981 Mbit/s; wireguard-go 603 Mbit/s, of which ours is 6.6 times`. */
+/** `TCP, one stream: lametund 3981 Mbit/s; wireguard-go 603 Mbit/s (ours 6.6×).` */
 function inWords({ label, metric, bars }: Group): string {
   const all = bars.map((bar) => {
-    const ratio = bar.ratio && `, of which ours is ${ratioText(bar.ratio.median)} times`;
+    const ratio = bar.ratio && ` (ours ${ratioText(bar.ratio.median)}×)`;
     return `${bar.subject} ${valueText(bar, metric.unit)}${ratio ?? ''}`;
   });
   return `${label}${metric.better === 'less' ? ', less is better' : ''}: ${all.join('; ')}.`;

@@ -14,32 +14,35 @@ const metric = (unit: string, better: Metric['better'] = 'less'): Metric => ({
   compare: 'none',
 });
 
-const RETURNS = { 'with their map': false, 'without a map': true } as const;
+const RETURNS = { 'with a stored map': false, 'without a map': true } as const;
 
 const METRICS: Metrics = {
-  'they join': metric('nodes/s', 'more'),
+  'join rate': metric('nodes/s', 'more'),
   ...Object.fromEntries(
-    ['asked for', 'acknowledged'].flatMap((since) =>
-      ['p50', 'p99', 'most'].map((which) => [`a change is known, since ${since}, ${which}`, metric('ms')]),
+    ['request', 'acknowledgment'].flatMap((since) =>
+      ['p50', 'p99', 'max'].map((which) => [
+        `a change reaches a node, from the ${since}, ${which}`,
+        metric('ms'),
+      ]),
     ),
   ),
   ...Object.fromEntries(
     Object.keys(RETURNS).flatMap((how) => [
-      [`back ${how}: half are attached`, metric('s')],
-      [`back ${how}: all are attached`, metric('s')],
-      [`back ${how}: all maps are current`, metric('s')],
+      [`back ${how}: half attached`, metric('s')],
+      [`back ${how}: all attached`, metric('s')],
+      [`back ${how}: all maps current`, metric('s')],
       [`back ${how}: on the wire`, metric('MB')],
-      [`back ${how}: most memory of the hub`, metric('MB')],
-      [`back ${how}: CPU of the hub, its start too`, metric('s')],
+      [`back ${how}: peak memory of the hub`, metric('MB')],
+      [`back ${how}: hub CPU, start included`, metric('s')],
     ]),
   ),
-  "the hub's memory, all idle": metric('MB'),
-  "the hub's CPU, all idle": metric('ms/s'),
-  'CPU of the hub for each that joins': metric('ms'),
-  'CPU of the hub for each change and node': metric('µs'),
+  'hub memory, all idle': metric('MB'),
+  'hub CPU, all idle': metric('ms/s'),
+  'hub CPU per join': metric('ms'),
+  'hub CPU per change and node': metric('µs'),
 };
 
-/** By nodes: how many times a guest comes, shares, and goes. */
+/** How many guests join, share a network and are removed, by the number of nodes. */
 const GUESTS = [
   { nodes: 10, guests: 20 },
   { nodes: 100, guests: 20 },
@@ -48,17 +51,16 @@ const GUESTS = [
 ] as const;
 
 const IDLE = 6_000;
-/** Until what follows upon something is over, milliseconds. */
+/** A pause in which the work that an action causes ends, milliseconds. */
 const CALM = 3_000;
 
 /**
- * A hub and many nodes on it, which are everything that a node is but its device. `BENCH_CROWD` names other numbers of
- * nodes than usual, separated by commas; `BENCH_DATABASE=postgres` has the hub on a PostgreSQL server of its own, on the
- * same processors, too.
+ * A hub and many nodes without interfaces. `BENCH_CROWD` sets the numbers of nodes, separated by commas.
+ * `BENCH_DATABASE=postgres` starts a PostgreSQL server for the hub, on the same processors.
  */
 export const CROWD: Section = {
   name: 'crowd',
-  title: 'A hub and its nodes, all on loopback, on the same processors: how it grows with the nodes',
+  title: 'A hub with a growing number of nodes, all on loopback and on the same processors',
   rounds: 1,
   async prepare(): Promise<Prepared> {
     const chosen = process.env['BENCH_CROWD']?.split(',').map(Number) ?? GUESTS.map(({ nodes }) => nodes);
@@ -79,9 +81,9 @@ async function measure(nodes: number, database: string | undefined): Promise<Mea
     const measured: Record<string, number> = {};
     const say = (text: string): void => void process.stderr.write(`  ${nodes} nodes: ${text}\n`);
     const cpuAtFirst = cpuOf([crowd.hubPid]);
-    measured['they join'] = (nodes * 1000) / (await crowd.join(nodes));
-    measured['CPU of the hub for each that joins'] = (cpuOf([crowd.hubPid]) - cpuAtFirst) / nodes / 1000;
-    say(`joined, ${Math.round(measured['they join'])} a second`);
+    measured['join rate'] = (nodes * 1000) / (await crowd.join(nodes));
+    measured['hub CPU per join'] = (cpuOf([crowd.hubPid]) - cpuAtFirst) / nodes / 1000;
+    say(`joined, ${Math.round(measured['join rate'])} per second`);
     await sleep(CALM);
 
     const guests = GUESTS.find((each) => each.nodes >= nodes)?.guests ?? 5;
@@ -89,19 +91,19 @@ async function measure(nodes: number, database: string | undefined): Promise<Mea
     const cpuBefore = cpuOf([crowd.hubPid]);
     for (let i = 0; i < guests; i++) changes.push(...(await visit(crowd, i)));
     const perNode = (cpuOf([crowd.hubPid]) - cpuBefore) / changes.length / nodes;
-    measured['CPU of the hub for each change and node'] = perNode;
+    measured['hub CPU per change and node'] = perNode;
     const since = (from: (change: Spreading) => number): number[] =>
       changes.flatMap((change) => change.reached.map((at) => Math.max(0, at - from(change)))).sort(ascending);
     for (const [name, times] of [
-      ['asked for', since(({ asked }) => asked)],
-      ['acknowledged', since(({ done }) => done)],
+      ['request', since(({ asked }) => asked)],
+      ['acknowledgment', since(({ done }) => done)],
     ] as const) {
-      measured[`a change is known, since ${name}, p50`] = quantile(times, 0.5);
-      measured[`a change is known, since ${name}, p99`] = quantile(times, 0.99);
-      measured[`a change is known, since ${name}, most`] = times.at(-1)!;
+      measured[`a change reaches a node, from the ${name}, p50`] = quantile(times, 0.5);
+      measured[`a change reaches a node, from the ${name}, p99`] = quantile(times, 0.99);
+      measured[`a change reaches a node, from the ${name}, max`] = times.at(-1)!;
     }
     say(
-      `${changes.length} changes, 99 % known in ${Math.round(
+      `${changes.length} changes, 99 % received within ${Math.round(
         quantile(
           since(({ asked }) => asked),
           0.99,
@@ -114,17 +116,17 @@ async function measure(nodes: number, database: string | undefined): Promise<Mea
       const back = await crowd.killHub(forget);
       const name = `back ${how}`;
       measured[`${name}: on the wire`] = (loopbackBytes() - before) / 1e6;
-      measured[`${name}: most memory of the hub`] = memoryPeakOf(crowd.hubPid);
-      measured[`${name}: CPU of the hub, its start too`] = cpuOf([crowd.hubPid]) / 1e6;
+      measured[`${name}: peak memory of the hub`] = memoryPeakOf(crowd.hubPid);
+      measured[`${name}: hub CPU, start included`] = cpuOf([crowd.hubPid]) / 1e6;
       Object.assign(measured, times(name, back));
-      say(`${name} in ${measured[`${name}: all maps are current`]!.toFixed(1)} s`);
+      say(`${name} in ${measured[`${name}: all maps current`]!.toFixed(1)} s`);
       await sleep(CALM);
     }
 
     const cpu = cpuOf([crowd.hubPid]);
     await sleep(IDLE);
-    measured["the hub's CPU, all idle"] = (cpuOf([crowd.hubPid]) - cpu) / IDLE;
-    measured["the hub's memory, all idle"] = memoryOf([crowd.hubPid]);
+    measured['hub CPU, all idle'] = (cpuOf([crowd.hubPid]) - cpu) / IDLE;
+    measured['hub memory, all idle'] = memoryOf([crowd.hubPid]);
     return measured;
   } finally {
     await crowd.close();
@@ -132,7 +134,7 @@ async function measure(nodes: number, database: string | undefined): Promise<Mea
   }
 }
 
-/** A guest joins, what it shares is approved, it is removed: three changes. */
+/** A guest joins, its share is approved, and it is removed: three changes. */
 async function visit(crowd: Crowd, number: number): Promise<Spreading[]> {
   let guest: Guest | undefined;
   let id = '';
@@ -150,9 +152,9 @@ async function visit(crowd: Crowd, number: number): Promise<Spreading[]> {
 function times(name: string, { started, attached, current }: Return): Measurement {
   const seconds = (at: number): number => Math.max(0, at - started) / 1000;
   return {
-    [`${name}: half are attached`]: seconds(quantile(attached.toSorted(ascending), 0.5)),
-    [`${name}: all are attached`]: seconds(Math.max(...attached)),
-    [`${name}: all maps are current`]: seconds(Math.max(...current)),
+    [`${name}: half attached`]: seconds(quantile(attached.toSorted(ascending), 0.5)),
+    [`${name}: all attached`]: seconds(Math.max(...attached)),
+    [`${name}: all maps current`]: seconds(Math.max(...current)),
   };
 }
 
@@ -160,7 +162,7 @@ const ascending = (a: number, b: number): number => a - b;
 const quantile = (sorted: readonly number[], q: number): number =>
   sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)]!;
 
-/** With all headers and acknowledgements, in segments of up to 64 KB. */
+/** Bytes on loopback so far, with headers and acknowledgments, in segments of up to 64 KB. */
 function loopbackBytes(): number {
   const [, received] = /^\s*lo:\s*(\d+)/m.exec(readFileSync('/proc/net/dev', 'utf8')) ?? [];
   return Number(received);

@@ -10,17 +10,17 @@ import { until } from '../kit/wait.js';
 import { LAMETUND, listens, socketPath } from '../kit/wireguard.js';
 import { cpuOf, memoryOf } from './process.js';
 
-/** A program that provides a WireGuard device, with wireguard-go's command line: `program [-f] DEVICE`. */
+/** A program that provides a WireGuard interface, with wireguard-go's command line: `program [-f] DEVICE`. */
 export interface Implementation {
-  /** What it calls itself, with its version; ours goes without one. */
+  /** Its name and version; lametund has no version here. */
   readonly name: string;
   readonly command: readonly string[];
 }
 
-/** The system's, which every run measures. */
+/** The system's implementation, which every run measures. */
 const SYSTEM = 'wireguard-go';
 
-/** Ours, the system's wireguard-go, and the programs that BENCH_PEER names, separated by commas. */
+/** lametund, the system's wireguard-go, and the programs in BENCH_PEER, separated by commas. */
 export function implementations(): Implementation[] {
   const others = (process.env['BENCH_PEER'] ?? '').split(',').filter(Boolean);
   const all = [{ name: 'lametund', command: [process.execPath, LAMETUND] }];
@@ -33,21 +33,22 @@ export function implementations(): Implementation[] {
 }
 
 /**
- * `wireguard-go v0.0.20220316` says what it is, whatever its file is called, and so does `boringtun 0.7.1`.
+ * Reads a program's name from `--version`, which prints `wireguard-go v0.0.20220316` or `boringtun 0.7.1`.
  *
- * @throws LametunError when there is no such program, or an Error when it does not say
+ * @throws LametunError if the program does not exist, Error if it prints something else
  */
 function nameOf(program: string): string {
   if (program !== SYSTEM && !existsSync(program)) {
-    throw new LametunError('usage', `BENCH_PEER: there is no ${program}; name programs by their paths`);
+    throw new LametunError('usage', `BENCH_PEER: ${program} does not exist; name programs by their paths`);
   }
   const [, name, version] = /^([a-z-]+) v?(?:0\.0\.)?([\d.]+)/.exec(runProgram(program, ['--version'])) ?? [];
-  if (name === undefined) throw new Error(`${program} --version does not say what it is: is it a WireGuard?`);
+  if (name === undefined)
+    throw new Error(`${program} --version prints no name and version; is it a WireGuard?`);
   return `${name.replace(/-cli$/, '')} ${version}`;
 }
 
 /**
- * Silent, and for boringtun the options that its command line has: it would give up its privileges, and write a log
+ * Turns logging off. The variables with WG_ are for boringtun, which would otherwise drop its privileges and write a log
  * to /tmp.
  */
 const environment = (): NodeJS.ProcessEnv => ({
@@ -57,7 +58,7 @@ const environment = (): NodeJS.ProcessEnv => ({
   WG_LOG_FILE: '/dev/null',
 });
 
-/** A WireGuard device, and the process that provides it. */
+/** A WireGuard interface and its process. */
 export class Daemon {
   readonly device: string;
   readonly pid: number;
@@ -71,7 +72,7 @@ export class Daemon {
     this.device = device;
   }
 
-  /** Starts one in the foreground, and waits until `wg` gets an answer. */
+  /** Starts a daemon in the foreground, and waits until it answers `wg`. */
   static async start({ name, command }: Implementation, host: Namespace, device: string): Promise<Daemon> {
     const child = host.spawn(command[0]!, [...command.slice(1), '-f', device], {
       stdio: 'ignore',
@@ -85,7 +86,7 @@ export class Daemon {
     return daemon;
   }
 
-  /** `wg setconf`, `addconf`, `syncconf`. @returns how long it took, in seconds */
+  /** Runs `wg setconf` or `wg addconf`. @returns how long it took, seconds */
   configure(command: 'setconf' | 'addconf', config: string): number {
     const folder = mkdtempSync(join(tmpdir(), 'lametun-bench-'));
     try {
@@ -124,11 +125,11 @@ export class Daemon {
   }
 }
 
-/** Not by `wg` alone: it removes a socket that has not begun to listen, and who made it ends. */
+/** Connects before running `wg`, which removes a socket that does not listen yet; its daemon would then end. */
 const answers = async (device: string): Promise<boolean> =>
   (await listens(socketPath(device))) && spawnSync('wg', ['show', device]).status === 0;
 
-/** Seconds from the command line of a daemon, which goes to the background, to an answer to `wg show`. */
+/** Starts a daemon in the background. @returns the time until it answers `wg show`, seconds */
 export async function startUpTime(
   { name, command }: Implementation,
   host: Namespace,
@@ -142,7 +143,7 @@ export async function startUpTime(
   await once(child, 'exit');
   await until(`${name} to answer`, () => answers(device));
   const seconds = (performance.now() - start) / 1000;
-  host.ip([`link delete ${device}`]); // which ends it
+  host.ip([`link delete ${device}`]); // ends the daemon
   await until(`${name} to end`, async () => !(await answers(device)));
   return seconds;
 }

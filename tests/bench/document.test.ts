@@ -10,7 +10,7 @@ const measured = (section: string, rounds: number): Results =>
     rounds: { ours: Array(rounds).fill({}), other: Array(rounds).fill({}) },
   }) as unknown as Results;
 
-test('documents that were measured in different ways say so, the usual way first', () => {
+test('documents measured under different conditions say so, with the most frequent ones first', () => {
   const long = makeDocument([measured('tcp', 5), measured('udp', 5), measured('ping', 5)], 2);
   const short = makeDocument([measured('start', 3), measured('plain', 3)], 1);
   assert.match(conditions(long)[0]!, /^Medians of 5 interleaved rounds of 2 s, measured on /);

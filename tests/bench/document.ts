@@ -3,13 +3,13 @@ import { arch, availableParallelism, cpus, release } from 'node:os';
 import { compare, medianOf } from './report.js';
 import type { Results } from './section.js';
 
-/** What one section measured, and for how long. */
+/** The results of a section. */
 export interface Measured extends Results {
-  /** How long each run of traffic lasted. */
+  /** The length of each run of traffic. */
   readonly seconds: number;
 }
 
-/** Everything that was measured, and where: what `--output` writes and `--from` reads. */
+/** All results and the machine: what `--output` writes and `--from` reads. */
 export interface Document {
   readonly date: string;
   readonly machine: {
@@ -34,7 +34,7 @@ export const makeDocument = (sections: readonly Results[], seconds: number): Doc
   sections: sections.map((one) => ({ ...one, seconds })),
 });
 
-/** As JSON, with what follows from the rounds. */
+/** The document as JSON, with medians and comparisons added. */
 export const documentText = (document: Document): string =>
   `${JSON.stringify(
     { ...document, sections: document.sections.map((one) => ({ ...one, summary: summary(one) })) },
@@ -53,7 +53,7 @@ function summary({ metrics, rounds }: Results) {
   }));
 }
 
-/** Reads documents as one. Where two have a section, the later one's counts. */
+/** Merges documents. If several have a section, the last one wins. */
 export function readDocuments(paths: readonly string[]): Document {
   const documents = paths.map((path) => JSON.parse(readFileSync(path, 'utf8')) as Document);
   const sections = new Map(
@@ -62,15 +62,15 @@ export function readDocuments(paths: readonly string[]): Document {
   return { ...documents.at(-1)!, sections: [...sections.values()] };
 }
 
-/** Where and how it was measured, in words: for below a table or a chart. */
+/** The machine and the conditions in words, to print below a table or a chart. */
 export function conditions({ date, machine, sections }: Document): string[] {
   const [kernel] = /^\d+\.\d+/.exec(machine.kernel) ?? [machine.kernel];
   const processor = machine.processor === undefined ? '' : ` (${machine.processor.trim()})`;
   return [
     `Medians of ${howOften(sections)}, measured on ${date.slice(0, 10)}: ` +
       `Linux ${kernel}, ${machine.processors} processors${processor}, Node ${machine.node}.`,
-    'Both ends of a tunnel and who makes the traffic share the processors; MTU 1420.',
-    '“ours 2.0×”: ours is twice as much, the median of what it was in each round.',
+    'Both ends of a tunnel and the traffic generator share the processors. MTU 1420.',
+    '“ours 2.0×”: the figure of lametun is twice this one. Ratios are medians of the ratios of all rounds.',
   ];
 }
 

@@ -1,7 +1,7 @@
 import { compare, figures as digits, medianOf, type Spread } from './report.js';
 import type { Metric, Results } from './section.js';
 
-/** The rows of the table in docs/PERFORMANCE.md. Some of them are also a group of bars in its chart. */
+/** A row of the table in docs/PERFORMANCE.md. Charted rows are also a group of bars in the chart. */
 interface Figure {
   readonly section: string;
   readonly metric: string;
@@ -49,10 +49,10 @@ const FIGURES: readonly Figure[] = [
   { section: 'plain', metric: 'UDP of 1372 bytes', label: 'the plain tunnel: UDP of 1372 bytes, received' },
 ];
 
-/** The cable is no tunnel, and the plain one has a group of its own. */
+/** Subjects without a bar: the cable is not a tunnel, and the plain tunnel has its own groups. */
 const LEFT_OUT: ReadonlySet<string> = new Set(['bare cable', 'lametun (plain)']);
 
-/** One figure, as each subject has it; ours comes first. */
+/** One figure for each subject. Ours comes first. */
 export interface Group {
   readonly label: string;
   readonly charted: boolean;
@@ -63,11 +63,11 @@ export interface Group {
 export interface Bar {
   readonly subject: string;
   readonly value: number;
-  /** How many times as much ours is, where there are rounds enough to tell. */
+  /** Our value divided by this one; undefined with too few rounds. */
   readonly ratio: Spread | undefined;
 }
 
-/** What was measured of the figures, in their order. */
+/** The figures that were measured, in order. */
 export function groups(all: readonly Results[]): Group[] {
   return FIGURES.flatMap(({ section, metric: name, label, charted = false }) => {
     const results = all.find((one) => one.section === section);
@@ -83,7 +83,7 @@ export function groups(all: readonly Results[]): Group[] {
   });
 }
 
-/** `6.9`, `0.16`: two digits, and all of those in front of the point. */
+/** Two significant digits, or all digits before the decimal point: `6.9`, `0.16`, `123`. */
 export const ratioText = (ratio: number): string =>
   ratio >= 10 ? String(Math.round(ratio)) : ratio.toPrecision(2);
 

@@ -1,14 +1,14 @@
-/** What the flooder is told, as JSON. */
+/** A request to the flooder, as JSON. */
 export interface FloodOrder {
   readonly kind: FloodKind;
   readonly address: string;
   readonly port: number;
   readonly seconds: number;
-  /** Datagrams a second. */
+  /** Datagrams per second. */
   readonly rate: number;
-  /** The victim's public key, base64; strangers may know it. */
+  /** The victim's public key, base64. A stranger may know it. */
   readonly publicKey: string;
-  /** A receiver index of the victim's that is in use. */
+  /** A receiver index that the victim uses. */
   readonly index: number;
 }
 

@@ -9,14 +9,14 @@ import { Helper } from './helper.js';
 import type { Hosts } from './hosts.js';
 import type { Measurement, Prepared, Section } from './section.js';
 
-/** Datagrams a second. */
+/** Datagrams per second. */
 const RATE = 50_000;
 const SECONDS = 4;
 const PING_INTERVAL = 0.01;
-/** Where the stranger reaches the server. */
+/** The server's address on the stranger's cable. */
 const VICTIM = '198.51.100.1';
 
-/** What a stranger can do to others' packets. */
+/** How a stranger's flood affects other packets. */
 export const FLOOD: Section = {
   name: 'flood',
   title: `A ping of ${1 / PING_INTERVAL}/s through the tunnel, while a stranger sends the server ${RATE} datagrams/s`,
@@ -71,13 +71,13 @@ async function measureKind(
     index: await receiverIndex(hosts, address, port),
   };
   const flooding = flooder.ask(JSON.stringify(order));
-  await sleep(kind === 'initiations' ? 1500 : 500); // it has to make them first
+  await sleep(kind === 'initiations' ? 1500 : 500); // until the flooder has made its datagrams
   const { sent, received, output } = await ping(hosts.client, address, {
     count: Math.round(SECONDS / PING_INTERVAL) - 100,
     interval: PING_INTERVAL,
   });
   const rate = Number(await flooding);
-  await sleep(1500); // until it does not believe to be under load any more
+  await sleep(1500); // until the server is no longer under load
   const times = [...output.matchAll(/ time=([\d.]+) ms$/gm)]
     .map(([, time]) => Number(time))
     .sort((a, b) => a - b);
@@ -88,7 +88,7 @@ async function measureKind(
   };
 }
 
-/** Finds an index that the server receives under, which is in the clear: who sees packets on their way knows it. */
+/** Finds a receiver index of the server. It is not encrypted, so an observer of the traffic knows it. */
 async function receiverIndex(hosts: Hosts, address: string, port: number): Promise<number> {
   const capture = hosts.server.inside(() => PacketSocket.open('eth0'));
   try {
@@ -100,7 +100,7 @@ async function receiverIndex(hosts: Hosts, address: string, port: number): Promi
       if (view.getUint32(PAYLOAD, true) !== MESSAGE_TYPE.transport) continue;
       return view.getUint32(PAYLOAD + TRANSPORT.receiver, true);
     }
-    throw new Error('no packet of the tunnel was seen');
+    throw new Error('captured no packet of the tunnel');
   } finally {
     capture.close();
   }

@@ -1,6 +1,6 @@
 /**
- * A stranger who sends what is not welcome: `node flooder.js`. For each line of JSON on standard input (`FloodOrder`)
- * it floods for some seconds, and answers with how many datagrams a second it sent.
+ * A stranger who floods a server: `node flooder.js`. For each line of JSON on standard input (`FloodOrder`) it floods
+ * for some seconds, and prints how many datagrams per second it sent.
  */
 import { createInterface } from 'node:readline';
 import { parseAddress } from '../../src/ip/address.js';
@@ -17,14 +17,14 @@ import { tai64n } from '../../src/wireguard/tai64n.js';
 import type { FloodKind, FloodOrder } from './flood-order.js';
 import { crypto, strangerKey } from './many-peers.js';
 
-/** How many different datagrams there are; they go round. */
+/** The number of different datagrams, sent in turn. */
 const DIFFERENT = 1024;
 const LENGTH_OF_DATA = TRANSPORT.overhead + 96;
 const STRIDE = 192;
 /** Milliseconds between two bursts. */
 const TICK = 2;
 
-/** Fills the slots with datagrams of a kind, and says how long they are. */
+/** Writes a datagram of a kind into a slot. @returns its length */
 const WRITERS: Readonly<Record<FloodKind, (order: FloodOrder, out: Uint8Array, index: number) => number>> = {
   'random bytes': (_order, out) => {
     crypto.random(out.subarray(0, INITIATION.length));
@@ -49,7 +49,7 @@ const WRITERS: Readonly<Record<FloodKind, (order: FloodOrder, out: Uint8Array, i
   },
 };
 
-/** A transport message that nobody sealed. */
+/** A transport message with random contents. */
 function transport(out: Uint8Array, index: number | undefined): number {
   const view = new DataView(out.buffer, out.byteOffset);
   crypto.random(out.subarray(0, LENGTH_OF_DATA));
@@ -60,7 +60,7 @@ function transport(out: Uint8Array, index: number | undefined): number {
   return LENGTH_OF_DATA;
 }
 
-/** @returns how many were sent a second */
+/** @returns datagrams sent per second */
 function flood(order: FloodOrder): number {
   const datagrams = allocate(DIFFERENT * STRIDE);
   let length = 0;
@@ -82,7 +82,7 @@ function flood(order: FloodOrder): number {
   let skipped = 0;
   for (let elapsed = 0; elapsed < order.seconds * 1000; elapsed = performance.now() - start) {
     const due = Math.floor((elapsed / 1000) * order.rate);
-    // Who comes late does not make up for more than a tenth of a second.
+    // After a delay, catch up by at most a tenth of a second.
     const late = Math.max(0, Math.floor(due - sent - order.rate / 10));
     sent += late;
     skipped += late;

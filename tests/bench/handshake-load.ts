@@ -1,7 +1,7 @@
 /**
- * Many peers in one process, that shake hands with one device: `node handshake-load.js PEERS`. Their first messages are
- * made before time is taken, so that making them does not slow the other side. For each line on standard input, an
- * address and a port, all shake hands with that device, and a line of JSON (`HandshakeLoad`) says how it went.
+ * Many peers in one process that do handshakes with one device: `node handshake-load.js PEERS`. It makes all initiations
+ * before it starts the clock, so that this work does not slow the device. For each line on standard input, an address
+ * and a port, all peers do a handshake with that device, and a line of JSON (`HandshakeLoad`) reports the result.
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -34,26 +34,26 @@ import { crypto, peerKey, responderKey } from './many-peers.js';
 
 export interface HandshakeLoad {
   readonly answered: number;
-  /** From the first initiation to the last response. */
+  /** The time from the first initiation to the last response. */
   readonly seconds: number;
-  /** Responses that were genuine, and were answered by a first packet. */
+  /** Authentic responses, each answered by a first packet. */
   readonly completed: number;
-  /** Cookie replies: the device believed to be under load. */
+  /** Cookie replies: the device considered itself under load. */
   readonly cookies: number;
 }
 
-/** So many initiations are on their way at once: less than makes a device believe to be under load. */
+/** Initiations in flight: too few to put a device under load. */
 const WINDOW = 64;
-/** Bytes from one initiation, and one response, to the next. */
+/** Bytes from one message in memory to the next. */
 const STRIDE = 160;
-/** After so long without a response the ones that were sent are lost, milliseconds. */
+/** Initiations in flight count as lost after this time without a response, milliseconds. */
 const PATIENCE = 1000;
 
-/** Each session gets so many packets, in case one finds the device's socket full; in bursts of so many. */
+/** Packets for each session, in case the device's socket is full; and sessions per burst. */
 const PACKETS = 3;
 const BURST = 32;
 
-/** What packets are sealed under, and the other side's index. */
+/** The sending key and the device's index of a session. */
 interface Session {
   readonly key: Uint8Array;
   readonly index: number;
@@ -95,7 +95,7 @@ class Load {
     }
   }
 
-  /** Makes a peer's initiation, [W] 5.4.2. */
+  /** Creates a peer's initiation, [W] 5.4.2. */
   #prepare(index: number, time: number): Peer {
     const key = peerKey(index);
     const ephemeral = crypto.generate();
@@ -113,7 +113,7 @@ class Load {
     return { key, ephemeral, transcript };
   }
 
-  /** Sends all initiations, as fast as they are answered, and keeps the responses. */
+  /** Sends all initiations, as fast as the device answers, and keeps the responses. */
   #shakeHands(fd: number): { cookies: number; answered: number; seconds: number } {
     const poller = new Poller([fd]);
     this.#responses.bytes.fill(0);
@@ -152,7 +152,7 @@ class Load {
     return true;
   }
 
-  /** Opens the responses, and sends first packets under each session, without which it would not be one. */
+  /** Opens the responses, and sends the first packets of each session, which confirm it. */
   async #complete(fd: number): Promise<number> {
     const sessions = this.#peers.flatMap((peer, index) => this.#openResponse(peer, index) ?? []);
     for (let counter = 0; counter < PACKETS; counter++) await this.#sendPackets(fd, sessions, counter);

@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Namespace } from '../../src/linux/process/namespace.js';
 
-/** A node program of the benchmark on some host, that answers each line with one. */
+/** A Node program of the benchmark on a host. It answers each line with a line. */
 export class Helper {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -13,7 +13,7 @@ export class Helper {
     this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   }
 
-  /** @param program the name of its file, beside this one; it says a first line when it is ready */
+  /** @param program its file, relative to this one. It prints a line when it is ready */
   static async start(host: Namespace, program: string, args: readonly string[]): Promise<Helper> {
     const path = fileURLToPath(new URL(program, import.meta.url));
     const helper = new Helper(

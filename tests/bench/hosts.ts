@@ -7,7 +7,7 @@ import { newKey } from '../kit/wireguard.js';
 import { Daemon, type Implementation } from './daemon.js';
 import { tcp } from './iperf.js';
 
-/** Something that carries packets between the two hosts. */
+/** A connection between the two hosts to measure. */
 export interface Tunnel {
   readonly name: string;
   /** The address of the server's end. */
@@ -20,18 +20,18 @@ export const OUTER = { client: '192.0.2.1', server: '192.0.2.2' } as const;
 
 const NAIVE = fileURLToPath(new URL('./naive.js', import.meta.url));
 
-/** All tunnels have it, so that all cut traffic into the same packets. */
+/** The MTU of all tunnels, so that all carry packets of the same size. */
 export const MTU = 1420;
 
-/** What a section is run with: the hosts, who is compared, and for how long. */
+/** The environment of a section: the hosts, the implementations and the length of a run. */
 export class Hosts {
-  /** Two hosts on one cable; the client is who begins. */
+  /** Two hosts on one cable. The client initiates. */
   readonly client: Namespace;
   readonly server: Namespace;
   readonly implementations: readonly Implementation[];
-  /** The essentials only. */
+  /** Measures only the essentials. */
   readonly quick: boolean;
-  /** How long a run of traffic lasts. */
+  /** The length of a run of traffic. */
   readonly seconds: number;
   #tunnels: Promise<readonly Tunnel[]> | undefined;
   #plain: Promise<Tunnel> | undefined;
@@ -51,19 +51,19 @@ export class Hosts {
     this.seconds = seconds;
   }
 
-  /** Every WireGuard, the plain tunnel and the bare cable, all ready at the same time. */
+  /** All WireGuard implementations, the plain tunnel and the bare cable, ready for traffic. */
   tunnels(): Promise<readonly Tunnel[]> {
     this.#tunnels ??= this.#startAll();
     return this.#tunnels;
   }
 
-  /** The plain tunnel, and what speaks the same on the wire: a naive one, and the original where LAMETUN_GO names it. */
+  /** The plain tunnel and programs with the same wire format: a naive one, and the original if LAMETUN_GO names it. */
   plainTunnels(): Promise<readonly Tunnel[]> {
     this.#plainTunnels ??= this.#startPlain();
     return this.#plainTunnels;
   }
 
-  /** A name for a device, never used before. */
+  /** A new device name. */
   newDevice(): string {
     return `wg${this.#devices++}`;
   }
@@ -72,7 +72,7 @@ export class Hosts {
     return this.implementations.find((one) => one.name === name)!;
   }
 
-  /** A WireGuard device on each host that knows the other one; a ping has passed. */
+  /** Starts a WireGuard interface on each host, configures them as peers, and waits for an answer to a ping. */
   async pair(
     implementation: Implementation,
   ): Promise<{ client: Daemon; server: Daemon; address: string; stop(): Promise<void> }> {
@@ -110,7 +110,7 @@ export class Hosts {
     }
     if (!this.quick) tunnels.push(await this.#ourPlain());
     tunnels.push({ name: 'bare cable', address: OUTER.server, pids: [] });
-    // Daemons run for days. A first run, which finds nothing compiled and no buffers grown, is not counted.
+    // Daemons run for days, so the first run, before code is compiled and buffers have grown, does not count.
     for (const { address } of tunnels) {
       for (const direction of ['up', 'down'] as const) await tcp(this, address, 1, direction, 1);
     }
@@ -148,7 +148,7 @@ export class Hosts {
     return { name: 'lametun (plain)', address: '10.8.0.1', pids: ends.map(({ pid }) => pid) };
   }
 
-  /** A program that attaches to a device as the post prepares it. */
+  /** Starts a program that attaches to a device prepared as in the blog post. */
   async #likePost(
     name: string,
     network: number,
@@ -161,7 +161,7 @@ export class Hosts {
         `address add 10.${network}.0.${end}/24 dev ${device}`,
         `link set ${device} mtu ${MTU} up`,
       ]);
-      // The original prints two lines for each packet, which here nobody reads.
+      // The original prints two lines for each packet.
       return host.spawn(program!, args, { stdio: 'ignore' }).pid!;
     };
     const pids = [start(this.server, 1, commands.listen), start(this.client, 2, commands.connect)];

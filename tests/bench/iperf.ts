@@ -14,7 +14,7 @@ export interface Received {
   readonly packetsPerSecond: number;
 }
 
-/** As fast as it goes. `down` is from the server to the client. */
+/** Sends TCP streams at full speed. `down` is from the server to the client. */
 export async function tcp(
   hosts: Hosts,
   address: string,
@@ -28,7 +28,7 @@ export async function tcp(
   return { rate: sum.bits_per_second / 1e6, packets, packetsPerSecond: packets / sum.seconds };
 }
 
-/** Datagrams as fast as they can be sent, and what arrives of them. @param length bytes behind the UDP header */
+/** Sends datagrams at full speed. @param length payload, bytes @returns what arrived */
 export async function udp(hosts: Hosts, address: string, length: number): Promise<Received> {
   const { sum } = (
     await iperf(hosts, address, ['-t', `${hosts.seconds}`, '-u', '-b', '0', '-l', `${length}`])
@@ -51,7 +51,7 @@ interface IperfResult {
 }
 
 async function iperf(hosts: Hosts, address: string, more: readonly string[]): Promise<IperfResult> {
-  // One server for each run: after a run that was cut off, an old one may still be busy with it.
+  // Each run has its own server: after an interrupted run, the old one may still be busy.
   const server = hosts.server.spawn('iperf3', ['-s', '-1'], { stdio: 'ignore' });
   const ended = once(server, 'exit');
   try {
@@ -60,11 +60,11 @@ async function iperf(hosts: Hosts, address: string, more: readonly string[]): Pr
       const { stdout } = await runOn(hosts.client, 'iperf3', args);
       const result = JSON.parse(stdout) as IperfResult;
       if (result.error === undefined) return result;
-      if (/refused/.test(result.error)) return undefined; // the server has not begun to listen
+      if (/refused/.test(result.error)) return undefined; // the server does not listen yet
       throw new Error(`iperf3 to ${address}: ${result.error}`);
     });
   } finally {
     server.kill('SIGKILL');
-    await ended; // until then it may hold the port that the next one needs
+    await ended; // frees the port for the next one
   }
 }

@@ -7,23 +7,23 @@ import { OUTER } from './hosts.js';
 import { tcp } from './iperf.js';
 import type { Measurement, Metric, Prepared, Section } from './section.js';
 
-/** A full packet at MTU 1420, and the smallest that matters: a TCP acknowledgment, padded. */
+/** A full packet at MTU 1420, and a padded TCP acknowledgment, bytes. */
 const FULL = 1420;
 const SMALL = 64;
 
 const TIME: Metric = { unit: 'ns', better: 'less' };
 
-/** What packets cost at least: the parts of the work, each alone and with everything in the cache. */
+/** The least cost of a packet: each part of the work alone, with all data in the cache. */
 export const LIMITS: Section = {
   name: 'limits',
-  title: 'The parts of the work, each alone, and the cable without a tunnel',
+  title: 'Each part of the work alone, and the cable without a tunnel',
   async prepare(hosts): Promise<Prepared> {
     const aeads = new Map<string, Aead>();
     for (const make of IMPLEMENTATIONS) {
       try {
         const aead = new Aead(make());
         aeads.set(aead.name, aead);
-      } catch {} // not on this machine
+      } catch {} // not available on this machine
     }
     const [first] = aeads.keys();
     return {
@@ -49,7 +49,7 @@ export const LIMITS: Section = {
   },
 };
 
-/** Messages lie in memory as the tunnel has them: one behind the other. */
+/** Messages in memory, one after the other as in the tunnel. */
 const MESSAGES = 256;
 
 function sealing(aead: Aead): Measurement {
@@ -62,7 +62,8 @@ function sealing(aead: Aead): Measurement {
     measured[`seal ${length} bytes`] = nanoseconds((i) =>
       aead.seal(key.address, i % MESSAGES, plain, AEAD.before, sealed, at(i), length),
     );
-    // Opening may use up what is opened, so it opens garbage. The work is the same, but where a wrong tag is thrown.
+    // Opening in place may overwrite the message, so this opens garbage. The work is the same, except with
+    // node:crypto, which throws at a wrong tag.
     if (aead.name === 'node:crypto') continue;
     measured[`open ${length} bytes`] = nanoseconds((i) =>
       aead.open(key.address, i % MESSAGES, sealed, at(i), plain, AEAD.before, length),
@@ -86,7 +87,7 @@ function others(): Measurement {
 const RUNS = 60;
 const CALLS = 1000;
 
-/** How long something takes: the least of many short runs, for whatever else runs only makes it longer. */
+/** The shortest of many runs, since other work can only make a run longer. */
 function nanoseconds(work: (i: number) => unknown): number {
   for (let i = 0; i < 20 * CALLS; i++) work(i); // until it is compiled
   let least = Infinity;

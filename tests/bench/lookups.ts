@@ -8,14 +8,14 @@ import type { Measurement, Metric, Prepared, Section } from './section.js';
 const COUNTS = [1, 100, 1000, 10_000];
 const RATE: Metric = { unit: 'Mbit/s', better: 'more' };
 const CPU: Metric = { unit: 'µs/packet', better: 'less' };
-/** Until what new peers need, and is made when there is nothing else to do, is made, milliseconds. */
+/** A pause in which a daemon finishes its idle-time work for new peers, milliseconds. */
 const REST = 2000;
 const GROWTH = `CPU, ${COUNTS.at(-1)} peers over 1`;
 
-/** Whether packets get slower when there are more peers that they could be for. */
+/** How the number of configured peers affects packets. */
 export const LOOKUPS: Section = {
   name: 'lookups',
-  title: 'One TCP stream between two devices that have more and more peers configured',
+  title: 'One TCP stream between two devices with a growing number of configured peers',
   async prepare(hosts): Promise<Prepared> {
     publicKeys(COUNTS.at(-1)!);
     return {
@@ -34,7 +34,7 @@ async function measure(hosts: Hosts, subject: string): Promise<Measurement> {
   const { client, server, address, stop } = await hosts.pair(hosts.implementation(subject));
   const measured: Record<string, number> = {};
   try {
-    await tcp(hosts, address, 1, 'up', 1); // the first run finds nothing compiled, and no buffers grown
+    await tcp(hosts, address, 1, 'up', 1); // compiles code and grows buffers
     let peers = 1;
     for (const count of COUNTS) {
       if (count > peers) {

@@ -1,13 +1,13 @@
 /**
- * Measures ours beside other WireGuards, the plain tunnel and the bare cable between two hosts:
+ * Compares lametund with other WireGuard implementations, the plain tunnel and the bare cable between two hosts:
  *
  *     npm run bench -- [--quick] [--only tcp,udp] [--rounds N] [--seconds S] [--output FILE] [--svg FILE] [--publish]
  *     npm run bench -- --from FILE[,FILE...] [--svg FILE] [--publish]
  *
- * The others are the system's wireguard-go and the programs that BENCH_PEER names (paths, separated by commas: newer
- * versions of wireguard-go, boringtun); LAMETUN_GO names the Go program that the plain tunnel is modelled on.
- * `--publish` writes the figures of docs/PERFORMANCE.md and docs/performance.svg, `--from` shows what was measured before. Both
- * ends, and who makes the traffic, share this machine's processors.
+ * The others are the system's wireguard-go and the programs in BENCH_PEER (paths, separated by commas: newer versions of
+ * wireguard-go, boringtun). LAMETUN_GO names the Go program that the plain tunnel is modelled on. `--publish` writes the
+ * figures of docs/PERFORMANCE.md and docs/performance.svg. `--from` shows earlier results. Both ends and the traffic
+ * generator share this machine's processors.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -63,13 +63,14 @@ async function main(): Promise<number> {
   if (values.from !== undefined) return show(readDocuments(values.from.split(',')), values);
   const rounds = Number(values.rounds ?? (values.quick ? LEAST_ROUNDS : 5));
   const seconds = Number(values.seconds ?? (values.quick ? 1 : 3));
-  if (!Number.isInteger(rounds) || rounds < 1) return fail('--rounds takes a number of at least 1', 2);
-  if (!(seconds >= 1)) return fail('--seconds takes a number of at least 1', 2);
+  if (!Number.isInteger(rounds) || rounds < 1)
+    return fail('--rounds must be a whole number of at least 1', 2);
+  if (!(seconds >= 1)) return fail('--seconds must be a number of at least 1', 2);
   const sections = choose(values.only, values.quick);
   if (typeof sections === 'string') return fail(sections, 2);
   if (process.env[SANDBOX_VARIABLE] === undefined) {
     const why = whyNoSandbox();
-    return why === undefined ? runInSandbox() : fail(`needs namespaces of its own: ${why} (try sudo)`, 1);
+    return why === undefined ? runInSandbox() : fail(`cannot create namespaces: ${why}; try sudo`, 1);
   }
   for (const [program, argument] of NEEDED) runProgram(program, [argument], { purpose: 'the benchmark' });
 
@@ -89,11 +90,11 @@ async function main(): Promise<number> {
   return all.some(oursFailed) ? 1 : 0;
 }
 
-/** The first subject is ours; what others could not do is only told. */
+/** Whether the first subject, which is ours, failed. Failures of others are only printed. */
 const oursFailed = ({ rounds, failures = [] }: Results): boolean =>
   failures.some((failure) => failure.startsWith(`${Object.keys(rounds)[0]}, `));
 
-/** Shows what was measured before. */
+/** Prints earlier results. */
 function show(document: Document, wanted: Wanted): number {
   for (const results of document.sections) say(`${titled(results)}`);
   finish(document, wanted);
@@ -123,10 +124,10 @@ function explain(all: readonly Results[]): void {
   if (!compared) return;
   const rounds = Math.max(...counts);
   say(
-    `Medians of ${rounds} rounds, and how far from them the farthest round was. At the others: how many times as`,
+    `Medians of ${rounds} rounds, with the deviation of the farthest round. The columns of the others end with our`,
   );
-  say('much (or, behind + and -, how much more) ours is, the median of what it was in each round.');
-  if (rounds < LEAST_ROUNDS) say(`No comparison: it takes at least ${LEAST_ROUNDS} rounds.`);
+  say('figure divided by theirs, or with + or - our figure minus theirs: the median over all rounds.');
+  if (rounds < LEAST_ROUNDS) say(`Not compared: a comparison needs at least ${LEAST_ROUNDS} rounds.`);
 }
 
 const NEEDED = [
@@ -135,13 +136,13 @@ const NEEDED = [
   ['wireguard-go', '--version'],
 ] as const;
 
-/** @returns why there are none, otherwise */
+/** @returns the sections to run, or an error message */
 function choose(only: string | undefined, quick: boolean): readonly Section[] | string {
   if (only === undefined) return quick ? ESSENTIAL : SECTIONS;
   const names = only.split(',');
   const unknown = names.filter((name) => !SECTIONS.some((section) => section.name === name));
   if (unknown.length === 0) return SECTIONS.filter(({ name }) => names.includes(name));
-  return `--only knows no ${unknown.join(', ')}: ${SECTIONS.map(({ name }) => name).join(', ')}`;
+  return `--only: unknown section ${unknown.join(', ')}; choose from ${SECTIONS.map(({ name }) => name).join(', ')}`;
 }
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -151,5 +152,5 @@ function fail(message: string, status: number): number {
   return status;
 }
 
-// The tunnels still run; they end with this process's namespaces.
+// The tunnels still run. They end with this process's namespaces.
 process.exit(await main().catch((error: Error) => fail(error.message, 1)));

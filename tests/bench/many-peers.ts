@@ -5,18 +5,18 @@ import { interfaceText, peerText } from './hosts.js';
 
 export const crypto = new NodeCrypto();
 
-/** A key that is the same in every process, and secret to nobody. */
+/** A key that is the same in every process. It protects nothing. */
 const keyBytes = (name: string): Uint8Array =>
   Uint8Array.from(createHash('sha256').update(`lametun bench ${name}`).digest());
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 
-/** The key of the device that everybody shakes hands with. */
+/** The key of the device under load. */
 export const responderKey = (): PrivateKey => crypto.privateKey(keyBytes('responder'));
 export const peerKey = (index: number): PrivateKey => crypto.privateKey(keyBytes(`peer ${index}`));
 export const strangerKey = (index: number): PrivateKey => crypto.privateKey(keyBytes(`stranger ${index}`));
 
-/** Public keys of the first peers, base64. They are made once: that takes longer than to load them. */
+/** Public keys of the first peers, base64. Cached, since making them takes longer than loading them into a device. */
 export function publicKeys(count: number): readonly string[] {
   while (made.length < count) made.push(base64(peerKey(made.length).publicKey.bytes));
   return made.slice(0, count);
@@ -25,7 +25,7 @@ const made: string[] = [];
 
 export const responderText = (port: number): string => interfaceText(base64(keyBytes('responder')), port);
 
-/** Some of the peers, each with an address of its own. */
+/** The configuration of some of the peers, each with its own address. */
 export const peersText = (from: number, to: number): string =>
   publicKeys(to)
     .slice(from)
@@ -34,7 +34,7 @@ export const peersText = (from: number, to: number): string =>
     )
     .join('');
 
-/** One peer with 65 025 networks. */
+/** The configuration of one peer with 65 025 networks. */
 export function networksText(): string {
   const networks: string[] = [];
   for (let a = 0; a < 255; a++) for (let b = 0; b < 255; b++) networks.push(`10.${a}.${b}.0/24`);

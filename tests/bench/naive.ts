@@ -1,7 +1,7 @@
 /**
- * The post's program as one would first write it in Node: `node naive.js DEVICE PORT [SERVER]`. A `dgram` socket, and
- * one `fs.read` or `fs.writeSync` for each packet. On the wire it is the same as the original and as `lametun`, which the
- * benchmark measures beside it. Without a server it listens.
+ * The blog post's program, written in Node in the obvious way: `node naive.js DEVICE PORT [SERVER]`. It has a `dgram`
+ * socket, and calls `fs.read` or `fs.writeSync` for each packet. Its wire format is that of the original and of `lametun`,
+ * which the benchmark compares with it. Without a server it listens.
  */
 import { createSocket } from 'node:dgram';
 import { read, writeSync } from 'node:fs';
@@ -15,7 +15,7 @@ const [device, portText, server] = process.argv.slice(2) as [string, string, str
 const port = Number(portText);
 
 const tun = Tun.open({ name: device, packetInformation: true });
-call(libc.fcntl(tun.fd, F_SETFL, 0), 'let reads of the device wait');
+call(libc.fcntl(tun.fd, F_SETFL, 0), 'make reads of the device block');
 const socket = createSocket('udp4');
 let peer = server === undefined ? undefined : { address: server, port };
 

@@ -22,33 +22,33 @@ const SEGMENT = 1228;
 
 const METRICS: Metrics = {
   'TCP, one stream': { unit: 'Mbit/s', better: 'more' },
-  "the hub's CPU for each full packet": { unit: 'µs', better: 'less', compare: 'none' },
+  'hub CPU per full packet': { unit: 'µs', better: 'less', compare: 'none' },
   'ping, round trip': { unit: 'ms', better: 'less' },
-  'from Enter to an answer by name': { unit: 's', better: 'less' },
-  'a share is approved: asked until routed': { unit: 'ms', better: 'less', compare: 'none' },
+  'from Enter to the first answer by name': { unit: 's', better: 'less' },
+  'share approved, from the request until it is routed': { unit: 'ms', better: 'less', compare: 'none' },
 };
 
-/** How two nodes are connected, and what of that they use. */
+/** How two nodes are connected, and the path that they use. */
 const KINDS: readonly { readonly name: string; readonly site: SiteOptions; readonly path: string }[] = [
   { name: 'direct', site: { access: 'public' }, path: 'direct' },
-  { name: 'relayed by UDP', site: { access: 'hard' }, path: 'relayed' },
-  { name: 'by WebSocket', site: { access: 'hard', blocked: 'udp' }, path: 'relayed' },
+  { name: 'relayed over UDP', site: { access: 'hard' }, path: 'relayed' },
+  { name: 'relayed over WebSocket', site: { access: 'hard', blocked: 'udp' }, path: 'relayed' },
 ];
 
 interface Pair {
-  /** What the hub calls the near one. */
+  /** The near node's name in the network. */
   readonly name: string;
   readonly near: Machine;
   readonly far: Machine;
-  /** A machine beside the near one, to join again and again. */
+  /** A machine of the same kind that joins in each round. */
   readonly fresh: Machine;
   readonly farAddress: string;
 }
 
-/** Real nodes in namespaces, as one command on each makes them: what the relay costs beside the direct way. */
+/** Real nodes in namespaces, each started with one command: the relay compared with the direct path. */
 export const NETWORK: Section = {
   name: 'network',
-  title: 'Two nodes of a network and its hub, each on a machine of its own: direct and through the relay',
+  title: 'Two nodes of a network and its hub, each on its own machine: direct and through the relay',
   async prepare(hosts): Promise<Prepared> {
     const cleaners: (() => Promise<void> | void)[] = [];
     const lab = new NetworkLab({ after: (cleaner) => void cleaners.push(cleaner as () => Promise<void>) });
@@ -79,8 +79,8 @@ export const NETWORK: Section = {
           ...(await stream(hosts, hub, pair)),
           'ping, round trip':
             (await ping(pair.near.namespace, pair.farAddress, { count: 40 })).average ?? Number.NaN,
-          'from Enter to an answer by name': await newcomer(pair, token),
-          'a share is approved: asked until routed': await approval(
+          'from Enter to the first answer by name': await newcomer(pair, token),
+          'share approved, from the request until it is routed': await approval(
             hubMachine,
             pair,
             `10.99.${shares++}.0/24`,
@@ -92,7 +92,7 @@ export const NETWORK: Section = {
   },
 };
 
-/** Waits until the near one has another one in that way. @returns its address */
+/** Waits until the near node reaches a peer on a path of that kind. @returns the peer's address */
 async function reached(near: Machine, name: string, path: string): Promise<string> {
   return until(
     `${name} to be reached, ${path}`,
@@ -122,20 +122,20 @@ async function stream(hosts: Hosts, hub: Running, { near, far, farAddress }: Pai
     };
     if (result.error !== undefined) throw new Error(`iperf3 to ${farAddress}: ${result.error}`);
     const { bits_per_second: rate, bytes } = result.end.sum_received;
-    return { 'TCP, one stream': rate / 1e6, "the hub's CPU for each full packet": (cpu * SEGMENT) / bytes };
+    return { 'TCP, one stream': rate / 1e6, 'hub CPU per full packet': (cpu * SEGMENT) / bytes };
   } finally {
     server.kill('SIGKILL');
     await ended;
   }
 }
 
-/** A machine that was never in the network joins, and pings the far one by its name. */
+/** A new machine joins, and pings the far node by name. @returns seconds until the answer */
 async function newcomer({ fresh, far }: Pair, token: string): Promise<number> {
   const began = performance.now();
   const running = join(fresh, token);
   try {
     await until(
-      `an answer of ${far.name}: ${running.stderr}`,
+      `an answer from ${far.name}: ${running.stderr}`,
       () => running.running && fresh.pings(far.name, 1),
       30_000,
     );
@@ -148,7 +148,7 @@ async function newcomer({ fresh, far }: Pair, token: string): Promise<number> {
   }
 }
 
-/** The near one offers a network, the hub's root approves it, and the far one routes it. */
+/** The near node shares a network, root at the hub approves it, and the far node routes it. @returns milliseconds */
 async function approval(hub: Machine, { name, near, far }: Pair, network: string): Promise<number> {
   near.run('ip', 'link', 'add', 'shared', 'type', 'veth', 'peer', 'name', 'nowhere');
   near.run('ip', 'link', 'set', 'nowhere', 'up');
@@ -156,7 +156,7 @@ async function approval(hub: Machine, { name, near, far }: Pair, network: string
   near.run('ip', 'route', 'add', network, 'dev', 'shared');
   await ask(near, { command: 'share', shares: [network] });
   const monitor = far.spawn('ip', 'monitor', 'route');
-  await sleep(300); // it says nothing until there is something to say
+  await sleep(300); // `ip monitor` does not print when it is ready
   const began = performance.now();
   await ask(hub, { command: 'admin', request: { op: 'approve', node: name } });
   await monitor.says(new RegExp(`^${network} `, 'm'));

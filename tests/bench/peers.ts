@@ -8,16 +8,16 @@ import type { Measurement, Prepared, Section } from './section.js';
 
 const PEERS = 10_000;
 const PORT = 51_820;
-/** Until memory that was used only to load has been collected, milliseconds. */
+/** A pause in which memory used only for loading is collected, milliseconds. */
 const REST = 2000;
 
 const SECONDS = { unit: 's', better: 'less' } as const;
 const MEMORY = { unit: 'MB', better: 'less' } as const;
 
-/** What many peers cost a device. */
+/** The cost of many peers. */
 export const PEER_SCALE: Section = {
   name: 'peers',
-  title: `A device with ${PEERS} peers, which all shake hands with it; and one peer with 65025 allowed IPs`,
+  title: `A device with ${PEERS} peers that all do a handshake, and a device with one peer with 65025 allowed IPs`,
   async prepare(hosts): Promise<Prepared> {
     const load = await Helper.start(hosts.client, './handshake-load.js', [`${PEERS}`]);
     publicKeys(PEERS);
@@ -26,10 +26,10 @@ export const PEER_SCALE: Section = {
         '`wg setconf`': SECONDS,
         'memory, idle': MEMORY,
         'above idle, loaded': MEMORY,
-        'above idle, all shook hands': MEMORY,
-        'memory, all shook hands': MEMORY,
+        'above idle, after all handshakes': MEMORY,
+        'memory, after all handshakes': MEMORY,
         'handshakes answered': { unit: '/s', better: 'more' },
-        'CPU of a handshake': { unit: 'µs', better: 'less' },
+        'CPU per handshake': { unit: 'µs', better: 'less' },
         '65025 allowed IPs': SECONDS,
       },
       subjects: hosts.implementations.map(({ name }) => name),
@@ -58,16 +58,16 @@ async function measurePeers(hosts: Hosts, subject: string, load: Helper): Promis
     const shaken = daemon.memory;
     const known = daemon.show('latest-handshakes').match(/\t[1-9]\d*$/gm)?.length ?? 0;
     if (known < PEERS * 0.99) {
-      throw new Error(`${subject} shook hands with ${known} of ${PEERS}: ${JSON.stringify(result)}`);
+      throw new Error(`${subject} completed ${known} of ${PEERS} handshakes: ${JSON.stringify(result)}`);
     }
     return {
       '`wg setconf`': seconds,
       'memory, idle': idle,
       'above idle, loaded': loaded - idle,
-      'above idle, all shook hands': shaken - idle,
-      'memory, all shook hands': shaken,
+      'above idle, after all handshakes': shaken - idle,
+      'memory, after all handshakes': shaken,
       'handshakes answered': result.answered / result.seconds,
-      'CPU of a handshake': cpu / result.answered,
+      'CPU per handshake': cpu / result.answered,
     };
   } finally {
     await daemon.stop();

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Microseconds that all threads of some processes have run, Documentation/scheduler/sched-stats.rst. */
+/** CPU time of all threads of some processes, µs: Documentation/scheduler/sched-stats.rst. */
 export function cpuOf(pids: readonly number[]): number {
   let sum = 0;
   for (const pid of pids) {
@@ -11,12 +11,12 @@ export function cpuOf(pids: readonly number[]): number {
   return sum;
 }
 
-/** Resident memory of some processes, in MB. */
+/** Resident memory of some processes, MB. */
 export function memoryOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + statusOf(pid, 'VmRSS'), 0);
 }
 
-/** The most that a process has had resident, in MB. */
+/** Peak resident memory of a process, MB. */
 export const memoryPeakOf = (pid: number): number => statusOf(pid, 'VmHWM');
 
 function statusOf(pid: number, field: string): number {

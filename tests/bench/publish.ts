@@ -8,16 +8,16 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 const CHART = `${root}docs/performance.svg`;
 const PAGE = `${root}docs/PERFORMANCE.md`;
 
-/** `publish` replaces what stands between these lines of docs/PERFORMANCE.md. */
+/** `publish` replaces the text between these lines of docs/PERFORMANCE.md. */
 const BEGIN = '<!-- figures: npm run bench -- --publish -->';
 const END = '<!-- end of figures -->';
 
-/** Writes docs/performance.svg, and the figures of docs/PERFORMANCE.md. */
+/** Writes docs/performance.svg and the figures of docs/PERFORMANCE.md. */
 export function publish(document: Document): void {
   const page = readFileSync(PAGE, 'utf8');
   const [before, after] = [page.indexOf(BEGIN), page.indexOf(END)];
   if (before < 0 || after < before)
-    throw new Error(`docs/PERFORMANCE.md lacks the line "${BEGIN}", or "${END}" behind it`);
+    throw new Error(`docs/PERFORMANCE.md lacks the line "${BEGIN}", or "${END}" after it`);
   const [where] = conditions(document);
   writeFileSync(CHART, chart(document.sections, conditions(document)));
   writeFileSync(

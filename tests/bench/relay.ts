@@ -7,25 +7,25 @@ import type { Measurement, Metric, Prepared, Section } from './section.js';
 const RATE: Metric = { unit: 'frames/s', better: 'more' };
 const CPU: Metric = { unit: 'µs/frame', better: 'less' };
 
-/** A full packet of a network of MTU 1280, sealed. */
+/** A full packet at MTU 1280, sealed, bytes. */
 const LENGTH = 1280 + 32;
 
-/** How the frames come: alone, or in runs as a node sends a TCP stream. */
+/** How frames are sent: alone, or in runs like a TCP stream of a node. */
 const KINDS = [
   { name: 'frames one by one', perRun: 1, steady: 40 },
   { name: 'runs of 40 frames', perRun: 40, steady: 200 },
 ] as const;
 
-/** Two members and the hub's relay, all on loopback: what the relay alone can do, and what a frame costs it. */
+/** Two members and the hub's relay on loopback: the highest rate, and the CPU time for each frame. */
 export const RELAY: Section = {
   name: 'relay',
-  title: "Frames of one member to another through the hub's relay, by UDP on loopback",
+  title: "Frames from one member to another through the hub's relay, over UDP on loopback",
   async prepare(hosts): Promise<Prepared> {
     return {
       metrics: Object.fromEntries(
         KINDS.flatMap(({ name, steady }) => [
-          [`most, ${name}`, RATE],
-          [`CPU of the hub, ${name}, ${steady} 000 a second`, CPU],
+          [`highest rate, ${name}`, RATE],
+          [`hub CPU, ${name}, ${steady} 000 per second`, CPU],
         ]),
       ),
       subjects: ['lametun'],
@@ -37,14 +37,14 @@ export const RELAY: Section = {
 async function measure(hosts: Hosts): Promise<Measurement> {
   const measured: Record<string, number> = {};
   for (const { name, perRun, steady } of KINDS) {
-    measured[`most, ${name}`] = (await relayed(hosts.seconds, perRun, Infinity)).rate;
+    measured[`highest rate, ${name}`] = (await relayed(hosts.seconds, perRun, Infinity)).rate;
     const { cpu } = await relayed(hosts.seconds, perRun, steady);
-    measured[`CPU of the hub, ${name}, ${steady} 000 a second`] = cpu;
+    measured[`hub CPU, ${name}, ${steady} 000 per second`] = cpu;
   }
   return measured;
 }
 
-/** @returns frames a second that came out of the relay, and its CPU time for each, µs */
+/** @returns relayed frames per second, and the relay's CPU time for each, µs */
 async function relayed(
   seconds: number,
   perRun: number,
@@ -67,7 +67,7 @@ async function relayed(
     const run = async (milliseconds: number): Promise<void> => {
       for (const end = performance.now() + milliseconds; performance.now() < end; await turn()) to.discard();
     };
-    await run(500); // until it is compiled
+    await run(500); // compiles the code
     const before = relay.counters();
     const began = performance.now();
     await run(seconds * 1000);

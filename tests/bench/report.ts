@@ -1,9 +1,9 @@
 import type { Metric, Results, Rounds } from './section.js';
 
-/** A ratio from fewer rounds than this is an accident. */
+/** A ratio from fewer rounds than this means nothing. */
 export const LEAST_ROUNDS = 3;
 
-/** Middle, least and greatest of some numbers. */
+/** Median, minimum and maximum of some numbers. */
 export interface Spread {
   readonly median: number;
   readonly least: number;
@@ -23,10 +23,9 @@ export const medianOf = (rounds: Rounds, subject: string, metric: string): Sprea
   spread((rounds[subject] ?? []).flatMap((round) => round[metric] ?? []));
 
 /**
- * How many times as much a subject measures as another one, or how much more, round by round: what slows the machine
- * down for a while slows both.
+ * The ratio or the difference of two subjects, computed in each round, since a slow machine slows both.
  *
- * @returns undefined where there are fewer than `LEAST_ROUNDS` rounds that have both
+ * @returns undefined if fewer than `LEAST_ROUNDS` rounds have both
  */
 export function compare(
   rounds: Rounds,
@@ -46,8 +45,8 @@ export function compare(
 }
 
 /**
- * The tables for the terminal: a line for each metric, the first subject with each other one beside it, and how the
- * first compares with it. As many subjects stand side by side as fit; the others follow below.
+ * Tables for the terminal: a line for each metric, with the first subject and each other one, compared with the first.
+ * Subjects that do not fit into `width` follow in further tables.
  */
 export function tables(results: Results, width: number): string {
   const { rounds } = results;
@@ -93,13 +92,13 @@ export function tables(results: Results, width: number): string {
 const widthOf = (columns: readonly string[][]): number =>
   columns.reduce((sum, column) => sum + column[0]!.length + 2, -2);
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column to the left, and the others to the right. */
 function padded(column: readonly string[], index: number): string[] {
   const width = Math.max(...column.map((cell) => cell.length));
   return column.map((cell) => (index === 0 ? cell.padEnd(width) : cell.padStart(width)));
 }
 
-/** `1930 ±4%`: the middle, and how far the farthest round is from it. */
+/** `1930 ±4%`: the median, and the deviation of the farthest round. */
 function show(value: Spread | undefined): string {
   if (value === undefined) return '-';
   const { median, least, most, rounds } = value;
@@ -116,6 +115,6 @@ function showComparison(value: Spread | undefined, how: Metric['compare']): stri
   );
 }
 
-/** Three digits, for there is no more to them. */
+/** Three significant digits, or all digits before the decimal point. */
 export const figures = (value: number): string =>
   Math.abs(value) >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));

@@ -1,52 +1,52 @@
 import type { Hosts } from './hosts.js';
 
-/** One row of a table: what its numbers are in, and whether more is better. */
+/** One row of a table. */
 export interface Metric {
   readonly unit: string;
   readonly better: 'more' | 'less';
-  /** How two subjects are compared; a difference where there may be zeros, not at all where they are not rivals. */
+  /** How to compare subjects: by difference if zeros are possible, not at all if a comparison makes no sense. */
   readonly compare?: 'ratio' | 'difference' | 'none';
 }
 export type Metrics = Readonly<Record<string, Metric>>;
 
-/** What one subject measured in one round, by metric. What could not be measured is absent. */
+/** The values of one subject in one round, by metric. A value that could not be measured is absent. */
 export type Measurement = Readonly<Record<string, number>>;
 
-/** By subject, one measurement for each round. */
+/** One measurement for each round, by subject. */
 export type Rounds = Readonly<Record<string, readonly Measurement[]>>;
 
-/** A part of the benchmark that can be run alone: some metrics, and who is measured by them. */
+/** A part of the benchmark that can run alone. */
 export interface Section {
   readonly name: string;
   readonly title: string;
-  /** How often it is measured unless told, where that is not as often as the others: it takes many samples in each. */
+  /** The default number of rounds, if not that of the other sections. */
   readonly rounds?: number;
-  /** @throws LametunError when something is missing */
+  /** @throws LametunError if something is missing */
   prepare(hosts: Hosts): Promise<Prepared>;
 }
 
 export interface Prepared {
   readonly metrics: Metrics;
-  /** The first is compared with each other one. */
+  /** The first one is compared with each other one. */
   readonly subjects: readonly string[];
   measure(subject: string): Promise<Measurement>;
   close?(): void;
 }
 
-/** What a section found. */
+/** The results of a section. */
 export interface Results {
   readonly section: string;
   readonly title: string;
   readonly metrics: Metrics;
   readonly rounds: Rounds;
-  /** What could not be measured, and why. */
+  /** Failed measurements, with the reason. */
   readonly failures?: readonly string[];
 }
 
 /**
- * Measures every subject once in each round, so that a machine that is slow for some minutes is slow for all. The
- * first of a round is another one each time: whoever comes first may find the machine cooler than the others. Who fails
- * in a round has no measurement in it, and the others go on.
+ * Measures every subject once in each round, so that a slow phase of the machine affects all of them. Each round starts
+ * with another subject, since the first one may find a cooler processor. A subject that fails has no values for that
+ * round.
  */
 export async function runSection(
   section: Section,

@@ -3,7 +3,7 @@ import type { Prepared, Section } from './section.js';
 
 export const START: Section = {
   name: 'start',
-  title: 'A daemon without peers: from the command to an answer to `wg show`, and its memory then',
+  title: 'A daemon without peers: time from the command to an answer to `wg show`, and memory',
   async prepare(hosts): Promise<Prepared> {
     return {
       metrics: {

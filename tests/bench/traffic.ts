@@ -10,7 +10,7 @@ const PACKETS = { unit: 'k/s', better: 'more' } as const;
 const CPU = { unit: 'µs/packet', better: 'less' } as const;
 const TIME = { unit: 'ms', better: 'less' } as const;
 
-/** A section about tunnels that stand ready. */
+/** A section that measures tunnels that are already up. */
 const section = (
   name: string,
   title: string,
@@ -32,7 +32,7 @@ const section = (
 
 export const TCP: Section = section(
   'tcp',
-  'TCP through the tunnel; CPU and memory of both ends together, for 1368 bytes of a stream',
+  'TCP through the tunnel, with the CPU time for 1368 bytes and the memory of both ends together',
   {
     'TCP, 1 stream, up': RATE,
     'TCP, 1 stream, down': RATE,
@@ -63,7 +63,7 @@ export const TCP: Section = section(
 
 export const UDP: Section = section(
   'udp',
-  'UDP sent as fast as it goes, and what arrives',
+  'UDP sent at full speed: datagrams received',
   {
     'UDP of 64 bytes': PACKETS,
     'CPU, 64 bytes': CPU,
@@ -100,7 +100,7 @@ export const PING: Section = section(
 
 export const PLAIN: Section = section(
   'plain',
-  'The plain tunnel, beside programs that put the same on the wire packet by packet',
+  'The plain tunnel, and programs with the same wire format that handle packets one by one',
   {
     'TCP, 1 stream, up': RATE,
     'TCP, 4 streams, down': RATE,
