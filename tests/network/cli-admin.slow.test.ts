@@ -43,7 +43,7 @@ test('a network that requires approval, from its first node to its last', async 
     assert.match(said(home.machine.lametun('status')), /^hub +connected to /m);
     assert.match(
       said(home.machine.lametun('status')),
-      /^relay +none: it waits, as this node does, for an administrator$/m,
+      /^relay +none: this node waits for an administrator$/m,
     );
     assert.match(said(home.machine.lametun('status')), /^this node .*, no address until it is approved$/m);
     assert.match(said(office.lametun('nodes')), /^home +- +- +pending approval/m);

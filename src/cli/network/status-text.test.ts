@@ -91,7 +91,7 @@ test('an offline member is shown with the time since it was last seen', () => {
   const offline = { kind: 'offline', why: '', since: NOW } as const;
   const peers = [
     { ...first!, shares: [], path: { ...offline, lastSeen: NOW - 7_200_000 } },
-    { ...first!, name: 'nas', shares: [], path: { ...offline, why: 'not seen since the hub was started' } },
+    { ...first!, name: 'nas', shares: [], path: { ...offline, why: 'not seen since the hub started' } },
   ];
   const lines = statusText({ ...status, peers, warnings: [] }, NOW, undefined)
     .split('\n')
@@ -99,6 +99,6 @@ test('an offline member is shown with the time since it was last seen', () => {
   assert.match(lines[0]!, /^laptop +10\.7\.0\.2 +offline +1\.5 kB/);
   assert.equal(lines[1], '  last seen 2 h ago');
   assert.match(lines[2]!, /^nas .* offline/);
-  assert.equal(lines[3], '  not seen since the hub was started');
+  assert.equal(lines[3], '  not seen since the hub started');
   assert.match(statusLine({ ...status, peers }), /2 other nodes, 0 direct, 0 relayed, 2 offline/);
 });

@@ -49,7 +49,7 @@ test('answers arrive one by one, in order', async (t) => {
 
 test('an error reaches the other end with its code and message', async (t) => {
   const state = await serving(t, async () => {
-    throw new LametunError('usage', 'there is no node attic: `lametun status` lists them');
+    throw new LametunError('usage', 'no node attic: `lametun status` lists them');
   });
   await assert.rejects(
     askControl(state, { command: 'ping', node: 'attic' }, () => {}),

@@ -2,15 +2,15 @@ import { LametunError } from '../../errors.js';
 import { formatAddress, parseAddress } from '../../ip/address.js';
 import type { Member, Self } from './members.js';
 
-/** By what a person may mean a node. */
+/** What a user may name a node by. */
 type Named = Pick<Self, 'id' | 'name' | 'ipv4' | 'ipv6'>;
 
 /**
- * The member that is meant by a name, short or whole, a number or an inner address.
+ * Finds a member by its name, short or full, its id or its member address.
  *
- * @param network its name
- * @param you this node itself, which is not among the members
- * @throws LametunError `usage` when it is none of them
+ * @param network the network's name
+ * @param you this node, which is not among the members
+ * @throws LametunError `usage`
  */
 export function findMember(text: string, members: Iterable<Member>, network: string, you: Named): Member {
   const wanted = text.toLowerCase().replace(`.${network}.lametun`, '');
@@ -21,6 +21,6 @@ export function findMember(text: string, members: Iterable<Member>, network: str
   for (const member of members) if (isMeant(member)) return member;
   throw new LametunError(
     'usage',
-    isMeant(you) ? `${text} is this node itself` : `there is no node ${text}: \`lametun status\` lists them`,
+    isMeant(you) ? `${text} is this node itself` : `no node ${text}: \`lametun status\` lists them`,
   );
 }

@@ -1,35 +1,33 @@
 import type { HubAddress } from '../../protocol/token.js';
 
-/** Where a node looks for its hub. */
+/** Where a node searches for its hub. */
 export interface HubAddresses {
-  /** What the hub, or the token, said last: as many as that has, the best first. */
+  /** From the hub's last announcement or the token, the best first. */
   readonly addresses: readonly HubAddress[];
-  /** By which the hub was reached, and those of tokens: the latest first. */
+  /** Addresses that worked or came in a token, the latest first. */
   readonly proven: readonly HubAddress[];
 }
 
-/** Of the proven ones. */
+/** The most proven addresses. */
 const KEPT = 16;
 
-/** A token was given to `lametun join`: what somebody types is as good as proven. */
+/** A user gave a token to `lametun join`: its addresses count as proven. */
 export const byToken = (known: HubAddresses | undefined, token: readonly HubAddress[]): HubAddresses => ({
   addresses: token,
   proven: unique([...token, ...(known?.proven ?? [])]).slice(0, KEPT),
 });
 
-/**
- * The hub says where it is. Its word alone takes nothing away: what was proven goes only when sixteen others were.
- */
+/** The hub announced its addresses. That never removes a proven address: only newer proven ones do. */
 export const told = (known: HubAddresses, addresses: readonly HubAddress[]): HubAddresses =>
   addresses.length === 0 ? known : { ...known, addresses };
 
-/** The hub was reached there. */
+/** The hub was reached at this address. */
 export const reached = (known: HubAddresses, address: HubAddress): HubAddresses => ({
   ...known,
   proven: unique([address, ...known.proven]).slice(0, KEPT),
 });
 
-/** All of them, in the order in which to try them. */
+/** All addresses, in the order in which to try them. */
 export const searched = ({ addresses, proven }: HubAddresses): readonly HubAddress[] =>
   unique([...addresses, ...proven]);
 

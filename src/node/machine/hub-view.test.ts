@@ -32,7 +32,7 @@ test('a hub that refuses, or is not tried again, is shown as refusing', () => {
 test('a changed range is a warning until the original range is back', () => {
   const hub = new HubView(NETWORK, 0);
   hub.connected(connection({ ...NETWORK, ipv4: '10.0.0.0/8' }), 1);
-  assert.match(hub.warnings(5).join(), /10\.0\.0\.0\/8 .*ignored, it had 10\.77\.0\.0\/16/);
+  assert.match(hub.warnings(5).join(), /10\.0\.0\.0\/8 .*ignored, this machine joined with 10\.77\.0\.0\/16/);
   hub.connected(connection(), 1);
   assert.deepEqual(hub.warnings(5), []);
 });

@@ -4,36 +4,37 @@ import { TWIN_ADVICE } from '../../protocol/text.js';
 import type { HubStatus } from '../control/control.js';
 import type { HubEvent } from './hub/hub-events.js';
 
-/** As long as a machine that was refused for having the same key may wait before it comes again, and a bit; milliseconds. */
+/** The longest wait of a twin between two attempts, and a little more; milliseconds. */
 const TWIN_SHOWN = 330_000;
 const REFUSALS: ReadonlySet<string> = new Set(['refused', 'other-network']);
 
-/** How the hub looks from here: whether it is there, where it was reached last, and what is odd about it. */
+/** The state of the connection to the hub, for people: its address, and warnings. */
 export class HubView {
   readonly #pinned: NetworkInfo;
   #status: HubStatus;
   #address: IpAddress | undefined;
   #warning: string | undefined;
+  /** The last message that `disconnected` returned. */
   #said: string | undefined;
   #twin: { readonly address: string; readonly at: number } | undefined;
 
-  /** @param pinned the network as it was when this node joined */
+  /** @param pinned the network at the time of joining */
   constructor(pinned: NetworkInfo, now: number) {
     this.#pinned = pinned;
     this.#status = { state: 'connecting', since: now };
   }
 
-  /** `since` is of the machine's clock. */
+  /** `since` is in milliseconds of the machine's clock. */
   get status(): HubStatus {
     return this.#status;
   }
 
-  /** Where it was reached last by this process. */
+  /** The address at which this process reached the hub last. */
   get address(): IpAddress | undefined {
     return this.#address;
   }
 
-  /** Another machine, at this address, tries to connect with this node's key. */
+  /** Another machine tried to connect with this node's key. @param address where it was */
   twin(address: string, now: number): void {
     this.#twin = { address, at: now };
   }
@@ -44,7 +45,7 @@ export class HubView {
       ...(this.#warning === undefined ? [] : [this.#warning]),
       ...(twin === undefined
         ? []
-        : [`Another machine, ${twin.address}, tries to connect with this node's key: ${TWIN_ADVICE}`]),
+        : [`Another machine, at ${twin.address}, tries to connect with this node's key: ${TWIN_ADVICE}`]),
     ];
   }
 
@@ -59,10 +60,10 @@ export class HubView {
     const isSame = network.id === pinned.id && network.ipv4 === pinned.ipv4 && network.ipv6 === pinned.ipv6;
     this.#warning = isSame
       ? undefined
-      : `The hub says that the network has the ranges ${network.ipv4} and ${network.ipv6} now: ignored, it had ${pinned.ipv4} and ${pinned.ipv6} when this machine joined`;
+      : `The hub changed the network's ranges to ${network.ipv4} and ${network.ipv6}: ignored, this machine joined with ${pinned.ipv4} and ${pinned.ipv6}`;
   }
 
-  /** @returns what keeps this node from its network until somebody does something; undefined: that was said already */
+  /** @returns the reason, if someone must act on it and it is not the last one returned */
   disconnected(
     event: Pick<Extract<HubEvent, { kind: 'disconnected' }>, 'failure' | 'retryIn'>,
     now: number,

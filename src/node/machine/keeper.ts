@@ -1,4 +1,3 @@
-import type { Endpoint } from '../../ip/endpoint.js';
 import { type NetworkMap, NO_VERSION } from '../../protocol/map.js';
 import type { StoreCommand } from './commands.js';
 import type { KnownNames } from './known-names.js';
@@ -8,7 +7,7 @@ import { RecentRecord } from './paths/greetings.js';
 import type { Paths } from './paths/paths.js';
 import type { StoredState } from './stored.js';
 
-/** How long changes are collected before they are written, milliseconds. */
+/** How long changes are collected before they are stored, milliseconds. */
 const DELAY = 1_000;
 
 export interface KeeperOptions {
@@ -20,15 +19,14 @@ export interface KeeperOptions {
 }
 
 /**
- * Decides when to write down what a node needs to come up without its hub: the map, by which keys it knows the names in
- * it, and where its peers were last. What is lost in a crash the hub still has, or a probe finds out; so a second is early
- * enough. Sans-I/O.
+ * Decides when to store what a node needs to start without its hub: the map, the known names, and the last endpoints of
+ * peers. A delay of a second is harmless: what a crash loses comes from the hub again, or from probes. Sans-I/O.
  */
 export class Keeper {
   readonly #options: KeeperOptions;
   readonly #recent = new RecentRecord();
   #saveAt = Infinity;
-  /** Once in any case: what was read may be from another lametun. */
+  /** True at first: the stored map may be from another version of lametun. */
   #isMapChanged = true;
   #endpoints = '';
 
@@ -53,14 +51,14 @@ export class Keeper {
     this.#saveAt = Math.min(this.#saveAt, now + DELAY);
   }
 
-  /** Something could not be written: the next change tries again. */
+  /** A file could not be written: the next change tries again. */
   handleNotStored(file: keyof StoredState): void {
     if (file === 'map') this.#isMapChanged = true;
     if (file === 'names') this.#options.known.putBack();
     if (file === 'endpoints') this.#endpoints = '';
   }
 
-  /** Writes what has changed, now. */
+  /** Stores what has changed, now. */
   save(): void {
     this.#saveAt = Infinity;
     this.#saveMap();
@@ -69,7 +67,7 @@ export class Keeper {
     this.#saveEndpoints();
   }
 
-  /** To be called often: who has traffic is written down for a process after this one. @param wallNow since 1970 */
+  /** Call this often: records active peers for the next process. @param wallNow milliseconds since 1970 */
   trafficSeen(now: number, wallNow: number, isLast = false): void {
     const { paths, push } = this.#options;
     const peers = this.#recent.take(() => paths.active(now), now, isLast);
@@ -81,7 +79,7 @@ export class Keeper {
     const { version } = map;
     if (!this.#isMapChanged || version === undefined) return;
     this.#isMapChanged = false;
-    // Where something was refused, what is stored is not what the hub said: the hub is to say it again.
+    // A map with refusals is not the hub's map of this version: request the whole map after a restart.
     const stored = checks.refuses ? NO_VERSION : version;
     const value = { type: 'map' as const, version: stored, nodes: checks.trusted(map.nodes()) };
     push({ kind: 'store', file: 'map', value });
@@ -90,7 +88,7 @@ export class Keeper {
   #saveEndpoints(): void {
     const { checks, paths, push } = this.#options;
     const endpoints = [...checks.all()].flatMap(({ id }) => {
-      const endpoint: Endpoint | undefined = paths.lastEndpoint(id);
+      const endpoint = paths.lastEndpoint(id);
       return endpoint === undefined ? [] : [{ node: id, at: endpointKey(endpoint) }];
     });
     const text = JSON.stringify(endpoints);

@@ -30,7 +30,7 @@ test('a name with another key causes a warning for a week, even after a restart'
   known = new KnownNames(known.takeChanged());
   known.meet('office', 'k2', NOW);
   assert.deepEqual(warnings(known, NOW), [
-    'office has another key since 2026-05-17 than before: that machine has joined anew, or another one has its name now. Ask whose it is; if all is well, `lametun trust office` ends this warning',
+    'office has had a new key since 2026-05-17: the machine joined again, or another one has its name. Check with its owner; `lametun trust office` accepts the key and ends this warning',
   ]);
   known = new KnownNames(JSON.parse(JSON.stringify(known.takeChanged())));
   known.meet('office', 'k2', NOW + DAY);

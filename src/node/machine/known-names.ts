@@ -1,28 +1,28 @@
 import { type ClockStep, moved } from '../../wall-clock.js';
 
-/** What is remembered of a name, times in milliseconds since 1970. */
+/** What is known of a name. Times are in milliseconds since 1970. */
 export interface KnownName {
   /** Base64. */
   readonly key: string;
-  /** When it was first seen with that key, if it had had another one before. */
+  /** When the name got this key, if it had another one before. */
   readonly changedAt?: number;
 }
 
-/** A list: an object that maps names would have some from its birth, such as `constructor`. */
+/** A list, because an object already has keys such as `constructor`. */
 export type StoredNames = readonly (KnownName & { readonly name: string })[];
 
-/** A network has no more members than this; and as many again that once were. */
+/** The most members of a network, and as many former ones. */
 const MOST = 2 * 65_536;
-/** For how long a name with another key is worth a warning, milliseconds. */
+/** How long a changed key is a warning, milliseconds. */
 const WARNED_FOR = 7 * 86_400_000;
 
 /**
- * Remembers by which key each name was first met, whatever has become of the node since, as `known_hosts` of SSH does. The
- * hub can remove a node and add another by its name: that looks like a machine that was set up anew, and may be one.
- * Nothing is refused here; it is said.
+ * Remembers the key of each name, even after a node is removed, like SSH's `known_hosts`. A hub can remove a node and add
+ * another one under the same name. That looks like a machine that was reinstalled, and may be one. So a changed key is
+ * accepted, with a warning.
  */
 export class KnownNames {
-  /** Those that were met last are at the end. */
+  /** The names seen last are at the end. */
   readonly #names: Map<string, KnownName>;
   #isChanged = false;
 
@@ -40,12 +40,12 @@ export class KnownNames {
     if (this.#names.size > MOST) this.#names.delete(this.#names.keys().next().value!);
   }
 
-  /** When a name got the key that it has now, having had another one; undefined when it had none. */
+  /** When a name got its present key; undefined if it never had another one. */
   changedAt(name: string): number | undefined {
     return this.#names.get(name)?.changedAt;
   }
 
-  /** The key that a name has now is the right one. @returns whether it had had another */
+  /** Accepts the present key of a name. @returns whether the key had changed */
   trust(name: string): boolean {
     const known = this.#names.get(name);
     if (known?.changedAt === undefined) return false;
@@ -63,23 +63,23 @@ export class KnownNames {
     }
   }
 
-  /** In whole sentences. @param names of present members @param now milliseconds since 1970 */
+  /** Whole sentences. @param names of present members @param now milliseconds since 1970 */
   *warnings(names: Iterable<string>, now: number): Generator<string> {
     for (const name of names) {
       const changedAt = this.changedAt(name);
       if (changedAt === undefined || now - changedAt > WARNED_FOR) continue;
       // biome-ignore lint/style/noRestrictedGlobals: it writes a time, and reads no clock
       const day = new Date(changedAt).toISOString().slice(0, 10);
-      yield `${name} has another key since ${day} than before: that machine has joined anew, or another one has its name now. Ask whose it is; if all is well, \`lametun trust ${name}\` ends this warning`;
+      yield `${name} has had a new key since ${day}: the machine joined again, or another one has its name. Check with its owner; \`lametun trust ${name}\` accepts the key and ends this warning`;
     }
   }
 
-  /** What was taken could not be stored. */
+  /** The names could not be stored: `takeChanged` returns them again. */
   putBack(): void {
     this.#isChanged = true;
   }
 
-  /** @returns what is to be stored, if anything was learned since this was asked last */
+  /** @returns the names to store, if they have changed since the last call */
   takeChanged(): StoredNames | undefined {
     if (!this.#isChanged) return undefined;
     this.#isChanged = false;

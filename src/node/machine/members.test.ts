@@ -25,8 +25,8 @@ test('a node accepts its addresses once, at approval, and only valid ones', () =
   members.apply(added(node(2)));
   assert.equal(members.placeSelf({}), undefined);
   for (const [lie, why] of [
-    [{ ipv4: '8.8.8.8', ipv6: 'fd77::1' }, /8\.8\.8\.8 is not in the network's range/],
-    [{ ipv4: '10.77.0.1', ipv6: 'fd77::2' }, /fd77::2 is n2's/],
+    [{ ipv4: '8.8.8.8', ipv6: 'fd77::1' }, /8\.8\.8\.8 is outside the members' range/],
+    [{ ipv4: '10.77.0.1', ipv6: 'fd77::2' }, /fd77::2 of n2/],
   ] as const) {
     assert.equal(members.placeSelf(lie), undefined);
     assert.match(members.warnings().join(), why);
@@ -36,7 +36,7 @@ test('a node accepts its addresses once, at approval, and only valid ones', () =
   assert.deepEqual(members.warnings(), []);
   assert.deepEqual(members.placeSelf({ ipv4: '10.77.0.9', ipv6: 'fd77::9' }), own);
   assert.deepEqual(members.apply(added(node(1), node(3, { ipv4: '10.77.0.1' }))).added, []);
-  assert.match(members.warnings().join(), /10\.77\.0\.1 is this node's/);
+  assert.match(members.warnings().join(), /10\.77\.0\.1 of this node/);
 });
 
 test('members are added, change their shares, and are removed', () => {
@@ -53,28 +53,24 @@ const LIES: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
   [
     'an address outside of the network',
     node(3, { ipv4: '192.168.1.1' }),
-    /not in the network's range for members 10\.77\.0\.0\/17/,
+    /outside the members' range 10\.77\.0\.0\/17/,
   ],
   [
     'an address that is kept for copies',
     node(3, { ipv4: '10.77.128.1' }),
-    /10\.77\.128\.1 is not in the network's range for members/,
+    /10\.77\.128\.1 is outside the members' range/,
   ],
-  [
-    'an IPv6 address outside of it',
-    node(3, { ipv6: '2001:db8::1' }),
-    /not in the network's range for members fd77/,
-  ],
-  ['our own address', node(3, { ipv4: '10.77.0.1' }), /10\.77\.0\.1 is this node's/],
-  ["another member's address", node(3, { ipv6: 'fd77::2' }), /fd77::2 is n2's/],
-  ['our own key', node(3, { key: key(1) }), /its key is this node's/],
-  ["another member's key", node(3, { key: key(2) }), /its key is n2's/],
-  ["another member's name", node(3, { name: 'n2' }), /its name is that of node 2/],
-  ['our own name', node(3, { name: 'n1' }), /its name is that of node 1/],
+  ['an IPv6 address outside of it', node(3, { ipv6: '2001:db8::1' }), /outside the members' range fd77/],
+  ['our own address', node(3, { ipv4: '10.77.0.1' }), /10\.77\.0\.1 of this node/],
+  ["another member's address", node(3, { ipv6: 'fd77::2' }), /fd77::2 of n2/],
+  ['our own key', node(3, { key: key(1) }), /it has the key of this node/],
+  ["another member's key", node(3, { key: key(2) }), /it has the key of n2/],
+  ["another member's name", node(3, { name: 'n2' }), /it has the name of node 2/],
+  ['our own name', node(3, { name: 'n1' }), /it has the name of node 1/],
 ];
 
 for (const [what, lie, why] of LIES) {
-  test(`a hub that gives somebody ${what} is not believed, and that is shown until it is mended`, () => {
+  test(`a hub that gives somebody ${what} is refused, with a warning until that ends`, () => {
     const members = checks();
     members.apply(added(node(2)));
     assert.deepEqual(members.apply(added(lie)).added, []);
@@ -87,10 +83,10 @@ for (const [what, lie, why] of LIES) {
 }
 
 for (const [what, change, why] of [
-  ['key', { key: key(9) }, /another key than before/],
-  ['IPv4 address', { ipv4: '10.77.0.9' }, /another address than before/],
-  ['IPv6 address', { ipv6: 'fd77::9' }, /another address than before/],
-  ['name, where another has the new one', { name: 'n1' }, /n1 is the name of node 1, and it is n2 here/],
+  ['key', { key: key(9) }, /its key has changed/],
+  ['IPv4 address', { ipv4: '10.77.0.9' }, /its address has changed/],
+  ['IPv6 address', { ipv6: 'fd77::9' }, /its address has changed/],
+  ['name, where another has the new one', { name: 'n1' }, /node 1 has the name n1, so it stays n2/],
 ] as const) {
   test(`a member keeps its ${what}, whatever the hub says, also after a restart`, () => {
     const map = new NetworkMap();
@@ -146,12 +142,15 @@ test('this node takes the name that the hub gives it, once no other member has t
   assert.equal(members.ownName, 'laptop');
   members.callSelf('n2'); // it was told before it was told that n2 is called something else
   assert.equal(members.ownName, 'laptop');
-  assert.match(members.warnings().join(), /calls this node n2, as it does another one: it is laptop here/);
+  assert.match(
+    members.warnings().join(),
+    /gives this node the name n2, which another member has: it stays laptop/,
+  );
   members.apply(renamed(node(2, { name: 'office' })));
   assert.deepEqual([members.ownName, namesOf(members), members.warnings()], ['n2', '2 office', []]);
   assert.equal(members.apply(added(node(3, { name: 'n1' }))).added.length, 1, 'its old name is free');
   assert.equal(members.apply(added(node(4, { name: 'n2' }))).added.length, 0);
-  assert.match(members.warnings().join(), /its name is that of node 1/);
+  assert.match(members.warnings().join(), /it has the name of node 1/);
 });
 
 test('a member may gain or lose IPv6', () => {
@@ -183,7 +182,7 @@ test('a node that is removed and joins again may get its old name and address', 
 test('a false map entry for this node itself is a warning', () => {
   const members = checks();
   members.apply(added(node(1, { key: key(9) })));
-  assert.match(members.warnings().join(), /another key or address of this node/);
+  assert.match(members.warnings().join(), /wrong key or address of this node/);
 });
 
 test('shares that would capture other traffic are not routed', () => {

@@ -7,7 +7,7 @@ import type { NodeId } from '../../protocol/node-id.js';
 import { NameClaims, type Renaming } from './name-claims.js';
 import { type ShareSurroundings, shareCollision } from './ranges.js';
 
-/** A member that this node deals with: what the hub said of it has passed the checks. */
+/** A member whose map entry has passed the checks. */
 export interface Member {
   readonly id: NodeId;
   readonly name: string;
@@ -15,45 +15,46 @@ export interface Member {
   readonly key: string;
   readonly ipv4: string;
   readonly ipv6: string;
-  /** By its own word: its machine has no IPv6. */
+  /** Its machine has no IPv6, as it says itself. */
   readonly ipv4Only?: true;
-  /** What it may share by the hub's word; `MemberChecks.planShares` says what of it is routed. */
+  /** The shares that the hub approved. `MemberChecks.planShares` returns those to route. */
   readonly shares: readonly string[];
 }
 
 export interface MemberChange {
   readonly added: readonly Member[];
-  /** They are called or share something else than before, or have IPv6, or not any more. */
+  /** Their names, shares or IPv6 have changed. */
   readonly changed: readonly Member[];
   readonly removed: readonly Member[];
 }
 
-/** What stays as it was, whatever the hub says. */
+/** What the hub cannot change. */
 interface Pinned extends Addresses {
   readonly id: NodeId;
   readonly name: string;
   readonly key: string;
 }
 
-/** What this node knows of itself, whatever the hub says: as it was when it joined. Where it is, it hears when it is let in. */
+/** This node as it joined. A pending node has no addresses. */
 export type Self = Omit<Pinned, keyof Addresses> & Partial<Addresses>;
 
 /**
- * Does not believe the hub everything. It says who is a member, and what members are called: nobody else can. But it
- * cannot give a member another key or another address, or two the same name, hand out addresses from outside of the
- * network's range or our own, or have shares routed that take traffic away which is none of the network's. What is
- * refused is shown as a warning, for as long as it is so.
+ * Checks what the hub says of members. The hub decides who is a member, and what each member is called. It cannot
+ * - give a present member another key or address, or two members the same key, address or name,
+ * - assign addresses outside the members' range, or those of this node,
+ * - have shares routed that would capture other traffic.
+ * Each refusal is a warning for as long as it lasts.
  */
 export class MemberChecks {
   readonly #ranges: readonly [Cidr, Cidr];
   #self: Self;
-  /** What the hub calls this node. */
+  /** The name that the hub gives this node. */
   #calledByHub: string;
   readonly #names = new NameClaims();
   readonly #members = new Map<NodeId, Member>();
-  /** Whose is a key, an address? */
+  /** The owner of each key and address. */
   readonly #owners = new Map<string, NodeId>();
-  /** What is not believed, by what it is about. */
+  /** Refusals, by subject. */
   readonly #warnings = new Map<string, string>();
   #shareWarnings: string[] = [];
 
@@ -73,21 +74,21 @@ export class MemberChecks {
     return this.#members.values();
   }
 
-  /** What this node is called. */
+  /** The name of this node. */
   get ownName(): string {
     return this.#self.name;
   }
 
-  /** The hub calls this node something: it is called that as soon as nobody else is. */
+  /** The hub gives this node a name: takes it, once no other member has it. */
   callSelf(name: string): void {
     this.#calledByHub = name;
     this.#rename([]);
   }
 
   /**
-   * The hub says where in the network this node is: that counts once, and only if it can be.
+   * The hub gives this node addresses: accepts them once, if they are valid.
    *
-   * @returns where it is, if that is known
+   * @returns the addresses of this node, if it has any
    */
   placeSelf({ ipv4, ipv6 }: Partial<Addresses>): Addresses | undefined {
     const { ipv4: own4, ipv6: own6 } = this.#self;
@@ -96,7 +97,7 @@ export class MemberChecks {
     const addresses = { ipv4, ipv6 };
     const why = this.#addressProblem(addresses);
     if (why !== undefined) {
-      this.#warnings.set('own address', `The hub gives this node an address that cannot be its own: ${why}`);
+      this.#warnings.set('own address', `The hub gives this node an invalid address: ${why}`);
       return undefined;
     }
     this.#warnings.delete('own address');
@@ -106,8 +107,8 @@ export class MemberChecks {
   }
 
   /**
-   * A map to be stored: what was accepted, as it was, and then the rest. Read in this order after a restart, it is
-   * accepted again, and nothing that was refused comes first.
+   * The map to store: accepted members as accepted, then the rest. A restart reads them in this order, and accepts the
+   * same members again.
    */
   trusted(nodes: Iterable<MapNode>): MapNode[] {
     const rest = [...nodes].filter(({ id }) => !this.#members.has(id));
@@ -118,12 +119,12 @@ export class MemberChecks {
     return [...this.#warnings.values(), ...this.#shareWarnings];
   }
 
-  /** Whether what the hub said of somebody is not what is believed. */
+  /** Whether anything that the hub said is refused. */
   get refuses(): boolean {
     return this.#warnings.size > 0;
   }
 
-  /** Takes over what of a change stands the checks. */
+  /** Applies the valid part of a change. */
   apply({ added, changed, removed }: MapChange): MemberChange {
     const result = { added: [] as Member[], changed: [] as Member[], removed: [] as Member[] };
     for (const { id } of removed) {
@@ -139,7 +140,7 @@ export class MemberChecks {
   }
 
   /**
-   * Which shares are to be routed to whom.
+   * Chooses the shares to route.
    *
    * @returns member's id by share
    */
@@ -151,7 +152,7 @@ export class MemberChecks {
     for (const member of sharing.sort((a, b) => a.id - b.id)) {
       for (const text of member.shares) {
         const share = parseCidr(text);
-        if (share === undefined) continue; // the schema has seen to that
+        if (share === undefined) continue; // the schema excludes that
         const other = taken.find((entry) => overlap(entry.share, share));
         const why =
           other === undefined
@@ -161,7 +162,7 @@ export class MemberChecks {
           plan.set(text, member.id);
           taken.push({ share, member });
         } else {
-          this.#shareWarnings.push(`What ${member.name} shares is not used: ${why}`);
+          this.#shareWarnings.push(`A share of ${member.name} is not used: ${why}`);
         }
       }
     }
@@ -173,7 +174,11 @@ export class MemberChecks {
     const why = before === undefined ? this.#problem(node) : this.#changeOf(before, node);
     const warning = `node ${node.id}`;
     if (why === undefined) this.#warnings.delete(warning);
-    else this.#warnings.set(warning, `The hub says of ${node.name} (node ${node.id}) what cannot be: ${why}`);
+    else
+      this.#warnings.set(
+        warning,
+        `The hub's entry for ${node.name} (node ${node.id}) is not accepted: ${why}`,
+      );
     if (before === undefined && why !== undefined) return;
     const member: Member = before === undefined ? node : { ...node, ...pinned(before) };
     this.#members.set(node.id, member);
@@ -186,7 +191,7 @@ export class MemberChecks {
     result.added.push(member);
   }
 
-  /** An administrator may have renamed members, and this node, too. */
+  /** An administrator may have renamed members and this node. */
   #rename(nodes: readonly MapNode[]): void {
     const renamings: Renaming[] = [{ id: this.#self.id, from: this.#self.name, to: this.#calledByHub }];
     for (const { id, name } of nodes) {
@@ -205,29 +210,29 @@ export class MemberChecks {
     else
       this.#warnings.set(
         'own name',
-        `The hub calls this node ${this.#calledByHub}, as it does another one: it is ${name} here`,
+        `The hub gives this node the name ${this.#calledByHub}, which another member has: it stays ${name}`,
       );
   }
 
-  /** @returns what is not as it was when it must be */
+  /** @returns which change is refused, if any */
   #changeOf(before: Member, now: MapNode): string | undefined {
-    if (now.key !== before.key) return 'it has another key than before, and keeps the old one here';
+    if (now.key !== before.key) return 'its key has changed; the old key stays in use';
     if (now.ipv4 !== before.ipv4 || now.ipv6 !== before.ipv6)
-      return 'it has another address than before, and keeps the old one here';
+      return 'its address has changed; the old address stays in use';
     if (now.name === before.name) return undefined;
-    return `${now.name} is the name of node ${this.#names.ownerOf(now.name)}, and it is ${before.name} here`;
+    return `node ${this.#names.ownerOf(now.name)} has the name ${now.name}, so it stays ${before.name}`;
   }
 
-  /** @returns why a member that is new is none */
+  /** @returns why a new member is refused, if it is */
   #problem(node: MapNode): string | undefined {
     const { id, name, key } = node;
     const why = this.#addressProblem(node);
     if (why !== undefined) return why;
     const owner = this.#owners.get(key);
-    if (owner !== undefined) return `its key is ${this.#nameOf(owner)}'s`;
+    if (owner !== undefined) return `it has the key of ${this.#nameOf(owner)}`;
     const namesake = this.#names.ownerOf(name);
-    if (namesake !== undefined) return `its name is that of node ${namesake}`;
-    return id === 0 ? 'there is no such number' : undefined;
+    if (namesake !== undefined) return `it has the name of node ${namesake}`;
+    return id === 0 ? 'no member has this number' : undefined;
   }
 
   #addressProblem({ ipv4, ipv6 }: Addresses): string | undefined {
@@ -237,9 +242,9 @@ export class MemberChecks {
     ] as const) {
       const address = parseAddress(text);
       if (address === undefined || !contains(range, address))
-        return `its ${what} address ${text} is not in the network's range for members ${formatCidr(range)}`;
+        return `its ${what} address ${text} is outside the members' range ${formatCidr(range)}`;
       const owner = this.#owners.get(formatAddress(address));
-      if (owner !== undefined) return `its address ${text} is ${this.#nameOf(owner)}'s`;
+      if (owner !== undefined) return `it has the address ${text} of ${this.#nameOf(owner)}`;
     }
     return undefined;
   }
@@ -248,8 +253,7 @@ export class MemberChecks {
     const { key: ownKey, ipv4: own4, ipv6: own6 } = this.#self;
     const isRight = key === ownKey && ipv4 === own4 && ipv6 === own6;
     if (isRight) this.#warnings.delete('self');
-    else
-      this.#warnings.set('self', 'The hub tells the others another key or address of this node than it has');
+    else this.#warnings.set('self', 'The hub gives other members a wrong key or address of this node');
   }
 
   #forget(id: NodeId): Member | undefined {
@@ -267,8 +271,8 @@ export class MemberChecks {
   }
 }
 
-/** What stays as it was. */
+/** What the hub cannot change. */
 const pinned = ({ id, name, key, ipv4, ipv6 }: Member): Pinned => ({ id, name, key, ipv4, ipv6 });
 
-/** What only one can have. */
+/** What only one member can have. */
 const belongings = ({ key, ipv4, ipv6 }: Self): string[] => [key, ipv4 ?? [], ipv6 ?? []].flat();

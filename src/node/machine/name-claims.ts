@@ -1,13 +1,13 @@
 import type { NodeId } from '../../protocol/node-id.js';
 
-/** A node that was called one thing, and is to be called another. */
+/** A new name for a node. */
 export interface Renaming {
   readonly id: NodeId;
   readonly from: string;
   readonly to: string;
 }
 
-/** Which node has which name: one name, one node. */
+/** Which node has which name. A name belongs to one node at most. */
 export class NameClaims {
   readonly #owners = new Map<string, NodeId>();
 
@@ -15,7 +15,7 @@ export class NameClaims {
     return this.#owners.get(name);
   }
 
-  /** The caller has seen to it that nobody has the name. */
+  /** The name must be free. */
   take(name: string, id: NodeId): void {
     this.#owners.set(name, id);
   }
@@ -25,10 +25,9 @@ export class NameClaims {
   }
 
   /**
-   * Gives several nodes other names at once, since two may have swapped theirs before this machine heard of it. Who is
-   * to have a name that somebody keeps, keeps his own.
+   * Renames several nodes at once, because two may have swapped names. A node whose new name stays in use keeps its own.
    *
-   * @returns the ids of those that keep their names
+   * @returns the ids of nodes that keep their names
    */
   rename(renamings: readonly Renaming[]): Set<number> {
     for (const { from } of renamings) this.#owners.delete(from);
@@ -40,7 +39,7 @@ export class NameClaims {
     }
     for (const { id, from } of refused) {
       this.#owners.set(from, id);
-      const other = granted.get(from); // who was to have that name cannot, after all
+      const other = granted.get(from); // the name is not given up after all
       if (other === undefined) continue;
       granted.delete(from);
       refused.push(other);

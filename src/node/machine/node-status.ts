@@ -4,58 +4,58 @@ import type { HubStatus, NodeStatus, PathStatus, PeerStatus, RelayStatus } from 
 import type { Member } from './members.js';
 import type { StoredNode } from './stored.js';
 
-/** What the machine knows of itself. */
+/** What the node's machine knows. */
 export interface NodeStatusParts {
   readonly node: StoredNode;
   /** Base64. */
   readonly key: string;
-  /** `since` of these two is of the machine's clock. */
+  /** `since` of `hub` and `relay` is in milliseconds of the machine's clock. */
   readonly hub: HubStatus;
   readonly relay: RelayStatus;
   readonly members: Iterable<Member>;
   readonly path: (id: NodeId) => PathStatus;
-  /** When a name got another key than it had; milliseconds since 1970. */
+  /** When a name got its present key, if it had another one before; milliseconds since 1970. */
   readonly keyChangedAt: (name: string) => number | undefined;
   readonly warnings: readonly string[];
 }
 
-/** What is known of a peer's traffic. */
+/** A peer's traffic. */
 export interface PeerTransfer extends Transfer {
   /** Milliseconds since 1970; 0 for never. */
   readonly lastHandshake: number;
 }
 
-/** What the rest of the program knows. */
+/** What the shell knows. */
 export interface StatusSurroundings {
-  /** What this node asked to be called when it joined. */
+  /** The name that this node asked for when it joined. */
   readonly wished?: string | undefined;
   readonly traffic: (id: NodeId) => PeerTransfer;
   readonly names: NodeStatus['names'];
-  /** In whole sentences. */
+  /** Whole sentences. */
   readonly warnings: readonly string[];
 }
 
-/** Nobody has refused it anything: it is not asked for before. */
-const WAITS = 'it waits, as this node does, for an administrator';
+/** A pending node does not ask for the relay. */
+const WAITS = 'this node waits for an administrator';
 
 /**
- * How a member is reached; one that the hub misses and that does not answer directly is offline.
+ * The path to a member, for people. A member that is absent from the hub and has no direct path is offline.
  *
- * @param path undefined where its key is no key @param absence see `Presence` @param wallNow milliseconds since 1970
+ * @param path undefined if its key is invalid @param absence see `Presence` @param wallNow milliseconds since 1970
  */
 export function pathStatus(
   path: PathStatus | undefined,
   absence: { readonly ago: number | undefined } | undefined,
   wallNow: number,
 ): PathStatus {
-  if (path === undefined) return { kind: 'none', why: 'its key is no key', since: wallNow };
+  if (path === undefined) return { kind: 'none', why: 'its key is invalid', since: wallNow };
   if (absence === undefined || path.kind === 'direct') return path;
   const { ago } = absence;
-  const why = ago === undefined ? 'not seen since the hub was started' : '';
+  const why = ago === undefined ? 'not seen since the hub started' : '';
   return { kind: 'offline', why, since: path.since, ...(ago !== undefined && { lastSeen: wallNow - ago }) };
 }
 
-/** Puts together what a node tells of itself. @param wallOffset what makes the machine's clock milliseconds since 1970 */
+/** @param wallOffset add this to the machine's clock to get milliseconds since 1970 */
 export function nodeStatus(
   parts: NodeStatusParts,
   surroundings: StatusSurroundings,
@@ -86,7 +86,7 @@ export function nodeStatus(
   };
 }
 
-/** There may be thousands. */
+/** There may be thousands of peers. */
 function peerStatus(
   { id, name, ipv4, ipv6, key, shares }: Member,
   { path, keyChangedAt }: NodeStatusParts,
@@ -101,19 +101,11 @@ function peerStatus(
 function ownWarnings({ you }: StoredNode): string[] {
   const refused = you.shares.filter(({ state }) => state === 'refused');
   const pending = you.shares.filter(({ state }) => state === 'pending').map(({ network }) => network);
-  return [
-    ...(you.pending
-      ? [
-          `This node waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine lets it in`,
-        ]
-      : []),
-    ...(pending.length > 0 && !you.pending
-      ? [
-          `What this node shares, ${pending.join(', ')}, waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine allows it`,
-        ]
-      : []),
-    ...refused.map(
-      ({ network, why }) => `What this node shares, ${network}, is refused: ${why ?? 'by an administrator'}`,
-    ),
-  ];
+  const approve = `waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine approves it`;
+  const warnings = refused.map(
+    ({ network, why = 'by an administrator' }) => `The share ${network} of this node is refused: ${why}`,
+  );
+  if (you.pending) return [`This node ${approve}`, ...warnings];
+  if (pending.length > 0) return [`The share ${pending.join(', ')} of this node ${approve}`, ...warnings];
+  return warnings;
 }

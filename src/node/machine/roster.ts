@@ -8,7 +8,7 @@ import type { MemberChecks } from './members.js';
 import type { SideChannel } from './side-channel.js';
 import type { Traffic } from './traffic.js';
 
-/** How long changes of names are collected, milliseconds. */
+/** How long changes are collected before the names are announced, milliseconds. */
 const NAMES_DELAY = 20;
 
 export interface RosterOptions {
@@ -19,10 +19,10 @@ export interface RosterOptions {
   readonly push: (command: NodeCommand) => void;
 }
 
-/** The members that this node accepts from the map, and what follows: peers of the interface, paths to them, names. */
+/** Turns accepted changes of the map into peers of the interface, paths and names. */
 export class Roster {
   readonly #options: RosterOptions;
-  /** When programs hear of the names as they are now; at first at once. */
+  /** When to announce the names; at first at once. */
   #namesAt = -Infinity;
 
   constructor(options: RosterOptions) {
@@ -34,7 +34,7 @@ export class Roster {
   }
 
   /**
-   * @param endpointOf where a member answered last, by id
+   * @param endpointOf the last endpoint of a member, by id
    * @param wallNow milliseconds since 1970
    * @returns whether anything has changed
    */
@@ -62,12 +62,12 @@ export class Roster {
     return true;
   }
 
-  /** Soon: a network that grows by thousands is not sorted anew for each. */
+  /** Announces the names soon: not once for each of thousands of new members. */
   nameSoon(now: number): void {
     this.#namesAt = Math.min(this.#namesAt, now + NAMES_DELAY);
   }
 
-  /** Tells the names, if any have changed. */
+  /** Announces the names, if any have changed. */
   nameAll({ name, ipv4, ipv6 }: Membership): void {
     if (this.#namesAt === Infinity) return;
     this.#namesAt = Infinity;

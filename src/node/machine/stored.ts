@@ -6,7 +6,7 @@ import type { HubAddresses } from './hub-addresses.js';
 import type { StoredNames } from './known-names.js';
 import type { RecentPeers } from './paths/greetings.js';
 
-/** What a node must know to be one. */
+/** What a member stores of itself. */
 export interface StoredNode {
   readonly network: NetworkInfo;
   readonly you: Membership;
@@ -14,18 +14,18 @@ export interface StoredNode {
     /** Base64. */
     readonly key: string;
   };
-  /** The UDP port; the same after a restart, for peers that have the old address. */
+  /** The UDP port. A restart keeps it, for peers that know the endpoint. */
   readonly port: number;
   /** The network interface. */
   readonly device: string;
-  /** What it offers, whatever the hub has decided. */
+  /** The shares that it offers, approved or not. */
   readonly shares: readonly string[];
 }
 
-/** Where each peer answered last: `192.168.1.7:41641`. */
+/** The last endpoint of each peer: `192.168.1.7:41641`. */
 export type StoredEndpoints = readonly { readonly node: number; readonly at: string }[];
 
-/** What a node keeps in its state directory, but for its key. */
+/** The files of a node in its state directory, except its key. */
 export interface StoredState {
   readonly node: StoredNode;
   readonly map: MapMessage;
@@ -34,7 +34,7 @@ export interface StoredState {
   readonly recent: RecentPeers;
 }
 
-/** Reads `192.168.1.7:41641` or `[2001:db8::1]:41641`; undefined when it is none. */
+/** Parses `192.168.1.7:41641` or `[2001:db8::1]:41641`. @returns undefined if the text is not an endpoint */
 export function parseEndpoint(text: string): Endpoint | undefined {
   const [, six, four, port] = /^(?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text) ?? [];
   const address = parseAddress(six ?? four ?? '');

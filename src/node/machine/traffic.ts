@@ -1,34 +1,34 @@
 import type { NodeId } from '../../protocol/node-id.js';
 import type { Transfer } from '../../wireguard/activity.js';
 
-/** A peer that has sent or received something. */
+/** A peer with traffic. */
 export interface PeerActivity {
   readonly id: NodeId;
-  /** Packets go to it, and for some time none has come back. */
+  /** It has not answered for some time, although packets go to it. */
   readonly isSilent: boolean;
 }
 
-/** How often traffic is to be counted, milliseconds. */
+/** How often to count traffic, milliseconds. */
 export const TRAFFIC_INTERVAL = 250;
-/** For so long a peer may answer nothing before that is odd, milliseconds. */
+/** How long a peer may take to answer before it counts as silent, milliseconds. */
 const SILENCE = 500;
-/** After such a pause a question is a new one. */
+/** After a pause this long, the wait for an answer starts again, milliseconds. */
 const PAUSE = 2_000;
 
-/** What a peer had sent and received when traffic was counted last, in bytes, and when that was. */
+/** A peer's counters, and when they last changed. */
 interface Seen extends Transfer {
   readonly at: number;
-  /** Since when packets go to it without an answer. */
+  /** Since when packets to it have been unanswered. */
   readonly unansweredSince: number | undefined;
 }
 
 const NOTHING: Seen = { received: 0, sent: 0, at: -Infinity, unansweredSince: undefined };
 
-/** Tells from counters which peers have traffic, and which do not answer. */
+/** Finds out from counters which peers have traffic, and which do not answer. */
 export class Traffic {
   readonly #seen = new Map<NodeId, Seen>();
 
-  /** Those that have sent or received anything since this was asked last. @param counted by member's id, since the start */
+  /** The peers with traffic since the last call. @param counted by member's id, since the start */
   *active(
     counted: Iterable<readonly [id: NodeId, transfer: Transfer]>,
     now: number,

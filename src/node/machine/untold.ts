@@ -2,11 +2,12 @@ import { formatCidr, networkOf, parseCidr } from '../../ip/cidr.js';
 import type { StoredNode } from './stored.js';
 
 /**
- * What the hub must be told again: it may have been restored from an old backup, and this machine may not be as it was.
+ * What the hub has wrong about this node: its database may be an old backup, and this machine may have changed.
  *
- * @param node as the hub has just said, and as it is kept here
+ * @param you the hub's record of this node
+ * @param shares what this node offers
  * @param hasIpv6 whether this machine has IPv6
- * @returns what the hub has wrong
+ * @returns what to tell the hub
  */
 export function untold(
   { you, shares }: Pick<StoredNode, 'you' | 'shares'>,
