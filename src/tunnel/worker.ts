@@ -100,7 +100,8 @@ class TunnelWorker {
     while (!this.#stopping && !this.#context.deviceGone) {
       this.#poller.wait(-1);
       const now = bootTime();
-      if (this.#poller.events(WAKE) !== 0) this.#execute(now);
+      if (this.#poller.events(WAKE) !== 0) this.#waker.clear();
+      this.#execute(now);
       const udp = this.#poller.events(UDP);
       if (this.#context.udpFd >= 0) {
         if ((udp & ~POLL.out) !== 0) this.#inbound.fromUdp(now);
@@ -129,7 +130,6 @@ class TunnelWorker {
   }
 
   #execute(now: number): void {
-    this.#waker.clear();
     const ring = this.#commands;
     for (let at = ring.peek(); at >= 0; at = ring.peek()) {
       const peer = this.#peers.get(ring.view.getUint32(at + COMMAND_RECORD.peer, true) as PeerNumber);

@@ -88,10 +88,8 @@ class RelayWorker {
     while (!this.#stopping) {
       this.#poller.wait(more || this.#down.ring.pending > 0 ? 0 : this.#idle());
       const now = bootTime();
-      if (this.#poller.events(WAKE) !== 0) {
-        this.#waker.clear();
-        this.#execute();
-      }
+      if (this.#poller.events(WAKE) !== 0) this.#waker.clear();
+      this.#execute();
       if (this.#down.ring.pending > 0) this.#forwarder.fromChannels();
       if (more || this.#poller.events(UDP) !== 0) more = this.#forwarder.fromUdp(now);
       else if (this.#forwarder.thinning) this.#forwarder.thin(now, 0);

@@ -52,6 +52,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
   readonly #ended = new Int32Array(new SharedArrayBuffer(4));
   readonly #watch: Watch;
   readonly #exited: Promise<void>;
+  #isWaking = false;
 
   constructor({ script, data, recordSize, records, stop, onWake }: PollingWorkerOptions<Data>) {
     const { port1, port2 } = new MessageChannel();
@@ -74,21 +75,37 @@ export class PollingWorker<Data extends PollingWorkerData> {
     process.once('exit', this.#stop);
   }
 
-  /** Sends a command, unless the worker has ended. @param write fills in the rest of the record at `at` */
+  /**
+   * Sends a command, unless the worker has ended. The worker is woken once for all commands of this turn of the event
+   * loop, and reads them before anything else that wakes it meanwhile.
+   *
+   * @param write fills in the rest of the record at `at`
+   */
   command(command: number, subject: number, write?: (at: number) => void): void {
-    const at = this.commands.claimPatiently(this.#ended);
-    if (at < 0) return;
+    let at = this.commands.claim();
+    if (at < 0) {
+      this.wake();
+      at = this.commands.claimPatiently(this.#ended);
+      if (at < 0) return;
+    }
     this.commands.view.setUint32(at, command, true);
     this.commands.view.setUint32(at + 4, subject, true);
     write?.(at);
     this.commands.commit();
-    this.wake();
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    queueMicrotask(this.#wakeNow);
   }
 
   /** Wakes the worker: there is something for it in shared memory. */
   wake(): void {
     this.#toWorker.wake();
   }
+
+  readonly #wakeNow = (): void => {
+    this.#isWaking = false;
+    this.wake();
+  };
 
   /** Calls `onWake` again after other events had their turn, because it has not finished. */
   wakeAgain(): void {
@@ -106,6 +123,9 @@ export class PollingWorker<Data extends PollingWorkerData> {
     this.#fromWorker.close();
   }
 
-  /** Also called when the process ends, which a worker in poll(2) would prevent. */
-  readonly #stop = (): void => this.command(this.#stopCommand, NOBODY);
+  /** Also called when the process ends, which a worker in poll(2) would prevent; no microtask runs any more then. */
+  readonly #stop = (): void => {
+    this.command(this.#stopCommand, NOBODY);
+    this.wake();
+  };
 }

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PollingWorker, type PollingWorkerData } from './polling-worker.js';
+
+const [STOP, COUNT] = [1, 2];
+
+/** Counts commands, and how often it was woken. */
+const SCRIPT = `
+  import { workerData } from 'node:worker_threads';
+  import { Poller, Waker } from '${new URL('./poll.js', import.meta.url)}';
+  import { SharedRing } from '${new URL('./shared-ring.js', import.meta.url)}';
+  const { wakeWorker, commands, ended } = workerData;
+  const counts = new Int32Array(workerData.counts);
+  const ring = new SharedRing(8, 64, commands);
+  const poller = new Poller([wakeWorker]);
+  const waker = new Waker(wakeWorker);
+  for (let stopped = false; !stopped; ) {
+    poller.wait(-1);
+    waker.clear();
+    counts[1]++;
+    for (let at = ring.peek(); at >= 0; at = ring.peek()) {
+      if (ring.view.getUint32(at, true) === ${STOP}) stopped = true;
+      else counts[0]++;
+      ring.release();
+    }
+  }
+  Atomics.store(new Int32Array(ended), 0, 1);
+  workerData.port.close();`;
+
+interface CountingData extends PollingWorkerData {
+  readonly counts: SharedArrayBuffer;
+}
+
+function start() {
+  const counts = new Int32Array(new SharedArrayBuffer(8));
+  const worker = new PollingWorker<CountingData>({
+    script: new URL(`data:text/javascript,${encodeURIComponent(SCRIPT)}`),
+    data: { counts: counts.buffer },
+    ...{ recordSize: 8, records: 64, stop: STOP, onWake() {} },
+  });
+  return { worker, counts };
+}
+
+test('the commands of one turn of the event loop wake the worker once', async () => {
+  const { worker, counts } = start();
+  for (let i = 0; i < 50; i++) worker.command(COUNT, 0);
+  await new Promise((resolve) => setImmediate(resolve));
+  await worker.close();
+  assert.equal(counts[0], 50);
+  assert.ok(counts[1]! <= 2, `woken ${counts[1]} times: at the end, too`);
+});
+
+test('a full ring wakes the worker, which makes room', async () => {
+  const { worker, counts } = start();
+  for (let i = 0; i < 1_000; i++) worker.command(COUNT, 0);
+  await worker.close();
+  assert.equal(counts[0], 1_000);
+});
