@@ -7,8 +7,8 @@ const [STOP, COUNT] = [1, 2];
 /** Counts commands, and how often it was woken. */
 const SCRIPT = `
   import { workerData } from 'node:worker_threads';
-  import { Poller, Waker } from '${new URL('./poll.js', import.meta.url)}';
-  import { SharedRing } from '${new URL('./shared-ring.js', import.meta.url)}';
+  const { Poller, Waker } = await import(new URL('poll.js', workerData.folder));
+  const { SharedRing } = await import(new URL('shared-ring.js', workerData.folder));
   const { wakeWorker, commands, ended } = workerData;
   const counts = new Int32Array(workerData.counts);
   const ring = new SharedRing(8, 64, commands);
@@ -29,13 +29,14 @@ const SCRIPT = `
 
 interface CountingData extends PollingWorkerData {
   readonly counts: SharedArrayBuffer;
+  readonly folder: string;
 }
 
 function start() {
   const counts = new Int32Array(new SharedArrayBuffer(8));
   const worker = new PollingWorker<CountingData>({
     script: new URL(`data:text/javascript,${encodeURIComponent(SCRIPT)}`),
-    data: { counts: counts.buffer },
+    data: { counts: counts.buffer, folder: import.meta.url },
     ...{ recordSize: 8, records: 64, stop: STOP, onWake() {} },
   });
   return { worker, counts };
