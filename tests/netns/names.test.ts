@@ -197,7 +197,7 @@ test('an unwritable file is reported with the reason', async (t) => {
   writeFileSync(at.path, BEFORE);
   const prepare = `mount --bind ${at.etc} ${at.etc} && mount -o remount,ro,bind ${at.etc}`;
   const one = await running(t, at, { prepare });
-  assert.match(one.lines[0]!, /^none {2}.*resolv\.conf cannot be written: .*EROFS/);
+  assert.match(one.lines[0]!, /^none {2}.*cannot write .*resolv\.conf: .*EROFS/);
   await one.end('SIGTERM');
   assertNothingLeft(at);
 });
@@ -372,8 +372,8 @@ test('a second node reports that it waits until the first one restores the file'
   const state = join(at.state, '..', 'state2');
   mkdirSync(state);
   const two = await running(t, { path: at.path, state }, { device: 'lt1', address: '10.8.0.2' });
-  assert.match(await told(two), /^none .*in the hands of the lametun on lt0/);
-  assert.match(two.lines[0]!, /^log .*in the hands of the lametun on lt0/);
+  assert.match(await told(two), /^none .*the lametun on lt0 has taken over/);
+  assert.match(two.lines[0]!, /^log .*the lametun on lt0 has taken over/);
   await one.end('SIGTERM');
   await until('the second node to take it over', () => at.text().includes('nameserver 10.8.0.2'));
   assert.equal(await told(two), 'resolv.conf 192.0.2.53,192.0.2.54');
@@ -414,7 +414,7 @@ test('where systemd-resolved is in charge, it gets the link’s server and domai
   // resolv.conf is used if systemd-resolved refuses, or if programs do not use it.
   fake(1);
   const two = await running(t, at, { env, prepare });
-  assert.match(two.lines[0]!, /^log systemd-resolved was not told of home\.lametun: resolvectl dns lt0/);
+  assert.match(two.lines[0]!, /^log cannot tell systemd-resolved about home\.lametun: resolvectl dns lt0/);
   assert.equal(await told(two), 'resolv.conf 127.0.0.53');
   await two.end('SIGTERM');
   fake(0);

@@ -4,63 +4,49 @@ import { connect } from 'node:net';
 import { answers, isTruncated, type Query, RCODE_RETRY, rcodeOf, withId } from './dns-message.js';
 
 const PORT = 53;
-/** How long each name server is given, in each round over all of them; milliseconds. Programs give up after 5 s or so. */
+/** How long each name server may take in each round over all of them, milliseconds. Programs give up after about 5 s. */
 const ROUNDS: readonly number[] = [1500, 3000];
 const TCP_TIMEOUT = 4000;
 
-/** Different questions that are asked at once. What a machine asks in one go is far below. */
-const MAX_ASKED = 256;
-/** Who waits for them. */
+/** The most different questions at once, far more than one machine asks. */
+const MAX_QUESTIONS = 256;
+/** The most queries that wait for their answers. */
 const MAX_WAITING = 1024;
 
-/** Whom to ask. */
+/** The name servers to ask. */
 export interface Servers {
-  /** By address, as they are now, the one to ask first. */
+  /** Their present addresses; the first is asked first. */
   readonly addresses: readonly string[];
-  /**
-   * Only while the address is one of this machine: the question is sent from that same address, which the kernel
-   * refuses else.
-   */
+  /** Sends the question to an address from that same address, so that it fails unless the address is this machine's. */
   readonly own?: true;
 }
 
 /**
  * Asks other name servers: those that the machine had before, and those of other networks on it.
  *
- * Each question has a socket of its own, connected, with a port that the kernel chose, and a random id: what comes
- * from elsewhere or does not repeat the question is not seen (RFC 5452). The same question asked again meanwhile
- * waits for the same answer; so another program on this machine that hands our questions back to us ends in silence,
- * not in a storm.
+ * Each question has its own connected socket with a port from the kernel, and a random id. Answers from elsewhere, and
+ * answers that do not repeat the question, are ignored (RFC 5452). While a question is open, the same question waits for
+ * the same answer. So a program on this machine that sends questions back to this resolver causes silence, not a storm.
  */
 export class DnsForwarder {
-  readonly #servers: () => Servers;
   readonly #asked = new Map<string, Promise<Buffer | undefined>>();
   #waiting = 0;
 
-  /** @param servers whom to ask where a question does not say it */
-  constructor(servers: () => Servers) {
-    this.#servers = servers;
-  }
-
-  /** Whether there is anybody to ask. */
-  get isUsed(): boolean {
-    return this.#servers().addresses.length > 0;
-  }
-
   /**
-   * @param whole whether a truncated answer is of no use: the program has asked by TCP
-   * @returns the answer with the query's id; undefined when nobody answered, `busy` when too much is being asked
+   * @param whole whether the program asked by TCP, so that a truncated answer is useless
+   * @returns the answer with the query's id; undefined when no server answered, `busy` when there are too many questions
    */
   async ask(
     query: Query,
     message: Buffer,
     whole: boolean,
-    servers: () => Servers = this.#servers,
+    servers: () => Servers,
   ): Promise<Buffer | undefined | 'busy'> {
     const whom = servers().own ? servers().addresses.join() : '';
     const key = `${whole}${whom}/${message.toString('latin1', 2)}`;
     let asked = this.#asked.get(key);
-    if (this.#waiting >= MAX_WAITING || (asked === undefined && this.#asked.size >= MAX_ASKED)) return 'busy';
+    if (this.#waiting >= MAX_WAITING || (asked === undefined && this.#asked.size >= MAX_QUESTIONS))
+      return 'busy';
     if (asked === undefined) {
       asked = this.#ask(query, message, whole, servers).finally(() => this.#asked.delete(key));
       this.#asked.set(key, asked);
@@ -95,7 +81,7 @@ export class DnsForwarder {
         if (reply !== undefined && !RCODE_RETRY.has(rcodeOf(reply))) return reply;
         refusal ??= reply;
       }
-      if (refusal !== undefined) break; // whoever can answer has done so
+      if (refusal !== undefined) break; // every server that can answer has answered
     }
     return refusal;
   }
@@ -122,11 +108,11 @@ function askByUdp(
     };
     const timer = setTimeout(end, timeout);
     timer.unref();
-    socket.on('error', () => end()); // nobody there, no route, a port that is closed
+    socket.on('error', () => end()); // no route, or a closed port
     socket.on('message', (reply) => {
       if (isAnswer(reply)) end(reply);
     });
-    // Node hands an error to this callback, which its types do not know.
+    // Node.js passes an error to this callback, although its types do not say so.
     const ask = (): void =>
       socket.connect(PORT, server, (error?: Error) => {
         if (error !== undefined) end();
@@ -156,16 +142,21 @@ function askByTcp(
     socket.on('connect', () => socket.write(framed(query)));
     socket.on('data', (chunk) => {
       read = Buffer.concat([read, chunk]);
-      if (read.length < 2 || read.length < 2 + read.readUInt16BE(0)) return;
-      const reply = read.subarray(2, 2 + read.readUInt16BE(0));
-      end(isAnswer(reply) ? reply : undefined);
+      const reply = unframed(read);
+      if (reply !== undefined) end(isAnswer(reply) ? reply : undefined);
     });
   });
 }
 
-/** A message as it travels over TCP, with its length in front: RFC 1035 §4.2.2. */
+/** Puts the length in front of a message, for TCP: RFC 1035 §4.2.2. */
 export function framed(message: Buffer): Buffer {
   const length = Buffer.alloc(2);
   length.writeUInt16BE(message.length);
   return Buffer.concat([length, message]);
+}
+
+/** The first whole message of a TCP stream; undefined until it has arrived. */
+export function unframed(stream: Buffer): Buffer | undefined {
+  const end = stream.length < 2 ? Infinity : 2 + stream.readUInt16BE(0);
+  return stream.length < end ? undefined : stream.subarray(2, end);
 }

@@ -1,33 +1,23 @@
 import { type Answer, encode, type RecordType } from 'dns-packet';
 import { DNS_TYPE, type NameAnswer } from './names.js';
 
-/**
- * The header of a message, RFC 1035 §4.1.1: id u16, flags u16, then how many questions, answers, authorities and
- * additional records. Big-endian.
- */
-const HEADER = {
-  id: 0,
-  flags: 2,
-  questions: 4,
-  answers: 6,
-  authorities: 8,
-  additionals: 10,
-  size: 12,
+/** The header of a message, RFC 1035 §4.1.1: id u16, flags u16, then four counts of records, u16 each. Big-endian. */
+const HEADER = { id: 0, flags: 2, questions: 4, authorities: 8, additionals: 10, size: 12 } as const;
+const FLAG = {
+  ...{ response: 0x8000, opcode: 0x7800, authoritative: 0x400, truncated: 0x200 },
+  ...{ recursionDesired: 0x100, recursionAvailable: 0x80 },
 } as const;
-const FLAG = { response: 0x8000, opcode: 0x7800, truncated: 0x200, recursionDesired: 0x100 } as const;
-const AUTHORITATIVE = 0x400;
-const RECURSION_AVAILABLE = 0x80;
 const CLASS = { in: 1, any: 255 } as const;
 const MAX_NAME = 255;
 
-/** Seconds for which an answer may be kept. Short, since nodes come and go. */
+/** How long an answer may be cached, seconds. Short, because nodes come and go. */
 const TTL = { found: 10, not: 3 } as const;
-/** What fits through every path unfragmented: DNS flag day 2020. */
+/** The largest message that passes every path in one piece: DNS flag day 2020. */
 const EDNS_SIZE = 1232;
 
 export interface Query {
   readonly id: number;
-  /** As it was asked, without a dot at the end. */
+  /** As in the question, without a dot at the end. */
   readonly name: string;
   readonly type: number;
   readonly class: number;
@@ -37,7 +27,7 @@ export interface Query {
   readonly end: number;
 }
 
-/** Reads a query with one question, which is what all programs send; undefined for everything else. */
+/** Reads a query with one question, as all programs send it. @returns undefined for everything else */
 export function readQuery(message: Buffer): Query | undefined {
   if (message.length < HEADER.size) return undefined;
   const flags = message.readUInt16BE(HEADER.flags);
@@ -53,7 +43,7 @@ export function readQuery(message: Buffer): Query | undefined {
     type: message.readUInt16BE(name.end),
     class: message.readUInt16BE(name.end + 2),
     recursionDesired: (flags & FLAG.recursionDesired) !== 0,
-    // An OPT record, RFC 6891 §6.1.2: the root's name, and its type.
+    // An OPT record begins with the root's name and its type, RFC 6891 §6.1.2.
     edns:
       message.readUInt16BE(HEADER.additionals) > 0 &&
       message[end] === 0 &&
@@ -63,7 +53,7 @@ export function readQuery(message: Buffer): Query | undefined {
   };
 }
 
-/** A question's name; there is nothing before it that it could point to. Bytes that are no ASCII stay apart. */
+/** Reads the name of a question, which contains no pointers: nothing precedes it. Bytes beyond ASCII stay distinct. */
 function readName(message: Buffer, start: number): { text: string; end: number } | undefined {
   const labels: string[] = [];
   let at = start;
@@ -79,12 +69,12 @@ function readName(message: Buffer, start: number): { text: string; end: number }
   }
 }
 
-/** Whether a question is one about the Internet, and not CHAOS or what else there is. */
+/** Whether a question is about the Internet, and not of another class such as CHAOS. */
 export const isInternet = (query: Query): boolean => query.class === CLASS.in || query.class === CLASS.any;
 
-/** The answer to a query of our own names. */
+/** Writes the answer to a query for a name of the network. */
 export function writeAnswer(query: Query, message: Buffer, answer: NameAnswer): Buffer {
-  // Names that DNS allows and nobody has; the encoder would not give them back as they were asked.
+  // The encoder would change names with such characters. DNS allows them, but no node has one.
   if (!/^[\x21-\x5b\x5d-\x7e]*$/.test(query.name)) return writeFailure(message, query, answer.rcode);
   const soa: Answer = {
     type: 'SOA',
@@ -104,7 +94,7 @@ export function writeAnswer(query: Query, message: Buffer, answer: NameAnswer): 
   return encode({
     type: 'response',
     id: query.id,
-    flags: answerFlags(query) | AUTHORITATIVE | answer.rcode,
+    flags: answerFlags(query) | FLAG.authoritative | answer.rcode,
     questions: [
       { name: query.name, type: typeName(query.type), class: query.class === CLASS.any ? 'ANY' : 'IN' },
     ],
@@ -123,7 +113,7 @@ export function writeAnswer(query: Query, message: Buffer, answer: NameAnswer): 
   });
 }
 
-/** An answer without any records: the query's header and question, and why. */
+/** Writes an answer without records: the query's header and question, with a code. */
 export function writeFailure(message: Buffer, query: Query, rcode: number): Buffer {
   const answer = Buffer.from(message.subarray(0, query.end));
   answer.writeUInt16BE(FLAG.response | answerFlags(query) | rcode, HEADER.flags);
@@ -132,12 +122,12 @@ export function writeFailure(message: Buffer, query: Query, rcode: number): Buff
 }
 
 const answerFlags = ({ recursionDesired }: Query): number =>
-  RECURSION_AVAILABLE | (recursionDesired ? FLAG.recursionDesired : 0);
+  FLAG.recursionAvailable | (recursionDesired ? FLAG.recursionDesired : 0);
 
-/** dns-packet names types by text, and reads those that it does not know by their number: this spells all so. */
+/** The name of a type for dns-packet. It reads unknown types by number, so this spells all types as unknown. */
 const typeName = (type: number): RecordType => `UNKNOWN_${type}` as RecordType;
 
-/** Whether a message is the answer to a query: its id and question, RFC 5452 §9.1. Upper and lower case may differ. */
+/** Whether a message answers a query: it has its id and question, RFC 5452 §9.1. Upper and lower case may differ. */
 export function answers(reply: Buffer, id: number, query: Buffer, end: number): boolean {
   if (reply.length < end || reply.readUInt16BE(HEADER.id) !== id) return false;
   if ((reply.readUInt16BE(HEADER.flags) & FLAG.response) === 0) return false;
@@ -158,7 +148,7 @@ export function withId(message: Buffer, id: number): Buffer {
   return copy;
 }
 
-/** The same message with another wish for recursion, RFC 1035 §4.1.1. */
+/** The same message with recursion desired or not, RFC 1035 §4.1.1. */
 export function withRecursion(message: Buffer, desired: boolean): Buffer {
   const copy = Buffer.from(message);
   const flags = copy.readUInt16BE(HEADER.flags) & ~FLAG.recursionDesired;
@@ -166,5 +156,5 @@ export function withRecursion(message: Buffer, desired: boolean): Buffer {
   return copy;
 }
 
-/** Refusals after which another name server may know better: SERVFAIL, NOTIMP, REFUSED. */
+/** Codes after which another name server may have an answer: SERVFAIL, NOTIMP, REFUSED. */
 export const RCODE_RETRY: ReadonlySet<number> = new Set([2, 4, 5]);

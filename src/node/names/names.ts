@@ -3,10 +3,7 @@ import { type Cidr, contains, networkOf } from '../../ip/cidr.js';
 import { isLabel } from '../../protocol/label.js';
 import type { NamedNode } from '../machine/commands.js';
 
-/** Every name of a network ends in `NETWORK.lametun`. */
-const SUFFIX = 'lametun';
-
-/** DNS parameters of IANA. */
+/** Values from IANA's DNS parameters. */
 export const DNS_TYPE = { a: 1, soa: 6, ptr: 12, aaaa: 28, opt: 41, any: 255 } as const;
 export const RCODE = { noError: 0, formatError: 1, serverFailure: 2, nameError: 3, refused: 5 } as const;
 
@@ -16,23 +13,20 @@ export interface NameRecord {
 }
 
 export interface NameAnswer {
-  /** `nameError` (NXDOMAIN): there is no such name. `noError` without records (NODATA): not of that type. */
+  /** `nameError` (NXDOMAIN): no such name. `noError` without records (NODATA): no record of this type. */
   readonly rcode: typeof RCODE.noError | typeof RCODE.nameError;
   readonly records: readonly NameRecord[];
-  /** The zone that the name is in, for the SOA record by which resolvers know how long a "no" holds, RFC 2308. */
+  /** The zone of the name, for the SOA record that says how long a negative answer may be cached, RFC 2308. */
   readonly zone: string;
 }
 
-/** The domain of a network: `home.lametun`. */
-const domainOf = (network: string): string => `${network.toLowerCase()}.${SUFFIX}`;
-
-/** The reverse zones of a network's ranges: `7.10.in-addr.arpa`; several where a range ends within a label. */
+/** The reverse zones of a network's ranges: `7.10.in-addr.arpa`; several if a range ends within a label. */
 export function reverseZones(ranges: readonly Cidr[]): string[] {
   return ranges.flatMap((range) => {
     const { address, prefix } = networkOf(range);
     const bits = address.length === 4 ? 8 : 4;
     const labels = Math.ceil(prefix / bits);
-    const last = ((labels - 1) * bits) >> 3; // the byte that the last label is in, or half of it
+    const last = ((labels - 1) * bits) >> 3; // the byte of the last label, which may be only its upper half
     const step = bits === 4 && labels % 2 === 1 ? 16 : 1;
     return Array.from({ length: 2 ** (labels * bits - prefix) }, (_, i) => {
       const zone = address.slice();
@@ -42,11 +36,9 @@ export function reverseZones(ranges: readonly Cidr[]): string[] {
   });
 }
 
-/**
- * The names of a network, as its map has them. Pure: what is asked comes in, what is so goes out; `resolver.ts`
- * speaks DNS.
- */
+/** The names of a network, from its map. No I/O: `resolver.ts` speaks DNS. */
 export class Names {
+  /** Every name of the network is in this domain: `home.lametun`. */
   readonly domain: string;
   readonly #ranges: readonly Cidr[];
   readonly #zones: readonly string[];
@@ -54,17 +46,17 @@ export class Names {
   /** By reverse name. */
   #byAddress = new Map<string, string>();
 
-  /** Whether this machine has IPv6; without, an IPv6 address is of no use to anybody here. */
+  /** Whether this machine has IPv6. Without it, IPv6 addresses are left out. */
   hasIpv6 = true;
 
-  /** @param ranges the network's: all names for addresses in them are ours */
+  /** @param ranges of the network: their reverse names belong to it */
   constructor(network: string, ranges: readonly Cidr[]) {
-    this.domain = domainOf(network);
+    this.domain = `${network.toLowerCase()}.lametun`;
     this.#ranges = ranges.map(networkOf);
     this.#zones = reverseZones(this.#ranges);
   }
 
-  /** Takes the nodes that there are from now on. What could be no name in the DNS is left out: the hub may lie. */
+  /** Replaces the nodes. Names that DNS does not allow are left out: the hub may lie. */
   set(nodes: Iterable<NamedNode>): void {
     const byName = new Map<string, NamedNode>();
     const byAddress = new Map<string, string>();
@@ -82,9 +74,9 @@ export class Names {
   }
 
   /**
-   * @param name in any case, without a dot at its end
-   * @param type a DNS type's number; `DNS_TYPE.any` for all there are
-   * @returns undefined when the name is none of this network's
+   * @param name in upper or lower case, without a dot at the end
+   * @param type the number of a DNS type; `DNS_TYPE.any` for all records
+   * @returns undefined for names outside this network
    */
   lookup(name: string, type: number): NameAnswer | undefined {
     const asked = name.toLowerCase();
@@ -107,7 +99,7 @@ export class Names {
     const zone = this.#zones.find((own) => name === own || name.endsWith(`.${own}`)) ?? name;
     const whole = prefix.prefix === prefix.address.length * 8;
     const node = this.#byAddress.get(name);
-    // A name above those of addresses exists without having anything, RFC 8020.
+    // A name above the names of addresses exists, but has no records, RFC 8020.
     if (whole && node === undefined) return { rcode: RCODE.nameError, records: [], zone };
     return this.#found(node === undefined ? [] : [{ type: 'PTR', data: node }], type, zone);
   }
@@ -125,9 +117,9 @@ const NUMBER: Readonly<Record<NameRecord['type'], number>> = {
 };
 
 /**
- * The name under which the DNS keeps what an address is called: RFC 1035 §3.5, RFC 3596 §2.5.
+ * The reverse name of an address: RFC 1035 §3.5, RFC 3596 §2.5.
  *
- * @param labels how many of the address's leading octets, or half octets of IPv6, to name; all if not given
+ * @param labels how many leading bytes of an IPv4 address, or half bytes of an IPv6 address, to use; all if not given
  */
 function reverseName(address: IpAddress, labels?: number): string {
   const parts =
@@ -138,7 +130,7 @@ function reverseName(address: IpAddress, labels?: number): string {
   return [...parts.slice(0, labels).reverse(), suffix].join('.');
 }
 
-/** The network that a reverse name stands for, all of an address or the beginning; undefined when it is none. */
+/** The address or network of a reverse name; undefined for other names. */
 function readReverseName(name: string): Cidr | undefined {
   const labels = name.split('.').reverse();
   if (labels[1] === 'in-addr') {

@@ -1,29 +1,29 @@
 import { createHash } from 'node:crypto';
 import type { ProcessIdentity } from '../../linux/files/runtime-state.js';
 
-/** What /etc/resolv.conf says, resolv.conf(5). */
+/** The content of /etc/resolv.conf, resolv.conf(5). */
 export interface ResolvConf {
   readonly nameservers: readonly string[];
   readonly search: readonly string[];
-  /** Every other line that says something, as it is: `options edns0`, `sortlist ...`. */
+  /** All other lines except comments: `options edns0`, `sortlist ...`. */
   readonly others: readonly string[];
 }
 
-/** Who has taken the file over, written into it, so that whoever finds it knows what to do. */
+/** The lametun that has taken the file over. It is written into the file, so that the next process can restore it. */
 export interface Owner {
   /** Random. */
   readonly token: string;
   readonly process: ProcessIdentity;
-  /** Process numbers are told apart by it after the machine was started again. */
+  /** The boot in which the process number is valid. */
   readonly boot: string;
   readonly device: string;
-  /** The name server that it put in. */
+  /** Its name server. */
   readonly address: string;
-  /** Where the file is that was there before. */
+  /** The path of the original file. */
   readonly backup: string;
-  /** Whether there was none. */
+  /** Whether there was no original file. */
   readonly missing: boolean;
-  /** For which other networks' nodes it answers, by address. Absent: the lametun is from before it did. */
+  /** The addresses of the siblings that it answers for. Older versions do not have it, and answer for none. */
   readonly siblings?: readonly string[];
 }
 
@@ -38,13 +38,13 @@ export function parseResolvConf(text: string): ResolvConf {
     if (keyword === '' || keyword === undefined || /^[#;]/.test(keyword)) continue;
     if (keyword === 'nameserver' && words[0] !== undefined) nameservers.push(words[0]);
     else if (keyword === 'search' || keyword === 'domain')
-      search = words; // the last one counts
+      search = words; // the last line counts
     else others.push(line.trim());
   }
   return { nameservers, search, others };
 }
 
-/** The file as it is while lametun has it: one name server, which knows how to ask those that were there before. */
+/** The file while lametun has it. Its only name server also asks those that were there before. */
 export function renderResolvConf(before: ResolvConf, domains: readonly string[], owner: Owner): string {
   const search = [...before.search.filter((name) => !domains.includes(name.toLowerCase())), ...domains];
   const body = [
@@ -56,7 +56,7 @@ export function renderResolvConf(before: ResolvConf, domains: readonly string[],
   const back = owner.missing
     ? ['# There was no such file before; it is removed when lametun stops.']
     : [
-        `# The file that was here is ${owner.backup}; it is put back when lametun stops.`,
+        `# The original file is ${owner.backup}; it is put back when lametun stops.`,
         `# By hand: mv ${owner.backup} /etc/resolv.conf`,
       ];
   const text = `${body.join('\n')}\n`;
@@ -68,7 +68,7 @@ export function renderResolvConf(before: ResolvConf, domains: readonly string[],
   ].join('\n');
 }
 
-/** Whose a file is, and whether it still is as lametun wrote it; undefined when it is not lametun's. */
+/** The owner of a file, and whether the file is unchanged since; undefined for a file that lametun did not write. */
 export function ownerOf(text: string): (Owner & { readonly intact: boolean }) | undefined {
   const at = text.indexOf(OWNER_LINE);
   if (at < 0) return undefined;
@@ -84,7 +84,7 @@ export function ownerOf(text: string): (Owner & { readonly intact: boolean }) | 
   }
 }
 
-/** What somebody made of our file, without what is ours in it. */
+/** A file that lametun wrote and others changed, without the lines of lametun. */
 export function withoutOurs(text: string, { address }: Owner, domain?: string): string {
   const lines = text.split('\n').flatMap((line) => {
     const before = /^# before: (nameserver .*)/.exec(line);

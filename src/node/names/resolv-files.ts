@@ -16,18 +16,18 @@ import { join } from 'node:path';
 import { type Owner, ownerOf, withoutOurs } from './resolv-conf.js';
 
 /*
- * /etc/resolv.conf as a file: kept, replaced, put back. A file is replaced as a whole, by rename; one that is mounted
- * into a container cannot be, and is written in place.
+ * Keeps, replaces and restores /etc/resolv.conf. A file is replaced as a whole, by rename. A file that is mounted into a
+ * container cannot be renamed, and is written in place.
  */
 
 interface Kept {
   readonly backup: string;
-  /** What it says; undefined when it leads nowhere. */
+  /** Its content; undefined for a broken link. */
   readonly text: string | undefined;
   readonly missing: boolean;
 }
 
-/** The file as it was, kept beside it or, where nothing can be made there, in the state directory. */
+/** Keeps a copy of the file beside it, or in the state directory if the folder is read-only. */
 export function keep(path: string, stateDirectory: string, name: string): Kept {
   const text = read(path);
   const beside = `${path}.${name}`;
@@ -51,7 +51,7 @@ export function keep(path: string, stateDirectory: string, name: string): Kept {
   }
 }
 
-/** Puts the old file back where it is still as lametun wrote it, and else takes out what is lametun's. */
+/** Restores the original file if lametun's is unchanged; else removes lametun's lines from it. */
 export function giveBack(path: string, owner: Owner & { readonly intact: boolean }, domain?: string): void {
   const { backup, missing, intact } = owner;
   const text = read(path) ?? '';
@@ -65,20 +65,20 @@ export function giveBack(path: string, owner: Owner & { readonly intact: boolean
       writeFileSync(path, '');
     }
   } else if (lstatSync(backup, { throwIfNoEntry: false }) === undefined) {
-    // Its guard has just put it back, or somebody has removed the old one.
+    // The guard has just put it back, or someone has removed the original file.
     const now = read(path) ?? '';
     if (ownerOf(now)?.token === owner.token) replace(path, withoutOurs(now, owner, domain));
   } else {
     try {
       renameSync(backup, path);
     } catch {
-      writeFileSync(path, readFileSync(backup)); // a mount, or on another file system
+      writeFileSync(path, readFileSync(backup)); // it is a mount, or on another file system
       rmSync(backup, { force: true });
     }
   }
 }
 
-/** Afterwards there is either the old file or the new one, whole; except where only writing in place is possible. */
+/** A crash leaves either the old file or the new one, unless the file can only be written in place. */
 export function replace(path: string, text: string): void {
   const fresh = `${path}.lametun-new`;
   try {
@@ -95,7 +95,7 @@ function writeWhole(path: string, text: string, mode: number, owner?: { uid: num
   const fd = openSync(path, 'w', mode);
   try {
     writeFileSync(fd, text);
-    fchmodSync(fd, mode); // whatever the umask is: everybody reads this file
+    fchmodSync(fd, mode); // whatever the umask is: everyone reads this file
     fsyncSync(fd);
   } finally {
     closeSync(fd);

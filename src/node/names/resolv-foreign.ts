@@ -2,43 +2,43 @@ import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /*
- * Whose /etc/resolv.conf is. `ip netns exec` gives a program another network and leaves it the machine's file, unless
- * /etc/netns has one for it: to take that over would break the names of everybody else. The machine is here whatever
- * the first process has, which in a container is the container.
+ * Finds out whether /etc/resolv.conf belongs to this network namespace. `ip netns exec` gives a program another network,
+ * but the machine's file, unless /etc/netns has one for it. Taking over the machine's file would break names for
+ * everyone else. "The machine" is what process 1 has, which in a container is the container.
  *
- * Links of the first process in /proc (`ns/net`, `root`) are often not to be read, not by root either: a service
- * without CAP_SYS_PTRACE, a security module. What the kernel shows of it to everybody then says the same.
+ * The links of process 1 in /proc (`ns/net`, `root`) are often unreadable, even for root: in a service without
+ * CAP_SYS_PTRACE, or with a security module. Then files of process 1 that everyone may read give the answer.
  */
 
-/** The network namespace that a machine starts with has this number since Linux 6.17, linux/nsfs.h. */
+/** The number of the initial network namespace since Linux 6.17, linux/nsfs.h. */
 const FIRST_NETWORK = 0xeffffff9;
 
-/** Why a file is to be left alone; undefined when it is this network's to change. */
+/** Why the file must not be changed; undefined if it belongs to this network namespace. */
 export function whyForeign(path: string): string | undefined {
   const network = isNetworkOfFirstProcess();
   if (network === true || isFileOfFirstProcess(path) === false) return undefined;
   const way = 'give this one its own, /etc/netns/NAME/resolv.conf';
   return network === false
     ? `${path} belongs to another network namespace: ${way}`
-    : `${path} may belong to another network namespace, which cannot be seen here (/proc hides process 1): ${way}, or let lametun see it`;
+    : `${path} may belong to another network namespace (/proc hides process 1, so this is unknown): ${way}, or let lametun see process 1`;
 }
 
-/** Undefined when that is not to be found out. */
+/** @returns undefined if that is not visible */
 function isNetworkOfFirstProcess(): boolean | undefined {
   const same = (path: string): boolean | undefined => {
     const [own, first] = [fileAt(`/proc/self/${path}`), fileAt(`/proc/1/${path}`)];
     return own && first && own.number === first.number;
   };
-  // Each network has its own files below net/, with numbers of their own, and everybody may look at them.
+  // The files below net/ have other numbers in each network, and everyone may read them.
   const known = same('ns/net') ?? same('net/dev');
   if (known !== undefined) return known;
   return fileAt('/proc/self/ns/net')?.number === FIRST_NETWORK ? true : undefined;
 }
 
-/** Whether the first process has the same file at that place; undefined when that is not to be found out. */
+/** Whether process 1 has the same file at this path; undefined if that is not visible. */
 function isFileOfFirstProcess(path: string): boolean | undefined {
   const real = realPath(path);
-  // Where there is no file yet, the folder in which it would be made.
+  // Without a file, the folder in which it would be made.
   const place = fileAt(real) === undefined ? dirname(real) : real;
   const [own, first] = [fileAt(place), fileAt(`/proc/1/root${place}`)];
   if (own !== undefined && first !== undefined)
@@ -48,7 +48,7 @@ function isFileOfFirstProcess(path: string): boolean | undefined {
   if (location === undefined) return undefined;
   const theirs = mountsOf('1');
   if (theirs !== undefined) return location === locate(place, theirs);
-  // What `ip netns exec` has mounted there.
+  // `ip netns exec` mounts such a file.
   return /\/etc\/netns\/[^/]+\/resolv\.conf$/.test(location) ? false : undefined;
 }
 
@@ -57,15 +57,15 @@ interface Mount {
   readonly parent: string;
   /** Major and minor number. */
   readonly device: string;
-  /** What of that file system is mounted. */
+  /** The mounted folder of the file system. */
   readonly root: string;
   readonly point: string;
 }
 
 /**
- * Which file a path is: a file system, and the path in it.
+ * Finds the file system of a file, and its path there.
  *
- * @param path without links in it
+ * @param path without symbolic links
  * @param mountinfo of a process, proc(5)
  */
 export function locate(path: string, mountinfo: string): string | undefined {
@@ -77,7 +77,7 @@ export function locate(path: string, mountinfo: string): string | undefined {
     (mount) => mount.point === '/' && (!ids.has(mount.parent) || mount.parent === mount.id),
   );
   if (at === undefined) return undefined;
-  // From mount to mount, as the kernel walks down a path: what is mounted higher up hides what is below.
+  // From mount to mount, as the kernel follows a path: a mount hides everything below it.
   for (const seen = new Set<Mount>(); !seen.has(at); ) {
     seen.add(at);
     const { id } = at;
@@ -93,7 +93,7 @@ function readMount(line: string): Mount[] {
   return point === undefined ? [] : [{ id: id!, parent: parent!, device: device!, root: root!, point }];
 }
 
-/** Blanks and the like are written as octal numbers. */
+/** Blanks and some other characters are written in octal. */
 const fromOctal = (text: string): string =>
   text.replaceAll(/\\([0-7]{3})/g, (_all, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
@@ -118,6 +118,6 @@ function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    return join(realpathSync(dirname(path)), basename(path)); // there is none, or a link that leads nowhere
+    return join(realpathSync(dirname(path)), basename(path)); // there is no file, or a broken link
   }
 }

@@ -2,14 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { STATE_LOCK } from '../../linux/files/runtime-state.js';
 
 /**
- * Waits until the other end of its standard input is gone, which the kernel sees to whatever way lametun ends. A
- * word on it says that all is well. $1: the file, $2: what lametun wrote there, and with `.next` what it was about to
- * write, $3: the old one, $4: what names this lametun in there, $5: the lock. The next one may have started by now, and
- * all is in its hands then.
+ * Waits until its standard input ends, which the kernel ensures however lametun ends. The word `done` means that nothing
+ * must be restored. $1: the file, $2: a copy of what lametun wrote there, and with `.next` of what it was about to write,
+ * $3: the original file, $4: the token of this lametun, $5: the lock. If the next lametun has already taken the file
+ * over, the guard leaves it alone.
  *
- * Another lametun may put the file back at the same time, and waits for the lock. Where there is no flock(1), the
- * worst is that it takes an empty file for the old one, and that only where the file can but be written in place: a copy
- * of the old one is taken first.
+ * Another lametun may restore the file at the same time, and waits for the lock. Without flock(1), it could at worst take
+ * an empty file for the original, and only if the file must be written in place: so a copy of the original is made first.
  */
 const SCRIPT = `
 trap '' HUP INT QUIT TERM PIPE
@@ -32,7 +31,7 @@ if [ -n "$ours" ]; then
        fi ;;
   esac
 else
-  case $now in *lametun-owner*"$4"*) ;; *) rm -f "$3" ;; esac # there is a newer one to keep
+  case $now in *lametun-owner*"$4"*) ;; *) rm -f "$3" ;; esac # the file is newer than the original
 fi
 for mine in "$2" "$2.next"; do
   case $(cat "$mine" 2>/dev/null) in *"$4"*) rm -f "$mine" ;; esac
@@ -40,24 +39,24 @@ done
 rm -f "$2.old"
 `;
 
-/** After so long a guard that has ended is replaced, milliseconds. */
+/** How soon a guard that has ended is replaced, milliseconds. */
 const AGAIN = 1_000;
 
 export interface GuardOptions {
-  /** The file that is watched over. */
+  /** The file to restore. */
   readonly path: string;
-  /** A copy of what lametun wrote there: the guard touches no other. */
+  /** A copy of what lametun wrote there: the guard changes nothing else. */
   readonly copy: string;
-  /** It is in what this lametun writes there, and in nothing that another does. */
+  /** Occurs only in what this lametun writes there. */
   readonly token: string;
-  /** The old one, as the guard finds it when it starts. */
+  /** Returns the path of the original file. Called when a guard starts. */
   readonly backup: () => string;
-  /** Whether there is anything to put back: else a guard that ends is not replaced. */
+  /** Whether there is anything to restore: otherwise a guard that ends is not replaced. */
   readonly isNeeded: () => boolean;
   readonly log: (message: string) => void;
 }
 
-/** A process that puts a file back when this one is killed. */
+/** A process that restores a file when this process is killed. */
 export class ResolvGuard {
   readonly #options: GuardOptions;
   #process: ChildProcess | undefined;
@@ -67,12 +66,12 @@ export class ResolvGuard {
     this.#options = options;
   }
 
-  /** From now on. Does nothing when it is so already. */
+  /** Starts the guard, if it is not running. */
   watch(): void {
     if (this.#process === undefined) this.#start();
   }
 
-  /** All is well: it need not put back anything. */
+  /** Ends the guard: nothing must be restored. */
   stop(): void {
     this.#stopped = true;
     this.#process?.stdin?.end('done\n');
@@ -82,7 +81,7 @@ export class ResolvGuard {
     const { path, copy, token, backup, isNeeded, log } = this.#options;
     // The script is not among the arguments: `ps` shows those.
     const args = ['-c', 'eval "$SCRIPT"', 'lametun-guard', path, copy, backup(), token, STATE_LOCK];
-    // A session of its own: what ends our process group does not end the guard.
+    // Its own session, so that a signal to lametun's process group does not end it.
     const guard = spawn('/bin/sh', args, {
       ...{ detached: true, stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' },
       env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', SCRIPT },
@@ -91,7 +90,7 @@ export class ResolvGuard {
     (guard.stdin as unknown as { unref?(): void }).unref?.();
     guard.on('error', (error) => {
       this.#process = undefined;
-      log(`nothing puts ${path} back should lametun be killed: ${error.message}`);
+      log(`cannot start the process that would restore ${path} if lametun is killed: ${error.message}`);
     });
     guard.on('exit', () => {
       this.#process = undefined;

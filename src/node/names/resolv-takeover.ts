@@ -12,37 +12,37 @@ import { ResolvGuard } from './resolv-guard.js';
 import type { Siblings } from './siblings.js';
 
 /*
- * Takes /etc/resolv.conf over, and gives it back: when lametun stops; when it is killed, by a guard; when the machine
- * lost its power, at the next start. It is only ever given back while it is as lametun wrote it. What somebody else
- * has written meanwhile (a DHCP client) is the new file to give back, and its name servers the new ones to ask.
+ * Takes over /etc/resolv.conf, and restores it: when lametun stops; by a guard, when it is killed; at the next start, when
+ * the machine lost power. A file that another program has written meanwhile (a DHCP client) becomes the file to restore,
+ * and its name servers are asked from then on.
  *
- * The file itself says whose it is and where the old one is. Of several networks' nodes on a machine one has it, and
- * answers for the others; when that one ends, another takes it over.
+ * The file itself names its owner and the path of the original. If several networks have nodes on a machine, one node
+ * has the file and answers for the others. When it ends, another takes over.
  */
 
 const PATH = '/etc/resolv.conf';
 const BACKUP = 'before-lametun';
-/** What the file is to the reconciler. */
+/** The states of the file for the reconciler. */
 const OURS = 'as lametun wrote it';
 const CHANGED = 'changed';
 
-/** How often it is looked at, besides when something tells that it changed; milliseconds. */
-const LOOK = 1000;
+/** How often to check the file, and how soon after an announced change, milliseconds. */
+const CHECK_INTERVAL = 1000;
 const SETTLE = 100;
-/** How long the lametun that has the file may take to notice another one. */
+/** How long the lametun that has the file may take to notice this one, milliseconds. */
 const NOTICE = 5000;
 
 export interface TakeoverOptions {
-  /** The node's inner IPv4 address, where its resolver listens. */
+  /** The node's IPv4 member address, where its resolver listens. */
   readonly address: string;
-  /** `home.lametun`, to be searched. */
+  /** `home.lametun`: becomes a search domain. */
   readonly domain: string;
   readonly device: string;
   readonly stateDirectory: string;
   readonly log: (message: string) => void;
-  /** The other networks' nodes. */
+  /** The nodes of other networks on this machine. */
   readonly siblings?: Siblings | undefined;
-  /** For tests. */
+  /** Replaces /etc/resolv.conf in tests. */
   readonly path?: string | undefined;
 }
 
@@ -50,19 +50,19 @@ export class ResolvConfTakeover {
   readonly #options: TakeoverOptions;
   readonly #path: string;
   readonly #token = randomBytes(8).toString('hex');
-  /** A copy of what we wrote, by which the guard knows whether the file is still ours. */
+  /** A copy of what this process wrote, for the guard to compare. */
   readonly #copy: string;
   #backup: string;
   #written: string | undefined;
-  /** As it is in what is written. */
+  /** The owner in what is written. */
   #owner: Owner | undefined;
-  /** The device of the lametun that has the file and answers for this one. */
+  /** The interface of another lametun that has the file and answers for this one. */
   #through: string | undefined;
-  /** Since when another lametun has it that does not. */
+  /** Since when another lametun has the file and does not answer for this one. */
   #waiting: number | undefined;
   #upstreams: readonly string[] = [];
   readonly #guard: ResolvGuard;
-  /** Decides when to take the file again, and when to give in to another program. */
+  /** Decides when to take the file again, and when to yield to another program. */
   readonly #reconciler = new Reconciler();
   readonly #item: Item;
   #failure: unknown;
@@ -74,9 +74,9 @@ export class ResolvConfTakeover {
   #stopped = false;
 
   /**
-   * Takes the file over if it can be; if another lametun has it, as soon as that one ends.
+   * Takes the file over now, or as soon as another lametun that has it ends.
    *
-   * @throws LametunError when it cannot be taken over at all
+   * @throws LametunError when it can never be taken over
    */
   constructor(options: TakeoverOptions) {
     this.#options = options;
@@ -91,7 +91,7 @@ export class ResolvConfTakeover {
     });
     const foreign = this.#path === PATH ? whyForeign(PATH) : undefined;
     if (foreign !== undefined) throw new LametunError('refused', foreign);
-    this.#look();
+    this.#check();
     if (this.#failure !== undefined) {
       this.#giveUp();
       throw notWritable(this.#path, this.#failure);
@@ -99,22 +99,22 @@ export class ResolvConfTakeover {
     this.#watch();
   }
 
-  /** Why names are not found by it now, or undefined when they are. */
+  /** Why names cannot be found now, or undefined. */
   get problem(): string | undefined {
     return this.#reconciler.warnings()[0] ?? (this.#written === undefined ? this.#said : undefined);
   }
 
-  /** The device of the lametun that has the file, where that is another one, which answers for this one. */
+  /** The interface of another lametun that has the file and answers for this one. */
   get through(): string | undefined {
     return this.#through;
   }
 
-  /** The name servers that were there before, as they are now. */
+  /** The present name servers of the original file. */
   upstreams(): readonly string[] {
     return this.#upstreams;
   }
 
-  /** Gives the file back. A second call does nothing. @throws when it cannot be given back now */
+  /** Restores the file. A second call does nothing. @throws when that fails */
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -122,11 +122,11 @@ export class ResolvConfTakeover {
     clearTimeout(this.#settle);
     for (const watcher of this.#watches) watcher.close();
     this.#unwatch();
-    // Where this fails, as when another lametun hangs, the guard does it when the process ends: it has the copies yet.
+    // If this fails, for instance because another lametun hangs, the guard restores the file when this process ends.
     withStateLock(() => {
       const owner = ownerOf(read(this.#path) ?? '');
       if (owner?.token === this.#token) giveBack(this.#path, owner);
-      else rmSync(this.#backup, { force: true }); // theirs is newer
+      else rmSync(this.#backup, { force: true }); // the other file is newer
     });
     for (const copy of [this.#copy, this.#next]) rmSync(copy, { force: true });
     this.#guard.stop();
@@ -135,7 +135,7 @@ export class ResolvConfTakeover {
   #giveUp(): void {
     try {
       this.stop();
-    } catch {} // what is told is why it could not be taken over
+    } catch {} // the caller reports why the takeover failed
   }
 
   #watch(): void {
@@ -143,7 +143,7 @@ export class ResolvConfTakeover {
       clearTimeout(this.#settle);
       this.#settle = setTimeout(() => {
         this.#reconciler.handleEvent(performance.now());
-        this.#look();
+        this.#check();
       }, SETTLE);
     };
     this.#unwatch = this.#options.siblings?.watch(soon) ?? this.#unwatch;
@@ -151,21 +151,21 @@ export class ResolvConfTakeover {
       const watcher = watch(dirname(this.#path), { persistent: false }, (_event, name) => {
         if (name === null || name === basename(this.#path)) soon();
       });
-      watcher.on('error', () => {}); // the timer looks, too
+      watcher.on('error', () => {}); // the timer checks, too
       this.#watches.push(watcher);
     } catch {}
-    this.#timer = setInterval(() => this.#look(), LOOK);
+    this.#timer = setInterval(() => this.#check(), CHECK_INTERVAL);
     this.#timer.unref();
   }
 
-  /** Makes what is there ours, if it is not; and learns what others changed. */
-  #look(): void {
+  /** Takes the file if it is not this process's, and learns what others changed. */
+  #check(): void {
     if (this.#stopped) return;
     const text = read(this.#path);
     const isOurs = text !== undefined && text === this.#written;
     const owner = ownerOf(text ?? '');
     const holder = this.#isOthers(owner) ? owner : undefined;
-    // What another lametun has is no other program's doing.
+    // A file of another lametun is not a change by another program.
     this.#reconciler.want(holder === undefined ? [this.#item] : []);
     if (holder === undefined) this.#through = this.#waiting = undefined;
     else this.#wait(holder);
@@ -189,7 +189,7 @@ export class ResolvConfTakeover {
     try {
       const holder = withStateLock(() => this.#takeOver());
       if (holder === undefined) this.#said = undefined;
-      else error = `the lametun on ${holder.device} has taken it`; // the next look waits for that one
+      else error = `the lametun on ${holder.device} has taken it`; // the next check waits for that one
     } catch (failure) {
       this.#failure = failure;
       error = (failure as Error).message;
@@ -197,17 +197,17 @@ export class ResolvConfTakeover {
     this.#reconciler.handleSet(performance.now(), error);
   }
 
-  /** Where the old one is a link, somebody keeps writing to what it leads to. */
+  /** If the original is a link, its target keeps changing. */
   #follow(text: string): void {
     const before = read(this.#backup);
     if (before !== undefined) this.#learn(before);
     if (!this.#isKnown()) this.#tryRenew(text);
   }
 
-  /** Another lametun has the file: it answers for this one as soon as it knows of it. */
+  /** Waits for another lametun that has the file, until it answers for this one or ends. */
   #wait(holder: Owner): void {
     this.#written = undefined;
-    rmSync(this.#backup, { force: true }); // if this one had the file before: that one's is newer
+    rmSync(this.#backup, { force: true }); // if this one had the file before, the other's original is newer
     this.#learn(holder.missing ? '' : (read(holder.backup) ?? ''));
     if (holder.siblings?.includes(this.#options.address)) {
       this.#through = holder.device;
@@ -220,7 +220,7 @@ export class ResolvConfTakeover {
     if (holder.siblings !== undefined && this.#options.siblings !== undefined && now < this.#waiting + NOTICE)
       return;
     this.#say(
-      `${this.#path} is in the hands of the lametun on ${holder.device}: names in ${this.#options.domain} are found as soon as that one stops`,
+      `the lametun on ${holder.device} has taken over ${this.#path}: names in ${this.#options.domain} can be found when it stops`,
     );
   }
 
@@ -230,7 +230,7 @@ export class ResolvConfTakeover {
     this.#options.log(message);
   }
 
-  /** Its own: in another mount namespace the file may be another one, and its folder the same. */
+  /** Unique: another mount namespace may have another file in the same folder. */
   get #backupName(): string {
     return `${BACKUP}-${this.#token.slice(0, 8)}`;
   }
@@ -247,16 +247,16 @@ export class ResolvConfTakeover {
     return this.#options.siblings?.others().map(({ address }) => address) ?? [];
   }
 
-  /** Whether the file says for whom this one answers. */
+  /** Whether the file lists all present siblings. */
   #isKnown(): boolean {
     return this.#owner?.siblings?.join() === this.#siblings.join();
   }
 
-  /** @returns who has the file, when that is another lametun that runs */
+  /** @returns the owner, if another running lametun has the file */
   #takeOver(): Owner | undefined {
     const holder = this.#makeRoom();
     if (holder !== undefined) return holder;
-    // Whoever deletes the file wants no other one to be given back.
+    // The file was deleted, not replaced: the original stays the file to restore.
     const isDeleted = lstatSync(this.#path, { throwIfNoEntry: false }) === undefined;
     if (isDeleted && this.#written !== undefined && this.#renew()) return undefined;
     const { address, device } = this.#options;
@@ -270,18 +270,18 @@ export class ResolvConfTakeover {
     return undefined;
   }
 
-  /** There are other networks here than before. */
+  /** Writes the file again for other siblings. */
   #tryRenew(written: string): void {
     try {
       withStateLock(() => {
-        if (read(this.#path) === written) this.#renew(); // else the next look is at that
+        if (read(this.#path) === written) this.#renew(); // otherwise the next check handles it
       });
     } catch (error) {
       this.#say((error as Error).message);
     }
   }
 
-  /** Writes it again, over what was there before. @returns whether that is known */
+  /** Writes the file again. @returns false if the original is not known */
   #renew(): boolean {
     const before = read(this.#backup);
     if (this.#owner === undefined || (before === undefined && !this.#owner.missing)) return false;
@@ -289,7 +289,7 @@ export class ResolvConfTakeover {
     return true;
   }
 
-  /** The guard knows the file as ours at every moment. */
+  /** Writes the copy for the guard first, so that the guard always recognises the file. */
   #put(before: string | undefined, owner: Owner): void {
     const text = renderResolvConf(parseResolvConf(before ?? ''), this.#domains, owner);
     writeFileSync(this.#next, text, { mode: 0o600 });
@@ -301,9 +301,9 @@ export class ResolvConfTakeover {
   }
 
   /**
-   * What another lametun left, or somebody made of ours, becomes a file without us.
+   * Restores a file that another lametun left, and removes this one's lines from a file that others changed.
    *
-   * @returns whose it is, when that one runs
+   * @returns the owner, if another running lametun has the file
    */
   #makeRoom(): Owner | undefined {
     const text = read(this.#path) ?? '';
@@ -314,7 +314,7 @@ export class ResolvConfTakeover {
     return undefined;
   }
 
-  /** Whether another lametun that runs has the file. */
+  /** Whether another running lametun has the file. */
   #isOthers(owner: Owner | undefined): owner is Owner {
     return owner !== undefined && owner.token !== this.#token && isOwnerAlive(owner);
   }
@@ -327,7 +327,7 @@ export class ResolvConfTakeover {
 
 function notWritable(path: string, error: unknown): unknown {
   if (!isReadOnly(error)) return error;
-  return new LametunError('linux', `${path} cannot be written: ${(error as Error).message}`, {
+  return new LametunError('linux', `cannot write ${path}: ${(error as Error).message}`, {
     cause: error,
   });
 }

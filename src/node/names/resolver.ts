@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { LametunError } from '../../errors.js';
 import { formatAddress, parseAddress } from '../../ip/address.js';
-import { DnsForwarder, framed } from './dns-forwarder.js';
+import { DnsForwarder, framed, type Servers, unframed } from './dns-forwarder.js';
 import {
   isInternet,
   type Query,
@@ -18,21 +18,21 @@ import { type NameAnswer, RCODE } from './names.js';
 const PORT = 53;
 const TCP_CONNECTIONS = 64;
 const TCP_IDLE = 10_000; // milliseconds, RFC 7766 §6.2.3
-/** Queries of one TCP connection that wait for their answers. */
+/** The most queries of one TCP connection that wait for answers. */
 const TCP_PIPELINE = 32;
 
 export interface ResolverOptions {
-  /** Where to listen: this node's own inner addresses, as text. One that cannot be had is left out, if one can. */
+  /** This node's member addresses, to listen on. One that fails is left out if another works. */
   readonly addresses: readonly string[];
-  /** What the network's names are: `Names.lookup`. Undefined for all others. */
+  /** Looks up names of the network: `Names.lookup`. */
   readonly lookup: (name: string, type: number) => NameAnswer | undefined;
-  /** The name servers for all other names, by address, as they are when asked. Without any, those are refused. */
+  /** The present addresses of the name servers for all other names. Without any, such queries are refused. */
   readonly upstreams?: () => readonly string[];
-  /** Where on this machine a name is answered that is another network's: by address. */
+  /** The addresses on this machine that answer a name of another network. */
   readonly siblings?: (name: string) => readonly string[];
 }
 
-/** What was not answered, and why. */
+/** How many queries were dropped, by reason. */
 export interface ResolverDrops {
   /** Not a query with one question. */
   malformed: number;
@@ -43,23 +43,24 @@ export interface ResolverDrops {
 }
 
 /**
- * The name server of a node, for the programs on its own machine: answers the names of its network, asks for those of
- * another network on this machine the node of that, and passes all others on to the name servers that the machine had
+ * The name server of a node, for the programs on its own machine. It answers the names of its network. Names of another
+ * network on this machine are answered by that network's node, and all others by the name servers that the machine had
  * before.
  *
- * Only what comes from one of its own addresses is answered, which is what the kernel gives queries to them from
- * this machine; other members cannot bear it, since WireGuard drops what has not their own address. So it is no
- * open resolver, and nobody learns through it what is asked here.
+ * It answers only queries from its own addresses, which the kernel uses for queries to them from this machine. Other
+ * members cannot use these addresses, because WireGuard drops packets that do not come from the member's own. So this is
+ * not an open resolver, and others cannot learn through it which names this machine asks for.
  */
 export class Resolver {
-  /** Where it listens. */
+  /** The addresses that it listens on. */
   readonly addresses: readonly string[];
   readonly drops: ResolverDrops = { malformed: 0, foreign: 0, busy: 0 };
   readonly #lookup: ResolverOptions['lookup'];
   readonly #siblings: (name: string) => readonly string[];
-  readonly #forwarder: DnsForwarder;
-  /** One of its own: however much is asked elsewhere, names of networks are answered. */
-  readonly #siblingForwarder = new DnsForwarder(() => ({ addresses: [] }));
+  readonly #upstreams: () => Servers;
+  readonly #forwarder = new DnsForwarder();
+  /** Separate, so that many other questions do not keep names of networks from being answered. */
+  readonly #siblingForwarder = new DnsForwarder();
   readonly #udp: readonly UdpSocket[];
   readonly #tcp: readonly Server[];
   readonly #connections = new Set<Socket>();
@@ -75,17 +76,14 @@ export class Resolver {
     this.#tcp = tcp;
     this.#lookup = lookup;
     this.#siblings = siblings;
-    // Never ourselves, whoever wrote us down.
-    this.#forwarder = new DnsForwarder(() => ({
-      addresses: upstreams().filter((server) => !this.#isOwn(server)),
-    }));
+    // Without this resolver itself, even if resolv.conf lists it.
+    this.#upstreams = () => ({ addresses: upstreams().filter((server) => !this.#isOwn(server)) });
     for (const socket of udp) this.#serveUdp(socket);
     for (const server of tcp) this.#serveTcp(server);
   }
 
   /**
-   * @throws LametunError `linux` when it can listen on none of the addresses, mostly because another name server
-   *   listens on all of them
+   * @throws LametunError `linux` when it cannot listen on any of the addresses, usually because another name server does
    */
   static async start(options: ResolverOptions): Promise<Resolver> {
     const udp: UdpSocket[] = [];
@@ -104,7 +102,7 @@ export class Resolver {
         problem = whyNot(address, error);
       }
     }
-    if (addresses.length === 0) throw new LametunError('linux', `names cannot be answered: ${problem}`);
+    if (addresses.length === 0) throw new LametunError('linux', `cannot answer names: ${problem}`);
     return new Resolver(addresses, udp, tcp, options);
   }
 
@@ -120,7 +118,7 @@ export class Resolver {
   }
 
   #serveUdp(socket: UdpSocket): void {
-    socket.on('error', () => {}); // an answer that could not be sent
+    socket.on('error', () => {}); // an answer could not be sent
     socket.on('message', (message: Buffer, from: RemoteInfo) => {
       if (!this.#isOwn(from.address)) {
         this.drops.foreign++;
@@ -136,7 +134,7 @@ export class Resolver {
     server.maxConnections = TCP_CONNECTIONS;
     server.on('error', () => {});
     server.on('connection', (connection) => {
-      connection.on('error', () => {}); // it is closed after that
+      connection.on('error', () => {}); // `close` follows
       if (!this.#isOwn(connection.remoteAddress)) {
         this.drops.foreign++;
         connection.destroy();
@@ -154,8 +152,7 @@ export class Resolver {
     let pending = 0;
     connection.on('data', (chunk) => {
       read = Buffer.concat([read, chunk]);
-      while (read.length >= 2 && read.length >= 2 + read.readUInt16BE(0)) {
-        const message = read.subarray(2, 2 + read.readUInt16BE(0));
+      for (let message = unframed(read); message !== undefined; message = unframed(read)) {
         read = read.subarray(2 + message.length);
         if (++pending > TCP_PIPELINE) {
           this.drops.busy++;
@@ -179,19 +176,20 @@ export class Resolver {
     }
     const own = isInternet(query) ? this.#lookup(query.name, query.type) : undefined;
     if (own?.rcode === RCODE.noError) return writeAnswer(query, message, own);
-    // Networks can have the same name: what is none of ours may be the other's.
+    // Networks can have the same name: a name that is missing here may be in the other.
     const other = isInternet(query) ? await this.#askSiblings(query, message, whole) : undefined;
     if (own === undefined) return other ?? this.#forward(query, message, whole);
-    // Where one could not be asked nobody knows that there is no such name.
+    // If a sibling did not answer, it is not certain that the name does not exist.
     const isBetter = other !== undefined && BETTER.has(rcodeOf(other));
     return isBetter ? other : writeAnswer(query, message, own);
   }
 
   /**
-   * Without a wish for recursion, and only where there was one: so a question goes from one node to another once,
-   * whatever they believe of each other.
+   * Asks without recursion, and only if the query has recursion desired. So a question goes from one node to another at
+   * most once.
    *
-   * @returns the answer of who knows the name, else SERVFAIL when one gave none; undefined when the name is no sibling's
+   * @returns the answer of a sibling that knows the name, else SERVFAIL if one did not answer; undefined if the name is
+   *   not in a sibling's network
    */
   async #askSiblings(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined> {
     const siblings = this.#siblings(query.name);
@@ -212,21 +210,21 @@ export class Resolver {
   }
 
   async #forward(query: Query, message: Buffer, whole: boolean): Promise<Buffer | undefined> {
-    if (!this.#forwarder.isUsed) return writeFailure(message, query, RCODE.refused);
-    const reply = await this.#forwarder.ask(query, message, whole);
+    if (this.#upstreams().addresses.length === 0) return writeFailure(message, query, RCODE.refused);
+    const reply = await this.#forwarder.ask(query, message, whole, this.#upstreams);
     if (reply !== 'busy') return reply ?? writeFailure(message, query, RCODE.serverFailure);
     this.drops.busy++;
     return undefined;
   }
 }
 
-/** What another node may say in place of our own word that there is no such name. */
+/** Codes of a sibling that replace this node's answer that a name does not exist. */
 const BETTER: ReadonlySet<number> = new Set([RCODE.noError, RCODE.serverFailure]);
 
 function sendQuietly(socket: UdpSocket, reply: Buffer, to: RemoteInfo): void {
   try {
     socket.send(reply, to.port, to.address, () => {});
-  } catch {} // closed meanwhile
+  } catch {} // it was closed meanwhile
 }
 
 async function bindUdp(address: string): Promise<UdpSocket> {
@@ -253,7 +251,7 @@ async function listenTcp(address: string): Promise<Server> {
 function whyNot(address: string, error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   const why: Readonly<Record<string, string>> = {
-    EADDRINUSE: `another name server on this machine has it: bind that to certain addresses (\`ss -lnp sport = :${PORT}\` names it)`,
+    EADDRINUSE: `another name server on this machine uses it: make that one listen only on its own addresses (\`ss -lnp sport = :${PORT}\` shows it)`,
     EACCES: 'needs root (try sudo)',
     EADDRNOTAVAIL: 'this machine does not have that address',
   };

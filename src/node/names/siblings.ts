@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { parseAddress } from '../../ip/address.js';
 import { type Cidr, formatCidr, parseCidr } from '../../ip/cidr.js';
 import { holdOpenFile, isHeldElsewhere } from '../../linux/files/file-lock.js';
@@ -24,22 +25,22 @@ import { isLabel } from '../../protocol/label.js';
 import { DNS_TYPE, Names } from './names.js';
 
 /*
- * Which networks this machine is in, and where each one's names are answered. Programs know one name server, which is
- * the node that has /etc/resolv.conf; by this it knows whom to ask for the names of the others.
+ * The networks that this machine is in, and where the names of each are answered. Programs know one name server: the
+ * node that has /etc/resolv.conf. From these files it learns which sibling answers names of another network.
  *
- * Each node has a file, and holds a lock on it that goes with its process, however that ends: a file that nobody
- * holds is a dead node's, and says nothing.
+ * Each node has a file, and holds a lock on it that ends with its process. A file without a lock belongs to a dead node,
+ * and is ignored.
  */
 
 const SUFFIX = '.json';
-/** More is none of ours, bytes. */
-const MOST = 4096;
+/** The longest announcement, bytes. */
+const LONGEST = 4096;
 
 export interface Announcement {
   /** The network's name. */
   readonly network: string;
   readonly ranges: readonly Cidr[];
-  /** Where its names are answered, on this machine only: an IPv4 address. */
+  /** The IPv4 address that answers its names, for this machine only. */
   readonly address: string;
   readonly device: string;
 }
@@ -51,24 +52,31 @@ export interface Sibling {
   readonly domain: string;
 }
 
-/** As it is in the file. */
-interface Written {
-  readonly network: string;
-  readonly ranges: readonly string[];
-  readonly address: string;
-  readonly device: string;
-  /** Milliseconds since boot: the same order for all who read it. */
-  readonly since: number;
-  /** Only there the address is this node's. */
-  readonly netns: number;
-}
+/** An announcement in its file. */
+const written = v.object({
+  network: v.pipe(
+    v.string(),
+    v.check((name) => isLabel(name.toLowerCase())),
+  ), // it goes into resolv.conf
+  ranges: v.array(v.string()),
+  address: v.pipe(
+    v.string(),
+    v.check((text) => parseAddress(text)?.length === 4),
+  ),
+  device: v.string(),
+  /** Milliseconds since boot, so that all readers sort alike. */
+  since: v.number(),
+  /** The network namespace of the address. */
+  netns: v.number(),
+});
+type Written = v.InferOutput<typeof written>;
 
 interface Known extends Sibling {
   readonly names: Names;
   readonly since: number;
 }
 
-/** This machine's other networks, and this one for them. */
+/** Announces this network on this machine, and knows the others. */
 export class Siblings {
   readonly #directory: string;
   readonly #file = `${randomBytes(8).toString('hex')}${SUFFIX}`;
@@ -78,38 +86,38 @@ export class Siblings {
   #fd: number | undefined;
 
   /**
-   * From now on the others know of this network.
+   * Announces the network.
    *
-   * @throws LinuxError, Error when there is no place for it
+   * @throws LinuxError, Error when the file cannot be written
    */
   constructor({ network, ranges, address, device }: Announcement, directory = `${STATE_DIRECTORY}/names`) {
     this.#directory = directory;
     this.#netns = statSync('/proc/self/ns/net').ino;
     this.#own = { address, device, domain: new Names(network, ranges).domain };
-    const written: Written = {
+    const announcement: Written = {
       ...{ network, ranges: ranges.map(formatCidr), address, device },
       ...{ since: this.#since, netns: this.#netns },
     };
     withStateLock(() => {
       safeDirectory(directory);
       this.#removeDead();
-      this.#write(JSON.stringify(written));
+      this.#write(JSON.stringify(announcement));
     });
   }
 
-  /** Those that run now, the oldest first. */
+  /** The running siblings, the oldest first. */
   others(): Sibling[] {
     return this.#known();
   }
 
-  /** The domains of all networks here, this one's too, in the same order for every node: as they were begun. */
+  /** The domains of all networks here, this one included, the oldest first: in the same order for every node. */
   domains(): string[] {
     const own = { ...this.#own, since: this.#since };
     const all = [own, ...this.#known()].sort((a, b) => a.since - b.since);
     return [...new Set(all.map(({ domain }) => domain))];
   }
 
-  /** Where a name is answered that is another network's, by address; also reverse names. */
+  /** The addresses of siblings that answer a name, or a reverse name. */
   answering(name: string): string[] {
     if (!/\.(lametun|arpa)$/i.test(name)) return [];
     return this.#known()
@@ -118,9 +126,9 @@ export class Siblings {
   }
 
   /**
-   * Tells when there may be others than before; not when one was killed.
+   * Calls `onChange` when siblings may have changed, but not when one is killed.
    *
-   * @returns what ends it
+   * @returns stops watching
    */
   watch(onChange: () => void): () => void {
     try {
@@ -128,11 +136,11 @@ export class Siblings {
       watcher.on('error', () => {});
       return () => watcher.close();
     } catch {
-      return () => {}; // whoever waits looks from time to time, too
+      return () => {}; // callers also check from time to time
     }
   }
 
-  /** The others know nothing of this network any more. A second call does nothing. */
+  /** Withdraws the announcement. A second call does nothing. */
   close(): void {
     if (this.#fd === undefined) return;
     rmSync(join(this.#directory, this.#file), { force: true });
@@ -140,10 +148,10 @@ export class Siblings {
     this.#fd = undefined;
   }
 
-  /** Has its name only when it is whole and held. */
+  /** The file gets its name only when it is complete and locked. */
   #write(text: string): void {
     const path = join(this.#directory, this.#file);
-    const fd = openSync(`${path}.new`, 'wx', 0o600); // with O_CLOEXEC: programs that are run do not hold it on
+    const fd = openSync(`${path}.new`, 'wx', 0o600); // with O_CLOEXEC: child processes do not hold it
     try {
       holdOpenFile(fd);
       writeFileSync(fd, text);
@@ -187,40 +195,26 @@ export class Siblings {
         constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
       );
       const stat = fstatSync(fd);
-      return stat.isFile() && isTrusted(stat) && stat.size <= MOST ? use(fd) : undefined;
+      return stat.isFile() && isTrusted(stat) && stat.size <= LONGEST ? use(fd) : undefined;
     } catch {
-      return undefined; // gone meanwhile
+      return undefined; // it was removed meanwhile
     } finally {
       if (fd !== undefined) closeSync(fd);
     }
   }
 }
 
-/** Whether nobody else could have written it. */
+/** Whether only root or this user can write it. */
 const isTrusted = ({ uid, mode }: Stats): boolean =>
   (uid === 0 || uid === process.geteuid?.()) && (mode & 0o022) === 0;
 
+/** @returns undefined for the file of a dead node @throws when it is not an announcement, or one of another version */
 function readHeld(fd: number): (Known & Pick<Written, 'netns'>) | undefined {
-  return isHeldElsewhere(fd) ? readAnnouncement(readFileSync(fd, 'utf8')) : undefined;
-}
-
-/** Undefined when it is none, such as that of another version. */
-function readAnnouncement(text: string): (Known & Pick<Written, 'netns'>) | undefined {
-  const { network, ranges, address, device, since, netns } = JSON.parse(text) as Partial<Written>;
-  // The network's name goes into resolv.conf.
-  if (
-    typeof network !== 'string' ||
-    !isLabel(network.toLowerCase()) ||
-    !Array.isArray(ranges) ||
-    !ranges.every((r) => typeof r === 'string')
-  )
-    return;
-  if (typeof address !== 'string' || parseAddress(address)?.length !== 4 || typeof device !== 'string')
-    return;
-  if (typeof since !== 'number' || typeof netns !== 'number') return;
+  if (!isHeldElsewhere(fd)) return undefined;
+  const { network, ranges, ...rest } = v.parse(written, JSON.parse(readFileSync(fd, 'utf8')));
   const names = new Names(
     network,
     ranges.flatMap((range) => parseCidr(range) ?? []),
   );
-  return { address, device, since, netns, names, domain: names.domain };
+  return { ...rest, names, domain: names.domain };
 }

@@ -5,7 +5,7 @@ import type { Siblings } from './siblings.js';
 
 export interface SystemNamesOptions {
   readonly device: string;
-  /** Where the node's resolver listens: its inner IPv4 address. */
+  /** The address of the node's resolver: its IPv4 member address. */
   readonly address: string;
   /** `home.lametun`. */
   readonly domain: string;
@@ -13,35 +13,35 @@ export interface SystemNamesOptions {
   readonly reverse?: readonly string[];
   readonly stateDirectory: string;
   readonly log: (message: string) => void;
-  /** The other networks' nodes on this machine. */
+  /** The nodes of other networks on this machine. */
   readonly siblings?: Siblings | undefined;
-  /** For tests: /etc/resolv.conf. */
+  /** Replaces /etc/resolv.conf in tests. */
   readonly resolvConf?: string;
 }
 
-/** How the machine's programs find the network's names. */
+/** How the programs of the machine find the network's names. */
 export interface SystemNames {
   readonly how: 'systemd-resolved' | 'resolv.conf' | 'none';
-  /** With `none`: why, and what to do. */
+  /** Why it is `none`, and what to do. */
   readonly why: string | undefined;
-  /** With `resolv.conf`: the device of another network, whose node has the file and answers for this one. */
+  /** The interface of another network whose node has `resolv.conf` and answers for this one. */
   readonly through?: string | undefined;
-  /** The name servers for all other names; with systemd-resolved none, since it does not ask us for those. */
+  /** The name servers for all other names. None with systemd-resolved, which asks the node only for its network. */
   upstreams(): readonly string[];
   /** Undoes it. A second call does nothing. */
   stop(): void;
 }
 
 /**
- * Tells the machine to ask the node's resolver: systemd-resolved where that is in charge, else by /etc/resolv.conf.
- * Never throws: without names a node still works, and says so.
+ * Makes programs ask the node's resolver: through systemd-resolved if they use that, else through /etc/resolv.conf. Never
+ * throws: a node works without names, and says so.
  */
 export function startSystemNames(options: SystemNamesOptions): SystemNames {
   if (isResolvedInCharge(options.resolvConf)) {
     try {
       return tellResolved(options);
     } catch (error) {
-      options.log(`systemd-resolved was not told of ${options.domain}: ${(error as Error).message}`);
+      options.log(`cannot tell systemd-resolved about ${options.domain}: ${(error as Error).message}`);
     }
   }
   try {
@@ -66,11 +66,11 @@ export function startSystemNames(options: SystemNamesOptions): SystemNames {
 }
 
 const RESOLVED = '/run/systemd/resolve';
-/** resolved.conf(5): the stubs by which programs that know only resolv.conf reach systemd-resolved. */
+/** The addresses of systemd-resolved for programs that use only resolv.conf, resolved.conf(5). */
 const STUB = /^\s*nameserver\s+127\.0\.0\.5[34]\s*$/m;
 const TIMEOUT = 5000; // milliseconds
 
-/** Whether programs ask systemd-resolved: by its stub in resolv.conf, or by its module of the name service switch. */
+/** Whether programs ask systemd-resolved, through resolv.conf or through its module in nsswitch.conf. */
 function isResolvedInCharge(resolvConf = '/etc/resolv.conf'): boolean {
   if (!existsSync(RESOLVED)) return false;
   const read = (path: string): string => {
@@ -83,20 +83,20 @@ function isResolvedInCharge(resolvConf = '/etc/resolv.conf'): boolean {
   return STUB.test(read(resolvConf)) || /^\s*hosts:.*\bresolve\b/m.test(read('/etc/nsswitch.conf'));
 }
 
-/** Settings of the link, which go with it: nothing to put back after a kill. resolvectl(1). */
+/** Sets resolvectl(1) settings of the link. They end with the link, so a kill leaves nothing behind. */
 function tellResolved({ device, address, domain, reverse = [], log }: SystemNamesOptions): SystemNames {
   const resolvectl = (...args: string[]): string =>
     runProgram('resolvectl', args, { timeout: TIMEOUT, purpose: 'naming nodes' });
   const quietly = (...args: string[]): void => {
     try {
       resolvectl(...args);
-    } catch {} // older ones do not know it, and can do without
+    } catch {} // older versions lack it, and work without it
   };
   resolvectl('dns', device, address);
-  // With `~` names in it are asked here; without, what has no dot is looked for in it, too.
+  // With `~`, names in the domain are asked here. Without, it is also a search domain for names without a dot.
   resolvectl('domain', device, domain, ...[domain, ...reverse].map((zone) => `~${zone}`));
   quietly('default-route', device, 'false');
-  quietly('dnssec', device, 'no'); // nobody signs a name that exists only here
+  quietly('dnssec', device, 'no'); // names that exist only here are not signed
   quietly('dnsovertls', device, 'no');
   let told = true;
   return {
@@ -109,7 +109,7 @@ function tellResolved({ device, address, domain, reverse = [], log }: SystemName
       try {
         resolvectl('revert', device);
       } catch (error) {
-        log(`systemd-resolved forgets ${domain} when ${device} goes: ${(error as Error).message}`);
+        log(`systemd-resolved keeps ${domain} until ${device} is removed: ${(error as Error).message}`);
       }
     },
   };
