@@ -11,36 +11,36 @@ import { Siege } from '../kit/siege.js';
 import { until } from '../kit/wait.js';
 import { socketPath } from '../kit/wireguard.js';
 
-/** Where keys are, and are not: in memory only as long as they are of use, and nowhere else at all. */
+/** Keys are in memory only as long as they are needed, and nowhere else. */
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg');
 
-/** The names of secrets that were found, with how often; each was looked for by halves. */
+/** The secrets found in the device's memory, and how often. Each half of a secret is searched for separately. */
 function found(siege: Siege, secrets: Readonly<Record<string, Uint8Array>>): Record<string, number> {
   const names: Record<string, number> = {};
   for (const { what } of findInMemory(siege.device.pid, secrets)) names[what] = (names[what] ?? 0) + 1;
   return names;
 }
 
-/** The same, by the name of the secret alone. */
+/** The names of the secrets, without the half. */
 const namesOf = (names: Record<string, number>): string[] =>
   [...new Set(Object.keys(names).map((name) => name.split(':')[0]!))].sort();
 
-/** Asserts that of some secrets only these are left, as soon as both threads have had their turn: within so many looks. */
+/** Asserts that only the expected secrets are left in memory, within this many searches: both threads need a turn. */
 async function onlyThese(
   siege: Siege,
   secrets: Readonly<Record<string, Uint8Array>>,
   expected: readonly string[],
-  looks = 100,
+  searches = 100,
 ): Promise<void> {
-  for (let i = 0; i < looks; i++) {
+  for (let i = 0; i < searches; i++) {
     await sleep(100);
     if (namesOf(found(siege, secrets)).join() === expected.join()) return;
   }
   assert.deepEqual(namesOf(found(siege, secrets)), expected);
 }
 
-/** Has the garbage collector move what it moves: handshakes of strangers, and answers to `wg`. */
+/** Makes the garbage collector run, by handshakes of strangers and answers to `wg`. */
 async function stir(siege: Siege): Promise<void> {
   const socket = siege.open('192.0.2.3');
   const stranger = new HandmadePeer(siege.publicKey);
@@ -49,14 +49,14 @@ async function stir(siege: Siege): Promise<void> {
   socket.take();
 }
 
-test('session keys are in memory while they live, handshake secrets are not, and nothing of a removed peer', async (t) => {
+test('memory contains keys of live sessions, but no handshake secrets, and nothing of a removed peer', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const first = await siege.handshake();
   await stir(siege);
   crypto.secrets = [];
   const second = await siege.handshake();
-  const [, ...handshake] = crypto.secrets; // the first is of public things alone
+  const [, ...handshake] = crypto.secrets; // the first is derived from public values only
   crypto.secrets = undefined;
   const staticStatic = new Uint8Array(32);
   crypto.dh(siege.peer.privateKey, crypto.publicKey(siege.publicKey), staticStatic);
@@ -75,11 +75,11 @@ test('session keys are in memory while they live, handshake secrets are not, and
   );
   assert.ok(Object.keys(between).length >= 8, 'handshake secrets are not recorded');
 
-  // The control: what is needed is found, and a third handshake ends the first session.
+  // Control: keys in use are found. A third handshake ends the first session.
   const living = found(siege, sessions);
   assert.deepEqual(namesOf(living), Object.keys(sessions).sort());
   t.diagnostic(`copies: ${JSON.stringify(living)}`);
-  await onlyThese(siege, between, [], 3); // no timer, and no collector's work
+  await onlyThese(siege, between, [], 3); // without a timer or the garbage collector
   await siege.handshake();
   await siege.handshake();
   await onlyThese(siege, sessions, ['preshared key', 'static-static secret']);
@@ -90,7 +90,7 @@ test('session keys are in memory while they live, handshake secrets are not, and
   await onlyThese(siege, { ...sessions, ...between, sendingKey, receivingKey }, []);
 });
 
-test('a key that was replaced is nowhere any more: private and preshared, and sessions when the device goes down', async (t) => {
+test('replaced private and preshared keys are erased, and session keys when the device goes down', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { device, peer } = siege;
@@ -101,7 +101,7 @@ test('a key that was replaced is nowhere any more: private and preshared, and se
     sendingKey,
     receivingKey,
   };
-  await stir(siege); // `wg show dump` has the keys in its answer
+  await stir(siege); // the answer to `wg show dump` contains the keys
   const living = found(siege, secrets);
   t.diagnostic(`copies: ${JSON.stringify(living)}`);
   assert.deepEqual(namesOf(living), Object.keys(secrets).sort());
@@ -119,7 +119,7 @@ test('a key that was replaced is nowhere any more: private and preshared, and se
   await onlyThese(siege, secrets, []);
 });
 
-/** Wrong in as many ways as there are. `KEY` is a key in hex, `B64` in base64, `ODD` one where there should be none. */
+/** Invalid requests. `KEY` is a key in hex, `B64` in base64, `ODD` one where no key belongs. */
 const BAD_REQUESTS: readonly string[] = [
   'set=1\nprivate_key=KEYff\n\n',
   'set=1\nprivate_key=B64\n\n',
@@ -137,10 +137,10 @@ const BAD_REQUESTS: readonly string[] = [
   'set=1\nlisten_port=ODD\n\n',
   'get=1\nKEY\n\n',
   'KEY\n\n',
-  'set=1\nprivate_key=KEY', // and no more
+  'set=1\nprivate_key=KEY', // the connection ends here
 ];
 
-test('keys come into no log, no answer, no title, no environment, and no file', async (t) => {
+test('keys never appear in logs, answers, process titles, environments or files', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { device, peer } = siege;
@@ -163,8 +163,8 @@ test('keys come into no log, no answer, no title, no environment, and no file', 
     );
     await once(socket, 'close');
   }
-  assert.match(answers, /errno=-22/); // the control: they were heard
-  await until('it to complain', () => device.stdout.includes('IPC error'));
+  assert.match(answers, /errno=-22/); // control: the requests were read
+  await until('an error message', () => device.stdout.includes('IPC error'));
   await siege.log();
   const secrets = [
     secret,
@@ -183,27 +183,27 @@ test('keys come into no log, no answer, no title, no environment, and no file', 
   for (const [place, text] of Object.entries(places)) {
     for (const key of secrets) {
       for (const form of [hex(key), base64(key)]) {
-        // Not even a part of it.
+        // Not even a part of a key.
         for (const part of [form.slice(0, 12), form.slice(16, 28), form.slice(-13, -1)])
           assert.ok(!text.toLowerCase().includes(part.toLowerCase()), `a key is in ${place}: ${text}`);
       }
     }
   }
 
-  // It has no file open but devices, sockets and the like, and others can neither read nor reach its socket.
+  // It has only devices, sockets and the like open, and other users cannot reach its socket.
   for (const fd of readdirSync(`/proc/${pid}/fd`)) {
     const target = readlinkSync(`/proc/${pid}/fd/${fd}`);
     assert.match(target, /^(socket:|pipe:|anon_inode:|\/dev\/(null|net\/tun)$)/, target);
   }
   const path = socketPath(device.device);
   assert.equal(statSync(path).mode & 0o777, 0o600);
-  // The directory is whoever's came first, and wireguard-go lets others look into it; none may let them write.
+  // The first WireGuard creates the directory. wireguard-go makes it readable for others, but never writable.
   assert.equal(statSync('/var/run/wireguard').mode & 0o022, 0);
-  // In memory neither, unless it stood for an address or a number: those are made strings of.
+  // Nor does a key stay in memory, unless it stood for an address or a number: those become strings.
   await onlyThese(siege, { 'key of bad requests': secret }, []);
 });
 
-test("a signal does not open node's debugger, by which every local user could read all of it", async (t) => {
+test('SIGUSR1 does not open the Node.js debugger, which would expose all memory to local users', async (t) => {
   if (!canRun(t)) return;
   const { device } = await Siege.start(t);
   process.kill(device.pid, 'SIGUSR1');

@@ -12,8 +12,8 @@ import { until } from '../kit/wait.js';
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg', 'ping');
 
 /**
- * How many private keys of some public keys there are in a process. Nobody knows them but the process, so everything that
- * looks like a key is tried. Memory is allocated at multiples of 8.
+ * How many private keys of some public keys are in a process's memory. Only the process knows them, so all values that
+ * look like a key are tried. Memory is allocated at multiples of 8.
  */
 function privateKeysOf(publicKeys: readonly Uint8Array[], pid: number): number {
   const tried = new Set<string>();
@@ -30,11 +30,11 @@ function privateKeysOf(publicKeys: readonly Uint8Array[], pid: number): number {
       key.destroy();
     }
   }
-  assert.ok(tried.size > 100, 'nothing was tried');
+  assert.ok(tried.size > 100, 'hardly any candidates were tried');
   return found;
 }
 
-/** Of 32 random bytes hardly ever more than 8 repeat others, or any 4 of a word are all but the same. */
+/** A filter: in 32 random bytes, rarely more than 8 repeat others, and rarely are the bytes of a word nearly equal. */
 function looksRandom(bytes: Uint8Array, at: number): boolean {
   const seen = new Uint32Array(8);
   let distinct = 0;
@@ -49,7 +49,7 @@ function looksRandom(bytes: Uint8Array, at: number): boolean {
   return distinct >= 24 && high >= 5 && high <= 27;
 }
 
-test('the ephemeral private key of an initiation is in memory until it is answered, and nowhere after', async (t) => {
+test('the ephemeral private key of an initiation is in memory only until the response', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { device, peer, socket } = siege;
@@ -58,17 +58,17 @@ test('the ephemeral private key of an initiation is in memory until it is answer
   const initiation = await socket.wait(isType(MESSAGE_TYPE.initiation));
   assert.ok(initiation);
   const ephemeral = initiation.slice(INITIATION.ephemeral, INITIATION.static);
-  // Looking takes its time, and every five seconds another initiation follows, with another key: it is held still.
+  // The search is slow, and every five seconds another initiation uses a new key, so the process is stopped meanwhile.
   process.kill(device.pid, 'SIGSTOP');
   try {
-    assert.equal(privateKeysOf([ephemeral], device.pid), 1, 'the control');
+    assert.equal(privateKeysOf([ephemeral], device.pid), 1, 'control');
   } finally {
     process.kill(device.pid, 'SIGCONT');
   }
   await pinging;
-  // Another one may be on its way while one is answered: then that is the one to answer.
+  // Another initiation may be in flight: then the response must answer that one.
   const all = new Set([initiation]);
-  const again = ping(device.host!, ADDRESS.peer, { count: 1, wait: 1 }); // it may have given up meanwhile
+  const again = ping(device.host!, ADDRESS.peer, { count: 1, wait: 1 }); // the first attempt may have ended meanwhile
   let isTaken = false;
   for (let next: Uint8Array | undefined = initiation; next !== undefined && !isTaken; ) {
     all.add(next);
@@ -82,12 +82,12 @@ test('the ephemeral private key of an initiation is in memory until it is answer
     isTaken = found ?? false;
   }
   await again;
-  assert.ok(isTaken, 'no response was taken');
+  assert.ok(isTaken, 'no response was accepted');
   const keys = [...all].map((each) => each.slice(INITIATION.ephemeral, INITIATION.static));
   await until('the keys to be erased', () => privateKeysOf(keys, device.pid) === 0, 30_000);
 });
 
-test('the ephemeral private key of a response is nowhere when it was sent', async (t) => {
+test('the ephemeral private key of a response is erased once the response is sent', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   await siege.handshake();

@@ -9,11 +9,11 @@ import { deviceExists, type Implementation, socketPath } from '../kit/wireguard.
 import { WireGuardPair } from '../kit/wireguard-pair.js';
 
 const ROUNDS = 3;
-/** How much slower a restart of ours may be: node starts in a few times what a Go program takes. Milliseconds, and starts. */
+/** How much slower a restart of lametund may be, as Node.js starts slower than Go: milliseconds, and starts of node. */
 const SLACK = 1500;
 const STARTS = 10;
 
-/** What node takes to start, milliseconds. */
+/** The start time of node, milliseconds. */
 function startOfNode(): number {
   const started = performance.now();
   spawnSync(process.execPath, ['-e', '']);
@@ -23,7 +23,7 @@ function startOfNode(): number {
 /**
  * Kills a daemon as the kernel does when memory is short, and starts it again.
  *
- * @returns milliseconds until a ping is answered, sorted, and what node took to start in each round
+ * @returns milliseconds until a ping is answered, sorted, and the start time of node in each round
  */
 async function killAndRestart(
   t: TestContext,
@@ -40,7 +40,7 @@ async function killAndRestart(
   for (let round = 0; round < ROUNDS; round++) {
     assert.equal(await first.wireguard.stop('SIGKILL'), 'SIGKILL');
     await until('the device to go', () => !deviceExists(first.device));
-    assert.ok(existsSync(socketPath(first.device)), 'a stale socket was expected');
+    assert.ok(existsSync(socketPath(first.device)), 'expected a stale socket');
     const started = performance.now();
     await pair.startEnd(first, { heard: false });
     assert.equal(
@@ -50,20 +50,20 @@ async function killAndRestart(
     );
     times.push(performance.now() - started);
     starts.push(startOfNode());
-    // And the other way, to an endpoint that has not changed.
+    // And in the other direction, to an unchanged endpoint.
     assert.equal((await ping(second.host, first.inner.v4, { wait: 15 })).received, 1);
   }
   return { times: times.sort((a, b) => a - b), starts };
 }
 
-test('killed and restarted with the same configuration, traffic flows again as fast as with wireguard-go', async (t) => {
+test('after a kill and restart, traffic resumes as fast as with wireguard-go', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'wg', 'wireguard-go', 'ping')) return;
   const { times: ours, starts } = await killAndRestart(t, 'lametund');
   const { times: theirs } = await killAndRestart(t, 'wireguard-go');
   const slack = SLACK + STARTS * Math.max(...starts);
   const text = (times: readonly number[]): string => times.map((time) => `${time.toFixed(0)} ms`).join(', ');
   t.diagnostic(
-    `from the start to the first answer: lametund ${text(ours)}; wireguard-go ${text(theirs)}; node ${text(starts)}`,
+    `from start to first reply: lametund ${text(ours)}; wireguard-go ${text(theirs)}; node ${text(starts)}`,
   );
   assert.ok(ours[1]! < theirs[1]! + slack, `${ours[1]} ms, ${theirs[1]} ms; ${slack} ms`);
 });

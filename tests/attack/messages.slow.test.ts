@@ -16,12 +16,12 @@ import { needs } from '../kit/requirements.js';
 import { ADDRESS, Siege } from '../kit/siege.js';
 import { until } from '../kit/wait.js';
 
-/** What strangers, and peers that lie, may send to a running lametund, and that nothing comes of it. */
+/** Messages from strangers and malicious peers do not affect a running lametund. */
 
 const canRun = (t: TestContext): boolean => needs(t, 'root', 'tun', 'netns', 'wg');
 const TIMES = 10;
 
-test('bad messages are counted by reason, and nothing else happens', async (t) => {
+test('bad messages are counted by reason, and have no other effect', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { device } = siege;
@@ -30,14 +30,14 @@ test('bad messages are counted by reason, and nothing else happens', async (t) =
   const log = await siege.log();
   for (const attack of all) {
     await t.test(`${attack.name}: ${attack.reason}`, async () => {
-      // What is authentic comes from where the peer is: from elsewhere it would move it there.
+      // Authentic messages come from the peer's endpoint: from elsewhere, the peer would roam there.
       const socket = attack.authentic ? siege.socket : stranger;
       const bad = Array.from({ length: TIMES }, (_, i) => attack.make(i));
       siege.socket.take();
       const [drops, state] = [await siege.drops(), siege.state];
       socket.send(...bad);
       assert.deepEqual(await siege.dropped(drops, TIMES), { [attack.reason]: TIMES });
-      assert.deepEqual([...stranger.take(), ...siege.socket.take()], [], 'there was an answer');
+      assert.deepEqual([...stranger.take(), ...siege.socket.take()], [], 'unexpected answer');
       if (!attack.authentic) assert.equal(siege.state, state);
       assert.equal(withoutReceived(siege.state), withoutReceived(state));
       await siege.ping(attack.session);
@@ -46,16 +46,16 @@ test('bad messages are counted by reason, and nothing else happens', async (t) =
       assert.deepEqual(await siege.dropped(drops, TIMES), { [attack.reason]: TIMES });
     });
   }
-  // The control: the same strange socket does hear an answer to what is valid.
+  // Control: the same socket gets an answer to a valid message.
   await siege.handshake(stranger);
   assert.match(siege.state, /192\.0\.2\.3:/);
   assert.equal(device.stderr, '');
 });
 
-/** `wg show dump` without the bytes received, which count what is authentic, whatever is inside. */
+/** `wg show dump` without received bytes, which count every authentic message. */
 const withoutReceived = (dump: string): string => dump.replace(/(\d+)(\t\d+\t\S+\n)$/, '$2');
 
-test('a peer of low order may be configured, and no handshake with it succeeds', async (t) => {
+test('a low-order public key can be configured, but no handshake with it succeeds', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const before = siege.state;
@@ -74,7 +74,7 @@ test('a peer of low order may be configured, and no handshake with it succeeds',
   await siege.handshake();
 });
 
-test('a device that is down is silent, and counts', async (t) => {
+test('a device that is down stays silent, and counts messages', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { device, socket, peer } = siege;
@@ -94,12 +94,12 @@ test('a device that is down is silent, and counts', async (t) => {
   device.ip(`link set ${device.device} up`);
   await until('the device to be up', () => device.stdout.endsWith('now Up\n'));
   const up = await siege.drops();
-  socket.send(last); // its session is no more
+  socket.send(last); // its session has ended
   assert.deepEqual(await siege.dropped(up, 1), { 'unknown-index': 1 });
   await siege.handshake();
 });
 
-test('a peer roams by authentic packets, and by nothing else', async (t) => {
+test('a peer roams only with authentic packets', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const session = await siege.handshake();
@@ -120,14 +120,14 @@ test('a peer roams by authentic packets, and by nothing else', async (t) => {
 
   await siege.ping(session, elsewhere);
   assert.equal(endpoint(), '192.0.2.4:40004');
-  elsewhere.send(session.seal(echoRequest('10.77.0.66', ADDRESS.inner))); // authentic, whatever is inside
+  elsewhere.send(session.seal(echoRequest('10.77.0.66', ADDRESS.inner))); // authentic, despite the wrong inner source
   siege.socket.send(session.seal(echoRequest('10.77.0.66', ADDRESS.inner)));
   await until('the peer to be back', () => endpoint() === '192.0.2.2:40000');
 });
 
-/** A flood of initiations of nobody, from an address. */
+/** A flood of initiations from an unknown peer. */
 class Flood {
-  /** How many bursts there were, and how many of them did not find the device under load from first to last. */
+  /** How many bursts were sent, and how many of them met a device that was not under load all the time. */
   #bursts = 0;
   #gaps = 0;
   #stopped = false;
@@ -138,8 +138,8 @@ class Flood {
   }
 
   /**
-   * Does something while the device is under load: which it is for a second after it had much to do at once. Where the
-   * machine has so much else to do that it was not for a moment, what fails is done again.
+   * Does something while the device is under load, which lasts for a second after a burst. On a busy machine the load may
+   * pause; an attempt that failed with a pause is repeated.
    */
   async during(attempt: () => Promise<void>): Promise<void> {
     for (let again = 0; ; again++) {
@@ -182,7 +182,7 @@ class Flood {
 
 const cookiesOf = async (siege: Siege): Promise<number> => (await siege.drops()).get('cookie-sent') ?? 0;
 
-test('under load a peer that answers the cookie gets through, and a flood that does not is ignored', async (t) => {
+test('under load a peer with a cookie gets through, and a flood without cookies is ignored', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { peer, socket, device } = siege;
@@ -206,32 +206,36 @@ test('under load a peer that answers the cookie gets through, and a flood that d
 
   const thief = siege.open('192.0.2.2', 40_002);
   await flood.during(async () => {
-    // The cookie is good at the address and port that it was sent to, and nowhere else.
+    // The cookie is valid only for the address and port that it was sent to.
     const strangers = (await siege.drops()).get('unknown-peer');
     const second = peer.initiation();
     assert.notEqual(hex(second.message.subarray(INITIATION.mac2)), '0'.repeat(32));
     thief.take();
     thief.send(second.message);
-    assert.ok(await thief.wait(isType(MESSAGE_TYPE.cookieReply), 5_000), 'a stolen cookie was taken');
+    assert.ok(await thief.wait(isType(MESSAGE_TYPE.cookieReply), 5_000), 'a stolen cookie was accepted');
     socket.send(second.message);
     const next = await socket.wait(second.complete, 5_000);
     assert.ok(next, 'a peer with a cookie does not get through');
-    await siege.ping(session); // the session from before goes on under load
-    assert.equal((await siege.drops()).get('unknown-peer'), strangers, 'the flood is listened to');
+    await siege.ping(session); // the existing session works under load
+    assert.equal(
+      (await siege.drops()).get('unknown-peer'),
+      strangers,
+      'initiations of the flood were processed',
+    );
   });
   await flood.stop();
   const more = device.stdout.slice(log.length);
   assert.ok(!more.includes('cookie'), more);
 });
 
-test('under load one address gets 20 handshakes a second with a burst of 5, also with a cookie', async (t) => {
+test('under load one address gets 20 handshakes per second and a burst of 5, even with a cookie', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const socket = siege.open('192.0.2.3');
   const flood = new Flood(siege, siege.open('192.0.2.5'));
   await until('the device to be under load', async () => (await cookiesOf(siege)) > 100);
   await flood.during(async () => {
-    await sleep(300); // the burst is there again
+    await sleep(300); // the bucket is full again
     const stranger = new HandmadePeer(siege.publicKey);
     socket.take();
     socket.send(stranger.initiation().message);
@@ -247,7 +251,7 @@ test('under load one address gets 20 handshakes a second with a burst of 5, also
     };
     for (let sent = 0; sent < 100; sent += 20) {
       socket.send(...Array.from({ length: 20 }, () => stranger.initiation().message));
-      await until('them to be read', async () => {
+      await until('the initiations to be read', async () => {
         const { limited, heard } = await counts();
         return limited + heard >= sent + 20;
       });
@@ -255,12 +259,12 @@ test('under load one address gets 20 handshakes a second with a burst of 5, also
     const { limited, heard } = await counts();
     const seconds = (performance.now() - started) / 1000;
     assert.equal(limited + heard, 100);
-    assert.ok(heard >= 5 && heard <= 5 + Math.ceil(20 * seconds), `${heard} were heard in ${seconds} s`);
+    assert.ok(heard >= 5 && heard <= 5 + Math.ceil(20 * seconds), `${heard} accepted in ${seconds} s`);
   });
   await flood.stop();
 });
 
-test('100 000 bad messages leave no trace: no log, no memory, no answer, and the session lives', async (t) => {
+test('100 000 bad messages cause no log, no answer and no memory growth, and the session survives', async (t) => {
   if (!canRun(t)) return;
   const siege = await Siege.start(t);
   const { device } = siege;
@@ -273,7 +277,7 @@ test('100 000 bad messages leave no trace: no log, no memory, no answer, and the
   const [log, state] = [await siege.log(), siege.state];
   await siege.flood(stranger, 40_000, any, 1000);
   let grown = Infinity;
-  // Memory comes and goes; what is a trace of each message grows every time.
+  // Memory use varies; a leak per message would grow every time.
   for (let again = 0; again < 3 && grown >= 16e6; again++) {
     const before = device.residentBytes;
     await siege.flood(stranger, 100_000, any, 1000);
@@ -286,7 +290,7 @@ test('100 000 bad messages leave no trace: no log, no memory, no answer, and the
   assert.ok(grown < 16e6, `memory has grown by ${grown} bytes`);
   assert.equal(await siege.log(), log);
   assert.equal(withoutReceived(siege.state), withoutReceived(state));
-  // Under load a handshake gets a cookie, which is sent to prove an address; nothing else may ever be an answer.
+  // Under load the answer to a handshake is a cookie reply; no other answer is allowed.
   assert.ok(stranger.take().every(({ bytes }) => bytes[0] === MESSAGE_TYPE.cookieReply));
   await siege.goesOn();
 });

@@ -1,26 +1,27 @@
 import type { Plan } from '../../src/cli/network/decide.js';
 
 /**
- * What each option of the commands that begin something does, by what the state directory holds while nothing runs on it:
- * true for an effect (`effect` says which), or the message by which it is refused. While something runs on it all of them
- * are refused as busy, but for a token that tells a member where its hub is. `options.test.ts` walks it, and fails when a command has an option that is not in here.
+ * What each option of the start commands does, by the content of the state directory, while no process uses it: true if it
+ * takes effect (`effect` checks it), or the message that refuses it. While a process uses the directory, all are refused as
+ * busy, except a token that tells a member its hub's new address. `options.test.ts` checks every row, and that no option is
+ * missing.
  */
 
 export type Holding = 'fresh' | 'member' | 'hub' | 'both';
 
 export interface Row {
   readonly option: string;
-  /** What is typed; without it, the option alone. */
+  /** The value; undefined for an option without one. */
   readonly value?: string;
   readonly effect?: (plan: Plan) => unknown;
   readonly on: Readonly<Record<Holding, true | RegExp>>;
-  /** Of `join` on a member that runs, with a token of its network; else that is busy. */
+  /** The result of `join` on a running member with a token of its network; busy otherwise. */
   readonly running?: true | RegExp;
 }
 
 const everywhere = { fresh: true, member: true, hub: true, both: true } as const;
 
-// By command: what it does without an option.
+// The results of the commands without an option.
 const NO_HUB = /^this machine is already node anna of network home, whose hub is elsewhere: pass --state DIR/;
 const BOTH = /^this machine is also node anna of network home: run `lametun up` to start both/;
 const HAS_HUB = /^\/s contains the hub of home: run `lametun up` to start it, or pass --state DIR/;
@@ -37,7 +38,7 @@ const WHILE_RUNNING: Readonly<Record<string, true | RegExp>> = {
   '--interface wg7': STOP_FIRST,
 };
 
-/** Options of the output, and of how the process runs: they are nobody's but this start's. */
+/** Options for output and for running the process; they apply only to this start. */
 const ways = (on: Row['on']): Row[] => [
   { option: '--state', value: '/s', on },
   { option: '--json', on },
@@ -85,7 +86,7 @@ const hubOptions = (on: Row['on'], kept: Row['on']): Row[] => [
   { option: '--database-file', value: 'FILE', effect: ({ hub }) => hub?.database === 'postgres://u@h/d', on },
 ];
 
-/** @param kept where a hub has its network already */
+/** @param kept for state directories that already contain a hub's network */
 function refusedWhereTrue(kept: Row['on'], message: RegExp): Row['on'] {
   const changed = Object.entries(kept).map(([holding, is]) => {
     const hasHub = holding === 'hub' || holding === 'both';
@@ -147,15 +148,15 @@ export const START_TABLE: Readonly<Record<'serve' | 'hub' | 'join' | 'up', reado
   ],
 };
 
-/** What runs on the state directory that a command asks. */
+/** The process that uses the state directory. */
 export type Process = 'none' | 'node' | 'hub' | 'both';
 
-/** An option of a command that asks a process, and what of the request it makes; `undefined`: it is the output's. */
+/** An option of a command that sends a request to a process, and its effect on the request; `undefined` for output options. */
 export interface AskRow {
   readonly line: readonly string[];
-  /** The options that the line has. */
+  /** The options on the command line. */
   readonly options?: readonly string[];
-  /** In what is asked. */
+  /** The request. */
   readonly asks: object;
 }
 
@@ -169,7 +170,7 @@ const admin = (op: string, more: object = {}): object => ({ command: 'admin', re
 const invite = (more: object): object =>
   admin('invite', { expires: 86_400, reusable: false, admin: false, shares: [], ...more });
 
-/** While nothing runs, all of them are refused: `no lametun is running on DIR`. */
+/** Without a process, all are refused: `no lametun is running on DIR`. */
 export const ASK_TABLE: Readonly<
   Record<
     string,
@@ -236,7 +237,7 @@ export const ASK_TABLE: Readonly<
   backup: { on: HUB_ONLY, rows: [{ line: ['/b'], asks: { command: 'backup', file: '/b' } }] },
 };
 
-/** Elsewhere: `demo` and `drops` have no state directory, `down`, `leave` and `restore` are tested with real ones. */
+/** Tested elsewhere: `demo` and `drops` have no state directory; `down`, `leave` and `restore` are tested with real ones. */
 export const OTHER_OPTIONS: Readonly<Record<string, readonly string[]>> = {
   down: [],
   leave: ['--force'],

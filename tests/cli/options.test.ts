@@ -52,7 +52,7 @@ const SITUATIONS: Readonly<Record<Holding, Situation>> = {
 const COMMANDS = commandGroups().flatMap(({ commands }) => commands);
 const optionsOf = (command: Command): string[] => command.options.map(({ long, flags }) => long ?? flags);
 
-/** What the command's own parser makes of a line. */
+/** The options as the command's own parser returns them. */
 function parse(name: string, args: readonly string[]): Given {
   const command = commandGroups()
     .flatMap(({ commands }) => commands)
@@ -119,7 +119,7 @@ test('each option of a start command takes effect or is refused, in every state 
   t.diagnostic(`${cells} cells`);
 });
 
-test('no option is missing in the tables', () => {
+test('no option is missing from the tables', () => {
   for (const command of COMMANDS) {
     const name = command.name();
     const asked = ASK_TABLE[name]?.rows.flatMap(({ line, options = line }) => options) ?? [];
@@ -134,14 +134,14 @@ test('no option is missing in the tables', () => {
   }
 });
 
-/** Runs a command here, and gives what it prints. */
+/** Runs a command in this process, and returns its output. */
 async function typed(name: string, line: readonly string[]): Promise<string> {
   const command = commandGroups()
     .flatMap(({ commands }) => commands)
     .find((each) => each.name() === name)!;
   const { write } = process.stdout;
   let said = '';
-  // What is no line of JSON is the test runner's own.
+  // Lines that are not JSON come from the test runner.
   process.stdout.write = ((chunk: string | Uint8Array): boolean => {
     if (typeof chunk !== 'string' || !chunk.startsWith('{')) return write.call(process.stdout, chunk);
     said += chunk;
@@ -155,7 +155,7 @@ async function typed(name: string, line: readonly string[]): Promise<string> {
   return said;
 }
 
-test('each option of the other commands is in the request, or is refused by the running process, or because there is none', async (t) => {
+test('each option of the other commands is in the request, or is refused by the process, or for lack of one', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-options-'));
   t.after(() => rmSync(folder, { recursive: true }));
   let runs = { hub: false, node: false };
@@ -198,7 +198,7 @@ test('each option of the other commands is in the request, or is refused by the 
   }
 });
 
-test('leave asks the running process, or tells the hub itself, unless the hub is here and not running', () => {
+test('leave asks the running process, or tells the hub itself, unless this machine’s own hub is not running', () => {
   const { fresh, both, hub: hubAlone, member: alone } = SITUATIONS;
   for (const force of [false, true]) {
     assert.equal(decideLeave(force, { ...alone, process: 12 }), 'ask');

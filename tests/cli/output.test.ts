@@ -20,7 +20,7 @@ import { MAIN } from '../kit/lametun.js';
 import { needs } from '../kit/requirements.js';
 import { until } from '../kit/wait.js';
 
-/** Where the program is started and what becomes of what it prints must not keep it from ending as it should. */
+/** Neither the working directory nor the reader of its output may keep the program from exiting properly. */
 
 let count = 0;
 
@@ -30,13 +30,13 @@ function namespace(t: TestContext): Namespace {
   return made;
 }
 
-/** Runs a shell line in which `"$@"` is the program, to its end. */
+/** Runs a shell line to its end. `"$@"` in it is the program. */
 function shell(host: Namespace, line: string, args: readonly string[]) {
   const words = ['-c', line, 'bash', process.execPath, MAIN, ...args];
   return host.inside(() => spawnSync('bash', words, { encoding: 'utf8', timeout: 60_000 }));
 }
 
-/** What a child prints on stderr until now. */
+/** The stderr of a child so far. */
 function errorsOf(child: ChildProcess): () => string {
   let text = '';
   child.stderr!.setEncoding('utf8').on('data', (part: string) => {
@@ -47,7 +47,7 @@ function errorsOf(child: ChildProcess): () => string {
 
 const devices = (host: Namespace): string => host.run('ip', ['-o', 'link']);
 
-test('a reader that goes away ends it cleanly: lametun -listen --json | head -1', (t) => {
+test('the program exits cleanly when its reader goes away: lametun -listen --json | head -1', (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const { status, stdout, stderr } = shell(host, 'set -o pipefail; "$@" | head -n 1', ['-listen', '--json']);
@@ -57,7 +57,7 @@ test('a reader that goes away ends it cleanly: lametun -listen --json | head -1'
   assert.doesNotMatch(devices(host), /tun0/);
 });
 
-test('output that cannot be written ends it with one line and status 1', (t) => {
+test('a failed write to stdout ends the program with one line and status 1', (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const { status, stderr } = shell(host, 'exec "$@" > /dev/full', ['-listen', '--json']);
@@ -66,7 +66,7 @@ test('output that cannot be written ends it with one line and status 1', (t) => 
   assert.doesNotMatch(devices(host), /tun0/);
 });
 
-test('a reader that does not read prevents neither the end nor the clean-up', async (t) => {
+test('a stalled reader prevents neither exit nor cleanup', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const folder = mkdtempSync(join(tmpdir(), 'lametun-'));
@@ -92,7 +92,7 @@ test('a reader that does not read prevents neither the end nor the clean-up', as
   assert.doesNotMatch(devices(host), /tun0/);
 });
 
-test('a signal ends it at once while it waits for a name server', async (t) => {
+test('a signal ends the program at once while it waits for a name server', async (t) => {
   if (!needs(t, 'root', 'netns')) return;
   const host = namespace(t);
   const silent = host.inside(() => UdpSocket.open(53));
@@ -101,21 +101,21 @@ test('a signal ends it at once while it waits for a name server', async (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'resolv.conf');
   writeFileSync(file, 'nameserver 127.0.0.1\noptions timeout:20 attempts:1\n');
-  // `ip netns exec` gives each program mounts of its own, so this is the resolv.conf of one program.
+  // `ip netns exec` gives each program its own mounts, so only this program sees this resolv.conf.
   const line = `mount --bind ${file} /etc/resolv.conf && exec "$@"`;
   const words = ['-c', line, 'bash', process.execPath, MAIN, '-server', 'office.example'];
   const child = host.spawn('bash', words, { stdio: ['ignore', 'pipe', 'pipe'] });
   const errors = errorsOf(child);
   const asked = () => host.inside(() => readFileSync('/proc/thread-self/net/udp6', 'utf8'));
-  await until('the question', () => /:0035 [0-9A-F:]{37} 07 [0-9A-F]{8}:(?!0{8})/.test(asked()));
+  await until('the query', () => /:0035 [0-9A-F:]{37} 07 [0-9A-F]{8}:(?!0{8})/.test(asked()));
   const start = performance.now();
   child.kill('SIGINT');
   const [, signal] = await once(child, 'exit');
   assert.equal(signal, 'SIGINT', errors());
-  assert.ok(performance.now() - start < 15_000); // of the 20 s that the name server is given
+  assert.ok(performance.now() - start < 15_000); // the resolver's timeout is 20 s
 });
 
-test('it starts in a folder that is gone', async (t) => {
+test('the program starts in a deleted working directory', async (t) => {
   if (!needs(t, 'root', 'tun', 'netns')) return;
   const host = namespace(t);
   const folder = mkdtempSync(join(tmpdir(), 'lametun-'));

@@ -23,5 +23,9 @@ test('systemd accepts the unit', (t) => {
     }
   };
   assert.equal(verify(unit.text), '');
-  assert.notEqual(verify(unit.text.replace('ExecStart=/', 'ExecStart=/no/such/')), '', 'it would say so');
+  assert.notEqual(
+    verify(unit.text.replace('ExecStart=/', 'ExecStart=/no/such/')),
+    '',
+    'control: it reports a missing program',
+  );
 });

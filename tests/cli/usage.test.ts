@@ -11,7 +11,7 @@ import { Namespace } from '../../src/linux/process/namespace.js';
 import { MAIN } from '../kit/lametun.js';
 import { needs } from '../kit/requirements.js';
 
-/** Whatever is wrong, the program says it in one line that helps, and ends: 2 for how it was called, 1 for the rest. */
+/** Every error is one helpful line. The exit status is 2 for usage errors, 1 for others. */
 
 interface Outcome {
   readonly status: number | null;
@@ -48,7 +48,7 @@ for (const args of [['nonsense'], ['demo', '--nonsense'], ['demo', 'nonsense'], 
     assertOneLine(lametun(args), 2, /nonsense|--pcap|too many arguments/));
 }
 
-test('help and version are answers, not errors', () => {
+test('help and version exit with 0', () => {
   for (const args of [['-help'], ['-h'], ['--help'], ['-version'], ['--version']]) {
     const { status, stdout, stderr } = lametun(args);
     assert.equal(status, 0, args.join(' '));
@@ -58,7 +58,7 @@ test('help and version are answers, not errors', () => {
 });
 
 test('a host name that does not resolve', () => {
-  // Names under .invalid never resolve, RFC 6761; a name server that is not there must not be waited for long.
+  // Names under .invalid never resolve, RFC 6761, and a missing name server must not delay the error.
   assertOneLine(lametun(['-server', 'home.invalid']), 1, /cannot resolve "home\.invalid".*\?/);
   const state = path(mkdtempSync(path(tmpdir(), 'lametun-usage-')), 'state');
   assertOneLine(
@@ -78,28 +78,28 @@ for (const [server, says] of [
   ['fe80::1', /fe80::1%eth0/],
   ['fe80::1%nosuchdevice', /ip link/],
 ] as const) {
-  test(`an address at which there can be no server: ${server}`, () =>
+  test(`an address that cannot be a server’s: ${server}`, () =>
     assertOneLine(lametun(['-server', server]), 1, says));
 }
 
-test('a port in the server’s name is answered with the right option', () => {
+test('the error for a port in the server’s name mentions the right option', () => {
   assertOneLine(lametun(['-server', 'vpn.invalid:1234']), 1, /the port is given with -port/);
 });
 
-/** A network of its own for a test, with a device that is attached or a port that is taken. */
+/** A network namespace for a test with an attached device or a port in use. */
 function namespace(t: TestContext): Namespace {
   const made = Namespace.create(`u${process.pid.toString(36)}`);
   t.after(() => made.remove());
   return made;
 }
 
-/** Runs it in a namespace, where it must end by itself. */
+/** Runs the program in a namespace until it exits. */
 function inside(host: Namespace, args: readonly string[], wrapper: readonly string[] = []): Outcome {
   const [command, ...rest] = [...wrapper, process.execPath, MAIN, ...args];
   return host.inside(() => spawnSync(command!, rest, { encoding: 'utf8', timeout: 60_000 }));
 }
 
-test('missing privilege to make a device', (t) => {
+test('missing privilege to create a device', (t) => {
   if (!needs(t, 'root', 'tun', 'netns', 'setpriv')) return;
   const wrapper = [
     ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],

@@ -14,7 +14,7 @@ import { runProgram } from '../../src/linux/process/program.js';
 import { needs } from '../kit/requirements.js';
 import { openTestNetwork } from '../kit/stores.js';
 
-/** A folder on a disk of its own, of so many kilobytes. */
+/** A folder on its own disk of this size. */
 function smallDisk(t: TestContext, kilobytes: number): string {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-disk-'));
   runProgram('mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k`, 'none', folder]);
@@ -25,20 +25,20 @@ function smallDisk(t: TestContext, kilobytes: number): string {
   return folder;
 }
 
-/** Leaves no byte on the disk. */
+/** Fills the disk. */
 function fill(file: string): void {
   writeFileSync(file, '');
   for (let chunk = 65_536; chunk >= 1; chunk >>= 1) {
     try {
       for (;;) appendFileSync(file, Buffer.alloc(chunk));
-    } catch {} // it is full for pieces of this size
+    } catch {} // full for pieces of this size
   }
 }
 
 const addNode = (registry: Registry, key: string): Promise<number> =>
   registry.change((change) => joinNetwork(change, { key, secretHash: 'secret', name: key, shares: [] }));
 
-test('without disk space for the tables a hub says so, and starts once there is some', async (t) => {
+test('without disk space for its tables a hub reports it, and starts once there is space', async (t) => {
   if (!needs(t, 'root')) return;
   const folder = smallDisk(t, 64);
   const database = join(folder, 'hub.sqlite');
@@ -48,7 +48,7 @@ test('without disk space for the tables a hub says so, and starts once there is 
   assert.equal(registry.members.count, 0);
 });
 
-test('a full disk gives a message, corrupts nothing, and is no problem once there is room', async (t) => {
+test('a full disk causes an error and no corruption, and writes work again once there is space', async (t) => {
   if (!needs(t, 'root')) return;
   const folder = smallDisk(t, 2048);
   const database = join(folder, 'hub.sqlite');
@@ -68,7 +68,7 @@ test('a full disk gives a message, corrupts nothing, and is no problem once ther
   for (let round = 0; round < 3; round++) {
     fill(join(folder, 'filler'));
     for (let i = 0; refusals < 5 * (round + 1); i++) {
-      assert.ok(i < 5_000, 'the disk never was full');
+      assert.ok(i < 5_000, 'the disk never filled up');
       const key = `${round}-${i}`;
       try {
         await addNode(registry, key);

@@ -1,13 +1,13 @@
 /**
- * A hub as a process of its own, to be killed: `hub-process.js STATE [DATABASE [PORT]]`. It prints one line of JSON once it is
- * ready, and then one for each administrator's request that it reads.
+ * A hub in its own process, to be killed: `hub-process.js STATE [DATABASE [PORT]]`. It prints one line of JSON when it is
+ * ready, and one for each administrator's request that it reads.
  */
 import { createInterface } from 'node:readline';
 import { startHub } from '../../src/hub/start.js';
 import { TextLog } from '../../src/log.js';
 import type { AdminRequest } from '../../src/protocol/messages.js';
 
-/** A crowd comes from one address, and at once. */
+/** A test's crowd connects from one address, all at once. */
 const ENOUGH = { rate: 10_000, burst: 10_000 };
 
 const [state, database, port] = process.argv.slice(2);

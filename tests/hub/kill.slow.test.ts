@@ -52,7 +52,7 @@ class HubProcess {
     return new HubProcess(child, lines, port, Buffer.from(publicKey, 'base64'));
   }
 
-  /** @throws Error when it was killed meanwhile */
+  /** @throws Error when the hub was killed meanwhile */
   async administer<T>(request: AdminRequest): Promise<T> {
     this.child.stdin!.write(`${JSON.stringify(request)}\n`);
     const line = await this.#lines.next();
@@ -67,7 +67,7 @@ class HubProcess {
   }
 }
 
-/** What the hub has said yes to. */
+/** The changes that the hub has acknowledged. */
 interface Acknowledged {
   readonly members: Map<number, { readonly key: string; readonly name: string; readonly ipv4: string }>;
   readonly left: Set<number>;
@@ -83,14 +83,14 @@ const INVITE: AdminRequest = {
   shares: [],
 };
 
-/** Makes invitations as fast as the hub can. Ends when the hub does. */
+/** Creates invitations as fast as possible until the hub ends. */
 async function makeInvites(hub: HubProcess, { invites }: Acknowledged): Promise<void> {
   try {
     for (;;) invites.add((await hub.administer<AdminAnswers['invite']>(INVITE)).invite);
   } catch {} // it was killed
 }
 
-/** Joins with one key after the other; every fifth leaves again. Ends when the hub does. */
+/** Joins with one key after another until the hub ends; every fifth node leaves again. */
 async function write(hub: HubProcess, secret: Uint8Array, acknowledged: Acknowledged): Promise<void> {
   for (let i = 0; ; i++) {
     const node = new TestNode();
@@ -100,7 +100,7 @@ async function write(hub: HubProcess, secret: Uint8Array, acknowledged: Acknowle
       acknowledged.members.set(you.id, { key: node.keyText, name: you.name, ipv4: you.ipv4! });
       if (i % 5 !== 0) continue;
       await node.attach();
-      // Whether it is gone is not known until the answer is there.
+      // Whether the node is gone is unknown until the answer arrives.
       acknowledged.members.delete(you.id);
       await node.ask({ type: 'leave' });
       acknowledged.left.add(you.id);
@@ -161,7 +161,7 @@ function check(nodes: readonly NodeRow[], { members, left }: Acknowledged): void
     assert.equal(
       new Set(nodes.map((node) => node[field])).size,
       nodes.length,
-      `one ${field} was given out twice`,
+      `a ${field} was assigned twice`,
     );
   }
 }

@@ -1,14 +1,13 @@
 /**
- * Shakes hands, by the product's protocol code, with a garbage collection at every step, and says which secrets came
- * about. Then it waits on standard input: whoever started it looks for the secrets in its memory. What it keeps of
- * them itself is inverted.
+ * Runs handshakes with the product's protocol code and a garbage collection at every step, and prints the secrets. Then it
+ * waits on standard input while the parent process searches its memory for them. Its own copies are inverted.
  *
- * Started like this:
+ * Usage:
  *
  *     node --expose-gc handshake.js
  *
- * The first line of output comes while the sessions live, the second when everything was given up. Both are JSON
- * arrays of the secrets in hexadecimal, each byte inverted.
+ * It prints one line while the sessions live, and another when all are gone. Both are JSON arrays of the secrets in
+ * hexadecimal, each byte inverted.
  */
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
@@ -21,7 +20,7 @@ import type { Peer } from '../../src/wireguard/peer.js';
 const secrets: Uint8Array[] = [];
 const collect = globalThis.gc!;
 
-/** Notes what a secret is without keeping it. */
+/** Records a secret, inverted. */
 function note(secret: Uint8Array | undefined): void {
   if (secret === undefined) return;
   const inverted = new Uint8Array(new ArrayBuffer(secret.length));
@@ -55,7 +54,7 @@ for (const [i, peer] of peers.entries()) {
   devices[i]!.up(1);
 }
 
-/** What the data plane would have of a session; it keeps the keys until they are dropped. */
+/** The session keys that the data plane would hold until the session ends. */
 const installed = new Map<string, Uint8Array[]>();
 function act(side: number, event: MachineEvent<Peer>, now: number): void {
   const other = devices[1 - side]!;
@@ -83,7 +82,7 @@ function settle(now: number): void {
 for (let now = 1000; now < 100_000; now += 20_000) {
   const [device, peer] = now % 40_000 === 1000 ? [devices[0]!, peers[0]!] : [devices[1]!, peers[1]!];
   device.setPersistentKeepalive(peer, 0, now);
-  device.setPersistentKeepalive(peer, 1000, now); // says hello at once, by a handshake while there is no session
+  device.setPersistentKeepalive(peer, 1000, now); // starts a handshake at once if there is no session
   settle(now);
   device.setPersistentKeepalive(peer, 0, now);
   if (now < 80_000) {

@@ -8,7 +8,7 @@ import { needs } from '../kit/requirements.js';
 
 const CHUNK = 4 << 20;
 
-/** Which of some byte strings stand in the memory that a process can write to. */
+/** Which byte strings are in the writable memory of a process. */
 function findInMemory(pid: number, needles: readonly Buffer[]): Buffer[] {
   const found = new Set<Buffer>();
   const memory = openSync(`/proc/${pid}/mem`, 'r');
@@ -22,7 +22,7 @@ function findInMemory(pid: number, needles: readonly Buffer[]): Buffer[] {
       try {
         length = readSync(memory, chunk, 0, Math.min(chunk.length, end - at), at);
       } catch {
-        continue; // reserved, and never used
+        continue; // reserved but never used
       }
       const read = chunk.subarray(0, length);
       for (const needle of needles) if (read.includes(needle)) found.add(needle);
@@ -32,7 +32,7 @@ function findInMemory(pid: number, needles: readonly Buffer[]): Buffer[] {
   return [...found];
 }
 
-test('secrets of handshakes are in memory while sessions live, and nowhere after', async (t) => {
+test('handshake secrets are in memory only while sessions live', async (t) => {
   if (!needs(t, 'root')) return;
   const script = fileURLToPath(new URL('./handshake.js', import.meta.url));
   const child = spawn(process.execPath, ['--expose-gc', script], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -47,8 +47,8 @@ test('secrets of handshakes are in memory while sessions live, and nowhere after
   };
   const living = await said();
   assert.ok(living.length > 50);
-  const sessionKeys = living.slice(-2); // the initiator's `split` is the last of all
-  assert.deepEqual(findInMemory(child.pid!, sessionKeys).length, 2, 'the control: keys in use are found');
+  const sessionKeys = living.slice(-2); // the initiator's `split` comes last
+  assert.deepEqual(findInMemory(child.pid!, sessionKeys).length, 2, 'control: keys in use are found');
 
   child.stdin.write('\n');
   const all = await said();

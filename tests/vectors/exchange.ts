@@ -1,9 +1,9 @@
 /**
- * Plays captured datagrams at a tunnel, one after the other, and prints what comes back to each, as JSON:
+ * Sends captured datagrams to a tunnel, one after the other, and prints the answers as JSON:
  *
  *     node exchange.js HOST
  *
- * The datagrams come as a JSON array of hexadecimal strings on standard input.
+ * Standard input is a JSON array of the datagrams in hexadecimal.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { until } from '../kit/wait.js';
 
 const PORT = 1234;
 const PATIENCE = 10_000;
-/** Of the packet's version, and of the destination of an IPv6 packet, behind four bytes of packet information. */
+/** Offsets of the version and of an IPv6 destination, after four bytes of packet information. */
 const [VERSION, DESTINATION] = [4, 4 + 24];
 
 const datagrams = JSON.parse(await text(process.stdin)) as string[];
@@ -29,7 +29,7 @@ for (const datagram of datagrams) {
 console.log(JSON.stringify(answers));
 socket.close();
 
-/** No answer to anything: for a second or more after it is up the kernel looks for routers behind a tunnel's device. */
+/** Not an answer: for a second or more after a device is up, the kernel sends router solicitations. */
 function isForMany(datagram: Buffer): boolean {
   return datagram[VERSION]! >> 4 === 6 && datagram[DESTINATION] === 0xff;
 }

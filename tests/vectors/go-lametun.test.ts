@@ -7,8 +7,8 @@ import { Lametun } from '../kit/lametun.js';
 import { needs } from '../kit/requirements.js';
 
 /**
- * The datagrams of the original Go program, captured once, are played at ours: the kernel behind our tunnel
- * must understand each, and our answer must be, byte for byte, what the original's was.
+ * Captured datagrams of the original Go program are sent to lametun. The kernel behind the tunnel must understand each, and
+ * each answer must equal the original's, byte for byte.
  */
 
 interface Vector {
@@ -27,7 +27,7 @@ const find = (name: string): Vector => {
   return vector;
 };
 
-/** What is asked, and what the original's kernel answered through it. */
+/** Questions, and the answers of the original's kernel. */
 const TO_LISTENER = [
   ['ICMP echo request', 'ICMP echo reply'],
   ['ICMPv6 echo request', 'ICMPv6 echo reply'],
@@ -38,7 +38,7 @@ const TO_CLIENT = [
   ['ICMP echo request that fills a 1500-byte path', 'ICMP echo reply that fills a 1500-byte path'],
 ].map((pair) => pair.map(find)) as [Vector, Vector][];
 
-test('the capture is whole, says where it is from, and no two of its datagrams are alike', () => {
+test('the capture is complete, names its source, and its datagrams are distinct', () => {
   assert.equal(vectors.datagrams.length, 10);
   assert.equal(new Set(vectors.datagrams.map(({ hex }) => hex)).size, 10);
   for (const field of ['program', 'commit', 'compiler', 'kernel', 'captured', 'how']) {
@@ -46,7 +46,7 @@ test('the capture is whole, says where it is from, and no two of its datagrams a
   }
 });
 
-test('every captured datagram is packet information and one whole IP packet', () => {
+test('every captured datagram consists of packet information and one complete IP packet', () => {
   for (const { name, hex } of vectors.datagrams) {
     const bytes = Buffer.from(hex, 'hex');
     const version = bytes[4]! >> 4;
@@ -56,14 +56,14 @@ test('every captured datagram is packet information and one whole IP packet', ()
   }
 });
 
-test('our listener understands what the original client sends, and answers as the original does', async (t) => {
+test('the listener understands the original client, and answers like the original listener', async (t) => {
   await play(t, TO_LISTENER, {
     ours: ['192.0.2.2', '-listen', '--address', '10.0.0.1/24', '--address', 'fd00::1/64'],
     theirs: '192.0.2.1',
   });
 });
 
-test('our client understands what the original listener sends, and answers as the original does', async (t) => {
+test('the client understands the original listener, and answers like the original client', async (t) => {
   await play(t, TO_CLIENT, {
     ours: ['192.0.2.1', '-server', '192.0.2.2', '--address', '10.0.0.2/24', '--mtu', '1500'],
     theirs: '192.0.2.2',
@@ -100,7 +100,7 @@ async function play(
   }
 }
 
-/** A packet but for what the kernel draws by lot: IPv4's identification (and so its checksum), IPv6's flow label. */
+/** A packet without random fields: IPv4's identification (and so its checksum), IPv6's flow label. */
 function withoutChance(hex: string): string {
   const bytes = Buffer.from(hex, 'hex');
   if (bytes[4]! >> 4 === 4) bytes.fill(0, 4 + 4, 4 + 6).fill(0, 4 + 10, 4 + 12);
