@@ -8,14 +8,14 @@ import { monotonic, type Order, type Replies } from './protocol.js';
 const HUB = fileURLToPath(new URL('../hub/hub-process.js', import.meta.url));
 const NODES = fileURLToPath(new URL('./nodes.js', import.meta.url));
 
-/** A program that answers each line of JSON with one. */
+/** A process that answers each line of JSON with a line of JSON. */
 class Conversation {
   readonly child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
 
-  /** @param files how many descriptors it needs */
+  /** @param files the number of file descriptors that it needs */
   constructor(args: readonly string[], files: number) {
-    // Node raises its own limit as far as it may; root may go further.
+    // Node raises its own limit up to the hard limit; root can raise that as well.
     const limit = process.geteuid?.() === 0 ? ['prlimit', `--nofile=${Math.max(files, 20_000)}`] : [];
     const [program, ...rest] = [...limit, process.execPath, ...args] as [string, ...string[]];
     this.child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -29,7 +29,7 @@ class Conversation {
 
   async answer<T>(): Promise<T> {
     const { done, value } = await this.#lines.next();
-    if (done) throw new Error(`${this.child.spawnargs.join(' ')} has ended`);
+    if (done) throw new Error(`${this.child.spawnargs.join(' ')} ended`);
     const said = JSON.parse(value) as T & { error?: string };
     if (said.error !== undefined) throw new Error(said.error);
     return said;
@@ -44,26 +44,26 @@ class Conversation {
 }
 
 export interface CrowdOptions {
-  /** Of simulated nodes: more than one, lest their event loop be the limit. */
+  /** Processes of simulated nodes. With more than one, their event loop is not the bottleneck. */
   readonly processes: number;
   /** The hub's state directory. */
   readonly state: string;
-  /** `postgres://...`; SQLite in the state directory if not given. */
+  /** `postgres://...`. Default: SQLite in the state directory. */
   readonly database?: string | undefined;
-  /** Nodes at most, for the descriptors. */
+  /** The largest number of nodes, to set the limit on file descriptors. */
   readonly most: number;
-  /** Of node, for the hub: to profile it. */
+  /** Node options for the hub process, for profiling. */
   readonly hubArguments?: readonly string[] | undefined;
 }
 
-/** What came back of a change: when it was asked for, when the hub had done it, and when each node knew of it. */
+/** When a change was requested, when the hub acknowledged it, and when it reached each node. */
 export interface Spreading {
   readonly asked: number;
   readonly done: number;
   readonly reached: readonly number[];
 }
 
-/** When the hub was killed, when it was there again, and when each node was attached, and had the map. */
+/** When the hub was killed, when it was up again, and when each node was attached and had the current map. */
 export interface Return {
   readonly killed: number;
   readonly started: number;
@@ -71,7 +71,7 @@ export interface Return {
   readonly current: readonly number[];
 }
 
-/** A hub in a process of its own and many simulated nodes in others, over loopback. */
+/** A hub in one process, and many simulated nodes in others, connected over loopback. */
 export class Crowd {
   readonly #options: CrowdOptions;
   readonly #nodes: readonly Conversation[];
@@ -106,7 +106,7 @@ export class Crowd {
     return crowd;
   }
 
-  /** For more nodes of somebody else's. */
+  /** A token for further nodes. */
   get token(): string {
     return this.#token;
   }
@@ -115,7 +115,7 @@ export class Crowd {
     return this.#hub.child.pid!;
   }
 
-  /** The revision of the network's map, as far as anybody has said. */
+  /** The highest known revision of the network map. */
   get revision(): number {
     return this.#revision;
   }
@@ -124,7 +124,7 @@ export class Crowd {
     return this.#hub.ask<T>(request);
   }
 
-  /** @returns how long it took, milliseconds */
+  /** Makes `count` nodes join. @returns how long it took, milliseconds */
   async join(count: number): Promise<number> {
     const began = monotonic();
     const share = Math.ceil(count / this.#nodes.length);
@@ -146,7 +146,7 @@ export class Crowd {
     return monotonic() - began;
   }
 
-  /** @param change makes one new revision */
+  /** Makes a change, and waits until it has reached every node. @param change makes one new revision */
   async spread(change: () => Promise<unknown>): Promise<Spreading> {
     await this.#askAll({ do: 'mark' });
     const asked = monotonic();
@@ -156,7 +156,7 @@ export class Crowd {
     return { asked, done, reached: replies.flatMap(({ at }) => at) };
   }
 
-  /** Kills the hub as a power cut does, and starts it again. @param forget all nodes lose their maps, too */
+  /** Kills the hub with SIGKILL, and starts it again. @param forget whether all nodes lose their maps */
   async killHub(forget: boolean): Promise<Return> {
     await this.#askAll({ do: 'brace', forget });
     const killed = monotonic();
@@ -174,7 +174,7 @@ export class Crowd {
     };
   }
 
-  /** Ends the hub in good order, so that it writes its profile. */
+  /** Ends the hub gracefully, so that it writes its profile. */
   async endHub(): Promise<void> {
     const ended = once(this.#hub.child, 'exit');
     this.#hub.child.stdin!.end();

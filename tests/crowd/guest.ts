@@ -5,7 +5,7 @@ import { NetworkMap } from '../../src/protocol/map.js';
 import type { Membership } from '../../src/protocol/messages.js';
 import { parseToken } from '../../src/protocol/token.js';
 
-/** A node that comes, shares something, and is removed: what the others are told of. */
+/** A node that joins, shares a network and is removed: three changes for the other nodes. */
 export class Guest {
   readonly #client: HubDriver;
   readonly #you: Promise<Membership>;
@@ -34,7 +34,7 @@ export class Guest {
     this.#client.start();
   }
 
-  /** The hub has said yes. @returns its id, as administrators' requests name it */
+  /** Waits until it has joined. @returns its id, as in administrators' requests */
   async joined(): Promise<string> {
     return `${(await this.#you).id}`;
   }

@@ -1,6 +1,6 @@
 /**
- * Simulated nodes, many in one process: the product's client of the hub over real sockets, without a device. It says
- * `{}` when it is ready, and then obeys the orders of `protocol.ts`.
+ * A process with many simulated nodes: the product's hub client over real sockets, without an interface. It prints `{}`
+ * when it is ready, and then follows the orders of `protocol.ts`.
  */
 import { createInterface } from 'node:readline';
 import { NodeCrypto } from '../../src/crypto/node-crypto.js';
@@ -19,13 +19,13 @@ import { parseToken } from '../../src/protocol/token.js';
 import { until } from '../kit/wait.js';
 import { monotonic, type Order, type Reply } from './protocol.js';
 
-/** For anything that all nodes are waited for, milliseconds. */
+/** How long to wait for all nodes, milliseconds. */
 const PATIENCE = 240_000;
 
 const crypto = new NodeCrypto();
 const known = new Map<number, MapNode>();
 
-/** The nodes of this process have what is the same in their maps in common: each is a machine of its own otherwise. */
+/** Lets the maps of this process share equal entries. Real nodes run on different machines. */
 function shared(node: MapNode): MapNode {
   const other = known.get(node.id);
   if (other?.key === node.key && other.name === node.name && `${other.shares}` === `${node.shares}`)
@@ -58,7 +58,7 @@ class SimulatedNode {
   static forgets = false;
   readonly keeper = new Keeper();
   readonly #client: HubDriver;
-  /** Which revision it had when, since the last mark. */
+  /** The revisions that it received since the last mark. */
   #learned: { readonly revision: number; readonly at: number }[] = [];
   #attachedAt: number | undefined;
   #currentAt: number | undefined;
@@ -91,7 +91,7 @@ class SimulatedNode {
     return this.keeper.version?.revision ?? 0;
   }
 
-  /** Undefined: not yet. */
+  /** When it received a revision; undefined if it has not yet. */
   reachedAt(revision: number): number | undefined {
     return this.#learned.find((each) => each.revision >= revision)?.at;
   }
@@ -100,7 +100,7 @@ class SimulatedNode {
     return this.#attachedAt;
   }
 
-  /** When its map was current for the first time since it is attached. */
+  /** When its map was first current after it attached. */
   get currentAt(): number | undefined {
     return this.#currentAt;
   }
@@ -122,7 +122,7 @@ class SimulatedNode {
 
 const nodes: SimulatedNode[] = [];
 
-/** What each node says, once it says something. */
+/** Waits until `of` returns a value for every node. */
 function all<T>(
   what: string,
   of: (node: SimulatedNode) => T | undefined,

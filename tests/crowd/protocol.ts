@@ -1,6 +1,6 @@
-/** What the driver asks of a process of simulated nodes, one line of JSON each; it answers each with one. */
+/** A request to a process of simulated nodes, a line of JSON. Each is answered with one line. */
 export type Order =
-  /** Makes that many join, and waits until each has the network's map. `atOnce`: how many are on their way at a time. */
+  /** Makes nodes join, and waits until each has the network map. `atOnce`: how many join at the same time. */
   | {
       readonly do: 'join';
       readonly token: string;
@@ -8,16 +8,16 @@ export type Order =
       readonly count: number;
       readonly atOnce: number;
     }
-  /** Forgets when each node learned of what. */
+  /** Forgets when revisions reached the nodes. */
   | { readonly do: 'mark' }
-  /** Waits until each node has a map of at least this revision, and says when that was. */
+  /** Waits until each node has at least this revision. Answers when it received it. */
   | { readonly do: 'reached'; readonly revision: number }
-  /** The hub is about to die. `forget`: with it each node loses its map, too. */
+  /** Prepares for the hub's death. `forget`: each node then loses its map. */
   | { readonly do: 'brace'; readonly forget: boolean }
-  /** Waits until each node is attached again and its map current. */
+  /** Waits until each node is attached again and has the current map. */
   | { readonly do: 'back' };
 
-/** Times are those of the machine's monotonic clock, milliseconds, the same in all processes; one for each node. */
+/** The answers. Times are of the machine's monotonic clock, milliseconds, which all processes share; one for each node. */
 export interface Replies {
   readonly join: { readonly revision: number };
   readonly mark: Record<never, never>;

@@ -18,7 +18,7 @@ const section = (text: string, heading: string): string =>
   new RegExp(`\n${heading}\n[\\s\\S]*?(?=\n## |$)`).exec(text)?.[0] ?? assert.fail(`no section "${heading}"`);
 
 for (const [file, blocks] of Object.entries(SAMPLES))
-  test(`the samples in ${file} are what the program prints (if not: npm run samples)`, () => {
+  test(`the samples in ${file} match the program's output (if not: npm run samples)`, () => {
     const document = read(file);
     assert.equal(document, fillIn(document, blocks(), 'sample'));
   });
@@ -27,7 +27,7 @@ test('the README has at most 150 lines', () => {
   assert.ok(read('README.md').trimEnd().split('\n').length <= 150);
 });
 
-/** The anchors that GitHub gives to the headings of a page. */
+/** The anchors that GitHub generates for the headings of a page. */
 const anchorsOf = (text: string): readonly string[] =>
   [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     heading!
@@ -36,7 +36,7 @@ const anchorsOf = (text: string): readonly string[] =>
       .replaceAll(' ', '-'),
   );
 
-test('every link to a file or a heading of this repository leads somewhere', () => {
+test('every link to a file or heading of this repository works', () => {
   const links = PAGES.flatMap((page) =>
     [...read(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => ({ page, link: link! })),
   ).filter(({ link }) => !/^https?:/.test(link));
@@ -49,7 +49,7 @@ test('every link to a file or a heading of this repository leads somewhere', () 
   }
 });
 
-test('every source file that a page names exists', () => {
+test('every source file named in a page exists', () => {
   const named = PAGES.filter((page) => page !== 'CHANGELOG.md').flatMap((page) =>
     [...read(page).matchAll(/`((?:[\w.-]+\/)+[\w.-]+\.ts)`/g)].map(([, file]) => ({ page, file: file! })),
   );
@@ -63,7 +63,7 @@ const networkOptions = commandGroups()
   .flatMap(({ commands }) => commands)
   .flatMap((command) => command.options.map(({ long }) => ({ command: command.name(), long: long! })));
 
-test('docs/NETWORKS.md lists every option of every command, and no other', () => {
+test('docs/NETWORKS.md lists exactly the options of all commands', () => {
   const text = section(read('docs/NETWORKS.md'), '## All options');
   const rows = text.split('\n').filter((line) => line.startsWith('|'));
   for (const { command, long } of networkOptions) {
@@ -71,7 +71,7 @@ test('docs/NETWORKS.md lists every option of every command, and no other', () =>
     const inTable = rows.some(
       (row) => new RegExp(`\`[^|]*${long}\\b`).test(row) && row.split('|')[2]!.includes(`\`${command}\``),
     );
-    assert.ok(inTable, `no row has ${long} of ${command}`);
+    assert.ok(inTable, `no row lists ${long} of ${command}`);
   }
   const known = new Set(networkOptions.map(({ long }) => long));
   for (const [, option] of text.matchAll(/(--[a-z][a-z-]+)/g)) {
@@ -79,7 +79,7 @@ test('docs/NETWORKS.md lists every option of every command, and no other', () =>
   }
 });
 
-test('every message that docs/NETWORKS.md explains is one that the program prints', () => {
+test('the program prints every message that docs/NETWORKS.md explains', () => {
   const sources = readdirSync('src', { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
     .map((file) => read(join('src', file)))
@@ -94,7 +94,7 @@ test('every message that docs/NETWORKS.md explains is one that the program print
       assert.ok(sources.includes(fragment), `nothing prints "${fragment}"`);
 });
 
-test('the table of rooms says what each room may import', () => {
+test('the table of rooms in docs/ARCHITECTURE.md lists what each room may import', () => {
   const [, rows = ''] = /\n\| room \|.*\n\|-.*\n([\s\S]*?)\n\n/.exec(read('docs/ARCHITECTURE.md')) ?? [];
   const listed = new Map(
     rows.split('\n').map((row) => [/`(\w+)\/`/.exec(row)?.[1], row.split('|')[3] ?? '']),

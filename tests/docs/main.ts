@@ -1,4 +1,4 @@
-/** Writes the samples of README.md and docs/ anew, from the code that prints them: `npm run samples`. */
+/** Updates the samples in README.md and docs/ with the code that prints them: `npm run samples`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fillIn } from '../wire/blocks.js';
 import { SAMPLES } from './samples.js';

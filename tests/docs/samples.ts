@@ -9,8 +9,8 @@ import { formatToken } from '../../src/protocol/token.js';
 import type { Blocks } from '../wire/blocks.js';
 
 /*
- * What the program prints in the README and in docs/, made by the functions that print it. The scene: `office` runs
- * `lametun serve`, `home` joins, and `phone` is behind a NAT that only the relay passes.
+ * The program's output in the README and in docs/, made by the functions that print it. The scene: `office` runs
+ * `lametun serve`, `home` joins, and `phone` is behind a NAT and reachable only through the relay.
  */
 
 const NOW = Date.UTC(2026, 10, 30);
@@ -99,12 +99,12 @@ const approve = (): string =>
     approveText({ name: 'home', shares: [{ network: '192.168.1.0/24', state: 'approved' }] }),
   );
 
-/** The same packet that the test of the renderer draws. */
+/** The packet that the renderer's test draws. */
 const packet = (): string => readFileSync('src/demo/packet.golden.txt', 'utf8').trimEnd();
 
 const typed = (command: string, output: string): string => `$ ${command}\n${output}`;
 
-/** By document, what belongs between `<!-- sample: NAME -->` and `<!-- end -->`. */
+/** The text between `<!-- sample: NAME -->` and `<!-- end -->`, by document and name. */
 export const SAMPLES: Readonly<Record<string, () => Blocks>> = {
   'README.md': () => ({ serve: serve(), join: join(), ping: ping(), packet: packet() }),
   'docs/NETWORKS.md': () => ({ status: status(), approve: approve() }),

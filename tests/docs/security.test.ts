@@ -25,10 +25,10 @@ const sources = new Map(
     .map((file) => [file, readFileSync(join('src', file), 'utf8')]),
 );
 
-/** A sentence of the page, and the code that makes it true: a pattern in one file of that room. */
+/** A sentence of the page, and the code that makes it true: a pattern in exactly one file of a room. */
 type Fact = readonly [sentence: string, room: string, code: RegExp];
 
-/** Numbers that their modules keep to themselves. */
+/** Numbers that their modules do not export. */
 const FACTS: readonly Fact[] = [
   ['each has 10 s to prove a key.', 'hub', /const PATIENCE = 10_000;/],
   ['10 s to prove a key. If there are more than 8192, the oldest', 'hub', /const STRANGERS = 8_192;/],
@@ -51,7 +51,7 @@ const FACTS: readonly Fact[] = [
 
 const KIB = 1024;
 
-test('the numbers about lametund are those in the code', () => {
+test('the numbers about lametund match the code', () => {
   assert.ok(COOKIE_REPLY.length < Math.min(INITIATION.length, RESPONSE.length));
   for (const sentence of [
     `a multiple of ${PADDING} bytes`,
@@ -65,7 +65,7 @@ test('the numbers about lametund are those in the code', () => {
     assert.ok(page.includes(sentence), sentence);
 });
 
-test('the numbers about networks are those in the code', () => {
+test('the numbers about networks match the code', () => {
   for (const [sentence, room, code] of FACTS) {
     assert.ok(page.includes(sentence), sentence);
     const holding = [...sources].filter(([file, text]) => file.startsWith(`${room}/`) && code.test(text));
@@ -84,7 +84,7 @@ test('the numbers about networks are those in the code', () => {
     assert.ok(page.includes(sentence), sentence);
 });
 
-test('the capabilities are those that processes keep', () => {
+test('the page lists the capabilities that processes keep', () => {
   const named = [...page.matchAll(/\| (CAP_[A-Z_]+) \|/g)].map(([, name]) => name);
   assert.deepEqual(
     named,
@@ -92,7 +92,7 @@ test('the capabilities are those that processes keep', () => {
   );
 });
 
-test('the packages are those of package.json, in number and by name, with fixed versions', () => {
+test('the page lists the packages of package.json, which have fixed versions', () => {
   const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
     readonly dependencies: Readonly<Record<string, string>>;
   };
@@ -104,19 +104,19 @@ test('the packages are those of package.json, in number and by name, with fixed 
   assert.deepEqual([...table.matchAll(/`([^`]+)`/g)].map(([, name]) => name).sort(), packages.sort());
 });
 
-/** The family of each implementation, in the order in which they are tried. */
+/** The families of the implementations, in the order in which they are tried. */
 const familiesOf = (makers: readonly (() => { readonly name: string })[]): readonly string[] => {
   const names = makers.flatMap((make) => {
     try {
       return [make().name.replace(/ \(.*/, '')];
     } catch {
-      return []; // this Node.js has another one
+      return []; // not available in this Node.js
     }
   });
   return [...new Set(names)];
 };
 
-test('the table of algorithms names the implementations in the order in which they are tried', () => {
+test('the table of algorithms lists the implementations in the order in which they are tried', () => {
   const order = (row: string): readonly string[] => {
     const [, cells = ''] = new RegExp(`\\| ${row} \\| (.*?) \\| [XCc]`).exec(page) ?? [];
     return [...cells.matchAll(/ChaCha20_ctr32|EVP|node:crypto/g)].map(([name]) => name);
@@ -140,7 +140,7 @@ test('the table of algorithms names the implementations in the order in which th
   }
 });
 
-test('only the two rooms that the page names call C, and noble makes nothing but XChaCha20-Poly1305', () => {
+test('only the two rooms that the page names call C, and noble is used only for XChaCha20-Poly1305', () => {
   const importing = (start: string): readonly string[] =>
     [...sources].filter(([, text]) => text.includes(`from '${start}`)).map(([file]) => file);
   const rooms = new Set(importing('koffi').map((file) => file.split('/')[0]!));

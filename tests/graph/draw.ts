@@ -5,10 +5,11 @@ const BOX = { width: 190, height: 48 } as const;
 /** From a box to the next one of its floor, and from one floor to the next. */
 const GAP = { across: 36, down: 44 } as const;
 const HEADING = 44;
-const NOTE = 'An arrow is left out where others lead to the same room. Green: no I/O.';
+const NOTE = 'Arrows that others imply are left out. Green: no I/O.';
 
 /**
- * The rooms and the arrows between them, as SVG on a ground of its own. Nothing in it changes with every commit.
+ * Draws the rooms and the arrows between them, as an SVG with its own background. It contains nothing that changes with
+ * every commit.
  *
  * @param arrows `from to`
  */
@@ -54,7 +55,7 @@ ${ROOMS.map(drawBox).join('\n')}
 
 const roomNamed = (name: string): Room => ROOMS.find((room) => room.name === name)!;
 
-/** The rooms that `from` imports and reaches by no longer way. */
+/** The rooms that `from` imports and does not reach through another room. */
 function drawn(from: string, imports: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   const direct = imports.get(from)!;
   const reaches = (room: string, goal: string): boolean =>
@@ -79,7 +80,7 @@ function drawBox(room: Room): string {
   ].join('\n');
 }
 
-/** Down from one box to the other, past the boxes of the floors between them. */
+/** Draws an arrow down from one box to another, around the boxes between them. */
 function drawArrow(from: Room, to: Room): string {
   const [x1, y1, x2, y2] = [middle(from), bottom(from), middle(to), top(to) - 2];
   const lane = [0, 0.46, -0.46]

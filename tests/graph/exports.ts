@@ -5,13 +5,13 @@ import { join } from 'node:path';
 const EXPORT = /^export (?:declare |abstract |async )*(const|function\*?|class|interface|type) (\w+)/gm;
 /** `import { names } from 'path'`, `export { names } from 'path'`. */
 const IMPORT = /\{([^{}]*)\}\s*from\s*'(\.[^']+)'/g;
-/** `import('path')`: any name in that file may be one of these. */
+/** `import('path')`: every name in the importing file counts as imported. */
 const LAZY_IMPORT = /import\('(\.[^']+)'\)/g;
 const COMMENT = /\/\*.*?\*\/|\/\/[^\n]*/gs;
 
 /**
- * What the files of `src/` export for nobody: no other of them imports it, and it is not a type for the signatures of its
- * own file, or something that its own file and a test use.
+ * Unused exports of the files of `src/`: no other file of `src/` imports them. Types that their own file uses do not
+ * count, and neither does what both its own file and a test use.
  *
  * @returns `src/ip/address.ts: name`
  */

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 export interface SourceFile {
   /** `src/ip/address.ts`. */
   readonly path: string;
-  /** `ip`; empty for the files of `src/` itself. */
+  /** `ip`; empty for files directly in `src/`. */
   readonly room: string;
   readonly isTest: boolean;
   readonly lines: number;
-  /** What it imports, types included: a file's path, or the name of a package. */
+  /** Its imports, including types: the path of a file, or the name of a package. */
   readonly imports: readonly string[];
 }
 
@@ -37,10 +37,10 @@ export function readSources(): readonly SourceFile[] {
     });
 }
 
-/** The room of a path; undefined for packages, `tests/`, and the files of `src/` itself. */
+/** The room of a path; undefined for packages, `tests/`, and files directly in `src/`. */
 export const roomOf = (path: string): string | undefined => /^src\/(\w+)\//.exec(path)?.[1];
 
-/** How many imports lead from one room to another, by `from to`; without those of tests. */
+/** The number of imports from one room to another, by `from to`, without those of tests. */
 export function countArrows(sources: readonly SourceFile[]): ReadonlyMap<string, number> {
   const arrows = new Map<string, number>();
   for (const { room, isTest, imports } of sources) {
@@ -54,7 +54,7 @@ export function countArrows(sources: readonly SourceFile[]): ReadonlyMap<string,
   return arrows;
 }
 
-/** A cycle in a graph, its first node repeated at the end; undefined where there is none. */
+/** A cycle in a graph, with its first node repeated at the end; undefined if there is none. */
 export function findCycle(graph: ReadonlyMap<string, readonly string[]>): readonly string[] | undefined {
   const done = new Set<string>();
   const trail: string[] = [];

@@ -1,18 +1,18 @@
-/** A room of `src/`, and where the picture shows it. */
+/** A room of `src/`, and its place in the picture. */
 export interface Room {
   readonly name: string;
-  /** What lives there, in a few words. */
+  /** Its contents in a few words. */
   readonly about: string;
-  /** Known to do no I/O: `tsconfig.pure.json` compiles it. */
+  /** It does no I/O: `tsconfig.pure.json` compiles it. */
   readonly pure?: true;
-  /** From left to right; halves are allowed. */
+  /** Its column from the left, in steps of one half. */
   readonly column: number;
   readonly mayImport: readonly string[];
-  /** The packages that it may import; `node:` is for rooms that are not pure. */
+  /** The packages that it may import. Rooms that are not pure may also import `node:` modules. */
   readonly packages?: readonly string[];
 }
 
-/** The rooms by floor, the ground first. A room may import rooms of lower floors, and of these the ones it lists. */
+/** The rooms by floor, from the ground up. A room may import only rooms of lower floors, and only those it lists. */
 export const FLOORS: readonly (readonly Room[])[] = [
   [{ name: 'ip', about: 'addresses and packets', pure: true, column: 1, mayImport: [] }],
   [
@@ -38,7 +38,7 @@ export const FLOORS: readonly (readonly Room[])[] = [
     },
   ],
   [
-    { name: 'plain', about: 'the tunnel of the post', column: 0, mayImport: ['ip', 'linux', 'packets'] },
+    { name: 'plain', about: 'the plain tunnel', column: 0, mayImport: ['ip', 'linux', 'packets'] },
     {
       name: 'tunnel',
       about: "WireGuard's data plane",
@@ -102,10 +102,10 @@ export const FLOORS: readonly (readonly Room[])[] = [
 ];
 export const ROOMS: readonly Room[] = FLOORS.flat();
 
-/** Folders of other rooms that do no I/O either. */
+/** Folders without I/O in rooms that are not pure. */
 export const PURE_FOLDERS = ['hub/membership', 'hub/machine', 'node/machine'] as const;
 
-/** Folders that may import less than their room: of their own room and others, these folders only. */
+/** Folders that may import less than their room, with the folders that they may import. */
 export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   crypto: ['crypto', 'linux/ffi', 'wireguard'],
   'linux/ffi': ['ip'],

@@ -21,9 +21,9 @@ import { tai64n } from '../../src/wireguard/tai64n.js';
 import { innerPacket } from '../kit/virtual-network.js';
 
 /**
- * Makes tests/vectors/wireguard-go.json: what the installed wireguard-go says in handshakes of both roles, with
- * and without preshared key, and every key that is needed to open it. All keys are made here, for this.
- * As root: `node dist/tests/interop/capture-vectors.js tests/vectors/wireguard-go.json`. Not part of the suite.
+ * Writes tests/vectors/wireguard-go.json: the messages of the installed wireguard-go in handshakes of both roles, with
+ * and without a preshared key, and all keys needed to open them. The keys are generated only for this.
+ * Run as root: `node dist/tests/interop/capture-vectors.js tests/vectors/wireguard-go.json`. Not part of the suite.
  */
 
 const OUR_PORT = 40_000;
@@ -40,7 +40,7 @@ interface Keys {
 if (process.argv[2] === 'inside') await capture(process.argv[3]!);
 else main(process.argv[2]!);
 
-/** Makes a namespace, and runs this file again in it. */
+/** Creates a namespace, and runs this file again inside it. */
 function main(output: string): void {
   const namespace = `wgcap-${process.pid}`;
   run('ip', 'netns', 'add', namespace);
@@ -113,7 +113,7 @@ function configure(name: string, keys: Keys): void {
   run('ip', 'link', 'set', name, 'up');
 }
 
-/** wireguard-go sends a ping to us: its initiation, our response, its ping. */
+/** wireguard-go sends a ping: its initiation, our response, its ping. */
 async function whenTheyBegin(name: string, keys: Keys): Promise<object> {
   const ours = crypto.privateKey(keys.ours);
   const socket = await openSocket();
@@ -123,7 +123,8 @@ async function whenTheyBegin(name: string, keys: Keys): Promise<object> {
   const claimed = openStatic(crypto, ours, noise)!;
   const staticStatic = new Uint8Array(32);
   crypto.dh(ours, crypto.publicKey(claimed.initiator), staticStatic);
-  if (!openPayload(claimed, staticStatic, noise, new Uint8Array(12))) throw new Error('cannot open theirs');
+  if (!openPayload(claimed, staticStatic, noise, new Uint8Array(12)))
+    throw new Error('cannot open the initiation of wireguard-go');
   const response = new Uint8Array(RESPONSE.length);
   const view = viewOf(response);
   view.setUint32(0, MESSAGE_TYPE.response, true);
@@ -143,7 +144,7 @@ async function whenTheyBegin(name: string, keys: Keys): Promise<object> {
   };
 }
 
-/** We begin, send a ping, and get an answer. */
+/** lametun sends the initiation and a ping, and receives the answer. */
 async function whenWeBegin(keys: Keys): Promise<object> {
   const ours = crypto.privateKey(keys.ours);
   const theirs = crypto.privateKey(keys.theirs).publicKey;
@@ -171,7 +172,7 @@ async function whenWeBegin(keys: Keys): Promise<object> {
   const response = await socket.receive();
   const inner = response.subarray(RESPONSE.ephemeral, RESPONSE.mac1);
   if (!openResponse(crypto, transcript, ours, ephemeral, keys.preshared, inner, EMPTY))
-    throw new Error('response');
+    throw new Error('cannot open the response of wireguard-go');
   const [sending, receiving] = [new Uint8Array(32), new Uint8Array(32)];
   transcript.split(sending, receiving, true);
   const packet = echoRequest();
@@ -189,7 +190,7 @@ async function whenWeBegin(keys: Keys): Promise<object> {
   };
 }
 
-/** An ICMP echo request, RFC 792, from 10.0.0.1 to 10.0.0.2, of 32 bytes so that it needs no padding. */
+/** An ICMP echo request, RFC 792, from 10.0.0.1 to 10.0.0.2, with 32 bytes so that it needs no padding. */
 function echoRequest(): Uint8Array {
   const packet = innerPacket(1, 2, 'xxxxxxxxxxxx');
   packet.set([64, 1], 8);
@@ -221,7 +222,7 @@ async function openSocket() {
         if (message) return message;
         await sleep(10);
       }
-      throw new Error('wireguard-go says nothing');
+      throw new Error('wireguard-go does not answer');
     },
     close: () => void socket.close(),
   };

@@ -42,7 +42,7 @@ async function start(t: TestContext, options: Partial<PairOptions> = {}): Promis
   return { pair, from: from!, to: to! };
 }
 
-/** Device and cable: the one fits into the other, or its datagrams are sent in fragments. */
+/** The MTUs of the device and of the cable. If the cable's is too small, datagrams are sent in fragments. */
 const MTUS = [
   [1280, 1500],
   [1420, 1500],
@@ -53,10 +53,10 @@ const MTUS = [
   [65_000, 65_080],
 ] as const;
 
-/** What a packet grows by over IPv4: the outer headers, WireGuard's own, and its tag. */
+/** The overhead of a packet over IPv4, bytes: the outer headers, WireGuard's header and its tag. */
 const OVERHEAD = 20 + 8 + 16 + 16;
 
-/** Ours alone over both IP versions; with others over IPv4, either way round. */
+/** lametund at both ends over both IP versions; with other implementations over IPv4, in both roles. */
 const AT_EVERY_MTU = [
   { implementations: LAMETUNDS, outside: 4 },
   { implementations: LAMETUNDS, outside: 6 },
@@ -65,13 +65,13 @@ const AT_EVERY_MTU = [
 
 for (const { implementations, outside } of AT_EVERY_MTU) {
   const [first, second] = implementations;
-  test(`${first} to ${second} over IPv${outside}, at every MTU, streams and datagrams arrive as they were sent`, async (t) => {
+  test(`${first} to ${second} over IPv${outside}: streams and datagrams arrive unchanged at every MTU`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const started = await start(t, { implementations, outside });
     const { pair } = started;
     const ends = [pair.first, pair.second];
     for (const [i, [mtu, outer]] of MTUS.entries()) {
-      // Newer versions of wireguard-go lose what they send in runs where fragments would be needed.
+      // Newer versions of wireguard-go lose runs that would need fragmentation.
       if (implementations.includes(FURTHER) && mtu + OVERHEAD > outer) continue;
       for (const { host, device } of ends) {
         host.ip([`link set eth0 mtu ${outer}`, `link set ${device} mtu ${mtu}`]);
@@ -91,7 +91,7 @@ for (const { implementations, outside } of AT_EVERY_MTU) {
 
 for (const implementations of [LAMETUNDS, ...ROLES]) {
   const [first, second] = implementations;
-  test(`${first} to ${second}: streams, datagrams and pings at once, marked in every way`, async (t) => {
+  test(`${first} to ${second}: streams, datagrams and pings at once, with all traffic classes`, async (t) => {
     if (!needs(t, ...REQUIREMENTS, 'wireguard-go')) return;
     const started = await start(t, { implementations });
     const { pair, from, to } = started;
@@ -118,7 +118,7 @@ for (const implementations of [LAMETUNDS, ...ROLES]) {
       const batch = oddDatagrams(1420)[round % 6]!;
       from.socket.send(v6, PORT, batch);
       sent.push(...batch);
-      // Queues are full: datagrams may be lost, but not changed, doubled or swapped.
+      // Queues are full: datagrams may be lost, but not changed, duplicated or reordered.
       found = assertAmong(await to.socket.receive(batch.length, 100), sent, found);
     }
     await streams;
@@ -130,7 +130,7 @@ for (const implementations of [LAMETUNDS, ...ROLES]) {
   });
 }
 
-/** What the log says of each that is in use. */
+/** How the log names each offload in use. */
 const IN_USE: Readonly<Record<Offload, RegExp>> = {
   'tun-tcp': /TUN TCP /,
   'tun-udp': /TUN [a-zA-Z ]*UDP segments/,
@@ -142,12 +142,12 @@ const IN_USE: Readonly<Record<Offload, RegExp>> = {
 
 for (const offload of ['any offload', ...OFFLOADS]) {
   const allowed = OFFLOADS.filter((name) => offload !== 'any offload' && name !== offload);
-  test(`without ${offload} all goes on`, async (t) => {
+  test(`traffic passes without ${offload}`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const limit = allowed.join(',') || 'none';
     const started = await start(t, { offloads: [limit, offload === 'any offload' ? undefined : limit] });
     const { first, second } = started.pair;
-    // There is a line for each socket, and the first socket may be gone before it is looked at.
+    // Each socket logs a line. The first socket may be gone before its line is read.
     const lines = () => [...first.wireguard.stdout.matchAll(/Offloads: (.*)\n/g)].map(([, line]) => line!);
     await until(`only ${limit} to be in use`, () =>
       OFFLOADS.every((name) => IN_USE[name].test(lines().at(-1) ?? '') === allowed.includes(name)),
@@ -158,7 +158,7 @@ for (const offload of ['any offload', ...OFFLOADS]) {
   });
 }
 
-test('over a cable that leaves checksums to the kernel all goes on, in runs or one by one', async (t) => {
+test('traffic passes over a cable that leaves checksums to the kernel', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const started = await start(t);
   const { first, second } = started.pair;
@@ -168,7 +168,7 @@ test('over a cable that leaves checksums to the kernel all goes on, in runs or o
   await assertDatagrams(started, 1420);
 });
 
-test('a name that LAMETUN_OFFLOADS does not know keeps lametund from starting', async (t) => {
+test('lametund does not start with an unknown offload in LAMETUN_OFFLOADS', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   await assert.rejects(
     WireGuardPair.start(t, { implementations: LAMETUNDS, offloads: ['tso', undefined] }),
@@ -176,11 +176,11 @@ test('a name that LAMETUN_OFFLOADS does not know keeps lametund from starting', 
   );
 });
 
-/** `makePacket`'s addresses: 10.0.0.1 to 10.0.1.1, fd00::1 to fd00:100::1, and its port. */
+/** The destination port of `makePacket`, which sends from 10.0.0.1 to 10.0.1.1 or from fd00::1 to fd00:100::1. */
 const CHECKED_PORT = 5201;
 
 for (const where of ['the receiver', 'a host behind a forwarding gateway'] as const) {
-  test(`a corrupted packet among others is caught by ${where}`, async (t) => {
+  test(`${where} detects a corrupted packet among others`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const { pair } = await start(t);
     const target = where === 'the receiver' ? pair.second.host : behind(t, pair.second.host);
@@ -195,7 +195,7 @@ for (const where of ['the receiver', 'a host behind a forwarding gateway'] as co
         injectPackets(pair.first.host, pair.first.device, packets);
         const what = `${protocol} over IPv${version}`;
         if (protocol === 'udp') {
-          // The kernel sums up what goes to a UDP socket when it is read.
+          // The kernel verifies a UDP checksum when the datagram is read.
           const good = packets
             .filter((_, i) => i !== 4)
             .map((packet) => packet.slice(version === 4 ? 28 : 48));
@@ -207,14 +207,14 @@ for (const where of ['the receiver', 'a host behind a forwarding gateway'] as co
             what,
           );
         }
-        await until(`an error of ${what}`, () => checksumErrors(target, version, protocol) > before);
+        await until(`a checksum error, ${what}`, () => checksumErrors(target, version, protocol) > before);
         assert.equal(checksumErrors(target, version, protocol), before + 1, what);
       }
     }
   });
 }
 
-/** A host for which another forwards, with the destination of made packets. */
+/** Creates a host behind a gateway, with the destination address of `makePacket`. */
 function behind(t: TestContext, gateway: Namespace): Namespace {
   const host = Namespace.create(`${gateway.name}g`);
   t.after(() => host.remove());
@@ -234,7 +234,7 @@ function behind(t: TestContext, gateway: Namespace): Namespace {
   return host;
 }
 
-/** Lets what `makePacket` makes through the tunnel, and to its second end itself if it `isTarget`. */
+/** Routes packets of `makePacket` through the tunnel. `isTarget`: the tunnel's second end is their destination. */
 function routeMadePackets({ first, second }: WireGuardPair, isTarget: boolean): void {
   const allow = (end: End, other: End, networks: string): void =>
     end.wireguard.set(
@@ -265,7 +265,7 @@ function routeMadePackets({ first, second }: WireGuardPair, isTarget: boolean): 
   ]);
 }
 
-/** Ten packets of one flow, which go into one if nothing is wrong with them. */
+/** Ten packets of one flow. They are coalesced if all are valid. */
 function madePackets(version: 4 | 6, protocol: 'tcp' | 'udp'): Uint8Array[] {
   return Array.from({ length: 10 }, (_, i) =>
     makePacket({
@@ -278,7 +278,7 @@ function madePackets(version: 4 | 6, protocol: 'tcp' | 'udp'): Uint8Array[] {
   );
 }
 
-/** How many packets a host has refused for their checksum. */
+/** The number of packets that a host dropped for a wrong checksum. */
 function checksumErrors(host: Namespace, version: 4 | 6, protocol: 'tcp' | 'udp'): number {
   const read = (file: string): string =>
     host.inside(() => readFileSync(`/proc/thread-self/net/${file}`, 'utf8'));

@@ -22,7 +22,7 @@ for (const implementations of ROLES) {
       [pair.second, pair.first, '192.0.2.12'],
     ] as const) {
       mover.host.ip([`address add ${to}/24 dev eth0`, `address del ${mover.outer}/24 dev eth0`]);
-      mover.host.ip([`address replace ${to}/24 dev eth0`]); // it went with the first of its network
+      mover.host.ip([`address replace ${to}/24 dev eth0`]); // the kernel removed it with the primary address
       mover.wireguard.set('listen-port', '7777');
       await assertPing(mover.host, stayer.inner.v4);
       await until('the new endpoint to be known', () => pair.endpointSeenBy(stayer) === `${to}:7777`);
@@ -30,7 +30,7 @@ for (const implementations of ROLES) {
     }
   });
 
-  test(`${first} to ${second}: either side may be killed and start again`, async (t) => {
+  test(`${first} to ${second}: either side may be killed and restarted`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const pair = await WireGuardPair.start(t, { implementations });
     await assertPing(pair.first.host, pair.second.inner.v4);
@@ -44,7 +44,7 @@ for (const implementations of ROLES) {
   });
 }
 
-test('an end that was killed and started again is found by the one that goes on', async (t) => {
+test('the other end reconnects to an end that was killed and restarted', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   await Promise.all(
     ROLES.map(async (implementations) => {
@@ -53,10 +53,10 @@ test('an end that was killed and started again is found by the one that goes on'
       await assertPing(first.host, second.inner.v4);
       await second.wireguard.stop('SIGKILL');
       await pair.startEnd(second);
-      // [W] 6.5: unanswered for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s, it makes a new session.
+      // [W] 6.5: after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s, without an answer it starts a new handshake.
       const start = performance.now();
       await until(
-        `${implementations} to speak again`,
+        `an answer to a ping, ${implementations}`,
         async () => (await ping(first.host, second.inner.v4, { wait: 0.5 })).received === 1,
       );
       const seconds = (performance.now() - start) / 1000;
@@ -65,18 +65,18 @@ test('an end that was killed and started again is found by the one that goes on'
   );
 });
 
-/** Transfers go on for so long, and memory is measured when code is compiled, and at their end. Seconds. */
+/** How long transfers run. Memory is measured after the warm-up, when code is compiled, and at the end. Seconds. */
 const TRANSFERS = 90;
 const WARM_UP = 40;
-/** So many bytes are moved each so many seconds. */
+/** The size of a transfer, bytes, and the time from one to the next, seconds. */
 const BYTES = 10_000_000;
 const INTERVAL = 5;
-/** A new session comes 120 s after the one before, [W] 6.1. Until it has come there are pings. Seconds. */
+/** How long pings run. A new session begins 120 s after the previous one, [W] 6.1. Seconds. */
 const END = 135;
-/** How much resident memory may differ between two moments of a process that leaks nothing, bytes. */
+/** By how much the resident memory of a process without a leak may grow, bytes. */
 const SLACK = 10e6;
 
-/** Transfers, and then pings into a new session. @returns what the ends needed */
+/** Runs transfers, then pings until after the next session has begun. @returns the resources of both ends */
 async function soak(t: TestContext, implementations: readonly [Implementation, Implementation]) {
   const { first, second } = await WireGuardPair.start(t, { implementations });
   const { stop } = await serveTransfers(second.host);
@@ -100,12 +100,12 @@ async function soak(t: TestContext, implementations: readonly [Implementation, I
     interval: 0.2,
   });
   const age = handshake() - before;
-  // A lost initiation is sent again after 5.3 s at most; the old session lives for 180 s.
+  // A lost initiation is retried after at most 5.3 s. The old session lives for 180 s.
   assert.ok(age >= 119 && age <= 132, `${implementations}: the new session began after ${age} s`);
   return { settled: settled!, after };
 }
 
-test('after 120 seconds there is a new session, no ping is lost, and transfers have left memory and descriptors as they were', async (t) => {
+test('a new session begins after 120 seconds, no ping is lost, and transfers leak no memory or descriptors', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const results = await Promise.all(ROLES.map((implementations) => soak(t, implementations)));
   const { settled, after } = results[ROLES.findIndex((each) => each.every((name) => name === 'lametund'))]!;

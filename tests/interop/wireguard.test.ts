@@ -10,7 +10,7 @@ import { PORT, WireGuardPair } from '../kit/wireguard-pair.js';
 const REQUIREMENTS = ['netns', 'tun', 'wg', 'wireguard-go', 'ping'] as const;
 
 for (const other of OTHERS) {
-  test(`${other} is there, and says which version it is`, (t) => {
+  test(`${other} is installed and prints its version`, (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const version = versionOf(other);
     assert.match(version, /^wireguard-go v\d/);
@@ -29,7 +29,7 @@ for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
       if (!needs(t, ...REQUIREMENTS)) return;
       const pair = await WireGuardPair.start(t, { implementations, outside, preshared });
       const { first, second } = pair;
-      // The first packet waits for the handshake, and is not lost.
+      // The first packet waits for the handshake and is not lost.
       await assertPing(first.host, second.inner.v4);
       await assertPing(second.host, first.inner.v6);
       for (const size of [0, 1, 15, 16, 17, 1391, 1392])
@@ -37,15 +37,15 @@ for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
       const dump = () => first.wireguard.peers.get(second.key.publicKey)!;
       const mirrored = () => second.wireguard.peers.get(first.key.publicKey)!;
       assert.ok(dump().latestHandshake > 1_600_000_000);
-      // A daemon may count what it has sent when it is answered already.
-      await until('both ends to have counted the same', () => {
+      // A daemon may count a packet only after the answer has arrived.
+      await until('the counters of both ends to agree', () => {
         const [ours, theirs] = [dump(), mirrored()];
         return ours.sent === theirs.received && ours.received === theirs.sent;
       });
     });
   }
 
-  test(`${first} to ${second}: 20 MB by TCP arrive as they were sent`, async (t) => {
+  test(`${first} to ${second}: 20 MB over TCP arrive unchanged`, async (t) => {
     if (!needs(t, ...REQUIREMENTS)) return;
     const pair = await WireGuardPair.start(t, { implementations });
     const { stop } = await serveTransfers(pair.second.host);
@@ -56,7 +56,7 @@ for (const implementations of [...ROLES, ['lametund', 'lametund']] as const) {
   });
 }
 
-test('changes while packets flow: private key, port, mark, MTU, allowed IPs', async (t) => {
+test('private key, port, mark, MTU and allowed IPs can change while packets flow', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const pair = await WireGuardPair.start(t, { implementations: ['lametund', 'wireguard-go'] });
   const { first, second } = pair;
@@ -72,7 +72,7 @@ test('changes while packets flow: private key, port, mark, MTU, allowed IPs', as
   await assertPing(first.host, second.inner.v4);
   const endpoint = `${first.outer}:${first.wireguard.port}`;
   await until(
-    'the new port to be known',
+    'the peer to learn the new port',
     () => second.wireguard.peers.get(fresh.publicKey)!.endpoint === endpoint,
   );
 
@@ -88,13 +88,13 @@ test('changes while packets flow: private key, port, mark, MTU, allowed IPs', as
   assert.equal((await ping(first.host, second.inner.v4, { wait: 0.3 })).received, 0);
 });
 
-test('down is silence, up again is service', async (t) => {
+test('an interface sends nothing while it is down, and works again when it is up', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const pair = await WireGuardPair.start(t, { implementations: ['wireguard-go', 'lametund'] });
   const { first, second } = pair;
   await assertPing(first.host, second.inner.v4);
   second.host.ip([`link set ${second.device} down`]);
-  await until('it to go down', () => second.wireguard.stdout.includes('now Down'));
+  await until('the interface to go down', () => second.wireguard.stdout.includes('now Down'));
   const before = second.wireguard.peers.get(first.key.publicKey)!;
   assert.equal((await ping(first.host, second.inner.v4, { wait: 0.3 })).received, 0);
   const after = second.wireguard.peers.get(first.key.publicKey)!;
@@ -103,15 +103,15 @@ test('down is silence, up again is service', async (t) => {
   await assertPing(second.host, first.inner.v4);
 });
 
-test('a tunnel device may live in another namespace than its socket', async (t) => {
+test('the TUN device and the UDP socket may be in different namespaces', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const pair = await WireGuardPair.start(t, { implementations: ['lametund', 'lametund'] });
   const { first, second } = pair;
   const inside = Namespace.create(`${first.device}in`);
   t.after(() => inside.remove());
   const moved = first.wireguard.stdout.length;
-  first.host.ip([`link set ${first.device} netns ${inside.name}`]); // which takes it down
-  await until('it to be found there', () => first.wireguard.stdout.includes('requested Down', moved));
+  first.host.ip([`link set ${first.device} netns ${inside.name}`]); // takes it down
+  await until('lametund to find it there', () => first.wireguard.stdout.includes('requested Down', moved));
   const found = first.wireguard.stdout.length;
   inside.ip([`address add ${first.inner.v4}/24 dev ${first.device}`, `link set ${first.device} up`]);
   await first.wireguard.isUp(found);
@@ -119,7 +119,7 @@ test('a tunnel device may live in another namespace than its socket', async (t) 
   await assertPing(second.host, first.inner.v4);
 });
 
-test('20 peers on one interface', async (t) => {
+test('one interface serves 20 peers', async (t) => {
   if (!needs(t, ...REQUIREMENTS)) return;
   const [hub, spokes] = Namespace.createAll(['h', 's'].map((name) => `f${process.pid}${name}`)) as [
     Namespace,
@@ -154,7 +154,7 @@ test('20 peers on one interface', async (t) => {
   );
   hub.ip([`address add 10.50.0.1/24 dev ${name}`]);
   await center.up();
-  // All spokes live on one host: what comes from the address of one leaves through its device.
+  // All spokes run on one host, so each address needs a route through its own device.
   spokes.ip(
     devices.flatMap(({ wireguard: { device }, inner }, i) => [
       `address add ${inner}/32 dev ${device}`,
@@ -182,7 +182,7 @@ test('20 peers on one interface', async (t) => {
   assert.ok([...center.peers.values()].every(({ latestHandshake }) => latestHandshake > 0));
 });
 
-test('a keepalive holds open a NAT that forgets after 2 seconds', async (t) => {
+test('keepalives hold open a NAT mapping that expires after 2 seconds', async (t) => {
   if (!needs(t, ...REQUIREMENTS, 'nft')) return;
   const { host, home, homeKey, office } = await behindNat(t, 'lametund');
   await assertPing(host.laptop, '10.9.0.2');
@@ -203,7 +203,7 @@ table ip nat {
 }
 `;
 
-/** A tunnel from behind a NAT, whose mappings live 2 s, to a host in the open. */
+/** A tunnel from a host behind a NAT, whose mappings expire after 2 s, to a public host. */
 async function behindNat(t: TestContext, implementation: Implementation) {
   const prefix = `k${process.pid % 46_656}`;
   const [laptop, router, gateway] = Namespace.createAll(['l', 'r', 'g'].map((letter) => prefix + letter)) as [

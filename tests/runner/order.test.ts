@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { LONGEST, longestFirst } from './order.js';
 
-test('long files are started first, the longest of all before the others, and the rest by name', () => {
+test('the longest files start first, by length, and the rest by name', () => {
   const [first, second] = LONGEST.map((file) => `/dist/${file}.test.js`) as [string, string];
   const files = ['/dist/src/b.test.js', second, '/dist/src/a.test.js', first];
   assert.deepEqual(longestFirst(files, '/dist'), [

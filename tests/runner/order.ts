@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
 
 /**
- * The files that take longest, the longest first, as the summary of a run names them. They are started first: else the
- * last one would keep one processor busy while the others have nothing to do.
+ * The files that take longest, the longest first, as the summary of a run lists them. They start first. Otherwise the
+ * last one would keep one processor busy while the others are idle.
  */
 export const LONGEST: readonly string[] = [
   'tests/interop/wireguard.slow',

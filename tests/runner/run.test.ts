@@ -8,12 +8,12 @@ import { SANDBOX_VARIABLE, whyNoSandbox } from './sandbox.js';
 
 const RUNNER = fileURLToPath(new URL('../run.js', import.meta.url));
 
-/** A machine on which a node was killed before it put resolv.conf back. */
+/** Simulates a machine where a node was killed before it restored resolv.conf. */
 const AFTER_KILL = `
   mount --make-rprivate / && mount -t tmpfs tmpfs /run && cp -a /etc /run/etc && mount --bind /run/etc /etc &&
   echo nameserver 10.7.0.2 >/etc/resolv.conf && touch /etc/resolv.conf.before-lametun-lt0 && exec "$@"`;
 
-/** Runs the runner on fixtures, in this process's namespaces unless told otherwise. `words` start its program. */
+/** Runs the runner on fixtures, by default in this process's namespaces. `words` precede its command. */
 function runner(
   fixtures: readonly string[],
   variables: Readonly<Record<string, string | undefined>> = {},
@@ -23,7 +23,7 @@ function runner(
   const [program, ...rest] = [...words, process.execPath, RUNNER, ...files];
   const { status, stdout, stderr } = spawnSync(program!, rest, {
     encoding: 'utf8',
-    // Under NODE_TEST_CONTEXT node takes itself for the child of another test run, and runs nothing.
+    // With NODE_TEST_CONTEXT Node considers itself the child of another test run, and runs nothing.
     env: {
       ...process.env,
       NODE_TEST_CONTEXT: undefined,
@@ -35,7 +35,7 @@ function runner(
   return { status, stdout, stderr };
 }
 
-test('a run whose tests all pass ends with status 0 and counts them', () => {
+test('a run in which all tests pass counts them and ends with status 0', () => {
   const { status, stdout } = runner(['passes']);
   assert.match(stdout, /^ℹ tests 2$/m);
   assert.match(stdout, /^ℹ pass 2$/m);
@@ -50,7 +50,7 @@ test('a failed test fails the run', () => {
   assert.equal(status, 1);
 });
 
-test('tests that could not run do not fail the run, and its last lines say how many, why, and what to do', () => {
+test('tests that cannot run do not fail the run, and its last lines say how many, why, and what to do', () => {
   const { status, stdout } = runner(['passes', 'cannot-run']);
   assert.match(
     stdout,
@@ -59,17 +59,17 @@ test('tests that could not run do not fail the run, and its last lines say how m
   assert.equal(status, 0);
 });
 
-test('under LAMETUN_TESTS_MUST_RUN=1 a test that could not run has failed', () => {
+test('with LAMETUN_TESTS_MUST_RUN=1 a test that cannot run fails', () => {
   const { status, stdout } = runner(['passes', 'cannot-run'], { LAMETUN_TESTS_MUST_RUN: '1' });
   assert.match(stdout, /could not run: needs the program no-such-program/);
   assert.match(stdout, /\n5 tests: 3 passed, 2 failed\n$/);
   assert.equal(status, 1);
 });
 
-test('under LAMETUN_TESTS_MUST_RUN=1 nothing can be skipped by any other way either', () => {
+test('with LAMETUN_TESTS_MUST_RUN=1 a skipped test fails the run', () => {
   assert.equal(runner(['skips']).status, 0);
   const { status, stdout } = runner(['skips'], { LAMETUN_TESTS_MUST_RUN: '1' });
-  assert.match(stdout, /^FAILED: 1 test could not run, and here every test must$/m);
+  assert.match(stdout, /^FAILED: 1 test did not run, but LAMETUN_TESTS_MUST_RUN=1 requires all tests$/m);
   assert.match(stdout, /skipped flaky\n$/);
   assert.equal(status, 1);
 });
@@ -86,19 +86,19 @@ test('a file whose process ends early fails the run', () => {
   assert.equal(status, 1);
 });
 
-test('a test that hangs is ended and named', () => {
+test('the runner ends a test that hangs, and names it', () => {
   const { status, stdout } = runner(['passes', 'hangs'], { LAMETUN_TEST_LIMIT: '6000' });
   assert.match(stdout, /✖ a test that never ends|ended while running: a test that never ends/);
   assert.equal(status, 1);
 });
 
-test('a file that is not there is a usage error', () => {
+test('a missing file is a usage error', () => {
   const { status, stderr } = runner(['no-such-file']);
   assert.match(stderr, /^tests: no such test: .*no-such-file\.js \(usage: [^\n]*\n$/);
   assert.equal(status, 2);
 });
 
-test('as root the run has a network, a /run and an /etc of its own, and nothing that it started outlives it', (t) => {
+test('as root the run has its own network, /run and /etc, and leaves no processes behind', (t) => {
   if (!needs(t, 'root', 'netns', 'unshare', 'setpriv')) return;
   assert.equal(whyNoSandbox(), undefined);
   const words = ['unshare', '--mount', 'sh', '-c', AFTER_KILL, 'sh'];
@@ -115,6 +115,6 @@ function commandOf(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
   } catch {
-    return ''; // it has ended meanwhile
+    return ''; // the process has ended
   }
 }

@@ -3,22 +3,21 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** `1` for everything that runs inside the sandbox; `none` lets a run do without one. */
+/** `1` inside the sandbox; `none` runs the tests without one. */
 export const SANDBOX_VARIABLE = 'LAMETUN_SANDBOX';
 
 /**
- * What the sandbox has of its own: the network, so that no device, route or firewall rule of the machine is
- * touched; the mounts, for /run, where `ip netns` keeps its names, and for /etc, where a node changes resolv.conf;
- * and the process ids, because with the first of them the kernel ends all the others, and so removes whatever a
- * crash left behind.
+ * The namespaces of the sandbox:
+ * - network, to leave the machine's interfaces, routes and firewall rules alone;
+ * - mount, for /run, where `ip netns` keeps its names, and /etc, where a node changes resolv.conf;
+ * - PID: when the first process ends, the kernel kills all others, and so cleans up after a crash.
  */
 const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
 /**
- * What the sandbox needs to be usable. Its /etc/resolv.conf is always the same file, whatever the machine's is, and
- * whatever a node that was killed has left beside it. A machine without a TUN device node that everybody may open, as
- * most distributions have it, gets one in a /dev/net of its own; where making it is forbidden the tests that need it
- * say so.
+ * Prepares the sandbox. Its /etc/resolv.conf is always the same, whatever the machine's file contains and a killed node
+ * has left behind. If not every user may open /dev/net/tun, as on most distributions, the sandbox gets its own. Where
+ * creating it is forbidden, the tests that need it say so.
  */
 const PREPARE = `
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up || exit 125
@@ -29,35 +28,35 @@ if [ "$(stat -c %a /dev/net/tun 2>&1)" != 666 ] && mkdir -p /dev/net && mount -t
 fi`;
 
 /**
- * The first process of the sandbox. It stays a shell: one that never waits for its orphans, as node would not,
- * collects them for ever. Temporary files have a folder of their own, in memory, which other users may enter, too.
+ * The first process of the sandbox. It stays a shell, which reaps orphans; Node would leave them as zombies. The
+ * temporary folder is in memory, and open to other users.
  */
 const INIT = `${PREPARE}
 TMPDIR=$(mktemp -d) && mount -t tmpfs -o mode=755 tmpfs "$TMPDIR" && export TMPDIR || exit 125
 "$@"
 `;
 
-/** Why this process cannot have a sandbox, or undefined when it can. */
+/** Why this process cannot create a sandbox, or undefined if it can. */
 export function whyNoSandbox(): string | undefined {
   if (process.geteuid?.() !== 0) return 'not root';
   const { error, status, stderr } = spawnSync('unshare', [...NAMESPACES, 'sh', '-c', PREPARE], {
     encoding: 'utf8',
   });
-  if (error !== undefined) return `unshare does not start (${error.message})`;
+  if (error !== undefined) return `cannot start unshare: ${error.message}`;
   return status === 0 ? undefined : stderr.trim().split('\n')[0] || `unshare ended with status ${status}`;
 }
 
 /**
- * Runs this program once more, inside namespaces of its own, to its end.
+ * Runs this program again inside a sandbox, and waits until it ends.
  *
  * @returns its exit status
  */
 export function runInSandbox(): Promise<number> {
   const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  // Not /tmp itself, and nothing mounted over it: this very program may be there.
+  // A folder in /tmp: nothing may be mounted over /tmp itself, since this program may be there.
   const temporary = mkdtempSync(join(tmpdir(), 'lametun-tests-'));
   chmodSync(temporary, 0o755); // some tests run programs as other users
-  // Should this process be killed, setpriv has the kernel end the sandbox too.
+  // With setpriv the kernel ends the sandbox if this process is killed.
   const child = spawn(
     'setpriv',
     ['--pdeathsig', 'KILL', 'unshare', ...NAMESPACES, 'sh', '-c', INIT, 'sh', ...program],
@@ -66,7 +65,7 @@ export function runInSandbox(): Promise<number> {
       env: { ...process.env, [SANDBOX_VARIABLE]: '1', TMPDIR: temporary },
     },
   );
-  // A Ctrl-C reaches the program inside by way of the terminal; unshare(1) itself blocks both signals.
+  // The terminal sends Ctrl-C to the program inside as well. unshare(1) blocks both signals.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGKILL'));
   return new Promise((resolve, reject) => {
@@ -79,10 +78,10 @@ export function runInSandbox(): Promise<number> {
 }
 
 /**
- * Gives each program that node starts as a copy of itself a sandbox of its own inside this one, so that test files
- * that run at the same time do not see each other's namespaces, devices and files.
+ * Gives each test file its own sandbox inside this one, so that files that run at the same time do not see each other's
+ * namespaces, interfaces and files.
  *
- * Node's test runner has no way to say how a test file is started, but it starts `process.execPath`.
+ * Node's test runner has no option for this, but it starts each file with `process.execPath`.
  */
 export function sandboxEachChild(): void {
   const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
@@ -98,7 +97,7 @@ export function sandboxEachChild(): void {
     'sh',
     process.execPath,
   ];
-  // The shell stays: it ends at the signal that unshare(1) blocks, and the rest with it.
+  // No exec: the shell ends at the signal that unshare(1) blocks, and everything else ends with it.
   writeFileSync('/run/node', `#!/bin/sh\n${words.map(quote).join(' ')} "$@"\nexit $?\n`, { mode: 0o755 });
   process.execPath = '/run/node';
 }

@@ -1,7 +1,7 @@
 import { relative, resolve } from 'node:path';
-import { COULD_NOT_RUN } from '../kit/requirements.js';
+import { COULD_NOT_RUN, MUST_RUN_VARIABLE } from '../kit/requirements.js';
 
-/** What this module reads of an event of node's test runner. */
+/** The fields of an event of Node's test runner that this module reads. */
 export interface TestEvent {
   readonly name: string;
   readonly file?: string | undefined;
@@ -10,18 +10,18 @@ export interface TestEvent {
   readonly details?: { readonly type?: string | undefined; readonly duration_ms?: number | undefined };
 }
 
-/** How many of the longest files a summary names. */
+/** The number of longest files that a summary lists. */
 const NAMED = 5;
 
 /**
- * Counts what became of the tests, and says it in the run's last lines. Node's own summary counts a file that
- * ran no test as a passed one, and says nothing of why tests were skipped.
+ * Counts the results, and prints them in the last lines of a run. Node's own summary counts a file without tests as
+ * passed, and does not say why tests were skipped.
  */
 export class Summary {
   #passed = 0;
   #failed = 0;
   readonly #skipped = new Map<string, number>();
-  /** By file: how many tests have ended, the milliseconds they took, and the ones now running, for a file that never ends. */
+  /** By file: the number of ended tests, their time in milliseconds, and the running ones, in case the file never ends. */
   readonly #files = new Map<string, { ended: number; time: number; failed: boolean; running: string[] }>();
 
   constructor(files: readonly string[]) {
@@ -45,7 +45,7 @@ export class Summary {
       const index = file.running.lastIndexOf(event.name);
       if (index >= 0) file.running.splice(index, 1);
     }
-    if (event.details?.type === 'suite') return; // its tests count, and fail it
+    if (event.details?.type === 'suite') return; // only its tests count
     if (event.skip !== undefined && event.skip !== false) {
       const reason = typeof event.skip === 'string' ? event.skip : '';
       const why = reason.startsWith(COULD_NOT_RUN) ? reason.slice(COULD_NOT_RUN.length) : `skipped ${reason}`;
@@ -55,10 +55,10 @@ export class Summary {
   }
 
   /**
-   * The closing lines, and the exit status.
+   * Returns the last lines and the exit status.
    *
-   * @param mustRun a test that could not run is a failure
-   * @param notes lines about this run, said before the count
+   * @param mustRun whether a test that could not run is a failure
+   * @param notes lines about this run, printed before the counts
    */
   close(
     mustRun: boolean,
@@ -71,8 +71,9 @@ export class Summary {
       if (failed && running.length > 0) problems.push(`${file} ended while running: ${running.join(', ')}`);
       if (ended === 0 && !failed) problems.push(`${file} ran no test`);
     }
-    if (this.#files.size === 0) problems.push('there is no test to run');
-    if (mustRun && skipped > 0) problems.push(`${tests(skipped)} could not run, and here every test must`);
+    if (this.#files.size === 0) problems.push('no tests to run');
+    if (mustRun && skipped > 0)
+      problems.push(`${tests(skipped)} did not run, but ${MUST_RUN_VARIABLE}=1 requires all tests`);
 
     const longest = [...this.#files]
       .sort(([, one], [, other]) => other.time - one.time)
@@ -98,7 +99,7 @@ export class Summary {
   }
 }
 
-/** Node reports a file as a test of that name, when it ran none or ended badly. */
+/** Whether an event is about a whole file, which Node reports as a test if it ran no test or ended with an error. */
 const isWholeFile = ({ name, file }: TestEvent): boolean => file !== undefined && resolve(name) === file;
 
 const tests = (count: number): string => `${count} ${count === 1 ? 'test' : 'tests'}`;

@@ -13,20 +13,20 @@ import {
 import { COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT } from '../../src/wireguard/messages.js';
 import { type Call, type Made, OUTER, type Scene, SECRETS } from './scene.js';
 
-/** What stands between `<!-- bytes: NAME -->` and `<!-- end -->` in docs/WIRE.md, by name. */
+/** The text between `<!-- bytes: NAME -->` and `<!-- end -->` in docs/WIRE.md, by name. */
 export type Blocks = Readonly<Record<string, string>>;
 
 /**
- * Replaces what stands between `<!-- KIND: NAME -->` and `<!-- end -->`.
+ * Replaces the text between `<!-- KIND: NAME -->` and `<!-- end -->`.
  *
- * @throws Error when a marked place has no block, or a block no marked place
+ * @throws Error if a marked place has no block, or a block has no marked place
  */
 export function fillIn(document: string, blocks: Blocks, kind = 'bytes'): string {
   const unused = new Set(Object.keys(blocks));
   const marked = new RegExp(`(<!-- ${kind}: ([\\w-]+) -->\\n)[\\s\\S]*?(<!-- end -->)`, 'g');
   const filled = document.replace(marked, (_all, open: string, name: string, close: string) => {
     const block = blocks[name];
-    if (block === undefined) throw new Error(`nothing makes the block "${name}"`);
+    if (block === undefined) throw new Error(`the document has an unknown block "${name}"`);
     unused.delete(name);
     return `${open}\`\`\`text\n${block}\n\`\`\`\n${close}`;
   });
@@ -64,7 +64,7 @@ export function makeBlocks(scene: Scene): Blocks {
   };
 }
 
-/** Reads what was noted down, in its order: another order than the document's is an error. */
+/** Reads recorded calls in order. Throws if the order is not that of the document. */
 class Trace {
   readonly #calls: readonly Call[];
   #at = 0;
@@ -77,7 +77,7 @@ class Trace {
 
   call(of: Call['of']): Call {
     const call = this.#calls[this.#at++];
-    if (call?.of !== of) throw new Error(`step ${this.#at} is ${call?.of ?? 'missing'}, and should be ${of}`);
+    if (call?.of !== of) throw new Error(`step ${this.#at} is ${call?.of ?? 'missing'}, not ${of}`);
     return call;
   }
 
@@ -86,12 +86,12 @@ class Trace {
     return hex(this.call(of).outputs[0]!);
   }
 
-  /** Goes on behind the next call whose first output is this. */
+  /** Skips all calls up to the next one whose first output is `output`. */
   skipTo(output: string): void {
     while (hex(this.#calls[this.#at++]?.outputs[0] ?? missing(output)) !== output);
   }
 
-  // The steps of a handshake, one line or several each.
+  // The steps of a handshake, each with one or more lines.
 
   hash(step: string, what: string): string[] {
     this.last.H = this.next('hash');
@@ -125,7 +125,7 @@ class Trace {
 }
 
 function missing(output: string): never {
-  throw new Error(`no step has made ${output}`);
+  throw new Error(`no step has the output ${output}`);
 }
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -174,7 +174,7 @@ function initiationSteps(t: Trace): string {
   ].join('\n');
 }
 
-/** @param before where the initiator stood: the responder must have come to the same, by the other keys */
+/** @param before the initiator's state: the responder must have derived the same, with its own keys */
 function responseSteps(t: Trace, before: { readonly C: string; readonly H: string }): string {
   t.skipTo(before.C);
   t.skipTo(before.H);
@@ -217,7 +217,7 @@ function mac1(t: Trace, receiver: string): string {
   ].join('\n');
 }
 
-/** What the last AEAD of a message took. */
+/** The key and the plaintext of a message's last AEAD. */
 function sealed(calls: readonly Call[]): { readonly key: Uint8Array; readonly plaintext: Uint8Array } {
   const [key, plaintext] = calls.findLast(({ of }) => of === 'seal')!.inputs;
   return { key: key!, plaintext: plaintext! };
@@ -244,7 +244,7 @@ function transportSteps(calls: readonly Call[], name: string): string {
 
 function cookieSteps(calls: readonly Call[]): string {
   const t = new Trace(calls);
-  t.next('mac'); // mac1 is checked
+  t.next('mac'); // checks mac1
   const cookie = t.call('mac');
   const sealed = t.call('xseal');
   return [
@@ -264,7 +264,7 @@ function mac2(calls: readonly Call[]): string {
   ].join('\n');
 }
 
-/** Fields of a message: name, where it begins, and what to say of it. */
+/** The fields of a message: name, offset and remark. */
 type Fields = readonly (readonly [name: string, at: number, remark: string])[];
 
 const INITIATION_FIELDS: Fields = [

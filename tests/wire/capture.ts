@@ -2,7 +2,7 @@ import { NodeCrypto } from '../../src/crypto/node-crypto.js';
 import { enhancedPacket, interfaceDescription, LINK_TYPE, sectionHeader } from '../../src/demo/pcapng.js';
 import { OUTER, type Scene, SECRETS, WALL_CLOCK } from './scene.js';
 
-/** The datagrams of the scene as Wireshark reads them. */
+/** The datagrams of the scene as a capture for Wireshark. */
 export function capture(scene: Scene): Uint8Array {
   const fromLaptop = new Set([scene.initiation, scene.data]);
   return Buffer.concat([
@@ -17,7 +17,7 @@ export function capture(scene: Scene): Uint8Array {
   ]);
 }
 
-/** What Wireshark calls wg.keylog_file: the keys of one side, and the preshared one. */
+/** The file for Wireshark's wg.keylog_file: the keys of one side and the preshared key. */
 export function keyLog(): string {
   const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
   const theirs = new NodeCrypto().privateKey(SECRETS.server.static).publicKey.bytes;
@@ -30,7 +30,7 @@ export function keyLog(): string {
   ].join('\n');
 }
 
-/** A datagram with its IPv4 and UDP headers, both without checksums: RFC 768 allows it, and captures often have it. */
+/** A datagram with IPv4 and UDP headers, both without checksums, as in many captures. */
 function udp(from: keyof typeof OUTER, to: keyof typeof OUTER, payload: Uint8Array): Uint8Array {
   const packet = Buffer.alloc(28 + payload.length);
   packet.set([0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17]);

@@ -1,8 +1,8 @@
 /**
- * Writes the bytes of docs/WIRE.md anew, from the product's own code: `npm run wire`.
+ * Updates the bytes in docs/WIRE.md with the product's code: `npm run wire`.
  *
- * With a file's name, `npm run wire -- wire.pcapng`, it also writes the datagrams as a capture, and beside it the keys
- * that Wireshark needs to read them, as `wire.pcapng.keys`.
+ * With a file name, `npm run wire -- wire.pcapng`, it also writes the datagrams as a capture, and the keys that Wireshark
+ * needs to read them as `wire.pcapng.keys`.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fillIn, makeBlocks } from './blocks.js';

@@ -9,19 +9,19 @@ import type { PeerNumber } from '../../src/wireguard/numbers.js';
 import type { Peer } from '../../src/wireguard/peer.js';
 
 /**
- * The scene of docs/WIRE.md: a laptop at home and a server in the office, both of them the product's own code, shake
- * hands, and one packet goes through. Keys, clock and randomness are fixed, so it is the same each time; all
- * cryptography is written down on the way. The keys protect nothing.
+ * The scene of docs/WIRE.md: a laptop at home and a server in the office, both running the product's code, complete a
+ * handshake and send one packet. Keys, clock and randomness are fixed, so the scene is always the same. All
+ * cryptographic calls are recorded. The keys protect nothing.
  */
 
-/** One call of the protocol for cryptography. */
+/** A recorded cryptographic call of the protocol. */
 export interface Call {
   readonly of: 'hash' | 'mac' | 'kdf' | 'dh' | 'seal' | 'open' | 'xseal' | 'xopen';
   readonly inputs: readonly Uint8Array[];
   readonly outputs: readonly Uint8Array[];
 }
 
-/** Passes everything on to the product's cryptography, and notes it down. Chance comes from a seed. */
+/** Records every call to the product's cryptography. Randomness comes from a seed. */
 class TracingCrypto implements Crypto {
   readonly #real = new NodeCrypto();
   readonly #ephemerals: PrivateKey[];
@@ -34,7 +34,7 @@ class TracingCrypto implements Crypto {
     this.#ephemerals = ephemerals.map((bytes) => this.#real.privateKey(bytes));
   }
 
-  /** What was called since the last time. */
+  /** Takes the calls since the last time. */
   take(): Call[] {
     const calls = this.#calls;
     this.#calls = [];
@@ -101,7 +101,7 @@ class TracingCrypto implements Crypto {
     return authentic;
   }
 
-  /** Not noted: only what comes of it is seen. */
+  /** Not recorded: only its results appear in the document. */
   random(out: Uint8Array): void {
     out.set(fixedBytes(this.#seed, this.#drawn++).subarray(0, out.length));
   }
@@ -125,7 +125,7 @@ function fixedBytes(seed: Uint8Array, number = 0): Uint8Array {
   return out;
 }
 
-/** A private key that anybody can make. X25519 itself would clamp it: RFC 7748 §5. */
+/** A private key derived from a name, clamped as in RFC 7748 §5. */
 function fixedKey(name: string): Uint8Array {
   const key = fixedBytes(bytesOf(name));
   key[0]! &= 0xf8;
@@ -133,19 +133,19 @@ function fixedKey(name: string): Uint8Array {
   return key;
 }
 
-/** All that is secret, and that chance would have chosen. */
+/** All secrets, which would normally be random. */
 export const SECRETS = {
   laptop: { static: fixedKey('laptop, static'), ephemeral: fixedKey('laptop, ephemeral') },
   server: { static: fixedKey('server, static'), ephemeral: fixedKey('server, ephemeral') },
-  /** The laptop's for its second initiation, with the cookie. */
+  /** The laptop's ephemeral key for its second initiation, which has a cookie. */
   secondEphemeral: fixedKey('laptop, second ephemeral'),
   preshared: fixedBytes(bytesOf('preshared')),
 } as const;
 
-/** The day of the post, half a second after noon. */
+/** The day of the blog post, half a second after noon. */
 export const WALL_CLOCK = Date.UTC(2020, 8, 20, 12, 0, 0, 500);
 
-/** Outer addresses, from RFC 5737, and ports. */
+/** An outer address, from RFC 5737, and a port. */
 class OuterAddress implements PeerEndpoint {
   readonly bytes: Uint8Array;
   readonly text: string;
@@ -194,15 +194,15 @@ function sum16(bytes: Uint8Array): number {
   return sum;
 }
 
-/** One of the two: a device and its data path, joined as a shell joins them. */
+/** One side: a protocol machine and its data path. */
 class Side {
   readonly crypto: TracingCrypto;
   readonly device: WireGuardMachine;
   readonly #dataPath: DataPath;
   readonly #peer: Peer;
-  /** What it has sent and not yet been asked for. */
+  /** Datagrams sent and not yet taken. */
   readonly sent: Uint8Array[] = [];
-  /** What came out of the tunnel. */
+  /** Packets received through the tunnel. */
   readonly delivered: Uint8Array[] = [];
 
   constructor(who: 'laptop' | 'server', ephemerals: readonly Uint8Array[], now: number) {
@@ -242,7 +242,7 @@ class Side {
     this.#settle(now);
   }
 
-  /** Lets time pass until its next timer. @returns when that was */
+  /** Advances the clock to its next timer. @returns that time */
   wait(): number {
     const now = this.device.nextTimeout();
     this.device.handleTimeout(now);
@@ -283,28 +283,28 @@ class Side {
   }
 }
 
-/** A datagram, and the cryptography that its maker did for it. */
+/** A datagram, and the cryptographic calls that made it. */
 export interface Made {
   readonly bytes: Uint8Array;
   readonly calls: readonly Call[];
-  /** Milliseconds from the beginning of the scene. */
+  /** Milliseconds since the beginning of the scene. */
   readonly at: number;
 }
 
 export interface Scene {
   readonly initiation: Made;
   readonly response: Made;
-  /** What the laptop does with the response, and with the packet that waited for it. */
+  /** The laptop reads the response, and sends the packet that waited for it. */
   readonly data: Made;
   readonly delivered: Uint8Array;
   readonly keepalive: Made;
-  /** Had the server been under load: */
+  // The same with a server under load:
   readonly cookieReply: Made;
   readonly secondInitiation: Made;
 }
 
 const START = 1000;
-/** How long a datagram takes, milliseconds. */
+/** The one-way delay of a datagram, milliseconds. */
 const TRIP = 10;
 
 export function play(): Scene {
@@ -328,11 +328,11 @@ export function play(): Scene {
   const keepalive = made(server, server.wait());
   laptop.receive(keepalive.bytes, OUTER.server, keepalive.at + START + TRIP);
   const [delivered] = server.delivered;
-  if (!delivered) throw new Error('the packet did not come out');
+  if (!delivered) throw new Error('the packet was not delivered');
   return { initiation, response, data, delivered, keepalive, ...underLoad() };
 }
 
-/** The same initiation meets a server with a long queue. */
+/** Sends the same initiation to a server with a long queue. */
 function underLoad(): Pick<Scene, 'cookieReply' | 'secondInitiation'> {
   const laptop = new Side('laptop', [SECRETS.laptop.ephemeral, SECRETS.secondEphemeral], START);
   const server = new Side('server', [SECRETS.server.ephemeral], START);
@@ -342,12 +342,12 @@ function underLoad(): Pick<Scene, 'cookieReply' | 'secondInitiation'> {
   const [reply] = server.sent.splice(0);
   const cookieReply = { bytes: reply!, calls: server.crypto.take(), at: TRIP };
   laptop.receive(reply!, OUTER.server, START + 2 * TRIP);
-  if (laptop.sent.length > 0) throw new Error('a cookie reply must not be answered at once');
+  if (laptop.sent.length > 0) throw new Error('the laptop must not answer a cookie reply at once');
   laptop.crypto.take();
   const now = laptop.wait();
   const [second] = laptop.sent.splice(0);
   const secondInitiation = { bytes: second!, calls: laptop.crypto.take(), at: now - START };
   server.receive(second!, OUTER.laptop, now + TRIP, UNDER_LOAD_QUEUE);
-  if (server.sent[0]?.[0] !== MESSAGE_TYPE.response) throw new Error('mac2 did not get the laptop through');
+  if (server.sent[0]?.[0] !== MESSAGE_TYPE.response) throw new Error('the server did not accept mac2');
   return { cookieReply, secondInitiation };
 }

@@ -31,7 +31,7 @@ import { innerPacket, MESSAGE, OUTER, play } from './scene.js';
 
 const document = readFileSync('docs/WIRE.md', 'utf8');
 
-/** What stands in a marked block. */
+/** The contents of a marked block. */
 function block(name: string): string {
   const found = new RegExp(`<!-- bytes: ${name} -->\n\`\`\`text\n([\\s\\S]*?)\n\`\`\`\n<!-- end -->`).exec(
     document,
@@ -40,7 +40,7 @@ function block(name: string): string {
   return found[1]!;
 }
 
-/** A message as it is printed, field by field. */
+/** Reads a message, printed field by field. */
 function message(name: string): Uint8Array {
   const lines = block(name).split('\n');
   const digits = lines.map(
@@ -51,7 +51,7 @@ function message(name: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** A key as it is printed. */
+/** Reads a printed key. */
 function key(name: string): Uint8Array {
   const found = new RegExp(`\\b${name} +([0-9a-f]{64})$`, 'm').exec(block('keys'));
   assert.ok(found, `docs/WIRE.md does not print ${name}`);
@@ -64,7 +64,7 @@ const response = message('response');
 const noiseOf = (bytes: Uint8Array, { ephemeral, mac1 }: typeof INITIATION | typeof RESPONSE): Uint8Array =>
   bytes.subarray(ephemeral, mac1);
 
-test('the bytes in docs/WIRE.md are those that the code makes (if not: npm run wire)', () => {
+test('the bytes in docs/WIRE.md match the code (if not: npm run wire)', () => {
   assert.equal(document, fillIn(document, makeBlocks(play())));
 });
 
@@ -78,13 +78,13 @@ test('the printed messages have the types and lengths of [W] 5.4', () => {
   assert.deepEqual(types, [1, 2, 3, 4, 4, 1]);
 });
 
-test('the other side opens the printed messages, with the printed keys', () => {
+test('the receiver can open the printed messages with the printed keys', () => {
   const server = crypto.privateKey(key('S_priv_r'));
   const laptop = crypto.privateKey(key('S_priv_i'));
   const staticStatic = new Uint8Array(32);
   assert.ok(crypto.dh(server, laptop.publicKey, staticStatic));
 
-  // As the server: the initiation, and the response that it must have written.
+  // As the server: open the initiation, and recreate the response.
   assert.ok(new CookieChecker(crypto, server.publicKey.bytes).hasMac1(initiation));
   const claimed = openStatic(crypto, server, noiseOf(initiation, INITIATION));
   assert.deepEqual(claimed?.initiator, key('S_pub_i'));
@@ -103,7 +103,7 @@ test('the other side opens the printed messages, with the printed keys', () => {
   const [serverSends, serverReceives] = [new Uint8Array(32), new Uint8Array(32)];
   claimed!.transcript.split(serverSends, serverReceives, false);
 
-  // As the laptop: the initiation that it must have written, and the response.
+  // As the laptop: recreate the initiation, and open the response.
   const own = crypto.privateKey(key('E_priv_i'));
   const written = new Uint8Array(INITIATION.mac1 - INITIATION.ephemeral);
   const transcript = createInitiation(
@@ -143,7 +143,7 @@ test('the other side opens the printed messages, with the printed keys', () => {
   assert.equal(keepalive.length, 0);
 });
 
-test('the printed cookie reply answers the printed initiation, and gives the next one its mac2', () => {
+test('the printed cookie reply answers the printed initiation, and yields the mac2 of the next one', () => {
   const reply = message('cookie-reply');
   const second = message('second-initiation');
   assert.deepEqual(
@@ -161,7 +161,7 @@ test('the printed cookie reply answers the printed initiation, and gives the nex
   assert.deepEqual(withMacs(second), second);
 });
 
-test('Wireshark reads the scene as docs/WIRE.md tells it', (t) => {
+test('Wireshark decodes the scene as docs/WIRE.md describes it', (t) => {
   if (!needs(t, 'tshark')) return;
   const folder = mkdtempSync(join(tmpdir(), 'wire-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -183,7 +183,7 @@ test('Wireshark reads the scene as docs/WIRE.md tells it', (t) => {
     rows.map((row) => row[2]),
     ['1', '2', '4', '4'],
   );
-  assert.match(rows[1]![3]!, /^(1|True)$/); // as older and newer versions write it
+  assert.match(rows[1]![3]!, /^(1|True)$/); // older and newer versions print it differently
   const [laptop, server] = [OUTER.laptop, OUTER.server].map(({ text }) => text.split(':')[0]);
   assert.deepEqual(rows[2]!.slice(0, 2), [`${laptop},10.0.0.2`, `${server},10.0.0.1`]);
   assert.ok(rows[2]![4]!.endsWith(Buffer.from(MESSAGE).toString('hex')));
@@ -194,7 +194,7 @@ const namesIn = (text: string, pattern: RegExp): string[] =>
 const section = (from: string, to: string): string =>
   document.slice(document.indexOf(`\n${from}`), document.indexOf(`\n${to}`));
 
-test('the table of drop counters has every reason, and no other', () => {
+test('the table of drop counters lists exactly the drop reasons', () => {
   const tunnel = readFileSync('src/tunnel/drops.ts', 'utf8');
   const tunnelOnly = namesIn(tunnel, /^ {2}'([a-z0-9-]+)',/gm);
   assert.ok(tunnelOnly.length > 0);
@@ -205,7 +205,7 @@ test('the table of drop counters has every reason, and no other', () => {
   assert.deepEqual(listed, [...DROP, ...tunnelOnly].sort());
 });
 
-test('the table of timers has every timer, and no other', () => {
+test('the table of timers lists exactly the timers', () => {
   const timers = namesIn(readFileSync('src/wireguard/timers.ts', 'utf8'), /^ {2}(\w+): \(t: Timers\)/gm);
   assert.ok(timers.length > 0);
   const listed = namesIn(section('### Timers', '## What a stranger sees'), /^\| `(\w+)` \|/gm);
