@@ -83,7 +83,7 @@ export interface Engine {
   /** Replaces the table of allowed IPs, made by `PrefixTable.compile` in shared memory; owners are peer numbers. */
   setAllowedIps(table: Int32Array): void;
   setMtu(mtu: number): void;
-  /** While down, the engine reads and drops datagrams and packets. */
+  /** While down, the engine reads and drops WireGuard messages and packets. The side channel works. */
   setUp(up: boolean): void;
   /**
    * Uses this socket from now on, an IPv6 socket for both IP versions or an IPv4 socket; -1 for none. It must report

@@ -111,9 +111,8 @@ export class Inbound {
   }
 
   #take(slot: number, at: number, length: number, now: number): void {
-    const { up, drops } = this.#context;
-    const reason = up ? this.#handle(slot, at, length, now) : 'down';
-    if (reason !== undefined) drops.count(reason);
+    const reason = this.#handle(slot, at, length, now);
+    if (reason !== undefined) this.#context.drops.count(reason);
   }
 
   /** @returns why a datagram is dropped; undefined when it is not */
@@ -132,6 +131,7 @@ export class Inbound {
     length: number,
     now: number,
   ): TunnelDrop | undefined {
+    if (!this.#context.up) return 'down';
     if (type === MESSAGE_TYPE.transport) return this.#open(slot, at, length, now);
     return this.#report(REPORT.datagram, slot, at, length);
   }

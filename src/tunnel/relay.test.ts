@@ -176,6 +176,17 @@ test('control messages from anyone are passed on, because the relay must be hear
   assert.deepEqual(plane.drops.entries(), []);
 });
 
+test('while the interface is down, only the side channel works', async (t) => {
+  const { plane, sender } = await setUp(t, { sideChannel: true });
+  plane.setRelayPort(sender.port);
+  plane.context.up = false;
+  const control = startingWith(MAGIC.control, RELAY_CONTROL.minLength);
+  await sender.send(control, initiation, frame(MEMBER, initiation));
+  assert.deepEqual(plane.report()?.datagram, control);
+  assert.equal(plane.report(), undefined);
+  assert.deepEqual(plane.drops.entries(), [['down', 2]]);
+});
+
 test("a probe from anyone is passed on whole, and one through the relay with its sender's id", async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   const { port } = sender;
