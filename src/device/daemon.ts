@@ -1,6 +1,6 @@
 import { lstatSync } from 'node:fs';
+import { deferred } from '../deferred.js';
 import { LametunError } from '../errors.js';
-import { libc } from '../linux/ffi/libc.js';
 import type { Log } from '../log.js';
 import type { Offload } from '../tunnel/offloads.js';
 import { UndoStack } from '../undo.js';
@@ -30,15 +30,8 @@ export interface DaemonOptions {
  *
  * @throws LametunError
  */
-export async function runDaemon({
-  device,
-  tunFd,
-  uapiFd,
-  log,
-  offloads,
-  signal,
-  onReady,
-}: DaemonOptions): Promise<void> {
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { device, uapiFd, log, signal, onReady } = options;
   const path = uapiPath(device);
   const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   if (inode === undefined) throw new LametunError('usage', `${path} was removed before it was of use`);
@@ -47,15 +40,11 @@ export async function runDaemon({
   process.once('exit', removeSocket); // also when something else in the program ends it
   undo.push(removeSocket);
   try {
-    const running = runInterface({ tunFd, mtu: DEFAULT_MTU, log, offloads });
+    const running = runInterface({ ...options, mtu: DEFAULT_MTU });
     const wireguard = running.wireguard;
     undo.push(() => running.close());
     const end = deferred<string>();
-    const uapi = new UapiServer(uapiFd, {
-      device: wireguard,
-      log,
-      interfaceIndex: libc.if_nametoindex,
-    });
+    const uapi = new UapiServer(uapiFd, { device: wireguard, log });
     // The file goes before the device: whoever takes over our name finds neither.
     undo.push(() => uapi.close(), removeSocket);
     const removal = watchRemoval(path, inode, () => end.resolve('the UAPI socket was removed'));
@@ -74,14 +63,4 @@ export async function runDaemon({
     await undo.undo();
     process.off('exit', removeSocket);
   }
-}
-
-function deferred<T>() {
-  let resolve!: (value: T) => void;
-  let reject!: (error: Error) => void;
-  const promise = new Promise<T>((res, rej) => {
-    resolve = res;
-    reject = rej;
-  });
-  return { promise, resolve, reject };
 }

@@ -1,3 +1,4 @@
+import { deferred } from '../deferred.js';
 import type { IpAddress } from '../ip/address.js';
 import type { Cidr } from '../ip/cidr.js';
 import type { Endpoint } from '../ip/endpoint.js';
@@ -65,38 +66,27 @@ export class WireGuardInterface {
   #closed = false;
 
   /** @throws LinuxError when there is no socket to be had */
-  constructor({
-    crypto,
-    wallClock,
-    log,
-    engine,
-    openSocket,
-    egress,
-    port = 0,
-    paths,
-    sideChannel,
-  }: InterfaceOptions) {
-    this.#crypto = crypto;
+  constructor(options: InterfaceOptions) {
+    const { log, egress } = options;
+    this.#crypto = options.crypto;
     this.#log = log;
-    this.#machine = new WireGuardMachine({ crypto, wallClock, ...(paths && { paths }) });
-    this.#sockets = new UdpSockets(openSocket);
-    const socket = this.#sockets.move(port);
-    let end!: (reason: EndReason) => void;
-    this.ended = new Promise((resolve) => {
-      end = resolve;
-    });
-    this.#engine = engine({
+    this.#machine = new WireGuardMachine(options);
+    this.#sockets = new UdpSockets(options.openSocket);
+    const socket = this.#sockets.move(options.port ?? 0);
+    const end = deferred<EndReason>();
+    this.ended = end.promise;
+    this.#engine = options.engine({
       datagram: (bytes, from, queued) => {
         this.#machine.handleDatagram(bytes, from, this.#engine.now(), queued);
         this.#driver.settle();
       },
-      sideChannel: (bytes, from) => sideChannel?.(bytes, from),
+      sideChannel: (bytes, from) => options.sideChannel?.(bytes, from),
       wakeUp: (id) => this.#wakeUp(id),
       roaming: (id, from) => this.#roam(id, from),
       offloads: (inUse) => this.#noteOffloads(inUse),
       ended: (reason) => {
         this.detach();
-        end(reason);
+        end.resolve(reason);
       },
     });
     this.#sources = new Sources({

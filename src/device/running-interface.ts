@@ -1,5 +1,6 @@
 import { lstatSync } from 'node:fs';
 import { NodeCrypto } from '../crypto/node-crypto.js';
+import { deferred } from '../deferred.js';
 import { libc } from '../linux/ffi/libc.js';
 import { EgressLookup } from '../linux/net/egress.js';
 import { NetworkInterface } from '../linux/net/interface.js';
@@ -52,49 +53,28 @@ export interface RunningInterface {
  *
  * @throws LinuxError, EADDRINUSE above all; the TUN device is closed then
  */
-export function runInterface({
-  tunFd,
-  mtu,
-  log,
-  offloads,
-  port = 0,
-  paths,
-  sideChannel,
-}: RunningInterfaceOptions): RunningInterface {
+export function runInterface(options: RunningInterfaceOptions): RunningInterface {
+  const { tunFd, mtu, log, sideChannel } = options;
   const undo = new UndoStack();
   undo.push(() => void libc.close(tunFd));
-  const optional = { ...(paths && { paths }), ...(sideChannel && { sideChannel }) };
   try {
     const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
     if (link) setLinkMtu(link, mtu);
     const egress = new EgressLookup();
     undo.push(() => egress.close());
     const wireguard = new WireGuardInterface({
+      ...options,
       crypto: new NodeCrypto(),
       wallClock: () => Date.now(),
-      log,
-      engine: (events) =>
-        new WorkerEngine({
-          tunFd,
-          mtu,
-          offloads,
-          events,
-          ...optional,
-          sideChannel: sideChannel !== undefined,
-        }),
+      engine: (events) => new WorkerEngine({ ...options, events, sideChannel: sideChannel !== undefined }),
       openSocket,
       egress: (from, to, mark) => egress.find(from, to, mark),
-      port,
-      ...optional,
     });
     undo.push(() => wireguard.close());
     const network = watchNetwork(() => wireguard.networkChanged());
     undo.push(() => network.close());
     log.verbose('Device started');
-    let gone!: (reason: EndReason) => void;
-    const removed = new Promise<EndReason>((resolve) => {
-      gone = resolve;
-    });
+    const removed = deferred<EndReason>();
     const following = followLink(
       tunFd,
       (state) => {
@@ -103,13 +83,13 @@ export function runInterface({
       },
       () => {
         wireguard.detach();
-        gone('device-gone');
+        removed.resolve('device-gone');
       },
     );
     undo.push(() => following.close());
     return {
-      wireguard: wireguard,
-      ended: Promise.race([removed, wireguard.ended]),
+      wireguard,
+      ended: Promise.race([removed.promise, wireguard.ended]),
       close: () => undo.undo(),
     };
   } catch (error) {
@@ -190,7 +170,7 @@ async function configureByUapi(name: string, device: WireGuardInterface, log: Lo
   const path = uapiPath(name);
   const fd = await openUapiSocket(path);
   const ino = lstatSync(path, { throwIfNoEntry: false })?.ino ?? NONE; // somebody may have removed it already
-  const server = new UapiServer(fd, { device, log, interfaceIndex: libc.if_nametoindex });
+  const server = new UapiServer(fd, { device, log });
   const remove = (): void => removeUapiSocket(path, ino);
   process.once('exit', remove);
   return () => {

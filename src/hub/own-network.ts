@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { NodeCrypto } from '../crypto/node-crypto.js';
 import { LametunError } from '../errors.js';
 import { makeAside } from '../linux/files/aside.js';
 import { replaceFile } from '../linux/files/safe-files.js';
@@ -17,7 +19,7 @@ import {
 import { type NetworkOptions, Registry } from './membership/registry.js';
 import type { NetworkRecord, Store } from './membership/tables.js';
 import { backup, readBackup, restore } from './store/backup.js';
-import { databaseName, openStore } from './store/open.js';
+import { databaseName, isPostgres, openStore } from './store/open.js';
 
 /** Where a hub keeps its data. */
 export interface HubStorage {
@@ -144,6 +146,23 @@ async function keepAside(
   return directory;
 }
 
+/** Writes the database of a stopped hub to a file. @throws LametunError */
+export async function backupHub(place: HubStorage, file: string): Promise<void> {
+  const path = databaseOf(place);
+  if (!isPostgres(path) && !existsSync(path)) {
+    throw new LametunError(
+      'usage',
+      `no hub to back up here (${path} does not exist): run this on the hub's machine, with its --state or --database`,
+    );
+  }
+  const store = await openStore({ database: path, log: place.log });
+  try {
+    await backup(store, file);
+  } finally {
+    await store.close();
+  }
+}
+
 export interface Restored {
   readonly network: string;
   readonly nodes: number;
@@ -158,14 +177,14 @@ export interface Restored {
  * @throws LametunError `usage` when the file is not a backup; `state` when it does not fit the key or the database
  */
 export async function restoreHub(
-  place: HubStorage & { readonly crypto: Crypto },
+  place: HubStorage,
   file: string,
   { replace = false } = {},
 ): Promise<Restored> {
   const content = readBackup(file);
   const { id, name, hub_key } = content.network;
   const keyFile = keyFileOf(place);
-  const key = readHubKey(place.crypto, keyFile);
+  const key = readHubKey(new NodeCrypto(), keyFile);
   const publicKey = key && base64(key.privateKey.publicKey.bytes);
   key?.privateKey.destroy();
   const isOther = key?.network !== undefined && key.network.id !== id;
@@ -192,7 +211,7 @@ export async function restoreHub(
 
 const keyFileOf = ({ state, keyFile }: HubStorage): string => keyFile ?? join(state, 'hub.key');
 
-export const databaseOf = ({ state, database }: HubStorage): string => database ?? join(state, 'hub.sqlite');
+const databaseOf = ({ state, database }: HubStorage): string => database ?? join(state, 'hub.sqlite');
 
 const currentNetwork = (store: Store): Promise<NetworkRecord | undefined> =>
   store.read((tables) => tables.network());

@@ -8,7 +8,8 @@ import { until } from '../../tests/kit/wait.js';
 import { TextLog } from '../log.js';
 import type { AdminAnswers } from '../protocol/messages.js';
 import { parseToken } from '../protocol/token.js';
-import { type HubStart, type RunningHub, restoreHub, startHub } from './start.js';
+import { restoreHub } from './own-network.js';
+import { type HubStart, type RunningHub, startHub } from './start.js';
 import { openStore } from './store/open.js';
 import type { SqlStore } from './store/store.js';
 

@@ -1,6 +1,6 @@
 import { createHash, randomBytes, randomFillSync } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { NodeCrypto } from '../crypto/node-crypto.js';
+import { deferred } from '../deferred.js';
 import { LametunError } from '../errors.js';
 import { type Cidr, formatCidr, parseCidr } from '../ip/cidr.js';
 import { nameServers } from '../linux/net/name-servers.js';
@@ -18,22 +18,13 @@ import type { GuestRates } from './machine/limits.js';
 import type { Scheduler } from './machine/scheduler.js';
 import { PRUNE_INTERVAL } from './membership/prune.js';
 import { chooseRange } from './membership/ranges.js';
-import {
-  databaseOf,
-  type HubStorage,
-  type OwnNetwork,
-  type OwnNetworkOptions,
-  openOwnNetwork,
-  type Restored,
-  restoreHub as restoreOwn,
-} from './own-network.js';
+import { type HubStorage, type OwnNetwork, type OwnNetworkOptions, openOwnNetwork } from './own-network.js';
 import type { RelayCounters } from './relay/counters.js';
 import { Relay } from './relay/relay.js';
 import { tokenAddresses } from './server/public-addresses.js';
 import { unresolvedNames } from './server/public-names.js';
 import { HubServer, type ServerCounters, whyNoPort } from './server/server.js';
 import { backup } from './store/backup.js';
-import { isPostgres, openStore } from './store/open.js';
 
 export interface HubStart
   extends HubStorage,
@@ -113,16 +104,13 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
     () => store.close(),
   );
   try {
-    let fail: (error: Error) => void = () => {};
-    let succeed: () => void = () => {};
-    const ended = new Promise<void>((resolve, reject) => {
-      succeed = resolve;
-      fail = reject;
-    });
-    ended.catch(() => {}); // the caller handles it
+    const end = deferred<void>();
+    end.promise.catch(() => {}); // the caller handles it
     const inside = [registry.info.ipv4, registry.info.ipv6].map((range) => parseCidr(range)!);
     registry.onReplaced = () =>
-      fail(new LametunError('state', 'a backup was restored while the hub was running: start the hub again'));
+      end.reject(
+        new LametunError('state', 'a backup was restored while the hub was running: start the hub again'),
+      );
 
     const hub: Hub = new Hub({
       registry,
@@ -179,10 +167,10 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         connections: server.counters(),
         relay: relay.counters(),
       }),
-      ended,
+      ended: end.promise,
       close: async () => {
         await undo.undo();
-        succeed();
+        end.resolve();
       },
     };
 
@@ -252,7 +240,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         return await Relay.start({
           port: options.port,
           onFrame: (to, from, datagram) => hub.deliver(to, from, datagram),
-          onFailed: fail,
+          onFailed: end.reject,
         });
       } catch (error) {
         if ((error as { errno?: number }).errno !== EADDRINUSE) throw error;
@@ -314,27 +302,3 @@ function freeRanges(wanted: string | undefined): { readonly ipv4: string; readon
 
 const formatHubAddress = ({ host, port, tls }: { host: string; port: number; tls: boolean }): string =>
   `${tls ? 'https://' : ''}${host.includes(':') ? `[${host}]` : host}:${port}`;
-
-/** Writes the database of a stopped hub to a file. @throws LametunError */
-export async function backupHub(place: HubStorage, file: string): Promise<void> {
-  const path = databaseOf(place);
-  if (!isPostgres(path) && !existsSync(path)) {
-    throw new LametunError(
-      'usage',
-      `no hub to back up here (${path} does not exist): run this on the hub's machine, with its --state or --database`,
-    );
-  }
-  const store = await openStore({ database: path, log: place.log });
-  try {
-    await backup(store, file);
-  } finally {
-    await store.close();
-  }
-}
-
-/** Replaces the database of a stopped hub with a backup. @throws LametunError */
-export const restoreHub = (
-  place: HubStorage,
-  file: string,
-  options?: { readonly replace?: boolean },
-): Promise<Restored> => restoreOwn({ ...place, crypto: new NodeCrypto() }, file, options);

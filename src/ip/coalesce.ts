@@ -8,11 +8,11 @@ export interface CoalescerOptions {
   readonly tcp?: boolean;
   /** Merge UDP, which needs a device that took the USO offloads. Default true. */
   readonly udp?: boolean;
-  /** The most packets in a batch. Default 1024. */
-  readonly maxPackets?: number;
-  /** The most packets that become one. Default 64, which every kernel accepts for UDP. */
-  readonly maxSegments?: number;
 }
+
+/** The most packets in a batch, and the most that become one: every kernel accepts so many for UDP. */
+export const MAX_PACKETS = 1024;
+export const MAX_SEGMENTS = 64;
 
 /** A merged packet is still one IP packet. */
 const MAX_PACKET = 0xffff;
@@ -43,8 +43,6 @@ export class Coalescer {
   readonly #sum: Sum;
   readonly #tcp: boolean;
   readonly #udp: boolean;
-  readonly #maxPackets: number;
-  readonly #maxSegments: number;
   #generation = 0;
   #packetCount = 0;
   #groupCount = 0;
@@ -92,9 +90,7 @@ export class Coalescer {
     this.#sum = sum;
     this.#tcp = options.tcp ?? true;
     this.#udp = options.udp ?? true;
-    this.#maxPackets = options.maxPackets ?? 1024;
-    this.#maxSegments = options.maxSegments ?? 64;
-    const perPacket = () => new Int32Array(this.#maxPackets);
+    const perPacket = () => new Int32Array(MAX_PACKETS);
     this.#offsets = perPacket();
     this.#lengths = perPacket();
     this.#next = perPacket();
@@ -112,7 +108,7 @@ export class Coalescer {
     this.#variableSum = perPacket();
     this.#order = perPacket();
     this.#groupStart = perPacket();
-    const slots = 2 ** Math.ceil(Math.log2(2 * this.#maxPackets));
+    const slots = 2 * MAX_PACKETS; // a power of two
     this.#slotGroup = new Int32Array(slots);
     this.#slotStamp = new Int32Array(slots);
   }
@@ -138,7 +134,7 @@ export class Coalescer {
    * @returns false if the batch is full and the packet was not added
    */
   add(offset: number, length: number): boolean {
-    if (this.#packetCount === this.#maxPackets) return false;
+    if (this.#packetCount === MAX_PACKETS) return false;
     if (offset < VIRTIO.length || length < 0 || offset + length > this.#bytes.length) {
       throw new RangeError('a packet to coalesce lies outside the arena');
     }
@@ -281,7 +277,7 @@ export class Coalescer {
   #mayJoin(group: number, kind: Kind, offset: number, headerLength: number, payload: number): boolean {
     if (this.#state[group] === STATE.closed) return false;
     if (headerLength !== this.#headerLength[group] || payload > this.#gsoSize[group]!) return false;
-    if (this.#count[group] === this.#maxSegments || this.#total[group]! + payload > MAX_PACKET) return false;
+    if (this.#count[group] === MAX_SEGMENTS || this.#total[group]! + payload > MAX_PACKET) return false;
     const view = this.#view;
     const first = this.#firstPacket(group);
     if (isTcp(kind)) {

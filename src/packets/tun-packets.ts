@@ -1,5 +1,5 @@
 import type { Sum } from '../ip/checksum.js';
-import { Coalescer } from '../ip/coalesce.js';
+import { Coalescer, MAX_SEGMENTS } from '../ip/coalesce.js';
 import { Segmenter } from '../ip/segment.js';
 import { VIRTIO } from '../ip/virtio.js';
 import { errno, libc } from '../linux/ffi/libc.js';
@@ -9,9 +9,6 @@ import { IOVEC } from './udp-batch.js';
 
 /** The largest IP packet. */
 const MAX_PACKET = 65_535;
-
-/** The most packets that are merged into one: every kernel accepts this many for UDP. */
-const MAX_SEGMENTS = 64;
 
 /**
  * Reads packets from a TUN device. On a device with offloads, one read(2) returns up to 64 KB of a stream, which is
@@ -88,7 +85,7 @@ export class TunWriter {
     this.#fd = fd;
     this.#arena = arena;
     if (!virtioHeader) return;
-    this.#coalescer = new Coalescer(arena, sum, { tcp, udp, maxSegments: MAX_SEGMENTS });
+    this.#coalescer = new Coalescer(arena, sum, { tcp, udp });
     this.#coalescer.begin();
   }
 

@@ -1,5 +1,6 @@
 import type { Aead } from '../crypto/aead.js';
-import type { Coalescer } from '../ip/coalesce.js';
+import { updateChecksum } from '../ip/checksum.js';
+import { type Coalescer, MAX_SEGMENTS } from '../ip/coalesce.js';
 import { IPV4, IPV6, ipVersion } from '../ip/packet.js';
 import type { PrefixLookup } from '../ip/prefix-table.js';
 import { ERRNO } from '../linux/ffi/errno.js';
@@ -26,9 +27,6 @@ import { type PeerState, relayPeerOf, type Session } from './peers.js';
 import { TRAFFIC } from './rows.js';
 import type { WorkerContext } from './worker-context.js';
 
-/** The most packets that are collected before they are written. */
-const PIECES = 1024;
-
 /**
  * About how many bytes a turn takes from the socket for each flow of the previous turn: as much as can be merged. The
  * answers, acknowledgments above all, wait for the end of the turn, so the number of flows is limited.
@@ -47,7 +45,7 @@ export class Inbound {
   readonly #batch: ReceiveBatch;
   /** Merges packets, if the device accepts that. */
   readonly #coalescer: Coalescer | undefined;
-  readonly #vectors = allocate(PIECES * IOVEC.size);
+  readonly #vectors = allocate(MAX_SEGMENTS * IOVEC.size);
   #allowedIps: PrefixLookup | undefined;
   /** The end of the last packet that was opened and is not yet written. */
   #openedEnd: number = ARENA.opened;
@@ -345,10 +343,8 @@ function applyEcn(view: DataView, packet: number, version: number, outer: number
   const changed = (word & ~(ECN.mask << shift)) | (ecn << shift);
   view.setUint16(packet, changed);
   if (version === 4) {
-    // RFC 1624 §3, equation 3: HC' = ~(~HC + ~m + m').
-    const sum = (~view.getUint16(packet + IPV4.checksum) & 0xffff) + (~word & 0xffff) + changed;
-    const folded = (sum & 0xffff) + (sum >>> 16);
-    view.setUint16(packet + IPV4.checksum, ~((folded & 0xffff) + (folded >>> 16)) & 0xffff);
+    const checksum = view.getUint16(packet + IPV4.checksum);
+    view.setUint16(packet + IPV4.checksum, updateChecksum(checksum, word, changed));
   }
   return true;
 }

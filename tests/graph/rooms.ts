@@ -134,6 +134,7 @@ export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'node/names': ['node/machine', 'ip', 'protocol', 'linux/files', 'linux/host', 'linux/process'],
   'hub/relay': [
     'crypto',
+    'ip',
     'packets',
     'protocol',
     'wireguard',

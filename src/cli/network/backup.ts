@@ -31,7 +31,7 @@ function backupCommand(): Command {
     async (name: string, flags: Flags) => {
       const file = resolve(name);
       if (isElsewhere(flags) || !(await askedHub(flags.state, file))) {
-        const { backupHub } = await import('../../hub/start.js');
+        const { backupHub } = await import('../../hub/own-network.js');
         await backupHub(place(flags), file);
       }
       print(
@@ -65,7 +65,7 @@ function restoreCommand(): Command {
   return command('restore', 'restore a backup of the hub')
     .option('--replace', 'replace another network in the database, and keep it in replaced-DATE')
     .action(async (name: string, flags: Flags & { readonly replace?: boolean }) => {
-      const { restoreHub } = await import('../../hub/start.js');
+      const { restoreHub } = await import('../../hub/own-network.js');
       const { replace = false } = flags;
       const restored = await restoreHub(place(flags), resolve(name), { replace });
       print(flags.json, restored, () => restoredText(restored));

@@ -62,9 +62,9 @@ export class UapiServer {
   readonly #sockets = new Set<Socket>();
 
   /** @param fd as `openUapiSocket` made it; closed by `close` */
-  constructor(fd: number, context: SetContext) {
+  constructor(fd: number, context: Omit<SetContext, 'interfaceIndex'>) {
     this.#fd = fd;
-    this.#context = context;
+    this.#context = { ...context, interfaceIndex: libc.if_nametoindex };
     this.#watch = watchReadable(fd, () => this.#accept());
   }
 

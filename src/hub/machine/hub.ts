@@ -148,11 +148,7 @@ export class Hub {
   closed(client: Client): void {
     const id = this.#ids.get(client);
     this.#ids.delete(client);
-    if (id === undefined || this.#attached.get(id)?.client !== client) return;
-    this.#attached.delete(id);
-    this.#fanout.delete(client);
-    this.#presence.leave(id, client);
-    this.#options.relay.detach(id);
+    if (id !== undefined && this.#attached.get(id)?.client === client) this.#detach(id, client, false);
   }
 
   /** Pending nodes that are connected, and members with pending shares. */

@@ -1,7 +1,7 @@
 import type { InviteRow } from '../../protocol/messages.js';
 import type { Change } from './change.js';
 import { Refused } from './refused.js';
-import { canonicalNetwork, MAX_SHARES, whyNotShareable } from './shares.js';
+import { canonicalNetworks, whyNotShareable } from './shares.js';
 import type { InviteRecord, ReadTables } from './tables.js';
 
 export interface NewInvite {
@@ -39,12 +39,7 @@ export async function addInvite(change: Change, invite: NewInvite): Promise<numb
 }
 
 function allowedShares(shares: readonly string[], ranges: readonly string[]): string[] {
-  if (shares.length > MAX_SHARES)
-    throw new Refused('bad-request', `too many networks: an invitation may allow ${MAX_SHARES}`);
-  return shares.map((text) => {
-    const network = canonicalNetwork(text);
-    if (network === undefined)
-      throw new Refused('bad-request', `${text} is not a network: write it as 192.168.1.0/24`);
+  return canonicalNetworks(shares, 'an invitation may allow').map((network) => {
     const why = whyNotShareable(network, ranges, []);
     if (why !== undefined) throw new Refused('bad-request', `${network} cannot be shared: ${why}`);
     return network;

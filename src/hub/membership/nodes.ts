@@ -7,7 +7,7 @@ import { openInvite, sharesOf } from './invites.js';
 import { toName, uniqueName, whyNoName } from './names.js';
 import { hostAddress } from './ranges.js';
 import { Refused } from './refused.js';
-import { canonicalNetwork, isAllowed, MAX_SHARES, whyNotShareable } from './shares.js';
+import { canonicalNetwork, canonicalNetworks, isAllowed, whyNotShareable } from './shares.js';
 import type { NodeRecord, ReadTables, ShareRecord } from './tables.js';
 
 export interface Joining {
@@ -136,22 +136,13 @@ export async function share(change: Change, id: NodeId, networks: readonly strin
 
 /** @returns whether the approved shares have changed */
 async function offer(change: Change, node: NodeRecord, texts: readonly string[]): Promise<boolean> {
-  if (texts.length > MAX_SHARES)
-    throw new Refused('bad-request', `too many networks: a node may share ${MAX_SHARES}`);
-  const wanted = new Set(
-    texts.map((text) => {
-      const network = canonicalNetwork(text);
-      if (network === undefined)
-        throw new Refused('bad-request', `${text} is not a network: write it as 192.168.1.0/24`);
-      return network;
-    }),
-  );
+  const wanted = [...new Set(canonicalNetworks(texts, 'a node may share'))];
   const { tables } = change;
   const before = await tables.shares([node.id]);
-  if (wanted.size === 0 && before.length === 0) return false;
+  if (wanted.length === 0 && before.length === 0) return false;
   const approved = new Set(before.filter(({ state }) => state === 'approved').map(({ network }) => network));
   const judge = await judgeOf(change, node);
-  const after = [...wanted].map((network) =>
+  const after = wanted.map((network) =>
     approved.has(network)
       ? { node: node.id, network, state: 'approved' as const, why: null }
       : judge(network),

@@ -1,7 +1,8 @@
 import { covers, formatCidr, networkOf, overlap, parseCidr } from '../../ip/cidr.js';
+import { Refused } from './refused.js';
 
 /** The most networks that one node can offer. */
-export const MAX_SHARES = 64;
+const MAX_SHARES = 64;
 
 /** Networks that are never behind a gateway: RFC 6890. */
 const UNSHAREABLE: readonly (readonly [string, string])[] = [
@@ -23,6 +24,21 @@ const SHORTEST = { 4: 8, 16: 16 } as const;
 export function canonicalNetwork(text: string): string | undefined {
   const cidr = parseCidr(text);
   return cidr === undefined ? undefined : formatCidr(networkOf(cidr));
+}
+
+/**
+ * Networks in their canonical form.
+ *
+ * @param who may have so many: `a node may share`
+ * @throws Refused
+ */
+export function canonicalNetworks(texts: readonly string[], who: string): string[] {
+  if (texts.length > MAX_SHARES) throw new Refused('bad-request', `too many networks: ${who} ${MAX_SHARES}`);
+  return texts.map((text) => {
+    const network = canonicalNetwork(text);
+    if (network !== undefined) return network;
+    throw new Refused('bad-request', `${text} is not a network: write it as 192.168.1.0/24`);
+  });
 }
 
 /** A network that another node shares, or offers to share. */

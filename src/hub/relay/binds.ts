@@ -1,4 +1,5 @@
-import { AF, SOCKADDR_IN, SOCKADDR_IN6 } from '../../linux/net/socket-address.js';
+import { toIpv6 } from '../../ip/address.js';
+import { readSocketAddress, SOCKADDR_IN6 } from '../../linux/net/socket-address.js';
 import { ENDPOINT } from '../../packets/udp-batch.js';
 import {
   decodeControl,
@@ -81,16 +82,7 @@ export class Binds {
 
   #soughtAddress(): { readonly address: Uint8Array; readonly port: number } {
     const { endpoints, sought } = this.#members;
-    const name = sought + ENDPOINT.name;
-    const { view, bytes } = endpoints;
-    const port = view.getUint16(name + SOCKADDR_IN.port);
-    const address = new Uint8Array(16);
-    if (view.getUint16(name, true) === AF.inet) {
-      address.set([0xff, 0xff], 10);
-      address.set(bytes.subarray(name + SOCKADDR_IN.address, name + SOCKADDR_IN.address + 4), 12);
-    } else {
-      address.set(bytes.subarray(name + SOCKADDR_IN6.address, name + SOCKADDR_IN6.address + 16));
-    }
-    return { address, port };
+    const { address, port } = readSocketAddress(endpoints.view, sought + ENDPOINT.name);
+    return { address: toIpv6(address), port };
   }
 }
