@@ -49,6 +49,11 @@ function maskByte(prefix: number, index: number): number {
 /** RFC 1122 §3.2.1.3, RFC 4291 §2.5.3. */
 export const LOOPBACK: readonly Cidr[] = ['127.0.0.0/8', '::1/128'].map((text) => parseCidr(text)!);
 
+/** Addresses for use inside sites: RFC 1918 §3, RFC 6598, RFC 4193. */
+export const PRIVATE: readonly Cidr[] = [
+  ...['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7'],
+].map((text) => parseCidr(text)!);
+
 /** In bits of prefix. No private network is wider. */
 const WIDEST = { ipv4: 8, ipv6: 7 } as const;
 

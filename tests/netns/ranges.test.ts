@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { formatCidr, parseCidr } from '../../src/ip/cidr.js';
 import { Namespace } from '../../src/linux/process/namespace.js';
 import { rangeObstacles } from '../../src/node/machine/range-obstacles.js';
-import { localRoutes, parseShare } from '../../src/node/machine/ranges.js';
+import { checkOwnShare, localRoutes } from '../../src/node/machine/ranges.js';
 import { localRouting } from '../../src/node/shell/local-routing.js';
 import { needs } from '../kit/requirements.js';
 
@@ -66,8 +66,12 @@ test('a range may collide with addresses, and routes and rules of every table, e
       /^the routing rule 5270 .* table 52, which has the route 10\.41\.0\.0\/16 dev eth0$/,
     );
     assert.match(refusal('10.6.0.0/15', localRouting())!, /dev lametun0$/);
-    assert.equal(formatCidr(parseShare('192.168.1.0/24', routes)), '192.168.1.0/24');
-    assert.throws(() => parseShare('10.7.0.0/24', routes), /no route/, 'reachable only through the tunnel');
+    checkOwnShare('192.168.1.0/24', routes, []);
+    assert.throws(
+      () => checkOwnShare('10.7.0.0/24', routes, []),
+      /no route/,
+      'reachable only through the tunnel',
+    );
 
     const [suppressing, jumping, rejecting, marking] = [6000, 75, 90, 91].map(
       (each) => routing.rules.find(({ family, priority }) => family === 4 && priority === each)!,

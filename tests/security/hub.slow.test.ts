@@ -162,12 +162,12 @@ test('a malicious hub: which attacks succeed, and which nodes refuse', async (t)
     [
       'a share that contains this node’s name server',
       { ...accomplice, shares: ['192.0.2.0/24'] },
-      /contains 192\.0\.2\.53, which must be reached from outside/,
+      /contains 192\.0\.2\.53, which must be reached outside the network/,
     ],
     [
       'a share that contains the hub',
       { ...accomplice, shares: ['198.51.100.0/29'] },
-      /contains 198\.51\.100\.7, which must be reached from outside/,
+      /contains 198\.51\.100\.7, which must be reached outside the network/,
     ],
   ];
   for (const [what, node, why] of refused) {
@@ -237,7 +237,7 @@ test('a malicious hub: which attacks succeed, and which nodes refuse', async (t)
     });
     await warned(
       a,
-      /approves that this node shares 192\.168\.1\.0\/24, which it does not offer: it is not reached/,
+      /approved the share 192\.168\.1\.0\/24, which this node does not offer: it is not forwarded/,
     );
     await until('m to route it', () => /lametun0/.test(routeTo(m, '192.168.1.23')));
     assert.ok(!m.pings('192.168.1.23', 2));
@@ -298,8 +298,11 @@ test('a machine does not join a network that would capture its other traffic', a
   const hub = await EvilHub.start(t, machine, public4);
   const { machine: a } = lab.site('a');
   const cases: readonly (readonly [Order[], RegExp])[] = [
-    [[{ when: 'check-invitation', network: { ipv4: '0.0.0.0/0' } }], /0\.0\.0\.0\/0 is no private range/],
-    [[{ when: 'join', network: { ipv4: '8.8.0.0/16' } }], /the hub showed another network/],
+    [[{ when: 'check-invitation', network: { ipv4: '0.0.0.0/0' } }], /0\.0\.0\.0\/0 is not a private range/],
+    [
+      [{ when: 'join', network: { ipv4: '8.8.0.0/16' } }],
+      /the joined network is not the network of the invitation/,
+    ],
     [[{ you: { ipv4: '8.8.8.8' } }], /addresses from outside of the network: 8\.8\.8\.8/],
   ];
   for (const [orders, why] of cases) {

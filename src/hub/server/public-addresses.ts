@@ -1,17 +1,14 @@
 import { networkInterfaces } from 'node:os';
 import { LametunError } from '../../errors.js';
 import { parseAddress } from '../../ip/address.js';
-import { type Cidr, contains, LOOPBACK, parseCidr } from '../../ip/cidr.js';
+import { type Cidr, contains, LOOPBACK, PRIVATE, parseCidr } from '../../ip/cidr.js';
 import { type HubAddress, isHost } from '../../protocol/token.js';
 
 /** The maximum in a token. */
 const MAX_ADDRESSES = 8;
 
-const networks = (...texts: string[]): Cidr[] => texts.map((text) => parseCidr(text)!);
 /** Not reachable from elsewhere: RFC 6890. */
-const LINK_LOCAL = networks('169.254.0.0/16', 'fe80::/10');
-/** RFC 1918, RFC 6598, RFC 4193. */
-const PRIVATE = networks('10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7');
+const LINK_LOCAL = ['169.254.0.0/16', 'fe80::/10'].map((text) => parseCidr(text)!);
 
 const isIn = (list: readonly Cidr[], text: string): boolean => {
   const address = parseAddress(text);

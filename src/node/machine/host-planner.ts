@@ -7,25 +7,26 @@ import { type PlannedRoute, planRange, type RangePlan } from './range-routes.js'
 import { type LocalRoute, localRoutes, type Routing } from './ranges.js';
 import type { StoredNode } from './stored.js';
 
-/** What a node wants of its machine: what the interface has, what is routed into it, and what is behind this node. */
+/** The desired state of a node's machine. */
 export interface HostPlan {
   /** Bytes. */
   readonly mtu: number;
-  /** The interface's; none until the node is approved. */
+  /** Of the interface; none until the node is approved. */
   readonly addresses: readonly Cidr[];
+  /** Into the tunnel. */
   readonly routes: readonly PlannedRoute[];
-  /** The networks behind this machine that the others may reach. */
+  /** The networks behind this machine that other members may reach. */
   readonly forward: readonly Cidr[];
 }
 
-/** Puts together what a node wants of its machine, from the members' shares, its own, and the routes that are there. */
+/** Plans the desired state of a node's machine from the members' shares, its own, and the routes that exist. */
 export class HostPlanner {
   /** Whether the interface can have an IPv6 address. */
   hasIpv6 = true;
   #hostText = '';
   readonly #checks: MemberChecks;
   readonly #ranges: readonly Cidr[];
-  /** Undefined: it is not known yet, and no share is routed. */
+  /** Undefined while it is unknown: no share is routed. */
   #routing: Routing | undefined;
   #localRoutes: readonly LocalRoute[] = [];
   #nameServers: readonly IpAddress[] = [];
@@ -42,7 +43,7 @@ export class HostPlanner {
     this.#ranges = ranges;
   }
 
-  /** Routing rules and routes of this machine, not counting the interface's own, and its name servers. */
+  /** @param routing without the interface's own routes @param nameServers this machine's */
   setRouting(routing: Routing, nameServers: readonly IpAddress[]): void {
     this.#routing = routing;
     this.#localRoutes = localRoutes(routing);
@@ -50,15 +51,15 @@ export class HostPlanner {
     const { refusals, warnings } = rangeObstacles(this.#ranges, routing);
     this.#obstacles = [
       ...refusals.map(
-        (why) => `The network's addresses are in use here, so some members may not be reached: ${why}`,
+        (why) => `Addresses of the network are in use here, so some members may be unreachable: ${why}`,
       ),
       ...warnings,
     ];
   }
 
   /**
-   * @param hubs the address at which the hub was reached last, or all that are known: one must stay outside the tunnel
-   * @returns whether other shares are routed than before, or to other members; whether `hostPlan` is another one
+   * @param hubs the address that the hub was reached at, or all that are known: one must stay outside the tunnel
+   * @returns whether the routed shares or their owners have changed, and whether `hostPlan` has changed
    */
   plan(
     node: StoredNode,
@@ -79,17 +80,17 @@ export class HostPlanner {
     return { hasOtherShares, hasOtherHost };
   }
 
-  /** Member's id by share that is routed into the tunnel. */
+  /** Member's id, by routed share. */
   get owners(): ReadonlyMap<string, NodeId> {
     return this.#owners;
   }
 
-  /** All that is routed into the tunnel. */
+  /** What is routed into the tunnel. */
   inside(): Cidr[] {
     return [...this.#ranges, ...networks(this.#owners.keys())];
   }
 
-  /** By what was planned last. */
+  /** From the last call of `plan`. */
   hostPlan({ network, you }: StoredNode): HostPlan {
     const addresses = this.#addresses(you);
     const hasFamily = ({ destination }: PlannedRoute): boolean =>
@@ -102,7 +103,7 @@ export class HostPlanner {
   warnings(): string[] {
     const unoffered = this.#unoffered.map(
       (network) =>
-        `The hub approves that this node shares ${network}, which it does not offer: it is not reached`,
+        `The hub approved the share ${network}, which this node does not offer: it is not forwarded`,
     );
     return [...this.#obstacles, ...this.#rangePlans.flatMap((plan) => plan.warnings), ...unoffered];
   }
@@ -113,7 +114,7 @@ export class HostPlanner {
     return texts.map((text, i) => ({ address: parseAddress(text)!, prefix: this.#ranges[i]!.prefix }));
   }
 
-  /** Lets others reach what was approved of what this node offers, and nothing else, whatever the hub approves. */
+  /** Forwards the approved shares that this node offers, and nothing else, whatever the hub approves. */
   #planForwarding(own: readonly string[], offered: StoredNode['you']['shares']): void {
     const approved = offered.filter(({ state }) => state === 'approved').map(({ network }) => network);
     const wanted = new Set(networks(own).map(formatCidr)); // as the hub writes them
@@ -138,7 +139,7 @@ export class HostPlanner {
 const networks = (texts: Iterable<string>): Cidr[] => [...texts].flatMap((text) => parseCidr(text) ?? []);
 const textOf = (owners: ReadonlyMap<string, NodeId>): string => JSON.stringify([...owners]);
 
-/** Two that are equal have the same text. */
+/** Equal plans have the same text. */
 const hostPlanText = ({ mtu, addresses, routes, forward }: HostPlan): string =>
   JSON.stringify([
     mtu,

@@ -42,13 +42,13 @@ test('a network must have private ranges that are not too wide', () => {
   ])
     assert.throws(
       () => checkNetwork({ ...network, ipv4 }, around),
-      refused('refused', /is no private range/),
+      refused('refused', /is not a private range/),
       ipv4,
     );
   for (const ipv6 of ['::/0', '2000::/3', '2001:db8::/48', 'fe80::/64'])
     assert.throws(
       () => checkNetwork({ ...network, ipv6 }, around),
-      refused('refused', /is no private range/),
+      refused('refused', /is not a private range/),
       ipv6,
     );
   assert.throws(
@@ -62,7 +62,7 @@ test('the hub and the name servers must be outside the range, even behind a defa
   for (const host of ['10.77.3.4', 'fd77::53'])
     assert.throws(
       () => checkNetwork(network, { ...around, hosts: [address(host)] }),
-      refused('refused', new RegExp(`contains ${host}, which must be reached from outside`)),
+      refused('refused', new RegExp(`contains ${host}, which must be reached outside the network`)),
     );
   assert.throws(
     () => checkNetwork(network, { ...around, hubs: [address('10.77.3.4')] }),
@@ -100,13 +100,16 @@ test('the joined network must be the one of the invitation, and the address must
   ])
     assert.throws(
       () => checkMembership(network, { ...network, ...other }, you),
-      refused('protocol', /another network/),
+      refused('protocol', /not the network of the invitation/),
       JSON.stringify(other),
     );
-  assert.throws(() => checkMembership(undefined, network, you), refused('protocol', /another network/));
+  assert.throws(
+    () => checkMembership(undefined, network, you),
+    refused('protocol', /not the network of the invitation/),
+  );
   for (const other of [{ ipv4: '8.8.8.8' }, { ipv4: '10.77.0.1' }, { ipv6: '2001:db8::1' }])
     assert.throws(
       () => checkMembership(network, network, { ...you, ...other }),
-      refused('protocol', /from outside of the network/),
+      refused('protocol', /outside the network/),
     );
 });

@@ -1,85 +1,70 @@
 import { LametunError } from '../../errors.js';
 import { formatAddress, type IpAddress, parseAddress } from '../../ip/address.js';
-import { type Cidr, contains, covers, formatCidr, parseCidr } from '../../ip/cidr.js';
+import { type Cidr, contains, covers, formatCidr, PRIVATE } from '../../ip/cidr.js';
 import { memberRange } from '../../protocol/layout.js';
 import type { Membership, NetworkInfo } from '../../protocol/messages.js';
 import { rangeObstacles } from './range-obstacles.js';
-import { localRoutes, parseShare, type Routing } from './ranges.js';
+import { checkOwnShare, localRoutes, type Routing, rangesOf } from './ranges.js';
 
-/** What a network's ranges may be from: RFC 1918 §3, RFC 6598, RFC 4193. All else is somebody's on the internet. */
-const PRIVATE: readonly Cidr[] = [
-  '10.0.0.0/8',
-  '100.64.0.0/10',
-  '172.16.0.0/12',
-  '192.168.0.0/16',
-  'fc00::/7',
-].flatMap((text) => parseCidr(text) ?? []);
 /** The widest range, in bits of prefix. Hubs choose a /15 and a /64. */
 const WIDEST = { ipv4: 15, ipv6: 48 } as const;
 
-/** What a joining machine has that its network must leave alone. */
+/** What a joining machine has that the network must leave alone. */
 export interface JoinSurroundings {
   readonly routing: Routing;
-  /** Where the hub may be: one of these must stay outside of the tunnel. */
+  /** Addresses at which the hub may be: at least one must stay outside the tunnel. */
   readonly hubs: readonly IpAddress[];
-  /** What else must: name servers. */
+  /** Other addresses that must stay outside: name servers. */
   readonly hosts: readonly IpAddress[];
-  /** What it wants to share. */
+  /** The shares that it wants to offer. */
   readonly shares: readonly string[];
 }
 
 /**
- * Whether this machine can be in a network: its ranges become routes here, by the word of whoever runs the hub.
+ * Checks that this machine can be in a network: a hub's ranges become routes here.
  *
- * @throws LametunError `refused` when they are in use here, or no private ones; `usage` when a share does not fit
+ * @throws LametunError `refused` if the ranges are in use here or not private; `usage` if a share does not fit
  */
 export function checkNetwork(network: NetworkInfo, { routing, hubs, hosts, shares }: JoinSurroundings): void {
-  const ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+  const ranges = rangesOf(network);
   const isInside = (address: IpAddress): boolean => ranges.some((range) => contains(range, address));
   const outside = hubs.every(isInside) ? [...hubs, ...hosts] : hosts;
-  const { refusals } = rangeObstacles(ranges, routing);
-  const why =
-    ranges.map((range) => rangeProblem(range, outside)).find((problem) => problem !== undefined) ??
-    refusals[0];
+  const problems = ranges.flatMap((range) => rangeProblem(range, outside) ?? []);
+  const why = [...problems, ...rangeObstacles(ranges, routing).refusals][0];
   if (why !== undefined)
     throw new LametunError(
       'refused',
-      `this machine cannot be in the network ${network.name}: ${why}; remove that, or make a network with another --range`,
+      `this machine cannot be in the network ${network.name}: ${why}; remove the conflict, or create a network with another --range`,
     );
-  for (const share of shares) parseShare(share, localRoutes(routing), ranges);
+  for (const share of shares) checkOwnShare(share, localRoutes(routing), ranges);
 }
 
 function rangeProblem(range: Cidr, hosts: readonly IpAddress[]): string | undefined {
   const name = formatCidr(range);
-  if (!PRIVATE.some((pool) => covers(pool, range))) return `${name} is no private range`;
+  if (!PRIVATE.some((pool) => covers(pool, range))) return `${name} is not a private range`;
   const widest = range.address.length === 4 ? WIDEST.ipv4 : WIDEST.ipv6;
   if (range.prefix < widest) return `${name} is too wide: at most a /${widest}`;
   const host = hosts.find((address) => contains(range, address));
-  return host && `${name} contains ${formatAddress(host)}, which must be reached from outside`;
+  return host && `${name} contains ${formatAddress(host)}, which must be reached outside the network`;
 }
 
 /**
- * Whether the hub has made this machine a member of what it showed before, with addresses of that network; who waits has none yet.
+ * Checks that the hub made this machine a member of the network of the invitation, with addresses in it. A pending node
+ * has none yet.
  *
  * @throws LametunError `protocol`
  */
 export function checkMembership(
-  looked: NetworkInfo | undefined,
+  invited: NetworkInfo | undefined,
   network: NetworkInfo,
-  you: Membership,
+  { ipv4, ipv6 }: Membership,
 ): void {
-  const same = (['id', 'name', 'ipv4', 'ipv6', 'mtu'] as const).every(
-    (field) => looked?.[field] === network[field],
+  const isSame = (['id', 'name', 'ipv4', 'ipv6', 'mtu'] as const).every(
+    (field) => invited?.[field] === network[field],
   );
-  if (!same)
-    throw new LametunError('protocol', 'the hub showed another network than the one that it let us into');
-  const { ipv4, ipv6 } = you;
-  if (ipv4 === undefined || ipv6 === undefined) return; // it waits
-  const has4 = contains(memberRange(parseCidr(network.ipv4)!), parseAddress(ipv4)!);
-  const has6 = contains(parseCidr(network.ipv6)!, parseAddress(ipv6)!);
-  if (!has4 || !has6)
-    throw new LametunError(
-      'protocol',
-      `the hub gave us addresses from outside of the network: ${ipv4}, ${ipv6}`,
-    );
+  if (!isSame) throw new LametunError('protocol', 'the joined network is not the network of the invitation');
+  if (ipv4 === undefined || ipv6 === undefined) return;
+  const [range4, range6] = rangesOf(network);
+  if (!contains(memberRange(range4), parseAddress(ipv4)!) || !contains(range6, parseAddress(ipv6)!))
+    throw new LametunError('protocol', `the hub assigned addresses outside the network: ${ipv4}, ${ipv6}`);
 }

@@ -5,7 +5,7 @@ import type { MapChange } from '../../protocol/map.js';
 import type { Addresses, MapNode, NetworkInfo } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import { NameClaims, type Renaming } from './name-claims.js';
-import { type ShareSurroundings, shareCollision } from './ranges.js';
+import { rangesOf, type ShareSurroundings, shareCollision } from './ranges.js';
 
 /** A member whose map entry has passed the checks. */
 export interface Member {
@@ -59,7 +59,7 @@ export class MemberChecks {
   #shareWarnings: string[] = [];
 
   constructor(network: NetworkInfo, self: Self) {
-    this.#ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+    this.#ranges = rangesOf(network);
     this.#self = self;
     this.#calledByHub = self.name;
     this.#names.take(self.name, self.id);

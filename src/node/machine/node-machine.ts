@@ -1,5 +1,5 @@
 import { formatAddress, type IpAddress, parseAddress } from '../../ip/address.js';
-import { type Cidr, parseCidr } from '../../ip/cidr.js';
+import type { Cidr } from '../../ip/cidr.js';
 import type { NetworkMap } from '../../protocol/map.js';
 import type { AdminRequest, Answers, Membership } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
@@ -28,7 +28,7 @@ import type { LocalAddress } from './paths/candidates.js';
 import { greetings } from './paths/greetings.js';
 import type { ProbeSource } from './paths/path-events.js';
 import { Presence } from './presence.js';
-import type { Routing } from './ranges.js';
+import { type Routing, rangesOf } from './ranges.js';
 import { Roster } from './roster.js';
 import { SideChannel } from './side-channel.js';
 import { parseEndpoint, type StoredNode, type StoredState } from './stored.js';
@@ -83,7 +83,7 @@ export class NodeMachine {
     const { crypto, privateKey, client, map, stored } = options;
     const { network, you, port } = stored.node;
     const push = (command: NodeCommand): void => this.#commands.push(command);
-    this.ranges = [parseCidr(network.ipv4)!, parseCidr(network.ipv6)!];
+    this.ranges = rangesOf(network);
     this.key = encodeBase64(privateKey.publicKey.bytes);
     this.#options = options;
     this.#client = client;

@@ -70,7 +70,7 @@ test('a wider route around the range yields to it, with a warning', () => {
   const corporate = route('10.0.0.0/8', 'tun1', { gateway: parseAddress('192.168.7.1')! });
   warned(
     [DEFAULT, corporate],
-    /^The network's range 10\.76\.0\.0\/15 lies within the route 10\.0\.0\.0\/8 dev tun1/,
+    /^The network's range 10\.76\.0\.0\/15 is part of the route 10\.0\.0\.0\/8 dev tun1/,
   );
   warned([route('fd00::/8', 'dn42')], /fd12:3456:789a::\/64 .*the route fd00::\/8 dev dn42/);
 });

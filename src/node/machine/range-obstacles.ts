@@ -3,21 +3,21 @@ import { type Cidr, contains, covers, formatCidr, overlap, parseCidr, standsForA
 import { LOCAL_TABLE, MAIN_TABLE, type Rule } from '../../linux/net/routing.js';
 import type { Routing, TableRoute } from './ranges.js';
 
-/** What stands in the way of a network's range on this machine. */
+/** What conflicts with a network's range on this machine. */
 export interface Obstacles {
-  /** Packets of the network, or of something that this machine needs, would be lost: this machine cannot be in it. */
+  /** Packets of the network, or others that this machine needs, would be lost: this machine cannot be in the network. */
   readonly refusals: readonly string[];
-  /** The network works, and something else does not. */
+  /** The network works, but something else does not. */
   readonly warnings: readonly string[];
 }
 
-/** RFC 6598. Tailscale drops all of it that does not come from its own device, and carriers route all of it. */
+/** RFC 6598. Tailscale drops packets of this range that come from other interfaces, and carriers route all of it. */
 const SHARED_SPACE = parseCidr('100.64.0.0/10')!;
 
 /**
- * Looks for what has addresses of a network's ranges already, by walking through this machine's routing rules as the kernel
- * does for a packet to the network. The network's own route is in the main table: what comes before that table, or is
- * more specific in it, takes packets away; a wider route in it gives way to the network's.
+ * Finds other uses of a network's ranges, by walking through this machine's routing rules as the kernel does for a packet
+ * to the network. The network's own route is in the main table. A route in an earlier table, or a more specific one in the
+ * main table, captures packets. A wider route in the main table yields to the network's.
  */
 export function rangeObstacles(ranges: readonly Cidr[], routing: Routing): Obstacles {
   const found = ranges.map((range) => obstaclesOf(range, routing));
@@ -30,7 +30,7 @@ export function rangeObstacles(ranges: readonly Cidr[], routing: Routing): Obsta
 function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
   const name = formatCidr(range);
   const near = routes.filter(({ destination }) => overlap(destination, range));
-  const looked = new Set<number>();
+  const consultedTables = new Set<number>();
   const refusals: string[] = [];
   const warnings: string[] = [];
   for (const { rule, isForAll } of consulted(rules, range)) {
@@ -42,7 +42,7 @@ function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
     const counted = near.filter(
       ({ table, destination }) => table === rule.table && destination.prefix > rule.suppressPrefix,
     );
-    looked.add(rule.table);
+    consultedTables.add(rule.table);
     const inside = counted.filter(({ destination }) => covers(range, destination));
     if (rule.table === MAIN_TABLE) {
       refusals.push(...inside.map((route) => `${name} collides with ${route.name}`));
@@ -54,10 +54,10 @@ function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
           )
           .map(
             (route) =>
-              `The network's range ${name} lies within ${route.name}: other machines at these addresses are not reached while lametun runs`,
+              `The network's range ${name} is part of ${route.name}: other machines at these addresses cannot be reached while lametun runs`,
           ),
       );
-      if (isForAll && range.prefix > rule.suppressPrefix) break; // the network's own route is found here
+      if (isForAll && range.prefix > rule.suppressPrefix) break; // the kernel finds the network's own route here
     } else if (rule.table === LOCAL_TABLE) {
       refusals.push(...inside.map((route) => `${name} collides with ${route.name}`));
     } else {
@@ -70,9 +70,10 @@ function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
     }
   }
   for (const route of near) {
-    if (looked.has(route.table) || route.kind !== 'unicast' || standsForAll(route.destination)) continue;
+    if (consultedTables.has(route.table) || route.kind !== 'unicast' || standsForAll(route.destination))
+      continue;
     warnings.push(
-      `The network's range ${name} collides with ${route.name} of routing table ${route.table}: packets that use that table do not reach it`,
+      `The network's range ${name} collides with ${route.name} of routing table ${route.table}: packets that use that table do not reach the network`,
     );
   }
   refusals.push(...gateways(range, routes), ...sharers(range, routes));
@@ -81,11 +82,11 @@ function obstaclesOf(range: Cidr, { routes, rules }: Routing): Obstacles {
 
 interface Consulted {
   readonly rule: Rule;
-  /** All packets to the network come to this rule, not only some. */
+  /** Whether all packets to the network reach this rule, not only some. */
   readonly isForAll: boolean;
 }
 
-/** The rules that packets to a network may come to, in their order. */
+/** The rules that packets to a network may reach, in order. */
 function* consulted(rules: readonly Rule[], range: Cidr): Generator<Consulted> {
   const family = range.address.length === 4 ? 4 : 6;
   const ordered = rules.filter((rule) => rule.family === family).sort((a, b) => a.priority - b.priority);
@@ -99,7 +100,7 @@ function* consulted(rules: readonly Rule[], range: Cidr): Generator<Consulted> {
   }
 }
 
-/** Which of the packets that programs here send to a network, or answer it with, a rule is for. */
+/** Which packets of this machine's programs to a network a rule matches. */
 function matches(rule: Rule, range: Cidr): 'all' | 'some' | 'none' {
   const { to, from, inputDevice, outputDevice, mark, mask, isOfMaster, isPartial, isInverted } = rule;
   const isElsewhere =
@@ -115,7 +116,7 @@ function matches(rule: Rule, range: Cidr): 'all' | 'some' | 'none' {
   return isInverted ? 'none' : 'all';
 }
 
-/** The routes of a table that packets to a network take there: what is in it, and the most specific around it. */
+/** The routes of a table that packets to a network take: those inside the network, and the most specific around it. */
 function takers(counted: readonly TableRoute[], inside: readonly TableRoute[]): TableRoute[] {
   const [around] = counted
     .filter((route) => !inside.includes(route))
@@ -138,6 +139,6 @@ function sharers(range: Cidr, routes: readonly TableRoute[]): string[] {
   return other === undefined
     ? []
     : [
-        `${formatCidr(range)} is a part of the shared addresses ${formatCidr(SHARED_SPACE)}, which Tailscale or a carrier uses here: ${other.name}`,
+        `${formatCidr(range)} is part of the shared address space ${formatCidr(SHARED_SPACE)}, which Tailscale or a carrier uses here: ${other.name}`,
       ];
 }

@@ -3,20 +3,20 @@ import { type Cidr, contains, covers, overlap } from '../../ip/cidr.js';
 import type { LocalRoute } from './ranges.js';
 
 /*
- * How the members are routed into the tunnel, also in a LAN that uses the network's own range.
+ * Routes members into the tunnel, even in a LAN that uses the network's own range.
  *
- * The range itself is one route that gives way: of two routes to the same network the one with the lower metric counts,
- * and every network manager's is lower. So a LAN with the same range works from the first moment. What of the range such a LAN
- * has then, too, is routed member by member, except for addresses that the LAN cannot do without.
+ * The range is one route with a high metric. Of two routes to the same network the kernel takes the one with the lower
+ * metric, and routes of network managers have lower ones. So a LAN with the same range works from the first moment. Where
+ * a LAN overlaps the range, each member has its own route, except at addresses that the LAN needs.
  */
 
-/** Higher than what network managers take for a link, and for one that they found to lead nowhere. */
+/** Higher than the metrics that network managers use, even for links without connectivity. */
 export const RANGE_METRIC = 1_000_000;
 
 /** A route into the tunnel, without a gateway. */
 export interface PlannedRoute {
   readonly destination: Cidr;
-  /** The kernel's choice if not given. */
+  /** The kernel chooses one if not given. */
   readonly metric?: number | undefined;
 }
 
@@ -27,34 +27,32 @@ export interface RangeMember {
 }
 
 export interface RangeSurroundings {
-  /** Of other devices. */
+  /** Routes of other interfaces. */
   readonly routes: readonly LocalRoute[];
-  /** What must be reached outside of the tunnel: gateways, name servers, the hub. */
+  /** What must be reached outside the tunnel: gateways, name servers, the hub. */
   readonly needed: readonly IpAddress[];
 }
 
 export interface RangePlan {
   readonly routes: readonly PlannedRoute[];
-  /** Who is not reached. */
+  /** The members that are not reached. */
   readonly warnings: readonly string[];
-  /** Whether members have routes of their own, so that other members need other routes. */
-  readonly isAroundOthers: boolean;
 }
 
-/** @param range one of the network's */
+/** @param range of the network: IPv4 or IPv6 */
 export function planRange(range: Cidr, members: Iterable<RangeMember>, around: RangeSurroundings): RangePlan {
   const whole: PlannedRoute = { destination: range, metric: RANGE_METRIC };
   const needed = new Map(
     around.needed
       .filter((address) => contains(range, address))
-      .map((address) => [formatAddress(address), 'must be reached outside of the network']),
+      .map((address) => [formatAddress(address), 'must be reached outside the network']),
   );
-  // A wider route gives way to the range, unless something in there is needed.
+  // A wider route yields to the range, unless this machine needs an address in the range.
   const met = around.routes.filter(
     ({ destination }) =>
       overlap(range, destination) && (destination.prefix >= range.prefix || needed.size > 0),
   );
-  if (met.length === 0) return { routes: [whole], warnings: [], isAroundOthers: false };
+  if (met.length === 0) return { routes: [whole], warnings: [] };
   for (const { destination, local } of met) {
     if (local) needed.set(formatAddress(destination.address), 'is an address of this machine');
   }
@@ -66,7 +64,7 @@ export function planRange(range: Cidr, members: Iterable<RangeMember>, around: R
     if (address === undefined || !met.some(({ destination }) => contains(destination, address))) continue;
     const why = needed.get(formatAddress(address));
     if (why === undefined) routes.push({ destination: { address, prefix: address.length * 8 } });
-    else warnings.push(`${name} is not reached at ${text}: that address ${why}`);
+    else warnings.push(`${name} cannot be reached at ${text}: that address ${why}`);
   }
-  return { routes, warnings, isAroundOthers: true };
+  return { routes, warnings };
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAddress } from '../../ip/address.js';
-import { type Cidr, formatCidr, parseCidr } from '../../ip/cidr.js';
-import { type LocalRoute, parseShare, shareCollision } from './ranges.js';
+import { type Cidr, parseCidr } from '../../ip/cidr.js';
+import { checkOwnShare, type LocalRoute, shareCollision } from './ranges.js';
 
 const cidr = (text: string): Cidr => parseCidr(text)!;
 const route = (text: string, device = 'eth0'): LocalRoute => ({
@@ -39,17 +39,16 @@ test("a member's share is refused if it is too wide, or overlaps what this machi
 
 test('a node can share only networks that it has a route to', () => {
   const routes = [route('192.168.1.0/24'), route('172.16.0.0/12'), route('fd07::/64')];
-  for (const share of ['192.168.1.0/24', '192.168.1.64/26', '192.168.0.0/16', '172.17.0.0/16', 'fd07::/64']) {
-    assert.equal(formatCidr(parseShare(share, routes, RANGES)), share);
-  }
+  for (const share of ['192.168.1.0/24', '192.168.1.64/26', '192.168.0.0/16', '172.17.0.0/16', 'fd07::/64'])
+    checkOwnShare(share, routes, RANGES);
   const wrong: Record<string, RegExp> = {
     '192.168.1.0': /write it as 192\.168\.1\.0\/24/,
-    '192.168.1.7/24': /did you mean 192\.168\.1\.0\/24\?/,
+    '192.168.1.7/24': /cannot be shared: it has host bits set/,
     '0.0.0.0/0': /too wide/,
     '10.7.0.0/24': /overlaps the network's own range/,
     '192.168.2.0/24': /no route to 192\.168\.2\.0\/24: .*ip route add 192\.168\.2\.0\/24 via/,
   };
   for (const [share, message] of Object.entries(wrong)) {
-    assert.throws(() => parseShare(share, routes, RANGES), { code: 'usage', message });
+    assert.throws(() => checkOwnShare(share, routes, RANGES), { code: 'usage', message });
   }
 });

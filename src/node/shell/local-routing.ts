@@ -5,7 +5,7 @@ import { findLink } from '../../linux/net/link.js';
 import { listAllRoutes, RTN } from '../../linux/net/route.js';
 import { listRules } from '../../linux/net/rule.js';
 import { rangeObstacles } from '../machine/range-obstacles.js';
-import { localRoutes, parseShare, type RouteKind, type Routing, SPECIAL } from '../machine/ranges.js';
+import { checkOwnShare, localRoutes, type RouteKind, type Routing, SPECIAL } from '../machine/ranges.js';
 
 /**
  * Checks networks that a member wants to share.
@@ -18,7 +18,7 @@ export function checkShares(device: string, shares: readonly string[], ranges: r
   if (shares.length === 0) return;
   const routes = localRoutes(localRouting(device));
   const parsed = ranges.flatMap((range) => parseCidr(range) ?? []);
-  for (const share of shares) parseShare(share, routes, parsed);
+  for (const share of shares) checkOwnShare(share, routes, parsed);
 }
 
 /** Checks the range of a new network. @param device see `checkShares` @throws LametunError `usage` when it is in use here */

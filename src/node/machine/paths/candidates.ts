@@ -1,48 +1,35 @@
-import type { IpAddress } from '../../../ip/address.js';
-import { isIpv4Mapped } from '../../../ip/address.js';
-import { type Cidr, contains, parseCidr } from '../../../ip/cidr.js';
+import { type IpAddress, isIpv4Mapped } from '../../../ip/address.js';
+import { type Cidr, contains, PRIVATE, parseCidr } from '../../../ip/cidr.js';
 import { type Endpoint, formatEndpoint } from '../../../ip/endpoint.js';
 
-/** As many as fit a `call`. */
+/** The most that fit in a `call`. */
 export const MAX_CANDIDATES = 8;
 
-const nets = (...texts: readonly string[]): readonly Cidr[] => texts.map((text) => parseCidr(text)!);
-
-/** Where no node can be reached by another: RFC 6890, and ff00::/8. A link-local address means nothing without a link. */
-const NOWHERE = nets(
-  '0.0.0.0/8',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '224.0.0.0/4',
-  '240.0.0.0/4',
-  '::/128',
-  '::1/128',
-  'fe80::/10',
-  'ff00::/8',
-);
-
-/** Used inside of sites: RFC 1918, RFC 4193, RFC 6598. */
-const PRIVATE = nets('10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7');
+/** Where no node can be reached: RFC 6890, ff00::/8, and link-local addresses, which need an interface. */
+const UNREACHABLE: readonly Cidr[] = [
+  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '240.0.0.0/4'],
+  ...['::/128', '::1/128', 'fe80::/10', 'ff00::/8'],
+].map((text) => parseCidr(text)!);
 
 /**
- * Whether probes may go there because somebody said that he is there.
+ * Whether to probe an endpoint that a peer has named, or that a probe came from.
  *
- * @param inside the network's own ranges: what goes there goes into the tunnel
+ * @param inside what is routed into the tunnel
  */
 export function isUsable({ address, port }: Endpoint, inside: readonly Cidr[]): boolean {
   if (port === 0 || port > 65_535 || (address.length !== 4 && address.length !== 16)) return false;
-  if (isIpv4Mapped(address)) return false; // whoever decodes it makes it an IPv4 address
-  return ![...NOWHERE, ...inside].some((network) => contains(network, address));
+  if (isIpv4Mapped(address)) return false; // decoding turns it into an IPv4 address
+  return ![...UNREACHABLE, ...inside].some((network) => contains(network, address));
 }
 
 export const isPrivate = (address: IpAddress): boolean =>
   PRIVATE.some((network) => contains(network, address));
 
-/** For maps: the same for the same address and port. */
+/** A key for maps. */
 export const endpointKey = ({ address, port, scope = 0 }: Endpoint): string =>
   `${formatEndpoint({ address, port })}${scope === 0 ? '' : `%${scope}`}`;
 
-/** An address of a network device of this machine. */
+/** An address of an interface of this machine. */
 export interface LocalAddress {
   readonly device: string;
   /** `tun`, `bridge`; undefined for hardware. */
@@ -50,15 +37,15 @@ export interface LocalAddress {
   readonly address: IpAddress;
 }
 
-/** What other VPNs and containers make for themselves. A bridge that somebody made by hand may well lead to a LAN. */
+/** Interfaces of other VPNs and of containers. A bridge that an administrator made may lead to a LAN. */
 const TUNNEL_KINDS = new Set(['tun', 'wireguard', 'ipip', 'sit', 'gre', 'vxlan', 'dummy', 'vti', 'xfrm']);
 const CONTAINER_DEVICES =
   /^(?:docker\d*|br-[0-9a-f]{12}|virbr\d+|lxcbr\d+|lxdbr\d+|incusbr\d+|cni\d*|podman\d+|cali.*|flannel.*|kube.*)$/;
 
 /**
- * Where this machine may be reached from outside, the likeliest first: at most as many as fit a call.
+ * The endpoints at which this machine may be reached, the likeliest first: as many as fit in a `call`.
  *
- * @param seen as the relay, or nobody, sees us
+ * @param seen this node's endpoint as the relay sees it
  */
 export function ownCandidates(
   addresses: readonly LocalAddress[],
@@ -70,7 +57,7 @@ export function ownCandidates(
     .filter(({ device, kind }) => !TUNNEL_KINDS.has(kind ?? '') && !CONTAINER_DEVICES.test(device))
     .map(({ address }): Endpoint => ({ address, port }));
   const found = new Map<string, Endpoint>();
-  // One of each sort before a second one of any: a machine with twenty addresses has public ones, too.
+  // One of each sort before a second one of any: a machine with twenty addresses may have a public one among them.
   const sorts: Endpoint[][] = [
     seen === undefined ? [] : [seen],
     local.filter(({ address }) => address.length === 4),
