@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, lstatSync, writeSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { EXIT_STATUS, LametunError, usage } from '../errors.js';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
+import { errorText } from './error-text.js';
 import { packageVersion } from './package-version.js';
+import { READY, tellParent } from './ready.js';
 import { abortOnSignals } from './signals.js';
 
 /**
@@ -23,7 +25,6 @@ const UAPI_FD = 'WG_UAPI_FD';
 const FOREGROUND = 'WG_PROCESS_FOREGROUND';
 /** Our own: the descriptor on which the background process reports how the start went. */
 const READY_FD = 'LAMETUND_READY_FD';
-const READY = 'ready';
 
 const USAGE = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
 
@@ -102,7 +103,7 @@ async function run(
     log,
     offloads,
     signal,
-    onReady: () => tellParent(READY),
+    onReady: () => tellParent(READY_FD, READY),
   });
   return 0;
 }
@@ -142,25 +143,10 @@ async function runInBackground(
   );
 }
 
-/** Reports to the waiting parent. */
-function tellParent(text: string): void {
-  const fd = descriptor(READY_FD);
-  if (fd === undefined) return;
-  delete process.env[READY_FD];
-  try {
-    writeSync(fd, text);
-  } catch {} // it was killed
-  closeSync(fd);
-}
-
 function fail(error: unknown): number {
-  const isOurs = error instanceof LametunError;
-  const text = isOurs
-    ? error.message
-    : `this is a defect of lametun, please report it: ${error instanceof Error ? error.stack : String(error)}`;
-  if (process.env[READY_FD] === undefined) process.stderr.write(`lametund: ${text}\n`);
-  else tellParent(text);
-  return isOurs ? EXIT_STATUS[error.code] : 1;
+  if (process.env[READY_FD] === undefined) process.stderr.write(`lametund: ${errorText(error)}\n`);
+  else tellParent(READY_FD, errorText(error));
+  return error instanceof LametunError ? EXIT_STATUS[error.code] : 1;
 }
 
 process.exit(await main(process.argv.slice(2)).catch(fail));

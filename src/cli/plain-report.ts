@@ -1,4 +1,5 @@
 import type { PlainEvent, StartEvent, StatsEvent } from '../plain/events.js';
+import { StatusLine } from './status-line.js';
 
 /** Shows a tunnel's events to a person or a program. */
 export interface Reporter {
@@ -119,40 +120,4 @@ const clientCount = (count: number): string => `${count} ${count === 1 ? 'client
 function withUnit(value: number): string {
   const step = value < 1 ? 0 : Math.min(3, Math.floor(Math.log10(value) / 3));
   return `${Number((value / 1000 ** step).toPrecision(3))} ${['', 'k', 'M', 'G'][step]}`;
-}
-
-/** The last line of a terminal, which is overwritten. Without a terminal it shows nothing. */
-class StatusLine {
-  readonly #stream: NodeJS.WriteStream;
-  #text = '';
-
-  constructor(stream: NodeJS.WriteStream) {
-    this.#stream = stream;
-  }
-
-  set(text: string): void {
-    this.#text = text;
-    this.#draw();
-  }
-
-  /** Prints something above the line. */
-  above(print: () => void): void {
-    this.#erase();
-    print();
-    this.#draw();
-  }
-
-  clear(): void {
-    this.#erase();
-    this.#text = '';
-  }
-
-  #draw(): void {
-    if (!this.#stream.isTTY || this.#text === '') return;
-    this.#stream.write(`\r\x1b[K${this.#text.slice(0, this.#stream.columns - 1)}`);
-  }
-
-  #erase(): void {
-    if (this.#stream.isTTY && this.#text !== '') this.#stream.write('\r\x1b[K');
-  }
 }

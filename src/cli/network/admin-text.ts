@@ -4,18 +4,23 @@ import { durationText, table } from './table.js';
 
 /** Answers to administrators as text. `now` is in milliseconds since 1970. */
 
-/** An invitation. The command to paste stands on its own line. */
+/**
+ * How to use an invitation. The command to paste stands on its own line.
+ *
+ * @param advice what to run next
+ */
 export function inviteText(
-  { token, invite, expiresAt, maxUses, addresses, warnings }: AdminAnswers['invite'],
+  { token, expiresAt, maxUses, addresses, warnings }: AdminAnswers['invite'],
+  advice: string,
   now: number,
 ): string {
   const uses = maxUses === 1 ? 'once' : `for ${maxUses} machines`;
   return [
-    'Run this as root on the machine that joins:',
+    'To add a machine, run this on it as root:',
     '',
     `lametun join ${token}`,
     '',
-    `The token works ${uses} and expires in ${durationText(expiresAt - now)}. To revoke it, run: lametun revoke ${invite}`,
+    `The token works ${uses} and expires in ${durationText(expiresAt - now)}. ${advice}`,
     `Hub addresses in the token: ${addresses.join(', ')}`,
     ...warnings.map((warning) => `Warning: ${warning}`),
   ].join('\n');

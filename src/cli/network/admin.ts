@@ -52,7 +52,7 @@ function inviteCommand(): Command {
       const request = { op: 'invite', expires, reusable: isReusable, uses, admin, shares: share } as const;
       const answer = await administer<'invite'>(state, request);
       print(json, { ...answer, command: `lametun join ${answer.token}` }, () =>
-        inviteText(answer, Date.now()),
+        inviteText(answer, `To revoke it, run: lametun revoke ${answer.invite}`, Date.now()),
       );
     });
 }

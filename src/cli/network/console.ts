@@ -4,6 +4,7 @@ import type { Log } from '../../log.js';
 import { forTerminal } from '../../protocol/text.js';
 import { wrap } from '../../wrap.js';
 import { errorText } from '../error-text.js';
+import { StatusLine } from '../status-line.js';
 import { terminalWidth } from './table.js';
 
 /** A log of this many bytes becomes `lametun.log.1`, and a new one begins. */
@@ -19,7 +20,7 @@ export class Console {
   readonly #json: boolean;
   readonly #terminal: boolean;
   #file: string | undefined;
-  #status = '';
+  readonly #status = new StatusLine(process.stdout);
 
   constructor(json: boolean) {
     this.#json = json;
@@ -31,7 +32,7 @@ export class Console {
   say(text: string, event: { readonly event: string } & Readonly<Record<string, unknown>>): void {
     if (this.#file !== undefined) this.#log(text);
     else if (this.#json) process.stdout.write(`${JSON.stringify(event)}\n`);
-    else this.#print(`${this.#wrapped(text)}\n`);
+    else this.#status.above(() => process.stdout.write(forTerminal(`${wrapped(text)}\n`)));
   }
 
   /** Reports a change. */
@@ -43,12 +44,7 @@ export class Console {
 
   /** Sets the status line of a terminal. */
   status(line: string): void {
-    if (!this.#terminal || this.#file !== undefined) return;
-    const width = process.stdout.columns ?? 80;
-    const text = [...forTerminal(line)].slice(0, width - 1).join('');
-    if (text === this.#status) return;
-    this.#status = text;
-    process.stdout.write(`\r\x1b[2K${text}`);
+    if (this.#terminal && this.#file === undefined) this.#status.set(forTerminal(line));
   }
 
   /** Writes to a file from now on. @param file is made, readable only by its owner */
@@ -63,8 +59,7 @@ export class Console {
 
   /** Removes the status line. */
   close(): void {
-    if (this.#status !== '') process.stdout.write('\r\x1b[2K');
-    this.#status = '';
+    this.#status.clear();
   }
 
   /** The log of hub and node: errors always, the rest if verbose. */
@@ -76,34 +71,9 @@ export class Console {
       },
       error: (text) => {
         if (this.#file !== undefined) this.#log(text);
-        else {
-          this.#clear();
-          process.stderr.write(`lametun: ${forTerminal(text)}\n`);
-          this.#restore();
-        }
+        else this.#status.above(() => process.stderr.write(`lametun: ${forTerminal(text)}\n`));
       },
     };
-  }
-
-  /** Wraps between words, but leaves the command to paste whole. */
-  #wrapped(text: string): string {
-    const width = terminalWidth();
-    const lines = text.split('\n');
-    return lines.flatMap((line) => (COMMAND.test(line) ? line : wrap(line, width))).join('\n');
-  }
-
-  #print(text: string): void {
-    this.#clear();
-    process.stdout.write(forTerminal(text));
-    this.#restore();
-  }
-
-  #clear(): void {
-    if (this.#status !== '') process.stdout.write('\r\x1b[2K');
-  }
-
-  #restore(): void {
-    if (this.#status !== '') process.stdout.write(this.#status);
   }
 
   #log(text: string): void {
@@ -113,6 +83,13 @@ export class Console {
       if (isFull) renameSync(file, `${file}.1`);
     } catch {} // a full disk must not end a tunnel
   }
+}
+
+/** Wraps between words, but leaves the command to paste whole. */
+function wrapped(text: string): string {
+  const width = terminalWidth();
+  const lines = text.split('\n');
+  return lines.flatMap((line) => (COMMAND.test(line) ? line : wrap(line, width))).join('\n');
 }
 
 /** @returns whether the file is full */

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
-import { closeSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { READY, tellParent } from '../ready.js';
 
 /** The descriptor on which the background process reports that it is up. */
 const READY_FD = 'LAMETUN_READY_FD';
-const READY = 'ready';
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 
 /** Whether this is the background process. */
@@ -48,12 +47,4 @@ export async function detach(args: readonly string[], input = ''): Promise<numbe
 }
 
 /** Tells the parent that the background process is up. Nobody reads what is printed after this. */
-export function tellReady(): void {
-  const fd = process.env[READY_FD];
-  if (fd === undefined) return;
-  delete process.env[READY_FD];
-  try {
-    writeSync(Number(fd), READY);
-    closeSync(Number(fd));
-  } catch {} // the parent was killed
-}
+export const tellReady = (): void => tellParent(READY_FD, READY);

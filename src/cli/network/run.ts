@@ -279,14 +279,8 @@ class Run {
   /** The hub's own machine joins over loopback, which works whatever its outer addresses are. */
   async #ownToken(shares: readonly string[]): Promise<Token> {
     const hub = this.#hub!;
-    const made = await hub.administer({
-      op: 'invite',
-      expires: OWN_INVITATION,
-      reusable: false,
-      admin: true,
-      shares,
-    });
-    const { hub: key, secret } = parseToken((made as { readonly token: string }).token);
+    const { token } = await invite(hub, { expires: OWN_INVITATION, admin: true, shares });
+    const { hub: key, secret } = parseToken(token);
     return { hub: key, secret, addresses: [{ host: '127.0.0.1', port: hub.port, tls: false }] };
   }
 

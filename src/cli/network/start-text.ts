@@ -1,8 +1,7 @@
 import type { NodeStatus } from '../../node/control/control.js';
 import type { AdminAnswers } from '../../protocol/messages.js';
 import type { HubAddress } from '../../protocol/token.js';
-import { shareText } from './admin-text.js';
-import { durationText } from './table.js';
+import { inviteText, shareText } from './admin-text.js';
 
 /** What the terminal shows once a hub, a node or both are up. */
 
@@ -35,7 +34,8 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
   if (node !== undefined && !node.self.pending && shares.some(({ state }) => state === 'pending'))
     lines.push(`To approve them, run on the hub: lametun approve ${node.self.name}`);
   if (hub !== undefined) lines.push(`The hub of ${hub.network} is up.`);
-  if (hub?.invitation !== undefined) lines.push(...invitationLines(hub.invitation, now));
+  if (hub?.invitation !== undefined)
+    lines.push('', inviteText(hub.invitation, 'For more tokens, run: lametun invite', now));
   else if (hub !== undefined) lines.push('To invite a machine, run: lametun invite');
   if (hub !== undefined) lines.push(...portLines(hub, node));
   return lines.join('\n');
@@ -69,21 +69,5 @@ function portLines({ port, outside }: HubUp, node: NodeStatus | undefined): read
     ),
     ...(outside.length > others.length ? [`Open these ports to this machine: ${hub}.`] : []),
     ...(node === undefined ? [] : [`Also open ${direct} to this machine for direct tunnels.`]),
-  ];
-}
-
-function invitationLines(
-  { token, expiresAt, addresses, warnings }: AdminAnswers['invite'],
-  now: number,
-): readonly string[] {
-  return [
-    '',
-    'To add a machine, run this on it as root:',
-    '',
-    `lametun join ${token}`,
-    '',
-    `The token works once and expires in ${durationText(expiresAt - now)}. For more tokens, run: lametun invite`,
-    `Hub addresses in the token: ${addresses.join(', ')}`,
-    ...warnings.map((warning) => `Warning: ${warning}`),
   ];
 }

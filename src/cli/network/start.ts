@@ -6,6 +6,7 @@ import { parseRange } from '../../hub/membership/ranges.js';
 import type { Token } from '../../protocol/token.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { decide, type Given, type StartCommand } from './decide.js';
+import { detach, isDetached } from './detach.js';
 import { operatorsOption } from './operators.js';
 import {
   givenLabel,
@@ -105,14 +106,13 @@ function parseMtu(text: string): number {
 
 /** Starts in this process, in the background, or with systemd. */
 async function start(command: Command, name: StartCommand, flags: Flags, token?: Token): Promise<void> {
-  const { detach, isDetached } = await import('./detach.js');
   const { readSituation } = await import('./situation.js');
   const { state, json = false, verbose = false, install = false } = flags;
   const given: Given = { ...flags, token, database: databaseOf(flags) };
   const plan = decide(name, given, readSituation(state));
   if (plan.readdress !== undefined) return readdress(flags, plan.readdress);
   if (flags.detach && !isDetached()) {
-    process.exitCode = await detachedStart(command, detach, token);
+    process.exitCode = await detachedStart(command, token);
     return;
   }
   if (plan.hub?.database !== undefined) process.title = 'lametun'; // `ps` would show a password
@@ -134,11 +134,7 @@ async function readdress({ state, json }: Flags, { hub, addresses }: Token): Pro
 }
 
 /** Passes the token to the background process on its standard input: other users can see arguments. */
-async function detachedStart(
-  command: Command,
-  detach: typeof import('./detach.js').detach,
-  token: Token | undefined,
-): Promise<number> {
+async function detachedStart(command: Command, token: Token | undefined): Promise<number> {
   const args = process.argv.slice(2);
   if (token === undefined) return detach(args);
   const { formatToken } = await import('../../protocol/token.js');

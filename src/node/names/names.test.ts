@@ -15,7 +15,7 @@ function names(): Names {
   return made;
 }
 
-test('a node has its two addresses under its name, in any case', () => {
+test('a node has both addresses under its name, in upper or lower case', () => {
   const { records, rcode } = names().lookup('office.home.lametun', DNS_TYPE.a)!;
   assert.deepEqual([rcode, records], [RCODE.noError, [{ type: 'A', data: '10.7.0.2' }]]);
   assert.deepEqual(names().lookup('OFFICE.Home.LAMETUN', DNS_TYPE.aaaa)!.records, [
@@ -24,7 +24,7 @@ test('a node has its two addresses under its name, in any case', () => {
   assert.equal(names().lookup('office.home.lametun', DNS_TYPE.any)!.records.length, 2);
 });
 
-test('who has no IPv6 has no such address, and on a machine without nobody has', () => {
+test('a node without IPv6 has no IPv6 address, and on a machine without IPv6 no node has one', () => {
   const made = new Names('home', RANGES);
   const both = { ipv4: '10.7.0.2', ipv6: 'fd12:3456:789a::2' };
   made.set([
@@ -39,7 +39,7 @@ test('who has no IPv6 has no such address, and on a machine without nobody has',
   assert.deepEqual([types('old'), types('office')], [['A'], ['A']]);
 });
 
-test('a type that a name does not have is no data, a name that there is not is no name', () => {
+test('a missing type is NODATA, and a missing name is NXDOMAIN', () => {
   assert.deepEqual(names().lookup('office.home.lametun', 15), {
     rcode: 0,
     records: [],
@@ -55,7 +55,7 @@ test('a type that a name does not have is no data, a name that there is not is n
   }
 });
 
-test('addresses have names', () => {
+test('addresses have reverse names', () => {
   const four = names().lookup('2.0.7.10.in-addr.arpa', DNS_TYPE.ptr)!;
   assert.deepEqual(four.records, [{ type: 'PTR', data: 'office.home.lametun' }]);
   assert.equal(four.zone, '7.10.in-addr.arpa');
@@ -71,7 +71,7 @@ test('addresses have names', () => {
   });
 });
 
-test('what is not this network’s is left to others', () => {
+test('names outside the network are left to others', () => {
   const others = ['example.com', 'xhome.lametun', 'office.lametun', '', 'lametun', '2.0.8.10.in-addr.arpa'];
   for (const name of [
     ...others,
@@ -85,14 +85,14 @@ test('what is not this network’s is left to others', () => {
   }
 });
 
-test('the nodes that are set replace those before', () => {
+test('setting nodes replaces the earlier ones', () => {
   const made = names();
   made.set([{ name: 'home', ipv4: '10.7.0.2', ipv6: 'fd12:3456:789a::2' }]);
   assert.equal(made.lookup('office.home.lametun', DNS_TYPE.a)!.rcode, RCODE.nameError);
   assert.equal(made.lookup('2.0.7.10.in-addr.arpa', DNS_TYPE.ptr)!.records[0]!.data, 'home.home.lametun');
 });
 
-test('the reverse zones of the ranges', () => {
+test('ranges have reverse zones', () => {
   assert.deepEqual(reverseZones(RANGES), ['7.10.in-addr.arpa', REVERSE6]);
   const zones = (text: string) => reverseZones([parseCidr(text)!]);
   assert.deepEqual(zones('10.6.0.0/15'), ['6.10.in-addr.arpa', '7.10.in-addr.arpa']);

@@ -5,7 +5,7 @@ import { locate } from './resolv-foreign.js';
 const PATH = '/etc/resolv.conf';
 const mounts = (...lines: string[]): string => lines.map((line) => `${line} rw - ext4 /dev/x rw`).join('\n');
 
-test('a path is found below what is mounted, as the kernel walks it', () => {
+test('a path is found below its mounts, as the kernel follows it', () => {
   const root = '20 1 8:1 /@root /';
   assert.equal(locate(PATH, mounts(root)), '8:1:/@root/etc/resolv.conf');
   const netns = mounts(root, '30 20 8:1 /@root/etc/netns/a/resolv.conf /etc/resolv.conf');
@@ -17,7 +17,7 @@ test('a path is found below what is mounted, as the kernel walks it', () => {
   assert.equal(locate(PATH, hidden), '8:3:/resolv.conf', 'what is over /etc hides what was in it before');
 });
 
-test('a mount over the root, blanks in names, and a list that says nothing', () => {
+test('a mount over the root, blanks in names and an empty list are understood', () => {
   const over = mounts('1 1 0:1 / /', '20 1 8:1 / /', '21 20 8:2 /a\\040b /etc');
   assert.equal(locate(PATH, over), '8:2:/a b/resolv.conf');
   assert.equal(locate(PATH, ''), undefined);

@@ -39,7 +39,7 @@ function begin(t: TestContext, directory: string, network: string, net: string):
   return siblings;
 }
 
-/** A file as a node writes it, and held as long as the test runs. */
+/** Writes a file as a node does, and holds it while the test runs. */
 function plant(t: TestContext, directory: string, name: string, text: string): string {
   const path = join(directory, name);
   writeFileSync(path, text, { mode: 0o600 });
@@ -49,7 +49,7 @@ function plant(t: TestContext, directory: string, name: string, text: string): s
   return path;
 }
 
-test('networks on a machine know where each other’s names are answered, as long as they run', (t) => {
+test('running networks on a machine know where names of the others are answered', (t) => {
   if (!needs(t, 'root')) return;
   const directory = folder(t);
   const home = begin(t, directory, 'home', '10.7');
@@ -76,7 +76,7 @@ test('networks on a machine know where each other’s names are answered, as lon
   assert.deepEqual([home.others(), home.domains()], [[], ['home.lametun']]);
 });
 
-test('what nobody holds, what others could have written and what is no announcement says nothing', (t) => {
+test('files without a lock, files that others can write, and files that are not announcements are ignored', (t) => {
   if (!needs(t, 'root')) return;
   const directory = folder(t);
   const other = folder(t);
@@ -115,7 +115,7 @@ test('what nobody holds, what others could have written and what is no announcem
   const bad = [
     ...['', 'null', '{}', '[]', '7', good.slice(0, -1), good.padEnd(5000)],
     change({ netns: 1 }),
-    change({ address: '10.7.0.2' }), // that is ourselves
+    change({ address: '10.7.0.2' }), // this node itself
     ...[undefined, 'fe80::1', 'example.com', 7].map((address) => change({ address })),
     ...[undefined, 'a.b', 'two words', 'line\nnameserver 6.6.6.6', ''].map((network) => change({ network })),
     ...[undefined, 7, [7]].map((ranges) => change({ ranges })),
@@ -126,7 +126,7 @@ test('what nobody holds, what others could have written and what is no announcem
   real.close();
 });
 
-test('files of the dead are removed when the next one begins', (t) => {
+test('the next node removes the files of dead ones', (t) => {
   if (!needs(t, 'root')) return;
   const directory = folder(t);
   writeFileSync(join(directory, 'dead.json'), '{}', { mode: 0o600 });

@@ -48,7 +48,7 @@ after(() => {
 
 const at = (host: string, where = port): HubAddress => ({ host, port: where, tls: false });
 
-/** A client, and what it tells. @param check whether a network suits it */
+/** A client and its events. @param check see `HubDriver.join` */
 function client(
   options: Partial<HubClientOptions> = {},
   check: (network: { readonly name: string }) => Promise<void> = async () => {},
@@ -154,7 +154,7 @@ test('after a network change, a silent hub is abandoned within 2 s, and found ag
   assert.equal((await next('disconnected')).failure.message, 'the hub stopped answering');
   await next('connected');
   const took = performance.now() - began;
-  assert.ok(took > 1_400 && took < 10_000, `${took} ms`); // two seconds, where nothing else runs
+  assert.ok(took > 1_400 && took < 10_000, `${took} ms`); // two seconds on an idle machine
 });
 
 test('a network change restarts connection attempts', async () => {
@@ -231,7 +231,7 @@ test('a joining machine checks the invitation first, joins, and attaches as a me
     Buffer.alloc(16, 9).toString('base64'),
   );
 
-  // It was told `joined` before, and is a member when it comes back.
+  // It received `joined` before, and returns as a member.
   onlyNode().breakOff();
   await next('connected');
   assert.equal(hub.asked.at(-1)!.type, 'attach');
@@ -380,7 +380,7 @@ test('the first address that leads to the hub is used, whatever listens at the o
     const { remote, where } = await next('connected');
     assert.equal(remote.port, port);
     assert.match(where, /^localhost:\d+ \(127\.0\.0\.1\)$/);
-    // It comes back to the same at once. A process that is held up for a quarter of a second tries others, too.
+    // It returns to the same address at once. A process that is delayed by a quarter of a second also tries others.
     let straight = 0;
     for (let i = 0; i < 6 && straight < 3; i++) {
       const before = other.connections;

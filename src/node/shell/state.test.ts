@@ -57,7 +57,7 @@ const map: MapMessage = {
   nodes: [{ id: 2, name: 'laptop', key, ipv4: '10.77.0.2', ipv6: 'fd77::2', shares: [] }],
 };
 
-test('what was written is read again, by the next process too', (t) => {
+test('what is written is read again, by the next process too', (t) => {
   const path = place(t);
   const first = StateDirectory.open(path);
   assert.equal(first.read('node'), undefined);
@@ -73,7 +73,7 @@ test('what was written is read again, by the next process too', (t) => {
   assert.deepEqual(second.read('endpoints'), [{ node: 5, at: '192.168.1.7:41641' }]);
 });
 
-test('only the owner may enter, and read the files', (t) => {
+test('only the owner may enter the directory and read the files', (t) => {
   const state = opened(t);
   state.write('node', node);
   state.privateKey(() => new Uint8Array(32).fill(9));
@@ -86,22 +86,22 @@ test('the private key is made once', (t) => {
   const state = opened(t);
   const made = state.privateKey(() => new Uint8Array(32).fill(9));
   assert.deepEqual(
-    state.privateKey(() => assert.fail('it is there already')),
+    state.privateKey(() => assert.fail('the key exists already')),
     made,
   );
 });
 
-test('a key that others can read, or that is none, is refused by its name', (t) => {
+test('an invalid key, or one that others can read, is refused with its path', (t) => {
   const state = opened(t);
   const file = state.file('node.key');
   writeFileSync(file, 'AAAA\n', { mode: 0o600 });
-  const ask = () => state.privateKey(() => assert.fail('one is there'));
+  const ask = () => state.privateKey(() => assert.fail('a key exists'));
   assert.throws(ask, { code: 'state', message: /node\.key is not a private key/ });
   chmodSync(file, 0o644);
   assert.throws(ask, { code: 'state', message: /other users can read .*node\.key, .*`chmod 600/ });
 });
 
-test('a second process is refused, and told which one is there', (t) => {
+test('a second process is refused, with the number of the first', (t) => {
   const state = opened(t);
   const script = `
     import { StateDirectory } from ${JSON.stringify(new URL('./state.js', import.meta.url).href)};
@@ -113,9 +113,9 @@ test('a second process is refused, and told which one is there', (t) => {
   assert.equal(run().stdout, '');
 });
 
-test('damaged and foreign files are named', (t) => {
+test('errors name damaged and foreign files', (t) => {
   const state = opened(t);
-  const broken = ['', 'no JSON', '{}', '[]', 'null', '{"network":{}}', JSON.stringify({ ...node, port: 0 })];
+  const broken = ['', 'not JSON', '{}', '[]', 'null', '{"network":{}}', JSON.stringify({ ...node, port: 0 })];
   for (const text of broken) {
     writeFileSync(state.file('node.json'), text);
     assert.throws(() => state.read('node'), { code: 'state', message: /node\.json is damaged/ }, text);
@@ -128,7 +128,7 @@ test('damaged and foreign files are named', (t) => {
   assert.throws(() => state.read('endpoints'), { code: 'state', message: /endpoints\.json is damaged/ });
 });
 
-test('a directory with other things in it is left alone', (t) => {
+test('a directory with other files is left alone', (t) => {
   const path = place(t);
   mkdirSync(path, { mode: 0o755 });
   writeFileSync(join(path, 'diary'), '');
@@ -137,14 +137,14 @@ test('a directory with other things in it is left alone', (t) => {
   assert.deepEqual(readdirSync(path), ['diary']);
 });
 
-test('an empty directory is taken, and closed for others', (t) => {
+test('an empty directory is used, and closed to others', (t) => {
   const path = place(t);
   mkdirSync(path, { mode: 0o755 });
   opened(t, path);
   assert.equal(lstatSync(path).mode & 0o777, 0o700);
 });
 
-test('what is no directory is refused', (t) => {
+test('a path that is not a directory is refused', (t) => {
   const path = place(t);
   writeFileSync(path, '');
   assert.throws(() => StateDirectory.open(path), { code: 'usage', message: /is not a directory/ });
@@ -158,7 +158,7 @@ test('a write that fails leaves the old file', (t) => {
   assert.deepEqual(state.read('node'), node);
 });
 
-test('a full disk is no fault of what was typed, and leaves the old file', (t) => {
+test('a full disk is not a usage error, and leaves the old file', (t) => {
   if (!needs(t, 'root')) return;
   const path = mkdtempSync(join(tmpdir(), 'lametun-disk-'));
   runProgram('mount', ['-t', 'tmpfs', '-o', 'size=32k,mode=700', 'none', path]);
@@ -177,7 +177,7 @@ test('a full disk is no fault of what was typed, and leaves the old file', (t) =
   assert.deepEqual(state.read('node'), node);
 });
 
-test('a network that is left is forgotten with its key, and what is the hub’s stays', (t) => {
+test('leaving removes the node’s files and key, and keeps the hub’s', (t) => {
   const state = opened(t);
   state.write('node', node);
   state.write('map', map);
@@ -189,7 +189,7 @@ test('a network that is left is forgotten with its key, and what is the hub’s 
   assert.ok(existsSync(state.path));
 });
 
-test('what is set aside is moved whole, for its owner alone, and beside what was set aside before', (t) => {
+test('a node is set aside completely, readable by its owner only, and beside earlier ones', (t) => {
   const state = opened(t);
   const asides = [1, 2].map((n) => {
     state.write('node', { ...node, port: n });
@@ -206,7 +206,7 @@ test('what is set aside is moved whole, for its owner alone, and beside what was
   }
 });
 
-test('a member whose key is missing is told so, and given no other one', (t) => {
+test('a member without its key is refused, and gets no new one', (t) => {
   const state = opened(t);
   state.write('node', node);
   assert.throws(() => state.privateKey(undefined), { code: 'state', message: /node.key is missing/ });
