@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LOG_LEVEL, logLevel, TextLog } from './log.js';
 
-test('LOG_LEVEL is read as wireguard-go reads it', () => {
+test('LOG_LEVEL is read as in wireguard-go', () => {
   assert.deepEqual(
     ['verbose', 'debug', 'error', 'info', 'silent', 'nonsense', undefined].map(logLevel),
     [2, 2, 1, 1, 0, 1, 1],
   );
 });
 
-test('lines have the form of wireguard-go', () => {
+test('lines have the format of wireguard-go', () => {
   const lines: string[] = [];
   const log = new TextLog(
     LOG_LEVEL.verbose,
@@ -25,7 +25,7 @@ test('lines have the form of wireguard-go', () => {
   ]);
 });
 
-test('what a level does not want is not said', () => {
+test('messages above the level are not logged', () => {
   for (const [level, count] of [
     [LOG_LEVEL.silent, 0],
     [LOG_LEVEL.error, 1],

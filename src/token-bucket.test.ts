@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TokenBucket } from './token-bucket.js';
 
-test('a bucket gives its burst, and then as much as comes back', () => {
+test('a bucket gives its burst, then tokens as they refill', () => {
   const bucket = new TokenBucket({ rate: 2, burst: 3 });
   assert.deepEqual(
     [0, 0, 0, 0].map((now) => bucket.take(now)),
@@ -18,14 +18,14 @@ test('a bucket gives its burst, and then as much as comes back', () => {
   );
 });
 
-test('a clock that is set back takes nothing from anybody', () => {
+test('setting the clock back takes no tokens away', () => {
   const bucket = new TokenBucket({ rate: 1, burst: 1 });
   assert.ok(bucket.take(10_000));
   assert.ok(!bucket.take(0));
   assert.ok(bucket.take(1_000));
 });
 
-test('what is spent on credit has to come back first', () => {
+test('tokens spent on credit must refill first', () => {
   const bucket = new TokenBucket({ rate: 10, burst: 2 });
   assert.deepEqual(
     [0, 0, 0].map((now) => bucket.spend(now)),
@@ -36,7 +36,7 @@ test('what is spent on credit has to come back first', () => {
   assert.equal(bucket.wait(200), 0);
 });
 
-test('a bucket is full until a token is taken, and again when it came back', () => {
+test('a bucket is full until a token is taken, and again once it is refilled', () => {
   const bucket = new TokenBucket({ rate: 10, burst: 2 });
   assert.ok(bucket.isFull(0));
   bucket.take(0);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { UndoStack } from './undo.js';
 
-test('steps are undone once, the latest first, and each waits for the one before it', async () => {
+test('steps are undone once, the latest first, one after another', async () => {
   const stack = new UndoStack();
   const done: string[] = [];
   stack.push(() => void done.push('a'));
@@ -21,7 +21,7 @@ test('steps are undone once, the latest first, and each waits for the one before
   assert.deepEqual(done, ['d', 'c', 'b', 'a']);
 });
 
-test('a step that fails does not keep the others from being tried, and the first failure is thrown', async () => {
+test('all steps run even if one fails, and the first failure is thrown', async () => {
   const stack = new UndoStack();
   const done: string[] = [];
   const fail = (text: string) => () => {
@@ -32,7 +32,7 @@ test('a step that fails does not keep the others from being tried, and the first
   assert.deepEqual(done, ['a']);
 });
 
-test('failures go to whoever asked for them', async () => {
+test('failures go to the failure handler', async () => {
   const errors: string[] = [];
   const stack = new UndoStack(({ message }) => void errors.push(message));
   stack.push(() => Promise.reject(new Error('b')));

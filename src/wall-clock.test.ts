@@ -6,7 +6,7 @@ import { moved, WallClock } from './wall-clock.js';
 const TODAY = Date.UTC(2026, 10, 30);
 const MINUTE = 60_000;
 
-/** A machine that was started some time ago, and whose clock begins in 1970. */
+/** A machine that booted some time ago, with a clock that starts in 1970. */
 function machine(uptime = 10 * MINUTE) {
   const it = { wall: uptime, steady: uptime };
   const pass = (milliseconds: number): void => {
@@ -23,24 +23,24 @@ function machine(uptime = 10 * MINUTE) {
   };
 }
 
-test('a clock that is set goes on as it was until what was stamped is moved', () => {
+test('after the clock is set, old time continues until stored times are moved', () => {
   const { it, pass, clock } = machine();
   const stamp = clock.now();
   pass(MINUTE);
-  assert.equal(clock.step(), undefined, 'time that passes is no step');
+  assert.equal(clock.step(), undefined, 'passing time is no step');
   it.wall = TODAY;
   assert.equal(clock.now(), stamp + MINUTE);
   const step = clock.step()!;
   assert.deepEqual(step, { from: 0, to: 11 * MINUTE, by: TODAY - 11 * MINUTE });
   clock.adopt(step);
   assert.equal(clock.now(), TODAY);
-  assert.equal(clock.now() - moved(stamp, step), MINUTE, 'the age is what it was');
+  assert.equal(clock.now() - moved(stamp, step), MINUTE, 'the age is unchanged');
   const ofAnotherBoot = TODAY - 86_400_000;
   assert.equal(moved(ofAnotherBoot, step), ofAnotherBoot);
   assert.equal(clock.step(), undefined);
 });
 
-test('whatever the clock is set to, and however often, ages stay', () => {
+test('ages stay correct however often the clock is set', () => {
   const events = fc.array(
     fc.oneof(
       fc.record({ pass: fc.integer({ min: 0, max: 100 * MINUTE }) }),
@@ -63,7 +63,7 @@ test('whatever the clock is set to, and however often, ages stay', () => {
         stamp = moved(stamp, step);
         clock.adopt(step);
       }
-      // Less than what counts as a step may be lost each time.
+      // Each time, less than the smallest step may be lost.
       assert.ok(Math.abs(clock.now() - stamp - age) <= 5_000 * list.length, `${clock.now() - stamp} ${age}`);
       assert.ok(Math.abs(clock.now() - it.wall) < 5_000);
     }),

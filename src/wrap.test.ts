@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { lineBreaks, wrap } from './wrap.js';
 
-test('lines are broken between words, and a word too long for any is left whole', () => {
+test('lines break between words, and a word longer than a line stays whole', () => {
   assert.deepEqual(wrap('one two three', 7, 2), ['one two', '  three']);
   assert.deepEqual(wrap('a incomprehensibilities b', 8), ['a', 'incomprehensibilities', 'b']);
   assert.deepEqual(wrap('    incomprehensibilities', 8), ['    incomprehensibilities']);
@@ -10,7 +10,7 @@ test('lines are broken between words, and a word too long for any is left whole'
   assert.deepEqual(wrap('', 8), ['']);
 });
 
-test('a word too long for a line can be cut', () => {
+test('a word longer than a line can be split', () => {
   assert.deepEqual(lineBreaks('abcdef gh', 4, 4, true), [
     [0, 4],
     [4, 6],

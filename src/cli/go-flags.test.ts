@@ -16,7 +16,7 @@ const refused = (message: RegExp, ...args: string[]) =>
     (error) => error instanceof LametunError && error.code === 'usage' && message.test(error.message),
   );
 
-test('one dash and two mean the same, with = or without', () => {
+test('one dash or two mean the same, with or without =', () => {
   const expected = { server: 'h', port: 5 };
   assert.deepEqual(parse('-server', 'h', '-port', '5'), expected);
   assert.deepEqual(parse('--server', 'h', '--port=5'), expected);

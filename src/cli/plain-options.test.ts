@@ -5,7 +5,7 @@ import { parsePlainFlags, plainOptions } from './plain-options.js';
 
 const LISTEN = ['-listen'] as const;
 
-/** What is typed, and what the error must name. */
+/** Arguments, and what the error must contain. */
 const USAGE_ERRORS: readonly (readonly [args: readonly string[], says: RegExp])[] = [
   [['-port', '1234'], /no role given: pass -listen, or -server HOST/],
   [['-listen', '-server', '192.0.2.1'], /-listen and -server contradict each other/],

@@ -3,20 +3,20 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 
-/** A program that needs some time after a signal until it has tidied up, milliseconds. */
-const SCRIPT = (sameWish: number, tidying: number): string => `
+/** A program that takes `cleaning` milliseconds to clean up after a signal. */
+const SCRIPT = (sameWish: number, cleaning: number): string => `
   const { abortOnSignals } = await import(${JSON.stringify(new URL('./signals.js', import.meta.url).href)});
   const stop = new AbortController();
   abortOnSignals(stop, ${sameWish});
   stop.signal.addEventListener('abort', () => {
-    console.log('tidying up');
-    setTimeout(() => process.exit(0), ${tidying});
+    console.log('cleaning up');
+    setTimeout(() => process.exit(0), ${cleaning});
   });
   setInterval(() => {}, 1000);
   console.log('ready');`;
 
-async function program(t: TestContext, sameWish: number, tidying = 1000): Promise<ChildProcess> {
-  const child = spawn(process.execPath, ['--input-type=module', '-e', SCRIPT(sameWish, tidying)], {
+async function program(t: TestContext, sameWish: number, cleaning = 1000): Promise<ChildProcess> {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', SCRIPT(sameWish, cleaning)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => child.kill('SIGKILL'));
@@ -24,7 +24,7 @@ async function program(t: TestContext, sameWish: number, tidying = 1000): Promis
   return child;
 }
 
-/** Sends two signals, the second when the first was heard. @returns status and signal at the end */
+/** Sends two signals, the second once the program handles the first. @returns the exit status and signal */
 async function endedBy(child: ChildProcess, signals: readonly NodeJS.Signals[]): Promise<unknown[]> {
   const ended = once(child, 'exit');
   child.kill(signals[0]);

@@ -47,9 +47,9 @@ test('an output may be one of the inputs', () => {
   assert.deepEqual(a, b);
 });
 
-test('the unrolled compression function does what the one in a loop does', () => {
+test('the unrolled compression function equals the loop', () => {
   const unrolled = unrolledCompress();
-  assert.ok(unrolled, 'code can be made at run time');
+  assert.ok(unrolled, 'code generation at run time is allowed');
   const words = (length: number) => fc.int32Array({ minLength: length, maxLength: length });
   fc.assert(
     fc.property(words(8), words(16), fc.nat(), fc.constantFrom(0, -1), (state, m, count, last) => {

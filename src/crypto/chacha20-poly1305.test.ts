@@ -53,15 +53,15 @@ const fill = (seed: number): void => {
 
 const working = workingOnes(IMPLEMENTATIONS);
 
-test('the first implementation is used, it is OpenSSL by FFI, and node:crypto is the last resort', () => {
-  assert.ok(working.length >= 2, 'only one implementation works here: nothing to compare');
+test('the first working implementation is used: OpenSSL by FFI, with node:crypto as the last resort', () => {
+  assert.ok(working.length >= 2, 'only one implementation works here');
   assert.equal(loadChaCha20Poly1305().name, working[0]!.name);
   assert.match(working[0]!.name, /^OpenSSL/);
   assert.equal(working.at(-1)!.name, 'node:crypto');
   assert.equal(loadChaCha20Poly1305(false).name, 'node:crypto');
 });
 
-test('the nonce of the transport is 32 zero bits and the counter in little-endian order, [W] 5.4.6', () => {
+test('the transport nonce is 32 zero bits and the little-endian counter, [W] 5.4.6', () => {
   const aead = loadAead();
   const key = new Uint8Array(32).fill(7);
   fc.assert(
@@ -97,7 +97,7 @@ for (const implementation of working) {
     );
   });
 
-  test(`${name} refuses a changed ciphertext, tag, nonce, key or data`, () => {
+  test(`${name} rejects a changed ciphertext, tag, nonce, key or data`, () => {
     const right = { key: new Uint8Array(32).fill(7), nonce: new Uint8Array(12), data: Uint8Array.of(1, 2) };
     const bytes = fc.uint8Array({ minLength: 1, maxLength: 100 });
     fc.assert(
@@ -116,7 +116,7 @@ for (const implementation of working) {
     );
   });
 
-  test(`${name} changes nothing but the bytes that it may change: messages lie one behind the other`, () => {
+  test(`${name} does not write beyond its output, because messages are adjacent`, () => {
     const aead = new Aead(implementation);
     const key = new Uint8Array(32).fill(9);
     for (const length of [...Array(100).keys(), 960, 1420, 1421]) {
@@ -137,7 +137,7 @@ for (const implementation of working) {
     }
   });
 
-  test(`${name} still works after it wiped the last key`, () => {
+  test(`${name} still works after wiping the last key`, () => {
     const message = { key: new Uint8Array(32).fill(3), nonce: new Uint8Array(12).fill(4), data: NOTHING };
     const before = seal(implementation, message, new Uint8Array(40));
     implementation.forget();

@@ -11,7 +11,7 @@ for (const implementation of workingOnes(IMPLEMENTATIONS)) {
   const { name } = implementation;
   const sealer = new FieldSealer(implementation);
 
-  test(`${name} seals what node:crypto seals, and opens it, for every length`, () => {
+  test(`${name} seals like node:crypto, and opens the result, for every length`, () => {
     for (const length of [0, 1, 12, 15, 16, 17, 32, 48, 127, 128, 129, 1000, 2048, 2049, 5000]) {
       for (const dataLength of [0, 1, 16, 32, 127, 128, 129, 2048, 2049]) {
         const [key, nonce] = [random(32), random(12)];
@@ -27,7 +27,7 @@ for (const implementation of workingOnes(IMPLEMENTATIONS)) {
     }
   });
 
-  test(`${name} refuses a field with any byte changed, and writes zeros`, () => {
+  test(`${name} rejects a field with any changed byte, and writes zeros`, () => {
     const key = random(32);
     const sealed = new Uint8Array(48);
     const parts = () => ({ nonce: new Uint8Array(12), sealed: sealed.slice(), data: new Uint8Array(32) });
@@ -50,7 +50,7 @@ for (const implementation of workingOnes(IMPLEMENTATIONS)) {
     );
   });
 
-  test(`${name} refuses a nonce that has not 12 bytes`, () => {
+  test(`${name} rejects a nonce that is not 12 bytes long`, () => {
     const [key, plain, data, sealed] = [random(32), random(4), random(4), random(20)];
     for (const length of [0, 11, 13, 24]) {
       assert.throws(() => sealer.seal(key, random(length), plain, data, new Uint8Array(20)), RangeError);

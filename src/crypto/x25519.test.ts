@@ -9,8 +9,8 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 const working = workingOnes(X25519_IMPLEMENTATIONS);
 
-test('the first implementation is used, it is OpenSSL by FFI, and node:crypto is the last resort', () => {
-  assert.ok(working.length >= 2, 'only one implementation works here: nothing to compare');
+test('the first working implementation is used: OpenSSL by FFI, with node:crypto as the last resort', () => {
+  assert.ok(working.length >= 2, 'only one implementation works here');
   assert.equal(loadX25519().name, working[0]!.name);
   assert.match(working[0]!.name, /^OpenSSL EVP/);
   assert.equal(working.at(-1)!.name, 'node:crypto');
@@ -55,7 +55,7 @@ for (const x25519 of working) {
     }
   });
 
-  test(`${x25519.name}: refuses a public key of low order, and still works after that`, () => {
+  test(`${x25519.name}: rejects a low-order public key, and still works afterwards`, () => {
     const { key, publicKey } = pair();
     for (const point of LOW_ORDER) {
       const secret = new Uint8Array(32).fill(1);
@@ -65,7 +65,7 @@ for (const x25519 of working) {
     assert.ok(x25519.derive(key, publicKey, new Uint8Array(32)));
   });
 
-  test(`${x25519.name}: refuses a destroyed key, which may be destroyed again`, () => {
+  test(`${x25519.name}: rejects a destroyed key, and a key may be destroyed twice`, () => {
     const { key, publicKey } = pair();
     key.destroy();
     key.destroy();

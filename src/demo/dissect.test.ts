@@ -17,7 +17,7 @@ const WRAPPED =
 
 const names = (hex: string): string[] => dissect(fromHex(hex)).map(({ name }) => name);
 
-test('a datagram of the tunnel is taken apart down to the ping', () => {
+test('a datagram of the tunnel is dissected down to the ping', () => {
   const layers = dissect(fromHex(WRAPPED));
   assert.deepEqual(
     layers.map(({ name, title, start, end }) => [name, title, start, end]),
@@ -32,7 +32,7 @@ test('a datagram of the tunnel is taken apart down to the ping', () => {
   assert.deepEqual(layers[0]!.fields, ['length 116', 'TTL 63', 'UDP (17)', 'checksum ok', "don't fragment"]);
 });
 
-test('a wrong header checksum is called wrong', () => {
+test('a wrong header checksum is reported', () => {
   const layers = dissect(fromHex(WRAPPED.replace('6e32', '6e33')));
   assert.ok(layers[0]!.fields.includes('checksum wrong'));
 });
@@ -41,7 +41,7 @@ test('UDP and TCP checksums are computed over the pseudo header', () => {
   const udp = '4500001d000040004011' + 'f6b0' + 'c0a80117cb007105' + '000a000b0009' + '0000' + '41';
   const layer = dissect(fromHex(udp))[1]!;
   assert.deepEqual(layer.fields, ['length 9', 'no checksum']);
-  // Sum of c0a8+0117+cb00+7105 + 17 + 9 + 000a+000b+0009 + 4100, folded, inverted: 0x00 is computed by hand.
+  // Computed by hand: the sum of c0a8+0117+cb00+7105 + 17 + 9 + 000a+000b+0009 + 4100, folded and inverted.
   let sum = 0xc0a8 + 0x0117 + 0xcb00 + 0x7105 + 17 + 9 + 0xa + 0xb + 9 + 0x4100;
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
   const right = (~sum & 0xffff).toString(16).padStart(4, '0');
@@ -52,12 +52,12 @@ test('UDP and TCP checksums are computed over the pseudo header', () => {
   assert.deepEqual(checked('1234'), ['length 9', 'checksum wrong']);
 });
 
-test('a later fragment is not taken for a header of what it carries', () => {
+test('the payload of a later fragment is not parsed as a header', () => {
   const fragment = `4500001c6706${'00b9'}4011${'0000'}c0a80117cb007105${'0000000000000000'}`;
   assert.deepEqual(names(fragment), ['IPv4', 'fragment']);
 });
 
-test('IPv6 is taken apart, inside and outside', () => {
+test('IPv6 is dissected, inside and outside the tunnel', () => {
   const header = (length: string, next: string): string =>
     `60000000${length}${next}40${'20010db8'.padEnd(32, '0')}${'20010db8'.padEnd(31, '0')}1`;
   const inner = `${header('0008', '3a')}8000000000010002`;
@@ -65,14 +65,14 @@ test('IPv6 is taken apart, inside and outside', () => {
   assert.deepEqual(names(outer), ['IPv6', 'UDP', 'packet information', 'IPv6', 'ICMP']);
 });
 
-test('HTTP is recognised by its first line', () => {
+test('HTTP is recognized by its first line', () => {
   const tcp = `005000500000000000000000${'50'}18ffff00000000`;
   const text = Buffer.from('GET / HTTP/1.1\r\n\r\n').toString('hex');
   const packet = `450000${(20 + 20 + 18).toString(16)}000040004006${'0000'}0a0000020a000001${tcp}${text}`;
   assert.deepEqual(names(packet), ['IPv4', 'TCP', 'HTTP']);
 });
 
-test('truncated packets and noise are taken apart without an error', () => {
+test('truncated packets and noise are dissected without an error', () => {
   for (let length = 0; length <= WRAPPED.length; length += 2) dissect(fromHex(WRAPPED.slice(0, length)));
   let seed = 1;
   for (let i = 0; i < 2000; i++) {

@@ -7,27 +7,27 @@ import { Renderer } from './renderer.js';
 
 const FOREVER = Number.POSITIVE_INFINITY;
 
-test('text takes a quarter of a second a word', () => {
+test('text takes a quarter of a second per word', () => {
   assert.equal(readingTime({ kind: 'text', text: 'It makes `tun0` and listens.' }), 1250);
   assert.equal(readingTime({ kind: 'scene', id: 'end', title: 'What a VPN is' }), 1000);
 });
 
-test('what a program printed takes its time line by line', () => {
+test('program output takes time per line', () => {
   const time = (text: string): number => readingTime({ kind: 'output', text });
   assert.equal(time('a\nb\nc'), 3 * time('a'));
 });
 
-test('a packet takes a look, and the time to read the remarks', () => {
+test('a packet takes a fixed time, plus the time to read its remarks', () => {
   const packet = { kind: 'packet', place: 'here', bytes: '' } as const;
   const more = readingTime({ ...packet, remarks: ['The TTL is one less.'] }) - readingTime(packet);
   assert.ok(readingTime(packet) > 0);
   assert.equal(more, 1250);
 });
 
-test('the lesson goes on when everything shown has been read', () => {
+test('the lesson continues when everything shown has been read', () => {
   const pace = new Pace(1000, false);
   pace.shown(500, 1000);
-  pace.shown(700, 1100); // the reader is still at the first
+  pace.shown(700, 1100); // the reader is still at the first text
   assert.equal(pace.left(1100), 1100);
   assert.equal(pace.left(2199), 1);
   assert.equal(pace.left(2200), 0);
@@ -40,7 +40,7 @@ test('reading begins when something is shown, not before', () => {
   assert.equal(pace.left(9000), 500);
 });
 
-test('Enter goes on at once, and what comes next has its full time', () => {
+test('Enter continues at once, and the next event gets its full time', () => {
   const pace = new Pace(0, false);
   pace.shown(500, 0);
   pace.skip(100);
@@ -49,7 +49,7 @@ test('Enter goes on at once, and what comes next has its full time', () => {
   assert.equal(pace.left(150), 300);
 });
 
-test('a pause takes nothing from the time that is left', () => {
+test('a pause does not use up reading time', () => {
   const pace = new Pace(0, false);
   pace.shown(500, 0);
   pace.togglePause(200);
@@ -59,7 +59,7 @@ test('a pause takes nothing from the time that is left', () => {
   assert.equal(pace.left(1_000_000), 300);
 });
 
-test('what is shown during a pause is read after it', () => {
+test('text shown during a pause is read after it', () => {
   const pace = new Pace(0, false);
   pace.shown(500, 0);
   pace.togglePause(100);
@@ -77,7 +77,7 @@ test('Enter ends a pause', () => {
   assert.equal(pace.left(90_000), 0);
 });
 
-test('nothing waits longer than three minutes after the start, pauses aside', () => {
+test('all waiting ends three minutes after the start, not counting pauses', () => {
   const pace = new Pace(0, false);
   pace.shown(10 * LATEST, 0);
   assert.equal(pace.left(0), LATEST);
@@ -87,7 +87,7 @@ test('nothing waits longer than three minutes after the start, pauses aside', ()
   assert.equal(pace.left(61_000), LATEST - 1000);
 });
 
-test('step by step, each stop waits for a key for ever', () => {
+test('with --step, each stop waits for a key forever', () => {
   const pace = new Pace(0, true);
   for (const press of ['skip', 'togglePause'] as const) {
     pace.shown(500, 0);
@@ -105,7 +105,7 @@ test('a key that was pressed before a stop does not skip it', () => {
   assert.equal(pace.left(10), FOREVER);
 });
 
-test('lines that fit stay on the screen, others begin the next one without their blank line', () => {
+test('text that fits is added to the screen; other text starts the next screen without its blank line', () => {
   const pages = new Pages();
   const parts = [
     pages.place(['a', 'b'], 4, false),
@@ -122,7 +122,7 @@ test('lines that fit stay on the screen, others begin the next one without their
   assert.equal(pages.used, 1);
 });
 
-test('what is longer than a screen is cut, and nothing of it is lost', () => {
+test('text longer than a screen is split without loss', () => {
   const pages = new Pages();
   pages.place(['heading'], 3, true);
   const parts = pages.place(['1', '2', '3', '4', '5', '6', '7'], 3, false);
@@ -134,7 +134,7 @@ test('what is longer than a screen is cut, and nothing of it is lost', () => {
   assert.equal(pages.used, 1);
 });
 
-/** The recorded lesson as it is put on screens of so many usable rows. */
+/** The recorded lesson on screens with this many usable rows. */
 function screens(rows: number): string[][] {
   const renderer = new Renderer({ width: 80, colors: 'none', unicode: true });
   const pages = new Pages();
@@ -151,13 +151,13 @@ function screens(rows: number): string[][] {
 }
 
 for (const rows of [23, 39]) {
-  test(`the lesson fits screens of ${rows} usable rows, and no box is cut`, () => {
+  test(`the lesson fits screens of ${rows} usable rows, and no box is split`, () => {
     const all = screens(rows);
     assert.ok(all.length >= 12);
     for (const screen of all) {
       const text = screen.join('');
       assert.ok(screen.length <= rows, text);
-      assert.ok(/\S/.test(screen[0]!), 'no screen begins with a blank line');
+      assert.ok(/\S/.test(screen[0]!), 'a screen begins with a blank line');
       assert.equal(text.split(/^ {2}┌/m).length, text.split(/^ {2}└/m).length, text);
     }
   });
@@ -166,7 +166,7 @@ for (const rows of [23, 39]) {
 test('unattended, the lesson takes two to three minutes', () => {
   const { events } = readRecording();
   const total = events.reduce((sum, event) => sum + readingTime(event), 0);
-  const last = events.slice(events.findLastIndex(({ kind }) => kind === 'scene')); // it ends there without waiting
+  const last = events.slice(events.findLastIndex(({ kind }) => kind === 'scene')); // the lesson ends there without waiting
   const waited = total - last.reduce((sum, event) => sum + readingTime(event), 0);
   assert.ok(waited > 120_000 && waited < 170_000, `${waited} ms`);
 });

@@ -38,7 +38,7 @@ test('an interface has its link type, name and nanoseconds', () => {
   );
 });
 
-test('a packet is padded to 32 bits and stamped in two halves', () => {
+test('a packet is padded to 32 bits, and its timestamp has two halves', () => {
   const bytes = Uint8Array.of(1, 2, 3, 4, 5);
   assert.equal(
     hex(enhancedPacket({ interface: 2, time: 0x1122334455667788n, bytes, outgoing: true })),

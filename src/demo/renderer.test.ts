@@ -27,7 +27,7 @@ const packet: PacketEvent = {
   remarks: ['The router changed the sender.'],
 };
 
-test('a packet is drawn as boxes in boxes, with what changed marked', () => {
+test('a packet is drawn as nested boxes, with changes marked', () => {
   const golden = readFileSync('src/demo/packet.golden.txt', 'utf8');
   assert.equal(new Renderer(PLAIN).render(packet), golden);
 });
@@ -45,7 +45,7 @@ for (const look of [PLAIN, { ...PLAIN, unicode: false }, { ...PLAIN, colors: '25
   });
 }
 
-test('without UTF-8, the lesson is pure ASCII without question marks in place of other characters', () => {
+test('without UTF-8 the lesson is pure ASCII, and no character becomes a question mark', () => {
   const render = (look: Look): string => {
     const renderer = new Renderer(look);
     return readRecording()
@@ -57,7 +57,7 @@ test('without UTF-8, the lesson is pure ASCII without question marks in place of
   assert.equal(ascii.split('?').length, render(PLAIN).split('?').length);
 });
 
-test('without colours there is no escape sequence, and with colours each one is reset', () => {
+test('without colors there are no escape sequences, and with colors each one is reset', () => {
   assert.ok(!new Renderer(PLAIN).render(packet).includes('\x1b'));
   const colorful = new Renderer({ ...PLAIN, colors: '256' }).render(packet);
   assert.ok(colorful.includes('\x1b[38;5;'));
@@ -73,7 +73,7 @@ test('without colours there is no escape sequence, and with colours each one is 
   }
 });
 
-test('text is wrapped between words, and what belongs together stays together', () => {
+test('text is wrapped between words, and marked phrases are not split', () => {
   const lines = wrap(parseText('it is `10.0.0.2`, and *not* another'), 14);
   assert.deepEqual(
     lines.map((line) =>

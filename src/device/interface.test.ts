@@ -8,7 +8,7 @@ import type { Peer } from '../wireguard/peer.js';
 const key = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
 const address = (last: number) => ({ address: Uint8Array.of(192, 0, 2, last), port: 5 });
 
-/** A device with a key, up, and one peer. */
+/** An interface that is up, with a key and one peer. */
 function ready(t: TestContext, privateKey = 1, publicKey = key(9)): FakeInterface & { peer: Peer } {
   const fake = fakeInterface(t);
   fake.device.setPrivateKey(key(privateKey));
@@ -19,7 +19,7 @@ function ready(t: TestContext, privateKey = 1, publicKey = key(9)): FakeInterfac
   return { ...fake, peer };
 }
 
-/** Two devices that are each other's peer. */
+/** Two interfaces that are each other's peers. */
 function pair(t: TestContext, options: Parameters<typeof fakeInterface>[1] = {}) {
   const [one, two] = [fakeInterface(t, options), fakeInterface(t, options)];
   one.device.setPrivateKey(key(1));
@@ -31,7 +31,7 @@ function pair(t: TestContext, options: Parameters<typeof fakeInterface>[1] = {})
   return { one, two, toTwo, toOne };
 }
 
-/** Carries the handshake messages that one sent to the other. */
+/** Delivers the handshake messages of one interface to the other. */
 function carry(from: FakeInterface, to: FakeInterface, last: number, relayPeer = 0): number {
   const messages = from.engine.of('sendDatagram').map(([bytes]) => bytes as Uint8Array);
   from.engine.forget();
@@ -41,7 +41,7 @@ function carry(from: FakeInterface, to: FakeInterface, last: number, relayPeer =
   return messages.length;
 }
 
-test('a handshake of two devices gives both data planes the same keys, crosswise', (t) => {
+test('a handshake gives both data planes the same keys, with sending and receiving swapped', (t) => {
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 25);
   assert.equal(carry(one, two, 1), 1);
@@ -54,7 +54,7 @@ test('a handshake of two devices gives both data planes the same keys, crosswise
   assert.equal(toTwo.lastHandshake, 1_700_000_000_123);
 });
 
-test('what happens is logged per peer in the words of wireguard-go, with a short public key', (t) => {
+test('events are logged per peer in the words of wireguard-go, with a short public key', (t) => {
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 25);
   carry(one, two, 1);
@@ -65,7 +65,7 @@ test('what happens is logged per peer in the words of wireguard-go, with a short
   assert.match(two.lines.join('\n'), /- Sending handshake response/);
 });
 
-test('silence while the interface is down', (t) => {
+test('an interface that is down sends nothing', (t) => {
   const { one, two, toTwo } = pair(t);
   two.device.setUp(false);
   one.device.setPersistentKeepalive(toTwo, 25);
@@ -74,7 +74,7 @@ test('silence while the interface is down', (t) => {
   assert.equal(two.device.drops().get('down'), 1);
 });
 
-test('going down ends all sessions before the data plane falls silent', (t) => {
+test('going down ends all sessions before it stops the data plane', (t) => {
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 25);
   carry(one, two, 1);
@@ -86,7 +86,7 @@ test('going down ends all sessions before the data plane falls silent', (t) => {
   assert.equal(calls.at(-1), 'setUp');
 });
 
-test('the same private key again ends no session, another one does', (t) => {
+test('setting the same private key ends no session, a new key does', (t) => {
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 25);
   carry(one, two, 1);
@@ -97,7 +97,7 @@ test('the same private key again ends no session, another one does', (t) => {
   assert.equal(one.engine.of('dropKeypair').length, 0);
   assert.ok(
     again.every((byte) => byte === 0),
-    'what was given is erased',
+    'the given copy is erased',
   );
   one.device.setPrivateKey(key(3));
   assert.equal(one.engine.of('dropKeypair').length, 1);
@@ -112,14 +112,14 @@ test('a private key is shown clamped, and all zeros mean none', (t) => {
   assert.equal(device.publicKey, undefined);
 });
 
-test('where a peer has roamed to is not told to the data plane that found it', (t) => {
+test('a new endpoint from the data plane is not sent back to it', (t) => {
   const { engine, peer } = ready(t);
   engine.events.roaming(peer.id, engine.endpoint(address(7)));
   assert.deepEqual((peer.endpoint as SocketEndpoint).remote, address(7));
   assert.equal(engine.of('setEndpoint').length, 0);
 });
 
-test('what the data plane says of a peer that was removed meanwhile is ignored', (t) => {
+test('reports of the data plane about a removed peer are ignored', (t) => {
   const { device, engine, peer } = ready(t);
   device.removePeer(peer);
   device.commit();
@@ -128,7 +128,7 @@ test('what the data plane says of a peer that was removed meanwhile is ignored',
   assert.equal(engine.peers.size, 0);
 });
 
-test('a lost initiation is sent again when its time has come, also when the timer was late', (t) => {
+test('a lost initiation is sent again on time, even after a late timer', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { device, engine, peer } = ready(t);
   device.setPersistentKeepalive(peer, 25);
@@ -141,18 +141,18 @@ test('a lost initiation is sent again when its time has come, also when the time
   assert.equal(engine.of('sendDatagram').length, 2);
 });
 
-test('after a sleep of the machine, of which timers know nothing, what is due is done within 5 seconds', (t) => {
+test('after a suspend, which stops timers, overdue work is done within 5 seconds', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 65_535);
   carry(one, two, 1);
   carry(two, one, 2);
-  one.engine.time += 3_600_000; // an hour, in no time
+  one.engine.time += 3_600_000; // an hour of suspend
   t.mock.timers.tick(5_000);
   assert.equal(one.engine.of('dropKeypair').length, 1);
 });
 
-test('a new port: the old socket stays open until the data plane has followed', (t) => {
+test('after a port change the old socket stays open until the data plane has switched', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { device, engine, sockets } = fakeInterface(t);
   device.setFwmark(51);
@@ -167,23 +167,23 @@ test('a new port: the old socket stays open until the data plane has followed', 
     ],
   );
   device.setListenPort(FIRST_PORT);
-  assert.equal(device.listenPort, FIRST_PORT, 'back at once');
+  assert.equal(device.listenPort, FIRST_PORT, 'the old port again, at once');
   t.mock.timers.tick(1_000);
   assert.deepEqual([...sockets.keys()], [FIRST_PORT]);
   device.setListenPort(FIRST_PORT);
-  assert.equal(engine.of('setSocket').length, 2, 'the same again is no change');
+  assert.equal(engine.of('setSocket').length, 2, 'the same port changes nothing');
   device.setListenPort(0);
-  assert.notEqual(device.listenPort, FIRST_PORT, '0 is another one');
+  assert.notEqual(device.listenPort, FIRST_PORT, '0 means a new port');
 });
 
-test('a mark, or a new port, lets the kernel choose our addresses anew', (t) => {
+test('a new mark or port makes the kernel choose source addresses again', (t) => {
   const { device, engine, peer, sockets } = ready(t);
   device.setFwmark(51820);
   assert.equal(sockets.get(FIRST_PORT), 51820);
   assert.deepEqual(engine.of('forgetSource'), [[peer.id]]);
 });
 
-test('changes of a request that does not come to its end reach the data plane soon', (t) => {
+test('changes of an unfinished request reach the data plane soon', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { device, engine, peer } = ready(t);
   device.allow(peer, { address: Uint8Array.of(10, 0, 0, 0), prefix: 8 });
@@ -199,13 +199,13 @@ test('drops of both planes are added up', (t) => {
   assert.deepEqual(device.drops(), new Map([['malformed', 3]]));
 });
 
-test('an end of the data plane is told', async (t) => {
+test('the end of the data plane is reported', async (t) => {
   const { device, engine } = ready(t);
   engine.events.ended('device-gone');
   assert.equal(await device.ended, 'device-gone');
 });
 
-test('a data plane that has ended is told nothing more', async (t) => {
+test('a data plane that has ended gets no more commands', async (t) => {
   const { device, engine } = ready(t);
   engine.events.ended('device-gone');
   await device.close();
@@ -215,7 +215,7 @@ test('a data plane that has ended is told nothing more', async (t) => {
   );
 });
 
-test('closing drops all keys, ends the data plane, and then closes the sockets', async (t) => {
+test('closing drops all keys, ends the data plane, then closes the sockets', async (t) => {
   const { one, two, toTwo } = pair(t);
   one.device.setPersistentKeepalive(toTwo, 25);
   carry(one, two, 1);
@@ -228,7 +228,7 @@ test('closing drops all keys, ends the data plane, and then closes the sockets',
   assert.ok(shown.every((byte) => byte === 0));
 });
 
-test("handshake messages move a peer, or do not where that is its owner's to say, and are answered where they came from", (t) => {
+test('handshake messages move a peer unless its owner sets endpoints, and are answered at their source', (t) => {
   for (const paths of ['peers', 'owner'] as const) {
     const { one, two, toTwo, toOne } = pair(t, { paths });
     two.device.setEndpoint(toOne, address(9), 5);
@@ -244,12 +244,12 @@ test("handshake messages move a peer, or do not where that is its owner's to say
     assert.deepEqual(at(toOne), paths === 'owner' ? [9, 5] : [1, 8]);
     assert.equal(two.engine.of('setEndpoint').length, paths === 'owner' ? 0 : 1);
     carry(two, one, 7);
-    assert.equal(one.engine.of('useKeypair').length, 1, 'the response was good');
+    assert.equal(one.engine.of('useKeypair').length, 1, 'the response was valid');
     assert.deepEqual(at(toTwo), paths === 'owner' ? [2, 0] : [7, 0]);
   }
 });
 
-test('the owner moves a peer to another member of the relay, and not to where it is', (t) => {
+test('setting an endpoint has an effect only if it is new, including the member behind the relay', (t) => {
   const { device, engine, peer } = ready(t);
   device.setEndpoint(peer, address(1));
   assert.equal(engine.of('setEndpoint').length, 0);
@@ -260,7 +260,7 @@ test('the owner moves a peer to another member of the relay, and not to where it
   assert.deepEqual(members, [5, 6]);
 });
 
-test('what travels beside WireGuard comes and goes, also while the interface is down', (t) => {
+test('side-channel messages are sent and received even while the interface is down', (t) => {
   const came: unknown[] = [];
   const { device, engine } = fakeInterface(t, { sideChannel: (...args) => void came.push(args) });
   const from = device.endpoint(address(3), 7);
@@ -274,12 +274,12 @@ test('what travels beside WireGuard comes and goes, also while the interface is 
   assert.throws(() => device.sendSideChannel(new Uint8Array(MAX_SIDE_CHANNEL + 1), from), RangeError);
 });
 
-test('a way that opens has an unanswered initiation sent again at once, and nothing where none is', (t) => {
+test('when a path opens, an unanswered initiation is sent again at once, if there is one', (t) => {
   const { one, two, toTwo } = pair(t, { paths: 'owner' });
   one.device.retryHandshake(toTwo);
   assert.equal(one.engine.of('sendDatagram').length, 0);
   one.device.setPersistentKeepalive(toTwo, 25);
-  one.engine.forget(); // it is lost
+  one.engine.forget(); // the initiation is lost
   one.engine.time += 30;
   one.device.setEndpoint(toTwo, address(5), 4);
   one.device.retryHandshake(toTwo);
@@ -292,7 +292,7 @@ test('a way that opens has an unanswered initiation sent again at once, and noth
   assert.equal(one.engine.of('sendDatagram').length, 0);
 });
 
-test('a device can begin on a port', (t) => {
+test('an interface can start on a given port', (t) => {
   const { device, sockets } = fakeInterface(t, { port: 9 });
   assert.equal(device.listenPort, 9);
   assert.deepEqual([...sockets.keys()], [9]);

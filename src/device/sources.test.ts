@@ -13,7 +13,7 @@ const remote = (last: number) => ({ address: Uint8Array.of(198, 51, 100 + (last 
 const side = (last: number, number: number) => ({ address: ours(last), interface: number, used: true });
 const ours = (last: number) => Uint8Array.of(192, 0, 2, last);
 
-/** A device whose default route leads where the test says, and a peer that was heard by eth0, at our address .1. */
+/** An interface whose default route the test chooses, and a peer whose packets arrived on eth0 at the local address .1. */
 function ready(t: TestContext) {
   let route: Egress = ETH0;
   const asked: string[] = [];
@@ -37,7 +37,7 @@ function ready(t: TestContext) {
     route = to;
     device.networkChanged();
   };
-  /** What the data plane was told since the last time. */
+  /** The commands to the data plane since the last call. */
   const told = (): unknown[] => {
     const uses = engine.of('useSource').map(([, , use]) => use);
     engine.forget();
@@ -47,7 +47,7 @@ function ready(t: TestContext) {
   return { ...fake, peer, hear, move, told, used, asked };
 }
 
-test('a better route takes over: our address is left to the kernel, and used again when the route is back', async (t) => {
+test('with a better route the kernel chooses the source address; the old one is used again when the route is back', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { move, told, used } = ready(t);
   assert.equal(used(), true);
@@ -58,13 +58,13 @@ test('a better route takes over: our address is left to the kernel, and used aga
   assert.deepEqual([told(), used()], [[true], true]);
 });
 
-test('a change of routes that changes nothing for a peer is not told', (t) => {
+test('route changes that do not affect a peer cause no command', (t) => {
   const { move, told, used } = ready(t);
   move(ETH0);
   assert.deepEqual([told(), used()], [[], true]);
 });
 
-test('of several addresses on one interface the one that the peer writes to is used', (t) => {
+test('of several addresses on one interface, the one that the peer sends to is used', (t) => {
   const { hear, move, told, used } = ready(t);
   for (const last of [2, 3, 1]) {
     hear(last, ETH0);
@@ -74,7 +74,7 @@ test('of several addresses on one interface the one that the peer writes to is u
   assert.deepEqual(told(), []);
 });
 
-test('an address that is gone is not used, one without a route and one on this machine are', (t) => {
+test('a removed source address is not used; it is kept without a route, and for a local peer', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { move, told } = ready(t);
   const expected: readonly (readonly [Egress, readonly boolean[]])[] = [
@@ -89,7 +89,7 @@ test('an address that is gone is not used, one without a route and one on this m
   }
 });
 
-test('a packet that is late, by the interface that is not used any more, does not bring the old address back', (t) => {
+test('a late packet on the old interface does not bring the old address back', (t) => {
   const { move, hear, told, used } = ready(t);
   hear(2, WLAN0);
   move(WLAN0);
@@ -98,7 +98,7 @@ test('a packet that is late, by the interface that is not used any more, does no
   assert.deepEqual([told(), used()], [[false], false]);
 });
 
-test('handshake messages leave as packets do', (t) => {
+test('handshake messages use the same source address as packets', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { device, engine, peer, move } = ready(t);
   const sources = (): unknown[] => {
@@ -113,10 +113,10 @@ test('handshake messages leave as packets do', (t) => {
   assert.deepEqual(sources(), [false]);
   engine.time += 5400;
   t.mock.timers.tick(5400);
-  assert.deepEqual(sources(), [undefined], 'a peer that does not answer: our address is forgotten');
+  assert.deepEqual(sources(), [undefined], 'the source address for an unresponsive peer is forgotten');
 });
 
-test('another mark and another port make our addresses forgotten, and routes are asked about with the mark', (t) => {
+test('a new mark or port clears the source addresses, and route lookups use the mark', (t) => {
   const { device, engine, peer, hear, asked } = ready(t);
   device.setFwmark(7);
   assert.equal((peer.endpoint as SocketEndpoint).source, undefined);
@@ -127,7 +127,7 @@ test('another mark and another port make our addresses forgotten, and routes are
   assert.equal(engine.of('forgetSource').length, 2);
 });
 
-test('the kernel is asked once for all peers at one address, and again after a change', (t) => {
+test('peers at one address cause one route lookup, repeated after a change', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { device, engine, move, asked } = ready(t);
   for (let i = 10; i < 20; i++) {
@@ -140,7 +140,7 @@ test('the kernel is asked once for all peers at one address, and again after a c
   assert.equal(asked.length, 2);
 });
 
-test('routes that change all the time take a part of the time, and the last change is seen', async (t) => {
+test('constant route changes cost limited time, and the last change is noticed', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let now = 1;
   let route: Egress = ETH0;

@@ -17,7 +17,7 @@ import { makeHubKey, nameNetwork, readHubKey, replaceHubKey } from './key.js';
 const crypto = new NodeCrypto();
 const network = { id: 'a1', name: 'home' };
 
-test('a key is made once, readable only by its owner, and leaves no other files', (t) => {
+test('a key is created once, readable only by its owner, without leaving other files', (t) => {
   const folder = join(temporaryFolder(t), 'state');
   const file = join(folder, 'hub.key');
   assert.equal(readHubKey(crypto, file), undefined);
@@ -28,10 +28,14 @@ test('a key is made once, readable only by its owner, and leaves no other files'
   assert.deepEqual(readdirSync(folder), ['hub.key']);
   const { bytes } = made.privateKey.publicKey;
   assert.deepEqual(readHubKey(crypto, file)?.privateKey.publicKey.bytes, bytes);
-  assert.deepEqual(makeHubKey(crypto, file).privateKey.publicKey.bytes, bytes, 'none is replaced');
+  assert.deepEqual(
+    makeHubKey(crypto, file).privateKey.publicKey.bytes,
+    bytes,
+    'an existing key is not replaced',
+  );
 });
 
-test('a key names its network, also through a link to the file', (t) => {
+test('a key names its network, even through a link to the file', (t) => {
   const folder = temporaryFolder(t);
   const [file, link] = [join(folder, 'hub.key'), join(folder, 'link')];
   const { bytes } = makeHubKey(crypto, file).privateKey.publicKey;
@@ -43,7 +47,7 @@ test('a key names its network, also through a link to the file', (t) => {
   }
   assert.equal(statSync(file).mode & 0o777, 0o600);
   const other = replaceHubKey(crypto, file);
-  assert.equal(other.network, undefined, 'a new key has served none');
+  assert.equal(other.network, undefined, 'a new key has no network');
   assert.notDeepEqual(other.privateKey.publicKey.bytes, bytes);
 });
 
@@ -72,7 +76,7 @@ test('a key is refused if others could replace it or a directory in its path', (
   symlinkSync(key, join(open, 'back'));
   symlinkSync(join(open, 'back'), join(folder, 'there-and-back'));
   chmodSync(open, 0o777);
-  assert.ok(readHubKey(crypto, key), 'the control');
+  assert.ok(readHubKey(crypto, key), 'control');
   for (const name of ['open/hub.key', 'there', 'open/back', 'there-and-back']) {
     const message = new RegExp(`could replace ${join(folder, name)} through .*chmod go-w ${open}`);
     assert.throws(() => readHubKey(crypto, join(folder, name)), { code: 'usage', message }, name);

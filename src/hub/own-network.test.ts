@@ -19,7 +19,7 @@ const network = { name: 'home', ranges: () => ({ ipv4: '10.77.0.0/16', ipv6: 'fd
 
 type Given = Partial<OwnNetworkOptions> & { readonly state: string };
 
-/** Starts a hub's network and ends it again. */
+/** Starts a hub's network and stops it. */
 async function begin(given: Given) {
   const { registry, privateKey, replaced } = await openOwnNetwork({
     crypto,
@@ -34,7 +34,7 @@ async function begin(given: Given) {
   return { id: registry.info.id, key, replaced };
 }
 
-/** All files of a folder but those that say who has a database open. */
+/** All files of a folder, except the lock files of open databases. */
 const filesOf = (folder: string): string[] =>
   readdirSync(folder).filter((name) => !/\.(owner|lock)$|-(wal|shm)$/.test(name));
 
@@ -78,11 +78,11 @@ test('a key and a database of different networks are refused and stay unchanged'
   await assert.rejects(begin({ state: a, database }), /contains another network, home: correct --database/);
   const keyFile = join(temporaryFolder(t), 'new.key');
   await assert.rejects(begin({ state: a, keyFile }), /new.key is not the key of its hub: put that hub.key/);
-  assert.ok(!existsSync(keyFile), 'no key is made for a network that has one');
+  assert.ok(!existsSync(keyFile), 'no new key is created for a network that has one');
   assert.deepEqual([await begin({ state: a }), await begin({ state: b })], [first, second]);
 });
 
-test('a hub that lost its data does not start a new network by itself', async (t) => {
+test('a hub without its data does not start a new network by itself', async (t) => {
   const state = temporaryFolder(t);
   await assert.rejects(
     begin({ state, existing: true }),
@@ -91,7 +91,7 @@ test('a hub that lost its data does not start a new network by itself', async (t
   assert.deepEqual(filesOf(state), []);
 });
 
-test('another network is started on request, with its own key, and the old one is kept', async (t) => {
+test('on request another network starts with its own key, and the old one is kept', async (t) => {
   const state = temporaryFolder(t);
   const first = await begin({ state });
   const second = await begin({ state, newNetwork: true });
@@ -103,7 +103,7 @@ test('another network is started on request, with its own key, and the old one i
   const again = temporaryFolder(t);
   copyFileSync(join(directory, 'hub.key'), join(again, 'hub.key'));
   await restoreHub({ state: again, log }, join(directory, 'home.backup'));
-  assert.deepEqual(await begin({ state: again }), first, 'and can be brought back');
+  assert.deepEqual(await begin({ state: again }), first, 'the old network can be restored');
 });
 
 test('a backup is not restored with another network’s key, or over another network’s database', async (t) => {
@@ -122,7 +122,7 @@ test('a backup is not restored with another network’s key, or over another net
   assert.equal(readBackup(join(aside!, 'home.backup')).network.id, second.id);
 });
 
-/** What an operator, or a fault, does to two state directories. */
+/** Actions of an operator, and faults, on two state directories. */
 const step = fc.oneof(
   fc.record({
     kind: fc.constant('serve' as const),
@@ -154,7 +154,10 @@ test('no sequence of starts, crashes, backups and restores loses or replaces a n
         if (each.kind === 'serve') {
           const begun = await begin({ ...at, keyFile: keyFile(each.key), existing: each.existing });
           const [, served] = readFileSync(keyFile(each.key), 'utf8').split('\n');
-          assert.ok(served?.startsWith(`network ${begun.id} `), 'what is served is what the key names');
+          assert.ok(
+            served?.startsWith(`network ${begun.id} `),
+            'the hub serves the network that the key names',
+          );
         } else if (each.kind === 'crash') {
           await crash(keyFile(each.key), at.database, each.late);
         } else if (each.kind === 'backup') {
@@ -166,7 +169,7 @@ test('no sequence of starts, crashes, backups and restores loses or replaces a n
           await restoreHub({ ...at, keyFile: keyFile(each.key), log }, file);
         }
       } catch (error) {
-        if ((error as { code?: string }).code === undefined) throw error; // a refusal has one
+        if ((error as { code?: string }).code === undefined) throw error; // a refusal has a code
       }
       ids[each.database] = await idIn(at.database);
       if (id !== undefined) assert.equal(ids[each.database], id, 'a database keeps its network');
@@ -191,7 +194,7 @@ async function idIn(database: string): Promise<string | undefined> {
   }
 }
 
-/** A start that is killed after its key was made; `late`: after its network was, and before the key names that. */
+/** A start that is killed after creating its key; with `late`, after creating its network, before the key names it. */
 async function crash(keyFile: string, database: string, late: boolean): Promise<void> {
   if (existsSync(keyFile) || (await idIn(database)) !== undefined) return;
   const { privateKey } = makeHubKey(crypto, keyFile);

@@ -60,7 +60,7 @@ test('a one-time invitation used by 200 at once admits exactly one', async (t) =
   const secret = await invite(hub);
   const arrive = async (): Promise<TestNode> => {
     const node = await new TestNode().connect(hub);
-    await assert.rejects(node.ask({ type: 'who' }), refusedWith('not-a-member')); // a key is to be proved soon
+    await assert.rejects(node.ask({ type: 'who' }), refusedWith('not-a-member')); // the key must be proved soon
     return node;
   };
   const nodes = await Promise.all(Array.from({ length: 200 }, arrive));
@@ -86,7 +86,7 @@ test('a removed node and all others learn of the removal within two seconds', as
   assert.deepEqual(
     b.messages.at(-1),
     { type: 'removed', network: hub.network.id },
-    'also when it comes again',
+    'even after another attempt',
   );
 });
 
@@ -106,7 +106,7 @@ test('a node that reconnects with its last map gets only the changes', async (t)
   assert.ok(delta?.type === 'delta' && delta.nodes.length === 1 && delta.nodes[0]?.name === 'c');
 });
 
-test('frames go from member to member, and never to non-members', async (t) => {
+test('frames go from member to member, but never to non-members', async (t) => {
   const hub = await start(t);
   const a = await member(t, hub, 'a');
   const b = await member(t, hub, 'b');
@@ -120,7 +120,7 @@ test('frames go from member to member, and never to non-members', async (t) => {
   assert.deepEqual(b.frames, [{ from: 1, datagram }]);
 });
 
-test('a node that was removed long ago gets the same answer', async (t) => {
+test('a node that was removed long ago gets the same answer as a recent one', async (t) => {
   const state = mkdtempSync(join(tmpdir(), 'lametun-hub-'));
   t.after(() => rmSync(state, { recursive: true }));
   const first = await start(t, { state });
@@ -144,7 +144,7 @@ test('a node that was removed long ago gets the same answer', async (t) => {
   await assert.rejects(gone.join(secret), refusedWith('bad-secret'));
   await second.close();
   const left = await inDatabase(state, (db) => db.selectFrom('nodes').select('name').execute());
-  assert.deepEqual(left, [{ name: 'stays' }], 'a hub forgets when it starts');
+  assert.deepEqual(left, [{ name: 'stays' }], 'a hub prunes when it starts');
 });
 
 async function inDatabase<T>(state: string, use: (db: SqlStore['db']) => Promise<T>): Promise<T> {
@@ -284,7 +284,7 @@ test('a node that was killed before it stored its membership joins with the same
   assert.deepEqual(await node.join(secret), first);
 });
 
-test('the answer to an invitation names the addresses, and no log line ever holds its secret', async (t) => {
+test('the answer to an invitation contains the addresses, and no log line contains its secret', async (t) => {
   const lines: string[] = [];
   const hub = await start(t, {
     log: new TextLog(2, 'hub', (line) => void lines.push(line)),
@@ -320,7 +320,7 @@ test('a backup taken while the hub runs restores everything, for all nodes', asy
   const { aside, ...restored } = await restoreHub({ state, log }, join(state, 'backup.json'));
   assert.deepEqual(restored, { network: 'home', nodes: 1 });
   const kept = JSON.parse(readFileSync(join(aside!, 'home.backup'), 'utf8'));
-  assert.equal(kept.nodes.length, 2, 'what was replaced is kept');
+  assert.equal(kept.nodes.length, 2, 'the replaced state is kept');
   const second = await start(t, { state });
   a.messages.length = 0;
   await a.connect(second);
@@ -328,7 +328,7 @@ test('a backup taken while the hub runs restores everything, for all nodes', asy
   await a.mapHas('itself alone', (map) => map.size === 1);
   assert.ok(
     a.messages.some(({ type }) => type === 'map'),
-    'its map is of another epoch',
+    'its map has another epoch',
   );
   await b.connect(second);
   await assert.rejects(b.attach(), refusedWith('not-a-member'));

@@ -8,13 +8,13 @@ import { contains, formatCidr, networkOf, parseCidr } from './cidr.js';
 const anyAddress = fc.oneof(
   fc.uint8Array({ minLength: 4, maxLength: 4 }),
   fc.uint8Array({ minLength: 16, maxLength: 16 }),
-  // With runs of zeros, which random bytes hardly ever have.
+  // With runs of zeros, which are rare in random bytes.
   fc
     .array(fc.constantFrom(0, 0, 0, 1, 0xff), { minLength: 16, maxLength: 16 })
     .map((bytes) => Uint8Array.from(bytes)),
 );
 
-test('every address that is formatted is parsed as the same address', () => {
+test('formatting and parsing an address returns the same address', () => {
   fc.assert(
     fc.property(anyAddress, (address) => {
       const again = parseAddress(formatAddress(address));
@@ -24,7 +24,7 @@ test('every address that is formatted is parsed as the same address', () => {
   );
 });
 
-test('IPv6 text follows RFC 5952, as in node', () => {
+test('IPv6 text follows RFC 5952, as in Node.js', () => {
   fc.assert(
     fc.property(anyAddress, (address) => {
       if (address.length === 4 || isIpv4Mapped(address)) return;
@@ -35,7 +35,7 @@ test('IPv6 text follows RFC 5952, as in node', () => {
   );
 });
 
-test('text is an address exactly if node says so', () => {
+test('text is an address if and only if Node.js accepts it', () => {
   const fragment = fc.constantFrom(
     '0',
     '1',
@@ -81,7 +81,7 @@ test('an IPv4-mapped IPv6 address is the same address', () => {
   assert.equal(new SocketAddress({ address: '::ffff:192.0.2.1', family: 'ipv6' }).family, 'ipv6');
 });
 
-test('a network contains the addresses with its prefix, and no others', () => {
+test('a network contains exactly the addresses with its prefix', () => {
   fc.assert(
     fc.property(anyAddress, anyAddress, fc.nat(128), (address, other, length) => {
       const prefix = Math.min(length, 8 * address.length);

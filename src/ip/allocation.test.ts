@@ -11,7 +11,7 @@ declare const WebAssembly: {
   readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
 };
 
-/** One smallest object for each packet would be 10 MB: at least five collections of 2 MB. */
+/** One minimal object per packet would be 10 MB: at least five collections of 2 MB. */
 const PACKETS = 800_000;
 
 test('segmenting and merging leave no garbage', async () => {
@@ -19,7 +19,7 @@ test('segmenting and merging leave no garbage', async () => {
   const bytes = new Uint8Array(memory.buffer);
   for (const kernel of [createChecksum(bytes, memory), createChecksum(bytes)]) {
     const work = prepare(bytes, kernel.sum);
-    work(PACKETS / 10); // until it is optimised
+    work(PACKETS / 10); // until it is optimized
     await sleep(20);
     let collections = 0;
     const observer = new PerformanceObserver((list) => {
@@ -33,7 +33,7 @@ test('segmenting and merging leave no garbage', async () => {
   }
 });
 
-/** A mix of flows of every kind, and super-packets. The headers that merging changes are restored each time. */
+/** A mix of all kinds of flows, and large packets to segment. Headers that merging changes are restored each time. */
 function prepare(bytes: Uint8Array, sum: (offset: number, length: number) => number) {
   const arena = { bytes, view: new DataView(bytes.buffer) };
   const segmenter = new Segmenter(arena, sum);

@@ -9,12 +9,12 @@ declare const WebAssembly: {
 };
 const shared = (pages: number) => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 
-test('the SIMD kernel works here, and is used for an arena in shared WebAssembly memory', () => {
+test('the SIMD kernel works here, and is used for memory in a shared WebAssembly arena', () => {
   const memory = shared(2);
   assert.equal(createChecksum(new Uint8Array(memory.buffer), memory).kernel, 'wasm-simd');
 });
 
-test("its sum equals the reference's at every offset and length", () => {
+test('the SIMD sum equals the reference at every offset and length', () => {
   const memory = shared(1);
   const bytes = new Uint8Array(memory.buffer);
   const { sum } = createChecksum(bytes, memory);

@@ -18,7 +18,7 @@ test('an odd last byte is the high half of a word', () => {
   assert.equal(wordSum(bytes)(1, 0), 0);
 });
 
-test("the sum by words equals the reference's at every offset and length", () => {
+test('the word-wise sum equals the reference at every offset and length', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(40), fc.nat(300), (bytes, offset, length) => {
       const from = Math.min(offset, bytes.length);
@@ -61,7 +61,7 @@ test('the update for one changed word equals a new checksum, RFC 1624', () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 20, maxLength: 20 }), fc.nat(0xffff), (bytes, after) => {
       const view = new DataView(bytes.buffer);
-      view.setUint16(2, 1); // all zeros is the one case in which the two may differ
+      view.setUint16(2, 1); // the two may differ only for all zeros
       const before = view.getUint16(4);
       const checksum = 0xffff - sumReference(bytes, 0, 20);
       view.setUint16(4, after);

@@ -13,10 +13,10 @@ import { GSO, GSO_ECN, VIRTIO } from './virtio.js';
 const { ack, psh, fin, syn, rst, urg, ece, cwr } = TCP_FLAG;
 
 /**
- * Merges packets that are in an arena as received datagrams would leave them.
+ * Merges packets that lie in an arena like received datagrams.
  *
- * @param gap bytes from one to the next; where a header does not fit, each is written when its group is used
- * @returns each group as one
+ * @param gap bytes between two packets; if a header does not fit in, each group is written when it is used
+ * @returns the groups
  */
 function coalesce(packets: readonly Uint8Array[], options?: CoalescerOptions, gap = 16): Uint8Array[] {
   const room = packets.reduce((sum, packet) => sum + packet.length + 40, 64);
@@ -45,7 +45,7 @@ function coalesce(packets: readonly Uint8Array[], options?: CoalescerOptions, ga
   });
 }
 
-/** The segments that the fast segmenter makes of a group. */
+/** The group, segmented by the fast segmenter. */
 function cut(group: Uint8Array): Uint8Array[] {
   const bytes = group.slice();
   const segmenter = new Segmenter({ bytes, view: new DataView(bytes.buffer) }, wordSum(bytes));
@@ -62,7 +62,7 @@ function flowOf(packet: Uint8Array): string {
     : `${packet[IPV6.nextHeader]} ${packet.slice(8, 44)}`;
 }
 
-/** Clears the IPv4 identification where it has no meaning, RFC 6864: equal ones may become ascending ones. */
+/** Clears the IPv4 identification where it is meaningless, RFC 6864: merging may turn equal ones into ascending ones. */
 function withoutIdentification(packet: Uint8Array): Uint8Array {
   if (packet[0] !== 0x45 || (packet[IPV4.fragment]! & 0x40) === 0) return packet;
   if (sumReference(packet, 0, 20) !== 0xffff) return packet;
@@ -74,7 +74,7 @@ function withoutIdentification(packet: Uint8Array): Uint8Array {
 const pattern = (length: number, from = 0): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => (i + from) * 31 + ((i + from) >> 8));
 
-/** `count` packets of one flow as a sender makes them, each with the changes from `change`. */
+/** `count` consecutive packets of one flow, each with the changes from `change`. */
 function stream(
   count: number,
   size: number,
@@ -101,7 +101,7 @@ const protocols = ['tcp', 'udp'] as const;
 const sizesOf = (groups: readonly Uint8Array[]): number[] =>
   groups.map((group) => segmentReference(group).length);
 
-test('full segments and a smaller last one become one packet that is segmented into the same packets', () => {
+test('full segments and a smaller last one become one packet, which is segmented into the same packets', () => {
   for (const version of families) {
     for (const protocol of protocols) {
       const packets = [
@@ -127,7 +127,7 @@ test('the virtio header describes the segments', () => {
   assert.equal(view.getUint16(VIRTIO.length + IPV6.payloadLength), 32 + 3000);
 });
 
-test('a single packet passes behind a header of zeros', () => {
+test('a single packet passes with a header of zeros', () => {
   for (const packet of [...stream(1, 100), ...stream(1, 100, { protocol: 'udp' }), pattern(33), pattern(3)]) {
     assert.deepEqual(coalesce([packet]), [Uint8Array.of(...new Uint8Array(10), ...packet)]);
   }
@@ -141,7 +141,7 @@ test('interleaved flows are merged separately, in the order of their first packe
   assert.deepEqual(groups.map(segmentReference), [a, b, c]);
 });
 
-test('PSH and FIN end a group, which keeps them', () => {
+test('PSH and FIN end a group and are kept', () => {
   for (const flag of [psh, fin, psh | fin]) {
     const packets = stream(6, 200, {}, (i) => (i === 3 ? { flags: ack | flag } : {}));
     const groups = coalesce(packets);
@@ -176,18 +176,18 @@ test('equal identifications are merged only with DF, and then all must be equal'
   assert.deepEqual(at([7, 9, 11], false), [1, 1, 1]);
 });
 
-test('no more packets are merged into one than the limit', () => {
+test('the number of merged packets is limited', () => {
   assert.deepEqual(sizesOf(coalesce(stream(130, 10, { protocol: 'udp' }))), [64, 64, 2]);
   assert.deepEqual(sizesOf(coalesce(stream(130, 10))), [64, 64, 2]);
 });
 
-test('each protocol can be switched off', () => {
+test('merging can be disabled for each protocol', () => {
   const packets = [...stream(3, 100), ...stream(3, 100, { protocol: 'udp' })];
   assert.deepEqual(sizesOf(coalesce(packets, { udp: false })), [3, 1, 1, 1]);
   assert.deepEqual(sizesOf(coalesce(packets, { tcp: false })), [1, 1, 1, 3]);
 });
 
-/** Changes to the second of three packets that separate it from the first. The third may then join the second. */
+/** Changes to the second of three packets that keep it apart from the first. The third may join the second. */
 const PARTING: Readonly<Record<string, Partial<PacketShape>>> = {
   'another source': { source: 9 },
   'another destination': { destination: 9 },
@@ -213,7 +213,7 @@ const PARTING_TCP: Readonly<Record<string, Partial<PacketShape>>> = {
   'no ACK': { flags: 0 },
 };
 
-test('packets that segmenting could not restore stay apart', () => {
+test('packets that segmentation could not restore stay apart', () => {
   for (const version of families) {
     for (const protocol of protocols) {
       const changes = protocol === 'tcp' ? { ...PARTING, ...PARTING_TCP } : PARTING;
@@ -240,7 +240,7 @@ test('segments that all carry CWR, or SYN, URG, RST, PSH stay apart; ECE on all 
   assert.equal(groups[0]![VIRTIO.gsoType]! & GSO_ECN, 0);
 });
 
-/** Changes that make a packet of any flow impossible to merge. */
+/** Changes that prevent merging in any flow. */
 const SPOILING: Readonly<Record<string, (packet: Uint8Array) => Uint8Array | undefined>> = {
   'a flipped bit of payload': (p) => flip(p, p.length - 1),
   'a flipped bit of the checksum': (p) => flip(p, (p[0] === 0x45 ? 20 : 40) + checksumOffset(p)),
@@ -273,7 +273,7 @@ const put = (packet: Uint8Array, at: number, value: number): Uint8Array =>
   packet.slice().fill(value, at, at + 1);
 const flip = (packet: Uint8Array, at: number): Uint8Array => put(packet, at, packet[at]! ^ 4);
 
-test('a spoiled packet passes alone and unchanged at any position, and later packets do not overtake it', () => {
+test('an unmergeable packet passes alone and unchanged at any position, and later packets do not overtake it', () => {
   for (const [name, spoil] of Object.entries(SPOILING)) {
     let tried = 0;
     for (const version of families) {
@@ -295,22 +295,22 @@ test('a spoiled packet passes alone and unchanged at any position, and later pac
   }
 });
 
-test('a flipped bit in a port makes another flow, and two such packets are not merged', () => {
+test('packets with a flipped bit in a port form another flow, and are not merged', () => {
   const packets = stream(4, 100, { version: 6 }).map((packet, i) => (i < 2 ? flip(packet, 43) : packet));
   assert.deepEqual(sizesOf(coalesce(packets)), [1, 1, 2]);
 });
 
-test('a UDP length that is not the packet length keeps it alone', () => {
+test('a packet with an inconsistent UDP length passes alone', () => {
   const packets = stream(3, 100, { protocol: 'udp' }).map((packet) => put(packet, 20 + UDP.length + 1, 50));
   assert.deepEqual(coalesce(packets).length, 3);
 });
 
-test('any mix of flows comes out unchanged, with each flow in order', () => {
+test('any mix of flows passes unchanged, with each flow in order', () => {
   fc.assert(
     fc.property(fc.nat(), (seed) => {
       const packets = randomMix(new SeededRandom(seed));
       const groups = coalesce(packets);
-      assert.deepEqual(coalesce(packets, {}, 4), groups, 'without room for a header in front of each');
+      assert.deepEqual(coalesce(packets, {}, 4), groups, 'without room for a header before each packet');
       const out = groups.flatMap(segmentReference);
       const sort = (list: Uint8Array[]) => {
         const flows = new Map<string, string[]>();
@@ -333,7 +333,7 @@ test('any mix of flows comes out unchanged, with each flow in order', () => {
   );
 });
 
-/** A few interleaved flows at MTUs from 1280 to 65 000, with an unusual packet now and then. */
+/** A few interleaved flows with MTUs from 1280 to 65 000, and some unusual packets. */
 function randomMix(random: SeededRandom): Uint8Array[] {
   const flows = Array.from({ length: 1 + random.below(5) }, (_, i) => {
     const mtu = [1280, 1420, 1420, 9000, 65_000][random.below(5)]!;
@@ -375,7 +375,7 @@ function randomMix(random: SeededRandom): Uint8Array[] {
   });
 }
 
-test("with more flows than the table holds, no flow gets another one's packets", () => {
+test('with more flows than the table holds, packets stay in their own flows', () => {
   for (const version of families) {
     for (const protocol of protocols) {
       const sent = Array.from({ length: 1024 }, (_, i) => {
@@ -389,7 +389,7 @@ test("with more flows than the table holds, no flow gets another one's packets",
   }
 });
 
-test('the mixes of the previous test really are merged', () => {
+test('control: the mixes of the previous test are merged', () => {
   let packets = 0;
   let groups = 0;
   for (let seed = 0; seed < 50; seed++) {
@@ -423,7 +423,7 @@ test('random bytes that look like packets pass unchanged', () => {
   );
 });
 
-test('a full batch accepts no more, and the next one begins empty', () => {
+test('a full batch accepts no more packets, and the next batch starts empty', () => {
   const bytes = new Uint8Array(1000);
   const packet = stream(1, 100, { protocol: 'udp' })[0]!;
   bytes.set(packet, 16);
@@ -439,7 +439,7 @@ test('a full batch accepts no more, and the next one begins empty', () => {
   assert.throws(() => coalescer.add(980, 30), RangeError);
 });
 
-test('many flows in one batch find their groups, or at worst start new ones', () => {
+test('with many flows in one batch, packets find their groups or start new ones', () => {
   const flows = Array.from({ length: 300 }, (_, i) => stream(3, 20, { sourcePort: i, protocol: 'udp' }));
   const packets = [0, 1, 2].flatMap((i) => flows.map((flow) => flow[i]!));
   const groups = coalesce(packets);

@@ -8,7 +8,7 @@ declare const WebAssembly: {
   readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
 };
 
-/** One page of WebAssembly's memory. */
+/** One page of WebAssembly memory. */
 const SIZE = 65_536;
 
 function makeArena(): { readonly bytes: Uint8Array; readonly memory: WasmMemory } {
@@ -16,7 +16,7 @@ function makeArena(): { readonly bytes: Uint8Array; readonly memory: WasmMemory 
   return { bytes: new Uint8Array(memory.buffer), memory };
 }
 
-test('both ways to copy do the same as copyWithin, even where the ranges overlap', () => {
+test('both copy functions equal copyWithin, even if the ranges overlap', () => {
   const random = new SeededRandom(7);
   const arena = makeArena();
   const plain = new Uint8Array(SIZE);
@@ -35,7 +35,7 @@ test('both ways to copy do the same as copyWithin, even where the ranges overlap
   assert.ok(Buffer.from(plain).equals(expected));
 });
 
-test('WebAssembly copies here, and does not copy beyond the arena', () => {
+test('WebAssembly is used here, and does not copy beyond the arena', () => {
   const arena = makeArena();
   const copy = createCopy(arena.bytes, arena.memory);
   assert.throws(() => copy(SIZE - 10, 0, 11), /out of bounds/);

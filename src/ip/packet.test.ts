@@ -17,14 +17,14 @@ function ipv6(length: number, payloadLength = length - 40): DataView {
   return view;
 }
 
-test('a packet is whole if its length field says so', () => {
+test('a packet is whole if its length field matches', () => {
   assert.equal(wholePacket(ipv4(20), 0, 20), 4);
   assert.equal(wholePacket(ipv4(60, 60), 0, 60), 4);
   assert.equal(wholePacket(ipv6(40), 0, 40), 6);
   assert.equal(wholePacket(ipv6(1280), 0, 1280), 6);
 });
 
-test('a packet that lies about its length is not whole', () => {
+test('a packet with a wrong length field is not whole', () => {
   assert.equal(wholePacket(ipv4(40, 20, 39), 0, 40), 0);
   assert.equal(wholePacket(ipv4(40, 20, 41), 0, 40), 0);
   assert.equal(wholePacket(ipv4(40, 44), 0, 40), 0);
@@ -39,7 +39,7 @@ test('random bytes of any length cause no error, and short ones are not packets'
       const length = Math.max(0, bytes.length - offset);
       const version = wholePacket(view, offset, length);
       if (length < 20) assert.equal(version, 0);
-      // Nor if the caller claims a longer packet than there is.
+      // Nor if the caller passes too large a length.
       assert.equal(wholePacket(view, offset, length + 1 + offset), 0);
     }),
     { numRuns: 2000 },
@@ -83,7 +83,7 @@ test('a summary has addresses, protocol and ports', () => {
   });
 });
 
-test('a later fragment has no ports, whatever bytes are in their place', () => {
+test('a later fragment has no ports, whatever its bytes', () => {
   const packet = new Uint8Array(28);
   packet.set([0x45, 0, 0, 28, 0, 0, 0x00, 0x10, 64, PROTOCOL.udp]);
   assert.equal(summarize(packet)?.ports, undefined);

@@ -5,7 +5,7 @@ import { PrefixLookup, PrefixTable } from './prefix-table.js';
 
 type Entry = readonly [address: Uint8Array, length: number, owner: number];
 
-/** The obvious implementation: compare with every prefix bit by bit, and keep the longest. */
+/** The reference: compares with every prefix bit by bit, and keeps the longest match. */
 class NaiveTable {
   entries: Entry[] = [];
 
@@ -41,7 +41,7 @@ const bits = (address: Uint8Array): string =>
 const startsAlike = (a: Uint8Array, b: Uint8Array, length: number): boolean =>
   bits(a).slice(0, length) === bits(b).slice(0, length);
 
-/** Addresses with few different bytes, so that prefixes nest and collide. */
+/** Addresses with few distinct bytes, so that prefixes nest and collide. */
 const address = fc
   .oneof(
     fc.array(fc.constantFrom(0, 1, 127, 128, 255), { minLength: 4, maxLength: 4 }),
@@ -58,7 +58,7 @@ const change = fc.oneof(
 const find = (table: Int32Array, bytes: Uint8Array, at = 0, length = bytes.length): number =>
   length === 4 ? new PrefixLookup(table).find4(bytes, at) : new PrefixLookup(table).find6(bytes, at);
 
-test('the longest prefix is found as in a naive table, through all insertions, moves and removals', () => {
+test('lookups agree with a naive table through all insertions, moves and removals', () => {
   fc.assert(
     fc.property(
       fc.array(change, { maxLength: 40 }),
@@ -97,21 +97,21 @@ test('the longest prefix is found as in a naive table, through all insertions, m
   );
 });
 
-test('a prefix that is given to another owner moves to it', () => {
+test('inserting a prefix for another owner moves it', () => {
   const table = new PrefixTable();
   table.insert(Uint8Array.of(10, 0, 0, 0), 8, 1);
-  table.insert(Uint8Array.of(10, 1, 2, 3), 8, 2); // the same /8, whatever its host bits
+  table.insert(Uint8Array.of(10, 1, 2, 3), 8, 2); // the same /8, host bits are ignored
   assert.deepEqual([...table.ownedBy(1)], []);
   assert.deepEqual([...table.ownedBy(2)], [{ address: Uint8Array.of(10, 0, 0, 0), length: 8, owner: 2 }]);
   assert.equal(table.remove(Uint8Array.of(10, 0, 0, 0), 8, 1), false);
   assert.equal(find(table.compile(), Uint8Array.of(10, 9, 9, 9)), 2);
 });
 
-test('prefixes are listed in the order they were given, even while they change', () => {
+test('prefixes are listed in insertion order, even while they change', () => {
   const table = new PrefixTable();
   const insert = (third: number, owner = 1): void => table.insert(Uint8Array.of(10, 0, third, 0), 24, owner);
   for (const third of [3, 1, 2, 4]) insert(third);
-  insert(1); // given again: it is the newest now
+  insert(1); // inserted again, so now the newest
   const listed: number[] = [];
   for (const { address } of table.ownedBy(1)) {
     listed.push(address[2]!);
@@ -151,12 +151,12 @@ test('an empty table finds nothing', () => {
   assert.equal(find(empty, new Uint8Array(16)), -1);
 });
 
-test('65 000 prefixes are inserted and compiled in less than quadratic time', () => {
+test('inserting and compiling 65 000 prefixes takes less than quadratic time', () => {
   const begin = performance.now();
   const table = new PrefixTable();
   for (let i = 0; i < 65_000; i++) table.insert(Uint8Array.of(10, i >> 8, i & 0xff, i % 7), 32, i % 250);
   const compiled = table.compile();
   const took = performance.now() - begin;
   assert.equal(find(compiled, Uint8Array.of(10, 1, 2, 258 % 7)), 258 % 250);
-  assert.ok(took < 10_000, `${took} ms`); // a hundredth of it on an idle machine
+  assert.ok(took < 10_000, `${took} ms`); // a hundredth of this on an idle machine
 });

@@ -8,7 +8,7 @@ import { IPV6, TCP, TCP_FLAG } from './packet.js';
 import { Segmenter } from './segment.js';
 import { GSO, GSO_ECN, NEEDS_CHECKSUM, VIRTIO } from './virtio.js';
 
-/** Segments in place, in an arena with the packet at `offset` and no spare bytes behind it. */
+/** Segments in place: the packet is at `offset` at the end of an arena. */
 function cut(input: Uint8Array, offset = 16): Uint8Array[] {
   const bytes = new Uint8Array(offset + input.length);
   bytes.set(input, offset);
@@ -35,7 +35,7 @@ const shapes: fc.Arbitrary<PacketShape> = fc.record({
   options: fc.nat(10).map((words) => pattern(words * 4)),
 });
 
-test('segmenting in place gives the same as the reference', () => {
+test('segmenting in place agrees with the reference', () => {
   fc.assert(
     fc.property(shapes, fc.integer({ min: 1, max: 3000 }), fc.nat(7), (shape, gsoSize, offset) => {
       const input = makeSuperPacket(shape, Math.max(gsoSize, Math.ceil(shape.payload.length / 100)));
@@ -55,7 +55,7 @@ test('the largest packets of both families are segmented', () => {
   }
 });
 
-test('segments that are smaller than their headers are cut like any others', () => {
+test('segments smaller than their headers are made like any others', () => {
   for (const gsoSize of [1, 2, 7, 19]) {
     const input = makeSuperPacket({ payload: pattern(50), options: pattern(40) }, gsoSize);
     assert.deepEqual(cut(input), segmentReference(input));
@@ -72,14 +72,14 @@ test('PSH and FIN stay on the last segment, CWR on the first', () => {
   );
 });
 
-test('a packet that needs nothing stays unchanged', () => {
+test('a packet that needs no work stays unchanged', () => {
   const packet = makePacket({ payload: pattern(99) });
   const input = new Uint8Array(VIRTIO.length + packet.length);
   input.set(packet, VIRTIO.length);
   assert.deepEqual(cut(input), [packet]);
 });
 
-test('an unfinished checksum of an unsegmented packet is finished', () => {
+test('the partial checksum of an unsegmented packet is completed', () => {
   for (const version of [4, 6] as const) {
     for (const protocol of ['tcp', 'udp'] as const) {
       const shape = { version, protocol, payload: pattern(77) };
@@ -91,21 +91,21 @@ test('an unfinished checksum of an unsegmented packet is finished', () => {
   }
 });
 
-test('the headers end where the packet says, whatever the virtio header claims', () => {
+test('the header length comes from the packet, not from the virtio header', () => {
   const input = makeSuperPacket({ payload: pattern(500) }, 100);
   const expected = segmentReference(input);
   new DataView(input.buffer).setUint16(VIRTIO.headerLength, 140, true);
   assert.deepEqual(cut(input), expected);
 });
 
-test('the checksums of a super-packet without NEEDS_CSUM are computed from the addresses', () => {
+test('without NEEDS_CSUM the checksums of segments are computed from the addresses', () => {
   const input = makeSuperPacket({ version: 6, protocol: 'udp', payload: pattern(500) }, 100);
   const expected = segmentReference(input);
   input[VIRTIO.flags] = 0;
   assert.deepEqual(cut(input), expected);
 });
 
-test('IPv6 extension headers go with every segment', () => {
+test('IPv6 extension headers are repeated in every segment', () => {
   const plain = makeSuperPacket({ version: 6, payload: pattern(300) }, 100);
   const extended = new Uint8Array(plain.length + 8);
   extended.set(plain.subarray(0, VIRTIO.length + IPV6.headerLength));
@@ -126,7 +126,7 @@ const TCP_PROTOCOL = 6;
 
 type Change = (input: Uint8Array, view: DataView) => unknown;
 
-test('malformed and unknown kinds of packets are refused', () => {
+test('malformed packets and unknown kinds are refused', () => {
   const refused = (change: Change, shape: Partial<PacketShape> = {}) => {
     const input = makeSuperPacket({ payload: pattern(300), ...shape }, 100);
     change(input, new DataView(input.buffer));
@@ -145,7 +145,7 @@ test('malformed and unknown kinds of packets are refused', () => {
   refused(u16(VIRTIO.checksumOffset, 0xffff));
   refused(u8(VIRTIO.gsoType, GSO.tcp6));
   refused(u8(VIRTIO.gsoType, GSO.udp));
-  refused(u8(VIRTIO.gsoType, 3)); // UFO, which was not switched on
+  refused(u8(VIRTIO.gsoType, 3)); // UFO, which is not enabled
   refused(u8(VIRTIO.length + 6, 0x20)); // a fragment
   refused(u8(VIRTIO.length + 20 + TCP.dataOffset, 0x40));
   refused(u8(VIRTIO.length + 3, 1)); // total length

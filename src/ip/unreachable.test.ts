@@ -8,7 +8,7 @@ import { UNREACHABLE_LENGTH, writeUnreachable } from './unreachable.js';
 
 const arenaOf = (bytes: Uint8Array) => ({ bytes, view: new DataView(bytes.buffer) });
 
-/** The answer to a packet, or undefined. Both are somewhere in larger memory. */
+/** The answer to a packet, or undefined. Both are in the middle of a larger buffer. */
 function answerTo(packet: Uint8Array): Uint8Array | undefined {
   const from = new Uint8Array(packet.length + 7).fill(0xee);
   from.set(packet, 3);
@@ -27,7 +27,7 @@ const anything = fc.record({
   payload: fc.uint8Array({ maxLength: 2000, size: 'max' }),
 });
 
-test('the answer is a whole packet from the destination to the source, with right checksums, that quotes what fits', () => {
+test('the answer is a valid packet from the destination to the source, and quotes as much as fits', () => {
   fc.assert(
     fc.property(anything, (shape) => {
       const packet = makePacket(shape);
@@ -61,7 +61,7 @@ test('the answer is a whole packet from the destination to the source, with righ
   );
 });
 
-/** An IPv4 packet with these bytes changed. */
+/** An IPv4 packet with changed bytes. */
 const v4 = (change: Readonly<Record<number, readonly number[]>>): Uint8Array => changed(4, change);
 const v6 = (change: Readonly<Record<number, readonly number[]>>): Uint8Array => changed(6, change);
 function changed(version: 4 | 6, change: Readonly<Record<number, readonly number[]>>): Uint8Array {
@@ -71,7 +71,7 @@ function changed(version: 4 | 6, change: Readonly<Record<number, readonly number
 }
 const address6 = (first: number, last: number): number[] => [first, ...new Array<number>(14).fill(0), last];
 
-test('IPv4: errors, later fragments, and packets from or to anything but one host are not answered', () => {
+test('IPv4: errors, later fragments, and packets from or to non-unicast addresses are not answered', () => {
   const answered: Readonly<Record<string, Uint8Array>> = {
     'a usual packet': v4({}),
     'a first fragment': v4({ [IPV4.fragment]: [0x20, 0] }),
@@ -123,7 +123,7 @@ test('IPv6: the same, wherever the payload begins after extension headers', () =
   for (const [what, packet] of Object.entries(silent)) assert.equal(answerTo(packet), undefined, what);
 });
 
-test('an answer is never answered, so two machines cannot keep each other busy', () => {
+test('an answer is never answered, so two machines cannot loop', () => {
   fc.assert(
     fc.property(anything, (shape) => {
       assert.equal(answerTo(answerTo(makePacket(shape))!), undefined);

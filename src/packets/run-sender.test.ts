@@ -13,7 +13,7 @@ const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 const A = 0;
 const B = ENDPOINT.size;
 
-/** A sender, two receivers, and a kernel that refuses what `rule` says. */
+/** A sender, two receivers, and a kernel that refuses messages by `rule`. */
 function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0) {
   const sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
   t.after(() => sockets.map((socket) => socket.close()));
@@ -34,7 +34,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0)
   return {
     ...{ attempts, refusals, sender, endpoints, setEndpoint },
     ports: receivers.map(({ port }) => port) as [number, number],
-    /** Adds datagrams; each is filled with its number, which counts from 0. */
+    /** Adds datagrams. Each is filled with its number, from 0. */
     add(to: number, sizes: readonly number[], trafficClass = 0): void {
       for (const size of sizes) {
         memory.bytes.fill(number++, end, end + size);
@@ -43,14 +43,14 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0)
       }
     },
     flush: () => sender.flush(socket.fd),
-    /** What the kernel was given since the last call: sizes, runs as `count x size`, and errnos. */
+    /** The messages to the kernel since the last call: sizes, runs as `count x size`, and errnos. */
     tried(): string[] {
       return attempts.splice(0).map(({ length, segmentSize, errno }) => {
         const what = segmentSize === undefined ? `${length}` : `${length / segmentSize} x ${segmentSize}`;
         return errno === 0 ? what : `${what}: ${errno}`;
       });
     },
-    /** The numbers and sizes of the datagrams that a receiver got. */
+    /** The numbers and sizes of the received datagrams. */
     received(which: 0 | 1): [number: number, size: number][] {
       const batch = new ReceiveBatch(64);
       const came: [number, number][] = [];
@@ -73,7 +73,7 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number = () => 0)
 const isRun = ({ segmentSize }: SentMessage): boolean => segmentSize !== undefined;
 const times = (count: number, size: number): number[] => new Array<number>(count).fill(size);
 
-test('datagrams of one size to one endpoint leave as a run; a shorter one ends it', (t) => {
+test('datagrams of one size to one endpoint are sent as a run; a shorter one ends it', (t) => {
   const { add, flush, tried, received } = setUp(t);
   add(A, [...times(4, 100), 60, 60, 100]);
   add(B, [100, 100]);
@@ -118,7 +118,7 @@ test('a run has at most 64 datagrams and 65440 bytes', (t) => {
   assert.deepEqual(tried(), ['3 x 20000', '20000']);
 });
 
-test('datagrams of a size that a path refused go one by one, on that path only; smaller ones still form runs', (t) => {
+test('datagrams of a size that a path refused are sent singly, on that path only; smaller ones still form runs', (t) => {
   const { add, flush, tried, refusals, received, ports } = setUp(t, ({ port, segmentSize = 0 }) =>
     port === ports[0] && segmentSize >= 1000 ? ERRNO.EMSGSIZE : 0,
   );
@@ -169,7 +169,7 @@ test('a path without checksum offload gets no runs of any size', (t) => {
   assert.deepEqual(refusals, []);
 });
 
-test('a message that finds the queue behind the socket full is lost at once, and the next one goes', (t) => {
+test('a message is lost at once if the device queue is full, and the next one is sent', (t) => {
   let full = 2;
   const { add, flush, tried, received, refusals } = setUp(t, () => (full-- > 0 ? ERRNO.ENOBUFS : 0));
   add(A, [...times(3, 500), 100]);
@@ -185,7 +185,7 @@ test('a message that finds the queue behind the socket full is lost at once, and
   assert.deepEqual(received(1), [[5, 70]]);
 });
 
-test('a datagram that is too large is lost, and the next one goes', (t) => {
+test('a datagram that is too large is lost, and the next one is sent', (t) => {
   const { add, flush, received, refusals } = setUp(t, ({ length }) => (length > 1000 ? ERRNO.EMSGSIZE : 0));
   add(A, [1200, 1300, 20]);
   assert.equal(flush(), false);
@@ -206,13 +206,13 @@ test('an error about an earlier datagram is reported and loses nothing', (t) => 
   assert.deepEqual(received(0), [[0, 10]]);
 });
 
-test('datagrams wait for a full socket in order, and go to their original receiver', (t) => {
+test('datagrams wait in order while the socket is full, and go to their original receiver', (t) => {
   let room = 0;
   const { add, flush, sender, received, refusals, setEndpoint, ports } = setUp(t, (message) => {
     if (isRun(message)) return ERRNO.EMSGSIZE;
     return room-- > 0 ? 0 : ERRNO.EAGAIN;
   });
-  add(A, times(3, 500)); // one leaves, then the socket is full
+  add(A, times(3, 500)); // one is sent, then the socket is full
   room = 1;
   add(A, [30]);
   assert.equal(flush(), true);

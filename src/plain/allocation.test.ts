@@ -16,13 +16,13 @@ import { Client } from './client.js';
 import { SharedState } from './shared.js';
 import { TUNNEL_MEMORY, Tunnel, type TunnelFds } from './tunnel.js';
 
-/** One smallest object for each of this many packets causes 16 more collections. */
+/** One minimal object for each of this many packets would cause 16 more collections. */
 const PACKETS = 500_000;
-/** What calling C causes: a number or two for each call. There are few calls, because each moves 47 packets. */
+/** Calls of C allocate a number or two each. There are few calls, because each moves 47 packets. */
 const ALLOWANCE = 4;
 
 const SEGMENT = 1368;
-/** As many segments as fit a datagram, which stands for a TUN device's packet here. */
+/** As many segments as fit a datagram, which replaces a TUN device's packet here. */
 const SEGMENTS = 47;
 
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
@@ -36,11 +36,11 @@ interface Job {
 }
 
 if (isMainThread) {
-  test('the plain tunnel leaves no garbage except what calling C leaves', async (t) => {
+  test('the plain tunnel allocates nothing except for calls of C', async (t) => {
     const sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
     t.after(() => sockets.map((socket) => socket.close()));
     for (const socket of sockets) socket.setBuffers(BUFFER);
-    // A pair of sockets stands for the device, because they keep packets apart too. The client is its own server.
+    // A pair of sockets replaces the device, because it also keeps packet boundaries. The client is its own server.
     const [tun, device, udp] = sockets as [UdpSocket, UdpSocket, UdpSocket];
     connect(tun, device);
     connect(device, tun);
@@ -59,7 +59,7 @@ if (isMainThread) {
       } satisfies Job,
     });
     await once(worker, 'message');
-    pump(device, PACKETS / 5); // until it is optimised
+    pump(device, PACKETS / 5); // until it is optimized
     const from = performance.timeOrigin + performance.now();
     pump(device, PACKETS);
     const to = performance.timeOrigin + performance.now();
@@ -96,7 +96,7 @@ function connect(from: UdpSocket, to: UdpSocket): void {
   assert.equal(reconnect(from.fd, address.address, length), 0);
 }
 
-/** Sends this many packets of a stream through the tunnel and back, one super-packet at a time. */
+/** Sends this many packets of a stream through the tunnel and back, one large packet at a time. */
 function pump(device: UdpSocket, packets: number): void {
   const room = allocate(65_536);
   const merged = makeSuperPacket({ protocol: 'tcp', payload: new Uint8Array(SEGMENT * SEGMENTS) }, SEGMENT);
@@ -105,7 +105,7 @@ function pump(device: UdpSocket, packets: number): void {
     room.bytes.set(merged);
     assert.equal(libc.write(device.fd, room.address, merged.length), merged.length);
     for (let came = 0; came < merged.length; ) {
-      assert.ok(poller.wait(20_000), 'nothing came back');
+      assert.ok(poller.wait(20_000), 'nothing returned');
       came += libc.read(device.fd, room.address, room.bytes.length);
     }
   }

@@ -5,7 +5,7 @@ import { CLIENT_LIFETIME, Clients, LEARNED, MAX_CLIENTS, OUTER_LENGTH } from './
 
 const SEED = 42;
 
-/** The part of a packet that `Clients` reads. */
+/** The parts of a packet that `Clients` reads. */
 function packet(source: string, destination = '10.0.0.1'): { bytes: Uint8Array; version: 4 | 6 } {
   const [from, to] = [parseAddress(source)!, parseAddress(destination)!];
   const version = from.length === 4 ? 4 : 6;
@@ -38,7 +38,7 @@ test('without any client there is no receiver', () => {
   assert.equal(new Scene().clientFor('10.0.0.2'), -1);
 });
 
-test('a packet goes to the client that its destination was heard behind, IPv4 and IPv6', () => {
+test('a packet goes to the client that has used its destination as a source, by IPv4 and IPv6', () => {
   const scene = new Scene();
   assert.equal(scene.hear('10.0.0.2', 1), LEARNED.news);
   const first = scene.clients.heard;
@@ -60,7 +60,7 @@ test('a packet for an unknown destination goes to the only client, and to none w
   assert.equal(scene.clientFor('192.168.1.7'), -1);
 });
 
-test('a client whose NAT changed its port is found at the new one, and the old one is forgotten', () => {
+test('a client is followed to a new NAT port, and the old one is forgotten', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   assert.equal(scene.hear('10.0.0.2', 2), LEARNED.news);
@@ -69,7 +69,7 @@ test('a client whose NAT changed its port is found at the new one, and the old o
   assert.equal(scene.clientFor('10.0.0.99'), scene.clients.heard);
 });
 
-test('a known address is no news', () => {
+test('a known address is not reported again', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   assert.equal(scene.hear('10.0.0.2', 1), LEARNED.nothing);
@@ -84,7 +84,7 @@ test('a silent client is forgotten, an active one is not', () => {
   scene.now = CLIENT_LIFETIME;
   scene.clients.expire(scene.now);
   assert.equal(scene.clients.count, 1);
-  assert.equal(scene.clientFor('10.0.0.2'), scene.clientFor('10.0.0.3')); // now the only one
+  assert.equal(scene.clientFor('10.0.0.2'), scene.clientFor('10.0.0.3')); // the only client now
 });
 
 for (const source of ['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '::', '::1', 'ff02::1']) {
@@ -95,12 +95,12 @@ for (const source of ['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', ':
   });
 }
 
-test('an IPv6 address that begins with zeros, as behind a NAT64, is learned', () => {
+test('an IPv6 address with leading zeros, as behind a NAT64, is learned', () => {
   const scene = new Scene();
   assert.equal(scene.hear('64:ff9b::192.0.2.1', 1), LEARNED.news);
 });
 
-test('a flood of strangers fills the table, and known clients are still served', () => {
+test('a flood of strangers fills the table, but known clients are still served', () => {
   const scene = new Scene();
   scene.hear('10.0.0.2', 1);
   const client = scene.clients.heard;

@@ -5,7 +5,7 @@ import { KeyTable } from './key-table.js';
 
 const key = (value: number) => Uint8Array.of(value >> 8, value & 0xff);
 
-test('the table behaves like a Map through all additions, removals and look-ups', () => {
+test('the table behaves like a Map through all additions, removals and lookups', () => {
   const action = fc.tuple(fc.constantFrom('add', 'remove', 'find'), fc.nat(24));
   fc.assert(
     fc.property(fc.array(action, { maxLength: 300 }), fc.integer(), (actions, seed) => {

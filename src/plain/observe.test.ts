@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { TokenBucket } from '../token-bucket.js';
 import { LEARNED } from './observe.js';
 
-test('a flood of learned addresses is reported one by one at first, and then once a second', () => {
+test('learned addresses are reported one by one at first, then once a second', () => {
   const limit = new TokenBucket(LEARNED);
   const told = (seconds: number): number => {
     let count = 0;

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PATIENCE, ServerChoice } from './server-choice.js';
 
-test('the next address is tried after 5 s without any datagram, counted from the first one sent', () => {
+test('the next address is tried 5 s after the first datagram was sent without a reply', () => {
   const choice = new ServerChoice(2);
   choice.sent(1000);
   choice.sent(4000);
   assert.equal(choice.due(1000 + PATIENCE - 1), false);
   assert.equal(choice.due(1000 + PATIENCE), true);
   assert.equal(choice.next(1000 + PATIENCE), 1);
-  assert.equal(choice.due(60_000), false); // nothing was sent there yet
+  assert.equal(choice.due(60_000), false); // nothing was sent to this address yet
 });
 
 test('an idle tunnel keeps its address', () => {
@@ -20,7 +20,7 @@ test('an idle tunnel keeps its address', () => {
   assert.equal(choice.due(1_000_000), false);
 });
 
-test('after an ICMP error the next address is tried at once, but not too often', () => {
+test('an ICMP error makes the client try the next address at once, but not too often', () => {
   const choice = new ServerChoice(2);
   choice.failed();
   assert.equal(choice.due(0), true);
@@ -31,7 +31,7 @@ test('after an ICMP error the next address is tried at once, but not too often',
   assert.equal(choice.next(100), 0);
 });
 
-test('a datagram from the server clears an error', () => {
+test('a datagram from the server clears the error', () => {
   const choice = new ServerChoice(2);
   choice.failed();
   choice.heard();

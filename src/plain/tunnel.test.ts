@@ -19,11 +19,11 @@ import { PACKET } from './wire.js';
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 const SEGMENT = 1000;
 const SEGMENTS = 40;
-/** Length of an IP packet with a segment. */
+/** The length of a segment's IP packet. */
 const LENGTH = 40 + SEGMENT;
 
 /**
- * A client's tunnel on this thread, with a pair of sockets for a device, and a kernel that refuses what `rule` says.
+ * A client's tunnel on this thread, with a pair of sockets as its device, and a kernel that refuses messages by `rule`.
  */
 function setUp(t: TestContext, rule: (message: SentMessage) => number) {
   const sockets = Array.from({ length: 4 }, () => UdpSocket.open(0));
@@ -54,9 +54,9 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number) {
     attempts,
     counters: state.counters,
     turn: () => assert.equal(tunnel.turn(), undefined),
-    /** Gives the device a super-packet of `SEGMENTS` packets. */
+    /** Gives the device one large packet of `SEGMENTS` segments. */
     give: () => assert.equal(libc.write(device.fd, room.address, packet.length), packet.length),
-    /** How many datagrams the server got; all have one size. */
+    /** How many datagrams the server received; all have one size. */
     received(): number {
       let came = 0;
       for (let count = 1; count > 0; came += Math.max(count, 0)) {
@@ -74,7 +74,7 @@ function connect(from: UdpSocket, to: UdpSocket): void {
   assert.equal(reconnect(from.fd, address.address, length), 0);
 }
 
-test('datagrams of a size that the path refused as a run go one by one, and nothing is lost', (t) => {
+test('datagrams of a size that the path refused as a run are sent singly, and nothing is lost', (t) => {
   const tunnel = setUp(t, ({ segmentSize }) => (segmentSize === undefined ? 0 : ERRNO.EMSGSIZE));
   for (const expected of [true, false]) {
     tunnel.give();
@@ -94,7 +94,7 @@ for (const [name, errno, reason] of [
   ['has no room for', ERRNO.ENOBUFS, 'congested'],
   ['finds too large', ERRNO.EMSGSIZE, 'too-big'],
 ] as const) {
-  test(`packets that the kernel ${name} are counted as ${reason}, and the next ones go`, (t) => {
+  test(`packets that the kernel ${name} are counted as ${reason}, and the next ones are sent`, (t) => {
     let refused: number = errno;
     const tunnel = setUp(t, () => refused);
     tunnel.give();

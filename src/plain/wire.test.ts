@@ -18,7 +18,7 @@ function datagram(etherType: number, packet: readonly number[], flags = 0): Data
 const IPV4_PACKET = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
 const IPV6_PACKET = [0x60, 0, 0, 0, 0, 0, 59, 64, ...Array(32).fill(0)];
 
-test('a datagram is packet information and one whole packet', () => {
+test('a datagram contains packet information and one whole packet', () => {
   assert.equal(checkDatagram(datagram(0x0800, IPV4_PACKET), 0, 24), 4);
   assert.equal(checkDatagram(datagram(0x86dd, IPV6_PACKET), 0, 44), 6);
 });
@@ -30,7 +30,7 @@ test('packet information with another protocol, or with flags, is refused', () =
   assert.equal(checkDatagram(datagram(0x0800, IPV4_PACKET, 1), 0, 24), 0);
 });
 
-test('a datagram that is cut short anywhere, or too long, is refused', () => {
+test('a truncated or overlong datagram is refused', () => {
   const whole = datagram(0x0800, [...IPV4_PACKET, 0]);
   for (let length = 0; length < 24; length++) assert.equal(checkDatagram(whole, 0, length), 0);
   assert.equal(checkDatagram(whole, 0, 25), 0);

@@ -40,7 +40,7 @@ function opened(): Pair {
   ]);
   return both;
 }
-/** Both have spoken. */
+/** A pair after both have sent a message. */
 function proven(): Pair {
   const both = opened();
   const events = both.node.seal({ hi: 1 }).flatMap((bytes) => both.hub.handle(bytes));
@@ -67,12 +67,12 @@ test('the hub trusts a node only after its second message, because the first may
     { kind: 'message', value: { type: 'who' } },
   ]);
 
-  // Somebody who has seen all of it, and says it again to the same hub:
+  // An eavesdropper replays everything to the same hub.
   const replayed = new ChannelResponder(crypto, crypto.generate(), () => assert.fail('not for this key'));
   assert.deepEqual(why(replayed.handle(again.slice())), ['key']);
 });
 
-test('a replayed conversation gets no further than the first answer', () => {
+test('a replayed conversation gets only the first answer', () => {
   const hubKey = crypto.generate();
   const hub = () => new ChannelResponder(crypto, hubKey, (_, said) => welcome(said, 'hub 1'));
   const node = new ChannelInitiator(crypto, crypto.generate(), hubKey.publicKey, hello);
@@ -163,7 +163,7 @@ test('a changed, repeated, lost or reordered message ends the channel', () => {
     const copies = change(sealed).map((bytes) => bytes.slice());
     const events = copies.flatMap((bytes) => hub.handle(bytes));
     assert.equal(why(events).at(-1), 'garbled', `${change}`);
-    assert.deepEqual(hub.handle(node.seal({ n: 3 })[0]!), [], 'it does not come back');
+    assert.deepEqual(hub.handle(node.seal({ n: 3 })[0]!), [], 'the channel stays closed');
     assert.throws(() => hub.seal({}), /not open/);
   }
 });
@@ -192,10 +192,10 @@ test('authentic nonsense ends the channel too', () => {
   }
 });
 
-/** A hub, and a way to seal any plaintext for it. */
+/** A hub, and a function that seals any plaintext for it. */
 function rawPair(): { hub: ChannelResponder; node: (room: Uint8Array) => void } {
   let next: ((room: Uint8Array) => void) | undefined;
-  // The cryptography sees the key of every message; with it, and the next number, anything can be sealed.
+  // The crypto object sees the key of every message. With it and the next counter, the test can seal anything.
   const spy: Crypto = Object.create(crypto, {
     seal: {
       value: (key: Uint8Array, counter: number, plaintext: Uint8Array, data: Uint8Array, out: Uint8Array) => {
@@ -228,7 +228,7 @@ function rawPair(): { hub: ChannelResponder; node: (room: Uint8Array) => void } 
   return { hub: both.hub, node: next! };
 }
 
-test('an unfinished message is kept only as long as its parts are', () => {
+test('an unfinished message is discarded when the channel closes', () => {
   const { node, hub } = proven();
   const parts = hub.seal({ text: 'x'.repeat(200_000) });
   for (const part of parts.slice(0, -1)) assert.deepEqual(node.handle(part), []);
@@ -261,7 +261,7 @@ test('garbage from a stranger costs at most one Diffie-Hellman, and none if its 
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 2000 }), (garbage) => {
       dhs = 0;
-      const hub = new ChannelResponder(counting, crypto.generate(), () => assert.fail('nobody is there'));
+      const hub = new ChannelResponder(counting, crypto.generate(), () => assert.fail('no node connects'));
       assert.deepEqual(why(hub.handle(garbage.slice())), ['key']);
       const mayBeOne = garbage.length >= 96 && garbage.length <= 96 + 1024;
       assert.ok(dhs <= (mayBeOne ? 1 : 0), `${dhs}`);
@@ -305,7 +305,7 @@ test('the newest common version is used, and never one that was not offered', ()
   assert.deepEqual(why(liar.node.handle(lie.bytes)), ['version']);
 });
 
-test('another refusal is shown in the words of the hub', () => {
+test('any other refusal is shown in the hub’s words', () => {
   const both = pair({ answer: () => ({ refused: 'closed today', protocol: [1], program: 'h' }) });
   const [send] = both.hub.handle(both.node.first());
   assert.ok(send?.kind === 'send');
@@ -323,7 +323,7 @@ test('a malformed hello, or one with control characters, is refused', () => {
     assert.deepEqual(why(both.hub.handle(both.node.first())), ['protocol'], JSON.stringify(wrong));
   }
   const more = pair({ hello: { ...hello, future: true } as Hello });
-  assert.deepEqual(why(more.hub.handle(more.node.first())), ['send'], 'a newer node may say more');
+  assert.deepEqual(why(more.hub.handle(more.node.first())), ['send'], 'a newer node may send unknown fields');
 });
 
 test('keys are erased when a channel is closed, and the static key is left alone', () => {

@@ -28,7 +28,7 @@ test('toLabel makes a label, and leaves a label unchanged', () => {
   );
 });
 
-test('a host name has labels, and cannot be mistaken for an IPv4 address', () => {
+test('a host name consists of labels, and cannot be mistaken for an IPv4 address', () => {
   for (const name of ['a', 'Hub.Example.com', '1.example', 'a-b.c']) assert.ok(isHostName(name), name);
   for (const name of ['', '.', 'a.', 'a..b', '-a.b', '1.2.3', '12', 'a_b', `${'a.'.repeat(127)}`])
     assert.ok(!isHostName(name), name);

@@ -36,7 +36,7 @@ test('a delta lists added, changed and removed nodes, and no others', () => {
   assert.deepEqual(map.version, version(5));
 });
 
-test('a delta of another network or epoch, a backward one, or one before any map changes nothing', () => {
+test('a delta for another network or epoch, a backward one, or one before any map changes nothing', () => {
   const map = new NetworkMap();
   assert.equal(map.applyDelta(delta(0, 1)), 'resync');
   map.applyMap({ type: 'map', version: version(3), nodes: [node(1)] });
@@ -68,7 +68,7 @@ test('every differing field is a change', () => {
   }
 });
 
-/** The hub's side: rows with the revision at which each last changed, tombstones included. */
+/** The hub's rows, with the revision of each row's last change, including tombstones. */
 class Rows {
   revision = 0;
   readonly rows = new Map<number, { node: MapNode | undefined; revision: number }>();
@@ -112,7 +112,7 @@ test('deltas of any size lead to the same map as the full map', () => {
         const change = follower.applyDelta(hub.since(follower.version!.revision));
         assert.notEqual(change, 'resync');
         if (change === 'resync') continue;
-        // What it says of the change is the change.
+        // The reported changes are the actual changes.
         for (const { id } of change.removed) assert.ok(before.delete(id));
         for (const added of change.added) assert.ok(!before.has(added.id));
         for (const changed of change.changed) assert.ok(before.has(changed.id));

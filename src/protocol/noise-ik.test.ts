@@ -15,7 +15,7 @@ function handshake() {
   return { node, hub, ephemeral, first };
 }
 
-test('both sides derive the same keys, with the directions swapped', () => {
+test('both sides derive the same keys, with directions swapped', () => {
   const { node, hub, ephemeral, first } = handshake();
   const read = readFirst(crypto, prologue, hub, first.message);
   assert.ok(read);
@@ -34,7 +34,7 @@ test('both sides derive the same keys, with the directions swapped', () => {
 test('a changed bit in the first message, another prologue and another hub are detected', () => {
   const { hub, first } = handshake();
   for (let at = 0; at < first.message.length; at++) {
-    if (at >= 2 && at < 32) continue; // the toy Diffie-Hellman sees two bytes of a key; the hash sees them all:
+    if (at >= 2 && at < 32) continue; // the toy Diffie-Hellman uses two bytes of a key, the hash all of them
     const changed = first.message.slice();
     changed[at]! ^= 1;
     assert.equal(readFirst(crypto, prologue, hub, changed), undefined, `byte ${at}`);
@@ -46,14 +46,14 @@ test('a changed bit in the first message, another prologue and another hub are d
   assert.ok(readFirst(crypto, prologue, hub, first.message));
 });
 
-test('a public key of low order is refused', () => {
+test('a low-order public key is refused', () => {
   const { hub } = handshake();
   const zeros = crypto.publicKey(new Uint8Array(32));
   assert.equal(writeFirst(crypto, prologue, hub, crypto.generate(), zeros, Uint8Array.of()), undefined);
   assert.equal(readFirst(crypto, prologue, hub, new Uint8Array(96)), undefined);
 });
 
-test('a key seals nothing after its last counter, and nothing once erased', () => {
+test('a key does not seal after its last counter or after erasure', () => {
   const cipher = new Cipher(crypto, secretBytes(), LIMIT - 1);
   assert.equal(cipher.seal(new Uint8Array(17)), true);
   assert.equal(cipher.seal(new Uint8Array(17)), false);
@@ -65,7 +65,7 @@ test('a key seals nothing after its last counter, and nothing once erased', () =
   assert.equal(erased.seal(new Uint8Array(17)), false);
 });
 
-test('numbers beyond 32 bits are all different', () => {
+test('counters above 32 bits give distinct nonces', () => {
   const sealed = [2 ** 32 - 1, 2 ** 32, 2 ** 40].map((counter) => {
     const room = new Uint8Array(17);
     new Cipher(crypto, secretBytes(), counter).seal(room);

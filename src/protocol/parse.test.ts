@@ -73,7 +73,7 @@ const hubMessages: readonly HubMessage[] = [
   { type: 'twin', address: '203.0.113.7' },
 ];
 
-/** What parsing complains of. */
+/** The message of the parse error. */
 function complaint(parse: (value: unknown) => unknown, value: unknown): string {
   try {
     parse(value);
@@ -81,7 +81,7 @@ function complaint(parse: (value: unknown) => unknown, value: unknown): string {
     assert.ok(error instanceof LametunError && error.code === 'protocol', `${error}`);
     return error.message;
   }
-  assert.fail(`${JSON.stringify(value).slice(0, 200)} was taken`);
+  assert.fail(`${JSON.stringify(value).slice(0, 200)} was accepted`);
 }
 
 test('every kind of message is accepted unchanged', () => {
@@ -161,7 +161,7 @@ test('a message with a missing or an extra member is rejected', () => {
   }
 });
 
-test('errors name the place, and never the value', () => {
+test('errors name the field, but never the value', () => {
   const cases: readonly [unknown, string][] = [
     [{ type: 'check-invitation', id: 1, secret: 'hunter2' }, 'secret must be 16 bytes in base64'],
     [{ type: 'check-invitation', id: 1, secret: 12345 }, 'secret must be 16 bytes in base64'],
@@ -195,7 +195,7 @@ test('invented member names are not repeated in errors', () => {
   assert.equal(said, '? is unknown');
 });
 
-test('no shown text can control a terminal', () => {
+test('text for display cannot control a terminal', () => {
   for (const message of ['\u001b[31m', 'a\nb', '\u009b2J', '\u202e', 'x'.repeat(501)])
     complaint(parseHubMessage, { type: 'refused', re: 1, code: 'full', message });
 });
@@ -204,7 +204,7 @@ test('keys, secrets and addresses have one form each', () => {
   const wrong: readonly Partial<Record<keyof typeof mapNode, unknown>>[] = [
     { key: key.slice(0, -1) },
     { key: key.replace('=', 'A') },
-    { key: `${key.slice(0, 42)}B=` }, // bits that stand for nothing
+    { key: `${key.slice(0, 42)}B=` }, // nonzero padding bits
     { ipv4: '10.0.0.01' },
     { ipv4: 'fd00::1' },
     { ipv6: 'FD00::1' },

@@ -25,7 +25,7 @@ const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.b
 const address = fc
   .oneof(
     fc.uint8Array({ minLength: 4, maxLength: 4 }),
-    // Not ::, which stands for none, and not a mapped IPv4 address, which comes out as one.
+    // Not ::, which means none, and not a mapped IPv4 address, which is decoded as IPv4.
     fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Uint8Array.of(0x20, ...bytes.subarray(1))),
   )
   .chain((bytes) => fc.integer({ min: 1, max: 65_535 }).map((port) => ({ address: bytes, port })));
@@ -54,7 +54,7 @@ const anyProbe: fc.Arbitrary<Probe> = fc.oneof(
   }),
 );
 
-test('what one side seals, the other opens unchanged', () => {
+test('each side opens what the other side seals', () => {
   const theirs = probeKey(crypto, b, a.publicKey)!;
   fc.assert(
     fc.property(anyProbe, fc.nat(2 ** 32 - 1), fc.nat(2 ** 32 - 1), (probe, from, to) => {
@@ -105,7 +105,7 @@ test('a probe that is sent back to its sender is rejected', () => {
   assert.equal(openProbe(crypto, key, turned), undefined);
 });
 
-test('no garbage is taken for a probe', () => {
+test('garbage is never accepted as a probe', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
       assert.equal(openProbe(crypto, key, bytes), undefined);
@@ -114,16 +114,16 @@ test('no garbage is taken for a probe', () => {
   );
 });
 
-test('a repeated probe is recognised if it is among the last', () => {
+test('a repeated probe is recognized if it is recent', () => {
   const recent = new RecentNonces(8);
   const probes = Array.from({ length: 9 }, () => sealProbe(crypto, key, 1, 2, { type: 'ping', transaction }));
   for (const probe of probes.slice(0, 8)) assert.equal(recent.add(probe), true);
   for (const probe of probes.slice(0, 8)) assert.equal(recent.add(probe), false);
   assert.equal(recent.add(probes[8]!), true);
-  assert.equal(recent.add(probes[0]!), true, 'it is remembered no longer');
+  assert.equal(recent.add(probes[0]!), true, 'no longer remembered');
   assert.equal(recent.add(probes[8]!), false);
 });
 
-test('a public key of low order gives no key', () => {
+test('a low-order public key gives no probe key', () => {
   assert.equal(probeKey(crypto, a, crypto.publicKey(new Uint8Array(32))), undefined);
 });

@@ -43,7 +43,7 @@ test('messages between node and relay survive a round trip with the key', () => 
   );
 });
 
-test('no byte of it can be changed, removed or added', () => {
+test('no byte of a control message can be changed, removed or added', () => {
   const key = new Uint8Array(32).fill(3);
   const datagram = encodeControl(crypto, key, {
     kind: RELAY_KIND.bind,
@@ -88,11 +88,11 @@ test('a relay frame has a member and a datagram', () => {
   );
   const empty = new Uint8Array(RELAY_FRAME.payload);
   writeFrameHeader(empty, 0, 1);
-  assert.equal(openFrame(empty), undefined, 'nothing is in it');
-  assert.equal(openFrame(new Uint8Array(20)), undefined, 'it has no magic');
+  assert.equal(openFrame(empty), undefined, 'a frame without a datagram');
+  assert.equal(openFrame(new Uint8Array(20)), undefined, 'a frame without magic');
 });
 
-test('the relay carries only possible WireGuard messages and probes', () => {
+test('the relay forwards only well-formed WireGuard messages and probes', () => {
   const may = (length: number, first: number): boolean => {
     const view = new DataView(new ArrayBuffer(length));
     if (length >= 4) view.setInt32(0, first, true);

@@ -5,21 +5,21 @@ import * as v from 'valibot';
 import { prose } from './fields.js';
 import { forTerminal, isShown } from './text.js';
 
-/** Cc: control characters. Bidi_Control, and the two separators of lines, of Unicode's PropList and general categories. */
+/** Control characters (Cc), Bidi_Control, and the line and paragraph separators, from Unicode's property lists. */
 const HARMFUL = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/u;
 
-test('controls, direction changes and line ends of Unicode are not shown', () => {
+test('control characters, direction changes and line separators are not displayed', () => {
   for (let code = 0; code <= 0x10ffff; code++) {
     if (code >= 0xd800 && code < 0xe000) continue;
     const text = String.fromCodePoint(code);
     const name = `U+${code.toString(16)}`;
     assert.equal(isShown(text), !HARMFUL.test(text), name);
-    if (code > 0xffff) continue; // the schema is slower, and knows none beyond
+    if (code > 0xffff) continue; // the schema is slower, and excludes none above
     assert.equal(v.is(prose(2), text), isShown(text), name);
   }
 });
 
-test('a terminal only gets lines of text', () => {
+test('a terminal gets only lines of text', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       const shown = forTerminal(text);

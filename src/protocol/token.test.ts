@@ -33,7 +33,7 @@ const example: Token = {
 };
 const text = formatToken(example);
 
-/** What is wrong with it, as people are told. */
+/** The error message for a text. */
 function complaint(words: string): string {
   try {
     parseToken(words);
@@ -41,7 +41,7 @@ function complaint(words: string): string {
     assert.ok(error instanceof LametunError && error.code === 'usage');
     return error.message;
   }
-  assert.fail(`'${words}' was taken for a token`);
+  assert.fail(`'${words}' was accepted as a token`);
 }
 
 test('a token survives line breaks and the text that people paste around it', () => {
@@ -90,13 +90,13 @@ test('a token of a newer lametun asks for an update', () => {
   assert.match(complaint(`lt2${text.slice(3)}`), /made by a newer lametun \(format 2.*update/);
 });
 
-test('text that is not a token is answered with how a token begins', () => {
+test('the error for other text says how a token begins', () => {
   for (const words of ['hello', '--help', 'wg0', 'http://example.org/'])
     assert.match(complaint(words), /begins with lt1/);
   assert.match(complaint(' \n'), /empty/);
 });
 
-test('no error shows the token', () => {
+test('errors never show the token', () => {
   fc.assert(
     fc.property(token, fc.nat(400), fc.constantFrom('', 'a', 'Z', '0', '_'), (made, at, put) => {
       const whole = formatToken(made);
@@ -113,7 +113,7 @@ test('no error shows the token', () => {
   );
 });
 
-test('any garbage is refused with a message', () => {
+test('garbage is refused with a message', () => {
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (garbage) => void complaint(garbage)));
   fc.assert(
     fc.property(
@@ -123,7 +123,7 @@ test('any garbage is refused with a message', () => {
   );
 });
 
-test('invalid hub addresses are not put into a token', () => {
+test('a token cannot contain invalid hub addresses', () => {
   const wrong: Partial<HubAddress>[] = [
     { host: '' },
     { host: '10.0.0.256' },
@@ -145,7 +145,7 @@ test('invalid hub addresses are not put into a token', () => {
   assert.throws(() => formatToken({ ...example, addresses: nine }), { code: 'usage' });
 });
 
-test('blocks of base 58 survive a round trip, and so do their beginnings', () => {
+test('base-58 blocks and their prefixes survive a round trip', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
       const digits = encodeBlocks(bytes);
@@ -154,6 +154,6 @@ test('blocks of base 58 survive a round trip, and so do their beginnings', () =>
       assert.deepEqual(decodeBlocks(digits.slice(0, 11)), bytes.slice(0, 8));
     }),
   );
-  assert.equal(decodeBlocks('zzzzzzzzzzz'), undefined, 'more than eight bytes hold');
-  assert.equal(decodeBlocks('1'), undefined, 'no bytes have one digit');
+  assert.equal(decodeBlocks('zzzzzzzzzzz'), undefined, 'more than eight bytes can hold');
+  assert.equal(decodeBlocks('1'), undefined, 'one digit encodes no bytes');
 });

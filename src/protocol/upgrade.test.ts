@@ -19,7 +19,7 @@ const bytes = (lines: readonly string[]): Uint8Array => ascii(`${lines.join('\r\
 const read = (lines: readonly string[]): ReturnType<HeadReader['push']> =>
   new HeadReader().push(bytes(lines));
 
-test('a request is read however it is split into segments, and the bytes behind it stay', () => {
+test('a request is read however it is split into segments, and the bytes after it are kept', () => {
   fc.assert(
     fc.property(fc.array(fc.nat(), { maxLength: 10 }), fc.uint8Array({ maxLength: 20 }), (places, behind) => {
       const all = Uint8Array.of(...bytes(UPGRADE), ...behind);
@@ -54,7 +54,7 @@ test('a request that lacks a part of an upgrade is rejected', () => {
   }
 });
 
-test('a non-request is detected at its first byte, when it is too long, or when complete', () => {
+test('input that is no request is detected at its first byte, at the size limit, or at its end', () => {
   assert.equal(new HeadReader().push(ascii('\x16\x03\x01')), 'malformed'); // TLS
   assert.equal(new HeadReader().push(ascii('GET /')), undefined);
   for (const lines of [
@@ -72,7 +72,7 @@ test('a non-request is detected at its first byte, when it is too long, or when 
   assert.equal(read(['GET / HTTP/1.1', `x: ${'y'.repeat(MAX_HEAD)}`]), 'malformed');
 });
 
-test('at most the longest head is kept', () => {
+test('at most the longest allowed head is kept', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 8 }), (chunks) => {
       const reader = new HeadReader();

@@ -13,7 +13,7 @@ interface FramePlan {
 
 const MASK = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d); // RFC 6455 §5.7
 
-/** A frame as a client sends it. */
+/** A client's frame. */
 function frame({ opcode, payload, final = true, mask = MASK, reserved = 0 }: FramePlan): Uint8Array {
   const header = frameHeader(opcode, payload.length);
   header[0] = (final ? 0x80 : 0) | reserved | opcode;
@@ -35,7 +35,7 @@ const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 
 type Seen = { readonly kind: string; readonly bytes?: Uint8Array; readonly code?: number };
 
-/** What a reader makes of bytes that come in these chunks, and the most that it held. */
+/** The events of a reader for these chunks, and the most memory that it held. */
 function read(chunks: readonly Uint8Array[], limit = 1000): { events: Seen[]; held: number } {
   const reader = new WebSocketReader(limit);
   const events: Seen[] = [];
@@ -51,7 +51,7 @@ function read(chunks: readonly Uint8Array[], limit = 1000): { events: Seen[]; he
   return { events, held };
 }
 
-/** In pieces that end at these places, which are taken modulo the length. */
+/** Splits bytes at these positions, modulo the length. */
 function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
   const ends = [...places.map((place) => place % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
   return ends.map((end, i) => bytes.subarray(ends[i - 1] ?? 0, end));
@@ -88,7 +88,7 @@ test('messages arrive whole, however they are split into frames and segments', (
             const opcode = i === 0 ? OPCODE.binary : OPCODE.continuation;
             frames.push(frame({ opcode, payload: part, final: i === parts.length - 1, mask }));
             if (i > 0 || ping === undefined) continue;
-            frames.push(frame({ opcode: OPCODE.ping, payload: ping })); // between the parts, §5.4
+            frames.push(frame({ opcode: OPCODE.ping, payload: ping })); // between fragments, §5.4
             if (parts.length > 1) expected.push({ kind: 'ping', bytes: ping });
           }
           expected.push({ kind: 'message', bytes: payload });
@@ -111,25 +111,25 @@ test('an invalid frame ends the connection with the right close code', () => {
     ['reserved bits', [frame({ opcode: OPCODE.binary, payload, reserved: 0x10 })], 1002],
     ['unknown', [frame({ opcode: 3, payload })], 1002],
     ['unknown control', [frame({ opcode: 11, payload })], 1002],
-    ['a ping in parts', [frame({ opcode: OPCODE.ping, payload, final })], 1002],
+    ['a fragmented ping', [frame({ opcode: OPCODE.ping, payload, final })], 1002],
     ['a long ping', [frame({ opcode: OPCODE.ping, payload: new Uint8Array(126) })], 1002],
-    ['half a code', [frame({ opcode: OPCODE.close, payload: Uint8Array.of(3) })], 1002],
-    ['a code that is never sent', [frame({ opcode: OPCODE.close, payload: Uint8Array.of(3, 0xed) })], 1002],
-    ['a part of nothing', [frame({ opcode: OPCODE.continuation, payload })], 1002],
+    ['half a close code', [frame({ opcode: OPCODE.close, payload: Uint8Array.of(3) })], 1002],
+    ['a reserved close code', [frame({ opcode: OPCODE.close, payload: Uint8Array.of(3, 0xed) })], 1002],
+    ['a continuation without a start', [frame({ opcode: OPCODE.continuation, payload })], 1002],
     [
-      'a message in a message',
+      'a new message inside a fragmented one',
       [frame({ opcode: OPCODE.binary, payload, final }), frame({ opcode: OPCODE.binary, payload })],
       1002,
     ],
     ['text', [frame({ opcode: OPCODE.text, payload })], 1003],
     ['too long', [frame({ opcode: OPCODE.binary, payload: new Uint8Array(1001) })], 1009],
     [
-      'as long as can be',
+      'the longest possible length',
       [Uint8Array.of(0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4)],
       1009,
     ],
     [
-      'too long in parts',
+      'too long in fragments',
       [
         frame({ opcode: OPCODE.binary, payload: new Uint8Array(600), final }),
         frame({ opcode: OPCODE.continuation, payload: new Uint8Array(600), final }),
@@ -143,7 +143,7 @@ test('an invalid frame ends the connection with the right close code', () => {
   }
 });
 
-test('an unfinished message takes no more memory than twice what came, and never more than may come', () => {
+test('an unfinished message uses at most twice the memory of its bytes, and never more than the limit', () => {
   const limit = 1000;
   const hostile = fc.oneof(
     fc.uint8Array({ maxLength: 40 }),
@@ -163,10 +163,10 @@ test('an unfinished message takes no more memory than twice what came, and never
       },
     ),
   );
-  // The control: it does keep what may be needed still.
+  // Control: it keeps the bytes that are still needed.
   const whole = frame({ opcode: OPCODE.binary, payload: new Uint8Array(900) });
   assert.ok(read([whole.subarray(0, 500)]).held > 400);
-  // 16 000 fragments of one byte, each in a segment of its own.
+  // 16 000 fragments of one byte, each in its own segment.
   const first = frame({ opcode: OPCODE.binary, payload: new Uint8Array(1), final: false });
   const next = frame({ opcode: OPCODE.continuation, payload: new Uint8Array(1), final: false });
   const { events, held } = read([first, ...Array.from({ length: 16_000 }, () => next)], limit);

@@ -11,32 +11,32 @@ import { VIRTIO } from '../ip/virtio.js';
 import { libc } from '../linux/ffi/libc.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 
-/** One smallest object for each of this many packets causes 16 more collections. */
+/** One minimal object for each of this many packets would cause 16 more collections. */
 const PACKETS = 250_000;
 
 /**
- * How many more collections there may be than calling C causes by itself: an address that is passed to C is a number
- * beyond 31 bits, which node keeps on the heap.
+ * How many more collections are allowed than calls of C cause by themselves: an address that is passed to C is a number
+ * above 31 bits, which node allocates on the heap.
  *
- * Tried by hand: with `this.kept = { packet }` for each packet in `Outbound` it was 128 to 110, without it 112 to 110.
+ * Tried by hand: 128 instead of 110 collections with `this.kept = { packet }` per packet in `Outbound`, 112 without it.
  */
 const ALLOWANCE = 6;
 
-/** A turn of the loop: a super-packet of TCP segments that become one run, and datagrams that cannot be merged. */
+/** A turn of the loop: a large packet of TCP segments that become one run, and datagrams that cannot be merged. */
 const SEGMENT = 1368;
 const SEGMENTS = 45;
 const SINGLE = 16;
 const TURN = SEGMENTS + SINGLE;
 
-/** System calls of a turn that read from the device; as many write to it. */
+/** System calls per turn that read from the device; as many write to it. */
 const DEVICE_CALLS = SINGLE + 1;
 
-/** From one packet to the next. */
+/** Bytes from one packet to the next. */
 const STRIDE = 1600;
 const lengthOf = (i: number): number => (i < SEGMENTS ? SEGMENT + 40 : 112);
 
 interface Measured {
-  /** Collections while packets moved, and while only C was called. */
+  /** Collections while packets move, and while only C is called. */
   readonly collections: number;
   readonly alone: number;
   readonly drops: readonly unknown[];
@@ -45,15 +45,15 @@ interface Measured {
 if (isMainThread) {
   for (const relayPeer of [0, 3_000_000_000]) {
     const how = relayPeer === 0 ? '' : ' through a relay';
-    test(`packets${how} leave no garbage except what calling C leaves`, async (t) => {
-      // A worker, as in the daemon. With a small young generation, every allocation soon causes a collection.
+    test(`packets${how} allocate nothing except for calls of C`, async (t) => {
+      // A worker, as in the daemon. With a small young generation, allocations soon cause a collection.
       const worker = new Worker(new URL(import.meta.url), {
         resourceLimits: { maxYoungGenerationSizeMb: 3 },
         workerData: relayPeer,
       });
       const [{ collections, alone, drops }] = (await once(worker, 'message')) as [Measured];
       assert.deepEqual(drops, []);
-      t.diagnostic(`${collections} collections, ${alone} by the calls of C alone`);
+      t.diagnostic(`${collections} collections, ${alone} by calls of C alone`);
       assert.ok(collections <= alone + ALLOWANCE, `${collections} collections, where ${alone} are C's`);
     });
   }
@@ -65,7 +65,7 @@ async function measure(relayPeer: number): Promise<Measured> {
   const plane = new DataPlane({ relayPeer, sideChannel: relayPeer !== 0 });
   const work = prepareTraffic(plane);
   const calls = prepareCalls();
-  for (const run of [work, calls]) run(PACKETS / 5); // until it is optimised
+  for (const run of [work, calls]) run(PACKETS / 5); // until it is optimized
   const alone = await collectionsOf(() => calls(PACKETS));
   const collections = await collectionsOf(() => work(PACKETS));
   plane.close();
@@ -73,7 +73,7 @@ async function measure(relayPeer: number): Promise<Measured> {
 }
 
 async function collectionsOf(work: () => void): Promise<number> {
-  await sleep(20); // for collections that are reported late
+  await sleep(20); // for late reports of collections
   let collections = 0;
   const observer = new PerformanceObserver((list) => {
     collections += list.getEntries().length;
@@ -110,7 +110,7 @@ function prepareTraffic(plane: DataPlane): (packets: number) => void {
   };
 }
 
-/** @returns a function that makes only the calls of C that this many packets need */
+/** @returns a function that makes only the calls of C for this many packets */
 function prepareCalls(): (packets: number) => void {
   const aead = loadAead();
   const plain = allocate((TURN + 1) * STRIDE);
@@ -125,10 +125,10 @@ function prepareCalls(): (packets: number) => void {
       for (let i = 0; i < TURN; i++) {
         const at = AEAD.before + i * STRIDE;
         if (!aead.open(key.address, done + i, sealed, at, plain, at, lengthOf(i))) {
-          throw new Error('it did not open');
+          throw new Error('the message did not open');
         }
       }
-      // Giving packets to the device and taking them from it are calls of C too: four a packet.
+      // Giving packets to the device and taking them from it also calls C, four times per packet.
       for (let i = 0; i < 4 * DEVICE_CALLS; i++) libc.read(-1, plain.address + i, 1);
     }
   };

@@ -11,7 +11,7 @@ import { ERRNO } from '../linux/ffi/errno.js';
 import { allocate } from '../linux/ffi/memory.js';
 import { WAITING_PER_PEER } from './waiting.js';
 
-/** Two peers: one that is flooded, or floods, and one that must not notice. */
+/** Two peers: one that floods or is flooded, and one that must not be affected. */
 const FLOOD = 2;
 const QUIET = 3;
 /** TCP segments that are sent as one run and received as one bundle. */
@@ -19,7 +19,7 @@ const SEGMENT = 1368;
 const SEGMENTS = 45;
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 
-/** A packet, or a merged one, that the device got: its peer and its number. */
+/** A packet that the device received, perhaps merged: its peer and its number. */
 type Came = readonly [peer: number, number: number];
 
 /** A data plane with these peers. */
@@ -30,7 +30,7 @@ function open(t: TestContext, ...peers: readonly number[]): DataPlane {
   return plane;
 }
 
-/** Gives the device a datagram to or from a peer, some times. Datagrams with different numbers are not merged. */
+/** Gives the device copies of a datagram to or from a peer. Datagrams with different numbers are not merged. */
 function give(plane: DataPlane, peer: number, number: number, length = 64, times = 1): void {
   const payload = new Uint8Array(length);
   const packet = makePacket({
@@ -39,7 +39,7 @@ function give(plane: DataPlane, peer: number, number: number, length = 64, times
   giveBytes(plane, Uint8Array.of(...new Uint8Array(VIRTIO.length), ...packet), times);
 }
 
-/** Gives the device a super-packet. */
+/** Gives the device a large packet to segment. */
 function giveMany(plane: DataPlane, peer: number, number: number): void {
   const payload = new Uint8Array(SEGMENTS * SEGMENT);
   giveBytes(
@@ -54,7 +54,7 @@ function giveBytes(plane: DataPlane, packet: Uint8Array, times = 1): void {
   for (let i = 0; i < times; i++) plane.give(memory.address, packet.length);
 }
 
-/** What the device got; the pieces of one super-packet count once. */
+/** The packets that the device received; the segments of one large packet count once. */
 function takeAll(plane: DataPlane): Came[] {
   const came: Came[] = [];
   const view = new DataView(plane.taken.buffer, plane.taken.byteOffset);
@@ -67,7 +67,7 @@ function takeAll(plane: DataPlane): Came[] {
   return came;
 }
 
-/** What the device gets in each turn, until the socket is empty. */
+/** The packets that the device receives in each turn, until the socket is empty. */
 function turnsIn(plane: DataPlane): Came[][] {
   const turns: Came[][] = [];
   while (plane.turnIn() > 0) turns.push(takeAll(plane));
@@ -78,7 +78,7 @@ const numbersOf = (came: readonly Came[], peer: number): number[] =>
   came.filter(([whose]) => whose === peer).map(([, number]) => number);
 const count = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => from + i);
 
-test('a packet behind a flood to another peer leaves in its turn', (t) => {
+test('a packet after a flood to another peer is sent in its turn', (t) => {
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
   for (const i of count(10)) giveMany(plane, FLOOD, i);
@@ -93,7 +93,7 @@ test('a packet behind a flood to another peer leaves in its turn', (t) => {
     batches.flat().map(([, number]) => number),
     count(21),
   );
-  // A batch has two super-packets: 64 KB do not fill it, 128 KB do.
+  // A batch has two large packets: 64 KB do not fill it, 128 KB do.
   assert.deepEqual(
     batches.map((batch) => numbersOf(batch, QUIET)),
     count(11).map((i) => (i === 5 ? [10] : [])),
@@ -101,14 +101,14 @@ test('a packet behind a flood to another peer leaves in its turn', (t) => {
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('packets for a peer without a session do not hold up those for others', (t) => {
+test('packets for a peer without a session do not delay packets for others', (t) => {
   const plane = open(t, FLOOD, QUIET);
   plane.beginSession(QUIET);
   for (const i of count(20)) {
     giveMany(plane, FLOOD, i);
     give(plane, QUIET, i);
   }
-  plane.turnOut(); // nothing of the flood is sent, so one batch takes it all
+  plane.turnOut(); // nothing of the flood is sent, so one batch reads all of it
   assert.deepEqual(
     turnsIn(plane).flat(),
     count(20).map((i) => [QUIET, i]),
@@ -117,7 +117,7 @@ test('packets for a peer without a session do not hold up those for others', (t)
   assert.deepEqual(plane.drops.entries(), [['queue-full', 20 * SEGMENTS - WAITING_PER_PEER]]);
 });
 
-test('flooded peers that do not answer leave room for the packets of one that does', (t) => {
+test('flooded peers that do not answer leave room for packets to one that does', (t) => {
   const flooded = count(40, 10); // 23 of them fill the queue
   const plane = open(t, QUIET, ...flooded);
   const flood = (): void => {
@@ -138,7 +138,7 @@ test('flooded peers that do not answer leave room for the packets of one that do
   );
 });
 
-test("a peer whose address the kernel refuses loses its own packets, all counted, and nobody else's", (t) => {
+test('if the kernel refuses a peer’s address, only that peer loses packets, and all are counted', (t) => {
   const plane = open(t, QUIET);
   plane.addPeer(FLOOD, { address: LOCALHOST, port: 0 }); // EINVAL
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
@@ -146,7 +146,7 @@ test("a peer whose address the kernel refuses loses its own packets, all counted
     give(plane, FLOOD, i);
     give(plane, QUIET, i);
   }
-  giveMany(plane, FLOOD, 50); // a run, whose datagrams are then tried one by one
+  giveMany(plane, FLOOD, 50); // a run, whose datagrams are then sent singly
   give(plane, QUIET, 50);
   plane.turnOut();
   assert.deepEqual(
@@ -156,7 +156,7 @@ test("a peer whose address the kernel refuses loses its own packets, all counted
   assert.deepEqual(plane.drops.entries(), [['unreachable', 50 + SEGMENTS]]);
 });
 
-test('packets that find the socket full go later, in order, for every peer', (t) => {
+test('packets that meet a full socket are sent later, in order, for every peer', (t) => {
   const socket = fillable(t);
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
@@ -166,7 +166,7 @@ test('packets that find the socket full go later, in order, for every peer', (t)
   }
   const came: Came[] = [];
   for (let turn = 0; came.length < 60; turn++) {
-    assert.ok(turn < 200, `${came.length} of 60 came`);
+    assert.ok(turn < 200, `${came.length} of 60 arrived`);
     socket.room = turn % 3 === 0 ? 1 : 0; // room for one message or run, every third time
     plane.turnOut();
     if (turn % 3 === 1) assert.ok(plane.blocked);
@@ -176,7 +176,7 @@ test('packets that find the socket full go later, in order, for every peer', (t)
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('peers that get their sessions while the socket is full get all their packets later', (t) => {
+test('peers that get sessions while the socket is full get all their packets later', (t) => {
   const socket = fillable(t);
   const { plane, peers } = waiting(t);
   plane.beginSession(QUIET);
@@ -194,7 +194,7 @@ test('peers that get their sessions while the socket is full get all their packe
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('a peer that waits for a full socket is not forgotten when another peer finds it free', (t) => {
+test('a peer that waits for a full socket is not forgotten when another peer can send', (t) => {
   const socket = fillable(t);
   const { plane, peers } = waiting(t);
   socket.room = 0;
@@ -202,7 +202,7 @@ test('a peer that waits for a full socket is not forgotten when another peer fin
   assert.ok(plane.blocked);
   assert.ok(peers.some((peer) => plane.waiting(peer) > 0));
   socket.room = Number.POSITIVE_INFINITY;
-  plane.beginSession(QUIET); // it has no packets, but sends the sealed ones of others
+  plane.beginSession(QUIET); // it has no packets, but sends the sealed packets of others
   assert.ok(!plane.blocked);
   plane.turnOut();
   const came = turnsIn(plane).flat();
@@ -210,12 +210,12 @@ test('a peer that waits for a full socket is not forgotten when another peer fin
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-test('single packets of a peer come in between the bundles of another, in their turn', (t) => {
+test('single packets of a peer are read between the bundles of another peer', (t) => {
   const plane = open(t, FLOOD, QUIET);
   for (const peer of [FLOOD, QUIET]) plane.beginSession(peer);
   for (const i of count(12)) {
     giveMany(plane, FLOOD, i);
-    plane.turnOut(); // each bundle, and each packet, is sent by itself
+    plane.turnOut(); // each bundle and each packet is sent separately
     give(plane, QUIET, i);
     plane.turnOut();
   }
@@ -227,11 +227,11 @@ test('single packets of a peer come in between the bundles of another, in their 
       [QUIET, i],
     ]),
   );
-  // Packets wait for the end of their turn: four bundles at most.
+  // Packets wait for the end of their turn, at most four bundles.
   for (const turn of turns) assert.ok(numbersOf(turn, FLOOD).length <= 4, JSON.stringify(turns));
 });
 
-test('a flood by strangers takes its own places in the queue, and no more', async (t) => {
+test('a flood from strangers takes only its own places in the queue', async (t) => {
   const plane = open(t, QUIET);
   plane.beginSession(QUIET);
   const stranger = createSocket('udp4').bind(0, '127.0.0.1');
@@ -260,10 +260,10 @@ test('a flood by strangers takes its own places in the queue, and no more', asyn
     came,
     count(3).map((i) => [QUIET, i]),
   );
-  assert.ok(before > 1000 && before <= 1000 + 32, `${before}`); // the rest of their turn, and no more
+  assert.ok(before > 1000 && before <= 1000 + 32, `${before}`); // only the rest of their turn
 });
 
-/** A data plane in which more packets wait for sessions of some peers than the send buffer has room for. */
+/** A data plane in which more packets wait for sessions than the send buffer can hold. */
 function waiting(t: TestContext): { plane: DataPlane; peers: readonly number[] } {
   const peers = count(8, 10);
   const plane = open(t, QUIET, ...peers);
@@ -274,7 +274,7 @@ function waiting(t: TestContext): { plane: DataPlane; peers: readonly number[] }
   return { plane, peers };
 }
 
-/** From here on, sockets accept `room` more messages and then return EAGAIN. */
+/** Makes sockets accept `room` more messages, then return EAGAIN. */
 function fillable(t: TestContext): { room: number } {
   const socket = { room: Number.POSITIVE_INFINITY };
   refuseToSend(t, () => (socket.room-- > 0 ? 0 : ERRNO.EAGAIN));

@@ -6,11 +6,11 @@ import { IPV4, TCP } from '../ip/packet.js';
 import { VIRTIO } from '../ip/virtio.js';
 import { allocate } from '../linux/ffi/memory.js';
 
-/** TCP segments of a stream that are sent as one run, and so received as one bundle. */
+/** TCP segments of a stream that are sent as one run, and received as one bundle. */
 const SEGMENT = 1368;
 const BUNDLE = 45 * SEGMENT;
 
-test('a turn takes one bundle of a stream, so that its acknowledgments do not wait for all the others', (t) => {
+test('a turn reads one bundle of a stream, so that its acknowledgments are not delayed by later bundles', (t) => {
   const plane = open(t);
   const bundles = 20;
   for (let i = 0; i < bundles; i++) {
@@ -24,15 +24,15 @@ test('a turn takes one bundle of a stream, so that its acknowledgments do not wa
       VIRTIO.length + IPV4.minLength + TCP.sequence,
     );
     assert.equal(sequence, i * BUNDLE, 'in order');
-    assert.equal(plane.take(), -1, 'and no more');
+    assert.equal(plane.take(), -1, 'nothing else');
   }
   assert.ok(plane.turnIn() < 1);
 });
 
-test('a turn takes the bundles of a few streams, so that each is merged as well as a single one', (t) => {
+test('a turn reads the bundles of a few streams, so that each is merged as well as a single stream', (t) => {
   const plane = open(t);
   const streams = 4;
-  // A bundle has a quarter of each stream, so four bundles are one for each.
+  // A bundle has a quarter of each stream, so four bundles are one per stream.
   const segments = 11;
   const quarter = segments * SEGMENT;
   for (let i = 0; i < 12 * streams; i++) {
@@ -52,7 +52,7 @@ test('a turn takes the bundles of a few streams, so that each is merged as well 
   assert.deepEqual(turns, [each(1), each(2), each(4), each(4), each(1)]);
 });
 
-test('a turn takes more and more bundles of small datagrams, step by step', (t) => {
+test('a turn reads gradually more bundles of small datagrams', (t) => {
   const plane = open(t);
   const packet = makePacket({ protocol: 'udp', payload: new Uint8Array(64) });
   const perBundle = 64;
@@ -72,7 +72,7 @@ function open(t: TestContext): DataPlane {
   return plane;
 }
 
-/** Sends a packet behind its `virtio_net_hdr`; with a number, together with the packets before it, 64 at a time. */
+/** Sends a packet after its `virtio_net_hdr`; with a number, together with the packets before it, 64 at a time. */
 function send(plane: DataPlane, packet: Uint8Array, number = 64): void {
   const memory = allocate(packet.length);
   memory.bytes.set(packet);

@@ -8,7 +8,7 @@ import { VIRTIO } from '../ip/virtio.js';
 import { ERRNO } from '../linux/ffi/errno.js';
 import { allocate } from '../linux/ffi/memory.js';
 
-/** A super-packet of TCP, and the length of its payload. */
+/** A large TCP packet, and the length of its payload. */
 function prepare(plane: DataPlane, segment: number): { give(): void; readonly bytes: number } {
   const payload = Uint8Array.from({ length: 40 * segment + 7 }, (_, i) => i * 31 + (i >> 8));
   const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, segment);
@@ -17,7 +17,7 @@ function prepare(plane: DataPlane, segment: number): { give(): void; readonly by
   return { give: () => plane.give(memory.address, packet.length), bytes: payload.length };
 }
 
-/** How many bytes of TCP payload the device got. */
+/** How many bytes of TCP payload the device received. */
 function takeAll(plane: DataPlane): number {
   let came = 0;
   for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
@@ -28,12 +28,12 @@ for (const [name, errno] of [
   ['has no checksum offload', ERRNO.EIO],
   ['has a smaller MTU', ERRNO.EMSGSIZE],
 ] as const) {
-  test(`a path that ${name} gets messages one by one, and nothing is lost`, (t) => {
+  test(`a path that ${name} gets single messages, and nothing is lost`, (t) => {
     const attempts = refuseToSend(t, ({ segmentSize }) => (segmentSize === undefined ? 0 : errno));
     const plane = new DataPlane();
     t.after(() => plane.close());
     const { give, bytes } = prepare(plane, 1000);
-    // Several at once: runs that were prepared before the first refusal must go too.
+    // Several at once: runs prepared before the first refusal must be sent too.
     const transfer = (): void => {
       for (let i = 0; i < 3; i++) give();
       for (let i = 0; i < 8; i++) plane.turn();
@@ -42,12 +42,12 @@ for (const [name, errno] of [
     transfer();
     assert.ok(attempts.splice(0).some((attempt) => attempt.errno === errno));
     transfer();
-    assert.ok(!attempts.some((attempt) => attempt.errno === errno), 'such runs are not tried again');
+    assert.ok(!attempts.some((attempt) => attempt.errno === errno), 'no more such runs');
     assert.deepEqual(plane.drops.entries(), []);
   });
 }
 
-test('messages that the kernel has no room for, or finds too large, are dropped and counted', (t) => {
+test('messages that exceed the kernel’s queue or the MTU are dropped and counted', (t) => {
   let errno = 0;
   refuseToSend(t, () => errno);
   const plane = new DataPlane();
@@ -68,7 +68,7 @@ test('messages that the kernel has no room for, or finds too large, are dropped 
   ]);
 });
 
-test('a packet for no peer, or for one without an endpoint, is answered with "unreachable"', (t) => {
+test('a packet without a peer, or to a peer without an endpoint, is answered with "unreachable"', (t) => {
   const plane = new DataPlane();
   t.after(() => plane.close());
   plane.addPeer(9);
@@ -92,7 +92,7 @@ test('a packet for no peer, or for one without an endpoint, is answered with "un
   };
   give([IPV4.destination, [192, 168, 1, 1]]);
   assert.equal(answer(), '1: 3/1 from 192.168.1.1');
-  give([IPV4.destination, [10, 0, 1, 9]]); // it has no session yet
+  give([IPV4.destination, [10, 0, 1, 9]]); // the peer has no session yet
   assert.equal(answer(), undefined);
   assert.equal(plane.waiting(9), 1);
   plane.forgetEndpoint(8);

@@ -7,16 +7,16 @@ import { PeerNumbers } from './peer-numbers.js';
 
 const ADD = 1;
 const REMOVE = 2;
-/** A record in these rings: the command; a peer's number; the peer that is really meant. */
+/** A record in these rings: the command, a peer's number, and the peer that is meant. */
 const RECORD = { what: 0, id: 4, who: 8, size: 16 } as const;
 
-/** Two threads in one: each does a step on demand, and everything between them waits in the rings. */
+/** Simulates both threads: each makes a step on demand, and records between them wait in the rings. */
 class Threads {
   readonly commands = new SharedRing(RECORD.size, 64);
   readonly reports = new SharedRing(RECORD.size, 8);
   readonly wakeUps = new SharedRing(RECORD.size, 8);
   readonly numbers = new PeerNumbers(this.commands, [this.reports, this.wakeUps]);
-  /** By number: the peer that has it, as each thread believes. */
+  /** Each thread's view of which peer has a number. */
   readonly known = new Map<PeerNumber, number>();
   readonly served = new Map<number, number>();
   #nextPeer = 1;
@@ -54,16 +54,13 @@ class Threads {
     if (id !== undefined && who !== undefined) this.#write(ring, 0, id, who);
   }
 
-  /** The control plane reads it. */
+  /** The control plane reads a report. */
   read(ring: SharedRing): void {
     const at = ring.peek();
     if (at < 0) return;
     const known = this.known.get(ring.view.getUint32(at + RECORD.id) as PeerNumber);
     const who = ring.view.getUint32(at + RECORD.who);
-    assert.ok(
-      known === undefined || known === who,
-      `what was said of peer ${who} is taken for peer ${known}`,
-    );
+    assert.ok(known === undefined || known === who, `a report about peer ${who} was read as peer ${known}`);
     ring.release();
     this.numbers.reclaim();
   }
@@ -83,7 +80,7 @@ class Threads {
 
 const STEPS = ['add', 'remove', 'execute', 'report', 'wake-up', 'read report', 'read wake-up'] as const;
 
-test("no waiting record is taken for another peer's, whichever peers come and go", () => {
+test('no waiting record is read as another peer’s, whichever peers come and go', () => {
   const step = fc.tuple(fc.constantFrom(...STEPS), fc.nat(7));
   fc.assert(
     fc.property(fc.array(step, { maxLength: 300, size: 'max' }), (steps) => {
@@ -115,10 +112,10 @@ test('numbers are reused, however many peers come and go', () => {
     threads.report(threads.wakeUps, 0);
     while (threads.wakeUps.pending > 0) threads.read(threads.wakeUps);
   }
-  assert.ok(ids.size <= 2, `${ids.size} numbers for one peer at a time`);
+  assert.ok(ids.size <= 2, `${ids.size} numbers, although there was one peer at a time`);
 });
 
-test('a number stays taken until the worker has read the removal and no waiting report can name it', () => {
+test('a number is reserved until the worker has read the removal and no waiting report can contain it', () => {
   const threads = new Threads();
   threads.add(); // 0
   threads.execute();

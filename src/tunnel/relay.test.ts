@@ -16,13 +16,13 @@ import { REPORT, REPORT_RECORD, REPORTS, REPORTS_DATAGRAM, REPORTS_SIDE_CHANNEL 
 
 const MEMBER = 0x8000_0007;
 const SEGMENT = 1000;
-/** The longest datagram that the control plane can get. */
+/** The longest datagram that the control plane accepts. */
 const LONGEST = REPORT_RECORD.size - REPORT_RECORD.datagram;
 
-/** Sends from its own port. */
+/** Sends to the data plane from the relay's port. */
 interface Sender {
   readonly port: number;
-  /** Resolves when the data plane has handled all of them. */
+  /** Sends datagrams, and waits until the data plane has handled all of them. */
   send(...datagrams: readonly Uint8Array[]): Promise<void>;
 }
 
@@ -33,15 +33,15 @@ async function setUp(
   const plane = new DataPlane(options);
   t.after(() => plane.close());
   const socket = await listen(t);
-  const dealtWith = (): number => dropped(plane) + plane.reports;
+  const handled = (): number => dropped(plane) + plane.reports;
   const send: Sender['send'] = async (...datagrams) => {
-    const before = dealtWith();
+    const before = handled();
     await sendAll(socket, plane.port, datagrams);
-    await until('all to be dealt with', () => {
+    await until('all datagrams to be handled', () => {
       plane.turn();
-      return dealtWith() >= before + datagrams.length;
+      return handled() >= before + datagrams.length;
     });
-    assert.equal(dealtWith(), before + datagrams.length);
+    assert.equal(handled(), before + datagrams.length);
   };
   return { plane, sender: { port: socket.address().port, send } };
 }
@@ -76,7 +76,7 @@ const frame = (peer: number, inside: Uint8Array): Uint8Array => {
 const probe = (length: number): Uint8Array => startingWith(MAGIC.probe, length);
 const initiation = startingWith(1, INITIATION.length);
 
-/** Gives the tunnel a super-packet. @returns the length of its payload */
+/** Gives the tunnel a large packet. @returns the length of its payload */
 function give(plane: DataPlane, segments: number): number {
   const payload = Uint8Array.from({ length: segments * SEGMENT - 7 }, (_, i) => i * 31 + (i >> 8));
   const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload }, SEGMENT);
@@ -86,10 +86,10 @@ function give(plane: DataPlane, segments: number): number {
   return payload.length;
 }
 
-/** Waits until the device got exactly this many bytes of TCP payload. */
+/** Waits until the device has received exactly this many bytes of TCP payload. */
 async function arrival(plane: DataPlane, bytes: number): Promise<void> {
   let came = 0;
-  await until('all to arrive', () => {
+  await until('all packets to arrive', () => {
     plane.turn();
     for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
     return came >= bytes;
@@ -107,7 +107,7 @@ test('each message for a peer behind a relay has its own frame, and the kernel s
   plane.turn();
   const batch = new ReceiveBatch(64);
   let [bundles, messages] = [0, 0];
-  await until('all to come', () => {
+  await until('all frames to arrive', () => {
     const slots = Math.max(batch.receive(relay.fd), 0);
     bundles += slots;
     for (let slot = 0; slot < slots; slot++) {
@@ -148,7 +148,7 @@ test('a device without a side channel counts frames and probes as malformed', as
 test('only frames from the relay are accepted', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   await sender.send(frame(5, initiation));
-  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'there is no relay yet');
+  assert.deepEqual(plane.drops.entries(), [['not-the-relay', 1]], 'no relay yet');
   plane.setRelayPort(sender.port + 1);
   await sender.send(frame(5, initiation));
   assert.deepEqual(plane.drops.entries(), [['not-the-relay', 2]]);
@@ -161,10 +161,10 @@ test('only frames from the relay are accepted', async (t) => {
   plane.setRelayPort(sender.port + 1);
   plane.setRelayPort(sender.port, 1);
   await sender.send(frame(5, initiation));
-  assert.equal(plane.report()?.relayPeer, 5, 'it may have two addresses');
+  assert.equal(plane.report()?.relayPeer, 5, 'a relay may have two addresses');
 });
 
-test('control messages from anyone are passed on, because the relay must be heard before it is used', async (t) => {
+test('control messages from anyone are passed on, because the relay answers before it is used', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   const control = startingWith(MAGIC.control, RELAY_CONTROL.minLength);
   const { port } = sender;
@@ -187,7 +187,7 @@ test('while the interface is down, only the side channel works', async (t) => {
   assert.deepEqual(plane.drops.entries(), [['down', 2]]);
 });
 
-test("a probe from anyone is passed on whole, and one through the relay with its sender's id", async (t) => {
+test("a probe from anyone is passed on unchanged, and one through the relay with its sender's id", async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   const { port } = sender;
   await sender.send(probe(LONGEST), probe(9));
@@ -208,7 +208,7 @@ test("a probe from anyone is passed on whole, and one through the relay with its
   });
 });
 
-test('anything but frames, probes and messages is dropped, even from the relay', async (t) => {
+test('anything except frames, probes and messages is dropped, even from the relay', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   plane.setRelayPort(sender.port);
   const wrong = [
@@ -248,7 +248,7 @@ test('every datagram is either passed on or counted', async (t) => {
   assert.equal(handedOn + dropped(plane), 400);
 });
 
-test('probes leave half of the places to handshakes', async (t) => {
+test('probes leave half of the queue to handshakes', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => probe(64)));
@@ -258,7 +258,7 @@ test('probes leave half of the places to handshakes', async (t) => {
   assert.deepEqual(plane.drops.entries(), [['busy', REPORTS - REPORTS_SIDE_CHANNEL]]);
 });
 
-test('handshakes, which strangers can send, leave places for peers that roam', async (t) => {
+test('handshakes, which strangers can send, leave room for roaming reports', async (t) => {
   const { plane, sender } = await setUp(t, { sideChannel: true });
   for (let sent = 0; sent < REPORTS; sent += 16) {
     await sender.send(...Array.from({ length: 16 }, () => initiation));
@@ -277,7 +277,7 @@ test('handshakes, which strangers can send, leave places for peers that roam', a
   assert.equal(plane.reports, REPORTS_DATAGRAM + 1);
 });
 
-test('an authentic packet from elsewhere moves its peer, also behind a relay', async (t) => {
+test('an authentic packet from another endpoint moves its peer, even behind a relay', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true });
   await arrival(plane, give(plane, 1));
   assert.deepEqual(plane.endpoint, { port: plane.port, relayPeer: MEMBER });
@@ -293,7 +293,7 @@ test('an authentic packet from elsewhere moves its peer, also behind a relay', a
   assert.equal(plane.report(), undefined);
 });
 
-test('where the owner sets endpoints, an authentic packet from elsewhere is accepted but moves nobody', async (t) => {
+test('if the owner sets endpoints, an authentic packet from another endpoint is accepted but moves no peer', async (t) => {
   const { plane } = await setUp(t, { relayPeer: MEMBER, sideChannel: true, followsPeers: false });
   await passOn(t, plane, 9);
   assert.equal(plane.endpoint.relayPeer, MEMBER);
@@ -301,7 +301,7 @@ test('where the owner sets endpoints, an authentic packet from elsewhere is acce
   assert.deepEqual(plane.drops.entries(), []);
 });
 
-/** Sends a packet of the tunnel to a relay that returns it as another member's. It arrives. */
+/** Asserts that a packet arrives from a relay that returns it as another member's. */
 async function passOn(t: TestContext, plane: DataPlane, member: number): Promise<void> {
   const relay = await listen(t);
   plane.peerPort = relay.address().port;

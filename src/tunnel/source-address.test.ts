@@ -11,7 +11,7 @@ import { ENDPOINT } from '../packets/udp-batch.js';
 import { readEndpoint, writeEndpoint } from './kernel-endpoint.js';
 import { forgetSource, type PeerState, useSource } from './peers.js';
 
-/** A data plane whose peer sends from a socket of the test to any local address. */
+/** A data plane whose peer is a socket of the test, which sends to any local address. */
 async function setUp(t: TestContext) {
   const plane = new DataPlane({ seesDestinations: true });
   t.after(() => plane.close());
@@ -22,13 +22,13 @@ async function setUp(t: TestContext) {
   const write = async (ours: string): Promise<void> => {
     const datagram = await message(plane, peer);
     await new Promise((resolve) => peer.send(datagram, plane.port, ours, resolve));
-    await until('it to arrive', () => plane.turnIn() > 0);
+    await until('the datagram to arrive', () => plane.turnIn() > 0);
     while (plane.take() > 0) received++;
   };
   return { plane, write, received: () => received };
 }
 
-/** A message of the peer, made by the data plane itself. */
+/** A message from the peer, made by the data plane itself. */
 async function message(plane: DataPlane, peer: Socket): Promise<Buffer> {
   const packet = makeSuperPacket({ version: 4, protocol: 'tcp', payload: new Uint8Array(10) }, 10);
   const memory = allocate(packet.length);
@@ -45,7 +45,7 @@ const sourceOf = ({ endpoints, endpoint }: PeerState) => {
   return address && `${address.join('.')} by ${number}`;
 };
 
-test('answers leave from the address that the peer wrote to last, and each change is reported once', async (t) => {
+test('answers are sent from the address that the peer used last, and each change is reported once', async (t) => {
   const { plane, write, received } = await setUp(t);
   for (const ours of ['127.0.0.1', '127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.1']) {
     await write(ours);
@@ -55,7 +55,7 @@ test('answers leave from the address that the peer wrote to last, and each chang
   assert.equal(plane.reports, 3);
 });
 
-test('a source address that must not be used stays unused until the peer writes to another', async (t) => {
+test('a disabled source address stays unused until the peer uses another one', async (t) => {
   const { plane, write } = await setUp(t);
   await write('127.0.0.1');
   const { peer } = plane;

@@ -4,7 +4,7 @@ import { SeededRandom } from '../../tests/kit/random.js';
 import { WAITING_BYTES, WAITING_PER_PEER, type Waiting, WaitingPackets } from './waiting.js';
 
 const newPeer = (): Waiting => ({ waiting: [], waitingBytes: 0 });
-/** A packet with its number, 255 at most. */
+/** A packet with its number, at most 255. */
 const packet = (length: number, number = 0): Uint8Array => new Uint8Array(length).fill(number, 0, 1);
 const numbers = ({ waiting }: Waiting): number[] => waiting.map(([number]) => number!);
 const count = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
@@ -19,7 +19,7 @@ test('the newest packets for a peer are kept', () => {
   assert.deepEqual(numbers(peer), count(200 - WAITING_PER_PEER, 200));
 });
 
-test("a peer that is flooded with the largest packets takes no other peer's room, before or after", () => {
+test('a peer that is flooded with the largest packets takes no room from other peers, earlier or later', () => {
   const packets = new WaitingPackets();
   const [flooded, early, late] = [newPeer(), newPeer(), newPeer()];
   const flood = (): void => {
@@ -34,7 +34,7 @@ test("a peer that is flooded with the largest packets takes no other peer's room
   assert.ok(bytes <= WAITING_BYTES && bytes > WAITING_BYTES - 2 * 65_535, `${bytes}`);
 });
 
-test('a hundred flooded peers do not keep out one that is not flooded', () => {
+test('a hundred flooded peers leave room for one that is not flooded', () => {
   const packets = new WaitingPackets();
   const flooded = Array.from({ length: 100 }, newPeer);
   const modest = newPeer();
@@ -51,7 +51,7 @@ test('a hundred flooded peers do not keep out one that is not flooded', () => {
   assert.ok(Math.max(...left) - Math.min(...left) <= 1, `${left}`);
 });
 
-test('where there is no room for one packet of each peer, the newest peers keep theirs', () => {
+test('if there is no room for one packet per peer, the newest peers keep theirs', () => {
   const packets = new WaitingPackets();
   const peers = Array.from({ length: 10_000 }, newPeer);
   for (const peer of peers) packets.add(peer, packet(1420));
@@ -61,7 +61,7 @@ test('where there is no room for one packet of each peer, the newest peers keep 
   assert.deepEqual(waits.slice(-kept), Array<number>(kept).fill(1));
 });
 
-test('no peer loses a packet unless it has more than its share, and all packets are accounted for', () => {
+test('only peers above their share lose packets, and all packets are accounted for', () => {
   const random = new SeededRandom(3);
   const packets = new WaitingPackets();
   const peers = Array.from({ length: 30 }, newPeer);

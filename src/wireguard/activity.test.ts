@@ -10,7 +10,7 @@ function setup() {
   const row = new Float64Array(AT + ACTIVITY.words + 1).fill(-1);
   resetActivity(row, AT);
   const timers = new Timers(row, AT, () => 0);
-  /** What the control plane does when it wakes up. */
+  /** The control plane's work on a wake-up. */
   const wakeUp = (now: number): TimerName[] => {
     const expired: TimerName[] = [];
     for (let name = timers.expire(now); name; name = timers.expire(now)) expired.push(name);
@@ -20,7 +20,7 @@ function setup() {
   return { row, timers, wakeUp };
 }
 
-test('the control plane is woken by the first unanswered packet, and not by those after it', () => {
+test('only the first unanswered packet wakes the control plane', () => {
   const { row, wakeUp } = setup();
   assert.equal(noteReceived(row, AT, true, 1000), true);
   wakeUp(1000);
@@ -28,7 +28,7 @@ test('the control plane is woken by the first unanswered packet, and not by thos
   assert.deepEqual(wakeUp(1000 + KEEPALIVE_TIMEOUT), ['sendKeepalive']);
 });
 
-test('a busy conversation wakes it once in KEEPALIVE_TIMEOUT at most', () => {
+test('a busy conversation wakes the control plane at most once per KEEPALIVE_TIMEOUT', () => {
   const { row, wakeUp } = setup();
   let wakes = 0;
   for (let now = 1000; now < 61_000; now++) {
@@ -49,7 +49,7 @@ test('keepalives need no answer and do not wake the control plane', () => {
   assert.equal(row[AT + ACTIVITY.unansweredReceived], 0);
 });
 
-test('a handshake message answers what came before it, and not what comes after', () => {
+test('a handshake message answers earlier packets, but not later ones', () => {
   const { row, timers, wakeUp } = setup();
   noteReceived(row, AT, true, 1000);
   timers.on('responseSent', 2000);
@@ -59,7 +59,7 @@ test('a handshake message answers what came before it, and not what comes after'
   assert.equal(timers.nextTimeout(), 3000 + KEEPALIVE_TIMEOUT);
 });
 
-test('a handshake is not requested before the control plane allows it', () => {
+test('no handshake is requested before the control plane allows it', () => {
   const { row } = setup();
   row[AT + ACTIVITY.askAgainAt] = 6000;
   assert.equal(askForHandshake(row, AT, 5999), false);
@@ -68,7 +68,7 @@ test('a handshake is not requested before the control plane allows it', () => {
   assert.equal(row[AT + ACTIVITY.asked], 6000);
 });
 
-test('nothing is written outside of a row', () => {
+test('writes stay within a row', () => {
   const { row, timers } = setup();
   noteSent(row, AT, true, 1000);
   noteReceived(row, AT, true, 1000);

@@ -4,10 +4,10 @@ import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
 import { SeededRandom } from '../../tests/kit/random.js';
 import { payloadOf, VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 
-// The cryptography is the cheap fake: the subject is who knows what when. `noise.test.ts` uses the real one.
+// Uses the cheap fake cryptography, because the subject is the order of events. `vectors.test.ts` uses the real one.
 const RUNS = 1000;
 
-test(`two devices over bad links always converge, ${RUNS} seeded runs`, () => {
+test(`two nodes over bad links always converge, ${RUNS} seeded runs`, () => {
   for (let seed = 1; seed <= RUNS; seed++) {
     const random = new SeededRandom(seed);
     const crypto = new FakeCrypto(random);
@@ -25,7 +25,7 @@ test(`two devices over bad links always converge, ${RUNS} seeded runs`, () => {
     a.addPeer(b);
     b.addPeer(a);
 
-    // Both talk at random times over more than one session's life, now and then at the same moment.
+    // Both send at random times, sometimes at the same moment, for longer than a session lives.
     let count = 0;
     for (let time = network.now; time < 400_000; time += random.fraction() * 20_000) {
       const which = random.below(3);
@@ -36,7 +36,7 @@ test(`two devices over bad links always converge, ${RUNS} seeded runs`, () => {
     }
     network.runUntil(400_000);
 
-    // Fair weather: whatever state the two are in, they talk within one REKEY_TIMEOUT, or 15 s if one was fooled.
+    // On a good link they reach each other from any state within one REKEY_TIMEOUT, or 15 s after a stale session.
     network.weather = () => [random.fraction() * 20];
     for (let i = 0; i < 25; i++) {
       network.at(network.now + i * 1000, () => {
@@ -50,11 +50,11 @@ test(`two devices over bad links always converge, ${RUNS} seeded runs`, () => {
     const fresh = [a.received.slice(before[0]), b.received.slice(before[1])] as const;
     assert.ok(
       fresh[0].some(({ bytes }) => payloadOf(bytes) === 'to a'),
-      `seed ${seed}: a hears nothing`,
+      `seed ${seed}: a receives nothing`,
     );
     assert.ok(
       fresh[1].some(({ bytes }) => payloadOf(bytes) === 'to b'),
-      `seed ${seed}: b hears nothing`,
+      `seed ${seed}: b receives nothing`,
     );
     for (const node of [a, b]) {
       assert.equal(node.device.drops.of('not-allowed-source'), 0);

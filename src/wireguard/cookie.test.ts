@@ -23,7 +23,7 @@ function setup() {
   return { crypto, checker, holder, message };
 }
 
-test('mac1 is valid only for the key that it was made for, and for the whole message, [W] 5.4.4', () => {
+test('mac1 is valid only for its key and the whole message, [W] 5.4.4', () => {
   const { crypto, checker, message } = setup();
   const bytes = message(1000);
   assert.ok(checker.hasMac1(bytes));
@@ -35,14 +35,14 @@ test('mac1 is valid only for the key that it was made for, and for the whole mes
   }
 });
 
-test('without a cookie mac2 is zeros, and not valid', () => {
+test('without a cookie mac2 is zeros, and invalid', () => {
   const { checker, message } = setup();
   const bytes = message(1000);
   assert.deepEqual(bytes.subarray(INITIATION.mac2), new Uint8Array(16));
   assert.ok(!checker.hasMac2(bytes, HOME, 1000));
 });
 
-test('a cookie makes the next message valid, from the address and port that got it, [W] 5.4.7', () => {
+test('a cookie makes the next message valid, from the address and port that received it, [W] 5.4.7', () => {
   const { checker, holder, message } = setup();
   const reply = checker.reply(message(1000), 7, HOME, 1000);
   assert.ok(holder.open(reply, 1000));
@@ -52,7 +52,7 @@ test('a cookie makes the next message valid, from the address and port that got 
   assert.ok(!checker.hasMac2(bytes, OTHER_PORT, 2000));
 });
 
-test('a cookie reply counts once, and only for the last message sent, [W] 5.4.7', () => {
+test('a cookie reply is accepted once, and only for the last message sent, [W] 5.4.7', () => {
   const { checker, holder, message } = setup();
   const first = message(1000);
   const reply = checker.reply(first, 7, HOME, 1000);
@@ -66,13 +66,13 @@ test('a cookie reply counts once, and only for the last message sent, [W] 5.4.7'
   assert.ok(!holder.open(second, 1005));
 });
 
-test('the secret changes after two minutes, and a cookie is not used as long as that, [W] 5.3', () => {
+test('the secret changes every two minutes, and a cookie is used for less than that, [W] 5.3', () => {
   const { checker, holder, message } = setup();
   holder.open(checker.reply(message(1000), 7, HOME, 1000), 1000);
   assert.ok(checker.hasMac2(message(2000), HOME, 1000 + COOKIE_LIFETIME - 1));
   const bytes = message(2000);
   assert.ok(!checker.hasMac2(bytes, HOME, 1000 + COOKIE_LIFETIME));
-  checker.reply(bytes, 7, HOME, 1000 + COOKIE_LIFETIME); // a new secret from here on
+  checker.reply(bytes, 7, HOME, 1000 + COOKIE_LIFETIME); // from now on a new secret
   assert.ok(!checker.hasMac2(bytes, HOME, 1000 + COOKIE_LIFETIME + 1));
   const late = message(1000 + COOKIE_LIFETIME - COOKIE_LATENCY);
   assert.deepEqual(late.subarray(INITIATION.mac2), new Uint8Array(16));

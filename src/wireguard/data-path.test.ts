@@ -8,7 +8,7 @@ import type { MachineEvent } from './events.js';
 import { MESSAGE_TYPE, TRANSPORT } from './messages.js';
 import type { Peer } from './peer.js';
 
-/** Two nodes with a session, and all session keys that the devices ever handed out. */
+/** Two nodes with a session, and all session keys that their machines have ever derived. */
 function connected() {
   const net = new VirtualNetwork(() => [10]);
   const crypto = new FakeCrypto(new SeededRandom(5));
@@ -30,7 +30,7 @@ function connected() {
 }
 const isZero = (key: Uint8Array): boolean => key.every((byte) => byte === 0);
 
-test('both sides hold the same two keys while the session lives', () => {
+test('both sides have the same two keys while the session lives', () => {
   const { keys } = connected();
   const [send, receive] = [keys[0]!, keys[1]!];
   assert.equal(keys.length, 4);
@@ -39,13 +39,13 @@ test('both sides hold the same two keys while the session lives', () => {
   assert.deepEqual(keys[3], send);
 });
 
-test('session keys are zeros 3 x REJECT_AFTER_TIME later, [W] 6.3', () => {
+test('session keys are zeroed after 3 x REJECT_AFTER_TIME, [W] 6.3', () => {
   const { net, keys } = connected();
   net.runFor(ERASE_AFTER_TIME + 1000);
   assert.ok(keys.every(isZero));
 });
 
-test('session keys are zeros when the peer is removed, the interface goes down, or our key changes', () => {
+test('session keys are zeroed when the peer is removed, the interface goes down, or the private key changes', () => {
   for (const end of ['remove', 'down', 'key'] as const) {
     const { net, a, peer, keys } = connected();
     if (end === 'remove') a.device.removePeer(peer, net.now);
@@ -56,7 +56,7 @@ test('session keys are zeros when the peer is removed, the interface goes down, 
   }
 });
 
-test('packets are padded to 16 bytes, and come out without the padding', () => {
+test('packets are padded to 16 bytes, and delivered without the padding', () => {
   const { net, a, b } = connected();
   for (const length of [0, 1, 12, 13, 500, 1399, 1400]) {
     a.sendTo(2, 'x'.repeat(length));

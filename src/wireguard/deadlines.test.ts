@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Deadlines } from './deadlines.js';
 
-test('the earliest deadline is always first, in any order of set, move and delete', () => {
+test('the earliest deadline is first after any sequence of set, move and delete', () => {
   const operations = fc.array(fc.tuple(fc.nat(20), fc.oneof(fc.nat(50), fc.constant(Infinity))), {
     maxLength: 200,
   });

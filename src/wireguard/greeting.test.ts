@@ -4,7 +4,7 @@ import { FakeCrypto } from '../../tests/kit/fake-crypto.js';
 import { SeededRandom } from '../../tests/kit/random.js';
 import { VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 
-/** A peer goes on sending while a node is away for 2 s. @returns how long after its start the node hears it */
+/** A peer keeps sending while a node is away for 2 s. @returns when the node receives it, milliseconds after its start */
 function heardAfter(greets: boolean): number {
   const network = new VirtualNetwork(() => [20]);
   const crypto = new FakeCrypto(new SeededRandom(4));
@@ -28,7 +28,7 @@ function heardAfter(greets: boolean): number {
   return again.received[0]!.at - started;
 }
 
-test('a restarted node hears at once from the peers it greets, and from others when they give up its old session', () => {
+test('a restarted node hears at once from peers it greets, and from others after they give up the old session', () => {
   const [greeted, other] = [heardAfter(true), heardAfter(false)];
   assert.ok(greeted <= 150, `${greeted} ms`);
   assert.ok(other > 5_000, `${other} ms`);

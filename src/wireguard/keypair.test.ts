@@ -14,7 +14,7 @@ const indices = (keypairs: readonly { localIndex: number }[] | undefined): numbe
 const slots = ({ previous, current, next }: Keypairs): (number | undefined)[] =>
   [previous, current, next].map((keypair) => keypair?.localIndex);
 
-test('the initiator uses a new keypair at once, and still receives under the one before', () => {
+test('the initiator uses a new keypair at once, and still receives with the previous one', () => {
   const keypairs = new Keypairs();
   assert.deepEqual(indices(keypairs.begin(begun(1))), []);
   assert.deepEqual(indices(keypairs.begin(begun(2))), []);
@@ -23,7 +23,7 @@ test('the initiator uses a new keypair at once, and still receives under the one
   assert.deepEqual(slots(keypairs), [2, 3, undefined]);
 });
 
-test('the responder uses a new keypair when the first packet came in under it', () => {
+test('the responder uses a new keypair after receiving the first packet with it', () => {
   const keypairs = new Keypairs();
   keypairs.begin(answered(1));
   assert.deepEqual(slots(keypairs), [undefined, undefined, 1]);
@@ -37,7 +37,7 @@ test('the responder uses a new keypair when the first packet came in under it', 
   assert.deepEqual(slots(keypairs), [1, 3, undefined]);
 });
 
-test('when both began at once, the senior keeps its own session and the other adopts it', () => {
+test('after simultaneous initiations, the senior peer keeps its own session and the other adopts it', () => {
   const senior = new Keypairs();
   const junior = new Keypairs();
   senior.begin(answered(2, 100));

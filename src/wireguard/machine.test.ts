@@ -46,7 +46,7 @@ function connected() {
 const sentBy = (net: VirtualNetwork, from: VirtualNode, type: number): Uint8Array[] =>
   net.sent.filter((one) => one.from.equals(from.endpoint) && one.bytes[0] === type).map(({ bytes }) => bytes);
 
-/** Gives a datagram to a node, and checks that one counter moves by one and nothing else happens. */
+/** Gives a datagram to a node, and checks that one counter grows by one and nothing else happens. */
 function assertDropped(
   net: VirtualNetwork,
   node: VirtualNode,
@@ -88,7 +88,7 @@ test('an initiation with a wrong mac1 is not answered', () => {
   }
 });
 
-test('an initiation from a key that is not configured is not answered', () => {
+test('an initiation from an unknown key is not answered', () => {
   const { net, a, b } = network();
   a.addPeer(b);
   net.weather = () => [];
@@ -107,7 +107,7 @@ test('a replayed initiation is not answered, nor one with an older timestamp', (
   assert.equal(b.received.length, 1);
 });
 
-test('a peer makes sessions after its clock was set back', () => {
+test('a peer can make sessions after its clock was set back', () => {
   const { net, a, b } = connected();
   net.wallOffset -= 86_400_000;
   net.runFor(200_000);
@@ -120,7 +120,7 @@ test('a second initiation within 20 ms is not answered', () => {
   const { net, crypto, a, b } = network();
   a.addPeer(b);
   b.addPeer(a);
-  const twin = new VirtualNode(net, crypto, 3, a.key); // the same peer in two places, its clock a little ahead
+  const twin = new VirtualNode(net, crypto, 3, a.key); // the same peer at another endpoint, with its clock a little ahead
   twin.addPeer(b);
   net.weather = () => [];
   a.sendTo(2);
@@ -145,7 +145,7 @@ test('an unexpected or changed response is dropped and does no harm', () => {
   net.runFor(10);
   const [response] = sentBy(net, b, MESSAGE_TYPE.response);
   assertDropped(net, a, changed(response!, 20), 'bad-mac1');
-  // With our public key anyone can make a mac1, but no more.
+  // With the public key anyone can make a valid mac1, but no more.
   const forged = changed(response!, RESPONSE.empty);
   const forger = new CookieHolder(crypto, a.key.publicKey.bytes);
   forger.seal(forged, net.now);
@@ -159,7 +159,7 @@ test('an unexpected or changed response is dropped and does no harm', () => {
   assert.equal(b.received.length, 1);
 });
 
-test('transport data is dropped when replayed, changed, or for no session', () => {
+test('transport data is dropped if it is replayed, changed, or without a session', () => {
   const { net, a, b } = connected();
   const [message] = sentBy(net, a, MESSAGE_TYPE.transport);
   assertDropped(net, b, message!, 'replayed');
@@ -169,9 +169,9 @@ test('transport data is dropped when replayed, changed, or for no session', () =
   assertDropped(net, b, changed(message!, TRANSPORT.receiver), 'unknown-index');
 });
 
-test('an inner packet from an address that is not the peer’s is dropped', () => {
+test('an inner packet with a source address that is not the peer’s is dropped', () => {
   const { net, a, b } = connected();
-  // A peer that lies: it seals a packet from another's address under its own good session.
+  // A malicious peer seals a packet with another peer's address in its own valid session.
   a.dataPath.handlePacket(innerPacket(9, 2, 'I am 9'), net.now);
   a.settle();
   net.runFor(20);
@@ -194,7 +194,7 @@ test('outbound packets without a peer, without an endpoint, or malformed, are dr
   assert.equal(net.sent.length, 0);
 });
 
-test('packets that wait for a handshake are bounded per peer and over all peers', () => {
+test('packets waiting for handshakes are limited per peer and in total', () => {
   const { net, crypto, a, b } = acquainted();
   const others = [3, 4, 5, 6, 7].map((id) => new VirtualNode(net, crypto, id));
   for (const other of others) a.addPeer(other);
@@ -208,7 +208,7 @@ test('packets that wait for a handshake are bounded per peer and over all peers'
   assert.equal(b.received.length, 16);
 });
 
-test('an interface that is down answers nothing and has no sessions, and works again when it is up', () => {
+test('an interface that is down answers nothing and has no sessions, and works again once it is up', () => {
   const { net, a, b } = connected();
   b.device.down(net.now);
   b.settle();
@@ -225,7 +225,7 @@ test('an interface that is down answers nothing and has no sessions, and works a
   assert.equal(payloadOf(a.received.at(-1)!.bytes), 'back');
 });
 
-test('under load a handshake needs a cookie, and gets through with it', () => {
+test('under load a handshake needs a cookie, and succeeds with it', () => {
   const { net, a, b } = acquainted();
   b.queued = UNDER_LOAD_QUEUE;
   a.sendTo(2, 'patience');
@@ -235,7 +235,7 @@ test('under load a handshake needs a cookie, and gets through with it', () => {
   assert.equal(replies[0]!.length, COOKIE_REPLY.length);
   assert.equal(b.device.drops.of('cookie-sent'), 1);
   assert.equal(b.received.length, 0);
-  net.runFor(6000); // the next try carries a mac2: a cookie alone sends nothing, [W] 6.6
+  net.runFor(6000); // the next retry carries mac2; a cookie reply alone triggers nothing, [W] 6.6
   assert.equal(b.received.length, 1);
   assert.equal(sentBy(net, a, MESSAGE_TYPE.initiation).length, 2);
 });
@@ -266,7 +266,7 @@ test('an unexpected cookie reply is dropped', () => {
   assertDropped(net, a, changed(reply!, COOKIE_REPLY.receiver), 'unknown-index');
 });
 
-test('the endpoint follows authentic packets, and nothing else, [W] 2.1', () => {
+test('the endpoint follows only authentic packets, [W] 2.1', () => {
   const { net, a, b, peerOfB } = connected();
   const [message] = sentBy(net, a, MESSAGE_TYPE.transport);
   const [initiation] = sentBy(net, a, MESSAGE_TYPE.initiation);
@@ -284,14 +284,14 @@ test('the endpoint follows authentic packets, and nothing else, [W] 2.1', () => 
   assert.equal(payloadOf(a.received.at(-1)!.bytes), 'found you');
 });
 
-test('a responder that answers the first packet at once does not begin a handshake of its own', () => {
+test('a responder that answers the first packet at once does not start its own handshake', () => {
   const { net, a, b } = acquainted();
   net.weather = ({ bytes }) => (bytes[0] === MESSAGE_TYPE.transport ? [] : [10]);
   a.sendTo(2);
   net.runFor(20);
   const [first] = sentBy(net, a, MESSAGE_TYPE.transport);
   net.now += 1;
-  b.dataPath.handleDatagram(first!, a.endpoint, net.now); // the control plane has not looked yet
+  b.dataPath.handleDatagram(first!, a.endpoint, net.now); // the control plane has not run yet
   b.dataPath.handlePacket(innerPacket(2, 1, 'at once'), net.now);
   net.now += 0.01;
   b.settle();
@@ -310,7 +310,7 @@ test('an unknown endpoint is learned from the peer’s handshake', () => {
   assert.equal(payloadOf(a.received[0]!.bytes), 'hello to you');
 });
 
-test('peers make a session with equal preshared keys, and none with different ones', () => {
+test('peers make a session with equal preshared keys, but not with different ones', () => {
   const { net, a, b, peerOfA, peerOfB } = acquainted();
   a.device.setPresharedKey(peerOfA, new Uint8Array(32).fill(1));
   a.sendTo(2);
@@ -322,7 +322,7 @@ test('peers make a session with equal preshared keys, and none with different on
   assert.equal(b.received.length, 1);
 });
 
-test('a changed private key ends all sessions, and new ones are made with it', () => {
+test('changing the private key ends all sessions, and new ones use the new key', () => {
   const { net, crypto, a, b } = connected();
   const key = crypto.generate();
   b.device.setPrivateKey(key, net.now);
@@ -352,7 +352,7 @@ test('a removed peer is not answered, and its keys are dropped', () => {
   assert.ok(b.device.drops.of('unknown-peer') > 0);
 });
 
-test('a key of low order can be configured, but makes no handshake', () => {
+test('a low-order public key can be configured, but no handshake with it succeeds', () => {
   const { net, a } = network();
   const row = new Float64Array(16);
   a.rows.set(9, row);
@@ -364,7 +364,7 @@ test('a key of low order can be configured, but makes no handshake', () => {
   assert.equal(net.sent.length, 0);
 });
 
-test('configuration errors are thrown, and change nothing', () => {
+test('configuration errors throw, and change nothing', () => {
   const { a, b } = acquainted();
   const usage = (error: unknown): boolean => error instanceof LametunError && error.code === 'usage';
   assert.throws(() => a.device.addPeer(b.key.publicKey.bytes, 5 as PeerNumber), usage);
@@ -373,7 +373,7 @@ test('configuration errors are thrown, and change nothing', () => {
   assert.equal([...a.device.peers].length, 1);
 });
 
-test('memory stays flat under a flood of strangers', () => {
+test('memory stays flat under a flood from strangers', () => {
   const { net, crypto, b } = network();
   b.queued = UNDER_LOAD_QUEUE;
   const bytes = new Uint8Array(INITIATION.length);
@@ -386,7 +386,7 @@ test('memory stays flat under a flood of strangers', () => {
   assert.equal(b.device.drops.of('bad-mac1'), 20_000);
 });
 
-test('the slowest part of first handshakes can be done in advance, a few peers at a time', (t) => {
+test('the slowest part of handshakes can be computed in advance, a few peers at a time', (t) => {
   const { net, crypto, a, b, peerOfA } = acquainted();
   const c = new VirtualNode(net, crypto, 3);
   const peerC = a.addPeer(c);
@@ -404,9 +404,9 @@ test('the slowest part of first handshakes can be done in advance, a few peers a
   const before = derived();
   a.device.setPrivateKey(undefined, net.now);
   assert.equal(a.device.prepare(9), false);
-  assert.equal(derived(), before, 'without a key there is nothing to derive');
+  assert.equal(derived(), before, 'nothing to derive without a key');
   a.device.setPrivateKey(crypto.generate(), net.now);
   assert.equal(a.device.prepare(9), false);
-  assert.equal(derived(), before + 1, 'with another key all is done anew');
+  assert.equal(derived(), before + 1, 'another key means deriving again');
   assert.equal(peerOfA.isRemoved, false);
 });

@@ -11,7 +11,7 @@ const typeOf = (first: number, length: number): number => {
   return messageType(view, 0, length);
 };
 
-test('a message is known by its type, its reserved zeros and its length', () => {
+test('a message is recognized by its type, reserved zeros and length', () => {
   assert.equal(typeOf(1, 148), 1);
   assert.equal(typeOf(2, 92), 2);
   assert.equal(typeOf(3, 64), 3);
@@ -36,7 +36,7 @@ test('other types, reserved bytes and lengths are not messages', () => {
   }
 });
 
-test('counters are exact below 2^53, and refused from there on', () => {
+test('counters are exact below 2^53, and refused above', () => {
   const view = new DataView(new ArrayBuffer(16));
   for (const counter of [0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 53 - 1]) {
     writeCounter(view, 8, counter);
@@ -49,7 +49,7 @@ test('counters are exact below 2^53, and refused from there on', () => {
   }
 });
 
-test('padding goes to a multiple of 16 and never beyond the MTU', () => {
+test('padding extends to a multiple of 16, but not beyond the MTU', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 9000 }), fc.integer({ min: 576, max: 9000 }), (length, mtu) => {
       const padded = length + paddingOf(length, mtu);
@@ -87,7 +87,7 @@ test('an inner packet with a wrong length field is refused', () => {
   assert.equal(innerLength(new Uint8Array(0)), 0);
 });
 
-test('congestion marks are combined as by RFC 6040, figure 4', () => {
+test('congestion marks are combined as in RFC 6040, figure 4', () => {
   const { notEct, ect0, ect1, ce } = ECN;
   const rows = [
     [notEct, notEct, notEct, notEct, ECN_DROP],

@@ -8,7 +8,7 @@ const ipv6 = (network: number, host: number): Uint8Array =>
 const allowed = (limiter: RateLimiter, source: Uint8Array, times: number, now: number): number =>
   Array.from({ length: times }).filter(() => limiter.allows(source, now)).length;
 
-test('a source has a burst of 5, then 20 a second', () => {
+test('a source gets a burst of 5, then 20 per second', () => {
   const limiter = new RateLimiter();
   assert.equal(allowed(limiter, ipv4(1), 100, 1000), 5);
   assert.equal(allowed(limiter, ipv4(1), 100, 1049), 0);
@@ -26,7 +26,7 @@ test('sources are IPv4 addresses and IPv6 /64 networks, whatever the port', () =
   assert.equal(allowed(limiter, ipv6(2, 1), 10, 1000), 5);
 });
 
-test('memory is bounded: with too many sources new ones wait until old ones are forgotten', () => {
+test('memory is bounded: with too many sources, new ones are refused until old ones are forgotten', () => {
   const limiter = new RateLimiter();
   for (let network = 0; network < 20_000; network++) limiter.allows(ipv6(network, 1), 1000);
   assert.ok(limiter.size <= 8192);
@@ -35,7 +35,7 @@ test('memory is bounded: with too many sources new ones wait until old ones are 
   assert.equal(limiter.size, 1);
 });
 
-test('each member behind a relay is a source of its own', () => {
+test('each member behind a relay is a separate source', () => {
   const limiter = new RateLimiter();
   const at = (member: number): Uint8Array => Uint8Array.of(192, 0, 2, 1, 0, 1, 0, 0, 0, member);
   for (let i = 0; i < INITIATIONS_BURST; i++) assert.equal(limiter.allows(at(1), 1000), true);

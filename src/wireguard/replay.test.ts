@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { REPLAY, replayAccept, replayReset, replayWouldRefuse } from './replay.js';
 
-/** The obvious way: remember every counter. */
+/** The reference: remembers every counter. */
 class NaiveWindow {
   readonly #seen = new Set<number>();
   #newest = 0;
@@ -30,7 +30,7 @@ for (const [name, start] of [
   ['2^32', 2 ** 32 - 100],
   ['2^53', 2 ** 53 - 20_000],
 ] as const) {
-  test(`the window accepts what a naive one accepts, near ${name}`, () => {
+  test(`the window agrees with the reference, near ${name}`, () => {
     fc.assert(
       fc.property(steps, (walk) => {
         const words = new Uint32Array(REPLAY.words + 6).fill(0xffffffff);
@@ -51,7 +51,7 @@ for (const [name, start] of [
   });
 }
 
-test('a counter may lag by exactly the window, which is 8128 as in wireguard-go', () => {
+test('a counter may lag by exactly the window size, which is 8128 as in wireguard-go', () => {
   const words = new Uint32Array(REPLAY.words);
   assert.ok(replayAccept(words, 0, 20_000));
   assert.equal(replayAccept(words, 0, 20_000 - 8129), false);
@@ -59,7 +59,7 @@ test('a counter may lag by exactly the window, which is 8128 as in wireguard-go'
   assert.equal(replayAccept(words, 0, 20_000 - 8128), false);
 });
 
-test('counters of 2^53 and above are refused, and change nothing', () => {
+test('counters from 2^53 are refused, and change nothing', () => {
   const words = new Uint32Array(REPLAY.words);
   assert.equal(replayAccept(words, 0, 2 ** 53), false);
   assert.equal(replayAccept(words, 0, 2 ** 64), false);

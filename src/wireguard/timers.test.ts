@@ -26,9 +26,9 @@ interface Pair {
   readonly network: VirtualNetwork;
   readonly a: VirtualNode;
   readonly b: VirtualNode;
-  /** b as a knows it. */
+  /** The peer b on node a. */
   readonly b_: Peer;
-  /** When `from` sent what, from `since` on. */
+  /** The times at which `from` sent this kind of message, from `since` on. */
   sent(from: VirtualNode, what: keyof typeof SENT, since?: number): number[];
 }
 
@@ -40,7 +40,7 @@ const SENT = {
   data: (bytes: Uint8Array) => bytes[0] === MESSAGE_TYPE.transport && bytes.length > TRANSPORT.minLength,
 } as const;
 
-/** Two nodes that know each other; datagrams take 10 ms unless the weather says otherwise. */
+/** Two nodes that know each other. Datagrams take 10 ms unless `weather` says otherwise. */
 function pair(weather: Weather = () => [DELAY]): Pair {
   const network = new VirtualNetwork(weather);
   const crypto = new FakeCrypto(new SeededRandom(7));
@@ -57,12 +57,12 @@ function pair(weather: Weather = () => [DELAY]): Pair {
   return { network, a, b, b_, sent };
 }
 
-/** A session that a began, with nothing unanswered. */
+/** A session that a initiated, with nothing unanswered. */
 function session(): Pair & { readonly since: number } {
   const made = pair();
   made.a.sendTo(2);
   made.network.runFor(2 * DELAY);
-  const since = made.network.now; // where a derived it
+  const since = made.network.now; // when a derived it
   made.network.runFor(DELAY);
   made.b.sendTo(1);
   made.network.runFor(KEEPALIVE_TIMEOUT + 1000);
@@ -71,7 +71,7 @@ function session(): Pair & { readonly since: number } {
   return { ...made, since };
 }
 
-test('the first packet waits for a handshake, and is then the one that confirms it, [W] 6.2', () => {
+test('the first packet waits for a handshake, then confirms it, [W] 6.2', () => {
   const { network, a, b, sent } = pair();
   a.sendTo(2, 'first');
   network.runFor(100);
@@ -115,7 +115,7 @@ test('the jitter differs from one attempt to the next, [W] 6.1', () => {
   assert.ok(pauses.every((pause) => pause >= REKEY_TIMEOUT && pause <= REKEY_TIMEOUT + JITTER));
 });
 
-test('initiations are never closer than REKEY_TIMEOUT, however much there is to send, [W] 6.1', () => {
+test('initiations are at least REKEY_TIMEOUT apart, however much there is to send, [W] 6.1', () => {
   const { network, a, sent } = pair(() => []);
   for (let i = 0; i < 300; i++) {
     a.sendTo(2);
@@ -126,7 +126,7 @@ test('initiations are never closer than REKEY_TIMEOUT, however much there is to 
   for (const [i, at] of times.entries()) assert.ok(i === 0 || at - times[i - 1]! >= REKEY_TIMEOUT);
 });
 
-test('an unanswered handshake is given up after REKEY_ATTEMPT_TIME, and what waited is dropped, [W] 6.4', () => {
+test('an unanswered handshake is given up after REKEY_ATTEMPT_TIME, and waiting packets are dropped, [W] 6.4', () => {
   const { network, a, sent } = pair(() => []);
   const start = network.now;
   a.sendTo(2);
@@ -137,7 +137,7 @@ test('an unanswered handshake is given up after REKEY_ATTEMPT_TIME, and what wai
   assert.equal(a.device.drops.of('no-session'), 1);
 });
 
-test('new packets begin the attempt anew, [W] 6.4', () => {
+test('new packets restart the attempt, [W] 6.4', () => {
   const { network, a, sent } = pair(() => []);
   const start = network.now;
   for (let i = 0; i < 60; i++) {
@@ -148,7 +148,7 @@ test('new packets begin the attempt anew, [W] 6.4', () => {
   assert.ok(sent(a, 'initiation').at(-1)! > start + 60_000 + REKEY_ATTEMPT_TIME - 2 * REKEY_TIMEOUT);
 });
 
-test('the initiator makes a new session when it sends after REKEY_AFTER_TIME, [W] 6.2', () => {
+test('the initiator starts a new session when it sends after REKEY_AFTER_TIME, [W] 6.2', () => {
   const { network, a, sent, since } = session();
   network.runUntil(since + REKEY_AFTER_TIME - 1);
   a.sendTo(2);
@@ -158,7 +158,7 @@ test('the initiator makes a new session when it sends after REKEY_AFTER_TIME, [W
   assert.equal(sent(a, 'initiation').length, 2);
 });
 
-test('the responder does not make a new session when it sends after REKEY_AFTER_TIME, [W] 6.2', () => {
+test('the responder does not start a new session when it sends after REKEY_AFTER_TIME, [W] 6.2', () => {
   const { network, b, sent, since } = session();
   network.runUntil(since + REKEY_AFTER_TIME + 1000);
   b.sendTo(1);
@@ -166,7 +166,7 @@ test('the responder does not make a new session when it sends after REKEY_AFTER_
   assert.deepEqual(sent(b, 'initiation'), []);
 });
 
-test('no packet is lost or held up by a rekey, [W] 6.2', () => {
+test('a rekey loses or delays no packet, [W] 6.2', () => {
   const { network, a, b, since } = session();
   network.runUntil(since + REKEY_AFTER_TIME - 5000);
   const before = b.received.length;
@@ -181,7 +181,7 @@ test('no packet is lost or held up by a rekey, [W] 6.2', () => {
   assert.equal(b.events.filter(({ kind }) => kind === 'install-keypair').length, 2);
 });
 
-test('the initiator makes a new session when it receives shortly before REJECT_AFTER_TIME, [W] 6.2', () => {
+test('the initiator starts a new session when it receives shortly before REJECT_AFTER_TIME, [W] 6.2', () => {
   const { network, b, a, sent, since } = session();
   network.runUntil(since + REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT - 2 * DELAY);
   b.sendTo(1);
@@ -193,7 +193,7 @@ test('the initiator makes a new session when it receives shortly before REJECT_A
   assert.equal(sent(a, 'initiation').length, 2);
 });
 
-test('nothing is sent under a session older than REJECT_AFTER_TIME, [W] 6.2', () => {
+test('nothing is sent on a session older than REJECT_AFTER_TIME, [W] 6.2', () => {
   const { network, a, sent, since } = session();
   network.weather = () => [];
   network.runUntil(since + REJECT_AFTER_TIME);
@@ -203,7 +203,7 @@ test('nothing is sent under a session older than REJECT_AFTER_TIME, [W] 6.2', ()
   assert.deepEqual(sent(a, 'initiation', now), [now]);
 });
 
-test('nothing is accepted under a session older than REJECT_AFTER_TIME, [W] 6.2', () => {
+test('nothing is accepted on a session older than REJECT_AFTER_TIME, [W] 6.2', () => {
   const { network, a, b, since } = session();
   network.runUntil(since + REJECT_AFTER_TIME - 2 * DELAY);
   network.weather = () => [2 * DELAY];
@@ -213,7 +213,7 @@ test('nothing is accepted under a session older than REJECT_AFTER_TIME, [W] 6.2'
   assert.equal(a.received.length, 1);
 });
 
-test('after a suspend the first packet makes a new session and nothing goes out under the old, [W] 6.2', () => {
+test('after a suspend the first packet starts a new session, and nothing is sent on the old one, [W] 6.2', () => {
   const { network, a, b, sent } = session();
   network.now += 3_600_000; // no timer ran meanwhile
   const woke = network.now;
@@ -224,7 +224,7 @@ test('after a suspend the first packet makes a new session and nothing goes out 
   assert.ok(sent(a, 'data', woke)[0]! > sent(b, 'response', woke)[0]!);
 });
 
-test('a session is replaced after REKEY_AFTER_MESSAGES by either role, and dead at REJECT_AFTER_MESSAGES, [W] 6.2', () => {
+test('either role replaces a session after REKEY_AFTER_MESSAGES, and it ends at REJECT_AFTER_MESSAGES, [W] 6.2', () => {
   for (const initiator of [true, false]) {
     const keypair = makeKeypair(1 as ReceiverIndex, 2 as ReceiverIndex, initiator, 1000);
     assert.equal(wantsRekeySending(keypair, REKEY_AFTER_MESSAGES - 1, 1000), false);
@@ -243,7 +243,7 @@ test('received data is answered by a keepalive after KEEPALIVE_TIMEOUT, [W] 6.5'
   assert.deepEqual(sent(a, 'keepalive', start), [start + DELAY + KEEPALIVE_TIMEOUT]);
 });
 
-test('no keepalive is sent when data went out in time, [W] 6.5', () => {
+test('no keepalive is sent if data was sent in time, [W] 6.5', () => {
   const { network, a, b, sent } = session();
   const start = network.now;
   b.sendTo(1);
@@ -262,7 +262,7 @@ test('a keepalive is not answered by a keepalive, [W] 6.5', () => {
   assert.deepEqual(sent(b, 'keepalive', start), []);
 });
 
-test('data in a steady stream of one direction is answered every KEEPALIVE_TIMEOUT, [W] 6.5', () => {
+test('a steady one-way stream is answered every KEEPALIVE_TIMEOUT, [W] 6.5', () => {
   const { network, a, b, sent } = session();
   const start = network.now;
   for (let i = 0; i < 60; i++) {
@@ -274,7 +274,7 @@ test('data in a steady stream of one direction is answered every KEEPALIVE_TIMEO
   assert.deepEqual(sent(b, 'initiation', start), []);
 });
 
-test('data without any answer makes a new handshake after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, [W] 6.5', () => {
+test('unanswered data starts a new handshake after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, [W] 6.5', () => {
   const { network, a, sent } = session();
   const start = network.now;
   network.weather = () => [];
@@ -285,7 +285,7 @@ test('data without any answer makes a new handshake after KEEPALIVE_TIMEOUT + RE
   assert.ok(first! >= due && first! <= due + JITTER, `${first! - start}`);
 });
 
-test('a lost answer does not make a handshake when another follows, [W] 6.5', () => {
+test('a lost answer starts no handshake if another one follows, [W] 6.5', () => {
   const { network, a, b, sent } = session();
   const start = network.now;
   a.sendTo(2);
@@ -296,7 +296,7 @@ test('a lost answer does not make a handshake when another follows, [W] 6.5', ()
   assert.deepEqual(sent(a, 'initiation', start), []);
 });
 
-test('a peer that restarted is found again within KEEPALIVE_TIMEOUT + 2 x REKEY_TIMEOUT, [W] 6.5', () => {
+test('a restarted peer is reached again within KEEPALIVE_TIMEOUT + 2 x REKEY_TIMEOUT, [W] 6.5', () => {
   const { network, a, b } = session();
   b.device.down(network.now);
   b.settle();
@@ -311,7 +311,7 @@ test('a peer that restarted is found again within KEEPALIVE_TIMEOUT + 2 x REKEY_
   assert.equal(seen.at(-1), 24);
 });
 
-test('a persistent keepalive follows any silence of its interval, in either direction', () => {
+test('a persistent keepalive is sent after an interval of silence in both directions', () => {
   const { network, a, b, b_, sent } = session();
   a.device.setPersistentKeepalive(b_, 25_000, network.now);
   a.settle();
@@ -325,7 +325,7 @@ test('a persistent keepalive follows any silence of its interval, in either dire
   assert.deepEqual(sent(a, 'keepalive', start + 1), [passive, passive + 25_000]);
 });
 
-test('a persistent keepalive makes a session by itself, for ever', () => {
+test('a persistent keepalive makes sessions by itself, without end', () => {
   const { network, a, b_, sent } = pair(() => []);
   a.device.setPersistentKeepalive(b_, 25_000, network.now);
   a.settle();
@@ -342,7 +342,7 @@ test('without new sessions all keys are erased after 3 x REJECT_AFTER_TIME, [W] 
   for (const { events } of [a, b]) assert.ok(events.some(({ kind }) => kind === 'drop-keypair'));
 });
 
-test('attempts at a handshake that fail do not prolong the life of keys, [W] 6.3', () => {
+test('failed handshake attempts do not prolong the life of keys, [W] 6.3', () => {
   const { network, a, since } = session();
   network.weather = () => [];
   for (let i = 0; i < 500; i++) {
@@ -353,7 +353,7 @@ test('attempts at a handshake that fail do not prolong the life of keys, [W] 6.3
   assert.equal(a.events.filter(({ kind }) => kind === 'drop-keypair').length, 1);
 });
 
-test('a request for a handshake is ignored when one ended at the same time, [W] 6.2', () => {
+test('a handshake request is ignored if a handshake has just completed, [W] 6.2', () => {
   const { network, a, b_, sent, since } = session();
   const row = a.rows.get(2)!;
   row[ACTIVITY.asked] = since - 1;
@@ -366,7 +366,7 @@ test('a request for a handshake is ignored when one ended at the same time, [W] 
   assert.equal(sent(a, 'initiation').length, 2);
 });
 
-test('an idle pair sends nothing at all, and wants no timeout after the keys are erased, [W] 6', () => {
+test('an idle pair sends nothing, and needs no timer after the keys are erased, [W] 6', () => {
   const { network, a, b } = session();
   const { length } = network.sent;
   network.runFor(3_600_000);
@@ -375,7 +375,7 @@ test('an idle pair sends nothing at all, and wants no timeout after the keys are
   assert.equal(b.device.nextTimeout(), Infinity);
 });
 
-test('when both begin at once both keep a session, and no packet is lost then or at the next rekey', () => {
+test('after simultaneous initiations both have a session, and no packet is lost then or at the next rekey', () => {
   const { network, a, b } = pair();
   a.sendTo(2, 'a');
   b.sendTo(1, 'b');

@@ -6,10 +6,10 @@ import { SeededRandom } from '../../tests/kit/random.js';
 import { VirtualEndpoint, VirtualNetwork, VirtualNode } from '../../tests/kit/virtual-network.js';
 import type { PeerNumber } from './numbers.js';
 
-/** What a start of the program takes at the very least, milliseconds. */
+/** The shortest start time of the program, milliseconds. */
 const RESTART = 150;
 
-/** A node that is often asked for handshakes, and one that tells whether a timestamp ever was an old one. */
+/** A node that sends many initiations, and one that detects a timestamp that does not increase. */
 function acquainted() {
   const net = new VirtualNetwork(() => [10]);
   const crypto = new FakeCrypto(new SeededRandom(11));
@@ -25,7 +25,7 @@ function acquainted() {
   return { net, judge, node, restart: () => start(node.key), refused };
 }
 
-/** Asks for a handshake now, whatever was sent a moment ago. */
+/** Requests a handshake now, even just after another one. */
 function greet(node: VirtualNode): void {
   for (const peer of node.device.peers) {
     peer.stop(node.now);
@@ -35,7 +35,7 @@ function greet(node: VirtualNode): void {
   node.settle();
 }
 
-test('timestamps for one peer increase strictly, whatever happens to clock and configuration', () => {
+test('timestamps for a peer strictly increase under any changes of clock and configuration', () => {
   const step = fc.oneof(
     fc.record({ pass: fc.nat(100) }),
     fc.record({ setClock: fc.integer({ min: -1e7, max: 1e7 }) }),
@@ -64,7 +64,7 @@ test('timestamps for one peer increase strictly, whatever happens to clock and c
   );
 });
 
-test('a thousand silent peers do not make a restarted device wait for its clock', () => {
+test('after a restart with a thousand silent peers, no handshake has to wait for the clock', () => {
   const { net, judge, node, restart, refused } = acquainted();
   for (let i = 0; i < 1000; i++) {
     const silent = node.device.addPeer(new Uint8Array(32).fill(i >> 8).fill(i, 16), (100 + i) as PeerNumber);
@@ -82,10 +82,10 @@ test('a thousand silent peers do not make a restarted device wait for its clock'
   greet(restart());
   net.runFor(100);
   assert.equal(refused(), 0);
-  assert.ok(sessions.lastHandshake > before, 'the first initiation after the restart was answered');
+  assert.ok(sessions.lastHandshake > before, 'the first initiation after the restart is answered');
 });
 
-test('however often one peer is greeted, a restarted device is ahead of what it saw', () => {
+test('after any number of greetings to a peer, timestamps after a restart are newer', () => {
   fc.assert(
     fc.property(fc.array(fc.nat(25), { minLength: 50, maxLength: 300, size: 'max' }), (pauses) => {
       const { net, node, restart, refused } = acquainted();
@@ -103,7 +103,7 @@ test('however often one peer is greeted, a restarted device is ahead of what it 
   );
 });
 
-test('a greeting that comes too soon after many others follows within 20 ms', () => {
+test('a greeting that exceeds the burst is sent within 20 ms', () => {
   const { net, node } = acquainted();
   net.weather = () => [];
   for (let i = 0; i < 100; i++) greet(node);

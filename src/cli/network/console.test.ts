@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Console } from './console.js';
 
-test('a log has a limit, and the last lines are in it or in the previous one', (t) => {
+test('a log has a size limit, and the last lines are in it or in the previous log', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-log-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'lametun.log');

@@ -7,7 +7,7 @@ import { withOwnHub } from './own-hub.js';
 
 const LAN = '192.168.1.0/24';
 
-/** A node of network `n1` that offers what it is told, and a hub that approves what it is asked to. */
+/** A node of network `n1` that offers the given shares, and a hub that approves every request. */
 function world(network = 'n1', waiting: { name: string; shares?: string[] }[] = []) {
   const asked: AdminRequest[] = [];
   const offers = (shares: readonly string[], state: OfferedShare['state']) =>
@@ -32,13 +32,13 @@ function world(network = 'n1', waiting: { name: string; shares?: string[] }[] = 
   return { node: withOwnHub(node, hub), asked };
 }
 
-test("what root shares on the hub's machine is approved at once", async () => {
+test("a share that root adds on the hub's machine is approved at once", async () => {
   const { node, asked } = world();
   assert.deepEqual(await node.share([LAN]), [{ network: LAN, state: 'approved' }]);
   assert.deepEqual(asked, [{ op: 'approve', node: '7', shares: [LAN] }]);
 });
 
-test("nothing is approved when nothing waits, when nothing was asked for, or by another network's hub", async () => {
+test("nothing is approved without a pending share, without a request, or by another network's hub", async () => {
   const { node, asked } = world();
   await node.share(['10.9.0.0/24']);
   assert.deepEqual(await node.share(), [{ network: LAN, state: 'pending' }]);
@@ -47,7 +47,7 @@ test("nothing is approved when nothing waits, when nothing was asked for, or by 
   assert.deepEqual([...asked, ...other.asked], []);
 });
 
-test("root on the hub's machine is told who waits, and by which command that ends", () => {
+test("root on the hub's machine sees what is pending, and the command that approves it", () => {
   const waiting = [{ name: 'anna' }, { name: 'nas', shares: [LAN] }, { name: 'office', shares: [LAN] }];
   assert.deepEqual(world('n1', waiting).node.status().warnings, [
     'w',

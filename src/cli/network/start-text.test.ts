@@ -31,13 +31,13 @@ const ports = (port: number, ...outside: readonly string[]): string[] =>
     .split('\n')
     .filter((line) => /\bTCP\b/.test(line));
 
-test('a public address with the hub’s own port is that machine’s, or a NAT’s that keeps it', () => {
+test('a public address with the hub’s own port is this machine’s, or that of a NAT that keeps the port', () => {
   const line = 'Open these ports to this machine: TCP 443 and UDP 443.';
   assert.deepEqual(ports(443, 'hub.example.com'), [line]);
   assert.deepEqual(ports(443, '203.0.113.5:443', '2001:db8::5'), [line]);
 });
 
-test('a proxy needs its own port open, and is told what to forward', () => {
+test('for a proxy, the text names the port to open and what to forward', () => {
   assert.deepEqual(ports(8443, 'https://www.example.com'), [
     'Open TCP 443 on www.example.com. Its proxy must pass WebSockets for /lametun to TCP 8443 of this machine. ' +
       'Also forward UDP 8443 to UDP 8443. Without UDP, traffic is relayed over the WebSocket, which is slower.',
@@ -48,7 +48,7 @@ test('a proxy needs its own port open, and is told what to forward', () => {
   );
 });
 
-test('a NAT with another port forwards it, and UDP on the hub’s own port', () => {
+test('for a NAT with another port, the text names the TCP and UDP ports to forward', () => {
   const [first, ...more] = ports(443, '203.0.113.5:8443', 'hub.example.com');
   assert.match(
     first!,
@@ -68,7 +68,7 @@ const node: NodeStatus = {
   ...{ peers: [], shares: [], names: { how: 'resolv.conf' }, warnings: [] },
 };
 
-test('a pending node is told which command approves it, and where to run it', () => {
+test('for a pending node, the text names the command that approves it, and where to run it', () => {
   const self = { ...node.self, pending: true, ipv4: undefined, ipv6: undefined };
   assert.equal(
     startText(undefined, { ...node, self }, 0),
@@ -82,7 +82,7 @@ test('when a name is taken, the node’s name and the command to change it are s
     lines[1]!,
     /^The name anna is taken, so this node is called anna-2\. .*lametun rename anna-2 NAME$/,
   );
-  assert.equal(startText(undefined, node, 0).split('\n').length, 1, 'nothing when it was free');
+  assert.equal(startText(undefined, node, 0).split('\n').length, 1, 'nothing if the name was free');
 });
 
 test('a hub that is unreachable or refuses the node is shown with the reason', () => {

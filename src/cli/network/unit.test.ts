@@ -35,7 +35,7 @@ test('arguments reach the program unchanged', () => {
   assert.match(text, /^ExecStart=\/usr\/bin\/node "\/opt\/a b\/main\.js" up --state "\/s\/50%%\/\$\$x\\""$/m);
 });
 
-/** How systemd reads a command line: systemd.syntax(7) and systemd.service(5), "Command lines". */
+/** Parses a command line like systemd: systemd.syntax(7) and systemd.service(5), "Command lines". */
 function readBySystemd(line: string): string[] {
   const words: string[] = [];
   let at = 0;
@@ -45,7 +45,7 @@ function readBySystemd(line: string): string[] {
     let quoted = false;
     for (; at < line.length && (quoted || line[at] !== ' '); at++) {
       if (line[at] === '"') quoted = !quoted;
-      else if (line[at] === "'" && !quoted) throw new Error('a quote that is not ours');
+      else if (line[at] === "'" && !quoted) throw new Error('unexpected quote');
       else if (line[at] === '\\') {
         const [escaped] = /^\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|["\\])/.exec(line.slice(at))!;
         word += /^\\[xu]/.test(escaped!)
@@ -60,7 +60,7 @@ function readBySystemd(line: string): string[] {
   return words;
 }
 
-test('systemd reads any arguments unchanged', () => {
+test('systemd reads all arguments unchanged', () => {
   const special = fc.constantFrom(
     ' ',
     '%',
@@ -94,7 +94,7 @@ test('systemd reads any arguments unchanged', () => {
   );
 });
 
-test('a unit is written whole and readable, or an error says why not', (t) => {
+test('a unit is complete and readable, or an error says why not', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const unit = unitFor(place, ['/usr/bin/node']);
@@ -107,7 +107,7 @@ test('a unit is written whole and readable, or an error says why not', (t) => {
   );
 });
 
-test('a unit belongs to its state directory, and no other one takes it', (t) => {
+test('a unit belongs to its state directory, and another directory cannot replace it', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const of = (state: string, ...more: string[]) =>

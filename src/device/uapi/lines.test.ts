@@ -3,14 +3,14 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { LineSplitter, MAX_LINE } from './lines.js';
 
-/** The lines of all chunks, copied one by one. */
+/** The lines of all chunks, as copies. */
 function split(splitter: LineSplitter, chunks: readonly Buffer[]): string[] {
   const copies: string[] = [];
   for (const chunk of chunks) for (const line of splitter.lines(chunk)) copies.push(line.toString('latin1'));
   return copies;
 }
 
-test('however a text is cut into chunks, its lines are the same', () => {
+test('the lines do not depend on how the text is split into chunks', () => {
   fc.assert(
     fc.property(fc.array(fc.string({ maxLength: 40 })), fc.array(fc.nat(30)), (lines, sizes) => {
       const text = Buffer.from(lines.map((line) => `${line.replaceAll('\n', '')}\n`).join(''), 'latin1');
@@ -27,14 +27,14 @@ test('however a text is cut into chunks, its lines are the same', () => {
   );
 });
 
-test('a line may have 64 KiB, in however many chunks, and not more', () => {
+test('a line may have up to 64 KiB, in any number of chunks', () => {
   const full = Buffer.alloc(MAX_LINE, 'x');
   assert.deepEqual(split(new LineSplitter(), [full, Buffer.from('\n')]), [full.toString()]);
   assert.deepEqual(split(new LineSplitter(), [full, Buffer.from('x')]), ['too-long']);
   assert.deepEqual(split(new LineSplitter(), [full, Buffer.from('x\n')]), ['too-long']);
 });
 
-test('what was kept of a line is erased when it is done with', () => {
+test('the buffered part of a line is erased after use', () => {
   const splitter = new LineSplitter();
   split(splitter, [Buffer.from('private_key=5ec')]);
   const lines = splitter.lines(Buffer.from('2e7\nnext\n'));

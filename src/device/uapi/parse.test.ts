@@ -18,7 +18,7 @@ const errnoOf = (text: string, section: Section = 'peer'): number => {
 };
 const KEY = '0123456789abcdefABCDEF'.padEnd(64, '7');
 
-test('keys are 32 bytes in hexadecimal of either case', () => {
+test('keys are 32 bytes in upper- or lower-case hexadecimal', () => {
   for (const [key, section] of [
     ['private_key', 'device'],
     ['public_key', 'device'],
@@ -40,7 +40,7 @@ test('keys are 32 bytes in hexadecimal of either case', () => {
   }
 });
 
-test('numbers are decimal, with leading zeros if need be, and have limits', () => {
+test('numbers are decimal, may have leading zeros, and have limits', () => {
   for (const [key, section, max] of [
     ['listen_port', 'device', 65_535],
     ['fwmark', 'device', 4_294_967_295],
@@ -71,7 +71,7 @@ test('flags have one value', () => {
   }
 });
 
-test('endpoints: IPv4, IPv6 in brackets, a zone; never a name', () => {
+test('an endpoint is IPv4, or IPv6 in brackets with an optional zone, but never a name', () => {
   const endpoint = (text: string): string => {
     const line = parse(`endpoint=${text}`);
     assert.ok(line.key === 'endpoint');
@@ -98,7 +98,7 @@ test('endpoints: IPv4, IPv6 in brackets, a zone; never a name', () => {
     assert.equal(errnoOf(`endpoint=${bad}`), 22, bad);
 });
 
-test('allowed IPs, and those to be taken away', () => {
+test('allowed IPs are added, or removed with a minus sign', () => {
   const allowed = (text: string): string => {
     const line = parse(`allowed_ip=${text}`);
     assert.ok(line.key === 'allowed_ip');
@@ -134,11 +134,11 @@ test('allowed IPs, and those to be taken away', () => {
     assert.equal(errnoOf(`allowed_ip=${bad}`), 22, bad);
 });
 
-test('every IPv4 network is read as the slower parser reads it', () => {
+test('the fast parser agrees with the slow one on every IPv4 network', () => {
   const part = fc.oneof(fc.nat(300).map(String), fc.constantFrom('', '00', '01', '-1', '1 '));
   fc.assert(
     fc.property(
-      part.filter((text) => text !== '-1'), // a sign in front takes the network away
+      part.filter((text) => text !== '-1'), // a leading minus sign would remove the network
       part,
       part,
       part,
@@ -157,7 +157,7 @@ test('every IPv4 network is read as the slower parser reads it', () => {
   );
 });
 
-test('a key of the other section, an unknown one and none at all are refused', () => {
+test('a key of the other section, an unknown key and a missing key are refused', () => {
   assert.equal(errnoOf('listen_port=5', 'peer'), 22);
   assert.equal(errnoOf('allowed_ip=10.0.0.0/8', 'device'), 22);
   assert.equal(errnoOf('foo=1', 'device'), 22);
@@ -167,12 +167,12 @@ test('a key of the other section, an unknown one and none at all are refused', (
   assert.equal(errnoOf('', 'peer'), 71);
 });
 
-test('a carriage return at the end of a line is ignored, as Go does', () => {
+test('a carriage return at the end of a line is ignored, as in Go', () => {
   assert.deepEqual(parse('listen_port=7\r', 'device'), { key: 'listen_port', value: 7 });
   assert.equal(errnoOf('listen_port=7\r\r', 'device'), 22);
 });
 
-test('garbage is refused by an errno, and no value is repeated in the message', () => {
+test('garbage is refused with an errno, and messages contain no values', () => {
   const key = fc.constantFrom('private_key', 'preshared_key', 'endpoint', 'allowed_ip', 'fwmark', 'x');
   fc.assert(
     fc.property(

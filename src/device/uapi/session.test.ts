@@ -9,7 +9,7 @@ const A = 'ab'.repeat(32);
 const B = 'cd'.repeat(32);
 const ZERO = '00'.repeat(32);
 
-/** One connection to a fake device: `say` gives what is answered. */
+/** One connection to a fake interface. `say` returns the answer. */
 function connection(t: TestContext, fake: FakeInterface = fakeInterface(t)) {
   const session = new UapiSession(fake);
   const collect = (parts: Iterable<Buffer>): string =>
@@ -26,11 +26,11 @@ function connection(t: TestContext, fake: FakeInterface = fakeInterface(t)) {
 }
 const OK = 'errno=0\n\n';
 
-test('a new device has a port, and nothing else', (t) => {
+test('a new interface has a port, and nothing else', (t) => {
   assert.equal(connection(t).get(), `listen_port=${FIRST_PORT}\n${OK}`);
 });
 
-test('all that is set is shown, in the order of wireguard-go', (t) => {
+test('get shows everything that was set, in the order of wireguard-go', (t) => {
   const { say, get, engine, device } = connection(t);
   const answer = say(
     ...['set=1', `private_key=${'77'.repeat(32)}`, 'listen_port=51820', 'fwmark=51', `public_key=${A}`],
@@ -62,7 +62,7 @@ test('all that is set is shown, in the order of wireguard-go', (t) => {
   );
 });
 
-test('errnos are those of wireguard-go, and what stands before the wrong line is done', (t) => {
+test('errnos are those of wireguard-go, and lines before an invalid one take effect', (t) => {
   for (const [line, errno] of [
     ['foo=1', -22],
     ['foo', -71],
@@ -82,7 +82,7 @@ test('errnos are those of wireguard-go, and what stands before the wrong line is
   }
 });
 
-test('several requests on a connection, however they come', (t) => {
+test('a connection accepts several requests, split in any way', (t) => {
   const { raw, say, session } = connection(t);
   const port = `listen_port=${FIRST_PORT}\n`;
   assert.equal(raw('get=1\n\nset=1\nfwmark=1\n\nget=1\n\n'), `${port}${OK}${OK}${port}fwmark=1\n${OK}`);
@@ -92,14 +92,14 @@ test('several requests on a connection, however they come', (t) => {
   assert.equal(session.isOver, false);
 });
 
-test('after a wrong line the rest of the request is skipped, and the connection goes on', (t) => {
+test('after an invalid line the rest of the request is skipped, and the connection stays open', (t) => {
   const { raw, say, get } = connection(t);
   assert.equal(
     say('set=1', 'foo=1', 'fwmark=3', '', 'get=1', ''),
     `errno=-22\n\nlisten_port=${FIRST_PORT}\n${OK}`,
   );
   assert.equal(raw('set=1\nfoo=1\n'), 'errno=-22\n\n', 'at once');
-  assert.equal(get(), `listen_port=${FIRST_PORT}\n${OK}`, 'also without the empty line');
+  assert.equal(get(), `listen_port=${FIRST_PORT}\n${OK}`, 'even without the empty line');
 });
 
 test('an unknown request ends the connection without an answer', (t) => {
@@ -110,20 +110,20 @@ test('an unknown request ends the connection without an answer', (t) => {
   }
 });
 
-test('text behind get=1 is refused', (t) => {
+test('text after get=1 is refused', (t) => {
   const { raw, session } = connection(t);
   assert.equal(raw('get=1\nx\n'), 'errno=-22\n\n');
   assert.equal(raw('\n'), '');
   assert.equal(session.isOver, true);
 });
 
-test('a line of more than 64 KiB is an I/O error, and the end of the connection', (t) => {
+test('a line of more than 64 KiB causes an I/O error, and ends the connection', (t) => {
   const { raw, session } = connection(t);
   assert.equal(raw(`set=1\nfoo=${'x'.repeat(70_000)}`), 'errno=-5\n\n');
   assert.equal(session.isOver, true);
 });
 
-test('a request without its empty line counts when the other side is done, a line cut short does not', (t) => {
+test('at the end of input, an unfinished request takes effect, but an unfinished line does not', (t) => {
   const { raw, end, device } = connection(t);
   assert.equal(raw('set=1\nfwmark=4\nfwmark=5'), '');
   assert.equal(end(), OK);
@@ -139,7 +139,7 @@ test('update_only creates nothing, and the rest of its lines has no effect', (t)
   assert.match(get(), /allowed_ip=10\.0\.0\.0\/8/);
 });
 
-test('remove removes, and takes unknown peers in its stride', (t) => {
+test('remove removes a peer, and ignores unknown peers', (t) => {
   const { say, get, engine } = connection(t);
   say('set=1', `public_key=${A}`, 'allowed_ip=10.0.0.0/8', '');
   assert.equal(say('set=1', `public_key=${A}`, 'remove=true', 'allowed_ip=11.0.0.0/8', ''), OK);
@@ -148,7 +148,7 @@ test('remove removes, and takes unknown peers in its stride', (t) => {
   assert.equal(engine.peers.size, 0);
 });
 
-test('a peer loses its number only when the data plane knows that no address leads to it', (t) => {
+test('a peer number is released only after the data plane has removed its allowed IPs', (t) => {
   const { say, engine } = connection(t);
   say('set=1', `public_key=${A}`, 'allowed_ip=10.0.0.0/8', '');
   engine.forget();
@@ -157,7 +157,7 @@ test('a peer loses its number only when the data plane knows that no address lea
   assert.deepEqual(calls, ['setAllowedIps', 'removePeer']);
 });
 
-test('replace_peers and replace_allowed_ips begin anew', (t) => {
+test('replace_peers and replace_allowed_ips start with an empty list', (t) => {
   const { say, get } = connection(t);
   say('set=1', `public_key=${A}`, 'allowed_ip=10.0.0.0/8', 'allowed_ip=11.0.0.0/8', '');
   say('set=1', `public_key=${A}`, 'replace_allowed_ips=true', 'allowed_ip=12.0.0.0/8', '');
@@ -166,7 +166,7 @@ test('replace_peers and replace_allowed_ips begin anew', (t) => {
   assert.match(get(), new RegExp(`^listen_port=\\d+\\npublic_key=${B}\\n`));
 });
 
-test('an allowed IP has one peer: the last one that it was given to; only that one gives it up', (t) => {
+test('an allowed IP belongs to the last peer that got it, and only that peer can remove it', (t) => {
   const { say, engine, device } = connection(t);
   say('set=1', `public_key=${A}`, 'allowed_ip=10.0.0.0/8', `public_key=${B}`, 'allowed_ip=10.0.0.0/8', '');
   const owner = (): number => {
@@ -180,14 +180,14 @@ test('an allowed IP has one peer: the last one that it was given to; only that o
   assert.equal(owner(), -1);
 });
 
-test('the table of allowed IPs is made once per request', (t) => {
+test('the table of allowed IPs is built once per request', (t) => {
   const { say, engine } = connection(t);
   const lines = Array.from({ length: 500 }, (_, i) => `allowed_ip=10.0.${i >> 8}.${i & 255}/32`);
   say('set=1', `public_key=${A}`, ...lines, '');
   assert.equal(engine.of('setAllowedIps').length, 1);
 });
 
-test('our own public key as a peer is ignored', (t) => {
+test('a peer with the interface’s own public key is ignored', (t) => {
   const { say, get, device } = connection(t);
   say('set=1', `private_key=${'77'.repeat(32)}`, '');
   const own = Buffer.from(device.publicKey!).toString('hex');
@@ -196,10 +196,10 @@ test('our own public key as a peer is ignored', (t) => {
   say('set=1', `private_key=${ZERO}`, `public_key=${own}`, 'allowed_ip=10.0.0.0/8', '');
   assert.match(get(), new RegExp(`public_key=${own}`));
   say('set=1', `private_key=${'77'.repeat(32)}`, '');
-  assert.doesNotMatch(get(), /public_key/, 'the key changed to that of a peer');
+  assert.doesNotMatch(get(), /public_key/, 'the new private key is that of the peer');
 });
 
-test('a port that is taken: EADDRINUSE, and the old one stays', (t) => {
+test('a port in use causes EADDRINUSE, and the old port stays', (t) => {
   const fake = fakeInterface(t);
   fake.taken.add(7);
   const { say, device } = connection(t, fake);
@@ -214,14 +214,14 @@ test('a link-local endpoint names its interface, which must exist', (t) => {
   assert.match(get(), /endpoint=\[fe80::1%7\]:5\n/);
 });
 
-test('what was dropped is told by a request of its own', (t) => {
+test('get=drops returns the drop counters', (t) => {
   const { raw, engine } = connection(t);
   assert.equal(raw('get=drops\n\n'), OK);
   engine.dropped.set('replayed', 7);
   assert.equal(raw('get=drops\n\n'), `replayed=7\n${OK}`);
 });
 
-test('another connection may remove the peer that a request is about', (t) => {
+test('another connection may remove the peer of a request', (t) => {
   const fake = fakeInterface(t);
   const [one, two] = [connection(t, fake), connection(t, fake)];
   one.say('set=1', `public_key=${A}`);
@@ -230,14 +230,14 @@ test('another connection may remove the peer that a request is about', (t) => {
   assert.equal(one.get(), `listen_port=${FIRST_PORT}\n${OK}`);
 });
 
-test('a connection that breaks in a request leaves what was done, known to the data plane', (t) => {
+test('changes of a broken connection stay in effect, and reach the data plane', (t) => {
   const { say, session, engine } = connection(t);
   say('set=1', `public_key=${A}`, 'allowed_ip=10.0.0.0/8');
   session.abort();
   assert.equal(engine.of('setAllowedIps').length, 1);
 });
 
-test('no garbage breaks a session, and no key is logged', (t) => {
+test('garbage does not break a session, and no key is logged', (t) => {
   const fake = fakeInterface(t);
   const line = fc.oneof(
     fc.constantFrom('set=1', 'get=1', '', `public_key=${A}`, `private_key=${'5e'.repeat(32)}`, 'remove=true'),
@@ -261,7 +261,7 @@ test('no garbage breaks a session, and no key is logged', (t) => {
   assert.ok(!fake.lines.some((text) => /5e5e5e5e/.test(text)));
 });
 
-test('10 000 peers and 65 025 allowed IPs are read, and told in parts', (t) => {
+test('10 000 peers and 65 025 allowed IPs are read, and returned in parts', (t) => {
   const { raw, session } = connection(t);
   const lines = ['set=1', 'replace_peers=true'];
   for (let i = 0; i < 10_000; i++)
@@ -274,7 +274,7 @@ test('10 000 peers and 65 025 allowed IPs are read, and told in parts', (t) => {
   for (let at = 0; at < text.length; at += 65_536) answer += raw(text.slice(at, at + 65_536));
   assert.equal(answer, OK);
   const parts = [...session.handle(Buffer.from('get=1\n\n'))];
-  assert.ok(performance.now() - start < 30_000, 'within seconds'); // one, where nothing else runs
+  assert.ok(performance.now() - start < 30_000, 'within seconds'); // one second on an idle machine
   assert.ok(parts.length > 20);
   assert.ok(parts.every((part) => part.length <= 65_536));
   const got = Buffer.concat(parts).toString();

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { until } from '../../../tests/kit/wait.js';
 import { watchRemoval } from './socket.js';
 
-/** A file in the socket's place, and how often its removal was told. */
+/** A file in place of the socket, and how often its removal was reported. */
 function watched(t: TestContext, before: (path: string) => void = () => {}): { path: string; told: number } {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-uapi-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -22,11 +22,11 @@ function watched(t: TestContext, before: (path: string) => void = () => {}): { p
   return state;
 }
 
-test('the removal of the socket is told once', async (t) => {
+test('the removal of the socket is reported once', async (t) => {
   const state = watched(t);
   assert.equal(state.told, 0);
   rmSync(state.path);
-  await until('it to be told', () => state.told > 0);
+  await until('the report', () => state.told > 0);
   writeFileSync(state.path, '');
   let toldAnother = false;
   const another = watchRemoval(state.path, lstatSync(state.path).ino, () => {
@@ -34,11 +34,11 @@ test('the removal of the socket is told once', async (t) => {
   });
   t.after(() => another.close());
   rmSync(state.path);
-  await until('another one that watches to be told', () => toldAnother);
+  await until('the report of another watcher', () => toldAnother);
   assert.equal(state.told, 1);
 });
 
-test('a socket that was removed, or replaced, before it is watched is told at once', (t) => {
+test('a socket that was removed or replaced before the watch starts is reported at once', (t) => {
   assert.equal(watched(t, (path) => rmSync(path)).told, 1);
   const replace = (path: string): void => {
     writeFileSync(`${path}.new`, '');

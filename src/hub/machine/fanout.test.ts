@@ -39,7 +39,7 @@ function scene(mapLength = 5) {
   return { source, clock, fanout, change };
 }
 
-test('a node that attaches gets the map, or the changes since its own', () => {
+test('a node that attaches gets the map, or the changes since its own map', () => {
   const { clock, fanout } = scene();
   const [fresh, returning] = [new TestFollower(), new TestFollower()];
   fanout.add(fresh);
@@ -48,7 +48,7 @@ test('a node that attaches gets the map, or the changes since its own', () => {
   assert.deepEqual([fresh.heard, returning.heard], [['map 1'], ['1 to 1']]);
 });
 
-test('every change reaches everyone, and changes in quick succession go together', () => {
+test('every change reaches every node, and changes in quick succession are sent together', () => {
   const { clock, fanout, change } = scene();
   const followers = Array.from({ length: 10 }, () => new TestFollower());
   for (const follower of followers) fanout.add(follower);
@@ -62,7 +62,7 @@ test('every change reaches everyone, and changes in quick succession go together
   for (const { heard } of followers) assert.deepEqual(heard, ['map 1', '1 to 2', '2 to 5']);
 });
 
-test('a slow reader has one message in flight, then gets everything it missed at once', () => {
+test('a slow reader has one message in flight, then gets all missed changes in one message', () => {
   const { clock, fanout, change } = scene();
   const slow = new TestFollower(false);
   const quick = new TestFollower();
@@ -80,7 +80,7 @@ test('a slow reader has one message in flight, then gets everything it missed at
   assert.deepEqual(slow.heard, ['map 1', '1 to 6']);
 });
 
-test('large maps are made only as fast as they are read, and small deltas do not wait for them', () => {
+test('large maps are built only as fast as they are read, and do not delay small deltas', () => {
   const { clock, fanout, change } = scene(1 << 20);
   const slow = Array.from({ length: 100 }, () => new TestFollower(false));
   const quick = new TestFollower();
@@ -91,7 +91,7 @@ test('large maps are made only as fast as they are read, and small deltas do not
   assert.ok(begun() >= 30 && begun() < 40, `${begun()} MiB under way`);
   change();
   clock.run(200);
-  assert.deepEqual(quick.heard, ['1 to 1', '1 to 2'], 'it has what it needs although others wait');
+  assert.deepEqual(quick.heard, ['1 to 1', '1 to 2'], 'not delayed by the waiting maps');
   for (let i = 0; i < 100; i++) {
     for (const follower of slow) for (const done of follower.dones.splice(0)) done();
     clock.run(clock.time + 100);
@@ -112,7 +112,7 @@ test('a client that left gets nothing more', () => {
   assert.deepEqual(gone.heard, ['map 1']);
 });
 
-test('a long round yields to other events, and makes later rounds rarer', () => {
+test('a long round yields to other events, and later rounds are less frequent', () => {
   const { clock, fanout, change, source } = scene();
   const order: string[] = [];
   const costly = (name: string): Follower => ({
@@ -136,7 +136,7 @@ test('a long round yields to other events, and makes later rounds rarer', () => 
   assert.equal(before, 6);
 });
 
-test('a round ends while changes continue, and these go out together in the next', () => {
+test('changes during a round are sent together in the next round', () => {
   const { clock, fanout, change } = scene();
   let told = 0;
   const followers = Array.from({ length: 40 }, (): Follower & { last: string } => ({

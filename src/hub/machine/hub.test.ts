@@ -36,7 +36,7 @@ class FakeClient implements Client {
   }
 }
 
-/** A hub that asks, and one who waits to be let in. */
+/** A hub that requires approval, and a pending node. */
 async function scene() {
   const scheduler = new VirtualScheduler();
   const { hub, registry } = await VirtualHub.start({ ask: true, scheduler });
@@ -47,7 +47,7 @@ async function scene() {
   await hub.handle(client, { type: 'join', id: 1, secret, name: 'guest', shares: [] });
   client.messages.length = 0;
 
-  /** The client attaches; something happens between what the database says of it and when the hub hears that. */
+  /** The client attaches, and something happens between the database's answer and its arrival at the hub. */
   const attachAnd = async (happens: () => Promise<unknown>): Promise<void> => {
     const { store } = registry;
     const read = store.read.bind(store);
@@ -101,7 +101,7 @@ test('a pending node may stay connected', async () => {
   assert.ok(client.admitted);
 });
 
-test('a pending administrator is told why it cannot administer yet', async () => {
+test('a pending administrator gets the reason why it cannot administer yet', async () => {
   const { hub, client, attachAnd } = await scene();
   await attachAnd(async () => {});
   await hub.handle(client, { type: 'admin', id: 3, request: { op: 'nodes' } });
@@ -139,14 +139,14 @@ test('requests of non-members that need the database are limited', async () => {
       assert.equal(guest.messages[0]?.type, 'refused');
     }
   }
-  assert.ok(asked > 150 && asked < 700, `${asked} times for 600 questions`); // some take two or three
+  assert.ok(asked > 150 && asked < 700, `${asked} times for 600 questions`); // some need two or three
   const last = new FakeClient();
   await hub.handle(last, questions[0]!);
   assert.deepEqual(
     last.messages.map((message) => message.type === 'refused' && message.code),
     ['too-many'],
   );
-  assert.ok(last.ended, 'and is sent away');
+  assert.ok(last.ended, 'it is disconnected');
   const elsewhere = new FakeClient(randomBytes(32), '192.0.2.2');
   await hub.handle(elsewhere, questions[0]!);
   assert.deepEqual(

@@ -10,7 +10,7 @@ import { type Carrier, type Ending, PACE, type Pace, Session } from './session.j
 
 const crypto = new FakeCrypto(new SeededRandom(1));
 
-/** A carrier that takes what is sent when the test says so, and the node at its other end. */
+/** A carrier that accepts data when the test says so, and the node at its other end. */
 class TestCarrier implements Carrier {
   pace: Pace = PACE.stranger;
   pings = 0;
@@ -40,7 +40,7 @@ class TestCarrier implements Carrier {
   terminateLater(): void {}
 }
 
-/** A client whose channel is open, at second 0. */
+/** A client with an open channel, at second 0. */
 function scene(answer: (message: NodeMessage) => Promise<void> = async () => {}) {
   const carrier = new TestCarrier();
   const seen = { endings: [] as Ending[], frames: 0, requests: [] as NodeMessage[] };
@@ -134,7 +134,7 @@ test('frames for a client that does not read are dropped', () => {
   assert.ok(session.droppedFrames > 700, `${session.droppedFrames}`);
 });
 
-test('a guest that sends a frame is disconnected, a member is not, and the pace follows', () => {
+test('a guest that sends a frame is disconnected, a member is not, and the pace is adjusted', () => {
   const guest = scene();
   assert.equal(guest.carrier.pace, PACE.guest);
   guest.session.handle(guest.node.sealFrame(1, new Uint8Array(32)), 0);
@@ -147,7 +147,7 @@ test('a guest that sends a frame is disconnected, a member is not, and the pace 
   assert.equal(member.carrier.pace, PACE.member);
 });
 
-test('a close waits for earlier messages, and nothing follows it', () => {
+test('close waits for earlier messages, and nothing is sent after it', () => {
   const { carrier, session, seen } = scene();
   session.admit();
   carrier.takes = false;
@@ -159,7 +159,7 @@ test('a close waits for earlier messages, and nothing follows it', () => {
   assert.equal(carrier.closedWith, 1000);
 });
 
-test('requests are answered one by one; too many waiting ones are refused, then end the session', async () => {
+test('requests are answered one by one; excess waiting requests are refused, then end the session', async () => {
   const going: (() => void)[] = [];
   const { seen, ask, received } = scene(() => new Promise((resolve) => going.push(resolve)));
   ask({ type: 'who', id: 1 });

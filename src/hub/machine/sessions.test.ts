@@ -13,7 +13,7 @@ import { welcome } from '../../protocol/versions.js';
 import type { Carrier, Session } from './session.js';
 import { Sessions } from './sessions.js';
 
-/** A node that is connected to a hub's sessions without anything in between. */
+/** A node that is connected directly to a hub's sessions. */
 class TestNode implements Carrier {
   pace = undefined as never;
   readonly session: Session;
@@ -48,7 +48,7 @@ class TestNode implements Carrier {
   }
 }
 
-/** Sessions of a hub that answers nothing. */
+/** Sessions of a hub that never answers. */
 function scene(limits: { guestPatience?: number; maxGuests?: number } = {}) {
   const crypto = new FakeCrypto(new SeededRandom(1));
   const privateKey = crypto.generate();
@@ -61,7 +61,7 @@ function scene(limits: { guestPatience?: number; maxGuests?: number } = {}) {
   });
   const guest = (now: number): TestNode => {
     const node = new TestNode(crypto, privateKey.publicKey.bytes, sessions, now);
-    node.ask({ type: 'who', id: 1 }, now); // a first message is what proves the key
+    node.ask({ type: 'who', id: 1 }, now); // the first message proves the key
     return node;
   };
   return { sessions, guest };
@@ -104,7 +104,7 @@ test('every session is checked every five seconds', () => {
   assert.deepEqual([sessions.open, sessions.counters.silent], [0, 1]);
 });
 
-/** A network of so many nodes that join, attach, share and leave. @returns a hash of all bytes that the hub sent */
+/** A network of this many nodes that join, attach, share and leave. @returns a hash of all bytes that the hub sent */
 async function run(seed: number, count: number): Promise<string> {
   const random = new SeededRandom(seed);
   const crypto = new FakeCrypto(random);
@@ -143,7 +143,7 @@ async function run(seed: number, count: number): Promise<string> {
   return sent.digest('hex');
 }
 
-test('a hub in a virtual network sends the same bytes for the same seed, and others for another', async () => {
+test('a hub in a virtual network sends the same bytes for the same seed, and different ones for another seed', async () => {
   assert.equal(await run(1, 10), await run(1, 10));
   assert.notEqual(await run(1, 10), await run(2, 10));
 });

@@ -4,14 +4,14 @@ import fc from 'fast-check';
 import { SeededRandom } from '../../../tests/kit/random.js';
 import { Twins } from './twins.js';
 
-/** A node's place at the hub, and processes that want it. */
+/** A node's connection to the hub, and processes that compete for it. */
 class Place {
   readonly twins = new Twins();
   now = 0;
   holder: string | undefined;
   readonly #turns = new Map<string, number>();
 
-  /** @returns whether the process has the place now */
+  /** A process connects. @returns whether the hub accepts it */
   come(run: string, { at = run, seconds = 1, turn = (this.#turns.get(run) ?? 0) + 1 } = {}): boolean {
     this.now += seconds * 1000;
     this.#turns.set(run, turn);
@@ -21,7 +21,7 @@ class Place {
     return first === undefined;
   }
 
-  /** Comes, and is cut off at once where it succeeds. */
+  /** Processes connect one after the other. @returns which ones the hub accepts */
   comes(...runs: readonly string[]): boolean[] {
     return runs.map((run) => this.come(run));
   }
@@ -36,15 +36,15 @@ test('two machines with one key are detected within four connections, and the fi
   assert.deepEqual(place.comes('a', 'b', 'a', 'b'), [true, true, true, false]);
   assert.deepEqual(place.seen, ['at a', 'at b']);
   assert.equal(place.come('b', { seconds: 300 }), false);
-  assert.equal(place.come('a', { seconds: 60 }), true, 'who has the place may reconnect');
+  assert.equal(place.come('a', { seconds: 60 }), true, 'the connected process may reconnect');
   assert.equal(place.come('b', { seconds: 300 }), false);
   place.holder = undefined;
-  assert.equal(place.come('b', { seconds: 60 }), true, 'a place that is free is given to either');
+  assert.equal(place.come('b', { seconds: 60 }), true, 'without a connection, either process is accepted');
   assert.equal(place.come('a', { seconds: 60 }), false);
   assert.deepEqual(place.seen, ['at b', 'at a']);
 });
 
-test('a machine that is no longer heard of is forgotten after 15 minutes', () => {
+test('a machine that no longer connects is forgotten after 15 minutes', () => {
   const place = new Place();
   place.comes('a', 'b', 'a', 'b');
   place.now += 15 * 60_000;
@@ -52,7 +52,7 @@ test('a machine that is no longer heard of is forgotten after 15 minutes', () =>
   assert.equal(place.come('restarted'), true);
 });
 
-test('one machine that roams, flaps between networks and restarts is never taken for two', () => {
+test('a machine that roams, flaps between networks and restarts is not mistaken for two', () => {
   fc.assert(
     fc.property(fc.integer(), (seed) => {
       const random = new SeededRandom(seed);
@@ -69,10 +69,10 @@ test('one machine that roams, flaps between networks and restarts is never taken
   );
 });
 
-test('copies of a running process are recognised by their turns, which do not grow', () => {
+test('copies of a running process are detected by turns that do not grow', () => {
   const place = new Place();
   place.come('a', { turn: 7 });
-  assert.equal(place.come('a', { at: 'b', turn: 8 }), true, 'it may have moved');
+  assert.equal(place.come('a', { at: 'b', turn: 8 }), true, 'the machine may have moved');
   const told = [8, 9, 9, 10, 10].map((turn, i) => place.come('a', { at: i % 2 === 0 ? 'a' : 'b', turn }));
   assert.ok(told.includes(false));
   assert.ok(place.seen);

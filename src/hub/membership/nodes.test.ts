@@ -15,7 +15,7 @@ function inEveryStore(name: string, fn: (t: TestContext, database: string) => Pr
 const newKey = (): string => randomBytes(32).toString('base64');
 let invites = 0;
 
-/** @returns the hash of its secret, which is all that the store ever sees */
+/** @returns the hash of the secret; the store never sees the secret */
 async function invite(
   registry: Registry,
   options: {
@@ -61,7 +61,7 @@ const offers = async (registry: Registry, id: number) =>
 const refused = (refusal: string) => (error: unknown) =>
   error instanceof Refused && error.refusal === refusal;
 
-inEveryStore('nodes get ids and addresses in order, and names of their own', async (t, database) => {
+inEveryStore('nodes get ids and addresses in order, and unique names', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry);
   for (const name of ['Office', 'office.example.org', 'office', '12']) await joined(registry, secret, name);
@@ -78,7 +78,7 @@ inEveryStore('nodes get ids and addresses in order, and names of their own', asy
   assert.equal(rows[0]!.ipv6, registry.info.ipv6.replace('::/64', '::1'));
 });
 
-inEveryStore('who joins again with the same key is who it was', async (t, database) => {
+inEveryStore('a node that joins again with the same key keeps its identity', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry, { reusable: false });
   const key = newKey();
@@ -90,7 +90,7 @@ inEveryStore('who joins again with the same key is who it was', async (t, databa
 });
 
 inEveryStore(
-  'unknown, expired, revoked and used invitations are refused, each in its words',
+  'unknown, expired, revoked and used invitations are refused, each with its own message',
   async (t, database) => {
     let now = 1_000;
     const registry = await openTestNetwork(t, database, { clock: () => now });
@@ -119,7 +119,7 @@ inEveryStore(
   },
 );
 
-inEveryStore('a one-time invitation used by many at once lets one in', async (t, database) => {
+inEveryStore('a one-time invitation used by many at once admits one', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry, { reusable: false });
   const results = await Promise.allSettled(
@@ -128,19 +128,22 @@ inEveryStore('a one-time invitation used by many at once lets one in', async (t,
   assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
-inEveryStore('addresses run out, and come back when nodes go; ids never do', async (t, database) => {
-  const registry = await openTestNetwork(t, database, { ipv4: '10.9.9.0/28' });
-  const secret = await invite(registry);
-  for (let i = 1; i <= 6; i++) assert.equal(await joined(registry, secret, 'n'), i);
-  await assert.rejects(joined(registry, secret, 'n'), refused('full'));
-  await registry.change((change) => remove(change, 3));
-  const id = await joined(registry, secret, 'n');
-  assert.ok(id > 6);
-  assert.equal((await node(registry, id)).row.ipv4, '10.9.9.3');
-  assert.equal((await node(registry, id)).row.ipv6, registry.info.ipv6.replace('::/64', '::3'));
-});
+inEveryStore(
+  'addresses can run out and are reused after removals; ids are never reused',
+  async (t, database) => {
+    const registry = await openTestNetwork(t, database, { ipv4: '10.9.9.0/28' });
+    const secret = await invite(registry);
+    for (let i = 1; i <= 6; i++) assert.equal(await joined(registry, secret, 'n'), i);
+    await assert.rejects(joined(registry, secret, 'n'), refused('full'));
+    await registry.change((change) => remove(change, 3));
+    const id = await joined(registry, secret, 'n');
+    assert.ok(id > 6);
+    assert.equal((await node(registry, id)).row.ipv4, '10.9.9.3');
+    assert.equal((await node(registry, id)).row.ipv6, registry.info.ipv6.replace('::/64', '::3'));
+  },
+);
 
-inEveryStore('a name is free again when its node is gone', async (t, database) => {
+inEveryStore('a name is free again after its node is removed', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry);
   const first = await joined(registry, secret, 'a');
@@ -154,7 +157,7 @@ inEveryStore('a name is free again when its node is gone', async (t, database) =
   );
 });
 
-inEveryStore('a node is renamed to what nobody is called, and to nothing else', async (t, database) => {
+inEveryStore('a node can be renamed only to an unused name', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const secret = await invite(registry);
   const [a, b] = [await joined(registry, secret, 'a'), await joined(registry, secret, 'b')];
@@ -166,7 +169,7 @@ inEveryStore('a node is renamed to what nobody is called, and to nothing else', 
   assert.equal(registry.members.version.revision, revision + 1);
   assert.equal((await registry.store.read((tables) => findNode(tables, 'office'))).id, a);
   assert.equal(await renamed(a, 'office'), 'office');
-  assert.equal(registry.members.version.revision, revision + 1, 'nothing has changed');
+  assert.equal(registry.members.version.revision, revision + 1, 'nothing changed');
   assert.equal(await renamed(b, 'a'), 'b', 'its old name is free');
 
   await assert.rejects(renamed(b, 'office'), refused('taken'));
@@ -174,11 +177,11 @@ inEveryStore('a node is renamed to what nobody is called, and to nothing else', 
     await assert.rejects(renamed(b, name), refused('bad-request'), name);
   assert.equal(registry.members.version.revision, revision + 2);
   await registry.change((change) => remove(change, a));
-  assert.equal(await renamed(b, 'office'), 'a', 'so is that of who is gone');
+  assert.equal(await renamed(b, 'office'), 'a', 'the name of a removed node is free');
   await assert.rejects(renamed(a, 'z'), refused('not-a-member'));
 });
 
-inEveryStore('a node that waits is renamed without anybody hearing of it', async (t, database) => {
+inEveryStore('renaming a pending node is not announced', async (t, database) => {
   const registry = await openTestNetwork(t, database, { ask: true });
   const id = await joined(registry, await invite(registry), 'a');
   const { revision } = registry.members.version;
@@ -188,7 +191,7 @@ inEveryStore('a node that waits is renamed without anybody hearing of it', async
   assert.equal(registry.members.byId(id)!.row.name, 'office');
 });
 
-inEveryStore('who has no IPv6 is in the map as such, until it has', async (t, database) => {
+inEveryStore('the map says which nodes have no IPv6, until they have it', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const id = await joined(registry, await invite(registry), 'old');
   const { revision } = registry.members.version;
@@ -209,7 +212,7 @@ inEveryStore('who has no IPv6 is in the map as such, until it has', async (t, da
   await assert.rejects(say(false), refused('not-a-member'));
 });
 
-inEveryStore('removing what is removed changes nothing', async (t, database) => {
+inEveryStore('removing a removed node changes nothing', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const id = await joined(registry, await invite(registry), 'a');
   await registry.change((change) => remove(change, id));
@@ -218,22 +221,19 @@ inEveryStore('removing what is removed changes nothing', async (t, database) => 
   assert.equal(registry.members.version.revision, revision);
 });
 
-inEveryStore(
-  'a reusable invitation is for as many as it says, and for 100 if it does not',
-  async (t, database) => {
-    const registry = await openTestNetwork(t, database, { ipv4: '10.77.0.0/24' });
-    const three = await invite(registry, { uses: 3 });
-    for (const name of ['a', 'b', 'c']) await joined(registry, three, name);
-    await assert.rejects(joined(registry, three, 'd'), refused('used-up'));
-    await invite(registry, { id: 'usual' });
-    const rows = await registry.store.read((tables) => listInvites(tables, 1_000));
-    assert.deepEqual(rows.map(({ state, uses, maxUses }) => [state, uses, maxUses]).sort(), [
-      ['open', 0, 100],
-      ['used', 3, 3],
-    ]);
-    await assert.rejects(invite(registry, { reusable: false, uses: 2 }), refused('bad-request'));
-  },
-);
+inEveryStore('a reusable invitation admits its number of nodes, by default 100', async (t, database) => {
+  const registry = await openTestNetwork(t, database, { ipv4: '10.77.0.0/24' });
+  const three = await invite(registry, { uses: 3 });
+  for (const name of ['a', 'b', 'c']) await joined(registry, three, name);
+  await assert.rejects(joined(registry, three, 'd'), refused('used-up'));
+  await invite(registry, { id: 'usual' });
+  const rows = await registry.store.read((tables) => listInvites(tables, 1_000));
+  assert.deepEqual(rows.map(({ state, uses, maxUses }) => [state, uses, maxUses]).sort(), [
+    ['open', 0, 100],
+    ['used', 3, 3],
+  ]);
+  await assert.rejects(invite(registry, { reusable: false, uses: 2 }), refused('bad-request'));
+});
 
 inEveryStore('pending nodes of one invitation are limited, and removed with it', async (t, database) => {
   const registry = await openTestNetwork(t, database, { ask: true });
@@ -256,7 +256,7 @@ inEveryStore('pending nodes of one invitation are limited, and removed with it',
 });
 
 inEveryStore(
-  'who waits has no address, and each gets one that is free when it is let in',
+  'a pending node has no address, and gets a free one when it is approved',
   async (t, database) => {
     const registry = await openTestNetwork(t, database, { ask: true, ipv4: '10.9.9.0/28' });
     const secret = await invite(registry);
@@ -287,7 +287,7 @@ inEveryStore(
     assert.deepEqual(
       waiting!.offered.map(({ state }) => state),
       ['pending'],
-      'nothing of it was approved',
+      'nothing was approved',
     );
 
     await registry.change((change) => remove(change, active[2]!.row.id));
@@ -306,7 +306,7 @@ inEveryStore(
   },
 );
 
-inEveryStore('who is to be let in by an administrator is not in the map until then', async (t, database) => {
+inEveryStore('a node that needs approval is not in the map before', async (t, database) => {
   const registry = await openTestNetwork(t, database, { ask: true });
   const { revision } = registry.members.version;
   const id = await joined(registry, await invite(registry), 'a', ['192.168.1.0/24']);
@@ -317,7 +317,7 @@ inEveryStore('who is to be let in by an administrator is not in the map until th
   assert.deepEqual(registry.members.byId(id)?.offered, [{ network: '192.168.1.0/24', state: 'approved' }]);
 });
 
-inEveryStore('a share waits for approval unless the invitation allows it', async (t, database) => {
+inEveryStore('a share is pending unless the invitation allows it', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   const id = await joined(
     registry,
@@ -338,35 +338,32 @@ inEveryStore('a share waits for approval unless the invitation allows it', async
   ]);
 });
 
-inEveryStore(
-  'of two that offer overlapping networks the second is refused, and told why',
-  async (t, database) => {
-    const registry = await openTestNetwork(t, database);
-    const secret = await invite(registry, { shares: ['192.168.0.0/16'] });
-    await joined(registry, secret, 'office', ['192.168.1.0/24']);
-    const home = await joined(registry, secret, 'home', [
-      '192.168.0.0/16',
-      '10.77.3.0/24',
-      '0.0.0.0/0',
-      '127.0.0.0/8',
-    ]);
-    assert.deepEqual(await offers(registry, home), [
-      ['0.0.0.0/0', 'refused', 'a default route cannot be shared'],
-      ['10.77.3.0/24', 'refused', 'overlaps 10.77.0.0/16, the range of the network itself'],
-      ['127.0.0.0/8', 'refused', '127.0.0.0/8 is the loopback network'],
-      ['192.168.0.0/16', 'refused', 'overlaps 192.168.1.0/24 of office'],
-    ]);
-    await assert.rejects(
-      registry.change((change) => approve(change, home, ['192.168.0.0/16'])),
-      refused('overlap'),
-    );
-    await registry.change((change) => remove(change, 1));
-    await registry.change((change) => approve(change, home));
-    assert.deepEqual((await offers(registry, home)).at(-1), ['192.168.0.0/16', 'approved', undefined]);
-  },
-);
+inEveryStore('of two overlapping shares the second is refused with a reason', async (t, database) => {
+  const registry = await openTestNetwork(t, database);
+  const secret = await invite(registry, { shares: ['192.168.0.0/16'] });
+  await joined(registry, secret, 'office', ['192.168.1.0/24']);
+  const home = await joined(registry, secret, 'home', [
+    '192.168.0.0/16',
+    '10.77.3.0/24',
+    '0.0.0.0/0',
+    '127.0.0.0/8',
+  ]);
+  assert.deepEqual(await offers(registry, home), [
+    ['0.0.0.0/0', 'refused', 'a default route cannot be shared'],
+    ['10.77.3.0/24', 'refused', 'overlaps 10.77.0.0/16, the range of the network itself'],
+    ['127.0.0.0/8', 'refused', '127.0.0.0/8 is the loopback network'],
+    ['192.168.0.0/16', 'refused', 'overlaps 192.168.1.0/24 of office'],
+  ]);
+  await assert.rejects(
+    registry.change((change) => approve(change, home, ['192.168.0.0/16'])),
+    refused('overlap'),
+  );
+  await registry.change((change) => remove(change, 1));
+  await registry.change((change) => approve(change, home));
+  assert.deepEqual((await offers(registry, home)).at(-1), ['192.168.0.0/16', 'approved', undefined]);
+});
 
-inEveryStore('what an invitation allows to share must be shareable', async (t, database) => {
+inEveryStore('an invitation can allow only valid shares', async (t, database) => {
   const registry = await openTestNetwork(t, database);
   for (const network of ['0.0.0.0/0', '10.77.0.0/24', 'nonsense', '0.0.0.0/1']) {
     await assert.rejects(invite(registry, { shares: [network] }), refused('bad-request'));
@@ -374,7 +371,7 @@ inEveryStore('what an invitation allows to share must be shareable', async (t, d
 });
 
 for (const kind of ['memory', 'PostgreSQL'] as const)
-  test(`${kind}: two hubs on one database never give an address, a name or a secret twice`, (t) =>
+  test(`${kind}: two hubs on one database never assign an address, a name or an invitation twice`, (t) =>
     withDatabase(t, kind, async (t, database) => {
       const hubs = [await openTestNetwork(t, database), await openTestNetwork(t, database)];
       const [reusable, once] = [await invite(hubs[0]!), await invite(hubs[0]!, { reusable: false })];
@@ -389,5 +386,5 @@ for (const kind of ['memory', 'PostgreSQL'] as const)
       assert.equal(new Set(rows.map(({ name }) => name)).size, 41);
       assert.equal(new Set(rows.map(({ ipv4 }) => ipv4)).size, 41);
       await joined(hubs[0]!, reusable, 'last');
-      assert.equal(hubs[0]!.members.count, 42, 'a hub learns what the other has done when it writes itself');
+      assert.equal(hubs[0]!.members.count, 42, 'a hub learns of the other’s changes when it writes');
     }));

@@ -13,7 +13,7 @@ function inEveryStore(name: string, fn: (t: TestContext, database: string) => Pr
 
 const DAY = PRUNE_INTERVAL;
 
-/** A network whose clock is moved by the test. */
+/** A network whose clock the test controls. */
 async function scene(t: TestContext, database: string) {
   const clock = { now: 1_000 };
   const open = (): Promise<Registry> => openTestNetwork(t, database, { clock: () => clock.now });
@@ -34,7 +34,7 @@ async function scene(t: TestContext, database: string) {
   return { clock, registry, open, invite, joined, invites, ids };
 }
 
-inEveryStore('a removed node is remembered for a month, and then not any more', async (t, database) => {
+inEveryStore('a removed node is remembered for a month', async (t, database) => {
   const { clock, registry, open, invite, joined, ids } = await scene(t, database);
   await invite('all', true, 365);
   const [a, b] = [await joined('a', 'all'), await joined('b', 'all')];
@@ -52,7 +52,10 @@ inEveryStore('a removed node is remembered for a month, and then not any more', 
   await registry.prune();
   assert.deepEqual(await ids(), [b]);
   for (const each of [registry, await reopened()]) {
-    assert.ok(!each.members.canFollow(before), 'who had a before it went needs the whole map');
+    assert.ok(
+      !each.members.canFollow(before),
+      'a node with a map from before the removal needs the whole map',
+    );
     assert.ok(each.members.canFollow(after));
     assert.match(
       Buffer.from(each.members.since(after.revision)).toString(),
@@ -66,7 +69,7 @@ inEveryStore('a removed node is remembered for a month, and then not any more', 
 });
 
 inEveryStore(
-  'invitations are forgotten a month after nobody can use them, and never who came by one',
+  'an unusable invitation is forgotten after a month, unless a node that it admitted remains',
   async (t, database) => {
     const { clock, registry, invite, joined, invites, ids } = await scene(t, database);
     await invite('expired', true, 1);
@@ -90,7 +93,7 @@ inEveryStore(
     assert.deepEqual(await invites(), ['open', 'used']);
     assert.deepEqual(await ids(), [1]);
 
-    // What is forgotten opens nothing, and what was used stays used.
+    // Forgotten invitations admit no one, and used ones stay used.
     for (const [secret, refusal] of [
       ['used-by-who-went', 'bad-secret'],
       ['revoked', 'bad-secret'],
@@ -102,45 +105,39 @@ inEveryStore(
         (error) => error instanceof Refused && error.refusal === refusal,
       );
     }
-    assert.equal(await joined('new', 'open'), 3, 'ids are not given again');
+    assert.equal(await joined('new', 'open'), 3, 'ids are not reused');
   },
 );
 
-inEveryStore(
-  'a hub that does not know yet who was removed does not let it be forgotten',
-  async (t, database) => {
-    const { clock, registry, invite, joined, ids } = await scene(t, database);
-    await invite('all', true, 365);
-    const id = await joined('a', 'all');
-    // As another hub on the same database would.
-    await registry.store.write(async (tables, { revision }) => {
-      await tables.replaceShares(id, []);
-      await tables.updateNode(id, { state: 'removed', removed_at: clock.now, revision: revision + 1 });
-      await tables.updateNetwork({ revision: revision + 1 });
-    });
-    clock.now += REMEMBERED_FOR;
-    assert.equal(registry.members.count, 1);
-    await registry.prune();
-    assert.deepEqual([registry.members.count, await ids()], [0, [id]]);
-    await registry.prune();
-    assert.deepEqual(await ids(), []);
-  },
-);
+inEveryStore('a hub does not forget a removal before it has learned of it', async (t, database) => {
+  const { clock, registry, invite, joined, ids } = await scene(t, database);
+  await invite('all', true, 365);
+  const id = await joined('a', 'all');
+  // As if by another hub on the same database.
+  await registry.store.write(async (tables, { revision }) => {
+    await tables.replaceShares(id, []);
+    await tables.updateNode(id, { state: 'removed', removed_at: clock.now, revision: revision + 1 });
+    await tables.updateNetwork({ revision: revision + 1 });
+  });
+  clock.now += REMEMBERED_FOR;
+  assert.equal(registry.members.count, 1);
+  await registry.prune();
+  assert.deepEqual([registry.members.count, await ids()], [0, [id]]);
+  await registry.prune();
+  assert.deepEqual(await ids(), []);
+});
 
-inEveryStore(
-  'a hub that has slept for longer than anything is remembered begins anew',
-  async (t, database) => {
-    const { registry, invite } = await scene(t, database);
-    await invite('all', true, 365);
-    const { revision } = registry.members.version;
-    await registry.store.write((tables) =>
-      tables.updateNetwork({ revision: revision + 9, horizon: revision + 5 }),
-    );
-    let isReplaced = false;
-    registry.onReplaced = () => {
-      isReplaced = true;
-    };
-    await assert.rejects(registry.prune(), /was replaced/);
-    assert.ok(isReplaced);
-  },
-);
+inEveryStore('a hub that missed more than the remembered changes starts anew', async (t, database) => {
+  const { registry, invite } = await scene(t, database);
+  await invite('all', true, 365);
+  const { revision } = registry.members.version;
+  await registry.store.write((tables) =>
+    tables.updateNetwork({ revision: revision + 9, horizon: revision + 5 }),
+  );
+  let isReplaced = false;
+  registry.onReplaced = () => {
+    isReplaced = true;
+  };
+  await assert.rejects(registry.prune(), /was replaced/);
+  assert.ok(isReplaced);
+});

@@ -31,20 +31,20 @@ test('a range is a random /15 of 10.0.0.0/8 and the first /64 of a unique local 
   assert.ok(seen.size > 80, `only ${seen.size} of 300 differ`);
 });
 
-test('members get the lower half of a range, and all of the first /64', () => {
+test('members get addresses from the lower half of a range, and from all of the first /64', () => {
   const members = (text: string): string => formatCidr(memberRange(parseCidr(text)!));
   assert.equal(members('10.76.0.0/15'), '10.76.0.0/16');
   assert.equal(members('192.168.8.0/24'), '192.168.8.0/25');
   assert.equal(members('fd12:3456:789a::/64'), 'fd12:3456:789a::/64');
 });
 
-test('the chosen range contains no network and no address of this machine', () => {
+test('the chosen range contains no network or address of this machine', () => {
   const avoid = cidrs('10.128.0.0/9', '10.64.7.0/24', '10.67.1.2/32', '0.0.0.0/0', '::/0');
   for (const { ipv4 } of chosen(avoid))
     for (const other of avoid.filter(({ prefix }) => prefix > 0)) assert.ok(!overlap(ipv4, other));
   const everywhere = cidrs('10.0.0.0/9', '10.128.0.0/9', '10.6.0.0/16', '172.16.0.0/12', 'fc00::/7');
   for (const { ipv4 } of chosen(everywhere)) {
-    assert.ok(covers(POOL, ipv4), 'within a wider network, when there is no other place');
+    assert.ok(covers(POOL, ipv4), 'within a wider network if there is no other choice');
     assert.ok(!overlap(ipv4, everywhere[2]!));
   }
 });

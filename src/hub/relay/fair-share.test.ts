@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { costOf, FairShare, limitFrames, RateLimit } from './fair-share.js';
 import { Thinning } from './thinning.js';
 
-test('a sender may always send at its rate, and after a pause a burst', () => {
+test('a sender may always send at its rate, plus a burst after a pause', () => {
   const limit = new RateLimit(2, 80e6); // 10 000 bytes a millisecond
   let sent = 0;
   const sendAll = (now: number): void => {
@@ -19,16 +19,16 @@ test('a sender may always send at its rate, and after a pause a burst', () => {
   sendAll(60_000);
   assert.ok(sent - burst - 10_000_000 <= burst + 1000);
   limit.fill(0, 60_000);
-  assert.ok(limit.take(0, 1000), 'another sender has its own');
+  assert.ok(limit.take(0, 1000), 'another sender has its own limit');
 });
 
-test('a slow sender still has room for a bundle', () => {
+test('even a low rate allows a bundle', () => {
   const limit = new RateLimit(1, 8000);
   limit.fill(0, 5);
   assert.ok(limit.take(0, 65_535));
 });
 
-test('frames are counted, whatever their length', () => {
+test('every frame counts, whatever its length', () => {
   const limit = limitFrames(1, 1_000);
   let sent = 0;
   for (let now = 1; now <= 1_001; now++) {
@@ -38,12 +38,12 @@ test('frames are counted, whatever their length', () => {
   assert.equal(sent, 50 + 1_000);
 });
 
-test("what those who want little leave is the others'", () => {
+test('the unused shares of small senders go to the others', () => {
   const share = new FairShare(4, 4, new Thinning(4));
   const want = [10_000, 400_000, 50_000, 400_000];
   share.begin(1, 0.9);
   for (const [sender, bytes] of want.entries()) share.want(sender, bytes);
-  share.settle(); // from now on the budget is what there was
+  share.settle(); // the budget is now the measured amount
   share.begin(2, 0.9);
   for (const [sender, bytes] of want.entries()) share.want(sender, bytes);
   share.settle();
@@ -52,11 +52,11 @@ test("what those who want little leave is the others'", () => {
     for (; sum < bytes && share.may(sender, 1000); sum += 1000);
     return sum;
   });
-  // 80 % of 860 000: 10 000 and 50 000 as they want, then 314 000 each.
+  // 80 % of 860 000: the small senders get their 10 000 and 50 000, the others 314 000 each.
   assert.deepEqual(got, [10_000, 314_000, 50_000, 314_000]);
 });
 
-test('what a sender got in one turn does not count in the next', () => {
+test('a sender’s use in one turn does not count in the next', () => {
   const share = new FairShare(1, 1, new Thinning(1));
   for (let now = 1; now < 100; now++) {
     share.begin(now, 0.9);
@@ -66,7 +66,7 @@ test('what a sender got in one turn does not count in the next', () => {
   }
 });
 
-test('the limits end after the queue had room for some time', () => {
+test('the limits end after the queue has had room for some time', () => {
   const share = new FairShare(1, 1, new Thinning(1));
   share.begin(0, 0.6);
   assert.equal(share.limiting, true);
@@ -76,14 +76,14 @@ test('the limits end after the queue had room for some time', () => {
   assert.equal(share.limiting, false);
 });
 
-/** The relay's loop on a virtual clock: what it costs to take a frame, and to forward one. */
+/** The relay's loop on a virtual clock: the costs of receiving and of forwarding a frame, milliseconds. */
 const QUEUE = 8000;
 const BATCH = 64;
 const TAKE = 0.0008; // ms
 const FORWARD = 0.0025;
 const FRAME = 500;
 
-/** @param rates frames that each sender sends in a millisecond @returns the part of them that was forwarded */
+/** @param rates each sender's frames per millisecond @returns the fraction of them that was forwarded */
 function simulate(rates: readonly number[], fair: boolean, milliseconds = 2000): readonly number[] {
   const share = new FairShare(rates.length, BATCH, new Thinning(rates.length));
   const due = rates.map(() => 0);
@@ -93,7 +93,7 @@ function simulate(rates: readonly number[], fair: boolean, milliseconds = 2000):
   let read = 0;
   let before = 0;
   for (let now = 0; now < milliseconds; ) {
-    // What has come since the turn before, mixed.
+    // The frames since the last turn, interleaved.
     for (let step = 0; step < 16; step++) {
       for (const [sender, rate] of rates.entries()) {
         due[sender]! += (rate * (now - before)) / 16;
@@ -126,17 +126,17 @@ function simulate(rates: readonly number[], fair: boolean, milliseconds = 2000):
 }
 
 test('while one sender floods, small senders lose nothing', () => {
-  // 300 frames a millisecond are as many as can be taken and forwarded.
+  // At most 300 frames per millisecond can be received and forwarded.
   const rates = [800, 5, 20, 1];
   const [flooder, ...others] = simulate(rates, true);
   assert.ok(Math.min(...others) > 0.99, `${others}`);
-  // The flooder gets a good part of what is left after taking all 826.
+  // The flooder gets much of the time that is left after receiving all 826.
   assert.ok(flooder! * 800 > 0.5 * ((1 - 826 * TAKE) / FORWARD - 26), `${flooder}`);
-  // As it would be otherwise.
+  // Control: without limits small senders lose most frames.
   assert.ok(Math.max(...simulate(rates, false).slice(1)) < 0.5);
 });
 
-test('two flooding senders get equal shares, however hard they flood', () => {
+test('two flooding senders get equal shares at any rate', () => {
   const rates = [500, 250, 10];
   const [hard, less, little] = simulate(rates, true);
   assert.ok(little! > 0.99, `${little}`);
@@ -166,7 +166,7 @@ const SENDERS = 4;
 
 const FRAME_BYTES = 100;
 
-/** What a sender gets in a turn: frames of one size, until it is refused. */
+/** How much a sender may send in a turn, in frames of one size. */
 function grant(share: FairShare, sender: number, most: number): number {
   let bytes = 0;
   while (bytes < most && share.may(sender, FRAME_BYTES)) bytes += FRAME_BYTES;
@@ -193,13 +193,13 @@ test('no sender gets more than the budget, and invalid amounts change nothing', 
         for (const [who, bytes] of wants) for (const each of [share, poisoned]) each.want(who, bytes);
         for (const [who, bytes] of nonsense) poisoned.want(who, bytes);
         for (const each of [share, poisoned]) each.settle();
-        if (!share.limiting) continue; // then nobody asks
+        if (!share.limiting) continue; // without limits there is nothing to ask
         let granted = 0;
         for (let who = 0; who < SENDERS; who++) {
           const wanted = wants.reduce((sum, [one, bytes]) => sum + (one === who ? bytes : 0), 0);
           const got = grant(share, who, wanted);
           assert.equal(grant(poisoned, who, wanted), got, `sender ${who} in turn ${now}`);
-          granted += Math.max(0, got - 2 * FRAME_BYTES); // the first always goes, and the last may be a part
+          granted += Math.max(0, got - 2 * FRAME_BYTES); // the first frame always passes, and the last may exceed the rest of the budget
         }
         assert.ok(share.budget >= 0 && granted <= share.budget, `${granted} of ${share.budget}`);
       }

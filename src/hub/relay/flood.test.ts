@@ -14,22 +14,22 @@ const CHANNEL = 5;
 
 const PINGS = 400;
 /**
- * Where the machine lets the relay's thread wait, the queue runs over and takes pings with it: one good round of several
- * will do. A relay that is not fair loses half of them in every round of the first of these floods.
+ * On a busy machine the relay's thread may be delayed, and pings are lost in a full queue, so one good round of several is
+ * enough. An unfair relay loses half of the pings in every round of the first flood.
  */
 const ROUNDS = 4;
 
 for (const [name, target, perRun] of [
   ['single frames to a member', SINK, 1],
   ['runs of frames to a member', SINK, 40],
-  ['frames to a member that is on its channel', CHANNEL, 1],
-  ['frames to nobody', 77, 40],
+  ['frames to a member that uses its channel', CHANNEL, 1],
+  ['frames to an unknown member', 77, 40],
 ] as const) {
-  test(`a flood of ${name} costs the others next to nothing, and no memory`, async (t) => {
+  test(`a flood of ${name} costs other members almost nothing, and no memory`, async (t) => {
     let handedOut = 0;
     const relay = await Relay.start({
       port: 0,
-      memberRate: 1e12, // its limit is not to be what helps here
+      memberRate: 1e12, // so that the rate limit does not help
       onFrame: () => void handedOut++,
       onFailed: (error) => {
         throw error;
@@ -50,12 +50,12 @@ for (const [name, target, perRun] of [
       await member(OTHER),
     ];
     const flood = flooder.flood(frameTo(target, relayable(1000)), { perRun, perMillisecond: 2000 });
-    await until('the flood to begin', () => flood.sent() > 50_000);
+    await until('the flood to start', () => flood.sent() > 50_000);
     const memory = process.memoryUsage.rss();
     let came = 0;
     for (let round = 0; round < ROUNDS && came < PINGS * 0.9; round++) {
       came = 0;
-      other.discard(); // what was late
+      other.discard(); // late frames
       for (let i = 0; i < PINGS; i++) {
         one.send(frameTo(OTHER, relayable(64, i & 0xff)));
         came += other.discard();
@@ -71,7 +71,7 @@ for (const [name, target, perRun] of [
       `${sent} sent, ${came} of ${PINGS} pings, ${out.udp.frames} out, ${handedOut} to the channel, ` +
         `${Math.round(grown / 2 ** 20)} MB, ${JSON.stringify(dropped)}`,
     );
-    assert.ok(came >= PINGS * 0.9, `${came} of ${PINGS} came`);
-    assert.ok(grown < 64 << 20, `${grown} bytes more`);
+    assert.ok(came >= PINGS * 0.9, `${came} of ${PINGS} arrived`);
+    assert.ok(grown < 64 << 20, `${grown} bytes of growth`);
   });
 }

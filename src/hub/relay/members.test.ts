@@ -8,7 +8,7 @@ import { KEY_LENGTH, RelayMembers } from './members.js';
 
 const ROWS = 6;
 
-/** An address that is one of a few, in `members.sought`. */
+/** Puts one of a few addresses into `members.sought`. */
 function seek(members: RelayMembers, family: number, which: number): void {
   const { view, bytes } = members.endpoints;
   const at = members.sought;
@@ -31,7 +31,7 @@ for (const [name, family] of [
   ['IPv4', AF.inet],
   ['dual', AF.inet6],
 ] as const) {
-  test(`members are found as in plain maps, ${name} socket`, () => {
+  test(`lookups agree with plain maps, ${name} socket`, () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 80 }), fc.integer(), (operations, seed) => {
         const flags = new Int32Array(ROWS);

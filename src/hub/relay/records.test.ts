@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FairRing, FRAME_RECORD, FRAMES } from './records.js';
 
-/** Writes as many records of a sender as there is room for. */
+/** Writes records of a sender until the ring is full for it. */
 function fill(ring: FairRing, sender: number): number {
   let count = 0;
   for (let at = ring.claim(sender); at >= 0; at = ring.claim(sender)) {
@@ -13,12 +13,12 @@ function fill(ring: FairRing, sender: number): number {
   return count;
 }
 
-test('one sender cannot fill the ring, nor can several', () => {
+test('neither one sender nor several can fill the ring', () => {
   const ring = new FairRing(4);
   assert.equal(fill(ring, 0), FRAMES / 2);
   assert.equal(fill(ring, 1), FRAMES / 4);
   assert.equal(fill(ring, 2), FRAMES / 8);
-  assert.ok(ring.claim(3) >= 0, 'there is room for who has sent nothing');
+  assert.ok(ring.claim(3) >= 0, 'room for a new sender');
 });
 
 test('frames that were read no longer count for their sender', () => {
@@ -26,7 +26,7 @@ test('frames that were read no longer count for their sender', () => {
   const reader = new FairRing(0, writer.ring.buffer);
   fill(writer, 0);
   fill(writer, 1);
-  // Round and round, so that the owners' list wraps.
+  // Many times, so that the list of owners wraps.
   for (let round = 0; round < 20; round++) {
     for (let i = 0; i < 200 && reader.ring.pending > 0; i++) reader.ring.release();
     fill(writer, round % 2);

@@ -14,7 +14,7 @@ interface HandedOut {
   readonly datagram: Uint8Array;
 }
 
-/** A relay, and what it hands out for channels. */
+/** A relay, and the frames that it hands out for channels. */
 async function start(t: TestContext, options: Partial<RelayOptions> = {}) {
   const handedOut: HandedOut[] = [];
   const relay = await Relay.start({
@@ -33,7 +33,7 @@ async function start(t: TestContext, options: Partial<RelayOptions> = {}) {
     assert.equal(await one.bind(relay.attach(id)), one.port);
     return one;
   };
-  /** A socket that nobody knows. */
+  /** A socket of a stranger. */
   const socket = (): RelayMember => {
     const one = new RelayMember(relay.port);
     t.after(() => one.close());
@@ -46,7 +46,7 @@ async function start(t: TestContext, options: Partial<RelayOptions> = {}) {
   return { relay, member, socket, handedOut, dropped };
 }
 
-/** The same bytes in the same order. Says which differ first, and not what is in a thousand others. */
+/** Asserts equal bytes in the same order. Reports only the first difference. */
 function assertSame(came: readonly { readonly datagram: Uint8Array }[], sent: readonly Uint8Array[]): void {
   assert.equal(came.length, sent.length);
   for (const [i, { datagram }] of came.entries()) assert.deepEqual(datagram, sent[i], `number ${i}`);
@@ -78,7 +78,7 @@ test('two bound members receive each other’s frames with the sender’s id', a
   assert.deepEqual([bound, dropped], [2, {}]);
 });
 
-test('probes and WireGuard messages are carried, and nothing else', async (t) => {
+test('only probes and WireGuard messages are relayed', async (t) => {
   const { member, dropped } = await start(t);
   const a = await member(A);
   const b = await member(B);
@@ -92,7 +92,7 @@ test('probes and WireGuard messages are carried, and nothing else', async (t) =>
   await dropped('not-relayed', 4);
 });
 
-test('a frame may come from or go to a channel', async (t) => {
+test('a frame may come from a channel or go to one', async (t) => {
   const { relay, member, handedOut } = await start(t);
   const a = await member(A);
   relay.attach(B);
@@ -144,7 +144,7 @@ test('a stranger is neither relayed nor answered', async (t) => {
   await dropped('bad-bind', 2);
   assert.deepEqual(await stranger.receive(1, 50), []);
   assert.deepEqual(await a.receive(1, 50), []);
-  assert.equal(relay.counters().bound, 1, 'A alone');
+  assert.equal(relay.counters().bound, 1, 'only A');
 });
 
 test('frames to an unknown member, or to oneself, are dropped', async (t) => {
@@ -178,7 +178,7 @@ test('only someone who receives at an address can bind it', async (t) => {
   const session = relay.attach(A);
   const old = socket();
   await old.bind(session);
-  // A bind on its way is caught, and sent from elsewhere: all that comes of it is a challenge.
+  // An intercepted bind, sent from another address, only causes a challenge.
   const elsewhere = socket();
   const caught = elsewhere.makeBind(session, undefined, 10);
   elsewhere.send(caught);
@@ -186,7 +186,7 @@ test('only someone who receives at an address can bind it', async (t) => {
   assert.equal(viewOf(challenge!).getUint32(RELAY_CONTROL.kind, true), RELAY_KIND.challenge);
   b.send(frameTo(A, relayable(64)));
   assert.equal((await old.frames(1)).length, 1);
-  // The cookie of another address is of no use.
+  // The cookie of another address is invalid.
   const cookie = challenge!.slice(RELAY_CONTROL.cookie, RELAY_CONTROL.padding);
   const third = socket();
   third.send(third.makeBind(session, cookie, 11));
@@ -213,14 +213,14 @@ test('each answer has the length of its bind, and names the sender’s address',
   }
 });
 
-test('a member with a new NAT mapping is reached there, and no longer at the old one', async (t) => {
+test('a member with a new NAT mapping is reached there, and not at the old one', async (t) => {
   const { relay, member, socket, dropped } = await start(t);
   const b = await member(B);
   const session = relay.attach(A);
   const old = socket();
   await old.bind(session);
   const fresh = socket();
-  for (let i = 0; i < 2; i++) fresh.makeBind(session); // its sequence goes on behind the old one's
+  for (let i = 0; i < 2; i++) fresh.makeBind(session); // its sequence numbers continue after the old socket's
   await fresh.bind(session);
   b.send(frameTo(A, relayable(64)));
   assert.equal((await fresh.frames(1)).length, 1);
@@ -230,7 +230,7 @@ test('a member with a new NAT mapping is reached there, and no longer at the old
   assert.equal(relay.counters().bound, 2);
 });
 
-test("an address that goes over to another member is that one's alone", async (t) => {
+test('an address that another member binds belongs only to that member', async (t) => {
   const { relay, member, socket, handedOut } = await start(t);
   const c = await member(C);
   const one = socket();
@@ -268,7 +268,7 @@ test('a new session of a member ends the old one', async (t) => {
   await dropped('bad-bind', 1);
   assert.equal(relay.counters().bound, 0);
   await a.bind(session);
-  await until('it to be bound', () => relay.counters().bound === 1);
+  await until('the bind', () => relay.counters().bound === 1);
 });
 
 test('the number of members is limited, and rows of former members are reused', async (t) => {
@@ -282,7 +282,7 @@ test('the number of members is limited, and rows of former members are reused', 
 });
 
 for (const offloads of [true, false]) {
-  test(`runs of frames come through whole ${offloads ? 'as runs' : 'without offloads'}`, async (t) => {
+  test(`runs of frames arrive complete ${offloads ? 'as runs' : 'without offloads'}`, async (t) => {
     const { relay, member, handedOut } = await start(t, { offloads });
     const a = await member(A);
     const b = await member(B);
@@ -300,7 +300,7 @@ for (const offloads of [true, false]) {
       for (let i = 0; i < count; i++) {
         for (let j = 4; j < noise.length; j++) noise[j] = random.below(256);
         const datagram = relayable(i === count - 1 ? 32 + random.below(size - 32) : size, noise);
-        // Long stretches for one receiver, and now and then others in between.
+        // Long sequences for one receiver, with others in between now and then.
         const way = random.below(12);
         const [to, list] =
           way === 0 ? ([C, forC] as const) : way === 1 ? ([99, for99] as const) : ([B, forB] as const);
@@ -344,7 +344,7 @@ test('100 000 random datagrams do no harm', async (t) => {
     }
     (random.below(2) === 0 ? a : stranger).send(...batch);
     sent += batch.length;
-    // What the kernel drops tests nothing.
+    // Wait, because datagrams that the kernel drops test nothing.
     if (sent % 6400 === 0) await until('all to be counted', () => counted() >= sent * 0.9);
   }
   await until('all to be counted', () => counted() >= sent * 0.9);

@@ -13,7 +13,7 @@ import { Sender } from './sender.js';
 const SIZE = 500;
 const PAYLOAD = SIZE - RELAY_FRAME.payload;
 
-/** A sender, two members, and a kernel that refuses what `rule` says. */
+/** A sender, two members, and a kernel that refuses datagrams by `rule`. */
 function setUp(t: TestContext, rule: (message: SentMessage) => number) {
   const [socket, ...members] = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)] as const;
   t.after(() => [socket, ...members].map((one) => one.close()));
@@ -34,19 +34,19 @@ function setUp(t: TestContext, rule: (message: SentMessage) => number) {
   return {
     attempts,
     ports: members.map(({ port }) => port),
-    /** Sends frames to the members in turn, as many to one as `perRun`. */
+    /** Sends frames to the members in turn, `perRun` at a time. */
     send(frames: number, perRun: number): void {
       for (let i = 0; i < frames; i++) sender.add(Math.floor(i / perRun) % 2, memory, i * SIZE, SIZE, 0);
       sender.flush();
     },
-    /** How many frames have come to each member. */
+    /** How many frames each member has received. */
     received: () =>
       members.map(({ fd }) => {
         let came = 0;
         for (let count = 1; count > 0; came += Math.max(count, 0)) count = batch.receive(fd);
         return came;
       }),
-    /** What counts as sent, and as dropped. */
+    /** The counters of sent and dropped frames. */
     counted() {
       const { out, dropped } = sumCounters([counters]);
       return { ...out.udp, dropped };
@@ -81,9 +81,9 @@ test('more frames than fit one call are all sent', (t) => {
 for (const [name, errno, reason] of [
   ['has no room for', ERRNO.ENOBUFS, 'congested'],
   ['finds too large', ERRNO.EMSGSIZE, 'too-big'],
-  ['knows no way for', ERRNO.EHOSTUNREACH, 'unreachable'],
+  ['has no route for', ERRNO.EHOSTUNREACH, 'unreachable'],
 ] as const) {
-  test(`frames that the kernel ${name} count as ${reason} and not as sent; others are sent`, (t) => {
+  test(`frames that the kernel ${name} count as ${reason}, not as sent; others are sent`, (t) => {
     const { ports, send, received, counted } = setUp(t, ({ port }) => (port === ports[0] ? errno : 0));
     send(40, 7);
     assert.deepEqual(received(), [0, 19]);

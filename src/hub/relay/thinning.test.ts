@@ -9,13 +9,13 @@ import { UdpSocket } from '../../linux/net/udp.js';
 import { ReceiveBatch } from '../../packets/udp-batch.js';
 import { THINNING_INTERVAL, Thinning } from './thinning.js';
 
-/** What passes of each, by sender. */
+/** How much of each sender's data passes. */
 const keeps = (thinning: Thinning): Record<number, number> =>
   Object.fromEntries(
     Array.from({ length: thinning.count }, (_, i) => [thinning.senders[i]!, thinning.keeps[i]!]),
   );
 
-test('the largest senders are thinned out while the queue is too full', () => {
+test('frames of the largest senders are dropped while the queue is too full', () => {
   const thinning = new Thinning(8);
   let now = 1000;
   const interval = (fill: number, above: Record<number, number>): boolean => {
@@ -38,7 +38,7 @@ test('the largest senders are thinned out while the queue is too full', () => {
 });
 
 for (const address of ['127.0.0.1', '::1']) {
-  test(`the kernel drops a part of what one sender sends, and nothing of another: ${address}`, (t) => {
+  test(`the kernel drops part of one sender’s datagrams, and none of another’s: ${address}`, (t) => {
     const socket = UdpSocket.open(0);
     t.after(() => socket.close());
     socket.setBuffers(16 << 20);
@@ -99,5 +99,5 @@ test('a sender is distinguished from one with a similar address and the same por
   writeSocketAddress(name.view, 0, AF.inet6, { address: parseAddress('::1')!, port: honest.port });
   filter.add(name.view, 0, 0);
   assert.equal(filter.apply(), true);
-  assert.ok(sendTen() <= 0, 'the control: its own address');
+  assert.ok(sendTen() <= 0, 'control: its own address');
 });

@@ -20,7 +20,7 @@ import { HubServer, type ServerOptions } from './server.js';
 
 const crypto = new NodeCrypto();
 
-/** TCP_MAXSEG: how much the other side lets a connected socket send in one packet. */
+/** TCP_MAXSEG: the largest segment that a connected socket may send. */
 function segmentSize(fd: number): number {
   const { view, address } = allocate(8);
   view.setUint32(4, 4, true);
@@ -75,7 +75,7 @@ async function node(t: TestContext, { place }: Scene): Promise<TestNode> {
   return made;
 }
 
-test('plain HTTP gets a short answer that says nothing', async (t) => {
+test('plain HTTP gets a short answer that reveals nothing', async (t) => {
   const { server } = await scene(t);
   for (const path of ['/', CHANNEL_PATH, '/../etc/passwd']) {
     const [response] = (await once(get({ port: server.port, path }), 'response')) as [
@@ -116,7 +116,7 @@ test('garbage in every form ends the connection, and is counted', async (t) => {
   await once(tooLong, 'open');
   tooLong.send(new Uint8Array(70_000));
   await once(tooLong, 'close');
-  await until('all to be counted', () => {
+  await until('all drops to be counted', () => {
     const counters = server.counters();
     return counters['bad-handshake'] + counters['bad-message'] + counters.gone === 5;
   });
@@ -146,13 +146,13 @@ test('a client without a proven key cannot send more than a first message, in an
     socket.write(UPGRADE);
     await once(socket, 'data');
     socket.write(opening);
-    await until(`${what} to end it`, () => socket.resume().destroyed);
+    await until(`${what} to end the connection`, () => socket.resume().destroyed);
   }
   const { 'too-many': tooMany, 'bad-handshake': bad } = server.counters();
   assert.deepEqual([tooMany, bad], [1, 2]);
 });
 
-test('handshakes are limited per address, behind a proxy too', async (t) => {
+test('handshakes are limited per address, even behind a proxy', async (t) => {
   const { server } = await scene(t, undefined, { handshakes: new AddressLimit({ rate: 1e-6, burst: 2 }) });
   const upgrade = async (address: string): Promise<string | undefined> => {
     const socket = connect(server.port, '127.0.0.1').on('error', () => {});
@@ -174,7 +174,7 @@ test('an older protocol is refused with both versions in the message', async (t)
   const { place, server } = await scene(t);
   const old = new TestNode();
   await assert.rejects(old.connect(place, { protocol: [99], program: 'lametun 9' }), /lametun 9 .*test/);
-  await until('it to be counted', () => server.counters()['bad-version'] === 1);
+  await until('the drop to be counted', () => server.counters()['bad-version'] === 1);
 });
 
 test('a malformed request is refused, and one without an id ends the connection', async (t) => {
@@ -191,7 +191,7 @@ test('a malformed request is refused, and one without an id ends the connection'
 
 test('too many requests are refused, then the client is disconnected', async (t) => {
   const s = await scene(t, async () => {
-    await sleep(1); // a database
+    await sleep(1); // like a database
   });
   const client = await node(t, s);
   for (let i = 0; i < 20; i++) client.sendRaw({ type: 'who', id: i });
@@ -199,14 +199,14 @@ test('too many requests are refused, then the client is disconnected', async (t)
   for (let i = 20; i < 400; i++) client.sendRaw({ type: 'who', id: i });
   await client.closed();
   assert.equal(s.server.counters()['too-many'], 1);
-  assert.ok(s.messages.length < 100, `${s.messages.length} were looked at`);
+  assert.ok(s.messages.length < 100, `${s.messages.length} were handled`);
 });
 
 test('requests of one client are handled one by one, those of others at the same time', async (t) => {
   const order: string[] = [];
   const s = await scene(t, async (client, message) => {
     order.push(`begin ${message.id}`);
-    if (message.id === 1) await until('the other', () => order.includes('end 3'));
+    if (message.id === 1) await until('the other request', () => order.includes('end 3'));
     else await sleep(1);
     order.push(`end ${message.id}`);
     client.send({ type: 'answer', re: message.id, value: {} });
@@ -214,13 +214,13 @@ test('requests of one client are handled one by one, those of others at the same
   const [a, b] = [await node(t, s), await node(t, s)];
   a.sendRaw({ type: 'who', id: 1 });
   a.sendRaw({ type: 'who', id: 2 });
-  await until('the first', () => order.length > 0);
+  await until('the first request', () => order.length > 0);
   b.sendRaw({ type: 'who', id: 3 });
   await until('all', () => order.length === 6);
   assert.deepEqual(order, ['begin 1', 'begin 3', 'end 3', 'end 1', 'begin 2', 'end 2']);
 });
 
-test('a client that reads nothing loses frames, and is disconnected before much is kept', async (t) => {
+test('a client that reads nothing loses frames, and is disconnected before much is buffered', async (t) => {
   const s = await scene(t);
   const slow = await node(t, s);
   await slow.ask({ type: 'who' });
@@ -231,11 +231,11 @@ test('a client that reads nothing loses frames, and is disconnected before much 
   assert.ok(connection!.droppedFrames > 10_000);
   const message = new Uint8Array(1 << 20).fill(32);
   for (let i = 0; i < 40; i++) connection!.sendEncoded(message, () => {});
-  await until('it to be cut off', () => s.server.counters().backlog === 1);
+  await until('the disconnect', () => s.server.counters().backlog === 1);
   assert.equal(s.server.open, 0);
 });
 
-test('data queued for a slow reader arrives whole and in order', async (t) => {
+test('data queued for a slow reader arrives complete and in order', async (t) => {
   const s = await scene(t);
   const slow = await node(t, s);
   await slow.ask({ type: 'who' });
@@ -287,5 +287,5 @@ test('TCP segments of the hub fit every path', async (t) => {
   t.after(() => socket.destroy());
   await once(socket, 'connect');
   const { fd } = (socket as unknown as { readonly _handle: { readonly fd: number } })._handle;
-  assert.ok(segmentSize(fd) <= 1220, `${segmentSize(fd)} bytes, of a loopback device with 65 536`);
+  assert.ok(segmentSize(fd) <= 1220, `${segmentSize(fd)} bytes on a loopback device of 65 536`);
 });

@@ -7,13 +7,13 @@ import { OPCODE } from '../../protocol/websocket.js';
 import type { Pace } from '../machine/session.js';
 import { HubWebSocket } from './web-socket.js';
 
-/** A TCP connection whose other end reads nothing. */
+/** A TCP connection whose peer reads nothing. */
 class Deaf extends Duplex {
   override _read(): void {}
-  override _write(): void {} // never taken
+  override _write(): void {} // never completes
 }
 
-/** Frames of one byte, with a mask of zeros. */
+/** One-byte frames, masked with zeros. */
 const frames = (opcode: number, count: number): Buffer =>
   Buffer.concat(
     Array.from({ length: count }, (_, i) => Buffer.of(0x80 | opcode, 0x81, 0, 0, 0, 0, i & 0xff)),
@@ -45,7 +45,7 @@ function scene(pace: Partial<Pace>): Scene {
   return { stream, socket, seen };
 }
 
-test('connections are read in turns', async () => {
+test('connections take turns', async () => {
   const one = scene({});
   const other = scene({});
   one.socket.start(frames(OPCODE.binary, 1000));
@@ -56,7 +56,7 @@ test('connections are read in turns', async () => {
   assert.ok(one.stream.isPaused(), 'TCP holds back the rest');
   await turn();
   assert.ok(one.seen.messages <= 2 * first);
-  await until('all to be looked at', () => one.seen.messages === 1000);
+  await until('all messages to be handled', () => one.seen.messages === 1000);
   assert.ok(!one.stream.isPaused());
 });
 
@@ -70,7 +70,7 @@ for (const [what, opcode] of Object.entries({
     const patient = scene({ ...slow, patience: true });
     patient.socket.start(frames(opcode, 1000));
     for (let i = 0; i < 20; i++) await turn();
-    assert.equal(patient.seen.messages + patient.seen.heard, 21, 'the last one on credit');
+    assert.equal(patient.seen.messages + patient.seen.heard, 21, 'the last message on credit');
     assert.ok(patient.stream.isPaused());
     patient.stream.destroy();
     const strict = scene({ ...slow, patience: false });
@@ -83,12 +83,12 @@ for (const [what, opcode] of Object.entries({
 test('few pongs are kept for a client that pings and does not read', async () => {
   const { stream, socket, seen } = scene({});
   socket.start(frames(OPCODE.ping, 50_000));
-  await until('all to be heard', () => seen.heard === 50_000);
+  await until('all pings to be read', () => seen.heard === 50_000);
   assert.ok(stream.writableLength < 20_000, `${stream.writableLength} bytes wait`);
-  assert.ok(stream.writableLength > 1_000, 'the first ones were answered');
+  assert.ok(stream.writableLength > 1_000, 'the first pings were answered');
 });
 
-test('an invalid frame is reported once, and nothing behind it is read', () => {
+test('an invalid frame is reported once, and nothing after it is read', () => {
   const { stream, socket, seen } = scene({});
   socket.start(Buffer.concat([frames(OPCODE.text, 1), frames(OPCODE.binary, 10)]));
   stream.push(frames(OPCODE.binary, 10));
@@ -102,6 +102,6 @@ test('unread data of a disconnected client is not processed', async () => {
   stream.pause();
   for (let i = 0; i < 3; i++) stream.push(frames(OPCODE.ping, 30));
   stream.resume();
-  await until('the connection to be cut off', () => stream.closed);
+  await until('the connection to close', () => stream.closed);
   assert.equal(seen.heard, 20);
 });

@@ -45,7 +45,7 @@ async function network(t: TestContext, database: string, patience?: number): Pro
   return registry;
 }
 
-inEveryStore('what was written is there when it is opened again', async (t, database) => {
+inEveryStore('written data is there after reopening', async (t, database) => {
   const registry = await network(t, database);
   await addNode(registry, 'a');
   await registry.store.close();
@@ -55,24 +55,21 @@ inEveryStore('what was written is there when it is opened again', async (t, data
   assert.equal(again.members.byKey('a')?.row.name, 'a');
 });
 
-inEveryStore(
-  'a change that throws has changed nothing, and its revision is not used',
-  async (t, database) => {
-    const registry = await network(t, database);
-    const { revision } = registry.members.version;
-    await assert.rejects(
-      registry.change(async (change) => {
-        await joinNetwork(change, { key: 'x', secretHash: 'secret', name: 'x', shares: [] });
-        throw new Error('on purpose');
-      }),
-      /on purpose/,
-    );
-    assert.equal(await addNode(registry, 'a'), 1);
-    assert.equal(registry.members.version.revision, revision + 1);
-  },
-);
+inEveryStore('a change that throws changes nothing, and uses no revision', async (t, database) => {
+  const registry = await network(t, database);
+  const { revision } = registry.members.version;
+  await assert.rejects(
+    registry.change(async (change) => {
+      await joinNetwork(change, { key: 'x', secretHash: 'secret', name: 'x', shares: [] });
+      throw new Error('on purpose');
+    }),
+    /on purpose/,
+  );
+  assert.equal(await addNode(registry, 'a'), 1);
+  assert.equal(registry.members.version.revision, revision + 1);
+});
 
-inEveryStore('large numbers come back as they were', async (t, database) => {
+inEveryStore('large numbers are stored exactly', async (t, database) => {
   const registry = await network(t, database);
   const later = 2 ** 51 + 1;
   await registry.store.write((tables) => tables.updateNetwork({ next_node: 2 ** 32 - 1, created_at: later }));
@@ -89,7 +86,7 @@ for (const from of STORES) {
         const registry = await network(t, source);
         for (const key of ['a', 'b', 'c']) await addNode(registry, key);
         const saving = backup(registry.store, file);
-        await Promise.all([saving, addNode(registry, 'd')]); // while it is in use
+        await Promise.all([saving, addNode(registry, 'd')]); // while the store is in use
         assert.equal(statSync(file).mode & 0o777, 0o600);
         await withDatabase(t, to, async (_, target) => {
           const store = await openTestStore(t, target);
@@ -103,14 +100,14 @@ for (const from of STORES) {
             assert.deepEqual(restored.members.byKey(key), registry.members.byKey(key));
           }
           const next = await addNode(restored, 'e');
-          assert.ok(next > 1_000, 'ids are not given again, nor those given out since the backup');
+          assert.ok(next > 1_000, 'ids are not reused, not even those assigned since the backup');
         });
       });
     });
   }
 }
 
-inEveryStore('a restore replaces what was there, and a running hub notices', async (t, database) => {
+inEveryStore('a restore replaces the data, and a running hub notices', async (t, database) => {
   const registry = await network(t, database);
   await addNode(registry, 'a');
   const file = join(temporaryFolder(t), 'backup.json');
@@ -158,7 +155,7 @@ test('SQLite: a second process is refused, and the locks of a killed one do no h
   const store = await openStore({ database: path });
   await assert.rejects(openStore({ database: path }), new RegExp(`in use by process ${process.pid}`));
   await store.close();
-  mkdirSync(`${path}.lock`); // how node-sqlite3-wasm marks it
+  mkdirSync(`${path}.lock`); // the lock of node-sqlite3-wasm
   await (await openStore({ database: path })).close();
   assert.equal(statSync(path).mode & 0o777, 0o600);
 });
@@ -199,8 +196,8 @@ test('PostgreSQL: an error names a wrong password, database or server, but never
     log: { error: (line) => void lines.push(line) },
     signal: stop.signal,
   });
-  await until('it to be said', () => lines.length > 0);
-  await sleep(1_200); // it has tried again, and says no more
+  await until('the message', () => lines.length > 0);
+  await sleep(1_200); // it has tried again, without another message
   stop.abort();
   await assert.rejects(waiting);
   assert.equal(lines.length, 1);
@@ -212,7 +209,7 @@ test('PostgreSQL: restarts under load lose nothing acknowledged, and refuse noth
   if (!needs(t, 'postgres')) return;
   const postgres = await Postgres.start();
   t.after(() => postgres.close());
-  // On a slow machine a restart takes longer than anybody would wait.
+  // On a slow machine a restart takes longer than the default patience.
   const registry = await network(t, await postgres.database(), 60_000);
   const acknowledged: string[] = [];
   let stop = false;
@@ -250,11 +247,14 @@ test('PostgreSQL: requests fail with a message while it is unreachable, and work
   postgres.down('fast');
   const began = performance.now();
   await assert.rejects(addNode(registry, 'a'), StoreUnavailable);
-  assert.ok(performance.now() - began > 5_000, 'it has waited');
+  assert.ok(performance.now() - began > 5_000, 'the first request waits');
   const again = performance.now();
   await assert.rejects(addNode(registry, 'a'), StoreUnavailable);
-  assert.ok(performance.now() - again < 4_000, 'nobody waits for what is known to be away');
-  const waiting = openTestNetwork(t, postgres.url('test1')); // a hub that is started meanwhile
+  assert.ok(
+    performance.now() - again < 4_000,
+    'later requests do not wait while the database is known to be away',
+  );
+  const waiting = openTestNetwork(t, postgres.url('test1')); // a hub that starts meanwhile
   await postgres.up();
   assert.equal((await waiting).info.name, 'test');
   await sleep(1_000);

@@ -42,7 +42,7 @@ function folder(t: TestContext, mode = 0o755): string {
 
 const modeOf = (path: string): number => lstatSync(path).mode & 0o7777;
 
-test('directories are made for this user only, and links in a safe place are followed', (t) => {
+test('directories are created for this user only, and links in safe directories are followed', (t) => {
   const base = folder(t);
   assert.equal(safeDirectory(join(base, 'a/b')), join(base, 'a/b'));
   assert.deepEqual([modeOf(join(base, 'a')), modeOf(join(base, 'a/b'))], [0o700, 0o700]);
@@ -72,10 +72,11 @@ test('a directory in which others can rename files is refused, one like /tmp is 
     const path = join(open, 'state');
     if (safe) privateDirectory(path, 'lock');
     else assert.throws(() => privateDirectory(path, 'lock'), { code: 'usage', message: /chmod go-w/ });
-    assert.equal(existsSync(path), safe, 'nothing was made');
+    assert.equal(existsSync(path), safe, 'nothing was created');
     const below = join(open, 'closed');
     mkdirSync(below, { mode: 0o700 });
-    if (!safe) assert.throws(() => safeDirectory(join(below, 'x')), { code: 'usage' }, 'also further down');
+    if (!safe)
+      assert.throws(() => safeDirectory(join(below, 'x')), { code: 'usage' }, 'also in subdirectories');
   }
 });
 
@@ -94,7 +95,7 @@ test("a path with another user's directory or link anywhere in it is refused", (
   assert.deepEqual(readdirSync(join(sticky, 'theirs')), []);
 });
 
-test('a directory that another user makes in the last moment is refused', (t) => {
+test('a directory that another user creates at the last moment is refused', (t) => {
   if (!needs(t, 'root')) return;
   const path = join(folder(t, 0o1777), 'state');
   const real = fs.mkdirSync;
@@ -111,7 +112,7 @@ test('a directory that another user makes in the last moment is refused', (t) =>
   assert.throws(() => privateDirectory(path, 'lock'), { code: 'usage', message: /it belongs to user 65534/ });
 });
 
-test('an empty directory that others can write to is closed; one with files is refused', (t) => {
+test('an empty directory that others can write to is made private; one with files is refused', (t) => {
   const path = join(folder(t), 'state');
   mkdirSync(path);
   chmodSync(path, 0o1777);
@@ -121,7 +122,7 @@ test('an empty directory that others can write to is closed; one with files is r
   chmodSync(path, 0o1777);
   assert.throws(() => privateDirectory(path, 'lock'), { code: 'usage', message: /holds other files/ });
   chmodSync(path, 0o755);
-  privateDirectory(path, 'lock'); // nobody else can have written to it
+  privateDirectory(path, 'lock'); // no one else can have written to it
   assert.equal(modeOf(path), 0o700);
 });
 
@@ -170,7 +171,7 @@ test('a failed write leaves the old file and no others', (t) => {
   assert.deepEqual([readdirSync(disk), readOwnFile(file)], [['file'], 'old']);
 });
 
-test('output is not written to a file or link that another user put into a shared directory', (t) => {
+test('output is not written to another user’s file or link in a shared directory', (t) => {
   const shared = folder(t, 0o1777);
   const own = folder(t);
   const precious = join(own, 'precious');
@@ -181,7 +182,7 @@ test('output is not written to a file or link that another user put into a share
   assert.equal(readFileSync(precious, 'utf8'), 'precious');
   symlinkSync(precious, join(own, 'link'));
   closeSync(openOutput(join(own, 'link')));
-  assert.equal(readFileSync(precious, 'utf8'), '', 'elsewhere a link is followed');
+  assert.equal(readFileSync(precious, 'utf8'), '', 'in other directories a link is followed');
   if (!needs(t, 'root')) return;
   rmSync(trap);
   writeFileSync(trap, 'theirs');

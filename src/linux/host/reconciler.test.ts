@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CHECK_INTERVAL, type Item, MINUTE, Reconciler, ROUNDS, SETTLE } from './reconciler.js';
 
-/** A machine whose state is a few texts, with its own clock. A reconciler keeps it, and others change it. */
+/** A machine with its own clock, whose state is a few strings. A reconciler maintains it, and other programs change it. */
 class World {
   now = 0;
   readonly values = new Map<string, string>();
@@ -18,13 +18,13 @@ class World {
     this.run(0);
   }
 
-  /** Another program changes something, and the kernel says so. */
+  /** Another program changes something, and the kernel reports it. */
   change(id: string, value: string | undefined, isAnnounced = true): void {
     this.#put(id, value);
     if (isAnnounced) this.reconciler.handleEvent(this.now);
   }
 
-  /** Lets some time pass. */
+  /** Advances the clock. */
   run(milliseconds: number): void {
     const end = this.now + milliseconds;
     for (;;) {
@@ -38,7 +38,7 @@ class World {
 
   #drain(): void {
     for (let i = 0; ; i++) {
-      assert.ok(i < 1000, 'the reconciler does not come to rest');
+      assert.ok(i < 1000, 'the reconciler does not settle');
       const action = this.reconciler.poll(this.now);
       if (action === undefined) return;
       if (action.kind === 'tell') this.told.push(action.message);
@@ -75,10 +75,10 @@ test('items are set in order, and restored in reverse order', () => {
     'restore ip_forward=0',
     'restore the table=nothing',
   ]);
-  assert.deepEqual(world.told, [], 'nobody interfered');
+  assert.deepEqual(world.told, [], 'no interference');
 });
 
-test('an announced change is repaired within two seconds, and reported', () => {
+test('a change that the kernel reports is repaired within two seconds, and logged', () => {
   const world = new World();
   world.want(TABLE, FORWARD);
   world.run(5_000);
@@ -88,7 +88,7 @@ test('an announced change is repaired within two seconds, and reported', () => {
   assert.deepEqual(world.told, ['Restored the table, which another program (firewalld) had changed']);
 });
 
-test('a change without an announcement is repaired within 30 s', () => {
+test('a change that the kernel does not report is repaired within 30 s', () => {
   const world = new World();
   world.want(TABLE);
   world.run(1_000);
@@ -157,7 +157,7 @@ test('an item that cannot be read is not set, and costs one check a second', () 
   assert.ok(checks > 10, `${checks}`);
 });
 
-test('after three rounds in a minute it stops fighting, warns, and tries again after a while', () => {
+test('after three rounds in a minute the reconciler gives up, warns, and tries again later', () => {
   const world = new World();
   world.want(TABLE, FORWARD);
   world.run(MINUTE);
@@ -169,7 +169,7 @@ test('after three rounds in a minute it stops fighting, warns, and tries again a
   assert.deepEqual(world.reconciler.warnings(), [
     'The table keeps being changed by another program (firewalld): lametun leaves it alone for now; members get in; stop that program, or configure it to leave this alone',
   ]);
-  assert.equal(world.values.get('ip_forward'), '0', 'the item that it protects is closed');
+  assert.equal(world.values.get('ip_forward'), '0', 'the item that needs it is off');
   assert.equal(world.log.filter((line) => line === 'set the table=rules').length, 1 + ROUNDS);
   world.run(MINUTE);
   assert.equal(world.values.get('the table'), 'rules');
@@ -177,7 +177,7 @@ test('after three rounds in a minute it stops fighting, warns, and tries again a
   assert.deepEqual(world.reconciler.warnings(), []);
 });
 
-test('a truce gets longer if the other program goes on', () => {
+test('the pause grows if the other program continues', () => {
   const world = new World();
   world.want(TABLE);
   for (let second = 0; second < 3600; second++) {
@@ -220,7 +220,7 @@ test('nothing is forwarded before its rules are in place, or when they cannot be
   assert.deepEqual(world.reconciler.warnings(), []);
 });
 
-test('a value that was there before stays, and one that another program has changed is left alone', () => {
+test('existing values stay, and values changed by another program are left alone', () => {
   const world = new World();
   world.values.set('ip_forward', '1');
   world.want({ ...FORWARD, otherwise: undefined, needs: [] });
@@ -249,7 +249,7 @@ test('an item that cannot be read is left as it is', () => {
   assert.equal(reconciler.poll(0), undefined);
 });
 
-test('whatever others do and whatever fails: protected before open, few repairs, right when left alone, restored at the end', () => {
+test('under any changes and failures: protect before open, few repairs, converge when left alone, restore at the end', () => {
   const id = fc.constantFrom('the table', 'ip_forward', 'the route');
   const step = fc.oneof(
     fc.record({

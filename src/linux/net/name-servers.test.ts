@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { formatAddress } from '../../ip/address.js';
 import { nameServers } from './name-servers.js';
 
-test('name servers are read from each file that a machine may keep them in', (t) => {
+test('name servers are read from every file that may contain them', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'resolv.conf');

@@ -17,8 +17,8 @@ import { readRoute } from './route.js';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replaceAll(/\s/g, ''), 'hex'));
 
-test('a request has the bytes that iproute2 sends', () => {
-  // strace -e trace=sendmsg -e write=all ip link set dev lo mtu 1400 (iproute2 6.1.0), sequence number aside
+test('a request equals that of iproute2', () => {
+  // strace -e trace=sendmsg -e write=all ip link set dev lo mtu 1400 (iproute2 6.1.0), except the sequence number
   const message = new MessageWriter(16, NLM_F.request | NLM_F.ack, 16).u32(4, 1400);
   message.fixed.setInt32(4, 1, true);
   assert.deepEqual(
@@ -35,7 +35,7 @@ test('an attribute is padded to four bytes, and its length excludes the padding'
   assert.equal(new Attributes(message!.payload, 16).text(3), 'tun0');
 });
 
-test('a written message is read back', () => {
+test('a written message can be read back', () => {
   const attribute = fc.record({ type: fc.nat(0x3fff), value: fc.uint8Array({ maxLength: 40 }) });
   fc.assert(
     fc.property(
@@ -66,7 +66,7 @@ test('several messages in one datagram are separated', () => {
   );
 });
 
-test('a message that is cut short is ignored', () => {
+test('a truncated message is ignored', () => {
   const bytes = new MessageWriter(20, 0, 8).text(3, 'tun0').finish(1);
   for (let length = 0; length < bytes.length; length++) {
     assert.deepEqual(readMessages(bytes.subarray(0, length)), []);
@@ -78,7 +78,7 @@ test('a message or attribute of length zero ends the reading instead of looping'
   assert.equal(new Attributes(new DataView(new ArrayBuffer(64))).u32(0), undefined);
 });
 
-test("an acknowledgement has the errno and the kernel's message", () => {
+test("an acknowledgment has the errno and the kernel's message", () => {
   // nlmsgerr -22, header of the request, NLMSGERR_ATTR_MSG "Invalid"
   const payload = hex('eaffffff 28000000 1000 0500 07000000 00000000  0c00 0100 496e76616c696400');
   const flags = NLM_F.capped | NLM_F.ackAttributes;
@@ -92,7 +92,7 @@ test("an acknowledgement has the errno and the kernel's message", () => {
   });
 });
 
-test("an acknowledgement that repeats the request has the kernel's message behind it", () => {
+test("in an acknowledgment that repeats the request, the kernel's message follows it", () => {
   const request = new MessageWriter(16, 5, 16).finish(7);
   const payload = Buffer.concat([hex('eaffffff'), request, hex('0c00 0100 496e76616c696400')]);
   assert.equal(

@@ -4,7 +4,7 @@ import { allocate } from '../ffi/memory.js';
 import { writeSocketAddress } from './socket-address.js';
 import { reconnect, UdpSocket } from './udp.js';
 
-test('a port that the kernel chose stays the same when the socket is reconnected', () => {
+test('a port chosen by the kernel stays the same when the socket is reconnected', () => {
   const socket = UdpSocket.open(0);
   try {
     const { port } = socket;

@@ -4,7 +4,7 @@ import { PollingWorker, type PollingWorkerData } from './polling-worker.js';
 
 const [STOP, COUNT] = [1, 2];
 
-/** Counts commands, and how often it was woken. */
+/** Counts commands and wake-ups. */
 const SCRIPT = `
   import { workerData } from 'node:worker_threads';
   const { Poller, Waker } = await import(new URL('poll.js', workerData.folder));
@@ -42,16 +42,16 @@ function start() {
   return { worker, counts };
 }
 
-test('the commands of one turn of the event loop wake the worker once', async () => {
+test('all commands of one turn of the event loop wake the worker once', async () => {
   const { worker, counts } = start();
   for (let i = 0; i < 50; i++) worker.command(COUNT, 0);
   await new Promise((resolve) => setImmediate(resolve));
   await worker.close();
   assert.equal(counts[0], 50);
-  assert.ok(counts[1]! <= 2, `woken ${counts[1]} times: at the end, too`);
+  assert.ok(counts[1]! <= 2, `woken ${counts[1]} times, including the end`);
 });
 
-test('a full ring wakes the worker, which makes room', async () => {
+test('a full ring wakes the worker, which empties it', async () => {
   const { worker, counts } = start();
   for (let i = 0; i < 1_000; i++) worker.command(COUNT, 0);
   await worker.close();

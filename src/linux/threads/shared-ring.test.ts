@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { SharedRing } from './shared-ring.js';
 
-test('records come out unchanged and in order, and no more fit than there are', () => {
+test('records are read unchanged and in order, up to the capacity', () => {
   fc.assert(
     fc.property(fc.array(fc.boolean(), { maxLength: 200 }), (writes) => {
       const writer = new SharedRing(8, 4);
@@ -31,10 +31,10 @@ test('records come out unchanged and in order, and no more fit than there are', 
   );
 });
 
-test('the counts may wrap', () => {
+test('the counters may wrap', () => {
   const ring = new SharedRing(8, 4);
   const words = new Int32Array(ring.buffer, 0, 2);
-  words.fill(0x7fff_fffe); // written and read: two before the sign changes
+  words.fill(0x7fff_fffe); // written and read: two before the sign bit flips
   for (let i = 0; i < 4; i++) {
     const at = ring.claim();
     assert.ok(at >= 16 && at < 16 + 4 * 8);
