@@ -14,21 +14,21 @@ export interface AdministrationOptions {
   readonly random: (bytes: number) => Uint8Array;
   /** SHA-256, hexadecimal. */
   readonly hash: (bytes: Uint8Array) => string;
-  /** The text that `lametun join` takes. */
+  /** The token for `lametun join`. */
   readonly makeToken: (
     secret: Uint8Array,
   ) => Promise<Pick<AdminAnswers['invite'], 'token' | 'addresses' | 'warnings'>>;
   /** Whether the node is connected. */
   readonly isOnline: (node: NodeId) => boolean;
-  /** How long it has been disconnected, milliseconds; undefined when it is connected, or has not been since the start. */
+  /** How long ago it disconnected, milliseconds; undefined if it is connected, or was not connected since the start. */
   readonly awayFor: (node: NodeId) => number | undefined;
-  /** The addresses of two machines that connect with its key; undefined when there is one. */
+  /** The addresses of two machines that use its key; undefined if only one does. */
   readonly twins: (node: NodeId) => readonly string[] | undefined;
   /** Whether the key is that of the node on the hub's own machine. */
   readonly isHost: (key: string) => boolean;
 }
 
-/** What administrators can ask for. The caller has checked that the client is one. */
+/** Handles administrators' requests. The caller checks that the client is an administrator. */
 export class Administration {
   readonly #options: AdministrationOptions;
 

@@ -22,7 +22,7 @@ const LONGEST_PAUSE = 250;
 /** The pause after a round that took `took` milliseconds. */
 type Pause = (took: number, followers: number) => number;
 const mapPause: Pause = (took) => Math.min(LONGEST_PAUSE, Math.max(SHORTEST_PAUSE, took));
-/** Bytes. Large messages are made only as fast as they are taken, counted over all followers. */
+/** Bytes. Limits the large messages in flight, to all followers together. */
 const LARGE = 64 * 1024;
 const LARGE_IN_FLIGHT = 32 * 1024 * 1024;
 
@@ -41,9 +41,9 @@ export class Fanout {
   readonly #scheduler: Scheduler;
   readonly #pause: Pause;
   readonly #followers = new Map<Follower, State>();
-  /** Followers that this round has not told yet. */
+  /** Followers that this round has not updated yet. */
   readonly #behind = new Set<Follower>();
-  /** Followers that have just come, and do not wait for a round. */
+  /** New followers, which do not wait for a round. */
   readonly #arrived = new Set<Follower>();
   /** Followers whose large message waits for room. */
   readonly #waiting = new Set<Follower>();
@@ -63,7 +63,7 @@ export class Fanout {
   }
 
   /**
-   * Adds a follower. It is first sent what has changed since `revision`, even if that is nothing; the map if not given.
+   * Adds a follower, and sends it the changes since `revision`, even if there are none; without `revision`, the map.
    */
   add(follower: Follower, revision?: number): void {
     this.#followers.set(follower, { revision, busy: false });
@@ -78,7 +78,7 @@ export class Fanout {
     this.#waiting.delete(follower);
   }
 
-  /** There is a new revision. A change during a round waits for the next one, or rounds would never end. */
+  /** Announces a new revision. A change during a round waits for the next one, or rounds would never end. */
   changed(): void {
     this.#isStale = true;
     if (this.#running) return;
@@ -115,13 +115,13 @@ export class Fanout {
     );
   }
 
-  /** Tells these followers, with breaks for other events. */
+  /** Updates these followers, with breaks for other events. */
   #slice(whom: Set<Follower>, then: () => void): void {
     const began = this.#scheduler.now();
     for (const follower of whom) {
       whom.delete(follower);
       const state = this.#followers.get(follower)!;
-      if (!state.busy) this.#tell(follower, state); // a busy one is told when its message has been taken
+      if (!state.busy) this.#tell(follower, state); // a busy one is updated when its message has gone out
       if (this.#scheduler.now() - began > SLICE) {
         this.#scheduler.soon(() => this.#slice(whom, then));
         return;

@@ -25,17 +25,17 @@ import { Presence } from './presence.js';
 import type { Scheduler } from './scheduler.js';
 import { Twins } from './twins.js';
 
-/** A client that has opened a channel: it has the private half of `key`. */
+/** A client with an open channel: it has the private half of `key`. */
 export interface Client extends Follower {
   /** Base64. */
   readonly key: string;
-  /** The address that it connects from. Only limits use it. */
+  /** The address that it connects from, for rate limits. */
   readonly remote: string;
   send(message: HubMessage): void;
   sendFrame(from: NodeId, datagram: Uint8Array): void;
   /** Tells the session that its client is a member or pending, and may stay. */
   admit(): void;
-  /** Closes when everything before has been sent. */
+  /** Closes once everything is sent. */
   close(): void;
   /** Whether the session is over: `Hub.closed` was called, or is about to be. */
   readonly ended: boolean;
@@ -55,11 +55,11 @@ export interface HubOptions extends Omit<AdministrationOptions, 'isOnline' | 'aw
   readonly addresses: () => readonly HubAddress[];
   readonly log: Log;
   readonly scheduler: Scheduler;
-  /** The usual if not given. */
+  /** Default: that of `GuestLimit`. */
   readonly guests?: GuestRates | undefined;
 }
 
-/** Requests that are answered from memory for every client. */
+/** Requests that need no database, whoever sends them. */
 const FROM_MEMORY: ReadonlySet<NodeMessage['type']> = new Set(['who', 'admin']);
 
 interface Attachment {
@@ -68,13 +68,13 @@ interface Attachment {
   readonly name: string;
 }
 
-/** A node that waits for an administrator to approve it, or its shares. */
+/** A pending node, or a member with pending shares. */
 export interface Waiting {
   readonly name: string;
   readonly shares?: readonly string[];
 }
 
-/** What the hub does with each message. It has no sockets: sessions and the relay are given to it. */
+/** Handles the messages of all clients. It has no sockets: it is given sessions and the relay. */
 export class Hub {
   readonly #options: HubOptions;
   readonly #registry: Registry;
@@ -83,7 +83,7 @@ export class Hub {
   readonly #administration: Administration;
   readonly #attached = new Map<NodeId, Attachment>();
   readonly #ids = new Map<Client, NodeId>();
-  /** Keys that are being looked up. `isOld`: a change has overtaken the answer that will come. */
+  /** Keys that are being looked up. `isOld`: a change since then makes the answer stale. */
   readonly #lookups = new Set<{ readonly key: string; isOld: boolean }>();
   /** Nodes that are being removed at their own request. */
   readonly #leaving = new Set<NodeId>();
@@ -114,7 +114,7 @@ export class Hub {
     return this.#attached.size;
   }
 
-  /** Answers one message. It never throws: errors go to the client. One at a time for each client. */
+  /** Answers one message. It never throws: errors go to the client. Call it for one message of a client at a time. */
   async handle(client: Client, message: NodeMessage): Promise<void> {
     const re = message.id;
     try {
@@ -136,7 +136,7 @@ export class Hub {
     return this.#guests.take(client.remote, this.#options.scheduler.now());
   }
 
-  /** Tells the members the hub's addresses if they have changed. To be called at the start, and every few seconds. */
+  /** Tells members the hub's addresses if these have changed. Call it at the start, and every few seconds. */
   tellAddresses(): void {
     const addresses = this.#options.addresses();
     if (addresses.length === 0 || JSON.stringify(addresses) === JSON.stringify(this.#addresses)) return;
@@ -162,7 +162,7 @@ export class Hub {
     return [...nodes, ...sharing];
   }
 
-  /** Takes a relay frame from a client. Only members may send any. */
+  /** Relays a frame from a client. Only members may send frames. */
   frame(client: Client, to: NodeId, datagram: Uint8Array): void {
     const id = this.#ids.get(client);
     if (id === undefined || this.#attached.get(id)?.pending !== false) return;
@@ -192,7 +192,7 @@ export class Hub {
           join(change, { ...message, key: client.key, secretHash }),
         );
         const member = await this.#member(client.key);
-        if (member === undefined) throw notAMember(); // removed in the same moment
+        if (member === undefined) throw notAMember(); // removed at the same moment
         this.#options.log.verbose(`Node ${id}, ${member.row.name}, joined`);
         return answer('join', { network: this.#registry.info, you: membership(member) });
       }
@@ -238,12 +238,12 @@ export class Hub {
       : 'this node is no administrator of the network';
   }
 
-  /** Does what an administrator asks. The caller has checked that it is one. @throws Refused, StoreUnavailable */
+  /** Handles an administrator's request. The caller checks that it comes from one. @throws Refused, StoreUnavailable */
   administer(request: AdminRequest): Promise<AdminAnswer> {
     return this.#administration.handle(request);
   }
 
-  /** Attaches a member that is in memory. @returns true when it has been answered */
+  /** Attaches a member that is in memory. @returns true if the request is answered */
   #attachKnown(client: Client, message: Extract<NodeMessage, { type: 'attach' }>): true | undefined {
     if (message.network !== this.#registry.info.id) throw otherNetwork();
     const member = this.#registry.members.byKey(client.key);

@@ -4,7 +4,7 @@ import { type Rate, TokenBucket } from '../../token-bucket.js';
 /** How many addresses are remembered. The oldest is forgotten for a new one. */
 const ADDRESSES = 10_000;
 
-/** A bucket for each remote address; for an IPv6 one its /64, which is one customer's. */
+/** A bucket for each IPv4 address, and for each IPv6 /64, which belongs to one customer. */
 export class AddressLimit {
   readonly #limit: Rate;
   readonly #buckets = new Map<string, TokenBucket>();
@@ -23,16 +23,19 @@ export class AddressLimit {
   }
 }
 
-/** How many requests guests, clients that are no members, may make that need the database: each address, and all together. */
+/**
+ * Limits for guests' requests that need the database: for each address, and for all together. A guest is a client that
+ * is not a member.
+ */
 export interface GuestRates {
   readonly each: Rate;
   readonly all: Rate;
 }
 
-/** An office that joins at once, and then a few a second. */
+/** Room for an office that joins at once, then a few per second. */
 const GUESTS: GuestRates = { each: { rate: 5, burst: 200 }, all: { rate: 50, burst: 500 } };
 
-/** Comes before every request of a guest that needs the database. */
+/** Limits guests' requests that need the database. */
 export class GuestLimit {
   readonly #each: AddressLimit;
   readonly #all: TokenBucket;
@@ -42,7 +45,7 @@ export class GuestLimit {
     this.#all = new TokenBucket(all);
   }
 
-  /** Whoever is above its own limit takes nothing from the others. */
+  /** An address above its own limit takes nothing from the others. */
   take(address: string, now: number): boolean {
     return this.#each.take(address, now) && this.#all.take(now);
   }

@@ -1,9 +1,12 @@
-/** What takes messages: a connection. */
+/** A connection that takes messages. */
 export interface Sink {
   send(bytes: Uint8Array, taken: (error?: Error | null) => void): void;
 }
 
-/** Bytes handed to the connection that the kernel has not taken yet. Everything beyond waits here, as whole messages. */
+/**
+ * The most bytes in flight: handed to the connection, but not yet taken by the kernel. The rest waits here, as whole
+ * messages.
+ */
 const IN_FLIGHT = 128 << 10;
 
 interface Entry {
@@ -11,7 +14,7 @@ interface Entry {
   readonly done: (() => void) | undefined;
 }
 
-/** Sealed messages on their way out, in order. */
+/** A queue of sealed messages. */
 export class Outgoing {
   readonly #sink: Sink;
   #queue: Entry[] = [];
@@ -32,7 +35,7 @@ export class Outgoing {
     return this.#length;
   }
 
-  /** How long the kernel has taken nothing although something waits, milliseconds, as seen by the calls of this. */
+  /** How long messages have waited without the kernel taking any, milliseconds: noticed by calls of this method. */
   stalledFor(now: number): number {
     if (this.#length === 0 || this.#hasMoved) this.#stalledSince = now;
     this.#hasMoved = false;

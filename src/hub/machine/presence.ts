@@ -13,14 +13,14 @@ const FRESH = 1_000;
 interface Entry {
   /** Of the last change. */
   revision: number;
-  /** By the scheduler; undefined when it is connected, or has not been since the hub started. */
+  /** By the scheduler's clock; undefined if it is connected, or was not connected since the hub started. */
   leftAt: number | undefined;
   online: boolean;
 }
 
 /**
- * Which members are connected to the hub, and since when the others are not. This is sent beside the map, because it
- * changes far more often, and nobody stores it.
+ * Which members are connected to the hub, and when the others disconnected. It is no part of the map, because it
+ * changes far more often, and is not stored.
  */
 export class Presence implements Source {
   readonly #scheduler: Scheduler;
@@ -30,7 +30,7 @@ export class Presence implements Source {
   /** Encoded messages, by the revision that they begin at. */
   readonly #encoded = new Map<number, { readonly bytes: Uint8Array; readonly at: number }>();
 
-  /** @param members ids of all members at the start, when none is connected */
+  /** @param members the ids of all members at the start, when none is connected */
   constructor(members: Iterable<NodeId>, scheduler: Scheduler) {
     this.#scheduler = scheduler;
     for (const id of members) this.#entries.set(id, { revision: 1, leftAt: undefined, online: false });
@@ -41,7 +41,7 @@ export class Presence implements Source {
     return { epoch: '', revision: this.#revision };
   }
 
-  /** A member has connected: the others are told, and it is told about them from now on. */
+  /** A member has connected: the others learn of it, and it learns of them from now on. */
   arrive(id: NodeId, follower: Follower): void {
     this.#set(id, { online: true, leftAt: undefined });
     this.#fanout.add(follower);
@@ -58,7 +58,10 @@ export class Presence implements Source {
     this.#encoded.clear();
   }
 
-  /** How long ago a member disconnected, milliseconds; undefined when it is connected, or has not been since the start. */
+  /**
+   * How long ago a member disconnected, milliseconds; undefined if it is connected, or was not connected since the
+   * start.
+   */
   awayFor(id: NodeId): number | undefined {
     const leftAt = this.#entries.get(id)?.leftAt;
     return leftAt === undefined ? undefined : this.#scheduler.now() - leftAt;

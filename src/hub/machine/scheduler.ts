@@ -1,4 +1,4 @@
-/** The time by which the hub acts, and a way to act later. The hub's machine has no other. */
+/** The clock and the timers of the hub's machine. */
 export interface Scheduler {
   /** Milliseconds of a clock that never goes back. */
   now(): number;

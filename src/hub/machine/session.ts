@@ -10,37 +10,37 @@ import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import type { Client } from './hub.js';
 import { Outgoing, type Sink } from './outgoing.js';
 
-/** What may come through a connection. */
+/** Limits for what arrives through a connection. */
 export interface Pace extends Rate {
-  /** A message at most, bytes. Rate and burst count frames. */
+  /** The longest message, bytes. Rate and burst count frames. */
   readonly longest: number;
-  /** Whether more is read later, when there is room; else the session is `flooded`. */
+  /** Whether excess frames are read later. Otherwise the session is `flooded`. */
   readonly patience: boolean;
 }
 
 /** A connection that carries whole messages, a WebSocket, as its session uses it. */
 export interface Carrier extends Sink {
-  /** A stranger's at first. */
+  /** At first that of a stranger. */
   set pace(pace: Pace);
-  /** More may follow in the same turn of the event loop, and go out together with it. */
+  /** Holds output back until the end of this turn of the event loop, so that it goes out together. */
   cork(): void;
   ping(): void;
-  /** Closes behind what was sent. */
+  /** Closes after everything was sent. */
   close(code: number): void;
   terminate(): void;
-  /** Terminates in a little while, for a client that does not take what was sent. */
+  /** Terminates after a while, in case the client does not read what was sent. */
   terminateLater(): void;
 }
 
 /** What a session tells the server. */
 export interface SessionEvents {
-  /** The client has proved a key. Anybody who knows the hub's has one. */
+  /** The client has proved a key, as anyone can who knows the hub's. */
   opened(session: Session, now: number): void;
   /** The client is a member. */
   admitted(session: Session): void;
   message(session: Session, message: NodeMessage): Promise<void>;
   frame(session: Session, to: NodeId, datagram: Uint8Array): void;
-  /** The session is over, and why: to be counted. */
+  /** The session has ended. The reason is counted. */
   closed(session: Session, why: Ending): void;
 }
 
@@ -52,35 +52,35 @@ export interface SessionKeys {
 
 export const ENDINGS = [
   'gone', // closed by the other side, or the network
-  'closed', // by us, as it should be
+  'closed', // by the hub, as intended
   'bad-handshake',
   'bad-version',
   'bad-message',
   'too-many', // messages, faster than they are answered, or frames of a guest
   'backlog', // it reads too slowly
-  'silent', // not heard of for too long
-  'guest', // no member for too long, or one of too many who are none
+  'silent', // nothing was heard from it for too long
+  'guest', // not a member for too long, or one guest too many
 ] as const;
 export type Ending = (typeof ENDINGS)[number];
 
-/** Requests of one node: as many at once, and then as many a second. Beyond that they are refused. */
+/** How many requests a node may send, at once and per second. Excess ones are refused. */
 const REQUESTS = { burst: 60, rate: 10 } as const;
-/** Requests that wait for their turn. A client that sends more does not wait for answers. */
+/** The most requests that may wait. A client that sends more is not waiting for answers. */
 const WAITING = 32;
 /**
- * What may come through one connection, by who is there: a stranger, who has not proved a key; a guest, who has, and is no
- * member; a member, who is slowed down to 12 000 relay frames a second: 120 Mbit/s, and less than half of what this thread can do.
+ * Limits for one connection. A stranger has not proved a key. A guest has, but is not a member. A member may send
+ * 12,000 relay frames per second, 120 Mbit/s: less than half of what this thread can handle.
  */
 export const PACE = {
   stranger: { longest: FIRST_MESSAGE, rate: 1, burst: 8, patience: false },
   guest: { longest: MESSAGE_LIMIT.fromGuest + ENVELOPE, rate: 10, burst: 100, patience: false },
   member: { longest: MESSAGE_LIMIT.fromNode + ENVELOPE, rate: 12_000, burst: 4_000, patience: true },
 } as const satisfies Record<string, Pace>;
-/** Bytes under way to one guest, who is sent short answers only. */
+/** The most bytes queued for a guest, which gets only short answers. */
 const GUEST_BACKLOG = 32 << 10;
-/** The same for a member. A map is made only when the one before has been taken, so more than this is no map. */
+/** The same for a member. A map is made only when the previous one has gone out, so maps alone cannot exceed this. */
 const BACKLOG = MESSAGE_LIMIT.fromHub + (4 << 20);
-/** Beyond this, frames are dropped, as a full link would. */
+/** Above this, frames are dropped, as on a congested link. */
 const FRAME_BACKLOG = 256 << 10;
 /** Milliseconds. */
 const PING_AFTER = 40_000;
@@ -88,9 +88,9 @@ const SILENT_AFTER = 70_000;
 const STALLED_AFTER = 30_000;
 
 /**
- * One client's connection from its first message to its end: the channel, requests one after the other, and what ends it.
- * It is told what comes in (`handle`, `heard`, `failed`, `flooded`, `closed`), and now and then to `check` who is still there.
- * What it does goes to its carrier.
+ * One client's connection from its first message to its end: the channel, requests one at a time, and the reasons to
+ * end it. Pass input to `handle`, `heard`, `failed`, `flooded` and `closed`, and call `check` every few seconds. Output
+ * goes to the carrier.
  */
 export class Session implements Client {
   readonly remote: string;
@@ -161,18 +161,18 @@ export class Session implements Client {
     }
   }
 
-  /** Something came that is no message: the client is still there. */
+  /** Something other than a message arrived: the client is still there. */
   heard(now: number): void {
     this.#heard = now;
     this.#pinged = false;
   }
 
-  /** What came is no WebSocket's, or longer than it may be. */
+  /** The input is invalid or too long. */
   failed(): void {
     this.#end(this.key === '' ? 'bad-handshake' : 'bad-message', CLOSE_CODE.protocol);
   }
 
-  /** More frames came than the pace allows. */
+  /** More frames arrived than the pace allows. */
   flooded(): void {
     this.#abort('too-many');
   }
@@ -213,12 +213,12 @@ export class Session implements Client {
     return this.#ended;
   }
 
-  /** Closes at once: somebody who has stayed too long without being a member. */
+  /** Closes at once: the client has been a guest for too long. */
   crowdOut(): void {
     this.#abort('guest');
   }
 
-  /** Closes when all that was sent has gone out. */
+  /** Closes once everything is sent. */
   close(): void {
     this.#end('closed', 1000);
   }
@@ -270,7 +270,7 @@ export class Session implements Client {
     });
   }
 
-  /** A request that is not what it should be is answered, where it can be: the node may be a newer one. */
+  /** Answers an invalid request if it has a number: the node may be newer than the hub. */
   #malformed(value: unknown, why: string, now: number): void {
     const id = (value as { id?: unknown } | null)?.id;
     if (Number.isSafeInteger(id) && (id as number) >= 0 && this.#requests.take(now)) {

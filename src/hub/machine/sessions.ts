@@ -9,22 +9,22 @@ import {
 
 export interface SessionsOptions extends SessionKeys {
   readonly events: Pick<SessionEvents, 'message' | 'frame'> & { closed(session: Session): void };
-  /** How long a guest may take to become a member, milliseconds; two minutes unless given. */
+  /** How long a guest may take to become a member, milliseconds; default two minutes. */
   readonly guestPatience?: number;
-  /** 8192 unless given. */
+  /** Default 8192. */
   readonly maxGuests?: number;
 }
 
 /**
- * Guests have proved a key and are no members. Anybody can make a key, and whoever has a token, even a used one, knows the
- * hub's. To join takes three answers of a hub that may be busy.
+ * Guests have proved a key, but are not members. Anyone can make a key, and anyone with a token, even a used one, knows
+ * the hub's. Joining takes three answers of a hub that may be busy.
  */
 const GUESTS = 8_192;
 const GUEST_PATIENCE = 120_000;
-/** Between two checks of every session, milliseconds. */
+/** How often every session is checked, milliseconds. */
 const CHECK_INTERVAL = 5_000;
 
-/** A hub's sessions. Those that do not become members leave after a while, the oldest first. */
+/** A hub's sessions. Guests that do not become members are disconnected after a while, the oldest first. */
 export class Sessions {
   /** How sessions ended, and how many proved a key. */
   readonly counters = Object.fromEntries([...ENDINGS, 'opened'].map((name) => [name, 0])) as Record<
@@ -33,7 +33,7 @@ export class Sessions {
   >;
   readonly #options: SessionsOptions;
   readonly #open = new Set<Session>();
-  /** Since when each is there, the oldest first. */
+  /** When each became a guest, the oldest first. */
   readonly #guests = new Map<Session, number>();
   #checked = 0;
 
@@ -69,7 +69,7 @@ export class Sessions {
     return new Session(carrier, remote, this.#options, events, now);
   }
 
-  /** Ends sessions that have been silent, slow or guests for too long. To be called every second or so. */
+  /** Ends sessions that have been silent, slow or guests for too long. Call it about once a second. */
   check(now: number): void {
     const patience = this.#options.guestPatience ?? GUEST_PATIENCE;
     for (const [session, since] of this.#guests) {

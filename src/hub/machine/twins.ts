@@ -1,12 +1,15 @@
 import type { Incarnation } from '../../protocol/messages.js';
 import type { NodeId } from '../../protocol/node-id.js';
 
-/** So many returns within this time are two machines, milliseconds. */
+/** So many returns within this time, milliseconds, mean two machines. */
 const RETURNS = 2;
 const WINDOW = 60_000;
-/** For how long that is remembered after the last sign of it, milliseconds: the refused machine tries every five minutes. */
+/**
+ * How long a contest is remembered after its last sign, milliseconds: the refused machine tries again every five
+ * minutes.
+ */
 const MEMORY = 15 * 60_000;
-/** Processes of a node that are remembered. */
+/** How many processes of a node are remembered. */
 const REMEMBERED = 4;
 
 interface Process extends Incarnation {
@@ -22,9 +25,10 @@ interface Arrivals {
 }
 
 /**
- * Tells machines that have copies of one state directory from one machine that moves or restarts. A process that starts
- * takes its predecessor's place, and the predecessor is never heard of again. Of two machines each comes back after the
- * other. Two copies of one running process (a cloned virtual machine) are told by their turns, which do not grow.
+ * Distinguishes machines with copies of one state directory from one machine that moves or restarts. A process that
+ * starts takes its predecessor's place, and the predecessor is never heard of again. Two machines keep returning, each
+ * after the other. Two copies of one running process (a cloned virtual machine) are recognised by their turns, which do
+ * not grow.
  *
  * No I/O. Times are milliseconds of any clock.
  */
@@ -32,10 +36,10 @@ export class Twins {
   readonly #nodes = new Map<NodeId, Arrivals>();
 
   /**
-   * A process wants to speak for a node.
+   * A process connects for a node.
    *
-   * @param holder whether another connection speaks for it now
-   * @returns the address of the machine that has the place, and keeps it; undefined: it is this one's
+   * @param holder whether the node has another connection now
+   * @returns the address of the machine that keeps the node's place; undefined if this process gets it
    */
   arrive(node: NodeId, as: Process, holder: boolean, now: number): string | undefined {
     const arrivals = this.#nodes.get(node) ?? { processes: [], returns: [], contest: undefined };
@@ -57,7 +61,7 @@ export class Twins {
     return undefined;
   }
 
-  /** The addresses of the two machines, the connected one's first; undefined when there is one only. */
+  /** The addresses of the two machines, the connected one's first; undefined if there is only one. */
   of(node: NodeId, now: number): readonly [string, string] | undefined {
     const arrivals = this.#nodes.get(node);
     const contest = arrivals && this.#contest(arrivals, now);

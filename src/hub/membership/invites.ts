@@ -9,21 +9,21 @@ export interface NewInvite {
   readonly secretHash: string;
   readonly expiresAt: number;
   readonly reusable: boolean;
-  /** If it is reusable; `REUSABLE_USES` if not given. */
+  /** For a reusable one; default `REUSABLE_USES`. */
   readonly uses?: number | undefined;
   readonly admin: boolean;
   readonly shares: readonly string[];
 }
 
-/** How many machines may join by a reusable invitation, unless it says otherwise. */
+/** How many machines may use a reusable invitation by default. */
 const REUSABLE_USES = 100;
 
-/** @returns how many may join by it. @throws Refused when what may be shared by it never can be */
+/** @returns how many machines may use it. @throws Refused if it allows a network that can never be shared */
 export async function addInvite(change: Change, invite: NewInvite): Promise<number> {
   const { reusable, uses = reusable ? REUSABLE_USES : 1 } = invite;
   if (!reusable && uses !== 1)
     throw new Refused('bad-request', `an invitation for ${uses} machines must be reusable`);
-  // When it is there already, this is the same transaction again after the connection was lost.
+  // If it exists already, this is the same transaction again after the connection was lost.
   await change.tables.insertInvite({
     id: invite.id,
     secret_hash: invite.secretHash,
@@ -46,7 +46,7 @@ function allowedShares(shares: readonly string[], ranges: readonly string[]): st
   });
 }
 
-/** The invitation with that secret, if another node may join by it. @throws Refused */
+/** The invitation with that secret, if another node may use it. @throws Refused */
 export async function openInvite(tables: ReadTables, secretHash: string, now: number): Promise<InviteRecord> {
   const invite = await tables.invite({ secretHash });
   if (invite === undefined) throw new Refused('bad-secret', 'the hub does not know this invitation');

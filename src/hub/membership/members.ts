@@ -17,7 +17,7 @@ const DELTAS = 64;
 
 /**
  * The members in memory, and the messages about them: the map, and what has changed since a revision. Each message is
- * encoded once for all that need the same.
+ * encoded once for all that need it.
  */
 export class Members {
   #version: MapVersion;
@@ -25,7 +25,7 @@ export class Members {
   readonly #byKey = new Map<string, Member>();
   /** Ids of removed members, in the order of the revisions that removed them. */
   readonly #gone: { readonly id: NodeId; readonly revision: number }[] = [];
-  /** Deltas from before this are not possible. */
+  /** There are no deltas from revisions before this. */
   #horizon: number;
   #map: Uint8Array | undefined;
   readonly #deltas = new Map<number, Uint8Array>();
@@ -47,7 +47,7 @@ export class Members {
   byId = (id: NodeId): Member | undefined => this.#byId.get(id);
   byKey = (key: string): Member | undefined => this.#byKey.get(key);
 
-  /** Takes over a change: each changed node as it is now, and the new revision. */
+  /** Applies a change: each changed node as it is now, and the new revision. */
   apply(changed: readonly Member[], revision: number): void {
     for (const member of changed) {
       const { id, key, state } = member.row;
@@ -72,7 +72,7 @@ export class Members {
     }
   }
 
-  /** Deltas no longer tell of members that were removed by this revision. */
+  /** Forgets members that were removed at this revision or earlier: deltas no longer mention them. */
   forget(horizon: number): void {
     this.#horizon = Math.max(this.#horizon, horizon);
     while (this.#gone.length > 0 && this.#gone[0]!.revision <= this.#horizon) this.#gone.shift();
@@ -99,7 +99,7 @@ export class Members {
     return this.#map;
   }
 
-  /** The `delta` message since a revision, in UTF-8; the `map` where that is shorter. */
+  /** The `delta` message since a revision, in UTF-8; the `map` if that is shorter. */
   since(revision: number): Uint8Array {
     let delta = this.#deltas.get(revision);
     if (delta === undefined) {
@@ -172,6 +172,6 @@ export async function loadMembers(tables: ReadTables, query: NodeQuery): Promise
   return rows.map((row) => toMember(row, byNode.get(row.id) ?? []));
 }
 
-/** The removed nodes that deltas may have to tell of. */
+/** The removed nodes that deltas may have to mention. */
 export const loadRemoved = async (tables: ReadTables): Promise<Member[]> =>
   (await tables.lastRemoved(REMEMBERED + 1)).map((row) => toMember(row, []));

@@ -19,7 +19,7 @@ export interface Joining {
 }
 
 /**
- * Makes the holder of a key a member, or a pending node. One that has joined before stays what it is.
+ * Makes the holder of a key a member, or a pending node. A node that has joined before stays what it is.
  *
  * @returns its id
  * @throws Refused
@@ -58,7 +58,7 @@ export async function join(change: Change, joining: Joining): Promise<number> {
 /** The most pending nodes, by one invitation and in all. They have no addresses: a node gets those with its approval. */
 const WAITING = { byInvite: 100, inAll: 1_000 } as const;
 
-/** @throws Refused, `full`, when as many nodes are pending as may be */
+/** @throws Refused, `full` if too many nodes are pending */
 async function roomToWait({ tables }: Change, invite: string): Promise<void> {
   const own = (await tables.nodes({ pendingBy: invite })).length;
   if (own < WAITING.byInvite && (await tables.pendingCount()) < WAITING.inAll) return;
@@ -68,7 +68,7 @@ async function roomToWait({ tables }: Change, invite: string): Promise<void> {
   );
 }
 
-/** Removes the pending nodes that came by an invitation. @returns how many */
+/** Removes the pending nodes that joined with an invitation. @returns how many */
 export async function removeWaiting(change: Change, invite: string): Promise<number> {
   const waiting = await change.tables.nodes({ pendingBy: invite });
   for (const { id } of waiting) await remove(change, id);
@@ -81,15 +81,15 @@ const hostsOf = ({ prefix }: Cidr): number => 2 ** (32 - prefix) - 2;
 async function freeName({ tables }: Change, wish: string): Promise<string> {
   const label = toName(wish);
   if ((await tables.nodes({ name: label })).length === 0) return label;
-  // As many letters as a number leaves of the longest label.
+  // A number leaves at least so many letters of a label.
   const taken = new Set(await tables.names(label.slice(0, 50)));
   return uniqueName(label, (name) => taken.has(name));
 }
 
 /**
- * The host number is the id as long as there are enough, so that the first node is `.1`.
+ * The host number is the id while there are enough, so that the first node is `.1`.
  *
- * @throws Refused, `full`, when all are given away
+ * @throws Refused, `full` if all are in use
  */
 async function freeAddresses(
   { tables, network }: Change,

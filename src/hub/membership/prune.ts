@@ -9,8 +9,8 @@ export const REMEMBERED_FOR = 30 * 86_400_000;
 export const PRUNE_INTERVAL = 86_400_000;
 
 /**
- * Deletes nodes and invitations that are kept for no longer. Unknown keys and secrets are refused like the deleted ones. An
- * invitation stays as long as a node that came by it: it says what that node may share.
+ * Deletes nodes and invitations that are no longer kept. Unknown keys and secrets are refused like the deleted ones. An
+ * invitation is kept as long as a node that joined with it: it says what that node may share.
  *
  * @param known the revision that this hub has in memory: it must not miss a node that was removed since
  * @returns the revision before which there are no complete deltas
@@ -24,7 +24,7 @@ export async function prune({ tables, network, now }: Change, known: number): Pr
   const over = (await tables.invites()).filter(
     ({ id, expires_at, revoked_at, uses, max_uses }) =>
       !needed.has(id) &&
-      (expires_at <= before || (revoked_at !== null && revoked_at <= before) || uses >= max_uses), // whoever used it was removed long ago
+      (expires_at <= before || (revoked_at !== null && revoked_at <= before) || uses >= max_uses), // the nodes that used it were removed long ago
   );
   await tables.deleteInvites(over.map(({ id }) => id));
   const horizon = old.reduce((latest, { revision }) => Math.max(latest, revision), network.horizon);

@@ -15,32 +15,30 @@ type Random = (out: Uint8Array) => void;
 const POOL = network('10.0.0.0/8');
 const PREFIX = 15;
 
-/** What a range may be that somebody asks for: private addresses, and those between carrier and customer (RFC 6598). */
+/** Where a requested range may lie: in private addresses, or those between carrier and customer (RFC 6598). */
 const ALLOWED = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'].map(network);
 const NARROWEST = 24;
 
 /**
- * What machines that do not know of each other have in common all the same, by the defaults of routers, OpenVPN,
- * Docker, Podman and Kubernetes. A node that joins later may have them, so they are taken only when nothing else is
- * free.
+ * Networks that many machines use, by the defaults of routers, OpenVPN, Docker, Podman and Kubernetes. A node that
+ * joins later may use them too, so they are chosen only if nothing else is free.
  */
 const COMMON: readonly Cidr[] = [
   ...['10.0.0.0/15', '10.8.0.0/16', '10.10.0.0/16', '10.42.0.0/15', '10.88.0.0/16', '10.96.0.0/12'],
   '10.244.0.0/16',
 ].map(network);
 
-/** How often a random IPv6 network may meet one to avoid, before it is taken for no coincidence. */
+/** How many random IPv6 networks are tried: more collisions are not a coincidence. */
 const TRIES = 32;
 
 /**
- * Chooses a network's ranges by chance, so that networks made apart can meet later. IPv4: a /15 of 10.0.0.0/8, and never
- * one of 100.64.0.0/10, which Tailscale takes for its own and carriers deal in. IPv6: the first /64 of a random ULA
- * /48, RFC 4193 §3.2.2.
+ * Chooses a network's ranges at random, so that separate networks can be connected later. IPv4: a /15 of 10.0.0.0/8,
+ * and never one of 100.64.0.0/10, which Tailscale and carriers use. IPv6: the first /64 of a random ULA /48, RFC 4193
+ * §3.2.2.
  *
- * @param avoid the machine's routes and addresses. Nothing that lies in the range or is the same may be among them; a wider
- *   network around it goes on working beside it, and is avoided where possible. Default routes do not count, nor what
- *   stands in for them
- * @param ipv4 is taken as it is, if given
+ * @param avoid the machine's routes and addresses. None of them may lie in the range. A wider one around the range
+ *   keeps working, and is avoided if possible. Default routes, and routes that stand in for them, do not count
+ * @param ipv4 used as it is, if given
  * @throws LametunError `missing` when every network is in use
  */
 export function chooseRange(avoid: readonly Cidr[], random: Random, ipv4?: Cidr): Ranges {
@@ -88,7 +86,7 @@ function candidates(): Cidr[] {
 }
 
 /**
- * Reads the range that somebody wants for a new network: `172.30.0.0/15`.
+ * Parses the requested range of a new network: `172.30.0.0/15`.
  *
  * @returns in its canonical form
  * @throws LametunError `usage`
@@ -107,7 +105,7 @@ export function parseRange(text: string): string {
   return canonical;
 }
 
-/** An integer in [0, limit), each as likely as the others. `limit` is at most 2^16. */
+/** A uniformly random integer in [0, limit). `limit` is at most 2^16. */
 function below(limit: number, random: Random): number {
   const bytes = new Uint8Array(2);
   const whole = 65536 - (65536 % limit);

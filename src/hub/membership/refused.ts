@@ -1,7 +1,7 @@
 import { LametunError } from '../../errors.js';
 import { type Refusal, WRONG_QUESTIONS } from '../../protocol/messages.js';
 
-/** The hub says no to somebody. Nothing was changed. */
+/** The hub refuses a request. Nothing was changed. */
 export class Refused extends LametunError {
   readonly refusal: Refusal;
   constructor(refusal: Refusal, message: string) {

@@ -7,7 +7,7 @@ import { type NetworkRecord, type Store, StoreUnavailable } from './tables.js';
 export interface NetworkOptions {
   /** A DNS label. */
   readonly name: string;
-  /** Networks that members' addresses are from. Called when the network is made. */
+  /** The ranges of members' addresses. Called when the network is made. */
   readonly ranges: () => { readonly ipv4: string; readonly ipv6: string };
   readonly mtu?: number | undefined;
 }
@@ -16,15 +16,15 @@ export interface NetworkOptions {
 const DEFAULT_MTU = 1280;
 
 export interface RegistryOptions {
-  /** How the network is to be made, if there is none yet. */
+  /** The settings of a new network, if there is none yet. */
   readonly network: NetworkOptions;
   /** Require approval for each new node; as before if not given. */
   readonly ask?: boolean | undefined;
-  /** The hub's public key, base64: of a network that is made. */
+  /** The hub's public key, base64. */
   readonly hubKey: string;
-  /** Throws when this hub must not serve the network in the database, or must not make one. */
+  /** Throws if this hub must not serve the network in the database, or must not make one. */
   readonly check?: ((network: NetworkRecord | undefined) => void) | undefined;
-  /** Replace the network in the database by a new one. */
+  /** Replace the network in the database with a new one. */
   readonly replace?: boolean | undefined;
   readonly clock: () => number;
   /** Hexadecimal. */
@@ -75,7 +75,7 @@ export class Registry {
   }
 
   /**
-   * Changes something. `work` may run more than once, and must then come to the same.
+   * Changes something. `work` may run more than once, and must have the same result each time.
    *
    * @throws Refused, StoreUnavailable
    */

@@ -1,22 +1,23 @@
 import { LametunError } from '../../errors.js';
 import type { NodeId } from '../../protocol/node-id.js';
 
-/*
- * Everything that a hub keeps but its own key, the same in every store. Times are milliseconds since 1970, flags 0 or 1.
+/**
+ * Everything that a hub stores, except its own key; the same in every store. Times are milliseconds since 1970, flags 0
+ * or 1.
  */
 
-/** One row. Whoever writes anything holds it first, so that writers go one after the other. */
+/** One row. Every writer locks it first, so that writers take turns. */
 export interface NetworkRecord {
-  /** 1: keeps two hubs that start at once from making a network each. */
+  /** 1, and unique: two hubs that start at the same time cannot both make a network. */
   single: number;
   id: string;
-  /** The hub's public key, base64: by another one no member would know it. */
+  /** The hub's public key, base64, by which members recognise it. */
   hub_key: string;
   name: string;
   ipv4: string;
   ipv6: string;
   mtu: number;
-  /** Random; another one after a backup was restored, which makes all nodes forget the map that they have. */
+  /** Random. A restored backup gets a new one, so that all nodes discard their maps. */
   epoch: string;
   /** Grows with every change of the map. */
   revision: number;
@@ -25,13 +26,13 @@ export interface NetworkRecord {
   /** The id of the next node. */
   next_node: NodeId;
   created_at: number;
-  /** Removed nodes of this revision and before may have been forgotten: from before it there are no deltas. */
+  /** Nodes that were removed at this revision or earlier may be forgotten: there are no deltas from before it. */
   horizon: number;
 }
 
 /**
- * A node is current while it is pending or active. A removed one stays for a while, for deltas to tell of; its key, name
- * and addresses may be given again. No two current nodes have the same.
+ * A node is current while it is pending or active. A removed node is kept for a while, for deltas; its key, name and
+ * addresses may be used again. No two current nodes share one of these.
  */
 export interface NodeRecord {
   id: NodeId;
@@ -44,9 +45,9 @@ export interface NodeRecord {
   ipv4_only: number;
   admin: number;
   state: 'pending' | 'active' | 'removed';
-  /** The network's revision at which the map last changed for its sake; 0 when it never was in it. */
+  /** The revision at which its entry in the map last changed; 0 if it was never in the map. */
   revision: number;
-  /** The invitation by which it came. */
+  /** The invitation that it joined with. */
   invite: string | null;
   joined_at: number;
   removed_at: number | null;
@@ -54,11 +55,11 @@ export interface NodeRecord {
 
 export interface InviteRecord {
   id: string;
-  /** SHA-256 of the secret, hexadecimal; no two have the same. The secret itself is in the token only. */
+  /** SHA-256 of the secret, hexadecimal; unique. Only the token contains the secret itself. */
   secret_hash: string;
   created_at: number;
   expires_at: number;
-  /** How many may join by it. */
+  /** How many nodes may join with it. */
   max_uses: number;
   admin: number;
   /** JSON: networks that need no approval. */
@@ -88,16 +89,16 @@ export type NodeQuery =
   | { readonly key: string }
   | { readonly name: string }
   | { readonly ipv4: string }
-  /** Pending ones that came by this invitation. */
+  /** Pending ones that joined with this invitation. */
   | { readonly pendingBy: string }
-  /** Whatever their state. */
+  /** In any state. */
   | { readonly ids: readonly NodeId[] }
-  /** Changed after this revision, whatever their state. */
+  /** Changed after this revision, in any state. */
   | { readonly since: number }
   /** Removed at this time or before. */
   | { readonly removedBy: number };
 
-/** What can be read. Rows come in any order where none is stated. */
+/** What can be read. Rows come in any order unless one is stated. */
 export interface ReadTables {
   network(): Promise<NetworkRecord | undefined>;
   /** In the order of their ids. */
@@ -107,17 +108,17 @@ export interface ReadTables {
   /** Whether a removed node had this key. */
   wasRemoved(key: string): Promise<boolean>;
   pendingCount(): Promise<number>;
-  /** Of current nodes, those that begin with `prefix`. */
+  /** Names of current nodes that begin with `prefix`. */
   names(prefix: string): Promise<string[]>;
   /** The IPv4 addresses of current nodes. */
   addresses(): Promise<string[]>;
   /** @param nodes all if not given */
   shares(nodes?: readonly NodeId[]): Promise<ShareRecord[]>;
-  /** What current nodes but this one share, or offer to share, with the node's name; by node. */
+  /** Networks that other current nodes share or offer, with the node's name; ordered by node. */
   claims(except: NodeId): Promise<{ readonly network: string; readonly node: string }[]>;
   invites(): Promise<InviteRecord[]>;
   invite(by: { readonly id: string } | { readonly secretHash: string }): Promise<InviteRecord | undefined>;
-  /** Names of all nodes that came by an invitation, removed ones too, in the order of their ids. */
+  /** Names of all nodes that joined with an invitation, including removed ones, in the order of their ids. */
   invited(): Promise<{ readonly invite: string; readonly name: string }[]>;
   /** @throws when there is no network */
   contents(): Promise<Contents>;
@@ -143,15 +144,15 @@ export interface Tables extends ReadTables {
   replaceContents(contents: Contents): Promise<void>;
 }
 
-/** The hub's memory that outlives it. What `write` has returned is kept, whatever happens. */
+/** The hub's durable storage. What `write` has returned is not lost, whatever happens. */
 export interface Store {
   /** @throws StoreUnavailable */
   read<T>(query: (tables: ReadTables) => Promise<T>): Promise<T>;
   /** Everything as it was at one moment. @throws StoreUnavailable */
   snapshot<T>(query: (tables: ReadTables) => Promise<T>): Promise<T>;
   /**
-   * Changes something. Writers go one after the other, those of other hubs on the same database too: each sees all that was
-   * written before it. `work` may be run again when the database was lost, even if it had been committed.
+   * Changes something. Writers take turns, including those of other hubs on the same database, and each sees everything
+   * that was written before. `work` may run again after the connection was lost, even if it was committed.
    *
    * @param committed is called before the next writer begins
    * @throws StoreUnavailable; whatever `work` throws, with nothing changed
@@ -165,7 +166,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** The database cannot do now what was asked, and may later. Nothing was changed. */
+/** The database is unavailable for now. Nothing was changed. */
 export class StoreUnavailable extends LametunError {
   constructor(message: string, options?: ErrorOptions) {
     super('unreachable', message, options);
