@@ -302,7 +302,11 @@ test('a token comes from an argument, a file or the standard input, and is not v
       MAIN,
     ] as const;
     const nobody = (...args: readonly string[]): Outcome => one.run(...asNobody, ...args);
-    refused(nobody('status', '--state', one.state), /root's: try sudo|permission denied: try sudo/, 2);
+    refused(
+      nobody('status', '--state', one.state),
+      /only root may open .*: try sudo|permission denied: try sudo/,
+      2,
+    );
     refused(nobody('join', invite(hub), '--state', state), /try sudo/, 2);
     refused(nobody('serve', '--state', state), /try sudo/, 2);
     const own = mkdtempSync('/tmp/lametun-nobody-');
