@@ -7,7 +7,7 @@ import { FieldSealer } from '../src/crypto/field-sealer.js';
 import { NodeCrypto } from '../src/crypto/node-crypto.js';
 import { X25519_IMPLEMENTATIONS } from '../src/crypto/x25519.js';
 import { LENGTH } from '../src/wireguard/crypto.js';
-import { workingOnes } from './kit/implementations.js';
+import { available } from './kit/implementations.js';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -58,7 +58,7 @@ function runAead({ seal, open }: AeadFunctions, nonceLength: number, vectors: re
 }
 
 const chacha20Poly1305 = load<AeadVector>('chacha20_poly1305', 325);
-for (const implementation of workingOnes(IMPLEMENTATIONS)) {
+for (const implementation of available(IMPLEMENTATIONS)) {
   test(`ChaCha20-Poly1305 of ${implementation.name} passes all 325 vectors`, () => {
     const sealer = new FieldSealer(implementation);
     runAead(
@@ -87,7 +87,7 @@ interface X25519Vector {
 }
 
 const x25519Vectors = load<X25519Vector>('x25519', 518);
-for (const x25519 of workingOnes(X25519_IMPLEMENTATIONS)) {
+for (const x25519 of available(X25519_IMPLEMENTATIONS)) {
   test(`X25519 of ${x25519.name} passes all 518 vectors, and refuses an all-zero shared secret`, () => {
     for (const { tcId, shared, ...vector } of x25519Vectors) {
       const secret = new Uint8Array(32).fill(1);

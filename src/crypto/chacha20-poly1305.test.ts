@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { workingOnes } from '../../tests/kit/implementations.js';
+import { available } from '../../tests/kit/implementations.js';
 import { allocate } from '../linux/ffi/memory.js';
 import { Aead, loadAead } from './aead.js';
 import { IMPLEMENTATIONS, loadChaCha20Poly1305, openWithNode, sealWithNode } from './chacha20-poly1305.js';
@@ -51,7 +51,7 @@ const fill = (seed: number): void => {
   for (let i = 0; i < memory.bytes.length; i++) memory.bytes[i] = i * seed + (i >> 8);
 };
 
-const working = workingOnes(IMPLEMENTATIONS);
+const working = available(IMPLEMENTATIONS);
 
 test('the first working implementation is used: OpenSSL by FFI, with node:crypto as the last resort', () => {
   assert.ok(working.length >= 2, 'only one implementation works here');

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { workingOnes } from '../../tests/kit/implementations.js';
+import { available } from '../../tests/kit/implementations.js';
 import { loadX25519, X25519_IMPLEMENTATIONS } from './x25519.js';
 
 const hex = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'));
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-const working = workingOnes(X25519_IMPLEMENTATIONS);
+const working = available(X25519_IMPLEMENTATIONS);
 
 test('the first working implementation is used: OpenSSL by FFI, with node:crypto as the last resort', () => {
   assert.ok(working.length >= 2, 'only one implementation works here');

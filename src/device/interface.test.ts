@@ -81,7 +81,7 @@ test('going down ends all sessions before it stops the data plane', (t) => {
   carry(two, one, 2);
   one.engine.forget();
   one.device.setUp(false);
-  const calls = one.engine.told.map(({ call }) => call);
+  const calls = one.engine.calls.map(({ method }) => method);
   assert.ok(calls.includes('dropKeypair'));
   assert.equal(calls.at(-1), 'setUp');
 });
@@ -210,7 +210,7 @@ test('a data plane that has ended gets no more commands', async (t) => {
   engine.events.ended('device-gone');
   await device.close();
   assert.deepEqual(
-    engine.told.map(({ call }) => call),
+    engine.calls.map(({ method }) => method),
     ['close'],
   );
 });
@@ -223,7 +223,7 @@ test('closing drops all keys, ends the data plane, then closes the sockets', asy
   const shown = one.device.privateKey!;
   await one.device.close();
   assert.equal(one.engine.of('dropKeypair').length, 1);
-  assert.equal(one.engine.told.at(-1)!.call, 'close');
+  assert.equal(one.engine.calls.at(-1)!.method, 'close');
   assert.equal(one.sockets.size, 0);
   assert.ok(shown.every((byte) => byte === 0));
 });

@@ -121,7 +121,7 @@ export class Hosts {
     const node = process.execPath;
     const tunnels = [
       await this.#ourPlain(),
-      await this.#likePost('naive dgram', 6, 'nv0', {
+      await this.#startAttached('naive dgram', 6, 'nv0', {
         listen: [node, NAIVE, 'nv0', '1236'],
         connect: [node, NAIVE, 'nv0', '1236', OUTER.server],
       }),
@@ -130,7 +130,7 @@ export class Hosts {
     if (go === undefined) return tunnels;
     const original = [go, '-device', 'go0', '-port', '1235'];
     const commands = { listen: [...original, '-listen'], connect: [...original, '-server', OUTER.server] };
-    return [...tunnels, await this.#likePost('Go original', 5, 'go0', commands)];
+    return [...tunnels, await this.#startAttached('Go original', 5, 'go0', commands)];
   }
 
   #ourPlain(): Promise<Tunnel> {
@@ -149,7 +149,7 @@ export class Hosts {
   }
 
   /** Starts a program that attaches to a device prepared as in the blog post. */
-  async #likePost(
+  async #startAttached(
     name: string,
     network: number,
     device: string,

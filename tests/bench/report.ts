@@ -23,7 +23,7 @@ export const medianOf = (rounds: Rounds, subject: string, metric: string): Sprea
   spread((rounds[subject] ?? []).flatMap((round) => round[metric] ?? []));
 
 /**
- * The ratio or the difference of two subjects, computed in each round, since a slow machine slows both.
+ * The ratio or the difference of two subjects, computed within each round: a slow phase of the machine slows both.
  *
  * @returns undefined if fewer than `LEAST_ROUNDS` rounds have both
  */

@@ -15,6 +15,7 @@ import { WAITING_BYTES, WAITING_PER_PEER } from '../../src/tunnel/waiting.js';
 import { ERASE_AFTER_TIME, INITIATION_INTERVAL, PADDING } from '../../src/wireguard/constants.js';
 import { COOKIE_REPLY, INITIATION, RESPONSE } from '../../src/wireguard/messages.js';
 import { INITIATIONS_PER_SECOND } from '../../src/wireguard/ratelimit.js';
+import { available } from '../kit/implementations.js';
 
 const page = readFileSync('docs/SECURITY.md', 'utf8').replaceAll(/\s+/g, ' ');
 
@@ -105,16 +106,9 @@ test('the page lists the packages of package.json, which have fixed versions', (
 });
 
 /** The families of the implementations, in the order in which they are tried. */
-const familiesOf = (makers: readonly (() => { readonly name: string })[]): readonly string[] => {
-  const names = makers.flatMap((make) => {
-    try {
-      return [make().name.replace(/ \(.*/, '')];
-    } catch {
-      return []; // not available in this Node.js
-    }
-  });
-  return [...new Set(names)];
-};
+const familiesOf = (makers: readonly (() => { readonly name: string })[]): readonly string[] => [
+  ...new Set(available(makers).map(({ name }) => name.replace(/ \(.*/, ''))),
+];
 
 test('the table of algorithms lists the implementations in the order in which they are tried', () => {
   const order = (row: string): readonly string[] => {

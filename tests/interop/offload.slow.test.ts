@@ -199,10 +199,10 @@ for (const where of ['the receiver', 'a host behind a forwarding gateway'] as co
           const good = packets
             .filter((_, i) => i !== 4)
             .map((packet) => packet.slice(version === 4 ? 28 : 48));
-          const came = await receiver.receive(good.length);
-          came.push(...(await receiver.receive(1, 200)));
+          const received = await receiver.receive(good.length);
+          received.push(...(await receiver.receive(1, 200)));
           assertSame(
-            came,
+            received,
             good.map((payload) => ({ payload, trafficClass: 0 })),
             what,
           );

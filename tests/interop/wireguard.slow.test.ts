@@ -25,7 +25,7 @@ for (const implementations of ROLES) {
       mover.host.ip([`address replace ${to}/24 dev eth0`]); // the kernel removed it with the primary address
       mover.wireguard.set('listen-port', '7777');
       await assertPing(mover.host, stayer.inner.v4);
-      await until('the new endpoint to be known', () => pair.endpointSeenBy(stayer) === `${to}:7777`);
+      await until('the peer to learn the new endpoint', () => pair.endpointSeenBy(stayer) === `${to}:7777`);
       await assertPing(stayer.host, mover.inner.v4);
     }
   });

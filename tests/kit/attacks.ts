@@ -36,7 +36,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
   await siege.ping(current);
   const old = (n: number): number => 100 + n; // never used, and before the window
 
-  const nowhere = (message: Uint8Array, at: number): Uint8Array => {
+  const misdirected = (message: Uint8Array, at: number): Uint8Array => {
     viewOf(message).setUint32(at, current.remoteIndex ^ 0x5a5a5a5a, true);
     return message;
   };
@@ -134,7 +134,7 @@ export async function attacks(siege: Siege): Promise<Attack[]> {
     {
       name: 'transport data for an unknown index',
       reason: 'unknown-index',
-      make: () => nowhere(transport(), TRANSPORT.receiver),
+      make: () => misdirected(transport(), TRANSPORT.receiver),
     },
     {
       name: 'transport data with a wrong tag',

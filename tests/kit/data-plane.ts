@@ -81,7 +81,7 @@ export class DataPlane {
   /** The tunnel's UDP port on 127.0.0.1. */
   readonly port: number;
 
-  constructor({ aead = loadAead(), relayPeer = 0, seesDestinations, ...ways }: DataPlaneOptions = {}) {
+  constructor({ aead = loadAead(), relayPeer = 0, seesDestinations, ...options }: DataPlaneOptions = {}) {
     this.#sockets = [UdpSocket.open(0), UdpSocket.open(0), UdpSocket.open(0)];
     const [tun, device, udp] = this.#sockets as [UdpSocket, UdpSocket, UdpSocket];
     for (const socket of this.#sockets) socket.setBuffers(BUFFER);
@@ -95,7 +95,7 @@ export class DataPlane {
     const rows = new Rows();
     const peers = new Peers(rows);
     this.context = new WorkerContext(
-      { ...ways, tunFd: tun.fd, mtu: 1420, offloads: { virtioHeader: true, tcp: true, udp: true } },
+      { ...options, tunFd: tun.fd, mtu: 1420, offloads: { virtioHeader: true, tcp: true, udp: true } },
       { peers, rows, drops: this.drops },
       {
         reports: this.#reports,
@@ -196,7 +196,7 @@ export class DataPlane {
 
   /** Gives it a packet with a `virtio_net_hdr` in front, as the TUN device would. */
   give(address: number, length: number): void {
-    if (libc.write(this.#device.fd, address, length) !== length) throw new Error('no room in the device');
+    if (libc.write(this.#device.fd, address, length) !== length) throw new Error('the device is full');
   }
 
   /** Sends a batch, and receives everything that is on its way back. */

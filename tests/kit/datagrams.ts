@@ -26,8 +26,8 @@ export async function receive(
   count: number,
   patience: number,
 ): Promise<Datagram[]> {
-  const came: Datagram[] = [];
-  for (let deadline = performance.now() + patience; came.length < count; ) {
+  const received: Datagram[] = [];
+  for (let deadline = performance.now() + patience; received.length < count; ) {
     const now = performance.now(); // before receiving: a process that was paused tries once more
     const slots = batch.receive(fd);
     if (slots > 0) deadline = performance.now() + patience;
@@ -36,10 +36,10 @@ export async function receive(
     for (let slot = 0; slot < slots; slot++) {
       const at = batch.offset(slot);
       const payload = Uint8Array.from(batch.memory.bytes.subarray(at, at + batch.length(slot)));
-      came.push({ payload, trafficClass: batch.trafficClass(slot) });
+      received.push({ payload, trafficClass: batch.trafficClass(slot) });
     }
   }
-  return came;
+  return received;
 }
 
 /**

@@ -6,15 +6,15 @@ import type { Keypair } from '../../src/wireguard/keypair.js';
 import type { PeerNumber, ReceiverIndex } from '../../src/wireguard/numbers.js';
 
 /** A call to the engine: the method's name and its arguments. */
-export interface Told {
-  readonly call: string;
+export interface EngineCall {
+  readonly method: string;
   readonly args: readonly unknown[];
 }
 
 /** A data plane that moves nothing: it records its calls, and reports what a test sets. */
 export class FakeEngine implements Engine {
   readonly events: EngineEvents;
-  readonly told: Told[] = [];
+  readonly calls: EngineCall[] = [];
   readonly peers = new Map<number, Float64Array>();
   readonly bytes = new Map<number, Transfer>();
   readonly dropped = new Map<string, number>();
@@ -27,12 +27,12 @@ export class FakeEngine implements Engine {
   }
 
   /** The arguments of all calls of a method since `forget`. */
-  of(call: string): (readonly unknown[])[] {
-    return this.told.filter((told) => told.call === call).map(({ args }) => args);
+  of(method: string): (readonly unknown[])[] {
+    return this.calls.filter((call) => call.method === method).map(({ args }) => args);
   }
 
   forget(): void {
-    this.told.length = 0;
+    this.calls.length = 0;
   }
 
   addPeer(): { id: PeerNumber; row: Float64Array; at: number } {
@@ -43,66 +43,66 @@ export class FakeEngine implements Engine {
   }
 
   removePeer(id: PeerNumber): void {
-    this.#tell('removePeer', id);
+    this.#record('removePeer', id);
     this.peers.delete(id);
   }
 
   installKeypair(peer: PeerNumber, keypair: Keypair, sendingKey: Uint8Array, receivingKey: Uint8Array): void {
-    this.#tell('installKeypair', peer, keypair, sendingKey.slice(), receivingKey.slice());
+    this.#record('installKeypair', peer, keypair, sendingKey.slice(), receivingKey.slice());
     sendingKey.fill(0);
     receivingKey.fill(0);
   }
 
   useKeypair(peer: PeerNumber, localIndex: ReceiverIndex, confirm: boolean): void {
-    this.#tell('useKeypair', peer, localIndex, confirm);
+    this.#record('useKeypair', peer, localIndex, confirm);
   }
 
   dropKeypair(peer: PeerNumber, localIndex: ReceiverIndex): void {
-    this.#tell('dropKeypair', peer, localIndex);
+    this.#record('dropKeypair', peer, localIndex);
   }
 
   keepalive(peer: PeerNumber): void {
-    this.#tell('keepalive', peer);
+    this.#record('keepalive', peer);
   }
 
   discardQueue(peer: PeerNumber): void {
-    this.#tell('discardQueue', peer);
+    this.#record('discardQueue', peer);
   }
 
   setEndpoint(peer: PeerNumber, endpoint: SocketEndpoint): void {
-    this.#tell('setEndpoint', peer, endpoint);
+    this.#record('setEndpoint', peer, endpoint);
   }
 
   forgetSource(peer: PeerNumber): void {
-    this.#tell('forgetSource', peer);
+    this.#record('forgetSource', peer);
   }
 
   useSource(peer: PeerNumber, endpoint: SocketEndpoint, use: boolean): void {
-    this.#tell('useSource', peer, endpoint, use);
+    this.#record('useSource', peer, endpoint, use);
   }
 
   setAllowedIps(table: Int32Array): void {
-    this.#tell('setAllowedIps', table);
+    this.#record('setAllowedIps', table);
   }
 
   setMtu(mtu: number): void {
-    this.#tell('setMtu', mtu);
+    this.#record('setMtu', mtu);
   }
 
   setUp(up: boolean): void {
-    this.#tell('setUp', up);
+    this.#record('setUp', up);
   }
 
   setSocket(fd: number, family: number): void {
-    this.#tell('setSocket', fd, family);
+    this.#record('setSocket', fd, family);
   }
 
   sendDatagram(bytes: Uint8Array, to: SocketEndpoint): void {
-    this.#tell('sendDatagram', bytes, to);
+    this.#record('sendDatagram', bytes, to);
   }
 
   setRelays(relays: readonly Endpoint[]): void {
-    this.#tell('setRelays', relays);
+    this.#record('setRelays', relays);
   }
 
   /** @param source the local address that a datagram from there was received at */
@@ -131,10 +131,10 @@ export class FakeEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    this.#tell('close');
+    this.#record('close');
   }
 
-  #tell(call: string, ...args: readonly unknown[]): void {
-    this.told.push({ call, args });
+  #record(method: string, ...args: readonly unknown[]): void {
+    this.calls.push({ method, args });
   }
 }

@@ -1,5 +1,5 @@
 /** The implementations that work on this machine, in order. */
-export function workingOnes<T>(makers: readonly (() => T)[]): T[] {
+export function available<T>(makers: readonly (() => T)[]): T[] {
   return makers.flatMap((make) => {
     try {
       return [make()];

@@ -11,7 +11,7 @@ export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.u
 type Named<Name extends PlainEvent['event']> = Extract<PlainEvent, { event: Name }>;
 
 export interface LametunOptions {
-  /** A command that starts the program given behind it: `['setpriv', '--reuid=65534']`. */
+  /** A command to put in front of the program: `['setpriv', '--reuid=65534']`. */
   readonly wrapper?: readonly string[];
   /** Prints text instead of JSON, so that there are no events. */
   readonly text?: boolean;
@@ -40,7 +40,7 @@ export class Lametun extends Running {
     return this.events.filter((event): event is Named<Name> => event.event === name);
   }
 
-  /** The newest totals. */
+  /** The latest totals. */
   get stats(): Named<'stats'> | undefined {
     return this.all('stats').at(-1);
   }

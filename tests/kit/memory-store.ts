@@ -69,7 +69,7 @@ class MemoryTables implements Tables {
   }
 
   required(): NetworkRecord {
-    if (this.#network === undefined) throw new Error('there is no network');
+    if (this.#network === undefined) throw new Error('no network');
     return this.#network;
   }
 
@@ -140,7 +140,7 @@ class MemoryTables implements Tables {
   }
 
   async insertNode(node: NodeRecord): Promise<void> {
-    if (this.#nodes.has(node.id)) throw new Error(`there is a node ${node.id}`);
+    if (this.#nodes.has(node.id)) throw new Error(`node ${node.id} already exists`);
     this.#put(node);
   }
 
@@ -157,9 +157,9 @@ class MemoryTables implements Tables {
   }
 
   async replaceShares(node: number, shares: readonly ShareRecord[]): Promise<void> {
-    if (shares.length > 0 && !this.#nodes.has(node)) throw new Error(`there is no node ${node}`);
+    if (shares.length > 0 && !this.#nodes.has(node)) throw new Error(`unknown node ${node}`);
     if (new Set(shares.map(({ network }) => network)).size < shares.length)
-      throw new Error('one network twice');
+      throw new Error('duplicate network');
     if (shares.length === 0) this.#shares.delete(node);
     else this.#shares.set(node, shares);
   }
@@ -178,7 +178,7 @@ class MemoryTables implements Tables {
   async deleteInvites(ids: readonly string[]): Promise<void> {
     const used = new Set(this.#all().map(({ invite }) => invite));
     for (const id of ids) {
-      if (used.has(id)) throw new Error(`invitation ${id} is a node's`);
+      if (used.has(id)) throw new Error(`a node refers to invitation ${id}`);
       this.#invites.delete(id);
     }
   }
@@ -218,7 +218,7 @@ class MemoryTables implements Tables {
 
   #put(node: NodeRecord): void {
     if (node.invite !== null && !this.#invites.has(node.invite))
-      throw new Error(`there is no invitation ${node.invite}`);
+      throw new Error(`unknown invitation ${node.invite}`);
     for (const other of node.state === 'removed' ? [] : this.#current())
       for (const column of ['key', 'name', 'ipv4', 'ipv6'] as const)
         if (other.id !== node.id && node[column] !== null && other[column] === node[column])

@@ -24,7 +24,7 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
-/** One datagram of noise. */
+/** Generates one datagram. */
 export function noise(random: () => number, real: readonly Uint8Array[]): Uint8Array {
   const below = (limit: number): number => Math.floor(random() * limit);
   const kind = below(3);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Datagram, Datagrams } from './datagrams.js';
 import { until } from './wait.js';
 
-/** Both ends' UDP port. */
+/** The UDP port of both ends. */
 export const PORT = 5300;
 
 interface ExchangeEnd {
@@ -100,9 +100,9 @@ export async function assertDatagramsUnchanged({ from, to }: Exchange, mtu: numb
       for (const [nth, batch] of oddDatagrams(mtu).entries()) {
         sender.send(target, PORT, batch);
         sent.push(...batch);
-        const came = await receiveTo(`${END} ${version} ${nth}`, batch.length, sender, receiver, target);
-        found = assertAmong(came, sent, found);
-        count += came.length;
+        const received = await receiveTo(`${END} ${version} ${nth}`, batch.length, sender, receiver, target);
+        found = assertAmong(received, sent, found);
+        count += received.length;
       }
       assert.ok(count > sent.length / 2, `${version}, MTU ${mtu}: ${count} of ${sent.length}`);
     }
@@ -120,30 +120,30 @@ async function receiveTo(
   receiver: Datagrams,
   target: string,
 ): Promise<Datagram[]> {
-  const came: Datagram[] = [];
+  const received: Datagram[] = [];
   const textOf = ({ payload }: Datagram): string => Buffer.from(payload).toString('latin1');
   const last = { payload: Buffer.from(end), trafficClass: 0 };
   await until(end, async () => {
     sender.send(target, PORT, [last]);
-    came.push(...(await receiver.receive(Math.max(1, count + 1 - came.length), 300)));
-    return came.some((datagram) => textOf(datagram) === end);
+    received.push(...(await receiver.receive(Math.max(1, count + 1 - received.length), 300)));
+    return received.some((datagram) => textOf(datagram) === end);
   });
-  return came.filter((datagram) => !textOf(datagram).startsWith(END));
+  return received.filter((datagram) => !textOf(datagram).startsWith(END));
 }
 
-export function assertSame(came: readonly Datagram[], sent: readonly Datagram[], what: string): void {
+export function assertSame(received: readonly Datagram[], sent: readonly Datagram[], what: string): void {
   const short = (list: readonly Datagram[]): string[] =>
     list.map(({ payload, trafficClass }) => `${payload.length} bytes, class ${trafficClass}`);
-  assert.deepEqual(short(came), short(sent), what);
-  came.forEach(({ payload }, i) => {
-    assert.ok(Buffer.from(payload).equals(sent[i]!.payload), `${what}: datagram ${i} has other bytes`);
+  assert.deepEqual(short(received), short(sent), what);
+  received.forEach(({ payload }, i) => {
+    assert.ok(Buffer.from(payload).equals(sent[i]!.payload), `${what}: datagram ${i} differs`);
   });
 }
 
-/** Asserts that all of `came` are in `sent`, in order, from index `from` on. @returns the index after the last one */
-export function assertAmong(came: readonly Datagram[], sent: readonly Datagram[], from: number): number {
+/** Asserts that all of `received` are in `sent`, in order, from index `from` on. @returns the index after the last one */
+export function assertAmong(received: readonly Datagram[], sent: readonly Datagram[], from: number): number {
   let at = from;
-  for (const { payload, trafficClass } of came) {
+  for (const { payload, trafficClass } of received) {
     const same = (other: Datagram): boolean =>
       other.trafficClass === trafficClass && Buffer.from(other.payload).equals(payload);
     while (at < sent.length && !same(sent[at]!)) at++;

@@ -126,8 +126,8 @@ export class RelayMember {
     patience = PATIENCE,
   ): Promise<NonNullable<ReturnType<typeof decodeControl>>[]> {
     const session = this.#session!;
-    const came = await this.receive(count, patience);
-    return came.map((bytes) => {
+    const received = await this.receive(count, patience);
+    return received.map((bytes) => {
       const control = decodeControl(relayCrypto, session.key, bytes);
       if (control === undefined) throw new Error('received something other than a control message');
       return control;
@@ -136,8 +136,8 @@ export class RelayMember {
 
   /** Waits for `count` frames, or until none has arrived for `patience` milliseconds. */
   async frames(count: number, patience = PATIENCE): Promise<RelayedFrame[]> {
-    const came = await this.receive(count, patience);
-    return came.map((bytes) => {
+    const received = await this.receive(count, patience);
+    return received.map((bytes) => {
       const view = viewOf(bytes);
       if (view.getInt32(0, true) !== MAGIC.relay) throw new Error('received something other than a frame');
       return { from: view.getUint32(RELAY_FRAME.peer, true), datagram: bytes.subarray(RELAY_FRAME.payload) };
@@ -145,8 +145,8 @@ export class RelayMember {
   }
 
   async receive(count: number, patience: number): Promise<Uint8Array[]> {
-    const came = await receive(this.#socket, this.#receiving, count, patience);
-    return came.map(({ payload }) => payload);
+    const received = await receive(this.#socket, this.#receiving, count, patience);
+    return received.map(({ payload }) => payload);
   }
 
   /** Lets the kernel deliver several datagrams as a bundle. Use only with `discard`. */

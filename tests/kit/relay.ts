@@ -20,7 +20,7 @@ export class TestRelay {
   readonly #members: readonly { readonly id: number; readonly record: ReturnType<typeof allocate> }[];
   /** Frames forwarded. */
   passed = 0;
-  /** Datagrams refused: not a frame, or its sender or receiver is no member. */
+  /** Datagrams refused: not a frame, or not between the members. */
   refused = 0;
 
   constructor(host: Namespace, port: number, members: readonly { id: number; at: Endpoint }[]) {

@@ -120,7 +120,7 @@ export class Siege {
   }
 
   /** Asserts that the device works, and its last session too, unless it has expired on a slow machine. */
-  async goesOn(): Promise<void> {
+  async assertWorks(): Promise<void> {
     if (this.#hasSession) await this.ping(this.#sessions.at(-1)!);
     else await this.handshake();
   }

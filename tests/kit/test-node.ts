@@ -20,7 +20,7 @@ const crypto = new NodeCrypto();
 const HELLO: Hello = { protocol: PROTOCOL_VERSIONS, program: 'test' };
 
 /** A hub's port, its key and, if known, its network. */
-export interface HubPlace {
+export interface HubContact {
   readonly network?: { readonly id: string };
   readonly publicKey: Uint8Array;
   readonly port: number;
@@ -73,7 +73,7 @@ export class TestNode {
   }
 
   /** @throws Error when the channel does not open */
-  async connect(hub: HubPlace, hello = HELLO, path = CHANNEL_PATH): Promise<this> {
+  async connect(hub: HubContact, hello = HELLO, path = CHANNEL_PATH): Promise<this> {
     const socket = new WebSocket(`ws://127.0.0.1:${hub.port}${path}`, { perMessageDeflate: false });
     const channel = new ChannelInitiator(crypto, this.key, crypto.publicKey(hub.publicKey), hello);
     this.socket = socket;

@@ -73,7 +73,7 @@ async function runPing(
   return parsePing(stdout + stderr);
 }
 
-/** Reads the closing lines of iputils' ping. */
+/** Parses the output of ping from iputils. */
 export function parsePing(output: string): PingResult {
   const [, sent, received] = /^(\d+) packets transmitted, (\d+) received/m.exec(output) ?? [];
   const [, average] = /^rtt min\/avg\/max\/mdev = [\d.]+\/([\d.]+)\//m.exec(output) ?? [];
@@ -101,7 +101,7 @@ export async function assertPing(
   const result = await runPing(from, to, all, patience);
   const answered = new Set(result.answered);
   const missing = Array.from({ length: count }, (_, i) => i + 1).filter((number) => !answered.has(number));
-  assert.deepEqual(missing, [], `pings without an answer:\n${result.output}`);
+  assert.deepEqual(missing, [], `unanswered pings:\n${result.output}`);
   return result;
 }
 
@@ -131,7 +131,7 @@ export async function transfer(
   ]);
   assert.equal(status, 0, `${verb} ${to} failed: ${stderr}`);
   const result = JSON.parse(stdout) as Transferred;
-  assert.match(result.sentSha256, /^[0-9a-f]{64}$/, `${verb} ${to} was cut off`);
-  assert.equal(result.receivedSha256, result.sentSha256, `${verb} ${to} arrived changed`);
+  assert.match(result.sentSha256, /^[0-9a-f]{64}$/, `${verb} ${to} was interrupted`);
+  assert.equal(result.receivedSha256, result.sentSha256, `${verb} ${to} arrived corrupted`);
   return result;
 }

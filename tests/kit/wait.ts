@@ -20,7 +20,8 @@ export async function until<T>(
   for (;;) {
     const result = await check();
     if (result !== false && result !== undefined) return result as Exclude<T, false | undefined>;
-    if (performance.now() > deadline) throw new Error(`waited ${milliseconds / 1000} s in vain for ${what}`);
+    if (performance.now() > deadline)
+      throw new Error(`timed out after ${milliseconds / 1000} s waiting for ${what}`);
     await sleep(20);
   }
 }

@@ -130,7 +130,7 @@ export class WireGuard {
   ): Promise<WireGuard> {
     const wireguard = new WireGuard(device, implementation, host, offloads);
     t.after(() => wireguard.stop('SIGKILL'));
-    await until(`an answer of ${device}`, () => {
+    await until(`${device} to answer`, () => {
       if (!wireguard.running)
         throw new Error(`${implementation} ended: ${wireguard.stdout}${wireguard.stderr}`);
       // Connect before running `wg`, which removes a socket that does not listen yet; wireguard-go would then end.

@@ -14,7 +14,7 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { AdminAnswers } from '../../src/protocol/messages.js';
 import { parseToken } from '../../src/protocol/token.js';
-import { ADMIN_REQUESTS, type HubPlace, randomSecret, TestNode, TestRefusal } from '../kit/test-node.js';
+import { ADMIN_REQUESTS, type HubContact, randomSecret, TestNode, TestRefusal } from '../kit/test-node.js';
 import { UPGRADE } from '../kit/upgrade-request.js';
 import { until } from '../kit/wait.js';
 
@@ -25,7 +25,7 @@ const HELD_FOR = 10_000;
 const HUB = fileURLToPath(new URL('../hub/hub-process.js', import.meta.url));
 
 /** A hub in its own process, so that its memory can be measured. */
-class Hub implements HubPlace {
+class Hub implements HubContact {
   stderr = '';
   port = 0;
   publicKey: Uint8Array = new Uint8Array();

@@ -153,7 +153,7 @@ test('a peer number is released only after the data plane has removed its allowe
   say('set=1', `public_key=${A}`, 'allowed_ip=10.0.0.0/8', '');
   engine.forget();
   say('set=1', `public_key=${A}`, 'remove=true', '');
-  const calls = engine.told.map(({ call }) => call).filter((call) => call !== 'discardQueue');
+  const calls = engine.calls.map(({ method }) => method).filter((method) => method !== 'discardQueue');
   assert.deepEqual(calls, ['setAllowedIps', 'removePeer']);
 });
 
