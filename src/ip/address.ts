@@ -15,9 +15,9 @@ function parseIpv4(text: string): IpAddress | undefined {
   const parts = text.split('.');
   if (parts.length !== 4) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[i] = Number(part);
+  for (let i = 0; i < 4; i++) {
+    if (!/^(0|[1-9]\d{0,2})$/.test(parts[i]!) || Number(parts[i]) > 255) return undefined;
+    bytes[i] = Number(parts[i]);
   }
   return bytes;
 }
@@ -61,8 +61,8 @@ function groups(text: string, last: boolean): number[] | undefined {
  * An IPv4-mapped IPv6 address is formatted as the IPv4 address that it stands for.
  */
 export function formatAddress(address: IpAddress): string {
-  if (address.length === 4) return address.join('.');
-  if (isIpv4Mapped(address)) return address.subarray(12).join('.');
+  if (address.length === 4) return dottedQuad(address, 0);
+  if (isIpv4Mapped(address)) return dottedQuad(address, 12);
   const view = new DataView(address.buffer, address.byteOffset, 16);
   const values = Array.from({ length: 8 }, (_, i) => view.getUint16(2 * i));
   const { start, length } = longestZeroRun(values);
@@ -70,6 +70,10 @@ export function formatAddress(address: IpAddress): string {
   if (length < 2) return hex(values);
   return `${hex(values.slice(0, start))}::${hex(values.slice(start + length))}`;
 }
+
+/** Several times as fast as `join`. */
+const dottedQuad = (bytes: Uint8Array, at: number): string =>
+  `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
 
 function longestZeroRun(values: readonly number[]): { start: number; length: number } {
   let best = { start: 0, length: 0 };
@@ -84,12 +88,9 @@ function longestZeroRun(values: readonly number[]): { start: number; length: num
 
 /** Whether 16 bytes are `::ffff:a.b.c.d`, RFC 4291 §2.5.5.2: the form in which an IPv6 socket names IPv4 addresses. */
 export function isIpv4Mapped(address: IpAddress): boolean {
-  return (
-    address.length === 16 &&
-    address.subarray(0, 10).every((byte) => byte === 0) &&
-    address[10] === 0xff &&
-    address[11] === 0xff
-  );
+  if (address.length !== 16 || address[10] !== 0xff || address[11] !== 0xff) return false;
+  for (let i = 0; i < 10; i++) if (address[i] !== 0) return false;
+  return true;
 }
 
 /** The 16 bytes that an IPv6 socket uses for an address: an IPv4 address becomes IPv4-mapped. */
@@ -102,5 +103,7 @@ export function toIpv6(address: IpAddress): Uint8Array {
 }
 
 export function addressesEqual(a: IpAddress, b: IpAddress): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -25,10 +25,10 @@ export function networkOf({ address, prefix }: Cidr): Cidr {
 
 /** Whether a network contains an address. Addresses of the other family are in none. */
 export function contains(network: Cidr, address: IpAddress): boolean {
-  return (
-    network.address.length === address.length &&
-    address.every((byte, i) => ((byte ^ network.address[i]!) & maskByte(network.prefix, i)) === 0)
-  );
+  if (network.address.length !== address.length) return false;
+  for (let i = 0; 8 * i < network.prefix; i++)
+    if (((address[i]! ^ network.address[i]!) & maskByte(network.prefix, i)) !== 0) return false;
+  return true;
 }
 
 /** Whether two networks overlap, so that one contains the other. */

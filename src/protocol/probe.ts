@@ -5,6 +5,7 @@ import {
   type Crypto,
   EMPTY,
   LENGTH,
+  mapKey,
   type PrivateKey,
   type PublicKey,
   secretBytes,
@@ -191,7 +192,7 @@ export class RecentNonces {
 
   /** Whether an authentic probe is new. */
   add(datagram: Uint8Array): boolean {
-    const nonce = String.fromCharCode(...datagram.subarray(PROBE.nonce, PROBE.sealed));
+    const nonce = mapKey(datagram.subarray(PROBE.nonce, PROBE.sealed));
     if (this.#recent.has(nonce)) return false;
     if (this.#recent.size >= this.#limit) this.#recent.delete(this.#recent.values().next().value!);
     this.#recent.add(nonce);

@@ -29,8 +29,12 @@ export function decodeJson(bytes: Uint8Array): unknown {
 export const encodeBase64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
 
 /** @param text well-formed; the schemas check that of all input */
-export const decodeBase64 = (text: string): Uint8Array =>
-  Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+export function decodeBase64(text: string): Uint8Array {
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
+}
 
 /**
  * Characters that a terminal, a log or a unit file would obey instead of showing them: control characters, and those that

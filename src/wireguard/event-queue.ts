@@ -9,11 +9,8 @@ export class EventQueue<T> {
 
   /** Takes the oldest event; undefined when there is none. */
   poll(): T | undefined {
-    const event = this.#events[this.#next++];
-    if (event === undefined) {
-      this.#events.length = 0;
-      this.#next = 0;
-    }
-    return event;
+    if (this.#next < this.#events.length) return this.#events[this.#next++];
+    if (this.#next > 0) this.#events.length = this.#next = 0;
+    return undefined;
   }
 }
