@@ -47,6 +47,8 @@ export type Self = Omit<Pinned, keyof Addresses> & Partial<Addresses>;
  */
 export class MemberChecks {
   readonly #ranges: readonly [Cidr, Cidr];
+  /** The part of each range that member addresses come from. */
+  readonly #memberRanges: readonly [Cidr, Cidr];
   #self: Self;
   /** The name that the hub gives this node. */
   #calledByHub: string;
@@ -60,6 +62,7 @@ export class MemberChecks {
 
   constructor(network: NetworkInfo, self: Self) {
     this.#ranges = rangesOf(network);
+    this.#memberRanges = [memberRange(this.#ranges[0]), memberRange(this.#ranges[1])];
     this.#self = self;
     this.#calledByHub = self.name;
     this.#names.take(self.name, self.id);
@@ -236,17 +239,16 @@ export class MemberChecks {
   }
 
   #addressProblem({ ipv4, ipv6 }: Addresses): string | undefined {
-    for (const [what, text, range] of [
-      ['IPv4', ipv4, memberRange(this.#ranges[0])],
-      ['IPv6', ipv6, memberRange(this.#ranges[1])],
-    ] as const) {
-      const address = parseAddress(text);
-      if (address === undefined || !contains(range, address))
-        return `its ${what} address ${text} is outside the members' range ${formatCidr(range)}`;
-      const owner = this.#owners.get(formatAddress(address));
-      if (owner !== undefined) return `it has the address ${text} of ${this.#nameOf(owner)}`;
-    }
-    return undefined;
+    const [range4, range6] = this.#memberRanges;
+    return this.#problemOf('IPv4', ipv4, range4) ?? this.#problemOf('IPv6', ipv6, range6);
+  }
+
+  #problemOf(what: string, text: string, range: Cidr): string | undefined {
+    const address = parseAddress(text);
+    if (address === undefined || !contains(range, address))
+      return `its ${what} address ${text} is outside the members' range ${formatCidr(range)}`;
+    const owner = this.#owners.get(formatAddress(address));
+    return owner === undefined ? undefined : `it has the address ${text} of ${this.#nameOf(owner)}`;
   }
 
   #checkSelf({ key, ipv4, ipv6 }: MapNode): void {

@@ -118,7 +118,9 @@ export class NodeMachine {
   }
 
   poll(): NodeCommand | undefined {
-    if (!this.#isOver) this.#settle();
+    const command = this.#commands.poll();
+    if (command !== undefined || this.#isOver) return command;
+    this.#settle();
     return this.#commands.poll();
   }
 
