@@ -1,6 +1,5 @@
-import { parseAddress } from '../../src/ip/address.js';
+import { addressesEqual, parseAddress } from '../../src/ip/address.js';
 import type { Endpoint } from '../../src/ip/endpoint.js';
-import { endpointKey } from '../../src/node/machine/paths/candidates.js';
 
 /** How a router maps and filters ports: RFC 4787 §4.1 and §5, and Linux. */
 interface Behaviour {
@@ -38,52 +37,58 @@ interface Connection {
   until: number;
 }
 
-/** A router that translates addresses, with the connection timeouts of Linux. */
+/** A router that translates IPv4 addresses, with the connection timeouts of Linux. */
 export class Nat {
   /** Its outer address, or undefined when it does not translate. */
-  readonly wan: string | undefined;
+  readonly #wan: Uint8Array | undefined;
   readonly #behaviour: Behaviour;
-  readonly #connections = new Map<string, Connection>();
+  /** By the `endpointNumber` of the inner socket, then of the remote one. */
+  readonly #connections = new Map<number, Map<number, Connection>>();
+  /** The same by outer port, then by remote socket. */
+  readonly #byPort = new Map<number, Map<number, Connection>>();
   /** Outer ports by inner socket, which never expire. */
-  readonly #ports = new Map<string, number>();
-  /** When a stranger's packet to a port is forgotten. */
-  readonly #strangers = new Map<string, number>();
+  readonly #ports = new Map<number, number>();
+  /** By port, then by stranger: when the stranger's packet is forgotten. */
+  readonly #strangers = new Map<number, Map<number, number>>();
   #nextPort = 50_000;
 
   constructor(kind: NatKind, wan: string | undefined) {
-    this.wan = wan;
+    this.#wan = wan === undefined ? undefined : parseAddress(wan)!;
     this.#behaviour = BEHAVIOURS[kind];
   }
 
   /** Forwards a datagram to the outside. @returns its source endpoint outside */
   out(inner: Endpoint, to: Endpoint, now: number): Endpoint {
-    const key = `${endpointKey(inner)}>${endpointKey(to)}`;
-    let connection = this.#connections.get(key);
+    const remotes = entry(this.#connections, endpointNumber(inner));
+    const remote = endpointNumber(to);
+    let connection = remotes.get(remote);
     if (connection === undefined || connection.until <= now) {
       connection = { inner, remote: to, port: this.#portFor(inner, to, now), isAnswered: false, until: 0 };
-      this.#connections.set(key, connection);
+      remotes.set(remote, connection);
+      entry(this.#byPort, connection.port).set(remote, connection);
     }
     touch(connection, now);
-    return this.wan === undefined ? inner : { address: parseAddress(this.wan)!, port: connection.port };
+    return this.#wan === undefined ? inner : { address: this.#wan, port: connection.port };
   }
 
   /** Receives a datagram from the outside. @returns its destination inside, or undefined when it is dropped */
   in(from: Endpoint, to: Endpoint, now: number): Endpoint | undefined {
     const { filter, remembersStrangers } = this.#behaviour;
-    const { port } = to;
-    const isFor = (one: Connection): boolean =>
-      one.port === port && (this.wan !== undefined || endpointKey(one.inner) === endpointKey(to));
-    const live = [...this.#connections.values()].filter((one) => isFor(one) && one.until > now);
-    const own = live.find(({ remote }) => endpointKey(remote) === endpointKey(from));
-    if (own !== undefined) {
+    const remote = endpointNumber(from);
+    const found =
+      this.#wan === undefined ? this.#connections.get(endpointNumber(to)) : this.#byPort.get(to.port);
+    const own = found?.get(remote);
+    if (own !== undefined && own.until > now) {
       own.isAnswered = true;
       touch(own, now);
       return own.inner;
     }
-    if (remembersStrangers) this.#strangers.set(strangerKey(from, port), now + UNANSWERED);
+    if (remembersStrangers) entry(this.#strangers, to.port).set(remote, now + UNANSWERED);
     if (filter === 'port') return undefined;
-    return live.find(({ remote }) => filter === 'none' || remote.address.join() === from.address.join())
-      ?.inner;
+    for (const one of found?.values() ?? [])
+      if (one.until > now && (filter === 'none' || addressesEqual(one.remote.address, from.address)))
+        return one.inner;
+    return undefined;
   }
 
   #portFor(inner: Endpoint, to: Endpoint, now: number): number {
@@ -91,25 +96,35 @@ export class Nat {
       case 'per-connection':
         return this.#nextPort++;
       case 'per-socket': {
-        const port = this.#ports.get(endpointKey(inner)) ?? this.#nextPort++;
-        this.#ports.set(endpointKey(inner), port);
+        const port = this.#ports.get(endpointNumber(inner)) ?? this.#nextPort++;
+        this.#ports.set(endpointNumber(inner), port);
         return port;
       }
       case 'same':
-        return this.wan !== undefined && this.#isTaken(inner, to, now) ? this.#nextPort++ : inner.port;
+        return this.#wan !== undefined && this.#isTaken(inner.port, to, now) ? this.#nextPort++ : inner.port;
     }
   }
 
   /** Whether another connection to the same remote endpoint uses this port. */
-  #isTaken({ port }: Endpoint, to: Endpoint, now: number): boolean {
-    if ((this.#strangers.get(strangerKey(to, port)) ?? 0) > now) return true;
-    return [...this.#connections.values()].some(
-      (one) => one.port === port && one.until > now && endpointKey(one.remote) === endpointKey(to),
-    );
+  #isTaken(port: number, to: Endpoint, now: number): boolean {
+    const remote = endpointNumber(to);
+    const stranger = this.#strangers.get(port)?.get(remote) ?? 0;
+    const other = this.#byPort.get(port)?.get(remote)?.until ?? 0;
+    return Math.max(stranger, other) > now;
   }
 }
 
-const strangerKey = (from: Endpoint, port: number): string => `${endpointKey(from)}>${port}`;
+/** The same for the same IPv4 address and port, and fit for maps. */
+export const endpointNumber = ({ address, port }: Endpoint): number => addressNumber(address) * 65_536 + port;
+
+export const addressNumber = (address: Uint8Array): number =>
+  ((address[0]! << 24) | (address[1]! << 16) | (address[2]! << 8) | address[3]!) >>> 0;
+
+function entry<V>(maps: Map<number, Map<number, V>>, key: number): Map<number, V> {
+  const found = maps.get(key) ?? new Map<number, V>();
+  maps.set(key, found);
+  return found;
+}
 
 function touch(connection: Connection, now: number): void {
   connection.until = now + (connection.isAnswered ? ANSWERED : UNANSWERED);

@@ -7,13 +7,16 @@ import type { Batch, Failure } from './run.js';
 /** How many of the last things that happened a failing test shows. */
 const SHOWN = 30;
 
+/** Megabytes: almost everything in a scenario is short-lived, and dies before it is moved. */
+const resourceLimits = { maxYoungGenerationSizeMb: 128 };
+
 /** Plays the seeds 1 to `last`, on all processors. */
 export async function failures(last: number, nodes?: number): Promise<Failure[]> {
   const found: Failure[] = [];
   const step = availableParallelism();
   const workers = Array.from({ length: step }, (_, i) => {
     const workerData: Batch = { first: i + 1, last, step, nodes };
-    const worker = new Worker(new URL('./run.js', import.meta.url), { workerData });
+    const worker = new Worker(new URL('./run.js', import.meta.url), { workerData, resourceLimits });
     worker.on('message', (failure: Failure) => found.push(failure));
     return once(worker, 'exit');
   });

@@ -66,7 +66,7 @@ export class HubHost {
 
   /** Its machine has another address now; connections to the old one get no answer. */
   moveTo(address: string): void {
-    this.#options.internet.hosts.delete(this.host);
+    this.#options.internet.unplug(this.host);
     this.host = this.#plugIn(address);
     this.movedAt = this.#options.agenda.now;
     this.#ends.clear();
@@ -80,9 +80,18 @@ export class HubHost {
     return this.#hub !== undefined;
   }
 
-  /** Waits until the promises of this hub are settled: all that they wait for are other promises. */
+  /** Somebody may wait for a promise. */
+  stir(): void {
+    this.#isStirred = true;
+  }
+
+  get isAtRest(): boolean {
+    return !this.#isStirred && this.#pending === 0;
+  }
+
+  /** Waits until all promises are settled: all that they wait for are other promises. */
   async rest(): Promise<void> {
-    while (this.#isStirred || this.#pending > 0) {
+    while (!this.isAtRest) {
       this.#isStirred = false;
       await new Promise(setImmediate);
     }
@@ -95,6 +104,7 @@ export class HubHost {
   async start(): Promise<void> {
     const { agenda, random, ask, crypto, internet } = this.#options;
     const process = ++this.#process;
+    this.stir();
     const unlessOver = (run: () => void) => (): void => {
       if (process === this.#process) run();
     };
@@ -124,6 +134,7 @@ export class HubHost {
   /** The process ends. @param isKilled without a word; else nodes are told that the hub stops */
   stop(isKilled: boolean): void {
     this.#process++;
+    this.stir();
     this.#hub = undefined;
     this.#relay = undefined;
     for (const end of this.#ends) end.close(isKilled ? 1006 : 1001);
@@ -161,7 +172,7 @@ export class HubHost {
     this.#ends.add(end);
     return {
       message: (bytes) => {
-        this.#isStirred = true;
+        this.stir();
         session.handle(bytes, agenda.now);
       },
       ping: () => session.heard(agenda.now),
@@ -176,7 +187,7 @@ export class HubHost {
     const { internet, site } = this.#options;
     const receive = (bytes: Uint8Array, from: Endpoint) => this.#relay?.receive(bytes, from);
     const host = { site, address: parseAddress(address)!, isDown: false, receive };
-    internet.hosts.add(host);
+    internet.plugIn(host);
     return host;
   }
 }

@@ -51,6 +51,8 @@ export interface InterfaceOptions {
 /** WireGuard in outline: sessions that both ends must have, handshakes when they do not, endpoints that are set from above. */
 export class VirtualInterface {
   readonly peers = new Map<NodeId, Peer>();
+  /** Those with traffic, until it is counted. */
+  readonly active = new Map<NodeId, Peer>();
   /** Sequences of questions that were answered. */
   readonly answers = new Set<number>();
   readonly #options: InterfaceOptions;
@@ -64,6 +66,7 @@ export class VirtualInterface {
   /** The process ends: sessions are gone with it. */
   clear(): void {
     this.peers.clear();
+    this.active.clear();
   }
 
   add(id: NodeId, key: string): void {
@@ -83,6 +86,11 @@ export class VirtualInterface {
       waiting: undefined,
       unansweredSince: undefined,
     });
+  }
+
+  remove(id: NodeId): void {
+    this.peers.delete(id);
+    this.active.delete(id);
   }
 
   setEndpoint(id: NodeId, endpoint: Endpoint | 'relay'): void {
@@ -122,7 +130,7 @@ export class VirtualInterface {
     if (type === TYPE.data && !peer.sessions.includes(session)) return; // of a process before this one
     peer.received += view.byteLength;
     peer.unansweredSince = undefined;
-    this.#options.onTraffic();
+    this.#hasTraffic(from, peer);
     if (type === TYPE.data) this.#receiveData(from, view);
     else if (type === TYPE.initiation) {
       if (session <= peer.latest) return;
@@ -172,9 +180,9 @@ export class VirtualInterface {
   }
 
   #send(to: NodeId, peer: Peer, type: keyof typeof LENGTH, session: number, sequence = 0, kind = 0): void {
-    const { send, sendRelayed, id, onTraffic } = this.#options;
-    const bytes = new Uint8Array(LENGTH[type]);
-    const view = new DataView(bytes.buffer);
+    const { send, sendRelayed, id } = this.#options;
+    const bytes = Buffer.allocUnsafe(LENGTH[type]);
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
     view.setUint32(MESSAGE.type, type, true);
     view.setUint32(MESSAGE.receiver, to, true);
     view.setUint32(MESSAGE.sender, id(), true);
@@ -182,9 +190,14 @@ export class VirtualInterface {
     view.setUint32(MESSAGE.sequence, sequence, true);
     view.setUint32(MESSAGE.kind, kind, true);
     peer.sent += bytes.length;
-    onTraffic();
+    this.#hasTraffic(to, peer);
     if (peer.endpoint === 'relay') sendRelayed(bytes, to);
     else if (peer.endpoint !== undefined) send(bytes, peer.endpoint);
+  }
+
+  #hasTraffic(id: NodeId, peer: Peer): void {
+    this.active.set(id, peer);
+    this.#options.onTraffic();
   }
 }
 

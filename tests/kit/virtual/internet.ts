@@ -1,7 +1,7 @@
 import { addressesEqual } from '../../../src/ip/address.js';
 import type { Endpoint } from '../../../src/ip/endpoint.js';
 import { endpointKey } from '../../../src/node/machine/paths/candidates.js';
-import { Nat, type NatKind } from '../nat-model.js';
+import { addressNumber, Nat, type NatKind } from '../nat-model.js';
 import type { SeededRandom } from '../random.js';
 import type { Agenda } from './agenda.js';
 
@@ -43,10 +43,12 @@ const DELAY = { lan: 0.3, internet: 15 } as const;
 
 /** Sites behind NATs by RFC 4787's behaviours, and what passes between them: datagrams and TCP connections. */
 export class Internet {
-  readonly hosts = new Set<Host>();
   readonly agenda: Agenda;
   /** Datagrams that were sent. */
   sent = 0;
+  readonly #plugged = new Set<Host>();
+  /** The same by their address on the internet: that of their site, or their own. */
+  readonly #hosts = new Map<number, Set<Host>>();
   readonly #random: SeededRandom;
 
   constructor(agenda: Agenda, random: SeededRandom) {
@@ -71,6 +73,20 @@ export class Internet {
       if (kind === 'firewall') return new Nat(kind, undefined);
       return new Nat(kind, i === last ? site.wan?.join('.') : `100.64.${i}.2`);
     });
+  }
+
+  plugIn(host: Host): void {
+    this.#plugged.add(host);
+    this.#hostsAt(outerAddress(host)).add(host);
+  }
+
+  unplug(host: Host): void {
+    this.#plugged.delete(host);
+    this.#hostsAt(outerAddress(host)).delete(host);
+  }
+
+  isPluggedIn(host: Host): boolean {
+    return this.#plugged.has(host);
   }
 
   /** @param hops how many routers it may pass, the one that drops it included */
@@ -110,9 +126,7 @@ export class Internet {
 
   #neighbour(from: Host, to: Endpoint): Host | undefined {
     if (from.site.wan === undefined) return undefined;
-    for (const host of this.hosts)
-      if (host.site === from.site && addressesEqual(host.address, to.address)) return host;
-    return undefined;
+    return this.#inside(from.site.wan, to.address);
   }
 
   /** @returns the source as the internet sees it; undefined when the datagram gets no farther than a router */
@@ -135,25 +149,31 @@ export class Internet {
   }
 
   #arrive(bytes: Uint8Array, source: Endpoint, to: Endpoint): void {
-    for (const { site, address } of this.hosts) {
-      if (!addressesEqual(site.wan ?? address, to.address)) continue;
-      if (!this.#passes(site, bytes)) return;
-      let place: Endpoint | undefined = to;
-      for (let i = site.routers.length - 1; i >= 0 && place !== undefined; i--)
-        place = site.routers[i]!.in(source, place, this.agenda.now);
-      if (place === undefined) return;
-      for (const inner of this.hosts) {
-        if (inner.site !== site || !addressesEqual(inner.address, place.address)) continue;
-        this.#deliver(inner, bytes, source, site.latency);
-        return;
-      }
-      return;
-    }
+    const [some] = this.#hostsAt(to.address);
+    if (some === undefined || !this.#passes(some.site, bytes)) return;
+    const { routers, latency } = some.site;
+    let place: Endpoint | undefined = to;
+    for (let i = routers.length - 1; i >= 0 && place !== undefined; i--)
+      place = routers[i]!.in(source, place, this.agenda.now);
+    const inner = place && this.#inside(to.address, place.address);
+    if (inner !== undefined) this.#deliver(inner, bytes, source, latency);
+  }
+
+  #inside(outer: Uint8Array, address: Uint8Array): Host | undefined {
+    for (const host of this.#hostsAt(outer)) if (addressesEqual(host.address, address)) return host;
+    return undefined;
+  }
+
+  #hostsAt(outer: Uint8Array): Set<Host> {
+    const key = addressNumber(outer);
+    const found = this.#hosts.get(key) ?? new Set<Host>();
+    this.#hosts.set(key, found);
+    return found;
   }
 
   #deliver(host: Host, bytes: Uint8Array, source: Endpoint, delay: number): void {
     const receive = (): void => {
-      if (!host.isDown && this.hosts.has(host)) host.receive(bytes, source);
+      if (!host.isDown && this.isPluggedIn(host)) host.receive(bytes, source);
     };
     if (delay === 0) receive();
     else this.#later(delay, receive);
@@ -163,6 +183,8 @@ export class Internet {
     this.agenda.after(delay * (1 + 0.5 * this.#random.fraction()), run);
   }
 }
+
+const outerAddress = ({ site, address }: Host): Uint8Array => site.wan ?? address;
 
 /** For messages of tests. */
 export const show = (endpoint: Endpoint | undefined): string =>
@@ -243,7 +265,7 @@ export class Connection {
     return {
       remote: this.#hosts[other],
       send: (bytes) => {
-        const copy = Uint8Array.from(bytes);
+        const copy = bytes.slice();
         this.#pass(other, () => this.#handlers[other]?.message(copy));
       },
       ping: () =>
@@ -275,7 +297,7 @@ export class Connection {
   #tryToPass(to: 0 | 1, arrive: () => void): void {
     const { agenda } = this.#internet;
     const [a, b] = this.#hosts;
-    if (this.#isOver || !this.#internet.hosts.has(a) || !this.#internet.hosts.has(b)) return;
+    if (this.#isOver || !this.#internet.isPluggedIn(a) || !this.#internet.isPluggedIn(b)) return;
     if (agenda.now >= this.#blocked[to]) {
       if (this.#internet.reaches(a, b)) {
         arrive();

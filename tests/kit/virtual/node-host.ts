@@ -1,7 +1,7 @@
 import { parseAddress } from '../../../src/ip/address.js';
 import { parseCidr } from '../../../src/ip/cidr.js';
 import type { Endpoint } from '../../../src/ip/endpoint.js';
-import type { NodeCommand } from '../../../src/node/machine/commands.js';
+import type { NamedNode, NodeCommand } from '../../../src/node/machine/commands.js';
 import { HubClient } from '../../../src/node/machine/hub/hub-client.js';
 import type { HubCommand, HubEvent } from '../../../src/node/machine/hub/hub-events.js';
 import { connectFailure } from '../../../src/node/machine/hub/hub-failure.js';
@@ -16,6 +16,7 @@ import { MAGIC, openFrame, writeFrameHeader } from '../../../src/protocol/relay.
 import { encodeBase64 } from '../../../src/protocol/text.js';
 import { WallClock } from '../../../src/wall-clock.js';
 import type { Crypto, PrivateKey } from '../../../src/wireguard/crypto.js';
+import { endpointNumber } from '../nat-model.js';
 import type { Agenda } from './agenda.js';
 import { EPOCH } from './hub.js';
 import type { HubHost } from './hub-host.js';
@@ -59,7 +60,8 @@ export class NodeHost {
   /** Attachments, and changes of what it wants of its machine. */
   connects = 0;
   plans = 0;
-  readonly names = new Set<string>();
+  /** Of all members, as programs find them. */
+  names: readonly NamedNode[] = [];
   readonly #options: NodeHostOptions;
   #secret: Uint8Array | undefined;
   #process = 0;
@@ -71,7 +73,6 @@ export class NodeHost {
   #relayAddress: Endpoint | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isCounting = false;
-  #talkedAt = Number.NEGATIVE_INFINITY;
   readonly #waiting = new Map<number, (value: unknown, failure?: Error) => void>();
 
   constructor(options: NodeHostOptions, site: Site, address: Uint8Array) {
@@ -85,7 +86,7 @@ export class NodeHost {
       isUp: () => !this.host.isDown && this.machine !== undefined,
       send: (bytes, to) => this.#sendUdp(bytes, to),
       sendRelayed: (bytes, peer) => this.#sendRelayed(bytes, peer),
-      onTraffic: () => this.#talk(),
+      onTraffic: () => this.#countSoon(),
     });
   }
 
@@ -142,7 +143,7 @@ export class NodeHost {
   /** The machine is somewhere else, with another address: it notices. */
   moveTo(site: Site, address: Uint8Array): void {
     const { isDown } = this.host;
-    this.#options.internet.hosts.delete(this.host);
+    this.#options.internet.unplug(this.host);
     this.host = this.#plugIn(site, address);
     this.host.isDown = isDown;
     if (!isDown) this.#noticeMove();
@@ -222,7 +223,7 @@ export class NodeHost {
       ...{ site, address, isDown: false },
       receive: (bytes: Uint8Array, from: Endpoint) => this.#receive(bytes, from),
     };
-    this.#options.internet.hosts.add(host);
+    this.#options.internet.plugIn(host);
     return host;
   }
 
@@ -235,6 +236,7 @@ export class NodeHost {
     this.interface.clear();
     this.#relay = undefined;
     this.#relayAddress = undefined;
+    this.#options.hub.stir();
     for (const answer of this.#waiting.values()) answer(undefined, new Error('it was stopped'));
     this.#waiting.clear();
     this.#timerAt = Number.POSITIVE_INFINITY;
@@ -378,7 +380,7 @@ export class NodeHost {
         this.interface.add(output.id, output.key);
         return;
       case 'remove-peer':
-        this.interface.peers.delete(output.id);
+        this.interface.remove(output.id);
         return;
       case 'endpoint':
         this.interface.setEndpoint(output.peer, output.endpoint ?? 'relay');
@@ -400,13 +402,13 @@ export class NodeHost {
         this.connects++;
         return;
       case 'names':
-        this.names.clear();
-        for (const { name } of output.nodes) this.names.add(name);
+        this.names = output.nodes;
         return;
       case 'store':
         this.disk = { ...this.disk, [output.file]: output.value };
         return;
       case 'answer':
+        this.#options.hub.stir();
         this.#waiting.get(output.token)?.(output.value, output.failure);
         this.#waiting.delete(output.token);
         return;
@@ -488,7 +490,8 @@ export class NodeHost {
 
   #receive(bytes: Uint8Array, from: Endpoint): void {
     if (this.machine === undefined || this.host.isDown) return;
-    const isRelay = this.#relayAddress !== undefined && show(this.#relayAddress) === show(from);
+    const relay = this.#relayAddress;
+    const isRelay = relay !== undefined && endpointNumber(relay) === endpointNumber(from);
     const frame = isRelay ? openFrame(bytes) : undefined;
     if (frame !== undefined) this.#receiveFrame(frame.datagram, frame.peer, from);
     else this.#receiveInner(bytes, from, 0);
@@ -507,21 +510,21 @@ export class NodeHost {
     } else if (VirtualInterface.isMessage(magic)) this.interface.receive(view);
   }
 
-  /** There is traffic: it is counted as often as a shell does, until there has been none for some time. */
-  #talk(): void {
-    const { agenda } = this.#options;
-    this.#talkedAt = agenda.now;
+  /** There is traffic: it is counted as often as a shell does. */
+  #countSoon(): void {
     if (this.#isCounting) return;
     this.#isCounting = true;
+    const { agenda } = this.#options;
     const process = this.#process;
-    const count = (): void => {
+    const rest = TRAFFIC_INTERVAL - (agenda.now % TRAFFIC_INTERVAL);
+    agenda.after(rest, () => {
       if (process !== this.#process || this.machine === undefined) return;
-      this.#isCounting = agenda.now - this.#talkedAt < 10_000;
-      if (this.#isCounting) agenda.after(TRAFFIC_INTERVAL, count);
+      this.#isCounting = false;
       if (this.host.isDown) return;
-      this.machine.handleTraffic(this.interface.peers, agenda.now);
+      const { active } = this.interface;
+      this.machine.handleTraffic(active, agenda.now);
+      active.clear();
       this.settle();
-    };
-    agenda.after(TRAFFIC_INTERVAL, count);
+    });
   }
 }

@@ -1,7 +1,6 @@
 import type { RelayPort } from '../../../src/hub/machine/hub.js';
 import { toIpv6 } from '../../../src/ip/address.js';
 import type { Endpoint } from '../../../src/ip/endpoint.js';
-import { endpointKey } from '../../../src/node/machine/paths/candidates.js';
 import {
   decodeControl,
   encodeControl,
@@ -11,9 +10,11 @@ import {
   RELAY_KIND,
   writeFrameHeader,
 } from '../../../src/protocol/relay.js';
-import { encodeBase64 } from '../../../src/protocol/text.js';
+import { encodeBase64, encodeText } from '../../../src/protocol/text.js';
 import type { Crypto } from '../../../src/wireguard/crypto.js';
+import { endpointNumber } from '../nat-model.js';
 import type { SeededRandom } from '../random.js';
+import { show } from './internet.js';
 
 interface Member {
   /** The member's id u32, then four random bytes. */
@@ -37,7 +38,7 @@ export interface RelayOptions {
 export class VirtualRelay implements RelayPort {
   readonly #options: RelayOptions;
   readonly #members = new Map<number, Member>();
-  readonly #byEndpoint = new Map<string, number>();
+  readonly #byEndpoint = new Map<number, number>();
 
   constructor(options: RelayOptions) {
     this.#options = options;
@@ -56,7 +57,7 @@ export class VirtualRelay implements RelayPort {
 
   detach(node: number): void {
     const endpoint = this.#members.get(node)?.endpoint;
-    if (endpoint !== undefined) this.#byEndpoint.delete(endpointKey(endpoint));
+    if (endpoint !== undefined) this.#byEndpoint.delete(endpointNumber(endpoint));
     this.#members.delete(node);
   }
 
@@ -81,7 +82,7 @@ export class VirtualRelay implements RelayPort {
       return;
     }
     const frame = openFrame(bytes);
-    const sender = this.#byEndpoint.get(endpointKey(from));
+    const sender = this.#byEndpoint.get(endpointNumber(from));
     if (frame !== undefined && sender !== undefined) this.fromChannel(sender, frame.peer, frame.datagram);
   }
 
@@ -94,14 +95,14 @@ export class VirtualRelay implements RelayPort {
     if (!crypto.equal(bind.session, member.session)) return;
     member.sequence = bind.sequence;
     const mac = new Uint8Array(16);
-    crypto.mac(member.key, Buffer.from(endpointKey(from)), mac);
+    crypto.mac(member.key, encodeText(show(from)), mac);
     const cookie = mac.slice(0, RELAY_CONTROL.padding - RELAY_CONTROL.cookie);
-    const isKnown = this.#byEndpoint.get(endpointKey(from)) === node;
+    const isKnown = this.#byEndpoint.get(endpointNumber(from)) === node;
     const isBound = isKnown || crypto.equal(cookie, bind.cookie);
     if (isBound && !isKnown) {
-      if (member.endpoint !== undefined) this.#byEndpoint.delete(endpointKey(member.endpoint));
+      if (member.endpoint !== undefined) this.#byEndpoint.delete(endpointNumber(member.endpoint));
       member.endpoint = from;
-      this.#byEndpoint.set(endpointKey(from), node);
+      this.#byEndpoint.set(endpointNumber(from), node);
     }
     const { session, sequence, length } = bind;
     const kind = isBound ? RELAY_KIND.bound : RELAY_KIND.challenge;

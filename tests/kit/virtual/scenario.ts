@@ -19,6 +19,8 @@ const TIMES = {
   watched: 12_000,
   /** A removed member is no peer of any connected one after this time. */
   cutOff: 3_000,
+  /** So often it is checked meanwhile that it is connected. */
+  cutOffCheck: 250,
 } as const;
 
 export interface ScenarioOptions {
@@ -153,17 +155,29 @@ export class Scenario {
     world.tell(`${node.name} is removed`);
     this.#gone.add(node);
     this.#acknowledge(`${node.name} is removed`, async () => (await this.#stateOf(id)) === 'removed');
-    const connected = this.#members().filter((other) => other.isAttached && !other.host.isDown);
-    const connects = new Map(connected.map((other) => [other, other.connects]));
-    world.agenda.after(TIMES.cutOff, () => {
-      for (const [other, before] of connects) {
-        const wasThere = other.isAttached && other.connects === before && this.#isReachable(other);
-        if (wasThere && other.interface.peers.has(id!))
+    this.#watchCutOff(node, id!);
+  }
+
+  /** Members that hear from the hub all the time drop a removed one. */
+  #watchCutOff(node: NodeHost, id: number): void {
+    const { agenda } = this.world;
+    const end = agenda.now + TIMES.cutOff;
+    const connects = new Map(this.#members().map((other) => [other, other.connects]));
+    const watch = (): void => {
+      for (const [other, before] of connects)
+        if (!other.isAttached || other.connects !== before || !this.#isReachable(other))
+          connects.delete(other);
+      if (agenda.now < end) {
+        agenda.after(TIMES.cutOffCheck, watch);
+        return;
+      }
+      for (const other of connects.keys())
+        if (other.interface.peers.has(id))
           this.#violate(
             `${node.name} is still a peer of ${other.name}, ${TIMES.cutOff} ms after it was removed`,
           );
-      }
-    });
+    };
+    watch();
   }
 
   async leave(node: NodeHost): Promise<void> {
@@ -217,6 +231,7 @@ export class Scenario {
   /** A node shares something; the hub's database is then one from before, and must be told again. */
   async restoreAfterSharing(node: NodeHost): Promise<void> {
     const { hub } = this.world;
+    hub.stir();
     const contents = await hub.store.read((tables) => tables.contents());
     await this.share(node);
     this.last(5_000, () => {
@@ -398,8 +413,9 @@ export class Scenario {
       for (const id of others)
         if (node.pathTo(id).startsWith('offline')) this.#violate(`${node.name} shows node ${id} as offline`);
       const names = active.map(({ name }) => name).sort();
-      if (`${[...node.names].sort()}` !== `${names}`)
-        this.#violate(`${node.name} finds ${[...node.names]}, and the members are called ${names}`);
+      const found = node.names.map(({ name }) => name).sort();
+      if (`${found}` !== `${names}`)
+        this.#violate(`${node.name} finds ${found}, and the members are called ${names}`);
     }
     for (const node of this.#gone)
       if (members.byKey(node.key) !== undefined) this.#violate(`${node.name} is gone, and still a member`);

@@ -115,13 +115,14 @@ export class World {
     node.start(this.#secret);
   }
 
-  /** Lets time pass. Work of the hub's that waits for promises is done before the clock moves on. */
+  /** Lets time pass. Work that waits for promises is done before the clock moves on. */
   async runUntil(end: number): Promise<void> {
     const { agenda, hub } = this;
+    hub.stir();
     await hub.rest();
     while (agenda.next <= end) {
       agenda.step();
-      await hub.rest();
+      if (!hub.isAtRest) await hub.rest();
     }
     agenda.now = Math.max(agenda.now, end);
   }
