@@ -22,28 +22,20 @@ export interface Situation {
   readonly process?: number | undefined;
 }
 
-/** The parsed options. Those that were not given are undefined. */
-export interface Given {
+/** The parsed options, those of a hub among them. Options that were not given are undefined. */
+export interface Given extends Partial<Undefinable<HubSettings>> {
   readonly detach?: boolean | undefined;
   readonly install?: boolean | undefined;
   readonly interface?: string | undefined;
   /** A local group that may ask for the status; false for none. */
   readonly operators?: string | false | undefined;
-  // Of a node.
   readonly token?: Token | undefined;
   readonly name?: string | undefined;
   readonly share?: readonly string[] | undefined;
-  // Of a hub.
-  readonly network?: string | undefined;
-  readonly port?: number | undefined;
-  readonly public?: readonly string[] | undefined;
-  readonly database?: string | undefined;
-  readonly key?: string | undefined;
-  readonly ask?: boolean | undefined;
-  readonly mtu?: number | undefined;
-  readonly range?: string | undefined;
   readonly newNetwork?: boolean | undefined;
 }
+
+type Undefinable<T> = { readonly [K in keyof T]: T[K] | undefined };
 
 /** What to run. */
 export interface Plan {

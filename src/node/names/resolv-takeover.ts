@@ -43,7 +43,7 @@ export interface TakeoverOptions {
   /** The nodes of other networks on this machine. */
   readonly siblings?: Siblings | undefined;
   /** Replaces /etc/resolv.conf in tests. */
-  readonly path?: string | undefined;
+  readonly resolvConf?: string;
 }
 
 export class ResolvConfTakeover {
@@ -80,7 +80,7 @@ export class ResolvConfTakeover {
    */
   constructor(options: TakeoverOptions) {
     this.#options = options;
-    this.#path = options.path ?? PATH;
+    this.#path = options.resolvConf ?? PATH;
     this.#item = { id: this.#path, value: OURS, effect: `names in ${options.domain} are not found` };
     this.#backup = `${this.#path}.${this.#backupName}`;
     this.#copy = join(options.stateDirectory, 'resolv.conf.written');
@@ -99,8 +99,12 @@ export class ResolvConfTakeover {
     this.#watch();
   }
 
+  get how(): 'resolv.conf' | 'none' {
+    return this.why === undefined ? 'resolv.conf' : 'none';
+  }
+
   /** Why names cannot be found now, or undefined. */
-  get problem(): string | undefined {
+  get why(): string | undefined {
     return this.#reconciler.warnings()[0] ?? (this.#written === undefined ? this.#said : undefined);
   }
 

@@ -1,22 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { runProgram } from '../../linux/process/program.js';
-import { ResolvConfTakeover } from './resolv-takeover.js';
-import type { Siblings } from './siblings.js';
+import { ResolvConfTakeover, type TakeoverOptions } from './resolv-takeover.js';
 
-export interface SystemNamesOptions {
-  readonly device: string;
-  /** The address of the node's resolver: its IPv4 member address. */
-  readonly address: string;
-  /** `home.lametun`. */
-  readonly domain: string;
+export interface SystemNamesOptions extends TakeoverOptions {
   /** The zones of the network's addresses: `7.10.in-addr.arpa`. */
   readonly reverse?: readonly string[];
-  readonly stateDirectory: string;
-  readonly log: (message: string) => void;
-  /** The nodes of other networks on this machine. */
-  readonly siblings?: Siblings | undefined;
-  /** Replaces /etc/resolv.conf in tests. */
-  readonly resolvConf?: string;
 }
 
 /** How the programs of the machine find the network's names. */
@@ -45,21 +33,7 @@ export function startSystemNames(options: SystemNamesOptions): SystemNames {
     }
   }
   try {
-    const { address, domain, device, stateDirectory, log, siblings, resolvConf: path } = options;
-    const taken = new ResolvConfTakeover({ address, domain, device, stateDirectory, log, siblings, path });
-    return {
-      get how() {
-        return taken.problem === undefined ? 'resolv.conf' : 'none';
-      },
-      get why() {
-        return taken.problem;
-      },
-      get through() {
-        return taken.through;
-      },
-      upstreams: () => taken.upstreams(),
-      stop: () => taken.stop(),
-    };
+    return new ResolvConfTakeover(options);
   } catch (error) {
     return { how: 'none', why: (error as Error).message, upstreams: () => [], stop: () => {} };
   }
