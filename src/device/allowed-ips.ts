@@ -2,14 +2,14 @@ import type { Cidr } from '../ip/cidr.js';
 import { type Prefix, PrefixTable } from '../ip/prefix-table.js';
 import type { PeerNumber } from '../wireguard/numbers.js';
 
-/** How long the data plane may go without changes of a request that does not come to its end, milliseconds. */
+/** How long the data plane may be without the changes of an unfinished request, milliseconds. */
 const LONGEST_DELAY = 100;
 
 /**
- * Which peer may send from, and gets what is sent to, which addresses; and the numbers of peers that may be given
- * to others only when the data plane has heard that they have no addresses any more.
+ * Which addresses belong to which peer. Also holds back the numbers of removed peers until the data plane knows that
+ * they have no addresses.
  *
- * The data plane gets the table as a whole, so changes are collected until `commit`.
+ * The data plane gets the whole table, so changes are collected until `commit`.
  */
 export class AllowedIps {
   readonly #table = new PrefixTable();
@@ -20,7 +20,7 @@ export class AllowedIps {
   #timer: NodeJS.Timeout | undefined;
 
   /**
-   * @param publish hands the data plane a table, in shared memory
+   * @param publish gives the data plane a table, in shared memory
    * @param release takes back an owner's number
    */
   constructor(publish: (table: Int32Array) => unknown, release: (owner: PeerNumber) => unknown) {
@@ -33,7 +33,7 @@ export class AllowedIps {
     this.#note();
   }
 
-  /** Does nothing when the network is not that owner's. */
+  /** Does nothing if the network is not that owner's. */
   remove({ address, prefix }: Cidr, owner: PeerNumber): void {
     if (this.#table.remove(address, prefix, owner)) this.#note();
   }
@@ -43,7 +43,7 @@ export class AllowedIps {
     this.#note();
   }
 
-  /** An owner is no more. Its number is released when nothing leads to it. */
+  /** Removes an owner. Its number is released when no address leads to it. */
   removeOwner(owner: PeerNumber): void {
     this.removeAllOf(owner);
     this.#gone.push(owner);
@@ -53,7 +53,7 @@ export class AllowedIps {
     return this.#table.ownedBy(owner);
   }
 
-  /** Lets the data plane know of all changes. */
+  /** Tells the data plane all changes. */
   commit(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

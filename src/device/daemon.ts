@@ -7,7 +7,7 @@ import { UndoStack } from '../undo.js';
 import { runInterface } from './running-interface.js';
 import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi/socket.js';
 
-/** What a new device has, in bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
+/** The MTU of a new device, bytes: 1500, less the 80 that WireGuard over IPv6 takes. */
 const DEFAULT_MTU = 1420;
 
 export interface DaemonOptions {
@@ -16,17 +16,17 @@ export interface DaemonOptions {
   readonly tunFd: number;
   readonly uapiFd: number;
   readonly log: Log;
-  /** What may be used of what this machine can. */
+  /** The offloads that may be used. */
   readonly offloads: readonly Offload[];
   /** Ends it. */
   readonly signal: AbortSignal;
-  /** Is called when `wg` gets an answer. */
+  /** Called when `wg` gets answers. */
   readonly onReady: () => void;
 }
 
 /**
- * Runs a device until it is told to stop, or the device or its configuration socket is removed. Nothing is left
- * behind then, nor when it cannot start: the TUN device goes with its descriptor, unless it was made to stay.
+ * Runs a device until `signal`, or until the device or its configuration socket is removed. It leaves nothing behind,
+ * even if it cannot start: the TUN device goes with its descriptor, unless it is persistent.
  *
  * @throws LametunError
  */
@@ -37,7 +37,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   if (inode === undefined) throw new LametunError('usage', `${path} was removed before it was of use`);
   const undo = new UndoStack();
   const removeSocket = (): void => removeUapiSocket(path, inode);
-  process.once('exit', removeSocket); // also when something else in the program ends it
+  process.once('exit', removeSocket); // also if something else ends the program
   undo.push(removeSocket);
   try {
     const running = runInterface({ ...options, mtu: DEFAULT_MTU });
@@ -45,7 +45,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     undo.push(() => running.close());
     const end = deferred<string>();
     const uapi = new UapiServer(uapiFd, { device: wireguard, log });
-    // The file goes before the device: whoever takes over our name finds neither.
+    // The file goes before the device: a program that takes over the name finds neither.
     undo.push(() => uapi.close(), removeSocket);
     const removal = watchRemoval(path, inode, () => end.resolve('the UAPI socket was removed'));
     undo.push(() => removal.close());

@@ -3,8 +3,8 @@ import { MESSAGE_TYPE } from '../wireguard/messages.js';
 import type { Peer } from '../wireguard/peer.js';
 
 /**
- * What a log says of an event, in wireguard-go's words; undefined for what it does not mention: cookie replies above
- * all, which strangers can cause by the thousand.
+ * The log's text for an event, in wireguard-go's words; undefined for events that are not logged, such as cookie
+ * replies, which strangers can cause by the thousand.
  */
 export function eventText(event: MachineEvent<Peer>): string | undefined {
   switch (event.kind) {

@@ -2,19 +2,19 @@ import { findLink } from '../linux/net/link.js';
 import { type Watch, watchLink } from '../linux/net/watch.js';
 import { tunName, tunState, whereIsTun } from '../linux/tun/tun-state.js';
 
-/** What a device's data plane must know of it. */
+/** What the data plane must know about its device. */
 export interface LinkState {
   readonly up: boolean;
-  /** Bytes; undefined where it cannot be asked for. */
+  /** Bytes; undefined if it cannot be read. */
   readonly mtu: number | undefined;
 }
 
-/** How often a device is looked at that the kernel tells us nothing of, milliseconds. */
+/** How often a device is checked that the kernel does not report on, milliseconds. */
 const LOOK_INTERVAL = 1000;
 
 /**
- * Tells how a TUN device is, now and after every change, until it is gone. In another network namespace, where it may be
- * moved to, it is looked at every second.
+ * Reports a TUN device's state, now and after every change, until it is gone. While it is in another network namespace,
+ * it is checked every second.
  *
  * @param onGone is the last call
  */
@@ -69,12 +69,12 @@ export function followLink(
   return { close };
 }
 
-/** Undefined when that is not to be found out. */
+/** Undefined if that cannot be found out. */
 function placeOf(tunFd: number): ReturnType<typeof whereIsTun> {
   try {
     return whereIsTun(tunFd);
   } catch {
-    return undefined; // it is gone, or we lack the right to ask
+    return undefined; // it is gone, or this process may not ask
   }
 }
 

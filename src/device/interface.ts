@@ -27,26 +27,28 @@ export interface InterfaceOptions {
   readonly log: Log;
   /** Makes the data plane. */
   readonly engine: (events: EngineEvents) => Engine;
-  /** Makes a UDP socket on a port, any for 0; throws a LinuxError. */
+  /** Opens a UDP socket on a port, 0 for any; throws a LinuxError. */
   readonly openSocket: (port: number) => DeviceSocket;
-  /** Where what is sent from an address of ours to another address leaves, by the socket's routes: `EgressLookup`. */
+  /**
+   * By which interface packets from a local address to another address leave, by the socket's routes: `EgressLookup`.
+   */
   readonly egress: (from: IpAddress, to: IpAddress, mark: number) => Egress;
-  /** The UDP port to begin with; any without it. */
+  /** The first UDP port; any if not given. */
   readonly port?: number;
-  /** Who says where a peer is; `peers` without it. The engine is to be told the same. */
+  /** What sets peers' endpoints; default `peers`. The engine must get the same. */
   readonly paths?: PathRule;
   /** Gets the messages of the side channel: `EngineEvents.sideChannel`. */
   readonly sideChannel?: (bytes: Uint8Array, from: SocketEndpoint) => void;
 }
 
 /**
- * One WireGuard interface: joins the protocol machine, the data plane and the socket, and has what they need of
- * configuration. It begins down, without a key, with a socket on a port that the kernel chose.
+ * One WireGuard interface: connects the protocol machine, the data plane and the socket, and holds their configuration.
+ * It begins down and without a key.
  *
- * Changes that come in numbers are followed by `commit`. Wrong arguments throw and change nothing.
+ * Call `commit` after changes of allowed IPs. Wrong arguments throw and change nothing.
  */
 export class WireGuardInterface {
-  /** Why there is nothing to do any more: the device was removed, or the data plane failed. */
+  /** Why the interface has ended: the device was removed, or the data plane failed. */
   readonly ended: Promise<EndReason>;
   readonly #crypto: Crypto;
   readonly #log: Log;
@@ -61,11 +63,11 @@ export class WireGuardInterface {
   readonly #privateKey = secretBytes();
   #fwmark = 0;
   #mtu = 0;
-  /** What was said of them last. */
+  /** The last log line about offloads. */
   #offloads = '';
   #closed = false;
 
-  /** @throws LinuxError when there is no socket to be had */
+  /** @throws LinuxError if no socket can be opened */
   constructor(options: InterfaceOptions) {
     const { log, egress } = options;
     this.#crypto = options.crypto;
@@ -113,7 +115,7 @@ export class WireGuardInterface {
     return this.#fwmark;
   }
 
-  /** Clamped; undefined when there is none. Not to be kept, nor made a string of. */
+  /** Clamped; undefined if there is none. Do not keep it, and do not make it a string. */
   get privateKey(): Readonly<Uint8Array> | undefined {
     return this.#machine.publicKey && this.#privateKey;
   }
@@ -151,7 +153,7 @@ export class WireGuardInterface {
     return this.#engine.now();
   }
 
-  /** What was dropped, by reason, in both planes. */
+  /** How much both planes have dropped, by reason. */
   drops(): Map<string, number> {
     const all = new Map(this.#engine.drops());
     for (const [reason, count] of this.#machine.drops.entries())
@@ -162,15 +164,15 @@ export class WireGuardInterface {
   // Configuration of the device.
 
   /**
-   * Takes over a private key, all zeros for none. The same as before changes nothing, else all sessions end, and a
-   * peer with our own public key is removed.
+   * Sets the private key; all zeros remove it. A different key ends all sessions, and removes a peer with the
+   * interface's own public key.
    *
-   * @param bytes 32 of them, erased here
+   * @param bytes 32 bytes, which are erased
    */
   setPrivateKey(bytes: Uint8Array): void {
     const none = bytes.every((byte) => byte === 0);
     if (!none) {
-      bytes[0]! &= 0xf8; // RFC 7748 §5: so does X25519 itself, and so `wg` shows it
+      bytes[0]! &= 0xf8; // RFC 7748 §5: as X25519 itself does, and as `wg` shows it
       bytes[31] = (bytes[31]! & 0x7f) | 0x40;
     }
     const key = none ? undefined : this.#crypto.privateKey(bytes);
@@ -188,9 +190,9 @@ export class WireGuardInterface {
   }
 
   /**
-   * Moves to another UDP port; to any with 0.
+   * Moves to another UDP port; 0 for any.
    *
-   * @throws LinuxError EADDRINUSE above all; the port is the same as before then
+   * @throws LinuxError, mostly EADDRINUSE; then the port is unchanged
    */
   setListenPort(port: number): void {
     const before = this.#sockets.current;
@@ -206,17 +208,17 @@ export class WireGuardInterface {
     this.#log.verbose('UDP bind has been updated');
   }
 
-  /** @throws LinuxError EPERM; the mark is the same as before then */
+  /** @throws LinuxError EPERM; then the mark is unchanged */
   setFwmark(mark: number): void {
     this.#sockets.current?.setMark(mark);
     this.#fwmark = mark;
     this.#sources.mark = mark;
-    this.#forgetSources(); // other rules of routing may apply
+    this.#forgetSources(); // other routing rules may apply
   }
 
   // Configuration of peers.
 
-  /** @throws LametunError `usage` for a key that is there already, or our own */
+  /** @throws LametunError `usage` for a key that exists already, or the interface's own */
   addPeer(publicKey: Uint8Array): Peer {
     const { id, row, at } = this.#engine.addPeer();
     try {
@@ -238,34 +240,34 @@ export class WireGuardInterface {
 
   removeAllPeers(): void {
     for (const peer of [...this.peers]) this.removePeer(peer);
-    this.#allowedIps.commit(); // their numbers are free for those that come
+    this.#allowedIps.commit(); // frees their numbers for new peers
   }
 
-  /** @param key 32 bytes, all zeros for none; erased here */
+  /** @param key 32 bytes, all zeros for none; they are erased */
   setPresharedKey(peer: Peer, key: Uint8Array): void {
     this.#machine.setPresharedKey(peer, key.some((byte) => byte !== 0) ? key : undefined);
     key.fill(0);
   }
 
-  /** @param seconds 0 turns it off; turned on, one is sent now */
+  /** @param seconds 0 turns it off; turning it on sends one now */
   setPersistentKeepalive(peer: Peer, seconds: number): void {
     this.#machine.setPersistentKeepalive(peer, seconds * 1000, this.#engine.now());
     this.#driver.settle();
   }
 
-  /** @param relayPeer the number by which the relay at `remote` knows the peer; 0: there is no relay */
+  /** @param relayPeer the peer's number at the relay at `remote`; 0 for no relay */
   setEndpoint(peer: Peer, remote: Endpoint, relayPeer = 0): void {
     this.#machine.setEndpoint(peer, this.#engine.endpoint(remote, relayPeer));
     this.#driver.settle();
   }
 
-  /** Makes a session with a peer; one that there is gets a keepalive. */
+  /** Makes a session with a peer, or sends a keepalive if there is one. */
   greet(peer: Peer): void {
     this.#machine.greet(peer, this.#engine.now());
     this.#driver.settle();
   }
 
-  /** A way to a peer has opened: a handshake that waits for an answer is tried again now. */
+  /** A path to a peer has opened: retries a handshake that is not answered yet. */
   retryHandshake(peer: Peer): void {
     this.#machine.retryHandshake(peer, this.#engine.now());
     this.#driver.settle();
@@ -276,7 +278,7 @@ export class WireGuardInterface {
     this.#allowedIps.insert(network, peer.id);
   }
 
-  /** Takes a network from a peer; does nothing when it has not got it. */
+  /** Takes a network from a peer. Does nothing if the peer does not have it. */
   disallow(peer: Peer, network: Cidr): void {
     this.#allowedIps.remove(network, peer.id);
   }
@@ -285,7 +287,7 @@ export class WireGuardInterface {
     this.#allowedIps.removeAllOf(peer.id);
   }
 
-  /** Makes changes of allowed IPs, and removals of peers, known to the data plane. */
+  /** Tells the data plane changes of allowed IPs and removed peers. */
   commit(): void {
     this.#allowedIps.commit();
     this.#driver.prepareSoon();
@@ -293,7 +295,7 @@ export class WireGuardInterface {
 
   // The side channel.
 
-  /** An address to send to, directly, or as the member `relayPeer` of the relay that is there. */
+  /** An address to send to: a peer's, or that of a relay where the peer has the number `relayPeer`. */
   endpoint(remote: Endpoint, relayPeer = 0): SocketEndpoint {
     return this.#engine.endpoint(remote, relayPeer);
   }
@@ -304,18 +306,18 @@ export class WireGuardInterface {
   }
 
   /**
-   * Sends a datagram through the device's socket, once; in a relay frame if `to` says so. What becomes of it nobody
-   * knows. To answer, `to` is where something came from: the answer leaves from the address that was written to.
+   * Sends a datagram once through the device's socket; in a relay frame if `to` names a relay. It may be lost. An
+   * answer to a message's sender leaves from the address that the message was sent to.
    *
-   * @param bytes at most MAX_SIDE_CHANNEL; they are copied
-   * @param hops how many routers it may pass, the one that drops it included; the system's limit unless given
+   * @param bytes at most MAX_SIDE_CHANNEL, which are copied
+   * @param hops the hop limit; the system's unless given
    */
   sendSideChannel(bytes: Uint8Array, to: SocketEndpoint, hops?: number): void {
     if (bytes.length > MAX_SIDE_CHANNEL) throw new RangeError(`a datagram of ${bytes.length} bytes`);
     if (!this.#driver.isDetached) this.#engine.sendDatagram(bytes, to, hops);
   }
 
-  // What the kernel says of the device, and of the network that its socket is in.
+  // What the kernel reports about the device and the socket's network.
 
   /** Devices, addresses or routes have changed. */
   networkChanged(): void {
@@ -345,7 +347,7 @@ export class WireGuardInterface {
     this.#log.verbose(`MTU updated: ${mtu}`);
   }
 
-  /** The TUN device is gone, and with it the data plane, or soon: there is nobody who would hear what is told it. */
+  /** The TUN device is gone, and the data plane with it: sends it no more commands. */
   detach(): void {
     this.#driver.detach();
   }
@@ -400,5 +402,5 @@ export class WireGuardInterface {
   }
 }
 
-/** In place of a public key where there is none. */
+/** Stands for a missing public key. */
 const NONE = new Uint8Array(32);

@@ -8,16 +8,16 @@ import { eventText } from './event-text.js';
 import { peerName } from './peer-name.js';
 import type { Sources } from './sources.js';
 
-/** How many peers whose time has come are seen to before others get their turn: `wg` above all. */
+/** How many due peers are handled before other events, such as requests of `wg`, get their turn. */
 const PEERS_PER_TURN = 32;
 
-/** The longest time without a look at the clock, milliseconds: timers stand still while the machine sleeps. */
+/** The longest timer, milliseconds: timers stop while the computer sleeps. */
 const LONGEST_SLEEP = 5_000;
 
-/** How many peers are made ready for their first handshakes before others get their turn: half a millisecond. */
+/** How many peers are prepared for their first handshakes before other events get their turn: half a millisecond. */
 const PREPARED_PER_TURN = 16;
 
-/** Does what the protocol machine wants, when it wants it: with the data plane, and a timer. */
+/** Executes the protocol machine's events on the data plane, and runs its timer. */
 export class ProtocolDriver {
   readonly #machine: WireGuardMachine;
   readonly #engine: Engine;
@@ -36,46 +36,48 @@ export class ProtocolDriver {
     this.#log = log;
   }
 
-  /** The data plane has been told for the last time. */
+  /** Whether the data plane gets no more commands. */
   get isDetached(): boolean {
     return this.#isDetached;
   }
 
-  /** To be called after everything that was done to the protocol machine. */
+  /** Call it after every call of the protocol machine. */
   settle(): void {
     for (let event = this.#machine.poll(); event; event = this.#machine.poll()) this.#act(event);
     const next = this.#machine.nextTimeout();
-    if (next >= this.#timerFor || this.#isStopped) return; // the timer comes in time, and sets the next
+    if (next >= this.#timerFor || this.#isStopped) return; // the timer is early enough, and sets the next
     clearTimeout(this.#timer);
     this.#timerFor = next;
     const delay = Math.ceil(next - this.#engine.now());
     this.#timer = setTimeout(this.#expire, Math.min(Math.max(delay, 0), LONGEST_SLEEP));
   }
 
-  /** The same after `handleRoaming`. The data plane is there already, or farther: it must not be sent back. */
+  /**
+   * The same after `handleRoaming`. The data plane has that endpoint already, or a newer one, so it must not be set.
+   */
   settleRoaming(): void {
     for (let event = this.#machine.poll(); event; event = this.#machine.poll()) {
       if (event.kind !== 'endpoint') this.#act(event);
     }
   }
 
-  /** Makes peers ready for their first handshakes, when there is nothing else to do. */
+  /** Prepares peers for their first handshakes when there is nothing else to do. */
   prepareSoon(): void {
     this.#preparing ??= setImmediate(this.#prepare);
   }
 
-  /** There is nobody any more who would hear what the data plane is told. */
+  /** Sends the data plane no more commands. */
   detach(): void {
     this.#isDetached = true;
   }
 
-  /** Ends the timer. What `settle` finds is still done. */
+  /** Stops the timer. `settle` still executes events. */
   stop(): void {
     this.#isStopped = true;
     clearTimeout(this.#timer);
   }
 
-  /** A few peers at a time, and then whoever waits has a turn. */
+  /** A few peers at a time, so that other events get their turn. */
   readonly #prepare = (): void => {
     const isMore = !this.#isStopped && this.#machine.prepare(PREPARED_PER_TURN);
     this.#preparing = isMore ? setImmediate(this.#prepare) : undefined;
@@ -111,7 +113,7 @@ export class ProtocolDriver {
         engine.discardQueue(event.peer.id);
         break;
       case 'endpoint':
-        this.#setEndpoint(event.peer, event.endpoint as SocketEndpoint); // all of them are the engine's
+        this.#setEndpoint(event.peer, event.endpoint as SocketEndpoint); // the engine made all of them
         break;
       case 'forget-source':
         engine.forgetSource(event.peer.id);
@@ -119,7 +121,7 @@ export class ProtocolDriver {
     }
   }
 
-  /** Strangers are answered from the address that they wrote to, whatever the routes say. */
+  /** Strangers are answered from the address that they wrote to, regardless of routes. */
   #placeFor({ to, peer }: MachineEvent<Peer> & { kind: 'datagram' }): SocketEndpoint {
     return peer ? this.#sources.judged(to as SocketEndpoint) : (to as SocketEndpoint);
   }

@@ -21,44 +21,44 @@ import { type EndReason, WireGuardInterface } from './interface.js';
 import { openUapiSocket, removeUapiSocket, UapiServer, uapiPath } from './uapi/socket.js';
 import type { DeviceSocket } from './udp-sockets.js';
 
-/** What an interface needs whose TUN device is open already. */
+/** Options of an interface whose TUN device is already open. */
 export interface RunningInterfaceOptions {
   /** A TUN device without packet information; closed with the interface. */
   readonly tunFd: number;
   /** Bytes. */
   readonly mtu: number;
   readonly log: Log;
-  /** What may be used of what this machine can. */
+  /** The offloads that may be used. */
   readonly offloads: readonly Offload[];
-  /** The UDP port; any without it. */
+  /** The UDP port; any if not given. */
   readonly port?: number;
-  /** Who says where a peer is; `peers` without it, as WireGuard has it. */
+  /** What sets peers' endpoints; default `peers`, as in WireGuard. */
   readonly paths?: PathRule;
-  /** Gets the side channel's messages, `protocol/relay.ts`; without it, they are dropped as malformed. */
+  /** Gets the side channel's messages, `protocol/relay.ts`. Without it, they are dropped as malformed. */
   readonly sideChannel?: (bytes: Uint8Array, from: SocketEndpoint) => void;
 }
 
 /** A WireGuard interface with its TUN device and its data plane. */
 export interface RunningInterface {
   readonly wireguard: WireGuardInterface;
-  /** Why nothing moves any more, without having been closed. */
+  /** Why it has ended without having been closed. */
   readonly ended: Promise<EndReason>;
   /** Ends all sessions and the data plane, and closes the TUN device. */
   close(): Promise<void>;
 }
 
 /**
- * Runs a WireGuard interface on a TUN device, sets its MTU, and follows its state. The UDP socket belongs to the network
- * namespace of the calling thread.
+ * Runs a WireGuard interface on a TUN device, sets its MTU, and follows its state. The UDP socket belongs to the
+ * network namespace of the calling thread.
  *
- * @throws LinuxError, EADDRINUSE above all; the TUN device is closed then
+ * @throws LinuxError, mostly EADDRINUSE; then the TUN device is closed
  */
 export function runInterface(options: RunningInterfaceOptions): RunningInterface {
   const { tunFd, mtu, log, sideChannel } = options;
   const undo = new UndoStack();
   undo.push(() => void libc.close(tunFd));
   try {
-    const link = findLink(tunName(tunFd)); // nowhere, if it is in another namespace
+    const link = findLink(tunName(tunFd)); // not found if it is in another namespace
     if (link) setLinkMtu(link, mtu);
     const egress = new EgressLookup();
     undo.push(() => egress.close());
@@ -99,39 +99,39 @@ export function runInterface(options: RunningInterfaceOptions): RunningInterface
 }
 
 export interface CreateOptions extends Omit<RunningInterfaceOptions, 'tunFd' | 'offloads'> {
-  /** Of the network device, which is made. */
+  /** The name of the new network device. */
   readonly name: string;
   /** 32 bytes, which are erased. */
   readonly privateKey: Uint8Array;
-  /** SO_MARK of what is sent; 0, which is without it, for none. */
+  /** SO_MARK of sent packets; default 0, none. */
   readonly fwmark?: number;
-  /** All without it. */
+  /** Default: all. */
   readonly offloads?: readonly Offload[];
   /**
-   * Whether `wg` can ask about the device, and change it; yes without it. `if-possible`: the device is there without that,
-   * too, such as when one in another network namespace has its name.
+   * Whether `wg` can show and change the device; default yes. `if-possible`: without that too, for instance if a device
+   * in another network namespace has its name.
    */
   readonly uapi?: boolean | 'if-possible';
 }
 
 /** An interface that this process has made. */
 export interface CreatedInterface extends RunningInterface {
-  /** To configure the network device by: addresses, routes, up or down. It begins down. */
+  /** The network device. It begins down. */
   readonly link: NetworkInterface;
   /** The UDP port. */
   readonly port: number;
 }
 
 /**
- * Makes a WireGuard interface, which ends with this process at the latest. Interface and UDP socket belong to the network
- * namespace that the calling thread is in when it calls.
+ * Makes a WireGuard interface, which ends with this process at the latest. Interface and UDP socket belong to the
+ * calling thread's network namespace.
  *
- * @throws LinuxError when there is a device of that name, the port is taken, or a right is missing; LametunError.
- *   Nothing is left behind then
+ * @throws LinuxError if a device has that name, the port is taken, or a right is missing; LametunError. Then nothing is
+ *   left behind
  */
 export async function createInterface(options: CreateOptions): Promise<CreatedInterface> {
   const { name, log, privateKey, fwmark = 0, offloads = OFFLOADS, uapi = true } = options;
-  // No await before all that is of a namespace is there.
+  // No await before everything that belongs to the namespace is made.
   const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
   const undo = new UndoStack();
   try {
@@ -162,14 +162,14 @@ export async function createInterface(options: CreateOptions): Promise<CreatedIn
   }
 }
 
-/** In place of an inode: there is no such. */
+/** Not an inode of any file. */
 const NONE = 0;
 
-/** Lets `wg` reach a device. @returns what ends that, and removes the socket's file */
+/** Lets `wg` reach a device. @returns a function that ends this, and removes the socket's file */
 async function configureByUapi(name: string, device: WireGuardInterface, log: Log): Promise<() => void> {
   const path = uapiPath(name);
   const fd = await openUapiSocket(path);
-  const ino = lstatSync(path, { throwIfNoEntry: false })?.ino ?? NONE; // somebody may have removed it already
+  const ino = lstatSync(path, { throwIfNoEntry: false })?.ino ?? NONE; // another program may have removed it already
   const server = new UapiServer(fd, { device, log });
   const remove = (): void => removeUapiSocket(path, ino);
   process.once('exit', remove);
@@ -180,7 +180,7 @@ async function configureByUapi(name: string, device: WireGuardInterface, log: Lo
   };
 }
 
-/** A socket that hears which of our addresses was written to, so that answers leave from it, and congestion marks. */
+/** A socket that reports the local address of each datagram, so that answers leave from it, and congestion marks. */
 function openSocket(port: number): DeviceSocket {
   const socket = UdpSocket.open(port);
   socket.reportDestinations();

@@ -3,41 +3,41 @@ import type { Egress } from '../linux/net/egress.js';
 import type { SocketEndpoint } from '../tunnel/engine.js';
 import type { Peer } from '../wireguard/peer.js';
 
-/** How many peers are looked at before others get their turn. */
+/** How many peers are reviewed before other events get their turn. */
 const PEERS_PER_TURN = 64;
 
-/** After a round, which took so long, there is none for this many times as long: routes may change all the time. */
+/** A pause after each round, as a multiple of its duration: routes may change all the time. */
 const REST = 10;
 
-/** How many answers of the kernel are remembered; more is what a server with very many peers has. */
+/** How many answers of the kernel are remembered: enough for all but servers with very many peers. */
 const REMEMBERED = 65_536;
 
 export interface SourcesOptions {
-  /** Where what is sent from an address of ours to another address leaves: `EgressLookup.find`. */
+  /** By which interface packets from a local address to another address leave: `EgressLookup.find`. */
   readonly egress: (from: IpAddress, to: IpAddress, mark: number) => Egress;
   /** Milliseconds of a clock that does not go back. */
   readonly now: () => number;
   readonly peers: () => Iterable<Peer>;
-  /** A peer's endpoint is to be used with our address in it, or without. */
+  /** Called when a peer's endpoint must be used with its source address, or without. */
   readonly change: (peer: Peer, endpoint: SocketEndpoint, use: boolean) => void;
 }
 
 /**
- * Whether a peer is answered from the address of ours that it wrote to. It is, as long as packets to it leave by the
- * interface that its own came in by; where a better route has appeared, or the address is gone, the kernel chooses. So
- * does WireGuard in the kernel (send4() in drivers/net/wireguard/socket.c), which looks at each packet's route; here the
- * kernel is asked when a peer is heard at another place, and when routes, addresses or devices have changed.
+ * Decides whether a peer is answered from the local address that it wrote to. It is, as long as packets to it leave by
+ * the interface that its own arrived on. If there is a better route, or the address is gone, the kernel chooses.
+ * WireGuard in the kernel does the same (send4() in drivers/net/wireguard/socket.c) and looks up each packet's route.
+ * Here the kernel is asked when a peer's endpoint changes, and when routes, addresses or devices change.
  */
 export class Sources {
   readonly #options: SourcesOptions;
-  /** What the kernel said, since the last change. */
+  /** The kernel's answers since the last change. */
   readonly #answers = new Map<string, boolean>();
   #mark = 0;
-  /** The peers that this round has yet to look at, the next one last. */
+  /** The peers that this round has not reviewed yet, the next one last. */
   #left: Peer[] = [];
   #turn: NodeJS.Immediate | undefined;
   #rest: NodeJS.Timeout | undefined;
-  /** Whether there was a change since the round began. */
+  /** Whether anything has changed since the round began. */
   #isStale = false;
 
   constructor(options: SourcesOptions) {
@@ -49,12 +49,12 @@ export class Sources {
     this.#answers.clear();
   }
 
-  /** An endpoint as it is to be used now. */
+  /** An endpoint as it must be used now. */
   judged(endpoint: SocketEndpoint): SocketEndpoint {
     return endpoint.using(this.#holds(endpoint));
   }
 
-  /** A peer was heard at another place, or to another of our addresses. */
+  /** A peer wrote from another address, or to another local address. */
   review(peer: Peer): void {
     const endpoint = peer.endpoint as SocketEndpoint | undefined;
     if (!endpoint?.source) return;
@@ -62,7 +62,7 @@ export class Sources {
     if (use !== endpoint.source.used) this.#options.change(peer, endpoint.using(use), use);
   }
 
-  /** Routes, addresses or devices have changed: all peers are looked at, now or when the round before is over. */
+  /** Routes, addresses or devices have changed: reviews all peers, now or after the current round. */
   changed(): void {
     this.#answers.clear();
     this.#isStale = true;
@@ -96,7 +96,7 @@ export class Sources {
   }
 
   #holds({ remote, source }: SocketEndpoint): boolean {
-    if (source === undefined || remote.scope) return true; // a link-local address is on one interface for good
+    if (source === undefined || remote.scope) return true; // a link-local address never leaves its interface
     const key = `${remote.address} ${source.address} ${source.interface}`;
     let answer = this.#answers.get(key);
     if (answer === undefined) {
@@ -109,7 +109,7 @@ export class Sources {
 
   #ask(to: IpAddress, from: IpAddress, number: number): boolean {
     const egress = this.#options.egress(from, to, this.#mark);
-    // Without a route nothing passes anyway, and a change will tell.
+    // Without a route nothing passes anyway, and a change will be reported.
     return egress === number || egress === 'local' || egress === 'no route';
   }
 }

@@ -3,25 +3,25 @@ export interface DeviceSocket {
   readonly fd: number;
   readonly family: number;
   readonly port: number;
-  /** SO_MARK of what is sent; 0 for none. */
+  /** Sets SO_MARK of sent packets; 0 for none. */
   setMark(mark: number): void;
   close(): void;
 }
 
-/** How long the data plane may go on with a socket after it was told of another, milliseconds. */
+/** How long the data plane may use a socket after the command to use another, milliseconds. */
 const RETIREMENT = 1000;
 
 /**
- * The socket of a device, which may move to another port. The data plane, another thread, takes a moment to
- * follow, and a descriptor that was closed under it may soon be another file's. So the old one stays open for a
- * while; whoever wants its port back meanwhile gets it.
+ * The socket of a device, which may move to another port. The data plane, another thread, takes a moment to follow, and
+ * the number of a closed descriptor may soon be another file's. So the old socket stays open for a while, and is used
+ * again if the device returns to its port.
  */
 export class UdpSockets {
   readonly #open: (port: number) => DeviceSocket;
   readonly #retired = new Map<DeviceSocket, NodeJS.Timeout>();
   #current: DeviceSocket | undefined;
 
-  /** @param open makes a socket on a port, any for 0; throws a LinuxError */
+  /** @param open opens a socket on a port, 0 for any; throws a LinuxError */
   constructor(open: (port: number) => DeviceSocket) {
     this.#open = open;
   }
@@ -31,9 +31,9 @@ export class UdpSockets {
   }
 
   /**
-   * Moves to a port; to any with 0.
+   * Moves to a port; 0 for any.
    *
-   * @throws LinuxError, EADDRINUSE above all; the socket is the same as before then
+   * @throws LinuxError, mostly EADDRINUSE; then the socket is unchanged
    */
   move(port: number): DeviceSocket {
     if (port !== 0 && this.#current?.port === port) return this.#current;
@@ -43,7 +43,7 @@ export class UdpSockets {
     return this.#current;
   }
 
-  /** To be called when the data plane has ended. */
+  /** Call it when the data plane has ended. */
   close(): void {
     for (const [socket, timer] of this.#retired) {
       clearTimeout(timer);

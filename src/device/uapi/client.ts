@@ -4,11 +4,11 @@ import { describeErrno } from '../../linux/ffi/errno.js';
 import { uapiPath } from './socket.js';
 
 /**
- * Asks a running device, through its configuration socket.
+ * Sends a request to a running device through its configuration socket.
  *
- * @param request `get=drops`; not for what has keys in its answer, which is a string here
+ * @param request such as `get=drops`; not one with keys in its answer, which becomes a string
  * @returns the `key=value` lines of the answer
- * @throws LametunError `usage` when there is no such device, or it does not know the request, or we may not ask
+ * @throws LametunError `usage` if there is no such device, it does not know the request, or this process may not ask
  */
 export async function askDevice(device: string, request: string): Promise<[string, string][]> {
   const answer = await exchange(device, `${request}\n\n`);

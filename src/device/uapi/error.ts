@@ -1,7 +1,7 @@
 import { LametunError } from '../../errors.js';
 import { ERRNO } from '../../linux/ffi/errno.js';
 
-/** The errnos that a configuration request can end with, beside those of the kernel; as wireguard-go has them. */
+/** The errnos of a configuration request, besides the kernel's; the same as wireguard-go's. */
 export const UAPI_ERRNO = {
   /** A line is too long. */
   io: 5,
@@ -11,9 +11,9 @@ export const UAPI_ERRNO = {
   portInUse: ERRNO.EADDRINUSE,
 } as const;
 
-/** A request that cannot be fulfilled. What its lines before did, stays done. The message repeats no values. */
+/** A request that cannot be fulfilled. Its earlier lines stay in effect. The message repeats no values. */
 export class UapiError extends LametunError {
-  /** Positive; the answer has it negated. */
+  /** Positive; negated in the answer. */
   readonly errno: number;
   constructor(errno: number, message: string, options?: ErrorOptions) {
     super('usage', message, options);

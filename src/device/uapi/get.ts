@@ -7,12 +7,12 @@ import type { WireGuardInterface } from '../interface.js';
 
 /** An answer is made in parts of about this many bytes. */
 const CHUNK = 65_536;
-/** Room for what is written between two looks at how full a part is. */
+/** Room for what is written between two checks of a part's length. */
 const MARGIN = 1024;
 
 /**
- * The answer to `get=1`, without its `errno`: the keys in wireguard-go's order. In parts, to be erased when they have
- * been written; peers that are removed between two parts are left out.
+ * The answer to `get=1`, without its `errno`: the keys in wireguard-go's order. In parts; erase each after it was sent.
+ * Peers that are removed between two parts are left out.
  */
 export function* describe(device: WireGuardInterface): Generator<Buffer, void, void> {
   const text = new Text();
@@ -53,7 +53,7 @@ export function describeDrops(device: WireGuardInterface): Buffer {
   return Buffer.from(lines.map(([reason, count]) => `${reason}=${count}\n`).join(''));
 }
 
-/** The number of the interface goes along, without which a link-local address leads nowhere. */
+/** Includes the interface's number, without which a link-local address is useless. */
 function formatWithScope({ address, port, scope = 0 }: Endpoint): string {
   const text = formatAddress(address);
   if (address.length === 4) return `${text}:${port}`;

@@ -1,4 +1,4 @@
-/** No line of a request is longer, as in wireguard-go; the longest meaningful one has 78 bytes. */
+/** The longest line of a request, as in wireguard-go; the longest meaningful one has 78 bytes. */
 export const MAX_LINE = 65_536;
 
 /**
@@ -10,8 +10,8 @@ export class LineSplitter {
   #length = 0;
 
   /**
-   * The lines that a chunk completes, without their newlines: parts of the chunk, or of a buffer that is erased
-   * when the next one is asked for. `too-long` is the last word: no boundary can be found any more.
+   * The lines that a chunk completes, without their newlines: parts of the chunk, or of a buffer that is erased when
+   * the next one is asked for. `too-long` is the last result: no further line can be found.
    */
   *lines(chunk: Buffer): Generator<Buffer | 'too-long', void, void> {
     let at = 0;
@@ -50,7 +50,7 @@ export class LineSplitter {
 
 const NEWLINE = 0x0a;
 
-/** Not by `indexOf`: lines are short, and that costs more than the whole parsing of one. */
+/** Not by `indexOf`: lines are short, and it would cost more than parsing a line. */
 function endOfLine(chunk: Buffer, at: number): number {
   let end = at;
   while (end < chunk.length && chunk[end] !== NEWLINE) end++;

@@ -3,11 +3,11 @@ import { type Cidr, parseCidr } from '../../ip/cidr.js';
 import { secretBytes } from '../../wireguard/crypto.js';
 import { UAPI_ERRNO, UapiError } from './error.js';
 
-/** An endpoint as a request has it. */
+/** An endpoint in a request. */
 export interface EndpointText {
   readonly address: IpAddress;
   readonly port: number;
-  /** Name or number of an interface, behind `%`, where the address is link-local. */
+  /** Name or number of an interface, behind `%`, if the address is link-local. */
   readonly zone?: string;
 }
 
@@ -20,15 +20,15 @@ export type SetLine =
   | { readonly key: 'listen_port' | 'fwmark' | 'persistent_keepalive_interval'; readonly value: number }
   | { readonly key: Flag }
   | { readonly key: 'endpoint'; readonly value: EndpointText }
-  /** `remove` when the value begins with `-`. */
+  /** `remove` if the value begins with `-`. */
   | { readonly key: 'allowed_ip'; readonly value: Cidr; readonly remove: boolean };
 
-/** What has one valid value only. */
+/** Keys with only one valid value. */
 type Flag = 'replace_peers' | 'replace_allowed_ips' | 'update_only' | 'remove' | 'protocol_version';
 type Key = SetLine['key'];
 type Parser = (line: Buffer, at: number) => SetLine | undefined;
 
-/** How values are read, from `at` on; undefined for a value that is not valid. */
+/** Reads values, from `at` on; undefined for an invalid value. */
 const PARSERS: Readonly<Record<Key, Parser>> = {
   private_key: key32('private_key'),
   listen_port: unsigned('listen_port', 0xffff),
@@ -53,7 +53,7 @@ const PARSERS: Readonly<Record<Key, Parser>> = {
   protocol_version: literal('protocol_version', '1'),
 };
 
-/** What a request may say before its first `public_key`, and from then on. */
+/** The keys that are allowed before a request's first `public_key`, and from then on. */
 const SECTIONS = {
   device: new Set<string>([
     'private_key',
@@ -80,8 +80,8 @@ export type Section = keyof typeof SECTIONS;
 /**
  * Reads one line. Secret values never become strings.
  *
- * @throws UapiError: EPROTO when it is not `key=value`, EINVAL when the key is unknown in that section or the value
- *   is not valid
+ * @throws UapiError: EPROTO if it is not `key=value`, EINVAL if the key is unknown in that section or the value is
+ *   invalid
  */
 export function parseSetLine(line: Buffer, section: Section): SetLine {
   const end = line.at(-1) === CARRIAGE_RETURN ? line.length - 1 : line.length;
@@ -89,7 +89,7 @@ export function parseSetLine(line: Buffer, section: Section): SetLine {
   let equals = 0;
   while (equals < text.length && text[equals] !== EQUALS) equals++;
   if (equals === text.length) throw new UapiError(UAPI_ERRNO.protocol, 'a line without "="');
-  const key = equals > MAX_KEY ? '' : text.toString('latin1', 0, equals); // no string of what may be a secret
+  const key = equals > MAX_KEY ? '' : text.toString('latin1', 0, equals); // no string of a possible secret
   if (!SECTIONS[section].has(key)) {
     throw new UapiError(UAPI_ERRNO.invalid, `invalid UAPI ${section} key: ${presentable(key)}`);
   }
@@ -104,7 +104,7 @@ const CARRIAGE_RETURN = 0x0d;
 /** No key is longer. */
 const MAX_KEY = 30;
 
-/** What stands before a `=` may be anything: a key in base64, which ends in one, must not come into the log. */
+/** The text before a `=` may be anything. A key in base64, which ends in `=`, must not appear in the log. */
 const presentable = (key: string): string => (/^[a-z_]{1,30}$/.test(key) ? key : 'not a word');
 
 function literal(key: Flag, expected: string): Parser {
@@ -125,7 +125,7 @@ function parseUnsigned(text: string, max: number): number | undefined {
   return value <= max ? value : undefined;
 }
 
-/** 32 bytes in hexadecimal of either case, read without making a string of them. */
+/** 32 bytes in hexadecimal of either case, read without making a string. */
 function key32(key: 'private_key' | 'public_key' | 'preshared_key'): Parser {
   return (line, at) => {
     if (line.length - at !== 64) return undefined;
@@ -142,7 +142,7 @@ function key32(key: 'private_key' | 'public_key' | 'preshared_key'): Parser {
   };
 }
 
-/** @returns -1 for what is no digit, which stays negative in any `|` */
+/** @returns -1 if it is not a digit; `|` with it stays negative */
 function hexDigit(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const lower = code | 0x20;
@@ -157,14 +157,14 @@ function parseEndpoint(text: string): EndpointText | undefined {
   const parsed = parseAddress(ipv6 ?? ipv4!);
   const port = parseUnsigned(digits!, 0xffff);
   if (parsed === undefined || port === undefined) return undefined;
-  // `::ffff:192.0.2.1` is 192.0.2.1, and that is how the socket will report it.
+  // `::ffff:192.0.2.1` is 192.0.2.1, as the socket will report it.
   const address = isIpv4Mapped(parsed) ? parsed.slice(12) : parsed;
   return zone === undefined ? { address, port } : { address, port, zone };
 }
 
 /**
- * `10.0.0.0/8` from bytes, for requests with tens of thousands of them. Knows the plain form only:
- * `parseCidr` decides on the rest.
+ * `10.0.0.0/8` from bytes, for requests with tens of thousands of them. Accepts only the plain form; `parseCidr`
+ * handles the rest.
  */
 function parseIpv4Cidr(line: Buffer, start: number): Cidr | undefined {
   const address = new Uint8Array(4);

@@ -6,13 +6,13 @@ import { type SetContext, SetRequest } from './set.js';
 /**
  * The configuration protocol on one connection, https://www.wireguard.com/xplatform/, sans-I/O.
  *
- * Contract: give it what comes in by `handle`, and `end` when there is no more; send all that these yield, in order,
- * and ask for the next part only when the one before was taken, so that nothing piles up. Erase what was given and
- * what was sent. When `isOver`, close the connection.
+ * Contract: pass input to `handle`, and call `end` at its end. Send everything that these yield, in order, and ask for
+ * the next part only after the previous one was sent, so that nothing piles up. Erase all input and output. When
+ * `isOver`, close the connection.
  *
  * Requests end with an empty line: `set=1` and its lines, `get=1`, and beyond the standard `get=drops`. An unknown
- * first line ends the connection, as with wireguard-go. A wrong line of a `set=1` is answered at once, and the rest
- * of the request skipped.
+ * first line ends the connection, as with wireguard-go. A wrong line of a `set=1` is answered at once, and the rest of
+ * the request skipped.
  */
 export class UapiSession {
   isOver = false;
@@ -38,7 +38,7 @@ export class UapiSession {
     }
   }
 
-  /** The other side sends no more. A request that lacks only its empty line counts; a line cut short does not. */
+  /** The input has ended. A request that lacks only its empty line counts; an incomplete line does not. */
   *end(): Generator<Buffer, void, void> {
     this.#lines.erase();
     if (this.#state === 'set') yield* this.#endSet(0);
@@ -52,7 +52,7 @@ export class UapiSession {
     this.#request = undefined;
   }
 
-  /** Answers are rare, and a generator for each of 65 000 lines is slow: so it is called for those only. */
+  /** Answers are rare, and a generator for each of 65 000 lines is slow, so only answers make one. */
   #line(line: Buffer): Iterable<Buffer> {
     switch (this.#state) {
       case 'idle':
@@ -61,7 +61,7 @@ export class UapiSession {
       case 'set':
         return this.#setLine(line);
       case 'skip':
-        // Neither is a line of a request, so whoever did not finish the last one has begun anew.
+        // Neither is a line of a request, so a new request has begun before the last one was finished.
         if (isText(line, 'set=1') || isText(line, 'get=1')) this.#begin(line);
         else if (line.length === 0) this.#state = 'idle';
         return NOTHING;

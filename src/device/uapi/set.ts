@@ -9,28 +9,28 @@ import { type EndpointText, parseSetLine, type Section, type SetLine } from './p
 export interface SetContext {
   readonly device: WireGuardInterface;
   readonly log: Log;
-  /** The index of an interface by name; 0 when there is none. */
+  /** The index of an interface by name; 0 if there is none. */
   readonly interfaceIndex: (name: string) => number;
 }
 
 /**
- * A `set=1` request, line by line. Each line takes effect at once, so a request that ends in an error has changed
- * what stands before it, as with wireguard-go. Allowed IPs reach the data plane at the end.
+ * A `set=1` request, line by line. Each line takes effect at once, so the lines before an error stay in effect, as with
+ * wireguard-go. Allowed IPs reach the data plane at the end.
  */
 export class SetRequest {
   readonly #context: SetContext;
   #section: Section = 'device';
-  /** Whom the lines are about. Undefined before the first peer, and for one that is to be ignored. */
+  /** The peer that the lines configure. Undefined before the first peer, and for an ignored one. */
   #peer: Peer | undefined;
   #created = false;
-  /** In seconds: set at the end of a peer's lines, since it may send a packet, which the other lines are about. */
+  /** In seconds. Set at the end of a peer's lines, because it may send a packet, which depends on the other lines. */
   #keepalive: number | undefined;
 
   constructor(context: SetContext) {
     this.#context = context;
   }
 
-  /** @throws UapiError; the request is over then, but for `end` */
+  /** @throws UapiError; then only `end` may follow */
   line(line: Buffer): void {
     this.#apply(parseSetLine(line, this.#section));
   }
@@ -92,11 +92,11 @@ export class SetRequest {
         else if (peer) device.allow(peer, line.value);
         break;
       case 'protocol_version':
-        break; // there is one only
+        break; // there is only one
     }
   }
 
-  /** A peer with our own public key is ignored, with all that is said of it. */
+  /** A peer with the device's own public key is ignored, with all of its lines. */
   #beginPeer(publicKey: Uint8Array): void {
     const { device } = this.#context;
     const isOurs = device.publicKey?.every((byte, i) => byte === publicKey[i]) ?? false;
@@ -115,7 +115,7 @@ export class SetRequest {
     this.#keepalive = undefined;
   }
 
-  /** Removes a peer; what the request says of it from here on is read, and has no effect. */
+  /** Removes a peer. The rest of its lines are read, and have no effect. */
   #ignore(peer: Peer): void {
     this.#tell(peer, 'UAPI: Removed');
     this.#context.device.removePeer(peer);
@@ -136,7 +136,10 @@ export class SetRequest {
   }
 }
 
-/** Does what the kernel may refuse. wireguard-go calls all of it a port in use; the kernel's word says more. */
+/**
+ * Does something that the kernel may refuse. wireguard-go reports any refusal as a port in use; the kernel's message
+ * says more.
+ */
 function attempt(key: string, action: () => void): void {
   try {
     action();

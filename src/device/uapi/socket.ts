@@ -15,24 +15,24 @@ const DIRECTORY = '/var/run/wireguard';
 
 export const uapiPath = (device: string): string => `${DIRECTORY}/${device}.sock`;
 
-/** How many connections may be open at once; what comes beyond is closed. */
+/** How many connections may be open at once; further ones are closed. */
 const MAX_CONNECTIONS = 128;
-/** How long somebody may leave an answer unread, milliseconds. */
+/** How long a client may leave an answer unread, milliseconds. */
 const READ_TIMEOUT = 30_000;
 
 /**
- * Makes a device's configuration socket, 0600 in a directory that only root enters. One that a daemon left behind
- * when it was killed is replaced.
+ * Makes a device's configuration socket, mode 0600, in a directory that only root can enter. The socket of a killed
+ * daemon is replaced.
  *
- * @returns the descriptor, on which connections wait to be accepted
- * @throws LametunError `busy` when a daemon answers there; LinuxError
+ * @returns the listening descriptor
+ * @throws LametunError `busy` if a daemon answers there; LinuxError
  */
 export async function openUapiSocket(path: string): Promise<number> {
   safeDirectory(dirname(path));
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
     if (await answers(path))
       throw new LametunError('busy', `${path} is in use: a daemon answers on it; stop it first`);
-    rmSync(path, { force: true }); // whose it was may have done so meanwhile
+    rmSync(path, { force: true }); // its owner may have removed it meanwhile
   }
   return listenUnix(path);
 }
@@ -51,7 +51,7 @@ async function answers(path: string): Promise<boolean> {
   }
 }
 
-/** Bytes that are read at a time. */
+/** How many bytes are read at a time. */
 const READ_BUFFER = 65_536;
 
 /** Answers on a device's configuration socket. */
@@ -61,7 +61,7 @@ export class UapiServer {
   readonly #watch: Watch;
   readonly #sockets = new Set<Socket>();
 
-  /** @param fd as `openUapiSocket` made it; closed by `close` */
+  /** @param fd from `openUapiSocket`; closed by `close` */
   constructor(fd: number, context: Omit<SetContext, 'interfaceIndex'>) {
     this.#fd = fd;
     this.#context = { ...context, interfaceIndex: libc.if_nametoindex };
@@ -88,8 +88,8 @@ export class UapiServer {
 }
 
 /**
- * Serves one connection: a part at a time, and no more is read while somebody does not take the answers. What comes in
- * is read into a buffer of ours, and erased there: node's own are larger than what came, and leave a copy behind.
+ * Serves one connection, one part at a time: nothing is read while the client does not take answers. Input is read into
+ * a buffer of this function, and erased there: node's own buffers are larger than the input, and leave a copy behind.
  */
 function serve(fd: number, context: SetContext): Socket {
   const session = new UapiSession(context);
@@ -99,11 +99,11 @@ function serve(fd: number, context: SetContext): Socket {
     send(session.handle(chunk))
       .catch(fail)
       .finally(() => {
-        chunk.fill(0); // there may be keys in it
+        chunk.fill(0); // it may contain keys
         if (session.isOver) socket.destroySoon();
         else socket.resume();
       });
-    return false; // no more for now
+    return false; // stop reading for now
   };
   const options: SocketConstructorOpts & { onread: OnReadOpts } = {
     ...{ fd, readable: true, writable: true, allowHalfOpen: true },
@@ -123,7 +123,7 @@ function serve(fd: number, context: SetContext): Socket {
     if (!socket.destroyed) context.log.error(`UAPI: ${(error as Error).message}`);
     socket.destroy();
   };
-  socket.on('error', () => {}); // it is closed next, and that is all there is to it
+  socket.on('error', () => {}); // `close` follows
   socket.on('close', () => session.abort());
   socket.on('end', () => {
     send(session.end())
@@ -133,12 +133,12 @@ function serve(fd: number, context: SetContext): Socket {
   return socket;
 }
 
-/** How often the socket is looked for where the kernel will not tell, milliseconds. */
+/** How often to check for the socket if the kernel does not report changes, milliseconds. */
 const POLL_INTERVAL = 1000;
 
 /**
- * Calls once when the socket's file is removed, or replaced by another's: whoever does that wants us to end. At once,
- * when it is not the one that `inode` names any more.
+ * Calls `onRemoved` once when the socket's file is removed or replaced, which is how a user or program asks the device
+ * to end; at once if the file does not have this `inode` now.
  */
 export function watchRemoval(path: string, inode: number, onRemoved: () => void): { close(): void } {
   let poll: NodeJS.Timeout | undefined;
@@ -162,15 +162,15 @@ export function watchRemoval(path: string, inode: number, onRemoved: () => void)
     });
     watcher.on('error', pollInstead);
   } catch {
-    pollInstead(); // the user's share of inotify watches is used up
+    pollInstead(); // the user has no inotify watches left
   }
   look();
   return { close };
 }
 
-/** Removes the socket's file, if it is still the one that `inode` names. */
+/** Removes the socket's file if it still has this inode. */
 export function removeUapiSocket(path: string, inode: number): void {
   try {
     if (lstatSync(path, { throwIfNoEntry: false })?.ino === inode) unlinkSync(path);
-  } catch {} // its directory is gone, or not ours any more
+  } catch {} // its directory is gone, or belongs to another user now
 }

@@ -235,7 +235,7 @@ export class Hub {
     const isPending = id !== undefined && this.#attached.get(id)?.pending === true;
     return isPending
       ? 'this node is pending approval and cannot administer until it is approved'
-      : 'this node is no administrator of the network';
+      : 'this node is not an administrator of the network';
   }
 
   /** Handles an administrator's request. The caller checks that it comes from one. @throws Refused, StoreUnavailable */
@@ -391,5 +391,5 @@ const notAMember = (): Refused =>
     'the hub does not know this node: it was removed long ago, or joined after the backup that the hub restored; run `lametun leave`, then join again',
   );
 const otherNetwork = (): Refused =>
-  new Refused('other-network', 'this hub serves another network than the one this node is a member of');
+  new Refused('other-network', 'this hub serves another network than the one that this node joined');
 const TOO_MANY = 'too many requests from non-members: try again in a minute';

@@ -134,12 +134,12 @@ export class SqlStore implements Store {
       this.#isHopeless() &&
       performance.now() - failing.last < RETRY_INTERVAL * 5
     ) {
-      throw new StoreUnavailable('the database is away'); // another request has just tried
+      throw new StoreUnavailable('the database is unreachable'); // another request has just tried
     }
     for (let conflicts = 0; ; ) {
       try {
         const value = await attempt();
-        if (this.#failing !== undefined) this.#log?.error('The database is back');
+        if (this.#failing !== undefined) this.#log?.error('The database is reachable again');
         this.#failing = undefined;
         return value;
       } catch (error) {
@@ -154,9 +154,9 @@ export class SqlStore implements Store {
           continue;
         }
         if (this.#failing === undefined)
-          this.#log?.error(`The database is away: ${(error as Error).message}`);
+          this.#log?.error(`The database is unreachable: ${(error as Error).message}`);
         this.#failing = { since: this.#failing?.since ?? performance.now(), last: performance.now() };
-        if (this.#isHopeless()) throw new StoreUnavailable('the database is away', { cause: error });
+        if (this.#isHopeless()) throw new StoreUnavailable('the database is unreachable', { cause: error });
         await sleep(RETRY_INTERVAL * (0.5 + Math.random()));
       }
     }
