@@ -303,7 +303,7 @@ test('a machine does not join a network that would capture its other traffic', a
       [{ when: 'join', network: { ipv4: '8.8.0.0/16' } }],
       /the joined network is not the network of the invitation/,
     ],
-    [[{ you: { ipv4: '8.8.8.8' } }], /addresses from outside of the network: 8\.8\.8\.8/],
+    [[{ you: { ipv4: '8.8.8.8' } }], /assigned addresses outside the network: 8\.8\.8\.8/],
   ];
   for (const [orders, why] of cases) {
     for (const order of orders) hub.order(order);

@@ -11,6 +11,7 @@ import { type Crypto, type PrivateKey, randomFraction } from '../../wireguard/cr
 import { EventQueue } from '../../wireguard/event-queue.js';
 import type { PathStatus, TrustAnswer } from '../control/control.js';
 import type { NodeCommand } from './commands.js';
+import { corrections } from './corrections.js';
 import { findMember } from './find-member.js';
 import { type HostPlan, HostPlanner } from './host-planner.js';
 import type { HubClient } from './hub/hub-client.js';
@@ -33,7 +34,6 @@ import { Roster } from './roster.js';
 import { SideChannel } from './side-channel.js';
 import { parseEndpoint, type StoredNode, type StoredState } from './stored.js';
 import { Traffic } from './traffic.js';
-import { untold } from './untold.js';
 
 export interface NodeMachineOptions {
   readonly crypto: Crypto;
@@ -180,7 +180,7 @@ export class NodeMachine {
     if (hasIpv6 === this.#planner.hasIpv6) return;
     this.#planner.hasIpv6 = hasIpv6;
     this.#replan();
-    if (this.#client.state.kind === 'connected') this.#retell();
+    if (this.#client.state.kind === 'connected') this.#correct();
   }
 
   /** A file could not be written: the next change tries again. */
@@ -367,7 +367,7 @@ export class NodeMachine {
     this.#setYou(you);
     if (!this.#node.you.pending) this.#side.relay.attached(remote, relay, this.#now);
     this.#replan();
-    this.#retell();
+    this.#correct();
     if (you.pending) this.#introduce();
   }
 
@@ -455,25 +455,17 @@ export class NodeMachine {
       : [address];
   }
 
-  /** Corrects what the hub believes of this node: its database may be an old backup. */
-  #retell(): void {
-    const { ipv6, shares } = untold(this.#node, this.#planner.hasIpv6);
-    const complain = (what: string) => (failure: HubFailure) =>
-      this.#say('error', `Could not tell the hub ${what}: ${failure.message}`);
-    if (ipv6 !== undefined)
+  /** Corrects what the hub has wrong about this node. */
+  #correct(): void {
+    for (const request of corrections(this.#node, this.#planner.hasIpv6)) {
+      const what = request.type === 'share' ? 'which shares this node offers' : 'whether this node has IPv6';
       this.#client.request(
-        { type: 'host-info', ipv6 },
+        request,
         this.#now,
-        () => {},
-        complain('whether this node has IPv6'),
+        (answer) => 'shares' in answer && this.#setShares(this.#node.shares, answer.shares),
+        ({ message }) => this.#say('error', `Could not tell the hub ${what}: ${message}`),
       );
-    if (shares !== undefined)
-      this.#client.request(
-        { type: 'share', shares },
-        this.#now,
-        (answer) => this.#setShares(this.#node.shares, answer.shares),
-        complain('which shares this node offers'),
-      );
+    }
   }
 
   /** Gets new relay credentials. Until they are used, the relay sends through the channel. */

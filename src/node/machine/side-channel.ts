@@ -15,16 +15,17 @@ import { ProbeBox } from './paths/probe-box.js';
 import { RelayLink, type RelayLinkEvent } from './paths/relay-link.js';
 import type { PeerActivity } from './traffic.js';
 
-/** Peers whose time has come, before others get their turn. */
+/** How many due peers to handle before other work gets its turn. */
 const PEERS_PER_TURN = 64;
 
 export interface SideChannelOptions {
   readonly crypto: Crypto;
   readonly privateKey: PrivateKey;
-  /** This node's. */
+  /** Of this node. */
   readonly id: NodeId;
-  /** The network's ranges, and its MTU in bytes. */
+  /** Of the network. */
   readonly ranges: readonly Cidr[];
+  /** Bytes. */
   readonly mtu: number;
   /** This node's UDP port. */
   readonly port: number;
@@ -36,8 +37,8 @@ export interface SideChannelOptions {
 }
 
 /**
- * What travels beside WireGuard on a node's UDP socket: probes to peers, which find paths, and the binding to the relay.
- * Sans-I/O, like all that it consists of: after every call `settle` turns what they want into commands.
+ * The side-channel messages on a node's UDP socket: probes, which find paths to peers, and the relay binding. Sans-I/O:
+ * after every call, `settle` turns the events of its parts into commands.
  */
 export class SideChannel {
   readonly paths: Paths;
@@ -46,9 +47,9 @@ export class SideChannel {
   readonly #box: ProbeBox;
   readonly #greetings = new Greetings();
   #addresses: readonly LocalAddress[] = [];
-  /** Where the relay sees this node. */
+  /** This node's endpoint as the relay sees it. */
   #seen: Endpoint | undefined;
-  /** Whether the relay has said so, or was asked in vain. */
+  /** Whether the relay has reported it, or does not answer. */
   #isSeenKnown = false;
   #hasRelay = false;
 
@@ -82,12 +83,12 @@ export class SideChannel {
     this.#box.removePeer(id);
   }
 
-  /** Peers to greet as soon as there is a path, and after how many milliseconds. To be told before peers are added. */
+  /** Plans greetings: by peer, how many milliseconds after its first path. Call this before adding peers. */
   greet(plan: ReadonlyMap<NodeId, number>): void {
     this.#greetings.plan(plan);
   }
 
-  /** Something came on the side channel, from anyone. */
+  /** A side-channel message arrived, from anyone. */
   handleDatagram(bytes: Uint8Array, from: ProbeSource, now: number): void {
     const magic = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getInt32(0, true);
     if (magic === MAGIC.control) {
@@ -99,7 +100,7 @@ export class SideChannel {
     this.paths.handleProbe(opened.peer, opened.probe, from, now);
   }
 
-  /** @returns whether packets go through the relay and nothing comes back */
+  /** @returns whether any relayed peer is silent */
   handleActivity(peers: Iterable<PeerActivity>, now: number): boolean {
     let isRelayed = false;
     let isAnySilent = false;
@@ -114,7 +115,7 @@ export class SideChannel {
     return isAnySilent;
   }
 
-  /** The addresses of this machine. @param hasMoved whether it may be in another network */
+  /** @param addresses this machine's @param hasMoved whether it may be in another network */
   setAddresses(addresses: readonly LocalAddress[], hasMoved: boolean, now: number): void {
     this.#addresses = addresses;
     if (hasMoved) this.#isSeenKnown = false;
@@ -122,7 +123,7 @@ export class SideChannel {
     if (hasMoved) this.relay.rebind(now);
   }
 
-  /** Turns what the parts want into commands. @returns whether they wanted anything */
+  /** Turns events of the parts into commands. @returns whether there were any */
   settle(now: number): boolean {
     let isBusy = false;
     for (let event = this.#poll(); event; event = this.#poll()) {
@@ -146,7 +147,6 @@ export class SideChannel {
         push(event);
         this.#hasRelay = event.route !== undefined;
         this.paths.setRelay(this.#hasRelay, this.relay.status.why, now);
-        if (this.#hasRelay) this.paths.retellRelayed();
         return;
       case 'seen':
         this.#seen = event.seen;

@@ -1,23 +1,23 @@
 import type { NodeId } from '../../../protocol/node-id.js';
 
-/** Whom a node had traffic with, and when that was written down: milliseconds since 1970. */
+/** The peers with recent traffic, and when they were recorded: milliseconds since 1970. */
 export interface RecentPeers {
   readonly at: number;
   readonly peers: readonly NodeId[];
 }
 
-/** For so long a peer may still use a session with the process before this one: [W] 6.1, Reject-After-Time. */
+/** How long a peer may still use a session with the previous process, milliseconds: [W] 6.1, Reject-After-Time. */
 const SESSION_TIME = 180_000;
-/** How many are greeted at most, and within what time: a site whose power is back starts all its nodes at once. */
+/** The most peers to greet, and how long the greetings are spread, milliseconds: after a power cut all nodes of a site start at once. */
 const MOST = 32;
 const SPREAD = 250;
 
 /**
- * Whom a node that starts again greets, with a handshake: peers with traffic a moment ago. They have sessions with the
- * process that was there before, and would go on to use them for 15 s without an answer.
+ * The peers that a restarted node greets with a handshake: those with recent traffic. They have sessions with the previous
+ * process, and would keep using them for 15 s without an answer.
  *
- * @param now milliseconds since 1970 @param random gives numbers of [0, 1)
- * @returns by peer, after how many milliseconds
+ * @param now milliseconds since 1970 @param random returns a double in [0, 1)
+ * @returns the delay by peer, milliseconds
  */
 export function greetings(
   recent: RecentPeers | undefined,
@@ -28,7 +28,7 @@ export function greetings(
   return new Map(recent.peers.slice(0, MOST).map((id) => [id, Math.floor(random() * SPREAD)]));
 }
 
-/** Greets each planned peer some time after the first path to it is there. Sans-I/O. */
+/** Greets each planned peer some time after its first path. Sans-I/O. */
 export class Greetings {
   readonly #planned = new Map<NodeId, number>();
   /** When to greet, by peer. */
@@ -39,7 +39,7 @@ export class Greetings {
     for (const [peer, delay] of delays) this.#planned.set(peer, delay);
   }
 
-  /** There is a path to the peer. On every other one WireGuard tries a handshake that waits by itself. */
+  /** There is a path to the peer. On later paths, WireGuard retries a pending handshake by itself. */
   reached(peer: NodeId, now: number): void {
     const delay = this.#planned.get(peer);
     this.#planned.delete(peer);
@@ -55,7 +55,7 @@ export class Greetings {
     return Math.min(...this.#due.values());
   }
 
-  /** Whom to greet now. */
+  /** The peers to greet now. */
   *due(now: number): Generator<NodeId> {
     for (const [peer, at] of this.#due) {
       if (now < at) continue;
@@ -65,23 +65,23 @@ export class Greetings {
   }
 }
 
-/** When those with traffic are looked at to be written down, and when they are though they are the same; milliseconds. */
-const LOOK_INTERVAL = 5_000;
+/** How often to check which peers are active, and how often to record the same ones again; milliseconds. */
+const CHECK_INTERVAL = 5_000;
 const RENEWAL = 60_000;
 
-/** Decides when it is written down who has traffic: a process that is killed is to have said it before. Sans-I/O. */
+/** Decides when to record the active peers: early enough for a process that is killed. Sans-I/O. */
 export class RecentRecord {
-  #lookedAt = -Infinity;
+  #checkedAt = -Infinity;
   #writtenAt = -Infinity;
   #written = '';
 
   /**
    * @param now of a clock that never goes back, milliseconds
-   * @returns whom to write down now; undefined: it is early, or what is there will do
+   * @returns the peers to record now; undefined: none yet, or no change
    */
   take(active: () => readonly NodeId[], now: number, isLast = false): readonly NodeId[] | undefined {
-    if (!isLast && now < this.#lookedAt + LOOK_INTERVAL) return undefined;
-    this.#lookedAt = now;
+    if (!isLast && now < this.#checkedAt + CHECK_INTERVAL) return undefined;
+    this.#checkedAt = now;
     const peers = active().slice(0, MOST);
     const text = peers.join();
     const isOld = peers.length > 0 && now >= this.#writtenAt + (isLast ? 0 : RENEWAL);

@@ -2,14 +2,14 @@ import type { Endpoint } from '../../../ip/endpoint.js';
 import type { NodeId } from '../../../protocol/node-id.js';
 import type { Probe } from '../../../protocol/probe.js';
 
-/** Where a probe came from: `SocketEndpoint` of the tunnel, or whatever else its owner will send the answer back to. */
+/** Where a probe came from, and where to send an answer: a `SocketEndpoint` of the tunnel, outside tests. */
 export interface ProbeSource {
   readonly remote: Endpoint;
-  /** Not 0: through the relay, and then `remote` is that. */
+  /** Not 0: it came through the relay, and `remote` is the relay's endpoint. */
   readonly relayPeer: number;
 }
 
-/** What the machine that chooses paths wants done. */
+/** What `Paths` wants done. */
 export type PathEvent =
   | {
       readonly kind: 'probe';
@@ -17,12 +17,12 @@ export type PathEvent =
       readonly probe: Probe;
       /** Undefined: through the relay. */
       readonly to: Endpoint | undefined;
-      /** How many routers it may pass, the one that drops it included; as many as there are unless given. */
+      /** How many routers it may reach, the one that drops it included; unlimited if not given. */
       readonly hops?: number;
-      /** Of an answer: what it answers came from here. */
+      /** Of a pong: where the ping came from. */
       readonly back?: ProbeSource;
     }
-  /** Send data there from now on. Undefined: through the relay. */
+  /** Send data to this endpoint; undefined: through the relay. */
   | { readonly kind: 'use'; readonly peer: NodeId; readonly endpoint: Endpoint | undefined }
-  /** What somebody asked for by `ping`; without `rtt` there was no answer in time. */
+  /** The result of `Paths.ping`: the round-trip time in milliseconds; undefined after a timeout. */
   | { readonly kind: 'answer'; readonly token: number; readonly rtt: number | undefined };

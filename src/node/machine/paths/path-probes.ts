@@ -4,18 +4,18 @@ import { type Crypto, mapKey } from '../../../wireguard/crypto.js';
 import type { PathEvent, ProbeSource } from './path-events.js';
 import type { Candidate, PeerPath } from './peer-path.js';
 
-/** Bytes: as long as a pong, so that nobody gets more by a ping than it cost to send it. */
+/** Bytes: as long as a pong, so that pings do not amplify traffic. */
 const SMALL_PING = 80;
-/** For so long a NAT surely lets in what it was opened for. */
+/** How long a NAT that was opened stays open for sure, milliseconds. */
 export const OPEN_TIME = 20_000;
 
-/** Makes the probes that go to peers, and notes in their paths what was sent when. */
+/** Makes the probes for peers, and records in their paths what was sent when. */
 export class PathProbes {
   readonly #crypto: Pick<Crypto, 'random'>;
   readonly #dataLength: number;
   readonly #tell: (event: PathEvent) => void;
 
-  /** @param dataLength the longest datagram that data makes, bytes */
+  /** @param dataLength the longest datagram of data, bytes */
   constructor(crypto: Pick<Crypto, 'random'>, dataLength: number, tell: (event: PathEvent) => void) {
     this.#crypto = crypto;
     this.#dataLength = dataLength;
@@ -24,8 +24,8 @@ export class PathProbes {
 
   /**
    * @param large as large as data can be
-   * @param hops how many routers it may pass; all unless given
-   * @returns the transaction that the answer will bear
+   * @param hops how many routers it may reach; unlimited if not given
+   * @returns the transaction, which the pong repeats
    */
   ping(peer: PeerPath, candidate: Candidate, large: boolean, now: number, hops?: number): string {
     const transaction = this.#transaction();
@@ -37,9 +37,9 @@ export class PathProbes {
   }
 
   /**
-   * Small ones, to wherever the peer may be and none is under way.
+   * Sends small pings to all candidates without a pending one.
    *
-   * @param hops how many routers they may pass where the peer was not heard of late; all unless given
+   * @param hops how many routers they may reach, for candidates not heard from lately; unlimited if not given
    */
   pingAll(peer: PeerPath, now: number, hops?: number): void {
     for (const candidate of peer.candidates.values()) {
@@ -50,7 +50,7 @@ export class PathProbes {
     }
   }
 
-  /** Answers a ping. @returns false when the peer has asked too often: it gets none */
+  /** Answers a ping. @returns false if the peer is beyond its rate limit */
   pong(peer: PeerPath, transaction: Uint8Array, from: ProbeSource, now: number): boolean {
     if (!peer.pongs.take(now)) return false;
     const seen = from.relayPeer === 0 ? from.remote : undefined;
@@ -60,9 +60,9 @@ export class PathProbes {
   }
 
   /**
-   * Says where we are.
+   * Sends the candidates of this node.
    *
-   * @param answers the transaction of the peer's that we have opened our NAT for; undefined calls it
+   * @param answers the transaction of the peer's call that this `opened` answers; undefined: a `call`
    * @param to undefined: through the relay
    */
   call(

@@ -7,63 +7,63 @@ import type { PathEvent, ProbeSource } from './path-events.js';
 import { OPEN_TIME, type PathProbes } from './path-probes.js';
 import { type Candidate, isBetter, type PeerPath } from './peer-path.js';
 
-/** Milliseconds. After so long without traffic nobody is served by a direct path. */
+/** How long a peer stays active after its last packet, milliseconds. */
 export const ACTIVE_TIME = 120_000;
-/** A probe of the peer's is a hint that it has traffic for us. */
+/** The same after a probe from the peer, which hints at traffic. */
 const HINT_TIME = 10_000;
-/** While packets flow, and so long after the last one, the path is watched closely. */
+/** How long after the last packet the path is watched closely. */
 const BUSY_TIME = 10_000;
-/** From one ping to the next on the path in use. */
+/** The interval of pings on the path in use. */
 const HEARTBEAT = { busy: 2_000, idle: 15_000 } as const;
-/** An answer that takes longer is none yet. */
+/** When a ping counts as unanswered. */
 const PING_TIMEOUT = 1_000;
-/** The same where packets go out and none come back: three times what an answer takes, and at least that. */
+/** The same on a silent path: three round-trip times, and at least this. */
 const QUICK_TIMEOUT = 400;
-/** An answer that is no older still says that the path is good. */
+/** An answer this recent shows that the path works. */
 const FRESH = 1_000;
-/** So many unanswered ones, and the path is given up. */
+/** How many unanswered pings end a path. */
 const LOST_AFTER = 3;
-/** Somebody waits for the answer: give it more time. */
+/** When a user's ping counts as unanswered. */
 const ASKED_TIMEOUT = 2_000;
 /**
- * When to look for a direct path again: after each try in vain. The last one for ever. The last two are longer than Linux
- * remembers a packet that nobody has answered, 30 s: what has made a router give us another port is forgotten then.
+ * The pause after each unsuccessful search for a direct path; the last one repeats. The last two are longer than Linux
+ * tracks an unanswered packet, 30 s. So routers forget what made them assign this node another port.
  */
 const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 35_000, 60_000] as const;
 /**
- * How many routers a ping passes that is only to open our own NAT: one behind us. With these in turn after each of the
- * long pauses, also where there are more.
+ * How many routers a ping reaches that only opens this node's own NAT: the one behind its own. After each long pause the
+ * next number, in case this node is behind more routers.
  */
 const OPENER_HOPS = [2, 3, 4] as const;
-/** While there is one, a better one is looked for. */
+/** How often to search for a better path than the one in use. */
 const BETTER_INTERVAL = 60_000;
-/** An endpoint that pings us is pinged back, but not if it has just answered: or both would never stop. */
+/** A pinging endpoint is pinged back, but not if it answered this recently: otherwise both sides would never stop. */
 const ANSWERS_FOR = 5_000;
 
 type Call = Extract<Probe, { readonly type: 'call' | 'opened' }>;
 
-/** What is the same for the paths to all peers. `Paths` keeps it. */
+/** What all paths depend on. `Paths` keeps it up to date. */
 export interface Situation {
-  /** What is routed into the tunnel: nobody is reached directly at an address in there. */
+  /** What is routed into the tunnel: no endpoint in there is used. */
   inside: readonly Cidr[];
-  /** Where this node may be reached. */
+  /** This node's candidates. */
   own: readonly Endpoint[];
   /** The same, by `endpointKey`. */
   ownKeys: ReadonlySet<string>;
-  /** Whether none is missing: see `Paths.setOwn`. */
+  /** Whether they are complete: see `Paths.setOwn`. */
   isComplete: boolean;
   hasRelay: boolean;
 }
 
 /**
- * The rules by which the path to one peer is chosen, left and watched. After any of these `deadline` may be another.
+ * The rules that choose, watch and leave the path to one peer. Any call may change `deadline`.
  *
- * How NATs are passed. A ping that comes to a router before the host behind it has sent something to where the ping is
- * from does harm on plain Linux: the router takes it for its own, and as long as it remembers it that host's packets to
- * there leave by another port, where the peer does not look for them. So whoever is called sends pings first that pass
- * its own router and die behind it, and says that it has `opened`, in answer to this call; only then is it pinged, and told
- * the same. An `opened` counts only if its call named every address that we have now: the peer's NAT may not be open for
- * the one that our pings come from. Where there is no relay by which to say so, pings must do without.
+ * How NATs are traversed. A ping that reaches a plain Linux router too early does harm, that is, before the host behind it
+ * has sent anything to the ping's source. The router tracks it as its own connection. As long as it does, packets of that
+ * host to the source leave from another port, which the peer does not know. So a called node first sends pings that pass
+ * its own router and die behind it. Then it answers the call with `opened`. Only then is it pinged, and told the same. An
+ * `opened` counts only if its call listed all present candidates: the peer's NAT may not be open for the one that the
+ * pings come from. Without a relay there is no `opened`, and pings go all the way.
  */
 export class PathRules {
   readonly #around: Readonly<Situation>;
@@ -76,7 +76,7 @@ export class PathRules {
     this.#tell = tell;
   }
 
-  /** When the peer wants `expire`. */
+  /** When to call `expire`. */
   deadline(peer: PeerPath, now: number): number {
     let next = peer.asked[0] === undefined ? Infinity : peer.asked[0].sentAt + ASKED_TIMEOUT;
     for (const candidate of peer.all())
@@ -92,9 +92,9 @@ export class PathRules {
     return next;
   }
 
-  // What changes around it.
+  // Changes of the situation.
 
-  /** @param stored where it answered last, if that is known */
+  /** @param stored the peer's last endpoint, if known */
   begin(peer: PeerPath, stored: Endpoint | undefined, now: number): void {
     peer.since = now;
     if (stored !== undefined && isUsable(stored, this.#around.inside)) peer.last = peer.addStored(stored);
@@ -108,7 +108,7 @@ export class PathRules {
     if (peer.current !== undefined && !peer.current.waiting) this.#probes.ping(peer, peer.current, true, now);
   }
 
-  /** Tries again: answers so far did not count. Not during the long pauses, in which routers are to forget. */
+  /** Searches again: earlier answers did not count. Not during the long pauses, in which routers must forget. */
   ownCompleted(peer: PeerPath, now: number): void {
     if (peer.isActive(now) && peer.current === undefined && longPauses(peer) === 0) peer.nextVolley = now;
   }
@@ -127,9 +127,9 @@ export class PathRules {
     if (peer.isActive(now)) peer.lookSoon(now);
   }
 
-  // What happens.
+  // Events.
 
-  /** Packets of data have gone to or come from it. */
+  /** Data went to the peer or came from it. */
   handleActivity(peer: PeerPath, now: number): void {
     const wasActive = peer.isActive(now);
     peer.activeUntil = now + ACTIVE_TIME;
@@ -137,7 +137,7 @@ export class PathRules {
     if (!wasActive) peer.lookSoon(now);
   }
 
-  /** Packets of data go to it, and none come back. */
+  /** Data goes to the peer, and nothing comes back. */
   handleSilence(peer: PeerPath, now: number): void {
     const { current } = peer;
     if (current === undefined || now < current.answeredAt + FRESH) return;
@@ -145,7 +145,7 @@ export class PathRules {
     if (!current.waiting) this.#probes.ping(peer, current, true, now);
   }
 
-  /** Somebody wants to know how it is reached: the answer will bear the token. */
+  /** A user pings the peer. */
   ask(peer: PeerPath, token: number, now: number): void {
     const wasActive = peer.isActive(now);
     peer.activeUntil = Math.max(peer.activeUntil, now + HINT_TIME);
@@ -162,7 +162,7 @@ export class PathRules {
     if (candidate === undefined) return;
     candidate.heardAt = now;
     this.#hint(peer, now);
-    // Also when one is under way: it may have met a NAT that the peer's has opened only now.
+    // Even with a pending ping: it may have reached a NAT that only the peer's ping has opened.
     if (candidate === peer.current || now < candidate.answeredAt + ANSWERS_FOR) return;
     if (candidate.backs.take(now)) this.#probes.ping(peer, candidate, false, now);
   }
@@ -170,7 +170,7 @@ export class PathRules {
   handlePong(peer: PeerPath, transaction: string, from: ProbeSource, now: number): void {
     const candidate = from.relayPeer === 0 ? peer.candidates.get(endpointKey(from.remote)) : peer.relay;
     const ping = candidate?.answered(transaction);
-    if (candidate === undefined || ping === undefined) return; // an old one, or not from where we asked
+    if (candidate === undefined || ping === undefined) return; // an old pong, or from another endpoint
     const rtt = now - ping.sentAt;
     candidate.measured(rtt, now);
     this.#tellAsked(peer, transaction, rtt);
@@ -201,7 +201,7 @@ export class PathRules {
     this.#probes.pingAll(peer, now, this.#hops(peer, now));
     if (call.type === 'call' || peer.isCalling) this.#call(peer, call.transaction);
     if (call.type === 'opened') peer.isCalling = false;
-    else if (longPauses(peer) > 0 && peer.current === undefined) this.#tried(peer, now); // or the pause would be cut short
+    else if (longPauses(peer) > 0 && peer.current === undefined) this.#tried(peer, now); // the long pause starts again
   }
 
   expire(peer: PeerPath, now: number): void {
@@ -221,9 +221,9 @@ export class PathRules {
     if (now >= peer.nextVolley) this.#volley(peer, now);
   }
 
-  // What follows.
+  // Actions.
 
-  /** The peer seems to have something for us. */
+  /** The peer seems to have traffic for this node. */
   #hint(peer: PeerPath, now: number): void {
     const wasActive = peer.isActive(now);
     peer.activeUntil = Math.max(peer.activeUntil, now + HINT_TIME);
@@ -239,7 +239,7 @@ export class PathRules {
     this.#use(peer, 'direct', candidate.endpoint, now);
   }
 
-  /** The peer has no direct path, or no more: the relay, or else where it was last. */
+  /** There is no direct path: uses the relay, or else the peer's last endpoint. */
   #withoutDirect(peer: PeerPath, now: number): void {
     if (this.#around.hasRelay) this.#use(peer, 'relayed', undefined, now);
     else this.#use(peer, 'none', peer.last?.endpoint, now);
@@ -275,7 +275,7 @@ export class PathRules {
     peer.lookSoon(now);
   }
 
-  /** No pings without traffic: a NAT forgets the path then, and so do we, if there is a relay. */
+  /** Without traffic there are no pings. NATs forget the path, so it is dropped if there is a relay. */
   #goIdle(peer: PeerPath, now: number): void {
     peer.nextVolley = Infinity;
     peer.volleys = 0;
@@ -284,7 +284,7 @@ export class PathRules {
     this.#withoutDirect(peer, now);
   }
 
-  /** Says where we are, and asks everywhere whether the peer is there. */
+  /** Calls the peer, and pings all its candidates. */
   #volley(peer: PeerPath, now: number): void {
     peer.isCalling = true;
     this.#call(peer);
@@ -293,7 +293,7 @@ export class PathRules {
     this.#tried(peer, now);
   }
 
-  /** A direct path was looked for, by us or by the peer or by both at once, and will be again. */
+  /** One side or both have searched for a direct path: schedules the next search. */
   #tried(peer: PeerPath, now: number): void {
     if (now >= peer.triedAt + BACKOFF[0]) peer.volleys += 1;
     peer.triedAt = now;
@@ -301,7 +301,7 @@ export class PathRules {
     peer.nextVolley = now + (peer.current === undefined ? pause : BETTER_INTERVAL);
   }
 
-  /** How far pings may go that nobody is known to wait for; undefined: all the way. */
+  /** How many routers a ping may reach; undefined, unlimited, if the peer's NAT is open. */
   #hops(peer: PeerPath, now: number): number | undefined {
     if (!this.#around.hasRelay || now < peer.openUntil) return undefined;
     return OPENER_HOPS[longPauses(peer) % OPENER_HOPS.length];
@@ -322,10 +322,10 @@ export class PathRules {
   }
 }
 
-/** How many of the long pauses there were since a direct path is looked for. */
+/** How many long pauses there were in this search. */
 const longPauses = ({ volleys }: PeerPath): number => Math.max(0, volleys - BACKOFF.length + 2);
 
-/** How long an answer may take, milliseconds. */
+/** When a ping counts as unanswered, milliseconds after it was sent. */
 const patience = ({ isHurried, rtt = 0 }: Candidate): number =>
   isHurried ? Math.min(PING_TIMEOUT, Math.max(QUICK_TIMEOUT, 3 * rtt)) : PING_TIMEOUT;
 

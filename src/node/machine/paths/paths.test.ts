@@ -387,7 +387,7 @@ test('when the relay moves, relayed peers are announced again', () => {
   const { laptop, server } = homes(world);
   world.traffic(laptop, server, 2_000);
   const before = laptop.used.length;
-  laptop.paths.retellRelayed();
+  laptop.paths.setRelay(true, '', world.now);
   world.settle();
   assert.equal(laptop.used.length, before + 2);
   assert.ok(laptop.used.slice(before).every(({ via, peer }) => via === 'relay' && peer !== server.id));

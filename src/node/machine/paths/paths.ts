@@ -15,25 +15,25 @@ import { PeerPath } from './peer-path.js';
 
 export interface PathsOptions {
   readonly crypto: Pick<Crypto, 'random'>;
-  /** The network's own ranges, before any network is shared: see `setInside`. */
+  /** The network's ranges; see `setInside`. */
   readonly inside: readonly Cidr[];
-  /** The longest datagram that data makes, bytes: what a direct path must carry. */
+  /** The longest datagram of data, bytes: what a direct path must carry. */
   readonly dataLength: number;
 }
 
 /**
- * Chooses the way to every peer: the relay, or an address at which it answers. Sans-I/O.
+ * Chooses the path to every peer: the relay, or an endpoint at which the peer answers. Sans-I/O.
  *
  * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
  * milliseconds, of a clock that never goes back.
  *
- * Data goes through the relay until the peer has answered, at some address, a ping as large as data can be: nobody can
- * make us send data where the peer is not, and a path that loses large packets is not taken. Where a peer may be it
- * says itself, in a `call` that goes through the relay; these addresses, and those that its pings come from, are pinged.
- * All this is done for peers with traffic only. Where the relay is away, the last address that answered is used.
+ * Data goes through the relay until the peer has answered, at some endpoint, a ping as large as data can be. So nobody can
+ * direct data to a place without the peer, and a path that loses large packets is not used. A peer announces its
+ * candidates in a `call` through the relay. These, and the endpoints that its pings come from, are pinged. All this
+ * happens only for peers with traffic. Without a relay, the last endpoint that answered is used.
  *
- * Probes have been opened by the peer's key when they come here. They may be old ones, sent again by somebody: then an
- * answer goes to wherever that one is, which is of no use to him, and nothing else happens.
+ * Probes arrive here decrypted. An attacker may replay an old one: the answer then goes to the attacker, who learns
+ * nothing from it, and nothing else happens.
  */
 export class Paths {
   readonly #around: Situation;
@@ -41,7 +41,7 @@ export class Paths {
   readonly #peers = new Map<NodeId, PeerPath>();
   readonly #deadlines = new Deadlines<PeerPath>();
   readonly #events = new EventQueue<PathEvent>();
-  #whyNoRelay = 'the hub was not reached yet';
+  #whyNoRelay = 'the hub has not been reached yet';
 
   constructor({ crypto, inside, dataLength }: PathsOptions) {
     const tell = (event: PathEvent): void => this.#events.push(event);
@@ -57,9 +57,9 @@ export class Paths {
     return this.#deadlines.next();
   }
 
-  // What is known.
+  // What the paths depend on.
 
-  /** @param stored where it answered last, if that is known */
+  /** @param stored the peer's last endpoint, if known */
   addPeer(id: NodeId, stored: Endpoint | undefined, now: number): void {
     const peer = new PeerPath(id);
     this.#peers.set(id, peer);
@@ -75,10 +75,10 @@ export class Paths {
   }
 
   /**
-   * Where this node may be reached: `ownCandidates`. When that has changed, all who matter are told.
+   * Sets this node's candidates, from `ownCandidates`. After a change, active peers are called again.
    *
-   * @param isComplete whether the address that the relay sees is among them, if it sees any: until then no peer can have
-   *   opened its NAT for us
+   * @param isComplete whether they include the endpoint that the relay sees, if it sees any: until then no peer can have
+   *   opened its NAT for this node
    */
   setOwn(candidates: readonly Endpoint[], isComplete: boolean, now: number): void {
     const { ownKeys } = this.#around;
@@ -95,49 +95,47 @@ export class Paths {
   }
 
   /**
-   * What is routed into the tunnel: nobody is reached directly at an address in there, for that datagram would go into
-   * the tunnel, come out of it as one that is to go to the same place, and so on.
+   * Sets what is routed into the tunnel. No endpoint in there is used: a datagram to it would enter the tunnel, and become
+   * another datagram to the same endpoint.
    *
-   * @param inside the network's own ranges, and the shared networks that are used
+   * @param inside the network's own ranges and the routed shares
    */
   setInside(inside: readonly Cidr[], now: number): void {
     this.#around.inside = inside;
     this.#forAll((peer) => this.#rules.insideChanged(peer, now), now);
   }
 
-  /** @param why there is none, in words */
+  /** Call this also when the relay moves: announces relayed peers again. @param why there is no relay, for people */
   setRelay(usable: boolean, why: string, now: number): void {
     this.#whyNoRelay = why;
-    if (usable === this.#around.hasRelay) return;
-    this.#around.hasRelay = usable;
-    this.#forAll((peer) => this.#rules.relayChanged(peer, now), now);
-  }
-
-  /** The relay is somewhere else: tells again who is to be reached through it. */
-  retellRelayed(): void {
+    if (usable !== this.#around.hasRelay) {
+      this.#around.hasRelay = usable;
+      this.#forAll((peer) => this.#rules.relayChanged(peer, now), now);
+    }
+    if (!usable) return;
     for (const peer of this.#peers.values())
       if (peer.kind === 'relayed') this.#events.push({ kind: 'use', peer: peer.id, endpoint: undefined });
   }
 
-  // What happens.
+  // Events.
 
-  /** Packets of data have gone to or come from the peer. */
+  /** Data went to the peer or came from it. */
   handleActivity(id: NodeId, now: number): void {
     this.#for(id, (peer) => this.#rules.handleActivity(peer, now), now);
   }
 
-  /** Packets of data go to the peer, and none come back: it may be the path, or the peer. */
+  /** Data goes to the peer, and nothing comes back: the path or the peer may be dead. */
   handleSilence(id: NodeId, now: number): void {
     this.#for(id, (peer) => this.#rules.handleSilence(peer, now), now);
   }
 
-  /** Pings a peer on its present path, and looks for a better one. The event `answer` follows, with this token. */
+  /** Pings a peer on its present path, and searches for a better one. The event `answer` follows, with this token. */
   ping(id: NodeId, token: number, now: number): void {
     if (this.#peers.has(id)) this.#for(id, (peer) => this.#rules.ask(peer, token, now), now);
     else this.#events.push({ kind: 'answer', token, rtt: undefined });
   }
 
-  /** A probe that a peer's key has opened. */
+  /** A probe arrived, encrypted with the peer's key. */
   handleProbe(id: NodeId, probe: Probe, from: ProbeSource, now: number): void {
     this.#for(
       id,
@@ -150,7 +148,7 @@ export class Paths {
     );
   }
 
-  /** @param limit how many peers to see to at most */
+  /** @param limit the most peers to handle */
   handleTimeout(now: number, limit = Infinity): void {
     for (let i = 0; i < limit; i++) {
       const peer = this.#deadlines.due(now);
@@ -160,9 +158,9 @@ export class Paths {
     }
   }
 
-  // What is to be shown, or kept.
+  // State.
 
-  /** @param wallOffset what is to be added to `now` to get milliseconds since 1970 */
+  /** @param wallOffset add this to `now` to get milliseconds since 1970 */
   status(id: NodeId, now: number, wallOffset: number): PathStatus | undefined {
     const peer = this.#peers.get(id);
     if (peer === undefined) return undefined;
@@ -177,7 +175,7 @@ export class Paths {
     };
   }
 
-  /** Those with traffic a moment ago, the last ones first. */
+  /** The peers with recent traffic, the latest first. */
   active(now: number): NodeId[] {
     const peers = [...this.#peers.values()].filter((peer) => peer.isActive(now));
     return peers.sort((a, b) => b.activeUntil - a.activeUntil).map(({ id }) => id);
@@ -187,12 +185,12 @@ export class Paths {
     return this.#peers.get(id)?.kind === 'relayed';
   }
 
-  /** Where a peer answered last. */
+  /** The last endpoint at which a peer answered. */
   lastEndpoint(id: NodeId): Endpoint | undefined {
     return this.#peers.get(id)?.last?.endpoint;
   }
 
-  /** Does something to a peer, if it is known. */
+  /** Acts on a peer, if it is known. */
   #for(id: NodeId, act: (peer: PeerPath) => void, now: number): void {
     const peer = this.#peers.get(id);
     if (peer === undefined) return;

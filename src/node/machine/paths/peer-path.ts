@@ -4,20 +4,20 @@ import { TokenBucket } from '../../../token-bucket.js';
 import type { Deadlined } from '../../../wireguard/deadlines.js';
 import { endpointKey, isPrivate, MAX_CANDIDATES } from './candidates.js';
 
-/** How we know of an address. */
+/** How a candidate became known. */
 export type Source =
-  /** It answered there before, maybe before this process was. */
+  /** The peer answered there before, perhaps to an earlier process. */
   | 'stored'
-  /** The peer said so. */
+  /** The peer listed it in a call. */
   | 'called'
-  /** A probe of the peer's came from there. */
+  /** A probe of the peer came from there. */
   | 'seen';
 
 const PING_BACKS = { rate: 2, burst: 2 } as const;
 const CALLS = { rate: 1, burst: 3 } as const;
 const PONGS = { rate: 20, burst: 40 } as const;
 
-/** Addresses that probes came from, at most. */
+/** The most candidates with the source `seen`. */
 const MAX_SEEN = 4;
 
 interface SentPing {
@@ -29,35 +29,35 @@ interface SentPing {
 const LATE_PINGS = 4;
 const LATE_CALLS = 8;
 
-/** An address at which a peer may be, or the relay: somewhere to send pings. */
+/** Where to send pings: an endpoint of the peer, or the relay. */
 export class Candidate {
   readonly key: string;
   /** Undefined: through the relay. */
   readonly endpoint: Endpoint | undefined;
   source: Source;
-  /** The last few, the newest last: late answers count. */
+  /** The last few, the newest last. Late answers count. */
   readonly pings: SentPing[] = [];
   sentAt = -Infinity;
-  /** Whether the newest is still to be answered. */
+  /** Whether the newest ping is pending. */
   waiting = false;
-  /** The newest was to open our own NAT, and not to get there. */
+  /** Whether the newest ping only opens this node's own NAT. */
   isOpener = false;
-  /** Pings in a row that were not answered in time. */
+  /** How many pings in a row were not answered in time. */
   unanswered = 0;
-  /** Those of them that were as large as data. */
+  /** How many of them were as large as data. */
   unansweredLarge = 0;
-  /** There is reason to think that it does not answer any more. */
+  /** It may have stopped answering. */
   isHurried = false;
-  /** Whether it answers, but not what is as large as data. */
+  /** It answers small pings, but none as large as data. */
   narrow = false;
-  /** The peer has named it once, and does not any more: it has moved. */
+  /** The peer's latest call no longer lists it. */
   disowned = false;
-  /** Smoothed, milliseconds; undefined while it has never answered. */
+  /** Smoothed, milliseconds; undefined if it has never answered. */
   rtt: number | undefined;
   answeredAt = -Infinity;
-  /** When a probe came from there last. */
+  /** When the last probe came from there. */
   heardAt = -Infinity;
-  /** Pings back to the peer's pings from there. */
+  /** Limits pings in return for the peer's pings. */
   readonly backs = new TokenBucket(PING_BACKS);
 
   constructor(endpoint: Endpoint | undefined, source: Source) {
@@ -74,7 +74,7 @@ export class Candidate {
     this.isHurried = false;
   }
 
-  /** Notes a ping, and forgets that the one before was not answered yet. */
+  /** Records a ping. It becomes the newest, even if the one before is pending. */
   sent(transaction: string, large: boolean, isOpener: boolean, now: number): void {
     this.isOpener = isOpener;
     this.pings.push({ transaction, sentAt: now, large });
@@ -83,7 +83,7 @@ export class Candidate {
     this.waiting = true;
   }
 
-  /** @returns the ping that this answers; a second answer is none */
+  /** @returns the answered ping; undefined for a repeated answer */
   answered(transaction: string): SentPing | undefined {
     const at = this.pings.findIndex((ping) => ping.transaction === transaction);
     if (at < 0) return undefined;
@@ -91,7 +91,7 @@ export class Candidate {
     return this.pings.splice(at, 1)[0];
   }
 
-  /** Of two equally fast ones the higher. */
+  /** Of two equally fast candidates, the one with the higher rank is better. */
   get rank(): number {
     const { address } = this.endpoint!;
     if (isPrivate(address)) return 2;
@@ -99,11 +99,11 @@ export class Candidate {
   }
 }
 
-/** By so much must a path be better than the one in use; milliseconds, and a share of it. */
+/** How much faster a path must be than the one in use: milliseconds, and a fraction. */
 const MARGIN = 2;
 const MARGIN_SHARE = 0.25;
 
-/** Whether to leave `current` for `other`, both of which answer. Never true both ways round: paths do not flap. */
+/** Whether to leave `current` for `other`, both of which answer. Never true in both directions: paths do not flap. */
 export function isBetter(other: Candidate, current: Candidate): boolean {
   if (other === current || other.rtt === undefined || current.rtt === undefined) return false;
   if (current.disowned !== other.disowned) return current.disowned;
@@ -111,7 +111,7 @@ export function isBetter(other: Candidate, current: Candidate): boolean {
   return other.rtt < current.rtt * (1 - MARGIN_SHARE) - MARGIN;
 }
 
-/** Somebody waits for the answer to this one. */
+/** A user's ping. */
 export interface AskedPing {
   readonly token: number;
   readonly candidate: Candidate;
@@ -121,39 +121,39 @@ export interface AskedPing {
 
 export type PathKind = 'direct' | 'relayed' | 'none';
 
-/** What is known of the way to one peer. `PathRules` decide; this remembers. */
+/** The state of the path to one peer. `PathRules` decides what to do with it. */
 export class PeerPath implements Deadlined {
   deadline = Infinity;
   heapIndex = -1;
   readonly id: NodeId;
   readonly candidates = new Map<string, Candidate>();
   readonly relay = new Candidate(undefined, 'stored');
-  /** What data goes to directly: it answered our pings. */
+  /** The direct path in use. */
   current: Candidate | undefined;
-  /** What was `current` last. */
+  /** The last direct path in use. */
   last: Candidate | undefined;
   kind: PathKind = 'none';
   since = 0;
-  /** Why the last direct path was left; until there is another. */
+  /** The endpoint of the last direct path, if it stopped answering; until there is another path. */
   lost: string | undefined;
-  /** Until when there is somebody whom a direct path would serve. */
+  /** Until when a direct path is worth having. */
   activeUntil = -Infinity;
-  /** Until when packets flow: the path is watched closely. */
+  /** Until when the path is watched closely. */
   busyUntil = -Infinity;
-  /** How often a direct path was looked for in vain, and when the next time is. */
+  /** How many searches for a direct path there were in a row, and when the next one is. */
   volleys = 0;
   nextVolley = Infinity;
-  /** When the last time was. */
+  /** When the last search was. */
   triedAt = -Infinity;
-  /** We have called, and the peer has not opened its NAT for us since. */
+  /** This node has called, and the peer has not answered `opened` since. */
   isCalling = false;
-  /** Until when what we send gets through its NAT, for all that is known. */
+  /** Until when the peer's NAT is open for this node, as far as known. */
   openUntil = -Infinity;
-  /** What has told the peer where we are now, by transaction, the latest last. */
+  /** Transactions of the calls that listed all present candidates of this node, the latest last. */
   #told: string[] = [];
-  /** Calls of both kinds that are followed. */
+  /** Limits how many calls of each type are followed. */
   readonly followed = { call: new TokenBucket(CALLS), opened: new TokenBucket(CALLS) };
-  /** Answers to pings. */
+  /** Limits answers to pings. */
   readonly pongs = new TokenBucket(PONGS);
   readonly asked: AskedPing[] = [];
 
@@ -161,7 +161,7 @@ export class PeerPath implements Deadlined {
     this.id = id;
   }
 
-  /** Whether there is traffic, or there seems to be. */
+  /** Whether there is traffic, or a hint of it. */
   isActive(now: number): boolean {
     return now < this.activeUntil;
   }
@@ -171,37 +171,37 @@ export class PeerPath implements Deadlined {
     if (this.#told.length > LATE_CALLS) this.#told.shift();
   }
 
-  /** Whether this has told the peer every address that we have now. */
+  /** Whether this call listed all present candidates of this node. */
   wasTold(transaction: string): boolean {
     return this.#told.includes(transaction);
   }
 
-  /** We have other addresses, for which the peer's NAT is not open. */
+  /** The candidates of this node have changed: the peer's NAT is not open for the new ones. */
   forgetTold(): void {
     this.#told = [];
     this.openUntil = -Infinity;
   }
 
-  /** A direct path is to be looked for now, and then often. */
+  /** Searches for a direct path now, and often at first. */
   lookSoon(now: number): void {
     this.volleys = 0;
     this.nextVolley = now;
   }
 
-  /** Pings wait for answers from all of these. */
+  /** All that may have a pending ping. */
   *all(): Generator<Candidate> {
     yield this.relay;
     yield* this.candidates.values();
   }
 
   /**
-   * The peer has told all places where it may be. What it does not name any more is forgotten, if it does not answer.
+   * Takes over the candidates in a peer's call. Others that were called are forgotten, unless in use.
    *
-   * @returns whether it is somewhere else than it was known to be
+   * @returns whether any is new
    */
   setCalled(endpoints: readonly Endpoint[]): boolean {
     for (const candidate of this.candidates.values())
-      if (candidate.source === 'stored') this.#forget(candidate); // all but the last one
+      if (candidate.source === 'stored') this.#forget(candidate);
     const keys = new Set(endpoints.map(endpointKey));
     for (const candidate of this.candidates.values()) {
       if (candidate.source !== 'called' || keys.has(candidate.key)) continue;
@@ -216,7 +216,7 @@ export class PeerPath implements Deadlined {
     return isNew;
   }
 
-  /** @returns undefined when there are enough of these already, and all in use */
+  /** @returns undefined if there are too many already, all in use */
   addSeen(endpoint: Endpoint): Candidate | undefined {
     const known = this.candidates.get(endpointKey(endpoint));
     if (known !== undefined) return known;
@@ -234,11 +234,11 @@ export class PeerPath implements Deadlined {
     return this.#add(endpoint, 'stored');
   }
 
-  /** Forgets places for good, those in use included. @returns whether there were any */
-  drop(isNoPlace: (endpoint: Endpoint) => boolean): boolean {
+  /** Removes unusable candidates, even those in use. @returns whether there were any */
+  drop(isUnusable: (endpoint: Endpoint) => boolean): boolean {
     let found = false;
     for (const candidate of [...this.candidates.values()]) {
-      if (!isNoPlace(candidate.endpoint!)) continue;
+      if (!isUnusable(candidate.endpoint!)) continue;
       found = true;
       this.candidates.delete(candidate.key);
       if (candidate === this.current) this.current = undefined;

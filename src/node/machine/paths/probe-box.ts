@@ -10,29 +10,25 @@ import {
 import { TokenBucket } from '../../../token-bucket.js';
 import type { Crypto, PrivateKey, PublicKey } from '../../../wireguard/crypto.js';
 
-/** Probes that are opened: each costs some 10 µs, and strangers may send what looks like one. */
+/** The rate limit for opening probes: each costs some 10 µs, and strangers may send fakes. */
 const OPENED = { rate: 5_000, burst: 1_000 } as const;
 
 interface Partner {
   readonly key: PublicKey;
-  /** Made when it is needed: it costs a DH. `null`: there is none. */
+  /** Computed when needed, because it costs a DH operation. `null`: the peer's key is invalid. */
   shared: Uint8Array | null | undefined;
   readonly nonces: RecentNonces;
 }
 
-/** Why a probe was dropped. Counted, never thrown. */
-export type ProbeDrop = 'malformed' | 'unknown-peer' | 'forged' | 'replayed' | 'rate-limited';
-
 /** Seals and opens probes with the keys that this node shares with its peers. */
 export class ProbeBox {
-  readonly drops = new Map<ProbeDrop, number>();
   readonly #crypto: Crypto;
   readonly #own: PrivateKey;
   readonly #id: NodeId;
   readonly #partners = new Map<NodeId, Partner>();
   readonly #limit = new TokenBucket(OPENED);
 
-  /** @param id this node's */
+  /** @param id of this node */
   constructor(crypto: Crypto, own: PrivateKey, id: NodeId) {
     this.#crypto = crypto;
     this.#own = own;
@@ -49,39 +45,27 @@ export class ProbeBox {
     this.#partners.delete(id);
   }
 
-  /** @returns undefined for a peer that is not known, or whose key is none */
+  /** @returns undefined if the peer is unknown or its key is invalid */
   seal(peer: NodeId, probe: Probe): Uint8Array | undefined {
     const partner = this.#partners.get(peer);
     const key = partner && this.#keyOf(partner);
     return key ? sealProbe(this.#crypto, key, this.#id, peer, probe) : undefined;
   }
 
-  /** @returns who has sent it, and what it says; undefined when it was dropped */
+  /** @returns the sender and the probe; undefined if the datagram is malformed, forged, replayed or beyond the rate limit */
   open(datagram: Uint8Array, now: number): { readonly peer: NodeId; readonly probe: Probe } | undefined {
     const parties = probeParties(datagram);
-    if (parties === undefined) return this.#drop('malformed');
+    if (parties?.receiver !== this.#id) return undefined;
     const partner = this.#partners.get(parties.sender);
-    if (partner === undefined || parties.receiver !== this.#id) return this.#drop('unknown-peer');
-    if (!this.#limit.take(now)) return this.#drop('rate-limited');
+    if (partner === undefined || !this.#limit.take(now)) return undefined;
     const key = this.#keyOf(partner);
     const probe = key ? openProbe(this.#crypto, key, datagram) : undefined;
-    if (probe === undefined) return this.#drop('forged');
-    if (!partner.nonces.add(datagram)) return this.#drop('replayed');
+    if (probe === undefined || !partner.nonces.add(datagram)) return undefined;
     return { peer: parties.sender, probe };
-  }
-
-  /** Erases all keys. */
-  close(): void {
-    for (const id of [...this.#partners.keys()]) this.removePeer(id);
   }
 
   #keyOf(partner: Partner): Uint8Array | null {
     if (partner.shared === undefined) partner.shared = probeKey(this.#crypto, this.#own, partner.key) ?? null;
     return partner.shared;
-  }
-
-  #drop(reason: ProbeDrop): undefined {
-    this.drops.set(reason, (this.drops.get(reason) ?? 0) + 1);
-    return undefined;
   }
 }

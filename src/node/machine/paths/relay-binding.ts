@@ -5,18 +5,18 @@ import type { Crypto } from '../../../wireguard/crypto.js';
 import { endpointKey } from './candidates.js';
 
 export type BindingEvent =
-  /** To the relay's UDP address, by the device's socket. */
+  /** To the relay's UDP endpoint, from the interface's socket. */
   | { readonly kind: 'send'; readonly bytes: Uint8Array }
-  /** UDP passes both ways, at full size. `seen` is where the relay sees us. Comes again when that has changed. */
+  /** UDP passes in both directions, at full size. `seen`: this node's endpoint as the relay sees it. Repeated when it changes. */
   | { readonly kind: 'bound'; readonly seen: Endpoint }
-  /** It did not pass at the beginning: the try goes on, but rarely. */
+  /** UDP did not pass at first. The binding keeps trying, but rarely. */
   | { readonly kind: 'unanswered' }
-  /** The same, but small datagrams pass: only those of full size are lost. */
+  /** The same, but small datagrams pass. */
   | { readonly kind: 'narrow'; readonly seen: Endpoint }
-  /** It has passed, and does not any more. */
+  /** UDP stopped passing. */
   | { readonly kind: 'lost' };
 
-/** Of the relay's credentials. */
+/** From the relay credentials. */
 export interface RelaySecrets {
   /** 8 bytes. */
   readonly session: Uint8Array;
@@ -24,23 +24,23 @@ export interface RelaySecrets {
   readonly key: Uint8Array;
 }
 
-/** After how long to ask again when there is no answer, at first and later; milliseconds. */
+/** When to repeat an unanswered bind, at first and later; milliseconds. */
 const FIRST_TRIES = [250, 500, 1_000, 2_000] as const;
 const RETRY = 1_000;
-/** The same where packets go out and none come back: three times what an answer takes, and at least that. */
+/** The same if packets go out and none come back: three round-trip times, and at least this. */
 const QUICK_RETRY = 400;
-/** An answer that is no older still says that UDP passes. */
+/** An answer this recent shows that UDP passes, milliseconds. */
 const FRESH = 1_000;
-/** So many unanswered in a row, and UDP does not pass. */
+/** How many unanswered binds in a row mean that UDP does not pass. */
 const TRIES = 3;
-/** From one bind to the next while packets go through the relay: what goes wrong is soon seen. */
+/** The interval of binds while packets go through the relay, milliseconds: a failure is noticed soon. */
 const BUSY_INTERVAL = 5_000;
 
 /**
- * Binds a UDP socket to the relay, and notices when UDP stops passing. Sans-I/O.
+ * Binds a UDP socket at the relay, and detects when UDP stops passing. Sans-I/O.
  *
- * The first bind is small, and the relay's answer, a challenge, tells that UDP passes. Those with its cookie are as long as
- * the longest frame: only where these pass both ways is the relay used by UDP.
+ * The first bind is small, and the relay answers with a challenge. Binds with its cookie are as long as the longest frame.
+ * UDP is used only if these pass in both directions.
  *
  * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
  * milliseconds, of a clock that never goes back.
@@ -53,23 +53,23 @@ export class RelayBinding {
   readonly #events: BindingEvent[] = [];
   #state: 'new' | 'bound' | 'failing' = 'new';
   #sequence = 0;
-  /** Of the relay's last answer to a small bind: such datagrams pass. */
+  /** The relay's last answer to a small bind. */
   #challenge: { readonly cookie: Uint8Array; readonly seen: Endpoint } | undefined;
-  /** The last bind waits for its answer. */
+  /** Whether the last bind is unanswered. */
   #waiting = false;
   #challenged = false;
   #unanswered = 0;
   #next: number;
   #boundAt = -Infinity;
   #sentAt = -Infinity;
-  /** What the last answer took. */
+  /** Of the last answer, milliseconds. */
   #rtt = 0;
-  /** There is reason to think that UDP does not pass any more. */
+  /** UDP may have stopped passing. */
   #isHurried = false;
-  /** What was told last. */
+  /** The last event, as text. */
   #told = '';
 
-  /** @param length of the longest frame, bytes @param now when to begin */
+  /** @param length of the longest frame, bytes @param now when to start */
   constructor(
     crypto: Pick<Crypto, 'mac' | 'equal'>,
     { session, key }: RelaySecrets,
@@ -112,23 +112,23 @@ export class RelayBinding {
       this.#next = Math.min(this.#next, Math.max(now, this.#boundAt + BUSY_INTERVAL));
   }
 
-  /** Packets go through the relay, and none come back: it may be UDP, or whom they go to. */
+  /** Packets go through the relay, and none come back: UDP or the peer may be dead. */
   handleSilence(now: number): void {
     if (this.#state !== 'bound' || this.#isHurried || now < this.#boundAt + FRESH) return;
     this.#isHurried = true;
     this.#next = Math.max(now, this.#waiting ? this.#sentAt + this.#retry : now);
   }
 
-  /** The network of this machine has changed: asks the relay again, and tells its answer even if it is the same. */
+  /** This machine's network has changed: binds again, and reports the result even if it is the same. */
   rebind(now: number): void {
     this.#told = '';
-    this.#waiting = false; // what was sent before says nothing of here
+    this.#waiting = false; // earlier binds came from the old network
     this.#unanswered = 0;
     if (this.#state === 'failing') this.#state = 'new';
     this.#next = now;
   }
 
-  /** What came from the relay's UDP address, or claims to. */
+  /** A control message arrived, from the relay's UDP endpoint or a forger. */
   handleControl(bytes: Uint8Array, now: number): void {
     const message = decodeControl(this.#crypto, this.#key, bytes);
     if (message === undefined || !this.#waiting || message.sequence !== this.#sequence) return;
@@ -138,7 +138,7 @@ export class RelayBinding {
       this.#bound(seenIn(message), now);
     } else if (kind !== RELAY_KIND.bind && !this.#challenged) {
       this.#challenge = { cookie, seen: seenIn(message) };
-      this.#challenged = true; // once for a try: two who see us at two places would never stop
+      this.#challenged = true; // once per try: two alternating endpoints would never stop
       this.#bind(now);
     }
   }
@@ -163,11 +163,11 @@ export class RelayBinding {
     if (this.#state === 'bound' || this.#unanswered > FIRST_TRIES.length) this.#state = 'failing';
     if (this.#state === 'failing') {
       this.#isHurried = false;
-      this.#challenge = undefined; // whether small ones pass may be another question now
+      this.#challenge = undefined; // small datagrams may not pass any more
     }
   }
 
-  /** Unless it is what was told last. */
+  /** Pushes an event, unless it repeats the last one. */
   #tell(event: Exclude<BindingEvent, { kind: 'send' }>): void {
     const key = 'seen' in event ? `${event.kind} ${endpointKey(event.seen)}` : event.kind;
     if (key !== this.#told) this.#events.push(event);

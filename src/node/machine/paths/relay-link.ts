@@ -7,7 +7,7 @@ import type { RelayStatus } from '../../control/control.js';
 import { endpointKey } from './candidates.js';
 import { RelayBinding } from './relay-binding.js';
 
-/** Where relayed data goes: `channel` is the hub's WebSocket, undefined nowhere. */
+/** Where relayed data goes: to the relay by UDP, through the hub's channel, or nowhere. */
 export type RelayRoute = Endpoint | 'channel' | undefined;
 
 export type RelayLinkEvent =
@@ -19,19 +19,19 @@ export type RelayLinkEvent =
    */
   | { readonly kind: 'relay'; readonly route: RelayRoute; readonly address: Endpoint | undefined }
   /**
-   * Where the relay sees this node; undefined: nowhere.
+   * This node's endpoint as the relay sees it, if UDP passes.
    * `isKnown`: false while the relay has not answered
    */
   | { readonly kind: 'seen'; readonly seen: Endpoint | undefined; readonly isKnown: boolean }
-  /** UDP does not pass any more: only new credentials make the hub send through the channel again. */
+  /** UDP stopped passing. The hub sends through the channel again only after new credentials. */
   | { readonly kind: 'lost' };
 
-/** While the hub is away for no longer, nothing is changed: it is most often back at once. Milliseconds. */
+/** How long the route stays the same without the hub, milliseconds: most often it is back at once. */
 const GRACE = 3_000;
 
 /**
- * A node's way to the relay: by UDP where that passes, else through the hub's channel, so that packets flow as soon as
- * the channel stands. Sans-I/O.
+ * A node's route to the relay: by UDP if that passes, else through the hub's channel. So packets flow as soon as the
+ * channel is open. Sans-I/O.
  *
  * Contract. After every call take all of `poll()`, and call `handleTimeout` when `nextTimeout()` comes. `now` is in
  * milliseconds, of a clock that never goes back.
@@ -41,23 +41,23 @@ export class RelayLink {
   readonly #frameLength: number;
   readonly #events = new EventQueue<RelayLinkEvent>();
   #binding: RelayBinding | undefined;
-  /** The relay's UDP address. */
+  /** The relay's UDP endpoint. */
   #remote: Endpoint | undefined;
   #status: RelayStatus;
   #told: Endpoint | undefined;
-  /** Why UDP is not used though it was. */
+  /** Why UDP is no longer used. */
   #lost: string | undefined;
-  /** When the relay is given up, and why. */
+  /** When to stop using the relay, and why. */
   #grace: { readonly until: number; readonly why: string } | undefined;
 
-  /** @param frameLength of the longest frame that data makes, bytes: what UDP must carry */
+  /** @param frameLength of the longest frame of data, bytes: what UDP must carry */
   constructor(crypto: Pick<Crypto, 'mac' | 'equal'>, frameLength: number, now: number) {
     this.#crypto = crypto;
     this.#frameLength = frameLength;
-    this.#status = { via: 'none', why: 'the hub was not reached yet', since: now };
+    this.#status = { via: 'none', why: 'the hub has not been reached yet', since: now };
   }
 
-  /** `since` is of the machine's clock. */
+  /** `since` is in milliseconds of the machine's clock. */
   get status(): RelayStatus {
     return this.#status;
   }
@@ -76,7 +76,7 @@ export class RelayLink {
   }
 
   /**
-   * The channel stands, and these are its credentials. May come again.
+   * The channel is open, or there are new credentials.
    *
    * @param remote the hub's address at the other end of the channel
    */
@@ -85,26 +85,26 @@ export class RelayLink {
     this.#remote = { ...remote, port };
     const secrets = { session: decodeBase64(session), key: decodeBase64(key) };
     this.#binding = new RelayBinding(this.#crypto, secrets, this.#frameLength, now);
-    // By these credentials the hub knows no address of this node yet: it sends through the channel.
+    // The hub knows no endpoint for these credentials yet: it sends through the channel.
     this.#use('websocket', this.#lost ?? 'UDP is being tried', now);
     this.#drive(now);
   }
 
-  /** The channel has broken, or could not be made again. */
+  /** The channel is closed. */
   detached(why: string, now: number): void {
     if (this.#grace !== undefined) return;
     if (this.#status.via === 'none') this.#giveUp(why, now);
     else this.#grace = { until: now + GRACE, why };
   }
 
-  /** A control message of the relay's came to the interface's socket. */
+  /** A control message arrived on the interface's socket. */
   handleControl(bytes: Uint8Array, from: Endpoint, now: number): void {
     if (this.#remote === undefined || endpointKey(from) !== endpointKey(this.#remote)) return;
     this.#binding?.handleControl(bytes, now);
     this.#drive(now);
   }
 
-  /** Packets go through the relay. @param isSilent and nothing comes back */
+  /** Packets go through the relay. @param isSilent whether nothing comes back */
   handleActivity(isSilent: boolean, now: number): void {
     if (isSilent) this.#binding?.handleSilence(now);
     else this.#binding?.handleActivity(now);
