@@ -5,7 +5,7 @@
  *     npm run bench -- --from FILE[,FILE...] [--svg FILE] [--publish]
  *
  * The others are the system's wireguard-go and the programs in BENCH_PEER (paths, separated by commas: newer versions of
- * wireguard-go, boringtun). LAMETUN_GO names the Go program that the plain tunnel is modelled on. `--publish` writes the
+ * wireguard-go, boringtun). LAMETUN_GO names the Go program that the plain tunnel is modeled on. `--publish` writes the
  * figures of docs/PERFORMANCE.md and docs/performance.svg. `--from` shows earlier results. Both ends and the traffic
  * generator share this machine's processors.
  */

@@ -18,10 +18,10 @@ export const strangerKey = (index: number): PrivateKey => crypto.privateKey(keyB
 
 /** Public keys of the first peers, base64. Cached, since making them takes longer than loading them into a device. */
 export function publicKeys(count: number): readonly string[] {
-  while (made.length < count) made.push(base64(peerKey(made.length).publicKey.bytes));
-  return made.slice(0, count);
+  while (cachedKeys.length < count) cachedKeys.push(base64(peerKey(cachedKeys.length).publicKey.bytes));
+  return cachedKeys.slice(0, count);
 }
-const made: string[] = [];
+const cachedKeys: string[] = [];
 
 export const responderText = (port: number): string => interfaceText(base64(keyBytes('responder')), port);
 

@@ -25,7 +25,7 @@ test('fewer than three rounds give no ratio', () => {
   assert.match(table(of), /^ping, ms +11 ±82% +5\.5 ±82% +-$/m);
 });
 
-test('a round without both values does not count towards a ratio', () => {
+test('a round without both values does not count toward a ratio', () => {
   const of: Rounds = { ours: rounds(2, 2, 2, 2), other: [{}, ...rounds(1, 1, 2)] };
   assert.equal(compare(of, 'ours', 'other', 'ping')?.median, 2);
   assert.equal(

@@ -30,9 +30,9 @@ class Conversation {
   async answer<T>(): Promise<T> {
     const { done, value } = await this.#lines.next();
     if (done) throw new Error(`${this.child.spawnargs.join(' ')} ended`);
-    const said = JSON.parse(value) as T & { error?: string };
-    if (said.error !== undefined) throw new Error(said.error);
-    return said;
+    const reply = JSON.parse(value) as T & { error?: string };
+    if (reply.error !== undefined) throw new Error(reply.error);
+    return reply;
   }
 
   async kill(): Promise<void> {

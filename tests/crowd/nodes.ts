@@ -133,44 +133,44 @@ function all<T>(
     () => {
       const failed = whose.find(({ error }) => error !== undefined);
       if (failed !== undefined) throw failed.error;
-      const said: T[] = [];
+      const values: T[] = [];
       for (const node of whose) {
         const value = of(node);
         if (value === undefined) return undefined;
-        said.push(value);
+        values.push(value);
       }
-      return said;
+      return values;
     },
     PATIENCE,
   );
 }
 
-async function obey(order: Order): Promise<Reply> {
+async function handle(order: Order): Promise<Reply> {
   switch (order.do) {
     case 'join': {
       let left = order.count;
-      const one = async (): Promise<void> => {
+      const joinInTurn = async (): Promise<void> => {
         while (left > 0) {
           const node = new SimulatedNode(order.token, `${order.prefix}${left--}`);
           nodes.push(node);
           await all('a node to join', ({ currentAt }) => currentAt, [node]);
         }
       };
-      await Promise.all(Array.from({ length: order.atOnce }, one));
+      await Promise.all(Array.from({ length: order.atOnce }, joinInTurn));
       return { revision: Math.max(0, ...nodes.map(({ revision }) => revision)) };
     }
     case 'mark':
       for (const node of nodes) node.mark();
       return {};
     case 'reached':
-      return { at: await all('the change', (node) => node.reachedAt(order.revision)) };
+      return { at: await all('the change to reach all nodes', (node) => node.reachedAt(order.revision)) };
     case 'brace':
       SimulatedNode.forgets = order.forget;
       for (const node of nodes) node.brace();
       return {};
     case 'back':
       return {
-        attached: await all('all to be attached', ({ attachedAt }) => attachedAt),
+        attached: await all('all nodes to attach', ({ attachedAt }) => attachedAt),
         current: await all('all maps to be current', ({ currentAt }) => currentAt),
       };
   }
@@ -180,6 +180,6 @@ const say = (reply: Reply | Record<never, never>): void =>
   void process.stdout.write(`${JSON.stringify(reply)}\n`);
 say({});
 for await (const line of createInterface({ input: process.stdin })) {
-  say(await obey(JSON.parse(line) as Order).catch((error: Error): Reply => ({ error: error.message })));
+  say(await handle(JSON.parse(line) as Order).catch((error: Error): Reply => ({ error: error.message })));
 }
 process.exit();

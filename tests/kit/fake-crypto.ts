@@ -125,7 +125,7 @@ function hash(parts: readonly Uint8Array[]): number {
   return state;
 }
 
-/** The shift carries what a word's upper bytes change to the lower ones, which a product alone does not. */
+/** Mixes a word into the state. The shift lets the upper bits affect the lower ones, which a product does not. */
 function mix(state: number, word: number): number {
   const product = Math.imul(state ^ word, 0x01000193);
   return product ^ (product >>> 15);

@@ -2,16 +2,16 @@ import { addressesEqual, parseAddress } from '../../src/ip/address.js';
 import type { Endpoint } from '../../src/ip/endpoint.js';
 
 /** How a router maps and filters ports: RFC 4787 §4.1 and §5, and Linux. */
-interface Behaviour {
+interface Behavior {
   /** The outer port of a connection: the inner port, one for each socket, or one for each connection. */
   readonly port: 'same' | 'per-socket' | 'per-connection';
   /** Which remote endpoints may answer. */
   readonly filter: 'none' | 'address' | 'port';
-  /** The router remembers a stranger's packet as its own, so no host inside gets that port towards the stranger. */
+  /** The router remembers a stranger's packet as its own, so no host inside gets that port toward the stranger. */
   readonly remembersStrangers?: boolean;
 }
 
-const BEHAVIOURS = {
+const BEHAVIORS = {
   /** No translation; only answers come in. */
   firewall: { port: 'same', filter: 'port' },
   fullCone: { port: 'per-socket', filter: 'none' },
@@ -22,8 +22,8 @@ const BEHAVIOURS = {
   hard: { port: 'per-connection', filter: 'port' },
   /** Linux with only a masquerade rule: packets to the router itself are not filtered. */
   plain: { port: 'same', filter: 'port', remembersStrangers: true },
-} as const satisfies Record<string, Behaviour>;
-export type NatKind = keyof typeof BEHAVIOURS;
+} as const satisfies Record<string, Behavior>;
+export type NatKind = keyof typeof BEHAVIORS;
 
 /** How long a connection is remembered, milliseconds: nf_conntrack_udp_timeout and nf_conntrack_udp_timeout_stream. */
 const UNANSWERED = 30_000;
@@ -41,10 +41,10 @@ interface Connection {
 export class Nat {
   /** Its outer address, or undefined when it does not translate. */
   readonly #wan: Uint8Array | undefined;
-  readonly #behaviour: Behaviour;
+  readonly #behavior: Behavior;
   /** By the `endpointNumber` of the inner socket, then of the remote one. */
   readonly #connections = new Map<number, Map<number, Connection>>();
-  /** The same by outer port, then by remote socket. */
+  /** By outer port, then by the `endpointNumber` of the remote socket. */
   readonly #byPort = new Map<number, Map<number, Connection>>();
   /** Outer ports by inner socket, which never expire. */
   readonly #ports = new Map<number, number>();
@@ -54,7 +54,7 @@ export class Nat {
 
   constructor(kind: NatKind, wan: string | undefined) {
     this.#wan = wan === undefined ? undefined : parseAddress(wan)!;
-    this.#behaviour = BEHAVIOURS[kind];
+    this.#behavior = BEHAVIORS[kind];
   }
 
   /** Forwards a datagram to the outside. @returns its source endpoint outside */
@@ -73,7 +73,7 @@ export class Nat {
 
   /** Receives a datagram from the outside. @returns its destination inside, or undefined when it is dropped */
   in(from: Endpoint, to: Endpoint, now: number): Endpoint | undefined {
-    const { filter, remembersStrangers } = this.#behaviour;
+    const { filter, remembersStrangers } = this.#behavior;
     const remote = endpointNumber(from);
     const found =
       this.#wan === undefined ? this.#connections.get(endpointNumber(to)) : this.#byPort.get(to.port);
@@ -92,7 +92,7 @@ export class Nat {
   }
 
   #portFor(inner: Endpoint, to: Endpoint, now: number): number {
-    switch (this.#behaviour.port) {
+    switch (this.#behavior.port) {
       case 'per-connection':
         return this.#nextPort++;
       case 'per-socket': {
@@ -114,7 +114,7 @@ export class Nat {
   }
 }
 
-/** The same for the same IPv4 address and port, and fit for maps. */
+/** An IPv4 address and port as a map key. */
 export const endpointNumber = ({ address, port }: Endpoint): number => addressNumber(address) * 65_536 + port;
 
 export const addressNumber = (address: Uint8Array): number =>
