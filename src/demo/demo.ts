@@ -38,21 +38,21 @@ export const readRecording = (): Recording => JSON.parse(readFileSync(RECORDING,
  */
 export async function runDemo(options: DemoOptions): Promise<number> {
   if (options.step && !(process.stdin.isTTY && hasScreen(process.stdout, process.env))) {
-    process.stderr.write('lametun demo: --step needs a terminal, for input and output\n');
+    complain('--step needs a terminal, for input and output');
     return EXIT_STATUS.usage;
   }
   const missing = whatIsMissing();
   if (missing === undefined) return playLive(options);
   const wish = options.pcap !== undefined ? '--pcap' : options.keep ? '--keep' : undefined;
   if (wish !== undefined || options.record !== undefined) {
-    process.stderr.write(
-      `lametun demo: ${wish ?? '--record'} needs a live run, which is not possible here: ${missing}\n`,
-    );
+    complain(`${wish ?? '--record'} needs a live run, which is not possible here: ${missing}`);
     return 1;
   }
-  process.stderr.write(`lametun demo: cannot run live here, so this is a recording: ${missing}\n`);
+  complain(`cannot run live here, so this is a recording: ${missing}`);
   return playRecording(options, missing);
 }
+
+const complain = (text: string): void => void process.stderr.write(`lametun demo: ${text}\n`);
 
 async function playLive(options: DemoOptions): Promise<number> {
   const stop = new Stop();
@@ -60,7 +60,7 @@ async function playLive(options: DemoOptions): Promise<number> {
   try {
     if (options.pcap !== undefined) file = openOutput(options.pcap);
   } catch (error) {
-    process.stderr.write(`lametun demo: --pcap: ${(error as Error).message}\n`);
+    complain(`--pcap: ${(error as Error).message}`);
     return 1;
   }
   const sandbox = new Sandbox(file);
@@ -72,7 +72,7 @@ async function playLive(options: DemoOptions): Promise<number> {
     if (options.keep) await keepStanding(sandbox, player, stop, hosts, options.pcap);
   } catch (error) {
     if (stop.status === undefined) {
-      process.stderr.write(`lametun demo: ${(error as Error).message}\n`);
+      complain((error as Error).message);
       stop.end(1);
     }
   } finally {
@@ -132,12 +132,8 @@ async function playRecording(options: DemoOptions, missing: string): Promise<num
   const player = new Player({ step: options.step, signal: stop.signal, recorded: true });
   const { made, events } = readRecording();
   try {
-    await stop.race(
-      player.show({
-        kind: 'text',
-        text: `*This is a recording*, made ${made}. Nothing below happens on this machine.`,
-      }),
-    );
+    const text = `*This is a recording*, made ${made}. Nothing below happens on this machine.`;
+    await stop.race(player.show({ kind: 'text', text }));
     for (const event of events) await stop.race(player.show(event));
     player.say(`*That was a recording.* The lesson cannot run live here: ${missing}`);
   } catch (error) {

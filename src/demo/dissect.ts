@@ -85,7 +85,7 @@ function ipv6Layer(view: DataView, start: number, layers: Layer[]): void {
   transportLayer(view, end, protocol, start, layers);
 }
 
-/** @param packet where the IP header begins; undefined when the packet is not whole, so that checksums cannot be checked */
+/** @param packet where the IP header begins; undefined if the packet is not whole, and its checksum not known */
 function transportLayer(
   view: DataView,
   start: number,

@@ -27,7 +27,8 @@ export type Message =
  */
 export class Sandbox {
   readonly #child: ChildProcess;
-  readonly #ended: Promise<void>;
+  /** Settles when process 1 has ended. */
+  readonly ended: Promise<void>;
   #pid: number | undefined;
   #errors = '';
 
@@ -38,7 +39,7 @@ export class Sandbox {
       env: { ...environment(), ...(file === undefined ? {} : { LAMETUN_DEMO_CAPTURE: '3' }) },
       detached: true, // Ctrl-C is for this process, which then ends the other in order
     });
-    this.#ended = once(this.#child, 'close').then(
+    this.ended = once(this.#child, 'close').then(
       () => undefined,
       () => undefined,
     );
@@ -69,7 +70,7 @@ export class Sandbox {
         this.#child.stdin!.write('\n');
       }
     }
-    await this.#ended;
+    await this.ended;
     const { exitCode, signalCode } = this.#child;
     const why = this.#errors.trim().split('\n').at(-1) || signalCode || `status ${exitCode}`;
     throw new LametunError('linux', `the demo's inner process ended too early (${why})`);
@@ -84,11 +85,6 @@ export class Sandbox {
         process.kill(this.#pid ?? this.#child.pid!, 'SIGKILL');
       } catch {} // it has ended by itself
     }
-    await this.#ended;
-  }
-
-  /** Settles when process 1 has ended. */
-  get ended(): Promise<void> {
-    return this.#ended;
+    await this.ended;
   }
 }

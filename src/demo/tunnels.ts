@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
@@ -18,7 +18,8 @@ export interface TunnelEvent {
 export class TunnelProcess {
   readonly #child: ChildProcess;
   readonly #events: TunnelEvent[] = [];
-  readonly #waiting = new Set<() => void>();
+  /** Emits `change` when there is another event, or the process has ended. */
+  readonly #changes = new EventEmitter();
   #errors = '';
   #ended: string | undefined;
 
@@ -44,14 +45,14 @@ export class TunnelProcess {
    * @throws LametunError when the process ends instead, or ten seconds pass
    */
   async event(name: string, fits: (event: TunnelEvent) => boolean = () => true): Promise<TunnelEvent> {
-    const deadline = Date.now() + PATIENCE;
+    const signal = AbortSignal.timeout(PATIENCE);
     for (;;) {
       const found = this.#events.find((event) => event.event === name && fits(event));
       if (found !== undefined) return found;
       if (this.#ended !== undefined) throw new LametunError('linux', `the tunnel ended: ${this.#ended}`);
-      const left = deadline - Date.now();
-      if (left <= 0) throw new LametunError('linux', `the tunnel did not become "${name}" in 10 s`);
-      await this.#change(left);
+      await once(this.#changes, 'change', { signal }).catch(() => {
+        throw new LametunError('linux', `the tunnel did not become "${name}" in 10 s`);
+      });
     }
   }
 
@@ -62,33 +63,17 @@ export class TunnelProcess {
     await closed;
   }
 
-  #change(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        this.#waiting.delete(done);
-        resolve();
-      };
-      const timer = setTimeout(done, milliseconds);
-      this.#waiting.add(done);
-    });
-  }
-
   #take(line: string): void {
     try {
       const event: unknown = JSON.parse(line);
       if (typeof event === 'object' && event !== null && 'event' in event)
         this.#events.push(event as TunnelEvent);
     } catch {} // a line for people
-    this.#wake();
+    this.#changes.emit('change');
   }
 
   #end(why: string): void {
     this.#ended ??= why;
-    this.#wake();
-  }
-
-  #wake(): void {
-    for (const done of this.#waiting) done();
+    this.#changes.emit('change');
   }
 }

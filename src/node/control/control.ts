@@ -11,8 +11,8 @@ import {
 /*
  * Requests to the process that runs on a state directory, and its answers: JSON lines on the Unix socket `control.sock`
  * there, which only root may open. A connection carries one request and any number of answers, then `{"done":true}` or
- * `{"error":{"code","message"}}`. `control-client.ts` and `control-server.ts` carry them. A request, and the first line of its answers, also
- * name the program: `control-version.ts`.
+ * `{"error":{"code","message"}}`. A request, and the first line of its answers, also name the program:
+ * `control-version.ts`.
  */
 
 const text = v.string('must be text');

@@ -186,7 +186,7 @@ const PARSERS: { readonly [File in keyof StoredState]: (value: unknown) => Store
   recent: (value) => v.parse(recentPeers, value),
 };
 
-/** Reads the member of a state directory without locking it. @returns undefined for none @throws LametunError that names the file */
+/** Reads the member of a state directory without locking it. @throws LametunError that names the file */
 export const readStoredNode = (state: string): StoredNode | undefined =>
   readJson(join(state, FILE.node), PARSERS.node);
 
