@@ -1,3 +1,4 @@
+import { usage } from '../../errors.js';
 import { formatAddress, parseAddress } from '../../ip/address.js';
 import { type Cidr, contains, formatCidr, overlap, parseCidr } from '../../ip/cidr.js';
 import { memberRange } from '../../protocol/layout.js';
@@ -71,6 +72,23 @@ export class MemberChecks {
 
   get(id: NodeId): Member | undefined {
     return this.#members.get(id);
+  }
+
+  /**
+   * Finds a member by its name, short or full, its id or its member address.
+   *
+   * @param network the network's name
+   * @throws LametunError `usage`
+   */
+  find(text: string, network: string): Member {
+    const wanted = text.toLowerCase().replace(`.${network}.lametun`, '');
+    const address = parseAddress(wanted);
+    const canonical = address === undefined ? wanted : formatAddress(address);
+    const isMeant = ({ id, name, ipv4, ipv6 }: Self): boolean =>
+      [name, ipv4, ipv6, String(id)].includes(canonical);
+    for (const member of this.#members.values()) if (isMeant(member)) return member;
+    if (isMeant(this.#self)) throw usage(`${text} is this node itself`);
+    throw usage(`no node ${text}: \`lametun status\` lists them`);
   }
 
   all(): IterableIterator<Member> {

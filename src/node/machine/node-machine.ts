@@ -9,10 +9,9 @@ import type { WallClock } from '../../wall-clock.js';
 import type { Transfer } from '../../wireguard/activity.js';
 import { type Crypto, type PrivateKey, randomFraction } from '../../wireguard/crypto.js';
 import { EventQueue } from '../../wireguard/event-queue.js';
-import type { PathStatus, TrustAnswer } from '../control/control.js';
+import type { PathStatus } from '../control/control.js';
 import type { NodeCommand } from './commands.js';
 import { corrections } from './corrections.js';
-import { findMember } from './find-member.js';
 import { type HostPlan, HostPlanner } from './host-planner.js';
 import type { HubClient } from './hub/hub-client.js';
 import type { HubCommand, HubEvent } from './hub/hub-events.js';
@@ -22,7 +21,7 @@ import { byToken, type HubAddresses, reached, searched, told } from './hub-addre
 import { HubView } from './hub-view.js';
 import { Keeper } from './keeper.js';
 import { KnownNames } from './known-names.js';
-import { MemberChecks } from './members.js';
+import { type Member, MemberChecks } from './members.js';
 import { type NodeStatusParts, nodeStatus, pathStatus, type StatusSurroundings } from './node-status.js';
 import { updatedRecord } from './own-record.js';
 import type { LocalAddress } from './paths/candidates.js';
@@ -33,7 +32,6 @@ import { type Routing, rangesOf } from './ranges.js';
 import { Roster } from './roster.js';
 import { SideChannel } from './side-channel.js';
 import { parseEndpoint, type StoredNode, type StoredState } from './stored.js';
-import { Traffic } from './traffic.js';
 
 export interface NodeMachineOptions {
   readonly crypto: Crypto;
@@ -58,20 +56,19 @@ export interface NodeMachineOptions {
 export class NodeMachine {
   /** The network's IPv4 and IPv6 range. */
   readonly ranges: readonly [Cidr, Cidr];
+  readonly known: KnownNames;
+  readonly keeper: Keeper;
   /** This node's public key, base64. */
-  readonly key: string;
+  readonly #key: string;
   readonly #options: NodeMachineOptions;
   readonly #client: HubClient;
   readonly #commands = new EventQueue<NodeCommand>();
   readonly #hub: HubView;
   readonly #checks: MemberChecks;
-  readonly #known: KnownNames;
   readonly #presence = new Presence();
-  readonly #traffic = new Traffic();
   readonly #side: SideChannel;
   readonly #roster: Roster;
   readonly #planner: HostPlanner;
-  readonly #keeper: Keeper;
   #node: StoredNode;
   #nextToken = 1;
   #now: number;
@@ -84,22 +81,22 @@ export class NodeMachine {
     const { network, you, port } = stored.node;
     const push = (command: NodeCommand): void => this.#commands.push(command);
     this.ranges = rangesOf(network);
-    this.key = encodeBase64(privateKey.publicKey.bytes);
+    this.#key = encodeBase64(privateKey.publicKey.bytes);
     this.#options = options;
     this.#client = client;
     this.#now = now;
     this.#node = stored.node;
     this.#hub = new HubView(network, now);
-    this.#checks = new MemberChecks(network, { ...you, key: this.key });
-    this.#known = new KnownNames(stored.names);
+    this.#checks = new MemberChecks(network, { ...you, key: this.#key });
+    this.known = new KnownNames(stored.names);
     const own = { crypto, privateKey, id: you.id, ranges: this.ranges, mtu: network.mtu, port, push };
-    const onDirect = (): void => this.#keeper.pathsChanged(this.#now);
+    const onDirect = (): void => this.keeper.pathsChanged(this.#now);
     const onRelayLost = (): void => this.#relayLost();
     this.#side = new SideChannel({ ...own, onDirect, onRelayLost }, now);
-    const parts = { checks: this.#checks, known: this.#known, push };
-    this.#roster = new Roster({ ...parts, side: this.#side, traffic: this.#traffic });
+    const parts = { checks: this.#checks, known: this.known, push };
+    this.#roster = new Roster({ ...parts, side: this.#side });
     this.#planner = new HostPlanner(this.#checks, this.ranges);
-    this.#keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
+    this.keeper = new Keeper({ ...parts, map, paths: this.#side.paths });
   }
 
   /** Starts with what the previous process stored. @param early the client's events so far */
@@ -129,7 +126,7 @@ export class NodeMachine {
       this.#client.nextTimeout(),
       this.#side.nextTimeout(),
       this.#roster.nextTimeout(),
-      this.#keeper.nextTimeout(),
+      this.keeper.nextTimeout(),
     );
   }
 
@@ -138,7 +135,7 @@ export class NodeMachine {
     this.#client.handleTimeout(now);
     this.#side.handleTimeout(now);
     if (now >= this.#roster.nextTimeout()) this.#roster.nameAll(this.#node.you);
-    this.#keeper.handleTimeout(now);
+    this.keeper.handleTimeout(now);
   }
 
   // What happens.
@@ -152,8 +149,8 @@ export class NodeMachine {
   /** Call this every `TRAFFIC_INTERVAL`. @param counted by member's id, since the interface was created */
   handleTraffic(counted: Iterable<readonly [id: NodeId, transfer: Transfer]>, now: number): void {
     this.#now = now;
-    const isSilent = this.#side.handleActivity(this.#traffic.active(counted, now), now);
-    this.#keeper.trafficSeen(now, this.#wallNow());
+    const isSilent = this.#side.handleTraffic(counted, now);
+    this.keeper.trafficSeen(now, this.#wallNow());
     if (isSilent && this.#side.relay.status.via === 'websocket') this.#client.probe(now);
   }
 
@@ -181,11 +178,6 @@ export class NodeMachine {
     this.#planner.hasIpv6 = hasIpv6;
     this.#replan();
     if (this.#client.state.kind === 'connected') this.#correct();
-  }
-
-  /** A file could not be written: the next change tries again. */
-  handleNotStored(file: keyof StoredState): void {
-    this.#keeper.handleNotStored(file);
   }
 
   // Requests. Each returns the token of a later command `answer`.
@@ -247,22 +239,11 @@ export class NodeMachine {
     this.#setHub(byToken(this.#node.hub, addresses), true);
   }
 
-  /** Accepts the present key of a member. Store what `takeNames` returns then. @throws LametunError `usage` */
-  trust(ref: string): TrustAnswer {
-    const { name, key } = this.findMember(ref);
-    return { node: name, key, changed: this.#known.trust(name) };
-  }
-
-  /** The known names to store, if they have changed. */
-  takeNames(): StoredState['names'] | undefined {
-    return this.#known.takeChanged();
-  }
-
   /** Stores what the next process starts with. */
   save(now: number): void {
     this.#now = now;
-    this.#keeper.save();
-    this.#keeper.trafficSeen(now, this.#wallNow(), true);
+    this.keeper.save();
+    this.keeper.trafficSeen(now, this.#wallNow(), true);
   }
 
   /** Ends the connection and erases the keys. Pending requests fail. */
@@ -285,10 +266,9 @@ export class NodeMachine {
     return this.#planner.hostPlan(this.#node);
   }
 
-  /** @param ref a name, an id, or an address inside the network @throws LametunError `usage` */
-  findMember(ref: string): ReturnType<typeof findMember> {
-    const { network, you } = this.#node;
-    return findMember(ref, this.#checks.all(), network.name, you);
+  /** @param ref a name, an id or a member address @throws LametunError `usage` */
+  findMember(ref: string): Member {
+    return this.#checks.find(ref, this.#node.network.name);
   }
 
   /** The path to a member. @param wallNow milliseconds since 1970 */
@@ -302,14 +282,14 @@ export class NodeMachine {
     this.#now = now;
     const names = Array.from(this.#checks.all(), ({ name }) => name);
     const parts: NodeStatusParts = {
-      ...{ node: this.#node, key: this.key, members: this.#checks.all() },
+      ...{ node: this.#node, key: this.#key, members: this.#checks.all() },
       ...{ hub: this.#hub.status, relay: this.#side.relay.status },
       path: (id) => this.path(id, now, wallNow),
-      keyChangedAt: (name) => this.#known.changedAt(name),
+      keyChangedAt: (name) => this.known.changedAt(name),
       warnings: [
         ...this.#hub.warnings(now),
         ...this.#checks.warnings(),
-        ...this.#known.warnings(names, this.#wallNow()),
+        ...this.known.warnings(names, this.#wallNow()),
         ...this.#planner.warnings(),
       ],
     };
@@ -391,7 +371,7 @@ export class NodeMachine {
     const isOther = this.#roster.apply(change, this.#now, this.#wallNow());
     this.#setName();
     if (isOther) this.#replan();
-    this.#keeper.mapChanged(this.#now);
+    this.keeper.mapChanged(this.#now);
     if (!this.#isIntroduced) this.#roster.nameAll(this.#node.you);
     this.#introduce();
   }
@@ -492,7 +472,7 @@ export class NodeMachine {
     const { clock } = this.#options;
     const step = clock.step();
     if (step !== undefined) {
-      this.#known.move(step);
+      this.known.move(step);
       clock.adopt(step);
     }
     return clock.now();

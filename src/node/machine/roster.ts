@@ -6,7 +6,6 @@ import type { NodeCommand } from './commands.js';
 import type { KnownNames } from './known-names.js';
 import type { MemberChecks } from './members.js';
 import type { SideChannel } from './side-channel.js';
-import type { Traffic } from './traffic.js';
 
 /** How long changes are collected before the names are announced, milliseconds. */
 const NAMES_DELAY = 20;
@@ -15,7 +14,6 @@ export interface RosterOptions {
   readonly checks: MemberChecks;
   readonly known: KnownNames;
   readonly side: SideChannel;
-  readonly traffic: Traffic;
   readonly push: (command: NodeCommand) => void;
 }
 
@@ -44,11 +42,10 @@ export class Roster {
     wallNow: number,
     endpointOf: (id: NodeId) => Endpoint | undefined = () => undefined,
   ): boolean {
-    const { checks, known, side, traffic, push } = this.#options;
+    const { checks, known, side, push } = this.#options;
     const { added, changed, removed } = checks.apply(change);
     for (const { id } of removed) {
       side.remove(id);
-      traffic.delete(id);
       push({ kind: 'remove-peer', id });
     }
     for (const member of added) {

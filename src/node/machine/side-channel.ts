@@ -3,6 +3,7 @@ import type { Endpoint } from '../../ip/endpoint.js';
 import type { NodeId } from '../../protocol/node-id.js';
 import { MAGIC, RELAY_FRAME } from '../../protocol/relay.js';
 import { decodeBase64 } from '../../protocol/text.js';
+import type { Transfer } from '../../wireguard/activity.js';
 import type { Crypto, PrivateKey } from '../../wireguard/crypto.js';
 import { TRANSPORT } from '../../wireguard/messages.js';
 import type { NodeCommand } from './commands.js';
@@ -13,7 +14,7 @@ import type { PathEvent, ProbeSource } from './paths/path-events.js';
 import { Paths } from './paths/paths.js';
 import { ProbeBox } from './paths/probe-box.js';
 import { RelayLink, type RelayLinkEvent } from './paths/relay-link.js';
-import type { PeerActivity } from './traffic.js';
+import { Traffic } from './traffic.js';
 
 /** How many due peers to handle before other work gets its turn. */
 const PEERS_PER_TURN = 64;
@@ -46,6 +47,7 @@ export class SideChannel {
   readonly #options: SideChannelOptions;
   readonly #box: ProbeBox;
   readonly #greetings = new Greetings();
+  readonly #traffic = new Traffic();
   #addresses: readonly LocalAddress[] = [];
   /** This node's endpoint as the relay sees it. */
   #seen: Endpoint | undefined;
@@ -79,6 +81,7 @@ export class SideChannel {
 
   remove(id: NodeId): void {
     this.#greetings.delete(id);
+    this.#traffic.delete(id);
     this.paths.removePeer(id);
     this.#box.removePeer(id);
   }
@@ -100,11 +103,11 @@ export class SideChannel {
     this.paths.handleProbe(opened.peer, opened.probe, from, now);
   }
 
-  /** @returns whether any relayed peer is silent */
-  handleActivity(peers: Iterable<PeerActivity>, now: number): boolean {
+  /** @param counted by member's id @returns whether any relayed peer is silent */
+  handleTraffic(counted: Iterable<readonly [id: NodeId, transfer: Transfer]>, now: number): boolean {
     let isRelayed = false;
     let isAnySilent = false;
-    for (const { id, isSilent } of peers) {
+    for (const { id, isSilent } of this.#traffic.active(counted, now)) {
       this.paths.handleActivity(id, now);
       if (isSilent) this.paths.handleSilence(id, now);
       if (!this.paths.isRelayed(id)) continue;

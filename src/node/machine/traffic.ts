@@ -1,13 +1,6 @@
 import type { NodeId } from '../../protocol/node-id.js';
 import type { Transfer } from '../../wireguard/activity.js';
 
-/** A peer with traffic. */
-export interface PeerActivity {
-  readonly id: NodeId;
-  /** It has not answered for some time, although packets go to it. */
-  readonly isSilent: boolean;
-}
-
 /** How often to count traffic, milliseconds. */
 export const TRAFFIC_INTERVAL = 250;
 /** How long a peer may take to answer before it counts as silent, milliseconds. */
@@ -28,11 +21,15 @@ const NOTHING: Seen = { received: 0, sent: 0, at: -Infinity, unansweredSince: un
 export class Traffic {
   readonly #seen = new Map<NodeId, Seen>();
 
-  /** The peers with traffic since the last call. @param counted by member's id, since the start */
+  /**
+   * The peers with traffic since the last call. A silent one has not answered for some time, although packets go to it.
+   *
+   * @param counted by member's id, since the interface was created
+   */
   *active(
     counted: Iterable<readonly [id: NodeId, transfer: Transfer]>,
     now: number,
-  ): Generator<PeerActivity> {
+  ): Generator<{ readonly id: NodeId; readonly isSilent: boolean }> {
     for (const [id, { received, sent }] of counted) {
       const before = this.#seen.get(id) ?? NOTHING;
       if (received === before.received && sent === before.sent) continue;

@@ -155,12 +155,14 @@ export class NodeShell implements RunningNode {
   }
 
   trust(node: string): TrustAnswer {
-    const answer = this.#machine.trust(node);
-    const names = this.#machine.takeNames();
+    const { known } = this.#machine;
+    const { name, key } = this.#machine.findMember(node);
+    const answer = { node: name, key, changed: known.trust(name) };
+    const names = known.takeChanged();
     try {
       if (names !== undefined) this.#options.state.write('names', names);
     } catch (error) {
-      this.#machine.handleNotStored('names');
+      known.putBack();
       throw error;
     }
     return answer;
@@ -287,7 +289,7 @@ export class NodeShell implements RunningNode {
         return;
       case 'store':
         if (!this.#logFailure(() => this.#options.state.write(command.file, command.value)))
-          this.#machine.handleNotStored(command.file);
+          this.#machine.keeper.handleNotStored(command.file);
         return;
       case 'log':
         log[command.level](command.message);
