@@ -117,8 +117,9 @@ export class Inbound {
   #handle(slot: number, at: number, length: number, now: number): TunnelDrop | undefined {
     this.#relayPeer = 0;
     const type = messageType(this.#batch.memory.view, at, length);
-    if (type === 0)
-      return this.#context.sideChannel ? this.#takeSideChannel(slot, at, length, now) : 'malformed';
+    if (type === 0 && this.#context.sideChannel) return this.#takeSideChannel(slot, at, length, now);
+    if (!this.#context.up) return 'down';
+    if (type === 0) return 'malformed';
     return this.#takeMessage(type, slot, at, length, now);
   }
 
@@ -129,7 +130,6 @@ export class Inbound {
     length: number,
     now: number,
   ): TunnelDrop | undefined {
-    if (!this.#context.up) return 'down';
     if (type === MESSAGE_TYPE.transport) return this.#open(slot, at, length, now);
     return this.#report(REPORT.datagram, slot, at, length);
   }
@@ -149,7 +149,8 @@ export class Inbound {
     const inside = at + RELAY_FRAME.payload;
     const size = length - RELAY_FRAME.payload;
     const type = messageType(view, inside, size);
-    if (type !== 0 && this.#relayPeer !== 0) return this.#takeMessage(type, slot, inside, size, now);
+    if (type !== 0 && this.#relayPeer !== 0)
+      return this.#context.up ? this.#takeMessage(type, slot, inside, size, now) : 'down';
     const isProbe = this.#relayPeer !== 0 && size >= 4 && view.getInt32(inside, true) === MAGIC.probe;
     return isProbe ? this.#report(REPORT.sideChannel, slot, inside, size) : 'malformed';
   }
