@@ -1,30 +1,33 @@
 /**
- * Every code that an error of this package can carry, with what state remains after it. `EXIT_STATUS` says what each is
- * to who called a command.
+ * The codes of this package's errors, with the state that remains. `EXIT_STATUS` maps them to the exit status of a
+ * command.
  */
 export type ErrorCode =
-  /** The caller's words are off (option, address, configuration). Nothing was changed. */
+  /** An argument is wrong (option, address, configuration). Nothing was changed. */
   | 'usage'
-  /** The kernel refused a call; see `LinuxError`. What had been set up is undone by whoever set it up. */
+  /** The kernel refused a call; see `LinuxError`. The caller undoes what it has set up. */
   | 'linux'
   /** A host name could not be resolved. Nothing was changed. */
   | 'unknown-host'
-  /** Another process has what is needed: a port, a state directory. Nothing was changed. */
+  /** Another process uses a port or state directory. Nothing was changed. */
   | 'busy'
-  /** What is kept on this machine cannot be used: it is damaged, of a newer version, or the disk is full. It stays as it was. */
+  /** Stored data cannot be used: it is damaged, of a newer version, or the disk is full. It is unchanged. */
   | 'state'
-  /** The machine lacks a program, a kernel feature or a free network that is needed. Nothing was changed. */
+  /** The machine lacks a needed program, kernel feature or free network. Nothing was changed. */
   | 'missing'
   /** The device was removed while in use. Everything that depended on it has ended. */
   | 'device-gone'
-  /** The other side said what the protocol does not know. The connection is given up. */
+  /** The other side broke the protocol. The connection is closed. */
   | 'protocol'
-  /** The hub said no, and why. Nothing was changed. */
+  /** The hub refused the request. Nothing was changed. */
   | 'refused'
-  /** Nobody answers: the hub, or the process that was to be asked. */
+  /** The hub, or another process, does not answer. */
   | 'unreachable';
 
-/** Of a command that ends with an error: 2 when its arguments, or what they name, are to be changed first; else 1. */
+/**
+ * The exit status of a command that ends with an error: 2 if its arguments, or what they name, must be corrected first,
+ * otherwise 1.
+ */
 export const EXIT_STATUS: Readonly<Record<ErrorCode, 1 | 2>> = {
   usage: 2,
   linux: 1,

@@ -1,6 +1,6 @@
-/** Where a device tells what it does. Never keys, never packets. */
+/** A device's log. It never contains keys or packets. */
 export interface Log {
-  /** Whether `verbose` leads anywhere: asked before a text is made that costs something. */
+  /** Whether `verbose` writes anything. Check it before making an expensive text. */
   readonly isVerbose: boolean;
   verbose(text: string): void;
   error(text: string): void;
@@ -9,7 +9,7 @@ export interface Log {
 export const LOG_LEVEL = { silent: 0, error: 1, verbose: 2 } as const;
 export type LogLevel = (typeof LOG_LEVEL)[keyof typeof LOG_LEVEL];
 
-/** LOG_LEVEL as wireguard-go reads it: whatever it does not know, and nothing at all, means `error`. */
+/** Reads LOG_LEVEL as wireguard-go does: an unknown value, or none, means `error`. */
 export function logLevel(variable: string | undefined): LogLevel {
   if (variable === 'verbose' || variable === 'debug') return LOG_LEVEL.verbose;
   return variable === 'silent' ? LOG_LEVEL.silent : LOG_LEVEL.error;

@@ -1,11 +1,11 @@
 export interface Rate {
-  /** A second. */
+  /** Tokens per second. */
   readonly rate: number;
-  /** At once. */
+  /** The most tokens at once. */
   readonly burst: number;
 }
 
-/** Tokens that come back with time: `burst` at once, then `rate` a second. Full at first. Times in milliseconds. */
+/** A token bucket: `burst` tokens at first, then `rate` per second. Times in milliseconds. */
 export class TokenBucket {
   readonly #limit: Rate;
   #tokens: number;
@@ -16,14 +16,14 @@ export class TokenBucket {
     this.#tokens = limit.burst;
   }
 
-  /** Takes a token. @returns false when there is none */
+  /** Takes a token. @returns false if there is none */
   take(now: number): boolean {
     if (!this.has(now)) return false;
     this.#tokens--;
     return true;
   }
 
-  /** Takes a token, on credit where there is none. @returns whether there was one */
+  /** Takes a token, on credit if there is none. @returns whether there was one */
   spend(now: number): boolean {
     const had = this.has(now);
     this.#tokens--;
@@ -32,7 +32,7 @@ export class TokenBucket {
 
   has(now: number): boolean {
     const { rate, burst } = this.#limit;
-    const elapsed = Math.max(0, now - this.#at); // a clock that is set back takes nothing away
+    const elapsed = Math.max(0, now - this.#at); // a clock that is set back removes no tokens
     this.#tokens = Math.min(burst, this.#tokens + (elapsed * rate) / 1000);
     this.#at = now;
     return this.#tokens >= 1;

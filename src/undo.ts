@@ -1,12 +1,12 @@
 type Step = () => void | Promise<void>;
 
-/** What has to be undone at the end, the latest first. */
+/** Steps to undo at the end, the latest first. */
 export class UndoStack {
   readonly #steps: Step[] = [];
   readonly #onError: ((error: Error) => void) | undefined;
   #undone: Promise<void> | undefined;
 
-  /** @param onError gets what a step throws; without it, `undo` throws the first of these */
+  /** @param onError gets the errors of steps; without it, `undo` throws the first one */
   constructor(onError?: (error: Error) => void) {
     this.#onError = onError;
   }
@@ -16,8 +16,8 @@ export class UndoStack {
   }
 
   /**
-   * Undoes everything once, however often it is called. A step that fails does not keep the others from being tried.
-   * Steps that are synchronous are done before this returns, up to the first that is not.
+   * Undoes everything once, however often it is called. A failed step does not prevent the others. Synchronous steps
+   * are done before this returns, up to the first asynchronous one.
    */
   undo(): Promise<void> {
     this.#undone ??= this.#undo();

@@ -1,25 +1,29 @@
-/** A smaller difference is no step of the clock but the time between two looks, milliseconds. */
+/**
+ * The smallest step of the clock, milliseconds. Smaller differences come from reading two clocks one after the other.
+ */
 const LEAST_STEP = 5_000;
 
-/** The clock was set: a time stamped since the machine was started, from `from` to `to`, should have been later by `by`. */
+/**
+ * The clock was set: timestamps from `from` to `to`, made since the machine started, should have been later by `by`.
+ */
 export interface ClockStep {
   readonly from: number;
   readonly to: number;
-  /** Milliseconds; negative when the clock was ahead. */
+  /** Milliseconds; negative if the clock was ahead. */
   readonly by: number;
 }
 
 /**
- * Milliseconds since 1970 for what is stored, by a clock that is not set behind the back of its user: a machine without a
- * battery begins in 1970, and gets the time from the network when it is up. That is a step, to be carried out on all that
- * was stamped before; until it is adopted, this clock goes on as it was.
+ * Milliseconds since 1970 for stored timestamps, by a clock that never jumps unnoticed. A machine without a battery
+ * starts in 1970, and gets the time from the network later: a step. Shift all stored timestamps by it, then adopt it.
+ * Until then, this clock continues unchanged.
  */
 export class WallClock {
   readonly #wall: () => number;
   readonly #steady: () => number;
   #offset: number;
 
-  /** @param wall milliseconds since 1970, may be set @param steady milliseconds since the machine was started, never set */
+  /** @param wall milliseconds since 1970, may be set @param steady milliseconds since the machine started, never set */
   constructor(wall: () => number, steady: () => number) {
     this.#wall = wall;
     this.#steady = steady;
@@ -30,7 +34,7 @@ export class WallClock {
     return Math.round(this.#steady() + this.#offset);
   }
 
-  /** Whether the clock was set, and what that means for the times that were stamped since the machine was started. */
+  /** The step if the clock was set; undefined otherwise. */
   step(): ClockStep | undefined {
     const to = this.now();
     const by = Math.round(this.#wall() - to);
@@ -39,12 +43,12 @@ export class WallClock {
     return undefined;
   }
 
-  /** What was stamped before has been moved. */
+  /** Takes over a step, after stored timestamps were shifted. */
   adopt({ by }: ClockStep): void {
     this.#offset += by;
   }
 }
 
-/** A time that was stamped before a step, as it would have been stamped after it; others as they are. */
+/** A timestamp after a step: shifted if it was made before the step, otherwise unchanged. */
 export const moved = (time: number, { from, to, by }: ClockStep): number =>
   time >= from && time <= to ? time + by : time;

@@ -1,9 +1,9 @@
 /**
- * Finds where a text is broken between words.
+ * Finds the line breaks of a text, between words.
  *
  * @param first characters of the first line, `rest` of all others
- * @param cut whether a word that is longer than a line is cut; else it is left whole
- * @returns begin and end of each line in the text; the space at a break is in neither
+ * @param cut whether to cut a word that is longer than a line
+ * @returns begin and end of each line in the text, without the spaces at breaks
  */
 export function lineBreaks(text: string, first: number, rest: number, cut: boolean): [number, number][] {
   const lines: [number, number][] = [];
@@ -19,7 +19,7 @@ export function lineBreaks(text: string, first: number, rest: number, cut: boole
   return [...lines, [begin, text.length]];
 }
 
-/** Breaks a line between words. @param indent before all lines but the first, characters */
+/** Breaks a line between words. @param indent of all lines except the first, characters */
 export function wrap(line: string, width: number | undefined, indent = 0): string[] {
   if (width === undefined) return [line];
   return lineBreaks(line, width, width - indent, false).map(

@@ -1,4 +1,4 @@
-import koffi from 'koffi';
+import { functionsOf } from '../linux/ffi/libc.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 import { AEAD, type ChaCha20Poly1305, PARAMETERS } from './chacha20-poly1305-contract.js';
 
@@ -165,9 +165,6 @@ export class ComposedChaCha20Poly1305 implements ChaCha20Poly1305 {
   }
 }
 
-/** Every argument and result is an integer, or a pointer passed as one. */
-type Call = (...args: number[]) => number;
-
 /** The most that Poly1305's state may need; OpenSSL says how much it does. */
 const STATE_ROOM = 512;
 
@@ -196,8 +193,7 @@ export class DirectPrimitives implements Primitives {
 
 /** @throws where they are not exported */
 function declareFunctions() {
-  const lib = koffi.load(null);
-  const declare = (prototype: string) => lib.func(prototype) as Call;
+  const declare = functionsOf(null)<number[]>;
   if (declare('size_t Poly1305_ctx_size()')() > STATE_ROOM) throw new Error('unknown Poly1305 state');
   return {
     chacha20: declare(
@@ -260,11 +256,11 @@ function expectSuccess(result: number): void {
 }
 
 function declareEvp(library: string | null) {
-  const lib = koffi.load(library);
-  const declare = (prototype: string) => lib.func(prototype) as Call;
+  const declareAny = functionsOf(library);
+  const declare = declareAny<number[]>;
   const fetch = (kind: string) => {
     const prototype = `intptr_t EVP_${kind}_fetch(intptr_t library, const char *name, intptr_t properties)`;
-    const call = lib.func(prototype) as (library: number, name: string, properties: number) => number;
+    const call = declareAny<[library: number, name: string, properties: number]>(prototype);
     return (name: string) => call(0, name, 0);
   };
   return {

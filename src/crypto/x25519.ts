@@ -5,7 +5,7 @@ import {
   generateKeyPairSync,
   type KeyObject,
 } from 'node:crypto';
-import koffi from 'koffi';
+import { functionsOf } from '../linux/ffi/libc.js';
 import { allocate } from '../linux/ffi/memory.js';
 
 /** RFC 7748 §5: private and public keys, and shared secrets. */
@@ -188,9 +188,7 @@ class EvpKey implements X25519Key {
 type Evp = ReturnType<typeof declareEvp>;
 
 function declareEvp(library: string | null) {
-  const lib = koffi.load(library);
-  /** Every argument and result is an integer, or a pointer passed as one. */
-  const declare = (prototype: string) => lib.func(prototype) as (...args: number[]) => number;
+  const declare = functionsOf(library)<number[]>;
   const raw = 'int type, intptr_t engine, intptr_t bytes, size_t length';
   return {
     newPrivate: declare(`intptr_t EVP_PKEY_new_raw_private_key(${raw})`),
@@ -207,7 +205,7 @@ function declareEvp(library: string | null) {
     setRemote: declare('int EVP_PKEY_derive_set_peer_ex(intptr_t context, intptr_t remote, int validate)'),
     derive: declare('int EVP_PKEY_derive(intptr_t context, intptr_t secret, intptr_t length)'),
     /** The queue of the OpenSSL that node:crypto uses. */
-    clearErrors: koffi.load(null).func('void ERR_clear_error()') as () => void,
+    clearErrors: functionsOf(null)<[]>('void ERR_clear_error()'),
   };
 }
 

@@ -29,15 +29,15 @@ export const MAGIC = {
 export const RELAY_FRAME = { peer: 4, payload: 8, maxPayload: 2048 } as const;
 
 /**
- * A node and the relay: magic, kind u32, session 8 bytes, sequence f64 (only ever grows within a session), an address 16
- * bytes (IPv4 in its mapped form) and its port u16, a cookie 6 bytes, padding; then 16 bytes of BLAKE2s keyed with the
- * session's key, over all of these. An answer is as long as its request: so a padded bind finds out which length passes in
- * both directions, and nobody can cause more traffic than he sends.
+ * A node and the relay: magic, kind u32, session 8 bytes, sequence f64 (only ever grows within a session), an address
+ * 16 bytes (IPv4 in its mapped form) and its port u16, a cookie 6 bytes, padding; then 16 bytes of BLAKE2s keyed with
+ * the session's key, over all of these. An answer is as long as its request: so a padded bind finds out which length
+ * passes in both directions, and no sender can cause more traffic than it sends.
  *
- * `bind` goes to the relay. Its address is zeros; its cookie is the last one from the relay, or zeros. From then on, what
- * comes from this sender belongs to the session, and frames for the session go there. `bound` is the answer, with the same
- * sequence and the sender's address as the relay sees it. If that address is new to the session, the answer is `challenge`
- * instead: bind again at once, with its cookie. So nobody can bind an address where he does not receive.
+ * `bind` goes to the relay. Its address is zeros; its cookie is the last one from the relay, or zeros. From then on,
+ * what comes from this sender belongs to the session, and frames for the session go there. `bound` is the answer, with
+ * the same sequence and the sender's address as the relay sees it. If that address is new to the session, the answer is
+ * `challenge` instead: bind again at once, with its cookie. So a sender can only bind an address where it receives.
  */
 export const RELAY_CONTROL = {
   kind: 4,

@@ -20,7 +20,7 @@ const FORBIDDEN = UNSHAREABLE.map(([network, why]) => ({ network: parseCidr(netw
 /** The shortest prefixes that may be shared. */
 const SHORTEST = { 4: 8, 16: 16 } as const;
 
-/** A network in its canonical form: no host bits, RFC 5952. Undefined when the text is none. */
+/** A network in its canonical form: no host bits, RFC 5952. Undefined if the text is not a network. */
 export function canonicalNetwork(text: string): string | undefined {
   const cidr = parseCidr(text);
   return cidr === undefined ? undefined : formatCidr(networkOf(cidr));

@@ -1,15 +1,19 @@
 import koffi from 'koffi';
 import { ERRNO_HINT, LinuxError } from './errno.js';
 
-const process_ = koffi.load(null);
-
 /**
- * A function of libc. Every pointer is declared `intptr_t` and passed as a number, which costs a quarter of passing a Buffer.
- * `koffi.load(null)` finds what is already in the process, so both glibc and musl work without a file name.
+ * Declares C functions of a library; null is what the process has already, so both glibc and musl work without a file name.
+ * Every pointer is declared `intptr_t` and passed as a number, which costs a quarter of passing a Buffer.
+ *
+ * @throws where there is no such library; and, from the returned function, where it lacks a function
  */
-export const declare = <Arguments extends readonly (number | string)[] = [number, number, number]>(
-  prototype: string,
-) => process_.func(prototype) as (...args: Arguments) => number;
+export function functionsOf(library: string | null) {
+  const lib = koffi.load(library);
+  return <Arguments extends readonly (number | string)[] = [number, number, number]>(prototype: string) =>
+    lib.func(prototype) as (...args: Arguments) => number;
+}
+
+export const declare = functionsOf(null);
 
 /**
  * libc, called directly. These functions return -1 and set errno, as in C. Use `call()` except in hot loops, and read

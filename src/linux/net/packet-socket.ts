@@ -1,6 +1,6 @@
 import { ERRNO, LinuxError } from '../ffi/errno.js';
 import { call, errno, libc } from '../ffi/libc.js';
-import { allocate } from '../ffi/memory.js';
+import { allocate, writeUint64 } from '../ffi/memory.js';
 import type { Hints } from './netlink.js';
 import { AF, SOCK } from './socket-address.js';
 import { SOL_SOCKET, setReceiveBuffer, trySocketOption } from './socket-options.js';
@@ -19,27 +19,19 @@ const PACKET_OUTGOING = 4;
 /** ARPHRD_ETHER, linux/if_arp.h: packets begin with an Ethernet header. TUN devices have ARPHRD_NONE. */
 const HARDWARE_ETHERNET = 1;
 
-/** struct iovec, struct mmsghdr (msghdr + len), struct cmsghdr of 64-bit Linux. */
-const IOVEC = { base: 0, length: 8, size: 16 } as const;
-const MMSGHDR = {
-  name: 0,
-  nameLength: 8,
-  iov: 16,
-  iovCount: 24,
-  control: 32,
-  controlLength: 40,
-  length: 56,
-  size: 64,
-};
+/** struct iovec, struct msghdr, struct cmsghdr of 64-bit Linux. */
+const IOVEC = { base: 0, length: 8 } as const;
+const MSGHDR = { name: 0, nameLength: 8, iov: 16, iovCount: 24, control: 32, controlLength: 40 } as const;
 const CMSGHDR = { level: 8, type: 12, data: 16 } as const;
 /** cmsghdr and struct timespec. */
 const CONTROL_SIZE = 32;
 
+/** The largest packet; and the layout of the memory for one, with everything that recvmsg(2) says about it. */
+const PACKET_SIZE = 65_536;
+const AT = { header: 0, vector: 56, name: 72, control: 96, packet: 128, size: 128 + PACKET_SIZE } as const;
+
 /** Size of the receive buffer, bytes. */
 const BUFFER = 4 << 20;
-
-const SLOTS = 16;
-const SLOT_SIZE = 65536;
 
 /** linux/sockios.h, linux/ethtool.h: the old calls, which need no netlink and work on every kernel. */
 const SIOCETHTOOL = 0x8946;
@@ -62,15 +54,18 @@ export class PacketSocket {
   /** Whether packets begin with an Ethernet header; otherwise with the IP header. */
   readonly ethernet: boolean;
   readonly #fd: number;
-  readonly #headers = allocate(SLOTS * MMSGHDR.size);
-  readonly #vectors = allocate(SLOTS * IOVEC.size);
-  readonly #names = allocate(SLOTS * SOCKADDR_LL.size);
-  readonly #control = allocate(SLOTS * CONTROL_SIZE);
-  readonly #packets = allocate(SLOTS * SLOT_SIZE);
+  readonly #memory = allocate(AT.size);
 
   private constructor(fd: number, ethernet: boolean) {
     this.#fd = fd;
     this.ethernet = ethernet;
+    const { view, address } = this.#memory;
+    writeUint64(view, AT.header + MSGHDR.name, address + AT.name);
+    writeUint64(view, AT.header + MSGHDR.iov, address + AT.vector);
+    writeUint64(view, AT.header + MSGHDR.iovCount, 1);
+    writeUint64(view, AT.header + MSGHDR.control, address + AT.control);
+    writeUint64(view, AT.vector + IOVEC.base, address + AT.packet);
+    writeUint64(view, AT.vector + IOVEC.length, PACKET_SIZE);
   }
 
   /**
@@ -103,17 +98,21 @@ export class PacketSocket {
   /** Takes the packets since the last call, oldest first. A removed device gives no more. */
   drain(): CapturedPacket[] {
     const captured: CapturedPacket[] = [];
+    const { view, address } = this.#memory;
     for (;;) {
-      this.#prepare();
-      const count = libc.recvmmsg(this.#fd, this.#headers.address, SLOTS, MSG_DONTWAIT, 0);
-      if (count < 0) {
-        // ENETDOWN comes once, when the device went down or was removed. Earlier packets are still to be read.
-        const number = errno();
-        if (number === ERRNO.EINTR || number === ERRNO.ENETDOWN) continue;
-        if (number === ERRNO.EAGAIN) return captured;
-        throw new LinuxError('recvmmsg AF_PACKET', number);
+      // The kernel overwrites these with the lengths that it used.
+      view.setUint32(AT.header + MSGHDR.nameLength, SOCKADDR_LL.size, true);
+      writeUint64(view, AT.header + MSGHDR.controlLength, CONTROL_SIZE);
+      const length = libc.recvmsg(this.#fd, address + AT.header, MSG_DONTWAIT);
+      if (length >= 0) {
+        captured.push(this.#take(length));
+        continue;
       }
-      for (let slot = 0; slot < count; slot++) captured.push(this.#take(slot));
+      // ENETDOWN comes once, when the device went down or was removed. Earlier packets are still to be read.
+      const number = errno();
+      if (number === ERRNO.EINTR || number === ERRNO.ENETDOWN) continue;
+      if (number === ERRNO.EAGAIN) return captured;
+      throw new LinuxError('recvmsg AF_PACKET', number);
     }
   }
 
@@ -121,37 +120,17 @@ export class PacketSocket {
     libc.close(this.#fd);
   }
 
-  /** The kernel overwrites the lengths in each call. */
-  #prepare(): void {
-    for (let slot = 0; slot < SLOTS; slot++) {
-      const header = slot * MMSGHDR.size;
-      const set = (offset: number, value: number): void =>
-        this.#headers.view.setBigUint64(header + offset, BigInt(value), true);
-      set(MMSGHDR.name, this.#names.address + slot * SOCKADDR_LL.size);
-      this.#headers.view.setUint32(header + MMSGHDR.nameLength, SOCKADDR_LL.size, true);
-      set(MMSGHDR.iov, this.#vectors.address + slot * IOVEC.size);
-      set(MMSGHDR.iovCount, 1);
-      set(MMSGHDR.control, this.#control.address + slot * CONTROL_SIZE);
-      set(MMSGHDR.controlLength, CONTROL_SIZE);
-      const vector = slot * IOVEC.size;
-      this.#vectors.view.setBigUint64(vector, BigInt(this.#packets.address + slot * SLOT_SIZE), true);
-      this.#vectors.view.setBigUint64(vector + IOVEC.length, BigInt(SLOT_SIZE), true);
-    }
-  }
-
-  #take(slot: number): CapturedPacket {
-    const length = this.#headers.view.getUint32(slot * MMSGHDR.size + MMSGHDR.length, true);
-    const start = slot * SLOT_SIZE;
-    const control = slot * CONTROL_SIZE;
+  #take(length: number): CapturedPacket {
+    const { view, bytes } = this.#memory;
     const stamped =
-      this.#control.view.getInt32(control + CMSGHDR.level, true) === SOL_SOCKET &&
-      this.#control.view.getInt32(control + CMSGHDR.type, true) === SO_TIMESTAMPNS;
-    const seconds = this.#control.view.getBigInt64(control + CMSGHDR.data, true);
-    const nanoseconds = this.#control.view.getBigInt64(control + CMSGHDR.data + 8, true);
+      view.getInt32(AT.control + CMSGHDR.level, true) === SOL_SOCKET &&
+      view.getInt32(AT.control + CMSGHDR.type, true) === SO_TIMESTAMPNS;
+    const seconds = view.getBigInt64(AT.control + CMSGHDR.data, true);
+    const nanoseconds = view.getBigInt64(AT.control + CMSGHDR.data + 8, true);
     return {
-      bytes: Uint8Array.from(this.#packets.bytes.subarray(start, start + Math.min(length, SLOT_SIZE))),
+      bytes: Uint8Array.from(bytes.subarray(AT.packet, AT.packet + length)),
       time: stamped ? seconds * 1_000_000_000n + nanoseconds : BigInt(Date.now()) * 1_000_000n,
-      outgoing: this.#names.view.getUint8(slot * SOCKADDR_LL.size + SOCKADDR_LL.type) === PACKET_OUTGOING,
+      outgoing: view.getUint8(AT.name + SOCKADDR_LL.type) === PACKET_OUTGOING,
     };
   }
 }
