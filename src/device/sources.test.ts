@@ -16,10 +16,10 @@ const ours = (last: number) => Uint8Array.of(192, 0, 2, last);
 /** An interface whose default route the test chooses, and a peer whose packets arrived on eth0 at the local address .1. */
 function ready(t: TestContext) {
   let route: Egress = ETH0;
-  const asked: string[] = [];
+  const queries: string[] = [];
   const fake = fakeInterface(t, {
     egress: (from, to, mark) => {
-      asked.push(`${from.join('.')} to ${to.join('.')} with ${mark}`);
+      queries.push(`${from.join('.')} to ${to.join('.')} with ${mark}`);
       return route;
     },
   });
@@ -38,45 +38,45 @@ function ready(t: TestContext) {
     device.networkChanged();
   };
   /** The commands to the data plane since the last call. */
-  const told = (): unknown[] => {
+  const commands = (): unknown[] => {
     const uses = engine.of('useSource').map(([, , use]) => use);
     engine.forget();
     return uses;
   };
   const used = (): boolean | undefined => (peer.endpoint as SocketEndpoint).source?.used;
-  return { ...fake, peer, hear, move, told, used, asked };
+  return { ...fake, peer, hear, move, commands, used, queries };
 }
 
 test('with a better route the kernel chooses the source address; the old one is used again when the route is back', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const { move, told, used } = ready(t);
+  const { move, commands, used } = ready(t);
   assert.equal(used(), true);
   move(WLAN0);
-  assert.deepEqual([told(), used()], [[false], false]);
+  assert.deepEqual([commands(), used()], [[false], false]);
   t.mock.timers.tick(1000);
   move(ETH0);
-  assert.deepEqual([told(), used()], [[true], true]);
+  assert.deepEqual([commands(), used()], [[true], true]);
 });
 
 test('route changes that do not affect a peer cause no command', (t) => {
-  const { move, told, used } = ready(t);
+  const { move, commands, used } = ready(t);
   move(ETH0);
-  assert.deepEqual([told(), used()], [[], true]);
+  assert.deepEqual([commands(), used()], [[], true]);
 });
 
 test('of several addresses on one interface, the one that the peer sends to is used', (t) => {
-  const { hear, move, told, used } = ready(t);
+  const { hear, move, commands, used } = ready(t);
   for (const last of [2, 3, 1]) {
     hear(last, ETH0);
     move(ETH0);
     assert.equal(used(), true);
   }
-  assert.deepEqual(told(), []);
+  assert.deepEqual(commands(), []);
 });
 
 test('a removed source address is not used; it is kept without a route, and for a local peer', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const { move, told } = ready(t);
+  const { move, commands } = ready(t);
   const expected: readonly (readonly [Egress, readonly boolean[]])[] = [
     ['no route', []],
     ['not ours', [false]],
@@ -84,18 +84,18 @@ test('a removed source address is not used; it is kept without a route, and for 
   ];
   for (const [egress, uses] of expected) {
     move(egress);
-    assert.deepEqual(told(), uses, `${egress}`);
+    assert.deepEqual(commands(), uses, `${egress}`);
     t.mock.timers.tick(1000);
   }
 });
 
 test('a late packet on the old interface does not bring the old address back', (t) => {
-  const { move, hear, told, used } = ready(t);
+  const { move, hear, commands, used } = ready(t);
   hear(2, WLAN0);
   move(WLAN0);
-  told();
+  commands();
   hear(1, ETH0);
-  assert.deepEqual([told(), used()], [[false], false]);
+  assert.deepEqual([commands(), used()], [[false], false]);
 });
 
 test('handshake messages use the same source address as packets', (t) => {
@@ -117,11 +117,11 @@ test('handshake messages use the same source address as packets', (t) => {
 });
 
 test('a new mark or port clears the source addresses, and route lookups use the mark', (t) => {
-  const { device, engine, peer, hear, asked } = ready(t);
+  const { device, engine, peer, hear, queries } = ready(t);
   device.setFwmark(7);
   assert.equal((peer.endpoint as SocketEndpoint).source, undefined);
   hear(1, ETH0);
-  assert.equal(asked.at(-1), '192.0.2.1 to 198.51.100.1 with 7');
+  assert.equal(queries.at(-1), '192.0.2.1 to 198.51.100.1 with 7');
   device.setListenPort(4321);
   assert.equal((peer.endpoint as SocketEndpoint).source, undefined);
   assert.equal(engine.of('forgetSource').length, 2);
@@ -129,15 +129,15 @@ test('a new mark or port clears the source addresses, and route lookups use the 
 
 test('peers at one address cause one route lookup, repeated after a change', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const { device, engine, move, asked } = ready(t);
+  const { device, engine, move, queries } = ready(t);
   for (let i = 10; i < 20; i++) {
     const peer = device.addPeer(key(i));
     device.setEndpoint(peer, remote(1));
     engine.events.roaming(peer.id, engine.endpoint(remote(1), 0, side(1, ETH0)));
   }
-  assert.equal(asked.length, 1);
+  assert.equal(queries.length, 1);
   move(ETH0);
-  assert.equal(asked.length, 2);
+  assert.equal(queries.length, 2);
 });
 
 test('constant route changes cost limited time, and the last change is noticed', async (t) => {

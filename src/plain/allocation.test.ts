@@ -104,9 +104,9 @@ function pump(device: UdpSocket, packets: number): void {
   for (let done = 0; done < packets; done += SEGMENTS) {
     room.bytes.set(merged);
     assert.equal(libc.write(device.fd, room.address, merged.length), merged.length);
-    for (let came = 0; came < merged.length; ) {
+    for (let received = 0; received < merged.length; ) {
       assert.ok(poller.wait(20_000), 'nothing returned');
-      came += libc.read(device.fd, room.address, room.bytes.length);
+      received += libc.read(device.fd, room.address, room.bytes.length);
     }
   }
 }

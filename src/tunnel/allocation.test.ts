@@ -103,9 +103,9 @@ function prepareTraffic(plane: DataPlane): (packets: number) => void {
       plane.give(merged.address, merged.bytes.length);
       for (let i = 0; i < SINGLE; i++) plane.give(single[i]!.address, single[i]!.bytes.length);
       plane.turn();
-      let came = 0;
-      while (plane.take() > 0) came++;
-      assert.equal(came, SINGLE + 1);
+      let received = 0;
+      while (plane.take() > 0) received++;
+      assert.equal(received, SINGLE + 1);
     }
   };
 }

@@ -20,7 +20,7 @@ const SEGMENTS = 45;
 const LOCALHOST = Uint8Array.of(127, 0, 0, 1);
 
 /** A packet that the device received, perhaps merged: its peer and its number. */
-type Came = readonly [peer: number, number: number];
+type Received = readonly [peer: number, number: number];
 
 /** A data plane with these peers. */
 function open(t: TestContext, ...peers: readonly number[]): DataPlane {
@@ -55,27 +55,27 @@ function giveBytes(plane: DataPlane, packet: Uint8Array, times = 1): void {
 }
 
 /** The packets that the device received; the segments of one large packet count once. */
-function takeAll(plane: DataPlane): Came[] {
-  const came: Came[] = [];
+function takeAll(plane: DataPlane): Received[] {
+  const received: Received[] = [];
   const view = new DataView(plane.taken.buffer, plane.taken.byteOffset);
   while (plane.take() > 0) {
     const peer = view.getUint8(VIRTIO.length + IPV4.source + 3);
     const number = view.getUint16(VIRTIO.length + IPV4.minLength);
-    const last = came.at(-1);
-    if (last?.[0] !== peer || last[1] !== number) came.push([peer, number]);
+    const last = received.at(-1);
+    if (last?.[0] !== peer || last[1] !== number) received.push([peer, number]);
   }
-  return came;
+  return received;
 }
 
 /** The packets that the device receives in each turn, until the socket is empty. */
-function turnsIn(plane: DataPlane): Came[][] {
-  const turns: Came[][] = [];
+function turnsIn(plane: DataPlane): Received[][] {
+  const turns: Received[][] = [];
   while (plane.turnIn() > 0) turns.push(takeAll(plane));
   return turns;
 }
 
-const numbersOf = (came: readonly Came[], peer: number): number[] =>
-  came.filter(([whose]) => whose === peer).map(([, number]) => number);
+const numbersOf = (received: readonly Received[], peer: number): number[] =>
+  received.filter(([whose]) => whose === peer).map(([, number]) => number);
 const count = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => from + i);
 
 test('a packet after a flood to another peer is sent in its turn', (t) => {
@@ -84,7 +84,7 @@ test('a packet after a flood to another peer is sent in its turn', (t) => {
   for (const i of count(10)) giveMany(plane, FLOOD, i);
   give(plane, QUIET, 10);
   for (const i of count(10, 11)) giveMany(plane, FLOOD, i);
-  const batches: Came[][] = [];
+  const batches: Received[][] = [];
   for (let i = 0; i < 11; i++) {
     plane.turnOut();
     batches.push(turnsIn(plane).flat());
@@ -164,15 +164,15 @@ test('packets that meet a full socket are sent later, in order, for every peer',
     giveMany(plane, FLOOD, i);
     give(plane, QUIET, i);
   }
-  const came: Came[] = [];
-  for (let turn = 0; came.length < 60; turn++) {
-    assert.ok(turn < 200, `${came.length} of 60 arrived`);
+  const received: Received[] = [];
+  for (let turn = 0; received.length < 60; turn++) {
+    assert.ok(turn < 200, `${received.length} of 60 arrived`);
     socket.room = turn % 3 === 0 ? 1 : 0; // room for one message or run, every third time
     plane.turnOut();
     if (turn % 3 === 1) assert.ok(plane.blocked);
-    came.push(...turnsIn(plane).flat());
+    received.push(...turnsIn(plane).flat());
   }
-  for (const peer of [FLOOD, QUIET]) assert.deepEqual(numbersOf(came, peer), count(30));
+  for (const peer of [FLOOD, QUIET]) assert.deepEqual(numbersOf(received, peer), count(30));
   assert.deepEqual(plane.drops.entries(), []);
 });
 
@@ -188,9 +188,9 @@ test('peers that get sessions while the socket is full get all their packets lat
   assert.ok(peers.some((peer) => plane.waiting(peer) > 0));
   socket.room = Number.POSITIVE_INFINITY;
   plane.turnOut();
-  const came = turnsIn(plane).flat();
-  assert.deepEqual(numbersOf(came, QUIET), [0]);
-  for (const peer of peers) assert.deepEqual(numbersOf(came, peer), count(WAITING_PER_PEER), `${peer}`);
+  const received = turnsIn(plane).flat();
+  assert.deepEqual(numbersOf(received, QUIET), [0]);
+  for (const peer of peers) assert.deepEqual(numbersOf(received, peer), count(WAITING_PER_PEER), `${peer}`);
   assert.deepEqual(plane.drops.entries(), []);
 });
 
@@ -205,8 +205,8 @@ test('a peer that waits for a full socket is not forgotten when another peer can
   plane.beginSession(QUIET); // it has no packets, but sends the sealed packets of others
   assert.ok(!plane.blocked);
   plane.turnOut();
-  const came = turnsIn(plane).flat();
-  for (const peer of peers) assert.deepEqual(numbersOf(came, peer), count(WAITING_PER_PEER), `${peer}`);
+  const received = turnsIn(plane).flat();
+  for (const peer of peers) assert.deepEqual(numbersOf(received, peer), count(WAITING_PER_PEER), `${peer}`);
   assert.deepEqual(plane.drops.entries(), []);
 });
 
@@ -249,15 +249,15 @@ test('a flood from strangers takes only its own places in the queue', async (t) 
   plane.turnOut();
   await flood();
   let before = 0;
-  const came: Came[] = [];
-  while (came.length === 0) {
+  const received: Received[] = [];
+  while (received.length === 0) {
     const taken = plane.turnIn();
     assert.ok(taken > 0, 'queued packets arrive');
     before += taken;
-    came.push(...takeAll(plane));
+    received.push(...takeAll(plane));
   }
   assert.deepEqual(
-    came,
+    received,
     count(3).map((i) => [QUIET, i]),
   );
   assert.ok(before > 1000 && before <= 1000 + 32, `${before}`); // only the rest of their turn

@@ -19,9 +19,9 @@ function prepare(plane: DataPlane, segment: number): { give(): void; readonly by
 
 /** How many bytes of TCP payload the device received. */
 function takeAll(plane: DataPlane): number {
-  let came = 0;
-  for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
-  return came;
+  let received = 0;
+  for (let length = plane.take(); length > 0; length = plane.take()) received += length - VIRTIO.length - 40;
+  return received;
 }
 
 for (const [name, errno] of [

@@ -88,13 +88,14 @@ function give(plane: DataPlane, segments: number): number {
 
 /** Waits until the device has received exactly this many bytes of TCP payload. */
 async function arrival(plane: DataPlane, bytes: number): Promise<void> {
-  let came = 0;
+  let received = 0;
   await until('all packets to arrive', () => {
     plane.turn();
-    for (let length = plane.take(); length > 0; length = plane.take()) came += length - VIRTIO.length - 40;
-    return came >= bytes;
+    for (let length = plane.take(); length > 0; length = plane.take())
+      received += length - VIRTIO.length - 40;
+    return received >= bytes;
   });
-  assert.equal(came, bytes);
+  assert.equal(received, bytes);
 }
 
 test('each message for a peer behind a relay has its own frame, and the kernel splits the run', async (t) => {

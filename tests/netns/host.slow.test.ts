@@ -196,10 +196,10 @@ test('changes to a gateway by other programs are repaired at once, while traffic
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const { member, gateway } = site(t);
   const before = situation(gateway);
-  const told: string[] = [];
+  const messages: string[] = [];
   const start = (): Host => {
     const made = gateway.inside(
-      () => new Host({ ...OPTIONS, desired: () => DESIRED, tell: (message) => told.push(message) }),
+      () => new Host({ ...OPTIONS, desired: () => DESIRED, tell: (message) => messages.push(message) }),
     );
     gateway.inside(() => made.reconcile());
     assert.equal(made.failure, undefined);
@@ -225,14 +225,14 @@ test('changes to a gateway by other programs are repaired at once, while traffic
       assert.equal(situation(gateway), before, `before: ${what}`);
       host = start();
     }
-    told.length = 0;
+    messages.length = 0;
     await until(`the desired state before: ${what}`, isRepaired);
     const patience = PROMISE + SLACK + READINGS * readingTook;
     gateway.run('sh', ['-c', command]);
     const began = performance.now();
-    await until(`the repair after: ${what}; ${told.join()}`, isRepaired, patience);
-    t.diagnostic(`${what}: ${Math.round(performance.now() - began)} ms; ${told.join(' | ')}`);
-    assert.ok(told.length > 0, `the change is reported: ${what}`);
+    await until(`the repair after: ${what}; ${messages.join()}`, isRepaired, patience);
+    t.diagnostic(`${what}: ${Math.round(performance.now() - began)} ms; ${messages.join(' | ')}`);
+    assert.ok(messages.length > 0, `the change is reported: ${what}`);
     const seen = answers();
     await until(`traffic after: ${what}`, () => answers() > seen);
     assert.deepEqual(host.warnings(), []);
@@ -378,8 +378,8 @@ test('IPv4 forwarding from the tunnel also stops if another program enables forw
 test('forwarding that another program enables while the rules cannot be kept stays, and is not reported as restored', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const { gateway } = site(t);
-  const told: string[] = [];
-  const tell = (message: string): void => void told.push(message);
+  const messages: string[] = [];
+  const tell = (message: string): void => void messages.push(message);
   const host = gateway.inside(() => new Host({ ...OPTIONS, tell, desired: () => DESIRED }));
   t.after(() => host.stop());
   gateway.inside(() => host.reconcile());
@@ -399,7 +399,7 @@ test('forwarding that another program enables while the rules cannot be kept sta
   );
   assert.equal(value('net.ipv4.ip_forward'), '1');
   assert.match(host.warnings().join(), /forwards IPv6 for other programs/);
-  assert.doesNotMatch(told.join('\n'), /(Restored|sysctl net\/ipv4\/ip_forward keeps)[^\n]*ip_forward/);
+  assert.doesNotMatch(messages.join('\n'), /(Restored|sysctl net\/ipv4\/ip_forward keeps)[^\n]*ip_forward/);
   host.stop();
   assert.equal(value('net.ipv4.ip_forward'), '1', 'also after the stop');
 });

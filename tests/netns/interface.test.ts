@@ -305,19 +305,19 @@ test('the last change is not missed when changes come faster than they are read'
 test('simultaneous changes of addresses and routes are reported once', { timeout: 90_000 }, async (t) => {
   if (!needs(t, 'netns', 'tun')) return;
   const { namespace } = tunDevice(t);
-  let told = 0;
-  const watch = namespace.inside(() => watchNetwork(() => told++));
+  let reports = 0;
+  const watch = namespace.inside(() => watchNetwork(() => reports++));
   t.after(() => watch.close());
   const changes = async (...commands: readonly string[]): Promise<number> => {
-    told = 0;
+    reports = 0;
     namespace.ip(commands);
-    await until('the report', () => told > 0);
-    return told;
+    await until('the report', () => reports > 0);
+    return reports;
   };
   /** The kernel takes up to a second to notice that a device has a carrier, and to act on it. */
   const settled = async (): Promise<void> => {
-    for (told = 1; told > 0; ) {
-      told = 0;
+    for (reports = 1; reports > 0; ) {
+      reports = 0;
       await new Promise((resolve) => setTimeout(resolve, 1500));
     }
   };

@@ -55,8 +55,8 @@ async function arrivals(
   const receiver = b.inside(() => UdpSocket.open(PORT));
   t.after(() => receiver.close());
   const count = send(sender, (length) => [{ payload: new Uint8Array(length), trafficClass: 0 }]);
-  const came = await receive(receiver, new ReceiveBatch(64), count, 20_000);
-  return came.map(({ payload }) => payload.length);
+  const received = await receive(receiver, new ReceiveBatch(64), count, 20_000);
+  return received.map(({ payload }) => payload.length);
 }
 
 test('datagrams cross a link with a smaller MTU and filtered ICMP, alone and in runs', async (t) => {

@@ -68,9 +68,9 @@ async function running(
     const { startSystemNames } = await import(${MODULE('system-names')});
     const names = startSystemNames({ ...${JSON.stringify(options)}, reverse: ['7.10.in-addr.arpa'], log: (m) => console.log('log', m) });
     process.once('SIGTERM', () => { names.stop(); names.stop(); process.exit(0); });
-    const tell = () => console.log(names.how, names.upstreams().join(), names.why ?? '');
-    process.on('SIGUSR2', tell);
-    tell();
+    const print = () => console.log(names.how, names.upstreams().join(), names.why ?? '');
+    process.on('SIGUSR2', print);
+    print();
     setInterval(() => {}, 1000);`;
   const node = [process.execPath, '--input-type=module', '-e', script];
   const child = spawn('unshare', ['-m', 'sh', '-c', `${prepare} && exec "$@"`, 'sh', ...node], {
@@ -91,7 +91,7 @@ async function running(
 }
 
 /** The state that the process reports now. */
-async function told({ child, lines }: Running): Promise<string> {
+async function reportOf({ child, lines }: Running): Promise<string> {
   const before = lines.length;
   child.kill('SIGUSR2');
   await until('the report', () => lines.length > before);
@@ -212,7 +212,7 @@ test('a new file from another program is used for name servers, and restored at 
   renameSync(`${at.path}.dhclient`, at.path);
   await until('the file to be taken over again', () => at.text().includes('nameserver 10.7.0.2'));
   assert.match(at.text(), /^search cafe\.example home\.lametun$/m);
-  assert.equal(await told(one), 'resolv.conf 198.51.100.53');
+  assert.equal(await reportOf(one), 'resolv.conf 198.51.100.53');
   await one.end('SIGKILL');
   await until('the newer file to be back', () => at.text() === lease, SLACK);
 });
@@ -225,7 +225,7 @@ test('a deleted file is written again, and the original is restored at the end',
   rmSync(at.path);
   await until('the file to be written again', () => existsSync(at.path));
   assert.match(at.text(), /^nameserver 10\.7\.0\.2\nsearch corp\.example home\.lametun$/m);
-  assert.equal(await told(one), 'resolv.conf 192.0.2.53,192.0.2.54');
+  assert.equal(await reportOf(one), 'resolv.conf 192.0.2.53,192.0.2.54');
   assert.match(one.lines.join('\n'), /^log Restored \/.*resolv\.conf, which another program .*had changed$/m);
   await one.end('SIGTERM');
   assert.equal(at.text(), BEFORE);
@@ -244,20 +244,20 @@ test('lametun yields to a program that writes the file again and again, and name
     const at = fakeEtc(t);
     writeFileSync(at.path, BEFORE);
     const one = await running(t, at);
-    const hasGivenIn = (): boolean => one.lines.some((line) => line.includes('leaves it alone'));
-    for (let i = 1; !hasGivenIn(); i++) {
+    const hasGivenUp = (): boolean => one.lines.some((line) => line.includes('leaves it alone'));
+    for (let i = 1; !hasGivenUp(); i++) {
       assert.ok(i < 10, 'lametun gives up');
       writeFileSync(`${at.path}.dhclient`, `nameserver 198.51.100.${i}\n`);
       renameSync(`${at.path}.dhclient`, at.path);
       await until(
         'the takeover or a warning',
-        () => at.text().includes('nameserver 10.7.0.2') || hasGivenIn(),
+        () => at.text().includes('nameserver 10.7.0.2') || hasGivenUp(),
       );
     }
     const theirs = at.text();
     assert.match(theirs, /^nameserver 198\.51\.100\.4\n$/, 'after three rounds the fourth file stays');
     assert.match(
-      await told(one),
+      await reportOf(one),
       /^none 198\.51\.100\.4 \/.*resolv\.conf keeps being changed by another program \(probably .*dhclient.*\): lametun leaves it alone for now; names in home\.lametun are not found; stop that program/,
     );
     await one.end(signal);
@@ -273,7 +273,7 @@ test('a manual change to lametun’s file is kept in the restored file', async (
   writeFileSync(at.path, BEFORE);
   const one = await running(t, at);
   writeFileSync(at.path, `${at.text()}nameserver 9.9.9.9\n`);
-  await until('the change to be noticed', async () => (await told(one)).includes('9.9.9.9'));
+  await until('the change to be noticed', async () => (await reportOf(one)).includes('9.9.9.9'));
   await one.end('SIGTERM');
   assert.match(at.text(), /^nameserver 9\.9\.9\.9$/m);
   assert.match(at.text(), /^nameserver 192\.0\.2\.53$/m);
@@ -287,7 +287,7 @@ test('changes behind a linked resolv.conf are noticed', async (t) => {
   symlinkSync('real', at.path);
   const one = await running(t, at);
   writeFileSync(join(at.etc, 'real'), 'nameserver 198.51.100.53\n');
-  await until('the new server to be used', async () => (await told(one)).endsWith('198.51.100.53'));
+  await until('the new server to be used', async () => (await reportOf(one)).endsWith('198.51.100.53'));
   await one.end('SIGTERM');
   assert.equal(at.text(), 'nameserver 198.51.100.53\n');
 });
@@ -372,11 +372,11 @@ test('a second node reports that it waits until the first one restores the file'
   const state = join(at.state, '..', 'state2');
   mkdirSync(state);
   const two = await running(t, { path: at.path, state }, { device: 'lt1', address: '10.8.0.2' });
-  assert.match(await told(two), /^none .*the lametun on lt0 has taken over/);
+  assert.match(await reportOf(two), /^none .*the lametun on lt0 has taken over/);
   assert.match(two.lines[0]!, /^log .*the lametun on lt0 has taken over/);
   await one.end('SIGTERM');
   await until('the second node to take it over', () => at.text().includes('nameserver 10.8.0.2'));
-  assert.equal(await told(two), 'resolv.conf 192.0.2.53,192.0.2.54');
+  assert.equal(await reportOf(two), 'resolv.conf 192.0.2.53,192.0.2.54');
   await two.end('SIGKILL');
   await until('the file to be back', () => at.text() === BEFORE, SLACK);
 });
@@ -415,7 +415,7 @@ test('where systemd-resolved is in charge, it gets the link’s server and domai
   fake(1);
   const two = await running(t, at, { env, prepare });
   assert.match(two.lines[0]!, /^log cannot tell systemd-resolved about home\.lametun: resolvectl dns lt0/);
-  assert.equal(await told(two), 'resolv.conf 127.0.0.53');
+  assert.equal(await reportOf(two), 'resolv.conf 127.0.0.53');
   await two.end('SIGTERM');
   fake(0);
   writeFileSync(at.path, BEFORE);

@@ -136,20 +136,20 @@ test('on the wire each packet is one datagram with packet information in front',
   // The kernel also sends packets of its own.
   const isOurs = (bytes: Uint8Array): boolean =>
     Buffer.from(bytes).toString('hex', 0, 4) !== IPV6_FOLLOWS && bytes[4 + IPV4.protocol] === PROTOCOL.udp;
-  const came: Datagram[] = [];
+  const received: Datagram[] = [];
   for (
     let more = await socket.receive(1);
-    came.length < 41 && more.length > 0;
+    received.length < 41 && more.length > 0;
     more = await socket.receive(1)
   ) {
-    came.push(...more.filter(({ payload }) => isOurs(payload)));
-    if (came.length >= 41) break;
+    received.push(...more.filter(({ payload }) => isOurs(payload)));
+    if (received.length >= 41) break;
   }
   assert.deepEqual(
-    came.map(({ payload }) => [Buffer.from(payload).toString('hex', 0, 4), payload.length]),
+    received.map(({ payload }) => [Buffer.from(payload).toString('hex', 0, 4), payload.length]),
     Array.from({ length: 41 }, (_, i) => [IPV4_FOLLOWS, 4 + 28 + (i < 40 ? 1000 : 7)]),
   );
-  const inside = came.map(({ payload }) => payload.subarray(4 + 28));
+  const inside = received.map(({ payload }) => payload.subarray(4 + 28));
   assert.ok(Buffer.concat(inside).equals(payload));
 });
 

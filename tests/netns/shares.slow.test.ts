@@ -75,7 +75,7 @@ function site(t: TestContext): Site {
 }
 
 /** Makes the gateway forward already, as for containers or virtual machines. */
-const forwardsAnyway = ({ gateway }: Site): void =>
+const enableForwarding = ({ gateway }: Site): void =>
   gateway.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
 
 /** Gives hosts routes back, or into the tunnel. */
@@ -157,7 +157,7 @@ function reached(from: Namespace): string[] {
 test('a member reaches the shared LAN and the gateway, and nothing else behind it', (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const at = site(t);
-  forwardsAnyway(at);
+  enableForwarding(at);
   for (const host of [at.shared, at.other, at.internet]) {
     addRoutes(
       host,
@@ -296,7 +296,7 @@ test('hosts behind the node reach members: shared ones with their own address, o
 test('no one can enter the network from the Internet', async (t) => {
   if (!needs(t, 'netns', 'nft', 'ping')) return;
   const at = site(t);
-  forwardsAnyway(at);
+  enableForwarding(at);
   addRoutes(at.internet, ['203.0.113.1', '2001:db8::1']);
   assert.ok(
     pings(at.internet, INNER.member[0]) && pings(at.internet, INNER.member[1]),
@@ -320,7 +320,7 @@ test('on a machine with one network card, the shared LAN may enter although it i
 test('a published port is reachable at the node’s address, but DNAT rules make nothing else reachable', async (t) => {
   if (!needs(t, 'netns', 'nft')) return;
   const at = site(t);
-  forwardsAnyway(at);
+  enableForwarding(at);
   // Like a container's published port, and a cluster's service addresses.
   at.gateway.run('nft', ['-f', '-'], {
     input: `table ip publish { chain pre { type nat hook prerouting priority -100;

@@ -70,10 +70,10 @@ class Machine {
       await names.start({ network: '${network}', ranges: [{ address: Uint8Array.of(${a}, ${b}, 0, 0), prefix: 16 }],
         device: 'lt${b}', addresses: { ipv4: Uint8Array.of(${a}, ${b}, 0, 2) }, stateDirectory: ${JSON.stringify(state)} });
       names.set([{ name: '${node}', ipv4: '${net}.0.9', ipv6: 'fd12::9' }]);
-      const tell = () => console.log(JSON.stringify({ ...names.status, upstreams: names.upstreams() }));
+      const print = () => console.log(JSON.stringify({ ...names.status, upstreams: names.upstreams() }));
       process.once('SIGTERM', () => { names.stop(); process.exit(0); });
-      process.on('SIGUSR2', tell);
-      tell();
+      process.on('SIGUSR2', print);
+      print();
       setInterval(() => {}, 1000);`);
     const joined = new Joined(child, state);
     await until('the node to start', () => joined.said.length > 0);
@@ -199,7 +199,7 @@ class Joined {
   }
 
   /** The state that the node reports now. */
-  async told(): Promise<Said> {
+  async status(): Promise<Said> {
     const before = this.said.length;
     this.#child.kill('SIGUSR2');
     await until('the report', () => this.said.length > before);
@@ -219,10 +219,10 @@ for (const [first, second] of [
     await machine.findsBoth();
     await until(
       'the second node to learn of the first',
-      async () => (await two.told()).through !== undefined,
+      async () => (await two.status()).through !== undefined,
     );
-    const { why: _, ...told } = await two.told();
-    assert.deepEqual(told, {
+    const { why: _, ...status } = await two.status();
+    assert.deepEqual(status, {
       how: 'resolv.conf',
       through: `lt${first.net.slice(3)}`,
       upstreams: ['10.53.0.1'],
@@ -235,7 +235,7 @@ for (const [first, second] of [
       () => machine.resolvConf.includes(`nameserver ${second.net}.0.2`),
       SOON,
     );
-    assert.equal((await two.told()).through, undefined);
+    assert.equal((await two.status()).through, undefined);
     assert.equal(await machine.find(`${second.node}.${second.network}.lametun`), `${second.net}.0.9`);
     assert.equal(await machine.find('www.example.com'), ELSEWHERE);
 
@@ -283,7 +283,10 @@ test('names missing in one of two networks with the same name are looked up in t
   const machine = await Machine.begin(t);
   const one = await machine.join(HOME);
   const two = await machine.join({ ...WORK, network: 'home' });
-  await until('the second node to learn of the first', async () => (await two.told()).through !== undefined);
+  await until(
+    'the second node to learn of the first',
+    async () => (await two.status()).through !== undefined,
+  );
   assert.equal(await machine.find('office.home.lametun'), '10.7.0.9');
   assert.equal(await machine.find('printer.home.lametun'), '10.8.0.9');
   assert.equal(await machine.find('nobody.home.lametun'), '');

@@ -132,7 +132,7 @@ test('a device removed before the data plane starts is reported as gone, not as 
 });
 
 /** A device that is up, with two packets sent to it, and a data plane that does not know yet that it is up. */
-function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) => void = nobodySentAnything) {
+function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) => void = failOnEvent) {
   const namespace = host(t);
   const tunFd = namespace.inside(() => {
     const { fd } = Tun.open({ name: 'tun3', packetInformation: false, virtioHeader: true });
@@ -147,7 +147,7 @@ function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) =>
   send();
   send();
   let turns = 0;
-  const unexpected = nobodySentAnything;
+  const unexpected = failOnEvent;
   const others = { datagram: unexpected, sideChannel: unexpected, wakeUp: unexpected, roaming: unexpected };
   const events = { ...others, offloads: () => void turns++, ended };
   const engine = new WorkerEngine({ tunFd, mtu: 1420, offloads: OFFLOADS, events });
@@ -158,7 +158,7 @@ function unknownDevice(t: TestContext, ended: (reason: 'device-gone' | Error) =>
   return { engine, namespace, send, begun: () => until('the first turn', () => turns > 0) };
 }
 
-const nobodySentAnything = (): void => assert.fail('unexpected event: nothing was sent');
+const failOnEvent = (): void => assert.fail('unexpected event: nothing was sent');
 
 test('packets sent before the data plane knows that the device is up wait, and those of a device that went down are dropped', async (t) => {
   if (!needs(t, 'netns', 'tun')) return;

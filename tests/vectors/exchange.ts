@@ -18,13 +18,13 @@ const [VERSION, DESTINATION] = [4, 4 + 24];
 const datagrams = JSON.parse(await text(process.stdin)) as string[];
 const socket = createSocket('udp4').bind(PORT);
 await once(socket, 'listening');
-const came: Buffer[] = [];
-socket.on('message', (datagram) => void (isForMany(datagram) || came.push(datagram)));
+const received: Buffer[] = [];
+socket.on('message', (datagram) => void (isForMany(datagram) || received.push(datagram)));
 const answers: (string | null)[] = [];
 for (const datagram of datagrams) {
   socket.send(Buffer.from(datagram, 'hex'), PORT, process.argv[2]);
-  await until('an answer', () => came.length > answers.length, PATIENCE).catch(() => {});
-  answers.push(came[answers.length]?.toString('hex') ?? null);
+  await until('an answer', () => received.length > answers.length, PATIENCE).catch(() => {});
+  answers.push(received[answers.length]?.toString('hex') ?? null);
 }
 console.log(JSON.stringify(answers));
 socket.close();

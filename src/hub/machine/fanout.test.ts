@@ -7,14 +7,14 @@ const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const bytes = (content: string): Uint8Array => new TextEncoder().encode(content);
 
 class TestFollower implements Follower {
-  readonly heard: string[] = [];
+  readonly received: string[] = [];
   dones: (() => void)[] = [];
   readonly #takes: boolean;
   constructor(takes = true) {
     this.#takes = takes;
   }
   sendEncoded(message: Uint8Array, done: () => void): void {
-    this.heard.push(text(message.subarray(0, 20)).replaceAll('\0', ''));
+    this.received.push(text(message.subarray(0, 20)).replaceAll('\0', ''));
     if (this.#takes) done();
     else this.dones.push(done);
   }
@@ -45,7 +45,7 @@ test('a node that attaches gets the map, or the changes since its own map', () =
   fanout.add(fresh);
   fanout.add(returning, 1);
   clock.run();
-  assert.deepEqual([fresh.heard, returning.heard], [['map 1'], ['1 to 1']]);
+  assert.deepEqual([fresh.received, returning.received], [['map 1'], ['1 to 1']]);
 });
 
 test('every change reaches every node, and changes in quick succession are sent together', () => {
@@ -59,7 +59,7 @@ test('every change reaches every node, and changes in quick succession are sent 
   change();
   change();
   clock.run(200);
-  for (const { heard } of followers) assert.deepEqual(heard, ['map 1', '1 to 2', '2 to 5']);
+  for (const { received } of followers) assert.deepEqual(received, ['map 1', '1 to 2', '2 to 5']);
 });
 
 test('a slow reader has one message in flight, then gets all missed changes in one message', () => {
@@ -73,11 +73,11 @@ test('a slow reader has one message in flight, then gets all missed changes in o
     change();
     clock.run(clock.time + 100);
   }
-  assert.deepEqual(slow.heard, ['map 1']);
-  assert.equal(quick.heard.length, 6);
+  assert.deepEqual(slow.received, ['map 1']);
+  assert.equal(quick.received.length, 6);
   slow.dones.shift()!();
   clock.run(clock.time + 100);
-  assert.deepEqual(slow.heard, ['map 1', '1 to 6']);
+  assert.deepEqual(slow.received, ['map 1', '1 to 6']);
 });
 
 test('large maps are built only as fast as they are read, and do not delay small deltas', () => {
@@ -87,17 +87,17 @@ test('large maps are built only as fast as they are read, and do not delay small
   fanout.add(quick, 1);
   for (const follower of slow) fanout.add(follower);
   clock.run(100);
-  const begun = (): number => slow.filter(({ heard }) => heard.length > 0).length;
+  const begun = (): number => slow.filter(({ received }) => received.length > 0).length;
   assert.ok(begun() >= 30 && begun() < 40, `${begun()} MiB under way`);
   change();
   clock.run(200);
-  assert.deepEqual(quick.heard, ['1 to 1', '1 to 2'], 'not delayed by the waiting maps');
+  assert.deepEqual(quick.received, ['1 to 1', '1 to 2'], 'not delayed by the waiting maps');
   for (let i = 0; i < 100; i++) {
     for (const follower of slow) for (const done of follower.dones.splice(0)) done();
     clock.run(clock.time + 100);
   }
   assert.equal(begun(), 100);
-  for (const { heard } of slow) assert.ok(heard.at(-1) === '1 to 2' || heard.at(-1) === 'map 2');
+  for (const { received } of slow) assert.ok(received.at(-1) === '1 to 2' || received.at(-1) === 'map 2');
 });
 
 test('a client that left gets nothing more', () => {
@@ -109,7 +109,7 @@ test('a client that left gets nothing more', () => {
   change();
   gone.dones.shift()!();
   clock.run(1_000);
-  assert.deepEqual(gone.heard, ['map 1']);
+  assert.deepEqual(gone.received, ['map 1']);
 });
 
 test('a long round yields to other events, and later rounds are less frequent', () => {
@@ -138,25 +138,25 @@ test('a long round yields to other events, and later rounds are less frequent', 
 
 test('changes during a round are sent together in the next round', () => {
   const { clock, fanout, change } = scene();
-  let told = 0;
+  let sent = 0;
   const followers = Array.from({ length: 40 }, (): Follower & { last: string } => ({
     last: '',
     sendEncoded(message, done) {
       clock.time += 2; // milliseconds of work: a round takes 80
-      told++;
+      sent++;
       this.last = text(message);
       done();
     },
   }));
   for (const follower of followers) fanout.add(follower, 1);
   clock.run(1_000);
-  told = 0;
+  sent = 0;
   for (let i = 0; i < 100; i++) {
     change();
     clock.run(clock.time + 10);
   }
   const took = clock.time - 1_000;
-  assert.ok(told < took / 2 / 2 + 80, `${told} messages in ${took} ms: half of the time is for others`);
+  assert.ok(sent < took / 2 / 2 + 80, `${sent} messages in ${took} ms: half of the time is for others`);
   clock.run(clock.time + 1_000);
   assert.ok(followers.every(({ last }) => last.endsWith('to 101')));
 });
@@ -177,5 +177,5 @@ test('a node that attaches while changes are held back does not wait', () => {
   const fresh = new TestFollower();
   fanout.add(fresh);
   clock.run(1_310);
-  assert.deepEqual(fresh.heard, ['map 3']);
+  assert.deepEqual(fresh.received, ['map 3']);
 });

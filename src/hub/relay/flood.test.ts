@@ -52,26 +52,26 @@ for (const [name, target, perRun] of [
     const flood = flooder.flood(frameTo(target, relayable(1000)), { perRun, perMillisecond: 2000 });
     await until('the flood to start', () => flood.sent() > 50_000);
     const memory = process.memoryUsage.rss();
-    let came = 0;
-    for (let round = 0; round < ROUNDS && came < PINGS * 0.9; round++) {
-      came = 0;
+    let received = 0;
+    for (let round = 0; round < ROUNDS && received < PINGS * 0.9; round++) {
+      received = 0;
       other.discard(); // late frames
       for (let i = 0; i < PINGS; i++) {
         one.send(frameTo(OTHER, relayable(64, i & 0xff)));
-        came += other.discard();
+        received += other.discard();
         sink.discard();
         await sleep(2);
       }
-      came += (await other.receive(PINGS - came, 300)).length;
+      received += (await other.receive(PINGS - received, 300)).length;
     }
     const grown = process.memoryUsage.rss() - memory;
     const sent = await flood.stop();
     const { dropped, out } = relay.counters();
     t.diagnostic(
-      `${sent} sent, ${came} of ${PINGS} pings, ${out.udp.frames} out, ${handedOut} to the channel, ` +
+      `${sent} sent, ${received} of ${PINGS} pings, ${out.udp.frames} out, ${handedOut} to the channel, ` +
         `${Math.round(grown / 2 ** 20)} MB, ${JSON.stringify(dropped)}`,
     );
-    assert.ok(came >= PINGS * 0.9, `${came} of ${PINGS} arrived`);
+    assert.ok(received >= PINGS * 0.9, `${received} of ${PINGS} arrived`);
     assert.ok(grown < 64 << 20, `${grown} bytes of growth`);
   });
 }

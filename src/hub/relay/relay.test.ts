@@ -47,9 +47,12 @@ async function start(t: TestContext, options: Partial<RelayOptions> = {}) {
 }
 
 /** Asserts equal bytes in the same order. Reports only the first difference. */
-function assertSame(came: readonly { readonly datagram: Uint8Array }[], sent: readonly Uint8Array[]): void {
-  assert.equal(came.length, sent.length);
-  for (const [i, { datagram }] of came.entries()) assert.deepEqual(datagram, sent[i], `number ${i}`);
+function assertSame(
+  received: readonly { readonly datagram: Uint8Array }[],
+  sent: readonly Uint8Array[],
+): void {
+  assert.equal(received.length, sent.length);
+  for (const [i, { datagram }] of received.entries()) assert.deepEqual(datagram, sent[i], `number ${i}`);
 }
 
 const A = 7;

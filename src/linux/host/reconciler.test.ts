@@ -9,7 +9,7 @@ class World {
   readonly values = new Map<string, string>();
   /** Items that cannot be set. */
   readonly broken = new Set<string>();
-  readonly told: string[] = [];
+  readonly messages: string[] = [];
   readonly log: string[] = [];
   readonly reconciler = new Reconciler();
 
@@ -41,7 +41,7 @@ class World {
       assert.ok(i < 1000, 'the reconciler does not settle');
       const action = this.reconciler.poll(this.now);
       if (action === undefined) return;
-      if (action.kind === 'tell') this.told.push(action.message);
+      if (action.kind === 'tell') this.messages.push(action.message);
       else if (action.kind === 'check') {
         const ids = [...this.reconciler.ids()];
         const values = new Map(ids.map((id) => [id, this.values.get(id)] as const));
@@ -75,7 +75,7 @@ test('items are set in order, and restored in reverse order', () => {
     'restore ip_forward=0',
     'restore the table=nothing',
   ]);
-  assert.deepEqual(world.told, [], 'no interference');
+  assert.deepEqual(world.messages, [], 'no interference');
 });
 
 test('a change that the kernel reports is repaired within two seconds, and logged', () => {
@@ -85,7 +85,7 @@ test('a change that the kernel reports is repaired within two seconds, and logge
   world.change('the table', undefined);
   world.run(SETTLE);
   assert.equal(world.values.get('the table'), 'rules');
-  assert.deepEqual(world.told, ['Restored the table, which another program (firewalld) had changed']);
+  assert.deepEqual(world.messages, ['Restored the table, which another program (firewalld) had changed']);
 });
 
 test('a change that the kernel does not report is repaired within 30 s', () => {
@@ -236,7 +236,7 @@ test('a new desired value for an item is not interference', () => {
   const world = new World();
   for (let i = 0; i < 20; i++) world.want({ ...TABLE, value: `rules ${i}` });
   assert.equal(world.values.get('the table'), 'rules 19');
-  assert.deepEqual(world.told, []);
+  assert.deepEqual(world.messages, []);
   world.want();
   assert.equal(world.values.has('the table'), false);
 });
