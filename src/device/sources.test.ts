@@ -79,7 +79,7 @@ test('a removed source address is not used; it is kept without a route, and for 
   const { move, commands } = ready(t);
   const expected: readonly (readonly [Egress, readonly boolean[]])[] = [
     ['no route', []],
-    ['not ours', [false]],
+    ['not a local address', [false]],
     ['local', [true]],
   ];
   for (const [egress, uses] of expected) {

@@ -90,7 +90,7 @@ test('the source address follows the best route; of two addresses on one device,
     const [eth0, eth1] = ['eth0', 'eth1'].map((name) => second.host.inside(() => findLink(name)!.index));
     assert.equal(egress(also, outer.first), eth0);
     assert.equal(egress(gateway, better), eth1);
-    assert.equal(egress(outer.first, better), 'not an address of this host');
+    assert.equal(egress(outer.first, better), 'not a local address');
     assert.equal(egress(also, outer.second), 'local');
     assert.equal(egress(also, nowhere), 'no route');
   }

@@ -12,7 +12,7 @@ export type Egress =
   /** There is no route now. */
   | 'no route'
   /** The source is not an address of this machine (any more), or the kernel drops such packets. */
-  | 'not ours';
+  | 'not a local address';
 
 /** Asks the kernel by which interface packets leave, in the network namespace that its maker's thread was in. */
 export class EgressLookup {
@@ -24,7 +24,7 @@ export class EgressLookup {
    */
   find(from: IpAddress, to: IpAddress, mark: number): Egress {
     // IPv6 does not check the source address, and newer kernels report a missing route for IPv4.
-    if (this.#ask(from, undefined, 0) !== 'local') return 'not ours';
+    if (this.#ask(from, undefined, 0) !== 'local') return 'not a local address';
     return this.#ask(to, from, mark);
   }
 
@@ -37,7 +37,7 @@ export class EgressLookup {
     } catch (error) {
       if (!(error instanceof LinuxError)) throw error;
       // Otherwise: no route, `unreachable`, no such IP version; or the kernel has no memory for an answer.
-      return error.errno === ERRNO.EINVAL ? 'not ours' : 'no route';
+      return error.errno === ERRNO.EINVAL ? 'not a local address' : 'no route';
     }
   }
 
