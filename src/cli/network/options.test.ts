@@ -30,7 +30,7 @@ test('an entry of a list is neither empty nor given twice', () => {
   );
 });
 
-test('a network is normalised, or refused with a suggestion', () => {
+test('a network is normalized, or refused with a suggestion', () => {
   assert.equal(givenNetwork('--share', 'FD00:0::/64'), 'fd00::/64');
   for (const [text, says] of [
     ['192.168.2.5/24', /--share 192\.168\.2\.5\/24 .*did you mean 192\.168\.2\.0\/24\?/],

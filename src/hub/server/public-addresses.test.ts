@@ -92,7 +92,7 @@ test('a machine without a public address causes a warning, one without any addre
   );
 });
 
-test('loopback addresses are recognised', () => {
+test('loopback addresses are recognized', () => {
   assert.ok(isLoopback('127.0.0.1') && isLoopback('::1'));
   assert.ok(!isLoopback('10.0.0.1') && !isLoopback('nonsense'));
 });
