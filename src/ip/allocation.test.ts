@@ -3,19 +3,16 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makePacket, makeSuperPacket } from '../../tests/kit/packets.js';
-import { createChecksum, type WasmMemory } from './checksum-wasm.js';
+import { createChecksum } from './checksum-wasm.js';
 import { Coalescer } from './coalesce.js';
 import { Segmenter } from './segment.js';
-
-declare const WebAssembly: {
-  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
-};
+import { wasmMemory } from './wasm.js';
 
 /** One minimal object per packet would be 10 MB: at least five collections of 2 MB. */
 const PACKETS = 800_000;
 
 test('segmenting and merging leave no garbage', async () => {
-  const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
+  const memory = wasmMemory(4);
   const bytes = new Uint8Array(memory.buffer);
   for (const kernel of [createChecksum(bytes, memory), createChecksum(bytes)]) {
     const work = prepare(bytes, kernel.sum);

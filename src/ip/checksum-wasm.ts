@@ -1,17 +1,5 @@
 import { type Sum, sumReference, wordSum } from './checksum.js';
-
-/** The part of WebAssembly that is used here. No `lib` of this room's compilation describes it. */
-export interface WasmMemory {
-  readonly buffer: ArrayBufferLike;
-}
-declare const WebAssembly: {
-  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (
-    module: object,
-    imports: { arena: { memory: WasmMemory } },
-  ) => { readonly exports: { readonly sum: Sum } };
-};
+import { assemble, I32, leb, type WasmMemory, wasmMemory } from './wasm.js';
 
 export interface Checksum {
   /** The implementation's name, for the log. */
@@ -35,21 +23,14 @@ export function createChecksum(bytes: Uint8Array, memory?: WasmMemory): Checksum
 }
 
 /** @returns undefined where there is no WebAssembly, no SIMD in it, or the memory is not shared */
-export function wasmSum(memory: WasmMemory): Sum | undefined {
-  try {
-    const module = new WebAssembly.Module(assemble());
-    return new WebAssembly.Instance(module, { arena: { memory } }).exports.sum;
-  } catch {
-    return undefined;
-  }
-}
+export const wasmSum = (memory: WasmMemory): Sum | undefined => assemble<Sum>(2, 1, CODE, memory);
 
 const SAMPLE_LENGTH = 512;
 
 /** Uses its own memory, because the arena may be in use. */
 function passesSelfTest(): boolean {
   try {
-    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const memory = wasmMemory(1);
     const sum = wasmSum(memory);
     return sum !== undefined && agrees(sum, testPattern(new Uint8Array(memory.buffer, 0, SAMPLE_LENGTH)));
   } catch {
@@ -71,24 +52,11 @@ function agrees(sum: Sum, bytes: Uint8Array): boolean {
   return true;
 }
 
-// The kernel in WebAssembly instructions, https://webassembly.github.io/spec/core/binary/: short enough to write by
-// hand, without a compiler or an unreadable binary.
+// The kernel in WebAssembly instructions: short enough to write by hand, without a compiler or an unreadable binary.
 
-const I32 = 0x7f;
 const V128 = 0x7b;
 const NO_RESULT = 0x40;
 const END = 0x0b;
-
-/** LEB128, the format's encoding of numbers. Constants are signed; all others are small. */
-function leb(value: number): number[] {
-  const byte = value & 0x7f;
-  const rest = value >> 7;
-  const done = (rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0);
-  return done ? [byte] : [byte | 0x80, ...leb(rest)];
-}
-function unsignedLeb(value: number): number[] {
-  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...unsignedLeb(value >>> 7)];
-}
 
 const get = (local: number) => [0x20, local];
 const set = (local: number) => [0x21, local];
@@ -168,19 +136,5 @@ const BODY: readonly number[][] = [
   [get(NUMBER), constant(0xff), and, constant(8), shiftLeft, get(NUMBER), constant(8), shiftRight, or].flat(),
 ];
 
-/** The module: imports `arena.memory`, exports `sum(offset, length)`. */
-function assemble(): Uint8Array {
-  const section = (id: number, ...content: number[]) => [id, ...unsignedLeb(content.length), ...content];
-  const name = (text: string) => [text.length, ...Array.from(text, (char) => char.charCodeAt(0))];
-  const locals = [2, 1, I32, SUMS.length, V128];
-  const code = [...locals, ...BODY.flat(), END];
-  const SHARED_WITH_MAXIMUM = 3;
-  return Uint8Array.of(
-    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // "\0asm", version 1
-    ...section(1, 1, 0x60, 2, I32, I32, 1, I32), // types: one function
-    ...section(2, 1, ...name('arena'), ...name('memory'), 2, SHARED_WITH_MAXIMUM, 0, ...unsignedLeb(65_536)),
-    ...section(3, 1, 0), // functions: one, of type 0
-    ...section(7, 1, ...name('sum'), 0, 0), // exports: function 0
-    ...section(10, 1, ...unsignedLeb(code.length), ...code),
-  );
-}
+/** With its locals: one number and the vectors. */
+const CODE = [2, 1, I32, SUMS.length, V128, ...BODY.flat(), END];

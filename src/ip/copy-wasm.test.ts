@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SeededRandom } from '../../tests/kit/random.js';
-import type { WasmMemory } from './checksum-wasm.js';
 import { createCopy } from './copy-wasm.js';
-
-declare const WebAssembly: {
-  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
-};
+import { type WasmMemory, wasmMemory } from './wasm.js';
 
 /** One page of WebAssembly memory. */
 const SIZE = 65_536;
 
 function makeArena(): { readonly bytes: Uint8Array; readonly memory: WasmMemory } {
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const memory = wasmMemory(1);
   return { bytes: new Uint8Array(memory.buffer), memory };
 }
 

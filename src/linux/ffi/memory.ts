@@ -1,5 +1,5 @@
 import koffi from 'koffi';
-import type { WasmMemory } from '../../ip/checksum-wasm.js';
+import { PAGE, type WasmMemory, wasmMemory } from '../../ip/wasm.js';
 
 /** A block of memory that C may keep a pointer to. It does not move, and lives as long as this object. */
 export interface Memory {
@@ -23,21 +23,12 @@ export function mapShared(buffer: SharedArrayBuffer): Memory {
   return { bytes, view: new DataView(buffer), address: Number(koffi.address(bytes)) };
 }
 
-/** Node has it, but no `lib` of this package's compilation describes it. */
-declare const WebAssembly: {
-  readonly Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
-};
-
-/** Bytes in a page of WebAssembly memory. */
-const PAGE = 65_536;
-
 /**
  * Allocates zeroed WebAssembly memory, in which `createChecksum` sums packets in place. It cannot grow, so it does not
  * move.
  */
 export function allocateArena(size: number): Memory & { readonly memory: WasmMemory } {
-  const pages = Math.ceil(size / PAGE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  const memory = wasmMemory(Math.ceil(size / PAGE));
   return { memory, ...mapShared(memory.buffer as SharedArrayBuffer) };
 }
 
