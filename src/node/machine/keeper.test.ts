@@ -8,7 +8,7 @@ import { Keeper } from './keeper.js';
 import { KnownNames } from './known-names.js';
 import { MemberChecks } from './members.js';
 
-/** A keeper of a node alone, and what it has stored. */
+/** A keeper, and what it has stored. */
 function keeping() {
   const stored: StoreCommand[] = [];
   const map = new NetworkMap();

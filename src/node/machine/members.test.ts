@@ -61,16 +61,16 @@ const LIES: readonly (readonly [what: string, node: MapNode, why: RegExp])[] = [
     /10\.77\.128\.1 is outside the members' range/,
   ],
   ['an IPv6 address outside of it', node(3, { ipv6: '2001:db8::1' }), /outside the members' range fd77/],
-  ['our own address', node(3, { ipv4: '10.77.0.1' }), /10\.77\.0\.1 of this node/],
+  ["this node's address", node(3, { ipv4: '10.77.0.1' }), /10\.77\.0\.1 of this node/],
   ["another member's address", node(3, { ipv6: 'fd77::2' }), /fd77::2 of n2/],
-  ['our own key', node(3, { key: key(1) }), /it has the key of this node/],
+  ["this node's key", node(3, { key: key(1) }), /it has the key of this node/],
   ["another member's key", node(3, { key: key(2) }), /it has the key of n2/],
   ["another member's name", node(3, { name: 'n2' }), /it has the name of node 2/],
-  ['our own name', node(3, { name: 'n1' }), /it has the name of node 1/],
+  ["this node's name", node(3, { name: 'n1' }), /it has the name of node 1/],
 ];
 
 for (const [what, lie, why] of LIES) {
-  test(`a hub that gives somebody ${what} is refused, with a warning until that ends`, () => {
+  test(`a hub that gives a new member ${what} is refused, with a warning until that ends`, () => {
     const members = checks();
     members.apply(added(node(2)));
     assert.deepEqual(members.apply(added(lie)).added, []);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NameClaims, type Renaming } from './name-claims.js';
 
-/** Nodes 1, 2, 3 ... are called a, b, c ...; each wish is as in `1:a>b`. */
+/** Nodes 1, 2, 3 ... have the names a, b, c ...; `1:a>b` renames node 1 from a to b. */
 function renamed(names: string, ...wishes: readonly string[]): string {
   const claims = new NameClaims();
   [...names].forEach((name, i) => {

@@ -29,7 +29,7 @@ const KNOWN: StoredNode = {
   device: 'lametun0',
   shares: [],
 };
-/** The wall clock says so when the machine's clock says 0. */
+/** The wall clock at time 0 of the machine's clock. */
 const EPOCH = 1_700_000_000_000;
 const NO_RULES: Routing = { routes: [], rules: [] };
 
@@ -38,7 +38,7 @@ type Of<K extends Kind> = Extract<NodeCommand, { kind: K }>;
 
 const revision = (number: number) => ({ epoch: 'e', revision: number });
 
-/** A node's machine, a hub in the same place that says what a test wants, and a clock that moves when it is told to. */
+/** A node's machine, a hub that a test controls, and a clock that the test advances. */
 class Scene {
   now = 1_000;
   readonly map = new NetworkMap();
@@ -47,7 +47,7 @@ class Scene {
   readonly client: HubClient;
   readonly machine: NodeMachine;
   isHubThere = true;
-  /** The answer to what the node asks; undefined for none. */
+  /** The answer to a request of the node; undefined for none. */
   answer = (question: NodeMessage): object | undefined =>
     question.type === 'attach' ? attachedAnswer(1) : question.type === 'share' ? { shares: [] } : {};
   readonly #hubKey = crypto.generate();
@@ -70,7 +70,7 @@ class Scene {
     this.machine = new NodeMachine({ ...parts, stored: { node: KNOWN, ...stored } }, this.now);
   }
 
-  /** Comes up, and is connected to the hub if that is there. */
+  /** Starts, and connects to the hub if that is up. */
   start(routing = NO_RULES): this {
     this.client.start(this.now);
     this.machine.start(this.now);
@@ -83,7 +83,7 @@ class Scene {
     for (let command = this.machine.poll(); command; command = this.machine.poll()) this.perform(command);
   }
 
-  /** Lets time pass: no timeout leaves the next one where it was. */
+  /** Lets time pass, and checks that each timeout moves the next one. */
   runTo(time: number): void {
     for (let next = this.machine.nextTimeout(); next <= time; next = this.machine.nextTimeout()) {
       this.now = Math.max(this.now, next);
@@ -111,7 +111,7 @@ class Scene {
     this.settle();
   }
 
-  /** The last of a kind that was done. */
+  /** The last command of a kind. */
   last<K extends Kind>(kind: K): Of<K> | undefined {
     return this.all(kind).at(-1);
   }
@@ -120,7 +120,7 @@ class Scene {
     return this.done.filter((command): command is Of<K> => command.kind === kind);
   }
 
-  /** Of what was done, in order; what was done before is forgotten. */
+  /** The kinds of the commands since the last call, in order. */
   kinds(...wanted: Kind[]): string[] {
     const texts = this.done.map((each) => (each.kind === 'store' ? `store ${each.file}` : each.kind));
     this.done.length = 0;
@@ -188,7 +188,7 @@ const surroundings = {
   ...{ traffic: () => ({ received: 0, sent: 0, lastHandshake: 0 }), warnings: [] },
   names: { how: 'none', why: undefined, through: undefined } as const,
 };
-/** A scene whose hub has said who is in the network. */
+/** A scene whose hub has sent a map with these members. */
 function connected(...others: number[]): Scene {
   const scene = new Scene().start();
   scene.say({ type: 'map', version: revision(1), nodes: [1, ...others].map(mapNode) });

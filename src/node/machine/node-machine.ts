@@ -383,7 +383,7 @@ export class NodeMachine {
 
   #setHub(known: HubAddresses, atOnce = false): void {
     this.#setNode({ hub: { key: this.#node.hub.key, ...known } });
-    this.#client.setAddresses(searched(known), this.#now, { atOnce });
+    this.#client.setAddresses(searched(known), atOnce, this.#now);
   }
 
   #setYou(you: Membership): void {

@@ -22,7 +22,7 @@ const rule = (priority: number, table: number, more: Partial<Rule> = {}): Rule =
   ...{ isOfMaster: false, isPartial: false, isInverted: false },
   ...more,
 });
-/** What every machine has. */
+/** The rules of every machine. */
 const RULES: readonly Rule[] = ([4, 6] as const).flatMap((family) =>
   (
     [

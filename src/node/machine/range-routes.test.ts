@@ -12,7 +12,7 @@ const MEMBERS = ['10.7.0.1', '10.7.0.254', '10.7.9.9'].map((ipv4, i) => ({
   ipv6: `fd00::${i + 1}`,
 }));
 
-/** The routes planned where this machine has others, and needs some addresses. */
+/** The planned routes on a machine with other routes, and with addresses that it needs outside the tunnel. */
 function plan(others: readonly string[], needed: readonly string[] = [], own: readonly string[] = []) {
   const local = (text: string, isOwn: boolean): LocalRoute => ({
     destination: parseCidr(text)!,

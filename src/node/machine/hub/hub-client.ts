@@ -143,7 +143,7 @@ export class HubClient {
   }
 
   /** Later searches use these addresses; a connection stays. @param atOnce when not connected, searches now */
-  setAddresses(addresses: readonly HubAddress[], now: number, { atOnce = false } = {}): void {
+  setAddresses(addresses: readonly HubAddress[], atOnce: boolean, now: number): void {
     this.#addresses = addresses;
     if (!atOnce || this.#current !== undefined || this.#state.kind === 'ended') return;
     this.#restartSearch(now);

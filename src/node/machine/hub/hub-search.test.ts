@@ -8,7 +8,7 @@ const at = (host: string): HubAddress => ({ host, port: 443, tls: false });
 const search = (...hosts: string[]): HubSearch => new HubSearch(undefined, hosts.map(at));
 const failure = new HubFailure('unreachable', 'no');
 
-/** Everything that a search starts from `now` on, with its time, when no attempt is answered or fails. */
+/** All attempts from `now` on, with their times, if none is answered or fails. */
 function run(running: HubSearch, now: number): [number, string][] {
   const started: [number, string][] = [];
   for (let at = now; at < now + 60_000; at = Math.max(at + 1, Math.min(running.nextTimeout(), now + 60_000)))

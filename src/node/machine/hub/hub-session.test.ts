@@ -14,7 +14,7 @@ import { HubSession, type JoinRequest, SESSION, type SessionOutput } from './hub
 
 const crypto = new FakeCrypto(new SeededRandom(5));
 
-/** A session and a hub in one place, and a clock that moves when it is told to. */
+/** A session, a hub, and a clock that the test advances. */
 class Scene {
   now = 0;
   readonly map = new NetworkMap();
@@ -38,7 +38,7 @@ class Scene {
     });
   }
 
-  /** Does something to the session, and then what the session wants. */
+  /** Acts on the session, and carries out its outputs. */
   act(act: (session: HubSession) => void): void {
     act(this.session);
     for (let output = this.session.poll(); output; output = this.session.poll()) {
@@ -61,7 +61,7 @@ class Scene {
     this.say({ type: 'answer', re: this.asked.at(-1)!.id, value });
   }
 
-  /** Lets the time pass, with a look whenever the session wants one. */
+  /** Lets time pass, and handles each timeout. */
   pass(milliseconds: number): void {
     const end = this.now + milliseconds;
     for (let next = this.session.nextTimeout(); next <= end; next = this.session.nextTimeout()) {
@@ -72,7 +72,7 @@ class Scene {
     this.now = end;
   }
 
-  /** What was told since the last time, by kind. */
+  /** The kinds of the outputs since the last call. */
   kinds(): string[] {
     return this.told.splice(0).map((output) => (output.kind === 'ended' ? output.failure.kind : output.kind));
   }
@@ -87,7 +87,7 @@ class Scene {
 }
 
 const wish: JoinRequest = { secret: new Uint8Array(16), name: 'laptop', shares: ['10.9.0.0/16'] };
-/** Where a question's answer goes. */
+/** Takes the answer to a request. */
 function box() {
   const got: { answer?: unknown; failure?: HubFailure } = {};
   return {
@@ -272,7 +272,7 @@ test('the whole map is requested once, however many deltas do not fit', () => {
   assert.deepEqual(scene.kinds(), ['attached', 'map']);
   scene.say(delta(3));
   assert.deepEqual([scene.kinds(), scene.map.version], [['map'], { epoch: 'e', revision: 4 }]);
-  // A hub that goes on like this is not followed for ever.
+  // A second misfit so soon ends the session.
   scene.say(delta(9));
   assert.deepEqual(scene.kinds(), ['protocol']);
 });
@@ -290,7 +290,7 @@ test('frames that arrive before the node is attached are ignored', () => {
   assert.deepEqual(scene.kinds(), ['attached', 'frame']);
 });
 
-/** What a hub with the right key may say, true or not. */
+/** What a hub with the right key may send, true or not. */
 const words = fc.oneof(
   fc.constantFrom<HubMessage>(
     { type: 'removed', network: 'n2' },

@@ -8,7 +8,7 @@ interface Access {
   readonly carrier?: NatKind;
 }
 
-/** How machines are connected in the field: their own router, and the carrier's behind it. */
+/** How machines are connected in practice: their own router, and the carrier's behind it. */
 const KINDS: Readonly<Record<string, Access>> = {
   public: {},
   firewall: { nat: 'firewall' },
@@ -22,7 +22,7 @@ const KINDS: Readonly<Record<string, Access>> = {
   'plain Linux': { nat: 'plain' },
 };
 
-/** Simultaneous open cannot reach from a port that nobody knows one who lets in only ports that he has asked. */
+/** Simultaneous open fails between an unpredictable port and a NAT that admits only ports it has sent to. */
 const HARD = /hard/;
 const ASKS_FOR_PORTS = /firewall|easy|^CGNAT|hard|plain/;
 const canBeDirect = (a: string, b: string): boolean =>
@@ -36,16 +36,16 @@ function place(world: PathWorld, access: Access, number: number): PathHost {
 }
 
 interface Conditions {
-  /** Of 100 probes, so many are lost. */
+  /** How many of 100 probes are lost. */
   readonly loss?: number;
   readonly before?: (a: PathHost, b: PathHost) => void;
-  /** After how many milliseconds the relay has told each its public address; before they begin unless given. */
+  /** After how many milliseconds the relay reports each host's public address; before the start if not given. */
   readonly told?: readonly [number, number];
-  /** How often, in milliseconds, one of them looks for its addresses, asks the relay, and finds the same ones. */
+  /** How often one host checks its addresses and asks the relay, with the same result; milliseconds. */
   readonly lookEvery?: number;
 }
 
-/** One host begins to talk to another. @returns after how many milliseconds both reach each other directly */
+/** One host begins to send to another. @returns after how many milliseconds both directions are direct */
 function meet(
   seed: number,
   [one, other]: readonly [Access, Access],
@@ -80,7 +80,7 @@ function meet(
   return world.now - start;
 }
 
-/** Whoever begins comes first. */
+/** The host that begins comes first. */
 const pairs = Object.keys(KINDS).flatMap((a) => Object.keys(KINDS).map((b) => [a, b] as const));
 
 test('pairs of NATs that simultaneous open can traverse are direct within 3 s, and the others stay relayed', () => {

@@ -235,7 +235,7 @@ test('a silent direct path is abandoned within 5 s, and found again when it work
   assert.equal(world.via(laptop, server), '203.0.113.7:41641');
 });
 
-/** Packets go to a peer for so long, and none come back. */
+/** Packets go to a peer for this time, and none come back. */
 function silence(world: PathWorld, host: PathHost, peer: PathHost, milliseconds: number): void {
   for (const end = world.now + milliseconds; world.now < end; ) {
     host.paths.handleActivity(peer.id, world.now);
@@ -301,7 +301,7 @@ test('a direct path is found although a third of the probes is lost', () => {
 test('the better of two addresses is used, without flapping', () => {
   const world = new PathWorld();
   const { laptop, phone } = homes(world);
-  // The phone is heard at a detour first.
+  // The first probes of the phone take a detour.
   world.inject(laptop, phone, { type: 'ping', transaction: new Uint8Array(8) }, at('203.0.113.99', 4_000));
   world.traffic(laptop, phone, 600_000);
   const used = laptop.used.filter(({ peer }) => peer === phone.id).map(({ via }) => via);

@@ -13,11 +13,11 @@ const key = new Uint8Array(32).fill(5);
 const FULL = 1_320;
 const COOKIE = Uint8Array.of(9, 9, 9, 9, 9, 9);
 
-/** A relay that challenges new addresses, 10 ms away; and what the binding said, and when. */
+/** A relay 10 ms away that challenges new addresses, and the binding's events with their times. */
 class World {
   now = 1_000;
   passes = true;
-  /** The longest datagram that the way carries, either way; it loses others without a word. */
+  /** The longest datagram that the path carries, in both directions; longer ones are lost silently. */
   carries = Infinity;
   seen = '198.51.100.1';
   readonly told: { readonly what: string; readonly at: number }[] = [];
