@@ -266,6 +266,13 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   removed: { recovers: 0, act: onNode((node, scenario) => void scenario.remove(node)) },
   leaves: { recovers: 0, act: onNode((node, scenario) => void scenario.leave(node)) },
   renamed: { recovers: 0, act: onNode((node, scenario) => void scenario.rename(node)) },
+  'names swapped': {
+    recovers: 0,
+    act: onNode((node, scenario) => {
+      const other = scenario.someMember();
+      if (other !== undefined && other !== node) void scenario.swapNames(node, other);
+    }),
+  },
   shares: { recovers: 0, act: onNode((node, scenario) => void scenario.share(node)) },
   'joins late': { recovers: 0, act: (scenario) => scenario.joinLate() },
 };

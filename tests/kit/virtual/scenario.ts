@@ -207,6 +207,23 @@ export class Scenario {
     });
   }
 
+  /** Two members get each other's names; the others hear of both at once. */
+  async swapNames(one: NodeHost, other: NodeHost): Promise<void> {
+    const { hub, random } = this.world;
+    hub.stir();
+    const [first, second] = [(await this.#row(one.id))?.name, (await this.#row(other.id))?.name];
+    if (first === undefined || second === undefined) return;
+    const renamings = [
+      [one, `${first}-${random.below(1_000)}`],
+      [other, first],
+      [one, second],
+    ] as const;
+    for (const [{ id }, name] of renamings)
+      if (!(await this.#administered(() => hub.administer({ op: 'rename', node: `${id}`, name })))) return;
+    this.world.tell(`${one.name} and ${other.name} swap their names`);
+    for (const [node] of renamings) this.#acknowledged.delete(`the name of ${node.name}`);
+  }
+
   async share(node: NodeHost): Promise<void> {
     const { world } = this;
     const share = `10.${100 + (node.id! % 100)}.0.0/16`;
