@@ -291,6 +291,50 @@ test('a removal is reported, unless this node asked to leave', () => {
   assert.ok(staying.last('removed'));
 });
 
+test('a node without its hub shows no member as offline', () => {
+  const scene = connected(2);
+  const kind = (): string => scene.machine.path(2, scene.now, EPOCH + scene.now).kind;
+  scene.say({ type: 'presence', online: [1], offline: [{ id: 2, ago: 1_000 }] });
+  assert.equal(kind(), 'offline');
+  scene.breakOff();
+  assert.notEqual(kind(), 'offline');
+});
+
+test('the relay is abandoned once the hub has been away for 3 s, and not before', () => {
+  const scene = connected();
+  scene.isHubThere = false;
+  scene.done.length = 0;
+  const leftAt = scene.now;
+  scene.breakOff();
+  scene.runTo(leftAt + 2_900);
+  assert.deepEqual(scene.kinds('relay'), []);
+  scene.runTo(leftAt + 3_100);
+  assert.equal(scene.last('relay')?.route, undefined);
+  assert.deepEqual(scene.kinds('relay'), ['relay']);
+});
+
+test('after a move, the connection is closed at once if its address is gone, and pinged otherwise', () => {
+  for (const [own, expected] of [
+    [LOCAL.address, ['ping']],
+    [Uint8Array.of(10, 2, 0, 2), ['abort']],
+  ] as const) {
+    const scene = connected();
+    scene.done.length = 0;
+    scene.machine.handleAddresses([{ device: 'eth0', kind: undefined, address: own }], true, scene.now);
+    scene.settle();
+    assert.deepEqual(scene.kinds('ping', 'abort'), expected);
+  }
+});
+
+test('a node refused as a twin waits longer than after another failure', () => {
+  const scene = new Scene();
+  scene.answer = () => undefined;
+  scene.start();
+  const [attach] = scene.asked;
+  scene.say({ type: 'refused', re: attach!.id, code: 'twin', message: 'another machine has this key' });
+  assert.ok(scene.client.nextTimeout() >= scene.now + 1_500);
+});
+
 test('a frame is passed on in the memory of its message', () => {
   const scene = connected(2);
   scene.done.length = 0;
