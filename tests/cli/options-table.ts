@@ -118,7 +118,7 @@ const nodeOptions = (on: Row['on']): Row[] => {
       effect: ({ node }) => node?.shares?.[0] === '10.9.0.0/24',
       on,
     },
-    { option: '--interface', value: 'wg7', effect: ({ node }) => node?.device === 'wg7', on },
+    { option: '--interface', value: 'wg7', effect: ({ node }) => node?.interface === 'wg7', on },
   ];
 };
 
@@ -142,7 +142,7 @@ export const START_TABLE: Readonly<Record<'serve' | 'hub' | 'join' | 'up', reado
     {
       option: '--interface',
       value: 'wg7',
-      effect: ({ node }) => node?.device === 'wg7',
+      effect: ({ node }) => node?.interface === 'wg7',
       on: { ...UP, hub: NO_INTERFACE },
     },
   ],

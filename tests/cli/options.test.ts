@@ -39,7 +39,7 @@ const member: StoredNode = {
     addresses: [{ host: '192.0.2.1', port: 443, tls: false }],
     proven: [],
   },
-  ...{ port: 4000, device: 'lametun0', shares: [] },
+  ...{ port: 4000, interface: 'lametun0', shares: [] },
 };
 const hub = { port: 443, public: [], network: 'home', mtu: 1280, range: '10.6.0.0/15' };
 const SITUATIONS: Readonly<Record<Holding, Situation>> = {

@@ -37,7 +37,7 @@ function node(id: number, name: string, port: number): NodeStatus {
     network,
     self: {
       ...{ id, name, fullName: `${name}.home.lametun`, ...addressesOf(id), key: '' },
-      ...{ admin: false, pending: false, device: 'lametun0', port },
+      ...{ admin: false, pending: false, interface: 'lametun0', port },
     },
     hub: { state: 'connected', address: '203.0.113.5:443', since: NOW - 23 * SECOND },
     relay: { via: 'udp', why: '', since: NOW },

@@ -148,7 +148,7 @@ test('no other process can inject frames into the loopback socket to the relay',
   };
   const node = await startNode({
     ...{ state, log: new TextLog(0, 'node', () => {}), program: 'test' },
-    join: { token, name: 'node1', device: 'lt0', shares: [] },
+    join: { token, name: 'node1', interface: 'lt0', shares: [] },
   });
   t.after(async () => {
     await node.close();

@@ -13,7 +13,7 @@ const status = (more: Partial<NodeStatus> = {}): NodeStatus => ({
   network: { id: '', name: 'home', ipv4: '10.0.0.0/16', ipv6: 'fd00::/64', mtu: 1280 },
   self: {
     ...{ id: 1, name: 'a', fullName: 'a.home.lametun', ipv4: '10.0.0.1', ipv6: 'fd00::1', key: '' },
-    ...{ admin: false, pending: false, device: 'x', port: 1 },
+    ...{ admin: false, pending: false, interface: 'x', port: 1 },
   },
   hub: { state: 'connected', since: 0 },
   relay: { via: 'udp', why: '', since: 0 },

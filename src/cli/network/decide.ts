@@ -60,13 +60,13 @@ export type NodePlan =
       readonly name?: string | undefined;
       readonly shares: readonly string[];
       /** Default: the first free one. */
-      readonly device?: string | undefined;
+      readonly interface?: string | undefined;
     }
   /** Starts a member again, with these changes. */
   | {
       readonly kind: 'resume';
       readonly shares?: readonly string[] | undefined;
-      readonly device?: string | undefined;
+      readonly interface?: string | undefined;
       /** The hub's addresses. */
       readonly addresses?: readonly HubAddress[] | undefined;
     };
@@ -138,7 +138,7 @@ function checkUnchanged(given: Given, { network = 'home', mtu = DEFAULT_MTU, ran
 
 function servedNode(given: Given, { member }: Situation): NodePlan {
   if (member !== undefined && given.newNetwork !== true) return { kind: 'resume', ...changes(given, member) };
-  return { kind: 'join', name: given.name, shares: given.share ?? [], device: given.interface };
+  return { kind: 'join', name: given.name, shares: given.share ?? [], interface: given.interface };
 }
 
 function joinedNode(given: Given, { state, hub, member }: Situation): NodePlan {
@@ -154,7 +154,7 @@ function joinedNode(given: Given, { state, hub, member }: Situation): NodePlan {
         : `no token given, and this machine is already ${nameOf(member)}: run \`lametun up\` to start it`,
     );
   if (member === undefined)
-    return { kind: 'join', token, name: given.name, shares: given.share ?? [], device: given.interface };
+    return { kind: 'join', token, name: given.name, shares: given.share ?? [], interface: given.interface };
   if (!isOfHub(token, member))
     throw usage(
       `this machine is already ${nameOf(member)}, and the token is for another network: run \`lametun leave\`, or pass --state DIR`,
@@ -170,11 +170,11 @@ const isMemberBy = (token: Token | undefined, { hub, member }: Situation): boole
 
 /** A token of its own network only tells a running node where its hub is. */
 function readdressed(given: Given, member: StoredNode): Plan {
-  const { share, interface: device, install, operators } = given;
+  const { share, install, operators } = given;
   if (share !== undefined)
     throw usage(`--share does not change a running node: run \`lametun share ${share.join(' ')}\``);
   const option =
-    device !== undefined
+    given.interface !== undefined
       ? '--interface'
       : operators !== undefined
         ? '--operators'
@@ -203,14 +203,14 @@ function resumed(given: Given, { state, hub, member }: Situation): Plan {
 
 /** What a member can change itself. Only administrators change its name. */
 function changes(
-  { name, share, interface: device }: Given,
+  { name, share, interface: chosen }: Given,
   { you, network }: StoredNode,
-): { readonly shares?: readonly string[]; readonly device?: string } {
+): { readonly shares?: readonly string[]; readonly interface?: string } {
   if (name !== undefined && name !== you.name)
     throw usage(
       `--name ${name}: this node is already called ${you.name} in network ${network.name}: an administrator can run \`lametun rename ${you.name} ${name}\``,
     );
-  return { ...(share && { shares: share }), ...(device !== undefined && { device }) };
+  return { ...(share && { shares: share }), ...(chosen !== undefined && { interface: chosen }) };
 }
 
 /**

@@ -189,25 +189,25 @@ class Run {
    * @returns the stored node with its changes
    */
   async #prepare(state: StateDirectory, plan: NodePlan): Promise<StoredNode | undefined> {
-    const { freeDevice } = await import('../../node/shell/node.js');
+    const { freeInterface } = await import('../../node/shell/node.js');
     const { checkRange, checkShares } = await import('../../node/shell/local-routing.js');
     const stored = this.#plan.newNetwork === true ? undefined : state.read('node');
     if ((plan.kind === 'join') !== (stored === undefined))
       throw new LametunError('busy', `another process has just changed ${this.#path}: try again`);
-    const device = plan.device ?? stored?.device ?? freeDevice();
+    const name = plan.interface ?? stored?.interface ?? freeInterface();
     const { shares = [] } = plan;
     const range = this.#plan.hub?.range;
     if (stored !== undefined) {
-      checkShares(device, shares, [stored.network.ipv4, stored.network.ipv6]);
-      return { ...stored, device, shares: plan.shares ?? stored.shares };
+      checkShares(name, shares, [stored.network.ipv4, stored.network.ipv6]);
+      return { ...stored, interface: name, shares: plan.shares ?? stored.shares };
     }
-    checkShares(device, shares, range === undefined ? [] : [range]);
-    if (range !== undefined) checkRange(device, range);
+    checkShares(name, shares, range === undefined ? [] : [range]);
+    if (range !== undefined) checkRange(name, range);
     return undefined;
   }
 
   async #startNode(state: StateDirectory, plan: NodePlan, changed: StoredNode | undefined): Promise<void> {
-    const { freeDevice, startNode } = await import('../../node/shell/node.js');
+    const { freeInterface, startNode } = await import('../../node/shell/node.js');
     const common = { state, log: this.#log, program: packageVersion(), signal: this.#signal };
     if (changed !== undefined) {
       this.#checkHub(changed);
@@ -215,9 +215,12 @@ class Run {
       const hubAddresses = this.#hubAddresses(plan);
       this.#node = await startNode({ ...common, hubAddresses });
     } else if (plan.kind === 'join') {
-      const { shares, name = ownLabel(), device = freeDevice() } = plan;
+      const { shares, name = ownLabel() } = plan;
       const token = plan.token ?? (await this.#ownToken(shares));
-      this.#node = await startNode({ ...common, join: { token, name, shares, device } });
+      this.#node = await startNode({
+        ...common,
+        join: { token, name, shares, interface: plan.interface ?? freeInterface() },
+      });
     }
     const node = this.#node!;
     this.#undo.push(() => node.close());

@@ -61,7 +61,7 @@ const node: NodeStatus = {
   network: { id: 'x', name: 'home', ipv4: '10.6.0.0/15', ipv6: 'fd07::/64', mtu: 1280 },
   self: {
     ...{ id: 2, name: 'anna-2', fullName: 'anna-2.home.lametun', ipv4: '10.6.0.2', ipv6: 'fd07::2', key: '' },
-    ...{ admin: false, pending: false, device: 'lametun0', port: 4000 },
+    ...{ admin: false, pending: false, interface: 'lametun0', port: 4000 },
   },
   hub: { state: 'connected', address: '203.0.113.5:443', since: 0 },
   relay: { via: 'udp', why: '', since: 0 },

@@ -21,7 +21,7 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
     lines.push(
       self.pending
         ? `${self.name} has asked to join ${network.name} and is pending approval. To approve it, run on the hub: lametun approve ${self.name}`
-        : `${self.fullName} is up: ${self.ipv4}, ${self.ipv6}, interface ${self.device}`,
+        : `${self.fullName} is up: ${self.ipv4}, ${self.ipv6}, interface ${self.interface}`,
     );
   }
   if (node?.self.wished !== undefined)

@@ -9,7 +9,7 @@ const status: NodeStatus = {
   network: { id: 'x', name: 'home', ipv4: '10.7.0.0/16', ipv6: 'fd07::/64', mtu: 1280 },
   self: {
     ...{ id: 1, name: 'office', fullName: 'office.home.lametun', ipv4: '10.7.0.1', ipv6: 'fd07::1', key },
-    ...{ admin: true, pending: false, device: 'lametun0', port: 4000 },
+    ...{ admin: true, pending: false, interface: 'lametun0', port: 4000 },
   },
   hub: { state: 'away', address: '203.0.113.5:443', why: 'nobody answers', since: NOW - 5000 },
   relay: { via: 'websocket', why: 'UDP does not reach the hub', since: NOW },

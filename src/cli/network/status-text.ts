@@ -21,7 +21,7 @@ export function statusText(status: NodeStatus, now: number, width = terminalWidt
   const about = table([
     ['network', `${network.name}, ${network.ipv4} and ${network.ipv6}, MTU ${network.mtu}`],
     ['this node', `${self.fullName}, ${addressText(self)}${roleText(self)}`],
-    ['interface', `${self.device}, UDP port ${self.port}`],
+    ['interface', `${self.interface}, UDP port ${self.port}`],
     ['hub', hubText(status.hub, now)],
     ['relay', relayText(status.relay)],
     ['names', namesText(names)],

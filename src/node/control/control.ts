@@ -86,7 +86,7 @@ export interface NodeStatus {
     /** Waits for the approval of an administrator. */
     readonly pending: boolean;
     /** The network interface. */
-    readonly device: string;
+    readonly interface: string;
     /** The UDP port. */
     readonly port: number;
   };

@@ -26,7 +26,7 @@ const KNOWN: StoredNode = {
   you: member(1),
   hub: { key: '', addresses: [address], proven: [] },
   port: 41_641,
-  device: 'lametun0',
+  interface: 'lametun0',
   shares: [],
 };
 /** The wall clock at time 0 of the machine's clock. */

@@ -68,14 +68,14 @@ export function nodeStatus(
   const { node, key, members } = parts;
   const [hub, relay] = [atWall(parts.hub), atWall(parts.relay)];
   const { wished, names } = surroundings;
-  const { network, you, port, device } = node;
+  const { network, you, port } = node;
   const { id, name, ipv4, ipv6, admin, pending, shares } = you;
   const fullName = `${name}.${network.name}.lametun`;
   const peers = [...members].sort((a, b) => (a.name < b.name ? -1 : 1));
   return {
     network,
     self: {
-      ...{ id, name, fullName, ipv4, ipv6, key, admin, pending, device, port },
+      ...{ id, name, fullName, ipv4, ipv6, key, admin, pending, interface: node.interface, port },
       ...(wished !== undefined && wished !== name && { wished }),
     },
     hub,

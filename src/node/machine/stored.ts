@@ -17,7 +17,7 @@ export interface StoredNode {
   /** The UDP port. A restart keeps it, for peers that know the endpoint. */
   readonly port: number;
   /** The network interface. */
-  readonly device: string;
+  readonly interface: string;
   /** The shares that it offers, approved or not. */
   readonly shares: readonly string[];
 }

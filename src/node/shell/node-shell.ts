@@ -148,9 +148,9 @@ export class NodeShell implements RunningNode {
   }
 
   async share(shares?: readonly string[]): Promise<readonly OfferedShare[]> {
-    const { you, device, network } = this.#machine.node;
+    const { you, network, interface: own } = this.#machine.node;
     if (shares === undefined) return you.shares;
-    checkShares(device, shares, [network.ipv4, network.ipv6]);
+    checkShares(own, shares, [network.ipv4, network.ipv6]);
     return (await this.#answer(this.#machine.share(shares, bootTime()))) as readonly OfferedShare[];
   }
 
@@ -204,7 +204,7 @@ export class NodeShell implements RunningNode {
     const { sockets, early, node } = this.#options;
     await this.#interface.openRelay((peer, datagram) => void sockets.sendFrame(peer, datagram));
     this.#surroundings = new Surroundings({
-      device: node.device,
+      device: node.interface,
       onChange: (addresses) => this.#addressesChanged(addresses, true),
     });
     sockets.settle = () => this.#settle();
@@ -231,7 +231,7 @@ export class NodeShell implements RunningNode {
 
   /** Does nothing before this node has an address, nor a second time. */
   async #startNames(): Promise<void> {
-    const { network, device } = this.#machine.node;
+    const { network, interface: device } = this.#machine.node;
     const [ipv4, ipv6] = this.#machine.hostPlan().addresses.map(({ address }) => address);
     if (ipv4 === undefined) return;
     await this.#names.start({
@@ -345,7 +345,7 @@ export class NodeShell implements RunningNode {
 
   #deviceEnded(reason: 'device-gone' | Error): void {
     if (reason === 'device-gone') {
-      const message = `interface ${this.#machine.node.device} was removed`;
+      const message = `interface ${this.#machine.node.interface} was removed`;
       void this.#finish({ reason, message });
     } else void this.#finish({ reason: 'failed', message: reason.message });
   }

@@ -36,7 +36,7 @@ export interface NodeOptions {
     /** Networks to offer: `192.168.1.0/24`. */
     readonly shares: readonly string[];
     /** The name of the network interface. */
-    readonly device: string;
+    readonly interface: string;
   };
   /** New addresses of a member's hub. */
   readonly hubAddresses?: readonly HubAddress[] | undefined;
@@ -70,7 +70,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 }
 
 /** The first free interface name of lametun0, lametun1, ... Other networks of this machine may use the others. */
-export function freeDevice(): string {
+export function freeInterface(): string {
   for (let number = 0; ; number++) if (findLink(`lametun${number}`) === undefined) return `lametun${number}`;
 }
 
@@ -108,7 +108,7 @@ class Start {
     }
     const hub = this.#hub(stored.hub.key, searched(stored.hub), { network: stored.network.id });
     hub.start();
-    const starting = this.#device(stored.device, stored.network.mtu, stored.port);
+    const starting = this.#device(stored.interface, stored.network.mtu, stored.port);
     return this.#orUndo(hub, starting, async (device) => {
       const node = { ...stored, port: device.port };
       if (device.port !== stored.port) state.write('node', node);
@@ -118,13 +118,13 @@ class Start {
 
   async join(wish: NonNullable<NodeOptions['join']>): Promise<RunningNode> {
     const { token, name, shares } = wish;
-    checkShares(wish.device, shares, []);
-    const starting = this.#device(wish.device, FIRST_MTU, 0);
+    checkShares(wish.interface, shares, []);
+    const starting = this.#device(wish.interface, FIRST_MTU, 0);
     let shown: NetworkInfo | undefined;
     const check = async (network: NetworkInfo): Promise<void> => {
       await starting; // a machine that cannot be a node must not become a member
       const hubs = token.addresses.flatMap(({ host }) => parseAddress(host) ?? []);
-      const routing = localRouting(wish.device);
+      const routing = localRouting(wish.interface);
       checkNetwork(network, { routing, hubs, hosts: nameServers(), shares });
       shown = network;
     };
@@ -137,7 +137,14 @@ class Start {
       const { network, you } = await joined;
       checkMembership(shown, network, you);
       const known = { key: hubKey, ...byToken(undefined, token.addresses) };
-      const node: StoredNode = { network, you, hub: known, port: device.port, device: wish.device, shares };
+      const node: StoredNode = {
+        network,
+        you,
+        hub: known,
+        port: device.port,
+        interface: wish.interface,
+        shares,
+      };
       this.#options.state.write('node', node);
       if (network.mtu !== FIRST_MTU) device.link.setMtu(network.mtu);
       return node;

@@ -47,7 +47,7 @@ const node: StoredNode = {
   },
   hub: { key, addresses: [{ host: '203.0.113.5', port: 443, tls: false }], proven: [] },
   port: 41_641,
-  device: 'lametun0',
+  interface: 'lametun0',
   shares: ['192.168.1.0/24'],
 };
 

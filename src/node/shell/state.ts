@@ -153,7 +153,7 @@ const rest = v.strictObject({
     proven: hubAddresses,
   }),
   port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
-  device: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_=+.-]{1,15}$/)),
+  interface: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9_=+.-]{1,15}$/)),
   shares: v.pipe(v.array(v.pipe(v.string(), v.maxLength(49))), v.maxLength(64)),
 });
 const endpoints = v.array(v.strictObject({ node: v.number(), at: v.pipe(v.string(), v.maxLength(64)) }));

@@ -357,7 +357,7 @@ export class NodeHost {
           ...byToken(undefined, this.#options.hub.tokenAddresses),
         };
         const { shares, port } = this.#options;
-        this.disk.node = { network, you, hub, port, device: 'lametun0', shares };
+        this.disk.node = { network, you, hub, port, interface: 'lametun0', shares };
         tell(`${this.name} has joined as node ${you.id}`);
         this.#becomeMember();
         return;
