@@ -5,6 +5,7 @@ import {
   chownSync,
   closeSync,
   linkSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -133,4 +134,18 @@ test('the next node removes the files of dead ones', (t) => {
   writeFileSync(join(directory, 'half.json.new'), '{', { mode: 0o600 });
   begin(t, directory, 'home', '10.7');
   assert.equal(readdirSync(directory).length, 1);
+});
+
+test('a node stops even if it cannot remove its file', (t) => {
+  if (!needs(t, 'root')) return;
+  const directory = folder(t);
+  const home = begin(t, directory, 'home', '10.7');
+  const work = begin(t, directory, 'work', '10.8');
+  const [file] = readdirSync(directory).filter((name) =>
+    readFileSync(join(directory, name), 'utf8').includes('"work"'),
+  );
+  rmSync(join(directory, file!));
+  mkdirSync(join(directory, file!)); // as undeletable as a file on a read-only file system
+  work.close();
+  assert.deepEqual(home.others(), []);
 });

@@ -143,7 +143,9 @@ export class Siblings {
   /** Withdraws the announcement. A second call does nothing. */
   close(): void {
     if (this.#fd === undefined) return;
-    rmSync(join(this.#directory, this.#file), { force: true });
+    try {
+      rmSync(join(this.#directory, this.#file), { force: true });
+    } catch {} // without its lock, the file is ignored
     closeSync(this.#fd);
     this.#fd = undefined;
   }
@@ -197,7 +199,7 @@ export class Siblings {
       const stat = fstatSync(fd);
       return stat.isFile() && isTrusted(stat) && stat.size <= LONGEST ? use(fd) : undefined;
     } catch {
-      return undefined; // it was removed meanwhile
+      return undefined; // it was removed meanwhile, or is not an announcement
     } finally {
       if (fd !== undefined) closeSync(fd);
     }
