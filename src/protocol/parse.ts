@@ -55,14 +55,14 @@ export function parse<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T
 function explain(issue: v.BaseIssue<unknown>): string {
   const path = issue.path?.map(({ key }) => safeKey(key)).join('.') ?? '';
   const where = path === '' ? 'the message' : path;
-  if (issue.type === 'strict_object' && issue.expected === 'never') return `${where} is unknown`;
-  if (issue.type === 'strict_object' && issue.path !== undefined && issue.received === 'undefined')
-    return `${where} is missing`;
+  const isObject = issue.type === 'strict_object' || issue.type === 'object';
+  if (isObject && issue.expected === 'never') return `${where} is unknown`;
+  if (isObject && issue.path !== undefined && issue.received === 'undefined') return `${where} is missing`;
   if (OURS.has(issue.type)) return `${where} ${issue.message}`;
   return `${where} must be ${issue.expected === 'Object' ? 'an object' : (issue.expected ?? 'something else')}`;
 }
 
-/** The kinds of issue whose texts are in `fields.ts` or `messages.ts`. */
+/** The kinds of issue whose texts are in the schemas. */
 const OURS = new Set([
   'string',
   'regex',
@@ -73,6 +73,7 @@ const OURS = new Set([
   'boolean',
   'check',
   'array',
+  'min_length',
   'max_length',
   'picklist',
 ]);

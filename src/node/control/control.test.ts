@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LametunError } from '../../errors.js';
 import { holdOpenFile } from '../../linux/files/file-lock.js';
-import type { PingAnswer } from './control.js';
+import { parse } from '../../protocol/parse.js';
+import { controlRequest, type PingAnswer } from './control.js';
 import { askControl } from './control-client.js';
 import type { ControlHandler } from './control-connection.js';
 import { serveControl } from './control-server.js';
@@ -98,6 +99,17 @@ test('an invalid request is answered with an error, and does no harm', async (t)
     await once(socket, 'close');
     assert.equal(JSON.parse(answer).error.code, 'protocol', bytes.slice(0, 20));
   }
+});
+
+test('the error of an invalid request names the field', () => {
+  for (const [request, message] of [
+    [{ command: 'ping' }, 'node is missing'],
+    [{ command: 'ping', node: 5 }, 'node must be text'],
+    [{ command: 'admin' }, 'request is missing'],
+    [{ command: 'readdress', hubKey: 'k', addresses: [] }, 'addresses must not be empty'],
+    [{ command: 'fly' }, /^command must be \("status" \| /],
+  ] as const)
+    assert.throws(() => parse(controlRequest, request), { code: 'protocol', message });
 });
 
 test('a process that ends before it answers is reported', async (t) => {

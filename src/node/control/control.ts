@@ -38,7 +38,7 @@ export const controlRequest = v.variant('command', [
   v.object({
     command: v.literal('readdress'),
     hubKey: text,
-    addresses: v.pipe(hubAddresses, v.minLength(1)),
+    addresses: v.pipe(hubAddresses, v.minLength(1, 'must not be empty')),
   }),
   v.object({ command: v.literal('admin'), request: adminRequest }),
   /** Writes a backup of the hub to a file: an absolute path. */
