@@ -41,7 +41,7 @@ export const port = whole(1, 65_535);
 export const time = whole(0, Number.MAX_SAFE_INTEGER);
 /** How long an invitation is valid, seconds: at most ten years. */
 export const lifetime = whole(1, 10 * 366 * 86_400);
-/** IPv6 requires 1280; a TUN device has 16 bits. */
+/** Bytes. IPv6 requires 1280; a TUN device has 16 bits. */
 export const mtu = whole(1280, 65_535);
 export const flag = v.boolean('must be true or false');
 

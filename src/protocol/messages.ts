@@ -28,15 +28,17 @@ import {
 } from './fields.js';
 import { areMapNodes } from './map-node.js';
 
-/**
- * The messages between nodes and the hub inside the channel (`channel.ts`): one JSON object each. A schema here is both: the
- * type of a message, and the check of every message from outside before anything else sees it (`parse.ts`). Schemas are
+/*
+ * The messages between nodes and the hub inside the channel (`channel.ts`): one JSON object each. Each schema here defines
+ * the type of a message, and checks it when it comes from outside, before anything else sees it (`parse.ts`). Schemas are
  * strict: an unknown field is an error.
  *
  * A node sends a request (`NodeMessage` with an `id`), and the hub answers it (`answer` with the same id in `re`). In between,
  * the hub sends changes. Addresses and networks are text in their canonical form (`10.1.2.3`, `fd00::/64`), keys are
  * base64, times are milliseconds since 1970.
  */
+
+/** The type of what a schema accepts, read-only. */
 export type Checked<Schema extends v.GenericSchema> = Unchanging<v.InferOutput<Schema>>;
 type Unchanging<T> = unknown extends T
   ? T

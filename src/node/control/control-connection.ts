@@ -6,7 +6,7 @@ import { type ControlSide, differ, readSide, sideOf } from './control-version.js
 
 /** The longest request, bytes. */
 const LONGEST_REQUEST = 65_536;
-/** How long a connection may wait with its request, milliseconds. */
+/** How long a connection may stay open without a request, milliseconds. */
 const REQUEST_TIMEOUT = 5_000;
 /** How long requests may take to finish when the process ends, milliseconds. */
 const CLOSE_TIMEOUT = 2_000;

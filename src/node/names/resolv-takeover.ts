@@ -76,7 +76,7 @@ export class ResolvConfTakeover {
   /**
    * Takes the file over now, or as soon as another lametun that has it ends.
    *
-   * @throws LametunError when it can never be taken over
+   * @throws LametunError when it cannot be taken over
    */
   constructor(options: TakeoverOptions) {
     this.#options = options;

@@ -21,7 +21,12 @@ export function checkShares(device: string, shares: readonly string[], ranges: r
   for (const share of shares) checkOwnShare(share, routes, parsed);
 }
 
-/** Checks the range of a new network, as `checkShares` does. @throws LametunError `usage` when it is in use here */
+/**
+ * Checks the range of a new network.
+ *
+ * @param device the interface for it, whose routes do not count; it need not exist
+ * @throws LametunError `usage` when it is in use here
+ */
 export function checkRange(device: string, range: string): void {
   const [why] = rangeObstacles([parseCidr(range)!], localRouting(device)).refusals;
   if (why !== undefined) throw usage(`--range ${range}: ${why}; choose another range`);

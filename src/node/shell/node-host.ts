@@ -18,7 +18,7 @@ export interface NodeHostOptions {
   readonly onRouting: (routing: Routing) => void;
 }
 
-/** Keeps this machine as its node plans it. The interface is closed before `stop`. */
+/** Keeps this machine as its node plans it. Close the interface before `stop`: the rules that protect go last. */
 export class NodeHost extends Host {
   readonly #link: NodeHostOptions['link'];
   readonly #plan: NodeHostOptions['plan'];

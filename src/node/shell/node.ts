@@ -28,7 +28,7 @@ export interface NodeOptions {
   readonly log: Log;
   /** `lametun 0.1.0` */
   readonly program: string;
-  /** How to become a member first. */
+  /** Joins a network first, for a machine that is not a member. */
   readonly join?: {
     readonly token: Token;
     /** A DNS label; the hub may append a number. */
@@ -54,7 +54,7 @@ const FIRST_MTU = 1280;
  * Starts a node from its state directory; with `join`, makes this machine a member first. Resolves when its interface is
  * up. Only a join needs the hub. The node belongs to the network namespace of the calling thread.
  *
- * @throws LametunError when it cannot start or join. Everything is undone except a membership
+ * @throws LametunError when it cannot start or join: it is undone, but a new membership stays
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { state, join } = options;

@@ -203,7 +203,7 @@ function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined 
   }
 }
 
-/** Adds what to do to the error of a file operation. */
+/** Does something with a file. An error that a user can mend names the path, and says what to do. */
 function explained<T>(path: string, action: () => T): T {
   try {
     return action();
@@ -227,5 +227,5 @@ const ADVICE: Readonly<Record<string, string>> = {
   EIO: 'the disk cannot be read or written',
 };
 
-/** Errors that neither another --state nor sudo would prevent. */
+/** Errors whose cause is not what the user typed. */
 const NOT_TYPED: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EISDIR', 'ELOOP', 'EIO']);

@@ -11,7 +11,7 @@ const DELAY = 100;
 const PAUSE = 500;
 /** How often to check without an announcement of the kernel, milliseconds: it may announce nothing. */
 const CHECK_INTERVAL = 2_000;
-/** After this long a sleep, milliseconds, routers on the way may have forgotten this machine's connections. */
+/** After a sleep of this many milliseconds, routers on the way may have forgotten this machine's connections. */
 const SLEEP = 3_000;
 
 export interface SurroundingsOptions {
