@@ -1,16 +1,53 @@
 import { closeSync } from 'node:fs';
-import { SqliteAdapter, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
+import {
+  type DatabaseConnection,
+  SqliteAdapter,
+  type SqliteDatabase,
+  SqliteDialect,
+  type SqliteDialectConfig,
+  SqliteDriver,
+  type SqliteStatement,
+} from 'kysely';
 import sqlite, { type Database, type Statement } from 'node-sqlite3-wasm';
+import { deferred } from '../../deferred.js';
 import { openOwnFile } from '../../linux/files/safe-files.js';
 
 /** Kysely's dialect for node-sqlite3-wasm: one connection to one file, used by no other process. */
 export class SqliteFileDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
   constructor(path: string) {
-    super({ database: async () => new SqliteFile(path) });
+    const config = { database: async () => new SqliteFile(path) };
+    super(config);
+    this.#config = config;
+  }
+
+  override createDriver(): SqliteDriver {
+    return new QueueingDriver(this.#config);
   }
 
   override createAdapter(): SqliteAdapter {
     return new TransactionalAdapter();
+  }
+}
+
+/** Gives the connection to one caller after another. SqliteDriver wakes all that wait, each time: quadratic in their number. */
+class QueueingDriver extends SqliteDriver {
+  #last = Promise.resolve();
+  #release = (): void => {};
+
+  override async acquireConnection(): Promise<DatabaseConnection> {
+    const before = this.#last;
+    const turn = deferred<void>();
+    this.#last = turn.promise;
+    await before;
+    this.#release = turn.resolve;
+    return super.acquireConnection();
+  }
+
+  override async releaseConnection(): Promise<void> {
+    await super.releaseConnection();
+    this.#release();
   }
 }
 

@@ -160,6 +160,17 @@ test('SQLite: a second process is refused, and the locks of a killed one do no h
   assert.equal(statSync(path).mode & 0o777, 0o600);
 });
 
+test('SQLite: many requests at once wait in a queue, each at the same cost', async (t) => {
+  const store = await openTestStore(t, join(temporaryFolder(t), 'hub.sqlite'));
+  const began = performance.now();
+  await Promise.all(Array.from({ length: 20_000 }, () => store.read((tables) => tables.pendingCount())));
+  const took = performance.now() - began;
+  assert.ok(
+    took < 20_000,
+    `${Math.round(took)} ms, where a queue takes 1 s and waking all who wait takes minutes`,
+  );
+});
+
 test('SQLite: a file that is not a database is refused with a message', async (t) => {
   const path = join(temporaryFolder(t), 'hub.sqlite');
   writeFileSync(path, 'this is no database, whatever else it may be'.repeat(100));
