@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../../../tests/kit/stores.js';
 import { PollingWorker, type PollingWorkerData } from './polling-worker.js';
 
 const [STOP, COUNT] = [1, 2];
@@ -56,4 +59,15 @@ test('a full ring wakes the worker, which empties it', async () => {
   for (let i = 0; i < 1_000; i++) worker.command(COUNT, 0);
   await worker.close();
   assert.equal(counts[0], 1_000);
+});
+
+test('a command after the end reaches no file that has got a descriptor of the worker', async (t) => {
+  const { worker } = start();
+  await worker.close();
+  const path = join(temporaryFolder(t), 'file');
+  const files = Array.from({ length: 30 }, (_, i) => openSync(`${path}${i}`, 'w'));
+  t.after(() => files.forEach(closeSync));
+  worker.command(COUNT, 0);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(new Set(files.map((fd) => fstatSync(fd).size)), new Set([0]));
 });

@@ -67,7 +67,12 @@ export class PollingWorker<Data extends PollingWorkerData> {
       port: port2,
     };
     this.worker = new Worker(script, { workerData: { ...data, ...common }, transferList: [port2] });
-    this.#exited = new Promise((resolve) => this.worker.once('exit', () => resolve()));
+    this.#exited = new Promise((resolve) =>
+      this.worker.once('exit', () => {
+        Atomics.store(this.#ended, 0, 1); // the worker has not, if it could not start
+        resolve();
+      }),
+    );
     this.#watch = watchReadable(this.#fromWorker.fd, () => {
       this.#fromWorker.clear();
       onWake();
@@ -97,9 +102,9 @@ export class PollingWorker<Data extends PollingWorkerData> {
     queueMicrotask(this.#wakeNow);
   }
 
-  /** Wakes the worker: there is something for it in shared memory. */
+  /** Wakes the worker, unless it has ended: there is something for it in shared memory. */
   wake(): void {
-    this.#toWorker.wake();
+    if (Atomics.load(this.#ended, 0) === 0) this.#toWorker.wake();
   }
 
   readonly #wakeNow = (): void => {
