@@ -101,11 +101,12 @@ function peerStatus(
 function ownWarnings({ you }: StoredNode): string[] {
   const refused = you.shares.filter(({ state }) => state === 'refused');
   const pending = you.shares.filter(({ state }) => state === 'pending').map(({ network }) => network);
-  const approve = `waits for an administrator: \`lametun approve ${you.name}\` on the hub's machine approves it`;
+  const hint = `an administrator: \`lametun approve ${you.name}\` on the hub's machine approves`;
   const warnings = refused.map(
     ({ network, why = 'by an administrator' }) => `The share ${network} of this node is refused: ${why}`,
   );
-  if (you.pending) return [`This node ${approve}`, ...warnings];
-  if (pending.length > 0) return [`The share ${pending.join(', ')} of this node ${approve}`, ...warnings];
+  if (you.pending) return [`This node waits for ${hint} it`, ...warnings];
+  if (pending.length > 0)
+    return [`Shares of this node, ${pending.join(', ')}, wait for ${hint} them`, ...warnings];
   return warnings;
 }

@@ -31,8 +31,8 @@ const ASKED_TIMEOUT = 2_000;
  */
 const BACKOFF = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 35_000, 60_000] as const;
 /**
- * How many routers a ping reaches that only opens this node's own NAT: the one behind its own. After each long pause the
- * next number, in case this node is behind more routers.
+ * How many routers a ping may reach if it only opens this node's own NAT: this node's router, and the next one, which drops
+ * it. After each long pause the next number is used, in case this node is behind more routers.
  */
 const OPENER_HOPS = [2, 3, 4] as const;
 /** How often to search for a better path than the one in use. */
@@ -58,9 +58,9 @@ export interface Situation {
 /**
  * The rules that choose, watch and leave the path to one peer. Any call may change `deadline`.
  *
- * How NATs are traversed. A ping that reaches a plain Linux router too early does harm, that is, before the host behind it
- * has sent anything to the ping's source. The router tracks it as its own connection. As long as it does, packets of that
- * host to the source leave from another port, which the peer does not know. So a called node first sends pings that pass
+ * How NATs are traversed. A ping does harm if it reaches a plain Linux router before the host behind it has sent anything
+ * to the ping's source: the router tracks it as a connection of its own. As long as it does, packets of that host to the
+ * source leave from another port, which the peer does not know. So a called node first sends pings that pass
  * its own router and die behind it. Then it answers the call with `opened`. Only then is it pinged, and told the same. An
  * `opened` counts only if its call listed all present candidates: the peer's NAT may not be open for the one that the
  * pings come from. Without a relay there is no `opened`, and pings go all the way.

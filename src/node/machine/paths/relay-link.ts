@@ -14,8 +14,8 @@ export type RelayLinkEvent =
   /** To the relay, from the interface's socket. */
   | { readonly kind: 'datagram'; readonly bytes: Uint8Array; readonly to: Endpoint }
   /**
-   * Relayed data goes there from now on; `status` tells why. It may come from `address`, the relay's by UDP, before: the
-   * relay knows first that UDP passes.
+   * Relayed data goes to `route` from now on; `status` tells why. It may arrive from `address`, the relay's UDP endpoint,
+   * whatever the route is: the relay knows before this node that UDP passes.
    */
   | { readonly kind: 'relay'; readonly route: RelayRoute; readonly address: Endpoint | undefined }
   /**
@@ -44,6 +44,7 @@ export class RelayLink {
   /** The relay's UDP endpoint. */
   #remote: Endpoint | undefined;
   #status: RelayStatus;
+  /** The `address` of the last event `relay`. */
   #told: Endpoint | undefined;
   /** Why UDP is no longer used. */
   #lost: string | undefined;
