@@ -1,7 +1,7 @@
-import { closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, readFileSync, readlinkSync, writeSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
-import { ERRNO } from '../ffi/errno.js';
-import { call, errno, libc } from '../ffi/libc.js';
+import { ERRNO, LinuxError } from '../ffi/errno.js';
+import { errno, libc } from '../ffi/libc.js';
 import { openExisting, openOwnFile } from './safe-files.js';
 
 /** sys/file.h. */
@@ -63,8 +63,9 @@ export const isHeldElsewhere = (fd: number): boolean => !tryLock(fd, LOCK_SH);
 
 function tryLock(fd: number, kind: number): boolean {
   while (libc.flock(fd, kind | LOCK_NB) < 0) {
-    if (errno() === ERRNO.EAGAIN) return false;
-    if (errno() !== ERRNO.EINTR) call(-1, 'flock');
+    const number = errno();
+    if (number === ERRNO.EAGAIN) return false;
+    if (number !== ERRNO.EINTR) throw new LinuxError(`flock ${readlinkSync(`/proc/self/fd/${fd}`)}`, number);
   }
   return true;
 }

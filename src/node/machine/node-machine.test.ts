@@ -266,7 +266,7 @@ test('an approved node gets its addresses, and credentials that the relay accept
   ]);
 });
 
-test('a removal is reported, unless this node asked to leave', () => {
+test('a removal is reported, unless this node is leaving; after a failed attempt to leave it stays', () => {
   const removed = { type: 'removed', network: NETWORK.id } as const;
   const gone = connected();
   gone.say(removed);
