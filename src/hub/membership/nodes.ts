@@ -81,7 +81,7 @@ const hostsOf = ({ prefix }: Cidr): number => 2 ** (32 - prefix) - 2;
 async function freeName({ tables }: Change, wish: string): Promise<string> {
   const label = toName(wish);
   if ((await tables.nodes({ name: label })).length === 0) return label;
-  // A number leaves at least so many letters of a label.
+  // An appended number may shorten the label, but never to fewer letters than these.
   const taken = new Set(await tables.names(label.slice(0, 50)));
   return uniqueName(label, (name) => taken.has(name));
 }

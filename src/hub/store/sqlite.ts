@@ -31,7 +31,7 @@ export class SqliteFileDialect extends SqliteDialect {
   }
 }
 
-/** Gives the connection to one caller after another. SqliteDriver wakes all that wait, each time: quadratic in their number. */
+/** Queues callers for the connection. SqliteDriver alone wakes all of them each time, at a cost quadratic in their number. */
 class QueueingDriver extends SqliteDriver {
   #last = Promise.resolve();
   #release = (): void => {};
