@@ -23,9 +23,12 @@ const everywhere = { fresh: true, member: true, hub: true, both: true } as const
 
 // The results of the commands without an option.
 const NO_HUB = /^this machine is already node anna of network home, whose hub is elsewhere: pass --state DIR/;
-const BOTH = /^this machine is also node anna of network home: run `lametun up` to start both/;
-const HAS_HUB = /^\/s contains the hub of home: run `lametun up` to start it, or pass --state DIR/;
-const NOTHING = /^\/s contains no network: run `lametun serve` or `lametun join TOKEN`/;
+const BOTH =
+  /^this machine is also node anna of network home: run `lametun up --state \/s` to start both, or `lametun leave --state \/s`/;
+const HAS_HUB =
+  /^\/s contains the hub of home: run `lametun up --state \/s` to start it, or pass --state DIR/;
+const NOTHING =
+  /^\/s contains no network: run `lametun serve --state \/s` or `lametun join --state \/s TOKEN`/;
 const RENAME =
   /^--name bert: this node is already called anna .*: an administrator can run `lametun rename anna bert`/;
 const NO_INTERFACE = /^--interface wg7: \/s contains a hub and no member/;

@@ -243,7 +243,7 @@ test('join needs a token', () => {
   assert.match(refusal('join', {}, SITUATIONS.fresh)!.message, /no token given: run `lametun join TOKEN`/);
   assert.match(
     refusal('join', {}, SITUATIONS.member)!.message,
-    /no token given, .*run `lametun up` to start it/,
+    /no token given, .*run `lametun up --state \/s` to start it/,
   );
 });
 

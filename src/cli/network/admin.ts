@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import { usage } from '../../errors.js';
 import { approveText, invitesText, inviteText, nodesText } from './admin-text.js';
 import { administer, print } from './ask.js';
+import { optionFor } from './decide.js';
 import {
   type Common,
   command,
@@ -52,7 +53,11 @@ function inviteCommand(): Command {
       const request = { op: 'invite', expires, reusable: isReusable, uses, admin, shares: share } as const;
       const answer = await administer<'invite'>(state, request);
       print(json, { ...answer, command: `lametun join ${answer.token}` }, () =>
-        inviteText(answer, `To revoke it, run: lametun revoke ${answer.invite}`, Date.now()),
+        inviteText(
+          answer,
+          `To revoke it, run: lametun revoke${optionFor(state)} ${answer.invite}`,
+          Date.now(),
+        ),
       );
     });
 }

@@ -100,7 +100,7 @@ function started(command: StartCommand, given: Given, situation: Situation): Pla
     case 'hub':
       if (situation.hub !== undefined && situation.member !== undefined)
         throw usage(
-          `this machine is also ${nameOf(situation.member)}: run \`lametun up\` to start both, or \`lametun leave\` to end the membership`,
+          `this machine is also ${nameOf(situation.member)}: run \`lametun up${optionFor(situation.state)}\` to start both, or \`lametun leave${optionFor(situation.state)}\` to end the membership`,
         );
       return { hub: hubPlan(given, situation), ...anew(given), invite: false };
     case 'join':
@@ -145,13 +145,13 @@ function joinedNode(given: Given, { state, hub, member }: Situation): NodePlan {
   const { token } = given;
   if (hub !== undefined)
     throw usage(
-      `${state} contains the hub of ${hub.network ?? 'home'}: run \`lametun up\` to start it, or pass --state DIR to join another network`,
+      `${state} contains the hub of ${hub.network ?? 'home'}: run \`lametun up${optionFor(state)}\` to start it, or pass --state DIR to join another network`,
     );
   if (token === undefined)
     throw usage(
       member === undefined
         ? 'no token given: run `lametun join TOKEN`; `lametun invite` on the hub makes a token'
-        : `no token given, and this machine is already ${nameOf(member)}: run \`lametun up\` to start it`,
+        : `no token given, and this machine is already ${nameOf(member)}: run \`lametun up${optionFor(state)}\` to start it`,
     );
   if (member === undefined)
     return { kind: 'join', token, name: given.name, shares: given.share ?? [], interface: given.interface };
@@ -189,7 +189,9 @@ function readdressed(given: Given, member: StoredNode): Plan {
 
 function resumed(given: Given, { state, hub, member }: Situation): Plan {
   if (hub === undefined && member === undefined)
-    throw usage(`${state} contains no network: run \`lametun serve\` or \`lametun join TOKEN\``);
+    throw usage(
+      `${state} contains no network: run \`lametun serve${optionFor(state)}\` or \`lametun join${optionFor(state)} TOKEN\``,
+    );
   if (member === undefined && given.interface !== undefined)
     throw usage(
       `--interface ${given.interface}: ${state} contains a hub and no member, so there is no interface: leave --interface out`,

@@ -8,7 +8,7 @@ import { withOwnHub } from './own-hub.js';
 const LAN = '192.168.1.0/24';
 
 /** A node of network `n1` that offers the given shares, and a hub that approves every request. */
-function world(network = 'n1', waiting: { name: string; shares?: string[] }[] = []) {
+function world(network = 'n1', waiting: { name: string; shares?: string[] }[] = [], option = '') {
   const asked: AdminRequest[] = [];
   const offers = (shares: readonly string[], state: OfferedShare['state']) =>
     shares.map(
@@ -29,7 +29,7 @@ function world(network = 'n1', waiting: { name: string; shares?: string[] }[] = 
       return { name: 'office', shares: offers([LAN], 'approved') };
     },
   };
-  return { node: withOwnHub(node, hub), asked };
+  return { node: withOwnHub(node, hub, option), asked };
 }
 
 test("a share that root adds on the hub's machine is approved at once", async () => {
@@ -54,6 +54,8 @@ test("root on the hub's machine sees what is pending, and the command that appro
     'anna is pending approval; to approve it, run: lametun approve anna',
     'nas wants to share 192.168.1.0/24; to approve that, run: lametun approve nas',
   ]);
+  const elsewhere = world('n1', waiting.slice(0, 1), ' --state /work').node.status().warnings;
+  assert.match(elsewhere.at(-1)!, /run: lametun approve --state \/work anna$/);
   const many = Array.from({ length: 40 }, (_, i) => ({ name: `n${i}` }));
   const { warnings } = world('n1', many).node.status();
   assert.equal(warnings.length, 7);

@@ -11,15 +11,17 @@ const SHOWN = 5;
 /**
  * A node on its hub's machine. Only root there can ask it anything, and root administers the network. So its own shares need
  * no approval, and its status lists pending nodes and shares.
+ *
+ * @param option `--state` for the commands in that list, as `optionFor` writes it
  */
-export function withOwnHub(node: RunningNode, hub: Hub): RunningNode {
+export function withOwnHub(node: RunningNode, hub: Hub, option = ''): RunningNode {
   if (node.status().network.id !== hub.network.id) return node;
   return {
     ended: node.ended,
     get isEnding() {
       return node.isEnding;
     },
-    status: () => withWaiting(node.status(), hub),
+    status: () => withWaiting(node.status(), hub, option),
     ping: (name, sequence) => node.ping(name, sequence),
     trust: (name) => node.trust(name),
     leave: (force) => node.leave(force),
@@ -36,18 +38,21 @@ export function withOwnHub(node: RunningNode, hub: Hub): RunningNode {
   };
 }
 
-function withWaiting(status: NodeStatus, hub: Hub): NodeStatus {
+function withWaiting(status: NodeStatus, hub: Hub, option: string): NodeStatus {
   const waiting = hub.waiting().filter(({ name }) => name !== status.self.name);
   if (waiting.length === 0) return status;
   const text = waiting.map(({ name, shares }) =>
     shares === undefined
-      ? `${name} is pending approval; to approve it, run: lametun approve ${name}`
-      : `${name} wants to share ${shares.join(', ')}; to approve that, run: lametun approve ${name}`,
+      ? `${name} is pending approval; to approve it, run: lametun approve${option} ${name}`
+      : `${name} wants to share ${shares.join(', ')}; to approve that, run: lametun approve${option} ${name}`,
   );
   const more = text.length - SHOWN;
   const warnings =
     more > 0
-      ? [...text.slice(0, SHOWN), `${more} more nodes are pending approval; for a list, run: lametun nodes`]
+      ? [
+          ...text.slice(0, SHOWN),
+          `${more} more nodes are pending approval; for a list, run: lametun nodes${option}`,
+        ]
       : text;
   return { ...status, warnings: [...status.warnings, ...warnings] };
 }

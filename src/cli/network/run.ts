@@ -14,7 +14,7 @@ import { packageVersion } from '../package-version.js';
 import { abortOnSignals } from '../signals.js';
 import { changes, firstLines } from './changes.js';
 import { Console } from './console.js';
-import type { NodePlan, Plan } from './decide.js';
+import { type NodePlan, optionFor, type Plan } from './decide.js';
 import { isDetached, tellReady } from './detach.js';
 import { controlHandler } from './handler.js';
 import { type HubSettings, hasHub, readHubSettings, writeHubSettings } from './hub-settings.js';
@@ -120,7 +120,8 @@ class Run {
     if (this.#plan.hub !== undefined) await this.#startHub(this.#plan.hub, state);
     if (node !== undefined) await this.#startNode(state, node, change);
     if (this.#node !== undefined && (this.#once || isDetached())) await this.#confirmed(this.#node);
-    if (this.#hub !== undefined && this.#node !== undefined) this.#node = withOwnHub(this.#node, this.#hub);
+    if (this.#hub !== undefined && this.#node !== undefined)
+      this.#node = withOwnHub(this.#node, this.#hub, optionFor(path));
     const handler = controlHandler(this.#hub, () => this.#node);
     const control = await serveControl(path, handler, packageVersion());
     this.#undo.push(() => control.close());
@@ -314,7 +315,7 @@ class Run {
     const outside = hub === undefined ? [] : await this.#outside(hub.port);
     const up = hub && { network: hub.network.name, port: hub.port, outside, invitation };
     const node = this.#node?.status();
-    this.#output.say(startText(up, node, Date.now()), {
+    this.#output.say(startText(up, node, Date.now(), optionFor(this.#path)), {
       event: 'up',
       ...(up && { hub: up }),
       ...(up?.invitation && { command: `lametun join ${up.invitation.token}` }),

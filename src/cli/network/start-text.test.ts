@@ -26,6 +26,18 @@ test('the command to paste stands on its own line; addresses and ports follow', 
   assert.ok(lines.includes('Open these ports to this machine: TCP 443 and UDP 443.'));
 });
 
+test('the commands for this hub name its state directory, unless it is the default one', () => {
+  const option = ' --state /work';
+  assert.match(
+    startText(hub, undefined, 0, option),
+    /To invite a machine, run: lametun invite --state \/work\n/,
+  );
+  assert.match(
+    startText({ ...hub, invitation }, undefined, 0, option),
+    /For more tokens, run: lametun invite --state \/work\n/,
+  );
+});
+
 const ports = (port: number, ...outside: readonly string[]): string[] =>
   startText({ network: 'home', port, outside: outside.map((text) => parsePublic(text, port)) }, undefined, 0)
     .split('\n')

@@ -13,8 +13,16 @@ export interface HubUp {
   readonly invitation?: AdminAnswers['invite'] | undefined;
 }
 
-/** @param now milliseconds since 1970 */
-export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, now: number): string {
+/**
+ * @param now milliseconds since 1970
+ * @param option `--state` for the commands of this machine, as `optionFor` writes it
+ */
+export function startText(
+  hub: HubUp | undefined,
+  node: NodeStatus | undefined,
+  now: number,
+  option = '',
+): string {
   const lines: string[] = [];
   if (node !== undefined) {
     const { self, network } = node;
@@ -35,8 +43,8 @@ export function startText(hub: HubUp | undefined, node: NodeStatus | undefined, 
     lines.push(`To approve them, run on the hub: lametun approve ${node.self.name}`);
   if (hub !== undefined) lines.push(`The hub of ${hub.network} is up.`);
   if (hub?.invitation !== undefined)
-    lines.push('', inviteText(hub.invitation, 'For more tokens, run: lametun invite', now));
-  else if (hub !== undefined) lines.push('To invite a machine, run: lametun invite');
+    lines.push('', inviteText(hub.invitation, `For more tokens, run: lametun invite${option}`, now));
+  else if (hub !== undefined) lines.push(`To invite a machine, run: lametun invite${option}`);
   if (hub !== undefined) lines.push(...portLines(hub, node));
   return lines.join('\n');
 }
