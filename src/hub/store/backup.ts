@@ -32,9 +32,13 @@ export async function backup(store: Store, file: string): Promise<void> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // otherwise another file name would help
-    throw new LametunError(isFull ? 'state' : 'usage', `cannot write the backup: ${message}`, {
-      cause: error,
-    });
+    throw new LametunError(
+      isFull ? 'state' : 'usage',
+      `cannot write the backup ${file}: ${reasonOf(message)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -58,13 +62,19 @@ export async function restore(
   return { network: network.name, nodes: nodes.filter(({ state }) => state !== 'removed').length };
 }
 
+/** Node's message about a file, without its last part: the operation, and perhaps the name of a temporary file. */
+const reasonOf = (message: string): string => message.split(', ')[0]!;
+
 /** @throws LametunError `usage` when the file is not a backup */
 export function readBackup(file: string): Backup {
-  let content: Partial<Backup>;
+  let content: Partial<Backup> | undefined;
   try {
     content = JSON.parse(readFileSync(file, 'utf8')) as Partial<Backup>;
   } catch (error) {
-    throw new LametunError('usage', `cannot read ${file}: ${(error as Error).message}`, { cause: error });
+    if (!(error instanceof SyntaxError))
+      throw new LametunError('usage', `cannot read ${file}: ${reasonOf((error as Error).message)}`, {
+        cause: error,
+      });
   }
   if (content?.format !== 'lametun hub backup')
     throw new LametunError('usage', `${file} is not a hub backup`);

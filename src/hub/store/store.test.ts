@@ -133,7 +133,9 @@ test('a file that is not a backup is refused, and the database stays unchanged',
   await addNode(registry, 'a');
   const rest = '"invites":[],"nodes":[],"shares":[]}';
   for (const [content, why] of [
-    ['', /cannot read/],
+    ['', /backup is not a hub backup$/],
+    ['root:x:0:0', /backup is not a hub backup$/],
+    ['null', /backup is not a hub backup$/],
     ['{}', /not a hub backup/],
     ['{"format":"lametun hub backup","version":2}', /another version/],
     ['{"format":"lametun hub backup","version":1}', /is incomplete/],
@@ -147,6 +149,14 @@ test('a file that is not a backup is refused, and the database stays unchanged',
     const restoring = async () => restore(registry.store, readBackup(join(folder, 'backup')), 'another');
     await assert.rejects(restoring(), why);
   }
+  const missing = join(folder, 'missing');
+  assert.throws(() => readBackup(missing), {
+    message: `cannot read ${missing}: ENOENT: no such file or directory`,
+  });
+  const nowhere = join(missing, 'backup');
+  await assert.rejects(backup(registry.store, nowhere), {
+    message: `cannot write the backup ${nowhere}: ENOENT: no such file or directory`,
+  });
   assert.equal(await addNode(registry, 'b'), 2);
 });
 
