@@ -202,8 +202,7 @@ export async function rename(change: Change, id: NodeId, name: string): Promise<
   change.touch(id);
   if (node.name === name) return name;
   const [other] = await change.tables.nodes({ name });
-  if (other !== undefined)
-    throw new Refused('taken', `node ${other.id} already has the name ${name}: choose another`);
+  if (other !== undefined) throw new Refused('taken', `the name ${name} is taken: choose another`);
   await change.tables.updateNode(id, { name });
   await revise(change, node);
   return node.name;
