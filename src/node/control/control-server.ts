@@ -17,7 +17,7 @@ export interface ControlServer {
  * killed process is replaced.
  *
  * @param program `lametun 0.1.0`, for clients of another version
- * @throws LametunError when the path is too long for a socket, or the directory is not writable
+ * @throws LametunError when the path is too long for a socket or is a directory, or its directory is not writable
  */
 export async function serveControl(
   state: string,
@@ -27,7 +27,9 @@ export async function serveControl(
   const path = controlPath(state);
   if (Buffer.byteLength(path) > 107)
     throw usage(`${path} is too long for a socket: choose a shorter --state`);
-  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path);
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory()) throw new LametunError('state', `${path} is a directory: remove it`);
+  if (found !== undefined) unlinkSync(path);
   const connections = new Connections(MOST_CONNECTIONS, handle, program);
   const server = createServer({ allowHalfOpen: true }, (socket) => connections.add(socket));
   const listening = once(server, 'listening');

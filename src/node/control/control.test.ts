@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { closeSync, lstatSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -134,6 +143,20 @@ test('a request in progress is still answered when the process ends', async (t) 
     told = answer.told;
   });
   assert.ok(told);
+});
+
+test('a directory in the place of the socket is named, and left alone', async (t) => {
+  const state = directory(t);
+  const path = join(state, 'control.sock');
+  mkdirSync(path); // as container engines make it for a volume whose source is missing
+  await assert.rejects(
+    serveControl(state, async () => {}),
+    {
+      code: 'state',
+      message: `${path} is a directory: remove it`,
+    },
+  );
+  assert.ok(existsSync(path));
 });
 
 test('the socket of a killed process is replaced', async (t) => {
