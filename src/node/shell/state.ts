@@ -82,12 +82,15 @@ export class StateDirectory {
     }
     const bytes = Buffer.from(text.trim(), 'base64');
     if (bytes.length === 32 && bytes.toString('base64') === text.trim()) return new Uint8Array(bytes);
-    throw new LametunError('state', `${path} is not a private key of lametun: ${RESTORE}`);
+    throw new LametunError(
+      'state',
+      `${path} is not a private key of lametun: restore the right file, or remove it and ${FILE.node}, and join again`,
+    );
   }
 
   /** @returns undefined when the file does not exist @throws LametunError that names the file */
   read<F extends keyof StoredState>(file: F): StoredState[F] | undefined {
-    return readJson(this.file(FILE[file]), PARSERS[file]);
+    return readJson(this.file(FILE[file]), PARSERS[file], file === 'node' ? `: ${RESTORE}` : '');
   }
 
   /** @param onDamaged gets an error that names the file, which is then left out */
@@ -188,16 +191,17 @@ const PARSERS: { readonly [File in keyof StoredState]: (value: unknown) => Store
 
 /** Reads the member of a state directory without locking it. @throws LametunError that names the file */
 export const readStoredNode = (state: string): StoredNode | undefined =>
-  readJson(join(state, FILE.node), PARSERS.node);
+  readJson(join(state, FILE.node), PARSERS.node, `: ${RESTORE}`);
 
-function readJson<T>(path: string, parse: (value: unknown) => T): T | undefined {
+/** @param advice what to do about a damaged file; empty for one that the node can do without */
+function readJson<T>(path: string, parse: (value: unknown) => T, advice: string): T | undefined {
   const text = explained(path, () => readOwnFile(path));
   if (text === undefined) return undefined;
   try {
     return parse(JSON.parse(text));
   } catch (error) {
     const why = error instanceof SyntaxError ? 'it is not JSON' : (error as Error).message;
-    throw new LametunError('state', `${path} is damaged, or from another program (${why}): ${RESTORE}`, {
+    throw new LametunError('state', `${path} is damaged, or from another program (${why})${advice}`, {
       cause: error,
     });
   }
