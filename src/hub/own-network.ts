@@ -39,7 +39,7 @@ export interface OwnNetworkOptions extends HubStorage {
   readonly network: NetworkOptions;
   /** Whether new nodes need approval; unchanged if not given, at first not. */
   readonly ask?: boolean | undefined;
-  /** A hub ran here before: then neither a key nor a network is made. */
+  /** A hub has run here before, so use its key and its network instead of making new ones. */
   readonly existing?: boolean | undefined;
   /** Start another network with its own key, and set the old one aside. */
   readonly newNetwork?: boolean | undefined;

@@ -86,7 +86,7 @@ interface Consulted {
   readonly isForAll: boolean;
 }
 
-/** The rules that packets to a network may reach, in order. */
+/** The rules that the kernel consults for packets to a network, in order. */
 function* consulted(rules: readonly Rule[], range: Cidr): Generator<Consulted> {
   const family = range.address.length === 4 ? 4 : 6;
   const ordered = rules.filter((rule) => rule.family === family).sort((a, b) => a.priority - b.priority);
