@@ -134,7 +134,8 @@ export function openOwnFile(path: string, access: 'read' | 'write' | 'append'): 
   const fd = openSync(path, ACCESS[access] | O_NOFOLLOW | O_NONBLOCK, PRIVATE_FILE);
   try {
     const found = fstatSync(fd);
-    if (!found.isFile()) throw new LametunError('state', `${path} is not a regular file: remove it`);
+    if (!found.isFile())
+      throw new LametunError('state', `${path} is not a regular file: choose another file, or remove it`);
     if (!isTrusted(found.uid)) throw new LametunError('state', `${path} belongs to another user: remove it`);
     return fd;
   } catch (error) {
