@@ -12,6 +12,8 @@ export const LONGEST: readonly string[] = [
   'tests/network/identity.slow',
   'tests/network/odd-machines.slow',
   'tests/netns/demo.slow',
+  'tests/netns/plain.slow',
+  'tests/netns/lametund.slow',
   'tests/interop/compatibility.slow',
   'tests/hub/kill.slow',
   'tests/network/paths.slow',
@@ -20,7 +22,6 @@ export const LONGEST: readonly string[] = [
   'tests/virtual/large',
   'src/hub/store/store',
   'src/hub/start',
-  'tests/netns/lametund',
   'tests/attack/messages.slow',
 ];
 
