@@ -22,6 +22,8 @@ export class WallClock {
   readonly #wall: () => number;
   readonly #steady: () => number;
   #offset: number;
+  /** The latest time that `now` has returned. Small steps may set the clock back behind it. */
+  #latest = -Infinity;
 
   /** @param wall milliseconds since 1970, may be set @param steady milliseconds since the machine started, never set */
   constructor(wall: () => number, steady: () => number) {
@@ -31,14 +33,15 @@ export class WallClock {
   }
 
   now(): number {
-    return Math.round(this.#steady() + this.#offset);
+    const now = Math.round(this.#steady() + this.#offset);
+    this.#latest = Math.max(this.#latest, now);
+    return now;
   }
 
   /** The step if the clock was set; undefined otherwise. */
   step(): ClockStep | undefined {
-    const to = this.now();
-    const by = Math.round(this.#wall() - to);
-    if (Math.abs(by) >= LEAST_STEP) return { from: Math.floor(this.#offset), to, by };
+    const by = Math.round(this.#wall() - this.now());
+    if (Math.abs(by) >= LEAST_STEP) return { from: Math.floor(this.#offset), to: this.#latest, by };
     this.#offset += by;
     return undefined;
   }
@@ -46,6 +49,7 @@ export class WallClock {
   /** Takes over a step, after stored timestamps were shifted. */
   adopt({ by }: ClockStep): void {
     this.#offset += by;
+    this.#latest += by;
   }
 }
 
