@@ -27,7 +27,7 @@ export interface HostOptions {
 
 /**
  * Keeps this machine as a tunnel needs it: sets what is desired, repairs and reports what other programs change, and
- * restores what it found. What a killed process has left is taken over or restored.
+ * restores what it found. Takes over or restores the settings that a killed process left behind.
  *
  * Belongs to the network namespace of the calling thread.
  */
