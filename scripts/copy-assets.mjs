@@ -5,7 +5,7 @@ import { chmodSync, cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 for (const folder of ['tests/vectors', 'src/demo/recording']) {
   if (existsSync(folder)) cpSync(folder, `dist/${folder}`, { recursive: true, force: true });
 }
-for (const top of ['src', 'tests']) {
+for (const top of ['src', 'packaging', 'tests']) {
   for (const file of readdirSync(`dist/${top}`, { recursive: true })) {
     const source = `${top}/${file.replace(/\.(js|d\.ts)(\.map)?$/, '.ts')}`;
     if (/\.(js|d\.ts)(\.map)?$/.test(file) && !existsSync(source)) rmSync(`dist/${top}/${file}`);

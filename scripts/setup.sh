@@ -32,7 +32,7 @@ fi
 # --- compile ---------------------------------------------------------------------------------------------
 # The stamp is as old as the start of the last good build: what was edited meanwhile is newer.
 stamp=dist/.built
-if [ ! -e "$stamp" ] || [ -n "$(find src tests scripts package.json tsconfig*.json "$installed" -newer "$stamp" | head -n 1)" ]; then
+if [ ! -e "$stamp" ] || [ -n "$(find src packaging tests scripts package.json tsconfig*.json "$installed" -newer "$stamp" | head -n 1)" ]; then
   [ -d dist ] || say 'compiling (npm run build)'
   mkdir -p dist
   touch "$stamp.next"

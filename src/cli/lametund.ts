@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { EXIT_STATUS, LametunError, usage } from '../errors.js';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
+import { commandFor } from '../self.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { errorText } from './error-text.js';
 import { packageVersion } from './package-version.js';
@@ -119,7 +119,8 @@ async function runInBackground(
   const path = uapiPath(device);
   const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   const output = loud ? 'inherit' : 'ignore';
-  const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), ...args], {
+  const [program, ...first] = commandFor('cli/lametund');
+  const child = spawn(program, [...first, ...args], {
     detached: true,
     stdio: ['ignore', output, output, tunFd, uapiFd, 'pipe'],
     env: { ...process.env, [TUN_FD]: '3', [UAPI_FD]: '4', [FOREGROUND]: '1', [READY_FD]: '5' },
@@ -149,4 +150,4 @@ function fail(error: unknown): number {
   return error instanceof LametunError ? EXIT_STATUS[error.code] : 1;
 }
 
-process.exit(await main(process.argv.slice(2)).catch(fail));
+main(process.argv.slice(2)).catch(fail).then(process.exit);

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { asset } from '../self.js';
 
 /** The version in package.json, which is above dist/ in a checkout and in an installed package. */
 export function packageVersion(): string {
-  const file = new URL('../../../package.json', import.meta.url);
-  return `lametun ${(JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version}`;
+  const text = Buffer.from(asset('../../package.json')).toString();
+  return `lametun ${(JSON.parse(text) as { version: string }).version}`;
 }

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import koffi from 'koffi';
+import koffi from '../linux/ffi/koffi.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 import { AEAD, type ChaCha20Poly1305, PARAMETERS } from './chacha20-poly1305-contract.js';
 import { ComposedChaCha20Poly1305, DirectPrimitives, EvpPrimitives } from './chacha20-poly1305-openssl.js';

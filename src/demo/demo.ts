@@ -1,7 +1,8 @@
-import { closeSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { EXIT_STATUS } from '../errors.js';
 import { openOutput } from '../linux/files/safe-files.js';
+import { asset } from '../self.js';
 import type { LessonEvent } from './events.js';
 import { Keyboard } from './keyboard.js';
 import { whatIsMissing } from './machine.js';
@@ -20,8 +21,6 @@ export interface DemoOptions {
   readonly record?: string | undefined;
 }
 
-const RECORDING = new URL('recording/demo.json', import.meta.url);
-
 /** A recorded run. */
 export interface Recording {
   /** Where and when, in words for the audience. */
@@ -29,7 +28,8 @@ export interface Recording {
   readonly events: readonly LessonEvent[];
 }
 
-export const readRecording = (): Recording => JSON.parse(readFileSync(RECORDING, 'utf8')) as Recording;
+export const readRecording = (): Recording =>
+  JSON.parse(Buffer.from(asset('demo/recording/demo.json')).toString()) as Recording;
 
 /**
  * Shows the lesson on stdout: live where the machine can, as a recording where it cannot.

@@ -25,7 +25,7 @@ const show = (event: LessonEvent): Promise<void> =>
     send({ kind: 'event', event });
   });
 
-try {
+async function play(): Promise<void> {
   // /proc is still the outer one, so this is the number of this process outside.
   send({ kind: 'up', pid: Number(readlinkSync('/proc/self')) });
   // `ip netns` keeps names in /run/netns. In a /run of our own, nobody else sees them.
@@ -42,6 +42,8 @@ try {
     kind: 'done',
     hosts: Object.fromEntries(Object.entries(hosts).map(([host, { name }]) => [host, name])),
   });
-} catch (error) {
-  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
 }
+
+play().catch((error: unknown) =>
+  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }),
+);

@@ -1,11 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import type { Namespace } from '../linux/process/namespace.js';
 import { INNER, nextLine, type Stage } from './stage.js';
 import { ADDRESS } from './topology.js';
-
-const TRANSPORTS = fileURLToPath(new URL('transports.js', import.meta.url));
 
 /** The internet of this comparison: its delay each way in milliseconds, and its share of lost packets. */
 const DELAY = 10;
@@ -28,7 +25,7 @@ export async function compareTransports(stage: Stage): Promise<void> {
   laptop.sysctl({ 'net.ipv4.tcp_congestion_control': 'reno' });
   const programs: ChildProcess[] = [];
   const start = async (host: Namespace, ...args: string[]): Promise<ChildProcess> => {
-    const program = await stage.start(host, TRANSPORTS, args);
+    const program = await stage.start(host, 'demo/transports', args);
     programs.push(program);
     return program;
   };

@@ -1,15 +1,14 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { connect } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import { IPV4 } from '../ip/packet.js';
 import type { Namespace } from '../linux/process/namespace.js';
+import { commandFor } from '../self.js';
 import type { Seen } from './capture.js';
 import { INNER, type Stage } from './stage.js';
 import { ADDRESS, OFFICE_LAN } from './topology.js';
 
-const LAMETUND = fileURLToPath(new URL('../cli/lametund.js', import.meta.url));
 const PORT = 51_820;
 /** The two ends have one /run, so their configuration sockets need different names. */
 const DEVICE = { laptop: 'wg-office', gateway: 'wg-home' } as const;
@@ -76,7 +75,8 @@ async function startDevice(
 ): Promise<void> {
   const device = DEVICE[host];
   await stage.command(host, `lametund ${device}`);
-  stage.topology[host].run(process.execPath, [LAMETUND, device]);
+  const [path, ...first] = commandFor('cli/lametund');
+  stage.topology[host].run(path, [...first, device]);
   const socket = connect(`/var/run/wireguard/${device}.sock`);
   socket.end(`set=1\n${settings.join('\n')}\n\n`);
   const answer = await readText(socket);

@@ -1,12 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
+import { commandFor } from '../self.js';
 import type { LessonEvent } from './events.js';
 import { enterWords, environment, unshareArguments } from './machine.js';
-
-const INSIDE = fileURLToPath(new URL('inside.js', import.meta.url));
 
 /** What the sandbox's process 1 writes, one JSON object a line. After each `event` it waits for a line in return. */
 export type Message =
@@ -34,7 +32,7 @@ export class Sandbox {
 
   /** @param file a file descriptor that takes the captured packets */
   constructor(file?: number) {
-    this.#child = spawn('unshare', [...unshareArguments(), process.execPath, INSIDE], {
+    this.#child = spawn('unshare', [...unshareArguments(), ...commandFor('demo/inside')], {
       stdio: ['pipe', 'pipe', 'pipe', file ?? 'ignore'],
       env: { ...environment(), ...(file === undefined ? {} : { LAMETUN_DEMO_CAPTURE: '3' }) },
       detached: true, // Ctrl-C is for this process, which then ends the other in order

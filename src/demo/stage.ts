@@ -1,14 +1,12 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import { computeChecksumsInKernel } from '../linux/net/packet-socket.js';
 import type { Namespace } from '../linux/process/namespace.js';
+import { commandFor, type Program } from '../self.js';
 import { Capture, type Seen } from './capture.js';
 import { type LessonEvent, type PacketEvent, type SceneId, toHex } from './events.js';
 import { ADDRESS, Topology } from './topology.js';
-
-const ACTORS = fileURLToPath(new URL('actors.js', import.meta.url));
 
 /** The tunnel's own addresses. */
 export const INNER = { gateway: '10.0.0.1', laptop: '10.0.0.2' } as const;
@@ -76,20 +74,21 @@ export class Stage {
     return `${said}${complained}`;
   }
 
-  /** Starts a script on a host. @returns once it has printed a line, which says that it is ready */
-  async start(host: Namespace, script: string, args: readonly string[]): Promise<ChildProcess> {
-    const program = host.spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
-    await nextLine(program);
-    return program;
+  /** Starts a program on a host. @returns once it has printed a line, which says that it is ready */
+  async start(host: Namespace, program: Program, args: readonly string[]): Promise<ChildProcess> {
+    const [path, ...first] = commandFor(program);
+    const child = host.spawn(path, [...first, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+    await nextLine(child);
+    return child;
   }
 
   async startWebServer(): Promise<void> {
-    await this.start(this.topology.server, ACTORS, ['serve', ADDRESS.server.v4]);
+    await this.start(this.topology.server, 'demo/actors', ['serve', ADDRESS.server.v4]);
   }
 
   /** Reads a page from the office's web server, as any program on the laptop could. */
   async fetchPage(): Promise<string> {
-    const words = [process.execPath, ACTORS, 'fetch', ADDRESS.server.v4];
+    const words = [...commandFor('demo/actors'), 'fetch', ADDRESS.server.v4];
     return (await this.quietly(this.topology.laptop, words)).trimEnd();
   }
 

@@ -1,11 +1,10 @@
 import type { ChildProcess } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { LametunError } from '../errors.js';
 import type { Namespace } from '../linux/process/namespace.js';
+import { commandFor } from '../self.js';
 
-const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 const PATIENCE = 10_000;
 
 /** One line of `lametun --json`. */
@@ -25,7 +24,8 @@ export class TunnelProcess {
 
   /** @param args without `--json` */
   constructor(host: Namespace, args: readonly string[]) {
-    this.#child = host.spawn(process.execPath, [MAIN, ...args, '--json'], {
+    const [path, ...first] = commandFor('cli/main');
+    this.#child = host.spawn(path, [...first, ...args, '--json'], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { Worker } from 'node:worker_threads';
 import { LametunError, usage } from '../errors.js';
 import { formatAddress, type IpAddress } from '../ip/address.js';
 import { type Cidr, formatCidr } from '../ip/cidr.js';
@@ -14,6 +13,7 @@ import { AF } from '../linux/net/socket-address.js';
 import { UdpSocket } from '../linux/net/udp.js';
 import { Waker } from '../linux/threads/poll.js';
 import { clearOffloads, Tun } from '../linux/tun/tun.js';
+import { startWorker } from '../self.js';
 import { TokenBucket } from '../token-bucket.js';
 import { UndoStack } from '../undo.js';
 import type { PlainEvent } from './events.js';
@@ -246,7 +246,7 @@ async function runWorker(
     logPackets: options.logPackets,
     limits: options.limits,
   };
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: job });
+  const worker = startWorker('plain/worker', { workerData: job });
   const stop = (): void => {
     state.stop();
     waker.wake();

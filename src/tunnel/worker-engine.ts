@@ -73,7 +73,7 @@ export class WorkerEngine implements Engine {
   constructor({ tunFd, mtu, offloads, paths, sideChannel = false, events }: WorkerEngineOptions) {
     this.#events = events;
     this.#worker = new PollingWorker({
-      script: new URL('./worker.js', import.meta.url),
+      program: 'tunnel/worker',
       data: {
         ...{ tunFd, mtu, offloads, followsPeers: paths !== 'owner', sideChannel },
         reports: this.#reports.buffer,

@@ -10,7 +10,7 @@ const LAZY_IMPORT = /import\('(\.[^']+)'\)/g;
 const COMMENT = /\/\*.*?\*\/|\/\/[^\n]*/gs;
 
 /**
- * Unused exports of the files of `src/`: no other file of `src/` imports them. Types that their own file uses do not
+ * Unused exports of the files of `src/` and `packaging/`: no other file of these imports them. Types that their own file uses do not
  * count, and neither does what both its own file and a test use.
  *
  * @returns `src/ip/address.ts: name`
@@ -18,7 +18,7 @@ const COMMENT = /\/\*.*?\*\/|\/\/[^\n]*/gs;
 export function unusedExports(): readonly string[] {
   const exported: { readonly key: string; readonly kind: string; readonly usedInOwnFile: boolean }[] = [];
   const imports = { product: new Set<string>(), tests: new Set<string>() };
-  for (const path of ['src', 'tests'].flatMap(filesOf)) {
+  for (const path of ['src', 'packaging', 'tests'].flatMap(filesOf)) {
     const isTest = path.startsWith('tests/') || path.endsWith('.test.ts');
     const text = readFileSync(path, 'utf8').replace(COMMENT, '');
     const note = (names: string, target: string): void => {

@@ -26,7 +26,7 @@ export const FLOORS: readonly (readonly Room[])[] = [
       about: 'AEAD, X25519, BLAKE2s',
       column: 1,
       mayImport: ['ip', 'wireguard', 'linux'],
-      packages: ['koffi', '@noble/ciphers/chacha.js'],
+      packages: ['@noble/ciphers/chacha.js'],
     },
     {
       name: 'protocol',

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
+import { commandFor } from '../../self.js';
 import { READY, tellParent } from '../ready.js';
 
 /** The descriptor on which the background process reports that it is up. */
 const READY_FD = 'LAMETUN_READY_FD';
-const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 
 /** Whether this is the background process. */
 export const isDetached = (): boolean => process.env[READY_FD] !== undefined;
@@ -17,7 +16,8 @@ export const isDetached = (): boolean => process.env[READY_FD] !== undefined;
  * @returns the exit status
  */
 export async function detach(args: readonly string[], input = ''): Promise<number> {
-  const child = spawn(process.execPath, [...process.execArgv, MAIN, ...args], {
+  const [program, ...first] = commandFor('cli/main');
+  const child = spawn(program, [...first, ...args], {
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, [READY_FD]: '3' },

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { usage } from '../../errors.js';
 import { parseRange } from '../../hub/membership/ranges.js';
 import type { Token } from '../../protocol/token.js';
+import { commandFor } from '../../self.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
 import { decide, type Given, type StartCommand } from './decide.js';
 import { detach, isDetached } from './detach.js';
@@ -156,9 +156,8 @@ function withoutToken(command: Command, args: readonly string[]): string[] {
 
 async function installUnit(state: string, verbose: boolean, json: boolean): Promise<void> {
   const { install, unitFor } = await import('./unit.js');
-  const main = fileURLToPath(new URL('../main.js', import.meta.url));
   const unit = unitFor({ state }, [
-    ...[process.execPath, main, 'up', '--state', state],
+    ...[...commandFor('cli/main'), 'up', '--state', state],
     ...(verbose ? ['--verbose'] : []),
   ]);
   const { path, started } = install(unit);

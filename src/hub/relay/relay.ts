@@ -86,7 +86,7 @@ export class Relay {
     this.#up = new FairRing(0);
     this.#down = new FairRing(this.#maxMembers);
     this.#worker = new PollingWorker({
-      script: new URL('./worker.js', import.meta.url),
+      program: 'hub/relay/worker',
       data: {
         ...{ fd: socket.fd, memberRate, offloads: options.offloads ?? true },
         up: this.#up.ring.buffer,

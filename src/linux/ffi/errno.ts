@@ -1,5 +1,5 @@
-import koffi from 'koffi';
 import { LametunError } from '../../errors.js';
+import koffi from './koffi.js';
 
 /** The errnos that this package distinguishes, asm-generic/errno-base.h and errno.h. */
 export const ERRNO = {

@@ -1,5 +1,5 @@
-import koffi from 'koffi';
 import { ERRNO_HINT, LinuxError } from './errno.js';
+import koffi from './koffi.js';
 
 /**
  * Declares C functions of a library; null is what the process has already, so both glibc and musl work without a file name.

@@ -1,5 +1,5 @@
-import koffi from 'koffi';
 import { PAGE, type WasmMemory, wasmMemory } from '../../ip/wasm.js';
+import koffi from './koffi.js';
 
 /** A block of memory that C may keep a pointer to. It does not move, and lives as long as this object. */
 export interface Memory {

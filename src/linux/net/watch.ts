@@ -1,4 +1,4 @@
-import koffi from 'koffi';
+import koffi from '../ffi/koffi.js';
 import { findLink, type Link, RTM, readLink } from './link.js';
 import { NetlinkSocket } from './netlink.js';
 

@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, statSync } from 'node:fs';
+import { STARTED_WITH } from '../../self.js';
 import { call, declare, libc } from '../ffi/libc.js';
 import { allocate, type Memory, writeUint64 } from '../ffi/memory.js';
 
@@ -118,9 +119,7 @@ function isForbidden(path: string): boolean {
 /** Executes the program again with the same arguments and environment. Node's descriptors are all close-on-exec. */
 function executeAgain(descriptors: readonly number[]): never {
   for (const fd of [0, 1, 2, ...descriptors, ...namedIn(process.argv)]) libc.fcntl(fd, F_SETFD, 0);
-  const words = [process.argv0, ...process.execArgv, ...process.argv.slice(1)].map((word) =>
-    Buffer.from(`${word}\0`),
-  );
+  const words = [process.argv0, ...STARTED_WITH].map((word) => Buffer.from(`${word}\0`));
   const text = allocate(words.reduce((sum, { length }) => sum + length, 0));
   const pointers = allocate(8 * (words.length + 1));
   let at = 0;

@@ -38,7 +38,7 @@ interface CountingData extends PollingWorkerData {
 function start() {
   const counts = new Int32Array(new SharedArrayBuffer(8));
   const worker = new PollingWorker<CountingData>({
-    script: new URL(`data:text/javascript,${encodeURIComponent(SCRIPT)}`),
+    program: new URL(`data:text/javascript,${encodeURIComponent(SCRIPT)}`),
     data: { counts: counts.buffer, folder: import.meta.url },
     ...{ recordSize: 8, records: 64, stop: STOP, onWake() {} },
   });

@@ -1,4 +1,5 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
+import { startWorker, type WorkerProgram } from '../../self.js';
 import { type Watch, watchReadable } from '../net/watch.js';
 import { Waker } from './poll.js';
 import { SharedRing } from './shared-ring.js';
@@ -29,7 +30,8 @@ export function runWorker({ ended, port }: PollingWorkerData, run: () => void): 
 export const NOBODY = 0xffff_ffff;
 
 export interface PollingWorkerOptions<Data extends PollingWorkerData> {
-  readonly script: URL;
+  /** Tests name a file of their own. */
+  readonly program: WorkerProgram | URL;
   readonly data: Omit<Data, keyof PollingWorkerData>;
   /** The ring of commands: bytes per record, number of records. */
   readonly recordSize: number;
@@ -54,7 +56,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
   readonly #exited: Promise<void>;
   #isWaking = false;
 
-  constructor({ script, data, recordSize, records, stop, onWake }: PollingWorkerOptions<Data>) {
+  constructor({ program, data, recordSize, records, stop, onWake }: PollingWorkerOptions<Data>) {
     const { port1, port2 } = new MessageChannel();
     this.port = port1;
     this.commands = new SharedRing(recordSize, records);
@@ -66,7 +68,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
       ended: this.#ended.buffer,
       port: port2,
     };
-    this.worker = new Worker(script, { workerData: { ...data, ...common }, transferList: [port2] });
+    this.worker = startWorker(program, { workerData: { ...data, ...common }, transferList: [port2] });
     this.#exited = new Promise((resolve) =>
       this.worker.once('exit', () => {
         Atomics.store(this.#ended, 0, 1); // the worker has not, if it could not start
