@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import koffi from 'koffi';
+import koffi from '../../src/linux/ffi/koffi.js';
 import { libc } from '../../src/linux/ffi/libc.js';
 import { allocate } from '../../src/linux/ffi/memory.js';
 import { SOCKADDR_IN6 } from '../../src/linux/net/socket-address.js';

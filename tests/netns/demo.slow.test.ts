@@ -110,7 +110,7 @@ test('without root the demo runs in a user namespace', async (t) => {
   cpSync('dist/src', join(folder, 'dist/src'), { recursive: true });
   cpSync('package.json', join(folder, 'package.json'));
   mkdirSync(join(folder, 'node_modules'));
-  for (const name of ['koffi', '@koromix', '@noble', 'commander', 'picocolors']) {
+  for (const name of ['@koromix', '@noble', 'commander', 'picocolors']) {
     cpSync(join('node_modules', name), join(folder, 'node_modules', name), { recursive: true });
   }
   execFileSync('chmod', ['-R', 'a+rX', folder]);
