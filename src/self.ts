@@ -23,10 +23,11 @@ export const LOADER = 'loader.js';
 /** The first argument that selects a program of a single executable. Without it, the executable's name does. */
 export const PROGRAM_ARGUMENT = '--program=';
 
-/** The arguments with which this process was started, those of Node.js included. */
-export const STARTED_WITH: readonly string[] = isSingleFile
-  ? process.argv.slice(2)
-  : [...process.execArgv, ...process.argv.slice(1)];
+/** The arguments with which this process was started: those of Node.js or of the loader, then those of the program. */
+export const STARTED_WITH: readonly string[] = [
+  ...process.execArgv,
+  ...process.argv.slice(isSingleFile ? 2 : 1), // the second repeats the first there
+];
 
 /** The command that runs a program of this package in another process: a path, and the first arguments. */
 export function commandFor(program: Program): [path: string, ...args: string[]] {

@@ -1,7 +1,7 @@
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { getRawAsset } from 'node:sea';
 import { compileFunction, constants } from 'node:vm';
-import { PROGRAM_ARGUMENT, PROGRAMS, STARTED_WITH } from '../../src/self.js';
+import { PROGRAM_ARGUMENT, PROGRAMS } from '../../src/self.js';
 
 /**
  * The main script of the single executable, and of its workers. It runs `lametund` if that is the executable's name, as a
@@ -10,10 +10,10 @@ import { PROGRAM_ARGUMENT, PROGRAMS, STARTED_WITH } from '../../src/self.js';
  * Each program is a script among the assets, which requires others. So a program compiles only what it needs.
  */
 function chooseProgram(): string {
-  const [first = ''] = STARTED_WITH;
+  const first = process.argv[2] ?? '';
   if (!first.startsWith(PROGRAM_ARGUMENT))
     return basename(process.argv0) === 'lametund' ? 'cli/lametund' : 'cli/main';
-  process.argv.splice(2, 1); // the program sees its own arguments only
+  process.execArgv.push(...process.argv.splice(2, 1)); // the program sees its own arguments only
   return first.slice(PROGRAM_ARGUMENT.length);
 }
 
@@ -27,13 +27,13 @@ function load(name: string): object {
   const known = modules.get(name);
   if (known !== undefined) return known.exports;
   const source = Buffer.from(getRawAsset(name) as ArrayBuffer).toString();
-  const script = compileFunction(source, ['exports', 'require', 'module', '__filename'], {
+  const script = compileFunction(source, ['exports', 'require', 'module', '__filename', '__dirname'], {
     filename: `lametun:${name}`,
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
   const module: Module = { exports: {} };
   modules.set(name, module);
-  script(module.exports, requireFrom, module, process.execPath);
+  script(module.exports, requireFrom, module, process.execPath, dirname(process.execPath));
   return module.exports;
 }
 

@@ -126,7 +126,8 @@ test('without root the demo runs in a user namespace', async (t) => {
   assert.deepEqual(leftovers(demo), []);
 });
 
-const DEMO = /^\S*node \S*main\.js demo/;
+/** From files, or from a single executable. */
+const DEMO = /^\S*(node \S*main\.js|lametun\S* --program=cli\/main) demo/;
 const STOP = /Enter: next/;
 
 /** A run on a terminal, in the middle of the lesson with the tunnel up. */

@@ -17,6 +17,9 @@ const REQUIREMENTS = ['root', 'tun', 'wg'] as const;
 let devices = 0;
 const newName = (): string => `ld${process.pid % 100_000}x${devices++}`;
 
+/** One of these is in the command line: from files, or from a single executable. */
+const PROGRAM = [LAMETUND, '--program=cli/lametund'];
+
 /** The processes of lametund for a device. */
 const pidsOf = (device: string): number[] =>
   readdirSync('/proc')
@@ -24,7 +27,7 @@ const pidsOf = (device: string): number[] =>
     .filter((pid) => {
       try {
         const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return device !== '' && args.includes(LAMETUND) && args.includes(device);
+        return device !== '' && PROGRAM.some((word) => args.includes(word)) && args.includes(device);
       } catch {
         return false; // it has exited
       }
