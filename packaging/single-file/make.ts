@@ -29,7 +29,7 @@ export async function makeSingleFiles(architectures: readonly Architecture[]): P
   for (const architecture of architectures) {
     const koffi = join(koffiPackage(architecture), `linux_${architecture}/koffi.node`);
     const blob = makeBlob(parts, { ...assets, 'koffi.node': koffi });
-    const path = `out/lametun-linux-${architecture}`;
+    const path = singleFile(architecture);
     rmSync(path, { force: true });
     copyFileSync(join(nodePackage(architecture), 'bin/node'), path);
     inject(path, blob);
@@ -38,6 +38,9 @@ export async function makeSingleFiles(architectures: readonly Architecture[]): P
   }
   return paths;
 }
+
+/** Where the single executable for a processor is. */
+export const singleFile = (architecture: string): string => `out/lametun-linux-${architecture}`;
 
 /** Node must have the same version as the one in the executable. Its processor may be another one: no code is compiled. */
 function makeBlob(parts: string, assets: Readonly<Record<string, string>>): string {

@@ -12,6 +12,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
+import { makeSingleFiles } from '../../packaging/single-file/make.js';
+import type { Architecture } from '../../packaging/single-file/node.js';
 import { runProgram } from '../../src/linux/process/program.js';
 import { runInSandbox, SANDBOX_VARIABLE, whyNoSandbox } from '../runner/sandbox.js';
 import { chart } from './chart.js';
@@ -70,6 +72,8 @@ async function main(): Promise<number> {
   if (typeof sections === 'string') return fail(sections, 2);
   if (process.env[SANDBOX_VARIABLE] === undefined) {
     const why = whyNoSandbox();
+    // The sandbox has no network.
+    if (why === undefined && sections.includes(START)) await makeSingleFiles([process.arch as Architecture]);
     return why === undefined ? runInSandbox() : fail(`cannot create namespaces: ${why}; try sudo`, 1);
   }
   for (const [program, argument] of NEEDED) runProgram(program, [argument], { purpose: 'the benchmark' });

@@ -170,7 +170,7 @@ for (const [signal, status] of [
 }
 
 for (const [what, name] of [
-  ['the process inside', /^\S*node \S*inside\.js/],
+  ['the process inside', /^\S*(node \S*inside\.js|lametun\S* --program=demo\/inside)/],
   ['unshare', /^unshare /],
 ] as const) {
   test(`when ${what} is killed, the demo reports it with status 1, and nothing is left`, async (t) => {
