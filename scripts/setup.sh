@@ -44,7 +44,7 @@ fi
 demo='ip:iproute2 nft:nftables ping:iputils-ping unshare:util-linux'
 case $purpose in
   demo) wanted=$demo ;;
-  test) wanted="$demo tshark:tshark setpriv:util-linux script:bsdutils wg:wireguard-tools wireguard-go:wireguard-go postgres:postgresql systemd-analyze:systemd" ;;
+  test) wanted="$demo tshark:tshark setpriv:util-linux script:bsdutils wg:wireguard-tools wireguard-go:wireguard-go postgres:postgresql systemd-analyze:systemd mandoc:mandoc groff:groff-base" ;;
   bench) wanted="$demo iperf3:iperf3 wg:wireguard-tools wireguard-go:wireguard-go" ;;
   *) die "no such purpose: $purpose (demo, test or bench)" ;;
 esac

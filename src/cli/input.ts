@@ -16,6 +16,8 @@ export function repeatable(option: Option): Option {
   return option;
 }
 
+export const isRepeatable = (option: Option): boolean => REPEATABLE.has(option);
+
 interface Given {
   readonly flag: string;
   readonly value: string | undefined;

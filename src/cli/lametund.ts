@@ -7,6 +7,7 @@ import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { commandFor } from '../self.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
 import { errorText } from './error-text.js';
+import { FOREGROUND, lametundHelp, TUN_FD, UAPI_FD, USAGE } from './lametund-usage.js';
 import { packageVersion } from './package-version.js';
 import { READY, tellParent } from './ready.js';
 import { abortOnSignals } from './signals.js';
@@ -20,13 +21,8 @@ import { abortOnSignals } from './signals.js';
  *
  * Exit status: 0; 1 when it could not start; 2 when the arguments or the environment are wrong.
  */
-const TUN_FD = 'WG_TUN_FD';
-const UAPI_FD = 'WG_UAPI_FD';
-const FOREGROUND = 'WG_PROCESS_FOREGROUND';
 /** Our own: the descriptor on which the background process reports how the start went. */
 const READY_FD = 'LAMETUND_READY_FD';
-
-const USAGE = 'Usage: lametund [-f/--foreground] INTERFACE-NAME\n';
 
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === '--version') {
@@ -38,7 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
   const foreground = args[0] === '-f' || args[0] === '--foreground';
   const names = foreground ? args.slice(1) : args;
   if (args.length === 1 && (args[0] === '-h' || args[0] === '--help')) {
-    process.stdout.write(USAGE);
+    process.stdout.write(lametundHelp());
     return 0;
   }
   if (names.length !== 1 || names[0]!.startsWith('-')) {

@@ -8,7 +8,7 @@ import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloa
 import { type FlagValues, parseGoFlags } from './go-flags.js';
 
 /** The flags of the post's program, then those for what its reader had to do by hand. */
-const PLAIN_FLAGS = {
+export const PLAIN_FLAGS = {
   listen: { type: 'bool', help: 'be the server, and wait for clients' },
   server: { type: 'string', value: 'HOST', help: 'connect to this server: a name or an address' },
   port: { type: 'int', value: 'N', help: 'set the UDP port of both sides (default 1234)' },

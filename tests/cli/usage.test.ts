@@ -209,7 +209,7 @@ test('an option is refused when it is empty, or given twice with different value
     [['hub', '--database', 'foo'], /--database is neither a URL nor a path/],
     [['ping', ''], /<node> is empty/],
     [['backup', 'a\nb'], /<file> contains control characters/],
-    [['share', '10.0.0.0/24', ''], /<networks> is empty/],
+    [['share', '10.0.0.0/24', ''], /<network> is empty/],
     [['invite', '--share', '192.168.2.5/24'], /did you mean 192\.168\.2\.0\/24\?/],
     [['invite', '--reusable', '--uses', '1'], /--reusable and --uses 1 contradict each other/],
     [['revoke', 'a b'], /no invitation "a b"/],

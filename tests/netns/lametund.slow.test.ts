@@ -274,7 +274,7 @@ test('usage and version', (t) => {
   }
   for (const args of [['--help'], ['-h']]) {
     const { status, stdout, stderr } = lametund(t, args);
-    assert.deepEqual([status, stdout, stderr], [0, usage, ''], args.join(' '));
+    assert.deepEqual([status, stdout.startsWith(usage), stderr], [0, true, ''], args.join(' '));
   }
   assert.match(lametund(t, ['--version']).stdout, /^lametund v\d+\.\d+\.\d+\n/);
 });

@@ -20,7 +20,7 @@ export function backupCommands(): Command[] {
 
 const command = (name: string, about: string): Command =>
   withDatabaseOptions(
-    new Command(name).description(about).argument('<file>').addOption(stateOption()),
+    new Command(name).description(about).argument('<file>', 'file of the backup').addOption(stateOption()),
     'use this database instead of the one in the state directory',
   )
     .addOption(jsonOption())

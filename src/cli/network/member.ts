@@ -63,7 +63,7 @@ function pingCommand(): Command {
 
 function shareCommand(): Command {
   return command('share', 'share networks behind this machine with the other members')
-    .argument('[networks...]', 'all networks to share from now on, such as 192.168.1.0/24')
+    .argument('[network...]', 'all networks to share from now on, such as 192.168.1.0/24')
     .option('--none', 'stop sharing')
     .action(async (networks: string[], { state, json, none }: Common & { readonly none?: boolean }) => {
       const wanted = networks.reduce(
