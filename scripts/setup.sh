@@ -15,9 +15,10 @@ die() { say "$*"; exit 1; }
 PATH=$PATH:/usr/sbin:/sbin
 
 # --- node and npm ----------------------------------------------------------------------------------------
-command -v node >/dev/null || die 'needs Node.js 20 or newer (https://nodejs.org), and found none'
-major=$(node -p 'process.versions.node.split(".")[0]')
-[ "$major" -ge 20 ] || die "needs Node.js 20 or newer, and this is $(node --version)"
+required='needs Node.js 20.19 or newer (Debian 12 has 18: install it from https://nodejs.org)'
+command -v node >/dev/null || die "$required, and found none"
+node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)' ||
+  die "$required, and this is $(node --version)"
 command -v npm >/dev/null || die 'needs npm, which Node.js brings along; Debian: apt install npm'
 
 # --- npm packages ----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -45,4 +45,36 @@ test('calls of C work without the package koffi, whose install script npm would 
     encoding: 'utf8',
   });
   assert.equal(stdout, 'true\n', stderr);
+});
+
+test('the set-up refuses a Node.js that is too old, such as that of Debian 12', (t) => {
+  const { engines } = JSON.parse(readFileSync('package.json', 'utf8')) as { engines: { node: string } };
+  assert.equal(engines.node, '>=20.19');
+  const folder = mkdtempSync(join(tmpdir(), 'lametun-node-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  symlinkSync('/usr/bin/dirname', join(folder, 'dirname'));
+  // A node that claims another version. Without npm, the set-up ends behind its check of node.
+  const setUp = (version: string) => {
+    const claim = `Object.defineProperty(process.versions, 'node', { value: '${version}' });`;
+    writeFileSync(join(folder, 'claim.cjs'), claim);
+    writeFileSync(
+      join(folder, 'node'),
+      `#!/bin/sh\n[ "$1" = --version ] && exec echo v${version}\nexec '${process.execPath}' -r '${folder}/claim.cjs' "$@"\n`,
+    );
+    chmodSync(join(folder, 'node'), 0o755);
+    const { status, stderr } = spawnSync('/bin/sh', ['scripts/setup.sh'], {
+      encoding: 'utf8',
+      env: { PATH: folder },
+    });
+    return { status, stderr };
+  };
+  for (const version of ['18.20.4', '20.18.3']) {
+    const { status, stderr } = setUp(version);
+    assert.match(
+      stderr,
+      new RegExp(`^setup: needs Node\\.js 20\\.19 or newer \\(.*\\), and this is v${version}\n$`),
+    );
+    assert.equal(status, 1);
+  }
+  for (const version of ['20.19.2', '22.0.0']) assert.match(setUp(version).stderr, /^setup: needs npm/);
 });
