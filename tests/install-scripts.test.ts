@@ -59,7 +59,7 @@ test('the set-up refuses a Node.js that is too old, such as that of Debian 12', 
     writeFileSync(join(folder, 'claim.cjs'), claim);
     writeFileSync(
       join(folder, 'node'),
-      `#!/bin/sh\n[ "$1" = --version ] && exec echo v${version}\nexec '${process.execPath}' -r '${folder}/claim.cjs' "$@"\n`,
+      `#!/bin/sh\nif [ "$1" = --version ]; then echo v${version}; exit; fi\nexec '${process.execPath}' -r '${folder}/claim.cjs' "$@"\n`,
     );
     chmodSync(join(folder, 'node'), 0o755);
     const { status, stderr } = spawnSync('/bin/sh', ['scripts/setup.sh'], {
