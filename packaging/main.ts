@@ -1,3 +1,4 @@
+import { makeDebs } from './deb/make.js';
 import { makeSingleFiles } from './single-file/make.js';
 import type { Architecture } from './single-file/node.js';
 
@@ -12,3 +13,4 @@ if (unknown !== undefined) {
 }
 const chosen = named.length > 0 ? (named as Architecture[]) : ARCHITECTURES;
 for (const path of await makeSingleFiles(chosen)) console.log(path);
+for (const path of makeDebs(chosen)) console.log(path);

@@ -1,7 +1,7 @@
 /**
  * Runs the tests: `node dist/tests/run.js [--slow] [FILE...]`
  *
- * Without files it runs all quick tests, `*.test.js` under dist/src and dist/tests, or with `--slow` all slow ones,
+ * Without files it runs all quick tests, `*.test.js` under dist/, or with `--slow` all slow ones,
  * `*.slow.test.js`. As root it runs in its own network, mount and PID namespaces.
  */
 import { setMaxListeners } from 'node:events';
@@ -98,7 +98,7 @@ async function runTests(
 }
 
 function allTests(slow: boolean): string[] {
-  const files = ['src', 'tests']
+  const files = ['src', 'packaging', 'tests']
     .flatMap((folder) =>
       readdirSync(resolve(dist, folder), { recursive: true, encoding: 'utf8' }).map((file) =>
         resolve(dist, folder, file),
