@@ -3,6 +3,7 @@ import koffi from '../linux/ffi/koffi.js';
 import { allocate, type Memory } from '../linux/ffi/memory.js';
 import { AEAD, type ChaCha20Poly1305, PARAMETERS } from './chacha20-poly1305-contract.js';
 import { ComposedChaCha20Poly1305, DirectPrimitives, EvpPrimitives } from './chacha20-poly1305-openssl.js';
+import { sharedLibcrypto } from './shared-libcrypto.js';
 
 /**
  * The fastest implementation that works here. Each proves itself before it is used.
@@ -23,7 +24,7 @@ export function loadChaCha20Poly1305(openssl = true): ChaCha20Poly1305 {
 export const IMPLEMENTATIONS: readonly (() => ChaCha20Poly1305)[] = [
   () => new ComposedChaCha20Poly1305(new DirectPrimitives()),
   () => new ComposedChaCha20Poly1305(new EvpPrimitives(null)),
-  () => new ComposedChaCha20Poly1305(new EvpPrimitives('libcrypto.so.3')), // where node links to it
+  () => new ComposedChaCha20Poly1305(new EvpPrimitives(sharedLibcrypto())),
   () => new NodeChaCha20Poly1305(),
 ];
 

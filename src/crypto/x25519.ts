@@ -7,6 +7,7 @@ import {
 } from 'node:crypto';
 import { functionsOf } from '../linux/ffi/libc.js';
 import { allocate } from '../linux/ffi/memory.js';
+import { sharedLibcrypto } from './shared-libcrypto.js';
 
 /** RFC 7748 §5: private and public keys, and shared secrets. */
 const KEY = 32;
@@ -52,7 +53,7 @@ export function loadX25519(): X25519 {
 /** Best first. Exported for tests, which compare them. */
 export const X25519_IMPLEMENTATIONS: readonly (() => X25519)[] = [
   () => new EvpX25519(null),
-  () => new EvpX25519('libcrypto.so.3'),
+  () => new EvpX25519(sharedLibcrypto()),
   () => new NodeX25519(),
 ];
 

@@ -28,6 +28,8 @@ export interface HubStorage {
   readonly database?: string | undefined;
   /** Default: `hub.key` in the state directory. */
   readonly keyFile?: string | undefined;
+  /** `lametun 0.1.0`, for nodes and backups. */
+  readonly program?: string | undefined;
   readonly log: Log;
 }
 
@@ -134,14 +136,14 @@ async function opened(
 
 /** Writes everything of the hub that is replaced to a directory of its own. */
 async function keepAside(
-  { state }: HubStorage,
+  { state, program }: HubStorage,
   store: Store,
   network: NetworkRecord | undefined,
   key: HubKey | undefined,
   keyFile: string,
 ): Promise<string> {
   const directory = makeAside(state, 'replaced');
-  if (network !== undefined) await backup(store, join(directory, `${network.name}.backup`));
+  if (network !== undefined) await backup(store, join(directory, `${network.name}.backup`), program);
   if (key !== undefined) replaceFile(join(directory, 'hub.key'), hubKeyText(keyFile));
   return directory;
 }
@@ -157,7 +159,7 @@ export async function backupHub(place: HubStorage, file: string): Promise<void> 
   }
   const store = await openStore({ database: path, log: place.log });
   try {
-    await backup(store, file);
+    await backup(store, file, place.program);
   } finally {
     await store.close();
   }
@@ -202,7 +204,7 @@ export async function restoreHub(
         `${where(place)} contains another network, ${before.name}, than the backup, ${name}: correct --database, or pass --replace, which keeps the old network`,
       );
     const aside = before && makeAside(place.state, 'replaced');
-    if (aside !== undefined) await backup(store, join(aside, `${before!.name}.backup`));
+    if (aside !== undefined) await backup(store, join(aside, `${before!.name}.backup`), place.program);
     return { ...(await restore(store, content, randomBytes(8).toString('hex'))), aside };
   } finally {
     await store.close();

@@ -37,8 +37,6 @@ export interface HubStart
   readonly port: number;
   /** The addresses in tokens: `HOST`, `HOST:PORT`, `https://HOST[:PORT]`; if empty, this machine's own. */
   readonly public: readonly string[];
-  /** `lametun 0.1.0`, which nodes display. */
-  readonly program?: string | undefined;
   /** The IPv4 range of a new network (`parseRange`); default: a random /15. */
   readonly range?: string | undefined;
   /** For tests. */
@@ -160,7 +158,7 @@ export async function startHub(options: HubStart): Promise<RunningHub> {
         hub.hostKey = key;
       },
       waiting: () => hub.waiting(),
-      backup: (file) => backup(store, file),
+      backup: (file) => backup(store, file, options.program),
       status: () => ({
         members: registry.members.count,
         online: hub.online,

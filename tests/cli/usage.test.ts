@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -187,6 +195,30 @@ test('an unusable file in the state directory exits with 1, not 2', (t) => {
   rmSync(path(state, 'node.json'));
   writeFileSync(path(state, 'hub.json'), '{');
   up(1, /hub\.json is damaged/);
+});
+
+test('every command that uses the state of a newer lametun is refused in one line, and changes nothing', (t) => {
+  const state = mkdtempSync(path(tmpdir(), 'lametun-usage-'));
+  t.after(() => rmSync(state, { recursive: true }));
+  const backup = path(state, 'a.backup');
+  for (const [name, content] of [
+    ['state.json', '{"version":2,"program":"lametun 0.2.0"}'],
+    ['node.json', '{"layout":"new"}'],
+    ['hub.json', '{"layout":"new"}'],
+    ['hub.key', 'of another layout'],
+    ['hub.sqlite', 'of another layout'],
+    ['a.backup', '{"format":"lametun hub backup","version":1}'],
+  ] as const)
+    writeFileSync(path(state, name), content, { mode: 0o600 });
+  const contents = () => readdirSync(state).map((name) => [name, readFileSync(path(state, name), 'utf8')]);
+  const before = contents();
+  for (const args of [['up'], ['serve'], ['hub'], ['leave'], ['backup', backup], ['restore', backup]])
+    assertOneLine(
+      lametun([...args, '--state', state]),
+      1,
+      /was written by lametun 0\.2\.0 .*: install that version or a newer one/,
+    );
+  assert.deepEqual(contents(), before);
 });
 
 test('backup without a hub leaves nothing behind', (t) => {

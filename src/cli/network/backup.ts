@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
 import type { Restored } from '../../hub/own-network.js';
+import { packageVersion } from '../package-version.js';
 import { askOnce, print } from './ask.js';
 import { Console } from './console.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
@@ -82,6 +83,6 @@ function place({ state, ...flags }: Flags) {
   const settings = hasHub(state) ? readHubSettings(state) : undefined;
   return {
     ...{ state, database: database ?? settings?.database, keyFile: settings?.key },
-    log: new Console(false).log(false),
+    ...{ program: packageVersion(), log: new Console(false).log(false) },
   };
 }

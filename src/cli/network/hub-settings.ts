@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/files/safe-files.js';
+import { refuseNewerState } from '../../node/shell/state.js';
 
 /**
  * The options of a hub, stored for `lametun up`. The database URL may contain a password. Name, MTU and range are wishes
@@ -24,8 +25,9 @@ const file = (state: string): string => `${state}/hub.json`;
 
 export const hasHub = (state: string): boolean => existsSync(file(state));
 
-/** @throws LametunError when the file cannot be read, or contains no settings */
+/** @throws LametunError when the file cannot be read, contains no settings, or is from a newer lametun */
 export function readHubSettings(state: string): HubSettings {
+  refuseNewerState(state);
   try {
     const found = JSON.parse(readFileSync(file(state), 'utf8')) as Partial<HubSettings>;
     if (typeof found.port !== 'number' || !Array.isArray(found.public))

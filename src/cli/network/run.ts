@@ -113,7 +113,7 @@ class Run {
     const path = this.#path;
     const before = hasHub(path) ? readHubSettings(path).public : [];
     await checkNewNames(this.#plan.hub?.public ?? [], before);
-    const state = StateDirectory.open(path);
+    const state = StateDirectory.open(path, packageVersion());
     this.#undo.push(() => state.close());
     const { node } = this.#plan;
     const change = node && (await this.#prepare(state, node));

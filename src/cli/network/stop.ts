@@ -65,7 +65,7 @@ function leaveCommand(): Command {
 async function leaveHere(path: string, force: boolean) {
   const { StateDirectory } = await import('../../node/shell/state.js');
   const { leaveStopped } = await import('../../node/shell/leave.js');
-  const state = StateDirectory.open(path);
+  const state = StateDirectory.open(path, packageVersion());
   try {
     const node = state.read('node')!;
     return await leaveStopped({ state, node, program: packageVersion(), force });

@@ -4,10 +4,15 @@ import { LametunError } from '../../errors.js';
 import { replaceFile } from '../../linux/files/safe-files.js';
 import type { Contents, Store } from '../membership/tables.js';
 
+/** CONTRIBUTING.md says when it changes. */
+const BACKUP_VERSION = 1;
+
 /** A whole database as JSON, the same for SQLite and PostgreSQL. It contains no secret: invitations are stored as hashes. */
 export interface Backup extends Contents {
   readonly format: 'lametun hub backup';
-  readonly version: 1;
+  readonly version: typeof BACKUP_VERSION;
+  /** `lametun 0.1.0`, which wrote it. */
+  readonly program?: string | undefined;
 }
 
 /**
@@ -20,11 +25,12 @@ const LAST_ID = 2 ** 32 - 1;
 /**
  * Writes a consistent state of everything to a file, mode 0600. The file is then complete, or does not exist.
  *
+ * @param program `lametun 0.1.0`, which is named when an older version refuses the file
  * @throws StoreUnavailable; LametunError `usage` when the file cannot be written
  */
-export async function backup(store: Store, file: string): Promise<void> {
+export async function backup(store: Store, file: string, program?: string): Promise<void> {
   const contents = await store.snapshot((tables) => tables.contents());
-  const content: Backup = { format: 'lametun hub backup', version: 1, ...contents };
+  const content: Backup = { format: 'lametun hub backup', version: BACKUP_VERSION, program, ...contents };
   try {
     // In a directory that others can write to, they cannot make this file first.
     const beside = `${file}.${randomBytes(8).toString('hex')}`;
@@ -62,10 +68,13 @@ export async function restore(
   return { network: network.name, nodes: nodes.filter(({ state }) => state !== 'removed').length };
 }
 
+/** Any other text could be made for a terminal. */
+const PROGRAM = /^lametun [\w.+-]{1,32}$/;
+
 /** Node's message about a file, without its last part: the operation, and perhaps the name of a temporary file. */
 const reasonOf = (message: string): string => message.split(', ')[0]!;
 
-/** @throws LametunError `usage` when the file is not a backup */
+/** @throws LametunError `usage` when the file is not a backup, `state` when a newer lametun wrote it */
 export function readBackup(file: string): Backup {
   let content: Partial<Backup> | undefined;
   try {
@@ -78,8 +87,14 @@ export function readBackup(file: string): Backup {
   }
   if (content?.format !== 'lametun hub backup')
     throw new LametunError('usage', `${file} is not a hub backup`);
-  if (content.version !== 1)
-    throw new LametunError('usage', `${file} was written by another version of lametun: use that one`);
+  if (content.version !== BACKUP_VERSION) {
+    const { program } = content;
+    const newer = typeof program === 'string' && PROGRAM.test(program) ? program : 'a newer lametun';
+    throw new LametunError(
+      'state',
+      `the backup ${file} was written by ${newer} (version ${Number(content.version)} of backups, this lametun knows ${BACKUP_VERSION}): install that version or a newer one, or use an older backup`,
+    );
+  }
   const { network, invites, nodes, shares } = content;
   const texts = [network?.id, network?.name, network?.hub_key];
   const isWhole =

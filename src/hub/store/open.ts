@@ -48,7 +48,9 @@ async function openSqlite({ database: path, log, absent }: StoreOptions): Promis
     // node-sqlite3-wasm marks an open file with a directory, which a killed process leaves behind.
     if (existsSync(`${path}.lock`)) rmdirSync(`${path}.lock`);
     return await migrated(
-      new SqlStore(new Kysely<Schema>({ dialect: new SqliteFileDialect(path) }), 'sqlite', { lock, log }),
+      new SqlStore(new Kysely<Schema>({ dialect: new SqliteFileDialect(path) }), 'sqlite', {
+        ...{ name: `the database ${path}`, lock, log },
+      }),
       absent,
     );
   } catch (error) {
@@ -75,7 +77,10 @@ async function openPostgres({ database, log, patience, absent, signal }: StoreOp
   for (let said = Number.NEGATIVE_INFINITY; ; ) {
     try {
       const db = new Kysely<Schema>({ dialect: postgresDialect(database) });
-      return await migrated(new SqlStore(db, 'postgres', { log, patience }), absent);
+      return await migrated(
+        new SqlStore(db, 'postgres', { name: `the database ${where}`, log, patience }),
+        absent,
+      );
     } catch (error) {
       if (error instanceof LametunError) throw error;
       if (troubleOf(error) === 'fatal') {

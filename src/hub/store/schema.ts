@@ -9,7 +9,13 @@ export interface Schema {
   shares: ShareRecord;
 }
 
-/** In this order. A published migration never changes. */
+/** @returns the version of lametun in a migration's name */
+export const versionOf = (migration: string): string | undefined => /-(\d+\.\d+\.\d+)$/.exec(migration)?.[1];
+
+/**
+ * In this order. A published migration never changes. Names end with the version of lametun that brings the migration, such
+ * as `0002-groups-0.2.0`, so that an older one can say who wrote the database. The first is of 0.1.0.
+ */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-networks': {
     async up(db: Kysely<never>): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Postgres } from '../../../tests/kit/postgres.js';
@@ -14,6 +14,7 @@ import {
   withDatabase,
 } from '../../../tests/kit/stores.js';
 import { until } from '../../../tests/kit/wait.js';
+import type { LametunError } from '../../errors.js';
 import { addInvite } from '../membership/invites.js';
 import { join as joinNetwork } from '../membership/nodes.js';
 import type { Registry } from '../membership/registry.js';
@@ -137,7 +138,11 @@ test('a file that is not a backup is refused, and the database stays unchanged',
     ['root:x:0:0', /backup is not a hub backup$/],
     ['null', /backup is not a hub backup$/],
     ['{}', /not a hub backup/],
-    ['{"format":"lametun hub backup","version":2}', /another version/],
+    [
+      '{"format":"lametun hub backup","version":2,"program":"lametun 0.2.0"}',
+      /written by lametun 0\.2\.0 \(version 2 .* knows 1\): install that version or a newer one/,
+    ],
+    ['{"format":"lametun hub backup","version":2}', /written by a newer lametun \(version 2/],
     ['{"format":"lametun hub backup","version":1}', /is incomplete/],
     [`{"format":"lametun hub backup","version":1,"network":{"id":"x"},${rest}`, /is incomplete/],
     [
@@ -189,17 +194,32 @@ test('SQLite: a file that is not a database is refused with a message', async (t
 });
 
 for (const kind of DATABASES) {
-  test(`${kind}: a database of a newer lametun is not changed`, (t) =>
+  test(`${kind}: a database of a newer lametun is refused with that version, and is not changed`, (t) =>
     withDatabase(t, kind, async (_, database) => {
-      const store = await openStore({ database });
-      await store.db
-        .insertInto('kysely_migration' as never)
-        .values({ name: '9999-later', timestamp: 'x' } as never)
-        .execute();
-      await store.close();
-      await assert.rejects(openStore({ database }), /newer lametun/);
+      const migrated = async (name: string) => {
+        const store = await openStore({ database });
+        await store.db
+          .insertInto('kysely_migration' as never)
+          .values({ name, timestamp: 'x' } as never)
+          .execute();
+        await store.close();
+      };
+      await migrated('0002-groups-0.2.0');
+      const before = kind === 'SQLite' ? filesBeside(database) : [];
+      const where = kind === 'SQLite' ? database : `127\\.0\\.0\\.1:.*`;
+      await assert.rejects(openStore({ database }), (error: LametunError) => {
+        assert.equal(error.code, 'state');
+        const says = `^the database ${where} was written by lametun 0\\.2\\.0 \\(.*0002-groups-0\\.2\\.0\\): install that version`;
+        assert.match(error.message, new RegExp(says));
+        return true;
+      });
+      if (kind === 'SQLite') assert.deepEqual(filesBeside(database), before);
     }));
 }
+
+/** The files of a database, and its locks. */
+const filesBeside = (path: string) =>
+  readdirSync(dirname(path)).map((name) => [name, readFileSync(join(dirname(path), name), 'hex')]);
 
 test('PostgreSQL: an error names a wrong password, database or server, but never the password itself', async (t) => {
   if (!needs(t, 'postgres')) return;

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Kysely, Migrator } from 'kysely';
+import { DEFAULT_MIGRATION_TABLE, type Kysely, Migrator, sql } from 'kysely';
 import { LametunError } from '../../errors.js';
 import type { FileLock } from '../../linux/files/file-lock.js';
 import type { Log } from '../../log.js';
@@ -10,7 +10,7 @@ import {
   StoreUnavailable,
   type Tables,
 } from '../membership/tables.js';
-import { MIGRATIONS, type Schema } from './schema.js';
+import { MIGRATIONS, type Schema, versionOf } from './schema.js';
 import { SqlTables } from './sql-tables.js';
 import { troubleOf } from './trouble.js';
 
@@ -24,6 +24,7 @@ export class SqlStore implements Store {
   readonly db: Kysely<Schema>;
   readonly #tables: SqlTables;
   readonly #kind: 'sqlite' | 'postgres';
+  readonly #name: string;
   readonly #lock: FileLock | undefined;
   readonly #log: Pick<Log, 'error'> | undefined;
   readonly #patience: number;
@@ -37,10 +38,13 @@ export class SqlStore implements Store {
     db: Kysely<Schema>,
     kind: 'sqlite' | 'postgres',
     {
+      name = 'the database',
       lock,
       log,
       patience = PATIENCE,
     }: {
+      /** For messages: `the database /var/lib/lametun/hub.sqlite`. */
+      readonly name?: string;
       readonly lock?: FileLock;
       readonly log?: Pick<Log, 'error'> | undefined;
       readonly patience?: number | undefined;
@@ -49,6 +53,7 @@ export class SqlStore implements Store {
     this.db = db;
     this.#tables = new SqlTables(db);
     this.#kind = kind;
+    this.#name = name;
     this.#lock = lock;
     this.#log = log;
     this.#patience = patience;
@@ -102,12 +107,26 @@ export class SqlStore implements Store {
       db: this.db,
       provider: { getMigrations: async () => ({ ...MIGRATIONS }) },
     });
-    const { error } = await migrator.migrateToLatest();
-    if (error === undefined) return;
-    if (error instanceof Error && /corrupted migrations/.test(error.message)) {
-      throw new LametunError('state', 'the database was written by a newer lametun: update this one');
+    const unknown = (await this.#migrations()).find((name) => !Object.hasOwn(MIGRATIONS, name));
+    if (unknown !== undefined) {
+      const newer = versionOf(unknown);
+      throw new LametunError(
+        'state',
+        `${this.#name} was written by ${newer === undefined ? 'a newer lametun' : `lametun ${newer}`} (it has the tables of ${unknown}): install that version or a newer one, or restore a backup from before the update into another --database`,
+      );
     }
-    throw error;
+    const { error } = await migrator.migrateToLatest();
+    if (error !== undefined) throw error;
+  }
+
+  /** The migrations that the tables have had. */
+  async #migrations(): Promise<string[]> {
+    const tables = await this.db.introspection.getTables({ withInternalKyselyTables: true });
+    if (!tables.some(({ name }) => name === DEFAULT_MIGRATION_TABLE)) return [];
+    const rows = await sql<{ name: string }>`select name from ${sql.table(DEFAULT_MIGRATION_TABLE)}`.execute(
+      this.db,
+    );
+    return rows.rows.map(({ name }) => name);
   }
 
   /** Whether a hub has used the database. */

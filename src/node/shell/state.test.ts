@@ -18,7 +18,7 @@ import { needs } from '../../../tests/kit/requirements.js';
 import { runProgram } from '../../linux/process/program.js';
 import type { MapMessage } from '../../protocol/map.js';
 import type { StoredNode } from '../machine/stored.js';
-import { StateDirectory } from './state.js';
+import { readStoredNode, STATE_VERSION, StateDirectory } from './state.js';
 
 function place(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'lametun-'));
@@ -189,7 +189,7 @@ test('leaving removes the node’s files and key, and keeps the hub’s', (t) =>
   state.privateKey(() => new Uint8Array(32).fill(9));
   writeFileSync(state.file('hub.key'), 'x');
   state.forgetNode();
-  assert.deepEqual(readdirSync(state.path).sort(), ['hub.key', 'lock']);
+  assert.deepEqual(readdirSync(state.path).sort(), ['hub.key', 'lock', 'state.json']);
   assert.ok(existsSync(state.path));
 });
 
@@ -214,5 +214,44 @@ test('a member without its key is refused, and gets no new one', (t) => {
   const state = opened(t);
   state.write('node', node);
   assert.throws(() => state.privateKey(undefined), { code: 'state', message: /node.key is missing/ });
-  assert.deepEqual(readdirSync(state.path).sort(), ['lock', 'node.json']);
+  assert.deepEqual(readdirSync(state.path).sort(), ['lock', 'node.json', 'state.json']);
+});
+
+test('the directory says which lametun wrote it last, and one without that is of the first', (t) => {
+  const path = place(t);
+  const file = join(path, 'state.json');
+  const run = (program?: string): unknown => {
+    StateDirectory.open(path, program).close();
+    return JSON.parse(readFileSync(file, 'utf8'));
+  };
+  assert.deepEqual(run('lametun 0.1.0'), { version: STATE_VERSION, program: 'lametun 0.1.0' });
+  assert.deepEqual(run(), { version: STATE_VERSION, program: 'lametun 0.1.0' });
+  assert.deepEqual(run('lametun 0.1.1'), { version: STATE_VERSION, program: 'lametun 0.1.1' });
+  rmSync(file);
+  assert.deepEqual(run('lametun 0.1.1'), { version: STATE_VERSION, program: 'lametun 0.1.1' });
+});
+
+test('a directory of a newer lametun is refused, and no byte in it changes', (t) => {
+  const path = place(t);
+  const state = StateDirectory.open(path, 'lametun 0.1.0');
+  state.write('node', node);
+  state.close();
+  writeFileSync(join(path, 'lock'), '1\n'); // of an earlier process
+  const contents = () => readdirSync(path).map((name) => [name, readFileSync(join(path, name), 'utf8')]);
+  const newer = { version: STATE_VERSION + 1, program: 'lametun 0.2.0', more: true };
+  writeFileSync(join(path, 'state.json'), JSON.stringify(newer));
+  writeFileSync(join(path, 'node.json'), '{"of":"another format"}');
+  const before = contents();
+  const refusal = {
+    code: 'state',
+    message: `${path} was written by lametun 0.2.0 (${path}/state.json: version 2 of the state, this lametun knows 1): install that version or a newer one, or restore a copy of ${path} from before the update`,
+  };
+  assert.throws(() => StateDirectory.open(path, 'lametun 0.1.0'), refusal);
+  assert.throws(() => readStoredNode(path), refusal);
+  assert.deepEqual(contents(), before);
+  writeFileSync(join(path, 'state.json'), '{"version":"two"}');
+  assert.throws(() => StateDirectory.open(path), {
+    code: 'state',
+    message: /state\.json is damaged.*remove it$/,
+  });
 });

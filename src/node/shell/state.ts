@@ -5,7 +5,7 @@ import { LametunError } from '../../errors.js';
 import { makeAside } from '../../linux/files/aside.js';
 import { type FileLock, lockFile } from '../../linux/files/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../../linux/files/safe-files.js';
-import { hubAddresses, nodeId } from '../../protocol/fields.js';
+import { hubAddresses, nodeId, program } from '../../protocol/fields.js';
 import { parseAnswer, parseHubMessage } from '../../protocol/parse.js';
 import type { StoredNames } from '../machine/known-names.js';
 import type { StoredNode, StoredState } from '../machine/stored.js';
@@ -18,7 +18,11 @@ const FILE = {
   names: 'names.json',
   recent: 'recent.json',
   lock: 'lock',
+  version: 'state.json',
 } as const;
+
+/** The format of all files of a state directory, those of a hub included. CONTRIBUTING.md says when it changes. */
+export const STATE_VERSION = 1;
 
 /** What a node can start without. */
 const OPTIONAL = ['endpoints', 'names', 'recent'] as const;
@@ -40,15 +44,26 @@ export class StateDirectory {
   /**
    * Locks the directory. If it does not exist, it is made with mode 0700.
    *
+   * @param writtenBy `lametun 0.1.0`, which is named when an older version refuses the directory
    * @throws LametunError `busy` when another process holds it, `usage` when it belongs to someone else, `state` when the
-   *   disk fails; the files stay as they were
+   *   disk fails, or a newer lametun wrote the directory; the files stay as they were
    */
-  static open(path: string): StateDirectory {
+  static open(path: string, writtenBy?: string): StateDirectory {
     explained(path, () => privateDirectory(path, FILE.lock));
-    return new StateDirectory(
+    refuseNewerState(path); // the lock would change a file
+    const state = new StateDirectory(
       path,
       explained(path, () => lockFile(join(path, FILE.lock), path)),
     );
+    try {
+      const before = refuseNewerState(path);
+      if (before === undefined || (writtenBy !== undefined && before.program !== writtenBy))
+        state.#write(FILE.version, `${JSON.stringify({ version: STATE_VERSION, program: writtenBy })}\n`);
+      return state;
+    } catch (error) {
+      state.close();
+      throw error;
+    }
   }
 
   /** Releases it for the next process. */
@@ -190,8 +205,33 @@ const PARSERS: { readonly [File in keyof StoredState]: (value: unknown) => Store
 };
 
 /** Reads the member of a state directory without locking it. @throws LametunError that names the file */
-export const readStoredNode = (state: string): StoredNode | undefined =>
-  readJson(join(state, FILE.node), PARSERS.node, `: ${RESTORE}`);
+export function readStoredNode(state: string): StoredNode | undefined {
+  refuseNewerState(state);
+  return readJson(join(state, FILE.node), PARSERS.node, `: ${RESTORE}`);
+}
+
+/** Newer versions may add fields. */
+const writer = v.object({
+  version: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  program: v.exactOptional(program),
+});
+
+/**
+ * Reads which lametun wrote a state directory, without changing or locking anything.
+ *
+ * @returns undefined when nothing says so
+ * @throws LametunError `state` when it was one whose files this one does not understand, or the file is damaged
+ */
+export function refuseNewerState(state: string): v.InferOutput<typeof writer> | undefined {
+  const file = join(state, FILE.version);
+  const found = readJson(file, (value) => v.parse(writer, value), ': remove it');
+  if (found === undefined || found.version <= STATE_VERSION) return found;
+  const { version, program: newer = 'a newer lametun' } = found;
+  throw new LametunError(
+    'state',
+    `${state} was written by ${newer} (${file}: version ${version} of the state, this lametun knows ${STATE_VERSION}): install that version or a newer one, or restore a copy of ${state} from before the update`,
+  );
+}
 
 /** @param advice what to do about a damaged file; empty for one that the node can do without */
 function readJson<T>(path: string, parse: (value: unknown) => T, advice: string): T | undefined {
