@@ -25,6 +25,7 @@ export interface HubHostOptions {
   readonly addresses: readonly string[];
   /** Whether an administrator approves each node. */
   readonly ask: boolean;
+  readonly speaks?: readonly number[] | undefined;
 }
 
 /** A hub with its relay on a host: the product's machine, a store in memory that outlives the process, and a small relay. */
@@ -33,6 +34,8 @@ export class HubHost {
   readonly addresses: readonly HubAddress[];
   /** What is on its disk; it outlives the process. */
   store = new MemoryStore();
+  /** Its protocol versions from the next start on. */
+  speaks: readonly number[] | undefined;
   /** Where it is on the internet now, and since when. */
   host: Host;
   movedAt = Number.NEGATIVE_INFINITY;
@@ -49,6 +52,7 @@ export class HubHost {
 
   constructor(options: HubHostOptions, key: PrivateKey) {
     this.#options = options;
+    this.speaks = options.speaks;
     this.#key = key;
     this.addresses = options.addresses.map((host) => ({ host, port: HUB_PORT, tls: false }));
     this.host = this.#plugIn(options.addresses[0]!);
@@ -97,6 +101,11 @@ export class HubHost {
     }
   }
 
+  /** The protocol version of each connection so far. */
+  get agreed(): readonly (number | undefined)[] {
+    return this.#hub!.agreed;
+  }
+
   get registry(): Registry {
     return this.#hub!.registry;
   }
@@ -118,9 +127,9 @@ export class HubHost {
       soon: (run: () => void) => agenda.after(0, unlessOver(run)),
       later: (run: () => void, milliseconds: number) => agenda.after(milliseconds, unlessOver(run)),
     };
-    const { store } = this;
+    const { store, speaks } = this;
     const addresses = () => this.addresses;
-    const own = { random, crypto, privateKey: this.#key, store, relay, scheduler, addresses, ask };
+    const own = { random, crypto, privateKey: this.#key, store, relay, scheduler, addresses, ask, speaks };
     const hub = await VirtualHub.start(own);
     this.#relay = relay;
     this.#hub = hub;

@@ -26,6 +26,8 @@ export interface VirtualHubOptions {
   readonly addresses?: () => readonly HubAddress[];
   /** Require approval for each new node. */
   readonly ask?: boolean;
+  /** The protocol versions of the hub; default: those of the product. */
+  readonly speaks?: readonly number[] | undefined;
 }
 
 const SILENT: Log = { isVerbose: false, verbose: () => {}, error: () => {} };
@@ -46,10 +48,20 @@ export class VirtualHub {
   readonly registry: Registry;
   readonly hub: Hub;
   readonly sessions: Sessions;
+  /** The protocol version of each connection so far. */
+  readonly agreed: (number | undefined)[] = [];
 
   private constructor(
     registry: Registry,
-    { crypto, random, scheduler, privateKey, relay, addresses }: Required<Omit<VirtualHubOptions, 'ask'>>,
+    {
+      crypto,
+      random,
+      scheduler,
+      privateKey,
+      relay,
+      addresses,
+    }: Required<Omit<VirtualHubOptions, 'ask' | 'speaks'>>,
+    speaks: readonly number[] | undefined,
   ) {
     this.registry = registry;
     this.store = registry.store;
@@ -76,7 +88,11 @@ export class VirtualHub {
     this.sessions = new Sessions({
       crypto,
       privateKey,
-      answer: (hello) => welcome(hello, 'virtual hub'),
+      answer: (hello) => {
+        const answer = welcome(hello, 'virtual hub', speaks);
+        this.agreed.push('refused' in answer ? undefined : answer.protocol);
+        return answer;
+      },
       events: {
         message: (session, message) => this.hub.handle(session, message),
         frame: (session, to, datagram) => this.hub.frame(session, to, datagram),
@@ -98,7 +114,8 @@ export class VirtualHub {
       randomId: (count) =>
         Array.from({ length: count }, () => random.below(256).toString(16).padStart(2, '0')).join(''),
     });
-    return new VirtualHub(registry, { crypto, random, scheduler, privateKey, store, relay, addresses });
+    const own = { crypto, random, scheduler, privateKey, store, relay, addresses };
+    return new VirtualHub(registry, own, options.speaks);
   }
 }
 

@@ -36,6 +36,8 @@ export interface NodeHostOptions {
   /** Of its UDP socket: a free one, as the kernel chooses it. */
   readonly port: number;
   readonly tell: (text: string) => void;
+  /** The protocol versions of the node; default: those of the product. */
+  readonly speaks?: readonly number[] | undefined;
 }
 
 /** What a node keeps on its disk: it outlives the process. */
@@ -111,7 +113,7 @@ export class NodeHost {
 
   /** Starts the process: with a disk that has a member on it, or to join. */
   start(secret?: Uint8Array): void {
-    const { crypto, privateKey, hub, agenda, name, shares } = this.#options;
+    const { crypto, privateKey, hub, agenda, name, shares, speaks } = this.#options;
     const { node, map } = this.disk;
     this.#secret = secret ?? this.#secret;
     this.#process++;
@@ -121,6 +123,7 @@ export class NodeHost {
       node === undefined ? { join: { secret: this.#secret!, name, shares } } : { network: node.network.id };
     this.#client = new HubClient({
       ...{ crypto, privateKey, hubKey: hub.publicKey, program: 'virtual node', map: this.#map, member },
+      speaks,
       addresses: node === undefined ? hub.tokenAddresses : searched(node.hub),
     });
     this.#client.start(agenda.now);

@@ -43,7 +43,8 @@ export class World {
   #hosts = 0;
   #secret: Uint8Array | undefined;
 
-  constructor(seed: number, { ask = false } = {}) {
+  /** @param speaks the protocol versions of the hub; default: those of the product */
+  constructor(seed: number, { ask = false, speaks }: { ask?: boolean; speaks?: readonly number[] } = {}) {
     this.random = new SeededRandom(seed);
     this.internet = new Internet(this.agenda, this.random);
     this.#crypto = new FakeCrypto(new SeededRandom(seed + 0x9e37));
@@ -51,7 +52,7 @@ export class World {
     const { random, agenda, internet } = this;
     const place = { site: this.hubSite, addresses: ['203.0.113.1', '203.0.113.2'] };
     this.hub = new HubHost(
-      { ...{ internet, agenda, random, crypto: this.#crypto, ask }, ...place },
+      { ...{ internet, agenda, random, crypto: this.#crypto, ask, speaks }, ...place },
       this.#newKey(),
     );
   }
@@ -93,13 +94,13 @@ export class World {
       : Uint8Array.of(192, 168, number & 255, 2 + (host % 250));
   }
 
-  /** A machine that is to be a member. */
-  node(site: Site, shares: readonly string[] = []): NodeHost {
+  /** A machine that is to be a member. @param speaks its protocol versions; default: those of the product */
+  node(site: Site, shares: readonly string[] = [], speaks?: readonly number[]): NodeHost {
     const { internet, agenda, hub } = this;
     const name = `n${this.nodes.length + 1}`;
     const tell = (text: string): void => this.tell(text);
     const port = 32_768 + this.random.below(28_000);
-    const own = { crypto: this.#crypto, privateKey: this.#newKey(), name, shares, tell, port };
+    const own = { crypto: this.#crypto, privateKey: this.#newKey(), name, shares, tell, port, speaks };
     const node = new NodeHost({ internet, agenda, hub, ...own }, site, this.address(site));
     this.nodes.push(node);
     return node;

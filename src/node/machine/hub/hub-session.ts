@@ -92,6 +92,8 @@ export interface SessionOptions {
   readonly hubKey: Uint8Array;
   /** `lametun 0.1.0` */
   readonly program: string;
+  /** Default: `PROTOCOL_VERSIONS`. */
+  readonly speaks?: readonly number[] | undefined;
   readonly map: MapKeeper;
   readonly as: Incarnation;
   readonly member: MembershipRequest;
@@ -127,7 +129,7 @@ export class HubSession {
     if ('network' in options.member) this.#network = options.member.network;
     const hubKey = options.crypto.publicKey(options.hubKey);
     this.#channel = new ChannelInitiator(options.crypto, options.privateKey, hubKey, {
-      protocol: PROTOCOL_VERSIONS,
+      protocol: options.speaks ?? PROTOCOL_VERSIONS,
       program: options.program,
     });
   }
