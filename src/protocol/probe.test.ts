@@ -114,6 +114,21 @@ test('garbage is never accepted as a probe', () => {
   );
 });
 
+test('a probe of an unknown type, which a newer node may send, is dropped', () => {
+  const known = { type: 'ping', transaction } as const;
+  const sealedAs = (type: number) => {
+    const changing = new FakeCrypto(new SeededRandom(type));
+    const seal = changing.xseal.bind(changing);
+    changing.xseal = (sealing, nonce, inner, data, out) => {
+      inner[0] = type;
+      seal(sealing, nonce, inner, data, out);
+    };
+    return sealProbe(changing, key, 1, 2, known);
+  };
+  assert.equal(openProbe(crypto, key, sealedAs(1))?.type, 'ping');
+  assert.equal(openProbe(crypto, key, sealedAs(5)), undefined);
+});
+
 test('a repeated probe is recognized if it is recent', () => {
   const recent = new RecentNonces(8);
   const probes = Array.from({ length: 9 }, () => sealProbe(crypto, key, 1, 2, { type: 'ping', transaction }));

@@ -182,6 +182,26 @@ test('requests are answered one by one; excess waiting requests are refused, the
   assert.deepEqual(received(), []);
 });
 
+test('what only a newer node would send is refused by name, and the session goes on', async () => {
+  const { seen, received, ask } = scene();
+  ask({ type: 'next-version', id: 1 });
+  ask({ type: 'who', id: 2, sort: 'name' });
+  ask({ type: 'admin', id: 3, request: { op: 'next-version' } });
+  const refusals = received().flatMap((message) => (message.type === 'refused' ? [message] : []));
+  assert.deepEqual(
+    refusals.map(({ re, code, message }) => [re, code, message.split(' ')[0]]),
+    [
+      [1, 'bad-request', 'type'],
+      [2, 'bad-request', 'sort'],
+      [3, 'bad-request', 'request.op'],
+    ],
+  );
+  ask({ type: 'who', id: 4 });
+  await turn();
+  assert.ok(seen.requests.some(({ id }) => id === 4));
+  assert.deepEqual(seen.endings, []);
+});
+
 test('a client above its request rate is refused until it slows down, or is disconnected', () => {
   const { seen, ask, received, session } = scene();
   session.admit();
