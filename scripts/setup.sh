@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a clone ready: scripts/setup.sh [demo|test|bench]
+# Makes a clone ready: scripts/setup.sh [demo|test|bench|install]
 #
 # Installs the npm packages, compiles, and asks apt for the programs that the purpose needs and this machine
 # lacks. Says nothing when there is nothing to do. A program that cannot be had is named and not fatal: the
@@ -47,7 +47,8 @@ case $purpose in
   demo) wanted=$demo ;;
   test) wanted="$demo tshark:tshark setpriv:util-linux script:bsdutils wg:wireguard-tools wireguard-go:wireguard-go postgres:postgresql systemd-analyze:systemd mandoc:mandoc groff:groff-base" ;;
   bench) wanted="$demo iperf3:iperf3 wg:wireguard-tools wireguard-go:wireguard-go" ;;
-  *) die "no such purpose: $purpose (demo, test or bench)" ;;
+  install) wanted="$demo systemd-nspawn:systemd-container debootstrap:debootstrap lintian:lintian objdump:binutils gpg:gnupg" ;;
+  *) die "no such purpose: $purpose (demo, test, bench or install)" ;;
 esac
 
 # Debian keeps a PostgreSQL server's programs out of every PATH.

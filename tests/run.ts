@@ -104,7 +104,8 @@ function allTests(slow: boolean): string[] {
         resolve(dist, folder, file),
       ),
     )
-    .filter((file) => file.endsWith('.test.js') && file.endsWith('.slow.test.js') === slow);
+    .filter((file) => file.endsWith('.test.js') && file.endsWith('.slow.test.js') === slow)
+    .filter((file) => !file.startsWith(resolve(dist, 'tests/install/'))); // `npm run test:install` prepares these
   return longestFirst(files, dist);
 }
 
