@@ -218,6 +218,9 @@ test('every command that uses the state of a newer lametun is refused in one lin
       1,
       /was written by lametun 0\.2\.0 .*: install that version or a newer one/,
     );
+  const { status, stdout } = lametun(['down', '--state', state]); // what runs can be stopped
+  assert.match(stdout, /^Nothing is running on /);
+  assert.equal(status, 0);
   assert.deepEqual(contents(), before);
 });
 

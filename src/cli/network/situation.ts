@@ -1,6 +1,4 @@
-import { join } from 'node:path';
-import { lockHolder } from '../../linux/files/file-lock.js';
-import { readStoredNode } from '../../node/shell/state.js';
+import { holderOf, readStoredNode } from '../../node/shell/state.js';
 import type { Situation } from './decide.js';
 import { hasHub, readHubSettings } from './hub-settings.js';
 
@@ -14,6 +12,6 @@ export function readSituation(state: string): Situation {
     state,
     member: readStoredNode(state),
     hub: hasHub(state) ? readHubSettings(state) : undefined,
-    process: lockHolder(join(state, 'lock')),
+    process: holderOf(state),
   };
 }

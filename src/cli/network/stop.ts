@@ -21,8 +21,8 @@ const LOOK = 50;
 function downCommand(): Command {
   return command('down', 'stop the hub and node until the next start').action(
     async ({ state, json }: Common) => {
-      const { readSituation } = await import('./situation.js'); // `--help` and the demo do not need it
-      const { process: running } = readSituation(state);
+      const { holderOf } = await import('../../node/shell/state.js'); // `--help` and the demo do not need it
+      const running = holderOf(state); // the other files may be damaged, or of a newer version
       const unit = installedUnit(state);
       if (unit !== undefined) stopUnit(unit);
       await stopProcess(state);

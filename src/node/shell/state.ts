@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { LametunError } from '../../errors.js';
 import { makeAside } from '../../linux/files/aside.js';
-import { type FileLock, lockFile } from '../../linux/files/file-lock.js';
+import { type FileLock, lockFile, lockHolder } from '../../linux/files/file-lock.js';
 import { privateDirectory, readOwnFile, replaceFile, syncDirectory } from '../../linux/files/safe-files.js';
 import { hubAddresses, nodeId, program } from '../../protocol/fields.js';
 import { parseAnswer, parseHubMessage } from '../../protocol/parse.js';
@@ -208,6 +208,12 @@ const PARSERS: { readonly [File in keyof StoredState]: (value: unknown) => Store
 export function readStoredNode(state: string): StoredNode | undefined {
   refuseNewerState(state);
   return readJson(join(state, FILE.node), PARSERS.node, `: ${RESTORE}`);
+}
+
+/** The process that holds a state directory, as `lockHolder` has it. @throws LametunError that names the file */
+export function holderOf(state: string): number | undefined {
+  const file = join(state, FILE.lock);
+  return explained(file, () => lockHolder(file));
 }
 
 /** Newer versions may add fields. */
