@@ -1,6 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 
 /** Debian's names of processors. */
@@ -29,7 +37,7 @@ export function makeAptRepository(folder: string, { debs, key, date }: AptReleas
   mkdirSync(join(folder, POOL), { recursive: true });
   for (const deb of debs) copyFileSync(deb, join(folder, POOL, basename(deb)));
 
-  const suite = join(folder, 'dists/stable');
+  const suite = join(folder, 'dists/next');
   rmSync(suite, { recursive: true, force: true });
   const indices = new Map<string, Uint8Array>();
   for (const architecture of ARCHITECTURES) {
@@ -47,6 +55,9 @@ export function makeAptRepository(folder: string, { debs, key, date }: AptReleas
   gpg('--output', join(suite, 'InRelease'), '--clearsign', release);
   gpg('--output', join(suite, 'Release.gpg'), '--armor', '--detach-sign', release);
   writeFileSync(join(folder, PUBLIC_KEY), gpg('--armor', '--export', key));
+  const published = join(folder, 'dists/stable'); // unchanged if gpg could not sign
+  rmSync(published, { recursive: true, force: true });
+  renameSync(suite, published);
 }
 
 /** A paragraph for each package: its control file, its place, size and sum. */

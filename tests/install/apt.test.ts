@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeAptRepository } from '../../packaging/release/apt.js';
 import { needs } from '../kit/requirements.js';
+import { installBlock } from './blocks.js';
 import { Debian, debOf, SUITES } from './debian.js';
 import { NEWER, OLDER } from './versions.js';
 
@@ -26,11 +27,7 @@ for (const suite of SUITES) {
     machine.run('rm', '-f', '/etc/apt/sources.list'); // there is no network
     release(OLDER, ours, 1_796_000_000);
     publish();
-    machine.run('cp', '/srv/apt/lametun.asc', '/etc/apt/keyrings/');
-    const source = 'deb [signed-by=/etc/apt/keyrings/lametun.asc] file:/srv/apt stable main';
-    machine.run('sh', '-c', `echo '${source}' >/etc/apt/sources.list.d/lametun.list`);
-    machine.run('apt-get', 'update');
-    machine.run('apt-get', 'install', '-y', 'lametun');
+    machine.runBlock(installBlock('apt').replace('https://REPOSITORY', 'file:/srv/apt'), '/srv/apt');
     assert.equal(installed(machine), OLDER);
 
     release(NEWER, ours, 1_796_000_001);

@@ -140,6 +140,12 @@ export class Debian {
     return stdout;
   }
 
+  /** Runs a block of docs/INSTALL.md in a folder. The user is root, with a `sudo` that does nothing else. */
+  runBlock(commands: string, folder = '/root'): string {
+    const sudo = 'sudo() { "$@"; }\napt() { command apt-get -y "$@"; }\n';
+    return this.run('sh', '-c', `set -e\ncd ${folder}\n${sudo}${commands}`);
+  }
+
   /** Puts files or folders into /root, or into another folder. */
   copy(source: string, folder = '/root'): void {
     command('cp', '-r', source, `${this.#folder}/root${folder}`);
