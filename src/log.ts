@@ -20,10 +20,15 @@ export class TextLog implements Log {
   readonly isVerbose: boolean;
   readonly #level: LogLevel;
   readonly #device: string;
-  readonly #write: (line: string) => void;
+  readonly #write: (line: string, kind: 'error' | 'debug') => void;
   readonly #clock: () => Date;
 
-  constructor(level: LogLevel, device: string, write: (line: string) => void, clock = () => new Date()) {
+  constructor(
+    level: LogLevel,
+    device: string,
+    write: (line: string, kind: 'error' | 'debug') => void,
+    clock = () => new Date(),
+  ) {
     this.isVerbose = level >= LOG_LEVEL.verbose;
     this.#level = level;
     this.#device = device;
@@ -32,18 +37,18 @@ export class TextLog implements Log {
   }
 
   verbose(text: string): void {
-    if (this.isVerbose) this.#line('DEBUG', text);
+    if (this.isVerbose) this.#line('debug', text);
   }
 
   error(text: string): void {
-    if (this.#level >= LOG_LEVEL.error) this.#line('ERROR', text);
+    if (this.#level >= LOG_LEVEL.error) this.#line('error', text);
   }
 
-  #line(label: string, text: string): void {
+  #line(kind: 'error' | 'debug', text: string): void {
     const now = this.#clock();
     const two = (value: number): string => `${value}`.padStart(2, '0');
     const date = `${now.getFullYear()}/${two(now.getMonth() + 1)}/${two(now.getDate())}`;
     const time = `${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
-    this.#write(`${label}: (${this.#device}) ${date} ${time} ${text}\n`);
+    this.#write(`${kind.toUpperCase()}: (${this.#device}) ${date} ${time} ${text}\n`, kind);
   }
 }

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
 import { EXIT_STATUS, LametunError, usage } from '../errors.js';
+import { logged } from '../linux/process/priority.js';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { commandFor } from '../self.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
@@ -88,7 +89,7 @@ async function run(
   level: LogLevel,
   signal: AbortSignal,
 ): Promise<number> {
-  const log = new TextLog(level, device, (line) => process.stdout.write(line));
+  const log = new TextLog(level, device, (line, kind) => process.stdout.write(logged(1, line, kind)));
   process.stdout.on('error', () => {}); // nobody reads the log now
   const { runDaemon } = await import('../device/daemon.js');
   process.on('SIGUSR1', () => {}); // Node.js would open its debugger to every local user
@@ -141,7 +142,8 @@ async function runInBackground(
 }
 
 function fail(error: unknown): number {
-  if (process.env[READY_FD] === undefined) process.stderr.write(`lametund: ${errorText(error)}\n`);
+  if (process.env[READY_FD] === undefined)
+    process.stderr.write(logged(2, `lametund: ${errorText(error)}\n`, 'error'));
   else tellParent(READY_FD, errorText(error));
   return error instanceof LametunError ? EXIT_STATUS[error.code] : 1;
 }

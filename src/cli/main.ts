@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { EXIT_STATUS, LametunError } from '../errors.js';
+import { logged } from '../linux/process/priority.js';
 import { errorText } from './error-text.js';
 import { packageVersion } from './package-version.js';
 
@@ -31,12 +32,14 @@ function fail(error: unknown): number {
   if (error instanceof LametunError) {
     const isPlain = process.argv[2]?.startsWith('-') === true;
     const help = error.code === 'usage' && isPlain ? ' (lametun --help lists commands and options)' : '';
-    process.stderr.write(`lametun: ${errorText(error)}${help}\n`);
+    say(`lametun: ${errorText(error)}${help}\n`);
     return Object.hasOwn(EXIT_STATUS, error.code) ? EXIT_STATUS[error.code] : 1; // another version may know other codes
   }
-  process.stderr.write(`lametun: ${errorText(error)}\n`);
+  say(`lametun: ${errorText(error)}\n`);
   return 1;
 }
+
+const say = (text: string): boolean => process.stderr.write(logged(2, text, 'error'));
 
 main(process.argv.slice(2))
   .catch(fail)

@@ -7,7 +7,7 @@ import { Segmenter } from '../ip/segment.js';
 import { canSendSegments, receiveSegments } from '../linux/net/udp.js';
 import { bootTime } from '../linux/process/clock.js';
 import { POLL, Poller, Waker } from '../linux/threads/poll.js';
-import { type PollingWorkerData, runWorker } from '../linux/threads/polling-worker.js';
+import { answerPulse, type PollingWorkerData, runWorker } from '../linux/threads/polling-worker.js';
 import { SharedRing } from '../linux/threads/shared-ring.js';
 import { setOffloads } from '../linux/tun/tun.js';
 import { DropCounters } from '../wireguard/drops.js';
@@ -57,6 +57,7 @@ class TunnelWorker {
   readonly #aead: Aead;
   readonly #commands: SharedRing;
   readonly #waker: Waker;
+  readonly #pulse: Int32Array;
   readonly #context: WorkerContext;
   readonly #outbound: Outbound;
   readonly #inbound: Inbound;
@@ -72,6 +73,7 @@ class TunnelWorker {
     this.#aead = loadAead(data.offloads.includes('evp'));
     this.#commands = new SharedRing(COMMAND_RECORD.size, COMMANDS, data.commands);
     this.#waker = new Waker(data.wakeWorker);
+    this.#pulse = new Int32Array(data.pulse);
     const allowed = { tcp: data.offloads.includes('tun-tcp'), udp: data.offloads.includes('tun-udp') };
     this.#context = new WorkerContext(
       { ...data, offloads: setOffloads(data.tunFd, allowed) },
@@ -100,7 +102,10 @@ class TunnelWorker {
     while (!this.#stopping && !this.#context.deviceGone) {
       this.#poller.wait(-1);
       const now = bootTime();
-      if (this.#poller.events(WAKE) !== 0) this.#waker.clear();
+      if (this.#poller.events(WAKE) !== 0) {
+        this.#waker.clear();
+        answerPulse(this.#pulse);
+      }
       this.#execute(now);
       const udp = this.#poller.events(UDP);
       if (this.#context.udpFd >= 0) {

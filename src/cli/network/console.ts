@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
 import { openOwnFile } from '../../linux/files/safe-files.js';
+import { logged, type Priority } from '../../linux/process/priority.js';
 import type { Log } from '../../log.js';
 import { forTerminal } from '../../protocol/text.js';
 import { wrap } from '../../wrap.js';
@@ -29,17 +30,23 @@ export class Console {
   }
 
   /** @param event the same as JSON */
-  say(text: string, event: { readonly event: string } & Readonly<Record<string, unknown>>): void {
-    if (this.#file !== undefined) this.#log(text);
-    else if (this.#json) process.stdout.write(`${JSON.stringify(event)}\n`);
-    else this.#status.above(() => process.stdout.write(forTerminal(`${wrapped(text)}\n`)));
+  say(
+    text: string,
+    event: { readonly event: string } & Readonly<Record<string, unknown>>,
+    priority: Priority = 'info',
+  ): void {
+    if (this.#file !== undefined) {
+      this.#log(text);
+      return;
+    }
+    const lines = this.#json ? JSON.stringify(event) : forTerminal(wrapped(text));
+    this.#status.above(() => process.stdout.write(logged(1, `${lines}\n`, priority)));
   }
 
   /** Reports a change. */
-  note(text: string): void {
+  note(text: string, priority?: Priority): void {
     const time = new Date().toTimeString().slice(0, 8);
-    if (this.#json) this.say(text, { event: 'change', text });
-    else this.say(this.#terminal ? `${time}  ${text}` : text, { event: 'change', text });
+    this.say(this.#terminal ? `${time}  ${text}` : text, { event: 'change', text }, priority);
   }
 
   /** Sets the status line of a terminal. */
@@ -67,11 +74,14 @@ export class Console {
     return {
       isVerbose: verbose,
       verbose: (text) => {
-        if (verbose) this.note(text);
+        if (verbose) this.note(text, 'debug');
       },
       error: (text) => {
         if (this.#file !== undefined) this.#log(text);
-        else this.#status.above(() => process.stderr.write(`lametun: ${forTerminal(text)}\n`));
+        else
+          this.#status.above(() =>
+            process.stderr.write(logged(2, `lametun: ${forTerminal(text)}\n`, 'error')),
+          );
       },
     };
   }

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError, usage } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
+import { ServiceManager } from '../../linux/process/service-manager.js';
+import { feedWatchdog } from '../../linux/threads/watchdog.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { serveControl } from '../../node/control/control-server.js';
 import { removeOperatorSocket, serveOperators } from '../../node/control/operator-socket.js';
@@ -23,7 +25,7 @@ import { operatorsOf, writeOperators } from './operators.js';
 import { ownLabel } from './options.js';
 import { withOwnHub } from './own-hub.js';
 import { startText } from './start-text.js';
-import { statusLine } from './status-text.js';
+import { hubLine, statusLine } from './status-text.js';
 
 export interface RunOptions {
   readonly json: boolean;
@@ -64,6 +66,7 @@ export async function run(state: string, plan: Plan, options: RunOptions): Promi
   try {
     await Promise.race([running.start(), defect]);
     if (options.once) return 0;
+    running.tellManager();
     const end = await Promise.race([running.ended(), defect]);
     const failure = end && failureOf(end);
     if (failure === undefined) return 0;
@@ -95,8 +98,8 @@ class Run {
   readonly #once: boolean;
   readonly #signal: AbortSignal;
   readonly #undo = new UndoStack();
+  readonly #manager = new ServiceManager();
   isUp = false;
-  #watching: NodeJS.Timeout | undefined;
   #hub: RunningHub | undefined;
   #node: RunningNode | undefined;
 
@@ -128,7 +131,14 @@ class Run {
     this.#admitOperators(handler);
     this.isUp = true;
     await this.#announce();
-    if (this.#node !== undefined) this.#watch(this.#node);
+    this.#watch();
+  }
+
+  /** Tells the service manager that the start is complete, and from then on that this process works. */
+  tellManager(): void {
+    this.#manager.ready();
+    const feeding = feedWatchdog(this.#manager);
+    this.#undo.push(() => feeding.close());
   }
 
   /** @returns how the node ended; undefined after a signal */
@@ -148,14 +158,13 @@ class Run {
       if (this.#hub === undefined || !isNoMember(end)) return end;
       this.#node = undefined;
       this.#hub.setHost(undefined);
-      clearInterval(this.#watching);
-      this.#output.status('');
       this.#output.note(`${end.message}; the hub keeps running`);
       return new Promise<never>(() => {});
     });
   }
 
   close(): Promise<void> {
+    this.#manager.stopping();
     return this.#undo.undo();
   }
 
@@ -331,17 +340,25 @@ class Run {
     return (this.#plan.hub?.public ?? []).map((text) => parsePublic(text, port));
   }
 
-  #watch(node: RunningNode): void {
-    let last = node.status();
-    for (const line of firstLines(last, this.#hub !== undefined)) this.#output.note(line);
-    this.#output.status(statusLine(last));
-    this.#watching = setInterval(() => {
-      const now = node.status();
-      for (const line of changes(last, now)) this.#output.note(line);
-      this.#output.status(statusLine(now));
+  /** Prints changes of the node, and keeps the status lines of the terminal and of the service manager. */
+  #watch(): void {
+    let last = this.#node?.status();
+    for (const line of last === undefined ? [] : firstLines(last, this.#hub !== undefined))
+      this.#output.note(line);
+    const show = (): void => {
+      this.#output.status(last === undefined ? '' : statusLine(last));
+      const hub = this.#hub && hubLine(this.#hub.network.name, this.#hub.port, this.#hub.status());
+      this.#manager.status([hub, last && statusLine(last)].filter((line) => line !== undefined).join(' · '));
+    };
+    show();
+    const watching = setInterval(() => {
+      const now = this.#node?.status();
+      if (last !== undefined && now !== undefined)
+        for (const line of changes(last, now)) this.#output.note(line);
       last = now;
+      show();
     }, LOOK_INTERVAL);
-    this.#undo.push(() => clearInterval(this.#watching));
+    this.#undo.push(() => clearInterval(watching));
   }
 }
 

@@ -111,3 +111,11 @@ export function statusLine({ network, self, hub, peers }: NodeStatus): string {
       : `${others}, ${direct} direct, ${relayed} relayed${offline > 0 ? `, ${offline} offline` : ''}`;
   return `${self.name}.${network.name} ${self.ipv4 ?? 'pending approval'} · hub ${HUB[hub.state][0]} · ${who}`; // a narrow terminal cuts off the end
 }
+
+/** One line about a hub, for `systemctl status`. */
+export const hubLine = (
+  network: string,
+  port: number,
+  { members, online }: { readonly members: number; readonly online: number },
+): string =>
+  `hub of ${network}, port ${port}: ${members === 1 ? '1 member' : `${members} members`}, ${online} online`;

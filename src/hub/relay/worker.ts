@@ -4,7 +4,7 @@ import { blake2s } from '../../crypto/blake2s.js';
 import { canSendSegments, receiveSegments } from '../../linux/net/udp.js';
 import { bootTime, threadTime } from '../../linux/process/clock.js';
 import { Poller, Waker } from '../../linux/threads/poll.js';
-import { type PollingWorkerData, runWorker } from '../../linux/threads/polling-worker.js';
+import { answerPulse, type PollingWorkerData, runWorker } from '../../linux/threads/polling-worker.js';
 import { SharedRing } from '../../linux/threads/shared-ring.js';
 import { Binds } from './binds.js';
 import { AT, Counters } from './counters.js';
@@ -52,6 +52,7 @@ class RelayWorker {
   readonly #limit: RateLimit;
   readonly #forwarder: Forwarder;
   readonly #waker: Waker;
+  readonly #pulse: Int32Array;
   readonly #main: Waker;
   readonly #poller: Poller;
   #expiredAt = 0;
@@ -68,6 +69,7 @@ class RelayWorker {
     this.#limit = new RateLimit(flags.length, data.memberRate);
     this.#down = new FairRing(0, data.down);
     this.#waker = new Waker(data.wakeWorker);
+    this.#pulse = new Int32Array(data.pulse);
     this.#main = new Waker(data.wakeMain);
     this.#poller = new Poller([data.fd, data.wakeWorker]);
     if (data.offloads) receiveSegments(data.fd);
@@ -88,7 +90,10 @@ class RelayWorker {
     while (!this.#stopping) {
       this.#poller.wait(more || this.#down.ring.pending > 0 ? 0 : this.#idle());
       const now = bootTime();
-      if (this.#poller.events(WAKE) !== 0) this.#waker.clear();
+      if (this.#poller.events(WAKE) !== 0) {
+        this.#waker.clear();
+        answerPulse(this.#pulse);
+      }
       this.#execute();
       if (this.#down.ring.pending > 0) this.#forwarder.fromChannels();
       if (more || this.#poller.events(UDP) !== 0) more = this.#forwarder.fromUdp(now);

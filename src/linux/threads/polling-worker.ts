@@ -13,8 +13,27 @@ export interface PollingWorkerData {
   readonly commands: SharedArrayBuffer;
   /** One word, which becomes 1 when the worker reads no more commands. */
   readonly ended: SharedArrayBuffer;
+  /** The words `PULSE`. */
+  readonly pulse: SharedArrayBuffer;
   readonly port: MessagePort;
 }
+
+/** How often the main thread has asked whether the worker works, and which of these questions it has answered. */
+const PULSE = { asked: 0, answered: 1 } as const;
+
+/** Answers the main thread's question whether the worker works. A worker calls it whenever it is woken. */
+export function answerPulse(pulse: Int32Array): void {
+  Atomics.store(pulse, PULSE.answered, Atomics.load(pulse, PULSE.asked));
+}
+
+const workers = new Set<{ responds(): boolean }>();
+
+/**
+ * Whether every worker of this process that blocks in poll(2) has answered since the last call, which asks again. A worker
+ * that has ended is not asked: its owner learns of that.
+ */
+export const workersRespond = (): boolean =>
+  [...workers].map((worker) => worker.responds()).every((responds) => responds);
 
 /** Runs a worker to its end, and lets the main thread know. */
 export function runWorker({ ended, port }: PollingWorkerData, run: () => void): void {
@@ -52,6 +71,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
   readonly #toWorker = new Waker();
   readonly #fromWorker = new Waker();
   readonly #ended = new Int32Array(new SharedArrayBuffer(4));
+  readonly #pulse = new Int32Array(new SharedArrayBuffer(8));
   readonly #watch: Watch;
   readonly #exited: Promise<void>;
   #isWaking = false;
@@ -66,6 +86,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
       wakeMain: this.#fromWorker.fd,
       commands: this.commands.buffer,
       ended: this.#ended.buffer,
+      pulse: this.#pulse.buffer,
       port: port2,
     };
     this.worker = startWorker(program, { workerData: { ...data, ...common }, transferList: [port2] });
@@ -80,6 +101,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
       onWake();
     });
     process.once('exit', this.#stop);
+    workers.add(this);
   }
 
   /**
@@ -104,6 +126,16 @@ export class PollingWorker<Data extends PollingWorkerData> {
     queueMicrotask(this.#wakeNow);
   }
 
+  /** Whether the worker has answered the last question, or has ended. If so, asks the next. */
+  responds(): boolean {
+    if (Atomics.load(this.#ended, 0) !== 0) return true;
+    const asked = Atomics.load(this.#pulse, PULSE.asked);
+    if (Atomics.load(this.#pulse, PULSE.answered) !== asked) return false;
+    Atomics.store(this.#pulse, PULSE.asked, asked + 1);
+    this.wake();
+    return true;
+  }
+
   /** Wakes the worker, unless it has ended: there is something for it in shared memory. */
   wake(): void {
     if (Atomics.load(this.#ended, 0) === 0) this.#toWorker.wake();
@@ -121,6 +153,7 @@ export class PollingWorker<Data extends PollingWorkerData> {
 
   /** Ends the worker. Resolves when its descriptors are closed. Call it once. */
   async close(): Promise<void> {
+    workers.delete(this);
     this.#watch.close();
     this.#stop();
     await this.#exited;
