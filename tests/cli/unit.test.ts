@@ -1,31 +1,54 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { install, unitFor } from '../../src/cli/network/unit.js';
-import { runProgram } from '../../src/linux/process/program.js';
+import { type TestContext, test } from 'node:test';
+import { networkUnit, packagedUnits, type Unit } from '../../src/cli/units/unit-text.js';
 import { MAIN } from '../kit/lametun.js';
 import { needs } from '../kit/requirements.js';
 
-test('systemd accepts the unit', (t) => {
-  if (!needs(t, 'systemd-analyze')) return;
+/** The highest exposure that `systemd-analyze security` may find, of 10. */
+const MOST_EXPOSED = 2.0;
+
+/** Programs that exist: `verify` checks that. */
+const PROGRAMS = { lametun: process.execPath, lametund: process.execPath };
+const state = '/var/lib/la me%tun';
+const UNITS: readonly Unit[] = [
+  ...packagedUnits(PROGRAMS),
+  networkUnit({ state, command: [process.execPath, MAIN, 'up', '--state', state] }),
+  networkUnit({ state: '/srv/net', command: [process.execPath, 'up'], files: ['/srv/key/hub.key'] }),
+];
+
+function analyze(t: TestContext, { name, text }: Unit, command: string, ...options: readonly string[]) {
   const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  const place = { state: '/var/lib/la me%tun' };
-  const unit = unitFor(place, [process.execPath, MAIN, 'up', '--state', place.state]);
-  const verify = (text: string): string => {
-    const { path } = install({ name: unit.name, text }, folder);
-    try {
-      return runProgram('systemd-analyze', ['verify', '--man=no', path]);
-    } catch (error) {
-      return (error as Error).message;
-    }
-  };
-  assert.equal(verify(unit.text), '');
-  assert.notEqual(
-    verify(unit.text.replace('ExecStart=/', 'ExecStart=/no/such/')),
-    '',
-    'control: it reports a missing program',
-  );
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  const named = path.replace('@.', '@wg0.'); // an instance of the template
+  if (named !== path) writeFileSync(named, text);
+  const { stdout, stderr } = spawnSync('systemd-analyze', [command, ...options, named], { encoding: 'utf8' });
+  return `${stdout}${stderr}`;
+}
+
+test('systemd accepts the units', (t) => {
+  if (!needs(t, 'systemd-analyze')) return;
+  const verify = (unit: Unit): string => analyze(t, unit, 'verify', '--man=no');
+  for (const unit of UNITS) assert.equal(verify(unit), '', unit.name);
+  const [first] = UNITS;
+  const wrong = { ...first!, text: first!.text.replace('ExecStart=/', 'ExecStart=/no/such/') };
+  assert.notEqual(verify(wrong), '', 'control: it reports a missing program');
+});
+
+test(`systemd finds an exposure of at most ${MOST_EXPOSED}`, (t) => {
+  if (!needs(t, 'systemd-analyze')) return;
+  const exposure = (unit: Unit): number =>
+    Number(/exposure level for .*: ([\d.]+) /.exec(analyze(t, unit, 'security', '--offline=true'))?.[1]);
+  for (const unit of UNITS) {
+    const found = exposure(unit);
+    t.diagnostic(`${unit.name}: ${found}`);
+    assert.ok(found <= MOST_EXPOSED, `${unit.name}: ${found}`);
+  }
+  const open = { name: 'open.service', text: `[Service]\nExecStart=${process.execPath}\n` };
+  assert.ok(exposure(open) > 9, 'control: a service without a sandbox');
 });

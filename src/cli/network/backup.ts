@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { LametunError } from '../../errors.js';
@@ -51,14 +53,23 @@ function isElsewhere({ state, ...flags }: Flags): boolean {
   return named !== undefined && named !== own;
 }
 
-/** @returns false when no hub is running */
+/**
+ * Asks the running hub, which writes to its state directory: as a service, it may not write elsewhere.
+ *
+ * @returns false when no hub is running
+ */
 async function askedHub(state: string, file: string): Promise<boolean> {
+  const made = join(state, `backup.${randomBytes(8).toString('hex')}`);
   try {
-    await askOnce<'backup'>(state, { command: 'backup', file });
+    await askOnce<'backup'>(state, { command: 'backup', file: made });
+    const { writeBackup } = await import('../../hub/store/backup.js');
+    writeBackup(file, readFileSync(made, 'utf8'));
     return true;
   } catch (error) {
     if (error instanceof LametunError && error.code === 'unreachable') return false;
     throw error;
+  } finally {
+    rmSync(made, { force: true });
   }
 }
 

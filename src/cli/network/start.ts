@@ -1,11 +1,12 @@
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { usage } from '../../errors.js';
 import { parseRange } from '../../hub/membership/ranges.js';
 import type { Token } from '../../protocol/token.js';
 import { commandFor } from '../../self.js';
+import type { Installed } from '../units/install.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
-import { decide, type Given, type StartCommand } from './decide.js';
+import { decide, type Given, type Plan, type StartCommand } from './decide.js';
 import { detach, isDetached } from './detach.js';
 import { operatorsOption } from './operators.js';
 import {
@@ -115,12 +116,13 @@ async function start(command: Command, name: StartCommand, flags: Flags, token?:
     process.exitCode = await detachedStart(command, token);
     return;
   }
+  const enable = install ? await prepareUnit(state, plan, verbose) : undefined;
   if (plan.hub?.database !== undefined) process.title = 'lametun'; // `ps` would show a password
   process.chdir('/'); // a long-running program must not keep a folder in use
   const { run } = await import('./run.js');
   const status = await run(state, plan, { json, verbose, once: install });
-  if (status !== 0 || !install) process.exit(status); // nothing that still waits is needed
-  await installUnit(state, verbose, json);
+  if (status === 0 && enable !== undefined) await printInstalled(enable(), json);
+  process.exit(status); // nothing that still waits is needed
 }
 
 async function readdress({ state, json }: Flags, { hub, addresses }: Token): Promise<void> {
@@ -154,18 +156,37 @@ function withoutToken(command: Command, args: readonly string[]): string[] {
   return kept;
 }
 
-async function installUnit(state: string, verbose: boolean, json: boolean): Promise<void> {
-  const { install, unitFor } = await import('./unit.js');
-  const unit = unitFor({ state }, [
-    ...[...commandFor('cli/main'), 'up', '--state', state],
-    ...(verbose ? ['--verbose'] : []),
-  ]);
-  const { path, started } = install(unit);
+/**
+ * Chooses the unit of `--install`: that of a package if it fits, otherwise one of our own.
+ *
+ * @returns what enables it, once the network is known to work
+ * @throws LametunError `usage` before anything is changed, if users other than root can change the program
+ */
+async function prepareUnit(state: string, plan: Plan, verbose: boolean): Promise<() => Installed> {
+  const { enablePackaged, install, packagedUnit } = await import('../units/install.js');
+  const files = filesOutside(state, plan);
+  const packaged = verbose || files.length > 0 ? undefined : packagedUnit(state);
+  if (packaged !== undefined) return () => enablePackaged(state, packaged);
+  const { checkOwnedByRoot } = await import('../units/ownership.js');
+  const { networkUnit } = await import('../units/unit-text.js');
+  const program = commandFor('cli/main');
+  checkOwnedByRoot(program.filter(isAbsolute));
+  const command = [...program, 'up', '--state', state, ...(verbose ? ['--verbose'] : [])];
+  return () => install(networkUnit({ state, command, files }));
+}
+
+/** The files of a hub that are not in its state directory. */
+const filesOutside = (state: string, { hub }: Plan): string[] =>
+  [hub?.key, hub?.database].filter(
+    (file) => file !== undefined && isAbsolute(file) && !file.startsWith(`${state}/`),
+  ) as string[];
+
+async function printInstalled({ name, path, started }: Installed, json: boolean): Promise<void> {
   const { print } = await import('./ask.js');
-  print(json, { event: 'installed', path, started }, () =>
-    started
-      ? `Wrote ${path}. systemd runs it; for its state, run: systemctl status ${unit.name}`
-      : `Wrote ${path}. systemd is not running here; once it is, run: systemctl enable --now ${unit.name}`,
-  );
-  process.exit(0);
+  print(json, { event: 'installed', unit: name, path, started }, () => {
+    const first = path !== undefined ? `Wrote ${path}.` : started ? `Enabled ${name}.` : `Found ${name}.`;
+    return started
+      ? `${first} systemd runs it; for its state, run: systemctl status ${name}`
+      : `${first} systemd is not running here; once it is, run: systemctl enable --now ${name}`;
+  });
 }

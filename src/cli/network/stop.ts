@@ -4,10 +4,10 @@ import type { Command } from 'commander';
 import { LametunError, usage } from '../../errors.js';
 import { lockHolder } from '../../linux/files/file-lock.js';
 import { packageVersion } from '../package-version.js';
+import { installedUnit, removeUnit, stopUnit } from '../units/install.js';
 import { askOnce, print } from './ask.js';
 import { decideLeave, optionFor } from './decide.js';
 import { type Common, command } from './options.js';
-import { installedUnit, removeUnit, stopUnit } from './unit.js';
 
 /** The commands that stop: `down` until the next start, `leave` for good. */
 export function stopCommands(): Command[] {
@@ -56,7 +56,9 @@ function leaveCommand(): Command {
           answer.told
             ? 'Left the network'
             : `Left the network, but could not tell the hub: ask an administrator to remove this node. The old key is in ${answer.kept}`,
-          ...(unit === undefined ? [] : [`Removed ${unit.path}`]),
+          ...(unit === undefined
+            ? []
+            : [unit.path === undefined ? `Disabled ${unit.name}` : `Removed ${unit.path}`]),
         ].join('\n'),
       );
     });

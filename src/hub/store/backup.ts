@@ -31,10 +31,15 @@ const LAST_ID = 2 ** 32 - 1;
 export async function backup(store: Store, file: string, program?: string): Promise<void> {
   const contents = await store.snapshot((tables) => tables.contents());
   const content: Backup = { format: 'lametun hub backup', version: BACKUP_VERSION, program, ...contents };
+  writeBackup(file, `${JSON.stringify(content, null, 1)}\n`);
+}
+
+/** Writes the text of a backup. @throws like `backup` */
+export function writeBackup(file: string, text: string): void {
   try {
     // In a directory that others can write to, they cannot make this file first.
     const beside = `${file}.${randomBytes(8).toString('hex')}`;
-    replaceFile(file, `${JSON.stringify(content, null, 1)}\n`, { beside });
+    replaceFile(file, text, { beside });
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO'; // otherwise another file name would help

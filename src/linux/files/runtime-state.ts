@@ -84,7 +84,18 @@ export function thisProcess(): ProcessIdentity {
   return { pid: process.pid, startTime: startTime(process.pid) ?? 0 };
 }
 
-export const isAlive = (who: ProcessIdentity): boolean => startTime(who.pid) === who.startTime;
+/** A process that /proc hides from this one counts as alive: systemd's `ProtectProc=`, proc(5) `hidepid`. */
+export const isAlive = (who: ProcessIdentity): boolean =>
+  startTime(who.pid) === who.startTime || isHidden(who.pid);
+
+function isHidden(pid: number): boolean {
+  if (existsSync(`/proc/${pid}`)) return false;
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 /** Field 22 of /proc/PID/stat, proc(5); undefined if there is no such process, or it is a zombie. */
 function startTime(pid: number): number | undefined {

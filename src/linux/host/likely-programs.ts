@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /** Programs that configure networks, by the names that the kernel has: 15 bytes at most. */
 const MANAGERS: Readonly<Record<string, string>> = {
@@ -20,8 +20,25 @@ const MANAGERS: Readonly<Record<string, string>> = {
   bird: 'BIRD',
 };
 
+/** The services of some of them, where systemd hides processes from this one: `ProtectProc=`, systemd.exec(5). */
+const SERVICES: Readonly<Record<string, string>> = {
+  'NetworkManager.service': 'NetworkManager',
+  'systemd-networkd.service': 'systemd-networkd',
+  'systemd-resolved.service': 'systemd-resolved',
+  'firewalld.service': 'firewalld',
+  'connman.service': 'ConnMan',
+  'dhcpcd.service': 'dhcpcd',
+  'docker.service': 'Docker',
+  'tailscaled.service': 'Tailscale',
+  'keepalived.service': 'keepalived',
+  'frr.service': 'FRR',
+  'bird.service': 'BIRD',
+};
+const SLICE = '/sys/fs/cgroup/system.slice';
+
 /** Names of running programs that configure networks, in this network namespace or an unknown one. */
 function likelyPrograms(): string[] {
+  if (!existsSync('/proc/1')) return existsSync(SLICE) ? namesIn(SERVICES, readdirSync(SLICE)) : [];
   const here = namespaceOf('thread-self');
   const found = readdirSync('/proc').flatMap((pid) => {
     if (!/^\d+$/.test(pid)) return [];
@@ -34,6 +51,9 @@ function likelyPrograms(): string[] {
   });
   return [...new Set(found)].sort();
 }
+
+const namesIn = (names: Readonly<Record<string, string>>, found: readonly string[]): string[] =>
+  found.flatMap((each) => names[each] ?? []).sort();
 
 /** The likely programs, in a few words, where nothing else is known about a change. */
 export function probablyBy(): string | undefined {

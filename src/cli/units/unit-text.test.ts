@@ -1,29 +1,56 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { LametunError } from '../../errors.js';
 import { isShown } from '../../protocol/text.js';
-import { install, installedUnit, removeUnit, unitFor } from './unit.js';
+import { networkUnit, packagedName, packagedUnits, unitName } from './unit-text.js';
 
-const place = { state: '/var/lib/lametun' };
+const unitFor = (state: string, command: readonly string[], files: readonly string[] = []): string =>
+  networkUnit({ state, command, files }).text;
 
 test('the default state directory has the plain unit name, others have their own', () => {
-  const name = (state: string): string => unitFor({ state }, ['/usr/bin/node']).name;
-  assert.equal(name('/var/lib/lametun'), 'lametun.service');
-  assert.equal(name('/var/lib/lametun-work'), 'lametun-work.service');
-  assert.equal(name('/srv/vpn/a+b'), 'lametun-srv-vpn-a-b.service');
+  assert.equal(unitName('/var/lib/lametun'), 'lametun.service');
+  assert.equal(unitName('/var/lib/lametun-work'), 'lametun@work.service');
+  assert.equal(unitName('/srv/vpn/a+b'), 'lametun-srv-vpn-a-b.service');
+});
+
+test('a package has the same unit for a state directory as --install', () => {
+  const names = packagedUnits({ lametun: '/usr/bin/lametun', lametund: '/usr/bin/lametund' }).map(
+    ({ name }) => name,
+  );
+  assert.deepEqual(names, ['lametun.service', 'lametun@.service', 'lametund@.service']);
+  for (const state of ['/var/lib/lametun', '/var/lib/lametun-work', '/var/lib/lametun-a b', '/srv/a']) {
+    const packaged = packagedName(state);
+    assert.ok(packaged === undefined || names.includes(packaged), state);
+    if (packaged !== undefined)
+      assert.equal(packaged, unitName(state).replace(/@.*\.service/, '@.service'), state);
+  }
+  assert.equal(packagedName('/srv/a'), undefined);
+});
+
+test('the template gets its state directory from the name of the instance', () => {
+  const [, template] = packagedUnits({ lametun: '/usr/bin/lametun', lametund: '/usr/bin/lametund' });
+  assert.match(
+    template!.text,
+    /^ExecStart=\/usr\/bin\/lametun up --state \/var\/lib\/lametun-%i \$LAMETUN_OPTIONS$/m,
+  );
+  assert.match(template!.text, /^StateDirectory=lametun-%i$/m);
+  assert.match(template!.text, /^EnvironmentFile=-\/etc\/default\/lametun$/m);
+});
+
+test('systemd makes a state directory in /var/lib; another one, and files outside, are writable', () => {
+  assert.match(unitFor('/var/lib/lametun', ['/usr/bin/node']), /^StateDirectory=lametun$/m);
+  const text = unitFor('/srv/a b%', ['/usr/bin/node'], ['/srv/db/hub.sqlite']);
+  assert.doesNotMatch(text, /^StateDirectory=/m);
+  assert.match(text, /^ReadWritePaths=.* "\/srv\/a b%%" \/srv\/db$/m);
+  assert.match(text, /^RequiresMountsFor="\/srv\/a b%%" \/srv\/db$/m);
 });
 
 test('a program or state directory in a home or temporary folder is not hidden', () => {
-  const at = (state: string, program = '/usr/bin/node'): string =>
-    unitFor({ ...place, state }, [program]).text;
-  assert.match(at('/var/lib/lametun'), /^ProtectHome=read-only\nPrivateTmp=yes$/m);
+  const at = (state: string, program = '/usr/bin/node'): string => unitFor(state, [program]);
+  assert.match(at('/var/lib/lametun'), /^ProtectHome=yes\nPrivateTmp=yes$/m);
   assert.match(at('/root/net'), /^ProtectHome=no\nPrivateTmp=yes$/m);
-  assert.match(at('/rooted'), /^ProtectHome=read-only$/m);
-  assert.match(at('/tmp/net'), /^ProtectHome=read-only\nPrivateTmp=no$/m);
+  assert.match(at('/rooted'), /^ProtectHome=yes$/m);
+  assert.match(at('/tmp/net'), /^ProtectHome=yes\nPrivateTmp=no$/m);
   assert.match(at('/srv/net', '/home/a/bin/node'), /^ProtectHome=no$/m);
   const CAPABILITIES = /^CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE(.*)$/m;
   assert.equal(CAPABILITIES.exec(at('/srv/net'))![1], '');
@@ -31,7 +58,13 @@ test('a program or state directory in a home or temporary folder is not hidden',
 });
 
 test('arguments reach the program unchanged', () => {
-  const { text } = unitFor(place, ['/usr/bin/node', '/opt/a b/main.js', 'up', '--state', '/s/50%/$x"']);
+  const text = unitFor('/var/lib/lametun', [
+    '/usr/bin/node',
+    '/opt/a b/main.js',
+    'up',
+    '--state',
+    '/s/50%/$x"',
+  ]);
   assert.match(text, /^ExecStart=\/usr\/bin\/node "\/opt\/a b\/main\.js" up --state "\/s\/50%%\/\$\$x\\""$/m);
 });
 
@@ -85,40 +118,11 @@ test('systemd reads all arguments unchanged', () => {
     fc.property(fc.array(word, { maxLength: 4 }), word, (args, folder) => {
       const state = `/srv/${folder}`;
       const command = ['/usr/bin/node', ...args, '--state', state];
-      const { text } = unitFor({ ...place, state }, command);
+      const text = unitFor(state, command);
       const lines = text.split('\n').filter((line) => line.startsWith('Exec'));
       assert.equal(lines.length, 1);
       assert.ok(text.split('\n').every(isShown));
       assert.deepEqual(readBySystemd(lines[0]!.slice('ExecStart='.length)), command);
     }),
   );
-});
-
-test('a unit is complete and readable, or an error says why not', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const unit = unitFor(place, ['/usr/bin/node']);
-  const { path } = install(unit, join(folder, 'new'));
-  assert.equal(readFileSync(path, 'utf8'), unit.text);
-  assert.equal(statSync(path).mode & 0o777, 0o644);
-  assert.throws(
-    () => install(unit, path),
-    (error) => error instanceof LametunError && /cannot write/.test(error.message),
-  );
-});
-
-test('a unit belongs to its state directory, and another directory cannot replace it', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'lametun-unit-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const of = (state: string, ...more: string[]) =>
-    unitFor({ state }, ['/usr/bin/node', 'main.js', 'up', '--state', state, ...more]);
-  assert.equal(installedUnit('/srv/a b', folder), undefined);
-  install(of('/srv/a b'), folder);
-  install(of('/srv/a b', '--verbose'), folder);
-  const found = installedUnit('/srv/a b', folder);
-  assert.equal(found?.name, 'lametun-srv-a-b.service');
-  assert.equal(installedUnit('/srv/a-b', folder), undefined);
-  assert.throws(() => install(of('/srv/a-b'), folder), /it belongs to another state directory/);
-  removeUnit(found!);
-  assert.equal(installedUnit('/srv/a b', folder), undefined);
 });
