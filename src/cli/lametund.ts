@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
 import { EXIT_STATUS, LametunError, usage } from '../errors.js';
 import { logged } from '../linux/process/priority.js';
+import type { ServiceManager } from '../linux/process/service-manager.js';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { commandFor } from '../self.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
@@ -44,31 +45,46 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const inForeground = foreground || process.env[FOREGROUND] === '1';
   const { limitChildren, limitProcess } = await import('../linux/process/capabilities.js');
-  if (inForeground) limitProcess([TUN_FD, UAPI_FD, READY_FD].flatMap((name) => descriptor(name) ?? []));
+  const { passedDescriptors } = await import('../linux/process/service-manager.js');
+  const named = [TUN_FD, UAPI_FD, READY_FD].flatMap((name) => descriptor(name) ?? []);
+  if (inForeground) limitProcess([...named, ...passedDescriptors()]);
   else limitChildren();
   const level = logLevel(process.env['LOG_LEVEL']);
   const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
   const stop = new AbortController();
   abortOnSignals(stop); // before anything exists that could be left behind
-  const opened = await open(names[0]!, offloads);
-  if (inForeground) return run(opened, offloads, level, stop.signal);
+  const { ServiceManager } = await import('../linux/process/service-manager.js');
+  const manager = inForeground ? new ServiceManager() : undefined;
+  const opened = await open(names[0]!, offloads, manager?.take(STORED.tun));
+  if (manager !== undefined) return run(opened, manager, offloads, level, stop.signal);
   const loud = process.env['LOG_LEVEL'] !== undefined && level !== LOG_LEVEL.silent;
   return runInBackground(opened, loud, args, stop.signal);
 }
 
+/** Names of what the service manager keeps over a restart. */
+const STORED = { tun: 'tun', configuration: 'configuration' } as const;
+
 interface Opened {
   readonly device: string;
+  /** Bytes; undefined for a new device. */
+  readonly mtu?: number | undefined;
   readonly tunFd: number;
   readonly uapiFd: number;
 }
 
 /** Opens the TUN device and the configuration socket, or takes over those that were passed. */
-async function open(name: string, offloads: readonly Offload[]): Promise<Opened> {
-  const [{ Tun }, { adoptTun }, { openUapiSocket, uapiPath }] = await Promise.all([
+async function open(name: string, offloads: readonly Offload[], stored: number | undefined): Promise<Opened> {
+  const [{ Tun }, { adoptTun }, { openUapiSocket, uapiPath }, { findLink }] = await Promise.all([
     import('../linux/tun/tun.js'),
     import('../linux/tun/tun-state.js'),
     import('../device/uapi/socket.js'),
+    import('../linux/net/link.js'),
   ]);
+  if (stored !== undefined) {
+    const device = adoptTun(stored);
+    const uapiFd = await openUapiSocket(uapiPath(device));
+    return { device, mtu: findLink(device)?.mtu, tunFd: stored, uapiFd };
+  }
   const given = descriptor(TUN_FD);
   const virtioHeader = offloads.includes('tun-tcp') || offloads.includes('tun-udp');
   const tunFd = given ?? Tun.open({ name, packetInformation: false, virtioHeader }).fd;
@@ -84,17 +100,29 @@ function descriptor(variable: string): number | undefined {
 }
 
 async function run(
-  { device, tunFd, uapiFd }: Opened,
+  { device, mtu, tunFd, uapiFd }: Opened,
+  manager: ServiceManager,
   offloads: readonly Offload[],
   level: LogLevel,
   signal: AbortSignal,
 ): Promise<number> {
   const log = new TextLog(level, device, (line, kind) => process.stdout.write(logged(1, line, kind)));
   process.stdout.on('error', () => {}); // nobody reads the log now
-  const { runDaemon } = await import('../device/daemon.js');
+  const [{ runDaemon }, { MemoryFile }] = await Promise.all([
+    import('../device/daemon.js'),
+    import('../linux/files/memory-file.js'),
+  ]);
   process.on('SIGUSR1', () => {}); // Node.js would open its debugger to every local user
+  const stored = manager.take(STORED.configuration);
+  const isKept = stored !== undefined || manager.isThere;
+  const kept = isKept ? MemoryFile.open(`lametund ${device}`, stored) : undefined;
+  if (kept !== undefined && stored === undefined) manager.store(STORED.configuration, kept.fd);
+  if (mtu === undefined) manager.store(STORED.tun, tunFd);
   await runDaemon({
     device,
+    mtu,
+    manager,
+    kept,
     tunFd,
     uapiFd,
     log,

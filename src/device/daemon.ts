@@ -1,9 +1,13 @@
 import { lstatSync } from 'node:fs';
 import { deferred } from '../deferred.js';
 import { LametunError } from '../errors.js';
+import type { MemoryFile } from '../linux/files/memory-file.js';
+import type { ServiceManager } from '../linux/process/service-manager.js';
+import { feedWatchdog } from '../linux/threads/watchdog.js';
 import type { Log } from '../log.js';
 import type { Offload } from '../tunnel/offloads.js';
 import { UndoStack } from '../undo.js';
+import { keepConfiguration, restoreConfiguration } from './kept-configuration.js';
 import { runInterface } from './running-interface.js';
 import { removeUapiSocket, UapiServer, uapiPath, watchRemoval } from './uapi/socket.js';
 
@@ -16,6 +20,11 @@ export interface DaemonOptions {
   readonly tunFd: number;
   readonly uapiFd: number;
   readonly log: Log;
+  /** Bytes; default 1420. */
+  readonly mtu?: number | undefined;
+  readonly manager: ServiceManager;
+  /** Where the configuration is kept for the next process. What is there already is restored. */
+  readonly kept?: MemoryFile | undefined;
   /** The offloads that may be used. */
   readonly offloads: readonly Offload[];
   /** Ends it. */
@@ -31,7 +40,7 @@ export interface DaemonOptions {
  * @throws LametunError
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
-  const { device, uapiFd, log, signal, onReady } = options;
+  const { device, uapiFd, log, signal, onReady, manager, kept, mtu = DEFAULT_MTU } = options;
   const path = uapiPath(device);
   const inode = lstatSync(path, { throwIfNoEntry: false })?.ino;
   if (inode === undefined) throw new LametunError('usage', `${path} was removed before it was of use`);
@@ -40,11 +49,21 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   process.once('exit', removeSocket); // also if something else ends the program
   undo.push(removeSocket);
   try {
-    const running = runInterface({ ...options, mtu: DEFAULT_MTU });
+    const running = runInterface({ ...options, mtu });
     const wireguard = running.wireguard;
     undo.push(() => running.close());
+    if (kept !== undefined) restoreConfiguration(wireguard, kept, log);
+    const onChange = (): void => {
+      if (kept !== undefined) keepConfiguration(wireguard, kept);
+      const count = [...wireguard.peers].length;
+      manager.status(
+        `${device}: ${count === 1 ? '1 peer' : `${count} peers`}, UDP port ${wireguard.listenPort}`,
+      );
+    };
+    onChange();
+    undo.push(onChange); // peers may have other endpoints now
     const end = deferred<string>();
-    const uapi = new UapiServer(uapiFd, { device: wireguard, log });
+    const uapi = new UapiServer(uapiFd, { device: wireguard, log, onChange });
     // The file goes before the device: a program that takes over the name finds neither.
     undo.push(() => uapi.close(), removeSocket);
     const removal = watchRemoval(path, inode, () => end.resolve('the UAPI socket was removed'));
@@ -58,6 +77,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     log.verbose('UAPI listener started');
     onReady();
+    manager.ready();
+    const feeding = feedWatchdog(manager);
+    undo.push(
+      () => feeding.close(),
+      () => manager.stopping(),
+    );
     log.verbose(`Shutting down: ${await end.promise}`);
   } finally {
     await undo.undo();

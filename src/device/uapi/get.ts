@@ -14,7 +14,13 @@ const MARGIN = 1024;
  * The answer to `get=1`, without its `errno`: the keys in wireguard-go's order. In parts; erase each after it was sent.
  * Peers that are removed between two parts are left out.
  */
-export function* describe(device: WireGuardInterface): Generator<Buffer, void, void> {
+export const describe = (device: WireGuardInterface): Generator<Buffer, void, void> => lines(device, true);
+
+/** The lines of a `set=1` request that configures a new device like this one, as it is now. Erase them after use. */
+export const describeConfiguration = (device: WireGuardInterface): Generator<Buffer, void, void> =>
+  lines(device, false);
+
+function* lines(device: WireGuardInterface, withStatistics: boolean): Generator<Buffer, void, void> {
   const text = new Text();
   const { privateKey, listenPort, fwmark } = device;
   if (privateKey) text.key('private_key', privateKey);
@@ -22,7 +28,7 @@ export function* describe(device: WireGuardInterface): Generator<Buffer, void, v
   if (fwmark !== 0) text.line(`fwmark=${fwmark}`);
   for (const peer of [...device.peers]) {
     if (peer.isRemoved) continue;
-    describePeer(device, peer, text);
+    describePeer(device, peer, text, withStatistics);
     if (text.isFull) yield text.take();
     for (const prefix of device.allowedIpsOf(peer)) {
       text.line(`allowed_ip=${formatPrefix(prefix)}`);
@@ -32,19 +38,21 @@ export function* describe(device: WireGuardInterface): Generator<Buffer, void, v
   yield text.take();
 }
 
-function describePeer(device: WireGuardInterface, peer: Peer, text: Text): void {
-  const { received, sent } = device.transfer(peer);
-  const seconds = Math.floor(peer.lastHandshake / 1000);
-  const nanoseconds = Math.round((peer.lastHandshake % 1000) * 1e6);
+function describePeer(device: WireGuardInterface, peer: Peer, text: Text, withStatistics: boolean): void {
   text.key('public_key', peer.publicKey.bytes);
   text.key('preshared_key', peer.presharedKey);
   text.line('protocol_version=1');
   if (peer.endpoint) text.line(`endpoint=${formatWithScope((peer.endpoint as SocketEndpoint).remote)}`);
-  text.line(`last_handshake_time_sec=${seconds}`);
-  text.line(`last_handshake_time_nsec=${nanoseconds}`);
+  if (withStatistics) describeStatistics(device, peer, text);
+  text.line(`persistent_keepalive_interval=${Math.round(peer.persistentKeepalive / 1000)}`);
+}
+
+function describeStatistics(device: WireGuardInterface, peer: Peer, text: Text): void {
+  const { received, sent } = device.transfer(peer);
+  text.line(`last_handshake_time_sec=${Math.floor(peer.lastHandshake / 1000)}`);
+  text.line(`last_handshake_time_nsec=${Math.round((peer.lastHandshake % 1000) * 1e6)}`);
   text.line(`tx_bytes=${sent}`);
   text.line(`rx_bytes=${received}`);
-  text.line(`persistent_keepalive_interval=${Math.round(peer.persistentKeepalive / 1000)}`);
 }
 
 /** The answer to `get=drops`, without its `errno`: a line for each reason that has occurred. */

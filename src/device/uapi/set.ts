@@ -11,6 +11,8 @@ export interface SetContext {
   readonly log: Log;
   /** The index of an interface by name; 0 if there is none. */
   readonly interfaceIndex: (name: string) => number;
+  /** A request has ended, so the configuration may be another. */
+  readonly onChange?: () => void;
 }
 
 /**
@@ -39,6 +41,7 @@ export class SetRequest {
   end(): void {
     this.#endPeer();
     this.#context.device.commit();
+    this.#context.onChange?.();
   }
 
   #apply(line: SetLine): void {

@@ -24,6 +24,13 @@ const VARIABLES = [
   'LISTEN_PIDFDID',
 ] as const;
 
+/** The descriptors that the service manager passed to this process, which `limitProcess` must keep. */
+export function passedDescriptors(environment = process.env, pid = process.pid): number[] {
+  const { LISTEN_PID, LISTEN_FDS = '' } = environment;
+  const count = LISTEN_PID === `${pid}` && /^\d{1,4}$/.test(LISTEN_FDS) ? Number(LISTEN_FDS) : 0;
+  return Array.from({ length: count }, (_, i) => LISTEN_FDS_START + i);
+}
+
 /**
  * The program that has started this one and watches it: systemd, or another that speaks sd_notify(3). Without one, all of
  * this does nothing. A lost message is not an error: the manager may be restarting.
@@ -45,11 +52,11 @@ export class ServiceManager {
     const isWatched = /^[1-9]\d{0,14}$/.test(microseconds) && isMine(read('WATCHDOG_PID'));
     this.watchdogInterval = isWatched ? Number(microseconds) / 1000 : undefined;
     const names = read('LISTEN_FDNAMES').split(':');
-    if (read('LISTEN_PID') === `${pid}` && /^\d{1,4}$/.test(read('LISTEN_FDS')))
-      for (let i = 0; i < Number(read('LISTEN_FDS')); i++)
-        this.#given.set(names[i] ?? '', LISTEN_FDS_START + i);
+    for (const [i, fd] of passedDescriptors(environment, pid).entries()) {
+      libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
+      this.#given.set(names[i] ?? '', fd);
+    }
     for (const name of VARIABLES) delete environment[name];
-    for (const fd of this.#given.values()) libc.fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
 
   /** Whether messages reach anyone. */
@@ -88,11 +95,6 @@ export class ServiceManager {
   /** Leaves a descriptor with the manager, which passes it to the next run after a crash or restart. */
   store(name: string, fd: number): void {
     this.#send(`FDSTORE=1\nFDNAME=${name}`, fd);
-  }
-
-  /** Takes back all descriptors of that name. */
-  forget(name: string): void {
-    this.#send(`FDSTOREREMOVE=1\nFDNAME=${name}`);
   }
 
   #send(text: string, passed?: number): void {
