@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { unitFor } from '../../src/cli/network/unit.js';
+import { packagedUnits } from '../../src/cli/units/unit-text.js';
 import { type Architecture, koffiPackage } from '../single-file/node.js';
 import { debianChangelog, debianVersion, type Release, thisRelease } from './changelog.js';
 import { controlFile, DEBIAN_ARCHITECTURE } from './control.js';
@@ -74,9 +74,8 @@ function fill(root: string, architecture: Architecture, release: Release): void 
   for (const [path, from] of Object.entries(COMPLETIONS)) {
     if (existsSync(from)) copy(path, from);
   }
-  const state = '/var/lib/lametun';
-  const unit = unitFor({ state }, ['/usr/bin/lametun', 'up', '--state', state]);
-  put(`usr/lib/systemd/system/${unit.name}`, unit.text);
+  for (const unit of packagedUnits({ lametun: '/usr/bin/lametun', lametund: '/usr/bin/lametund' }))
+    put(`usr/lib/systemd/system/${unit.name}`, unit.text);
   put('etc/default/lametun', own('default'));
   put('usr/share/doc/lametun/copyright', copyrightFile(architecture));
   put(

@@ -80,6 +80,9 @@ RestartSec=2s
 # Wrong arguments stay wrong.
 RestartPreventExitStatus=2`;
 
+/** What an administrator sets for the units of a package. */
+const SETTINGS = 'EnvironmentFile=-/etc/default/lametun\n';
+
 interface NetworkText {
   readonly start: string;
   readonly runs: readonly string[];
@@ -99,7 +102,7 @@ After=network-online.target nss-lookup.target dbus.service systemd-resolved.serv
 ${mounts}
 [Service]
 ${SERVICE}
-${settings ? 'EnvironmentFile=-/etc/default/lametun\n' : ''}ExecStart=${start}
+${settings ? SETTINGS : ''}ExecStart=${start}
 ${directory === undefined ? '' : `StateDirectory=${directory}\nStateDirectoryMode=0700\n`}${sandbox({ runs, writes, isMember: true })}
 [Install]
 WantedBy=multi-user.target
@@ -115,7 +118,7 @@ Before=network-pre.target
 
 [Service]
 ${SERVICE}
-ExecStart=${quoteArgument(lametund)} -f %i
+${SETTINGS}ExecStart=${quoteArgument(lametund)} -f %i
 # The device and the configuration stay here over a restart or crash, and go when the service is stopped.
 FileDescriptorStoreMax=2
 RuntimeDirectory=wireguard
