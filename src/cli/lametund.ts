@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
 import { EXIT_STATUS, LametunError, usage } from '../errors.js';
-import { logged } from '../linux/process/priority.js';
-import type { ServiceManager } from '../linux/process/service-manager.js';
+import { logged } from '../linux/service/priority.js';
+import type { ServiceManager } from '../linux/service/service-manager.js';
 import { LOG_LEVEL, type LogLevel, logLevel, TextLog } from '../log.js';
 import { commandFor } from '../self.js';
 import { OFFLOADS_VARIABLE, type Offload, parseOffloads } from '../tunnel/offloads.js';
@@ -45,7 +45,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const inForeground = foreground || process.env[FOREGROUND] === '1';
   const { limitChildren, limitProcess } = await import('../linux/process/capabilities.js');
-  const { passedDescriptors } = await import('../linux/process/service-manager.js');
+  const { passedDescriptors } = await import('../linux/service/service-manager.js');
   const named = [TUN_FD, UAPI_FD, READY_FD].flatMap((name) => descriptor(name) ?? []);
   if (inForeground) limitProcess([...named, ...passedDescriptors()]);
   else limitChildren();
@@ -53,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
   const offloads = parseOffloads(process.env[OFFLOADS_VARIABLE]);
   const stop = new AbortController();
   abortOnSignals(stop); // before anything exists that could be left behind
-  const { ServiceManager } = await import('../linux/process/service-manager.js');
+  const { ServiceManager } = await import('../linux/service/service-manager.js');
   const manager = inForeground ? new ServiceManager() : undefined;
   const opened = await open(names[0]!, offloads, manager?.take(STORED.tun));
   if (manager !== undefined) return run(opened, manager, offloads, level, stop.signal);

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { EXIT_STATUS, LametunError } from '../errors.js';
-import { logged } from '../linux/process/priority.js';
+import { logged } from '../linux/service/priority.js';
 import { errorText } from './error-text.js';
 import { packageVersion } from './package-version.js';
 

@@ -114,6 +114,7 @@ export const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'linux/files': ['ip', 'linux/ffi'],
   'linux/process': ['ip', 'linux/ffi'],
   'linux/threads': ['ip', 'linux/ffi', 'linux/net'],
+  'linux/service': ['ip', 'linux/ffi', 'linux/net', 'linux/threads'],
   'linux/host': ['ip', 'linux/ffi', 'linux/net', 'linux/files', 'linux/process'],
   'hub/membership': ['ip', 'protocol'],
   'hub/machine': ['hub/membership', 'protocol', 'ip', 'wireguard'],

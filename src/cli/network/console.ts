@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, renameSync, writeSync } from 'node:fs';
 import { openOwnFile } from '../../linux/files/safe-files.js';
-import { logged, type Priority } from '../../linux/process/priority.js';
+import { logged, type Priority } from '../../linux/service/priority.js';
 import type { Log } from '../../log.js';
 import { forTerminal } from '../../protocol/text.js';
 import { wrap } from '../../wrap.js';

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LametunError, usage } from '../../errors.js';
 import type { RunningHub } from '../../hub/start.js';
-import { ServiceManager } from '../../linux/process/service-manager.js';
-import { feedWatchdog } from '../../linux/threads/watchdog.js';
+import { ServiceManager } from '../../linux/service/service-manager.js';
+import { feedWatchdog } from '../../linux/service/watchdog.js';
 import type { ControlHandler } from '../../node/control/control-connection.js';
 import { serveControl } from '../../node/control/control-server.js';
 import { removeOperatorSocket, serveOperators } from '../../node/control/operator-socket.js';

@@ -17,7 +17,7 @@ export interface Places {
   readonly isBooted: boolean;
 }
 
-export const systemPlaces = (): Places => ({
+const systemPlaces = (): Places => ({
   own: OWN,
   packaged: PACKAGED,
   isBooted: existsSync('/run/systemd/system'),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ServiceManager } from '../process/service-manager.js';
+import type { ServiceManager } from './service-manager.js';
 import { feedWatchdog } from './watchdog.js';
 
 test('the manager hears four times in its interval while all workers respond, and nothing else', (t) => {

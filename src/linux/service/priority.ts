@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 
 /** The syslog priorities of log lines, sd-daemon(3). */
-export const PRIORITY = { error: 3, warning: 4, notice: 5, info: 6, debug: 7 } as const;
+const PRIORITY = { error: 3, warning: 4, notice: 5, info: 6, debug: 7 } as const;
 export type Priority = keyof typeof PRIORITY;
 
 /**

@@ -1,5 +1,5 @@
-import type { ServiceManager } from '../process/service-manager.js';
-import { workersRespond } from './polling-worker.js';
+import { workersRespond } from '../threads/polling-worker.js';
+import type { ServiceManager } from './service-manager.js';
 
 /** How many signs of life the manager gets in the time that it waits for one: a single late answer does no harm. */
 const SIGNS = 4;
