@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Plan } from '../../src/cli/network/decide.js';
 
 /**
@@ -163,6 +165,9 @@ export interface AskRow {
   readonly asks: object;
 }
 
+/** Stands for a new file in the state directory. */
+export const IN_STATE = 'a new file in the state directory';
+
 const NOT_HUB = /^the hub is on another machine: make the backup there$/;
 const NOT_NODE = /^this machine is a hub and not a member/;
 const ANY = { node: true, hub: true, both: true } as const;
@@ -237,7 +242,10 @@ export const ASK_TABLE: Readonly<
       { line: ['anna', '--force'], asks: admin('remove', { node: 'anna', force: true }) },
     ],
   },
-  backup: { on: HUB_ONLY, rows: [{ line: ['/b'], asks: { command: 'backup', file: '/b' } }] },
+  backup: {
+    on: HUB_ONLY,
+    rows: [{ line: [join(tmpdir(), 'lametun-backup')], asks: { command: 'backup', file: IN_STATE } }],
+  },
 };
 
 /** Tested elsewhere: `demo` and `drops` have no state directory; `down`, `leave` and `restore` are tested with real ones. */

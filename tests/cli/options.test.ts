@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import type { Command } from 'commander';
 import { commandGroups } from '../../src/cli/commands.js';
@@ -20,7 +20,7 @@ import { LametunError } from '../../src/errors.js';
 import { serveControl } from '../../src/node/control/control-server.js';
 import type { StoredNode } from '../../src/node/machine/stored.js';
 import { formatToken, type Token } from '../../src/protocol/token.js';
-import { ASK_TABLE, type Holding, OTHER_OPTIONS, type Row, START_TABLE } from './options-table.js';
+import { ASK_TABLE, type Holding, IN_STATE, OTHER_OPTIONS, type Row, START_TABLE } from './options-table.js';
 
 const HUB_KEY = new Uint8Array(32).fill(7);
 const TOKEN: Token = {
@@ -166,6 +166,10 @@ test('each option of the other commands is in the request, or is refused by the 
       const why = whyNot(request.command, runs);
       if (why !== undefined) throw new LametunError('usage', why);
       asked = request;
+      if (request.command === 'backup' && dirname(request.file) === folder) {
+        writeFileSync(request.file, '', { flag: 'wx' });
+        asked = { ...request, file: IN_STATE };
+      }
       answer({ rttMs: 1 });
     },
     packageVersion(),
