@@ -19,7 +19,8 @@ export function keepConfiguration(device: WireGuardInterface, file: MemoryFile):
 }
 
 /**
- * Configures a new device like the one that was kept. Does nothing if there is nothing kept.
+ * Configures a new device like the one that was kept. Does nothing if there is nothing kept. It greets the peers: they
+ * send to the old session, and would take 15 s to give it up.
  *
  * @throws LametunError `linux` if the kernel refuses it, mostly because the port is taken; it stays kept
  */
@@ -30,7 +31,10 @@ export function restoreConfiguration(device: WireGuardInterface, file: MemoryFil
   const request = Buffer.concat([Buffer.from('set=1\n'), text, Buffer.from('\n')]);
   const answer = Buffer.concat([...session.handle(request)]).toString();
   for (const part of [text, request]) part.fill(0);
-  if (answer === 'errno=0\n\n') return;
+  if (answer === 'errno=0\n\n') {
+    for (const peer of device.peers) device.greet(peer);
+    return;
+  }
   const why = answer.trim();
   throw new LametunError(
     'linux',

@@ -1,7 +1,8 @@
 import {
-  chownSync,
   closeSync,
   fchmodSync,
+  fchownSync,
+  fstatSync,
   fsyncSync,
   lstatSync,
   openSync,
@@ -36,8 +37,8 @@ export function keep(path: string, stateDirectory: string, name: string): Kept {
     rmSync(beside, { force: true });
     return { backup: beside, text, missing: true };
   }
+  const fresh = `${beside}.new`;
   try {
-    const fresh = `${beside}.new`;
     rmSync(fresh, { force: true });
     if (stat.isSymbolicLink()) symlinkSync(readlinkSync(path), fresh);
     else writeWhole(fresh, text ?? '', stat.mode & 0o777, stat);
@@ -45,6 +46,7 @@ export function keep(path: string, stateDirectory: string, name: string): Kept {
     return { backup: beside, text, missing: false };
   } catch (error) {
     if (!isReadOnly(error)) throw error;
+    if (lstatSync(fresh, { throwIfNoEntry: false }) !== undefined) rmSync(fresh);
     const backup = join(stateDirectory, `resolv.conf.${name}`);
     writeWhole(backup, text ?? '', 0o644);
     return { backup, text, missing: false };
@@ -97,10 +99,12 @@ function writeWhole(path: string, text: string, mode: number, owner?: { uid: num
     writeFileSync(fd, text);
     fchmodSync(fd, mode); // whatever the umask is: everyone reads this file
     fsyncSync(fd);
+    const { uid, gid } = fstatSync(fd);
+    // As a service, it may not change owners. The file belongs to root, as a rule.
+    if (owner !== undefined && (owner.uid !== uid || owner.gid !== gid)) fchownSync(fd, owner.uid, owner.gid);
   } finally {
     closeSync(fd);
   }
-  if (owner !== undefined) chownSync(path, owner.uid, owner.gid);
 }
 
 export function read(path: string): string | undefined {
