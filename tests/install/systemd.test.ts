@@ -71,6 +71,7 @@ for (const [i, suite] of SUITES.entries()) {
     if (!needs(t, 'root', 'tun', 'systemd-nspawn', 'ip')) return;
     await using machine = await Debian.boot(`office-${suite}`, suite, 20 + i);
     install(machine, NEWER);
+    machine.run('mount', '-o', 'remount,bind,rw', '/proc/sys'); // systemd-nspawn's is read-only
     machine.run('sh', '-c', 'groupadd vpn; echo nameserver 192.0.2.53 > /etc/resolv.conf');
     machine.run(
       'sh',
@@ -90,7 +91,8 @@ for (const [i, suite] of SUITES.entries()) {
       assert.match(machine.run('lametun', 'status'), /names +via resolv\.conf[\s\S]*192\.168\.50\.0\/24/);
       assert.match(machine.run('cat', '/etc/resolv.conf'), /Written by lametun/);
       assert.match(machine.run('nft', 'list', 'tables'), /lametun_lametun0/);
-      assert.equal(machine.run('cat', '/proc/sys/net/ipv4/ip_forward'), '1\n');
+      const forwarding = () => machine.run('cat', '/proc/sys/net/ipv4/ip_forward') === '1\n';
+      await until('forwarding', forwarding, 10_000);
       machine.run('sh', '-c', 'ls /run/lametun-operators/*.sock');
       machine.run('lametun', 'backup', '/root/backup.json');
       machine.run('test', '-s', '/root/backup.json');

@@ -81,7 +81,7 @@ RestartSec=2s
 RestartPreventExitStatus=2`;
 
 /** What an administrator sets for the units of a package. */
-const SETTINGS = 'EnvironmentFile=-/etc/default/lametun\n';
+const SETTINGS = 'Environment=LAMETUN_OPTIONS=\nEnvironmentFile=-/etc/default/lametun\n';
 
 interface NetworkText {
   readonly start: string;
