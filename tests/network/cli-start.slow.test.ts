@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join as path } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { installedProgram } from '../kit/installed.js';
 import { MAIN } from '../kit/lametun.js';
 import { type Machine, NetworkLab, type Outcome, RESOLV_CONF } from '../kit/network-lab.js';
 import { needs } from '../kit/requirements.js';
@@ -323,22 +324,13 @@ test('--install writes a unit whose command starts the node again', async (t) =>
   const office = lab.site('office').machine;
   const laptop = lab.site('laptop').machine;
   const units = temporary(t);
+  const program = installedProgram();
   // A private /etc/systemd, so that the machine's own is not touched.
   const script =
     'mkdir -p /etc/systemd/system && mount --bind "$UNITS" /etc/systemd/system && exec "$0" "$@"';
   const install = (machine: Machine, ...args: readonly string[]): Outcome =>
     machine.run(
-      ...([
-        'env',
-        `UNITS=${units}`,
-        'unshare',
-        '--mount',
-        'sh',
-        '-c',
-        script,
-        process.execPath,
-        MAIN,
-      ] as const),
+      ...(['env', `UNITS=${units}`, 'unshare', '--mount', 'sh', '-c', script, ...program] as const),
       ...[...args, '--install', '--state', machine.state],
     );
   const unit = (): string => readFileSync(path(units, readdirSync(units)[0]!), 'utf8');
