@@ -1,32 +1,65 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { until } from '../kit/wait.js';
+import { addMuslNode } from './musl.js';
 
 export const SUITES = ['bookworm', 'trixie'] as const;
-export type Suite = (typeof SUITES)[number];
 
 /** What a server's image has, and the packages that ours depend on or recommends: the tests have no network. */
 const PACKAGES =
   'systemd,systemd-sysv,dbus,iproute2,iputils-ping,nftables,libstdc++6,ca-certificates,gpgv,wireguard-tools';
 
-const rootOf = (suite: Suite): string => resolve(`out/roots/${suite}`);
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Makes the root file system of a Debian, unless it is there from an earlier time. It needs the network. */
-export function makeRoot(suite: Suite): void {
-  const root = rootOf(suite);
-  if (existsSync(root)) return;
-  rmSync(`${root}.next`, { recursive: true, force: true });
-  mkdirSync(`${root}.next`, { recursive: true });
-  execFileSync('debootstrap', ['--variant=minbase', `--include=${PACKAGES}`, suite, `${root}.next`]);
-  renameSync(`${root}.next`, root);
+/** The root file systems, with their packages. With npm, and with a Node.js for musl, they are for packages from npm. */
+const ROOTS = {
+  bookworm: { suite: 'bookworm', packages: PACKAGES },
+  trixie: { suite: 'trixie', packages: PACKAGES },
+  'bookworm-npm': { suite: 'bookworm', packages: PACKAGES, complete: addNpm },
+  'trixie-npm': { suite: 'trixie', packages: PACKAGES, complete: addNpm },
+  'trixie-musl': { suite: 'trixie', packages: `${PACKAGES},musl,iptables`, complete: addMuslNode },
+} as const;
+export type Root = keyof typeof ROOTS;
+export const ALL_ROOTS = Object.keys(ROOTS) as Root[];
+
+/** npm has virtual dependencies, which debootstrap cannot install. */
+function addNpm(root: string): void {
+  // Both are this machine's: Debian's configure no network.
+  for (const file of ['/etc/resolv.conf', '/etc/hosts']) copyFileSync(file, join(root, file));
+  const apt = [
+    'chroot',
+    root,
+    'env',
+    '-i',
+    `PATH=${PATH}`,
+    'DEBIAN_FRONTEND=noninteractive',
+    'apt-get',
+    '-qq',
+  ];
+  for (const words of [['update'], ['install', '-y', '--no-install-recommends', 'npm'], ['clean']])
+    command(apt[0]!, ...apt.slice(1), ...words);
+  for (const file of ['/etc/resolv.conf', '/etc/hosts']) rmSync(join(root, file));
 }
 
-const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+const rootOf = (name: Root): string => resolve(`out/roots/${name}`);
+
+/** Makes a root file system, unless it is there from an earlier time. It needs the network. */
+export function makeRoot(name: Root): void {
+  const root = rootOf(name);
+  if (existsSync(root)) return;
+  const next = `${root}.next`;
+  rmSync(next, { recursive: true, force: true });
+  mkdirSync(next, { recursive: true });
+  const made = ROOTS[name];
+  execFileSync('debootstrap', ['--variant=minbase', `--include=${made.packages}`, made.suite, next]);
+  if ('complete' in made) made.complete(next);
+  renameSync(next, root);
+}
 
 /**
- * A machine with Debian, in namespaces. Its root file system is a fresh copy of the suite's. systemd runs in it. All
+ * A machine with Debian, in namespaces. Its root file system is a fresh copy of one of `ROOTS`. systemd runs in it. All
  * machines of a test are on one network, 192.0.2.0/24.
  */
 export class Debian {
@@ -42,11 +75,11 @@ export class Debian {
   }
 
   /** @param number the last byte of its address */
-  static async boot(name: string, suite: Suite, number: number): Promise<Debian> {
+  static async boot(name: string, root: Root, number: number): Promise<Debian> {
     const machine = new Debian(name);
     for (const part of ['upper', 'work', 'root']) mkdirSync(join(machine.#folder, part), { recursive: true });
     const folder = machine.#folder;
-    const layers = `lowerdir=${rootOf(suite)},upperdir=${folder}/upper,workdir=${folder}/work`;
+    const layers = `lowerdir=${rootOf(root)},upperdir=${folder}/upper,workdir=${folder}/work`;
     command('mount', '-t', 'overlay', 'overlay', '-o', layers, `${folder}/root`);
     command('ip', 'netns', 'add', name);
     if (spawnSync('ip', ['link', 'show', 'lan'], { stdio: 'ignore' }).status !== 0)
@@ -130,7 +163,7 @@ export class Debian {
     readonly stderr: string;
   } {
     const [program, ...args] = this.command(...words);
-    return spawnSync(program, args, { encoding: 'utf8', timeout: 300_000 });
+    return spawnSync(program, args, { encoding: 'utf8', timeout: 300_000, maxBuffer: 1 << 26 });
   }
 
   /** @returns what the program printed. @throws Error if it failed */
