@@ -23,8 +23,10 @@ const FILES = 'packaging/deb/files';
 /** Where the shells look, by Debian's policy for each. */
 const COMPLETIONS = {
   'usr/share/bash-completion/completions/lametun': 'dist/completion/lametun.bash',
+  'usr/share/bash-completion/completions/lametund': 'dist/completion/lametun.bash',
   'usr/share/zsh/vendor-completions/_lametun': 'dist/completion/_lametun',
   'usr/share/fish/vendor_completions.d/lametun.fish': 'dist/completion/lametun.fish',
+  'usr/share/fish/vendor_completions.d/lametund.fish': 'dist/completion/lametun.fish',
 };
 
 /**
