@@ -40,7 +40,6 @@ function addNpm(root: string): void {
   ];
   for (const words of [['update'], ['install', '-y', '--no-install-recommends', 'npm'], ['clean']])
     command(apt[0]!, ...apt.slice(1), ...words);
-  for (const file of ['/etc/resolv.conf', '/etc/hosts']) rmSync(join(root, file));
 }
 
 const rootOf = (name: Root): string => resolve(`out/roots/${name}`);
