@@ -46,8 +46,9 @@ export function unpackDebian(root: string, architecture: string): readonly strin
   const debs = readdirSync(archives).filter((name) => name.endsWith('.deb'));
   const names = debs.sort().map((name) => {
     execFileSync('dpkg-deb', ['--extract', join(archives, name), root]);
-    const format = ['--show', '--showformat', '${Package} ${Version}', join(archives, name)];
-    return execFileSync('dpkg-deb', format, { encoding: 'utf8' });
+    const field = (which: string): string =>
+      execFileSync('dpkg-deb', ['--field', join(archives, name), which], { encoding: 'utf8' }).trim();
+    return `${field('Package')} ${field('Version')}`;
   });
   for (const folder of LEFT_OUT) rmSync(join(root, folder), { recursive: true, force: true });
   const documents = join(root, 'usr/share/doc');
