@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { completeBill, debianComponents, nodeComponents } from './sbom.js';
 
-const bill = (serialNumber: string, timestamp: string): string =>
+const bill = (serialNumber: string, timestamp: string, name = 'clone'): string =>
   JSON.stringify({
     bomFormat: 'CycloneDX',
     serialNumber,
-    metadata: { timestamp },
+    metadata: { timestamp, component: { name } },
     components: [{ name: 'ws' }],
   });
 
 test('two bills of one commit are the same text', () => {
   const one = completeBill(bill('urn:uuid:1', '2026-01-01T00:00:00.000Z'), [], 1_796_000_000);
-  const two = completeBill(bill('urn:uuid:2', '2026-02-02T00:00:00.000Z'), [], 1_796_000_000);
+  const two = completeBill(bill('urn:uuid:2', '2026-02-02T00:00:00.000Z', 'other'), [], 1_796_000_000);
   assert.equal(one, two);
   assert.match(one, /"timestamp": "2026-11-30T00:53:20.000Z"/);
 });

@@ -8,7 +8,7 @@ export interface Component {
 
 interface Bill {
   readonly serialNumber?: string;
-  readonly metadata: { readonly timestamp: string };
+  readonly metadata: { readonly timestamp: string; readonly component: { readonly name: string } };
   readonly components: readonly object[];
 }
 
@@ -21,7 +21,8 @@ interface Bill {
 export function completeBill(text: string, more: readonly Component[], date: number): string {
   const { serialNumber: _, ...bill } = JSON.parse(text) as Bill; // random, and optional
   const timestamp = new Date(date * 1000).toISOString();
-  const metadata = { ...bill.metadata, timestamp };
+  const component = { ...bill.metadata.component, name: 'lametun' }; // npm takes the folder's name
+  const metadata = { ...bill.metadata, timestamp, component };
   return `${JSON.stringify({ ...bill, metadata, components: [...bill.components, ...more] }, null, 2)}\n`;
 }
 
