@@ -45,7 +45,7 @@ fi
 demo='ip:iproute2 nft:nftables ping:iputils-ping unshare:util-linux'
 case $purpose in
   demo) wanted=$demo ;;
-  test) wanted="$demo tshark:tshark setpriv:util-linux script:bsdutils wg:wireguard-tools wireguard-go:wireguard-go postgres:postgresql systemd-analyze:systemd mandoc:mandoc groff:groff-base" ;;
+  test) wanted="$demo tshark:tshark setpriv:util-linux script:bsdutils wg:wireguard-tools wireguard-go:wireguard-go postgres:postgresql systemd-analyze:systemd mandoc:mandoc groff:groff-base zsh:zsh fish:fish" ;;
   bench) wanted="$demo iperf3:iperf3 wg:wireguard-tools wireguard-go:wireguard-go" ;;
   install) wanted="$demo systemd-nspawn:systemd-container debootstrap:debootstrap lintian:lintian objdump:binutils gpg:gnupg pip3:python3-pip" ;;
   *) die "no such purpose: $purpose (demo, test, bench or install)" ;;

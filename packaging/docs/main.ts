@@ -4,12 +4,14 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { packageVersion } from '../../src/cli/package-version.js';
+import { completionFiles } from './completion/files.js';
 import { manualPages } from './pages.js';
 import { releaseDate } from './release-date.js';
 
 const changelog = readFileSync('CHANGELOG.md', 'utf8');
 const source = { program: packageVersion(), date: releaseDate(changelog, process.env['SOURCE_DATE_EPOCH']) };
 write('dist/man', manualPages(source));
+write('dist/completion', completionFiles());
 
 function write(folder: string, files: ReadonlyMap<string, string>): void {
   rmSync(folder, { recursive: true, force: true });

@@ -1,6 +1,7 @@
 import { Command, CommanderError, type OutputConfiguration } from 'commander';
 import { commandGroups } from './commands.js';
 import { exampleText } from './details.js';
+import { completeCommand } from './network/complete.js';
 import { packageVersion } from './package-version.js';
 import { plainUsage } from './plain-options.js';
 
@@ -43,7 +44,7 @@ export function buildProgram(): Command {
       program.addCommand(command);
     }
   }
-  return program;
+  return program.addCommand(completeCommand().copyInheritedSettings(program), { hidden: true });
 }
 
 /** Makes the parser's errors one line each, like all others. */
