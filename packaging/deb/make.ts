@@ -74,7 +74,7 @@ function fill(root: string, architecture: Architecture, release: Release): void 
     put(`usr/share/man/man${name.at(-1)}/${name}.gz`, zip(readFileSync(join('dist/man', name))));
   }
   for (const [path, from] of Object.entries(COMPLETIONS)) {
-    if (existsSync(from)) copy(path, from);
+    copy(path, from);
   }
   for (const unit of packagedUnits({ lametun: '/usr/bin/lametun', lametund: '/usr/bin/lametund' }))
     put(`usr/lib/systemd/system/${unit.name}`, unit.text);
