@@ -5,19 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { networkUnit, packagedUnits, type Unit } from '../../src/cli/units/unit-text.js';
-import { MAIN } from '../kit/lametun.js';
 import { needs } from '../kit/requirements.js';
 
 /** The highest exposure that `systemd-analyze security` may find, of 10. */
 const MOST_EXPOSED = 2.0;
 
-/** Programs that exist: `verify` checks that. */
-const PROGRAMS = { lametun: process.execPath, lametund: process.execPath };
+/** A program that exists, which `verify` checks, and is not in /home or /tmp, which would open the sandbox. */
+const PROGRAM = '/usr/bin/env';
 const state = '/var/lib/la me%tun';
 const UNITS: readonly Unit[] = [
-  ...packagedUnits(PROGRAMS),
-  networkUnit({ state, command: [process.execPath, MAIN, 'up', '--state', state] }),
-  networkUnit({ state: '/srv/net', command: [process.execPath, 'up'], files: ['/srv/key/hub.key'] }),
+  ...packagedUnits({ lametun: PROGRAM, lametund: PROGRAM }),
+  networkUnit({ state, command: [PROGRAM, '/usr/lib/lametun/main.js', 'up', '--state', state] }),
+  networkUnit({ state: '/srv/net', command: [PROGRAM, 'up'], files: ['/srv/key/hub.key'] }),
 ];
 
 function analyze(t: TestContext, { name, text }: Unit, command: string, ...options: readonly string[]) {
@@ -49,6 +48,6 @@ test(`systemd finds an exposure of at most ${MOST_EXPOSED}`, (t) => {
     t.diagnostic(`${unit.name}: ${found}`);
     assert.ok(found <= MOST_EXPOSED, `${unit.name}: ${found}`);
   }
-  const open = { name: 'open.service', text: `[Service]\nExecStart=${process.execPath}\n` };
+  const open = { name: 'open.service', text: `[Service]\nExecStart=${PROGRAM}\n` };
   assert.ok(exposure(open) > 9, 'control: a service without a sandbox');
 });
