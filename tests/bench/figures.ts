@@ -26,6 +26,9 @@ const FIGURES: readonly Figure[] = [
   { section: 'ping', metric: 'beside TCP, p50', label: 'ping beside a TCP stream', charted: true },
   { section: 'tcp', metric: 'memory afterwards', label: 'memory of both ends under load', charted: true },
   { section: 'start', metric: 'start to an answer', label: 'start, until `wg` gets an answer' },
+  { section: 'start', metric: 'print the version', label: 'printing the version' },
+  { section: 'start', metric: 'memory when idle', label: 'memory, idle' },
+  { section: 'start', metric: 'executable', label: 'size of the executable' },
   { section: 'peers', metric: '`wg setconf`', label: 'loading 10 000 peers' },
   { section: 'peers', metric: 'handshakes answered', label: 'handshakes answered' },
   {

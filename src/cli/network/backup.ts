@@ -8,7 +8,7 @@ import { packageVersion } from '../package-version.js';
 import { askOnce, print } from './ask.js';
 import { Console } from './console.js';
 import { type DatabaseFlags, databaseOf, withDatabaseOptions } from './database.js';
-import { hasHub, readHubSettings } from './hub-settings.js';
+import type { HubSettings } from './hub-settings.js';
 import { jsonOption, stateOption } from './options.js';
 
 interface Flags extends DatabaseFlags {
@@ -33,9 +33,9 @@ function backupCommand(): Command {
   return command('backup', 'write a backup of the hub, without its key').action(
     async (name: string, flags: Flags) => {
       const file = resolve(name);
-      if (isElsewhere(flags) || !(await askedHub(flags.state, file))) {
+      if ((await isElsewhere(flags)) || !(await askedHub(flags.state, file))) {
         const { backupHub } = await import('../../hub/own-network.js');
-        await backupHub(place(flags), file);
+        await backupHub(await place(flags), file);
       }
       print(
         flags.json,
@@ -47,9 +47,9 @@ function backupCommand(): Command {
 }
 
 /** Whether the options name another database than this hub's, which the running hub cannot back up. */
-function isElsewhere({ state, ...flags }: Flags): boolean {
+async function isElsewhere({ state, ...flags }: Flags): Promise<boolean> {
   const named = databaseOf(flags);
-  const own = (hasHub(state) ? readHubSettings(state).database : undefined) ?? join(state, 'hub.sqlite');
+  const own = (await settingsOf(state))?.database ?? join(state, 'hub.sqlite');
   return named !== undefined && named !== own;
 }
 
@@ -79,7 +79,7 @@ function restoreCommand(): Command {
     .action(async (name: string, flags: Flags & { readonly replace?: boolean }) => {
       const { restoreHub } = await import('../../hub/own-network.js');
       const { replace = false } = flags;
-      const restored = await restoreHub(place(flags), resolve(name), { replace });
+      const restored = await restoreHub(await place(flags), resolve(name), { replace });
       print(flags.json, restored, () => restoredText(restored));
     });
 }
@@ -89,11 +89,16 @@ function restoredText({ network, nodes, aside }: Restored): string {
   return aside === undefined ? what : `${what}. The old data is in ${aside}`;
 }
 
-function place({ state, ...flags }: Flags) {
+async function place({ state, ...flags }: Flags) {
   const database = databaseOf(flags);
-  const settings = hasHub(state) ? readHubSettings(state) : undefined;
+  const settings = await settingsOf(state);
   return {
     ...{ state, database: database ?? settings?.database, keyFile: settings?.key },
     ...{ program: packageVersion(), log: new Console(false).log(false) },
   };
+}
+
+async function settingsOf(state: string): Promise<HubSettings | undefined> {
+  const { hasHub, readHubSettings } = await import('./hub-settings.js'); // `--help` and the demo do not need it
+  return hasHub(state) ? readHubSettings(state) : undefined;
 }
