@@ -14,6 +14,7 @@ import {
 import { dirname, join, relative } from 'node:path';
 import { packagedUnits } from '../../src/cli/units/unit-text.js';
 import { type Architecture, koffiPackage } from '../single-file/node.js';
+import { packageJsonVersion } from '../version.js';
 import { debianChangelog, debianVersion, type Release, thisRelease } from './changelog.js';
 import { controlFile, DEBIAN_ARCHITECTURE } from './control.js';
 import { copyrightFile } from './copyright.js';
@@ -54,9 +55,6 @@ export function makeDebs(
   });
 }
 
-const packageJsonVersion = (): string =>
-  (JSON.parse(readFileSync('package.json', 'utf8')) as { readonly version: string }).version;
-
 function fill(root: string, architecture: Architecture, release: Release): void {
   const put = (path: string, content: string | Uint8Array, mode = 0o644): void => {
     const file = join(root, path);
@@ -73,9 +71,7 @@ function fill(root: string, architecture: Architecture, release: Release): void 
   for (const name of readdirSync('dist/man')) {
     put(`usr/share/man/man${name.at(-1)}/${name}.gz`, zip(readFileSync(join('dist/man', name))));
   }
-  for (const [path, from] of Object.entries(COMPLETIONS)) {
-    copy(path, from);
-  }
+  for (const [path, from] of Object.entries(COMPLETIONS)) copy(path, from);
   for (const unit of packagedUnits({ lametun: '/usr/bin/lametun', lametund: '/usr/bin/lametund' }))
     put(`usr/lib/systemd/system/${unit.name}`, unit.text);
   put('etc/default/lametun', own('default'));

@@ -12,6 +12,7 @@ import {
 import { basename, join } from 'node:path';
 import { debianVersion, thisRelease } from '../deb/changelog.js';
 import { nodePackage } from '../single-file/node.js';
+import { packageJsonVersion } from '../version.js';
 import { problems } from './checks.js';
 import { completeBill, debianComponents, nodeComponents } from './sbom.js';
 
@@ -22,7 +23,7 @@ import { completeBill, debianComponents, nodeComponents } from './sbom.js';
 const run = (program: string, ...args: string[]): string =>
   execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 2 ** 26 });
 
-const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { readonly version: string };
+const version = packageJsonVersion();
 const executables = ['x64', 'arm64'].map((name) => `out/lametun-linux-${name}`);
 const debs = ['amd64', 'arm64'].map((name) => `out/lametun_${debianVersion(version)}_${name}.deb`);
 const image = `out/lametun-${version}.oci.tar`;

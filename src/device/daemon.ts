@@ -23,7 +23,7 @@ export interface DaemonOptions {
   /** Bytes; default 1420. */
   readonly mtu?: number | undefined;
   readonly manager: ServiceManager;
-  /** Where the configuration is kept for the next process. What is there already is restored. */
+  /** Keeps the configuration for the next process. The daemon restores it from here when it starts. */
   readonly kept?: MemoryFile | undefined;
   /** The offloads that may be used. */
   readonly offloads: readonly Offload[];

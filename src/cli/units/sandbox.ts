@@ -24,7 +24,7 @@ export interface Sandbox {
 }
 
 /**
- * The sandbox of a service that moves packets, systemd.exec(5). What it cannot have, and why:
+ * The sandbox of a service that moves packets, systemd.exec(5). It leaves out:
  *
  * - `MemoryDenyWriteExecute`: Node.js compiles while it runs.
  * - `PrivateNetwork`, `IPAddressDeny`, `PrivateUsers`: the service is about the machine's network.
